@@ -1,0 +1,185 @@
+"""Folders of video, with or without a description.
+
+A folder that holds ``scene.json`` is one clip: each camera's video is ``<camera>.mp4`` in lower case, or simply the
+only video of the folder where there is one camera. Any other video is a clip by itself; ``<stem>.scene.json`` beside it
+may describe it. Without a description there is no calibration and no pose, and the times are those of the video.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.errors import UserError
+from datasets.framing import Framing, reframe_camera, reframe_frames
+from datasets.scene import Camera, Clip, Scene, Track
+from datasets.scene_json import read_scene_json, scene_to_json
+from datasets.shards import video_member
+from datasets.video import VideoInfo, encode_mp4, probe, read_frames
+
+SCENE_FILE = "scene.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Recording:
+    """A whole scene as it was recorded, with a video for each camera."""
+
+    scene: Scene
+    videos: tuple[VideoInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Cut:
+    """The frames of a recording that make one clip."""
+
+    scene: Scene
+    recording: _Recording
+    indices: NDArray[np.int64]
+
+
+class VideoFolderSource:
+    """Clips from the videos matching ``pattern`` at any depth under ``root``, cut and resized by ``framing``.
+
+    Without a framing every video is one clip at its own size and rate. ``domain`` replaces what descriptions say; a
+    video without either is of domain "video". Videos too short for the framing are left out. A UserError names the file
+    that is missing, cut short or wrong, and the folder where nothing can be used.
+    """
+
+    def __init__(
+        self, root: Path, framing: Framing | None, domain: str | None = None, *, pattern: str = "*.mp4"
+    ) -> None:
+        self._framing = framing
+        self._cuts: dict[str, _Cut] = {}
+        recordings = [_with_domain(recording, domain) for recording in _recordings(root, pattern)]
+        for recording in recordings:
+            for cut in _cuts(recording, framing):
+                other = self._cuts.setdefault(cut.scene.clip_id, cut)
+                if other is not cut:
+                    first, second = other.recording.videos[0].path, recording.videos[0].path
+                    raise UserError(f"{first} and {second} both make clip {cut.scene.clip_id}: rename one of them")
+        if not self._cuts:
+            raise UserError(
+                f"{root}: {len(recordings)} videos match {pattern!r}, none long enough for {framing.num_frames} frames "
+                f"at {framing.frame_rate:g} Hz" if recordings and framing else f"{root}: no video matches {pattern!r}"
+            )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self._cuts)
+
+    def scenes(self) -> Sequence[Scene]:
+        return [cut.scene for cut in self._cuts.values()]
+
+    def load(self, scene: Scene) -> Clip:
+        """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
+        if scene.clip_id not in self._cuts:
+            raise UserError(f"no clip {scene.clip_id!r} in this folder of video")
+        cut = self._cuts[scene.clip_id]
+        views = [np.stack(list(self._read(video, cut.indices))) for video in cut.recording.videos]
+        return Clip(scene=scene, frames=np.stack(views))
+
+    def _read(self, video: VideoInfo, indices: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+        for image in read_frames(video, indices):
+            if self._framing is not None:
+                image = reframe_frames(image[None], self._framing.height, self._framing.width)[0]
+            yield image
+
+
+def write_clip_folder(root: Path, clip: Clip) -> Path:
+    """Write ``root/<clip_id>/{<camera>.mp4, scene.json}``, which ``VideoFolderSource`` reads back; the folder's path.
+
+    The description comes last, so a folder with ``scene.json`` is whole.
+    """
+    folder = root / clip.scene.clip_id
+    folder.mkdir(parents=True, exist_ok=True)
+    for camera, frames in zip(clip.scene.cameras, clip.frames, strict=True):
+        (folder / video_member(camera.name)).write_bytes(encode_mp4(frames, clip.scene.frame_rate or 1.0))
+    (folder / SCENE_FILE).write_text(json.dumps(scene_to_json(clip.scene)) + "\n", encoding="utf-8")
+    return folder
+
+
+def _recordings(root: Path, pattern: str) -> Iterator[_Recording]:
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such folder of video")
+    described: set[Path] = set()
+    for path in sorted(root.rglob(pattern)):
+        if (path.parent / SCENE_FILE).exists():
+            if path.parent not in described:
+                described.add(path.parent)
+                yield _described(path.parent / SCENE_FILE, sorted(path.parent.glob(pattern)))
+        elif (beside := path.with_name(f"{path.stem}.{SCENE_FILE}")).exists():
+            yield _described(beside, [path])
+        else:
+            yield _undescribed(path, root)
+
+
+def _described(description: Path, found: Sequence[Path]) -> _Recording:
+    scene = read_scene_json(description)
+    if len(scene.cameras) == 1 and len(found) == 1:
+        paths = [found[0]]
+    else:
+        paths = [description.parent / video_member(camera.name) for camera in scene.cameras]
+    videos = tuple(probe(path) for path in paths)
+    for camera, video in zip(scene.cameras, videos, strict=True):
+        has, wanted = (len(video.pts), video.width, video.height), (scene.num_frames, camera.width, camera.height)
+        if has != wanted:
+            raise UserError(
+                f"{video.path}: {has[0]} frames of {has[1]}x{has[2]}, but {description.name} says "
+                f"{wanted[0]} of {wanted[1]}x{wanted[2]} for camera {camera.name}"
+            )
+    return _Recording(scene=scene, videos=videos)
+
+
+def _undescribed(path: Path, root: Path) -> _Recording:
+    video = probe(path)
+    name = path.relative_to(root).with_suffix("").as_posix()
+    scene = Scene(
+        clip_id=re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") or "video",
+        domain="video",
+        timestamps=video.timestamps,
+        cameras=(Camera(name="camera", width=video.width, height=video.height),),
+        source=str(path),
+    )
+    return _Recording(scene=scene, videos=(video,))
+
+
+def _with_domain(recording: _Recording, domain: str | None) -> _Recording:
+    return replace(recording, scene=replace(recording.scene, domain=domain)) if domain else recording
+
+
+def _cuts(recording: _Recording, framing: Framing | None) -> Iterator[_Cut]:
+    scene = recording.scene
+    if framing is None:
+        yield _Cut(scene=scene, recording=recording, indices=np.arange(scene.num_frames))
+        return
+    for number, indices in enumerate(framing.windows(scene.timestamps)):
+        if indices[0] < scene.num_frames - scene.held_frames:
+            clip_id = f"{scene.clip_id}-{number:04d}"
+            yield _Cut(scene=_cut_scene(scene, indices, framing, clip_id), recording=recording, indices=indices)
+
+
+def _cut_scene(scene: Scene, indices: NDArray[np.int64], framing: Framing, clip_id: str) -> Scene:
+    """``scene`` at the frames ``indices``, seen through reframed cameras; tracks that are never present are dropped."""
+    return replace(
+        scene,
+        clip_id=clip_id,
+        timestamps=scene.timestamps[indices],
+        ego_to_world=None if scene.ego_to_world is None else scene.ego_to_world[indices],
+        cameras=tuple(_cut_camera(camera, indices, framing) for camera in scene.cameras),
+        tracks=tuple(_cut_track(track, indices) for track in scene.tracks if track.present[indices].any()),
+        held_frames=int((indices >= scene.num_frames - scene.held_frames).sum()),
+    )
+
+
+def _cut_camera(camera: Camera, indices: NDArray[np.int64], framing: Framing) -> Camera:
+    mount = camera.camera_to_ego
+    if mount is not None and mount.ndim == 3:
+        camera = replace(camera, camera_to_ego=mount[indices])
+    return reframe_camera(camera, framing.height, framing.width)
+
+
+def _cut_track(track: Track, indices: NDArray[np.int64]) -> Track:
+    return replace(track, box_to_world=track.box_to_world[indices], present=track.present[indices])

@@ -1,0 +1,77 @@
+"""The vocabulary of nuScenes v1.0: categories, attributes, visibility levels, words for weather, tokens and links."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+TableRows = dict[str, list[Row]]
+"""Rows by the name of their table."""
+
+CATEGORIES = (
+    "human.pedestrian.adult", "human.pedestrian.child", "human.pedestrian.wheelchair", "human.pedestrian.stroller",
+    "human.pedestrian.personal_mobility", "human.pedestrian.police_officer", "human.pedestrian.construction_worker",
+    "animal", "vehicle.car", "vehicle.motorcycle", "vehicle.bicycle", "vehicle.bus.bendy", "vehicle.bus.rigid",
+    "vehicle.truck", "vehicle.construction", "vehicle.emergency.ambulance", "vehicle.emergency.police",
+    "vehicle.trailer", "movable_object.barrier", "movable_object.trafficcone", "movable_object.pushable_pullable",
+    "movable_object.debris", "static_object.bicycle_rack",
+)  # fmt: skip
+
+ATTRIBUTES = (
+    "vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider", "cycle.without_rider",
+    "pedestrian.sitting_lying_down", "pedestrian.standing", "pedestrian.moving",
+)  # fmt: skip
+
+# Upper ends of the visible share for the levels "1" to "4".
+_VISIBILITY = ((0.4, "v0-40"), (0.6, "v40-60"), (0.8, "v60-80"), (1.0, "v80-100"))
+
+# Slower than this a vehicle or a person counts as standing, m/s.
+_STANDING_SPEED = 0.2
+
+
+def token(*names: object) -> str:
+    """32 hex digits that depend on the names alone."""
+    return hashlib.blake2b("/".join(map(str, names)).encode(), digest_size=16).hexdigest()
+
+
+def linked(rows: Sequence[Row]) -> list[Row]:
+    """The same rows, each with the tokens of its neighbours as ``prev`` and ``next``, "" at the ends."""
+    tokens = ["", *[row["token"] for row in rows], ""]
+    return [{**row, "prev": tokens[n], "next": tokens[n + 2]} for n, row in enumerate(rows)]
+
+
+def domain_of(description: str) -> str:
+    """Domain of a nuScenes scene, told by the words of its description."""
+    if re.search(r"\b(night|dusk)", description, re.IGNORECASE):
+        return "driving-dusk"
+    return "driving-rain" if re.search(r"\brain", description, re.IGNORECASE) else "driving-day"
+
+
+def vocabulary_rows() -> TableRows:
+    """Rows of the category, attribute and visibility tables."""
+    return {
+        "category": [{"token": token("category", name), "name": name, "description": ""} for name in CATEGORIES],
+        "attribute": [{"token": token("attribute", name), "name": name, "description": ""} for name in ATTRIBUTES],
+        "visibility": [
+            {"token": str(n), "level": level, "description": f"up to {share:.0%} of the object is visible"}
+            for n, (share, level) in enumerate(_VISIBILITY, 1)
+        ],
+    }
+
+
+def visibility_token(share: float) -> str:
+    """Visibility level of an object of which ``share`` (0 to 1) is seen by any camera."""
+    return str(next((n for n, (upper, _) in enumerate(_VISIBILITY, 1) if share <= upper), len(_VISIBILITY)))
+
+
+def attribute_tokens(category: str, speed: float) -> list[str]:
+    """The attribute that nuScenes asks for: moving or not, by ``speed`` in m/s; cycles carry their riders."""
+    moving = speed > _STANDING_SPEED
+    if category in ("vehicle.bicycle", "vehicle.motorcycle"):
+        return [token("attribute", "cycle.with_rider")]
+    if category.startswith("vehicle."):
+        return [token("attribute", "vehicle.moving" if moving else "vehicle.stopped")]
+    if category.startswith("human.pedestrian."):
+        return [token("attribute", "pedestrian.moving" if moving else "pedestrian.standing")]
+    return []

@@ -1,0 +1,206 @@
+"""The nouns that everything here speaks: Camera, Track, Lane, Scene and Clip.
+
+Each is a frozen record that checks itself when it is made and keeps its arrays read-only. Units, frames and axes are
+those of ``datasets.geometry``.
+"""
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.errors import UserError
+from datasets.geometry import Array, is_rigid
+
+CLIP_ID = re.compile(r"[a-z0-9_-]+")
+LANE_KINDS = ("boundary", "divider", "crossing")
+
+
+def _frozen(array: Any, dtype: type, owner: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """A read-only copy of ``array``, or a UserError that says which shape was expected (None is any length)."""
+    out: NDArray[Any] = np.array(array, dtype=dtype)
+    if out.ndim != len(shape) or any(
+        want is not None and want != got for want, got in zip(shape, out.shape, strict=True)
+    ):
+        wanted = "(" + ", ".join("*" if n is None else str(n) for n in shape) + ")"
+        raise UserError(f"{owner} must have shape {wanted}, got {out.shape}")
+    if out.dtype.kind == "f" and not np.isfinite(out).all():
+        raise UserError(f"{owner} holds NaN or infinite values")
+    out.setflags(write=False)
+    return out
+
+
+def _poses(array: Any, owner: str, shape: tuple[int | None, ...]) -> Array:
+    out = _frozen(array, np.float64, owner, shape)
+    if not is_rigid(out):
+        raise UserError(f"{owner} must be rigid: a right-handed orthonormal rotation, and a last row of 0 0 0 1")
+    return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Camera:
+    """A pinhole camera on the vehicle.
+
+    ``intrinsics`` is ``(3, 3)`` in pixels; ``camera_to_ego`` is ``(4, 4)``, or ``(T, 4, 4)`` where the camera fires at
+    other instants than the scene's reference (the ego motion in between is folded in). None where nobody knows.
+    """
+
+    name: str
+    width: int
+    height: int
+    intrinsics: Array | None = None
+    camera_to_ego: Array | None = None
+
+    def __post_init__(self) -> None:
+        if not CLIP_ID.fullmatch(self.name.lower()):
+            raise UserError(f"camera name {self.name!r} may hold only letters, digits, '-' and '_'")
+        if self.width < 1 or self.height < 1:
+            raise UserError(f"camera {self.name}: size {self.width}x{self.height} is not positive")
+        if self.intrinsics is not None:
+            k = _frozen(self.intrinsics, np.float64, f"camera {self.name}: intrinsics", (3, 3))
+            if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose(k[2], [0, 0, 1]):
+                raise UserError(f"camera {self.name}: intrinsics need positive focal lengths and a last row of 0 0 1")
+            object.__setattr__(self, "intrinsics", k)
+        if self.camera_to_ego is not None:
+            shape: tuple[int | None, ...] = (4, 4) if np.ndim(self.camera_to_ego) == 2 else (None, 4, 4)
+            checked = _poses(self.camera_to_ego, f"camera {self.name}: camera_to_ego", shape)
+            object.__setattr__(self, "camera_to_ego", checked)
+
+    @property
+    def is_calibrated(self) -> bool:
+        return self.intrinsics is not None and self.camera_to_ego is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Track:
+    """One object through the clip: ``size`` is (length, width, height) m along the box's x, y, z.
+
+    ``box_to_world`` ``(T, 4, 4)`` holds the box centre; where ``present`` ``(T,)`` is False its value means nothing.
+    """
+
+    id: str
+    category: str
+    size: Array
+    box_to_world: Array
+    present: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _frozen(self.size, np.float64, f"track {self.id}: size", (3,)))
+        if (self.size <= 0).any():
+            raise UserError(f"track {self.id}: size {self.size.tolist()} must be positive")
+        poses = _poses(self.box_to_world, f"track {self.id}: box_to_world", (None, 4, 4))
+        object.__setattr__(self, "box_to_world", poses)
+        present = _frozen(self.present, np.bool_, f"track {self.id}: present", (len(poses),))
+        object.__setattr__(self, "present", present)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Lane:
+    """A line painted on, or bounding, the road: ``points`` is a world polyline ``(N, 3)`` in metres."""
+
+    kind: str
+    points: Array
+
+    def __post_init__(self) -> None:
+        if self.kind not in LANE_KINDS:
+            raise UserError(f"lane kind {self.kind!r} is not one of {', '.join(LANE_KINDS)}")
+        object.__setattr__(self, "points", _frozen(self.points, np.float64, f"{self.kind} lane: points", (None, 3)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Scene:
+    """All that is known of a clip but its pixels.
+
+    ``timestamps`` ``(T,)`` are seconds, strictly rising; ``ego_to_world`` is ``(T, 4, 4)``, or None without a pose. The
+    last ``held_frames`` frames lie past the end of a short recording: poses and boxes go on at constant velocity and
+    the pixels of the last recorded frame are held, so nothing may learn from them or judge by them.
+    """
+
+    clip_id: str
+    domain: str
+    timestamps: Array
+    cameras: tuple[Camera, ...]
+    ego_to_world: Array | None = None
+    caption: str = ""
+    tracks: tuple[Track, ...] = ()
+    lanes: tuple[Lane, ...] = ()
+    source: str = ""
+    split: str = ""
+    held_frames: int = 0
+
+    def __post_init__(self) -> None:
+        if not CLIP_ID.fullmatch(self.clip_id):
+            raise UserError(f"clip id {self.clip_id!r} may hold only a-z, 0-9, '-' and '_'")
+        times = _frozen(self.timestamps, np.float64, f"{self.clip_id}: timestamps", (None,))
+        if len(times) < 1 or (np.diff(times) <= 0).any():
+            raise UserError(f"{self.clip_id}: timestamps must be at least one and rise strictly")
+        object.__setattr__(self, "timestamps", times)
+        if self.ego_to_world is not None:
+            poses = _poses(self.ego_to_world, f"{self.clip_id}: ego_to_world", (len(times), 4, 4))
+            object.__setattr__(self, "ego_to_world", poses)
+        if not 0 <= self.held_frames < len(times):
+            raise UserError(f"{self.clip_id}: held_frames {self.held_frames} must be in 0..{len(times) - 1}")
+        if not self.cameras or len({c.name for c in self.cameras}) != len(self.cameras):
+            raise UserError(f"{self.clip_id}: needs at least one camera, each with a name of its own")
+        if len({t.id for t in self.tracks}) != len(self.tracks):
+            raise UserError(f"{self.clip_id}: track ids must differ")
+        for owner, length in [(f"camera {c.name}", c.camera_to_ego.shape[0]) for c in self.cameras
+                              if c.camera_to_ego is not None and c.camera_to_ego.ndim == 3] + [
+                              (f"track {t.id}", len(t.present)) for t in self.tracks]:  # fmt: skip
+            if length != len(times):
+                raise UserError(f"{self.clip_id}: {owner} has {length} frames, the scene has {len(times)}")
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.timestamps)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second, from the median gap; 0 for a single frame."""
+        return float(1.0 / np.median(np.diff(self.timestamps))) if self.num_frames > 1 else 0.0
+
+    def camera(self, name: str) -> Camera:
+        for camera in self.cameras:
+            if camera.name == name:
+                return camera
+        raise UserError(f"{self.clip_id}: no camera {name!r}; it has {', '.join(c.name for c in self.cameras)}")
+
+    def camera_to_world(self, camera: Camera) -> Array:
+        """``(T, 4, 4)`` pose of ``camera`` in every frame; a UserError where pose or extrinsics are unknown."""
+        if self.ego_to_world is None or camera.camera_to_ego is None:
+            raise UserError(f"{self.clip_id}: camera {camera.name} has no pose (ego pose or extrinsics are missing)")
+        return np.asarray(self.ego_to_world @ camera.camera_to_ego)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Clip:
+    """A Scene and its pixels: ``frames`` is ``(V, T, H, W, 3)`` uint8 RGB, views in the order of ``scene.cameras``."""
+
+    scene: Scene
+    frames: NDArray[np.uint8] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        scene, frames = self.scene, self.frames
+        first = scene.cameras[0]
+        wanted = (len(scene.cameras), scene.num_frames, first.height, first.width, 3)
+        if frames.dtype != np.uint8 or frames.shape != wanted:
+            raise UserError(f"{scene.clip_id}: frames must be uint8 {wanted}, got {frames.dtype} {frames.shape}")
+        if any((c.height, c.width) != (first.height, first.width) for c in scene.cameras):
+            raise UserError(f"{scene.clip_id}: all cameras of a clip must have one size; resize them together")
+        if frames.flags.writeable:
+            frames = frames.view()
+            frames.setflags(write=False)
+            object.__setattr__(self, "frames", frames)
+
+    def view(self, name: str) -> NDArray[np.uint8]:
+        """Frames ``(T, H, W, 3)`` of one camera."""
+        frames: NDArray[np.uint8] = self.frames[
+            [c.name for c in self.scene.cameras].index(self.scene.camera(name).name)
+        ]
+        return frames
+
+    def with_scene(self, **changes: object) -> "Clip":
+        """The same pixels under a changed scene, for example another commanded pose."""
+        return Clip(scene=replace(self.scene, **changes), frames=self.frames)  # type: ignore[arg-type]

@@ -1,0 +1,131 @@
+"""Scenes as plain JSON: ``scene.json`` of clip folders, plans, requests. Exact: float64 survives the round trip."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from datasets.errors import UserError
+from datasets.scene import Camera, Lane, Scene, Track
+
+SCHEMA_VERSION = 1
+
+_SCENE_KEYS = (
+    "schema_version", "clip_id", "domain", "caption", "timestamps", "ego_to_world", "cameras", "tracks", "lanes",
+    "source", "split", "held_frames",
+)  # fmt: skip
+_CAMERA_KEYS = ("name", "width", "height", "intrinsics", "camera_to_ego")
+_TRACK_KEYS = ("id", "category", "size", "box_to_world", "present")
+_LANE_KEYS = ("kind", "points")
+
+Made = TypeVar("Made", Camera, Track, Lane, Scene)
+
+
+def scene_to_json(scene: Scene) -> dict[str, Any]:
+    """``scene`` as plain lists, numbers and strings; units and frames are those of ``Scene``."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "clip_id": scene.clip_id,
+        "domain": scene.domain,
+        "caption": scene.caption,
+        "timestamps": scene.timestamps.tolist(),
+        "ego_to_world": None if scene.ego_to_world is None else scene.ego_to_world.tolist(),
+        "cameras": [camera_to_json(camera) for camera in scene.cameras],
+        "tracks": [
+            {
+                "id": track.id,
+                "category": track.category,
+                "size": track.size.tolist(),
+                "box_to_world": track.box_to_world.tolist(),
+                "present": track.present.tolist(),
+            }
+            for track in scene.tracks
+        ],
+        "lanes": [{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes],
+        "source": scene.source,
+        "split": scene.split,
+        "held_frames": scene.held_frames,
+    }
+
+
+def camera_to_json(camera: Camera) -> dict[str, Any]:
+    """``camera`` as plain values; what nobody knows is None."""
+    return {
+        "name": camera.name,
+        "width": camera.width,
+        "height": camera.height,
+        "intrinsics": None if camera.intrinsics is None else camera.intrinsics.tolist(),
+        "camera_to_ego": None if camera.camera_to_ego is None else camera.camera_to_ego.tolist(),
+    }
+
+
+def scene_from_json(record: Mapping[str, Any], where: str = "") -> Scene:
+    """The Scene of ``record``; a UserError names ``where`` (a file), and the key that is missing, unknown or wrong.
+
+    ``clip_id``, ``domain``, ``timestamps`` and ``cameras`` must be there, and so must ``name``, ``width`` and
+    ``height`` of a camera and every key of a track or lane; the rest may be left out.
+    """
+    fields = _record(record, _SCENE_KEYS, ("clip_id", "domain", "timestamps", "cameras"), where)
+    version = fields.pop("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{_at(where, 'schema_version')} is {version!r}, this version reads {SCHEMA_VERSION}")
+    cameras = [
+        _made(Camera, entry, _CAMERA_KEYS, _CAMERA_KEYS[:3], _at(where, f"cameras[{i}]"))
+        for i, entry in enumerate(_list(fields["cameras"], _at(where, "cameras")))
+    ]
+    tracks = [
+        _made(Track, entry, _TRACK_KEYS, _TRACK_KEYS, _at(where, f"tracks[{i}]"))
+        for i, entry in enumerate(_list(fields.get("tracks", []), _at(where, "tracks")))
+    ]
+    lanes = [
+        _made(Lane, entry, _LANE_KEYS, _LANE_KEYS, _at(where, f"lanes[{i}]"))
+        for i, entry in enumerate(_list(fields.get("lanes", []), _at(where, "lanes")))
+    ]
+    entries = fields | {"cameras": tuple(cameras), "tracks": tuple(tracks), "lanes": tuple(lanes)}
+    return _made(Scene, entries, _SCENE_KEYS, (), where)
+
+
+def read_scene_json(path: Path) -> Scene:
+    """The Scene in the file ``path``; a UserError naming it where it is missing, no JSON, or wrong."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error})") from error
+    return scene_from_json(record, str(path))
+
+
+def _made(kind: type[Made], entry: object, known: Sequence[str], required: Sequence[str], where: str) -> Made:
+    """``kind`` made of the fields in ``entry``; what it finds wrong is told with ``where``."""
+    fields = _record(entry, known, required, where)
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{where}: {error}" if where else str(error)) from error
+
+
+def _record(entry: object, known: Sequence[str], required: Sequence[str], where: str) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{where or 'a scene'} must be a JSON object, got {type(entry).__name__}")
+    for key in required:
+        if key not in entry:
+            raise UserError(f"{_at(where, key)} is missing")
+    for key in entry:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            raise UserError(
+                f"{_at(where, str(key))} is not a key here" + (f"; did you mean {near[0]}?" if near else "")
+            )
+    return dict(entry)
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise UserError(f"{where} must be a list, got {type(value).__name__}")
+    return value
+
+
+def _at(where: str, key: str) -> str:
+    return f"{where}: {key}" if where else key

@@ -1,0 +1,108 @@
+"""Our own WebDataset shards, read back."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import UserError
+from datasets.scene import Clip, Scene
+from datasets.shards import clip_from_members, scene_from_members
+from datasets.tar_samples import Span, read_members, scan_tar
+
+INDEX_FILE = "index.json"
+_ENTRY_KEYS = ("name", "num_bytes", "sha256", "num_samples", "keys")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Sample:
+    tar: Path
+    spans: dict[str, Span]
+    scene: Scene
+    metadata: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        return f"{self.tar}: {self.scene.clip_id}"
+
+
+class ShardSource:
+    """The clips in the shards that ``root/index.json`` lists or, without one, in every ``*.tar`` of the folder.
+
+    Listing reads descriptions, poses and tracks only; videos are read from the tar one clip at a time. A UserError
+    names the shard that is missing, damaged or of another size than the index says, and the sample that is wrong.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._samples: dict[str, _Sample] = {}
+        for tar in listed_tars(root):
+            for key, spans in scan_tar(tar).items():
+                sample = _described(tar, key, spans)
+                if sample.scene.clip_id in self._samples:
+                    other = self._samples[sample.scene.clip_id].tar
+                    raise UserError(f"clip {sample.scene.clip_id} is in {other} and in {tar}: remove one of them")
+                self._samples[sample.scene.clip_id] = sample
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def scenes(self) -> Sequence[Scene]:
+        return [sample.scene for sample in self._samples.values()]
+
+    def load(self, scene: Scene) -> Clip:
+        """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
+        sample = self._sample(scene.clip_id)
+        stored, _ = clip_from_members(read_members(sample.tar, sample.spans), sample.where)
+        return Clip(scene=scene, frames=stored.frames)
+
+    def metadata(self, clip_id: str) -> dict[str, Any]:
+        """What the writer of the shard said of the clip: scores, provenance, request."""
+        return self._sample(clip_id).metadata
+
+    def _sample(self, clip_id: str) -> _Sample:
+        if clip_id not in self._samples:
+            raise UserError(f"no clip {clip_id!r} in these shards")
+        return self._samples[clip_id]
+
+
+def listed_tars(root: Path) -> list[Path]:
+    """The shards of ``root`` in the order of its index (their sizes checked), or every tar in it by name."""
+    if not (root / INDEX_FILE).exists():
+        tars = sorted(root.glob("*.tar"))
+        if not tars:
+            raise UserError(f"{root}: holds neither {INDEX_FILE} nor a *.tar")
+        return tars
+    for shard in (shards := read_index(root)["shards"]):
+        tar = root / shard["name"]
+        if not tar.exists() or tar.stat().st_size != shard["num_bytes"]:
+            raise UserError(f"{tar}: the shard is missing or cut short, its index says {shard['num_bytes']} bytes")
+    return [root / shard["name"] for shard in shards]
+
+
+def read_index(root: Path) -> dict[str, Any]:
+    """``root/index.json`` with its ``shards``; a UserError naming the file where it is missing or is no shard index."""
+    path = root / INDEX_FILE
+    try:
+        index = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); is this a folder that export wrote?") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error})") from error
+    shards = index.get("shards") if isinstance(index, dict) else None
+    if not isinstance(shards, list) or not all(_is_entry(shard) for shard in shards):
+        raise UserError(f"{path}: is no index of shards beside it, each with {', '.join(_ENTRY_KEYS)}; export again")
+    return dict(index)
+
+
+def _is_entry(shard: object) -> bool:
+    """Whether the index may say this of a shard; its name must not lead out of the folder."""
+    if not isinstance(shard, dict) or not shard.keys() >= set(_ENTRY_KEYS):
+        return False
+    return isinstance(shard["name"], str) and Path(shard["name"]).name == shard["name"]
+
+
+def _described(tar: Path, key: str, spans: dict[str, Span]) -> _Sample:
+    small = {name: span for name, span in spans.items() if name in ("json", "poses.npy", "tracks.npz")}
+    scene, metadata = scene_from_members(read_members(tar, small), f"{tar}: {key}")
+    return _Sample(tar=tar, spans=spans, scene=scene, metadata=metadata)

@@ -1,0 +1,127 @@
+"""The simulated world as a source of clips: every clip is a pure function of (seed, domain, index)."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import overload
+
+import numpy as np
+
+from datasets.errors import UserError
+from datasets.scene import Camera, Clip, Scene
+from datasets.simulation.driving import driving_world
+from datasets.simulation.other_domains import OTHER_DOMAINS, other_world
+from datasets.simulation.renderer import Stage
+from datasets.simulation.rigs import free_camera, mount_cameras, vary_cameras
+from datasets.simulation.scenarios import SCENARIOS
+from datasets.simulation.scene_of import scene_of
+from datasets.simulation.weathers import VARIANTS
+from datasets.simulation.world import World
+
+DRIVING_DOMAINS = tuple(f"driving-{variant}" for variant in VARIANTS)
+DOMAINS = (*DRIVING_DOMAINS, *OTHER_DOMAINS)
+_EVERY_NTH_IS_VAL = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulationConfig:
+    """``num_scenes`` clips of each domain; ``cameras`` film the driving domains, the others have one of their own.
+
+    ``varied_cameras`` gives every driving clip another focal length, camera height and tilt, for models that are to
+    meet other vehicles than this one.
+    """
+
+    seed: int = 0
+    domains: tuple[str, ...] = DOMAINS
+    num_scenes: int = 100
+    height: int = 96
+    width: int = 160
+    frame_rate: float = 10.0
+    num_frames: int = 17
+    cameras: tuple[str, ...] = ("CAM_FRONT",)
+    varied_cameras: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [domain for domain in self.domains if domain not in DOMAINS]
+        if unknown:
+            raise UserError(f"unknown simulated domain {unknown[0]!r}; there are {', '.join(DOMAINS)}")
+        if min(self.num_scenes, self.height, self.width) < 1 or self.num_frames < 2 or self.frame_rate <= 0:
+            raise UserError(f"simulation needs positive sizes and rate and at least 2 frames, got {self}")
+
+
+class SimulatedSource:
+    """Clips named ``sim-<domain>-<index>``. Listing is free: each Scene is simulated when it is asked for."""
+
+    def __init__(self, config: SimulationConfig) -> None:
+        self.config = config
+
+    def __len__(self) -> int:
+        return len(self.config.domains) * self.config.num_scenes
+
+    def scenes(self) -> Sequence[Scene]:
+        return _Scenes(self.config)
+
+    def load(self, scene: Scene) -> Clip:
+        """Render ``scene``, which must be one of this source's; a UserError otherwise."""
+        stage = Stage(_world(self.config, *_parse(self.config, scene.clip_id)))
+        views = [[stage.draw(t, camera) for t in range(scene.num_frames)] for camera in scene.cameras]
+        return Clip(scene=scene, frames=np.array(views))
+
+
+class _Scenes(Sequence[Scene]):
+    def __init__(self, config: SimulationConfig) -> None:
+        self._config = config
+
+    def __len__(self) -> int:
+        return len(self._config.domains) * self._config.num_scenes
+
+    @overload
+    def __getitem__(self, key: int) -> Scene: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Scene]: ...
+
+    def __getitem__(self, key: int | slice) -> Scene | Sequence[Scene]:
+        if isinstance(key, slice):
+            return [self[i] for i in range(*key.indices(len(self)))]
+        if not -len(self) <= key < len(self):
+            raise IndexError(f"scene {key} of {len(self)}")
+        domain, index = divmod(key % len(self), self._config.num_scenes)
+        return simulated_scene(self._config, self._config.domains[domain], index)
+
+
+def simulated_scene(config: SimulationConfig, domain: str, index: int) -> Scene:
+    """The ``index``-th Scene of ``domain``: everything but the pixels. Every fifth is of the "val" split."""
+    cameras: tuple[Camera, ...]
+    if domain in OTHER_DOMAINS:
+        cameras = (free_camera(config.height, config.width),)
+    else:
+        cameras = mount_cameras(config.cameras, config.height, config.width)
+        if config.varied_cameras:
+            cameras = vary_cameras(cameras, np.random.default_rng((_seed(config, domain, index), 1)))
+    split = "val" if index % _EVERY_NTH_IS_VAL == _EVERY_NTH_IS_VAL - 1 else "train"
+    return scene_of(
+        _world(config, domain, index), cameras, clip_id=f"sim-{domain}-{index:06d}", domain=domain, split=split
+    )
+
+
+def _parse(config: SimulationConfig, clip_id: str) -> tuple[str, int]:
+    domain, _, index = clip_id.removeprefix("sim-").rpartition("-")
+    if not clip_id.startswith("sim-") or domain not in config.domains or not index.isdigit():
+        raise UserError(f"{clip_id} is not a clip of this simulation; its domains are {', '.join(config.domains)}")
+    return domain, int(index)
+
+
+def _seed(config: SimulationConfig, domain: str, index: int) -> int:
+    return int(np.random.SeedSequence((config.seed, zlib.crc32(domain.encode()), index)).generate_state(1)[0])
+
+
+@lru_cache(maxsize=2)
+def _world(config: SimulationConfig, domain: str, index: int) -> World:
+    """Kept for a moment, because a Scene's pixels are mostly asked for right after the Scene."""
+    timestamps = np.arange(config.num_frames) / config.frame_rate
+    seed = _seed(config, domain, index)
+    if domain in OTHER_DOMAINS:
+        return other_world(domain, seed, timestamps)
+    return driving_world(domain.removeprefix("driving-"), SCENARIOS[index % len(SCENARIOS)], seed, timestamps)

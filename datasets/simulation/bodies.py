@@ -1,0 +1,55 @@
+"""The kinds of road users: their categories, sizes and colours."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.simulation.figures import cyclist, person
+from datasets.simulation.mesh import Part
+from datasets.simulation.vehicles import bus, hatchback, sedan, suv, truck, van
+from datasets.simulation.world import Colour, Size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """Category in nuScenes' names, and the size (length, width, height) m of an average one."""
+
+    category: str
+    size: Size
+
+
+KINDS: dict[str, Kind] = {
+    "sedan": Kind(category="vehicle.car", size=(4.6, 1.85, 1.46)),
+    "hatchback": Kind(category="vehicle.car", size=(4.1, 1.78, 1.5)),
+    "suv": Kind(category="vehicle.car", size=(4.7, 1.95, 1.75)),
+    "van": Kind(category="vehicle.car", size=(5.3, 2.0, 2.2)),
+    "truck": Kind(category="vehicle.truck", size=(7.4, 2.4, 3.1)),
+    "bus": Kind(category="vehicle.bus.rigid", size=(10.8, 2.55, 3.2)),
+    "pedestrian": Kind(category="human.pedestrian.adult", size=(0.74, 0.66, 1.74)),
+    "child": Kind(category="human.pedestrian.child", size=(0.55, 0.55, 1.25)),
+    "cyclist": Kind(category="vehicle.bicycle", size=(1.8, 0.6, 1.75)),
+}
+CAR_COLOURS: tuple[Colour, ...] = (
+    (0.86, 0.86, 0.87), (0.12, 0.12, 0.13), (0.45, 0.46, 0.48), (0.66, 0.67, 0.69), (0.62, 0.1, 0.1), (0.12, 0.2, 0.45),
+    (0.2, 0.42, 0.66), (0.13, 0.3, 0.2), (0.72, 0.55, 0.16), (0.8, 0.36, 0.12), (0.5, 0.4, 0.3), (0.93, 0.9, 0.82),
+)  # fmt: skip
+BUS_COLOURS: tuple[Colour, ...] = ((0.85, 0.2, 0.15), (0.9, 0.72, 0.15), (0.2, 0.45, 0.75), (0.85, 0.87, 0.9))
+CLOTHES: tuple[Colour, ...] = (
+    (0.8, 0.15, 0.15), (0.15, 0.25, 0.6), (0.85, 0.75, 0.2), (0.12, 0.12, 0.15), (0.85, 0.85, 0.85), (0.2, 0.5, 0.3),
+    (0.45, 0.3, 0.2), (0.55, 0.55, 0.6),
+)  # fmt: skip
+
+
+_VEHICLES: dict[str, Callable[[Size, Colour], tuple[Part, ...]]] = {
+    "sedan": sedan, "hatchback": hatchback, "suv": suv, "van": van, "truck": truck, "bus": bus,
+}  # fmt: skip
+
+
+def build(kind: str, size: Size, colour: Colour, rng: np.random.Generator) -> tuple[Part, ...]:
+    """Parts of one road user, standing on its origin, facing +x, within ``size``."""
+    if kind in ("pedestrian", "child"):
+        return person(size[2], colour, CLOTHES[int(rng.integers(len(CLOTHES)))], float(rng.uniform(0, 6.28)))
+    if kind == "cyclist":
+        return cyclist(size, colour, float(rng.uniform(0, 6.28)))
+    return _VEHICLES[kind](size, colour)

@@ -1,0 +1,72 @@
+"""Bodies that fall and bounce under gravity."""
+
+import numpy as np
+
+from datasets.geometry import Array, pose, yaw_rotation
+from datasets.simulation.world import Size
+
+_GRAVITY = 9.81
+_STEP_S = 1e-3
+_RESTS_BELOW = 0.15
+
+
+def bounce(
+    timestamps: Array,
+    place: Array,
+    heading: float,
+    size: Size,
+    *,
+    height: float,
+    velocity: Array,
+    lift: float,
+    spin: float,
+    restitution: float,
+    rolls: bool,
+) -> Array:
+    """Poses ``(T, 4, 4)`` of a body's centre, thrown ``lift`` m/s upwards from ``height`` m above the floor.
+
+    It flies on parabolas; an impact keeps ``restitution`` of its vertical speed and 0.8 of its sideways speed, and it
+    lies still when the rebound is under 0.15 m/s. It turns about the vertical; if it ``rolls``, forward as well.
+    """
+    x, y, z, yaw, roll = _flight(
+        timestamps - timestamps[0], place, heading, size[2] / 2, height, velocity, lift, spin, restitution
+    )
+    turn = yaw_rotation(yaw)
+    if rolls:
+        bearing = float(np.arctan2(velocity[1], velocity[0]))
+        c, s, o, i = np.cos(roll), np.sin(roll), np.zeros_like(roll), np.ones_like(roll)
+        forward = np.stack([np.stack([c, o, s], -1), np.stack([o, i, o], -1), np.stack([-s, o, c], -1)], -2)
+        turn = yaw_rotation(bearing) @ forward @ yaw_rotation(heading)
+    return pose(turn, np.stack([x, y, z + size[2] / 2], 1))
+
+
+def _flight(
+    elapsed: Array,
+    place: Array,
+    heading: float,
+    radius: float,
+    height: float,
+    velocity: Array,
+    lift: float,
+    spin: float,
+    restitution: float,
+) -> Array:
+    """Position, height of the lowest point, yaw and roll ``(5, T)``, integrated in steps of a millisecond."""
+    steps = round(float(elapsed[-1]) / _STEP_S) + 1
+    path = np.empty((steps, 5))
+    state = np.array([place[0], place[1], height, heading, 0.0])
+    speed = np.array([velocity[0], velocity[1], lift])
+    for k in range(steps):
+        path[k] = state
+        state[:3] += _STEP_S * speed
+        state[3] += _STEP_S * spin
+        state[4] += _STEP_S * float(np.hypot(speed[0], speed[1])) / radius
+        speed[2] -= _STEP_S * _GRAVITY
+        if state[2] < 0:
+            state[2] = 0.0
+            rebound = -restitution * speed[2]
+            if rebound < _RESTS_BELOW:
+                path[k + 1 :] = state
+                break
+            speed, spin = np.array([0.8 * speed[0], 0.8 * speed[1], rebound]), 0.8 * spin
+    return np.stack([np.interp(elapsed, np.arange(steps) * _STEP_S, column) for column in path.T])

@@ -1,0 +1,58 @@
+"""Cars parked along a road."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from datasets.geometry import pose, yaw_rotation
+from datasets.simulation.bodies import CAR_COLOURS, KINDS, build
+from datasets.simulation.plan import Plan
+from datasets.simulation.reference_line import ReferenceLine
+from datasets.simulation.world import Body
+
+
+def _slots(line: ReferenceLine, start: float, end: float, left: float) -> Iterator[float]:
+    """Parking places 6.2 m apart as measured ``left`` of the line, where bends make that longer or shorter."""
+    slot = start
+    while slot < end:
+        yield slot
+        stretch = 1 - np.abs(line.curvature_at(slot + np.arange(0, 10, 2.0))).max() * abs(left)
+        slot += 6.2 / max(float(stretch), 0.3)
+
+
+def park_cars(line: ReferenceLine, plan: Plan, start: float, end: float, rng: np.random.Generator) -> tuple[Body, ...]:
+    """Parked cars in the strips along ``start`` to ``end``, clear of junctions and zebras; they are tracks."""
+    road = plan.road
+    if road.strip_use != "parking":
+        return ()
+    bodies: list[Body] = []
+    density = rng.uniform(0.35, 0.85)
+    for side, strip, edge in ((-1, road.right_strip, road.right_edge), (1, road.left_strip, road.left_edge)):
+        if strip < 2:
+            continue
+        for slot in _slots(line, start, end, edge):
+            if (
+                rng.random() > density
+                or any(abs(slot - s) < h + 9 for s, h in plan.junctions)
+                or any(abs(slot - s) < 7 for s in plan.zebras)
+            ):
+                continue
+            kind = str(rng.choice(["sedan", "hatchback", "suv", "van"]))
+            length, width, height = (float(v) for v in np.array(KINDS[kind].size) * rng.uniform(0.95, 1.05, 3))
+            size = (length, width, height)
+            colour = CAR_COLOURS[int(rng.integers(len(CAR_COLOURS)))]
+            position, heading = line.place(
+                slot + rng.uniform(-0.3, 0.3), edge - side * (strip / 2 + rng.uniform(-0.1, 0.1))
+            )
+            turn = np.pi if side > 0 and road.oncoming else 0.0
+            placed = pose(yaw_rotation(float(heading) + turn + rng.normal(0, 0.015)), [*position, 0.0])[None]
+            bodies.append(
+                Body(
+                    parts=build(kind, size, colour, rng),
+                    poses=placed,
+                    size=size,
+                    id=f"parked{len(bodies):03d}",
+                    category=KINDS[kind].category,
+                )
+            )
+    return tuple(bodies)

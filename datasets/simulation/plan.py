@@ -1,0 +1,126 @@
+"""Who drives where: the road's cross-section, and the cast of a clip while it is being drawn."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datasets.simulation.bodies import KINDS
+from datasets.simulation.traffic import Crosser, Driver, Order
+from datasets.simulation.world import Size
+
+WARM_UP_S = 2.0
+EGO = "ego"
+EGO_SIZE: Size = (4.6, 1.9, 1.6)
+_VEHICLE_MIX = ("sedan", "hatchback", "suv", "sedan", "hatchback", "suv", "van", "truck", "bus")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrossSection:
+    """A road from the middle outwards: lanes each way, a strip (``strip_use``: parking, cycling, none), the pavement.
+
+    Widths are in metres.
+    """
+
+    forward: int
+    oncoming: int
+    lane_width: float
+    left_strip: float
+    right_strip: float
+    pavement: float
+    strip_use: str
+
+    @property
+    def left_edge(self) -> float:
+        return self.oncoming * self.lane_width + self.left_strip
+
+    @property
+    def right_edge(self) -> float:
+        return -self.forward * self.lane_width - self.right_strip
+
+    def lane_centre(self, lane: int) -> float:
+        """Metres left of the middle; lanes as in ``traffic.Driver``."""
+        return -(lane + 0.5) * self.lane_width
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A clip's cast: vehicles, orders and crossers, what kind and size each is, and where the road is interrupted."""
+
+    event: str
+    road: CrossSection
+    drivers: tuple[Driver, ...]
+    orders: tuple[Order, ...] = ()
+    crossers: tuple[Crosser, ...] = ()
+    kinds: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, Size] = field(default_factory=dict)
+    junctions: tuple[tuple[float, float], ...] = ()
+    zebras: tuple[float, ...] = ()
+
+
+@dataclass(kw_only=True, slots=True)
+class Casting:
+    """A plan in the making: what the scenarios add to."""
+
+    rng: np.random.Generator
+    road: CrossSection
+    lane: int
+    speed: float
+    duration: float
+    drivers: list[Driver] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    crossers: list[Crosser] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, Size] = field(default_factory=dict)
+    junctions: list[tuple[float, float]] = field(default_factory=list)
+    zebras: list[float] = field(default_factory=list)
+
+    @property
+    def start(self) -> float:
+        """About where the ego is when the clip begins, metres along."""
+        return self.speed * WARM_UP_S
+
+    def uniform(self, low: float, high: float) -> float:
+        return float(self.rng.uniform(low, high))
+
+    def dress(self, name: str, kinds: tuple[str, ...]) -> Size:
+        """Give someone one of the kinds, and a size near that kind's."""
+        kind = str(self.rng.choice(kinds))
+        length, width, height = KINDS[kind].size
+        scale = self.uniform(0.94, 1.06)
+        self.kinds[name] = kind
+        self.sizes[name] = (length * scale, width * self.uniform(0.96, 1.04), height * scale)
+        return self.sizes[name]
+
+    def drive(
+        self, name: str, lane: int, along: float, speed: float, *, target: float = 0.0, lively: bool = False
+    ) -> None:
+        """Add a vehicle that keeps ``speed``, or aims at ``target`` m/s if that is given."""
+        size = self.dress(name, _VEHICLE_MIX)
+        self.drivers.append(
+            Driver(
+                name=name,
+                length=size[0],
+                width=size[1],
+                lane=lane,
+                along=along,
+                speed=speed,
+                target_speed=max(target or speed, 0.5),
+                time_gap=self.uniform(0.6, 1.2),
+                may_change_lane=lively,
+            )
+        )
+
+    def drive_ego(self) -> None:
+        self.sizes[EGO] = EGO_SIZE
+        self.drivers.append(
+            Driver(
+                name=EGO,
+                length=EGO_SIZE[0],
+                width=EGO_SIZE[1],
+                lane=self.lane,
+                along=0.0,
+                speed=self.speed,
+                target_speed=self.speed * self.uniform(0.95, 1.1),
+                time_gap=self.uniform(0.5, 1.0),
+            )
+        )

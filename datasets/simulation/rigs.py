@@ -1,0 +1,82 @@
+"""Cameras on the vehicle: nuScenes' six, at any image size."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from datasets.errors import UserError
+from datasets.geometry import FORWARD_CAMERA_TO_EGO, Array, pose, yaw_rotation
+from datasets.scene import Camera
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mount:
+    """Where a camera sits: position in the ego frame in m, yaw and horizontal field of view in degrees."""
+
+    position: tuple[float, float, float]
+    yaw: float
+    field_of_view: float
+
+
+# After the sensor set-up that nuScenes publishes (Caesar et al. 2020, arXiv 1903.11027).
+MOUNTS: dict[str, Mount] = {
+    "CAM_FRONT": Mount(position=(1.70, 0.02, 1.51), yaw=0.0, field_of_view=64.0),
+    "CAM_FRONT_RIGHT": Mount(position=(1.55, -0.49, 1.50), yaw=-56.0, field_of_view=64.0),
+    "CAM_BACK_RIGHT": Mount(position=(1.01, -0.48, 1.56), yaw=-110.0, field_of_view=64.0),
+    "CAM_BACK": Mount(position=(0.03, 0.0, 1.58), yaw=180.0, field_of_view=89.0),
+    "CAM_BACK_LEFT": Mount(position=(1.03, 0.48, 1.59), yaw=108.0, field_of_view=64.0),
+    "CAM_FRONT_LEFT": Mount(position=(1.52, 0.49, 1.51), yaw=55.0, field_of_view=64.0),
+}
+
+
+def intrinsics(height: int, width: int, field_of_view: float) -> Array:
+    """Pinhole ``(3, 3)`` in pixels with the principal point in the middle; ``field_of_view`` is across, in degrees."""
+    focal = width / 2 / np.tan(np.radians(field_of_view) / 2)
+    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+
+def mount_cameras(names: tuple[str, ...], height: int, width: int) -> tuple[Camera, ...]:
+    """The named cameras of the rig; a UserError names those there are."""
+    unknown = [name for name in names if name not in MOUNTS]
+    if unknown:
+        raise UserError(f"unknown camera {unknown[0]!r}; the simulated rig has {', '.join(MOUNTS)}")
+    return tuple(_mounted(name, MOUNTS[name], height, width) for name in names)
+
+
+def vary_cameras(cameras: tuple[Camera, ...], rng: np.random.Generator) -> tuple[Camera, ...]:
+    """The same cameras as other makers fit them: other focal lengths, a little higher or lower, not quite level."""
+    zoom, rise = rng.uniform(0.72, 1.2), rng.uniform(-0.25, 0.3)
+    pitch, roll = np.radians(rng.uniform(-2.5, 2.5)), np.radians(rng.normal(0, 0.5))
+    c, s, cr, sr = np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    nod = pose([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]], [0.0, 0.0, 0.0])
+    lean = pose([[cr, -sr, 0.0], [sr, cr, 0.0], [0.0, 0.0, 1.0]], [0.0, 0.0, 0.0])
+    lift = pose(np.eye(3), [0.0, 0.0, rise])
+    return tuple(
+        replace(
+            camera,
+            intrinsics=np.asarray(camera.intrinsics) * [[zoom, 1, 1], [1, zoom, 1], [1, 1, 1]],
+            camera_to_ego=lift @ np.asarray(camera.camera_to_ego) @ nod @ lean,
+        )
+        for camera in cameras
+    )
+
+
+def _mounted(name: str, mount: Mount, height: int, width: int) -> Camera:
+    return Camera(
+        name=name,
+        width=width,
+        height=height,
+        intrinsics=intrinsics(height, width, mount.field_of_view),
+        camera_to_ego=pose(yaw_rotation(np.radians(mount.yaw)), mount.position) @ FORWARD_CAMERA_TO_EGO,
+    )
+
+
+def free_camera(height: int, width: int, field_of_view: float = 60.0) -> Camera:
+    """The camera of a rig that is nothing but a camera: the ego frame is its own, turned to x forward."""
+    return Camera(
+        name="CAM",
+        width=width,
+        height=height,
+        intrinsics=intrinsics(height, width, field_of_view),
+        camera_to_ego=FORWARD_CAMERA_TO_EGO,
+    )

@@ -1,0 +1,109 @@
+"""Cars, vans, trucks and buses as parts: standing on their origin, facing +x."""
+
+from dataclasses import dataclass
+
+from datasets.simulation.mesh import BOX_FACES, Part, at, box, wheel
+from datasets.simulation.world import Colour, Size
+
+_GLASSHOUSE = ("cabin_end", "cabin_end", "cabin_side", "paint")
+
+
+def _block(size: Size, textures: tuple[str, str, str, str], place: tuple[float, float, float], tint: Colour, *,
+           front: float = 0, rear: float = 0, side: float = 0) -> Part:  # fmt: skip
+    """A box with textures (front, rear, sides, top); its bottom is black."""
+    ahead, behind, sides, top = textures
+    return Part(
+        vertices=box(size, front=front, rear=rear, side=side), faces=BOX_FACES,
+        textures=(ahead, behind, sides, sides, top, "black"), tint=tint, to_body=at(*place),
+    )  # fmt: skip
+
+
+def _wheels(length: float, width: float, radius: float, axles: tuple[float, ...]) -> list[Part]:
+    vertices, faces = wheel(radius, 0.24)
+    textures = ("black",) * (len(faces) - 2) + ("wheel", "wheel")
+    return [
+        Part(
+            vertices=vertices,
+            faces=faces,
+            textures=textures,
+            to_body=at(axle * length, side * (width / 2 - 0.12), radius),
+        )
+        for axle in axles
+        for side in (-1, 1)
+    ]
+
+
+def _brake_lights(length: float, width: float, z: float) -> list[Part]:
+    size = (0.04, 0.22, 0.14)
+    return [
+        Part(vertices=box(size), faces=BOX_FACES, textures=("taillight",) * 6, is_brake_light=True,
+             to_body=at(-length / 2 + 0.018, y, z))
+        for y in (-width / 2 + 0.18, width / 2 - 0.18)
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Cabin:
+    """A car's glasshouse: its ``length`` and place ``ahead`` as shares of the car's, its pillars' slopes in m."""
+
+    length: float
+    ahead: float
+    windscreen: float
+    rear_window: float
+
+
+def sedan(size: Size, colour: Colour) -> tuple[Part, ...]:
+    """With a boot behind the rear window."""
+    return _car(size, colour, _Cabin(length=0.56, ahead=-0.05, windscreen=0.9, rear_window=0.55))
+
+
+def hatchback(size: Size, colour: Colour) -> tuple[Part, ...]:
+    return _car(size, colour, _Cabin(length=0.68, ahead=-0.11, windscreen=0.8, rear_window=0.3))
+
+
+def suv(size: Size, colour: Colour) -> tuple[Part, ...]:
+    return _car(size, colour, _Cabin(length=0.7, ahead=-0.1, windscreen=0.75, rear_window=0.22))
+
+
+def _car(size: Size, colour: Colour, cabin: _Cabin) -> tuple[Part, ...]:
+    length, width, height = size
+    belt, clearance = 0.60 * height, 0.15 * height
+    body = _block((length - 0.04, width - 0.06, belt - clearance), ("body_front", "body_rear", "body_side", "paint"),
+                  (0.02, 0, clearance), colour, front=0.12, rear=0.06, side=0.03)  # fmt: skip
+    top = _block((cabin.length * length, width - 0.14, height - belt), _GLASSHOUSE,
+                 (cabin.ahead * length, 0, belt), colour, front=cabin.windscreen, rear=cabin.rear_window,
+                 side=0.16)  # fmt: skip
+    wheels = _wheels(length, width, 0.22 * height, (-0.31, 0.31))
+    return (body, top, *wheels, *_brake_lights(length, width, 0.8 * belt))
+
+
+def van(size: Size, colour: Colour) -> tuple[Part, ...]:
+    length, width, height = size
+    lower = _block((length - 0.04, width - 0.06, 0.4 * height), ("body_front", "body_rear", "body_side", "paint"),
+                   (0.02, 0, 0.25), colour, front=0.1, side=0.02)  # fmt: skip
+    upper = _block((length * 0.9, width - 0.1, 0.6 * height - 0.25), _GLASSHOUSE,
+                   (-0.048 * length, 0, 0.4 * height + 0.25), colour, front=0.75, rear=0.08, side=0.14)  # fmt: skip
+    return (lower, upper, *_wheels(length, width, 0.34, (-0.31, 0.33)), *_brake_lights(length, width, 0.45 * height))
+
+
+def truck(size: Size, colour: Colour) -> tuple[Part, ...]:
+    length, width, height = size
+    cab = 0.25 * length
+    cargo = length - cab - 0.15
+    parts = [
+        _block((length - 0.1, width * 0.7, 0.35), ("black", "black", "black", "black"), (0, 0, 0.5), colour),
+        _block((cab, width - 0.1, 1.1), ("body_front", "paint", "body_side", "paint"),
+               ((length - cab) / 2, 0, 0.45), colour),
+        _block((cab, width - 0.12, height * 0.78 - 1.55), ("cabin_end", "paint", "cabin_end", "paint"),
+               ((length - cab) / 2, 0, 1.55), colour, front=0.25, side=0.06),
+        _block((cargo, width, height - 0.85), ("box_side", "box_rear", "box_side", "box_side"),
+               (-(length - cargo) / 2, 0, 0.85), colour),
+    ]  # fmt: skip
+    return (*parts, *_wheels(length, width, 0.46, (-0.33, -0.18, 0.34)), *_brake_lights(length, width, 0.92))
+
+
+def bus(size: Size, colour: Colour) -> tuple[Part, ...]:
+    length, width, height = size
+    shell = _block((length, width, height - 0.32), ("bus_front", "bus_rear", "bus_side", "paint"), (0, 0, 0.32), colour,
+                   front=0.12, side=0.06)  # fmt: skip
+    return (shell, *_wheels(length, width, 0.48, (-0.27, 0.3)), *_brake_lights(length, width, 0.95))

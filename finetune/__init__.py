@@ -1,0 +1,1 @@
+"""The world model, its conditions, its losses and its Lightning training."""

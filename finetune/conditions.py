@@ -1,0 +1,165 @@
+"""What the model is told, as tensors: encoded once per clip, stacked into batches, dropped at random in training.
+
+Shape legend: B batch, Z latent channels, F latent frames of all views (views one after the other), h w latent grid.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datasets.carry import carry_frame
+from datasets.layout import draw_layout
+from datasets.rays import plucker_rays
+from datasets.scene import Camera, Clip, Scene
+from finetune.captions import caption_ids
+from finetune.vae import encode
+
+# Channels of the mask: a given (clean) frame? how much of the cell was carried? is there a layout? are there rays?
+MASK_CHANNELS = 4
+RAY_CHANNELS = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Conditions:
+    """``carried`` and ``layout`` (B,Z,F,h,w), ``mask`` (B,4,F,h,w), ``rays`` (B,6,F,h,w), ``domain`` (B,), ``caption``.
+
+    What is absent is zero: its channels, its mask, domain 0, caption ids 0.
+    """
+
+    carried: Tensor
+    layout: Tensor
+    mask: Tensor
+    rays: Tensor
+    domain: Tensor
+    caption: Tensor
+    num_views: int = 1
+
+    @property
+    def given(self) -> Tensor:
+        """(B,1,F,1,1), 1 at the frames that are given clean."""
+        return self.mask[:, :1, :, :1, :1]
+
+    def without_frames(self, drop: Tensor) -> "Conditions":
+        """First frames, and with them all that was carried from them, withheld where ``drop`` (B,) is True."""
+        keep = _keep(drop)
+        mask = torch.cat([self.mask[:, :2] * keep, self.mask[:, 2:]], 1)
+        return replace(self, carried=self.carried * keep, mask=mask)
+
+    def without_layout(self, drop: Tensor) -> "Conditions":
+        keep = _keep(drop)
+        mask = torch.cat([self.mask[:, :2], self.mask[:, 2:3] * keep, self.mask[:, 3:]], 1)
+        return replace(self, layout=self.layout * keep, mask=mask)
+
+    def without_pose(self, drop: Tensor) -> "Conditions":
+        """No rays, and nothing carried by the motion either: only the given frames themselves stay."""
+        keep = _keep(drop)
+        stay = torch.maximum(keep, self.given)
+        mask = torch.cat([self.mask[:, :1], self.mask[:, 1:2] * stay, self.mask[:, 2:3], self.mask[:, 3:] * keep], 1)
+        return replace(self, carried=self.carried * stay, rays=self.rays * keep, mask=mask)
+
+    def without_words(self, drop: Tensor) -> "Conditions":
+        """Neither caption nor domain."""
+        keep = (~drop).long()
+        return replace(self, domain=self.domain * keep, caption=self.caption * keep[:, None])
+
+    def unguided(self) -> "Conditions":
+        """What classifier-free guidance steers away from: the given frames and nothing else."""
+        every = torch.ones(len(self.domain), dtype=torch.bool, device=self.domain.device)
+        return self.without_layout(every).without_pose(every).without_words(every)
+
+
+def _keep(drop: Tensor) -> Tensor:
+    return (~drop).float().view(-1, 1, 1, 1, 1)
+
+
+def encode_conditions(
+    vae: AutoencoderKLWan, scene: Scene, first_frames: NDArray[np.uint8] | None, num_given: int = 1
+) -> dict[str, Tensor]:
+    """One clip's tensors, all but words: ``carried``, ``layout`` (Z,F,h,w), ``mask`` (4,...), ``rays`` (6,...).
+
+    ``first_frames`` is ``(V, >= num_given, H, W, 3)`` uint8, or None. Where the scene has no pose, only the given
+    frames themselves are carried, and layout and rays are absent.
+    """
+    views = [
+        _encode_view(vae, scene, camera, None if first_frames is None else first_frames[v, :num_given])
+        for v, camera in enumerate(scene.cameras)
+    ]
+    return {name: torch.cat([view[name] for view in views], 1) for name in views[0]}
+
+
+def _encode_view(
+    vae: AutoencoderKLWan, scene: Scene, camera: Camera, given: NDArray[np.uint8] | None
+) -> dict[str, Tensor]:
+    cell, num_frames = vae.config.patch_size, scene.num_frames
+    grid = (num_frames, camera.height // cell, camera.width // cell)
+    has_pose = scene.ego_to_world is not None and camera.is_calibrated
+    has_layout = has_pose and bool(scene.tracks or scene.lanes)
+    out = {
+        "carried": torch.zeros(vae.config.z_dim, *grid),
+        "layout": torch.zeros(vae.config.z_dim, *grid),
+        "mask": torch.zeros(MASK_CHANNELS, *grid),
+        "rays": torch.zeros(RAY_CHANNELS, *grid),
+    }
+    if has_pose:
+        out["rays"] = torch.from_numpy(plucker_rays(scene, camera, cell))
+        out["mask"][3] = 1
+    if has_layout:
+        out["layout"] = encode(vae, torch.from_numpy(draw_layout(scene, camera))[None])[0]
+        out["mask"][2] = 1
+    if given is not None:
+        frames, carried = _carried_video(scene, camera, given, has_pose)
+        weight = torch.from_numpy(carried).float().unfold(1, cell, cell).unfold(2, cell, cell).mean((-1, -2))
+        reach = num_frames if has_pose else len(given)
+        out["carried"][:, :reach] = encode(vae, torch.from_numpy(frames)[None])[0][:, :reach]
+        out["mask"][0, : len(given)] = 1
+        out["mask"][1] = weight
+    return out
+
+
+def _carried_video(
+    scene: Scene, camera: Camera, given: NDArray[np.uint8], has_pose: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Video ``(T, H, W, 3)``, the given frames and then the last of them carried, and its mask ``(T, H, W)``."""
+    last = len(given) - 1
+    frames = np.full((scene.num_frames, camera.height, camera.width, 3), 128, np.uint8)
+    mask = np.zeros(frames.shape[:3], np.bool_)
+    if has_pose:
+        frames[last:], mask[last:] = carry_frame(given[last], scene, camera, last)
+    frames[: last + 1], mask[: last + 1] = given, True
+    return frames, mask
+
+
+def encode_clip(vae: AutoencoderKLWan, clip: Clip, num_given: int = 1) -> dict[str, Tensor]:
+    """All tensors of one training clip: conditions, ``latents`` (Z,F,h,w) and ``frame_weight`` (F,), 0 where held."""
+    tensors = encode_conditions(vae, clip.scene, clip.frames, num_given)
+    tensors["latents"] = torch.cat(list(encode(vae, torch.from_numpy(np.array(clip.frames)))), 1)
+    weight = torch.ones(clip.scene.num_frames)
+    weight[clip.scene.num_frames - clip.scene.held_frames :] = 0
+    tensors["frame_weight"] = weight.repeat(len(clip.scene.cameras))
+    return tensors
+
+
+def stack_conditions(
+    tensors: Mapping[str, Tensor],
+    domains: list[str],
+    captions: list[str],
+    known_domains: tuple[str, ...],
+    num_views: int = 1,
+) -> Conditions:
+    """Batched tensors (B,...) and their words as Conditions; a domain the model does not know counts as absent."""
+    ids = [1 + known_domains.index(name) if name in known_domains else 0 for name in domains]
+    device = tensors["carried"].device
+    return Conditions(
+        carried=tensors["carried"].float(),
+        layout=tensors["layout"].float(),
+        mask=tensors["mask"].float(),
+        rays=tensors["rays"].float(),
+        domain=torch.tensor(ids, device=device),
+        caption=torch.tensor([caption_ids(text) for text in captions], device=device),
+        num_views=num_views,
+    )

@@ -1,0 +1,110 @@
+"""The Lightning side of the world model: one optimiser step, its average, and what a checkpoint must hold."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import lightning
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor
+
+from datasets.errors import UserError
+from finetune.conditions import stack_conditions
+from finetune.flow import draw, flow_matching_loss
+from finetune.world_model import WorldModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSettings:
+    """How the weights move. ``steps`` counts optimiser steps, each of ``accumulate`` batches."""
+
+    steps: int
+    learning_rate: float
+    warmup: int = 20
+    decay: Literal["constant", "cosine"] = "constant"
+    weight_decay: float = 0.01
+    ema_decay: float = 0.999
+    clip: float = 1.0
+    accumulate: int = 1
+    precision: Literal["32", "bf16"] = "32"
+    seed: int = 0
+
+
+class WorldModelModule(lightning.LightningModule):
+    """Trains what ``requires_grad`` in the model; keeps an exponential average of exactly that.
+
+    A batch is what ``replay.dataset`` yields: stacked tensors of ``encode_clip``, the words, ``loss_weight`` (B,), the
+    ``step`` of the plan and the ``slot`` (B,) of each sample in the batch of all ranks; all randomness hangs on those.
+    """
+
+    def __init__(self, model: WorldModel, settings: TrainingSettings) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        self.average = EMAModel(self._trained(), decay=settings.ema_decay, foreach=True)
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        losses = self._losses(batch)
+        if not torch.isfinite(losses).all():
+            raise UserError(
+                f"the loss became {losses.detach().max().item()} at optimiser step {self.global_step}: the last good "
+                f"checkpoint is kept; lower the learning rate (now {self.settings.learning_rate:g}) and run again"
+            )
+        for domain in set(batch["domain"]):
+            chosen = torch.tensor([name == domain for name in batch["domain"]], device=losses.device)
+            mean = losses.detach()[chosen].mean()
+            self.log(f"loss/{domain}", mean, batch_size=int(chosen.sum()), on_step=True, on_epoch=False)
+        loss: Tensor = (losses * batch["loss_weight"]).mean()
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(losses))
+        return loss
+
+    def _losses(self, batch: Mapping[str, Any]) -> Tensor:
+        latents = batch["latents"].float()
+        tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+        conditions = stack_conditions(tensors, batch["domain"], batch["caption"], self.model.config.domains)
+        draws = draw(self.settings.seed, batch["step"], batch["slot"].tolist(), latents.shape[1:])
+        return flow_matching_loss(self.model, latents, batch["frame_weight"], conditions, draws)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = torch.optim.AdamW(
+            self._trained(),
+            self.settings.learning_rate,
+            (0.9, 0.99),
+            weight_decay=self.settings.weight_decay,
+            foreach=True,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(self.settings))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        # The average moves with the optimiser, not in a batch hook: checkpoint callbacks run before those.
+        super().optimizer_step(*args, **kwargs)
+        self.average.step(self._trained())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["average"] = self.average.state_dict()
+        checkpoint["settings"] = asdict(self.settings)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.average.load_state_dict(checkpoint["average"])
+
+    def adopt_average(self) -> None:
+        """Put the averaged weights into the model, for good."""
+        self.average.copy_to(self._trained())
+
+
+def learning_rate_factor(settings: TrainingSettings) -> Callable[[int], float]:
+    """Linear warm-up, then constant, or a cosine down to 3 % at the last step."""
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / max(1, settings.warmup))
+        if settings.decay == "constant":
+            return warm
+        return warm * max(0.03, 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps))))
+
+    return factor

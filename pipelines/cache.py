@@ -1,0 +1,115 @@
+"""The cache stage: every clip of a source through the codec once, on all cores."""
+
+import argparse
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from numpy.typing import NDArray
+from rich.progress import track
+
+from datasets.framing import Framing
+from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, latent_key
+from datasets.scene import Scene
+from datasets.scene_json import scene_to_json
+from datasets.source import Source
+from finetune.conditions import encode_clip
+from finetune.vae import load_vae
+from finetune.world_model import model_digest
+from pipelines.config import Config
+from pipelines.models import checkpoint_of
+from pipelines.sources import for_training, framing_of, open_replay, open_source
+
+OpenSource = Callable[[], Source]
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Encode the driving data, and the replay domains where replay has a share."""
+    checkpoint = checkpoint_of(config.model)
+    cache = cache_driving(config, checkpoint)
+    print(f"{len(cache)} driving clips in {cache.folder}")
+    if config.replay.share > 0:
+        others = cache_replay(config, checkpoint)
+        print(f"{len(others)} clips of other domains in {others.folder}")
+
+
+def cache_driving(config: Config, checkpoint: Path) -> LatentCache:
+    """Latents of the driving data under ``checkpoint``'s codec, in ``<run_dir>/latents``; held-out scenes stay out."""
+    opened = partial(open_source, config.data)
+    root = config.run_dir / "latents"
+    return encode_source(opened, framing_of(config.data), checkpoint, root, "driving clips", for_training)
+
+
+def cache_replay(config: Config, checkpoint: Path) -> LatentCache:
+    """Latents of the replay domains, framed like the driving data."""
+    framing = framing_of(config.data)
+    opened = partial(open_replay, config.replay, framing)
+    return encode_source(opened, framing, checkpoint, config.run_dir / "latents", "replay clips")
+
+
+def encode_source(
+    opened: OpenSource,
+    framing: Framing,
+    checkpoint: Path,
+    root: Path,
+    what: str,
+    chosen: Callable[[Sequence[Scene]], Sequence[int]] = lambda scenes: range(len(scenes)),
+) -> LatentCache:
+    """The latent cache of a source's ``chosen`` scenes, encoding only what no earlier call has stored.
+
+    ``opened`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
+    importable by name (a function, or a partial of one).
+    """
+    scenes = list(opened().scenes())
+    numbers = chosen(scenes)
+    identity = json.dumps([scene_to_json(scenes[n]) for n in numbers], sort_keys=True)
+    key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
+    with LatentCacheWriter(root, key) as writer:
+        missing = [n for n in numbers if scenes[n].clip_id not in writer.stored]
+        encoded = _encode_all(opened, checkpoint, missing)
+        for sample in track(encoded, f"Encoding {what}", total=len(missing), disable=not missing):
+            writer.add(sample)
+    return LatentCache(root, key)
+
+
+def _encode_all(opened: OpenSource, checkpoint: Path, numbers: list[int]) -> Iterator[LatentSample]:
+    """Samples in the order of ``numbers``, made by one process a core, of one thread each."""
+    if not numbers:
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(os.cpu_count() or 1, len(numbers)), _start_worker, (opened, checkpoint)) as pool:
+        for scene, arrays in pool.imap(_encode_one, numbers):
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """What an encoding process keeps between clips."""
+
+    source: Source
+    scenes: Sequence[Scene]
+    vae: AutoencoderKLWan
+
+
+_worker: _Worker
+
+
+def _start_worker(opened: OpenSource, checkpoint: Path) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    source = opened()
+    _worker = _Worker(source, source.scenes(), load_vae(checkpoint))
+
+
+def _encode_one(number: int) -> tuple[Scene, dict[str, NDArray[np.float16]]]:
+    scene = _worker.scenes[number]
+    tensors = encode_clip(_worker.vae, _worker.source.load(scene))
+    return scene, {name: tensor.half().numpy() for name, tensor in tensors.items()}

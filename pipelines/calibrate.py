@@ -1,0 +1,138 @@
+"""Calibrate: the gate's limits, from known-good clips as the generator's own codec passes them."""
+
+import argparse
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from rich import get_console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from datasets.source import Source
+from pipelines.config import Config, Data, Framing, SimulatedData
+from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
+from pipelines.sources import open_source
+from validation.calibration import Calibration, calibrate, calibration_rows, clips_needed
+from validation.measures import measure
+from validation.records import Measures
+
+WORKERS = 2
+FILL_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownGood:
+    """Clip ``number`` of ``data``, which nobody generated."""
+
+    data: Data
+    number: int
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Write the calibration of ``config`` and show its limits."""
+    calibration = calibrate_run(config)
+    console = get_console()
+    console.print(limits_table(calibration))
+    console.print(str(calibration_path(config)), soft_wrap=True)
+
+
+def calibration_path(config: Config) -> Path:
+    return config.validate.calibration or config.run_dir / "calibration.json"
+
+
+def calibrate_run(config: Config) -> Calibration:
+    """Limits from ``validate.num_clips`` clips of ``config.data``, through the codec of the model that generates."""
+    folder = trained_model(config)
+    items = known_good(config)
+    measured = measure_known_good(items, partial(load_generator, folder))
+    results = list(track(measured, "Calibrating", total=len(items)))
+    calibration = calibrate(
+        [measures for _, measures in results],
+        name=_name(items, folder),
+        false_reject_rate=config.validate.false_reject_rate,
+        scenes=[recording for recording, _ in results],
+    )
+    path = calibration_path(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    calibration.save(path)
+    return calibration
+
+
+def known_good(config: Config) -> list[KnownGood]:
+    """Clips from all over ``config.data``; where they are too few, simulated ones make up the number."""
+    wanted = config.validate.num_clips
+    numbers = spread(len(_source(config.data)), wanted)
+    items = [KnownGood(data=config.data, number=number) for number in numbers]
+    if len(items) < min(wanted, clips_needed(config.validate.false_reject_rate)):
+        missing = wanted - len(items)
+        get_console().print(
+            f"[yellow]{len(items)} clips of {config.data.name} are too few to calibrate on; {missing} simulated ones "
+            "are added, and the limits speak of those too[/yellow]"
+        )
+        simulated = simulated_like(config.data, missing)
+        items += [KnownGood(data=simulated, number=number) for number in spread(len(_source(simulated)), missing)]
+    return items
+
+
+def simulated_like(data: Data, num_scenes: int) -> SimulatedData:
+    """Simulated driving of the size, rate and length of ``data``."""
+    framing = {field.name: getattr(data, field.name) for field in fields(Framing)}
+    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=FILL_DOMAINS, seed=0, **framing)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """``count`` numbers evenly over 0..total-1, or all where there are fewer."""
+    return [int(place) for place in np.linspace(0, total - 1, min(count, total)).round()]
+
+
+def measure_known_good(
+    items: Sequence[KnownGood], loader: GeneratorLoader, workers: int = WORKERS
+) -> Iterator[tuple[str, Measures]]:
+    """Recording and measures of each clip as the codec passes it, in order: geometry is judged, not compression."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(min(workers, len(items)), _start_worker, (loader,)) as pool:
+        yield from pool.imap(_measure_one, items)
+
+
+_generator: Generator
+
+
+def _start_worker(loader: GeneratorLoader) -> None:
+    import torch
+
+    global _generator
+    torch.set_num_threads(1)
+    _generator = loader()
+
+
+def _measure_one(item: KnownGood) -> tuple[str, Measures]:
+    source = _source(item.data)
+    scene = source.scenes()[item.number]
+    return scene.source or scene.clip_id, measure(_generator.reconstruct(source.load(scene)))
+
+
+@lru_cache(maxsize=2)
+def _source(data: Data) -> Source:
+    """Opened once in a process."""
+    return open_source(data)
+
+
+def _name(items: Sequence[KnownGood], folder: Path) -> str:
+    from finetune.world_model import model_digest
+
+    counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
+    clips = " and ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]}"
+
+
+def limits_table(calibration: Calibration) -> Table:
+    title = f"{calibration.name}: rejects {calibration.achieved_rate:.1%} of clips like these. {calibration.note}"
+    table = Table("family", "measure", "unit", "usual", "limit", "fitted on", "calibrated on", title=escape(title))
+    for row in calibration_rows(calibration):
+        table.add_row(*row)
+    return table

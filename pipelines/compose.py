@@ -1,0 +1,86 @@
+"""The configuration of a command: Hydra composes the groups of ``conf/``, values from the command line come on top."""
+
+import logging
+import re
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, get_type_hints
+
+from datasets.errors import UserError
+from pipelines.build import build, unknown
+from pipelines.config import Config
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """The configuration under ``overrides`` such as ``data=nuscenes`` (a group) and ``data.root=DIR`` (a value).
+
+    Groups are chosen before values are set, whatever their order. UserError: one line, with the nearest right key.
+    """
+    pairs = [_split(override) for override in overrides]
+    groups = group_choices()
+    chosen = {key: value for key, value in pairs if key in groups}
+    for key, value in chosen.items():
+        if value not in groups[key]:
+            raise UserError(unknown(f"{key}={value} is not a choice", value, [f"{key}={name}" for name in groups[key]]))
+    mapping = _compose_groups([f"{key}={value}" for key, value in chosen.items()])
+    for key, value in pairs:
+        if key not in groups:
+            _set(mapping, key, value)
+    return build(Config, mapping)
+
+
+def group_choices() -> dict[str, list[str]]:
+    """The files of every group in ``conf/``: ``{"data": ["nuscenes", ...], ...}``.
+
+    A file with a leading underscore cannot be chosen: others build on it.
+    """
+    root = resources.files("conf")
+    folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
+    return {
+        folder.name: sorted(
+            f.name.removesuffix(".yaml") for f in folder.iterdir() if re.match(r"[^_].*\.yaml$", f.name)
+        )
+        for folder in folders
+        if folder.name in get_type_hints(Config)
+    }
+
+
+def _compose_groups(choices: list[str]) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from omegaconf import OmegaConf
+
+    logging.getLogger("hydra").setLevel(logging.ERROR)
+    with initialize_config_module(config_module="conf", version_base="1.3"):
+        composed = OmegaConf.to_container(hydra_compose("config", overrides=choices), resolve=True)
+    assert isinstance(composed, dict)
+    return {str(key): value for key, value in composed.items()}
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"{override!r} is not a setting; write KEY=VALUE")
+    return key, value
+
+
+def _set(mapping: dict[str, Any], dotted: str, value: str) -> None:
+    """Set one value; every part of the dotted key must be there already."""
+    *path, last = dotted.split(".")
+    if last == "name":
+        raise UserError(f"{dotted} follows from the group: write {'.'.join(path)}={value}")
+    node, where = mapping, ""
+    for part in path:
+        node = _child(node, part, where, dotted)
+        where = f"{where}.{part}" if where else part
+        if not isinstance(node, dict):
+            raise UserError(f"{where} is one value, it has no {last}")
+    if isinstance(_child(node, last, where, dotted), dict):
+        raise UserError(f"{dotted} is a group of settings, set one of them: {dotted}.KEY=VALUE")
+    node[last] = value
+
+
+def _child(node: dict[str, Any], part: str, where: str, dotted: str) -> Any:
+    if part not in node:
+        raise UserError(unknown(f"no setting {dotted}", part, node, where))
+    return node[part]

@@ -1,0 +1,205 @@
+"""What a command may be told: typed, frozen records; their values stand in ``conf/``.
+
+Fields have no defaults here on purpose: every default stands once, in YAML. The text beside a type is what ``--help``
+prints. Nothing heavy is imported, so that help and configuration errors come at once.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pipelines.build import Range
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Framing:
+    """The size, rate and length that footage is brought to."""
+
+    height: Annotated[int, "rows", Range(16)]
+    width: Annotated[int, "columns", Range(16)]
+    frame_rate: Annotated[float, "Hz", Range(0.1)]
+    num_frames: Annotated[int, "frames in a clip, 1 + 4k", Range(1)]
+    stride: Annotated[int, "frames from the start of one clip to the next", Range(1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulatedData(Framing):
+    """Clips of the procedural world, made as they are read."""
+
+    name: Literal["simulated"]
+    num_scenes: Annotated[int, "clips over all domains", Range(1)]
+    domains: Annotated[tuple[str, ...], "for example driving-day, driving-dusk, driving-rain"]
+    seed: Annotated[int, "same seed, same world", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NuScenesData(Framing):
+    """A nuScenes data set, or anything in its tables."""
+
+    name: Literal["nuscenes"]
+    root: Annotated[Path, "the folder that holds samples, sweeps and the version's tables"]
+    version: Annotated[str, "the folder of the tables, for example v1.0-mini"]
+    split: Annotated[str, "all, train, val, mini_train, mini_val, test"]
+    cameras: Annotated[tuple[str, ...], "channels, for example [CAM_FRONT]"]
+    sweeps: Annotated[bool, "read the frames between key frames; boxes are interpolated"]
+    continue_short: Annotated[bool, "hold the last frame of recordings shorter than a clip"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoData(Framing):
+    """A folder of videos, each with an optional scene.json."""
+
+    name: Literal["video"]
+    root: Annotated[Path, "searched for *.mp4"]
+    domain: Annotated[str | None, "for every clip; null: from scene.json, or the folder's name"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardData(Framing):
+    """Shards that an export wrote."""
+
+    name: Literal["shards"]
+    root: Annotated[Path, "the folder that holds index.json"]
+
+
+Data = SimulatedData | NuScenesData | VideoData | ShardData
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayConfig:
+    """Clips of other domains, mixed into the fine-tune so that motion is not forgotten."""
+
+    share: Annotated[float, "of every batch, 0 to 1", Range(0, 1)]
+    loss_weight: Annotated[float, "of a replayed sample's loss", Range(0)]
+    capacity: Annotated[int, "clips that the buffer holds on disk", Range(1)]
+    root: Annotated[Path | None, "a folder of videos; null: the procedural domains below"]
+    domains: Annotated[tuple[str, ...], "procedural domains, used where root is null"]
+    num_scenes: Annotated[int, "procedural clips over all domains", Range(1)]
+    seed: Annotated[int, "of the buffer's choice and the batch plan", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The world model that a fine-tune starts from."""
+
+    checkpoint: Annotated[str, "base: the one that ships with the project; or a model folder"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulateConfig:
+    """The procedural world, written out as nuScenes tables and video folders."""
+
+    num_scenes: Annotated[int, "driving recordings", Range(1)]
+    seconds: Annotated[float, "length of a recording", Range(1)]
+    height: Annotated[int, "rows", Range(16)]
+    width: Annotated[int, "columns", Range(16)]
+    frame_rate: Annotated[float, "Hz of the sweeps; key frames are at 2 Hz", Range(0.1)]
+    cameras: Annotated[tuple[str, ...], "channels"]
+    replay_clips: Annotated[int, "clips of the other domains", Range(0)]
+    replay_domains: Annotated[tuple[str, ...], "non-driving domains, in equal parts"]
+    seed: Annotated[int, "same seed, same world", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig:
+    """The base checkpoint: the codec from its PCA start, then the world model on diverse procedural domains."""
+
+    out: Annotated[Path, "folder of the checkpoint; an unfinished one is resumed"]
+    domains: Annotated[tuple[str, ...], "procedural domains, in equal parts"]
+    num_scenes: Annotated[int, "clips over all domains", Range(1)]
+    vae_clips: Annotated[int, "clips that the codec is trained on", Range(1)]
+    vae_steps: Annotated[int, "optimiser steps of the codec", Range(0)]
+    vae_batch_size: Annotated[int, "stretches of five frames", Range(1)]
+    vae_learning_rate: Annotated[float, "peak", Range(0)]
+    steps: Annotated[int, "optimiser steps of the world model", Range(1)]
+    batch_size: Annotated[int, "clips in a step", Range(1)]
+    learning_rate: Annotated[float, "peak", Range(0)]
+    ema_decay: Annotated[float, "of the averaged weights", Range(0, 1)]
+    precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
+    checkpoint_every: Annotated[int, "steps", Range(1)]
+    seed: Annotated[int, "of data, noise and order", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneConfig:
+    """Fine-tuning of the world model on the driving data."""
+
+    strategy: Annotated[Literal["naive", "replay"], "naive ignores the replay group"]
+    adapter: Annotated[Literal["lora", "full"], "what is trained"]
+    lora_rank: Annotated[int, "used with the lora adapter", Range(1)]
+    steps: Annotated[int, "optimiser steps", Range(1)]
+    batch_size: Annotated[int, "clips in a step, before accumulation", Range(1)]
+    accumulate: Annotated[int, "batches in an optimiser step", Range(1)]
+    learning_rate: Annotated[float, "peak", Range(0)]
+    ema_decay: Annotated[float, "of the averaged weights", Range(0, 1)]
+    clip: Annotated[float, "largest gradient norm", Range(0)]
+    precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
+    checkpoint_every: Annotated[int, "optimiser steps", Range(1)]
+    seed: Annotated[int, "of noise and order", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateConfig:
+    """Which clips are asked of the model, and how they are sampled."""
+
+    num_clips: Annotated[int, "candidates", Range(1)]
+    clips_per_unit: Annotated[int, "clips that one worker makes and commits together", Range(1)]
+    edits: Annotated[
+        tuple[str, ...],
+        "taken in turn: as-recorded, slower, shift-left, mirror-yaw, dusk, agent-shifts … (pipelines/edits.py)",
+    ]
+    num_steps: Annotated[int, "sampling steps", Range(1)]
+    guidance_scale: Annotated[float, "1 is no guidance", Range(0)]
+    seed: Annotated[int, "of the requests and their noise", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidateConfig:
+    """How the gate is calibrated."""
+
+    calibration: Annotated[Path | None, "a calibration file; null: <run_dir>/calibration.json"]
+    false_reject_rate: Annotated[float, "share of good clips that the gate may refuse", Range(0, 1)]
+    num_clips: Annotated[int, "known-good clips that calibrate measures", Range(1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """Packing of accepted clips."""
+
+    clips_per_shard: Annotated[int, "samples in a tar", Range(1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutorConfig:
+    """Who makes the units."""
+
+    name: Annotated[Literal["local", "ray"], "local: this process"]
+    workers: Annotated[int, "Ray actors", Range(1)]
+    address: Annotated[str | None, "of a Ray cluster; null starts one here"]
+    max_attempts: Annotated[int, "of a unit before it is set aside", Range(1)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrackingConfig:
+    """Where MLflow keeps runs."""
+
+    uri: Annotated[str | None, "null: sqlite beside the run folders"]
+    experiment: Annotated[str, "name"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """Everything a command is told; ``run_dir`` is where it keeps what it makes."""
+
+    run_dir: Annotated[Path, "what the run makes goes here"]
+    data: Data
+    replay: ReplayConfig
+    model: ModelConfig
+    simulate: SimulateConfig
+    pretrain: PretrainConfig
+    finetune: FinetuneConfig
+    generate: GenerateConfig
+    validate: ValidateConfig
+    export: ExportConfig
+    executor: ExecutorConfig
+    tracking: TrackingConfig

@@ -1,0 +1,159 @@
+"""Clips of any origin under a path, each of which can be loaded, or fail to, by itself.
+
+Sources refuse a data set as soon as one file in it is wrong. Who measures a set wants the good clips and a line for
+each bad one, so here every item opens no more than it needs.
+"""
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from datasets.errors import UserError
+from datasets.folder_source import SCENE_FILE, VideoFolderSource
+from datasets.framing import reframe_camera, reframe_frames
+from datasets.nuscenes_source import NuScenesSource
+from datasets.scene import Clip
+from datasets.shard_source import listed_tars
+from datasets.shards import clip_from_members
+from datasets.tar_samples import read_members, scan_tar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderItem:
+    """A clip folder: videos that ``scene.json`` describes."""
+
+    name: str
+    folder: Path
+
+    def load(self) -> Clip:
+        source = VideoFolderSource(self.folder, None)
+        return source.load(source.scenes()[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoItem:
+    """One video by itself; ``<stem>.scene.json`` beside it may describe it."""
+
+    name: str
+    video: Path
+
+    def load(self) -> Clip:
+        source = VideoFolderSource(self.video.parent, None, pattern=glob.escape(self.video.name))
+        undescribed = [scene for scene in source.scenes() if scene.source == str(self.video)]
+        if undescribed:
+            return source.load(undescribed[0]).with_scene(clip_id=slug(self.name))
+        return source.load(source.scenes()[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TarItem:
+    """A sample of a shard; without a ``key`` a shard that could not be listed, which ``load`` explains."""
+
+    tar: Path
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.tar.name}/{self.key}".rstrip("/")
+
+    def load(self) -> Clip:
+        return clip_from_members(read_members(self.tar, scan_tar(self.tar)[self.key]), self.name)[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NuScenesItem:
+    """A whole scene through one camera, key frames and sweeps at their own rate, brought to ``height`` rows."""
+
+    name: str
+    root: Path
+    version: str
+    camera: str
+    number: int
+    height: int
+
+    def load(self) -> Clip:
+        source = _nuscenes(self.root, self.version, self.camera)
+        return _at_height(source.load(source.scenes()[self.number]), self.height)
+
+
+Item = FolderItem | VideoItem | TarItem | NuScenesItem
+
+
+def list_footage(
+    path: Path, version: str = "", cameras: Sequence[str] = ("CAM_FRONT",), height: int = 256
+) -> Sequence[Item]:
+    """Every clip under ``path``, told apart by what lies in it: nuScenes tables, shards, or videos at any depth.
+
+    ``version`` chooses among several nuScenes tables; ``cameras`` and ``height`` (rows) are for nuScenes alone. A
+    UserError where nothing of the kind is there.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder")
+    if versions := sorted(p.name for p in path.glob("v1.0-*") if p.is_dir()):
+        return list(_nuscenes_items(path, _chosen(path, versions, version), cameras, height))
+    if path.suffix == ".tar" or (path / "index.json").exists() or any(path.glob("*.tar")):
+        return [item for tar in ([path] if path.is_file() else listed_tars(path)) for item in _tar_items(tar)]
+    items = list(_video_items(path))
+    if not items:
+        raise UserError(f"{path}: holds no nuScenes tables (v1.0-*), no shards (*.tar) and no videos (*.mp4)")
+    return items
+
+
+def slug(name: str) -> str:
+    """``name`` as a clip id."""
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") or "clip"
+
+
+def _video_items(path: Path) -> Iterator[FolderItem | VideoItem]:
+    if path.is_file():
+        yield VideoItem(name=path.stem, video=path)
+        return
+    described: set[Path] = set()
+    for video in sorted(path.rglob("*.mp4")):
+        folder = video.parent
+        if not (folder / SCENE_FILE).exists():
+            yield VideoItem(name=video.relative_to(path).with_suffix("").as_posix(), video=video)
+        elif folder not in described:
+            described.add(folder)
+            yield FolderItem(name=folder.name, folder=folder)
+
+
+def _tar_items(tar: Path) -> list[TarItem]:
+    try:
+        return [TarItem(tar=tar, key=key) for key in scan_tar(tar)]
+    except UserError:
+        return [TarItem(tar=tar)]
+
+
+def _chosen(root: Path, versions: Sequence[str], version: str) -> str:
+    if version and version not in versions:
+        raise UserError(f"{root}: has no tables {version}; it has {', '.join(versions)}")
+    if not version and len(versions) > 1:
+        raise UserError(f"{root}: holds {', '.join(versions)}; choose with data=nuscenes data.version=...")
+    return version or versions[0]
+
+
+def _nuscenes_items(root: Path, version: str, cameras: Sequence[str], height: int) -> Iterator[NuScenesItem]:
+    for camera in cameras:
+        for number in range(len(_nuscenes(root, version, camera))):
+            name = f"{version} scene {number} {camera}"
+            yield NuScenesItem(name=name, root=root, version=version, camera=camera, number=number, height=height)
+
+
+@lru_cache(maxsize=8)
+def _nuscenes(root: Path, version: str, camera: str) -> NuScenesSource:
+    """Tables are read once in a process, however many of their scenes are measured there."""
+    return NuScenesSource(root, version, None, cameras=(camera,), sweeps=True)
+
+
+def _at_height(clip: Clip, height: int) -> Clip:
+    native = clip.scene.cameras[0]
+    width = round(native.width * height / native.height)
+    cameras = tuple(reframe_camera(camera, height, width) for camera in clip.scene.cameras)
+    frames = np.stack([reframe_frames(view, height, width) for view in clip.frames])
+    return Clip(scene=replace(clip.scene, cameras=cameras), frames=frames)

@@ -1,0 +1,194 @@
+"""Generate: requests become candidate clips, each with its measures, committed unit by unit to ``<run>/candidates``."""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import get_console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from datasets.errors import UserError
+from datasets.scene import Clip, Scene
+from datasets.shards import clip_members
+from pipelines.commit import CommitLog
+from pipelines.config import Config, ExecutorConfig
+from pipelines.execution import run_units
+from pipelines.models import checkpoint_of
+from pipelines.requests import Request, load_first_frames, plan_requests, store_first_frames
+from pipelines.sources import for_generation, open_source
+from pipelines.tarball import write_tar
+from pipelines.units import Plan, Unit, open_or_create_plan
+from pipelines.work import UnitOutcome
+from validation.measures import measure
+
+if TYPE_CHECKING:
+    from finetune.sampling import SamplerSettings
+
+# Stored beside the plan, under a name made of their content.
+FIRST_FRAMES_FOLDER = "first_frames"
+# The codec packs the first frame alone and the others in fours, so one is the least that can be given.
+NUM_FIRST_FRAMES = 1
+
+
+class Generator(Protocol):
+    """What makes clips; ``digest`` tells its weights apart, ``reconstruct`` shows what its codec alone loses."""
+
+    digest: str
+
+    def generate(
+        self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: "SamplerSettings"
+    ) -> Clip: ...
+
+    def reconstruct(self, clip: Clip) -> Clip: ...
+
+
+GeneratorLoader = Callable[[], Generator]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateSummary:
+    """``made`` counts the clips of one call, ``committed`` all of the plan so far; ``failed`` maps unit to error."""
+
+    plan: str
+    made: int
+    committed: int
+    seconds: float
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def main(config: Config, args: argparse.Namespace) -> int:
+    """Plan, generate and commit; status 1 where a unit had to be set aside."""
+    summary = generate_candidates(config)
+    say = partial(get_console().print, soft_wrap=True)
+    say(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
+    for unit, error in summary.failed.items():
+        say(f"[red]{unit} was set aside:[/red] {escape(error.strip().splitlines()[-1])}")
+    return 1 if summary.failed else 0
+
+
+def generate_candidates(config: Config) -> GenerateSummary:
+    """All candidates that ``config`` asks for, by the run's fine-tuned model, or the configured one without it."""
+    from finetune.world_model import model_digest
+
+    folder, root = trained_model(config), candidates_root(config)
+    plan = plan_candidates(config, model_digest(folder))
+    return generate(root, plan, partial(load_generator, folder), config.executor)
+
+
+def candidates_root(config: Config) -> Path:
+    return config.run_dir / "candidates"
+
+
+def trained_model(config: Config) -> Path:
+    """``<run_dir>/model`` where a fine-tune has left one, else the configured checkpoint."""
+    folder = config.run_dir / "model"
+    return folder if folder.is_dir() else checkpoint_of(config.model)
+
+
+def load_generator(folder: Path) -> Generator:
+    """The world model in ``folder``, on a GPU where this process sees one."""
+    import torch
+
+    from finetune.generator import Generator as WorldModelGenerator
+
+    return WorldModelGenerator.load(folder, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def plan_candidates(config: Config, model: str) -> Plan:
+    """The plan of ``config``: clips of the model with digest ``model``, from the held-out scenes of ``config.data``."""
+    root, source = candidates_root(config), open_source(config.data)
+
+    def store(scene: Scene) -> str:
+        return store_first_frames(root / FIRST_FRAMES_FOLDER, source.load(scene).frames[:, :NUM_FIRST_FRAMES])
+
+    everything = source.scenes()
+    scenes = [everything[number] for number in for_generation(everything)]
+    requests = plan_requests(scenes, store, config.generate, model)
+    return open_or_create_plan(root, requests, config.generate.clips_per_unit)
+
+
+def generate(root: Path, plan: Plan, loader: GeneratorLoader, executor: ExecutorConfig) -> GenerateSummary:
+    """Make every unit of ``plan`` that is not committed under ``root`` yet; set aside those that keep failing.
+
+    ``loader`` runs once in each worker; for Ray it has to be picklable by reference, as a ``partial`` of a function is.
+    """
+    log, began = CommitLog(root), time.monotonic()
+    made, failed = 0, {}
+    for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root), executor):
+        if outcome.error:
+            log.quarantine(outcome.unit, outcome.error)
+            failed[outcome.unit] = outcome.error
+        else:
+            made += outcome.record["clips"]
+    committed = sum(len(unit.requests) for unit in plan.units if log.is_committed(unit.id))
+    return GenerateSummary(
+        plan=plan.id, made=made, committed=committed, seconds=time.monotonic() - began, failed=failed
+    )
+
+
+def _outcomes(
+    plan: Plan, log: CommitLog, factory: Callable[[], "ClipMaker"], executor: ExecutorConfig
+) -> Iterator[UnitOutcome]:
+    """Outcomes of the uncommitted units, under a progress bar of clips."""
+    pending = [unit for unit in plan.units if not log.is_committed(unit.id)]
+    sizes = {unit.id: len(unit.requests) for unit in plan.units}
+    total, to_do = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
+    columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
+    with Progress(*columns, disable=not pending) as progress:
+        bar = progress.add_task("", total=total, completed=total - to_do)
+        for outcome in run_units(pending, factory, executor):
+            progress.advance(bar, sizes[outcome.unit])
+            yield outcome
+
+
+class ClipMaker:
+    """The worker: holds one generator, and turns each unit into one committed tar."""
+
+    def __init__(self, loader: GeneratorLoader, root: Path) -> None:
+        self._generator = loader()
+        self._root = root
+
+    def make(self, unit: Unit) -> dict[str, Any]:
+        """Generate, measure, pack, commit. Whoever commits a unit second changes nothing."""
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="driveforge-") as scratch:
+            samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
+            packed = write_tar(Path(scratch) / f"{unit.id}.tar", samples)
+            record = {"clips": packed.num_samples, "seconds": round(time.monotonic() - began, 3)}
+            CommitLog(self._root).commit(unit.id, packed.path, record)
+        return record
+
+    def _sample(self, request: Request) -> dict[str, bytes]:
+        if self._generator.digest != request.model:
+            raise UserError(
+                f"{request.scene.clip_id} was planned for model {request.model}, the loaded one is "
+                f"{self._generator.digest}: begin anew in another run_dir"
+            )
+        first_frames = load_first_frames(self._root / FIRST_FRAMES_FOLDER, request.first_frames)
+        clip = self._generator.generate(request.scene, first_frames, seed=request.seed, settings=request.settings)
+        return clip_members(clip, describe_candidate(request, clip))
+
+
+def describe_candidate(request: Request, clip: Clip) -> dict[str, Any]:
+    """What a candidate says of itself: what was asked for, who made it, from what, and what was measured on it.
+
+    A pure function of the request and the clip, without a clock in it, so that a repeated unit has the same bytes.
+    """
+    return {
+        "request": request.id,
+        "edit": request.edit,
+        "seed": request.seed,
+        "model": request.model,
+        "settings": asdict(request.settings),
+        "first_frames": request.first_frames,
+        "measures": measure(clip).to_json(),
+        "provenance": {"synthetic": True, "recording": request.scene.source, "split": request.scene.split},
+    }

@@ -1,0 +1,150 @@
+"""The pretrain stage: the base checkpoint, from nothing but the procedural domains.
+
+Codec, latents and world model are made in turn under one folder. What is finished is kept, and the world model resumes
+from its last checkpoint, so the same command carries on after a kill.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from rich.progress import track
+
+from datasets.framing import Framing
+from datasets.latents import LatentCache
+from datasets.source import Source
+from finetune.module import TrainingSettings, WorldModelModule
+from finetune.preconditioning import measure_std
+from finetune.training import train
+from finetune.vae import initialise_from_pca, load_vae, make_vae, to_signal
+from finetune.vae_training import train_vae
+from finetune.world_model import WorldModel, WorldModelConfig, model_digest
+from pipelines.cache import encode_source
+from pipelines.config import Config, PretrainConfig
+from pipelines.sources import framing_of, open_pretraining
+from replay.dataset import plan_loader
+from replay.plan import BatchPlan
+
+_PCA_CLIPS = 64
+_CURVE_POINTS = 300
+_STATISTICS_CLIPS = 140
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    settings, framing = config.pretrain, framing_of(config.data)
+    opened = partial(open_pretraining, settings, framing)
+    if not (settings.out / "vae" / "config.json").is_file():
+        train_codec(opened(), settings)
+    cache = encode_source(opened, framing, settings.out, settings.out / "latents", "clips")
+    model = train_world_model(cache, settings)
+    ship(model, settings, framing)
+    print(f"base checkpoint {model_digest(settings.out / 'model')} in {settings.out / 'model'}")
+
+
+def train_codec(source: Source, settings: PretrainConfig) -> None:
+    """PCA, then gradient descent; the codec lands in ``<out>/vae``, its curve in ``<out>/vae_curve.csv``."""
+    chosen = np.linspace(0, len(source) - 1, min(len(source), settings.vae_clips)).astype(int)
+    scenes = source.scenes()
+    clips = np.concatenate([source.load(scenes[n]).frames for n in track(chosen, "Rendering for the codec")])
+    torch.manual_seed(settings.seed)
+    config = WorldModelConfig()
+    vae = make_vae(config.latent_channels, config.patch_size)
+    some = clips[:: max(1, len(clips) // _PCA_CLIPS)]
+    initialise_from_pca(vae, to_signal(torch.from_numpy(some)))
+    steps = train_vae(
+        vae,
+        clips,
+        steps=settings.vae_steps,
+        batch_size=settings.vae_batch_size,
+        learning_rate=settings.vae_learning_rate,
+        seed=settings.seed,
+    )
+    curve = [asdict(step) for step in track(steps, "Training the codec", total=settings.vae_steps)]
+    settings.out.mkdir(parents=True, exist_ok=True)
+    _write_curve(settings.out / "vae_curve.csv", curve)
+    vae.save_pretrained(settings.out / "vae")
+
+
+def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldModel:
+    """The averaged model after ``settings.steps`` steps, resumed from ``<out>/checkpoints`` where there are any."""
+    torch.manual_seed(settings.seed)
+    model = WorldModel.make(WorldModelConfig(), load_vae(settings.out))
+    model.latent_std.copy_(latent_std(cache))
+    module = WorldModelModule(
+        model,
+        TrainingSettings(
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            warmup=100,
+            decay="cosine",
+            ema_decay=settings.ema_decay,
+            precision=settings.precision,
+            seed=settings.seed,
+        ),
+    )
+    plan = BatchPlan(seed=settings.seed, batch_size=settings.batch_size, share=0.0, pools={}, num_driving=len(cache))
+
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
+        yield from plan_loader(plan, cache, None, start=start, stop=settings.steps, rank=rank, world_size=world_size)
+
+    train(
+        module,
+        batches,
+        settings.out / "checkpoints",
+        checkpoint_every=settings.checkpoint_every,
+        logger=CSVLogger(settings.out, name="curves"),
+    )
+    module.adopt_average()
+    return module.model
+
+
+def latent_std(cache: LatentCache) -> torch.Tensor:
+    """The standard deviations (2, Z) that the preconditioning needs, from clips all over the cache."""
+    numbers = np.linspace(0, len(cache) - 1, min(len(cache), _STATISTICS_CLIPS)).astype(int)
+    tensors = [cache.sample(int(n)).tensors for n in numbers]
+    stacked = [torch.stack([t[name].float() for t in tensors]) for name in ("latents", "carried", "mask")]
+    return measure_std(*stacked)
+
+
+def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
+    """``<out>/model``: half-precision weights, the recipe that made them, and their loss curve."""
+    folder = settings.out / "model"
+    model.save_pretrained(folder, torch.float16)
+    recipe = {
+        "pretrain": asdict(settings),
+        "framing": asdict(framing),
+        "model": asdict(model.config),
+        "torch": torch.__version__,
+    }
+    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
+    _write_curve(folder / "vae_curve.csv", list(csv.DictReader((settings.out / "vae_curve.csv").open())))
+    _write_curve(folder / "curve.csv", _logged_losses(settings.out / "curves"))
+
+
+def _logged_losses(folder: Path) -> list[dict[str, Any]]:
+    """Step and loss of every run that led here, in order; a later run replaces the steps it took again."""
+    losses: dict[int, float] = {}
+    for path in sorted(folder.glob("version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])):
+        losses |= {int(row["step"]): float(row["loss"]) for row in csv.DictReader(path.open()) if row.get("loss")}
+    return [{"step": step, "loss": losses[step]} for step in sorted(losses)]
+
+
+def _write_curve(path: Path, rows: list[dict[str, Any]]) -> None:
+    """CSV of at most some hundred rows, each the mean of as many neighbours."""
+    size = max(1, len(rows) // _CURVE_POINTS)
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = list(rows[0]) if rows else []
+        writer.writerow(names)
+        for group in groups:
+            means = [np.mean([float(row[name]) for row in group]) for name in names]
+            writer.writerow([f"{mean:.5g}" for mean in means])

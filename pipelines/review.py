@@ -1,0 +1,141 @@
+"""Review: what people look at after the gate. Rejected clips that show every reason, and accepted ones beside them."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+from rich.progress import track
+
+from datasets.video import encode_mp4
+from pipelines.calibrate import calibration_path
+from pipelines.config import Config
+from pipelines.gallery import Bar, Card, pick, write_gallery
+from pipelines.gate import VERDICTS_FILE, Decision, count_reasons, count_states
+from pipelines.tracking import Tracker
+from validation.calibration import Calibration
+from validation.drawing import draw_tracks, track_clip
+from validation.records import Measures
+
+# Enough to see every reason, few enough that the page stays a few megabytes.
+MAX_REJECTED = 36
+MAX_ACCEPTED = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Review:
+    """Files for a reviewer: the ``gallery``, all ``rejections`` as parquet, rejected ``clips`` with their tracks."""
+
+    gallery: Path
+    rejections: Path
+    clips: tuple[Path, ...]
+
+
+def review(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> Review:
+    """Write the review of a run into ``<run_dir>/review`` and log it, with the counts, to MLflow."""
+    calibration = Calibration.load(calibration_path(config))
+    made = write_review(config.run_dir / "review", decisions, calibration)
+    tracker.metrics(counts(decisions))
+    tracker.artifact(config.run_dir / VERDICTS_FILE)
+    tracker.rejections(made.rejections, made.gallery, made.clips)
+    return made
+
+
+def counts(decisions: Sequence[Decision]) -> dict[str, float]:
+    """Clips by state, and rejected clips by reason."""
+    states, reasons = count_states(decisions), count_reasons(decisions)
+    by_state = {state: float(states[state]) for state in ("accepted", "rejected", "unmeasured")}
+    return {
+        "generated": float(len(decisions)),
+        **by_state,
+        **{f"reason/{c}": float(n) for c, n in sorted(reasons.items())},
+    }
+
+
+def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calibration) -> Review:
+    """Write the review over any older one, with every measure beside its limit of ``calibration``."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "clips").mkdir(parents=True)
+    limits = {limit.measure: limit.limit for limit in calibration.limits}
+    cards = [_card(decision, limits) for decision in track(_shown(decisions), "Drawing the review")]
+    bad = [card for card in cards if card.state != "accepted"]
+    for card in bad:
+        (folder / "clips" / f"{card.clip_id}.mp4").write_bytes(card.video)
+    write_rejections(folder / "rejections.parquet", decisions)
+    write_gallery(folder / "gallery.html", cards, title="Rejected clips", summary=_summary(decisions, calibration))
+    return Review(
+        gallery=folder / "gallery.html",
+        rejections=folder / "rejections.parquet",
+        clips=tuple(folder / "clips" / f"{card.clip_id}.mp4" for card in bad),
+    )
+
+
+def _summary(decisions: Sequence[Decision], calibration: Calibration) -> list[tuple[str, str]]:
+    states = count_states(decisions)
+    shown = [("generated", str(len(decisions)))]
+    shown += [(state, str(states[state])) for state in ("accepted", "rejected", "unmeasured")]
+    limits = f"{calibration.name}. {calibration.note}" if calibration.note else calibration.name
+    return [
+        *shown,
+        ("good clips that these limits refuse", f"{calibration.achieved_rate:.1%}"),
+        ("limits from", limits),
+    ]
+
+
+def write_rejections(path: Path, decisions: Sequence[Decision]) -> None:
+    """One row for each clip that was not accepted, its reasons as codes and in words."""
+    rows = [
+        {
+            "clip_id": decision.candidate.clip_id,
+            "state": decision.state,
+            "reasons": ", ".join(dict.fromkeys(_codes(decision))),
+            "in words": " ".join(reason.text for reason in decision.verdict.reasons),
+            "edit": decision.candidate.metadata["edit"],
+            "seed": str(decision.candidate.metadata["seed"]),
+            "calibration": decision.verdict.calibration,
+            "tar": decision.candidate.ref.tar.name,
+        }
+        for decision in decisions
+        if decision.state != "accepted"
+    ]
+    columns = ("clip_id", "state", "reasons", "in words", "edit", "seed", "calibration", "tar")
+    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=pa.schema(dict.fromkeys(columns, pa.string()))), path)
+
+
+def _codes(decision: Decision) -> list[str]:
+    return [reason.code for reason in decision.verdict.reasons]
+
+
+def _shown(decisions: Sequence[Decision]) -> list[Decision]:
+    """The decisions whose clips are drawn: bad ones of every reason, good ones evenly over the run."""
+    reasons = {d.candidate.clip_id: list(dict.fromkeys(_codes(d))) for d in decisions if d.state != "accepted"}
+    good = [d.candidate.clip_id for d in decisions if d.state == "accepted"]
+    chosen = {*pick(reasons, MAX_REJECTED), *good[:: max(1, -(-len(good) // MAX_ACCEPTED))]}
+    return [decision for decision in decisions if decision.candidate.clip_id in chosen]
+
+
+def _card(decision: Decision, limits: Mapping[str, float]) -> Card:
+    candidate = decision.candidate
+    clip = candidate.load()
+    about = [clip.scene.domain, f"edit: {candidate.metadata['edit']}", f"seed {candidate.metadata['seed']}"]
+    if decision.override:
+        about.append(f"{decision.state} by {decision.override.who}: {decision.override.why}")
+    return Card(
+        clip_id=candidate.clip_id,
+        state=decision.state,
+        video=encode_mp4(draw_tracks(clip, track_clip(clip)), clip.scene.frame_rate, crf=27),
+        about=tuple(about),
+        reasons=tuple((reason.code, reason.text) for reason in decision.verdict.reasons),
+        bars=bars(candidate.measures, limits),
+    )
+
+
+def bars(measures: Measures, limits: Mapping[str, float]) -> tuple[Bar, ...]:
+    """Every measure beside its limit; those without either are left out."""
+    return tuple(
+        Bar(name=m.name, value=m.value, limit=limits.get(m.name), unit=m.unit, why=m.why)
+        for m in measures.values
+        if m.value is not None or m.name in limits
+    )

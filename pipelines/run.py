@@ -1,0 +1,84 @@
+"""The whole road: fine-tune, generate, calibrate, gate, review, export. What an earlier call finished is kept."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from datasets.errors import UserError
+from pipelines.calibrate import calibrate_run, calibration_path
+from pipelines.config import Config
+from pipelines.export import export, shards_root
+from pipelines.finetune import finetune
+from pipelines.gate import Decision, count_reasons, count_states, gate
+from pipelines.generate import generate_candidates
+from pipelines.review import Review, review
+from pipelines.tracking import Tracker, pipeline_run
+
+
+def main(config: Config, args: argparse.Namespace) -> int:
+    with pipeline_run(config, "run") as tracker:
+        return run(config, tracker)
+
+
+def run(config: Config, tracker: Tracker) -> int:
+    """All stages in order under one MLflow run; 1 where a unit had to be set aside or nothing was accepted."""
+    console = Console()
+    console.rule("Fine-tune")
+    with tracker.child("finetune") as child:
+        finetune(config, child)
+    console.rule("Generate and measure")
+    with tracker.child("generation") as child:
+        made = generate_candidates(config)
+        child.metrics({"clips": made.committed, "seconds": made.seconds, "failed_units": len(made.failed)})
+    console.rule("Calibrate, gate, review")
+    ensure_calibration(config)
+    decisions = gate(config)
+    reviewed = review(config, decisions, tracker)
+    console.rule("Export")
+    shards = _export(config, decisions, tracker)
+    console.print(summary(config, decisions, reviewed, shards))
+    for unit, error in made.failed.items():
+        console.print(f"[red]{unit} was set aside:[/red] {error.strip().splitlines()[-1]}")
+    return 1 if made.failed or shards is None else 0
+
+
+def ensure_calibration(config: Config) -> None:
+    """A calibration that is there is kept: it may be the reviewer's choice."""
+    path = calibration_path(config)
+    if path.exists():
+        return
+    if config.validate.calibration is not None:
+        raise UserError(f"validate.calibration={path} does not exist: run `driveforge calibrate`, or leave the key out")
+    calibrate_run(config)
+
+
+def _export(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> Path | None:
+    if not any(decision.state == "accepted" for decision in decisions):
+        return None
+    with tracker.child("export") as child:
+        index = export(config)
+        child.metrics({"shards": len(index["shards"]), "clips": index["num_samples"]})
+        for name in ("index.json", "README.md", "croissant.json"):
+            child.artifact(shards_root(config) / name)
+    return shards_root(config)
+
+
+def summary(config: Config, decisions: Sequence[Decision], reviewed: Review, shards: Path | None) -> Table:
+    """What came out and where it is."""
+    states, reasons = count_states(decisions), count_reasons(decisions)
+    table = Table(show_header=False, title="What came out")
+    table.add_row("generated", str(len(decisions)))
+    table.add_row("accepted", f"[green]{states['accepted']}[/green]")
+    table.add_row("rejected", f"[red]{states['rejected']}[/red]")
+    for code, count in reasons.most_common():
+        table.add_row(f"  for {code}", str(count))
+    if states["unmeasured"]:
+        table.add_row("could not be measured", str(states["unmeasured"]))
+    table.add_section()
+    table.add_row("shards", str(shards) if shards else "none: nothing was accepted")
+    table.add_row("rejected clips, playing", str(reviewed.gallery))
+    table.add_row("in MLflow", f"driveforge ui run_dir={config.run_dir}")
+    return table

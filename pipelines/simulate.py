@@ -1,0 +1,111 @@
+"""The simulate stage: the procedural world as a data set, drives in nuScenes tables, other domains in folders."""
+
+import argparse
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from rich.progress import track
+
+from datasets.folder_source import write_clip_folder
+from datasets.framing import Framing
+from datasets.nuscenes_rows import write_recording
+from datasets.nuscenes_tables import NuScenesWriter
+from datasets.nuscenes_taxonomy import TableRows
+from datasets.scene import Scene
+from datasets.simulated_source import SimulatedSource, SimulationConfig
+from datasets.simulation.recording import record_drive
+from pipelines.config import Config, SimulateConfig
+
+VARIANTS = ("day", "dusk", "rain")
+VERSION = "v1.0-mini"
+KEY_FRAMES_HZ = 2.0
+DONE = "simulated.txt"
+
+T = TypeVar("T")
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    simulate(config.simulate, args.out)
+    print(f"{config.simulate.num_scenes} drives in {tables_root(args.out)} ({VERSION})")
+    print(f"{config.simulate.replay_clips} clips of other domains in {replay_root(args.out)}")
+
+
+def tables_root(out: Path) -> Path:
+    return out / "nuscenes"
+
+
+def replay_root(out: Path) -> Path:
+    return out / "replay"
+
+
+def simulate(settings: SimulateConfig, out: Path) -> None:
+    """Write the whole world under ``out``, on all cores; the same settings give the same bytes.
+
+    A world that these settings already finished is kept, an unfinished or another one is made anew.
+    """
+    done = out / DONE
+    if done.is_file() and done.read_text() == repr(settings):
+        return
+    done.unlink(missing_ok=True)
+    for folder in (tables_root(out), replay_root(out)):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    with NuScenesWriter(tables_root(out), VERSION) as tables:
+        drives = _on_all_cores(partial(_write_drive, settings, tables_root(out)), settings.num_scenes)
+        for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
+            tables.add_rows(scene, rows)
+    clips = _on_all_cores(partial(_write_replay_clip, settings, replay_root(out)), settings.replay_clips)
+    for _ in track(clips, "Simulating other domains", total=settings.replay_clips):
+        pass
+    done.write_text(repr(settings))
+
+
+def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Scene, TableRows]:
+    """One drive's images and its table rows; the variants take turns."""
+    index, variant = divmod(number, len(VARIANTS))
+    recording = record_drive(
+        VARIANTS[variant],
+        index,
+        seed=settings.seed,
+        duration=settings.seconds,
+        height=settings.height,
+        width=settings.width,
+        frame_rate=settings.frame_rate,
+        cameras=settings.cameras,
+    )
+    names = [camera.name for camera in recording.scene.cameras]
+    every = max(1, round(settings.frame_rate / KEY_FRAMES_HZ))
+    rows = write_recording(
+        root, recording.scene, lambda camera, t: recording.image(names[camera], t), key_frame_every=every
+    )
+    return recording.scene, rows
+
+
+def _write_replay_clip(settings: SimulateConfig, root: Path, number: int) -> None:
+    """One clip of a non-driving domain as a folder; the domains take turns."""
+    source = SimulatedSource(
+        SimulationConfig(
+            seed=settings.seed,
+            domains=settings.replay_domains,
+            num_scenes=-(-settings.replay_clips // len(settings.replay_domains)),
+            height=settings.height,
+            width=settings.width,
+            frame_rate=settings.frame_rate,
+            num_frames=Framing().num_frames,
+        )
+    )
+    index, domain = divmod(number, len(settings.replay_domains))
+    scene = source.scenes()[domain * source.config.num_scenes + index]
+    write_clip_folder(root, source.load(scene))
+
+
+def _on_all_cores(make: Callable[[int], T], count: int) -> Iterator[T]:
+    """``make(0)`` to ``make(count - 1)`` in order, by one process a core."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(max(1, min(os.cpu_count() or 1, count))) as pool:
+        yield from pool.imap(make, range(count))

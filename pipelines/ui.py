@@ -1,0 +1,90 @@
+"""``driveforge ui``: the MLflow server over the store of the runs, on this machine only."""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from datasets.errors import UserError
+from pipelines.config import Config
+from pipelines.tracking import artifact_root, store_uri
+
+# MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+
+
+def main(config: Config, args: argparse.Namespace) -> int:
+    from rich import print
+
+    try:
+        with serve(config, args.port) as (address, server):
+            print(f"MLflow shows the runs at [bold]{address}[/bold]   (Ctrl-C stops it)")
+            return server.wait()
+    except KeyboardInterrupt:
+        return 0
+
+
+@contextmanager
+def serve(config: Config, port: int) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """The address and the process of a server that answers; it ends, with its workers, when the block is left.
+
+    UserError: no store yet, the port is taken, or the server did not start.
+    """
+    store = store_uri(config)
+    if not config.tracking.uri and not Path(store.removeprefix("sqlite:///")).exists():
+        raise UserError(f"no runs in {config.run_dir.resolve().parent}: run driveforge demo, or give run_dir=RUN")
+    _check_free(port)
+    address = f"http://{HOST}:{port}"
+    with tempfile.TemporaryFile() as log:
+        server = _start(store, artifact_root(config), port, log)
+        try:
+            _wait_for(address, server, log)
+            yield address, server
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise UserError(f"port {port} cannot be used ({error}); choose another with --port") from None
+
+
+def _start(store: str, artifacts: Path, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", store, "--default-artifact-root", artifacts.as_uri()]
+    environment = os.environ | {
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+
+def _wait_for(address: str, server: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    log.seek(0)
+    last = log.read().decode(errors="replace").strip().splitlines()[-1:]
+    raise UserError(f"the MLflow server did not start at {address}: {' '.join(last) or 'it said nothing'}")

@@ -1,0 +1,203 @@
+"""The verbs of the command line: what each is for, what it is given, and which settings it reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from pipelines.build import text_of
+from pipelines.config import Config
+
+Argument = tuple[tuple[str, ...], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verb:
+    """One verb: ``arguments`` are those of argparse, ``sections`` the parts of the configuration that it reads.
+
+    ``presets`` are settings of its own; those on the command line come on top.
+    """
+
+    name: str
+    summary: str
+    description: str
+    examples: tuple[str, ...]
+    sections: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
+    usage: str = ""
+    arguments: tuple[Argument, ...] = ()
+
+
+_PIPELINE = ("data", "replay", "model", "finetune", "generate", "validate", "export", "executor", "tracking")
+
+VERBS = (
+    Verb(
+        name="demo",
+        summary="run everything, small, on simulated driving: the place to start",
+        description=(
+            "Makes a simulated data set, fine-tunes the shipped model on it with replay, generates clips on two Ray\n"
+            "workers, measures and gates them, exports what passed and logs the rest to MLflow. About 15 minutes on\n"
+            "two cores; run again, it goes on where it stopped."
+        ),
+        examples=("driveforge demo", "driveforge demo run_dir=/data/demo generate.num_clips=48"),
+        sections=("simulate", *_PIPELINE),
+        presets=("run_dir=runs/demo", "executor=ray", "simulate=demo", "finetune=full"),
+    ),
+    Verb(
+        name="simulate",
+        summary="write the simulated world as nuScenes tables, and replay domains as video folders",
+        description=(
+            "DIR/nuscenes is a data root that nuscenes-devkit opens; DIR/replay holds a folder a clip, with video.mp4\n"
+            "and scene.json. Deterministic by seed."
+        ),
+        examples=("driveforge simulate --out data/simulated", "driveforge simulate --out DIR simulate.num_scenes=2"),
+        sections=("simulate",),
+        usage=" --out DIR",
+        arguments=((("--out",), {"type": Path, "required": True, "metavar": "DIR", "help": "a new or empty folder"}),),
+    ),
+    Verb(
+        name="pretrain",
+        summary="train the base checkpoint from nothing",
+        description="Trains the VAE and the world model on diverse procedural domains. Stop it at will: it resumes.",
+        examples=("driveforge pretrain", "driveforge pretrain pretrain.out=runs/base pretrain.steps=50000"),
+        sections=("data", "pretrain"),
+    ),
+    Verb(
+        name="cache",
+        summary="encode clips once, so that fine-tuning reads latents instead of video",
+        description="Writes the latents of the driving data and of the replay domains to <run_dir>/latents.",
+        examples=("driveforge cache", "driveforge cache data=nuscenes data.root=DIR data.version=v1.0-mini"),
+        sections=("data", "replay", "model"),
+    ),
+    Verb(
+        name="finetune",
+        summary="fine-tune the world model on the driving data, with replay",
+        description="Resumes a run that was cut short. The result is <run_dir>/model.",
+        examples=(
+            "driveforge finetune replay.share=0.25",
+            "driveforge finetune finetune=full data=nuscenes data.root=DIR",
+            "driveforge finetune finetune.strategy=naive run_dir=runs/naive",
+        ),
+        sections=("data", "replay", "model", "finetune", "tracking"),
+    ),
+    Verb(
+        name="generate",
+        summary="generate candidate clips and commit each with its measures",
+        description="Units that an earlier run committed to <run_dir>/candidates are not made again.",
+        examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
+        sections=("data", "generate", "executor", "tracking"),
+    ),
+    Verb(
+        name="measure",
+        summary="measure clips of any origin; needs no model",
+        description=(
+            "PATH is a folder of videos with scene.json, of shards, or a nuScenes root, told apart by what lies\n"
+            "there. Writes parquet."
+        ),
+        examples=(
+            "driveforge measure footage/",
+            "driveforge measure /data/nuscenes data.cameras=[CAM_BACK] --out measures.parquet",
+        ),
+        sections=("data",),
+        usage=" PATH [--out FILE]",
+        arguments=(
+            (("path",), {"type": Path, "metavar": "PATH", "help": "clips to measure"}),
+            (("--out",), {"type": Path, "metavar": "FILE", "help": "default: <run_dir>/measures.parquet"}),
+        ),
+    ),
+    Verb(
+        name="calibrate",
+        summary="make the gate's limits from known-good clips",
+        description="The clips of the data are seen through the model's own codec first, so that geometry is judged.",
+        examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
+        sections=("data", "model", "validate"),
+    ),
+    Verb(
+        name="gate",
+        summary="accept or reject every candidate, with reasons",
+        description="Writes <run_dir>/verdicts.parquet. Cheap: run it again after another calibration.",
+        examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),
+        sections=("validate", "tracking"),
+    ),
+    Verb(
+        name="export",
+        summary="pack the accepted clips into WebDataset shards",
+        description="Writes <run_dir>/shards with index.json, Croissant metadata and a data card.",
+        examples=("driveforge export", "driveforge export export.clips_per_shard=256"),
+        sections=("export", "tracking"),
+    ),
+    Verb(
+        name="verify",
+        summary="check every byte of exported shards",
+        description="DIR is what export wrote, <run_dir>/shards by default. Exit status 1 where anything is wrong.",
+        examples=("driveforge verify", "driveforge verify /data/shards"),
+        usage=" [DIR]",
+        arguments=((("directory",), {"type": Path, "metavar": "DIR", "nargs": "?", "help": "shards to check"}),),
+    ),
+    Verb(
+        name="run",
+        summary="the whole way, from driving data to shards",
+        description="Fine-tune, generate, calibrate, gate, review and export, one after the other; resumes.",
+        examples=(
+            "driveforge run data=nuscenes data.root=DIR data.version=v1.0-mini replay.root=FOOTAGE run_dir=runs/mini",
+            "driveforge run data=nuscenes data.root=DIR executor=ray executor.address=auto",
+        ),
+        sections=_PIPELINE,
+    ),
+    Verb(
+        name="ui",
+        summary="show runs and rejected clips in MLflow, on this machine only",
+        description="Serves the MLflow store on the loopback address until interrupted.",
+        examples=("driveforge ui", "driveforge ui --port 5001 run_dir=runs/mini"),
+        sections=("tracking",),
+        usage=" [--port N]",
+        arguments=((("--port",), {"type": int, "default": 5000, "metavar": "N", "help": "default: 5000"}),),
+    ),
+)
+
+
+def settings_help(verb: Verb) -> str:
+    """The examples of ``verb`` and its settings with their defaults, as the end of its help."""
+    lines = ["examples:", *(f"  {example}" for example in verb.examples), ""]
+    if verb.presets:
+        lines += [f"{verb.name} presets, over the defaults below: {' '.join(verb.presets)}", ""]
+    lines += ["settings:"]
+    lines += [_line("run_dir", _read("config")["run_dir"], get_type_hints(Config, include_extras=True)["run_dir"])]
+    for section in verb.sections:
+        told: set[str] = set()
+        for choice, record in _choices(section).items():
+            lines += ["", f"  {section}={choice}   {record.__doc__}"]
+            values = _read(f"{section}/{choice}")
+            hints = get_type_hints(record, include_extras=True)
+            fresh = [_line(f"{section}.{key}", values[key], hints[key]) for key in hints if key != "name"]
+            lines += [line for line in fresh if line not in told]
+            told.update(fresh)
+    return "\n".join(lines) + "\n"
+
+
+def _choices(section: str) -> dict[str, type]:
+    """The record behind each choice of a group; where all share one record only the default choice is told."""
+    kind = get_type_hints(Config)[section]
+    if get_origin(kind) in (Union, UnionType):
+        return {get_args(get_type_hints(option)["name"])[0]: option for option in get_args(kind)}
+    chosen = next(entry[section] for entry in _read("config")["defaults"] if section in entry)
+    return {chosen: kind}
+
+
+def _read(name: str) -> dict[str, Any]:
+    """One file of ``conf/`` over those it builds on."""
+    values = yaml.safe_load((resources.files("conf") / f"{name}.yaml").read_text("utf-8"))
+    if "/" in name:
+        below = [part for part in values.pop("defaults", []) if part != "_self_"]
+        for part in below:
+            values = {**_read(f"{name.split('/')[0]}/{part}"), **values}
+    return dict(values)
+
+
+def _line(key: str, value: Any, hint: Any) -> str:
+    shown = f"{key}=..." if value == "???" else f"{key}={text_of(value)}"
+    return f"    {shown:<40}  {hint.__metadata__[0]}"

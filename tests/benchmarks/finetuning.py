@@ -1,0 +1,98 @@
+"""Fine-tuning steps a second against the same model in a bare PyTorch loop: ``python -m tests.benchmarks.finetuning``.
+
+The same batches of random latents, the same loss, optimiser, clipping and precision; ours adds Lightning, the batch
+plan, the cache on disk, the running average, checkpoints and logs. Rounds of both take turns; medians are compared.
+"""
+
+import argparse
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets.latents import LatentCache, LatentSample, write_latents
+from finetune.conditions import MASK_CHANNELS, RAY_CHANNELS, stack_conditions
+from finetune.flow import draw, flow_matching_loss
+from finetune.module import TrainingSettings, WorldModelModule
+from finetune.training import train
+from finetune.world_model import WorldModel, WorldModelConfig
+from replay.dataset import plan_loader
+from replay.plan import BatchPlan
+
+BATCH, FRAMES, HEIGHT, WIDTH = 4, 17, 12, 20
+
+
+def random_cache(root: Path) -> LatentCache:
+    generator = torch.Generator().manual_seed(0)
+    z = WorldModelConfig().latent_channels
+    channels = {"latents": z, "carried": z, "layout": z, "mask": MASK_CHANNELS, "rays": RAY_CHANNELS}
+    samples = []
+    for number in range(16):
+        shapes = {name: (count, FRAMES, HEIGHT, WIDTH) for name, count in channels.items()}
+        tensors = {name: torch.rand(shape, generator=generator).half() for name, shape in shapes.items()}
+        tensors["frame_weight"] = torch.ones(FRAMES).half()
+        samples.append(LatentSample(clip_id=f"c{number}", domain="orbit", caption="a", tensors=tensors))
+    return write_latents(root, "key", samples)
+
+
+def ours(cache: LatentCache, settings: TrainingSettings) -> float:
+    """Seconds a step, from the first batch asked for to the end, checkpoint and average included."""
+    plan = BatchPlan(seed=0, batch_size=BATCH, share=0.0, pools={}, num_driving=len(cache))
+    began = 0.0
+
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
+        nonlocal began
+        began = time.perf_counter()
+        yield from plan_loader(plan, cache, None, start=start, stop=settings.steps)
+
+    torch.manual_seed(0)
+    module = WorldModelModule(WorldModel.make(WorldModelConfig()).train(), settings)
+    with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
+        train(module, batches, Path(root), checkpoint_every=settings.steps)
+    return (time.perf_counter() - began) / settings.steps
+
+
+def bare(cache: LatentCache, settings: TrainingSettings) -> float:
+    """Seconds a step of the loop that one would write by hand, batches stacked in memory beforehand."""
+    torch.manual_seed(0)
+    model = WorldModel.make(WorldModelConfig()).train()
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, foreach=True)
+    samples = [cache.sample(i).tensors for i in range(len(cache))]
+    names = samples[0].keys()
+    batches = [{n: torch.stack([s[n] for s in samples[i : i + BATCH]]) for n in names} for i in range(0, 16, BATCH)]
+    began = time.perf_counter()
+    for step in range(settings.steps):
+        batch = batches[step % len(batches)]
+        latents = batch["latents"].float()
+        conditions = stack_conditions(batch, ["orbit"] * BATCH, ["a"] * BATCH, model.config.domains)
+        draws = draw(0, step, range(BATCH), latents.shape[1:])
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+            loss = flow_matching_loss(model, latents, batch["frame_weight"], conditions, draws).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+    return (time.perf_counter() - began) / settings.steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    settings = TrainingSettings(steps=options.steps, learning_rate=1e-3, precision="bf16")
+    with tempfile.TemporaryDirectory() as root:
+        cache = random_cache(Path(root))
+        pairs = [(ours(cache, settings), bare(cache, settings)) for _ in range(options.rounds)]
+    mine, theirs = (1 / statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"ours {mine:.2f} steps/s, bare loop {theirs:.2f} steps/s, ratio {mine / theirs:.2f}")
+
+
+if __name__ == "__main__":
+    main()

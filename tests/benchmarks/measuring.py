@@ -1,0 +1,40 @@
+"""Measuring, in clips a second of one process: ``python -m tests.benchmarks.measuring [--clips N]``.
+
+Clips of the simulated world at the default size and at 256 x 448, made before the clock starts.
+"""
+
+import argparse
+import time
+
+import cv2
+
+from datasets.scene import Clip
+from datasets.simulated_source import SimulatedSource, SimulationConfig
+from validation.measures import measure
+
+SIZES = ((96, 160), (256, 448))
+
+
+def clips_at(height: int, width: int, count: int) -> list[Clip]:
+    source = SimulatedSource(SimulationConfig(domains=("driving-day",), num_scenes=count, height=height, width=width))
+    return [source.load(scene) for scene in source.scenes()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=12)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    for height, width in SIZES:
+        clips = clips_at(height, width, args.clips)
+        measure(clips[0])
+        began = time.perf_counter()
+        for clip in clips:
+            measure(clip)
+        seconds = time.perf_counter() - began
+        frames = clips[0].scene.num_frames
+        print(f"{height} x {width}, {frames} frames: {len(clips) / seconds:6.2f} clips/s")
+
+
+if __name__ == "__main__":
+    main()

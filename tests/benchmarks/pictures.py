@@ -1,0 +1,107 @@
+"""The pictures of the README: ``python -m tests.benchmarks.pictures runs/demo docs``.
+
+``clips.png``: accepted clips on the left, rejected ones with their reasons on the right. ``boxes.png``: samples of the
+exported shards, read with stock webdataset, their boxes projected with their own calibration.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import webdataset
+from numpy.typing import NDArray
+
+from pipelines.candidates import iter_candidates
+from pipelines.contact_sheet import Row, contact_sheet, write_png
+from pipelines.gate import read_ledger
+
+ROWS = 4
+UNIT_BOX = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
+EDGES = [(a, b) for a, b in itertools.combinations(range(8), 2) if bin(a ^ b).count("1") == 1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    write_png(arguments.out / "clips.png", clips(arguments.run_dir))
+    write_png(arguments.out / "boxes.png", contact_sheet(list(boxed(arguments.run_dir / "shards"))[:ROWS], columns=2))
+
+
+def clips(run_dir: Path) -> NDArray[np.uint8]:
+    """Accepted and rejected clips side by side, as many reasons as there are rows."""
+    ledger = {row["clip_id"]: row for row in read_ledger(run_dir / "verdicts.parquet")}
+    candidates = list(iter_candidates(run_dir / "candidates"))
+    good = [c for c in candidates if ledger[c.clip_id]["state"] == "accepted"]
+    bad = _by_reason([c for c in candidates if ledger[c.clip_id]["state"] == "rejected"], ledger)
+    rows = []
+    for pair in itertools.zip_longest(good[:ROWS], bad[:ROWS]):
+        for candidate in pair:
+            if candidate is None:
+                rows.append(Row(caption="", frames=np.full((2, 96, 160, 3), 250, np.uint8)))
+                continue
+            row = ledger[candidate.clip_id]
+            reason = row["reasons"][0]["text"].split(";")[0][:90] if row["reasons"] else ""
+            caption = f"{row['state']}, {row['edit']}{': ' + reason if reason else ''}"
+            rows.append(Row(caption=caption, frames=candidate.load().frames[0], state=row["state"]))
+    return contact_sheet(rows, num_frames=4, columns=2)
+
+
+def _by_reason(candidates: Sequence[Any], ledger: dict[str, Any]) -> list[Any]:
+    """Clips of reasons that were not shown yet come first."""
+    seen: set[str] = set()
+    first, rest = [], []
+    for candidate in candidates:
+        code = ledger[candidate.clip_id]["reasons"][0]["code"]
+        (rest if code in seen else first).append(candidate)
+        seen.add(code)
+    return first + rest
+
+
+def boxed(shards: Path) -> Iterator[Row]:
+    """Clips of the shards with their boxes drawn, using nothing of ours to read or project them."""
+    for sample in webdataset.WebDataset([str(path) for path in sorted(shards.glob("*.tar"))], shardshuffle=False):
+        about = json.loads(sample["json"])
+        camera = about["cameras"][0]
+        poses = np.load(io.BytesIO(sample["poses.npy"]), allow_pickle=False)
+        tracks = np.load(io.BytesIO(sample["tracks.npz"]), allow_pickle=False)
+        frames = _decode(sample[f"{camera['name'].lower()}.mp4"])
+        camera_to_world = poses @ np.array(camera["camera_to_ego"])
+        for t, image in enumerate(frames):
+            for box, size, present in zip(tracks["box_to_world"], tracks["sizes"], tracks["present"], strict=True):
+                if present[t]:
+                    _draw(image, np.linalg.inv(camera_to_world[t]) @ box[t], size, np.array(camera["intrinsics"]))
+        yield Row(caption=about["caption"], frames=frames)
+
+
+def _draw(image: NDArray[np.uint8], box_to_camera: NDArray[Any], size: NDArray[Any], k: NDArray[Any]) -> None:
+    corners = (UNIT_BOX * size) @ box_to_camera[:3, :3].T + box_to_camera[:3, 3]
+    if corners[:, 2].min() < 1 or corners[:, 2].max() > 45:
+        return
+    pixels = corners @ k.T
+    points = np.round(pixels[:, :2] / pixels[:, 2:] * 16).astype(int)
+    for a, b in EDGES:
+        cv2.line(image, points[a].tolist(), points[b].tolist(), (90, 255, 120), 1, cv2.LINE_AA, 4)
+
+
+def _decode(video: bytes) -> NDArray[np.uint8]:
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(video)
+        file.flush()
+        capture = cv2.VideoCapture(file.name)
+        frames = []
+        while (read := capture.read())[0]:
+            frames.append(read[1][..., ::-1])
+    return np.ascontiguousarray(np.stack(frames))
+
+
+if __name__ == "__main__":
+    main()

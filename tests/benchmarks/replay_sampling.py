@@ -1,0 +1,201 @@
+"""Samples a second that reach the trainer: our buffer on disk against Avalanche's reservoir, in memory and on disk.
+
+    AVALANCHE_PATH=DIR python -m tests.benchmarks.replay_sampling
+
+``DIR`` is where ``pip install --no-deps --target DIR avalanche-lib dill`` put Avalanche. Both sides hold the same
+latents and serve random collated batches through torch's DataLoader without workers; ours follows a plan whose share
+is 1. Avalanche's buffer keeps references into the data sets it was filled from, so it is timed over tensors that lie in
+memory and over one safetensors file a clip. Runs alternate and the page cache is warm; medians are printed. Without
+``AVALANCHE_PATH`` only ours is timed.
+"""
+
+import argparse
+import importlib.abc
+import importlib.machinery
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.latents import LatentSample
+from replay.buffer import ReplayBuffer
+from replay.dataset import plan_loader
+from replay.plan import BatchPlan
+
+DOMAINS = ("orbit", "handheld", "falling", "walkers")
+EXPERIENCES = 8
+OURS = "driveforge, on disk"
+Tensors = dict[str, torch.Tensor]
+# Imported by Avalanche all over, called by nothing that is timed here.
+STAND_INS = (
+    "torchvision",
+    "gdown",
+    "qpsolvers",
+    "wandb",
+    "GPUtil",
+    "gputil",
+    "quadprog",
+    "pytorchcv",
+    "higher",
+    "pycocotools",
+)
+
+
+def latents(count: int, grid: tuple[int, int, int]) -> list[LatentSample]:
+    """Samples of the default model's tensors: 16 channels of latents, layout and first frames, 6 of rays."""
+    generator = torch.Generator().manual_seed(0)
+    channels = {"latents": 16, "layout": 16, "first_frames": 16, "rays": 6}
+    return [
+        LatentSample(
+            clip_id=f"clip-{n:06d}",
+            domain=DOMAINS[n % len(DOMAINS)],
+            caption="",
+            tensors={name: torch.randn(c, *grid, generator=generator) for name, c in channels.items()},
+        )
+        for n in range(count)
+    ]
+
+
+def our_batches(samples: Sequence[LatentSample], root: Path, batch_size: int) -> Callable[[int], Iterable[Any]]:
+    with ReplayBuffer(root, len(samples)) as buffer:
+        for sample in samples:
+            buffer.offer(sample)
+    plan = BatchPlan(seed=0, batch_size=batch_size, share=1.0, pools=buffer.sizes, num_driving=0)
+    return lambda batches: plan_loader(plan, _NoSamples(), buffer, start=0, stop=batches)
+
+
+def avalanche_batches(experiences: Sequence[Dataset[Tensors]], batch_size: int) -> Callable[[int], Iterable[Any]]:
+    """Avalanche's own buffer, filled experience by experience and large enough to keep everything."""
+    from avalanche.benchmarks.utils import AvalancheDataset  # type: ignore[import-not-found]
+    from avalanche.training.storage_policy import ReservoirSamplingBuffer  # type: ignore[import-not-found]
+
+    buffer = ReservoirSamplingBuffer(sum(len(experience) for experience in experiences))  # type: ignore[arg-type]
+    for experience in experiences:
+        buffer.update_from_dataset(AvalancheDataset([experience]))
+
+    def batches(count: int) -> Iterable[Any]:
+        endless = itertools.chain.from_iterable(
+            DataLoader(buffer.buffer, batch_size=batch_size, shuffle=True, drop_last=True) for _ in itertools.count()
+        )
+        return itertools.islice(endless, count)
+
+    return batches
+
+
+class _NoSamples:
+    def __len__(self) -> int:
+        return 0
+
+    def sample(self, i: int, /) -> LatentSample:
+        raise IndexError(i)
+
+
+class _InMemory(Dataset[Tensors]):
+    def __init__(self, samples: Sequence[LatentSample]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, i: int) -> Tensors:
+        return self._samples[i].tensors
+
+
+class _OnDisk(Dataset[Tensors]):
+    def __init__(self, samples: Sequence[LatentSample], folder: Path) -> None:
+        self._paths = [folder / f"{sample.clip_id}.safetensors" for sample in samples]
+        for path, sample in zip(self._paths, samples, strict=True):
+            save_file(sample.tensors, path)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, i: int) -> Tensors:
+        return load_file(self._paths[i])
+
+
+class _StandIn(types.ModuleType):
+    """A module that has every name asked of it, each a class that does nothing."""
+
+    __path__: list[str] = []  # noqa: RUF012
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {"__init__": lambda *_, **__: None, "__call__": lambda *_, **__: None})
+
+
+class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, self) if name.split(".")[0] in STAND_INS else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _StandIn(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+def _provide_stand_ins() -> None:
+    # Last in line: what is really installed is really used.
+    sys.meta_path.append(_StandInFinder())
+    sys.modules.setdefault("torch.utils.tensorboard", _StandIn("torch.utils.tensorboard"))
+    sys.path.insert(0, os.environ["AVALANCHE_PATH"])
+
+
+def samples_per_second(batches: Iterable[Any], batch_size: int, count: int) -> float:
+    start = time.perf_counter()
+    seen = sum(1 for _ in batches)
+    assert seen == count
+    return seen * batch_size / (time.perf_counter() - start)
+
+
+def compare(samples: Sequence[LatentSample], batch_size: int, batches: int, runs: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        sides = {OURS: our_batches(samples, Path(folder, "buffer"), batch_size)}
+        if "AVALANCHE_PATH" in os.environ:
+            parts = [samples[first::EXPERIENCES] for first in range(EXPERIENCES)]
+            sides["avalanche, in memory"] = avalanche_batches([_InMemory(part) for part in parts], batch_size)
+            on_disk = [_OnDisk(part, Path(folder)) for part in parts]
+            sides["avalanche, files on disk"] = avalanche_batches(on_disk, batch_size)
+        speeds: dict[str, list[float]] = {name: [] for name in sides}
+        for make in sides.values():
+            samples_per_second(make(batches), batch_size, batches)
+        for _ in range(runs):
+            for name, make in sides.items():
+                speeds[name].append(samples_per_second(make(batches), batch_size, batches))
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    num_bytes = sum(tensor.nbytes for tensor in samples[0].tensors.values())
+    print(f"\n{len(samples)} samples of {num_bytes / 1000:.0f} kB, batches of {batch_size}, median of {runs} runs")
+    for name, speed in medians.items():
+        spread = f"{min(speeds[name]):,.0f} to {max(speeds[name]):,.0f}"
+        print(f"  {name:25} {speed:9,.0f} samples/s  ({spread});  ours / this: {medians[OURS] / speed:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    if "AVALANCHE_PATH" in os.environ:
+        _provide_stand_ins()
+    else:
+        print("AVALANCHE_PATH is not set: Avalanche is not timed")
+    for grid in ((5, 12, 20), (3, 2, 2)):
+        compare(latents(options.samples, grid), options.batch_size, options.batches, options.runs)
+
+
+if __name__ == "__main__":
+    main()

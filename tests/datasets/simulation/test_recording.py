@@ -1,0 +1,25 @@
+"""Long drives for several cameras."""
+
+import numpy as np
+
+from datasets.geometry import yaw_of
+from datasets.simulation.recording import record_drive
+from datasets.simulation.rigs import MOUNTS
+
+
+def test_a_drive_is_long_winding_and_seen_by_six_cameras() -> None:
+    recording = record_drive("day", 0, seed=5, duration=8.0, height=45, width=80)
+    scene = recording.scene
+    assert scene.num_frames == 161 and abs(scene.frame_rate - 20) < 1e-6
+    assert [camera.name for camera in scene.cameras] == list(MOUNTS)
+    poses = np.asarray(scene.ego_to_world)
+    assert np.linalg.norm(poses[-1, :2, 3] - poses[0, :2, 3]) > 15
+    assert np.ptp(np.unwrap(yaw_of(poses))) > np.radians(4)
+    pictures = [recording.image(name, 80) for name in MOUNTS]
+    assert all(picture.shape == (45, 80, 3) and picture.std() > 8 for picture in pictures)
+
+
+def test_a_drive_repeats_and_differs_by_index() -> None:
+    poses = [record_drive("dusk", i, seed=5, duration=2.0, height=9, width=16).scene.ego_to_world for i in (0, 0, 1)]
+    np.testing.assert_array_equal(poses[0], poses[1])
+    assert not np.allclose(poses[0], poses[2])  # type: ignore[arg-type]

@@ -1,0 +1,122 @@
+"""The renderer: things appear where projection says, in front of what is behind them, and in the same light."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets.geometry import Array, box_corners, inverse, pose, project, transform, yaw_rotation
+from datasets.scene import Camera
+from datasets.simulation.mesh import BOX_FACES, Part, at, box
+from datasets.simulation.renderer import Stage
+from datasets.simulation.rigs import mount_cameras
+from datasets.simulation.weathers import draw_weather
+from datasets.simulation.world import Band, Body, Ground, World
+
+CAMERA = mount_cameras(("CAM_FRONT",), 96, 160)[0]
+RED, GREEN = (1.0, 0.02, 0.02), (0.02, 1.0, 0.02)
+
+
+def _box_at(x: float, y: float, yaw: float, size: tuple[float, float, float], tint: tuple[float, float, float]) -> Body:
+    part = Part(vertices=box(size), faces=BOX_FACES, textures=("paint",) * 6, tint=tint)
+    return Body(parts=(part,), poses=pose(yaw_rotation(yaw), [x, y, 0.0])[None], size=size, casts_shadow=False)
+
+
+def _world(*bodies: Body, variant: str = "day") -> World:
+    weather = replace(draw_weather(variant, np.random.default_rng(0)), haze_m=1e6)
+    ground = Ground(
+        coordinates=np.zeros((2, 2, 2), np.float32),
+        origin=(0.0, 0.0),
+        cell=1.0,
+        bands=(Band(edge=1e9, texture="asphalt", tile=9.0),),
+    )
+    poses = np.stack([pose(yaw_rotation(0.02 * t), [0.3 * t, 0, 0]) for t in range(4)])
+    return World(
+        timestamps=np.arange(4) / 10,
+        ego_to_world=poses,
+        bodies=bodies,
+        ground=ground,
+        weather=weather,
+        caption="",
+        seed=3,
+    )
+
+
+def _hull(world: World, body: Body, t: int, camera: Camera) -> tuple[Array, Array]:
+    """Masks ``(H, W)`` of the body's projected hull, shrunk by a pixel and grown by a pixel."""
+    box_to_world = body.poses[0] @ at(0, 0, body.size[2] / 2)
+    world_to_camera = inverse(world.ego_to_world[t] @ camera.camera_to_ego)
+    corners, depth = project(
+        transform(world_to_camera, box_corners(box_to_world, np.array(body.size))), np.asarray(camera.intrinsics)
+    )
+    assert (depth > 0).all()
+    fine = np.zeros((camera.height * 8, camera.width * 8), np.uint8)
+    hull = cv2.convexHull(np.rint((corners + 0.5) * 8 - 0.5).astype(np.int32))
+    cv2.fillConvexPoly(fine, hull, 1)
+    cover = cv2.resize(fine.astype(np.float32), (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+    return cover > 0.999, cover < 0.001
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("t", [0, 3])
+def test_a_box_covers_exactly_its_projected_hull(yaw: float, t: int) -> None:
+    body = _box_at(12.0, 1.5, yaw, (4.0, 2.0, 1.5), RED)
+    world = _world(body)
+    image = Stage(world).draw(t, CAMERA).astype(int)
+    red = (image[..., 0] > 2 * image[..., 1]) & (image[..., 0] > 30)
+    inside, outside = _hull(world, body, t, CAMERA)
+    assert inside.sum() > 50
+    assert red[inside].mean() > 0.995
+    assert red[outside].mean() < 0.001
+
+
+def test_the_nearer_box_hides_the_farther_one() -> None:
+    near, far = _box_at(9, 0, 0, (2, 2, 1.5), RED), _box_at(16, 0, 0, (2, 2, 1.5), GREEN)
+    for order in ((near, far), (far, near)):
+        image = Stage(_world(*order)).draw(0, CAMERA).astype(int)
+        assert ((image[..., 0] > 2 * image[..., 1]) & (image[..., 0] > 30)).sum() > 200
+        assert ((image[..., 1] > 2 * image[..., 0]) & (image[..., 1] > 30)).sum() < 60
+
+
+def test_a_box_around_the_near_plane_does_not_tear_the_picture() -> None:
+    image = Stage(_world(_box_at(1.0, 2.2, 0.0, (8, 2, 2), RED))).draw(0, CAMERA).astype(int)
+    red = (image[..., 0] > 2 * image[..., 1]) & (image[..., 0] > 30)
+    assert red[:, :60].mean() > 0.25 and red[:, 110:].sum() == 0
+
+
+def test_depth_is_that_of_ground_and_boxes() -> None:
+    stage = Stage(_world(_box_at(12, 0, 0, (2, 6, 3), RED)))
+    depth = stage.depth(0, CAMERA)
+    assert np.isinf(depth[5]).all(), "the sky is far"
+    assert depth[48, 80] == pytest.approx(12 - 1 - 1.7, abs=0.02)
+    focal = CAMERA.intrinsics[0, 0]  # type: ignore[index]
+    assert depth[90, 20] == pytest.approx(focal * 1.51 / (90 - 47.5), rel=0.01)
+
+
+def test_drawing_is_repeatable_and_leaves_the_stage_alone() -> None:
+    stage = Stage(_world(_box_at(10, 0, 0, (4, 2, 1.5), RED), variant="rain"))
+    first = stage.draw(1, CAMERA)
+    stage.draw(2, CAMERA)
+    np.testing.assert_array_equal(stage.draw(1, CAMERA), first)
+
+
+def test_brake_lights_shine_when_the_body_brakes() -> None:
+    light = Part(vertices=box((0.2, 2.0, 1.0)), faces=BOX_FACES, textures=("taillight",) * 6, is_brake_light=True)
+    body = Body(
+        parts=(light,),
+        poses=pose(np.eye(3), [8.0, 0, 0.5])[None],
+        size=(0.2, 2, 1),
+        braking=np.array([False, True, True, True]),
+    )
+    dark, lit = (Stage(_world(body)).draw(t, CAMERA)[50:56, 70:90, 0].mean() for t in (0, 1))
+    assert lit > dark + 60
+
+
+def test_small_patterns_do_not_flicker() -> None:
+    """Moving by a fraction of a texel at a distance must not change the ground there by more than a little."""
+    world = _world(_box_at(60, 20, 0, (2, 2, 2), RED))
+    poses = np.stack([pose(np.eye(3), [0.004 * t, 0, 0]) for t in range(4)])
+    stage = Stage(replace(world, ego_to_world=poses))
+    frames = np.stack([stage.draw(t, CAMERA) for t in range(4)]).astype(float)
+    assert np.abs(np.diff(frames[:, 50:], axis=0)).mean() < 1.0

@@ -1,0 +1,112 @@
+"""Small clips built by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
+from datasets.scene import Camera, Clip, Lane, Scene, Track
+
+
+def smooth_frames(num_frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture ``(T, H, W, 3)`` of broad colour blobs that slides to the right, 2 px a frame."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, : width + 2 * num_frames].astype(float)
+    waves = [np.sin(rng.uniform(0.05, 0.15) * x + rng.uniform(0.05, 0.15) * y + rng.uniform(0, 6)) for _ in range(3)]
+    image = np.round(127.5 + 100 * np.stack(waves, -1)).astype(np.uint8)
+    return np.stack([image[:, 2 * t : 2 * t + width] for t in range(num_frames)])
+
+
+def small_scene(
+    clip_id: str = "drive-1",
+    *,
+    num_frames: int = 9,
+    cameras: tuple[str, ...] = ("CAM_FRONT",),
+    height: int = 48,
+    width: int = 80,
+    split: str = "train",
+) -> Scene:
+    """A car ahead, a pedestrian who is there at first, a lane divider, and times that are not round."""
+    headings = 0.3 + 0.01 * np.arange(num_frames)
+    path = pose(yaw_rotation(headings), np.arange(num_frames)[:, None] * [0.8, 0.1, 0.0] + [500.0, 400.0, 0.0])
+    intrinsics = np.array([[60.1, 0, 39.7], [0, 60.2, 23.3], [0, 0, 1]])
+    mount = pose(FORWARD_CAMERA_TO_EGO[:3, :3], [1.5, 0.0, 1.6])
+    ahead = path @ pose(np.eye(3), [12.0, 1.0, 0.8])
+    early = np.arange(num_frames) < num_frames // 3
+    return Scene(
+        clip_id=clip_id,
+        domain="driving-day",
+        caption="eine Straße, daytime",
+        timestamps=1.5e9 + np.arange(num_frames) / 10 + 1e-3 / 3,
+        cameras=tuple(
+            Camera(name=name, width=width, height=height, intrinsics=intrinsics, camera_to_ego=mount)
+            for name in cameras
+        ),
+        ego_to_world=path,
+        tracks=(
+            Track(
+                id="a1",
+                category="vehicle.car",
+                size=[4.1, 1.8, 1.6],
+                box_to_world=ahead,
+                present=np.ones(num_frames, bool),
+            ),
+            Track(id="b2", category="human.pedestrian", size=[0.6, 0.7, 1.7], box_to_world=ahead, present=early),
+        ),
+        lanes=(Lane(kind="divider", points=[[500, 400, 0], [530, 404, 0.1]]),),
+        source="by hand",
+        split=split,
+    )
+
+
+def small_clip(clip_id: str = "drive-1", *, seed: int = 0, **scene_fields: object) -> Clip:
+    scene = small_scene(clip_id, **scene_fields)  # type: ignore[arg-type]
+    first = scene.cameras[0]
+    views = [smooth_frames(scene.num_frames, first.height, first.width, seed + i) for i in range(len(scene.cameras))]
+    return Clip(scene=scene, frames=np.stack(views))
+
+
+def bare_clip(clip_id: str = "bare-1", num_frames: int = 9) -> Clip:
+    """Pixels and times only: no calibration, no pose, no tracks."""
+    scene = Scene(
+        clip_id=clip_id,
+        domain="video",
+        timestamps=np.arange(num_frames) / 10,
+        cameras=(Camera(name="camera", width=80, height=48),),
+    )
+    return Clip(scene=scene, frames=smooth_frames(num_frames, 48, 80)[None])
+
+
+def moving_mount(scene: Scene) -> Scene:
+    """``scene`` with extrinsics that change from frame to frame."""
+    shift = pose(np.eye(3), np.arange(scene.num_frames)[:, None] * [0.01, 0.0, 0.0])
+    cameras = tuple(replace(camera, camera_to_ego=shift @ camera.camera_to_ego) for camera in scene.cameras)
+    return replace(scene, cameras=cameras)
+
+
+def assert_same_scene(got: Scene, wanted: Scene) -> None:
+    """Every field equal, arrays to the last bit."""
+    for name in ("clip_id", "domain", "caption", "source", "split", "held_frames"):
+        assert getattr(got, name) == getattr(wanted, name)
+    _assert_same(got.timestamps, wanted.timestamps)
+    _assert_same(got.ego_to_world, wanted.ego_to_world)
+    for a, b in zip(got.cameras, wanted.cameras, strict=True):
+        assert (a.name, a.width, a.height) == (b.name, b.width, b.height)
+        _assert_same(a.intrinsics, b.intrinsics)
+        _assert_same(a.camera_to_ego, b.camera_to_ego)
+    for a, b in zip(got.tracks, wanted.tracks, strict=True):
+        assert (a.id, a.category) == (b.id, b.category)
+        _assert_same(a.size, b.size)
+        _assert_same(a.box_to_world, b.box_to_world)
+        _assert_same(a.present, b.present)
+    for a, b in zip(got.lanes, wanted.lanes, strict=True):
+        assert a.kind == b.kind
+        _assert_same(a.points, b.points)
+
+
+def _assert_same(got: np.ndarray | None, wanted: np.ndarray | None) -> None:
+    if wanted is None:
+        assert got is None
+    else:
+        assert got is not None and got.dtype == wanted.dtype
+        np.testing.assert_array_equal(got, wanted)

@@ -1,0 +1,59 @@
+"""Frames are chosen by the clock, and intrinsics follow every resize and crop."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.errors import UserError
+from datasets.framing import Framing, reframe_camera, reframe_frames
+from datasets.scene import Camera
+
+
+@given(st.integers(17, 200), st.sampled_from([10.0, 12.0, 20.0, 30.0]))
+def test_windows_never_repeat_or_skip(count: int, rate: float) -> None:
+    framing = Framing()
+    times = np.arange(count) / rate
+    for window in framing.windows(times):
+        assert len(window) == 17
+        assert (np.diff(window) > 0).all()
+        np.testing.assert_allclose(times[window] - times[window[0]], np.arange(17) / 10, atol=0.061)
+
+
+def test_a_gap_ends_a_window() -> None:
+    times = np.concatenate([np.arange(20), np.arange(30, 50)]) / 10
+    starts = [int(w[0]) for w in Framing().windows(times)]
+    assert starts == [0, 20]
+
+
+def test_too_slow_footage_gives_no_window() -> None:
+    assert Framing().windows(np.arange(40) / 2) == []
+
+
+def test_refuses_nonsense() -> None:
+    with pytest.raises(UserError, match="positive"):
+        Framing(num_frames=0)
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(40, 300), st.integers(40, 300), st.integers(32, 128), st.integers(32, 128), st.floats(0.3, 0.7),
+    st.floats(0.3, 0.7),
+)  # fmt: skip
+def test_a_point_lands_where_the_new_intrinsics_say(h: int, w: int, new_h: int, new_w: int, x: float, y: float) -> None:
+    camera = Camera(name="c", width=w, height=h, intrinsics=np.array([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1]]))
+    centre = np.array([round(x * (w - 1)), round(y * (h - 1))])
+    image = np.zeros((1, h, w, 3), np.float32)
+    rows, columns = np.mgrid[:h, :w]
+    sigma = 0.03 * min(h, w) + 1
+    image[0] = (255 * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (2 * sigma**2)))[..., None]
+    out = reframe_frames(image.astype(np.uint8), new_h, new_w)[0, ..., 0].astype(float)
+    moved = reframe_camera(camera, new_h, new_w).intrinsics
+    ray = np.linalg.inv(camera.intrinsics) @ [*centre, 1]
+    expected = (moved @ ray)[:2]
+    if not (8 < expected[0] < new_w - 8 and 8 < expected[1] < new_h - 8):
+        return
+    moments = cv2.moments(np.where(out > 0.5 * out.max(), out, 0))
+    found = np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+    np.testing.assert_allclose(found, expected, atol=0.6)

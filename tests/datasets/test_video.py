@@ -1,0 +1,146 @@
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.errors import UserError
+from datasets.video import decode_mp4, encode_mp4, probe, read_frames
+from tests.datasets.small_clips import smooth_frames
+
+FRAMES = smooth_frames(25, 48, 80)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    count=st.integers(1, 30), height=st.integers(8, 30), width=st.integers(8, 30), rate=st.sampled_from([1, 10, 29.97])
+)
+def test_round_trip_keeps_count_size_times_and_colours(count: int, height: int, width: int, rate: float) -> None:
+    frames = smooth_frames(count, 2 * height, 2 * width)
+    decoded, timestamps = decode_mp4(encode_mp4(frames, rate))
+    assert decoded.shape == frames.shape and decoded.dtype == np.uint8
+    np.testing.assert_allclose(timestamps, np.arange(count) / rate, atol=1e-3 / rate)
+    assert psnr(decoded, frames) > 30
+    assert abs(decoded.astype(float).mean((0, 1, 2)) - frames.mean((0, 1, 2))).max() < 3
+
+
+def test_same_frames_give_the_same_bytes_without_build_stamps() -> None:
+    video = encode_mp4(FRAMES, 10)
+    assert video == encode_mp4(FRAMES.copy(), 10)
+    assert b"Lavf" not in video
+
+
+def test_stream_is_yuv420p_without_b_frames_and_with_key_frames(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(encode_mp4(FRAMES, 10))
+    with av.open(tmp_path / "v.mp4") as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        assert stream.codec_context.name == "h264" and stream.codec_context.pix_fmt == "yuv420p"
+    assert all(packet.pts == packet.dts for packet in packets)
+    assert [i for i, packet in enumerate(packets) if packet.is_keyframe][:2] == [0, 12]
+
+
+def test_a_reader_that_ignores_colour_tags_sees_the_same_colours(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    blocks = np.kron(np.random.default_rng(1).integers(0, 256, (3, 5, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    (tmp_path / "v.mp4").write_bytes(encode_mp4(np.stack([blocks] * 3), 10))
+    image = cv2.VideoCapture(str(tmp_path / "v.mp4")).read()[1][..., ::-1]
+    assert abs(image[8::16, 8::16].astype(int) - blocks[8::16, 8::16]).mean() < 2.5
+
+
+def test_finer_quality_costs_bytes() -> None:
+    assert len(encode_mp4(FRAMES, 10, crf=10)) > len(encode_mp4(FRAMES, 10, crf=30))
+
+
+@pytest.mark.parametrize(
+    ("frames", "rate", "says"),
+    [
+        (np.zeros((2, 47, 80, 3), np.uint8), 10, "80x47 is odd"),
+        (np.zeros((0, 48, 80, 3), np.uint8), 10, "T > 0"),
+        (np.zeros((2, 48, 80, 3), np.float32), 10, "float32"),
+        (np.zeros((2, 48, 80, 3), np.uint8), 0.0, "rate must be positive"),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused(frames: np.ndarray, rate: float, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        encode_mp4(frames, rate)
+
+
+@settings(max_examples=25, deadline=None)
+@given(share=st.floats(0, 0.999))
+def test_a_video_cut_anywhere_is_refused_by_name(share: float) -> None:
+    video = encode_mp4(FRAMES, 10)
+    with pytest.raises(UserError, match="my-clip"):
+        decode_mp4(video[: int(share * len(video))], "my-clip")
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
+def test_a_cut_is_noticed_where_the_index_comes_first(tmp_path: Path, share: float) -> None:
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    with av.open(whole, "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
+        for image in FRAMES:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+    assert len(decode_mp4(whole)[0]) == 25
+    for read in (decode_mp4, probe):
+        with pytest.raises(UserError, match=r"cut\.mp4: .*cut short"):
+            read(cut)
+
+
+def test_missing_and_foreign_files_are_refused_by_path(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video at all")
+    for name in ("text.mp4", "absent.mp4"):
+        for read in (decode_mp4, probe):
+            with pytest.raises(UserError, match=name):
+                read(tmp_path / name)
+
+
+def test_probe_and_read_frames_agree_with_a_full_decode(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    path.write_bytes(encode_mp4(FRAMES, 10))
+    video, (decoded, timestamps) = probe(path), decode_mp4(path)
+    assert (video.width, video.height) == (80, 48)
+    np.testing.assert_array_equal(video.timestamps, timestamps)
+    for indices in ([0], [24], [13, 14, 20], list(range(25))):
+        np.testing.assert_array_equal(np.stack(list(read_frames(video, indices))), decoded[indices])
+
+
+def test_frames_are_found_behind_b_frames_and_odd_key_frames(tmp_path: Path) -> None:
+    path = tmp_path / "b.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "7", "bf": "3", "x264-params": "open-gop=1"})
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
+        for image in FRAMES:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    video, (decoded, _) = probe(path), decode_mp4(path)
+    assert len(video.pts) == len(decoded) == 25
+    for index in range(25):
+        np.testing.assert_array_equal(next(read_frames(video, [index])), decoded[index])
+
+
+def real_data() -> Path:
+    return Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@pytest.mark.real
+def test_real_footage_has_the_frames_its_packets_promise() -> None:
+    path = real_data() / "clips" / "nvidia_freeway_tele" / "clip_256x448.mp4"
+    if not path.exists():
+        pytest.skip("no real footage here (DRIVEFORGE_REAL_DATA)")
+    video, (frames, timestamps) = probe(path), decode_mp4(path)
+    assert frames.shape == (128, 256, 448, 3)
+    np.testing.assert_array_equal(video.timestamps, timestamps)
+    assert abs(timestamps[-1] - 127 / 30) < 0.01
+    with pytest.raises(UserError, match="cut short"):
+        decode_mp4(path.read_bytes()[:200_000], "half")

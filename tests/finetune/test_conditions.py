@@ -1,0 +1,78 @@
+"""Every condition can be there or not, and what is not there leaves nothing behind."""
+
+from dataclasses import replace
+
+import torch
+
+from datasets.scene import Camera, Clip
+from finetune.captions import CAPTION_TOKENS, caption_ids
+from finetune.conditions import encode_clip, encode_conditions, stack_conditions
+from finetune.vae import encode
+from finetune.world_model import WorldModel
+
+YES = torch.tensor([True])
+
+
+def test_a_clip_becomes_tensors_of_one_grid(model: WorldModel, clip: Clip) -> None:
+    tensors = encode_clip(model.vae, clip)
+    assert {name: tuple(t.shape) for name, t in tensors.items()} == {
+        "carried": (4, 5, 4, 6),
+        "layout": (4, 5, 4, 6),
+        "mask": (4, 5, 4, 6),
+        "rays": (6, 5, 4, 6),
+        "latents": (4, 5, 4, 6),
+        "frame_weight": (5,),
+    }
+    assert tensors["mask"][0, 0].eq(1).all() and tensors["mask"][0, 1:].eq(0).all()
+    torch.testing.assert_close(tensors["carried"][:, 0], tensors["latents"][:, 0])
+
+
+def test_held_frames_weigh_nothing(model: WorldModel, clip: Clip) -> None:
+    held = Clip(scene=replace(clip.scene, held_frames=2), frames=clip.frames)
+    assert encode_clip(model.vae, held)["frame_weight"].tolist() == [1, 1, 1, 0, 0]
+
+
+def test_dropping_a_condition_zeroes_it_and_its_mask(model: WorldModel, clip: Clip) -> None:
+    tensors = {name: tensor[None] for name, tensor in encode_clip(model.vae, clip).items()}
+    full = stack_conditions(tensors, ["driving-day"], ["a car"], model.config.domains)
+    assert full.domain.item() == 1 and full.caption.any()
+
+    no_frames = full.without_frames(YES)
+    assert not no_frames.carried.any() and not no_frames.mask[:, :2].any() and no_frames.layout.any()
+    no_layout = full.without_layout(YES)
+    assert not no_layout.layout.any() and not no_layout.mask[:, 2].any() and no_layout.rays.any()
+    no_pose = full.without_pose(YES)
+    assert not no_pose.rays.any() and not no_pose.mask[:, 3].any()
+    assert torch.equal(no_pose.carried[:, :, 0], full.carried[:, :, 0]) and not no_pose.carried[:, :, 1:].any()
+    no_words = full.without_words(YES)
+    assert not no_words.domain.any() and not no_words.caption.any()
+    kept = full.without_frames(~YES).without_layout(~YES).without_pose(~YES).without_words(~YES)
+    assert torch.equal(kept.carried, full.carried) and torch.equal(kept.mask, full.mask)
+
+
+def test_footage_without_pose_keeps_only_its_first_frame(model: WorldModel, clip: Clip) -> None:
+    scene = replace(clip.scene, ego_to_world=None, tracks=(), cameras=(Camera(name="CAM_FRONT", width=48, height=32),))
+    tensors = encode_conditions(model.vae, scene, clip.frames)
+    assert not tensors["rays"].any() and not tensors["layout"].any() and not tensors["carried"][:, 1:].any()
+    assert tensors["mask"][0, 0].all() and not tensors["mask"][2:].any()
+
+
+def test_without_first_frames_nothing_is_given(model: WorldModel, clip: Clip) -> None:
+    tensors = encode_conditions(model.vae, clip.scene, None)
+    assert not tensors["carried"].any() and not tensors["mask"][:2].any() and tensors["layout"].any()
+
+
+def test_views_lie_one_after_the_other(model: WorldModel, clip: Clip) -> None:
+    second = replace(clip.scene.cameras[0], name="CAM_BACK")
+    scene = replace(clip.scene, cameras=(clip.scene.cameras[0], second))
+    both = Clip(scene=scene, frames=torch.from_numpy(clip.frames.copy()).repeat(2, 1, 1, 1, 1).flip(3).numpy())
+    latents = encode_clip(model.vae, both)["latents"]
+    assert latents.shape[1] == 10
+    torch.testing.assert_close(latents[:, 5:], encode(model.vae, torch.from_numpy(both.frames[1:2].copy()))[0])
+
+
+def test_captions_hash_to_stable_ids() -> None:
+    ids = caption_ids("Dusk, a CAR cuts in")
+    assert len(ids) == CAPTION_TOKENS and ids[5:] == [0] * (CAPTION_TOKENS - 5)
+    assert ids == caption_ids("dusk a car cuts in") != caption_ids("day a car cuts in")
+    assert caption_ids("") == [0] * CAPTION_TOKENS

@@ -1,0 +1,44 @@
+"""A small plan, made with the fake generator; as a process: ``python -m tests.pipelines.generating ROOT EXECUTOR``."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from pipelines.config import ExecutorConfig, GenerateConfig
+from pipelines.generate import FIRST_FRAMES_FOLDER, GenerateSummary, generate
+from pipelines.requests import plan_requests, store_first_frames
+from pipelines.units import Plan, open_or_create_plan
+from tests.pipelines.generators import FakeGenerator, first_frames_of
+from tests.pipelines.scenes import driving_scene
+
+SETTINGS = GenerateConfig(
+    num_clips=12,
+    clips_per_unit=2,
+    edits=("as-recorded", "dusk", "slower", "agent-shifts"),
+    num_steps=2,
+    guidance_scale=1.0,
+    seed=5,
+)
+NUM_UNITS = 6
+# Too few to be measured, so that a clip takes milliseconds.
+NUM_FRAMES = 4
+
+
+def executor(name: str = "local") -> ExecutorConfig:
+    return ExecutorConfig(name=name, workers=2, address=None, max_attempts=2)
+
+
+def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> Plan:
+    scenes = [driving_scene(f"scene-{i}", num_frames=num_frames, yaw_rate=0.05 * i) for i in range(3)]
+    folder = root / FIRST_FRAMES_FOLDER
+    requests = plan_requests(scenes, lambda s: store_first_frames(folder, first_frames_of(s)), SETTINGS, "fake-1")
+    return open_or_create_plan(root, requests, SETTINGS.clips_per_unit)
+
+
+def generate_small(root: Path, name: str = "local", seconds: float = 0.0) -> GenerateSummary:
+    return generate(root, small_plan(root), partial(FakeGenerator, seconds=seconds), executor(name))
+
+
+if __name__ == "__main__":
+    print("begun", flush=True)
+    generate_small(Path(sys.argv[1]), sys.argv[2], seconds=0.3)

@@ -1,0 +1,22 @@
+"""Measures by hand, good and bad, for what judges them."""
+
+import numpy as np
+
+from validation.records import Measures, measured, unmeasurable
+
+
+def some_measures(count: int, *, scale: float = 1.0, seed: int = 0, prefix: str = "good") -> list[Measures]:
+    """Sets that scatter about what is usual times ``scale``."""
+    rng = np.random.default_rng(seed)
+    return [
+        Measures(
+            clip_id=f"{prefix}-{number}",
+            values=(
+                measured("track_epipolar", scale * rng.lognormal(0, 0.2)),
+                measured("pose_yaw", scale * rng.lognormal(0, 0.2)),
+                measured("time_track_loss", 0.1 * rng.lognormal(0, 0.2)),
+                unmeasurable("object_residual", "no boxes in view"),
+            ),
+        )
+        for number in range(count)
+    ]

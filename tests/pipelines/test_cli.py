@@ -1,0 +1,189 @@
+import argparse
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from datasets.errors import UserError
+from pipelines import cli
+from pipelines.build import text_of
+from pipelines.compose import compose
+from pipelines.config import Config, NuScenesData
+from pipelines.verbs import VERBS
+
+ROOT = Path(__file__).parents[2]
+NAMES = [verb.name for verb in VERBS]
+DEFAULTS = compose()
+HEAVY = ("torch", "ray", "mlflow", "hydra", "lightning", "diffusers", "nuscenes", "numpy", "cv2")
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Config, argparse.Namespace]]]:
+    """Calls that reach a verb: every verb's module is a small one that remembers what it was given."""
+    calls: list[tuple[Config, argparse.Namespace]] = []
+    for name in NAMES:
+        module = ModuleType(f"pipelines.{name}")
+        module.main = lambda config, args: calls.append((config, args))  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    yield calls
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_verb_has_its_module(name: str) -> None:
+    tree = ast.parse((ROOT / "pipelines" / f"{name}.py").read_text())
+    (main,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+    assert [argument.arg for argument in main.args.args] == ["config", "args"]
+
+
+def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
+    code = "import sys, pipelines.cli as cli\n"
+    code += "try: cli.main(['--help'])\nfinally: print([m for m in HEAVY if m in sys.modules])"
+    code = code.replace("HEAVY", repr(HEAVY))
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout
+        seconds.append(time.perf_counter() - start)
+        assert out.strip().endswith("[]")
+        assert re.findall(r"^    ([a-z]+)  +[a-z]", out, re.MULTILINE) == NAMES
+    assert min(seconds) < 0.5
+
+
+def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([])
+    assert stopped.value.code == 0
+    assert "driveforge VERB [KEY=VALUE ...]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_of_a_verb_shows_examples_and_every_setting_it_reads(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([name, "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    verb = VERBS[NAMES.index(name)]
+    assert all(example in shown for example in verb.examples)
+    told = dict(re.findall(r"^    ([a-z_]+[.][a-z_]+)=(.*?)  ", shown, re.MULTILINE))
+    assert {key.split(".")[0] for key in told} == set(verb.sections)
+    for section in set(verb.sections) - {"data"}:
+        values = getattr(DEFAULTS, section)
+        wanted = {field.name: text_of(getattr(values, field.name)) for field in fields(values) if field.name != "name"}
+        assert {key.split(".")[1]: value for key, value in told.items() if key.startswith(f"{section}.")} == wanted
+
+
+@pytest.mark.parametrize("example", [example for verb in VERBS for example in verb.examples])
+def test_every_example_is_a_command_that_is_understood(
+    example: str,
+    seen: list[tuple[Config, argparse.Namespace]],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "v1.0-mini").mkdir()
+    words = example.replace("/data/nuscenes", str(tmp_path)).split()
+    assert cli.main(words[1:]) == 0, capsys.readouterr().err
+    ((config, args),) = seen
+    assert args.verb == example.split()[1]
+    assert isinstance(config, Config)
+
+
+def test_settings_of_the_command_line_come_over_the_presets_of_a_verb(
+    seen: list[tuple[Config, argparse.Namespace]],
+) -> None:
+    assert cli.main(["demo", "executor=local"]) == 0
+    assert (seen[0][0].run_dir, seen[0][0].executor.name) == (Path("runs/demo"), "local")
+
+
+def test_settings_may_stand_anywhere_behind_the_verb(seen: list[tuple[Config, argparse.Namespace]]) -> None:
+    words = ["measure", "replay.seed=1", "my clips/", "generate.seed=2", "--out", "a.parquet", "replay.seed=3"]
+    assert cli.main(words) == 0
+    ((config, args),) = seen
+    assert (args.path, args.out) == (Path("my clips"), Path("a.parquet"))
+    assert (config.replay.seed, config.generate.seed) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("versions", "version"), [(["v1.0-trainval"], "v1.0-trainval"), (["v1.0-test", "v1.0-trainval"], "v1.0-mini")]
+)
+def test_measure_takes_settings_for_the_tables_at_its_path(
+    versions: list[str], version: str, seen: list[tuple[Config, argparse.Namespace]], tmp_path: Path
+) -> None:
+    for name in versions:
+        (tmp_path / name).mkdir()
+    assert cli.main(["measure", str(tmp_path), "data.cameras=CAM_BACK"]) == 0
+    data = seen[0][0].data
+    assert isinstance(data, NuScenesData)
+    assert (data.root, data.version, data.cameras) == (tmp_path, version, ("CAM_BACK",))
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["finetun"], "no verb 'finetun'; did you mean finetune?"),
+        (["simulate"], "the following arguments are required: --out; see driveforge simulate --help"),
+        (["verify", "a", "b"], "unrecognized arguments: b; see driveforge --help"),
+        (["ui", "--port", "x"], "argument --port: invalid int value: 'x'; see driveforge ui --help"),
+        (["finetune", "replay.shar=1"], "no setting replay.shar; did you mean replay.share?"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_status_2(
+    argv: list[str], line: str, capsys: pytest.CaptureFixture[str], seen: list[tuple[Config, argparse.Namespace]]
+) -> None:
+    assert cli.main(argv) == 2
+    assert capsys.readouterr().err == f"driveforge: {line}\n"
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(UserError("table ego_pose.json is missing"), 2, "driveforge: table ego_pose.json is missing\n"),
+     (KeyboardInterrupt(), 130, "driveforge: interrupted\n")],
+)  # fmt: skip
+def test_what_stops_a_verb_is_told_without_a_traceback(
+    error: BaseException,
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seen: list[tuple[Config, argparse.Namespace]],
+) -> None:
+    def fail(config: Config, args: argparse.Namespace) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["pipelines.gate"], "main", fail)
+    assert cli.main(["gate"]) == status
+    assert capsys.readouterr().err == said
+
+
+def test_the_status_of_a_verb_is_that_of_the_command(
+    monkeypatch: pytest.MonkeyPatch, seen: list[tuple[Config, argparse.Namespace]]
+) -> None:
+    monkeypatch.setattr(sys.modules["pipelines.verify"], "main", lambda config, args: 1)
+    assert cli.main(["verify"]) == 1
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, seen: object) -> None:
+    def fail(config: Config, args: argparse.Namespace) -> None:
+        raise RuntimeError("a mistake in the program")
+
+    monkeypatch.setattr(importlib.import_module("pipelines.gate"), "main", fail)
+    with pytest.raises(RuntimeError):
+        cli.main(["gate"])
+
+
+def test_threads_that_wait_do_not_spin(seen: object) -> None:
+    code = "import os, pipelines.cli as c; c.main(['ui', 'run_dir=/no/where']); print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment).stdout
+    assert out.strip().endswith("PASSIVE")

@@ -1,0 +1,125 @@
+import argparse
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from datasets.errors import UserError
+from datasets.shard_source import ShardSource
+from datasets.shards import clip_members
+from pipelines.commit import CommitLog
+from pipelines.export import export, main
+from pipelines.gate import SCHEMA, VERDICTS_FILE
+from pipelines.tarball import write_tar
+from pipelines.verify import verify
+from tests.datasets.small_clips import small_clip
+
+REASON = {
+    "code": "static_residual",
+    "measure": "m",
+    "value": 2.0,
+    "limit": 1.0,
+    "frames": [3],
+    "track": "",
+    "text": "t",
+}
+
+
+def row(clip_id: str, tar: str, state: str, **changes: Any) -> dict[str, Any]:
+    refused = state != "accepted"
+    return {
+        "clip_id": clip_id,
+        "state": state,
+        "gate_state": state,
+        "reasons": [REASON] if refused else [],
+        "calibration": "known-good",
+        "edit": "none",
+        "seed": 1,
+        "model": "abc123",
+        "unit": tar[:3],
+        "tar": tar,
+    } | changes
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SimpleNamespace:
+    """A run with six committed candidates in two units, three of them accepted, one of those by a reviewer."""
+    log = CommitLog(tmp_path / "candidates")
+    for unit in ("u-0", "u-1"):
+        samples = [(f"{unit}-{i}", clip_members(small_clip(f"{unit}-{i}", seed=i), {"seed": 1})) for i in range(3)]
+        log.commit(unit, write_tar(tmp_path / "scratch.tar", samples).path, {})
+    tars = [marker["tar"] for marker in log.markers()]
+    by_review = {"gate_state": "rejected", "reasons": [REASON], "override_who": "Ada", "override_why": "a shadow"}
+    put_ledger(
+        tmp_path,
+        [
+            row("u-0-0", tars[0], "accepted"),
+            row("u-0-1", tars[0], "rejected"),
+            row("u-0-2", tars[0], "rejected"),
+            row("u-1-0", tars[1], "accepted"),
+            row("u-1-1", tars[1], "accepted", **by_review),
+            row("u-1-2", tars[1], "unmeasured", reasons=[]),
+        ],
+    )
+    return SimpleNamespace(run_dir=tmp_path, export=SimpleNamespace(clips_per_shard=2))
+
+
+def put_ledger(run_dir: Path, rows: list[dict[str, Any]]) -> None:
+    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), run_dir / VERDICTS_FILE)
+
+
+def test_only_what_was_accepted_is_exported_with_its_verdict(config: SimpleNamespace) -> None:
+    index = export(config)
+    source = ShardSource(config.run_dir / "shards")
+    assert {scene.clip_id for scene in source.scenes()} == {"u-0-0", "u-1-0", "u-1-1"}
+    assert index["num_samples"] == 3 and verify(config.run_dir / "shards").ok
+    verdict = source.metadata("u-1-1")["verdict"]
+    assert (verdict["gate_state"], verdict["override_who"], verdict["reasons"]) == (
+        "rejected",
+        "Ada",
+        ["static_residual"],
+    )
+    assert source.metadata("u-0-0")["seed"] == 1
+
+
+def test_the_card_tells_the_ledger(config: SimpleNamespace) -> None:
+    export(config)
+    card = (config.run_dir / "shards" / "README.md").read_text()
+    for words in ("| 6, 3, static_residual 2, unmeasured 1 |", "`abc123`", "known-good"):
+        assert words in card
+
+
+def test_exporting_again_changes_nothing_and_follows_a_new_ledger(config: SimpleNamespace) -> None:
+    export(config)
+    shards = config.run_dir / "shards"
+    before = {path.name: path.read_bytes() for path in shards.iterdir()}
+    export(config)
+    assert before == {path.name: path.read_bytes() for path in shards.iterdir()}
+    tar = CommitLog(config.run_dir / "candidates").markers()[0]["tar"]
+    put_ledger(config.run_dir, [row("u-0-2", tar, "accepted")])
+    export(config)
+    assert [scene.clip_id for scene in ShardSource(shards).scenes()] == ["u-0-2"] and verify(shards).ok
+
+
+def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: SimpleNamespace) -> None:
+    tar = CommitLog(config.run_dir / "candidates").markers()[0]["tar"]
+    put_ledger(config.run_dir, [row("gone", tar, "accepted")])
+    with pytest.raises(UserError, match="no longer holds gone: run `driveforge gate` again"):
+        export(config)
+    put_ledger(config.run_dir, [row("u-0-0", tar, "rejected")])
+    with pytest.raises(UserError, match="no clip was accepted"):
+        export(config)
+    (config.run_dir / VERDICTS_FILE).unlink()
+    with pytest.raises(UserError, match="run `driveforge gate` first"):
+        export(config)
+    assert not (config.run_dir / "shards" / "index.json").exists()
+
+
+def test_the_command_says_where_the_shards_are(config: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    main(config, argparse.Namespace())
+    shards = json.loads((config.run_dir / "shards" / "index.json").read_bytes())["shards"]
+    assert f"3 clips in {len(shards)} shards: {config.run_dir}/shards\n" in capsys.readouterr().out

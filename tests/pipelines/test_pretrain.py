@@ -1,0 +1,44 @@
+"""The base checkpoint is made from nothing, by settings alone, and an unfinished one is carried on."""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+from finetune.world_model import WorldModel, model_digest
+from pipelines.compose import compose
+from pipelines.pretrain import main
+
+SMALL = [
+    "data.height=32",
+    "data.width=48",
+    "data.num_frames=5",
+    "pretrain.domains=[driving-day, falling]",
+    "pretrain.num_scenes=4",
+    "pretrain.vae_clips=4",
+    "pretrain.vae_steps=2",
+    "pretrain.batch_size=2",
+    "pretrain.checkpoint_every=1",
+]
+
+
+def pretrain(out: Path, steps: int) -> Path:
+    main(compose([*SMALL, f"pretrain.out={out}", f"pretrain.steps={steps}"]), argparse.Namespace())
+    return out / "model"
+
+
+def test_a_checkpoint_comes_with_its_recipe_and_curves_and_can_be_carried_on(tmp_path: Path) -> None:
+    folder = pretrain(tmp_path / "a", 12)
+    model = WorldModel.from_pretrained(folder)
+    assert model.latent_std.shape == (2, model.config.latent_channels)
+    assert (model.latent_std[1] < model.latent_std[0]).any(), "a carried frame leaves less open"
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["pretrain"]["seed"] == 1000 and recipe["framing"]["num_frames"] == 5
+    for name in ("curve.csv", "vae_curve.csv"):
+        rows = list(csv.DictReader((folder / name).open()))
+        assert rows and all(float(value) == float(value) for row in rows for value in row.values())
+
+    before = model_digest(folder)
+    shards = {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")}
+    assert model_digest(pretrain(tmp_path / "a", 12)) == before, "what is finished is not made again"
+    assert {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")} == shards

@@ -1,0 +1,127 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from datasets.shards import clip_members
+from datasets.tar_samples import scan_tar
+from datasets.video import decode_mp4
+from finetune.sampling import SamplerSettings
+from pipelines.candidates import Candidate, SampleRef
+from pipelines.gate import Decision
+from pipelines.overrides import Override
+from pipelines.review import bars, counts, write_review
+from pipelines.tarball import write_tar
+from tests.pipelines.generators import FakeGenerator
+from tests.pipelines.scenes import driving_scene
+from validation.calibration import Calibration, Limit
+from validation.records import Measures, measured, unmeasurable
+from validation.verdict import Reason, Verdict
+
+LIMITS = {"track_epipolar": 1.5, "pose_yaw": 2.0, "object_residual": 1.0}
+CALIBRATION = Calibration(
+    name="by hand",
+    note="MADE BY HAND",
+    digest="0",
+    false_reject_rate=0.05,
+    achieved_rate=0.048,
+    threshold=3.0,
+    num_fit=10,
+    num_calibrate=20,
+    limits=tuple(
+        Limit(measure=name, limit=limit, location=0.0, spread=1.0, num_fit=10, num_calibrate=20)
+        for name, limit in LIMITS.items()
+    ),
+)
+
+
+def _reason(code: str) -> Reason:
+    return Reason(
+        code=code, measure="pose_yaw", value=4.0, limit=2.0, frames=(3, 4), track="", text=f"{code} is <why>."
+    )
+
+
+@pytest.fixture(scope="module")
+def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    scene = driving_scene("clip-0")
+    clip = FakeGenerator().generate(scene, None, seed=1, settings=SamplerSettings())
+    path = tmp_path_factory.mktemp("candidates") / "unit.tar"
+    write_tar(path, [("clip-0", clip_members(clip, {}))])
+    return path
+
+
+def _decision(
+    tar: Path, number: int, state: str, codes: Sequence[str] = (), override: Override | None = None
+) -> Decision:
+    """A decision on the one clip of ``tar`` under another name: the page cares for names and reasons."""
+    values = (measured("pose_yaw", 4.0 if codes else 1.0), unmeasurable("object_residual", "no boxes in view"))
+    candidate = Candidate(
+        ref=SampleRef(unit="unit", tar=tar, key=f"clip-{number}", members=scan_tar(tar)["clip-0"]),
+        metadata={"edit": "slow", "seed": 7, "model": "m"},
+        measures=Measures(clip_id=f"clip-{number}", values=values),
+    )
+    reasons = tuple(map(_reason, codes))
+    verdict = Verdict(clip_id=candidate.clip_id, state=state, reasons=reasons, calibration="simulated")  # type: ignore[arg-type]
+    return Decision(candidate=candidate, verdict=verdict, override=override)
+
+
+def test_the_review_shows_bad_clips_with_reasons_and_good_ones_beside_them(tar: Path, tmp_path: Path) -> None:
+    word = Override(clip_id="clip-3", state="accepted", who="anna", why="it is long")
+    decisions = [
+        _decision(tar, 0, "accepted"),
+        _decision(tar, 1, "rejected", ["POSE_YAW", "TRACK_LOSS"]),
+        _decision(tar, 2, "unmeasured", ["TRACK_LOSS"]),
+        _decision(tar, 3, "rejected", ["POSE_YAW"], word),
+    ]
+    made = write_review(tmp_path / "review", decisions, CALIBRATION)
+    page = made.gallery.read_text()
+    assert page.count("<article") == 4 and page.count('<article class="accepted"') == 2
+    assert "POSE_YAW is &lt;why&gt;." in page and "accepted by anna: it is long" in page
+    assert "by hand. MADE BY HAND" in page and "4.8%" in page
+    assert "at most 2" in page and "not measurable: no boxes in view" in page and "edit: slow" in page
+    assert [clip.stem for clip in made.clips] == ["clip-1", "clip-2"]
+    assert decode_mp4(made.clips[0])[0].shape[0] == 9
+    rows = pyarrow.parquet.read_table(made.rejections).to_pylist()
+    assert [row["clip_id"] for row in rows] == ["clip-1", "clip-2"]
+    assert rows[0]["reasons"] == "POSE_YAW, TRACK_LOSS"
+    assert rows[0]["in words"] == "POSE_YAW is <why>. TRACK_LOSS is <why>."
+
+
+def test_an_older_review_is_gone(tar: Path, tmp_path: Path) -> None:
+    write_review(tmp_path / "review", [_decision(tar, 1, "rejected", ["POSE_YAW"])], CALIBRATION)
+    made = write_review(tmp_path / "review", [_decision(tar, 2, "rejected", ["POSE_YAW"])], CALIBRATION)
+    assert sorted(file.name for file in (tmp_path / "review").rglob("*.mp4")) == ["clip-2.mp4"]
+    assert "clip-1" not in made.gallery.read_text()
+
+
+def test_a_long_night_makes_a_page_of_bounded_length_with_the_rare_reason_on_it(
+    tar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.review.MAX_REJECTED", 3)
+    monkeypatch.setattr("pipelines.review.MAX_ACCEPTED", 2)
+    decisions = [_decision(tar, n, "rejected", ["POSE_YAW"]) for n in range(6)]
+    decisions += [_decision(tar, 6, "rejected", ["CHEIRALITY"])]
+    decisions += [_decision(tar, n, "accepted") for n in range(7, 12)]
+    made = write_review(tmp_path / "review", decisions, CALIBRATION)
+    page = made.gallery.read_text()
+    assert page.count('<article class="rejected"') == len(made.clips) == 3
+    assert page.count('<article class="accepted"') == 2
+    assert "CHEIRALITY is" in page
+    assert pyarrow.parquet.read_table(made.rejections).num_rows == 7
+
+
+def test_counts_are_by_state_and_by_reason(tar: Path) -> None:
+    decisions = [_decision(tar, 0, "accepted"), *(_decision(tar, n, "rejected", ["POSE_YAW"] * n) for n in (1, 2))]
+    assert counts(decisions) == {
+        "generated": 3.0, "accepted": 1.0, "rejected": 2.0, "unmeasured": 0.0, "reason/POSE_YAW": 2.0,
+    }  # fmt: skip
+
+
+def test_bars_hold_what_was_measured_or_should_have_been() -> None:
+    values = (measured("pose_yaw", 1.0), unmeasurable("object_residual", "no boxes in view"))
+    shown = bars(Measures(clip_id="a", values=(*values, unmeasurable("time_cut", "too few frames"))), LIMITS)
+    assert [(bar.name, bar.value, bar.limit) for bar in shown] == [
+        ("pose_yaw", 1.0, 2.0),
+        ("object_residual", None, 1.0),
+    ]

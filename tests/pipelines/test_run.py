@@ -1,0 +1,49 @@
+"""The whole road in one process, tiny: simulated tables in, shards out, and a rerun that makes nothing twice."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.compose import compose
+from pipelines.demo import main as demo
+from pipelines.gate import read_ledger
+from pipelines.verify import verify
+
+SMALL = [
+    "simulate=demo",
+    "simulate.num_scenes=5",
+    "simulate.seconds=4",
+    "simulate.replay_clips=4",
+    "finetune.steps=2",
+    "finetune.batch_size=2",
+    "generate.num_clips=3",
+    "generate.clips_per_unit=2",
+    "generate.num_steps=2",
+    "generate.edits=[as-recorded]",
+    "validate.false_reject_rate=0.3",
+    "validate.num_clips=14",
+]
+
+
+@pytest.mark.timeout(900)
+def test_from_nothing_to_shards_and_once_more(tmp_path: Path) -> None:
+    config = compose([*SMALL, f"run_dir={tmp_path / 'a run'}"])
+    status = demo(config, argparse.Namespace())
+    run_dir = config.run_dir
+    ledger = read_ledger(run_dir / "verdicts.parquet")
+    assert len(ledger) == 3
+    accepted = [row["clip_id"] for row in ledger if row["state"] == "accepted"]
+    assert status == (0 if accepted else 1)
+    assert (run_dir / "review" / "gallery.html").stat().st_size > 10_000
+    lineage = json.loads((run_dir / "model" / "lineage.json").read_text())
+    assert lineage["realised"]["driving"] == 3 and sum(lineage["realised"].values()) == 4, "a quarter is replayed"
+    if accepted:
+        report = verify(run_dir / "shards")
+        assert report.ok and report.num_samples == len(accepted)
+
+    tars = {path: path.stat().st_mtime_ns for path in (run_dir / "candidates").glob("*.tar")}
+    assert demo(config, argparse.Namespace()) == status
+    assert {path: path.stat().st_mtime_ns for path in (run_dir / "candidates").glob("*.tar")} == tars
+    assert read_ledger(run_dir / "verdicts.parquet") == ledger

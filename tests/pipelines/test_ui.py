@@ -1,0 +1,84 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import UserError
+from pipelines.compose import compose
+from pipelines.config import Config
+from pipelines.tracking import pipeline_run
+from pipelines.ui import serve
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    config = replace(compose(), run_dir=tmp_path_factory.mktemp("my runs") / "first")
+    note = config.run_dir.parent / "note.txt"
+    note.write_text("seen")
+    with pipeline_run(config, "run") as tracker:
+        tracker.artifact(note, "notes")
+    return config
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_the_server_shows_the_run_and_its_artifacts_and_ends(config: Config) -> None:
+    with serve(config, _free_port()) as (address, server):
+        with urllib.request.urlopen(f"{address}/health") as answer:
+            assert answer.read() == b"OK"
+        search = urllib.request.Request(
+            f"{address}/api/2.0/mlflow/runs/search",
+            data=json.dumps({"experiment_ids": ["1"]}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(search) as answer:
+            (run,) = json.load(answer)["runs"]
+        with urllib.request.urlopen(
+            f"{address}/get-artifact?path=notes/note.txt&run_uuid={run['info']['run_id']}"
+        ) as answer:
+            assert answer.read() == b"seen"
+    assert server.poll() is not None
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{address}/health", timeout=2)
+
+
+def test_the_command_prints_the_address_and_stops_on_interrupt(config: Config) -> None:
+    port = _free_port()
+    command = [sys.executable, "-u", "-m", "pipelines.cli", "ui", "--port", str(port), f"run_dir={config.run_dir}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
+def test_a_taken_port_is_one_line(config: Config) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match="choose another with --port"), serve(config, taken.getsockname()[1]):
+            pass
+
+
+def test_no_store_yet_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run driveforge demo"), serve(replace(compose(), run_dir=tmp_path / "x"), 5000):
+        pass
+
+
+def test_a_server_that_does_not_start_says_why(config: Config) -> None:
+    tracking = replace(config.tracking, uri="nosuchdb://store")
+    with pytest.raises(UserError, match=r"did not start.*\S"), serve(replace(config, tracking=tracking), _free_port()):
+        pass

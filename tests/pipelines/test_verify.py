@@ -1,0 +1,172 @@
+import argparse
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from datasets.errors import UserError
+from datasets.shards import clip_members
+from datasets.tar_samples import read_samples, scan_tar
+from pipelines.data_card import Provenance
+from pipelines.packing import AcceptedSample, PackSettings, pack
+from pipelines.tarball import summarize, write_tar
+from pipelines.verify import main, verify
+from tests.datasets.small_clips import small_clip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    tar = tmp_path / "candidates.tar"
+    write_tar(tar, [(f"drive-{i}", clip_members(small_clip(f"drive-{i}", seed=i), {})) for i in range(6)])
+    samples = [AcceptedSample(tar=tar, key=key, members=spans) for key, spans in scan_tar(tar).items()]
+    pack(samples, tmp_path / "shards", PackSettings(), Provenance())
+    return tmp_path / "shards"
+
+
+def first_shard(root: Path) -> Path:
+    return root / json.loads((root / "index.json").read_bytes())["shards"][0]["name"]
+
+
+def reindexed(root: Path, change: Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]) -> None:
+    """Rewrites the first shard with its first sample changed, and an index that agrees with it in every byte."""
+    index = json.loads((root / "index.json").read_bytes())
+    entry = index["shards"][0]
+    (first, *others) = read_samples(root / entry["name"])
+    write_unchecked(root / entry["name"], [change(*first), *others])
+    summary = summarize(root / entry["name"])
+    index["num_bytes"] += summary.num_bytes - entry["num_bytes"]
+    entry.update(num_bytes=summary.num_bytes, sha256=summary.sha256, keys=list(summary.keys))
+    (root / "index.json").write_text(json.dumps(index))
+
+
+def write_unchecked(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for key, members in samples:
+            for name, content in members.items():
+                member = tarfile.TarInfo(f"{key}.{name}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def test_a_whole_export_has_no_problems(root: Path) -> None:
+    report = verify(root)
+    assert report.ok and report.problems == ()
+    assert (report.num_shards, report.num_samples) == (4, 6)
+    assert report.num_bytes == sum(path.stat().st_size for path in root.glob("*.tar"))
+
+
+def test_a_flipped_byte_is_found_wherever_it_is(root: Path) -> None:
+    for path in sorted(root.iterdir()):
+        whole = path.read_bytes()
+        if path.name == "index.json":
+            continue
+        for offset in (0, len(whole) // 2, len(whole) - 1):
+            flipped = bytearray(whole)
+            flipped[offset] ^= 1
+            path.write_bytes(flipped)
+            assert any(path.name in problem and "sha256" in problem for problem in verify(root).problems)
+        path.write_bytes(whole)
+    assert verify(root).ok
+
+
+def test_a_shard_torn_at_a_member_boundary_is_found(root: Path) -> None:
+    shard = first_shard(root)
+    last = list(scan_tar(shard).items())[-1]
+    boundary = min(span.offset for span in last[1].values()) - 512
+    shard.write_bytes(shard.read_bytes()[:boundary])
+    problems = verify(root).problems
+    assert any("bytes, the index says" in problem for problem in problems)
+    assert any(f"missing: {last[0]}" in problem for problem in problems)
+
+
+def test_a_shard_torn_inside_a_member_is_found(root: Path) -> None:
+    shard = first_shard(root)
+    shard.write_bytes(shard.read_bytes()[:3000])
+    assert any(shard.name in problem for problem in verify(root).problems)
+
+
+def test_missing_and_unlisted_files_are_found(root: Path) -> None:
+    shard = first_shard(root)
+    (root / "stray.tar").write_bytes(shard.read_bytes())
+    shard.unlink()
+    (root / "README.md").unlink()
+    assert set(verify(root).problems) == {
+        "README.md: is missing",
+        "stray.tar: is not in index.json",
+        f"{shard.name}: is missing",
+    }
+
+
+def without(member: str) -> Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]:
+    return lambda key, members: (key, {k: v for k, v in members.items() if k != member})
+
+
+def with_member(name: str, content: bytes) -> Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]:
+    return lambda key, members: (key, members | {name: content})
+
+
+def array(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (with_member("weights.pkl", b"\x80"), "members weights.pkl do not belong to a sample"),
+        (with_member("notes.json", b"{}"), "members notes.json do not belong to a sample"),
+        (with_member("json", b"{"), "json: is not JSON"),
+        (with_member("thumb.jpg", b"no picture"), "thumb.jpg is missing or no picture"),
+        (without("thumb.jpg"), "thumb.jpg is missing or no picture"),
+        (without("cam_front.mp4"), "member cam_front.mp4 is missing"),
+        (with_member("cam_front.mp4", b"no video"), "cam_front.mp4: cannot be read"),
+        (
+            with_member("cam_front.mp4", clip_members(small_clip(num_frames=5), {})["cam_front.mp4"]),
+            "cam_front.mp4 has 5 frames of 80x48, its json says 9",
+        ),
+        (with_member("poses.npy", array(2 * np.tile(np.eye(4), (9, 1, 1)))), "ego_to_world must be rigid"),
+        (with_member("poses.npy", array(np.full((9, 4, 4), np.nan))), "ego_to_world holds NaN"),
+        (without("tracks.npz"), "member tracks.npz is missing"),
+        (lambda key, members: (f"x-{key}", members), "its json says clip_id"),
+    ],
+)
+def test_a_wrong_sample_is_found_though_its_bytes_agree_with_the_index(
+    root: Path, change: Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]], says: str
+) -> None:
+    reindexed(root, change)
+    (problem,) = verify(root).problems
+    assert says in problem and problem.startswith(first_shard(root).name) and "\n" not in problem
+
+
+def test_a_clip_in_two_shards_and_wrong_totals_are_found(root: Path) -> None:
+    index = json.loads((root / "index.json").read_bytes())
+    write_tar(root / "again.tar", read_samples(first_shard(root)))
+    summary = summarize(root / "again.tar")
+    entry = {"name": "again.tar", "split": "train", "num_samples": summary.num_samples, "num_bytes": summary.num_bytes}
+    index["shards"].append(entry | {"sha256": summary.sha256, "keys": list(summary.keys)})
+    (root / "index.json").write_text(json.dumps(index))
+    problems = verify(root).problems
+    assert any("is in" in problem and "again.tar" in problem for problem in problems)
+    assert any("num_samples is 6, its shards sum up to 8" in problem for problem in problems)
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"index\.json: cannot be read"):
+        verify(tmp_path)
+
+
+def test_the_command_ends_with_status_1_where_something_is_wrong(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = SimpleNamespace(run_dir=root.parent)
+    assert main(config, argparse.Namespace(directory=None)) == 0
+    assert "6 clips in 4 shards" in capsys.readouterr().out
+    first_shard(root).unlink()
+    assert main(config, argparse.Namespace(directory=root)) == 1
+    assert "is missing" in capsys.readouterr().out

@@ -1,0 +1,267 @@
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.errors import UserError
+from datasets.latents import LatentSample
+from replay.buffer import SEGMENT_SIZE, ReplayBuffer
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def content(buffer):
+    return {d: [buffer.sample(d, i).clip_id for i in range(size)] for d, size in buffer.sizes.items()}
+
+
+def test_keeps_everything_while_there_is_room(tmp_path, make_sample):
+    with ReplayBuffer(tmp_path, 10) as buffer:
+        assert all(buffer.offer(make_sample(n)) for n in range(10))
+    assert buffer.sizes == {"orbit": 10}
+    stored = {buffer.sample("orbit", i).clip_id: buffer.sample("orbit", i) for i in range(10)}
+    for n in range(10):
+        wanted = make_sample(n)
+        got = stored[wanted.clip_id]
+        assert (got.domain, got.caption) == (wanted.domain, wanted.caption)
+        assert all(torch.equal(got.tensors[name], wanted.tensors[name]) for name in wanted.tensors)
+
+
+def test_offer_tells_whether_the_sample_is_held(tmp_path, make_sample):
+    buffer = ReplayBuffer(tmp_path, 5)
+    answers = {}
+    for n in range(40):
+        answers[make_sample(n).clip_id] = buffer.offer(make_sample(n))
+        held = content(buffer)["orbit"]
+        assert answers[make_sample(n).clip_id] == (make_sample(n).clip_id in held)
+    assert not all(answers.values())
+    assert all(buffer.offer(make_sample(int(clip_id[-5:]))) for clip_id in held)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    stream=st.lists(st.tuples(st.sampled_from(["orbit", "falling", "walkers", "handheld"]), st.integers(0, 30))),
+    capacity=st.integers(4, 20),
+    seed=st.integers(0, 3),
+)
+def test_capacity_and_balance_hold_after_every_offer(make_sample, stream, capacity, seed):
+    with tempfile.TemporaryDirectory() as folder:
+        buffer = ReplayBuffer(Path(folder), capacity, seed=seed)
+        offered: dict[str, set[int]] = {}
+        for domain, number in stream:
+            buffer.offer(make_sample(number, domain))
+            offered.setdefault(domain, set()).add(number)
+            assert len(buffer) <= capacity
+            for name, numbers in offered.items():
+                assert buffer.sizes[name] >= min(len(numbers), capacity // len(offered))
+                assert buffer.sizes[name] <= -(-capacity // len(offered))
+        assert set(buffer.domains) == set(offered)
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), capacity=st.integers(3, 12))
+def test_order_repetition_and_reopening_change_nothing(make_sample, data, capacity):
+    clips = [(domain, n) for domain in ("orbit", "falling", "walkers") for n in range(9)]
+    shuffled = data.draw(st.permutations(clips))
+    stop = data.draw(st.integers(0, len(clips)))
+    with tempfile.TemporaryDirectory() as folder:
+        with ReplayBuffer(Path(folder, "a"), capacity) as once:
+            for domain, n in clips:
+                once.offer(make_sample(n, domain))
+        with ReplayBuffer(Path(folder, "b"), capacity) as before:
+            for domain, n in shuffled[:stop]:
+                before.offer(make_sample(n, domain))
+        with ReplayBuffer(Path(folder, "b"), capacity) as again:
+            for domain, n in shuffled:
+                again.offer(make_sample(n, domain))
+        assert content(once) == content(again) == content(ReplayBuffer.open(Path(folder, "b")))
+        assert once.digest() == again.digest()
+
+
+def test_the_digest_is_of_the_content(tmp_path, make_sample):
+    digests = set()
+    for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0)):
+        with ReplayBuffer(tmp_path / name, 4) as buffer:
+            buffer.offer(LatentSample(clip_id="x", domain="d", caption="", tensors={"latents": torch.tensor([value])}))
+        digests.add(buffer.digest())
+    assert len(digests) == 2
+
+
+def test_the_reservoir_is_uniform(tmp_path, make_sample):
+    """Chi-square over 60 seeds: each of 50 clips should be among the 10 kept a fifth of the time, early or late."""
+    stream = [make_sample(n) for n in range(50)]
+    kept: Counter[str] = Counter()
+    for seed in range(60):
+        with ReplayBuffer(tmp_path / str(seed), 10, seed=seed) as buffer:
+            for sample in stream:
+                buffer.offer(sample)
+        kept.update(content(buffer)["orbit"])
+    expected = 60 * 10 / 50
+    chi_square = sum((kept[sample.clip_id] - expected) ** 2 / (expected * 0.8) for sample in stream)
+    assert sum(kept.values()) == 600
+    assert 22 < chi_square < 88  # 49 degrees of freedom: 0.05 % in each tail
+
+
+def test_dead_samples_are_cleared_from_disk(tmp_path, make_sample):
+    buffer = ReplayBuffer(tmp_path, 20)
+    for n in range(3000):
+        buffer.offer(make_sample(n))
+        if n % 50 == 0:
+            buffer.sample("orbit", 0)
+    kept = content(buffer)
+    assert len(list(tmp_path.glob("segment-*"))) <= 4
+    assert content(ReplayBuffer.open(tmp_path)) == kept
+    assert buffer.stats().num_bytes == sum(path.stat().st_size for path in tmp_path.glob("segment-*"))
+    if Path("/proc/self/maps").exists():
+        assert f"{tmp_path}/segment" not in "".join(
+            line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("(deleted)")
+        )
+
+
+def test_stats(tmp_path, make_sample):
+    with ReplayBuffer(tmp_path, 7) as buffer:
+        for n in range(5):
+            buffer.offer(make_sample(n, "walkers"))
+        buffer.offer(make_sample(0, "orbit"))
+    stats = buffer.stats()
+    assert stats.quotas == {"orbit": 4, "walkers": 3}
+    assert stats.samples == {"orbit": 1, "walkers": 3}
+
+
+@pytest.mark.parametrize("change", [{"capacity": 9}, {"seed": 1}, {"key": "other"}])
+def test_opening_with_other_settings_is_refused(tmp_path, make_sample, change):
+    with ReplayBuffer(tmp_path, 8, key="vae") as buffer:
+        buffer.offer(make_sample(0))
+    wanted = {"capacity": 8, "seed": 0, "key": "vae"} | change
+    with pytest.raises(UserError, match=next(iter(change))):
+        ReplayBuffer(tmp_path, **wanted)
+    assert ReplayBuffer.open(tmp_path).sizes == {"orbit": 1}
+
+
+def test_bad_samples_are_refused_and_lose_nothing(tmp_path, make_sample):
+    buffer = ReplayBuffer(tmp_path, 2)
+    buffer.offer(make_sample(0))
+    with pytest.raises(UserError, match=r"orbit-00001.*differ"):
+        buffer.offer(make_sample(1, channels=3))
+    broken = make_sample(2)
+    broken.tensors["latents"][0, 0, 0, 0] = float("nan")
+    with pytest.raises(UserError, match=r"orbit-00002.*NaN"):
+        buffer.offer(broken)
+    buffer.offer(make_sample(0, "falling"))
+    with pytest.raises(UserError, match="capacity 2"):
+        buffer.offer(make_sample(0, "walkers"))
+    assert buffer.sizes == {"falling": 1, "orbit": 1}
+
+
+def test_what_is_not_a_buffer_is_said_so(tmp_path):
+    with pytest.raises(UserError, match="no replay buffer"):
+        ReplayBuffer.open(tmp_path)
+    (tmp_path / "buffer.json").write_text("{")
+    with pytest.raises(UserError, match=r"buffer\.json"):
+        ReplayBuffer.open(tmp_path)
+
+
+def test_a_truncated_segment_is_named(tmp_path, make_sample):
+    with ReplayBuffer(tmp_path, 4) as buffer:
+        buffer.offer(make_sample(0))
+    segment = next(tmp_path.glob("segment-*"))
+    segment.write_bytes(segment.read_bytes()[:-10])
+    with pytest.raises(UserError, match=segment.name):
+        ReplayBuffer.open(tmp_path)
+
+
+def test_unknown_domain_and_index(tmp_path, make_sample):
+    with ReplayBuffer(tmp_path, 4) as buffer:
+        buffer.offer(make_sample(0))
+    with pytest.raises(UserError, match="no domain 'rain'"):
+        buffer.sample("rain", 0)
+    with pytest.raises(IndexError):
+        buffer.sample("orbit", 1)
+
+
+def test_a_pickled_buffer_reads_the_same(tmp_path, make_sample):
+    buffer = ReplayBuffer(tmp_path, 10)
+    for n in range(30):
+        buffer.offer(make_sample(n))
+    copy = pickle.loads(pickle.dumps(buffer))
+    assert content(copy) == content(buffer)
+    assert len(list(tmp_path.glob("segment-*"))) == 1
+
+
+def test_memory_holds_sixteen_bytes_a_sample(tmp_path, make_sample):
+    with ReplayBuffer(tmp_path, 500) as buffer:
+        for n in range(500):
+            buffer.offer(make_sample(n))
+    for i in range(500):
+        buffer.sample("orbit", i)
+    assert len(pickle.dumps(buffer)) < 500 * 16 + 1500
+
+
+FILL = """
+import sys, torch
+from pathlib import Path
+from datasets.latents import LatentSample
+from replay.buffer import ReplayBuffer
+with ReplayBuffer(Path(sys.argv[1]), 150) as buffer:
+    for n in range(2000):
+        for domain in ("orbit", "falling"):
+            tensors = {"latents": torch.full((2, 3, 2, 2), float(n)), "present": torch.ones(4)}
+            buffer.offer(LatentSample(clip_id=f"{domain}-{n:05d}", domain=domain, caption=f"clip {n}", tensors=tensors))
+        print(n, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_survives_sigkill_at_any_moment(tmp_path, make_sample):
+    clips = [(domain, n) for n in range(2000) for domain in ("orbit", "falling")]
+    with ReplayBuffer(tmp_path / "whole", 150) as whole:
+        for domain, n in clips:
+            whole.offer(make_sample(n, domain))
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    for attempt, offers in enumerate((90, 700, 1300)):
+        process = subprocess.Popen(
+            [sys.executable, "-c", FILL, str(tmp_path / "killed")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        for line in process.stdout:
+            if int(line) >= offers:
+                break
+        time.sleep(0.001 * attempt)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        survivor = ReplayBuffer.open(tmp_path / "killed")
+        assert len(survivor) >= min(offers, 150) - SEGMENT_SIZE
+        for domain, size in survivor.sizes.items():
+            for i in range(size):
+                sample = survivor.sample(domain, i)
+                wanted = make_sample(int(sample.clip_id[-5:]), domain)
+                assert torch.equal(sample.tensors["latents"], wanted.tensors["latents"])
+    with ReplayBuffer(tmp_path / "killed", 150) as resumed:
+        for domain, n in clips:
+            resumed.offer(make_sample(n, domain))
+    assert resumed.digest() == whole.digest()
+
+
+def test_a_compaction_cut_short_leaves_the_same_content(tmp_path, make_sample, monkeypatch):
+    """The old segments are still there beside the new ones, as after a kill between the two."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with ReplayBuffer(tmp_path / "cut", 20) as cut:
+            for n in range(2500):
+                cut.offer(make_sample(n))
+                if n % 100 == 0:
+                    cut.flush()
+    assert len(list((tmp_path / "cut").glob("segment-*"))) > 3
+    with ReplayBuffer(tmp_path / "whole", 20) as whole:
+        for n in range(2500):
+            whole.offer(make_sample(n))
+    assert ReplayBuffer.open(tmp_path / "cut").digest() == whole.digest()

@@ -1,0 +1,68 @@
+"""What the README tells people to type is understood, and works."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.compose import compose
+from pipelines.simulate import simulate, tables_root
+from pipelines.verbs import VERBS
+
+REPOSITORY = Path(__file__).parents[1]
+SMALL = [
+    "finetune.steps=2",
+    "finetune.batch_size=2",
+    "generate.num_clips=2",
+    "generate.clips_per_unit=1",
+    "generate.num_steps=1",
+    "generate.edits=[as-recorded]",
+    "validate.num_clips=29",
+    "validate.false_reject_rate=0.05",
+    "data.stride=5",
+    "executor.workers=1",
+]
+
+
+def commands() -> Iterator[list[str]]:
+    """Every ``driveforge`` command of the README's shell blocks, as words; comments and ``&&`` are taken apart."""
+    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    for line in "\n".join(blocks).splitlines():
+        for command in line.split("#")[0].split("&&"):
+            words = shlex.split(command)
+            if words and words[0] == "driveforge":
+                yield words[1:]
+
+
+def test_the_readme_has_commands_for_most_verbs() -> None:
+    assert len({words[0] for words in commands()}) >= 8
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_a_command_of_the_readme_is_understood(words: list[str]) -> None:
+    verb = next(verb for verb in VERBS if verb.name == words[0])
+    compose([*verb.presets, *(word for word in words[1:] if "=" in word)])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("world")
+    overrides = ["simulate=demo", "simulate.num_scenes=5", "simulate.seconds=4", "simulate.replay_clips=4"]
+    simulate(compose(overrides).simulate, out)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_stages_of_the_readme_run_one_after_the_other(world: Path, tmp_path: Path) -> None:
+    data = ["data=nuscenes", f"data.root={tables_root(world)}", f"replay.root={world / 'replay'}"]
+    settings = [*data, *SMALL, f"run_dir={tmp_path / 'run'}"]
+    assert main(["finetune", "replay.share=0.4", *settings]) == 0
+    assert main(["generate", "executor=ray", *settings]) == 0
+    assert main(["calibrate", *settings]) == 0
+    assert main(["gate", *settings]) == 0
+    assert main(["measure", str(world / "replay"), "--out", str(tmp_path / "measures.parquet")]) == 0
+    assert (tmp_path / "measures.parquet").is_file()

@@ -1,0 +1,98 @@
+"""Verdicts: what is rejected and in which words, and what was not shown to be good."""
+
+from dataclasses import replace
+
+import pytest
+
+from datasets.scene import Clip
+from tests.validation.street import commanded_box, commanded_yaw, reordered
+from validation.calibration import Calibration, Limit
+from validation.catalogue import DEFINITIONS
+from validation.measures import measure
+from validation.records import Measures, unmeasurable
+from validation.verdict import judge
+
+
+def limits_around(good: Measures) -> Calibration:
+    """Limits of twice what a good clip shows, and a little room where it shows nothing."""
+    limits = tuple(
+        Limit(measure=m.name, limit=2 * m.value + 0.05, location=0, spread=1, num_fit=9, num_calibrate=9)
+        for m in good.values
+        if m.value is not None
+    )
+    return Calibration(
+        name="one good clip",
+        note="",
+        digest="0",
+        false_reject_rate=0.05,
+        achieved_rate=0.05,
+        threshold=1.0,
+        num_fit=9,
+        num_calibrate=9,
+        limits=limits,
+    )
+
+
+@pytest.fixture(scope="module")
+def calibration(good: Measures) -> Calibration:
+    return limits_around(good)
+
+
+def without(measures: Measures, family: str, why: str) -> Measures:
+    values = tuple(unmeasurable(m.name, why) if m.family == family else m for m in measures.values)
+    return replace(measures, values=values)
+
+
+def test_a_good_clip_is_accepted_under_the_name_of_the_calibration(good: Measures, calibration: Calibration) -> None:
+    verdict = judge(good, calibration)
+    assert (verdict.state, verdict.reasons, verdict.calibration) == ("accepted", (), "one good clip")
+
+
+def test_rejections_name_measure_frames_value_and_limit(clip: Clip, calibration: Calibration) -> None:
+    verdict = judge(measure(commanded_yaw(clip, 3.0)), calibration)
+    assert verdict.state == "rejected"
+    yaw = next(reason for reason in verdict.reasons if reason.code == "POSE_YAW")
+    assert yaw.value is not None and yaw.limit is not None and yaw.value > yaw.limit
+    assert yaw.text.startswith(f"frames {yaw.frames[0]} to {yaw.frames[1]}: the camera turns at another rate")
+    assert f"pose_yaw {yaw.value:.3g} deg/s, limit {yaw.limit:.3g} deg/s" in yaw.text
+
+
+def test_rejections_name_the_object(clip: Clip, calibration: Calibration) -> None:
+    verdict = judge(measure(commanded_box(clip, -0.1 * clip.scene.timestamps * 10)), calibration)
+    drift = next(reason for reason in verdict.reasons if reason.code == "OBJECT_DRIFT")
+    assert drift.track == "car" and "object car" in drift.text
+
+
+def test_a_frozen_clip_under_a_moving_command_is_rejected(clip: Clip, calibration: Calibration) -> None:
+    verdict = judge(measure(reordered(clip, [0] * 17)), calibration)
+    assert verdict.state == "rejected"
+    assert "TIME_FROZEN" in {reason.code for reason in verdict.reasons}
+
+
+@pytest.mark.parametrize(
+    ("family", "why", "state"),
+    [
+        ("pose", "too few tracks (3)", "unmeasured"),
+        ("tracks", "degenerate geometry", "unmeasured"),
+        ("time", "too few frames", "unmeasured"),
+        ("pose", "no pose", "accepted"),
+        ("tracks", "stationary ego", "accepted"),
+        ("objects", "no boxes in view", "accepted"),
+        ("objects", "too few tracks on objects", "unmeasured"),
+    ],
+)
+def test_what_was_called_for_and_not_measured_is_not_accepted(
+    family: str, why: str, state: str, good: Measures, calibration: Calibration
+) -> None:
+    verdict = judge(without(good, family, why), calibration)
+    assert verdict.state == state
+    assert [reason.code for reason in verdict.reasons] == (["UNMEASURED"] if state == "unmeasured" else [])
+
+
+def test_a_family_without_any_limit_is_not_accepted(good: Measures, calibration: Calibration) -> None:
+    poseless = replace(
+        calibration, limits=tuple(x for x in calibration.limits if DEFINITIONS[x.measure].family != "pose")
+    )
+    verdict = judge(good, poseless)
+    assert verdict.state == "unmeasured"
+    assert "no limit" in verdict.reasons[0].text

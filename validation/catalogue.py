@@ -1,0 +1,76 @@
+"""Every measure by name: its family, its unit, the reason code of a clip that breaks its limit, and words for it."""
+
+from dataclasses import dataclass
+
+FAMILIES = ("tracks", "pose", "objects", "time")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Definition:
+    """``words`` completes the sentence "In frames 4 to 8 …" for a reviewer. Of all measures, less is better."""
+
+    name: str
+    family: str
+    unit: str
+    code: str
+    words: str
+
+
+def _define(family: str, *rows: tuple[str, str, str, str]) -> dict[str, Definition]:
+    return {
+        name: Definition(name=name, family=family, unit=unit, code=code, words=words)
+        for name, unit, code, words in rows
+    }
+
+
+# px are pixels of the image scaled to 256 rows; a share lies in 0..1; a size is the
+# root of the area of the object's box; a ratio compares with what is usual.
+DEFINITIONS: dict[str, Definition] = {
+    **_define(
+        "tracks",
+        (
+            "track_epipolar",
+            "px",
+            "TRACK_EPIPOLAR",
+            "background tracks leave the epipolar lines of the commanded motion",
+        ),
+        ("track_epipolar_worst", "px", "TRACK_EPIPOLAR", "background tracks leave the commanded epipolar lines most"),
+        ("track_epipolar_adjacent", "px", "TRACK_EPIPOLAR", "the background jitters about the commanded motion"),
+        ("track_reprojection", "px", "TRACK_REPROJECTION", "no fixed 3-D points explain the background tracks"),
+        ("track_reprojection_outliers", "share", "TRACK_REPROJECTION", "many background tracks are of no fixed point"),
+        ("track_cheirality", "share", "CHEIRALITY", "background tracks move the wrong way along their epipolar lines"),
+        ("track_rigidity", "px", "TRACK_RIGIDITY", "a region of the background moves apart from the rest"),
+        ("track_stationary", "px", "TRACK_STATIONARY", "the background moves though the camera was told to stand"),
+    ),
+    **_define(
+        "pose",
+        ("pose_yaw", "deg/s", "POSE_YAW", "the camera turns at another rate than commanded"),
+        ("pose_rotation", "deg", "POSE_ROTATION", "the camera rotates otherwise than commanded"),
+        ("pose_translation", "deg", "POSE_TRANSLATION", "the camera moves in another direction than commanded"),
+    ),
+    **_define(
+        "objects",
+        ("object_residual", "ratio", "OBJECT_RESIDUAL", "the object does not move with its box"),
+        ("object_jump", "size", "OBJECT_JUMP", "the object jumps away from its box"),
+        ("object_drift", "deg", "OBJECT_DRIFT", "the object drifts away from its box"),
+        ("object_scale", "ratio", "OBJECT_SCALE", "the object grows or shrinks otherwise than its box"),
+        ("object_unsupported", "share", "OBJECT_MISSING", "nothing in the box moves with it"),
+        ("object_appearance", "share", "OBJECT_APPEARANCE", "the object changes its looks"),
+    ),
+    **_define(
+        "time",
+        ("time_still", "share", "TIME_FROZEN", "the background stands still though the camera was told to move"),
+        ("time_duplicate", "share", "TIME_FROZEN", "a frame repeats the one before"),
+        ("time_cut", "ratio", "TIME_CUT", "the picture jumps from one frame to the next"),
+        ("time_acceleration", "ratio", "TIME_ORDER", "the background moves in jerks"),
+        ("time_track_loss", "share", "TRACK_LOSS", "points cannot be followed to the next frame"),
+        ("time_flicker_global", "log gain", "TIME_FLICKER", "the brightness flickers"),
+        ("time_flicker_local", "log gain", "TIME_FLICKER", "the brightness flickers from place to place"),
+        ("time_boil", "share", "TIME_BOIL", "surfaces change their texture as they move"),
+    ),
+}
+
+
+def definition(name: str) -> Definition:
+    """The definition of a measure, of the reference view or (``CAM_BACK/track_epipolar``) of another camera."""
+    return DEFINITIONS[name.rpartition("/")[2]]

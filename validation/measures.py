@@ -1,0 +1,105 @@
+"""Measure: every number of a clip, from its pixels and what was commanded, with no weights and nothing fitted to looks.
+
+The reference view is the first calibrated camera; its measures have plain names. Those of every other calibrated camera
+carry its name before a slash (``CAM_BACK/track_epipolar``), so that a side camera is held against side cameras.
+"""
+
+from dataclasses import replace
+
+from datasets.scene import Clip
+from validation.appearance import appearance_measure
+from validation.boxes import project_boxes
+from validation.catalogue import DEFINITIONS
+from validation.epipolar import cheirality_measure, epipolar_measures, stationary_measure
+from validation.objects import object_measures
+from validation.pose_refinement import pose_measures, refine_all, rigidity_measure, why_not_refined, yaw_rate_seen
+from validation.records import TOO_FEW_FRAMES, Measure, Measures, unmeasurable
+from validation.temporal import (
+    MIN_FRAMES,
+    acceleration_measure,
+    change_measures,
+    photometric_measures,
+    still_measure,
+    track_loss_measure,
+)
+from validation.tracks import Tracks, track_view
+from validation.triangulation import reprojection_measures
+from validation.view import View, one_thread, reference_view, views_of
+
+__all__ = ["Measure", "Measures", "measure", "recovered_yaw_rate", "static_track_residual"]
+
+_NEED_COMMAND = tuple(
+    name for name, about in DEFINITIONS.items() if about.family in ("tracks", "pose") or name == "time_still"
+)
+
+
+def measure(clip: Clip) -> Measures:
+    """All measures of all calibrated cameras; held frames are left out. Never NaN: *unmeasurable* says why instead."""
+    with one_thread():
+        reference, *others = views_of(clip)
+        values = measure_view(reference)
+        for view in others:
+            if view.command:
+                values += [replace(m, name=f"{view.camera}/{m.name}") for m in measure_view(view)]
+    return Measures(clip_id=clip.scene.clip_id, values=tuple(values), source=clip.scene.source)
+
+
+def measure_view(view: View) -> list[Measure]:
+    """All measures of one camera, in the order of ``DEFINITIONS``."""
+    if view.num_frames < MIN_FRAMES:
+        return [unmeasurable(name, TOO_FEW_FRAMES) for name in DEFINITIONS]
+    boxes = project_boxes(view)
+    tracks = track_view(view, boxes)
+    taken = [
+        *_against_command(view, tracks),
+        *object_measures(view, boxes, tracks),
+        appearance_measure(view, boxes),
+        *change_measures(view.grey),
+        acceleration_measure(tracks, view.scale),
+        track_loss_measure(tracks),
+        *photometric_measures(view.grey, tracks),
+    ]
+    by_name = {measure.name: measure for measure in taken}
+    return [by_name[name] for name in DEFINITIONS]
+
+
+def _against_command(view: View, tracks: Tracks) -> list[Measure]:
+    """What is measured on the background against the commanded motion of the camera."""
+    if view.command is None:
+        return [unmeasurable(name, view.why) for name in _NEED_COMMAND]
+    refined = refine_all(tracks, view.command)
+    return [
+        *epipolar_measures(tracks, view.command),
+        *reprojection_measures(tracks, view.command),
+        cheirality_measure(tracks, view.command),
+        stationary_measure(tracks, view.command),
+        still_measure(tracks, view.command),
+        *pose_measures(refined, view.command, view.timestamps, why_not_refined(tracks, view.command)),
+        rigidity_measure(refined, view.command, why_not_refined(tracks, view.command)),
+    ]
+
+
+def static_track_residual(clip: Clip) -> float | None:
+    """How far static tracks stray from the commanded motion: ``track_epipolar``, median Sampson distance, longest gap.
+
+    Pixels of the image scaled to 256 rows, of the reference view; None where it cannot be measured.
+    """
+    view = reference_view(clip)
+    if view.command is None:
+        return None
+    with one_thread():
+        tracks = track_view(view, project_boxes(view))
+    return next(m.value for m in epipolar_measures(tracks, view.command) if m.name == "track_epipolar")
+
+
+def recovered_yaw_rate(clip: Clip) -> float | None:
+    """Mean yaw rate of the ego that the pixels of the reference view show, deg/s, positive to the left.
+
+    The search begins at the command but finds turns that are far from it. None where it cannot be measured.
+    """
+    view = reference_view(clip)
+    if view.command is None:
+        return None
+    with one_thread():
+        tracks = track_view(view, project_boxes(view))
+    return yaw_rate_seen(refine_all(tracks, view.command), view.command, view.timestamps)

@@ -1,0 +1,120 @@
+"""Named numbers of one clip, each *measured* or *unmeasurable* and why, and the two ways to make one from samples."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from datasets.errors import UserError
+from validation.catalogue import DEFINITIONS
+
+# Why a measure may be missing through no fault of the clip: what was commanded leaves nothing to measure.
+NO_POSE = "no pose"
+NO_INTRINSICS = "no intrinsics"
+STATIONARY_EGO = "stationary ego"
+MOVING_EGO = "moving ego"
+NO_BOXES = "no boxes in view"
+SMALL_BOXES = "boxes too small or too briefly in view"
+EXCUSED = (NO_POSE, NO_INTRINSICS, STATIONARY_EGO, MOVING_EGO, NO_BOXES, SMALL_BOXES)
+
+# Why a measure may be missing though the command calls for it: such a clip was not shown to be good.
+TOO_FEW_FRAMES = "too few frames"
+TOO_FEW_TRACKS = "too few tracks"
+DEGENERATE = "degenerate geometry"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """One number of one clip; ``frames`` are the worst ones, ``track`` the id of the object where it is about one.
+
+    ``value`` is None, and ``why`` says why, where ``state`` is "unmeasurable".
+    """
+
+    name: str
+    family: str
+    unit: str
+    value: float | None
+    state: Literal["measured", "unmeasurable"]
+    why: str = ""
+    frames: tuple[int, ...] = ()
+    track: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.state == "measured") != (self.value is not None) or (self.value is None) != bool(self.why):
+            raise UserError(f"measure {self.name}: needs either a value or a reason why there is none")
+        if self.value is not None and not math.isfinite(self.value):
+            raise UserError(f"measure {self.name}: value {self.value} is not finite")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measures:
+    """All numbers of one clip; ``source`` is where its scene came from, for calibrations to say what they hold for."""
+
+    clip_id: str
+    values: tuple[Measure, ...]
+    source: str = ""
+
+    def __getitem__(self, name: str) -> Measure:
+        return next(measure for measure in self.values if measure.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        values = [{**asdict(measure), "frames": list(measure.frames)} for measure in self.values]
+        return {"clip_id": self.clip_id, "source": self.source, "values": values}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Measures":
+        """The inverse of ``to_json``; a UserError where a key is missing or unknown."""
+        try:
+            values = tuple(Measure(**{**value, "frames": tuple(value["frames"])}) for value in record["values"])
+            return cls(clip_id=record["clip_id"], values=values, source=record.get("source", ""))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"measures of {record.get('clip_id', '?')}: not a record of measures ({error})") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The value of a measure in some ``frames`` of a clip, or for one object."""
+
+    value: float
+    frames: tuple[int, ...] = ()
+    track: str = ""
+
+
+def measured(name: str, value: float, frames: Iterable[int] = (), track: str = "") -> Measure:
+    """A measure with a value; *unmeasurable* where the value is not finite, so that no NaN ever passes as good."""
+    if not math.isfinite(value):
+        return unmeasurable(name, DEGENERATE)
+    about = DEFINITIONS[name]
+    return Measure(
+        name=name,
+        family=about.family,
+        unit=about.unit,
+        value=float(value),
+        state="measured",
+        frames=tuple(int(frame) for frame in frames),
+        track=track,
+    )
+
+
+def unmeasurable(name: str, why: str) -> Measure:
+    about = DEFINITIONS[name]
+    return Measure(name=name, family=about.family, unit=about.unit, value=None, state="unmeasurable", why=why)
+
+
+def typical(name: str, samples: Sequence[Sample], why: str) -> Measure:
+    """The median of the samples, with the frames of the worst one; without samples unmeasurable because of ``why``."""
+    if not samples:
+        return unmeasurable(name, why)
+    worst_sample = max(samples, key=lambda sample: sample.value)
+    median = float(np.median([sample.value for sample in samples]))
+    return measured(name, median, worst_sample.frames, worst_sample.track)
+
+
+def worst(name: str, samples: Sequence[Sample], why: str) -> Measure:
+    """The largest of the samples and its frames; without samples unmeasurable because of ``why``."""
+    if not samples:
+        return unmeasurable(name, why)
+    sample = max(samples, key=lambda sample: sample.value)
+    return measured(name, sample.value, sample.frames, sample.track)

@@ -1,0 +1,136 @@
+"""Time: frozen, repeated, cut and re-ordered frames, lost tracks, flicker. These need no pose, but for *still*."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.geometry import Array
+from validation.pairs import MIN_TRACKS, longest_pairs, moving, too_few_tracks, why_not_moving
+from validation.records import TOO_FEW_FRAMES, Measure, Sample, measured, typical, unmeasurable, worst
+from validation.tracks import Points, Tracks
+from validation.view import Command
+
+MIN_FRAMES = 5
+NEIGHBOURS = 3  # steps on either side that say what change is usual
+MIN_STEP_TRACKS = 8
+STILL_PX = 1.0  # reference px over the longest gap
+HIGH_PASS = 7  # frames
+OFFSET = 8.0  # grey levels added to patch means, so that dark patches do not shout
+
+
+def still_measure(tracks: Tracks, command: Command) -> Measure:
+    """Share of tracks that stay within ``STILL_PX`` of their place while the camera was told to move; the worst window.
+
+    A frozen clip fulfils the epipolar constraint of any translation, so it has to be told by this.
+    """
+    pairs = longest_pairs(tracks, command)
+    samples = []
+    for pair in moving(pairs):
+        shift = np.linalg.norm(pair.b - pair.a, axis=1) / command.pixel
+        samples.append(Sample(value=float((shift < STILL_PX).mean()), frames=pair.frames))
+    return worst("time_still", samples, why_not_moving(pairs))
+
+
+def change_measures(grey: NDArray[np.uint8]) -> list[Measure]:
+    """Mean absolute change of a step over the median of its neighbours: the least (duplicate) and the largest (cut)."""
+    if len(grey) < MIN_FRAMES:
+        return [unmeasurable(name, TOO_FEW_FRAMES) for name in ("time_duplicate", "time_cut")]
+    blurred = [cv2.GaussianBlur(frame, (0, 0), max(0.8, grey.shape[1] / 128)).astype(np.float32) for frame in grey]
+    change = np.array([np.abs(b - a).mean() for a, b in pairwise(blurred)])
+    ratio = (change + 1e-6) / (_usual(change) + 1e-6) if change.any() else np.zeros(len(change))
+    least, most = int(np.argmin(ratio)), int(np.argmax(ratio))
+    return [
+        measured("time_duplicate", max(0.0, 1.0 - float(ratio[least])), (least, least + 1)),
+        measured("time_cut", float(ratio[most]), (most, most + 1)),
+    ]
+
+
+def _usual(change: Array) -> Array:
+    """Median of each step's neighbours, itself left out."""
+    windows = [
+        np.concatenate([change[max(0, t - NEIGHBOURS) : t], change[t + 1 : t + 1 + NEIGHBOURS]])
+        for t in range(len(change))
+    ]
+    return np.array([np.median(window) for window in windows])
+
+
+def track_loss_measure(tracks: Tracks) -> Measure:
+    """Share of background points in view that fail the forward-backward check in a step; the worst step."""
+    samples, most = [], 0
+    for k, window in tracks.steps():
+        kept, lost = int(window.alive[k].sum()), int(window.lost[k].sum())
+        most = max(most, kept + lost)
+        if kept + lost >= MIN_STEP_TRACKS:
+            frame = window.start + k
+            samples.append(Sample(value=lost / (kept + lost), frames=(frame - 1, frame)))
+    return worst("time_track_loss", samples, too_few_tracks(most))
+
+
+def acceleration_measure(tracks: Tracks, scale: float) -> Measure:
+    """Largest median change of velocity of background points from step to step, over 1 px plus the median speed."""
+    speeds, samples, most = [], [], 0
+    for window in tracks.background:
+        for k in range(2, window.length):
+            alive = window.alive[k]
+            most = max(most, int(alive.sum()))
+            if alive.sum() < MIN_STEP_TRACKS:
+                continue
+            velocity = np.diff(window.points[k - 2 : k + 1, alive].astype(np.float64), axis=0) * scale
+            speeds.append(float(np.median(np.linalg.norm(velocity[1], axis=1))))
+            jerk = float(np.median(np.linalg.norm(velocity[1] - velocity[0], axis=1)))
+            samples.append(Sample(value=jerk, frames=(window.start + k - 2, window.start + k)))
+    usual = 1.0 + float(np.median(speeds)) if speeds else 1.0
+    relative = [Sample(value=s.value / usual, frames=s.frames) for s in samples]
+    return worst("time_acceleration", relative, too_few_tracks(most))
+
+
+def photometric_measures(grey: NDArray[np.uint8], tracks: Tracks) -> list[Measure]:
+    """Flicker and boil of the patches around background points, from step to step.
+
+    Global flicker: standard deviation of the median log gain after its slow part is taken out. Local flicker: median
+    absolute deviation of the log gains of a step. Boil: 1 - the median normalised correlation of the patches.
+    """
+    frames, gains, spreads, boils, most = [], [], [], [], 0
+    for k, window in tracks.steps():
+        alive, t = window.alive[k], window.start + k
+        most = max(most, int(alive.sum()))
+        if alive.sum() < MIN_STEP_TRACKS:
+            continue
+        before, after = _patches(grey[t - 1], window.points[k - 1, alive]), _patches(grey[t], window.points[k, alive])
+        gain = np.log((after.mean(1) + OFFSET) / (before.mean(1) + OFFSET))
+        frames.append(t)
+        gains.append(float(np.median(gain)))
+        spreads.append(Sample(value=float(np.median(np.abs(gain - np.median(gain)))), frames=(t - 1, t)))
+        boils.append(Sample(value=1.0 - _median_correlation(before, after), frames=(t - 1, t)))
+    why = too_few_tracks(most) if most < MIN_TRACKS else TOO_FEW_FRAMES
+    return [
+        _global_flicker(frames, gains, why),
+        typical("time_flicker_local", spreads, why),
+        typical("time_boil", boils, why),
+    ]
+
+
+def _global_flicker(frames: Sequence[int], gains: Sequence[float], why: str) -> Measure:
+    if len(gains) < HIGH_PASS:
+        return unmeasurable("time_flicker_global", why)
+    slow = cv2.blur(np.array(gains).reshape(-1, 1), (1, HIGH_PASS)).ravel()
+    fast = np.array(gains) - slow
+    at = frames[int(np.argmax(np.abs(fast)))]
+    return measured("time_flicker_global", float(np.std(fast)), (at - 1, at))
+
+
+def _patches(image: NDArray[np.uint8], points: Points) -> Array:
+    """Grey patches ``(N, S)`` around points ``(N, 2)``, bilinearly sampled."""
+    radius = 3 if image.shape[0] > 64 else 2
+    dx, dy = np.meshgrid(np.arange(-radius, radius + 1), np.arange(-radius, radius + 1))
+    x = (points[:, 0, None] + dx.ravel()).astype(np.float32)
+    y = (points[:, 1, None] + dy.ravel()).astype(np.float32)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.float64)
+
+
+def _median_correlation(before: Array, after: Array) -> float:
+    a, b = before - before.mean(1, keepdims=True), after - after.mean(1, keepdims=True)
+    return float(np.median((a * b).sum(1) / np.sqrt((a**2).sum(1) * (b**2).sum(1) + 1e-3)))

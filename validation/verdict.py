@@ -1,0 +1,111 @@
+"""The verdict on a clip: accepted, rejected, or unmeasured where what it was told to do could not be checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from validation.calibration import Calibration, Limit
+from validation.catalogue import FAMILIES, definition
+from validation.records import EXCUSED, Measure, Measures
+
+NO_LIMIT = "the calibration holds no limit for it"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """One thing that speaks against a clip; ``text`` is a sentence for people.
+
+    ``value`` and ``limit`` are None where the reason is that nothing could be measured.
+    """
+
+    code: str
+    measure: str
+    value: float | None
+    limit: float | None
+    frames: tuple[int, ...]
+    track: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """``reasons``: none for an accepted clip, else the gravest first; ``calibration`` is the name of the limits."""
+
+    clip_id: str
+    state: Literal["accepted", "rejected", "unmeasured"]
+    reasons: tuple[Reason, ...]
+    calibration: str
+
+
+def judge(measures: Measures, calibration: Calibration) -> Verdict:
+    """Rejected where any measure is beyond its limit; unmeasured where a family that the command calls for is missing.
+
+    A clip without a pose, a stationary ego or no boxes in view leave nothing to measure, which is nobody's fault.
+    """
+    broken = [(m, limit) for m in measures.values if (limit := calibration.limit(m.name)) and _is_beyond(m, limit)]
+    gravest_first = sorted(broken, key=lambda item: -_excess(*item))
+    missing = [reason for family in FAMILIES if (reason := _missing(family, measures.values, calibration))]
+    reasons = [_reason(measure, limit) for measure, limit in gravest_first] or missing
+    return Verdict(
+        clip_id=measures.clip_id,
+        state="rejected" if broken else "unmeasured" if missing else "accepted",
+        reasons=tuple(reasons),
+        calibration=calibration.name,
+    )
+
+
+def _is_beyond(measure: Measure, limit: Limit) -> bool:
+    return measure.value is not None and measure.value > limit.limit
+
+
+def _excess(measure: Measure, limit: Limit) -> float:
+    return (measure.value or 0.0) / max(limit.limit, 1e-9)
+
+
+def _reason(measure: Measure, limit: Limit) -> Reason:
+    about = definition(measure.name)
+    parts = [part for part in (_camera(measure), _frames(measure.frames), _track(measure)) if part]
+    where = ", ".join(parts) + ": " if parts else ""
+    unit = "" if about.unit in ("share", "ratio", "size", "log gain") else f" {about.unit}"
+    return Reason(
+        code=about.code,
+        measure=measure.name,
+        value=measure.value,
+        limit=limit.limit,
+        frames=measure.frames,
+        track=measure.track,
+        text=f"{where}{about.words} ({measure.name} {measure.value:.3g}{unit}, limit {limit.limit:.3g}{unit})",
+    )
+
+
+def _camera(measure: Measure) -> str:
+    return measure.name.rpartition("/")[0]
+
+
+def _frames(frames: Sequence[int]) -> str:
+    return f"frames {min(frames)} to {max(frames)}" if len(frames) > 1 else f"frame {frames[0]}" if frames else ""
+
+
+def _track(measure: Measure) -> str:
+    return f"object {measure.track}" if measure.track else ""
+
+
+def _missing(family: str, values: Sequence[Measure], calibration: Calibration) -> Reason | None:
+    """Why a family that the clip's command calls for could not be judged; None where it was, or is not called for."""
+    members = [m for m in values if m.family == family and "/" not in m.name]
+    if any(m.value is not None and calibration.limit(m.name) for m in members):
+        return None
+    called_for = [m for m in members if m.why not in EXCUSED]
+    if not called_for:
+        return None
+    first = called_for[0]
+    why = NO_LIMIT if first.value is not None else first.why
+    return Reason(
+        code="UNMEASURED",
+        measure=first.name,
+        value=None,
+        limit=None,
+        frames=(),
+        track="",
+        text=f"{family}: nothing could be judged; {first.name}: {why}",
+    )

@@ -1,0 +1,145 @@
+"""One camera of a clip, made ready for measuring: grey frames, the commanded motion, the boxes' tracks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.geometry import Array, inverse
+from datasets.scene import Camera, Clip, Scene, Track
+from validation.records import NO_INTRINSICS, NO_POSE
+
+# Lengths in the image are told in pixels of an image scaled to this many rows, so that sizes can be compared.
+REFERENCE_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Motion:
+    """Camera motion from frame a to frame b: X_b = ``rotation`` X_a + ``translation`` (metres)."""
+
+    rotation: Array
+    translation: Array
+
+    @property
+    def baseline(self) -> float:
+        """Metres between the two camera centres."""
+        return float(np.linalg.norm(self.translation))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Command:
+    """What the camera was told to do: ``camera_to_world`` ``(T, 4, 4)`` and ``intrinsics`` ``(3, 3)`` px.
+
+    ``up`` ``(T, 3)`` is the ego's z axis in camera coordinates; ``pixel`` is one reference pixel at the image centre,
+    as a length on the plane z = 1; ``image_size`` is width, height in px.
+    """
+
+    intrinsics: Array
+    camera_to_world: Array
+    up: Array
+    pixel: float
+    image_size: tuple[int, int]
+
+    def motion(self, a: int, b: int) -> Motion:
+        a_to_b = inverse(self.camera_to_world[b]) @ self.camera_to_world[a]
+        return Motion(rotation=a_to_b[:3, :3], translation=a_to_b[:3, 3])
+
+    def directions(self, points: NDArray[np.float32] | Array) -> Array:
+        """Camera-frame directions ``(..., 3)`` with z = 1 through image points ``(..., 2)`` px."""
+        homogeneous = np.concatenate([points, np.ones((*points.shape[:-1], 1))], -1)
+        return np.asarray(homogeneous @ np.linalg.inv(self.intrinsics).T)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class View:
+    """``grey`` is ``(T, H, W)`` uint8; ``command`` is None, and ``why`` says why, where the camera has no pose."""
+
+    camera: str
+    grey: NDArray[np.uint8]
+    timestamps: Array
+    tracks: tuple[Track, ...]
+    command: Command | None
+    why: str = ""
+
+    @property
+    def scale(self) -> float:
+        """Reference pixels in one pixel of this image."""
+        return REFERENCE_ROWS / self.grey.shape[1]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.grey)
+
+
+def views_of(clip: Clip) -> list[View]:
+    """The cameras of a clip, calibrated ones first, without frames that are held past the end of the recording."""
+    scene = without_held_frames(clip.scene)
+    views = [_view(scene, camera, clip.frames[i, : scene.num_frames]) for i, camera in enumerate(scene.cameras)]
+    return sorted(views, key=lambda view: view.command is None)
+
+
+def reference_view(clip: Clip) -> View:
+    """The first calibrated camera, or the first one where none is calibrated."""
+    return views_of(clip)[0]
+
+
+def without_held_frames(scene: Scene) -> Scene:
+    """The scene up to the last frame that has pixels of its own."""
+    if not scene.held_frames:
+        return scene
+    end = scene.num_frames - scene.held_frames
+    cameras = tuple(
+        replace(camera, camera_to_ego=camera.camera_to_ego[:end])
+        if camera.camera_to_ego is not None and camera.camera_to_ego.ndim == 3
+        else camera
+        for camera in scene.cameras
+    )
+    tracks = tuple(replace(k, box_to_world=k.box_to_world[:end], present=k.present[:end]) for k in scene.tracks)
+    return replace(
+        scene,
+        timestamps=scene.timestamps[:end],
+        ego_to_world=None if scene.ego_to_world is None else scene.ego_to_world[:end],
+        cameras=cameras,
+        tracks=tracks,
+        held_frames=0,
+    )
+
+
+def _view(scene: Scene, camera: Camera, frames: NDArray[np.uint8]) -> View:
+    command = _command(scene, camera)
+    return View(
+        camera=camera.name,
+        grey=np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]),
+        timestamps=scene.timestamps,
+        tracks=scene.tracks,
+        command=command,
+        why="" if command else NO_INTRINSICS if camera.intrinsics is None else NO_POSE,
+    )
+
+
+def _command(scene: Scene, camera: Camera) -> Command | None:
+    if camera.intrinsics is None or camera.camera_to_ego is None or scene.ego_to_world is None:
+        return None
+    focal = (camera.intrinsics[0, 0] + camera.intrinsics[1, 1]) / 2
+    to_ego = np.broadcast_to(camera.camera_to_ego, (scene.num_frames, 4, 4))
+    return Command(
+        intrinsics=camera.intrinsics,
+        camera_to_world=scene.camera_to_world(camera),
+        up=np.ascontiguousarray(to_ego[:, 2, :3]),
+        pixel=float(camera.height / REFERENCE_ROWS / focal),
+        image_size=(camera.width, camera.height),
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """OpenCV on one thread within, as before without: clips are measured side by side, one a process."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
