@@ -61,11 +61,11 @@ def shifted(sigma: Tensor, shift: float = SHIFT) -> Tensor:
 
 
 def flow_matching_loss(
-    model: Velocity, latents: Tensor, frame_weight: Tensor, conditions: Conditions, draws: Draws
+    model: Velocity, latents: Tensor, cell_weight: Tensor, conditions: Conditions, draws: Draws
 ) -> Tensor:
-    """Mean squared velocity error (B,) of each sample over the frames that are neither given nor held.
+    """Mean squared velocity error (B,) of each sample, its cells weighted.
 
-    ``latents`` (B,Z,F,h,w), ``frame_weight`` (B,F). Given frames are fed clean and carry no loss.
+    ``latents`` (B,Z,F,h,w), ``cell_weight`` (B,F,h,w). Given frames are fed clean and carry no loss.
     """
     sigma, noise = draws.sigma.to(latents.device), draws.noise.to(latents.device)
     drop = {name: flags.to(latents.device) for name, flags in draws.drop.items()}
@@ -73,6 +73,6 @@ def flow_matching_loss(
     conditions = conditions.without_pose(drop["pose"]).without_words(drop["words"])
     level = sigma.view(-1, 1, 1, 1, 1)
     noisy = torch.where(conditions.given > 0, latents, (1 - level) * latents + level * noise)
-    error = (model(noisy, sigma, conditions).float() - (noise - latents)).square().mean((1, 3, 4))
-    weight = frame_weight * (1 - conditions.given[:, 0, :, 0, 0])
-    return (error * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+    error = (model(noisy, sigma, conditions).float() - (noise - latents)).square().mean(1)
+    weight = cell_weight * (1 - conditions.given[:, 0])
+    return (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1.0)

@@ -68,7 +68,7 @@ class WorldModelModule(lightning.LightningModule):
         tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         conditions = stack_conditions(tensors, batch["domain"], batch["caption"], self.model.config.domains)
         draws = draw(self.settings.seed, batch["step"], batch["slot"].tolist(), latents.shape[1:])
-        return flow_matching_loss(self.model, latents, batch["frame_weight"], conditions, draws)
+        return flow_matching_loss(self.model, latents, batch["cell_weight"], conditions, draws)
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(

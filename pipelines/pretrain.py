@@ -6,6 +6,7 @@ from its last checkpoint, so the same command carries on after a kill.
 
 import argparse
 import csv
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -36,6 +37,7 @@ from replay.plan import BatchPlan
 _PCA_CLIPS = 64
 _CURVE_POINTS = 300
 _STATISTICS_CLIPS = 140
+_SUMS = "SHA256SUMS"
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -115,7 +117,7 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
 
 
 def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
-    """``<out>/model``: half-precision weights, the recipe that made them, and their loss curve."""
+    """``<out>/model``: half-precision weights, the recipe that made them, their curves, and the sums of it all."""
     folder = settings.out / "model"
     model.save_pretrained(folder, torch.float16)
     recipe = {
@@ -127,6 +129,9 @@ def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
     _write_curve(folder / "vae_curve.csv", list(csv.DictReader((settings.out / "vae_curve.csv").open())))
     _write_curve(folder / "curve.csv", _logged_losses(settings.out / "curves"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SUMS)
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n" for path in files]
+    (folder / _SUMS).write_text("".join(sums))
 
 
 def _logged_losses(folder: Path) -> list[dict[str, Any]]:

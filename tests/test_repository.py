@@ -158,7 +158,9 @@ def test_make_knows_its_verbs_in_any_folder(verb: str, tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
-    said = subprocess.run(["make", "--no-print-directory", "-n", verb], cwd=folder, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "--no-print-directory", "-n", verb], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
     assert str(tmp_path) not in said
     alone, all_else = said.index("constraints.txt torch=="), said.index("--constraint constraints.txt --editable .")
     assert alone < all_else

@@ -36,7 +36,7 @@ def random_cache(root: Path) -> LatentCache:
     for number in range(16):
         shapes = {name: (count, FRAMES, HEIGHT, WIDTH) for name, count in channels.items()}
         tensors = {name: torch.rand(shape, generator=generator).half() for name, shape in shapes.items()}
-        tensors["frame_weight"] = torch.ones(FRAMES).half()
+        tensors["cell_weight"] = torch.ones(FRAMES, HEIGHT, WIDTH).half()
         samples.append(LatentSample(clip_id=f"c{number}", domain="orbit", caption="a", tensors=tensors))
     return write_latents(root, "key", samples)
 
@@ -73,7 +73,7 @@ def bare(cache: LatentCache, settings: TrainingSettings) -> float:
         conditions = stack_conditions(batch, ["orbit"] * BATCH, ["a"] * BATCH, model.config.domains)
         draws = draw(0, step, range(BATCH), latents.shape[1:])
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-            loss = flow_matching_loss(model, latents, batch["frame_weight"], conditions, draws).mean()
+            loss = flow_matching_loss(model, latents, batch["cell_weight"], conditions, draws).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()

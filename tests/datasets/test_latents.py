@@ -28,7 +28,7 @@ def make_sample(number, domain="driving-day", dtype=torch.float32):
             "latents": torch.arange(24, dtype=dtype).view(2, 3, 2, 2) + 100 * number,
             "rays": torch.full((6, 3, 2, 2), number / 7),
             "present": torch.tensor([1.0, 0.0, float(number % 2)]),
-            "frame_weight": torch.ones(3),
+            "cell_weight": torch.ones(3),
             "number": torch.tensor(number),
         },
     )

@@ -30,7 +30,7 @@ def random_cache(root: Path) -> LatentCache:
     for number in range(CLIPS):
         tensors = {name: torch.randn(channels, 5, 4, 6, generator=generator) for name, channels in shapes.items()}
         tensors["mask"] = torch.zeros(4, 5, 4, 6)
-        tensors["frame_weight"] = torch.ones(5)
+        tensors["cell_weight"] = torch.ones(5, 4, 6)
         samples.append(LatentSample(clip_id=f"c{number}", domain="orbit", caption="a b", tensors=tensors))
     return write_latents(root, "key", samples)
 

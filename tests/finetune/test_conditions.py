@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import torch
 
+from datasets.layout import draw_layout
 from datasets.scene import Camera, Clip
 from finetune.captions import CAPTION_TOKENS, caption_ids
-from finetune.conditions import encode_clip, encode_conditions, stack_conditions
+from finetune.conditions import BOX_WEIGHT, encode_clip, encode_conditions, stack_conditions
 from finetune.vae import encode
 from finetune.world_model import WorldModel
 
@@ -21,7 +22,7 @@ def test_a_clip_becomes_tensors_of_one_grid(model: WorldModel, clip: Clip) -> No
         "mask": (4, 5, 4, 6),
         "rays": (6, 5, 4, 6),
         "latents": (4, 5, 4, 6),
-        "frame_weight": (5,),
+        "cell_weight": (5, 4, 6),
     }
     assert tensors["mask"][0, 0].eq(1).all() and tensors["mask"][0, 1:].eq(0).all()
     torch.testing.assert_close(tensors["carried"][:, 0], tensors["latents"][:, 0])
@@ -29,7 +30,18 @@ def test_a_clip_becomes_tensors_of_one_grid(model: WorldModel, clip: Clip) -> No
 
 def test_held_frames_weigh_nothing(model: WorldModel, clip: Clip) -> None:
     held = Clip(scene=replace(clip.scene, held_frames=2), frames=clip.frames)
-    assert encode_clip(model.vae, held)["frame_weight"].tolist() == [1, 1, 1, 0, 0]
+    weight = encode_clip(model.vae, held)["cell_weight"]
+    assert (weight[:3] >= 1).all() and not weight[3:].any()
+
+
+def test_boxes_weigh_more_than_the_rest_and_lanes_do_not(model: WorldModel, clip: Clip) -> None:
+    weight = encode_clip(model.vae, clip)["cell_weight"]
+    boxed = torch.from_numpy(draw_layout(replace(clip.scene, lanes=()), clip.scene.cameras[0]).any(-1))
+    cells = boxed.unfold(1, 8, 8).unfold(2, 8, 8)
+    assert cells.any() and weight[~cells.any(-1).any(-1)].eq(1).all()
+    assert weight[cells.all(-1).all(-1)].eq(1 + BOX_WEIGHT).all() and weight.max() <= 1 + BOX_WEIGHT
+    bare = Clip(scene=replace(clip.scene, tracks=()), frames=clip.frames)
+    assert encode_clip(model.vae, bare)["cell_weight"].eq(1).all()
 
 
 def test_dropping_a_condition_zeroes_it_and_its_mask(model: WorldModel, clip: Clip) -> None:

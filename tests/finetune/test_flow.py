@@ -33,7 +33,7 @@ def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model
     conditions = stack_conditions(tensors, ["driving-day"], [""], model.config.domains)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     draws = Draws(sigma=torch.tensor([0.5]), noise=noise, drop=KEEP)
-    weight = torch.tensor([[1.0, 1, 1, 0, 0]])
+    weight = torch.tensor([1.0, 1, 1, 0, 0]).view(1, 5, 1, 1).expand(1, *latents.shape[2:])
 
     def perfect(noisy: torch.Tensor, sigma: torch.Tensor, _: object) -> torch.Tensor:
         assert torch.equal(noisy[:, :, 0], latents[:, :, 0]), "given frames are fed clean"
