@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +23,7 @@ from finetune.vae import load_vae
 from finetune.world_model import model_digest
 from pipelines.config import Config
 from pipelines.models import checkpoint_of
+from pipelines.parallel import on_all_cores
 from pipelines.sources import for_training, framing_of, open_replay, open_source
 
 OpenSource = Callable[[], Source]
@@ -68,26 +67,23 @@ def encode_source(
     importable by name (a function, or a partial of one).
     """
     scenes = list(opened().scenes())
-    numbers = chosen(scenes)
-    identity = json.dumps([scene_to_json(scenes[n]) for n in numbers], sort_keys=True)
+    scenes = [scenes[n] for n in chosen(scenes)]
+    identity = json.dumps([scene_to_json(scene) for scene in scenes], sort_keys=True)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
     with LatentCacheWriter(root, key) as writer:
-        missing = [n for n in numbers if scenes[n].clip_id not in writer.stored]
+        missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
         encoded = _encode_all(opened, checkpoint, missing)
         for sample in track(encoded, f"Encoding {what}", total=len(missing), disable=not missing):
             writer.add(sample)
     return LatentCache(root, key)
 
 
-def _encode_all(opened: OpenSource, checkpoint: Path, numbers: list[int]) -> Iterator[LatentSample]:
-    """Samples in the order of ``numbers``, made by one process a core, of one thread each."""
-    if not numbers:
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(os.cpu_count() or 1, len(numbers)), _start_worker, (opened, checkpoint)) as pool:
-        for scene, arrays in pool.imap(_encode_one, numbers):
-            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
+def _encode_all(opened: OpenSource, checkpoint: Path, scenes: Sequence[Scene]) -> Iterator[LatentSample]:
+    """Samples in the order of ``scenes``, made on all cores."""
+    encoded = on_all_cores(_encode_one, scenes, _start_worker, (opened, checkpoint))
+    for scene, arrays in zip(scenes, encoded, strict=True):
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +91,6 @@ class _Worker:
     """What an encoding process keeps between clips."""
 
     source: Source
-    scenes: Sequence[Scene]
     vae: AutoencoderKLWan
 
 
@@ -105,11 +100,9 @@ _worker: _Worker
 def _start_worker(opened: OpenSource, checkpoint: Path) -> None:
     global _worker
     torch.set_num_threads(1)
-    source = opened()
-    _worker = _Worker(source, source.scenes(), load_vae(checkpoint))
+    _worker = _Worker(opened(), load_vae(checkpoint))
 
 
-def _encode_one(number: int) -> tuple[Scene, dict[str, NDArray[np.float16]]]:
-    scene = _worker.scenes[number]
+def _encode_one(scene: Scene) -> dict[str, NDArray[np.float16]]:
     tensors = encode_clip(_worker.vae, _worker.source.load(scene))
-    return scene, {name: tensor.half().numpy() for name, tensor in tensors.items()}
+    return {name: tensor.half().numpy() for name, tensor in tensors.items()}

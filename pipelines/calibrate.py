@@ -1,7 +1,6 @@
 """Calibrate: the gate's limits, from known-good clips as the generator's own codec passes them."""
 
 import argparse
-import multiprocessing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
@@ -16,12 +15,12 @@ from rich.table import Table
 from datasets.source import Source
 from pipelines.config import Config, Data, Framing, SimulatedData
 from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
+from pipelines.parallel import on_all_cores
 from pipelines.sources import open_source
 from validation.calibration import Calibration, calibrate, calibration_rows, clips_needed
 from validation.measures import measure
 from validation.records import Measures
 
-WORKERS = 2
 FILL_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
 
 
@@ -90,13 +89,9 @@ def spread(total: int, count: int) -> list[int]:
     return [int(place) for place in np.linspace(0, total - 1, min(count, total)).round()]
 
 
-def measure_known_good(
-    items: Sequence[KnownGood], loader: GeneratorLoader, workers: int = WORKERS
-) -> Iterator[tuple[str, Measures]]:
+def measure_known_good(items: Sequence[KnownGood], loader: GeneratorLoader) -> Iterator[tuple[str, Measures]]:
     """Recording and measures of each clip as the codec passes it, in order: geometry is judged, not compression."""
-    spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(min(workers, len(items)), _start_worker, (loader,)) as pool:
-        yield from pool.imap(_measure_one, items)
+    return on_all_cores(_measure_one, items, _start_worker, (loader,))
 
 
 _generator: Generator

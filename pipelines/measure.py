@@ -1,10 +1,8 @@
 """Measure: the numbers of every clip under a path, from any origin, into one long parquet table."""
 
 import argparse
-import multiprocessing
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,10 @@ from rich.table import Table
 from datasets.errors import UserError
 from pipelines.config import Config, Data, NuScenesData
 from pipelines.footage import Item, list_footage
+from pipelines.parallel import on_all_cores
 from validation.measures import measure
 from validation.records import Measure, Measures
 
-WORKERS = 2
 SCHEMA = pa.schema(
     {
         "clip_id": pa.string(),
@@ -55,7 +53,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     items, console = list_footage(args.path, *_chosen_tables(config.data)), get_console()
     sets: list[Measures] = []
     bad = 0
-    for result in track(measure_items(items), "Measuring", total=len(items), console=console):
+    for result in track(on_all_cores(measure_item, items), "Measuring", total=len(items), console=console):
         if result.measures is None:
             bad += 1
             console.print(f"[red]{escape(result.name)}:[/red] {escape(result.error)}", soft_wrap=True)
@@ -72,28 +70,14 @@ def _chosen_tables(data: Data) -> tuple[str, tuple[str, ...]]:
     return (data.version, data.cameras) if isinstance(data, NuScenesData) else ("", ("CAM_FRONT",))
 
 
-def measure_items(items: Sequence[Item], workers: int = WORKERS) -> Iterator[Measured]:
-    """A result for every item, in order; a clip that cannot be read spoils no other."""
-    if not items:
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(items)), mp_context=spawn, initializer=_one_thread) as pool:
-        yield from pool.map(measure_item, items)
-
-
 def measure_item(item: Item) -> Measured:
+    """A clip that cannot be read is a result too: it must not spoil the others."""
     try:
         return Measured(name=item.name, measures=measure(item.load()))
     except UserError as error:
         return Measured(name=item.name, error=str(error))
     except Exception as error:  # decoders raise what they like; one bad file must not end a night's work
         return Measured(name=item.name, error=f"{type(error).__name__}: {error}")
-
-
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def write_measures(path: Path, sets: Iterable[Measures]) -> None:

@@ -1,13 +1,9 @@
 """The simulate stage: the procedural world as a data set, drives in nuScenes tables, other domains in folders."""
 
 import argparse
-import multiprocessing
-import os
 import shutil
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from rich.progress import track
 
@@ -20,13 +16,12 @@ from datasets.scene import Scene
 from datasets.simulated_source import SimulatedSource, SimulationConfig
 from datasets.simulation.recording import record_drive
 from pipelines.config import Config, SimulateConfig
+from pipelines.parallel import on_all_cores
 
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"
 KEY_FRAMES_HZ = 2.0
 DONE = "simulated.txt"
-
-T = TypeVar("T")
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -56,10 +51,10 @@ def simulate(settings: SimulateConfig, out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     with NuScenesWriter(tables_root(out), VERSION) as tables:
-        drives = _on_all_cores(partial(_write_drive, settings, tables_root(out)), settings.num_scenes)
+        drives = on_all_cores(partial(_write_drive, settings, tables_root(out)), range(settings.num_scenes))
         for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
             tables.add_rows(scene, rows)
-    clips = _on_all_cores(partial(_write_replay_clip, settings, replay_root(out)), settings.replay_clips)
+    clips = on_all_cores(partial(_write_replay_clip, settings, replay_root(out)), range(settings.replay_clips))
     for _ in track(clips, "Simulating other domains", total=settings.replay_clips):
         pass
     done.write_text(repr(settings))
@@ -102,10 +97,3 @@ def _write_replay_clip(settings: SimulateConfig, root: Path, number: int) -> Non
     index, domain = divmod(number, len(settings.replay_domains))
     scene = source.scenes()[domain * source.config.num_scenes + index]
     write_clip_folder(root, source.load(scene))
-
-
-def _on_all_cores(make: Callable[[int], T], count: int) -> Iterator[T]:
-    """``make(0)`` to ``make(count - 1)`` in order, by one process a core."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(max(1, min(os.cpu_count() or 1, count))) as pool:
-        yield from pool.imap(make, range(count))
