@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from datasets.geometry import Array, inverse, pose, project, transform
+from datasets.geometry import BOX_FACES, Array, box_corners, inverse, pose, project, transform
 from datasets.scene import Clip, Scene
 from datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
 from finetune.generator import Generator
@@ -109,8 +109,8 @@ def _told_nothing_of_turns(clip: Clip) -> Clip:
 def moved_boxes(generator: Generator, source: SimulatedSource, scenes: Sequence[Scene], count: int) -> list[float]:
     """Share of the commanded displacement in the image that the vehicle's texture followed, clip by clip."""
     shares: list[float] = []
-    for scene, shifted, vehicle in track(list(_shiftable(scenes, count)), "Moved boxes"):
-        commanded = _box_centres(shifted, vehicle)[-1] - _box_centres(scene, vehicle)[-1]
+    for scene, shifted, vehicle in track(list(_shiftable(source, scenes, count)), "Moved boxes"):
+        commanded = _box_places(shifted, vehicle)[-1] - _box_places(scene, vehicle)[-1]
         clips = [generate(generator, source, s, scene) for s in (scene, shifted)]
         ends = [_follow(clip, scene, vehicle) for clip in clips]
         if ends[0] is None or ends[1] is None:
@@ -121,8 +121,13 @@ def moved_boxes(generator: Generator, source: SimulatedSource, scenes: Sequence[
     return shares
 
 
-def _shiftable(scenes: Sequence[Scene], count: int) -> Iterator[tuple[Scene, Scene, str]]:
-    """Scenes whose most visible vehicle can be commanded aside by enough pixels, the edited scene, and the vehicle."""
+def _shiftable(
+    source: SimulatedSource, scenes: Sequence[Scene], count: int
+) -> Iterator[tuple[Scene, Scene, str]]:
+    """Scenes whose most visible vehicle can be commanded aside by enough pixels, the edited scene, and the vehicle.
+
+    A vehicle that cannot be followed in the recording itself would say nothing about the model.
+    """
     found = 0
     for scene in scenes:
         try:
@@ -131,20 +136,25 @@ def _shiftable(scenes: Sequence[Scene], count: int) -> Iterator[tuple[Scene, Sce
             continue
         pairs = zip(scene.tracks, shifted.tracks, strict=True)
         vehicle = next(a.id for a, b in pairs if not np.array_equal(a.box_to_world, b.box_to_world))
-        centres = [_box_centres(s, vehicle) for s in (scene, shifted)]
+        centres = [_box_places(s, vehicle) for s in (scene, shifted)]
         inside = all(((c > 4) & (c < [155, 91])).all() for c in centres)
-        if inside and np.linalg.norm(centres[1][-1] - centres[0][-1]) >= MIN_COMMANDED_PX and found < count:
+        far = np.linalg.norm(centres[1][-1] - centres[0][-1]) >= MIN_COMMANDED_PX
+        if inside and far and found < count and _follow(source.load(scene), scene, vehicle) is not None:
             found += 1
             yield scene, shifted, vehicle
 
 
-def _box_centres(scene: Scene, vehicle: str) -> Array:
-    """Image positions ``(T, 2)`` of the centre of a vehicle's box; far outside where it is not present."""
+def _box_places(scene: Scene, vehicle: str) -> Array:
+    """Image positions ``(T, 2)`` of the side of a vehicle's box that faces the camera at first; far outside if absent.
+
+    That side carries the texture that is followed; the box's centre lies metres behind it and moves less in the image.
+    """
     camera = scene.cameras[0]
     box = next(t for t in scene.tracks if t.id == vehicle)
-    world_to_camera = inverse(scene.camera_to_world(camera))
-    points = transform(world_to_camera, box.box_to_world[:, None, :3, 3])[:, 0]
-    pixels, depth = project(points, np.asarray(camera.intrinsics))
+    corners = box_corners(inverse(scene.camera_to_world(camera)) @ box.box_to_world, box.size)
+    sides = corners[:, np.array(BOX_FACES)].mean(2)
+    facing = int(np.linalg.norm(sides[0], axis=-1).argmin())
+    pixels, depth = project(sides[:, facing], np.asarray(camera.intrinsics))
     return np.where((box.present & (depth > 1))[:, None], pixels, -1e3)
 
 
@@ -155,7 +165,7 @@ def _follow(clip: Clip, recorded: Scene, vehicle: str) -> Array | None:
     camera = recorded.cameras[0]
     depth = float(transform(inverse(recorded.camera_to_world(camera)[0]), box.box_to_world[0, None, :3, 3])[0, 2])
     reach = 0.35 * float(np.asarray(camera.intrinsics)[0, 0]) * np.array([box.size[1], box.size[2]]) / depth
-    centre = _box_centres(recorded, vehicle)[0]
+    centre = _box_places(recorded, vehicle)[0]
     x, y = np.meshgrid(*(np.linspace(centre[k] - reach[k], centre[k] + reach[k], 6) for k in (0, 1)))
     points = start = np.stack([x.ravel(), y.ravel()], -1).astype(np.float32)[:, None]
     alive = np.ones(len(points), bool)
@@ -194,7 +204,7 @@ def draw_sheet(generator: Generator, source: SimulatedSource, scenes: Sequence[S
             Row(caption="generated from its first frame", frames=generate(generator, source, scene, scene).frames[0])
         )
     turning = next(s for s in scenes if abs(_commanded_yaw_rate(s)) > 2 * TURNING_DEG_S)
-    shifting = next(_shiftable(scenes, 1))
+    shifting = next(_shiftable(source, scenes, 1))
     for name, recorded, scene in (
         ("turn as recorded", turning, turning),
         ("turn mirrored", turning, edit_scene(turning, "mirror-yaw")),
