@@ -29,7 +29,16 @@ SIMULATED = "simulated"
 SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
 
 # Below these, differences mean nothing: they keep the logarithm away from zero.
-_FLOORS = {"px": 0.1, "deg/s": 0.05, "deg": 0.05, "ratio": 0.1, "share": 0.02, "size": 0.05, "log gain": 0.002}
+_FLOORS = {
+    "px": 0.1,
+    "deg/s": 0.05,
+    "deg": 0.05,
+    "ratio": 0.1,
+    "share": 0.02,
+    "size": 0.05,
+    "log gain": 0.002,
+    "log scale": 0.02,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-FAMILIES = ("tracks", "pose", "objects", "time")
+FAMILIES = ("tracks", "pose", "objects", "time", "cameras")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,8 @@ def _define(family: str, *rows: tuple[str, str, str, str]) -> dict[str, Definiti
 
 
 # px are pixels of the image scaled to 256 rows; a share lies in 0..1; a size is the
-# root of the area of the object's box; a ratio compares with what is usual.
+# root of the area of the object's box; a ratio compares with what is usual; a log
+# scale is abs(log s) of the factor s on the commanded metres.
 DEFINITIONS: dict[str, Definition] = {
     **_define(
         "tracks",
@@ -47,6 +48,18 @@ DEFINITIONS: dict[str, Definition] = {
         ("pose_yaw", "deg/s", "POSE_YAW", "the camera turns at another rate than commanded"),
         ("pose_rotation", "deg", "POSE_ROTATION", "the camera rotates otherwise than commanded"),
         ("pose_translation", "deg", "POSE_TRANSLATION", "the camera moves in another direction than commanded"),
+        (
+            "pose_scale_road",
+            "log scale",
+            "POSE_SCALE",
+            "the camera passes over the road at another speed than commanded",
+        ),
+        (
+            "pose_scale_boxes",
+            "log scale",
+            "POSE_SCALE",
+            "the camera passes parked boxes at another speed than commanded",
+        ),
     ),
     **_define(
         "objects",
@@ -68,9 +81,15 @@ DEFINITIONS: dict[str, Definition] = {
         ("time_flicker_local", "log gain", "TIME_FLICKER", "the brightness flickers from place to place"),
         ("time_boil", "share", "TIME_BOIL", "surfaces change their texture as they move"),
     ),
+    **_define(
+        "cameras",
+        ("camera_unmatched", "share", "CAMERA_OVERLAP", "what two cameras both see does not match"),
+        ("camera_chance", "share", "CAMERA_OVERLAP", "what two cameras both see matches as well in wrong places"),
+        ("camera_depth", "share", "CAMERA_OVERLAP", "two cameras do not see the same at the depth that motion shows"),
+    ),
 }
 
 
 def definition(name: str) -> Definition:
-    """The definition of a measure, of the reference view or (``CAM_BACK/track_epipolar``) of another camera."""
+    """The definition of a measure, of the reference view or (``CAM_BACK/track_epipolar``) of another camera or two."""
     return DEFINITIONS[name.rpartition("/")[2]]

@@ -1,19 +1,22 @@
 """Measure: every number of a clip, from its pixels and what was commanded, with no weights and nothing fitted to looks.
 
 The reference view is the first calibrated camera; its measures have plain names. Those of every other calibrated camera
-carry its name before a slash (``CAM_BACK/track_epipolar``), so that a side camera is held against side cameras.
+carry its name before a slash (``CAM_BACK/track_epipolar``), so that a side camera is held against side cameras. What
+two cameras both see is measured under both names (``CAM_BACK+CAM_BACK_LEFT/camera_depth``).
 """
 
 from dataclasses import replace
 
 from datasets.scene import Clip
 from validation.appearance import appearance_measure
-from validation.boxes import project_boxes
+from validation.boxes import Boxes, project_boxes
 from validation.catalogue import DEFINITIONS
 from validation.epipolar import cheirality_measure, epipolar_measures, stationary_measure
 from validation.objects import object_measures
+from validation.overlap import overlap_measures
 from validation.pose_refinement import pose_measures, refine_all, rigidity_measure, why_not_refined, yaw_rate_seen
 from validation.records import TOO_FEW_FRAMES, Measure, Measures, unmeasurable
+from validation.scale import parked_scale_measure, road_scale_measure
 from validation.temporal import (
     MIN_FRAMES,
     acceleration_measure,
@@ -28,6 +31,7 @@ from validation.view import View, one_thread, reference_view, views_of
 
 __all__ = ["Measure", "Measures", "measure", "recovered_yaw_rate", "static_track_residual"]
 
+_OF_ONE_CAMERA = tuple(name for name, about in DEFINITIONS.items() if about.family != "cameras")
 _NEED_COMMAND = tuple(
     name for name, about in DEFINITIONS.items() if about.family in ("tracks", "pose") or name == "time_still"
 )
@@ -36,8 +40,9 @@ _NEED_COMMAND = tuple(
 def measure(clip: Clip) -> Measures:
     """All measures of all calibrated cameras; held frames are left out. Never NaN: *unmeasurable* says why instead."""
     with one_thread():
-        reference, *others = views_of(clip)
-        values = measure_view(reference)
+        views = views_of(clip)
+        reference, *others = views
+        values = [*measure_view(reference), *overlap_measures(views)]
         for view in others:
             if view.command:
                 values += [replace(m, name=f"{view.camera}/{m.name}") for m in measure_view(view)]
@@ -45,13 +50,13 @@ def measure(clip: Clip) -> Measures:
 
 
 def measure_view(view: View) -> list[Measure]:
-    """All measures of one camera, in the order of ``DEFINITIONS``."""
+    """All measures of one camera by itself, in the order of ``DEFINITIONS``."""
     if view.num_frames < MIN_FRAMES:
-        return [unmeasurable(name, TOO_FEW_FRAMES) for name in DEFINITIONS]
+        return [unmeasurable(name, TOO_FEW_FRAMES) for name in _OF_ONE_CAMERA]
     boxes = project_boxes(view)
     tracks = track_view(view, boxes)
     taken = [
-        *_against_command(view, tracks),
+        *_against_command(view, boxes, tracks),
         *object_measures(view, boxes, tracks),
         appearance_measure(view, boxes),
         *change_measures(view.grey),
@@ -60,22 +65,24 @@ def measure_view(view: View) -> list[Measure]:
         *photometric_measures(view.grey, tracks),
     ]
     by_name = {measure.name: measure for measure in taken}
-    return [by_name[name] for name in DEFINITIONS]
+    return [by_name[name] for name in _OF_ONE_CAMERA]
 
 
-def _against_command(view: View, tracks: Tracks) -> list[Measure]:
+def _against_command(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measure]:
     """What is measured on the background against the commanded motion of the camera."""
     if view.command is None:
         return [unmeasurable(name, view.why) for name in _NEED_COMMAND]
-    refined = refine_all(tracks, view.command)
+    refined, why = refine_all(tracks, view.command), why_not_refined(tracks, view.command)
     return [
         *epipolar_measures(tracks, view.command),
         *reprojection_measures(tracks, view.command),
         cheirality_measure(tracks, view.command),
         stationary_measure(tracks, view.command),
         still_measure(tracks, view.command),
-        *pose_measures(refined, view.command, view.timestamps, why_not_refined(tracks, view.command)),
-        rigidity_measure(refined, view.command, why_not_refined(tracks, view.command)),
+        *pose_measures(refined, view.command, view.timestamps, why),
+        rigidity_measure(refined, view.command, why),
+        road_scale_measure(view, view.command, boxes, refined, why),
+        parked_scale_measure(view, view.command, boxes, tracks, refined, why),
     ]
 
 

@@ -17,12 +17,34 @@ STATIONARY_EGO = "stationary ego"
 MOVING_EGO = "moving ego"
 NO_BOXES = "no boxes in view"
 SMALL_BOXES = "boxes too small or too briefly in view"
-EXCUSED = (NO_POSE, NO_INTRINSICS, STATIONARY_EGO, MOVING_EGO, NO_BOXES, SMALL_BOXES)
+NO_PARKED_BOXES = "no parked boxes in view"
+NO_GROUND = "height of the camera above the ground unknown"
+LOOKS_ASIDE = "camera does not look along the road"
+ROAD_HIDDEN = "road out of view or behind boxes"
+ONE_CAMERA = "one camera"
+NO_OVERLAP = "cameras do not overlap"
+EXCUSED = (
+    NO_POSE,
+    NO_INTRINSICS,
+    STATIONARY_EGO,
+    MOVING_EGO,
+    NO_BOXES,
+    SMALL_BOXES,
+    NO_PARKED_BOXES,
+    NO_GROUND,
+    LOOKS_ASIDE,
+    ROAD_HIDDEN,
+    ONE_CAMERA,
+    NO_OVERLAP,
+)
 
 # Why a measure may be missing though the command calls for it: such a clip was not shown to be good.
 TOO_FEW_FRAMES = "too few frames"
 TOO_FEW_TRACKS = "too few tracks"
 DEGENERATE = "degenerate geometry"
+NO_ROAD_TEXTURE = "no texture on the road"
+NO_ROAD_MATCH = "the road agrees with itself at no scale"
+NO_OVERLAP_TEXTURE = "no texture where cameras overlap"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

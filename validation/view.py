@@ -33,13 +33,15 @@ class Motion:
 class Command:
     """What the camera was told to do: ``camera_to_world`` ``(T, 4, 4)`` and ``intrinsics`` ``(3, 3)`` px.
 
-    ``up`` ``(T, 3)`` is the ego's z axis in camera coordinates; ``pixel`` is one reference pixel at the image centre,
-    as a length on the plane z = 1; ``image_size`` is width, height in px.
+    ``up`` ``(T, 3)`` is the ego's z axis in camera coordinates and ``height`` ``(T,)`` m how far the camera is above
+    the ego's z = 0, which is the ground; ``pixel`` is one reference pixel at the image centre, as a length on the plane
+    z = 1; ``image_size`` is width, height in px.
     """
 
     intrinsics: Array
     camera_to_world: Array
     up: Array
+    height: Array
     pixel: float
     image_size: tuple[int, int]
 
@@ -129,6 +131,7 @@ def _command(scene: Scene, camera: Camera) -> Command | None:
         intrinsics=camera.intrinsics,
         camera_to_world=scene.camera_to_world(camera),
         up=np.ascontiguousarray(to_ego[:, 2, :3]),
+        height=np.ascontiguousarray(to_ego[:, 2, 3]),
         pixel=float(camera.height / REFERENCE_ROWS / focal),
         image_size=(camera.width, camera.height),
     )

@@ -33,16 +33,21 @@ def street(
     yaw_rate: float = 0.0,
     seed: int = 0,
     draw_car: Callable[[int], bool] = lambda t: True,
+    parked: bool = False,
 ) -> Clip:
-    """A camera that drives at ``speed`` m/s and turns at ``yaw_rate`` deg/s, behind a car in the next lane."""
+    """A camera that drives at ``speed`` m/s and turns at ``yaw_rate`` deg/s, behind a car in the next lane.
+
+    A ``parked`` car stands 18 m ahead of where the ego begins.
+    """
     rng = np.random.default_rng(seed)
     path = drive(num_frames, speed, yaw_rate)
     ahead = [pose(yaw_rotation(0.05), [9.0 + 0.06 * t, 2.6, 0.85]) for t in range(num_frames)]
+    stands = np.tile(pose(np.eye(3), [18.0, 3.4, 0.8]), (num_frames, 1, 1))
     car = Track(
         id="car",
         category="vehicle.car",
         size=CAR_SIZE,
-        box_to_world=path @ np.stack(ahead),
+        box_to_world=stands if parked else path @ np.stack(ahead),
         present=np.ones(num_frames, bool),
     )
     focal = 0.85 * width
@@ -77,6 +82,13 @@ def commanded_yaw(clip: Clip, rate: float) -> Clip:
     car = scene.tracks[0]
     in_ego = np.linalg.inv(scene.ego_to_world) @ car.box_to_world
     return clip.with_scene(ego_to_world=path, tracks=(replace(car, box_to_world=path @ in_ego),))
+
+
+def commanded_speed(clip: Clip, factor: float) -> Clip:
+    """The same pixels under a command that drives ``factor`` times as far; boxes stay where they are in the world."""
+    path = clip.scene.ego_to_world.copy()
+    path[:, :3, 3] = path[0, :3, 3] + factor * (path[:, :3, 3] - path[0, :3, 3])
+    return clip.with_scene(ego_to_world=path)
 
 
 def commanded_box(clip: Clip, offsets: np.ndarray) -> Clip:

@@ -26,6 +26,7 @@ def test_a_good_clip_agrees_with_its_command(clip: Clip, good: Measures) -> None
     assert {m.family for m in good.values} == set(FAMILIES)
     assert value(good, "track_epipolar") < 0.8
     assert value(good, "pose_yaw") < 0.2
+    assert value(good, "pose_scale_road") < 0.05
     assert value(good, "object_residual") < 0.5
     assert value(good, "time_still") < 0.15
     assert static_track_residual(clip) == value(good, "track_epipolar")

@@ -79,6 +79,9 @@ def test_a_frozen_clip_under_a_moving_command_is_rejected(clip: Clip, calibratio
         ("tracks", "stationary ego", "accepted"),
         ("objects", "no boxes in view", "accepted"),
         ("objects", "too few tracks on objects", "unmeasured"),
+        ("cameras", "one camera", "accepted"),
+        ("cameras", "cameras do not overlap", "accepted"),
+        ("cameras", "no texture where cameras overlap", "unmeasured"),
     ],
 )
 def test_what_was_called_for_and_not_measured_is_not_accepted(
