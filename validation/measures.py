@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from datasets.scene import Clip
 from validation.appearance import appearance_measure
-from validation.boxes import project_boxes
+from validation.boxes import Boxes, project_boxes
 from validation.catalogue import DEFINITIONS
+from validation.covariates import circumstances
 from validation.epipolar import cheirality_measure, epipolar_measures, stationary_measure
 from validation.objects import object_measures
 from validation.pose_refinement import pose_measures, refine_all, rigidity_measure, why_not_refined, yaw_rate_seen
@@ -37,19 +38,22 @@ def measure(clip: Clip) -> Measures:
     """All measures of all calibrated cameras; held frames are left out. Never NaN: *unmeasurable* says why instead."""
     with one_thread():
         reference, *others = views_of(clip)
-        values = measure_view(reference)
+        boxes = project_boxes(reference)
+        tracks = track_view(reference, boxes)
+        values = measure_view(reference, boxes, tracks)
+        around = circumstances(reference, tracks)
         for view in others:
             if view.command:
-                values += [replace(m, name=f"{view.camera}/{m.name}") for m in measure_view(view)]
-    return Measures(clip_id=clip.scene.clip_id, values=tuple(values), source=clip.scene.source)
+                boxes = project_boxes(view)
+                of_view = measure_view(view, boxes, track_view(view, boxes))
+                values += [replace(m, name=f"{view.camera}/{m.name}") for m in of_view]
+    return Measures(clip_id=clip.scene.clip_id, values=tuple(values), source=clip.scene.source, circumstances=around)
 
 
-def measure_view(view: View) -> list[Measure]:
+def measure_view(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measure]:
     """All measures of one camera, in the order of ``DEFINITIONS``."""
     if view.num_frames < MIN_FRAMES:
         return [unmeasurable(name, TOO_FEW_FRAMES) for name in DEFINITIONS]
-    boxes = project_boxes(view)
-    tracks = track_view(view, boxes)
     taken = [
         *_against_command(view, tracks),
         *object_measures(view, boxes, tracks),

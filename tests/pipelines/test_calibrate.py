@@ -34,7 +34,7 @@ def test_too_few_clips_are_made_up_with_simulated_ones(config: Config, capsys: p
     assert len(items) == 32
     assert [item.number for item in items if item.data == config.data] == [0, 1, 2]
     assert {item.data.num_frames for item in items} == {5}
-    assert "3 clips of simulated are too few" in capsys.readouterr().out
+    assert "3 recordings of simulated are too few" in capsys.readouterr().out
 
 
 def test_other_footage_is_simulated_at_its_own_size(config: Config) -> None:
@@ -55,5 +55,5 @@ def test_known_good_clips_come_evenly_from_all_over(total: int, count: int) -> N
 def test_the_table_shows_every_limit() -> None:
     calibration = calibrate(some_measures(40), name="by hand", false_reject_rate=0.1)
     table = limits_table(calibration)
-    assert table.row_count == len(calibration.limits) > 0
+    assert table.row_count == len(calibration.expectations) > 0
     assert "by hand" in str(table.title)
