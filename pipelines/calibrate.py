@@ -34,11 +34,14 @@ class KnownGood:
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Write the calibration of ``config`` and show its limits."""
+    """Write the calibration of ``config`` and show its limits, as a table and as a picture."""
+    from pipelines.limits_picture import draw_limits
+
     calibration = calibrate_run(config)
-    console = get_console()
+    path, console = calibration_path(config), get_console()
+    draw_limits(path.with_suffix(".png"), calibration)
     console.print(limits_table(calibration))
-    console.print(str(calibration_path(config)), soft_wrap=True)
+    console.print(f"{path}, drawn in {path.with_suffix('.png').name}", soft_wrap=True)
 
 
 def calibration_path(config: Config) -> Path:

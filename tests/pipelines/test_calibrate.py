@@ -1,11 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from pipelines.calibrate import KnownGood, known_good, limits_table, measure_known_good, simulated_like, spread
 from pipelines.compose import compose
 from pipelines.config import Config
+from pipelines.limits_picture import draw_limits
 from pipelines.sources import open_source
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.judging import some_measures
@@ -57,3 +60,13 @@ def test_the_table_shows_every_limit() -> None:
     table = limits_table(calibration)
     assert table.row_count == len(calibration.expectations) > 0
     assert "by hand" in str(table.title)
+
+
+def test_the_limits_are_drawn_with_what_they_hold_for(tmp_path: Path) -> None:
+    sets = [replace(measures, source="simulated:a") for measures in some_measures(40)]
+    calibration = calibrate(sets, name="by hand", false_reject_rate=0.1)
+    draw_limits(tmp_path / "limits.png", calibration)
+    noted = cv2.imread(str(tmp_path / "limits.png"))
+    assert noted.shape[1] > 1000 and noted.std() > 10
+    draw_limits(tmp_path / "plain.png", replace(calibration, note=""))
+    assert not np.array_equal(noted, cv2.imread(str(tmp_path / "plain.png")))
