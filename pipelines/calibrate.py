@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from datasets.scene import Scene
 from datasets.source import Source
 from pipelines.config import Config, Data, Framing, SimulatedData
 from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
 from pipelines.parallel import on_all_cores
 from pipelines.sources import open_source
-from validation.calibration import Calibration, calibrate, calibration_rows, clips_needed
+from validation.calibration import Calibration, calibrate, calibration_rows, refused_words, scenes_needed
 from validation.measures import measure
 from validation.records import Measures
 
@@ -33,11 +34,14 @@ class KnownGood:
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Write the calibration of ``config`` and show its limits."""
+    """Write the calibration of ``config`` and show its limits, as a table and as a picture."""
+    from pipelines.limits_picture import draw_limits
+
     calibration = calibrate_run(config)
-    console = get_console()
+    path, console = calibration_path(config), get_console()
+    draw_limits(path.with_suffix(".png"), calibration)
     console.print(limits_table(calibration))
-    console.print(str(calibration_path(config)), soft_wrap=True)
+    console.print(f"{path}, drawn in {path.with_suffix('.png').name}", soft_wrap=True)
 
 
 def calibration_path(config: Config) -> Path:
@@ -63,15 +67,17 @@ def calibrate_run(config: Config) -> Calibration:
 
 
 def known_good(config: Config) -> list[KnownGood]:
-    """Clips from all over ``config.data``; where they are too few, simulated ones make up the number."""
-    wanted = config.validate.num_clips
-    numbers = spread(len(_source(config.data)), wanted)
+    """Clips from all over ``config.data``; where its recordings are too few, simulated clips make up the number."""
+    wanted, needed = config.validate.num_clips, scenes_needed(config.validate.false_reject_rate)
+    scenes = _source(config.data).scenes()
+    numbers = spread(len(scenes), wanted)
     items = [KnownGood(data=config.data, number=number) for number in numbers]
-    if len(items) < min(wanted, clips_needed(config.validate.false_reject_rate)):
-        missing = wanted - len(items)
+    recordings = len({recording_of(scenes[number]) for number in numbers})
+    if recordings < needed <= wanted:
+        missing = max(wanted - len(items), needed - recordings)
         get_console().print(
-            f"[yellow]{len(items)} clips of {config.data.name} are too few to calibrate on; {missing} simulated ones "
-            "are added, and the limits speak of those too[/yellow]"
+            f"[yellow]{recordings} recordings of {config.data.name} are too few to calibrate on; {missing} simulated "
+            "clips are added, and the limits speak of those too[/yellow]"
         )
         simulated = simulated_like(config.data, missing)
         items += [KnownGood(data=simulated, number=number) for number in spread(len(_source(simulated)), missing)]
@@ -108,7 +114,12 @@ def _start_worker(loader: GeneratorLoader) -> None:
 def _measure_one(item: KnownGood) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    return scene.source or scene.clip_id, measure(_generator.reconstruct(source.load(scene)))
+    return recording_of(scene), measure(_generator.reconstruct(source.load(scene)))
+
+
+def recording_of(scene: Scene) -> str:
+    """Clips of one recording are alike, so they must not stand on both sides of a split."""
+    return scene.source or scene.clip_id
 
 
 @lru_cache(maxsize=2)
@@ -126,8 +137,8 @@ def _name(items: Sequence[KnownGood], folder: Path) -> str:
 
 
 def limits_table(calibration: Calibration) -> Table:
-    title = f"{calibration.name}: rejects {calibration.achieved_rate:.1%} of clips like these. {calibration.note}"
-    table = Table("family", "measure", "unit", "usual", "limit", "fitted on", "calibrated on", title=escape(title))
+    title = f"{calibration.name}: of good clips like these it rejects {refused_words(calibration)}. {calibration.note}"
+    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=escape(title))
     for row in calibration_rows(calibration):
         table.add_row(*row)
     return table

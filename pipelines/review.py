@@ -15,7 +15,7 @@ from pipelines.config import Config
 from pipelines.gallery import Bar, Card, pick, write_gallery
 from pipelines.gate import VERDICTS_FILE, Decision, count_reasons, count_states
 from pipelines.tracking import Tracker
-from validation.calibration import Calibration
+from validation.calibration import Calibration, refused_words
 from validation.drawing import draw_tracks, track_clip
 from validation.records import Measures
 
@@ -58,8 +58,7 @@ def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calib
     """Write the review over any older one, with every measure beside its limit of ``calibration``."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "clips").mkdir(parents=True)
-    limits = {limit.measure: limit.limit for limit in calibration.limits}
-    cards = [_card(decision, limits) for decision in track(_shown(decisions), "Drawing the review")]
+    cards = [_card(decision, calibration) for decision in track(_shown(decisions), "Drawing the review")]
     bad = [card for card in cards if card.state != "accepted"]
     for card in bad:
         (folder / "clips" / f"{card.clip_id}.mp4").write_bytes(card.video)
@@ -79,7 +78,7 @@ def _summary(decisions: Sequence[Decision], calibration: Calibration) -> list[tu
     limits = f"{calibration.name}. {calibration.note}" if calibration.note else calibration.name
     return [
         *shown,
-        ("good clips that these limits refuse", f"{calibration.achieved_rate:.1%}"),
+        ("good clips that these limits refuse", refused_words(calibration)),
         ("limits from", limits),
     ]
 
@@ -116,7 +115,7 @@ def _shown(decisions: Sequence[Decision]) -> list[Decision]:
     return [decision for decision in decisions if decision.candidate.clip_id in chosen]
 
 
-def _card(decision: Decision, limits: Mapping[str, float]) -> Card:
+def _card(decision: Decision, calibration: Calibration) -> Card:
     candidate = decision.candidate
     clip = candidate.load()
     about = [clip.scene.domain, f"edit: {candidate.metadata['edit']}", f"seed {candidate.metadata['seed']}"]
@@ -128,7 +127,7 @@ def _card(decision: Decision, limits: Mapping[str, float]) -> Card:
         video=encode_mp4(draw_tracks(clip, track_clip(clip)), clip.scene.frame_rate, crf=27),
         about=tuple(about),
         reasons=tuple((reason.code, reason.text) for reason in decision.verdict.reasons),
-        bars=bars(candidate.measures, limits),
+        bars=bars(candidate.measures, calibration.limits(candidate.measures)),
     )
 
 

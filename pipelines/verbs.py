@@ -110,6 +110,30 @@ VERBS = (
         ),
     ),
     Verb(
+        name="corrupt",
+        summary="spoil good clips in one known way, to find out what a measure or a gate sees",
+        description=(
+            "CLIP is anything that measure reads; every clip in it is written to DIR as a clip folder, spoilt by\n"
+            "KIND. --kind list shows all kinds, with the unit of their strength and what they need of a clip. The\n"
+            "seed draws what is spoilt, when, and to which side; the same seed gives the same bytes. Exit status 1\n"
+            "where a clip cannot be spoilt that way."
+        ),
+        examples=(
+            "driveforge corrupt --kind list",
+            "driveforge corrupt clips/scene-1 --kind yaw-rate --strength 3 --out spoilt",
+            "driveforge corrupt footage/ --kind cut --other clips/scene-2 --seed 1 --out spoilt",
+        ),
+        usage=" CLIP --kind KIND --out DIR [--strength X] [--seed N] [--other CLIP]",
+        arguments=(
+            (("clip",), {"type": Path, "metavar": "CLIP", "nargs": "?", "help": "clips to spoil"}),
+            (("--kind",), {"required": True, "metavar": "KIND", "help": "in which way; list: show all kinds"}),
+            (("--out",), {"type": Path, "metavar": "DIR", "help": "spoilt clips go here"}),
+            (("--strength",), {"type": float, "metavar": "X", "help": "in the kind's unit; default: a strong one"}),
+            (("--seed",), {"type": int, "default": 0, "metavar": "N", "help": "default: 0"}),
+            (("--other",), {"type": Path, "metavar": "CLIP", "help": "a clip of another place, for a cut"}),
+        ),
+    ),
+    Verb(
         name="calibrate",
         summary="make the gate's limits from known-good clips",
         description="The clips of the data are seen through the model's own codec first, so that geometry is judged.",

@@ -1,81 +1,100 @@
 """Limits for every measure from known-good clips, such that a chosen share of good clips, and no more, is rejected.
 
-Split conformal (Vovk et al. 2005; Bates et al., "Testing for outliers with conformal p-values", 2023). One part of the
-clips, *fit*, says where each measure usually lies and how far it spreads; the score of a clip is the largest z over all
-its measures. The other part, *calibrate*, gives the threshold on that score: its ceil((n + 1)(1 - a))-th smallest. So a
-new clip that is like these is rejected with probability a at most, over all measures together.
+Split conformal (Vovk et al. 2005; Bates et al., "Testing for outliers with conformal p-values", 2023). Whole scenes go
+to one of three parts. *Fit* says what each measure usually is under given circumstances; the score of a clip is its
+largest surprise over all measures, so that one threshold is shared by all of them. *Calibrate* gives that threshold,
+its ceil((n + 1)(1 - a))-th smallest score, for every bucket of like clips that has scenes enough (Mondrian); others
+fall back on the next wider bucket. *Audit*, which neither has seen, says what the limits really reject.
 """
 
 import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import beta
 
 from datasets.errors import UserError
+from datasets.geometry import Array
 from validation.catalogue import definition
+from validation.circumstances import EVERY_CLIP
+from validation.expectation import CovariateScale, Expectation, fit_covariate_scale, fit_expectation, largest_score
 from validation.records import Measures
 
 MIN_FIT = 10
-CALIBRATE_SHARE = 0.5
-MIN_VALUES = 6  # of a measure in the fit part, or it gets no limit
-MIN_SPREAD = 0.3  # of logarithms: a few clips that agree by chance must not make a limit of iron
-FORMAT = 1
+CALIBRATE_SHARE = 0.45
+AUDIT_SHARE = 0.2
+CONFIDENCE = 0.95
+FORMAT = 2
 SIMULATED = "simulated"
 SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
 
-# Below these, differences mean nothing: they keep the logarithm away from zero.
-_FLOORS = {
-    "px": 0.1,
-    "deg/s": 0.05,
-    "deg": 0.05,
-    "ratio": 0.1,
-    "share": 0.02,
-    "size": 0.05,
-    "log gain": 0.002,
-    "log scale": 0.02,
-}
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Threshold:
+    """The largest accepted score in a ``bucket``; ``achieved_rate`` is what its number of clips made of the rate."""
+
+    bucket: str
+    score: float
+    achieved_rate: float
+    num_scenes: int
+    num_clips: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Limit:
-    """The largest accepted value of a measure; ``location`` and ``spread`` are of its transformed values.
+class Audit:
+    """What became of good clips that had no part in making the limits; ``upper`` bounds the rate at 95 % confidence."""
 
-    ``num_fit`` and ``num_calibrate`` are the clips on which the measure could be taken.
-    """
+    num_scenes: int
+    num_clips: int
+    num_rejected: int
+    upper: float
 
-    measure: str
-    limit: float
-    location: float
-    spread: float
-    num_fit: int
-    num_calibrate: int
+    @property
+    def rate(self) -> float:
+        return self.num_rejected / self.num_clips
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """Limits, and what they promise: of good clips like these at most ``false_reject_rate`` are rejected.
 
-    ``achieved_rate`` is what the number of clips made of it. ``digest`` is the hash of the measures it was made from.
+    ``digest`` is the hash of the measures it was made from. ``thresholds`` end with that of every clip.
     """
 
     name: str
     note: str
     digest: str
     false_reject_rate: float
-    achieved_rate: float
-    threshold: float
     num_fit: int
-    num_calibrate: int
-    limits: tuple[Limit, ...]
+    covariate_scale: CovariateScale
+    thresholds: tuple[Threshold, ...]
+    expectations: tuple[Expectation, ...]
+    audit: Audit | None = None
 
-    def limit(self, measure: str) -> Limit | None:
-        """The limit of a measure; None where the calibration knows nothing of it."""
-        return next((limit for limit in self.limits if limit.measure == measure), None)
+    @cached_property
+    def by_measure(self) -> Mapping[str, Expectation]:
+        return {expectation.measure: expectation for expectation in self.expectations}
+
+    def threshold(self, measures: Measures) -> Threshold:
+        """That of the narrowest bucket which the clip belongs to and which was calibrated."""
+        known = {threshold.bucket: threshold for threshold in self.thresholds}
+        return next(known[bucket] for bucket in _buckets(measures) if bucket in known)
+
+    def limits(self, measures: Measures) -> dict[str, float]:
+        """The largest accepted value of every measure, for a clip of these circumstances."""
+        score, covariates = self.threshold(measures).score, self.covariate_scale(measures.circumstances)
+        return {expectation.measure: expectation.value_at(score, covariates) for expectation in self.expectations}
+
+    def score(self, measures: Measures) -> float:
+        """The largest surprise over all measures of a clip."""
+        values = {m.name: m.value for m in measures.values if m.value is not None}
+        return largest_score(values, self.covariate_scale(measures.circumstances), self.by_measure)
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n")
@@ -87,15 +106,29 @@ class Calibration:
             record = json.loads(path.read_text())
             if record.pop("format") != FORMAT:
                 raise UserError(f"{path}: a calibration of another version; make it anew with `driveforge calibrate`")
-            return cls(**{**record, "limits": tuple(Limit(**limit) for limit in record["limits"])})
+            return _from_record(record)
         except FileNotFoundError as error:
             raise UserError(f"{path} does not exist: make it with `driveforge calibrate`") from error
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not a calibration ({error}); make it with `driveforge calibrate`") from error
 
 
-def clips_needed(false_reject_rate: float) -> int:
-    """The fewest clips that can carry a false-reject rate: ceil(1 / a) - 1 to calibrate, and ``MIN_FIT`` to fit."""
+def _from_record(record: dict[str, Any]) -> Calibration:
+    scale = CovariateScale(**{name: tuple(numbers) for name, numbers in record.pop("covariate_scale").items()})
+    thresholds = tuple(Threshold(**threshold) for threshold in record.pop("thresholds"))
+    expectations = tuple(Expectation(**{**e, "slopes": tuple(e["slopes"])}) for e in record.pop("expectations"))
+    audit = record.pop("audit")
+    return Calibration(
+        **record,
+        covariate_scale=scale,
+        thresholds=thresholds,
+        expectations=expectations,
+        audit=Audit(**audit) if audit else None,
+    )
+
+
+def scenes_needed(false_reject_rate: float) -> int:
+    """The fewest scenes that can carry a false-reject rate: ceil(1 / a) - 1 to calibrate, and ``MIN_FIT`` to fit."""
     return _calibrate_needed(false_reject_rate) + MIN_FIT
 
 
@@ -104,133 +137,139 @@ def calibrate(
 ) -> Calibration:
     """Limits from the measures of known-good clips.
 
-    ``scenes`` says which recording each clip is from (by default each is its own); clips of one scene never stand on
-    both sides of the split. A UserError where there are too few clips for the rate.
+    ``scenes`` says which recording each clip is from (by default each is its own); clips of one scene never stand in
+    two parts. A UserError where there are too few scenes for the rate.
     """
     if not 0 < false_reject_rate < 1:
         raise UserError(f"false_reject_rate must lie between 0 and 1, got {false_reject_rate}")
     scenes = [measures.clip_id for measures in sets] if scenes is None else list(scenes)
     if len(scenes) != len(sets):
         raise UserError(f"{len(sets)} clips but {len(scenes)} scenes were given to calibrate on")
-    if len(sets) < clips_needed(false_reject_rate):
+    if len(set(scenes)) < scenes_needed(false_reject_rate):
         raise UserError(
-            f"{len(sets)} clips cannot carry a false-reject rate of {false_reject_rate:g}: "
-            f"{clips_needed(false_reject_rate)} are needed; add clips or raise validate.false_reject_rate"
+            f"clips of {len(set(scenes))} scenes cannot carry a false-reject rate of {false_reject_rate:g}: "
+            f"{scenes_needed(false_reject_rate)} scenes are needed; add some or raise validate.false_reject_rate"
         )
-    fit, held_out = _split(sets, scenes, false_reject_rate)
-    fitted = _fit(fit)
-    scores = sorted(_score(measures, fitted) for measures in held_out)
-    rank = math.ceil((len(scores) + 1) * (1 - false_reject_rate) - 1e-9)
-    threshold = scores[rank - 1]
-    return Calibration(
+    parts = _split(scenes, false_reject_rate)
+    fit, held_out, audited = ([(sets[n], scene) for n, scene in enumerate(scenes) if scene in part] for part in parts)
+    scale = fit_covariate_scale([measures.circumstances for measures, _ in fit if measures.circumstances])
+    expectations = _fit([measures for measures, _ in fit], scale)
+    limits = Calibration(
         name=name,
         note=SIMULATED_NOTE if any(measures.source.startswith(SIMULATED) for measures in sets) else "",
         digest=_digest(sets),
         false_reject_rate=false_reject_rate,
-        achieved_rate=1 - rank / (len(scores) + 1),
-        threshold=threshold,
         num_fit=len(fit),
-        num_calibrate=len(held_out),
-        limits=tuple(_limit(measure, *row, threshold, held_out) for measure, row in fitted.items()),
+        covariate_scale=scale,
+        thresholds=(Threshold(bucket=EVERY_CLIP, score=math.inf, achieved_rate=0.0, num_scenes=0, num_clips=0),),
+        expectations=expectations,
     )
+    limits = replace(limits, thresholds=_thresholds(limits, held_out))
+    return replace(limits, audit=_audit(limits, audited)) if audited else limits
 
 
-def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
-    """For a table: family, measure, unit, usual value, limit, clips it was fitted on, clips it was calibrated on."""
-    return [
-        (
-            definition(limit.measure).family,
-            limit.measure,
-            definition(limit.measure).unit,
-            f"{_inverse(limit.measure, limit.location):.3g}",
-            f"{limit.limit:.3g}",
-            str(limit.num_fit),
-            str(limit.num_calibrate),
-        )
-        for limit in calibration.limits
-    ]
+def _split(scenes: Sequence[str], rate: float) -> tuple[set[str], set[str], set[str]]:
+    """The scenes to fit on, to calibrate on and to audit, in the order of their hashes.
 
-
-def _split(sets: Sequence[Measures], scenes: Sequence[str], rate: float) -> tuple[list[Measures], list[Measures]]:
-    """Whole scenes, in the order of their hashes, go to *calibrate* until it has its share, the others to *fit*."""
-    wanted = max(_calibrate_needed(rate), round(CALIBRATE_SHARE * len(sets)))
-    wanted = min(wanted, len(sets) - MIN_FIT)
+    There is an audit only where it takes nothing away from what the rate needs.
+    """
     order = sorted(set(scenes), key=lambda scene: hashlib.sha256(scene.encode()).digest())
-    counts = np.cumsum([scenes.count(scene) for scene in order])
-    chosen = set(order[: int(np.searchsorted(counts, wanted)) + 1])
-    held_out = [m for m, scene in zip(sets, scenes, strict=True) if scene in chosen]
-    fit = [m for m, scene in zip(sets, scenes, strict=True) if scene not in chosen]
-    if len(fit) < MIN_FIT:
-        raise UserError(f"{len(order)} scenes cannot be split into a part to fit and a part to calibrate; add scenes")
-    return fit, held_out
+    num_calibrate = max(_calibrate_needed(rate), round(CALIBRATE_SHARE * len(order)))
+    num_calibrate = min(num_calibrate, len(order) - MIN_FIT)
+    num_audit = min(round(AUDIT_SHARE * len(order)), len(order) - num_calibrate - 2 * MIN_FIT)
+    num_audit = max(num_audit, 0)
+    calibrate_end = num_calibrate + num_audit
+    return set(order[calibrate_end:]), set(order[num_audit:calibrate_end]), set(order[:num_audit])
 
 
 def _calibrate_needed(rate: float) -> int:
     return math.ceil(1 / rate - 1e-9) - 1
 
 
-def _fit(sets: Iterable[Measures]) -> dict[str, tuple[float, float, int]]:
-    """Location, spread and number of values of every measure that was taken often enough."""
+def _fit(sets: Sequence[Measures], scale: CovariateScale) -> tuple[Expectation, ...]:
+    """Of every measure that was taken often enough."""
     values: dict[str, list[float]] = {}
+    covariates: dict[str, list[Array]] = {}
     for measures in sets:
         for measure in measures.values:
             if measure.value is not None:
-                values.setdefault(measure.name, []).append(_transform(measure.name, measure.value))
-    return {
-        name: (float(np.median(column)), _upper_spread(column), len(column))
-        for name, column in values.items()
-        if len(column) >= MIN_VALUES
-    }
+                values.setdefault(measure.name, []).append(measure.value)
+                covariates.setdefault(measure.name, []).append(scale(measures.circumstances))
+    fitted = (fit_expectation(name, column, np.stack(covariates[name])) for name, column in values.items())
+    return tuple(expectation for expectation in fitted if expectation)
 
 
-def _upper_spread(column: Sequence[float]) -> float:
-    """A standard deviation of the upper side, from the 95 % point and from the median absolute deviation."""
-    above = np.asarray(column) - np.median(column)
-    tail = float(np.quantile(above, 0.95)) / 1.645
-    return max(tail, 1.4826 * float(np.median(np.abs(above))), MIN_SPREAD)
+def _thresholds(limits: Calibration, held_out: Iterable[tuple[Measures, str]]) -> tuple[Threshold, ...]:
+    """One for every bucket whose scenes can carry the rate, that of every clip last."""
+    buckets: dict[str, list[tuple[float, str]]] = {}
+    for measures, scene in held_out:
+        for bucket in _buckets(measures):
+            buckets.setdefault(bucket, []).append((limits.score(measures), scene))
+    every = buckets.pop(EVERY_CLIP)
+    needed = _calibrate_needed(limits.false_reject_rate)
+    wide_enough = {b: members for b, members in sorted(buckets.items()) if len({s for _, s in members}) >= needed}
+    return tuple(_threshold(b, m, limits.false_reject_rate) for b, m in {**wide_enough, EVERY_CLIP: every}.items())
 
 
-def _score(measures: Measures, fitted: Mapping[str, tuple[float, float, int]]) -> float:
-    """The largest z of a clip; minus infinity where nothing of it was measured."""
-    zs = [
-        (_transform(m.name, m.value) - fitted[m.name][0]) / fitted[m.name][1]
-        for m in measures.values
-        if m.value is not None and m.name in fitted
-    ]
-    return max(zs, default=-math.inf)
+def _buckets(measures: Measures) -> tuple[str, ...]:
+    return measures.circumstances.buckets() if measures.circumstances else (EVERY_CLIP,)
 
 
-def _limit(
-    measure: str, location: float, spread: float, num_fit: int, threshold: float, held_out: Iterable[Measures]
-) -> Limit:
-    taken = sum(m.name == measure and m.value is not None for measures in held_out for m in measures.values)
-    return Limit(
-        measure=measure,
-        limit=_inverse(measure, location + threshold * spread),
-        location=location,
-        spread=spread,
-        num_fit=num_fit,
-        num_calibrate=taken,
+def _threshold(bucket: str, members: Sequence[tuple[float, str]], rate: float) -> Threshold:
+    scores = sorted(score for score, _ in members)
+    rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
+    return Threshold(
+        bucket=bucket,
+        score=scores[rank - 1],
+        achieved_rate=1 - rank / (len(scores) + 1),
+        num_scenes=len({scene for _, scene in members}),
+        num_clips=len(scores),
     )
 
 
-def _transform(measure: str, value: float) -> float:
-    """Shares on the logit scale, all else on the logarithmic: there spreads compare, and limits keep within bounds."""
-    unit = definition(measure).unit
-    floor = _FLOORS[unit]
-    if unit == "share":
-        # 1 minus a correlation may leave 0..1: opposed looks are as bad as it gets, and rounding can fall below 0.
-        share = (min(max(value, 0.0), 1.0) + floor) / (1 + 2 * floor)
-        return math.log(share / (1 - share))
-    return math.log(value + floor)
+def _audit(limits: Calibration, audited: Sequence[tuple[Measures, str]]) -> Audit:
+    rejected = sum(limits.score(measures) > limits.threshold(measures).score for measures, _ in audited)
+    return Audit(
+        num_scenes=len({scene for _, scene in audited}),
+        num_clips=len(audited),
+        num_rejected=rejected,
+        upper=upper_bound(rejected, len(audited)),
+    )
 
 
-def _inverse(measure: str, transformed: float) -> float:
-    unit = definition(measure).unit
-    floor = _FLOORS[unit]
-    if unit == "share":
-        return (1 + 2 * floor) / (1 + math.exp(-transformed)) - floor
-    return math.exp(transformed) - floor
+def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
+    """One-sided upper bound of a rate after ``count`` in ``total`` trials (Clopper and Pearson 1934)."""
+    return 1.0 if count == total else float(beta.ppf(confidence, count + 1, total - count))
+
+
+def refused_words(calibration: Calibration) -> str:
+    """The share of good clips that the limits refuse, as promised and as audited, in words."""
+    promised = f"{calibration.thresholds[-1].achieved_rate:.1%}"
+    if not (audit := calibration.audit):
+        return f"{promised} (too few scenes for an audit)"
+    return (
+        f"{promised}; audited {audit.num_rejected} of {audit.num_clips} clips, "
+        f"at {CONFIDENCE:.0%} confidence at most {audit.upper:.1%}"
+    )
+
+
+def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
+    """For a table: family, measure, unit, where the tail of good clips begins, limit, clips it was fitted on.
+
+    Both values are those of usual circumstances, under the threshold of every clip.
+    """
+    usual, score = calibration.covariate_scale(None), calibration.thresholds[-1].score
+    return [
+        (
+            definition(expectation.measure).family,
+            expectation.measure,
+            definition(expectation.measure).unit,
+            f"{expectation.value_at(0, usual):.3g}",
+            f"{expectation.value_at(score, usual):.3g}",
+            str(expectation.num_fit),
+        )
+        for expectation in calibration.expectations
+    ]
 
 
 def _digest(sets: Sequence[Measures]) -> str:

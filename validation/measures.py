@@ -11,6 +11,7 @@ from datasets.scene import Clip
 from validation.appearance import appearance_measure
 from validation.boxes import Boxes, project_boxes
 from validation.catalogue import DEFINITIONS
+from validation.covariates import circumstances
 from validation.epipolar import cheirality_measure, epipolar_measures, stationary_measure
 from validation.objects import object_measures
 from validation.overlap import overlap_measures
@@ -42,19 +43,22 @@ def measure(clip: Clip) -> Measures:
     with one_thread():
         views = views_of(clip)
         reference, *others = views
-        values = [*measure_view(reference), *overlap_measures(views)]
+        boxes = project_boxes(reference)
+        tracks = track_view(reference, boxes)
+        values = [*measure_view(reference, boxes, tracks), *overlap_measures(views)]
+        around = circumstances(reference, tracks)
         for view in others:
             if view.command:
-                values += [replace(m, name=f"{view.camera}/{m.name}") for m in measure_view(view)]
-    return Measures(clip_id=clip.scene.clip_id, values=tuple(values), source=clip.scene.source)
+                boxes = project_boxes(view)
+                of_view = measure_view(view, boxes, track_view(view, boxes))
+                values += [replace(m, name=f"{view.camera}/{m.name}") for m in of_view]
+    return Measures(clip_id=clip.scene.clip_id, values=tuple(values), source=clip.scene.source, circumstances=around)
 
 
-def measure_view(view: View) -> list[Measure]:
+def measure_view(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measure]:
     """All measures of one camera by itself, in the order of ``DEFINITIONS``."""
     if view.num_frames < MIN_FRAMES:
         return [unmeasurable(name, TOO_FEW_FRAMES) for name in _OF_ONE_CAMERA]
-    boxes = project_boxes(view)
-    tracks = track_view(view, boxes)
     taken = [
         *_against_command(view, boxes, tracks),
         *object_measures(view, boxes, tracks),

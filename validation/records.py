@@ -9,6 +9,7 @@ import numpy as np
 
 from datasets.errors import UserError
 from validation.catalogue import DEFINITIONS
+from validation.circumstances import Circumstances
 
 # Why a measure may be missing through no fault of the clip: what was commanded leaves nothing to measure.
 NO_POSE = "no pose"
@@ -77,20 +78,28 @@ class Measures:
     clip_id: str
     values: tuple[Measure, ...]
     source: str = ""
+    circumstances: Circumstances | None = None
 
     def __getitem__(self, name: str) -> Measure:
         return next(measure for measure in self.values if measure.name == name)
 
     def to_json(self) -> dict[str, Any]:
         values = [{**asdict(measure), "frames": list(measure.frames)} for measure in self.values]
-        return {"clip_id": self.clip_id, "source": self.source, "values": values}
+        around = asdict(self.circumstances) if self.circumstances else None
+        return {"clip_id": self.clip_id, "source": self.source, "circumstances": around, "values": values}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Measures":
         """The inverse of ``to_json``; a UserError where a key is missing or unknown."""
         try:
             values = tuple(Measure(**{**value, "frames": tuple(value["frames"])}) for value in record["values"])
-            return cls(clip_id=record["clip_id"], values=values, source=record.get("source", ""))
+            around = record.get("circumstances")
+            return cls(
+                clip_id=record["clip_id"],
+                values=values,
+                source=record.get("source", ""),
+                circumstances=Circumstances(**around) if around else None,
+            )
         except (KeyError, TypeError) as error:
             raise UserError(f"measures of {record.get('clip_id', '?')}: not a record of measures ({error})") from error
 

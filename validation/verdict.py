@@ -1,10 +1,11 @@
 """The verdict on a clip: accepted, rejected, or unmeasured where what it was told to do could not be checked."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from validation.calibration import Calibration, Limit
+from validation.calibration import Calibration
 from validation.catalogue import FAMILIES, definition
 from validation.records import EXCUSED, Measure, Measures
 
@@ -42,10 +43,11 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
 
     A clip without a pose, a stationary ego or no boxes in view leave nothing to measure, which is nobody's fault.
     """
-    broken = [(m, limit) for m in measures.values if (limit := calibration.limit(m.name)) and _is_beyond(m, limit)]
-    gravest_first = sorted(broken, key=lambda item: -_excess(*item))
-    missing = [reason for family in FAMILIES if (reason := _missing(family, measures.values, calibration))]
-    reasons = [_reason(measure, limit) for measure, limit in gravest_first] or missing
+    limits = calibration.limits(measures)
+    broken = [m for m in measures.values if m.value is not None and m.value > limits.get(m.name, math.inf)]
+    gravest_first = sorted(broken, key=lambda m: -_excess(m, limits[m.name]))
+    missing = [reason for family in FAMILIES if (reason := _missing(family, measures.values, limits))]
+    reasons = [_reason(measure, limits[measure.name]) for measure in gravest_first] or missing
     return Verdict(
         clip_id=measures.clip_id,
         state="rejected" if broken else "unmeasured" if missing else "accepted",
@@ -54,15 +56,11 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
     )
 
 
-def _is_beyond(measure: Measure, limit: Limit) -> bool:
-    return measure.value is not None and measure.value > limit.limit
+def _excess(measure: Measure, limit: float) -> float:
+    return (measure.value or 0.0) / max(limit, 1e-9)
 
 
-def _excess(measure: Measure, limit: Limit) -> float:
-    return (measure.value or 0.0) / max(limit.limit, 1e-9)
-
-
-def _reason(measure: Measure, limit: Limit) -> Reason:
+def _reason(measure: Measure, limit: float) -> Reason:
     about = definition(measure.name)
     parts = [part for part in (_camera(measure), _frames(measure.frames), _track(measure)) if part]
     where = ", ".join(parts) + ": " if parts else ""
@@ -71,10 +69,10 @@ def _reason(measure: Measure, limit: Limit) -> Reason:
         code=about.code,
         measure=measure.name,
         value=measure.value,
-        limit=limit.limit,
+        limit=limit,
         frames=measure.frames,
         track=measure.track,
-        text=f"{where}{about.words} ({measure.name} {measure.value:.3g}{unit}, limit {limit.limit:.3g}{unit})",
+        text=f"{where}{about.words} ({measure.name} {measure.value:.3g}{unit}, limit {limit:.3g}{unit})",
     )
 
 
@@ -90,10 +88,10 @@ def _track(measure: Measure) -> str:
     return f"object {measure.track}" if measure.track else ""
 
 
-def _missing(family: str, values: Sequence[Measure], calibration: Calibration) -> Reason | None:
+def _missing(family: str, values: Sequence[Measure], limits: Mapping[str, float]) -> Reason | None:
     """Why a family that the clip's command calls for could not be judged; None where it was, or is not called for."""
     members = [m for m in values if m.family == family and "/" not in m.name]
-    if any(m.value is not None and calibration.limit(m.name) for m in members):
+    if any(m.value is not None and m.name in limits for m in members):
         return None
     called_for = [m for m in members if m.why not in EXCUSED]
     if not called_for:

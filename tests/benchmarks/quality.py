@@ -121,9 +121,7 @@ def moved_boxes(generator: Generator, source: SimulatedSource, scenes: Sequence[
     return shares
 
 
-def _shiftable(
-    source: SimulatedSource, scenes: Sequence[Scene], count: int
-) -> Iterator[tuple[Scene, Scene, str]]:
+def _shiftable(source: SimulatedSource, scenes: Sequence[Scene], count: int) -> Iterator[tuple[Scene, Scene, str]]:
     """Scenes whose most visible vehicle can be commanded aside by enough pixels, the edited scene, and the vehicle.
 
     A vehicle that cannot be followed in the recording itself would say nothing about the model.

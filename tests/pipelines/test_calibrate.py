@@ -1,11 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from pipelines.calibrate import KnownGood, known_good, limits_table, measure_known_good, simulated_like, spread
 from pipelines.compose import compose
 from pipelines.config import Config
+from pipelines.limits_picture import draw_limits
 from pipelines.sources import open_source
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.judging import some_measures
@@ -34,7 +37,7 @@ def test_too_few_clips_are_made_up_with_simulated_ones(config: Config, capsys: p
     assert len(items) == 32
     assert [item.number for item in items if item.data == config.data] == [0, 1, 2]
     assert {item.data.num_frames for item in items} == {5}
-    assert "3 clips of simulated are too few" in capsys.readouterr().out
+    assert "3 recordings of simulated are too few" in capsys.readouterr().out
 
 
 def test_other_footage_is_simulated_at_its_own_size(config: Config) -> None:
@@ -55,5 +58,15 @@ def test_known_good_clips_come_evenly_from_all_over(total: int, count: int) -> N
 def test_the_table_shows_every_limit() -> None:
     calibration = calibrate(some_measures(40), name="by hand", false_reject_rate=0.1)
     table = limits_table(calibration)
-    assert table.row_count == len(calibration.limits) > 0
+    assert table.row_count == len(calibration.expectations) > 0
     assert "by hand" in str(table.title)
+
+
+def test_the_limits_are_drawn_with_what_they_hold_for(tmp_path: Path) -> None:
+    sets = [replace(measures, source="simulated:a") for measures in some_measures(40)]
+    calibration = calibrate(sets, name="by hand", false_reject_rate=0.1)
+    draw_limits(tmp_path / "limits.png", calibration)
+    noted = cv2.imread(str(tmp_path / "limits.png"))
+    assert noted.shape[1] > 1000 and noted.std() > 10
+    draw_limits(tmp_path / "plain.png", replace(calibration, note=""))
+    assert not np.array_equal(noted, cv2.imread(str(tmp_path / "plain.png")))

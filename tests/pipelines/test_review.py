@@ -15,25 +15,12 @@ from pipelines.review import bars, counts, write_review
 from pipelines.tarball import write_tar
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.scenes import driving_scene
-from validation.calibration import Calibration, Limit
+from tests.validation.limits import limits_at
 from validation.records import Measures, measured, unmeasurable
 from validation.verdict import Reason, Verdict
 
 LIMITS = {"track_epipolar": 1.5, "pose_yaw": 2.0, "object_residual": 1.0}
-CALIBRATION = Calibration(
-    name="by hand",
-    note="MADE BY HAND",
-    digest="0",
-    false_reject_rate=0.05,
-    achieved_rate=0.048,
-    threshold=3.0,
-    num_fit=10,
-    num_calibrate=20,
-    limits=tuple(
-        Limit(measure=name, limit=limit, location=0.0, spread=1.0, num_fit=10, num_calibrate=20)
-        for name, limit in LIMITS.items()
-    ),
-)
+CALIBRATION = limits_at("by hand", LIMITS, note="MADE BY HAND")
 
 
 def _reason(code: str) -> Reason:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from datasets.scene import Clip
+from tests.validation.limits import limits_at
 from tests.validation.street import commanded_box, commanded_yaw, reordered
-from validation.calibration import Calibration, Limit
+from validation.calibration import Calibration
 from validation.catalogue import DEFINITIONS
 from validation.measures import measure
 from validation.records import Measures, unmeasurable
@@ -15,22 +16,7 @@ from validation.verdict import judge
 
 def limits_around(good: Measures) -> Calibration:
     """Limits of twice what a good clip shows, and a little room where it shows nothing."""
-    limits = tuple(
-        Limit(measure=m.name, limit=2 * m.value + 0.05, location=0, spread=1, num_fit=9, num_calibrate=9)
-        for m in good.values
-        if m.value is not None
-    )
-    return Calibration(
-        name="one good clip",
-        note="",
-        digest="0",
-        false_reject_rate=0.05,
-        achieved_rate=0.05,
-        threshold=1.0,
-        num_fit=9,
-        num_calibrate=9,
-        limits=limits,
-    )
+    return limits_at("one good clip", {m.name: 2 * m.value + 0.05 for m in good.values if m.value is not None})
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +80,8 @@ def test_what_was_called_for_and_not_measured_is_not_accepted(
 
 def test_a_family_without_any_limit_is_not_accepted(good: Measures, calibration: Calibration) -> None:
     poseless = replace(
-        calibration, limits=tuple(x for x in calibration.limits if DEFINITIONS[x.measure].family != "pose")
+        calibration,
+        expectations=tuple(x for x in calibration.expectations if DEFINITIONS[x.measure].family != "pose"),
     )
     verdict = judge(good, poseless)
     assert verdict.state == "unmeasured"

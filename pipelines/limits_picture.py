@@ -1,0 +1,42 @@
+"""A calibration as a picture: for every measure how far a clip may go beyond what good clips show."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from validation.calibration import Calibration, refused_words
+from validation.catalogue import FAMILIES, definition
+
+_COLOURS = dict(zip(FAMILIES, ("#2f6fb0", "#7a4fa3", "#c2571a", "#2f8f5b", "#8a6d00"), strict=False))
+
+
+def draw_limits(path: Path, calibration: Calibration) -> None:
+    """Write a PNG: a bar a measure, from the 80 % point of good clips to the limit, on one logarithmic axis.
+
+    Values are those of usual circumstances. The lower part shows how the score's threshold differs by bucket.
+    """
+    rows = [e for e in calibration.expectations if "/" not in e.measure]
+    figure = Figure(figsize=(10, 2.2 + 0.28 * (len(rows) + len(calibration.thresholds))), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=[len(rows) + 1, len(calibration.thresholds) + 1.5])
+    usual, score = calibration.covariate_scale(None), calibration.thresholds[-1].score
+    for place, row in enumerate(rows):
+        begins, ends = (max(row.value_at(at, usual), 1e-3) for at in (0.0, score))
+        upper.plot(
+            [begins, ends], [place, place], lw=7, solid_capstyle="butt", color=_COLOURS[definition(row.measure).family]
+        )
+        upper.text(ends * 1.06, place, f"{ends:.3g} {definition(row.measure).unit}", va="center", fontsize=8)
+    upper.set(xscale="log", yticks=range(len(rows)), xlabel="from the 80 % point of good clips to the limit")
+    upper.set_yticklabels([row.measure.replace("_", " ") for row in rows], fontsize=8)
+    upper.set_title(f"{calibration.name}\nrejects of good clips: {refused_words(calibration)}", fontsize=10, loc="left")
+    for place, threshold in enumerate(calibration.thresholds):
+        lower.barh(place, threshold.score, color="#999999", height=0.6)
+        lower.text(threshold.score, place, f" {threshold.num_clips} clips", va="center", fontsize=8)
+    lower.set(yticks=range(len(calibration.thresholds)), xlabel="threshold on the largest score, mean excesses")
+    lower.set_yticklabels([threshold.bucket for threshold in calibration.thresholds], fontsize=8)
+    for axes in (upper, lower):
+        axes.invert_yaxis()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.18)
+    if calibration.note:
+        figure.suptitle(calibration.note, color="#b00020", fontsize=11, weight="bold")
+    figure.savefig(path, dpi=110)

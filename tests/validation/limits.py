@@ -1,0 +1,26 @@
+"""Calibrations with limits written by hand."""
+
+from collections.abc import Mapping
+
+from validation.calibration import Calibration, Threshold
+from validation.circumstances import COVARIATES, EVERY_CLIP
+from validation.expectation import CovariateScale, Expectation, to_scale
+
+FLAT = (0.0,) * len(COVARIATES)
+
+
+def limits_at(name: str, limits: Mapping[str, float], note: str = "") -> Calibration:
+    """Whatever the circumstances, each measure may go up to its limit."""
+    return Calibration(
+        name=name,
+        note=note,
+        digest="0",
+        false_reject_rate=0.05,
+        num_fit=10,
+        covariate_scale=CovariateScale(centre=FLAT, width=(1.0,) * len(FLAT)),
+        thresholds=(Threshold(bucket=EVERY_CLIP, score=0.0, achieved_rate=0.048, num_scenes=20, num_clips=20),),
+        expectations=tuple(
+            Expectation(measure=measure, slopes=FLAT, location=to_scale(measure, limit), excess=1.0, num_fit=10)
+            for measure, limit in limits.items()
+        ),
+    )

@@ -1,0 +1,140 @@
+"""What a measure is on good clips, given their circumstances, and how surprising a value is.
+
+A robust linear regression on the covariates says where the measure usually lies; above the 80 % point of what is left
+over, an exponential tail (peaks over threshold, Pickands 1975) says how surprising a value is. The score of a value is
+its excess over that point in mean excesses, so that scores of different measures compare: a measure with long tails
+does not use up the patience of all others.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.geometry import Array
+from validation.catalogue import definition
+from validation.circumstances import COVARIATES, Circumstances
+
+MIN_VALUES = 6
+CLIPS_PER_COVARIATE = 10
+TAIL_FROM = 0.8
+# Of logarithms: a few clips that agree by chance must not make a limit of iron.
+MIN_EXCESS = 0.15
+# Mean excess of a normal distribution above its 80 % point, in standard deviations.
+_NORMAL_EXCESS = 0.558
+_HUBER = 1.345
+_RIDGE = 5.0
+
+# Below these, differences mean nothing: they keep the logarithm away from zero.
+_FLOORS = {
+    "px": 0.1,
+    "deg/s": 0.05,
+    "deg": 0.05,
+    "ratio": 0.1,
+    "share": 0.02,
+    "size": 0.05,
+    "log gain": 0.002,
+    "log scale": 0.02,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CovariateScale:
+    """How covariates are brought to one scale: their ``centre`` and ``width`` on the clips that were fitted."""
+
+    centre: tuple[float, ...]
+    width: tuple[float, ...]
+
+    def __call__(self, circumstances: Circumstances | None) -> Array:
+        """Standardised covariates ``(C,)``, no further out than what was seen when fitting; zeros where unknown."""
+        if circumstances is None:
+            return np.zeros(len(COVARIATES))
+        return ((circumstances.covariates() - self.centre) / self.width).clip(-2.5, 2.5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expectation:
+    """Of one measure: ``slopes`` by covariate, the ``location`` where the tail begins, its mean ``excess``.
+
+    All are of transformed values, see ``to_scale``. ``num_fit`` is the clips on which the measure could be taken.
+    """
+
+    measure: str
+    slopes: tuple[float, ...]
+    location: float
+    excess: float
+    num_fit: int
+
+    def score(self, value: float, covariates: Array) -> float:
+        return (to_scale(self.measure, value) - self.location - float(covariates @ self.slopes)) / self.excess
+
+    def value_at(self, score: float, covariates: Array) -> float:
+        """The value that has this score: the inverse of ``score``."""
+        return from_scale(self.measure, self.location + float(covariates @ self.slopes) + score * self.excess)
+
+
+def fit_covariate_scale(seen: Sequence[Circumstances]) -> CovariateScale:
+    if not seen:
+        return CovariateScale(centre=(0.0,) * len(COVARIATES), width=(1.0,) * len(COVARIATES))
+    rows = np.stack([one.covariates() for one in seen])
+    centre = np.median(rows, axis=0)
+    width = np.maximum(1.4826 * np.median(np.abs(rows - centre), axis=0), 0.1)
+    return CovariateScale(centre=tuple(map(float, centre)), width=tuple(map(float, width)))
+
+
+def fit_expectation(measure: str, values: Sequence[float], covariates: Array) -> Expectation | None:
+    """From ``values`` ``(N,)`` on good clips and their standardised covariates ``(N, C)``; None from too few."""
+    if len(values) < MIN_VALUES:
+        return None
+    column = np.array([to_scale(measure, value) for value in values])
+    slopes = np.zeros(covariates.shape[1])
+    if len(values) >= CLIPS_PER_COVARIATE * covariates.shape[1]:
+        slopes = _robust_slopes(column, covariates)
+    rest = column - covariates @ slopes
+    location = float(np.quantile(rest, TAIL_FROM))
+    bulk = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+    excess = max(float((rest[rest >= location] - location).mean()), _NORMAL_EXCESS * bulk, MIN_EXCESS)
+    return Expectation(
+        measure=measure, slopes=tuple(map(float, slopes)), location=location, excess=excess, num_fit=len(values)
+    )
+
+
+def _robust_slopes(column: Array, covariates: Array) -> Array:
+    """Ridge regression under Huber's weights (Huber 1964), by iterated least squares; the intercept is left out."""
+    design = np.concatenate([np.ones((len(column), 1)), covariates], 1)
+    penalty = np.diag([0.0] + [_RIDGE] * covariates.shape[1])
+    weights = np.ones(len(column))
+    for _ in range(20):
+        weighted = design * weights[:, None]
+        solution = np.linalg.solve(design.T @ weighted + penalty, weighted.T @ column)
+        rest = column - design @ solution
+        spread = max(1.4826 * float(np.median(np.abs(rest - np.median(rest)))), 1e-6)
+        weights = np.minimum(1.0, _HUBER * spread / np.maximum(np.abs(rest), 1e-12))
+    return np.asarray(solution[1:], np.float64)
+
+
+def largest_score(values: Mapping[str, float], covariates: Array, expectations: Mapping[str, Expectation]) -> float:
+    """The score of the most surprising of ``values``; minus infinity where none is expected to be anything."""
+    scores = [expectations[name].score(value, covariates) for name, value in values.items() if name in expectations]
+    return max(scores, default=-math.inf)
+
+
+def to_scale(measure: str, value: float) -> float:
+    """Shares on the logit scale, all else on the logarithmic: there spreads compare, and limits keep within bounds."""
+    unit = definition(measure).unit
+    floor = _FLOORS[unit]
+    if unit == "share":
+        # 1 minus a correlation may leave 0..1: opposed looks are as bad as it gets, and rounding can fall below 0.
+        share = (min(max(value, 0.0), 1.0) + floor) / (1 + 2 * floor)
+        return math.log(share / (1 - share))
+    return math.log(value + floor)
+
+
+def from_scale(measure: str, scaled: float) -> float:
+    """The inverse of ``to_scale``."""
+    unit = definition(measure).unit
+    floor = _FLOORS[unit]
+    if unit == "share":
+        return (1 + 2 * floor) / (1 + math.exp(-scaled)) - floor
+    return math.exp(scaled) - floor
