@@ -1,0 +1,169 @@
+"""Every way to spoil a clip by name: its unit, a mild and a strong amount, what it needs, and words for people."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from datasets.errors import UserError
+from datasets.scene import Clip
+from datasets.scene_json import scene_to_json
+from validation.corruptions import of_boxes, of_cameras, of_objects, of_pixels, of_pose, of_time
+from validation.corruptions.needs import Need, NotApplicable, check_needs
+from validation.corruptions.never_drawn import never_drawn
+from validation.view import one_thread, without_held_frames
+
+GROUPS = ("pose", "pixels", "time", "objects", "cameras")
+
+# Units of which there are only whole numbers, and units of which there are no more than so many.
+COUNTED = ("frames", "pairs")
+MOST = {"% of frames": 100.0, "% opacity": 100.0}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corruption:
+    """One way to spoil a clip, by a strength in ``unit``; ``mild`` is hard to see for a measure, ``strong`` is not.
+
+    ``apply`` takes the clip, the strength, a generator of random numbers and, where it ``needs`` an "other", that clip.
+    ``words`` complete the sentence "In this clip …".
+    """
+
+    name: str
+    group: str
+    unit: str
+    mild: float
+    strong: float
+    words: str
+    apply: Callable[..., Clip]
+    needs: tuple[Need, ...]
+
+    def check(self, strength: float) -> None:
+        """A UserError where there is no such strength."""
+        most = MOST.get(self.unit, math.inf)
+        if not (math.isfinite(strength) and 0 <= strength <= most):
+            limits = f"from 0 to {most:g}" if math.isfinite(most) else "0 or more"
+            raise UserError(f"the strength of {self.name} is in {self.unit}, {limits}; got {strength:g}")
+        if self.unit in COUNTED and strength != int(strength):
+            raise UserError(f"the strength of {self.name} is a whole number of {self.unit}, got {strength:g}")
+
+
+Row = tuple[str, str, float, float, Callable[..., Clip], str]
+
+
+def _define(group: str, needs: tuple[Need, ...], *rows: Row) -> dict[str, Corruption]:
+    return {
+        name: Corruption(
+            name=name, group=group, unit=unit, mild=mild, strong=strong, words=words, apply=apply, needs=needs
+        )
+        for name, unit, mild, strong, apply, words in rows
+    }
+
+
+CORRUPTIONS: dict[str, Corruption] = {
+    **_define(
+        "pose",
+        ("pose",),
+        ("yaw-rate", "deg/s", 1.5, 5.0, of_pose.yaw_rate, "the ego is said to turn more to one side than it does"),
+        ("lateral-drift", "m/s", 0.25, 0.8, of_pose.lateral_drift, "the ego is said to slide sideways"),
+        ("speed", "%", 15.0, 40.0, of_pose.speed, "the ego is said to be faster or slower than it is"),
+        (
+            "pose-jitter",
+            "deg",
+            0.1,
+            0.4,
+            of_pose.pose_jitter,
+            "the commanded orientation jitters (rms about each axis)",
+        ),
+        ("focal-length", "%", 6.0, 20.0, of_pose.focal_length, "all focal lengths are said to be longer or shorter"),
+    ),
+    **_define(
+        "pixels",
+        (),
+        ("local-warp", "% of width", 0.8, 2.5, of_pixels.local_warp, "a region of the picture swings to and fro"),
+        ("rolling-warp", "% of width", 0.3, 1.0, of_pixels.rolling_warp, "waves roll through the rows of the picture"),
+        ("flicker", "%", 2.0, 6.0, of_pixels.flicker, "the brightness flickers (rms gain)"),
+        ("boil", "grey levels", 6.0, 14.0, of_pixels.boil, "surfaces change their texture in every frame (rms)"),
+    ),
+    **_define(
+        "time",
+        (),
+        ("freeze", "frames", 2, 6, of_time.freeze, "one frame is held for some more"),
+        ("stutter", "frames", 2, 6, of_time.stutter, "some frames repeat the one before"),
+        ("swap", "pairs", 1, 3, of_time.swap, "neighbouring frames have changed places"),
+        ("shuffle", "frames", 4, 8, of_time.shuffle, "the frames of a stretch are shuffled"),
+        ("skip", "frames", 2, 4, of_time.skip, "frames are left out while the command goes on"),
+        ("reverse", "% of frames", 50.0, 100.0, of_time.reverse, "a stretch is played backwards"),
+    ),
+    **_define(
+        "time",
+        ("other",),
+        ("cut", "% of frames", 25.0, 50.0, of_time.cut, "the last frames are of another place"),
+    ),
+    **_define(
+        "objects",
+        ("pose", "boxes"),
+        ("object-teleport", "m", 1.0, 3.0, of_boxes.object_teleport, "the box of an object jumps aside"),
+        ("object-drift", "m/s", 0.5, 2.0, of_boxes.object_drift, "the box of an object drifts off it"),
+        ("object-growth", "%", 15.0, 40.0, of_objects.object_growth, "an object grows in its box"),
+        ("identity-swap", "% opacity", 50.0, 100.0, of_objects.identity_swap, "an object becomes another one"),
+        ("vanish", "% of frames", 20.0, 33.0, of_objects.vanish, "an object vanishes at the end, its box does not"),
+        (
+            "uncommanded-parked",
+            "% of frames",
+            50.0,
+            100.0,
+            of_boxes.uncommanded_parked,
+            "a parked object is drawn that has no box",
+        ),
+        (
+            "uncommanded-moving",
+            "% of frames",
+            50.0,
+            100.0,
+            of_boxes.uncommanded_moving,
+            "a moving object is drawn that has no box",
+        ),
+    ),
+    **_define(
+        "objects",
+        ("pose",),
+        ("never-drawn", "% of frames", 50.0, 100.0, never_drawn, "a vehicle is commanded that is not drawn"),
+    ),
+    **_define(
+        "cameras",
+        ("pose", "cameras"),
+        ("camera-yaw", "deg", 1.5, 4.0, of_cameras.camera_yaw, "one camera is said to look further to one side"),
+        ("camera-pitch", "deg", 1.0, 2.0, of_cameras.camera_pitch, "one camera is said to look further up or down"),
+        ("camera-async", "s", 0.1, 0.3, of_cameras.camera_async, "one camera is early"),
+    ),
+}
+
+
+def corrupt(clip: Clip, kind: str, strength: float, *, seed: int, other: Clip | None = None) -> Clip:
+    """``clip`` spoilt by ``kind`` of ``CORRUPTIONS`` at ``strength``, in the unit of that kind; 0 spoils nothing.
+
+    A strength has no sign: where there are two directions the seed draws one, and it draws what is spoilt, and when.
+    The same arguments give the same bytes. Held frames are left out. ``clip_id`` tells all that was done. ``other`` is
+    for kinds that need a clip of another place. NotApplicable where the clip lacks what the kind needs or would not be
+    changed; a UserError for a kind or a strength that does not exist.
+    """
+    about = CORRUPTIONS.get(kind)
+    if about is None:
+        raise UserError(f"no corruption {kind!r}; there are {', '.join(CORRUPTIONS)}")
+    about.check(strength)
+    if seed < 0:
+        raise UserError(f"the seed of a corruption must be 0 or more, got {seed}")
+    scene = without_held_frames(clip.scene)
+    check_needs(scene, kind, about.needs, other is not None)
+    good = Clip(scene=scene, frames=clip.frames[:, : scene.num_frames])
+    if strength == 0:
+        return good
+    arguments = (other,) if "other" in about.needs else ()
+    with one_thread():
+        spoilt = about.apply(good, strength, np.random.default_rng(seed), *arguments)
+    if np.array_equal(spoilt.frames, good.frames) and scene_to_json(spoilt.scene) == scene_to_json(scene):
+        raise NotApplicable(f"{scene.clip_id}: {kind} by {strength:g} {about.unit} changes nothing in it")
+    clip_id = re.sub(r"[^a-z0-9-]", "_", f"{scene.clip_id}-{kind}-{strength:g}-seed-{seed}")
+    return Clip(scene=replace(spoilt.scene, clip_id=clip_id), frames=spoilt.frames)
