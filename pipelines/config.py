@@ -163,6 +163,17 @@ class ValidateConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """How much the validator is studied on; all clips are simulated."""
+
+    rows: Annotated[tuple[int, ...], "heights of the clips: 256, 128, 64"]
+    num_good: Annotated[int, "good clips to calibrate on", Range(1)]
+    num_audit: Annotated[int, "good clips that are audited", Range(1)]
+    num_spoilt: Annotated[int, "clips that are spoilt in every way", Range(1)]
+    seed: Annotated[int, "of all clips", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExportConfig:
     """Packing of accepted clips."""
 
@@ -200,6 +211,7 @@ class Config:
     finetune: FinetuneConfig
     generate: GenerateConfig
     validate: ValidateConfig
+    study: StudyConfig
     export: ExportConfig
     executor: ExecutorConfig
     tracking: TrackingConfig

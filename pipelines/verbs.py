@@ -134,6 +134,27 @@ VERBS = (
         ),
     ),
     Verb(
+        name="study",
+        summary="find out what the gate sees of every corruption, and what it costs in good clips",
+        description=(
+            "Measures good clips and clips spoilt in every known way, at three sizes, with peers' measures beside\n"
+            "ours, and writes the report with its picture. An hour or two on two cores; run again, it goes on."
+        ),
+        examples=(
+            "driveforge study validator",
+            "driveforge study validator study.rows=[64] study.num_good=200 --out /tmp/study.md",
+        ),
+        sections=("study",),
+        usage=" validator [--out FILE]",
+        arguments=(
+            (("what",), {"choices": ("validator",), "help": "what is studied"}),
+            (
+                ("--out",),
+                {"type": Path, "metavar": "FILE", "default": Path("docs/study-validator.md"), "help": "the report"},
+            ),
+        ),
+    ),
+    Verb(
         name="calibrate",
         summary="make the gate's limits from known-good clips",
         description="The clips of the data are seen through the model's own codec first, so that geometry is judged.",

@@ -1,0 +1,51 @@
+"""Dense optical flow between two frames: dense inverse search, warping by a flow, and where a flow can be believed."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]  # (H, W, 3) RGB
+Flow = NDArray[np.float32]  # (H, W, 2): where a pixel of the first frame went in the second, x and y in px
+FlowEstimator = Callable[[Frame, Frame], Flow]
+
+MIN_SIDE = 16  # px: smaller images have no pyramid for dense inverse search
+
+
+def dis_flow(before: Frame, after: Frame) -> Flow:
+    """Flow ``(H, W, 2)`` px by dense inverse search (Kroeger et al., ECCV 2016), on grey values.
+
+    Both frames must have sides of ``MIN_SIDE`` px or more.
+    """
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
+    return np.asarray(search.calc(grey[0], grey[1], None), np.float32)
+
+
+def warp(image: NDArray[np.uint8] | NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
+    """``image`` ``(H, W, C)`` fetched from where ``flow`` points to: out(x) = image(x + flow(x)), edges repeated."""
+    height, width = flow.shape[:2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    source = np.asarray(image, np.float32)
+    return np.asarray(
+        cv2.remap(source, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    )
+
+
+def is_visible(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
+    """``(H, W)``: pixels of the first frame that are seen in the second one too, away from motion boundaries.
+
+    The forward-backward check of Sundaram et al. (ECCV 2010) with the constants of Ruder et al. (GCPR 2016, eq. 5, 6):
+    |w + w'|² < 0.01 (|w|² + |w'|²) + 0.5 with w' the backward flow at x + w, and |∇w|² < 0.01 |w|² + 0.002.
+    """
+    height, width = forward.shape[:2]
+    back = warp(backward, forward)
+    size = (forward**2).sum(-1)
+    returns = ((forward + back) ** 2).sum(-1) <= 0.01 * (size + (back**2).sum(-1)) + 0.5
+    across = np.diff(forward, axis=1, append=forward[:, -1:])
+    down = np.diff(forward, axis=0, append=forward[-1:])
+    smooth = (across**2).sum(-1) + (down**2).sum(-1) <= 0.01 * size + 0.002
+    x, y = np.arange(width) + forward[..., 0], np.arange(height)[:, None] + forward[..., 1]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return np.asarray(returns & smooth & inside)
