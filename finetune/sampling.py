@@ -19,7 +19,7 @@ class SamplerSettings:
     Guidance moves the velocity away from the one without commands: 1 is none (Ho and Salimans 2022, arXiv 2207.12598).
     """
 
-    num_steps: int = 2
+    num_steps: int = 1
     guidance_scale: float = 1.0
     sigmas: tuple[float, ...] = ()
 
