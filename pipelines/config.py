@@ -149,6 +149,7 @@ class GenerateConfig:
         "taken in turn: as-recorded, slower, shift-left, mirror-yaw, dusk, agent-shifts … (pipelines/edits.py)",
     ]
     num_steps: Annotated[int, "sampling steps", Range(1)]
+    strength: Annotated[float, "noise level to begin at, from the carried first frame; 1 is pure noise", Range(0, 1)]
     guidance_scale: Annotated[float, "1 is no guidance", Range(0)]
     seed: Annotated[int, "of the requests and their noise", Range(0)]
 

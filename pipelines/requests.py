@@ -79,7 +79,9 @@ def plan_requests(
 
     ``first_frames`` stores the first frames of a recorded scene and names them; it is asked only where they are used.
     """
-    sampler = _sampler_settings(num_steps=settings.num_steps, guidance_scale=settings.guidance_scale)
+    sampler = _sampler_settings(
+        num_steps=settings.num_steps, strength=settings.strength, guidance_scale=settings.guidance_scale
+    )
     requests: list[Request] = []
     choices = _edited_scenes(scenes, settings.edits)
     for number, (scene, edit, edited) in zip(range(settings.num_clips), choices, strict=False):

@@ -63,6 +63,7 @@ def plan_at(root: Path, num_clips: int) -> Plan:
         clips_per_unit=CLIPS_PER_UNIT,
         edits=("as-recorded", "slower"),
         num_steps=1,
+        strength=0.7,
         guidance_scale=1.0,
         seed=0,
     )

@@ -45,12 +45,16 @@ def test_reconstruct_is_the_codec_alone(generator: Generator, clip: Clip) -> Non
 
 
 def test_levels_are_even_and_shifted_or_as_given() -> None:
-    assert SamplerSettings(num_steps=2).levels() == pytest.approx([1.0, 0.75])
-    assert SamplerSettings(sigmas=(0.9, 0.3)).levels() == [0.9, 0.3]
+    settings = SamplerSettings(num_steps=2, strength=0.6)
+    assert settings.levels(has_frames=True) == pytest.approx([0.6, 0.45])
+    assert settings.levels(has_frames=False) == pytest.approx([1.0, 0.75]), "there is nothing to begin from"
+    assert SamplerSettings(sigmas=(0.9, 0.3)).levels(has_frames=True) == [0.9, 0.3]
     with pytest.raises(UserError, match="fall"):
         SamplerSettings(sigmas=(0.3, 0.9))
     with pytest.raises(UserError, match="num_steps"):
         SamplerSettings(num_steps=0)
+    with pytest.raises(UserError, match="strength"):
+        SamplerSettings(strength=0.0)
 
 
 def _conditions(value: float) -> Conditions:

@@ -16,6 +16,7 @@ SETTINGS = GenerateConfig(
     clips_per_unit=2,
     edits=("as-recorded", "dusk", "slower", "agent-shifts"),
     num_steps=2,
+    strength=0.7,
     guidance_scale=1.0,
     seed=5,
 )

@@ -37,6 +37,7 @@ def settings(**changes: object) -> GenerateConfig:
         "clips_per_unit": 2,
         "edits": ("as-recorded", "rain", "agent-shifts"),
         "num_steps": 4,
+        "strength": 0.7,
         "guidance_scale": 1.5,
         "seed": 3,
     }
