@@ -27,7 +27,12 @@ def test_saved_and_loaded_it_is_the_same(model: WorldModel, clip: Clip, tmp_path
     sigma = torch.tensor([0.4])
     model.save_pretrained(tmp_path / "m")
     loaded = WorldModel.from_pretrained(tmp_path / "m")
-    assert torch.equal(loaded(latents, sigma, conditions), model(latents, sigma, conditions))
+    weights = loaded.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+    # Loaded weights lie elsewhere in memory, which changes the order in which some kernels add.
+    torch.testing.assert_close(
+        loaded(latents, sigma, conditions), model(latents, sigma, conditions), atol=1e-4, rtol=1e-4
+    )
     assert model_digest(tmp_path / "m") == model_digest(tmp_path / "m")
     before = model_digest(tmp_path / "m")
     model.save_pretrained(tmp_path / "m", torch.float16)
