@@ -83,8 +83,10 @@ def bare(cache: LatentCache, settings: TrainingSettings) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--steps", type=int, default=50, help="of a run, which writes one checkpoint, as the stage does"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     settings = TrainingSettings(steps=options.steps, learning_rate=1e-3, precision="bf16")
     with tempfile.TemporaryDirectory() as root:
