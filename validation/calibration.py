@@ -203,8 +203,9 @@ def _thresholds(limits: Calibration, held_out: Iterable[tuple[Measures, str]]) -
     """One for every bucket whose scenes can carry the rate, that of every clip last."""
     buckets: dict[str, list[tuple[float, str]]] = {}
     for measures, scene in held_out:
+        score = limits.score(measures)
         for bucket in _buckets(measures):
-            buckets.setdefault(bucket, []).append((limits.score(measures), scene))
+            buckets.setdefault(bucket, []).append((score, scene))
     every = buckets.pop(EVERY_CLIP)
     needed = _calibrate_needed(limits.false_reject_rate)
     wide_enough = {b: members for b, members in sorted(buckets.items()) if len({s for _, s in members}) >= needed}
