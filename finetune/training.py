@@ -49,16 +49,16 @@ def train(
     logger: Logger | bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Train ``module`` to its last step, from ``root/last.ckpt`` where there is one; checkpoints go to ``root``.
+    """Train ``module`` to its last step, from the newest ``root/step=N.ckpt`` where there is one; new ones go there too.
 
     A UserError where that checkpoint was made under other settings.
     """
     # Lightning sets its level when it is imported, and then speaks of GPUs, folders and products on every run.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     settings = module.settings
-    last = root / "last.ckpt"
-    if last.is_file():
-        require_same_run(last, module)
+    newest = newest_checkpoint(root)
+    if newest:
+        require_same_run(newest, module)
     trainer = lightning.Trainer(
         accelerator="auto",
         default_root_dir=root,
@@ -72,15 +72,18 @@ def train(
         enable_model_summary=False,
         enable_progress_bar=False,
         callbacks=[
-            ModelCheckpoint(root, filename="{step}", every_n_train_steps=checkpoint_every, save_last=True),
+            ModelCheckpoint(root, filename="{step}", every_n_train_steps=checkpoint_every),
             StepProgress("Training"),
             *callbacks,
         ],
     )
-    trainer.fit(
-        module, datamodule=PlannedData(batches, settings.accumulate), ckpt_path=last if last.is_file() else None
-    )
+    trainer.fit(module, datamodule=PlannedData(batches, settings.accumulate), ckpt_path=newest)
     module.cpu()
+
+
+def newest_checkpoint(root: Path) -> Path | None:
+    """The checkpoint of ``root`` with the most steps: a kill between writing one and deleting the last leaves two."""
+    return max(root.glob("step=*.ckpt"), key=lambda path: int(path.stem.removeprefix("step=")), default=None)
 
 
 def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from datasets.errors import UserError
+from finetune.training import newest_checkpoint
 from finetune.world_model import model_digest
 from tests.finetune.small_run import run
 
@@ -30,9 +31,8 @@ def test_killed_and_resumed_is_bit_identical(tmp_path: Path, adapter: str) -> No
     process = subprocess.Popen(
         command(broken, adapter, pause=0.05), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    checkpoint = broken / "last.ckpt"
     deadline = time.monotonic() + 120
-    while not checkpoint.is_file() and time.monotonic() < deadline:
+    while newest_checkpoint(broken) is None and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.1)  # some steps past the checkpoint, in the middle of the epoch
     os.kill(process.pid, signal.SIGKILL)
@@ -45,7 +45,9 @@ def test_killed_and_resumed_is_bit_identical(tmp_path: Path, adapter: str) -> No
 def test_a_diverged_loss_stops_in_words_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"loss became nan at optimiser step 7.*learning rate \(now 0.001\)"):
         run(tmp_path / "run", STEPS, spoil_at=14)
-    kept = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    newest = newest_checkpoint(tmp_path / "run")
+    assert newest is not None
+    kept = torch.load(newest, weights_only=True)
     assert kept["global_step"] == 6
     assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
 
