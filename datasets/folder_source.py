@@ -6,6 +6,7 @@ may describe it. Without a description there is no calibration and no pose, and 
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from datasets.shards import video_member
 from datasets.video import VideoInfo, encode_mp4, probe, read_frames
 
 SCENE_FILE = "scene.json"
+# The pixels of a clip are held in memory as a whole, and measured by as many processes as there are cores.
+MAX_PIXEL_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -78,14 +81,35 @@ class VideoFolderSource:
         if scene.clip_id not in self._cuts:
             raise UserError(f"no clip {scene.clip_id!r} in this folder of video")
         cut = self._cuts[scene.clip_id]
-        views = [np.stack(list(self._read(video, cut.indices))) for video in cut.recording.videos]
-        return Clip(scene=scene, frames=np.stack(views))
+        return _loaded(scene, cut.recording.videos, cut.indices, self._framing)
 
-    def _read(self, video: VideoInfo, indices: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-        for image in read_frames(video, indices):
-            if self._framing is not None:
-                image = reframe_frames(image[None], self._framing.height, self._framing.width)[0]
-            yield image
+
+def load_clip(path: Path) -> Clip:
+    """The whole clip of a folder that holds ``scene.json``, or of one video by itself, whatever lies beside or in it.
+
+    A UserError as of ``VideoFolderSource``, and for a clip whose pixels do not fit in memory.
+    """
+    if path.is_dir() and (path / SCENE_FILE).exists():
+        recording = _described(path / SCENE_FILE, sorted(path.glob("*.mp4")))
+    else:
+        recording = _of_video(path, path.parent, [path])
+    scene = recording.scene
+    return _loaded(scene, recording.videos, np.arange(scene.num_frames), None)
+
+
+def _loaded(scene: Scene, videos: Sequence[VideoInfo], indices: NDArray[np.int64], framing: Framing | None) -> Clip:
+    height, width = (framing.height, framing.width) if framing else (videos[0].height, videos[0].width)
+    shape = (len(videos), len(indices), height, width, 3)
+    if math.prod(shape) > MAX_PIXEL_BYTES:
+        raise UserError(
+            f"{videos[0].path}: {len(indices)} frames of {width}x{height} are {math.prod(shape) / 2**30:.0f} GiB, too "
+            "many for one clip; cut the video (ffmpeg -i IN -c copy -f segment -segment_time 10 OUT%03d.mp4)"
+        )
+    frames = np.empty(shape, np.uint8)
+    for view, video in zip(frames, videos, strict=True):
+        for target, image in zip(view, read_frames(video, indices), strict=True):
+            target[:] = image if framing is None else reframe_frames(image[None], height, width)[0]
+    return Clip(scene=scene, frames=frames)
 
 
 def write_clip_folder(root: Path, clip: Clip) -> Path:
@@ -106,14 +130,19 @@ def _recordings(root: Path, pattern: str) -> Iterator[_Recording]:
         raise UserError(f"{root}: there is no such folder of video")
     described: set[Path] = set()
     for path in sorted(root.rglob(pattern)):
-        if (path.parent / SCENE_FILE).exists():
-            if path.parent not in described:
-                described.add(path.parent)
-                yield _described(path.parent / SCENE_FILE, sorted(path.parent.glob(pattern)))
-        elif (beside := path.with_name(f"{path.stem}.{SCENE_FILE}")).exists():
-            yield _described(beside, [path])
-        else:
-            yield _undescribed(path, root)
+        if not (path.parent / SCENE_FILE).exists():
+            yield _of_video(path, root, [path])
+        elif path.parent not in described:
+            described.add(path.parent)
+            yield _of_video(path, root, sorted(path.parent.glob(pattern)))
+
+
+def _of_video(path: Path, root: Path, found: Sequence[Path]) -> _Recording:
+    """The recording that ``path`` belongs to; ``found`` are the videos that were asked for in its folder."""
+    for description in (path.parent / SCENE_FILE, path.with_name(f"{path.stem}.{SCENE_FILE}")):
+        if description.exists():
+            return _described(description, found)
+    return _undescribed(path, root)
 
 
 def _described(description: Path, found: Sequence[Path]) -> _Recording:
@@ -136,13 +165,16 @@ def _described(description: Path, found: Sequence[Path]) -> _Recording:
 def _undescribed(path: Path, root: Path) -> _Recording:
     video = probe(path)
     name = path.relative_to(root).with_suffix("").as_posix()
-    scene = Scene(
-        clip_id=re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") or "video",
-        domain="video",
-        timestamps=video.timestamps,
-        cameras=(Camera(name="camera", width=video.width, height=video.height),),
-        source=str(path),
-    )
+    try:
+        scene = Scene(
+            clip_id=re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") or "video",
+            domain="video",
+            timestamps=video.timestamps,
+            cameras=(Camera(name="camera", width=video.width, height=video.height),),
+            source=str(path),
+        )
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     return _Recording(scene=scene, videos=(video,))
 
 

@@ -1,7 +1,7 @@
 """The nouns that everything here speaks: Camera, Track, Lane, Scene and Clip.
 
-Each is a frozen record that checks itself when it is made and keeps its arrays read-only. Units, frames and axes are
-those of ``datasets.geometry``.
+Each is a frozen record that checks itself when it is made and keeps its arrays read-only, so that whoever computes with
+one need not doubt its shapes, nor its numbers to be finite. Units, frames and axes are those of ``datasets.geometry``.
 """
 
 import re
@@ -11,16 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.geometry import Array, is_rigid
 
 CLIP_ID = re.compile(r"[a-z0-9_-]+")
 LANE_KINDS = ("boundary", "divider", "crossing")
 
+# What no recording reaches, so that whoever computes with what lies within need not think of floats that overflow.
+MAX_M = 1e9
+MAX_SIDE_PX = 16384
+MAX_S, MIN_STEP_S = 1e11, 1e-7
+MIN_FOCAL, MAX_INTRINSIC = 0.01, 1e4  # of the image's side: a view of 179 degrees, one of 20 seconds of arc
+
 
 def _frozen(array: Any, dtype: type, owner: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """A read-only copy of ``array``, or a UserError that says which shape was expected (None is any length)."""
-    out: NDArray[Any] = np.array(array, dtype=dtype)
+    given = _regular(array, owner)
+    if given.size and given.dtype.kind not in ("biu" if dtype is np.bool_ else "iuf"):
+        raise UserError(f"{owner} must hold {'true or false' if dtype is np.bool_ else 'numbers'} alone")
+    out: NDArray[Any] = np.array(given, dtype=dtype)
     if out.ndim != len(shape) or any(
         want is not None and want != got for want, got in zip(shape, out.shape, strict=True)
     ):
@@ -32,8 +41,22 @@ def _frozen(array: Any, dtype: type, owner: str, shape: tuple[int | None, ...]) 
     return out
 
 
-def _poses(array: Any, owner: str, shape: tuple[int | None, ...]) -> Array:
+def _regular(array: Any, owner: str) -> NDArray[Any]:
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{owner} must be a regular array, all rows of one length") from error
+
+
+def _metres(array: Any, owner: str, shape: tuple[int | None, ...]) -> Array:
     out = _frozen(array, np.float64, owner, shape)
+    if (np.abs(out) > MAX_M).any():
+        raise UserError(f"{owner} reaches beyond {MAX_M:.0e} m; is it in metres?")
+    return out
+
+
+def _poses(array: Any, owner: str, shape: tuple[int | None, ...]) -> Array:
+    out = _metres(array, owner, shape)
     if not is_rigid(out):
         raise UserError(f"{owner} must be rigid: a right-handed orthonormal rotation, and a last row of 0 0 0 1")
     return out
@@ -55,17 +78,27 @@ class Camera:
 
     def __post_init__(self) -> None:
         if not CLIP_ID.fullmatch(self.name.lower()):
-            raise UserError(f"camera name {self.name!r} may hold only letters, digits, '-' and '_'")
-        if self.width < 1 or self.height < 1:
-            raise UserError(f"camera {self.name}: size {self.width}x{self.height} is not positive")
+            raise UserError(f"camera name {shown(self.name)!r} may hold only letters, digits, '-' and '_'")
+        if not (1 <= self.width <= MAX_SIDE_PX and 1 <= self.height <= MAX_SIDE_PX):
+            raise UserError(f"camera {self.name}: size {self.width}x{self.height} px is not 1 to {MAX_SIDE_PX} a side")
         if self.intrinsics is not None:
             k = _frozen(self.intrinsics, np.float64, f"camera {self.name}: intrinsics", (3, 3))
-            if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose(k[2], [0, 0, 1]):
-                raise UserError(f"camera {self.name}: intrinsics need positive focal lengths and a last row of 0 0 1")
+            in_sides = np.abs(k[:2]) / [[self.width], [self.height]]
+            if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose([k[1, 0], *k[2]], [0, 0, 0, 1]):
+                raise UserError(
+                    f"camera {self.name}: intrinsics must be [fx, skew, cx], [0, fy, cy], [0, 0, 1] with positive "
+                    "focal lengths fx and fy"
+                )
+            if min(in_sides[0, 0], in_sides[1, 1]) < MIN_FOCAL or in_sides.max() > MAX_INTRINSIC:
+                raise UserError(
+                    f"camera {self.name}: intrinsics of focal lengths {k[0, 0]:.3g}, {k[1, 1]:.3g} and principal point "
+                    f"{k[0, 2]:.3g}, {k[1, 2]:.3g} are of no camera of {self.width}x{self.height} px; are they in px?"
+                )
             object.__setattr__(self, "intrinsics", k)
         if self.camera_to_ego is not None:
-            shape: tuple[int | None, ...] = (4, 4) if np.ndim(self.camera_to_ego) == 2 else (None, 4, 4)
-            checked = _poses(self.camera_to_ego, f"camera {self.name}: camera_to_ego", shape)
+            owner = f"camera {self.name}: camera_to_ego"
+            is_fixed = _regular(self.camera_to_ego, owner).ndim == 2
+            checked = _poses(self.camera_to_ego, owner, (4, 4) if is_fixed else (None, 4, 4))
             object.__setattr__(self, "camera_to_ego", checked)
 
     @property
@@ -87,12 +120,13 @@ class Track:
     present: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", _frozen(self.size, np.float64, f"track {self.id}: size", (3,)))
+        owner = f"track {shown(self.id)}"
+        object.__setattr__(self, "size", _metres(self.size, f"{owner}: size", (3,)))
         if (self.size <= 0).any():
-            raise UserError(f"track {self.id}: size {self.size.tolist()} must be positive")
-        poses = _poses(self.box_to_world, f"track {self.id}: box_to_world", (None, 4, 4))
+            raise UserError(f"{owner}: size {self.size.tolist()} must be positive")
+        poses = _poses(self.box_to_world, f"{owner}: box_to_world", (None, 4, 4))
         object.__setattr__(self, "box_to_world", poses)
-        present = _frozen(self.present, np.bool_, f"track {self.id}: present", (len(poses),))
+        present = _frozen(self.present, np.bool_, f"{owner}: present", (len(poses),))
         object.__setattr__(self, "present", present)
 
 
@@ -105,8 +139,8 @@ class Lane:
 
     def __post_init__(self) -> None:
         if self.kind not in LANE_KINDS:
-            raise UserError(f"lane kind {self.kind!r} is not one of {', '.join(LANE_KINDS)}")
-        object.__setattr__(self, "points", _frozen(self.points, np.float64, f"{self.kind} lane: points", (None, 3)))
+            raise UserError(f"lane kind {shown(self.kind)!r} is not one of {', '.join(LANE_KINDS)}")
+        object.__setattr__(self, "points", _metres(self.points, f"{self.kind} lane: points", (None, 3)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -132,10 +166,14 @@ class Scene:
 
     def __post_init__(self) -> None:
         if not CLIP_ID.fullmatch(self.clip_id):
-            raise UserError(f"clip id {self.clip_id!r} may hold only a-z, 0-9, '-' and '_'")
+            raise UserError(f"clip id {shown(self.clip_id)!r} may hold only a-z, 0-9, '-' and '_'")
         times = _frozen(self.timestamps, np.float64, f"{self.clip_id}: timestamps", (None,))
-        if len(times) < 1 or (np.diff(times) <= 0).any():
-            raise UserError(f"{self.clip_id}: timestamps must be at least one and rise strictly")
+        if (np.abs(times) > MAX_S).any():
+            raise UserError(f"{self.clip_id}: timestamps reach beyond {MAX_S:.0e} s; are they in seconds?")
+        if len(times) < 1 or (np.diff(times) < MIN_STEP_S).any():
+            raise UserError(
+                f"{self.clip_id}: timestamps must be at least one and rise strictly, by {MIN_STEP_S:.0e} s or more"
+            )
         object.__setattr__(self, "timestamps", times)
         if self.ego_to_world is not None:
             poses = _poses(self.ego_to_world, f"{self.clip_id}: ego_to_world", (len(times), 4, 4))
@@ -150,7 +188,7 @@ class Scene:
                               if c.camera_to_ego is not None and c.camera_to_ego.ndim == 3] + [
                               (f"track {t.id}", len(t.present)) for t in self.tracks]:  # fmt: skip
             if length != len(times):
-                raise UserError(f"{self.clip_id}: {owner} has {length} frames, the scene has {len(times)}")
+                raise UserError(f"{self.clip_id}: {shown(owner)} has {length} frames, the scene has {len(times)}")
 
     @property
     def num_frames(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.scene import Camera, Lane, Scene, Track
 
 SCHEMA_VERSION = 1
@@ -18,6 +18,8 @@ _SCENE_KEYS = (
 _CAMERA_KEYS = ("name", "width", "height", "intrinsics", "camera_to_ego")
 _TRACK_KEYS = ("id", "category", "size", "box_to_world", "present")
 _LANE_KEYS = ("kind", "points")
+_TEXTS = ("clip_id", "domain", "caption", "source", "split", "name", "id", "category", "kind")
+_WHOLE = ("width", "height", "held_frames")
 
 Made = TypeVar("Made", Camera, Track, Lane, Scene)
 
@@ -69,7 +71,7 @@ def scene_from_json(record: Mapping[str, Any], where: str = "") -> Scene:
     fields = _record(record, _SCENE_KEYS, ("clip_id", "domain", "timestamps", "cameras"), where)
     version = fields.pop("schema_version", SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
-        raise UserError(f"{_at(where, 'schema_version')} is {version!r}, this version reads {SCHEMA_VERSION}")
+        raise UserError(f"{_at(where, 'schema_version')} is {shown(version)}, this version reads {SCHEMA_VERSION}")
     cameras = [
         _made(Camera, entry, _CAMERA_KEYS, _CAMERA_KEYS[:3], _at(where, f"cameras[{i}]"))
         for i, entry in enumerate(_list(fields["cameras"], _at(where, "cameras")))
@@ -94,12 +96,19 @@ def read_scene_json(path: Path) -> Scene:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise UserError(f"{path}: is not JSON ({error})") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: is no description of a scene, its lists lie too deep in each other") from error
     return scene_from_json(record, str(path))
 
 
 def _made(kind: type[Made], entry: object, known: Sequence[str], required: Sequence[str], where: str) -> Made:
     """``kind`` made of the fields in ``entry``; what it finds wrong is told with ``where``."""
     fields = _record(entry, known, required, where)
+    for key, value in fields.items():
+        if key in _TEXTS and not isinstance(value, str):
+            raise UserError(f"{_at(where, key)} must be a string, got {type(value).__name__}")
+        if key in _WHOLE and type(value) is not int:
+            raise UserError(f"{_at(where, key)} must be a whole number, got {shown(json.dumps(value))}")
     try:
         return kind(**fields)
     except (TypeError, ValueError, AttributeError) as error:
@@ -114,9 +123,9 @@ def _record(entry: object, known: Sequence[str], required: Sequence[str], where:
             raise UserError(f"{_at(where, key)} is missing")
     for key in entry:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
+            near = difflib.get_close_matches(shown(key), known, 1)
             raise UserError(
-                f"{_at(where, str(key))} is not a key here" + (f"; did you mean {near[0]}?" if near else "")
+                f"{_at(where, shown(key))} is not a key here" + (f"; did you mean {near[0]}?" if near else "")
             )
     return dict(entry)
 

@@ -16,6 +16,7 @@ Units and frames are those of ``datasets.geometry``. Nothing is pickled, and the
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.scene import Camera, Clip, Scene, Track
 from datasets.scene_json import camera_to_json, scene_from_json
 from datasets.video import decode_mp4, encode_mp4
@@ -80,18 +81,23 @@ def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene,
             f"{where}: json has schema_version {described.get('schema_version')!r}, this version reads {SCHEMA_VERSION}"
         )
     record = {key: described[key] for key in (*_SCENE_KEYS, "timestamps", "lanes") if key in described}
-    record["cameras"] = [
-        {key: value for key, value in camera.items() if key != "member"} if isinstance(camera, dict) else camera
-        for camera in described.get("cameras", [])
-    ]
+    cameras = described.get("cameras", [])
+    record["cameras"] = (
+        cameras
+        if not isinstance(cameras, list)
+        else [
+            {key: value for key, value in camera.items() if key != "member"} if isinstance(camera, dict) else camera
+            for camera in cameras
+        ]
+    )
     scene = scene_from_json(record, f"{where}: json")
     try:
         poses = _unpack_array(members["poses.npy"]) if "poses.npy" in members else None
         tracks = _unpack_tracks(_member(members, "tracks.npz", where))
         fields = {name: getattr(scene, name) for name in (*_SCENE_KEYS, "timestamps", "cameras", "lanes")}
         return Scene(**fields, ego_to_world=poses, tracks=tracks), dict(described.get("metadata", {}))
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{where}: {error}") from error
+    except (ValueError, KeyError, TypeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{where}: {shown(error, 200)}") from error
 
 
 def video_member(camera_name: str) -> str:
@@ -109,7 +115,7 @@ def dump_json(record: Mapping[str, Any]) -> bytes:
 def load_json(content: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: is not JSON ({error})") from error
     if not isinstance(record, dict):
         raise UserError(f"{where}: must be a JSON object, got {type(record).__name__}")

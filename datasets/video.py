@@ -127,21 +127,28 @@ def _decode_from(container: Any, stream: Any, pts: int) -> Iterator[Any]:
 @contextmanager
 def _opened(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
     """An open container and its first video stream; every way a file can be bad becomes a UserError naming it."""
+    if isinstance(video, Path) and video.exists() and not video.is_file():
+        raise UserError(f"{name}: is no file, though named like a video")
     try:
-        with io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file, av.open(file) as container:
+        with (
+            io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file,
+            av.open(file, metadata_errors="replace") as container,
+        ):
             missing = _missing_bytes(file) if "mp4" in container.format.name else 0
             if missing:
                 raise UserError(f"{name}: the video is cut short, {missing} bytes are missing at its end")
             if not container.streams.video:
                 raise UserError(f"{name}: holds no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise UserError(f"{name}: is of a codec that cannot be read here; make it H.264")
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             yield container, stream
     except FileNotFoundError as error:
         raise UserError(f"{name}: there is no such video") from error
     except (av.FFmpegError, OSError) as error:
-        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({error})") from error
+        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({error.strerror})") from error
 
 
 def _missing_bytes(file: IO[bytes]) -> int:

@@ -4,7 +4,6 @@ Sources refuse a data set as soon as one file in it is wrong. Who measures a set
 each bad one, so here every item opens no more than it needs.
 """
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.folder_source import SCENE_FILE, VideoFolderSource
+from datasets.folder_source import SCENE_FILE, load_clip
 from datasets.framing import reframe_camera, reframe_frames
 from datasets.nuscenes_source import NuScenesSource
 from datasets.scene import Clip
@@ -31,8 +30,7 @@ class FolderItem:
     folder: Path
 
     def load(self) -> Clip:
-        source = VideoFolderSource(self.folder, None)
-        return source.load(source.scenes()[0])
+        return load_clip(self.folder)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,11 +41,9 @@ class VideoItem:
     video: Path
 
     def load(self) -> Clip:
-        source = VideoFolderSource(self.video.parent, None, pattern=glob.escape(self.video.name))
-        undescribed = [scene for scene in source.scenes() if scene.source == str(self.video)]
-        if undescribed:
-            return source.load(undescribed[0]).with_scene(clip_id=slug(self.name))
-        return source.load(source.scenes()[0])
+        clip = load_clip(self.video)
+        is_described = clip.scene.source != str(self.video)
+        return clip if is_described else clip.with_scene(clip_id=slug(self.name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,10 +110,10 @@ def _video_items(path: Path) -> Iterator[FolderItem | VideoItem]:
         yield VideoItem(name=path.stem, video=path)
         return
     described: set[Path] = set()
-    for video in sorted(path.rglob("*.mp4")):
-        folder = video.parent
+    for found in sorted([*path.rglob("*.mp4"), *path.rglob(SCENE_FILE)]):
+        folder = found.parent
         if not (folder / SCENE_FILE).exists():
-            yield VideoItem(name=video.relative_to(path).with_suffix("").as_posix(), video=video)
+            yield VideoItem(name=found.relative_to(path).with_suffix("").as_posix(), video=found)
         elif folder not in described:
             described.add(folder)
             yield FolderItem(name=folder.name, folder=folder)

@@ -1,0 +1,194 @@
+"""Ways to spoil what a clip was commanded to show: poses, calibration, times, cameras."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from datasets.geometry import pose
+from datasets.scene import Camera, Clip, Lane, Scene
+from tests.validation.mutations.pixels import Make, Rng
+
+
+def of_poses(change: Callable[[np.ndarray, Rng], np.ndarray]) -> Make:
+    """``change`` of the ego's poses ``(T, 4, 4)``."""
+
+    def make(clip: Clip, rng: Rng) -> Clip:
+        path = np.tile(np.eye(4), (clip.scene.num_frames, 1, 1))
+        return clip.with_scene(ego_to_world=change(np.array(_or(clip.scene.ego_to_world, path)), rng))
+
+    return make
+
+
+def of_camera(change: Callable[[Camera, Rng], dict[str, object]]) -> Make:
+    """``change`` of the first camera."""
+
+    def make(clip: Clip, rng: Rng) -> Clip:
+        first, *others = clip.scene.cameras
+        return clip.with_scene(cameras=(replace(first, **change(first, rng)), *others))  # type: ignore[arg-type]
+
+    return make
+
+
+def of_intrinsics(row: int, column: int, draw: Callable[[Rng], float]) -> Make:
+    """One number of the first camera's intrinsics."""
+
+    def change(camera: Camera, rng: Rng) -> dict[str, object]:
+        matrix = np.array(_or(camera.intrinsics, np.eye(3)))
+        matrix[row, column] = draw(rng)
+        return {"intrinsics": matrix}
+
+    return of_camera(change)
+
+
+def of_mount(change: Callable[[np.ndarray, Rng], np.ndarray]) -> Make:
+    """``change`` of the first camera's mount ``(4, 4)``."""
+    return of_camera(
+        lambda camera, rng: {
+            "camera_to_ego": change(np.array(_or(camera.camera_to_ego, np.eye(4))).reshape(-1, 4, 4)[0], rng)
+        }
+    )
+
+
+def of_scene(change: Callable[[Scene, Rng], dict[str, object]]) -> Make:
+    return lambda clip, rng: clip.with_scene(**change(clip.scene, rng))
+
+
+def of_times(change: Callable[[np.ndarray, Rng], object]) -> Make:
+    return of_scene(lambda scene, rng: {"timestamps": change(scene.timestamps, rng)})
+
+
+def _or(array: np.ndarray | None, otherwise: np.ndarray) -> np.ndarray:
+    return otherwise if array is None else array
+
+
+def _rows(path: np.ndarray) -> np.ndarray:
+    return np.arange(len(path))[:, None]
+
+
+def _spoilt(array: np.ndarray, rng: Rng, value: float) -> np.ndarray:
+    """``array`` with ``value`` in one place."""
+    spoilt = np.array(array)
+    spoilt.flat[int(rng.integers(spoilt.size))] = value
+    return spoilt
+
+
+def _moved(path: np.ndarray, offset: object) -> np.ndarray:
+    return np.asarray(pose(np.eye(3), offset) @ path)  # type: ignore[arg-type]
+
+
+def _placed(path: np.ndarray, places: np.ndarray) -> np.ndarray:
+    path[:, :3, 3] = places
+    return path
+
+
+def _turned(path: np.ndarray, rng: Rng) -> np.ndarray:
+    turns = Rotation.random(len(path), random_state=int(rng.integers(2**31))).as_matrix()
+    return np.asarray(path @ pose(turns, np.zeros(3)))
+
+
+def _world_moved(scene: Scene, rng: Rng) -> dict[str, object]:
+    offset = 1e6 * rng.normal(size=3)
+    poses = None if scene.ego_to_world is None else _moved(scene.ego_to_world, offset)
+    tracks = tuple(replace(k, box_to_world=_moved(k.box_to_world, offset)) for k in scene.tracks)
+    return {"ego_to_world": poses, "tracks": tracks}
+
+
+POSES: dict[str, Make] = {
+    "pose of NaN": of_poses(lambda path, rng: _spoilt(path, rng, np.nan)),
+    "pose of infinity": of_poses(lambda path, rng: _spoilt(path, rng, -np.inf)),
+    "pose beyond floats' squares": of_poses(lambda path, rng: _moved(path, [1e200, -1e200, 0])),
+    "pose at the end of floats": of_poses(lambda path, rng: _moved(path, [1.7e308, 1.7e308, 0])),
+    "rotation stretched": of_poses(lambda path, rng: path * [[1.2, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]),
+    "rotation of zeros": of_poses(lambda path, rng: path * [0, 0, 0, 1]),
+    "rotation left-handed": of_poses(lambda path, rng: path @ np.diag([1.0, -1, 1, 1])),
+    "too few poses": of_poses(lambda path, rng: path[1:]),
+    "the world a million metres away": of_scene(_world_moved),
+    "at 1000 m/s": of_poses(lambda path, rng: _placed(path, 100.0 * _rows(path) * [1, 0, 0])),
+    "at the speed of light": of_poses(lambda path, rng: _placed(path, 3e7 * _rows(path) * [1, 0, 0])),
+    "teleporting": of_poses(lambda path, rng: _placed(path, rng.uniform(-300, 300, (len(path), 3)))),
+    "told to stand": of_poses(lambda path, rng: np.repeat(path[:1], len(path), 0)),
+    "told to stand, then jump": of_poses(lambda path, rng: _placed(path, 50.0 * (_rows(path) > len(path) // 2))),
+    "told to go back": of_poses(lambda path, rng: path[::-1]),
+    "told to rise": of_poses(lambda path, rng: _placed(path, _rows(path) * [0, 0, 2.0])),
+    "told to spin": of_poses(_turned),
+    "no pose": lambda clip, rng: clip.with_scene(ego_to_world=None),
+}
+
+CALIBRATION: dict[str, Make] = {
+    "no intrinsics": of_camera(lambda camera, rng: {"intrinsics": None}),
+    "no mount": of_camera(lambda camera, rng: {"camera_to_ego": None}),
+    "focal 0": of_intrinsics(0, 0, lambda rng: 0.0),
+    "focal negative": of_intrinsics(1, 1, lambda rng: -100.0),
+    "focal NaN": of_intrinsics(0, 0, lambda rng: np.nan),
+    "focal tiny": of_intrinsics(0, 0, lambda rng: 10 ** rng.uniform(-300, -6)),
+    "focal huge": of_intrinsics(1, 1, lambda rng: 10 ** rng.uniform(6, 300)),
+    "focal short": of_intrinsics(0, 0, lambda rng: 10 ** rng.uniform(-1, 1)),
+    "focal long": of_intrinsics(1, 1, lambda rng: 10 ** rng.uniform(3, 5)),
+    "principal point far outside": of_intrinsics(0, 2, lambda rng: 10 ** rng.uniform(4, 9)),
+    "principal point beyond floats' squares": of_intrinsics(1, 2, lambda rng: 1e300),
+    "skew": of_intrinsics(0, 1, lambda rng: rng.normal(0, 500)),
+    "singular intrinsics": of_camera(lambda camera, rng: {"intrinsics": [[1, 1, 0], [1, 1, 0], [0, 0, 1]]}),
+    "last row of intrinsics": of_intrinsics(2, 0, lambda rng: 1.0),
+    "mount of NaN": of_mount(lambda mount, rng: _spoilt(mount, rng, np.nan)),
+    "mount below the ground": of_mount(lambda mount, rng: _moved(mount, [0, 0, -rng.uniform(1.6, 5)])),
+    "mount in the ground": of_mount(lambda mount, rng: _placed(mount[None], np.zeros((1, 3)))[0]),
+    "mount a km up": of_mount(lambda mount, rng: _moved(mount, [0, 0, 1000])),
+    "mount any way up": of_mount(lambda mount, rng: _turned(mount[None], rng)[0]),
+    "mount that shakes": of_mount(lambda mount, rng: _turned(np.repeat(mount[None], 9, 0), rng)),
+    "mount of two frames": of_mount(lambda mount, rng: np.stack([mount, mount])),
+}
+
+TIMES: dict[str, Make] = {
+    "times equal": of_times(lambda times, rng: np.zeros(len(times))),
+    "times reversed": of_times(lambda times, rng: times[::-1]),
+    "times of NaN": of_times(lambda times, rng: _spoilt(times, rng, np.nan)),
+    "times a year apart": of_times(lambda times, rng: 3e7 * np.arange(len(times))),
+    "times an age apart": of_times(lambda times, rng: 1e300 * np.arange(len(times))),
+    "times in microseconds": of_times(lambda times, rng: 1.5e15 + 1e5 * np.arange(len(times))),
+    "times next to each other": of_times(lambda times, rng: 5e-324 * np.arange(len(times))),
+    "times a nanosecond apart": of_times(lambda times, rng: 1e-9 * np.arange(len(times))),
+    "times a microsecond apart": of_times(lambda times, rng: 1.001e-6 * np.arange(len(times))),
+    "times uneven": of_times(lambda times, rng: np.cumsum(10 ** rng.uniform(-5, 2, len(times)))),
+    "times before zero": of_times(lambda times, rng: times - 1e6),
+    "no times": of_times(lambda times, rng: []),
+}
+
+
+def _twins(count: int) -> Make:
+    """``count`` cameras more, where the first one is and seeing the same."""
+
+    def make(clip: Clip, rng: Rng) -> Clip:
+        first = clip.scene.cameras[0]
+        twins = [replace(first, name=f"twin-{i}-{len(clip.scene.cameras)}") for i in range(count)]
+        frames = np.concatenate([clip.frames, *[clip.frames[:1]] * count])
+        return Clip(scene=replace(clip.scene, cameras=(*clip.scene.cameras, *twins)), frames=frames)
+
+    return make
+
+
+def _with_twin(change: Callable[[Camera, Rng], dict[str, object]]) -> Make:
+    def make(clip: Clip, rng: Rng) -> Clip:
+        both = _twins(1)(clip, rng)
+        return of_camera(change)(both, rng)
+
+    return make
+
+
+CAMERAS: dict[str, Make] = {
+    "a camera twice": _twins(1),
+    "a camera four times": _twins(3),
+    "a twin any way up": _with_twin(lambda c, rng: {"camera_to_ego": _turned(np.eye(4)[None], rng)[0]}),
+    "a twin that looks back": _with_twin(lambda c, rng: {"camera_to_ego": pose(np.diag([-1, -1, 1]), [0, 0, 1])}),
+    "a twin a km away": _with_twin(lambda c, rng: {"camera_to_ego": pose(np.eye(3), [0, 1000, 0])}),
+    "a twin of another eye": _with_twin(lambda c, rng: {"intrinsics": np.diag([10 ** rng.uniform(0, 4), 90, 1])}),
+    "a twin without calibration": _with_twin(lambda c, rng: {"intrinsics": None}),
+    "a twin of the same name": _with_twin(lambda c, rng: {"name": "twin-0-1"}),
+    "a twin of another size": _with_twin(lambda c, rng: {"width": c.width + 2}),
+    "no cameras": of_scene(lambda scene, rng: {"cameras": ()}),
+    "a camera without pixels": of_scene(lambda s, rng: {"cameras": (*s.cameras, replace(s.cameras[0], name="blind"))}),
+    "lane of NaN": of_scene(lambda scene, rng: {"lanes": (Lane(kind="divider", points=[[0, 0, np.nan]]),)}),
+    "lane of one point": of_scene(lambda scene, rng: {"lanes": (Lane(kind="divider", points=[[0, 0, 0]]),)}),
+    "lane of no points": of_scene(lambda scene, rng: {"lanes": (Lane(kind="divider", points=np.zeros((0, 3))),)}),
+}
