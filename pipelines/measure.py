@@ -1,9 +1,10 @@
-"""Measure: the numbers of every clip under a path, from any origin, into one long parquet table."""
+"""Measure: the numbers of every clip under a path, from any origin, into one long parquet table, and drawn."""
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from rich.progress import track
 from rich.table import Table
 
 from datasets.errors import UserError
+from datasets.scene import Clip
 from pipelines.config import Config, Data, NuScenesData
 from pipelines.footage import Item, list_footage
+from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
-from validation.measures import measure
+from validation.calibration import Calibration
+from validation.instruments import Instruments
+from validation.measures import Inspected, inspect
 from validation.records import Measure, Measures
 
 SCHEMA = pa.schema(
@@ -40,28 +45,46 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """One item of a set: its measures, or the ``error`` that kept it from having any."""
+    """One item of a set: its measures, or the ``error`` that kept it from having any.
+
+    ``picture`` is a PNG where one was asked for; None with measures and an ``error`` where it could not be drawn.
+    """
 
     name: str
     measures: Measures | None = None
+    picture: bytes | None = None
     error: str = ""
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Measure everything under ``args.path``; status 1 where a clip could not be read."""
+    """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
     out = args.out or config.run_dir / "measures.parquet"
     items, console = list_footage(args.path, *_chosen_tables(config.data)), get_console()
+    pictures = None if args.pictures is None else _folder(args.pictures)
+    instruments = partial(load_instruments, config.validate)
+    instruments()  # what is missing is said once, not for every clip
+    limits = _limits(config, pictures)
+    measure_one = partial(measure_item, drawn=pictures is not None, calibration=limits, instruments=instruments)
     sets: list[Measures] = []
+    names: Counter[str] = Counter()
     bad = 0
-    for result in track(on_all_cores(measure_item, items), "Measuring", total=len(items), console=console):
-        if result.measures is None:
-            bad += 1
-            console.print(f"[red]{escape(result.name)}:[/red] {escape(result.error)}", soft_wrap=True)
-        else:
+    for result in track(on_all_cores(measure_one, items), "Measuring", total=len(items), console=console):
+        error = result.error
+        if result.measures is not None:
             sets.append(result.measures)
+            if pictures is not None and result.picture is not None:
+                names[result.measures.clip_id] += 1
+                error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
+        if error:
+            bad += 1
+            # The name of a file need not be text that can be printed.
+            name, error = (text.encode(errors="replace").decode() for text in (result.name, error))
+            console.print(f"[red]{escape(name)}:[/red] {escape(error)}", soft_wrap=True)
     write_measures(out, sets)
     console.print(summary_table(sets))
-    console.print(f"{len(sets)} clips measured, {bad} could not be read; {out}", soft_wrap=True)
+    console.print(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}", soft_wrap=True)
+    if pictures is not None:
+        console.print(f"{len(items) - bad} pictures in {pictures}", soft_wrap=True)
     return 1 if bad else 0
 
 
@@ -70,14 +93,58 @@ def _chosen_tables(data: Data) -> tuple[str, tuple[str, ...]]:
     return (data.version, data.cameras) if isinstance(data, NuScenesData) else ("", ("CAM_FRONT",))
 
 
-def measure_item(item: Item) -> Measured:
-    """A clip that cannot be read is a result too: it must not spoil the others."""
+def _folder(path: Path) -> Path:
+    """Made before any work is done."""
     try:
-        return Measured(name=item.name, measures=measure(item.load()))
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} is no folder to draw into ({error.strerror}); give --pictures another") from error
+    return path
+
+
+def _limits(config: Config, pictures: Path | None) -> Calibration | None:
+    """Only limits that were asked for by name: those of a run need not hold for any footage."""
+    path = config.validate.calibration
+    return Calibration.load(path) if pictures is not None and path is not None else None
+
+
+def measure_item(
+    item: Item,
+    drawn: bool = False,
+    calibration: Calibration | None = None,
+    instruments: InstrumentsLoader = Instruments,
+) -> Measured:
+    """A clip that cannot be read, or not be drawn, is a result too: it must not spoil the others."""
+    measures = None
+    try:
+        clip = item.load()
+        inspected = inspect(clip, instruments())
+        measures = inspected.measures
+        picture = _picture(clip, inspected, calibration) if drawn else None
+        return Measured(name=item.name, measures=measures, picture=picture)
     except UserError as error:
-        return Measured(name=item.name, error=str(error))
+        return Measured(name=item.name, measures=measures, error=str(error))
     except Exception as error:  # decoders raise what they like; one bad file must not end a night's work
-        return Measured(name=item.name, error=f"{type(error).__name__}: {error}")
+        return Measured(name=item.name, measures=measures, error=f"{type(error).__name__}: {error}")
+
+
+def _picture(clip: Clip, inspected: Inspected, calibration: Calibration | None) -> bytes:
+    from pipelines.measure_picture import draw_measured
+
+    return draw_measured(clip, inspected, calibration)
+
+
+def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> str:
+    """``<clip_id>.png``; of further clips of that id (other cameras, say) ``<clip_id>-2.png`` and so on.
+
+    The result says what went wrong, if anything did.
+    """
+    path = folder / f"{clip_id}{'' if number == 1 else f'-{number}'}.png"
+    try:
+        path.write_bytes(picture)
+    except OSError as error:
+        return f"{path} cannot be written: {error.strerror}"
+    return ""
 
 
 def write_measures(path: Path, sets: Iterable[Measures]) -> None:

@@ -4,11 +4,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array
 from datasets.scene import Clip
 from validation.boxes import Boxes, project_boxes
-from validation.epipolar import track_residuals
-from validation.pairs import MIN_BASELINE_M, derotated_flow, pair_of
+from validation.pairs import pair_of
+from validation.timeline import strays
 from validation.tracks import Tracks, Window, track_view
 from validation.view import REFERENCE_ROWS, Command, View, one_thread, reference_view
 
@@ -55,17 +54,10 @@ def _colours(window: Window, command: Command | None) -> NDArray[np.int64]:
     lives = window.alive.sum(0) - 1
     for life in np.unique(lives[lives > 0]):
         among = lives == life
-        badness = np.clip(_residuals(window, int(life), among, command) / BAD_PX, 0, 1)[:, None]
+        residuals = strays(pair_of(window, 0, int(life), command, among), command)
+        badness = np.clip(residuals / BAD_PX, 0, 1)[:, None]
         colours[among] = badness * [255, 40, 30] + (1 - badness) * [40, 230, 60]
     return colours
-
-
-def _residuals(window: Window, life: int, among: NDArray[np.bool_], command: Command) -> Array:
-    """Distance ``(n,)`` from the epipolar line, or from the place that the rotation alone gives; reference px."""
-    pair = pair_of(window, 0, life, command, among)
-    if pair.motion.baseline >= MIN_BASELINE_M:
-        return track_residuals(pair, command.pixel)
-    return np.asarray(np.linalg.norm(derotated_flow(pair), axis=1) / command.pixel)
 
 
 def _draw_window(frames: Frames, window: Window, colours: NDArray[np.int64], factor: int) -> None:
