@@ -16,9 +16,11 @@ from datasets.scene import Scene
 from datasets.source import Source
 from pipelines.config import Config, Data, Framing, SimulatedData
 from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
+from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
 from pipelines.sources import open_source
 from validation.calibration import Calibration, calibrate, calibration_rows, refused_words, scenes_needed
+from validation.instruments import Instruments
 from validation.measures import measure
 from validation.records import Measures
 
@@ -52,11 +54,13 @@ def calibrate_run(config: Config) -> Calibration:
     """Limits from ``validate.num_clips`` clips of ``config.data``, through the codec of the model that generates."""
     folder = trained_model(config)
     items = known_good(config)
-    measured = measure_known_good(items, partial(load_generator, folder))
+    instruments = partial(load_instruments, config.validate)
+    instruments()  # what is missing is said before any work is done
+    measured = measure_known_good(items, partial(load_generator, folder), instruments)
     results = list(track(measured, "Calibrating", total=len(items)))
     calibration = calibrate(
         [measures for _, measures in results],
-        name=_name(items, folder),
+        name=_name(items, folder, config.validate.tracker),
         false_reject_rate=config.validate.false_reject_rate,
         scenes=[recording for recording, _ in results],
     )
@@ -95,26 +99,29 @@ def spread(total: int, count: int) -> list[int]:
     return [int(place) for place in np.linspace(0, total - 1, min(count, total)).round()]
 
 
-def measure_known_good(items: Sequence[KnownGood], loader: GeneratorLoader) -> Iterator[tuple[str, Measures]]:
+def measure_known_good(
+    items: Sequence[KnownGood], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
+) -> Iterator[tuple[str, Measures]]:
     """Recording and measures of each clip as the codec passes it, in order: geometry is judged, not compression."""
-    return on_all_cores(_measure_one, items, _start_worker, (loader,))
+    return on_all_cores(_measure_one, items, _start_worker, (loader, instruments))
 
 
 _generator: Generator
+_instruments: Instruments
 
 
-def _start_worker(loader: GeneratorLoader) -> None:
+def _start_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
     import torch
 
-    global _generator
+    global _generator, _instruments
     torch.set_num_threads(1)
-    _generator = loader()
+    _generator, _instruments = loader(), instruments()
 
 
 def _measure_one(item: KnownGood) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    return recording_of(scene), measure(_generator.reconstruct(source.load(scene)))
+    return recording_of(scene), measure(_generator.reconstruct(source.load(scene)), _instruments)
 
 
 def recording_of(scene: Scene) -> str:
@@ -128,12 +135,13 @@ def _source(data: Data) -> Source:
     return open_source(data)
 
 
-def _name(items: Sequence[KnownGood], folder: Path) -> str:
+def _name(items: Sequence[KnownGood], folder: Path, tracker: str) -> str:
     from finetune.world_model import model_digest
 
     counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
-    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]}"
+    followed = "" if tracker == "lucas_kanade" else f", followed by {tracker}"
+    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]}{followed}"
 
 
 def limits_table(calibration: Calibration) -> Table:

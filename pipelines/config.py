@@ -156,21 +156,27 @@ class GenerateConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidateConfig:
-    """How the gate is calibrated."""
+    """How clips are measured, and how the gate is calibrated."""
 
-    calibration: Annotated[Path | None, "a calibration file; null: <run_dir>/calibration.json"]
+    calibration: Annotated[Path | None, "a calibration file; null: <run_dir>/calibration.json (measure: none)"]
     false_reject_rate: Annotated[float, "share of good clips that the gate may refuse", Range(0, 1)]
     num_clips: Annotated[int, "known-good clips that calibrate measures", Range(1)]
+    tracker: Annotated[Literal["lucas_kanade", "cotracker"], "follows points; cotracker wants a GPU and weights"]
+    tracker_weights: Annotated[Path | None, "scaled_offline.pth of CoTracker3"]
+    pose_network: Annotated[Path | None, "a TorchScript file: frames (T, 3, H, W) to camera poses (T, 4, 4)"]
+    deep_check: Annotated[bool, "map the frames with COLMAP: ten CPU-seconds a camera, from 256 rows on"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig:
-    """How much the validator is studied on; all clips are simulated."""
+    """How much the validator is studied on: simulated clips, and real footage where there is some."""
 
     rows: Annotated[tuple[int, ...], "heights of the clips: 256, 128, 64"]
     num_good: Annotated[int, "good clips to calibrate on", Range(1)]
     num_audit: Annotated[int, "good clips that are audited", Range(1)]
-    num_spoilt: Annotated[int, "clips that are spoilt in every way", Range(1)]
+    num_spoilt: Annotated[int, "clips that are spoilt in every way", Range(3)]
+    num_front: Annotated[int, "good clips of three cameras to calibrate on, at the largest size", Range(4)]
+    real: Annotated[tuple[Path, ...], "footage with poses to hold the limits against: nuScenes roots, clip folders"]
     seed: Annotated[int, "of all clips", Range(0)]
 
 

@@ -21,12 +21,14 @@ from datasets.shards import clip_members
 from pipelines.commit import CommitLog
 from pipelines.config import Config, ExecutorConfig
 from pipelines.execution import run_units
+from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.models import checkpoint_of
 from pipelines.requests import Request, load_first_frames, plan_requests, store_first_frames
 from pipelines.sources import for_generation, open_source
 from pipelines.tarball import write_tar
 from pipelines.units import Plan, Unit, open_or_create_plan
 from pipelines.work import UnitOutcome
+from validation.instruments import STANDARD, Instruments
 from validation.measures import measure
 
 if TYPE_CHECKING:
@@ -79,8 +81,10 @@ def generate_candidates(config: Config) -> GenerateSummary:
     from finetune.world_model import model_digest
 
     folder, root = trained_model(config), candidates_root(config)
+    instruments = partial(load_instruments, config.validate)
+    instruments()  # what is missing is said before any work is done
     plan = plan_candidates(config, model_digest(folder))
-    return generate(root, plan, partial(load_generator, folder), config.executor)
+    return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
 
 
 def candidates_root(config: Config) -> Path:
@@ -115,14 +119,21 @@ def plan_candidates(config: Config, model: str) -> Plan:
     return open_or_create_plan(root, requests, config.generate.clips_per_unit)
 
 
-def generate(root: Path, plan: Plan, loader: GeneratorLoader, executor: ExecutorConfig) -> GenerateSummary:
+def generate(
+    root: Path,
+    plan: Plan,
+    loader: GeneratorLoader,
+    executor: ExecutorConfig,
+    instruments: InstrumentsLoader = Instruments,
+) -> GenerateSummary:
     """Make every unit of ``plan`` that is not committed under ``root`` yet; set aside those that keep failing.
 
-    ``loader`` runs once in each worker; for Ray it has to be picklable by reference, as a ``partial`` of a function is.
+    ``loader`` and ``instruments`` run once in each worker; for Ray they have to be picklable by reference, as a
+    ``partial`` of a function is.
     """
     log, began = CommitLog(root), time.monotonic()
     made, failed = 0, {}
-    for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root), executor):
+    for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root, instruments), executor):
         if outcome.error:
             log.quarantine(outcome.unit, outcome.error)
             failed[outcome.unit] = outcome.error
@@ -152,8 +163,8 @@ def _outcomes(
 class ClipMaker:
     """The worker: holds one generator, and turns each unit into one committed tar."""
 
-    def __init__(self, loader: GeneratorLoader, root: Path) -> None:
-        self._generator = loader()
+    def __init__(self, loader: GeneratorLoader, root: Path, instruments: InstrumentsLoader = Instruments) -> None:
+        self._generator, self._instruments = loader(), instruments()
         self._root = root
 
     def make(self, unit: Unit) -> dict[str, Any]:
@@ -174,10 +185,10 @@ class ClipMaker:
             )
         first_frames = load_first_frames(self._root / FIRST_FRAMES_FOLDER, request.first_frames)
         clip = self._generator.generate(request.scene, first_frames, seed=request.seed, settings=request.settings)
-        return clip_members(clip, describe_candidate(request, clip))
+        return clip_members(clip, describe_candidate(request, clip, self._instruments))
 
 
-def describe_candidate(request: Request, clip: Clip) -> dict[str, Any]:
+def describe_candidate(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, Any]:
     """What a candidate says of itself: what was asked for, who made it, from what, and what was measured on it.
 
     A pure function of the request and the clip, without a clock in it, so that a repeated unit has the same bytes.
@@ -189,6 +200,6 @@ def describe_candidate(request: Request, clip: Clip) -> dict[str, Any]:
         "model": request.model,
         "settings": asdict(request.settings),
         "first_frames": request.first_frames,
-        "measures": measure(clip).to_json(),
+        "measures": measure(clip, instruments).to_json(),
         "provenance": {"synthetic": True, "recording": request.scene.source, "split": request.scene.split},
     }

@@ -14,6 +14,7 @@ from pipelines.export import export, shards_root
 from pipelines.finetune import finetune
 from pipelines.gate import Decision, count_reasons, count_states, gate
 from pipelines.generate import generate_candidates
+from pipelines.instruments import load_instruments
 from pipelines.review import Review, review
 from pipelines.tracking import Tracker, pipeline_run
 
@@ -26,6 +27,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
 def run(config: Config, tracker: Tracker) -> int:
     """All stages in order under one MLflow run; 1 where a unit had to be set aside or nothing was accepted."""
     console = Console()
+    load_instruments(config.validate)  # what is missing is said before hours of training
     console.rule("Fine-tune")
     with tracker.child("finetune") as child:
         finetune(config, child)

@@ -1,117 +1,34 @@
 """The report of the validator study: tables in Markdown, and a picture."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import rankdata
 
-from pipelines.config import StudyConfig
-from pipelines.study_trials import LEVELS, Trial
-from validation.calibration import Calibration, calibrate, upper_bound
+from pipelines.study_results import OURS, PROMISES, Result, Row, mean_auroc
+from pipelines.study_trials import strengths
+from validation.calibration import upper_bound
 from validation.corruptions.catalogue import CORRUPTIONS
 from validation.peers import PEERS
-from validation.verdict import judge
 
-RATE = 0.01
-OURS = "ours"
+COLOURS = {"mild": "#7fb2e5", "between": "#4a7fc0", "strong": "#1f4e8c"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One corruption at one strength: AUROC against good clips by each judge, and the share the gate let not pass."""
-
-    kind: str
-    level: str
-    num_clips: int
-    auroc: Mapping[str, float]
-    detected: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """What the study found at one size: ``rejected`` holds (rejects, clips) of audited good clips by condition."""
-
-    rows: int
-    calibration: Calibration
-    rejected: Mapping[str, tuple[int, int]]
-    table: tuple[Row, ...]
-    seconds: float
-
-
-def write_report(path: Path, trials: Mapping[int, Sequence[Trial]], settings: StudyConfig) -> None:
-    """Write the report, and its picture beside it."""
-    results = [evaluate(rows, of_size, settings.num_good) for rows, of_size in trials.items()]
+def write_report(path: Path, results: Sequence[Result], front: Result, sections: Mapping[str, str]) -> None:
+    """Write the report, and its picture beside it; ``front`` is the one of several cameras, ``sections`` by title."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(path.with_suffix(".png"), results)
-    path.write_text(markdown(results, path.with_suffix(".png").name))
+    draw(path.with_suffix(".png"), [*results, front])
+    path.write_text(markdown(results, front, sections, path.with_suffix(".png").name))
 
 
-def evaluate(rows: int, trials: Sequence[Trial], num_good: int) -> Result:
-    good = [trial for trial in trials if not trial.kind]
-    to_calibrate, audited = good[:num_good], good[num_good:]
-    limits = calibrate([trial.measures for trial in to_calibrate], name=f"{rows} rows", false_reject_rate=RATE)
-    spoilt = defaultdict(list)
-    for trial in trials:
-        if trial.kind:
-            spoilt[trial.kind, trial.level].append(trial)
-    return Result(
-        rows=rows,
-        calibration=limits,
-        rejected=_rejected(audited, limits),
-        table=tuple(_row(kind, level, some, audited, limits) for (kind, level), some in spoilt.items()),
-        seconds=float(np.median([trial.seconds for trial in trials])),
-    )
-
-
-def _rejected(audited: Iterable[Trial], limits: Calibration) -> dict[str, tuple[int, int]]:
-    counts: dict[str, list[int]] = {}
-    for trial in audited:
-        bad = judge(trial.measures, limits).state != "accepted"
-        around = trial.measures.circumstances
-        names = {"all", trial.condition} | ({around.motion} if around else set())
-        for name in sorted(names):
-            rejects, total = counts.get(name, [0, 0])
-            counts[name] = [rejects + bad, total + 1]
-    return {name: (rejects, total) for name, (rejects, total) in sorted(counts.items())}
-
-
-def _row(kind: str, level: str, spoilt: Sequence[Trial], good: Sequence[Trial], limits: Calibration) -> Row:
-    judges: dict[str, Callable[[Trial], float]] = {OURS: lambda trial: limits.score(trial.measures)}
-    for name in PEERS:
-        judges[name] = lambda trial, name=name: _or_none(trial.peers.get(name))  # type: ignore[misc]
-    return Row(
-        kind=kind,
-        level=level,
-        num_clips=len(spoilt),
-        auroc={name: auroc([score(t) for t in good], [score(t) for t in spoilt]) for name, score in judges.items()},
-        detected=float(np.mean([judge(trial.measures, limits).state != "accepted" for trial in spoilt])),
-    )
-
-
-def _or_none(value: float | None) -> float:
-    """A peer that cannot tell says that the clip is good."""
-    return -np.inf if value is None else value
-
-
-def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
-    """Probability that a bad clip scores higher than a good one, ties by half (Mann and Whitney 1947)."""
-    ranks = rankdata([*good, *bad])
-    return float((ranks[len(good) :].sum() - len(bad) * (len(bad) + 1) / 2) / (len(good) * len(bad)))
-
-
-def mean_auroc(result: Result, level: str, judge_name: str = OURS) -> float:
-    return float(np.mean([row.auroc[judge_name] for row in result.table if row.level == level]))
-
-
-def markdown(results: Sequence[Result], picture: str) -> str:
+def markdown(results: Sequence[Result], front: Result, sections: Mapping[str, str], picture: str) -> str:
     parts = [_HEAD, f"![AUROC of every corruption]({picture})\n", "## In the mean\n", _summary(results)]
-    parts += ["## False rejects\n", _false_rejects(results)]
-    for result in results:
-        parts += [f"## Every corruption at {result.rows} rows\n", _table(result)]
+    parts += ["## False rejects\n", _false_rejects([*results, front])]
+    parts += [f"## What is wanted, at {results[0].title}\n", _promises([results[0], front])]
+    for title, text in sections.items():
+        parts += [f"## {title}\n", text]
+    for result in [*results, front]:
+        parts += [f"## Every corruption: {result.title}\n", _table(result)]
     return "\n".join(parts)
 
 
@@ -127,7 +44,7 @@ measures, against audited good clips of every condition. Peers' measures judge t
 
 def _summary(results: Sequence[Result]) -> str:
     names = [OURS, *PEERS]
-    lines = ["| mean AUROC, strong / mild | " + " | ".join(f"{r.rows} rows" for r in results) + " |"]
+    lines = ["| mean AUROC, strong / mild | " + " | ".join(r.title for r in results) + " |"]
     lines.append("| --- |" + " --- |" * len(results))
     for name in names:
         cells = [f"{mean_auroc(r, 'strong', name):.3f} / {mean_auroc(r, 'mild', name):.3f}" for r in results]
@@ -139,7 +56,7 @@ def _summary(results: Sequence[Result]) -> str:
 
 def _false_rejects(results: Sequence[Result]) -> str:
     conditions = sorted({name for result in results for name in result.rejected})
-    lines = ["| good clips | " + " | ".join(f"{r.rows} rows" for r in results) + " |"]
+    lines = ["| good clips | " + " | ".join(r.title for r in results) + " |"]
     lines.append("| --- |" + " --- |" * len(results))
     for name in conditions:
         cells = []
@@ -151,21 +68,34 @@ def _false_rejects(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n\nThe bound is that of Clopper and Pearson at 95 % confidence.\n"
 
 
+def _promises(results: Sequence[Result]) -> str:
+    found = {(row.kind, row.level): row for result in results for row in result.table}
+    lines = ["| corruption | clips | AUROC | wanted | detected | wanted |", "| --- | --- | --- | --- | --- | --- |"]
+    for promise in PROMISES:
+        for case in promise.cases:
+            if not (row := found.get(case)):
+                continue
+            lines.append(
+                f"| {_name(row)} | {row.num_clips} | {_marked(row.auroc[OURS], promise.auroc, '.3f')} "
+                f"| {promise.auroc:.2f} | {_marked(row.detected, promise.detected, '.0%')} | {promise.detected:.0%} |"
+            )
+    return "\n".join(lines) + "\n\nWhat falls short is set in bold.\n"
+
+
+def _marked(value: float, wanted: float, form: str) -> str:
+    return f"{value:{form}}" if value >= wanted else f"**{value:{form}}**"
+
+
+def _name(row: Row) -> str:
+    return f"{row.kind}, {strengths(row.kind)[row.level]:g} {CORRUPTIONS[row.kind].unit}"
+
+
 def _table(result: Result) -> str:
-    best_peer = "best peer"
-    lines = [
-        f"| corruption | strength | clips | AUROC | detected | {best_peer} |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    lines = ["| corruption | clips | AUROC | detected | best peer |", "| --- | --- | --- | --- | --- |"]
     for row in result.table:
-        about = CORRUPTIONS[row.kind]
-        strength = about.mild if row.level == "mild" else about.strong
         peer = max(PEERS, key=lambda name: row.auroc[name])
         words = f"{row.auroc[peer]:.2f} {peer.removeprefix('peer_').replace('_', ' ')}"
-        lines.append(
-            f"| {row.kind} | {strength:g} {about.unit} | {row.num_clips} | {row.auroc[OURS]:.3f} | {row.detected:.0%} "
-            f"| {words} |"
-        )
+        lines.append(f"| {_name(row)} | {row.num_clips} | {row.auroc[OURS]:.3f} | {row.detected:.0%} | {words} |")
     return "\n".join(lines) + "\n"
 
 
@@ -176,16 +106,15 @@ def draw(path: Path, results: Sequence[Result]) -> None:
     axes = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
     for axis, result in zip(axes, results, strict=True):
         for row in result.table:
-            place = kinds.index(row.kind) + (0.18 if row.level == LEVELS[0] else -0.18)
-            colour = "#7fb2e5" if row.level == LEVELS[0] else "#1f4e8c"
+            place = kinds.index(row.kind) + {"mild": 0.2, "between": 0.0, "strong": -0.2}[row.level]
             peer = max(row.auroc[name] for name in PEERS)
             axis.plot([peer], [place], "o", mfc="none", mec="#c2571a", ms=5)
-            axis.plot([row.auroc[OURS]], [place], "o", color=colour, ms=6)
+            axis.plot([row.auroc[OURS]], [place], "o", color=COLOURS[row.level], ms=6)
         axis.axvline(0.5, color="#bbbbbb", lw=1)
-        axis.set(xlim=(0.3, 1.02), yticks=range(len(kinds)), title=f"{result.rows} rows", xlabel="AUROC")
+        axis.set(xlim=(0.3, 1.02), yticks=range(len(kinds)), title=result.title, xlabel="AUROC")
         axis.set_yticklabels(kinds, fontsize=8)
         axis.grid(axis="y", color="#eeeeee")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
-    figure.suptitle("dark: strong, light: mild, ring: best peer of five", fontsize=10)
+    figure.suptitle("the darker the stronger; ring: best of five peers", fontsize=10)
     figure.savefig(path, dpi=110)

@@ -18,12 +18,14 @@ from validation.measures import measure
 from validation.peers import PEERS
 from validation.records import Measures
 
-LEVELS = ("mild", "strong")
+# Between the two of the catalogue, a strength for which a promise is made (see ``pipelines.study_results``).
+LEVELS = ("mild", "between", "strong")
+BETWEEN = {"yaw-rate": 2.0, "pose-jitter": 0.2, "lateral-drift": 0.5}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One good clip and what is done to it: ``kinds`` each at both strengths, none for a clip that stays good."""
+    """One good clip and what is done to it: ``kinds`` each at every strength, none for a clip that stays good."""
 
     good: GoodClip
     kinds: tuple[str, ...] = ()
@@ -37,11 +39,15 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One measured clip; ``kind`` is "" where it was left good. ``seconds`` are of our measures, on one core."""
+    """One measured clip; ``kind`` is "" where it was left good. ``seconds`` are of our measures, on one core.
+
+    ``peers`` is empty where they did not judge the clip.
+    """
 
     number: int
     rows: int
     condition: str
+    variant: str
     kind: str
     level: str
     measures: Measures
@@ -81,14 +87,20 @@ def try_case(case: Case) -> list[dict[str, Any]]:
     other = make(GoodClip(number=case.good.number + 1, rows=case.good.rows, seed=case.good.seed + 1))
     records = []
     for kind in case.kinds:
-        about = CORRUPTIONS[kind]
-        for level, strength in zip(LEVELS, (about.mild, about.strong), strict=True):
+        for level, strength in strengths(kind).items():
             try:
                 spoilt = corrupt(clip, kind, strength, seed=case.good.number, other=other)
             except NotApplicable:
                 continue
             records.append(_record(case, spoilt, kind, level))
     return records
+
+
+def strengths(kind: str) -> dict[str, float]:
+    """The strength of each level at which a kind is tried, in its unit."""
+    about = CORRUPTIONS[kind]
+    between = {"between": BETWEEN[kind]} if kind in BETWEEN else {}
+    return {"mild": about.mild, **between, "strong": about.strong}
 
 
 def _record(case: Case, clip: Clip, kind: str, level: str) -> dict[str, Any]:
@@ -99,6 +111,7 @@ def _record(case: Case, clip: Clip, kind: str, level: str) -> dict[str, Any]:
         number=case.good.number,
         rows=case.good.rows,
         condition=case.good.condition,
+        variant=case.good.variant,
         kind=kind,
         level=level,
         measures=measures,

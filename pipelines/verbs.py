@@ -89,24 +89,27 @@ VERBS = (
         summary="generate candidate clips and commit each with its measures",
         description="Units that an earlier run committed to <run_dir>/candidates are not made again.",
         examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
-        sections=("data", "generate", "executor", "tracking"),
+        sections=("data", "generate", "validate", "executor", "tracking"),
     ),
     Verb(
         name="measure",
         summary="measure clips of any origin; needs no model",
         description=(
             "PATH is a folder of videos with scene.json, of shards, or a nuScenes root, told apart by what lies\n"
-            "there. Writes parquet."
+            "there. Writes parquet. With --pictures, every clip is also drawn: its worst frames, its time line, and\n"
+            "what stands out; with validate.calibration=FILE, which of those limits it broke."
         ),
         examples=(
             "driveforge measure footage/",
             "driveforge measure /data/nuscenes data.cameras=[CAM_BACK] --out measures.parquet",
+            "driveforge measure spoilt/ --pictures pictures validate.calibration=runs/demo/calibration.json",
         ),
-        sections=("data",),
-        usage=" PATH [--out FILE]",
+        sections=("data", "validate"),
+        usage=" PATH [--out FILE] [--pictures DIR]",
         arguments=(
             (("path",), {"type": Path, "metavar": "PATH", "help": "clips to measure"}),
             (("--out",), {"type": Path, "metavar": "FILE", "help": "default: <run_dir>/measures.parquet"}),
+            (("--pictures",), {"type": Path, "metavar": "DIR", "help": "draw every clip, as DIR/<clip id>.png"}),
         ),
     ),
     Verb(

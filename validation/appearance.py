@@ -1,6 +1,7 @@
 """Whether an object keeps its looks: the largest face of its box that is seen, rectified, compared over time."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -8,16 +9,15 @@ from numpy.typing import NDArray
 
 from datasets.geometry import BOX_FACES, inverse
 from validation.boxes import Boxes
-from validation.records import NO_BOXES, Measure, Sample, worst
-from validation.view import View
+from validation.events import stands_out
+from validation.pixels import grain
+from validation.view import Command, View
 
 FACE_PX = 24
 MARGIN_PX = 3  # the patch may shift this much: boxes are never exact
 GAP = 2  # frames
 MIN_AREA_PX, MIN_AREA_SHARE = 30.0, 0.0025  # px of the image, share of its rows squared
 MIN_CONTRAST = 2.0  # grey levels
-MIN_COMPARISONS = 3
-TOO_SMALL = "no face of a box large enough"
 # The four upright faces; top and bottom are seen too flatly.
 _UPRIGHT = BOX_FACES[:4]
 _NORMALS = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
@@ -25,26 +25,12 @@ _NORMALS = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
 Faces = dict[int, NDArray[np.float32]]
 
 
-def appearance_measure(view: View, boxes: Boxes | None) -> Measure:
-    """Largest change of an object's looks beyond its usual one: max - median over time of 1 - ZNCC of its face.
+def appearance_changes(view: View, command: Command, boxes: Boxes, owner: int) -> dict[int, float]:
+    """By frame, 1 - ZNCC of an object's face in it and ``GAP`` frames later; of several faces the best one counts.
 
-    ZNCC is the zero-mean normalised cross-correlation, at the best shift of up to ``MARGIN_PX``, of frames two apart.
+    ZNCC is the zero-mean normalised cross-correlation, at the best shift of up to ``MARGIN_PX``.
     """
-    if boxes is None or not boxes.judged.any():
-        return worst("object_appearance", [], view.why or NO_BOXES)
-    samples = []
-    for owner, track in enumerate(view.tracks):
-        changes = _changes(view, boxes, owner)
-        if len(changes) >= MIN_COMPARISONS:
-            frame, change = max(changes, key=lambda item: item[1])
-            usual = float(np.median([value for _, value in changes]))
-            samples.append(Sample(value=change - usual, frames=(frame, frame + GAP), track=track.id))
-    return worst("object_appearance", samples, TOO_SMALL)
-
-
-def _changes(view: View, boxes: Boxes, owner: int) -> list[tuple[int, float]]:
-    """Frame and 1 - ZNCC of every face that is seen both in that frame and ``GAP`` later; the best face counts."""
-    rectified = {int(t): _faces(view, boxes, int(t), owner) for t in np.flatnonzero(boxes.judged[:, owner])}
+    rectified = {int(t): _faces(view, command, boxes, int(t), owner) for t in np.flatnonzero(boxes.judged[:, owner])}
     changes: dict[int, list[float]] = defaultdict(list)
     for t, before in rectified.items():
         after = rectified.get(t + GAP, {})
@@ -53,18 +39,30 @@ def _changes(view: View, boxes: Boxes, owner: int) -> list[tuple[int, float]]:
             if before[face].std() >= MIN_CONTRAST and centre.std() >= MIN_CONTRAST:
                 match = cv2.matchTemplate(before[face], np.ascontiguousarray(centre), cv2.TM_CCOEFF_NORMED)
                 changes[t].append(1.0 - float(match.max()))
-    return [(t, min(values)) for t, values in sorted(changes.items())]
+    return {t: min(values) for t, values in sorted(changes.items())}
 
 
-def _faces(view: View, boxes: Boxes, frame: int, owner: int) -> Faces:
+def appearance_heights(changes: Mapping[int, float]) -> dict[int, float]:
+    """By frame, how far the change of looks at its beginning rises above what is usual of the object.
+
+    Both comparisons across that moment have to show it.
+    """
+    frames, values = list(changes), list(changes.values())
+    heights = {
+        frame + GAP: stands_out(values, i, width=GAP)
+        for i, frame in enumerate(frames[:-1])
+        if frames[i + 1] == frame + 1
+    }
+    return {frame: height for frame, height in heights.items() if height is not None}
+
+
+def _faces(view: View, command: Command, boxes: Boxes, frame: int, owner: int) -> Faces:
     """The faces of a box that look at the camera and lie in the image, each rectified to a square."""
-    track, command = view.tracks[owner], view.command
-    if command is None:
-        return {}
+    track = view.tracks[owner]
     camera_in_box = (inverse(track.box_to_world[frame]) @ command.camera_to_world[frame])[:3, 3]
     facing = _NORMALS @ camera_in_box > np.abs(_NORMALS @ (track.size / 2))
     height, width = view.grey.shape[1:]
-    image = cv2.GaussianBlur(view.grey[frame], (0, 0), max(0.8, height / 128))
+    image = cv2.GaussianBlur(view.grey[frame], (0, 0), max(0.8, grain(height, width)))
     faces: Faces = {}
     for face in np.flatnonzero(facing):
         quad = boxes.corners[frame, owner, list(_UPRIGHT[face])].astype(np.float32)

@@ -15,6 +15,9 @@ MIN_ROWS = 6.0  # px of the image
 MIN_ROWS_SHARE = 0.05
 MIN_IN_VIEW = 0.75
 MAX_OCCLUDED = 0.35
+# Of its height in the image: how far below a driving vehicle the road shows its shadow, or mirrors it when wet.
+SHADOW = 0.7
+DRIVES_M = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -23,7 +26,8 @@ class Boxes:
 
     ``corners`` ``(T, N, 8, 2)`` px mean nothing where a box is not wholly in front of the camera; ``rectangle``
     ``(T, N, 4)`` is x0, y0, x1, y1; ``distance`` ``(T, N)`` m; ``size`` ``(T, N)`` px is the root of the rectangle's
-    area. ``judged`` ``(T, N)``: large enough, in view and hardly hidden by nearer boxes.
+    area. ``judged`` ``(T, N)``: large enough, in view and hardly hidden by nearer boxes. ``drives`` ``(N,)``: those
+    that do not stay in their place.
     """
 
     corners: Array
@@ -31,6 +35,7 @@ class Boxes:
     distance: Array
     size: Array
     judged: NDArray[np.bool_]
+    drives: NDArray[np.bool_]
     hulls: tuple[tuple[NDArray[np.int32] | None, ...], ...]
 
     def mask(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -39,6 +44,15 @@ class Boxes:
         for hull in self.hulls[frame]:
             if hull is not None:
                 cv2.fillConvexPoly(mask, hull, 255)
+        return mask
+
+    def mask_with_shadows(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """The mask of the boxes, and of the ground before those that drive, which moves with them as it seems."""
+        mask = self.mask(frame, shape)
+        for hull, drives in zip(self.hulls[frame], self.drives, strict=True):
+            if hull is not None and drives:
+                below = hull + np.array([0, round(SHADOW * float(np.ptp(hull[:, 0, 1])))], np.int32)
+                cv2.fillConvexPoly(mask, cv2.convexHull(np.concatenate([hull, below])), 255)
         return mask
 
     def mask_of(self, frame: int, track: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -73,6 +87,7 @@ def project_boxes(view: View) -> Boxes | None:
         distance=distance,
         size=np.sqrt(extent.prod(-1)),
         judged=_judged(rectangle, distance, whole, (shape[0], shape[1])),
+        drives=np.array([np.ptp(track.box_to_world[:, :3, 3], axis=0).max() > DRIVES_M for track in view.tracks]),
         hulls=_hulls(in_camera, present & (distance < FAR_M), view.command, (shape[0], shape[1])),
     )
 

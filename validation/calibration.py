@@ -30,7 +30,7 @@ MIN_FIT = 10
 CALIBRATE_SHARE = 0.45
 AUDIT_SHARE = 0.2
 CONFIDENCE = 0.95
-FORMAT = 2
+FORMAT = 3
 SIMULATED = "simulated"
 SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
 
@@ -89,12 +89,12 @@ class Calibration:
     def limits(self, measures: Measures) -> dict[str, float]:
         """The largest accepted value of every measure, for a clip of these circumstances."""
         score, covariates = self.threshold(measures).score, self.covariate_scale(measures.circumstances)
-        return {expectation.measure: expectation.value_at(score, covariates) for expectation in self.expectations}
+        return {e.measure: e.value_at(score, covariates, _rig(measures)) for e in self.expectations}
 
     def score(self, measures: Measures) -> float:
         """The largest surprise over all measures of a clip."""
         values = {m.name: m.value for m in measures.values if m.value is not None}
-        return largest_score(values, self.covariate_scale(measures.circumstances), self.by_measure)
+        return largest_score(values, self.covariate_scale(measures.circumstances), _rig(measures), self.by_measure)
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n")
@@ -150,7 +150,7 @@ def calibrate(
             f"clips of {len(set(scenes))} scenes cannot carry a false-reject rate of {false_reject_rate:g}: "
             f"{scenes_needed(false_reject_rate)} scenes are needed; add some or raise validate.false_reject_rate"
         )
-    parts = _split(scenes, false_reject_rate)
+    parts = _split(dict(zip(scenes, map(_rig, sets), strict=True)), false_reject_rate)
     fit, held_out, audited = ([(sets[n], scene) for n, scene in enumerate(scenes) if scene in part] for part in parts)
     scale = fit_covariate_scale([measures.circumstances for measures, _ in fit if measures.circumstances])
     expectations = _fit([measures for measures, _ in fit], scale)
@@ -168,18 +168,30 @@ def calibrate(
     return replace(limits, audit=_audit(limits, audited)) if audited else limits
 
 
-def _split(scenes: Sequence[str], rate: float) -> tuple[set[str], set[str], set[str]]:
-    """The scenes to fit on, to calibrate on and to audit, in the order of their hashes.
+def _split(rigs: Mapping[str, str], rate: float) -> tuple[set[str], set[str], set[str]]:
+    """The scenes to fit on, to calibrate on and to audit, of the rig of each scene.
 
-    There is an audit only where it takes nothing away from what the rate needs.
+    Every rig is spread over the parts in the order of its scenes' hashes, from the first one on: a rig of one scene is
+    fitted. There is an audit only where it takes nothing away from what the rate needs.
     """
-    order = sorted(set(scenes), key=lambda scene: hashlib.sha256(scene.encode()).digest())
+    place: dict[str, float] = {}
+    for rig in set(rigs.values()):
+        of_rig = sorted((scene for scene in rigs if rigs[scene] == rig), key=_hash)
+        place |= {scene: rank / len(of_rig) for rank, scene in enumerate(of_rig)}
+    order = sorted(rigs, key=lambda scene: (place[scene], _hash(scene)))
     num_calibrate = max(_calibrate_needed(rate), round(CALIBRATE_SHARE * len(order)))
     num_calibrate = min(num_calibrate, len(order) - MIN_FIT)
     num_audit = min(round(AUDIT_SHARE * len(order)), len(order) - num_calibrate - 2 * MIN_FIT)
-    num_audit = max(num_audit, 0)
-    calibrate_end = num_calibrate + num_audit
-    return set(order[calibrate_end:]), set(order[num_audit:calibrate_end]), set(order[:num_audit])
+    num_fit = len(order) - num_calibrate - max(num_audit, 0)
+    return set(order[:num_fit]), set(order[num_fit : num_fit + num_calibrate]), set(order[num_fit + num_calibrate :])
+
+
+def _hash(scene: str) -> bytes:
+    return hashlib.sha256(scene.encode()).digest()
+
+
+def _rig(measures: Measures) -> str:
+    return measures.circumstances.rig if measures.circumstances else ""
 
 
 def _calibrate_needed(rate: float) -> int:
@@ -190,12 +202,14 @@ def _fit(sets: Sequence[Measures], scale: CovariateScale) -> tuple[Expectation, 
     """Of every measure that was taken often enough."""
     values: dict[str, list[float]] = {}
     covariates: dict[str, list[Array]] = {}
+    rigs: dict[str, list[str]] = {}
     for measures in sets:
         for measure in measures.values:
             if measure.value is not None:
                 values.setdefault(measure.name, []).append(measure.value)
                 covariates.setdefault(measure.name, []).append(scale(measures.circumstances))
-    fitted = (fit_expectation(name, column, np.stack(covariates[name])) for name, column in values.items())
+                rigs.setdefault(measure.name, []).append(_rig(measures))
+    fitted = (fit_expectation(name, column, np.stack(covariates[name]), rigs[name]) for name, column in values.items())
     return tuple(expectation for expectation in fitted if expectation)
 
 

@@ -23,8 +23,29 @@ def _define(family: str, *rows: tuple[str, str, str, str]) -> dict[str, Definiti
     }
 
 
+# Suffix, unit, reason code, words. Vehicles and people have measures of the same names, and limits of their own.
+_OF_OBJECTS = (
+    ("residual", "ratio", "OBJECT_RESIDUAL", "does not move with its box"),
+    ("jump", "size", "OBJECT_JUMP", "jumps away from its box"),
+    ("drift", "deg", "OBJECT_DRIFT", "drifts away from its box"),
+    ("scale", "ratio", "OBJECT_SCALE", "grows or shrinks otherwise than its box"),
+    ("unsupported", "share", "OBJECT_MISSING", "is not in its box: nothing there moves with it"),
+    ("break", "height", "OBJECT_BREAK", "leaves its box from one frame to the next"),
+    ("appearance", "height", "OBJECT_APPEARANCE", "changes its looks"),
+    ("replaced", "height", "OBJECT_REPLACED", "gives way to something else in its box"),
+)
+OBJECT_SUFFIXES = tuple(suffix for suffix, *_ in _OF_OBJECTS)
+
+
+def _of_objects(group: str, who: str) -> dict[str, Definition]:
+    return _define(
+        "objects", *((f"{group}_{name}", unit, code, f"{who} {does}") for name, unit, code, does in _OF_OBJECTS)
+    )
+
+
 # px are pixels of the image scaled to 256 rows; a share lies in 0..1; a size is the
-# root of the area of the object's box; a ratio compares with what is usual; a log
+# root of the area of the object's box; a height is how far a share rises above what is
+# usual of the object; a ratio compares with what is usual; a log
 # scale is abs(log s) of the factor s on the commanded metres.
 DEFINITIONS: dict[str, Definition] = {
     **_define(
@@ -39,6 +60,12 @@ DEFINITIONS: dict[str, Definition] = {
         ("track_epipolar_adjacent", "px", "TRACK_EPIPOLAR", "the background jitters about the commanded motion"),
         ("track_reprojection", "px", "TRACK_REPROJECTION", "no fixed 3-D points explain the background tracks"),
         ("track_reprojection_outliers", "share", "TRACK_REPROJECTION", "many background tracks are of no fixed point"),
+        (
+            "track_reprojection_region",
+            "px",
+            "TRACK_REPROJECTION",
+            "in a region of the image no fixed 3-D points explain the tracks",
+        ),
         ("track_cheirality", "share", "CHEIRALITY", "background tracks move the wrong way along their epipolar lines"),
         ("track_rigidity", "px", "TRACK_RIGIDITY", "a region of the background moves apart from the rest"),
         ("track_stationary", "px", "TRACK_STATIONARY", "the background moves though the camera was told to stand"),
@@ -60,16 +87,13 @@ DEFINITIONS: dict[str, Definition] = {
             "POSE_SCALE",
             "the camera passes parked boxes at another speed than commanded",
         ),
+        ("pose_network_rotation", "deg", "POSE_ROTATION", "a pose network sees another rotation than commanded"),
+        ("pose_network_translation", "deg", "POSE_TRANSLATION", "a pose network sees another direction than commanded"),
+        ("pose_map_unregistered", "share", "POSE_MAP", "frames do not fit into one map of what stands still"),
+        ("pose_map_path", "m", "POSE_MAP", "mapping finds the camera on another path than commanded"),
     ),
-    **_define(
-        "objects",
-        ("object_residual", "ratio", "OBJECT_RESIDUAL", "the object does not move with its box"),
-        ("object_jump", "size", "OBJECT_JUMP", "the object jumps away from its box"),
-        ("object_drift", "deg", "OBJECT_DRIFT", "the object drifts away from its box"),
-        ("object_scale", "ratio", "OBJECT_SCALE", "the object grows or shrinks otherwise than its box"),
-        ("object_unsupported", "share", "OBJECT_MISSING", "nothing in the box moves with it"),
-        ("object_appearance", "share", "OBJECT_APPEARANCE", "the object changes its looks"),
-    ),
+    **_of_objects("object", "the object"),
+    **_of_objects("person", "the person or rider"),
     **_define(
         "time",
         ("time_still", "share", "TIME_FROZEN", "the background stands still though the camera was told to move"),

@@ -3,12 +3,13 @@
 A robust linear regression on the covariates says where the measure usually lies; above the 80 % point of what is left
 over, an exponential tail (peaks over threshold, Pickands 1975) says how surprising a value is. The score of a value is
 its excess over that point in mean excesses, so that scores of different measures compare: a measure with long tails
-does not use up the patience of all others.
+does not use up the patience of all others. A rig whose clips lie higher than those of all is allowed the difference,
+the more of it the more clips of it were seen: so a little footage of a new camera keeps it from being judged by others.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,6 +24,8 @@ TAIL_FROM = 0.8
 MIN_EXCESS = 0.15
 # Mean excess of a normal distribution above its 80 % point, in standard deviations.
 _NORMAL_EXCESS = 0.558
+# Clips of a rig at which it is allowed half of its difference: a random intercept, shrunk (Robinson 1991).
+RIG_PRIOR = 5.0
 _HUBER = 1.345
 _RIDGE = 5.0
 
@@ -33,10 +36,13 @@ _FLOORS = {
     "deg": 0.05,
     "ratio": 0.1,
     "share": 0.02,
+    "height": 0.1,
     "size": 0.05,
     "log gain": 0.002,
     "log scale": 0.02,
+    "m": 0.02,
 }
+_SHARES = ("share", "height")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +63,8 @@ class CovariateScale:
 class Expectation:
     """Of one measure: ``slopes`` by covariate, the ``location`` where the tail begins, its mean ``excess``.
 
-    All are of transformed values, see ``to_scale``. ``num_fit`` is the clips on which the measure could be taken.
+    ``allowances`` are added to the location for clips of some rigs. All are of transformed values, see ``to_scale``.
+    ``num_fit`` is the clips on which the measure could be taken.
     """
 
     measure: str
@@ -65,13 +72,17 @@ class Expectation:
     location: float
     excess: float
     num_fit: int
+    allowances: Mapping[str, float] = field(default_factory=dict)
 
-    def score(self, value: float, covariates: Array) -> float:
-        return (to_scale(self.measure, value) - self.location - float(covariates @ self.slopes)) / self.excess
+    def score(self, value: float, covariates: Array, rig: str = "") -> float:
+        return (to_scale(self.measure, value) - self._begin(covariates, rig)) / self.excess
 
-    def value_at(self, score: float, covariates: Array) -> float:
+    def value_at(self, score: float, covariates: Array, rig: str = "") -> float:
         """The value that has this score: the inverse of ``score``."""
-        return from_scale(self.measure, self.location + float(covariates @ self.slopes) + score * self.excess)
+        return from_scale(self.measure, self._begin(covariates, rig) + score * self.excess)
+
+    def _begin(self, covariates: Array, rig: str) -> float:
+        return self.location + float(covariates @ self.slopes) + self.allowances.get(rig, 0.0)
 
 
 def fit_covariate_scale(seen: Sequence[Circumstances]) -> CovariateScale:
@@ -83,8 +94,10 @@ def fit_covariate_scale(seen: Sequence[Circumstances]) -> CovariateScale:
     return CovariateScale(centre=tuple(map(float, centre)), width=tuple(map(float, width)))
 
 
-def fit_expectation(measure: str, values: Sequence[float], covariates: Array) -> Expectation | None:
-    """From ``values`` ``(N,)`` on good clips and their standardised covariates ``(N, C)``; None from too few."""
+def fit_expectation(
+    measure: str, values: Sequence[float], covariates: Array, rigs: Sequence[str]
+) -> Expectation | None:
+    """From ``values`` ``(N,)`` on good clips, their standardised covariates ``(N, C)`` and rigs; None from too few."""
     if len(values) < MIN_VALUES:
         return None
     column = np.array([to_scale(measure, value) for value in values])
@@ -92,12 +105,29 @@ def fit_expectation(measure: str, values: Sequence[float], covariates: Array) ->
     if len(values) >= CLIPS_PER_COVARIATE * covariates.shape[1]:
         slopes = _robust_slopes(column, covariates)
     rest = column - covariates @ slopes
+    allowances = _allowances(rest, rigs)
+    rest = rest - [allowances.get(rig, 0.0) for rig in rigs]
     location = float(np.quantile(rest, TAIL_FROM))
     bulk = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
     excess = max(float((rest[rest >= location] - location).mean()), _NORMAL_EXCESS * bulk, MIN_EXCESS)
     return Expectation(
-        measure=measure, slopes=tuple(map(float, slopes)), location=location, excess=excess, num_fit=len(values)
+        measure=measure,
+        slopes=tuple(map(float, slopes)),
+        location=location,
+        excess=excess,
+        num_fit=len(values),
+        allowances=allowances,
     )
+
+
+def _allowances(rest: Array, rigs: Sequence[str]) -> dict[str, float]:
+    """What lies above the median of all, by rig: never below it, since few clips of a rig must not tighten a limit."""
+    of_rig = {rig: rest[[other == rig for other in rigs]] for rig in sorted(set(rigs))}
+    above = {
+        rig: float(np.median(some) - np.median(rest)) * len(some) / (len(some) + RIG_PRIOR)
+        for rig, some in of_rig.items()
+    }
+    return {rig: allowance for rig, allowance in above.items() if allowance > 0}
 
 
 def _robust_slopes(column: Array, covariates: Array) -> Array:
@@ -114,9 +144,12 @@ def _robust_slopes(column: Array, covariates: Array) -> Array:
     return np.asarray(solution[1:], np.float64)
 
 
-def largest_score(values: Mapping[str, float], covariates: Array, expectations: Mapping[str, Expectation]) -> float:
+def largest_score(
+    values: Mapping[str, float], covariates: Array, rig: str, expectations: Mapping[str, Expectation]
+) -> float:
     """The score of the most surprising of ``values``; minus infinity where none is expected to be anything."""
-    scores = [expectations[name].score(value, covariates) for name, value in values.items() if name in expectations]
+    known = {name: value for name, value in values.items() if name in expectations}
+    scores = [expectations[name].score(value, covariates, rig) for name, value in known.items()]
     return max(scores, default=-math.inf)
 
 
@@ -124,7 +157,7 @@ def to_scale(measure: str, value: float) -> float:
     """Shares on the logit scale, all else on the logarithmic: there spreads compare, and limits keep within bounds."""
     unit = definition(measure).unit
     floor = _FLOORS[unit]
-    if unit == "share":
+    if unit in _SHARES:
         # 1 minus a correlation may leave 0..1: opposed looks are as bad as it gets, and rounding can fall below 0.
         share = (min(max(value, 0.0), 1.0) + floor) / (1 + 2 * floor)
         return math.log(share / (1 - share))
@@ -135,6 +168,6 @@ def from_scale(measure: str, scaled: float) -> float:
     """The inverse of ``to_scale``."""
     unit = definition(measure).unit
     floor = _FLOORS[unit]
-    if unit == "share":
+    if unit in _SHARES:
         return (1 + 2 * floor) / (1 + math.exp(-scaled)) - floor
     return math.exp(scaled) - floor

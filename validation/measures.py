@@ -5,16 +5,20 @@ carry its name before a slash (``CAM_BACK/track_epipolar``), so that a side came
 two cameras both see is measured under both names (``CAM_BACK+CAM_BACK_LEFT/camera_depth``).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from datasets.excerpt import excerpt_of_clip
 from datasets.scene import Clip
-from validation.appearance import appearance_measure
 from validation.boxes import Boxes, project_boxes
 from validation.catalogue import DEFINITIONS
 from validation.covariates import circumstances
+from validation.deep_check import deep_measures
 from validation.epipolar import cheirality_measure, epipolar_measures, stationary_measure
+from validation.instruments import STANDARD, Instruments
+from validation.long_clips import windows_of, worst_of
 from validation.objects import object_measures
 from validation.overlap import overlap_measures
+from validation.pose_network import pose_network_measures
 from validation.pose_refinement import pose_measures, refine_all, rigidity_measure, why_not_refined, yaw_rate_seen
 from validation.records import TOO_FEW_FRAMES, Measure, Measures, unmeasurable
 from validation.scale import parked_scale_measure, road_scale_measure
@@ -30,7 +34,7 @@ from validation.tracks import Tracks, track_view
 from validation.triangulation import reprojection_measures
 from validation.view import View, one_thread, reference_view, views_of
 
-__all__ = ["Measure", "Measures", "measure", "recovered_yaw_rate", "static_track_residual"]
+__all__ = ["Inspected", "Measure", "Measures", "inspect", "measure", "recovered_yaw_rate", "static_track_residual"]
 
 _OF_ONE_CAMERA = tuple(name for name, about in DEFINITIONS.items() if about.family != "cameras")
 _NEED_COMMAND = tuple(
@@ -38,31 +42,62 @@ _NEED_COMMAND = tuple(
 )
 
 
-def measure(clip: Clip) -> Measures:
-    """All measures of all calibrated cameras; held frames are left out. Never NaN: *unmeasurable* says why instead."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Inspected:
+    """The measures of a clip, and what those of its reference ``view`` were taken on."""
+
+    measures: Measures
+    view: View
+    boxes: Boxes | None
+    tracks: Tracks
+
+
+def measure(clip: Clip, instruments: Instruments = STANDARD) -> Measures:
+    """All measures of all calibrated cameras; held frames are left out. Never NaN: *unmeasurable* says why instead.
+
+    A long clip is measured window by window, in flat memory; of each measure the worst window counts.
+    """
+    windows = windows_of(clip.scene.num_frames - clip.scene.held_frames)
+    if len(windows) == 1:
+        return _inspect(clip, instruments).measures
+    return worst_of(
+        [(int(frames[0]), _inspect(excerpt_of_clip(clip, frames), instruments).measures) for frames in windows]
+    )
+
+
+def inspect(clip: Clip, instruments: Instruments = STANDARD) -> Inspected:
+    """Measure a clip and keep what was followed in its reference view, for a picture of it."""
+    inspected = _inspect(clip, instruments)
+    is_long = len(windows_of(inspected.view.num_frames)) > 1
+    return replace(inspected, measures=measure(clip, instruments)) if is_long else inspected
+
+
+def _inspect(clip: Clip, instruments: Instruments) -> Inspected:
     with one_thread():
         views = views_of(clip)
         reference, *others = views
         boxes = project_boxes(reference)
-        tracks = track_view(reference, boxes)
-        values = [*measure_view(reference, boxes, tracks), *overlap_measures(views)]
+        tracks = track_view(reference, boxes, instruments.tracker)
+        values = [*measure_view(reference, boxes, tracks, instruments), *overlap_measures(views)]
         around = circumstances(reference, tracks)
         for view in others:
             if view.command:
-                boxes = project_boxes(view)
-                of_view = measure_view(view, boxes, track_view(view, boxes))
+                seen = project_boxes(view)
+                of_view = measure_view(view, seen, track_view(view, seen, instruments.tracker), instruments)
                 values += [replace(m, name=f"{view.camera}/{m.name}") for m in of_view]
-    return Measures(clip_id=clip.scene.clip_id, values=tuple(values), source=clip.scene.source, circumstances=around)
+    measures = Measures(
+        clip_id=clip.scene.clip_id, values=tuple(values), source=clip.scene.source, circumstances=around
+    )
+    return Inspected(measures=measures, view=reference, boxes=boxes, tracks=tracks)
 
 
-def measure_view(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measure]:
+def measure_view(view: View, boxes: Boxes | None, tracks: Tracks, instruments: Instruments = STANDARD) -> list[Measure]:
     """All measures of one camera by itself, in the order of ``DEFINITIONS``."""
     if view.num_frames < MIN_FRAMES:
         return [unmeasurable(name, TOO_FEW_FRAMES) for name in _OF_ONE_CAMERA]
     taken = [
-        *_against_command(view, boxes, tracks),
+        *_against_command(view, boxes, tracks, instruments),
         *object_measures(view, boxes, tracks),
-        appearance_measure(view, boxes),
         *change_measures(view.grey),
         acceleration_measure(tracks, view.scale),
         track_loss_measure(tracks),
@@ -72,7 +107,7 @@ def measure_view(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measur
     return [by_name[name] for name in _OF_ONE_CAMERA]
 
 
-def _against_command(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measure]:
+def _against_command(view: View, boxes: Boxes | None, tracks: Tracks, instruments: Instruments) -> list[Measure]:
     """What is measured on the background against the commanded motion of the camera."""
     if view.command is None:
         return [unmeasurable(name, view.why) for name in _NEED_COMMAND]
@@ -87,6 +122,8 @@ def _against_command(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Me
         rigidity_measure(refined, view.command, why),
         road_scale_measure(view, view.command, boxes, refined, why),
         parked_scale_measure(view, view.command, boxes, tracks, refined, why),
+        *pose_network_measures(view, view.command, instruments.pose_network),
+        *deep_measures(view, view.command, boxes, asked=instruments.deep_check),
     ]
 
 

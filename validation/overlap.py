@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.geometry import Array, inverse, project, transform
+from validation.pixels import grain
 from validation.records import (
     NO_OVERLAP,
     NO_OVERLAP_TEXTURE,
@@ -140,7 +141,9 @@ def find_overlap(a: View, b: View) -> Overlap | None:
     focal, step = min(a.command.intrinsics[0, 0], b.command.intrinsics[0, 0]), _step(a)
     pixels = common[:, :2] / common[:, 2:] * focal
     low, high = pixels.min(0), pixels.max(0)
-    spacing = max(step * (SIDE // 2 + 1), float(np.sqrt(np.prod(high - low) / MAX_PATCHES)))
+    # The last holds strips that are hundreds of times as long as wide to no more patches than any other image.
+    area, longest = float(np.prod(high - low)), float((high - low).max())
+    spacing = max(step * (SIDE // 2 + 1), float(np.sqrt(area / MAX_PATCHES)), longest / MAX_PATCHES)
     x, y = np.meshgrid(*(np.arange(*ends, spacing) for ends in zip(low, high, strict=True)))
     across, down = np.meshgrid(*[step * (np.arange(SIDE) - SIDE // 2)] * 2)
     points = np.stack([x.ravel()[:, None] + across.ravel(), y.ravel()[:, None] + down.ravel()], -1) / focal
@@ -265,7 +268,7 @@ def _zncc(a: Image, b: Image) -> Image:
 
 def _step(view: View) -> float:
     """Pixels between the points of a patch: blurred as the image is, those between would tell nothing more."""
-    return max(1.0, view.grey.shape[1] / 128)
+    return max(1.0, grain(*view.grey.shape[1:]))
 
 
 def _blurred(view: View, frame: int) -> Image:

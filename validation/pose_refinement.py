@@ -17,6 +17,7 @@ from datasets.geometry import Array
 from validation.epipolar import essential, sampson
 from validation.pairs import MIN_BASELINE_M, Pair, pairs_over, too_few_tracks
 from validation.records import STATIONARY_EGO, Measure, Sample, measured, typical, unmeasurable
+from validation.regions import region_medians
 from validation.tracks import Tracks
 from validation.view import Command, Motion
 
@@ -30,7 +31,6 @@ START_YAWS = np.radians(np.arange(-24.0, 25.0))
 START_MARGIN = 0.02
 # Weak prior, rad: keeps what the tracks do not determine near the start.
 PRIOR_ROTATION, PRIOR_DIRECTION = np.radians(5.0), 0.3
-REGION_ROWS, REGION_COLUMNS, MIN_REGION_TRACKS = 2, 3, 6
 
 Residuals = Callable[[Array], Array]
 
@@ -199,14 +199,10 @@ def _refined(pair: Pair, rotation: Array, direction: Array | None) -> Refined:
 
 
 def _worst_region(refined: Refined, direction: Array, command: Command) -> float | None:
-    """The largest of the regions' median residuals, reference px; None where fewer than two regions hold tracks."""
+    """How far the tracks of one region agree to be off, reference px: the largest of the regions' signed medians.
+
+    None where fewer than two regions hold tracks.
+    """
     pair = refined.pair
-    residuals = np.abs(sampson(essential(refined.rotation, direction), pair.a, pair.b)) / command.pixel
-    cell = np.minimum(pair.image / command.image_size, 0.999) * [REGION_COLUMNS, REGION_ROWS]
-    region = cell[:, 1].astype(int) * REGION_COLUMNS + cell[:, 0].astype(int)
-    medians = [
-        float(np.median(residuals[region == r]))
-        for r in range(REGION_ROWS * REGION_COLUMNS)
-        if (region == r).sum() >= MIN_REGION_TRACKS
-    ]
-    return max(medians) if len(medians) > 1 else None
+    residuals = sampson(essential(refined.rotation, direction), pair.a, pair.b) / command.pixel
+    return max(map(abs, region_medians(pair.image, residuals, command.image_size)), default=None)

@@ -24,6 +24,9 @@ LOOKS_ASIDE = "camera does not look along the road"
 ROAD_HIDDEN = "road out of view or behind boxes"
 ONE_CAMERA = "one camera"
 NO_OVERLAP = "cameras do not overlap"
+NO_POSE_NETWORK = "no pose network given"
+NO_DEEP_CHECK = "no deep check asked for"
+TOO_FEW_ROWS = "too few rows for a deep check"
 EXCUSED = (
     NO_POSE,
     NO_INTRINSICS,
@@ -37,6 +40,9 @@ EXCUSED = (
     ROAD_HIDDEN,
     ONE_CAMERA,
     NO_OVERLAP,
+    NO_POSE_NETWORK,
+    NO_DEEP_CHECK,
+    TOO_FEW_ROWS,
 )
 
 # Why a measure may be missing though the command calls for it: such a clip was not shown to be good.

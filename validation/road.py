@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.geometry import Array, inverse, project
 from validation.boxes import Boxes
+from validation.pixels import grain
 from validation.tracks import Mask
 from validation.view import Command, Motion, View
 
@@ -62,22 +62,10 @@ def ground_axes(normal: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Road:
-    """``frames`` ``(T, H, W)`` are blurred; ``covered`` is not 0 where boxes hide the road."""
+    """The road of a view, but where ``boxes`` hide it."""
 
-    frames: list[NDArray[np.float32]]
-    covered: list[NDArray[np.uint8]]
-
-    @classmethod
-    def of(cls, view: View, boxes: Boxes | None) -> "Road":
-        height, width = view.grey.shape[1:]
-        sigma = max(0.8, height / 128)
-        return cls(
-            frames=[cv2.GaussianBlur(frame, (0, 0), sigma).astype(np.float32) for frame in view.grey],
-            covered=[
-                boxes.mask(t, (height, width)) if boxes else np.zeros((height, width), np.uint8)
-                for t in range(view.num_frames)
-            ],
-        )
+    view: View
+    boxes: Boxes | None
 
     def slopes(
         self, patch: Array, command: Command, motion: Motion, near: int, far: int, scales: Array
@@ -91,12 +79,14 @@ class Road:
 
     def _slope(self, frame: int, pixels: Array, depth: Array) -> tuple[Array, Mask]:
         """Differences ``(S, ROWS - 2, COLUMNS)`` of grey levels two rows of the patch apart, and whether seen."""
-        height, width = self.frames[frame].shape
+        height, width = self.view.grey.shape[1:]
+        blurred = cv2.GaussianBlur(self.view.grey[frame], (0, 0), max(0.8, grain(height, width))).astype(np.float32)
         maps = pixels.reshape(-1, COLUMNS, 2).astype(np.float32)
-        values = cv2.remap(self.frames[frame], maps, None, cv2.INTER_LINEAR).reshape(depth.shape)
+        values = cv2.remap(blurred, maps, None, cv2.INTER_LINEAR).reshape(depth.shape)
         inside = (depth > 1.0) & ((pixels >= 1) & (pixels <= [width - 2, height - 2])).all(-1)
         x, y = np.where(inside[..., None], pixels, 0).round().astype(int).transpose(3, 0, 1, 2)
-        inside &= self.covered[frame][y, x] == 0
+        if self.boxes:
+            inside &= self.boxes.mask(frame, (height, width))[y, x] == 0
         return values[:, 2:] - values[:, :-2], inside[:, 2:] & inside[:, 1:-1] & inside[:, :-2]
 
 

@@ -17,7 +17,7 @@ from datasets.geometry import Array, box_corners, inverse, transform
 from datasets.layout import NEAR_M
 from datasets.scene import Track
 from validation.boxes import Boxes
-from validation.objects import ray_box
+from validation.carried import ray_box
 from validation.pairs import too_few_tracks
 from validation.pose_refinement import Refined, rotation_matrix
 from validation.records import (
@@ -77,7 +77,7 @@ def road_scale_measure(
     reason = why if not refined else _why_no_road(command, pairs)
     if reason:
         return unmeasurable("pose_scale_road", reason)
-    road = Road.of(view, boxes)
+    road = Road(view=view, boxes=boxes)
     patches = [
         road_patch(normal, command.height[near])
         for normal, (near, _) in zip(road_normals(command, pairs), pairs, strict=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from datasets.geometry import Array
 from validation.pairs import MIN_TRACKS, longest_pairs, moving, too_few_tracks, why_not_moving
+from validation.pixels import grain
 from validation.records import TOO_FEW_FRAMES, Measure, Sample, measured, typical, unmeasurable, worst
 from validation.tracks import Points, Tracks
 from validation.view import Command
@@ -38,14 +39,20 @@ def change_measures(grey: NDArray[np.uint8]) -> list[Measure]:
     """Mean absolute change of a step over the median of its neighbours: the least (duplicate) and the largest (cut)."""
     if len(grey) < MIN_FRAMES:
         return [unmeasurable(name, TOO_FEW_FRAMES) for name in ("time_duplicate", "time_cut")]
-    blurred = [cv2.GaussianBlur(frame, (0, 0), max(0.8, grey.shape[1] / 128)).astype(np.float32) for frame in grey]
-    change = np.array([np.abs(b - a).mean() for a, b in pairwise(blurred)])
+    change = frame_changes(grey)
     ratio = (change + 1e-6) / (_usual(change) + 1e-6) if change.any() else np.zeros(len(change))
     least, most = int(np.argmin(ratio)), int(np.argmax(ratio))
     return [
         measured("time_duplicate", max(0.0, 1.0 - float(ratio[least])), (least, least + 1)),
         measured("time_cut", float(ratio[most]), (most, most + 1)),
     ]
+
+
+def frame_changes(grey: NDArray[np.uint8]) -> Array:
+    """Mean absolute change ``(T - 1,)`` of every step, grey levels, of frames ``(T, H, W)`` that are blurred first."""
+    sigma = max(0.8, grain(*grey.shape[1:]))
+    blurred = (cv2.GaussianBlur(frame, (0, 0), sigma).astype(np.float32) for frame in grey)
+    return np.array([np.abs(b - a).mean() for a, b in pairwise(blurred)])
 
 
 def _usual(change: Array) -> Array:

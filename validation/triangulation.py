@@ -5,6 +5,7 @@ import numpy as np
 from datasets.geometry import Array
 from validation.pairs import MIN_BASELINE_M, MIN_TRACKS, too_few_tracks
 from validation.records import STATIONARY_EGO, Measure, Sample, typical
+from validation.regions import region_medians
 from validation.tracks import Tracks, Window
 from validation.view import Command
 
@@ -37,8 +38,11 @@ def reprojection_errors(window: Window, frames: int, command: Command) -> Array:
 
 
 def reprojection_measures(tracks: Tracks, command: Command) -> list[Measure]:
-    """Median reprojection error of a window, and its share of tracks beyond ``OUTLIER_PX``; the median of windows."""
-    medians, shares, most, moves = [], [], 0, False
+    """Of a window the median error, the share of tracks beyond ``OUTLIER_PX``, the worst region's median error.
+
+    Of each the median over windows.
+    """
+    medians, shares, regions, most, moves = [], [], [], 0, False
     for window in tracks.background:
         if window.length < MIN_FRAMES:
             continue
@@ -51,5 +55,11 @@ def reprojection_measures(tracks: Tracks, command: Command) -> list[Measure]:
             errors = reprojection_errors(window, window.length, command)
             medians.append(Sample(value=float(np.median(errors)), frames=(window.start, last)))
             shares.append(Sample(value=float((errors > OUTLIER_PX).mean()), frames=(window.start, last)))
+            if of_regions := region_medians(window.points[0, window.alive[-1]], errors, command.image_size):
+                regions.append(Sample(value=max(of_regions), frames=(window.start, last)))
     why = too_few_tracks(most) if moves else STATIONARY_EGO
-    return [typical("track_reprojection", medians, why), typical("track_reprojection_outliers", shares, why)]
+    return [
+        typical("track_reprojection", medians, why),
+        typical("track_reprojection_outliers", shares, why),
+        typical("track_reprojection_region", regions, why),
+    ]

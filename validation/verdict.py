@@ -64,7 +64,7 @@ def _reason(measure: Measure, limit: float) -> Reason:
     about = definition(measure.name)
     parts = [part for part in (_camera(measure), _frames(measure.frames), _track(measure)) if part]
     where = ", ".join(parts) + ": " if parts else ""
-    unit = "" if about.unit in ("share", "ratio", "size", "log gain", "log scale") else f" {about.unit}"
+    unit = "" if about.unit in ("share", "height", "ratio", "size", "log gain", "log scale") else f" {about.unit}"
     return Reason(
         code=about.code,
         measure=measure.name,

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.excerpt import excerpt
 from datasets.geometry import Array, inverse
 from datasets.scene import Camera, Clip, Scene, Track
 from validation.records import NO_INTRINSICS, NO_POSE
@@ -57,9 +58,13 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class View:
-    """``grey`` is ``(T, H, W)`` uint8; ``command`` is None, and ``why`` says why, where the camera has no pose."""
+    """``frames`` ``(T, H, W, 3)`` RGB and ``grey`` ``(T, H, W)`` are uint8.
+
+    ``command`` is None, and ``why`` says why, where the camera has no pose.
+    """
 
     camera: str
+    frames: NDArray[np.uint8]
     grey: NDArray[np.uint8]
     timestamps: Array
     tracks: tuple[Track, ...]
@@ -90,30 +95,14 @@ def reference_view(clip: Clip) -> View:
 
 def without_held_frames(scene: Scene) -> Scene:
     """The scene up to the last frame that has pixels of its own."""
-    if not scene.held_frames:
-        return scene
-    end = scene.num_frames - scene.held_frames
-    cameras = tuple(
-        replace(camera, camera_to_ego=camera.camera_to_ego[:end])
-        if camera.camera_to_ego is not None and camera.camera_to_ego.ndim == 3
-        else camera
-        for camera in scene.cameras
-    )
-    tracks = tuple(replace(k, box_to_world=k.box_to_world[:end], present=k.present[:end]) for k in scene.tracks)
-    return replace(
-        scene,
-        timestamps=scene.timestamps[:end],
-        ego_to_world=None if scene.ego_to_world is None else scene.ego_to_world[:end],
-        cameras=cameras,
-        tracks=tracks,
-        held_frames=0,
-    )
+    return excerpt(scene, np.arange(scene.num_frames - scene.held_frames)) if scene.held_frames else scene
 
 
 def _view(scene: Scene, camera: Camera, frames: NDArray[np.uint8]) -> View:
     command = _command(scene, camera)
     return View(
         camera=camera.name,
+        frames=frames,
         grey=np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]),
         timestamps=scene.timestamps,
         tracks=scene.tracks,

@@ -15,8 +15,10 @@ from validation.measures import measure
 SIZES = ((96, 160), (256, 448))
 
 
-def clips_at(height: int, width: int, count: int) -> list[Clip]:
-    source = SimulatedSource(SimulationConfig(domains=("driving-day",), num_scenes=count, height=height, width=width))
+def clips_at(height: int, width: int, count: int, num_frames: int = 17) -> list[Clip]:
+    source = SimulatedSource(
+        SimulationConfig(domains=("driving-day",), num_scenes=count, height=height, width=width, num_frames=num_frames)
+    )
     return [source.load(scene) for scene in source.scenes()]
 
 

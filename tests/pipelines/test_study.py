@@ -9,9 +9,10 @@ import pytest
 
 from datasets.errors import UserError
 from pipelines.compose import compose
-from pipelines.study import cases_of
+from pipelines.study import cases_of, cases_of_front
 from pipelines.study_clips import GoodClip, make
-from pipelines.study_report import auroc, evaluate, write_report
+from pipelines.study_report import write_report
+from pipelines.study_results import auroc, evaluate
 from pipelines.study_trials import Case, Trial, run_cases
 from tests.pipelines.judging import some_measures
 from validation.peers import PEERS
@@ -33,6 +34,9 @@ def test_no_clip_is_in_two_parts_and_only_ordinary_ones_are_spoilt() -> None:
     spoilt = [case for case in cases if case.kinds]
     assert len(spoilt) == 9 and {case.good.condition for case in spoilt} == {"usual"}
     assert len(spoilt[0].kinds) >= 20
+    front = cases_of_front(replace(settings, num_front=8), 64)
+    assert {case.kinds for case in front} == {(), ("camera-yaw", "camera-pitch", "camera-async")}
+    assert all(len(case.good.cameras) == 3 for case in front)
 
 
 def test_conditions_show_in_the_clips() -> None:
@@ -51,6 +55,7 @@ def _trial(measures: Measures, kind: str, number: int, factor: float, level: str
         number=number,
         rows=64,
         condition="usual",
+        variant="rain",
         kind=kind,
         level=level,
         measures=replace(measures, values=values),
@@ -79,13 +84,13 @@ def test_what_is_stored_is_not_made_again_and_a_cut_line_is_passed_over(trials: 
 
 
 def test_the_report_tells_what_was_seen(trials: list[Trial], tmp_path: Path) -> None:
-    result = evaluate(64, trials, num_good=160)
-    assert result.rejected["all"][1] == 40
+    result = evaluate("64 rows", trials, num_good=160)
+    assert result.rejected["all"][1] == result.rejected["rain"][1] == 40
     row = next(row for row in result.table if row.level == "strong")
     assert row.auroc["ours"] > 0.95 and row.detected > 0.9 and row.num_clips == 40
     assert all(0.3 < row.auroc[name] < 0.7 for name in PEERS)
-    settings = replace(compose([]).study, rows=(64,), num_good=160)
-    write_report(tmp_path / "study.md", {64: trials}, settings)
+    write_report(tmp_path / "study.md", [result], result, {"Real footage": "None."})
     page = (tmp_path / "study.md").read_text()
-    assert "| yaw-rate | 5 deg/s | 40 |" in page and "![" in page
+    assert "## Real footage\n\nNone." in page
+    assert "| yaw-rate, 5 deg/s | 40 |" in page and "![" in page
     assert (tmp_path / "study.png").stat().st_size > 5000

@@ -167,3 +167,40 @@ def test_a_clip_of_other_circumstances_falls_back_on_every_clip() -> None:
     assert stranger.circumstances is not None
     stranger = replace(stranger, circumstances=replace(stranger.circumstances, rig="rear", speed=0.0))
     assert calibration.threshold(stranger).bucket == "every clip"
+
+
+def of_rig(rig: str, seed: int, count: int, factor: float) -> list[Measures]:
+    """Good clips of a rig whose yaw rates and lengths come out ``factor`` times as large."""
+    rng = np.random.default_rng(seed)
+    sets = []
+    for number in range(count):
+        clip = draw(rng, f"{rig}-{seed}-{number}")
+        values = tuple(replace(m, value=factor * (m.value or 0.0)) for m in clip.values if m.unit in ("px", "deg/s"))
+        sets.append(replace(clip, values=values, circumstances=replace(USUAL, rig=rig)))
+    return sets
+
+
+def rejects(calibration: Calibration, sets: list[Measures]) -> float:
+    return float(np.mean([judge(measures, calibration).state == "rejected" for measures in sets]))
+
+
+def test_a_little_footage_of_another_rig_keeps_it_from_being_judged_by_the_rest() -> None:
+    many, other = of_rig("front", 0, 200, 1.0), of_rig("dashcam", 1, 40, 8.0)
+    alone = calibrate(many, name="front")
+    recording = [f"own-{n}" for n in range(200)] + ["drive"] * 20
+    both = calibrate([*many, *other[:20]], name="front, and one drive of a dashcam", scenes=recording)
+    assert rejects(alone, other[20:]) > 0.8
+    assert rejects(both, other[20:]) < 0.3
+    fresh = of_rig("front", 2, 200, 1.0)
+    assert abs(rejects(both, fresh) - rejects(alone, fresh)) < 0.05
+    assert rejects(both, of_rig("front", 3, 40, 8.0)) > 0.8, "what one rig is allowed the others are not"
+    assert both.num_fit > 20, "a rig of one recording is fitted, since nothing else makes use of it"
+
+
+def test_few_clips_of_a_rig_never_tighten_a_limit() -> None:
+    steady = of_rig("lab", 4, 6, 0.05)
+    both = calibrate(
+        [*of_rig("front", 0, 200, 1.0), *steady], name="with a lab", scenes=[f"{n}" for n in range(200)] + ["lab"] * 6
+    )
+    limits = both.limits(steady[0]), both.limits(of_rig("front", 2, 1, 1.0)[0])
+    assert limits[0] == pytest.approx(limits[1], rel=0.05)

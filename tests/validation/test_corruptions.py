@@ -118,7 +118,7 @@ def _difference(spoilt: Clip, good: Clip) -> float:
         ("pose-jitter", "track_epipolar_adjacent"),
         ("boil", "time_boil"),
         ("flicker", "time_flicker_global"),
-        ("vanish", "object_unsupported"),
+        ("vanish", "object_replaced"),
         ("never-drawn", "object_unsupported"),
         ("object-growth", "object_scale"),
         ("object-drift", "object_drift"),

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from validation.carried import ray_box
 from validation.epipolar import cross_matrix, essential, sampson
-from validation.objects import ray_box
 from validation.pairs import Pair
 from validation.pose_refinement import refine, rotation_matrix
 from validation.triangulation import triangulate

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from datasets.scene import Clip, Track
 from validation.boxes import Boxes, project_boxes
 from validation.corruptions.needs import NotApplicable
-from validation.objects import LARGE_PX
+from validation.sightings import LARGE_PX
 from validation.view import View, views_of
 
 MARGIN_FRAMES = 3  # seen before and after what happens to an object in the middle of a clip

@@ -30,7 +30,7 @@ def video_extractor(path: Path, switches: Sequence[str] = ()) -> Extractor:
     ``(1, D)``. ``switches`` are keywords that are handed over as True: the I3D of StyleGAN-V (``i3d_torchscript.pt``)
     wants "rescale", "resize" and "return_features". A UserError where there is no such file or it does not do this.
     """
-    network = _load(path, switches)
+    network = load_torchscript(path, switches)
 
     def embed(clip: Clip) -> Array:
         return _rows(path, network(_frames(reference_pixels(clip)).transpose(0, 1)[None]), 1)
@@ -44,7 +44,7 @@ def image_extractor(path: Path, switches: Sequence[str] = ()) -> Extractor:
     The network at ``path`` is given the reference view as ``(T, 3, H, W)`` float32 in 0..255, resizes it itself and
     must return ``(T, D)``. The Inception of StyleGAN (``inception-2015-12-05.pt``) wants the switch "return_features".
     """
-    network = _load(path, switches)
+    network = load_torchscript(path, switches)
 
     def embed(clip: Clip) -> Array:
         frames = reference_pixels(clip)
@@ -60,7 +60,7 @@ def flow_network(path: Path, switches: Sequence[str] = ()) -> FlowEstimator:
     multiples of 8, and must return the flow ``(1, 2, H, W)`` in px, or several of which the last is taken (RAFT's
     iterations; scripted from its own repository it wants the switch "test_mode").
     """
-    network = _load(path, switches)
+    network = load_torchscript(path, switches)
 
     def flow(before: Frame, after: Frame) -> Flow:
         import torch
@@ -83,7 +83,8 @@ def require_local(path: Path, what: str) -> None:
         raise UserError(f"{path}: no {what} there; give a local path, for nothing is downloaded")
 
 
-def _load(path: Path, switches: Sequence[str]) -> Callable[..., Any]:
+def load_torchscript(path: Path, switches: Sequence[str] = ()) -> Callable[..., Any]:
+    """The network at ``path``, to be called with tensors; a UserError where it is none, or fails on what it gets."""
     import torch
 
     require_local(path, "TorchScript file")

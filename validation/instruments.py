@@ -1,0 +1,22 @@
+"""What clips are measured with beside our own mathematics. By default nothing that needs weights, time or a package."""
+
+from dataclasses import dataclass
+
+from validation.pose_network import PoseNetwork
+from validation.trackers.protocol import PointTracker
+from validation.tracks import LUCAS_KANADE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instruments:
+    """``deep_check`` maps the frames with COLMAP, some ten CPU-seconds a camera.
+
+    Limits hold for clips that were measured with the same ``tracker`` as the calibration's.
+    """
+
+    tracker: PointTracker = LUCAS_KANADE
+    pose_network: PoseNetwork | None = None
+    deep_check: bool = False
+
+
+STANDARD = Instruments()
