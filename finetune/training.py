@@ -49,7 +49,7 @@ def train(
     logger: Logger | bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Train ``module`` to its last step, from the newest ``root/step=N.ckpt`` where there is one; new ones go there too.
+    """Train ``module`` to its last step, from the newest checkpoint in ``root`` where there is one; new ones go there.
 
     A UserError where that checkpoint was made under other settings.
     """

@@ -11,9 +11,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from numpy.typing import NDArray
 
 from datasets.geometry import BOX_FACES, Array
-from pipelines.measure_marks import name_of
 from validation.boxes import Boxes
-from validation.drawing import BAD_PX
+from validation.drawing import BAD_PX, short_id
 from validation.pairs import MIN_BASELINE_M
 from validation.pose_refinement import GAP, Refined
 from validation.timeline import Trails, object_trails_at, trails_at
@@ -118,7 +117,7 @@ def _draw_boxes(axes: Axes, view: View, boxes: Boxes, frame: int, blamed: Collec
         width = 1.8 if is_blamed else 1.0 if is_judged else 0.5
         axes.add_collection(LineCollection(lines, colors=colour, linewidths=width))
         if is_judged or is_blamed:
-            label = f"{track.category.rpartition('.')[2]} {name_of(track.id)}"
+            label = f"{track.category.rpartition('.')[2]} {short_id(track.id)}"
             paper = {"facecolor": colour, "edgecolor": "none", "pad": 1.2, "alpha": 0.85}
             x, y = np.clip(outline.min(0) - [0, 1.5], 2, None)
             axes.text(x, y, label, color="white", fontsize=7, va="bottom", bbox=paper, clip_on=True)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from validation.catalogue import definition
+from validation.drawing import short_id
 from validation.pose_refinement import GAP
 from validation.stretches import Stretch, stretches
 from validation.timeline import Timeline
@@ -89,17 +90,12 @@ def shown_frames(times: Timeline, marks: Sequence[Mark], count: int = 4) -> list
     return [shown[t] for t in sorted(shown)]
 
 
-def name_of(track: str) -> str:
-    """A track's id as people can read it: nuScenes' tokens are long."""
-    return track if len(track) <= 12 else f"{track[:6]}…"
-
-
 def _broken_limits(reasons: Sequence[Reason], times: Timeline) -> Mark:
     """One mark for limits of one code; words are those of the gravest."""
     gravest, last = reasons[0], times.num_frames - 1
     spans = _merged([(min(r.frames), min(max(r.frames), last)) for r in reasons])
     words, camera = definition(gravest.measure).words, gravest.measure.rpartition("/")[0]
-    about = [part for part in (camera, gravest.track and f"object {name_of(gravest.track)}") if part]
+    about = [part for part in (camera, gravest.track and f"object {short_id(gravest.track)}") if part]
     words = ", ".join(about) + f": {words}" if about else words
     return Mark(
         words=words,
@@ -114,7 +110,7 @@ def _standing_out(same: Sequence[Stretch]) -> Mark:
     """One mark for stretches of the same; its peak is that of the longest."""
     longest = max(same, key=lambda stretch: stretch.num_frames)
     return Mark(
-        words=longest.words.replace("the box", f"box {name_of(longest.track)}"),
+        words=longest.words.replace("the box", f"box {short_id(longest.track)}"),
         spans=tuple((stretch.first, stretch.last) for stretch in same),
         peak=longest.peak,
         broke=False,

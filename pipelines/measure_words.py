@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.measure_marks import name_of
 from validation.calibration import Calibration
+from validation.drawing import short_id
 from validation.measures import Measures
 from validation.records import Measure
 from validation.timeline import Timeline
@@ -81,7 +81,7 @@ def lines_of(measures: Measures, verdict: Verdict | None) -> list[Line]:
         return lines or [Line(bold="nothing", words=f"could be measured: {measures.values[0].why}")]
     gravest = {(reason.code, reason.track): reason for reason in reversed(verdict.reasons)}
     shown = [reason for reason in verdict.reasons if gravest[reason.code, reason.track] is reason]
-    return [Line(bold=_code(r.code), words=r.text.replace(r.track, name_of(r.track))) for r in shown]
+    return [Line(bold=_code(r.code), words=r.text.replace(r.track, short_id(r.track))) for r in shown]
 
 
 def heading(verdict: Verdict | None, calibration: Calibration | None) -> tuple[str, str]:

@@ -156,11 +156,11 @@ def _found_rows(found: Sequence[tuple[str, str, float, bool]]) -> list[str]:
     return lines
 
 
-_HEAD = f"""Recorded footage with the poses that were recorded, {ROWS} rows high, in windows of {FRAMES} frames. They overlap,
-so their number says less than it seems to. Each sequence is judged by limits at a nominal {RATE:.0%} from the simulated
-clips alone, and from these with the other sequences added (of a single recording: its other half). AUROC and detection
-are of windows spoilt, under the latter limits. A rig of which some footage was fitted is allowed what its measures lie
-higher (`validation/expectation.py`).
+_HEAD = f"""Recorded footage with the poses that were recorded, {ROWS} rows high, in windows of {FRAMES} frames.
+They overlap, so their number says less than it seems to. Each sequence is judged by limits at a nominal {RATE:.0%} from
+the simulated clips alone, and from these with the other sequences added (of a single recording: its other half). AUROC
+and detection are of windows spoilt, under the latter limits. A rig of which some footage was fitted is allowed what its
+measures lie higher (`validation/expectation.py`).
 
 | held out | rejected, simulated limits | rejected, others added | what spoke | what spoke still |
 | --- | --- | --- | --- | --- |"""

@@ -9,7 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from datasets.geometry import Array
 from pipelines.frame_panel import SEEN, STRAY_COLOURS, STRAY_SCALE
-from pipelines.measure_marks import Kind, Mark, Shown, name_of
+from pipelines.measure_marks import Kind, Mark, Shown
+from validation.drawing import short_id
 from validation.timeline import Timeline
 
 INK, FAINT, WORST = "#222222", "#9aa4ad", "#5b6b7a"
@@ -139,7 +140,7 @@ def _draw_objects(axes: Axes, times: Timeline, marks: Sequence[Mark]) -> None:
         bad = track in blamed
         axes.plot(frames, 100 * share, color=blame if bad else FAINT, lw=2.0 if bad else 1.0, zorder=3 if bad else 2)
         if blamed == {track}:
-            axes.text(int(np.nanargmax(share)), 103, name_of(track), color=blame, fontsize=8, va="bottom", ha="center")
+            axes.text(int(np.nanargmax(share)), 103, short_id(track), color=blame, fontsize=8, va="bottom", ha="center")
     axes.set_ylim(0, 100)
 
 

@@ -70,14 +70,22 @@ def _draw_window(frames: Frames, window: Window, colours: NDArray[np.int64], fac
             cv2.circle(image, tails[-1, i].tolist(), 2 << _SUBPIXEL_BITS, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
+def short_id(track: str) -> str:
+    """A track's id as it is shown; those of nuScenes are 32 characters long."""
+    return track if len(track) <= 12 else f"{track[:6]}..."
+
+
 def _draw_boxes(frames: Frames, view: View, boxes: Boxes, factor: int) -> None:
     for t, image in enumerate(frames):
-        for track, hull in zip(view.tracks, boxes.hulls[t], strict=True):
-            if hull is not None:
-                outline = _scaled(hull, factor)
-                cv2.polylines(image, [outline], True, BOX_COLOUR, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
-                corner = outline.reshape(-1, 2).min(0) >> _SUBPIXEL_BITS
-                cv2.putText(image, track.id, corner.tolist(), cv2.FONT_HERSHEY_PLAIN, 0.7, BOX_COLOUR, 1, cv2.LINE_AA)
+        for n, (track, hull) in enumerate(zip(view.tracks, boxes.hulls[t], strict=True)):
+            if hull is None:
+                continue
+            outline = _scaled(hull, factor)
+            cv2.polylines(image, [outline], True, BOX_COLOUR, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
+            if boxes.judged[t, n]:
+                x, y = (outline.reshape(-1, 2).min(0) >> _SUBPIXEL_BITS).tolist()
+                name = short_id(track.id)
+                cv2.putText(image, name, (x, y - 2), cv2.FONT_HERSHEY_PLAIN, 0.7, BOX_COLOUR, 1, cv2.LINE_AA)
 
 
 def _scaled(points: NDArray[np.generic], factor: int) -> NDArray[np.int32]:

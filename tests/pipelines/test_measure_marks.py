@@ -6,12 +6,13 @@ import pytest
 from numpy.typing import NDArray
 
 from datasets.scene import Clip
-from pipelines.measure_marks import MAX_MARKS, marks_of, name_of, shown_frames
+from pipelines.measure_marks import MAX_MARKS, marks_of, shown_frames
 from pipelines.measure_picture import WIDTH, draw_measured
 from pipelines.measure_words import heading, lines_of
 from tests.validation.limits import limits_at
 from tests.validation.street import commanded_yaw, reordered, street
 from validation.calibration import Calibration
+from validation.drawing import short_id
 from validation.measures import Inspected, inspect
 from validation.timeline import Timeline, timeline
 from validation.verdict import Verdict, judge
@@ -95,8 +96,8 @@ def test_the_words_name_the_verdict_its_limits_and_every_kind_of_reason_once(goo
 
 
 def test_a_long_id_is_shortened_and_a_short_one_is_not() -> None:
-    assert name_of("car") == "car"
-    assert len(name_of("2f21b20547b9c3574b47debc358d6b6a")) == 7
+    assert short_id("car") == "car"
+    assert len(short_id("2f21b20547b9c3574b47debc358d6b6a")) == 9
 
 
 def test_a_rejected_clip_has_a_red_verdict_and_an_accepted_one_a_green_one(good: Clip) -> None:
