@@ -37,7 +37,7 @@ class KnownGood:
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Write the calibration of ``config`` and show its limits, as a table and as a picture."""
-    from pipelines.limits_picture import draw_limits
+    from pipelines.pictures.limits import draw_limits
 
     calibration = calibrate_run(config)
     path, console = calibration_path(config), get_console()

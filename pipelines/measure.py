@@ -129,7 +129,7 @@ def measure_item(
 
 
 def _picture(clip: Clip, inspected: Inspected, calibration: Calibration | None) -> bytes:
-    from pipelines.measure_picture import draw_measured
+    from pipelines.pictures.measured import draw_measured
 
     return draw_measured(clip, inspected, calibration)
 

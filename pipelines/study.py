@@ -9,6 +9,7 @@ from rich import get_console
 import validation
 from pipelines.config import Config, StudyConfig
 from pipelines.study_clips import CONDITIONS, GoodClip
+from pipelines.study_generated import generated_section
 from pipelines.study_real import real_section
 from pipelines.study_report import write_report
 from pipelines.study_results import evaluate
@@ -33,7 +34,9 @@ def main(config: Config, args: argparse.Namespace) -> None:
     of_front = run_cases(cases_of_front(settings, largest), ledgers / f"{largest}-front.jsonl")
     front = evaluate(f"three cameras, {largest} rows", of_front, settings.num_front)
     good = [trial.measures for trial in trials[largest] if not trial.kind][: settings.num_good]
-    sections = {"Real footage": real_section(settings.real, good)} if settings.real else {}
+    sections = {"Real generator output, labelled by eye": generated_section(settings.seed)}
+    if settings.real:
+        sections["Real footage"] = real_section(settings.real, good)
     write_report(args.out, results, front, sections)
     get_console().print(str(args.out), soft_wrap=True)
 

@@ -19,8 +19,8 @@ import webdataset
 from numpy.typing import NDArray
 
 from pipelines.candidates import iter_candidates
-from pipelines.contact_sheet import Row, contact_sheet, write_png
 from pipelines.gate import read_ledger
+from pipelines.pictures.contact_sheet import Row, contact_sheet, write_png
 
 ROWS = 4
 UNIT_BOX = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))

@@ -141,7 +141,7 @@ def test_a_clip_that_cannot_be_drawn_keeps_its_measures(tmp_path: Path, monkeypa
     def fail(*arguments: object) -> bytes:
         raise ValueError("nothing to draw on")
 
-    monkeypatch.setattr("pipelines.measure_picture.draw_measured", fail)
+    monkeypatch.setattr("pipelines.pictures.measured.draw_measured", fail)
     (item,) = list_footage(write_clip_folder(tmp_path, clip("a")))
     result = measure_item(item, drawn=True)
     assert isinstance(result, Measured)

@@ -14,10 +14,20 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from datasets.scene import Clip
-from pipelines.frame_panel import BLAMED, BOX, COMMANDED, LOST, SEEN, STRAY_COLOURS, STRAY_SCALE, Still, draw_still
-from pipelines.measure_marks import Shown, marks_of, shown_frames
-from pipelines.measure_words import VERDICT_COLOURS, heading, lines_of, subtitle
-from pipelines.timeline_panel import COLOURS, WORST, draw_frame_numbers, draw_marks, draw_row, rows_of
+from pipelines.pictures.frame_panel import (
+    BLAMED,
+    BOX,
+    COMMANDED,
+    LOST,
+    SEEN,
+    STRAY_COLOURS,
+    STRAY_SCALE,
+    Still,
+    draw_still,
+)
+from pipelines.pictures.marks import Shown, marks_of, shown_frames
+from pipelines.pictures.timeline_panel import COLOURS, WORST, draw_frame_numbers, draw_marks, draw_row, rows_of
+from pipelines.pictures.words import VERDICT_COLOURS, heading, lines_of, subtitle
 from validation.calibration import Calibration
 from validation.measures import Inspected, Measures
 from validation.timeline import timeline

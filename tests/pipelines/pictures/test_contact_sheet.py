@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipelines.contact_sheet import Row, contact_sheet, write_png
+from pipelines.pictures.contact_sheet import Row, contact_sheet, write_png
 
 
 def test_first_and_last_frames_stand_at_the_ends(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from datasets.geometry import Array
-from pipelines.frame_panel import SEEN, STRAY_COLOURS, STRAY_SCALE
-from pipelines.measure_marks import Kind, Mark, Shown
+from pipelines.pictures.frame_panel import SEEN, STRAY_COLOURS, STRAY_SCALE
+from pipelines.pictures.marks import Kind, Mark, Shown
 from validation.drawing import short_id
 from validation.timeline import Timeline
 

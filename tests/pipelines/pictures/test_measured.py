@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 from datasets.scene import Clip
-from pipelines.measure_marks import MAX_MARKS, marks_of, shown_frames
-from pipelines.measure_picture import WIDTH, draw_measured
-from pipelines.measure_words import heading, lines_of
+from pipelines.pictures.marks import MAX_MARKS, marks_of, shown_frames
+from pipelines.pictures.measured import WIDTH, draw_measured
+from pipelines.pictures.words import heading, lines_of
 from tests.validation.limits import limits_at
 from tests.validation.street import commanded_yaw, reordered, street
 from validation.calibration import Calibration

@@ -1,0 +1,136 @@
+"""Make the clips of ``validation/generated`` anew: ``python -m tests.benchmarks.generated_clips runs/generated``.
+
+Real output of world models, good and bad: the shipped one as it is used, the same guided too strongly, and one that
+stopped learning early, all on held-out simulated scenes. Some minutes on two cores. Clips are numbered in a drawn
+order, so that whoever looks at ``clip-07`` does not see in its name how it was made.
+"""
+
+import argparse
+import itertools
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from datasets.scene import Scene
+from datasets.shards import clip_members
+from datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
+from finetune.generator import Generator
+from finetune.sampling import SamplerSettings
+from pipelines.compose import compose
+from pipelines.edits import EDITS, NotApplicable, edit_scene
+from pipelines.models import BASE
+from pipelines.pretrain import main as pretrain
+from pipelines.tarball import write_tar
+
+# That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.
+HELD_OUT = SimulationConfig(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
+# The numbers of steps after which one short training run is taken as it is.
+STAGES = (40, 60)
+# Under a changed weather there is no first frame, so the model has the layout alone.
+COMMANDS = ("as-recorded", "shift-left", "agent-shifts", "slower", "mirror-yaw", "shift-right", "agent-brakes")
+WEATHERS = ("dusk", "rain", "day")
+DRAW = 7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """One clip: ``maker`` is "base", or "after N steps"; ``recorded`` numbers a scene of ``HELD_OUT``."""
+
+    group: str
+    maker: str
+    recorded: int
+    edit: str
+    seed: int
+    settings: SamplerSettings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path, help="the folder to train in; a run that was cut short goes on")
+    parser.add_argument("--out", type=Path, default=Path("validation/generated/clips.tar"))
+    arguments = parser.parse_args()
+    models = {f"after {steps} steps": train_to(arguments.work, steps) for steps in STAGES}
+    generators = {maker: Generator.load(folder) for maker, folder in {"base": BASE, **models}.items()}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    summary = write_tar(arguments.out, make_all(recipes(), generators))
+    print(f"{summary.num_samples} clips, {summary.num_bytes / 1e6:.1f} MB, in {arguments.out}")
+
+
+def train_to(work: Path, steps: int) -> Path:
+    """The world model after ``steps`` steps of `driveforge pretrain` over the shipped codec, on an eighth of its clips.
+
+    A later stage goes on from the checkpoint of an earlier one.
+    """
+    kept = work / f"steps-{steps}"
+    if kept.is_dir():
+        return kept
+    out = work / "pretrain"
+    if not out.is_dir():
+        shutil.copytree(BASE / "vae", out / "vae")
+        shutil.copy(BASE / "vae_curve.csv", out)
+    wanted = {"out": out, "num_scenes": 126, "steps": steps, "checkpoint_every": 20}
+    pretrain(compose([f"pretrain.{key}={value}" for key, value in wanted.items()]), argparse.Namespace())
+    (out / "model").rename(kept)
+    return kept
+
+
+def recipes() -> list[Recipe]:
+    """All clips, in the order of their numbers."""
+    default = SamplerSettings()
+    plain = itertools.cycle(COMMANDS)
+    either = itertools.cycle([*COMMANDS[:3], WEATHERS[0], *COMMANDS[3:5], WEATHERS[1]])
+    made: list[tuple[str, str, str, SamplerSettings]] = []
+    made += [("good settings", "base", next(plain), default) for _ in range(20)]
+    made += [("no first frame", "base", weather, default) for weather in (*WEATHERS, "dusk")]
+    for scale, strength, steps in itertools.product((2.0, 4.0), (0.7, 1.0), (1, 6)):
+        settings = SamplerSettings(guidance_scale=scale, strength=strength, num_steps=steps)
+        made += [("over-guided", "base", next(either), settings) for _ in range(2)]
+    for steps_taken, (strength, steps) in itertools.product(STAGES, ((0.7, 1), (1.0, 1), (0.7, 6), (1.0, 10))):
+        settings = SamplerSettings(strength=strength, num_steps=steps)
+        made += [("under-trained", f"after {steps_taken} steps", next(either), settings)]
+    rng = np.random.default_rng(DRAW)
+    scenes = iter(rng.permutation(len(DRIVING_DOMAINS) * HELD_OUT.num_scenes))
+    listed = SimulatedSource(HELD_OUT).scenes()
+    drawn = [
+        Recipe(
+            group=group,
+            maker=maker,
+            recorded=next(int(n) for n in scenes if _allows(listed[int(n)], edit)),
+            edit=edit,
+            seed=int(rng.integers(2**31)),
+            settings=settings,
+        )
+        for group, maker, edit, settings in made
+    ]
+    return [drawn[n] for n in rng.permutation(len(drawn))]
+
+
+def _allows(scene: Scene, edit: str) -> bool:
+    try:
+        edit_scene(scene, edit)
+    except NotApplicable:
+        return False
+    return True
+
+
+def make_all(chosen: Sequence[Recipe], generators: dict[str, Generator]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Key and members of every clip, as a shard holds them; the recipe is the sample's metadata."""
+    for number, recipe in enumerate(track(chosen, "Generating")):
+        yield make(number, recipe, generators[recipe.maker])
+
+
+def make(number: int, recipe: Recipe, generator: Generator) -> tuple[str, dict[str, bytes]]:
+    source = SimulatedSource(HELD_OUT)
+    recorded = source.scenes()[recipe.recorded]
+    scene = replace(edit_scene(recorded, recipe.edit), clip_id=f"clip-{number:02d}")
+    first = source.load(recorded).frames[:, :1] if EDITS[recipe.edit].keeps_first_frame else None
+    clip = generator.generate(scene, first, seed=recipe.seed, settings=recipe.settings)
+    return scene.clip_id, clip_members(clip, asdict(recipe) | {"has_first_frame": first is not None})
+
+
+if __name__ == "__main__":
+    main()
