@@ -22,7 +22,7 @@ OF_ONE_CAMERA = tuple(kind for kind in CORRUPTIONS if kind not in OF_CAMERAS)
 # Clips of different parts never share a number, so no scene is on both sides.
 AUDIT_FROM, SPOILT_FROM, FRONT_FROM = 100_000, 200_000, 300_000
 # Peers take longer than we do, and their place does not hang on a third digit.
-CLIPS_FOR_PEERS = 10
+AUDITED_FOR_PEERS, SPOILT_FOR_PEERS = 100, 8
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -57,9 +57,9 @@ def cases_of(settings: StudyConfig, rows: int) -> list[Case]:
         return GoodClip(number=number, rows=rows, seed=settings.seed)
 
     to_calibrate = [Case(good=good(n)) for n in range(settings.num_good)]
-    to_audit = [Case(good=good(AUDIT_FROM + n), with_peers=True) for n in range(settings.num_audit)]
+    to_audit = [Case(good=good(AUDIT_FROM + n), with_peers=n < AUDITED_FOR_PEERS) for n in range(settings.num_audit)]
     spoilt = [
-        Case(good=good(SPOILT_FROM + n), kinds=OF_ONE_CAMERA, with_peers=i < CLIPS_FOR_PEERS)
+        Case(good=good(SPOILT_FROM + n), kinds=OF_ONE_CAMERA, with_peers=i < SPOILT_FOR_PEERS)
         for i, n in enumerate(_ordinary(settings.num_spoilt))
     ]
     return [*to_calibrate, *to_audit, *spoilt]

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.geometry import Array
-from datasets.scene import Clip, Scene
+from datasets.framing import reframe_camera
+from datasets.geometry import Array, box_corners, inverse, project
+from datasets.layout import NEAR_M
+from datasets.scene import Camera, Clip, Scene
 from datasets.simulation.driving import driving_world
 from datasets.simulation.renderer import Stage
 from datasets.simulation.rigs import mount_cameras
@@ -20,6 +22,9 @@ NUM_FRAMES, FRAME_RATE = 24, 10.0
 WIDTHS = {256: 448, 128: 224, 64: 112}
 # Of every ten clips: six ordinary ones, and one of each other condition.
 CONDITIONS = ("usual",) * 6 + ("night", "noisy", "fast", "stationary")
+# Of the rectangle of its box: a box of which less is seen would not have been drawn by an annotator.
+SEEN_SHARE = 0.2
+COUNTING_ROWS = 64  # of the image in which that is counted
 _FASTER = 1.7
 _PERSONAL_SPACE_M = 6.0
 
@@ -69,7 +74,33 @@ def _film(good: GoodClip, world: World) -> Clip:
     name = f"study-{good.condition}-{good.number:05d}"
     scene: Scene = scene_of(world, cameras, clip_id=name, domain=f"driving-{good.variant}", split="val")
     stage = Stage(world)
-    return Clip(scene=scene, frames=np.array([[stage.draw(t, c) for t in range(NUM_FRAMES)] for c in cameras]))
+    frames = np.array([[stage.draw(t, c) for t in range(NUM_FRAMES)] for c in cameras])
+    return Clip(scene=as_annotated(scene, stage), frames=frames)
+
+
+def as_annotated(scene: Scene, stage: Stage) -> Scene:
+    """The scene with boxes only in frames in which a camera sees something of their object, as annotators draw them."""
+    shares = np.stack([_seen_shares(scene, camera, stage) for camera in scene.cameras])
+    hidden = (shares < SEEN_SHARE).any(0) & ~(shares >= SEEN_SHARE).any(0)
+    tracks = [replace(track, present=track.present & ~gone) for track, gone in zip(scene.tracks, hidden, strict=True)]
+    return replace(scene, tracks=tuple(track for track in tracks if track.present.any()))
+
+
+def _seen_shares(scene: Scene, camera: Camera, stage: Stage) -> Array:
+    """Share ``(N, T)`` of its box's rectangle that the body of each track fills in a small image; NaN out of view."""
+    small = reframe_camera(camera, COUNTING_ROWS, COUNTING_ROWS * camera.width // camera.height)
+    assert small.intrinsics is not None, "simulated cameras are calibrated"
+    pixels = np.stack([stage.pixels_of_bodies(t, small) for t in range(scene.num_frames)], 1)
+    body_of = {body.id: number for number, body in enumerate(stage.world.bodies)}
+    world_to_camera = inverse(scene.camera_to_world(small))
+    shares = np.full((len(scene.tracks), scene.num_frames), np.nan)
+    for number, track in enumerate(scene.tracks):
+        corners, depth = project(box_corners(world_to_camera @ track.box_to_world, track.size), small.intrinsics)
+        inside = np.clip(corners, 0, [small.width, small.height])
+        area = np.ptp(inside, axis=1).prod(1)
+        in_view = (depth.min(1) > NEAR_M) & (area > 0)
+        shares[number, in_view] = pixels[body_of[track.id], in_view] / area[in_view]
+    return shares
 
 
 def _standing(world: World) -> World:

@@ -18,6 +18,7 @@ MAX_OCCLUDED = 0.35
 # Of its height in the image: how far below a driving vehicle the road shows its shadow, or mirrors it when wet.
 SHADOW = 0.7
 DRIVES_M = 0.5
+EDGE_SHARE = 0.008  # of the image's rows: the rim of a nearer box that belongs to neither
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -25,9 +26,9 @@ class Boxes:
     """Every track's box in every frame of a view: ``T`` frames, ``N`` tracks.
 
     ``corners`` ``(T, N, 8, 2)`` px mean nothing where a box is not wholly in front of the camera; ``rectangle``
-    ``(T, N, 4)`` is x0, y0, x1, y1; ``distance`` ``(T, N)`` m; ``size`` ``(T, N)`` px is the root of the rectangle's
-    area. ``judged`` ``(T, N)``: large enough, in view and hardly hidden by nearer boxes. ``drives`` ``(N,)``: those
-    that do not stay in their place.
+    ``(T, N, 4)`` is x0, y0, x1, y1 of what is before the camera, zeros where nothing is; ``distance`` ``(T, N)`` m;
+    ``size`` ``(T, N)`` px is the root of the rectangle's area. ``judged`` ``(T, N)``: large enough, in view and hardly
+    hidden by nearer boxes. ``drives`` ``(N,)``: those that do not stay in their place.
     """
 
     corners: Array
@@ -64,7 +65,8 @@ class Boxes:
         cv2.fillConvexPoly(mask, _shrunk(hull, 0.92), 255)
         for other, other_hull in enumerate(self.hulls[frame]):
             if other_hull is not None and self.distance[frame, other] < self.distance[frame, track]:
-                cv2.fillConvexPoly(mask, _shrunk(other_hull, 1.05), 0)
+                cv2.fillConvexPoly(mask, other_hull, 0)
+                cv2.polylines(mask, [other_hull], True, 0, 2 * max(1, round(EDGE_SHARE * shape[0])) + 1)
         return mask
 
 
@@ -79,7 +81,11 @@ def project_boxes(view: View) -> Boxes | None:
     distance = np.linalg.norm(to_camera[..., :3, 3], axis=-1)
     present = np.stack([track.present for track in view.tracks], 1)
     whole = present & (depth.min(-1) > NEAR_M) & (distance < FAR_M)
+    hulls = _hulls(in_camera, present & (distance < FAR_M), view.command, (shape[0], shape[1]))
     rectangle = np.concatenate([corners.min(-2), corners.max(-2)], -1)
+    for t, n in zip(*np.nonzero(~whole), strict=True):
+        hull = hulls[t][n]
+        rectangle[t, n] = 0.0 if hull is None else np.concatenate([hull.min((0, 1)), hull.max((0, 1))])
     extent = np.maximum(rectangle[..., 2:] - rectangle[..., :2], 1.0)
     return Boxes(
         corners=corners,
@@ -88,7 +94,7 @@ def project_boxes(view: View) -> Boxes | None:
         size=np.sqrt(extent.prod(-1)),
         judged=_judged(rectangle, distance, whole, (shape[0], shape[1])),
         drives=np.array([np.ptp(track.box_to_world[:, :3, 3], axis=0).max() > DRIVES_M for track in view.tracks]),
-        hulls=_hulls(in_camera, present & (distance < FAR_M), view.command, (shape[0], shape[1])),
+        hulls=hulls,
     )
 
 
@@ -100,7 +106,7 @@ def _judged(rectangle: Array, distance: Array, whole: NDArray[np.bool_], shape: 
     tall = rectangle[..., 3] - rectangle[..., 1] > max(MIN_ROWS, MIN_ROWS_SHARE * height)
     judged = whole & tall & (in_view > MIN_IN_VIEW)
     for t, j in zip(*np.nonzero(judged), strict=True):
-        nearer = whole[t] & (distance[t] < distance[t, j])
+        nearer = distance[t] < distance[t, j]
         hidden = _overlap(rectangle[t, nearer], rectangle[t, j]) / area[t, j]
         judged[t, j] = hidden.sum() < MAX_OCCLUDED
     return np.asarray(judged)

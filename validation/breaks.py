@@ -39,7 +39,7 @@ def steps_of(view: View, command: Command, boxes: Boxes, tracks: Tracks, owner: 
         on_object = np.flatnonzero(window.owner == owner)
         if not len(on_object):
             continue
-        predicted, hit = carried_by_box(view, command, window, on_object, owner)
+        predicted, hit = carried_by_box(view, command, window.start, window.length, window.points[0, on_object], owner)
         on_object, predicted = on_object[hit], predicted[:, hit]
         moved = np.linalg.norm(np.diff(window.points[:, on_object] - predicted, axis=0), axis=2)
         for k in range(1, window.length):

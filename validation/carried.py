@@ -1,21 +1,23 @@
 """Points of an image lifted onto a commanded box, and where they go when they move with it."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.geometry import Array, inverse, project, transform
-from validation.tracks import Mask, Window
+from validation.trackers.protocol import Mask, Points
 from validation.view import Command, View
 
 
 def carried_by_box(
-    view: View, command: Command, window: Window, on_object: NDArray[np.intp], owner: int
+    view: View, command: Command, start: int, length: int, points: Points, owner: int
 ) -> tuple[Array, Mask]:
-    """Image points ``(L, n, 2)`` px that move with the box from the window's first frame; which ``(n,)`` meet it."""
-    track, frames = view.tracks[owner], slice(window.start, window.start + window.length)
-    world_to_box = inverse(track.box_to_world[window.start])
-    camera_to_box = world_to_box @ command.camera_to_world[window.start]
-    directions = command.directions(window.points[0, on_object])
+    """Image points ``(L, n, 2)`` px that move with a box from frame ``start`` on; which ``(n,)`` of them meet it.
+
+    ``points`` ``(n, 2)`` px are where they are in that frame.
+    """
+    track, frames = view.tracks[owner], slice(start, start + length)
+    world_to_box = inverse(track.box_to_world[start])
+    camera_to_box = world_to_box @ command.camera_to_world[start]
+    directions = command.directions(points)
     on_box, hit = ray_box(camera_to_box[:3, 3], directions @ camera_to_box[:3, :3].T, track.size)
     box_to_camera = inverse(command.camera_to_world[frames]) @ track.box_to_world[frames]
     predicted, _ = project(transform(box_to_camera, on_box[None]), command.intrinsics)

@@ -21,6 +21,7 @@ MAX_MOTION_SHARE = 0.12  # of the image width: beyond, Lucas-Kanade itself is in
 MAX_SIZE_CHANGE = 1.3
 # A point supports its box when it moves with it within this.
 SUPPORT_PX, SUPPORT_SHARE = 0.8, 0.1
+BESIDE_SHARE = 0.5  # of the box's size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,7 +60,7 @@ def sightings(view: View, boxes: Boxes, tracks: Tracks) -> dict[int, list[Sighti
 
 def _sight(view: View, command: Command, boxes: Boxes, window: Window, owner: int) -> Sighting | None:
     on_object = np.flatnonzero(window.owner == owner)
-    predicted, hit = carried_by_box(view, command, window, on_object, owner)
+    predicted, hit = carried_by_box(view, command, window.start, window.length, window.points[0, on_object], owner)
     size = float(boxes.size[window.start, owner])
     if hit.sum() < MIN_POINTS and size < LARGE_PX / view.scale:
         return None
@@ -68,6 +69,9 @@ def _sight(view: View, command: Command, boxes: Boxes, window: Window, owner: in
     if gap == 0:
         return None
     residual, kept = points - predicted, alive[gap]
+    # A box holds some of what is behind its object too: points of it are passed over where enough others are left.
+    beside = np.linalg.norm(residual[gap], axis=1) < BESIDE_SHARE * size
+    kept = kept & beside if (kept & beside).sum() >= MIN_POINTS else kept
     last = alive[: gap + 1].sum(0) - 1
     strays = np.linalg.norm(residual[last, np.arange(len(last))], axis=1)
     near = strays < max(SUPPORT_PX / view.scale, SUPPORT_SHARE * size)

@@ -108,7 +108,9 @@ def object_trails_at(view: View, tracks: Tracks, frame: int) -> Trails:
     points, residuals = [], []
     for owner in np.unique(window.owner):
         on_object = np.flatnonzero(window.owner == owner)
-        predicted, hit = carried_by_box(view, view.command, window, on_object, int(owner))
+        predicted, hit = carried_by_box(
+            view, view.command, window.start, window.length, window.points[0, on_object], int(owner)
+        )
         seen = hit & window.alive[k, on_object]
         points.append(window.points[: k + 1, on_object[seen]])
         residuals.append(np.linalg.norm(window.points[k, on_object[seen]] - predicted[k, seen], axis=1) * view.scale)

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from validation.boxes import Boxes
+from validation.carried import carried_by_box
 from validation.pixels import values_at
 from validation.trackers.lucas_kanade import LucasKanade
 from validation.trackers.protocol import BACKGROUND as BACKGROUND
 from validation.trackers.protocol import Followed, PointTracker, Seeds
 from validation.trackers.protocol import Mask as Mask
 from validation.trackers.protocol import Points as Points
-from validation.view import View
+from validation.view import Command, View
 
 WINDOW, STRIDE = 8, 4
 OBJECT_WINDOW, OBJECT_STRIDE = 5, 2
@@ -69,7 +70,7 @@ class Tracks:
 def track_view(view: View, boxes: Boxes | None, tracker: PointTracker = LUCAS_KANADE) -> Tracks:
     """Follow background and object points through all frames of a view."""
     background = list(_background_seeds(view.grey, boxes))
-    objects = list(_object_seeds(view.grey, boxes)) if boxes else []
+    objects = list(_object_seeds(view, view.command, boxes)) if boxes and view.command else []
     followed = tracker.follow(view, [*background, *objects])
     hidden = _hidden(view, boxes) if boxes else None
     shape, count = view.grey.shape[1:], len(background)
@@ -113,13 +114,25 @@ def _background_seeds(grey: NDArray[np.uint8], boxes: Boxes | None) -> Iterator[
         yield Seeds(start=start, length=length, points=corners, owner=np.full(len(corners), BACKGROUND))
 
 
-def _object_seeds(grey: NDArray[np.uint8], boxes: Boxes) -> Iterator[Seeds]:
-    for start, length in _windows(len(grey), OBJECT_WINDOW, OBJECT_STRIDE):
-        judged = np.flatnonzero(boxes.judged[start] & boxes.judged[start + 1])
-        corners = [_object_corners(grey[start], boxes, start, int(j)) for j in judged]
+def _object_seeds(view: View, command: Command, boxes: Boxes) -> Iterator[Seeds]:
+    for start, length in _windows(view.num_frames, OBJECT_WINDOW, OBJECT_STRIDE):
+        judged = list(map(int, np.flatnonzero(boxes.judged[start] & boxes.judged[start + 1])))
+        corners = [_object_corners(view.grey[start], boxes, start, j) for j in judged]
         if corners:
-            owner = np.repeat(judged, list(map(len, corners)))
-            yield Seeds(start=start, length=length, points=np.concatenate(corners), owner=owner)
+            guesses = [_guess(view, command, start, length, c, j) for c, j in zip(corners, judged, strict=True)]
+            yield Seeds(
+                start=start,
+                length=length,
+                points=np.concatenate(corners),
+                owner=np.repeat(judged, list(map(len, corners))),
+                guess=np.concatenate(guesses, 1),
+            )
+
+
+def _guess(view: View, command: Command, start: int, length: int, points: Points, owner: int) -> Points:
+    """Where points go with their box ``(L, N, 2)`` px; those beside it stay in their place."""
+    moved, hit = carried_by_box(view, command, start, length, points, owner)
+    return np.where(hit[:, None], moved, points).clip(-1e4, 1e4).astype(np.float32)
 
 
 def _windows(num_frames: int, length: int, stride: int) -> Iterable[tuple[int, int]]:

@@ -46,6 +46,7 @@ class Stage:
         self._parts = [part for body in world.bodies for part in body.parts]
         self._owners = np.repeat(np.arange(len(world.bodies)), [len(body.parts) for body in world.bodies])
         self._vertices = np.concatenate([part.vertices for part in self._parts])
+        self._face_owner = np.repeat(self._owners, [len(part.faces) for part in self._parts])
         self._vertex_part = np.repeat(np.arange(len(self._parts)), [len(part.vertices) for part in self._parts])
         self._corners, self._face_start = flatten_faces(self._parts)
         self._to_body = np.stack([part.to_body for part in self._parts])
@@ -87,6 +88,12 @@ class Stage:
             ground = np.where(rays[..., 2] < -1e-5, -view.camera_to_world[2, 3] / rays[..., 2], np.inf)
             a, b, c = np.moveaxis(view.coefficients[seen], -1, 0)
             return np.asarray(np.where(seen == NOTHING, ground, 1 / (a * u + b * v + c)))
+
+    def pixels_of_bodies(self, t: int, camera: Camera) -> Array:
+        """How many pixels ``(B,)`` of the image each body of the world fills; what hides it is taken off."""
+        seen = self._look(t, camera).seen
+        counts = np.bincount(self._face_owner[seen[seen != NOTHING]], minlength=len(self.world.bodies))
+        return np.asarray(counts / SUBSAMPLES**2)
 
     def _look(self, t: int, camera: Camera) -> _View:
         k = np.asarray(camera.intrinsics)

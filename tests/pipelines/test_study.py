@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from datasets.errors import UserError
+from datasets.simulation.driving import driving_world
+from datasets.simulation.renderer import Stage
+from datasets.simulation.rigs import mount_cameras
+from datasets.simulation.scene_of import scene_of
 from pipelines.compose import compose
 from pipelines.study import cases_of, cases_of_front
-from pipelines.study_clips import GoodClip, make
+from pipelines.study_clips import GoodClip, as_annotated, make
 from pipelines.study_report import write_report
 from pipelines.study_results import auroc, evaluate
 from pipelines.study_trials import Case, Trial, run_cases
@@ -47,6 +51,24 @@ def test_conditions_show_in_the_clips() -> None:
     assert np.array_equal(make(GoodClip(number=0, rows=64, seed=1)).frames, usual.frames)
     with pytest.raises(UserError, match="choose from 256, 128, 64"):
         GoodClip(number=0, rows=100, seed=1)
+
+
+def test_boxes_stand_where_something_of_their_object_is_seen() -> None:
+    """A box before the camera of which next to nothing is drawn would have had no annotation."""
+    cameras = mount_cameras(("CAM_FRONT",), 64, 112)
+    world = driving_world("day", "follow", 0, np.arange(6) / 10)
+    stage = Stage(world)
+    scene = scene_of(world, cameras, clip_id="all", domain="driving-day", split="val")
+    annotated = as_annotated(scene, stage)
+    before = {track.id: track.present for track in scene.tracks}
+    numbers = {body.id: number for number, body in enumerate(world.bodies)}
+    dropped = 0
+    for track in annotated.tracks:
+        gone = np.flatnonzero(before[track.id] & ~track.present)
+        dropped += len(gone) + len(scene.tracks) - len(annotated.tracks)
+        assert not (track.present & ~before[track.id]).any()
+        assert all(stage.pixels_of_bodies(int(t), cameras[0])[numbers[track.id]] < 100 for t in gone)
+    assert dropped
 
 
 def _trial(measures: Measures, kind: str, number: int, factor: float, level: str = "") -> Trial:

@@ -1,6 +1,8 @@
 """Pyramidal Lucas-Kanade, started by dense inverse search (DIS) flow so that fast motion is followed too.
 
-A step is kept where the way back ends where it began. The flow of a step is shared by all points that take it.
+Dense flow loses small objects that cross fast, so points on objects start from their commanded motion as well; of two
+answers the one counts whose patch is more alike. A step is kept where the way back ends where it began. The flow of a
+step is shared by all points that take it.
 
 Sources: Bouguet, "Pyramidal implementation of the Lucas Kanade feature tracker" (2001); Kalal et al., "Forward-backward
 error" (ICPR 2010); Kroeger et al., "Fast optical flow using dense inverse search" (ECCV 2016).
@@ -50,6 +52,12 @@ class _Trail:
     def at(self, frame: int) -> Points:
         return np.asarray(self.points[frame - self.seeds.start])
 
+    def guessed_step(self, frame: int) -> Points:
+        """The motion ``(N, 2)`` px that the command tells from ``frame`` to the next."""
+        guess, k = self.seeds.guess, frame - self.seeds.start
+        assert guess is not None
+        return np.asarray(guess[k + 1] - guess[k])
+
     def extend(self, frame: int, points: Points, kept: Mask) -> None:
         self.points[frame - self.seeds.start] = points
         self.kept[frame - self.seeds.start] = kept
@@ -70,19 +78,33 @@ class _Step:
         if not trails:
             return
         points = np.concatenate([trail.at(frame) for trail in trails])
-        moved = _lucas_kanade(self.before, self.after, points, self.forward, patch)
-        back = _lucas_kanade(self.after, self.before, moved, self.backward, patch)
         limit = tolerance * max(0.25, 0.6 * self.before.shape[0] / REFERENCE_ROWS)
-        kept = np.linalg.norm(back - points, axis=1) < limit
+        moved, kept, unlike = self._try(points, None, patch, limit)
+        if all(trail.seeds.guess is not None for trail in trails):
+            told = np.concatenate([trail.guessed_step(frame) for trail in trails])
+            as_told, kept_as_told, unlike_as_told = self._try(points, told, patch, limit)
+            better = kept_as_told & (~kept | (unlike_as_told < unlike))
+            moved, kept = np.where(better[:, None], as_told, moved), kept | kept_as_told
         parts = np.cumsum([len(trail.seeds.points) for trail in trails])[:-1]
-        for trail, *of_trail in zip(trails, np.split(moved, parts), np.split(kept, parts), strict=True):
-            trail.extend(frame + 1, *of_trail)
+        for trail, to, stays in zip(trails, np.split(moved, parts), np.split(kept, parts), strict=True):
+            trail.extend(frame + 1, to.astype(np.float32), stays.astype(np.bool_))
+
+    def _try(self, points: Points, told: Points | None, patch: int, limit: float) -> tuple[Points, Mask, Points]:
+        """Where ``points`` went, sought along dense flow or the step that was ``told``; who came back; how unlike."""
+        there = values_at(self.forward, points) if told is None else told
+        moved, unlike = _lucas_kanade(self.before, self.after, points, there, patch)
+        home = values_at(self.backward, moved) if told is None else -told
+        back, _ = _lucas_kanade(self.after, self.before, moved, home, patch)
+        return moved, np.linalg.norm(back - points, axis=1) < limit, unlike
 
 
-def _lucas_kanade(before: Image, after: Image, points: Points, flow: NDArray[np.float32], patch: int) -> Points:
-    """``points`` carried to the frame ``after``; where that fails they land outside the image."""
-    start = np.ascontiguousarray(points + values_at(flow, points))
-    moved, status, _ = cv2.calcOpticalFlowPyrLK(
+def _lucas_kanade(before: Image, after: Image, points: Points, step: Points, patch: int) -> tuple[Points, Points]:
+    """``points`` carried to the frame ``after``, sought from ``points + step``, and how unlike their patches are.
+
+    Where that fails they land outside the image.
+    """
+    start = np.ascontiguousarray(points + step, np.float32)
+    moved, status, unlike = cv2.calcOpticalFlowPyrLK(
         before,
         after,
         points.reshape(-1, 1, 2),
@@ -93,7 +115,7 @@ def _lucas_kanade(before: Image, after: Image, points: Points, flow: NDArray[np.
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
         minEigThreshold=1e-4,
     )
-    return np.where(status > 0, moved[:, 0], -1e3).astype(np.float32)
+    return np.where(status > 0, moved[:, 0], -1e3).astype(np.float32), np.asarray(unlike[:, 0], np.float32)
 
 
 def _patch_size(height: int) -> int:

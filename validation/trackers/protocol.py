@@ -20,12 +20,15 @@ class Seeds:
     """``points`` ``(N, 2)`` px in frame ``start``, to be followed through ``length`` frames, that one counted in.
 
     ``owner`` ``(N,)`` is the index of the track in whose box a point lies, or ``BACKGROUND``; one kind in one record.
+    ``guess`` ``(L, N, 2)`` px is where the command would take points on objects, for a tracker that has to start its
+    search somewhere; None for the background.
     """
 
     start: int
     length: int
     points: Points
     owner: NDArray[np.int64]
+    guess: Points | None = None
 
     @property
     def are_on_objects(self) -> bool:
@@ -47,7 +50,7 @@ class Followed:
 class PointTracker(Protocol):
     """Anything that follows points. The same view and seeds must give the same answer.
 
-    Only pixels are to be looked at: ``view.frames`` ``(T, H, W, 3)`` RGB or ``view.grey`` ``(T, H, W)``, both uint8.
+    What is found is to be found in pixels: ``view.frames`` ``(T, H, W, 3)`` RGB or ``view.grey`` ``(T, H, W)``, uint8.
     Who asks ends tracks that leave the image or go behind a box, and draws the consequences.
     """
 

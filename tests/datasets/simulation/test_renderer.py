@@ -120,3 +120,13 @@ def test_small_patterns_do_not_flicker() -> None:
     stage = Stage(replace(world, ego_to_world=poses))
     frames = np.stack([stage.draw(t, CAMERA) for t in range(4)]).astype(float)
     assert np.abs(np.diff(frames[:, 50:], axis=0)).mean() < 1.0
+
+
+def test_pixels_of_a_body_are_those_that_nothing_hides() -> None:
+    far, near = _box_at(14, 0, 0.4, (4.0, 1.8, 1.5), RED), _box_at(8, 0, 0.0, (0.5, 6.0, 3.0), GREEN)
+    beside = _box_at(8, 9, 0.0, (0.5, 2.0, 3.0), GREEN)
+    alone = Stage(_world(far)).pixels_of_bodies(0, CAMERA)
+    inner, outer = _hull(_world(far), far, 0, CAMERA)
+    assert inner.sum() <= alone[0] <= (~outer).sum()
+    assert Stage(_world(far, beside)).pixels_of_bodies(0, CAMERA)[0] == alone[0]
+    assert Stage(_world(far, near)).pixels_of_bodies(0, CAMERA)[0] == 0
