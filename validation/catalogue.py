@@ -23,7 +23,8 @@ def _define(family: str, *rows: tuple[str, str, str, str]) -> dict[str, Definiti
     }
 
 
-# Suffix, unit, reason code, words. Vehicles and people have measures of the same names, and limits of their own.
+# Suffix, unit, reason code, words. Vehicles and people have measures of the same names, and limits of their own; the
+# looks of people are not judged by themselves, since no face of their box is one of theirs.
 _OF_OBJECTS = (
     ("residual", "ratio", "OBJECT_RESIDUAL", "does not move with its box"),
     ("jump", "size", "OBJECT_JUMP", "jumps away from its box"),
@@ -34,13 +35,15 @@ _OF_OBJECTS = (
     ("appearance", "height", "OBJECT_APPEARANCE", "changes its looks"),
     ("replaced", "height", "OBJECT_REPLACED", "gives way to something else in its box"),
 )
-OBJECT_SUFFIXES = tuple(suffix for suffix, *_ in _OF_OBJECTS)
+OBJECT_SUFFIXES = {
+    "object": tuple(suffix for suffix, *_ in _OF_OBJECTS),
+    "person": tuple(suffix for suffix, *_ in _OF_OBJECTS if suffix != "appearance"),
+}
 
 
 def _of_objects(group: str, who: str) -> dict[str, Definition]:
-    return _define(
-        "objects", *((f"{group}_{name}", unit, code, f"{who} {does}") for name, unit, code, does in _OF_OBJECTS)
-    )
+    named = {suffix: (unit, code, f"{who} {does}") for suffix, unit, code, does in _OF_OBJECTS}
+    return _define("objects", *((f"{group}_{suffix}", *named[suffix]) for suffix in OBJECT_SUFFIXES[group]))
 
 
 # px are pixels of the image scaled to 256 rows; a share lies in 0..1; a size is the

@@ -33,7 +33,7 @@ def object_measures(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Mea
     measures = []
     for group, members in (("object", ~people), ("person", people)):
         why = view.why or _why_unseen(boxes, members, LARGE_PX / view.scale)
-        for suffix in OBJECT_SUFFIXES:
+        for suffix in OBJECT_SUFFIXES[group]:
             of_group = [s[suffix] for owner, s in samples.items() if members[owner] and suffix in s]
             measures.append(worst(f"{group}_{suffix}", of_group, why))
     return measures
