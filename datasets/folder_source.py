@@ -76,6 +76,9 @@ class VideoFolderSource:
     def scenes(self) -> Sequence[Scene]:
         return [cut.scene for cut in self._cuts.values()]
 
+    def folder_of(self, scene: Scene) -> Path:
+        return self._cuts[scene.clip_id].recording.videos[0].path.parent
+
     def load(self, scene: Scene) -> Clip:
         """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
         if scene.clip_id not in self._cuts:

@@ -4,7 +4,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,19 @@ class LatentSample:
     """What is stored of one clip: tensors by name, such as ``latents`` ``(C, T, h, w)`` or ``rays`` ``(6, T, h, w)``.
 
     Samples that are stored together share names, shapes and dtypes. Tensors that were read are views of a memory map:
-    clone them before changing them in place.
+    clone them before changing them in place. ``origin`` says where the clip is from; nothing is learnt from it.
     """
 
     clip_id: str
     domain: str
     caption: str
     tensors: dict[str, torch.Tensor]
+    origin: dict[str, str] = field(default_factory=dict)
 
     @property
-    def entry(self) -> dict[str, str]:
-        return {"clip_id": self.clip_id, "domain": self.domain, "caption": self.caption}
+    def entry(self) -> dict[str, Any]:
+        words = {"clip_id": self.clip_id, "domain": self.domain, "caption": self.caption}
+        return words | ({"origin": self.origin} if self.origin else {})
 
     @property
     def layout(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -80,8 +82,8 @@ def publish(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def read_entries(path: Path) -> list[dict[str, str]]:
-    """Clip id, domain and caption of every sample of a shard; reads its header only."""
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    """Clip id, domain, caption and, where it is known, origin of every sample of a shard; reads its header only."""
     with _open(path) as file:
         return _entries(file, path)
 
@@ -131,9 +133,9 @@ def _open(path: Path) -> Any:
         ) from None
 
 
-def _entries(file: Any, path: Path) -> list[dict[str, str]]:
+def _entries(file: Any, path: Path) -> list[dict[str, Any]]:
     metadata = file.metadata() or {}
     if METADATA_KEY not in metadata:
         raise UserError(f"{path}: is a safetensors file, but not a shard of latents")
-    entries: list[dict[str, str]] = json.loads(metadata[METADATA_KEY])
+    entries: list[dict[str, Any]] = json.loads(metadata[METADATA_KEY])
     return entries

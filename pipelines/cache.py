@@ -24,6 +24,7 @@ from finetune.world_model import model_digest
 from pipelines.config import Config
 from pipelines.models import checkpoint_of
 from pipelines.parallel import on_all_cores
+from pipelines.replay_licences import licensed
 from pipelines.sources import for_training, framing_of, open_replay, open_source
 
 OpenSource = Callable[[], Source]
@@ -47,10 +48,11 @@ def cache_driving(config: Config, checkpoint: Path) -> LatentCache:
 
 
 def cache_replay(config: Config, checkpoint: Path) -> LatentCache:
-    """Latents of the replay domains, framed like the driving data."""
+    """Latents of the replay domains, framed like the driving data; clips under other licences stay out."""
     framing = framing_of(config.data)
     opened = partial(open_replay, config.replay, framing)
-    return encode_source(opened, framing, checkpoint, config.run_dir / "latents", "replay clips")
+    chosen = partial(licensed, opened, config.replay)
+    return encode_source(opened, framing, checkpoint, config.run_dir / "latents", "replay clips", chosen)
 
 
 def encode_source(
@@ -72,13 +74,13 @@ def encode_source(
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
-        encoded = _encode_all(opened, checkpoint, missing)
+        encoded = encode_scenes(opened, checkpoint, missing)
         for sample in track(encoded, f"Encoding {what}", total=len(missing), disable=not missing):
             writer.add(sample)
     return LatentCache(root, key)
 
 
-def _encode_all(opened: OpenSource, checkpoint: Path, scenes: Sequence[Scene]) -> Iterator[LatentSample]:
+def encode_scenes(opened: OpenSource, checkpoint: Path, scenes: Sequence[Scene]) -> Iterator[LatentSample]:
     """Samples in the order of ``scenes``, made on all cores."""
     encoded = on_all_cores(_encode_one, scenes, _start_worker, (opened, checkpoint))
     for scene, arrays in zip(scenes, encoded, strict=True):

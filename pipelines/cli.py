@@ -63,7 +63,7 @@ def _run(argv: list[str]) -> int:
     args = _parser().parse_args(words or ["--help"])
     from pipelines.compose import compose
 
-    found = _tables_at(args.path) if hasattr(args, "path") else []
+    found = _tables_at(args.path) if getattr(args, "path", None) else []
     config = compose([*verbs[args.verb].presets, *found, *overrides])
     _quiet()
     stage = importlib.import_module(f"pipelines.{args.verb}")

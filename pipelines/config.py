@@ -71,7 +71,9 @@ class ReplayConfig:
 
     share: Annotated[float, "of every batch, 0 to 1", Range(0, 1)]
     loss_weight: Annotated[float, "of a replayed sample's loss", Range(0)]
-    capacity: Annotated[int, "clips that the buffer holds on disk", Range(1)]
+    capacity: Annotated[int, "clips that a buffer holds on disk, where it is made", Range(1)]
+    buffer: Annotated[Path | None, "of `replay add`; null: a run fills its own, the verb <run_dir>/../replay"]
+    licences: Annotated[tuple[str, ...] | None, "train on clips under these alone; null: on all"]
     root: Annotated[Path | None, "a folder of videos; null: the procedural domains below"]
     domains: Annotated[tuple[str, ...], "procedural domains, used where root is null"]
     num_scenes: Annotated[int, "procedural clips over all domains", Range(1)]
@@ -175,7 +177,7 @@ class StudyConfig:
     num_good: Annotated[int, "good clips to calibrate on", Range(1)]
     num_audit: Annotated[int, "good clips that are audited", Range(1)]
     num_spoilt: Annotated[int, "clips that are spoilt in every way", Range(3)]
-    num_front: Annotated[int, "good clips of three cameras to calibrate on, at the largest size", Range(4)]
+    num_front: Annotated[int, "good clips of three cameras to calibrate on, of 128 rows", Range(4)]
     real: Annotated[tuple[Path, ...], "footage with poses to hold the limits against: nuScenes roots, clip folders"]
     seed: Annotated[int, "of all clips", Range(0)]
 

@@ -22,10 +22,13 @@ from finetune.world_model import WorldModel, model_digest
 from pipelines.cache import cache_driving, cache_replay
 from pipelines.config import Config, FinetuneConfig
 from pipelines.models import checkpoint_of
+from pipelines.replay_sources import standing_key
+from pipelines.sources import framing_of
 from pipelines.tracking import Tracker, pipeline_run
 from replay.buffer import ReplayBuffer
 from replay.dataset import plan_loader
 from replay.plan import BatchPlan
+from replay.standing import open_standing
 
 LINEAGE = "lineage.json"
 
@@ -55,9 +58,15 @@ def finetune(config: Config, tracker: Tracker) -> Path:
 
 
 def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
-    """``<run_dir>/replay`` with the clips of the other domains, or None where the strategy replays nothing."""
+    """The clips of the other domains, or None where the strategy replays nothing.
+
+    They are those of the standing buffer ``replay.buffer``, or of ``<run_dir>/replay``, which is filled here.
+    """
     if config.finetune.strategy == "naive" or config.replay.share == 0:
         return None
+    if config.replay.buffer is not None:
+        key = standing_key(framing_of(config.data), checkpoint)
+        return open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
     others = cache_replay(config, checkpoint)
     root = config.run_dir / "replay" / others.key
     with ReplayBuffer(root, config.replay.capacity, seed=config.replay.seed, key=others.key) as buffer:

@@ -74,6 +74,41 @@ VERBS = (
         sections=("data", "replay", "model"),
     ),
     Verb(
+        name="replay",
+        summary="keep a buffer of other domains that outlasts runs: add, stats, verify, drop",
+        description=(
+            "The buffer is replay.buffer=DIR, by default the folder replay beside the run folders; a fine-tune uses\n"
+            "it where replay.buffer is set. add: SOURCE is a folder of videos, a nuScenes root, shards, or the word\n"
+            "simulated; all of it is in the buffer when the command has ended, or nothing. Domains share the capacity\n"
+            "equally, or have a --quota; beyond it, chance, herding or the highest scores decide who stays. A licence\n"
+            "is what --licence says, or a meta.json in the source. stats: what is there. verify: every byte by its\n"
+            "hash; exit status 1 where anything is wrong. drop: all clips that match, for good."
+        ),
+        examples=(
+            "driveforge replay add footage/other --domain handheld --licence MIT --quota 200",
+            "driveforge replay add simulated --capacity 20GB replay.buffer=/data/replay",
+            "driveforge replay stats --out buffer.png",
+            "driveforge replay verify",
+            "driveforge replay drop --licence CC-BY-NC-4.0",
+        ),
+        sections=("data", "replay", "model"),
+        usage=" add SOURCE [--domain NAME] | stats | verify | drop [SOURCE] [--domain NAME]",
+        arguments=(
+            (("what",), {"choices": ("add", "stats", "verify", "drop"), "help": "what is done"}),
+            (
+                ("path",),
+                {"type": Path, "metavar": "SOURCE", "nargs": "?", "help": "clips to add; drop: all from there"},
+            ),
+            (("--domain",), {"metavar": "NAME", "help": "of the clips; default: what the source says"}),
+            (("--licence",), {"metavar": "NAME", "help": "of the clips; default: what meta.json says"}),
+            (("--quota",), {"metavar": "ROOM", "help": "for the domain: a number of clips, or a size such as 2GB"}),
+            (("--capacity",), {"metavar": "ROOM", "help": "of the buffer, likewise; default: replay.capacity clips"}),
+            (("--keep",), {"choices": ("random", "herding", "loss"), "help": "who stays; of a new buffer"}),
+            (("--scores",), {"type": Path, "metavar": "FILE", "help": "JSON, a number a clip id, for --keep loss"}),
+            (("--out",), {"type": Path, "metavar": "FILE", "help": "stats: draw them too, as a PNG"}),
+        ),
+    ),
+    Verb(
         name="finetune",
         summary="fine-tune the world model on the driving data, with replay",
         description="Resumes a run that was cut short. The result is <run_dir>/model.",

@@ -1,33 +1,33 @@
 """The cross-domain replay buffer: a domain-balanced reservoir of latents on disk.
 
 Which samples stay is a matter of ``replay.ranking``: it depends on *what* was offered and not on when. So offering a
-stream twice, in another order, or once more after a crash gives the same content.
+stream twice, in another order, or once more after a crash gives the same content. Where they stay by another policy
+than chance (``replay.keeping``), all candidates are held until there are twice too many, and then thinned.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+import sys
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from datasets.errors import UserError
-from datasets.latent_shards import (
-    LatentSample,
-    OpenShards,
-    publish,
-    read_entries,
-    require_storable,
-    write_shard,
-)
+from datasets.latent_shards import LatentSample, OpenShards, read_entries, require_storable, write_shard
+from replay.keeping import KEEPINGS, Features
 from replay.ranking import Ranking, priority_of
+from replay.settings import SETTINGS, BufferSettings, read_settings
 
-SETTINGS = "buffer.json"
-FORMAT = 1
 SEGMENT_SIZE = 64
+_NOWHERE = np.empty(0, np.uint64)
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,39 +40,64 @@ class BufferStats:
     num_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Tally:
+    """Of all samples that were offered: how many, and the sum ``(D,)`` of what the policy looks at."""
+
+    count: int
+    total: Features
+
+    @property
+    def mean(self) -> Features:
+        return self.total / self.count
+
+    def add(self, described: Features) -> "Tally":
+        return Tally(count=self.count + 1, total=self.total + described)
+
+
 class ReplayBuffer:
-    """At most ``capacity`` samples, shared out equally among the domains that were offered.
+    """At most ``capacity`` samples, shared out among the domains that were offered (``BufferSettings.shares``).
 
     Samples lie in segments, each written at once and then never changed; what is alive is recomputed from them. So a
     crash at any moment leaves the content as of the last ``flush``, and memory holds 16 bytes a sample. A flush
     comes of itself every 64 accepted samples, before reading, and at the end of a ``with`` block. Only one process may
     fill it at a time.
 
-    ``key`` names what the latents were made with (``datasets.latents.latent_key``); opening it with another one, or
-    with another capacity or seed, is a UserError.
+    Opening it with other settings than it was made with is a UserError. ``tallies`` are by domain, and are remembered
+    by whoever opens the buffer again (``replay.standing``).
     """
 
-    def __init__(self, root: Path, capacity: int, *, seed: int = 0, key: str = "") -> None:
-        if capacity < 1:
-            raise UserError(f"replay buffer {root}: capacity {capacity} must be at least 1")
-        self.root, self.capacity, self.seed, self.key = Path(root), capacity, seed, key
+    def __init__(
+        self,
+        root: Path,
+        capacity: int,
+        *,
+        seed: int = 0,
+        key: str = "",
+        quotas: Mapping[str, int] | None = None,
+        keep: str = "random",
+    ) -> None:
+        self.root = Path(root)
+        self.settings = BufferSettings(capacity=capacity, seed=seed, key=key, quotas=quotas or {}, keep=keep)
         self.root.mkdir(parents=True, exist_ok=True)
         self._claim_settings()
+        self.tallies: dict[str, Tally] = {}
+        self._keeping = KEEPINGS[keep]
         self._shards = OpenShards(self.root)
         self._rankings: dict[str, Ranking] = {}
+        self._quotas: dict[str, int] = {}
         self._pending: list[LatentSample] = []
         self._segments = sorted(int(path.stem.split("-")[1]) for path in self.root.glob("segment-*.safetensors"))
         self._next_segment = self._segments[-1] + 1 if self._segments else 0
-        for number in self._segments:
-            for row, entry in enumerate(read_entries(self.root / _segment_file(number))):
-                self._admit(entry["domain"], entry["clip_id"], number * SEGMENT_SIZE + row)
+        for location, entry in self._all_entries():
+            self._admit(entry["domain"], entry["clip_id"], location)
         self._layout = self._read(self._segments[0] * SEGMENT_SIZE).layout if self._segments else None
 
     @classmethod
-    def open(cls, root: Path) -> "ReplayBuffer":
+    def open(cls, root: Path) -> Self:
         """A buffer that exists, with the settings it was made with; a UserError where there is none."""
-        settings = _read_settings(Path(root))
-        return cls(root, settings["capacity"], seed=settings["seed"], key=settings["key"])
+        found = read_settings(Path(root))
+        return cls(root, found.capacity, seed=found.seed, key=found.key, quotas=found.quotas, keep=found.keep)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -84,24 +109,54 @@ class ReplayBuffer:
         return {domain: len(self._rankings[domain]) for domain in self.domains}
 
     def __len__(self) -> int:
-        return sum(self.sizes.values())
+        return sum(len(ranking) for ranking in self._rankings.values())
 
     def offer(self, sample: LatentSample) -> bool:
         """Whether the sample is in the buffer now. It may be evicted later by others of its domain, or a new domain."""
         require_storable(sample, self._layout)
-        if sample.domain not in self._rankings and len(self._rankings) >= self.capacity:
-            raise UserError(
-                f"replay buffer {self.root}: capacity {self.capacity} leaves no place for domain {sample.domain!r}, "
-                f"it holds {len(self._rankings)} domains; make a larger buffer"
-            )
-        location = self._next_segment * SEGMENT_SIZE + len(self._pending)
-        if not self._admit(sample.domain, sample.clip_id, location):
-            return self._holds(sample)
+        self._require_place(sample.domain)
+        is_held = self.holds(sample.domain, sample.clip_id)
+        described = self._keeping.describe(sample)
+        if is_held or not self._admit(sample.domain, sample.clip_id, self._next_location):
+            return is_held
         self._layout = sample.layout
+        if not self._keeping.by_hash:
+            known = self.tallies.get(sample.domain, Tally(count=0, total=np.zeros_like(described)))
+            self.tallies[sample.domain] = known.add(described)
         self._pending.append(sample)
         if len(self._pending) == SEGMENT_SIZE:
             self.flush()
         return True
+
+    def wanted(self, offers: Iterable[tuple[str, str]]) -> list[bool]:
+        """Of each domain and clip id, whether it would be new and stay if all of them were offered; changes nothing."""
+        named = list(offers)
+        if not self._keeping.by_hash:
+            return [not self.holds(*name) for name in named]
+        shares = self.settings.shares({*self._rankings, *(domain for domain, _ in named)})
+        trials: dict[str, Ranking] = {domain: Ranking() for domain in shares}
+        for domain, ranking in self._rankings.items():
+            trials[domain].extend(ranking)
+        priorities = [priority_of(self.settings.seed, *name) for name in named]
+        for (domain, _), priority in zip(named, priorities, strict=True):
+            trials[domain].admit(priority, 0, shares[domain])
+        return [
+            trials[name[0]].holds(priority) and not self.holds(*name)
+            for name, priority in zip(named, priorities, strict=True)
+        ]
+
+    def holds(self, domain: str, clip_id: str) -> bool:
+        return self._location(domain, clip_id) is not None
+
+    def entry(self, domain: str, clip_id: str) -> Entry | None:
+        """What is told of a sample, None where the buffer does not hold it."""
+        location = self._location(domain, clip_id)
+        return None if location is None else self._read(location).entry
+
+    def entries(self) -> Iterator[Entry]:
+        """What is told of every sample, without its tensors, in the order of the disk."""
+        self.flush()
+        return (entry for location, entry in self._all_entries() if self._is_alive(location, entry))
 
     def sample(self, domain: str, i: int) -> LatentSample:
         """The ``i``-th sample of a domain, in an order that depends on the content alone."""
@@ -115,15 +170,53 @@ class ReplayBuffer:
         if self._pending:
             self._write_segment(self._pending)
             self._pending = []
+            self._thin(2)
             if len(self._segments) > 2 * -(-len(self) // SEGMENT_SIZE) + 1:
-                self._compact()
+                self._rewrite(self._segments)
+
+    def settle(self, spare: float) -> None:
+        """Brings every domain down to its quota, and what is dead on disk to a ``spare`` part of what is alive."""
+        self.thin()
+        rows = sum(1 for _ in self._all_entries())
+        if rows > (1 + spare) * len(self):
+            self.tidy()
+
+    def thin(self) -> None:
+        """Brings every domain down to its quota, where the policy waits for others to choose among."""
+        self.flush()
+        self._thin(1)
+
+    def withhold(self, is_unwanted: Callable[[Entry], bool]) -> int:
+        """Leaves samples out for as long as this object lives; their number. Whoever withholds may offer nothing."""
+        self.flush()
+        found = array("Q", (location for location, entry in self._all_entries() if is_unwanted(entry)))
+        before = len(self)
+        for domain, ranking in list(self._rankings.items()):
+            ranking.keep(~np.isin(ranking.locations, found))
+            if not len(ranking):
+                del self._rankings[domain]
+        return before - len(self)
+
+    def forget(self, is_unwanted: Callable[[Entry], bool]) -> int:
+        """Drops samples for good, from the disk too, with their domain where it has no others; their number."""
+        dropped = self.withhold(is_unwanted)
+        self.tallies = {domain: tally for domain, tally in self.tallies.items() if domain in self._rankings}
+        self._quotas = self.settings.shares(self._rankings)
+        self.tidy()
+        return dropped
+
+    def tidy(self) -> None:
+        """Clears all that is dead from the disk."""
+        self.flush()
+        dead = {location // SEGMENT_SIZE for location, e in self._all_entries() if not self._is_alive(location, e)}
+        self._rewrite(sorted(dead))
 
     def stats(self) -> BufferStats:
         self.flush()
         return BufferStats(
-            capacity=self.capacity,
+            capacity=self.settings.capacity,
             samples=self.sizes,
-            quotas={domain: self._quota(domain) for domain in self.domains},
+            quotas={domain: self._quotas[domain] for domain in self.domains},
             num_bytes=sum((self.root / _segment_file(number)).stat().st_size for number in self._segments),
         )
 
@@ -131,7 +224,8 @@ class ReplayBuffer:
         """sha256 of the content: equal for buffers that hold the same samples, however they came to."""
         digest = hashlib.sha256()
         for sample in self._live_samples():
-            digest.update(json.dumps([sample.entry, str(sample.layout)], sort_keys=True).encode())
+            words = {"clip_id": sample.clip_id, "domain": sample.domain, "caption": sample.caption}
+            digest.update(json.dumps([words, str(sample.layout)], sort_keys=True).encode())
             for name in sorted(sample.tensors):
                 digest.update(sample.tensors[name].reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -146,27 +240,35 @@ class ReplayBuffer:
         self.flush()
         return self.__dict__
 
+    @property
+    def _next_location(self) -> int:
+        return self._next_segment * SEGMENT_SIZE + len(self._pending)
+
+    def _require_place(self, domain: str) -> None:
+        if domain in self._rankings:
+            return
+        homeless = [name for name, share in self.settings.shares({*self._rankings, domain}).items() if share < 1]
+        if homeless:
+            raise UserError(
+                f"replay buffer {self.root}: capacity {self.settings.capacity} leaves no place for domain {domain!r}, "
+                f"it holds {len(self._rankings)} domains; make a larger buffer"
+            )
+
     def _admit(self, domain: str, clip_id: str, location: int) -> bool:
         """Ranks a sample, evicting whatever no longer fits; False where it has no place or is there already."""
-        is_new_domain = domain not in self._rankings
-        ranking = self._rankings.setdefault(domain, Ranking())
-        was_admitted = ranking.admit(priority_of(self.seed, domain, clip_id), location, self._quota(domain))
-        if is_new_domain:
-            for name, other in self._rankings.items():
-                other.trim(self._quota(name))
-        return was_admitted
-
-    def _holds(self, sample: LatentSample) -> bool:
-        return self._rankings[sample.domain].holds(priority_of(self.seed, sample.domain, sample.clip_id))
-
-    def _quota(self, domain: str) -> int:
-        # The remainder goes to the first domains in alphabetical order. A quota only ever falls as domains are added,
-        # so an evicted sample never has to come back.
-        rank = self.domains.index(domain)
-        return -(-(self.capacity - rank) // len(self._rankings))
+        if domain not in self._rankings:
+            self._rankings[domain] = Ranking()
+            self._quotas = self.settings.shares(self._rankings)
+            if self._keeping.by_hash:
+                for name, other in self._rankings.items():
+                    other.trim(self._quotas[name])
+        room = self._quotas[domain] if self._keeping.by_hash else sys.maxsize
+        return self._rankings[domain].admit(priority_of(self.settings.seed, domain, clip_id), location, room)
 
     def _read(self, location: int) -> LatentSample:
         number, row = divmod(location, SEGMENT_SIZE)
+        if number == self._next_segment:
+            return self._pending[row]
         return self._shards[_segment_file(number)].sample(row)
 
     def _live_samples(self) -> Iterator[LatentSample]:
@@ -174,55 +276,88 @@ class ReplayBuffer:
             for i in range(size):
                 yield self.sample(domain, i)
 
+    def _all_entries(self) -> Iterator[tuple[int, Entry]]:
+        """Of all that lies on disk, dead or alive: where it lies, and what is told of it."""
+        for number in self._segments:
+            for row, entry in enumerate(read_entries(self.root / _segment_file(number))):
+                yield number * SEGMENT_SIZE + row, entry
+
+    def _is_alive(self, location: int, entry: Entry) -> bool:
+        return self._location(entry["domain"], entry["clip_id"]) == location
+
+    def _location(self, domain: str, clip_id: str) -> int | None:
+        ranking = self._rankings.get(domain)
+        return ranking.location_of(priority_of(self.settings.seed, domain, clip_id)) if ranking else None
+
     def _write_segment(self, samples: list[LatentSample]) -> None:
         write_shard(self.root / _segment_file(self._next_segment), samples)
         self._segments.append(self._next_segment)
         self._next_segment += 1
 
-    def _compact(self) -> None:
+    def _thin(self, times: int) -> None:
+        """Lets the policy choose in every domain that has ``times`` its quota, or more."""
+        if self._keeping.by_hash:
+            return
+        touched: set[int] = set()
+        for domain, ranking in self._rankings.items():
+            quota, locations = self._quotas[domain], ranking.locations
+            if len(ranking) <= times * quota:
+                continue
+            described: list[Features] = [np.empty(0)] * len(ranking)
+            for k in np.argsort(locations):
+                described[k] = self._keeping.describe(self._read(locations[int(k)]))
+            is_chosen = np.zeros(len(ranking), bool)
+            is_chosen[self._keeping.choose(np.stack(described), self._mean(domain, described), quota)] = True
+            touched.update(np.asarray(locations)[~is_chosen] // SEGMENT_SIZE)
+            ranking.keep(is_chosen)
+        self._rewrite(sorted(touched))
+
+    def _mean(self, domain: str, described: list[Features]) -> Features:
+        return self.tallies[domain].mean if domain in self.tallies else np.mean(described, axis=0)
+
+    def _rewrite(self, numbers: Iterable[int]) -> None:
+        """Copies the living of these segments into new ones and clears the old away."""
         # The living are copied before the old segments go: killed in between, the next opening finds some samples
         # twice, ranks them once, and this is done again.
-        old, self._segments = self._segments, []
-        rankings: dict[str, Ranking] = {}
+        old = set(numbers)
+        locations = np.concatenate([np.array(r.locations, np.uint64) for r in self._rankings.values()] or [_NOWHERE])
+        living = np.sort(locations[np.isin(locations // SEGMENT_SIZE, list(old))]).astype(np.uint64)
+        moved = np.empty_like(living)
         batch: list[LatentSample] = []
-        for domain, ranking in sorted(self._rankings.items()):
-            moved = rankings[domain] = Ranking()
-            for priority, location in zip(ranking.priorities, ranking.locations, strict=True):
-                moved.append(priority, self._next_segment * SEGMENT_SIZE + len(batch))
-                batch.append(self._read(location))
-                if len(batch) == SEGMENT_SIZE:
-                    self._write_segment(batch)
-                    batch = []
+        for k, location in enumerate(living):
+            moved[k] = self._next_segment * SEGMENT_SIZE + len(batch)
+            batch.append(self._read(int(location)))
+            if len(batch) == SEGMENT_SIZE:
+                self._write_segment(batch)
+                batch = []
         if batch:
             self._write_segment(batch)
-        self._rankings = rankings
+        for ranking in self._rankings.values():
+            ranking.move(lambda places: _moved(places, living, moved))
         self._shards = OpenShards(self.root)
+        self._segments = [number for number in self._segments if number not in old]
         for number in old:
             (self.root / _segment_file(number)).unlink()
 
     def _claim_settings(self) -> None:
-        wanted = {"format": FORMAT, "capacity": self.capacity, "seed": self.seed, "key": self.key}
         if not (self.root / SETTINGS).exists():
-            publish(self.root / SETTINGS, json.dumps(wanted).encode())
-        found = _read_settings(self.root)
-        for name, value in wanted.items():
-            if found[name] != value:
+            self.settings.write(self.root)
+        found = read_settings(self.root)
+        for name in ("capacity", "seed", "key", "quotas", "keep"):
+            if (was := getattr(found, name)) != (value := getattr(self.settings, name)):
                 raise UserError(
-                    f"replay buffer {self.root}: was made with {name} {found[name]!r}, not {value!r}; "
+                    f"replay buffer {self.root}: was made with {name} {was!r}, not {value!r}; "
                     "give another folder, or delete this one"
                 )
 
 
+def _moved(places: NDArray[np.uint64], old: NDArray[np.uint64], new: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """``places``, each that is in ``old`` (rising) replaced by its fellow in ``new``."""
+    if not len(old):
+        return places
+    at = np.minimum(np.searchsorted(old, places), len(old) - 1)
+    return np.where(old[at] == places, new[at], places)
+
+
 def _segment_file(number: int) -> str:
     return f"segment-{number:06d}.safetensors"
-
-
-def _read_settings(root: Path) -> dict[str, Any]:
-    path = root / SETTINGS
-    if not path.exists():
-        raise UserError(f"{root}: is no replay buffer (it has no {SETTINGS})")
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text())
-        return {name: settings[name] for name in ("format", "capacity", "seed", "key")}
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: is not what a replay buffer wrote; delete {root} and fill it again") from None

@@ -9,6 +9,14 @@ import hashlib
 import json
 from array import array
 from bisect import bisect_left
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+# New samples wait in a short list before they are merged into the long one: an insertion into an array of a million
+# moves megabytes.
+_RECENT = 2048
 
 
 def priority_of(seed: int, domain: str, clip_id: str) -> int:
@@ -17,8 +25,8 @@ def priority_of(seed: int, domain: str, clip_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(identity, digest_size=8).digest(), "big")
 
 
-class Ranking:
-    """The samples of one domain by rising priority, each with its location: 16 bytes a sample."""
+class _Sorted:
+    """Priorities, rising, each with its location."""
 
     def __init__(self) -> None:
         self.priorities = array("Q")
@@ -27,24 +35,98 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.priorities)
 
-    def holds(self, priority: int) -> bool:
+    def find(self, priority: int) -> int | None:
         at = bisect_left(self.priorities, priority)
-        return at < len(self) and self.priorities[at] == priority
+        return at if at < len(self) and self.priorities[at] == priority else None
+
+    def insert(self, priority: int, location: int) -> None:
+        at = bisect_left(self.priorities, priority)
+        self.priorities.insert(at, priority)
+        self.locations.insert(at, location)
+
+    def pop(self) -> None:
+        self.priorities.pop()
+        self.locations.pop()
+
+
+class Ranking:
+    """The samples of one domain by rising priority, each with its location: 16 bytes a sample."""
+
+    def __init__(self) -> None:
+        self._merged, self._recent = _Sorted(), _Sorted()
+
+    def __len__(self) -> int:
+        return len(self._merged) + len(self._recent)
+
+    @property
+    def priorities(self) -> "array[int]":
+        return self._whole().priorities
+
+    @property
+    def locations(self) -> "array[int]":
+        return self._whole().locations
+
+    def holds(self, priority: int) -> bool:
+        return self.location_of(priority) is not None
+
+    def location_of(self, priority: int) -> int | None:
+        """Where the sample lies that has this priority; None where none has."""
+        for part in (self._merged, self._recent):
+            if (at := part.find(priority)) is not None:
+                return part.locations[at]
+        return None
 
     def admit(self, priority: int, location: int, quota: int) -> bool:
         """Takes a sample in, dropping the last beyond the quota; False where it is there already or ranks too low."""
-        at = bisect_left(self.priorities, priority)
-        if at >= quota or self.holds(priority):
+        parts = (self._merged, self._recent)
+        rank = sum(bisect_left(part.priorities, priority) for part in parts)
+        if rank >= quota or self.holds(priority):
             return False
-        self.priorities.insert(at, priority)
-        self.locations.insert(at, location)
+        self._recent.insert(priority, location)
+        if len(self._recent) > _RECENT:
+            self._whole()
         self.trim(quota)
         return True
 
-    def append(self, priority: int, location: int) -> None:
-        """Takes in the next sample of a sequence that is in order already."""
-        self.priorities.append(priority)
-        self.locations.append(location)
+    def extend(self, other: "Ranking") -> None:
+        """Takes in all of another ranking; for one that is empty."""
+        self._merged.priorities, self._merged.locations = other.priorities[:], other.locations[:]
 
     def trim(self, quota: int) -> None:
-        del self.priorities[quota:], self.locations[quota:]
+        """Drops the last until ``quota`` are left."""
+        if len(self) - quota > _RECENT:
+            whole = self._whole()
+            del whole.priorities[quota:], whole.locations[quota:]
+        while len(self) > quota:
+            parts = [part for part in (self._merged, self._recent) if len(part)]
+            max(parts, key=lambda part: part.priorities[-1]).pop()
+
+    def keep(self, chosen: NDArray[np.bool_]) -> None:
+        """Drops those of which ``chosen`` ``(n,)``, in the order of rank, is False."""
+        whole = self._whole()
+        for name in ("priorities", "locations"):
+            setattr(whole, name, _packed(_view(getattr(whole, name))[chosen]))
+
+    def move(self, moved: Callable[[NDArray[np.uint64]], NDArray[np.uint64]]) -> None:
+        """Gives every sample the location that ``moved`` makes of the old ones ``(n,)``."""
+        whole = self._whole()
+        whole.locations = _packed(moved(_view(whole.locations)))
+
+    def _whole(self) -> _Sorted:
+        if len(self._recent):
+            merged, recent = self._merged, self._recent
+            at = np.searchsorted(_view(merged.priorities), _view(recent.priorities))
+            for name in ("priorities", "locations"):
+                setattr(
+                    merged, name, _packed(np.insert(_view(getattr(merged, name)), at, _view(getattr(recent, name))))
+                )
+            self._recent = _Sorted()
+        return self._merged
+
+
+def _view(numbers: "array[int]") -> NDArray[np.uint64]:
+    return np.frombuffer(numbers, np.uint64) if len(numbers) else np.empty(0, np.uint64)
+
+
+def _packed(numbers: NDArray[np.uint64]) -> "array[int]":
+    return array("Q", numbers.astype(np.uint64).tobytes())

@@ -1,0 +1,66 @@
+"""Whether a standing buffer is what was written: every byte by hash."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import UserError
+from datasets.latent_shards import read_entries
+from replay.buffer import ReplayBuffer
+from replay.generations import MANIFEST, lease_newest
+from replay.standing import read_manifest, sha256_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audit:
+    """What was checked, and every problem found, one line each."""
+
+    num_files: int
+    num_bytes: int
+    num_samples: int
+    problems: tuple[str, ...]
+
+
+def audit(root: Path) -> Audit:
+    """Reads the newest generation of the buffer in ``root`` as a whole; a UserError where there is none."""
+    folder, lease = lease_newest(root)
+    try:
+        files = read_manifest(folder).files
+    except UserError as error:
+        return Audit(num_files=0, num_bytes=0, num_samples=0, problems=(str(error),))
+    problems = [*_strangers(folder, set(files)), *_damage(folder, files)]
+    num_samples = 0
+    if not problems:
+        try:
+            num_samples = len(ReplayBuffer.open(folder))
+        except UserError as error:
+            problems.append(str(error))
+    del lease
+    sizes = [size for size, _ in files.values()]
+    return Audit(num_files=len(files), num_bytes=sum(sizes), num_samples=num_samples, problems=tuple(problems))
+
+
+def _strangers(folder: Path, known: set[str]) -> Iterator[str]:
+    for path in sorted(folder.iterdir()):
+        if path.name not in known | {MANIFEST}:
+            yield f"{folder.name}/{path.name}: was not written by this buffer; remove it"
+
+
+def _damage(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:
+    for name, (size, sha256) in files.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{folder.name}/{name}: is missing"
+        elif (found := path.stat().st_size) != size:
+            yield f"{folder.name}/{name}: has {found} bytes, {size} were written"
+        elif sha256_of(path) != sha256:
+            yield f"{folder.name}/{name}: differs from its sha256{_held_by(path)}"
+
+
+def _held_by(path: Path) -> str:
+    try:
+        clips = [entry["clip_id"] for entry in read_entries(path)]
+    except (UserError, ValueError, KeyError, TypeError):
+        return ""
+    more = f" and {len(clips) - 3} more" if len(clips) > 3 else ""
+    return f"; it holds {', '.join(clips[:3])}{more}"

@@ -1,0 +1,121 @@
+"""Folders that follow one another, so that a change to a buffer is there as a whole or not at all.
+
+``<root>/generation-000007`` is final as soon as it is there, and the highest number counts. The next one is made in
+``<root>/.next`` out of hard links to what stays, and takes its place by one rename. Whoever reads holds a shared lock
+on the ``manifest.json`` of its generation; an older one is cleared away by the next writer that finds it unlocked.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from datasets.durable import sync_folder
+from datasets.errors import UserError
+
+MANIFEST = "manifest.json"
+_NEXT, _LOCK = ".next", ".writer"
+
+
+class Lease:
+    """As long as this lives, nobody clears the generation away. Sent to another process it is empty: the sender's
+    holds there too."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = descriptor
+
+    def __del__(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Lease, ()
+
+
+def generations(root: Path) -> list[Path]:
+    """Oldest first."""
+    return sorted(path for path in root.glob("generation-*") if (path / MANIFEST).exists())
+
+
+def lease_newest(root: Path) -> tuple[Path, Lease]:
+    """The generation that counts now, held until the lease is dropped; a UserError where there is none."""
+    while found := generations(root):
+        with suppress(FileNotFoundError):
+            descriptor = os.open(found[-1] / MANIFEST, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            # A writer may have cleared it away before we had the lock.
+            if os.fstat(descriptor).st_nlink:
+                return found[-1], Lease(descriptor)
+            os.close(descriptor)
+    raise UserError(f"{root}: holds no replay buffer yet; fill one with `driveforge replay add`")
+
+
+@contextmanager
+def next_generation(root: Path) -> Iterator[tuple[Path, Path | None]]:
+    """A folder to make the next generation in, which holds all that the newest does, and the newest.
+
+    It takes over when the block ends, if a ``manifest.json`` was written there; nothing has happened if not, or if the
+    block is left by an exception. A UserError where another process is changing the buffer.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    scratch = root / _NEXT
+    with _sole_writer(root):
+        _remove(scratch)
+        newest = next(reversed(generations(root)), None)
+        _link_all(newest, scratch)
+        try:
+            yield scratch, newest
+            if (scratch / MANIFEST).exists():
+                sync_folder(scratch)
+                number = int(newest.name.split("-")[1]) + 1 if newest else 0
+                os.rename(scratch, root / f"generation-{number:06d}")
+                sync_folder(root)
+        finally:
+            _remove(scratch)
+        _clear(root)
+
+
+@contextmanager
+def _sole_writer(root: Path) -> Iterator[None]:
+    with open(root / _LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{root}: another process is changing this replay buffer; wait until it has ended"
+            ) from None
+        yield
+
+
+def _link_all(source: Path | None, target: Path) -> None:
+    target.mkdir()
+    for path in source.iterdir() if source else ():
+        if path.name == MANIFEST:
+            continue
+        try:
+            os.link(path, target / path.name)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, target / path.name)
+
+
+def _clear(root: Path) -> None:
+    """Removes the generations that no longer count and that nobody reads."""
+    newest = generations(root)[-1:]
+    for folder in set(root.glob("generation-*")) - set(newest):
+        try:
+            with open(folder / MANIFEST) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(folder)
+        except BlockingIOError:
+            continue
+        except FileNotFoundError:
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    # The manifest goes first: what is half gone is no generation.
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""What a replay buffer was made with: ``buffer.json`` in its folder."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets.errors import UserError
+from datasets.latent_shards import publish
+from replay.keeping import KEEPINGS
+
+SETTINGS = "buffer.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BufferSettings:
+    """``capacity`` and ``quotas`` are clips; domains without a quota share what the others leave, in equal parts.
+
+    ``key`` names what the latents were made with (``datasets.latents.latent_key``), ``keep`` one of ``KEEPINGS``.
+    """
+
+    capacity: int
+    seed: int = 0
+    key: str = ""
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    keep: str = "random"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quotas", dict(sorted(self.quotas.items())))
+        if self.capacity < 1:
+            raise UserError(f"a replay buffer's capacity {self.capacity} must be at least 1")
+        if bad := [f"{domain} {quota}" for domain, quota in self.quotas.items() if quota < 1]:
+            raise UserError(f"the quota of {', '.join(bad)} must be at least 1 clip")
+        if (total := sum(self.quotas.values())) > self.capacity:
+            raise UserError(f"quotas of {total} clips in all exceed the replay buffer's capacity of {self.capacity}")
+        if self.keep not in KEEPINGS:
+            raise UserError(f"a replay buffer keeps by {', '.join(KEEPINGS)}, not by {self.keep!r}")
+
+    def shares(self, domains: Iterable[str]) -> dict[str, int]:
+        """Clips that each of ``domains`` may have, 0 for one that finds no place.
+
+        What does not divide evenly goes to the first in alphabetical order. A share only ever falls as domains are
+        added, so a sample that was dropped never has to come back.
+        """
+        names = sorted(domains)
+        sharing = [name for name in names if name not in self.quotas]
+        left = self.capacity - sum(self.quotas.values())
+        equal = {name: max(0, -(-(left - rank) // len(sharing))) for rank, name in enumerate(sharing)}
+        return {name: self.quotas.get(name, equal.get(name, 0)) for name in names}
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON; what is as usual is left out, so that a plain buffer's file stays as it always was."""
+        record = {"format": FORMAT, "capacity": self.capacity, "seed": self.seed, "key": self.key}
+        quotas = {"quotas": self.quotas} if self.quotas else {}
+        return record | quotas | ({"keep": self.keep} if self.keep != "random" else {})
+
+    def write(self, root: Path) -> None:
+        publish(root / SETTINGS, json.dumps(self.record).encode())
+
+
+def read_settings(root: Path) -> BufferSettings:
+    """A UserError where ``root`` holds no buffer, or one of another format."""
+    path = root / SETTINGS
+    if not path.exists():
+        raise UserError(f"{root}: is no replay buffer (it has no {SETTINGS})")
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        found = record.pop("format")
+        settings = BufferSettings(**record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: is not what a replay buffer wrote; delete {root} and fill it again") from None
+    if found != FORMAT:
+        raise UserError(f"{path}: has format {found!r}, this version reads {FORMAT}; fill the buffer again")
+    return settings
