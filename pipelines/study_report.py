@@ -37,8 +37,10 @@ _HEAD = """# Study: what the validator sees
 Made by `driveforge study validator`. Good clips are simulated drives of 24 frames at 10 Hz, worn as recordings are
 (noise, blur, compression, drifting exposure, commands and boxes a little off), by night, with a poor camera, fast and
 standing too. Limits are calibrated at a nominal 1 % of false rejects; AUROC is that of the largest surprise over all
-measures, against audited good clips of every condition. Peers' measures judge the same clips
-(`validation/peers.py` says after whom); ordinary clips are spoilt, each kind mildly and strongly.
+measures, against audited good clips of every condition. Peers' measures judge some of the same clips
+(`validation/peers.py` says after whom); ordinary clips are spoilt, each kind mildly and strongly. A peer that looks at
+pixels alone says the same of a clip under a wrong command as of the good one: what it has above 0.5 there is that
+ordinary clips move more than the audited ones do on average.
 """
 
 
