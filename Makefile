@@ -31,8 +31,9 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+# Tests of one file stay together, since they share what is dear to make.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 		--cov=datasets --cov=replay --cov=validation --cov=finetune --cov=pipelines --cov-report=term --cov-fail-under=85
 
 test-slow: setup

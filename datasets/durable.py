@@ -1,5 +1,6 @@
-"""Files that survive a crash: there whole or not at all, and known to be on the disk."""
+"""Files that survive a crash: there whole or not at all, known to be on the disk, and told by their hash."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -32,6 +33,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Of the bytes of a file, in hex; a file of any size is read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _written(path: Path, content: bytes) -> Path:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import UserError
+from datasets.excerpt import excerpt
 from datasets.framing import Framing, reframe_camera, reframe_frames
-from datasets.scene import Camera, Clip, Scene, Track
+from datasets.scene import Camera, Clip, Scene
 from datasets.scene_json import read_scene_json, scene_to_json
 from datasets.shards import video_member
 from datasets.video import VideoInfo, encode_mp4, probe, read_frames
@@ -198,23 +199,10 @@ def _cuts(recording: _Recording, framing: Framing | None) -> Iterator[_Cut]:
 
 def _cut_scene(scene: Scene, indices: NDArray[np.int64], framing: Framing, clip_id: str) -> Scene:
     """``scene`` at the frames ``indices``, seen through reframed cameras; tracks that are never present are dropped."""
+    cut = excerpt(scene, indices)
     return replace(
-        scene,
+        cut,
         clip_id=clip_id,
-        timestamps=scene.timestamps[indices],
-        ego_to_world=None if scene.ego_to_world is None else scene.ego_to_world[indices],
-        cameras=tuple(_cut_camera(camera, indices, framing) for camera in scene.cameras),
-        tracks=tuple(_cut_track(track, indices) for track in scene.tracks if track.present[indices].any()),
-        held_frames=int((indices >= scene.num_frames - scene.held_frames).sum()),
+        cameras=tuple(reframe_camera(camera, framing.height, framing.width) for camera in cut.cameras),
+        tracks=tuple(track for track in cut.tracks if track.present.any()),
     )
-
-
-def _cut_camera(camera: Camera, indices: NDArray[np.int64], framing: Framing) -> Camera:
-    mount = camera.camera_to_ego
-    if mount is not None and mount.ndim == 3:
-        camera = replace(camera, camera_to_ego=mount[indices])
-    return reframe_camera(camera, framing.height, framing.width)
-
-
-def _cut_track(track: Track, indices: NDArray[np.int64]) -> Track:
-    return replace(track, box_to_world=track.box_to_world[indices], present=track.present[indices])

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from datasets.geometry import Array, inverse, pose, yaw_of, yaw_rotation
 from datasets.scene import Camera, Scene, Track
@@ -63,7 +64,8 @@ def _repeat_last(array: Array, count: int) -> Array:
 
 def twist_of(motion: Array) -> Array:
     """Twist ``(6,)`` (turn, then velocity) whose exponential is the ``(4, 4)`` motion (Lynch and Park 2017, 3.3.3)."""
-    turn = cv2.Rodrigues(motion[:3, :3])[0][:, 0]
+    # OpenCV takes turns of up to 1e-5 for none.
+    turn = Rotation.from_matrix(motion[:3, :3]).as_rotvec()
     return np.concatenate([turn, np.linalg.solve(_path_matrix(turn), motion[:3, 3])])
 
 

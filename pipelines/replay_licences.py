@@ -11,8 +11,8 @@ from datasets.folder_source import VideoFolderSource
 from datasets.scene import Scene
 from datasets.source import Source
 from pipelines.config import ReplayConfig
+from replay.standing import NOT_STATED
 
-NOT_STATED = "not stated"
 # The procedural world is nobody else's.
 SIMULATED = "simulated"
 _FILES = ("meta.json", "croissant.json")

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from rich import get_console
@@ -53,29 +54,25 @@ def digest_of_measures() -> str:
 
 def cases_of(settings: StudyConfig, rows: int) -> list[Case]:
     """Clips to calibrate on, clips to audit, and ordinary clips spoilt in every way."""
-
-    def good(number: int) -> GoodClip:
-        return GoodClip(number=number, rows=rows, seed=settings.seed)
-
-    to_calibrate = [Case(good=good(n)) for n in range(settings.num_good)]
-    to_audit = [Case(good=good(AUDIT_FROM + n), with_peers=n < AUDITED_FOR_PEERS) for n in range(settings.num_audit)]
-    spoilt = [
-        Case(good=good(SPOILT_FROM + n), kinds=OF_ONE_CAMERA, with_peers=i < SPOILT_FOR_PEERS)
-        for i, n in enumerate(_ordinary(settings.num_spoilt))
-    ]
-    return [*to_calibrate, *to_audit, *spoilt]
+    first = GoodClip(number=0, rows=rows, seed=settings.seed)
+    return _cases(first, OF_ONE_CAMERA, settings.num_good, settings.num_audit, settings.num_spoilt)
 
 
 def cases_of_front(settings: StudyConfig, rows: int) -> list[Case]:
     """The same of three cameras that overlap, spoilt in the ways that need several."""
+    first = GoodClip(number=FRONT_FROM, rows=rows, seed=settings.seed, cameras=FRONT)
+    return _cases(first, OF_CAMERAS, settings.num_front, settings.num_front // 4, settings.num_spoilt // 3)
 
+
+def _cases(first: GoodClip, kinds: tuple[str, ...], num_good: int, num_audit: int, num_spoilt: int) -> list[Case]:
     def good(number: int) -> GoodClip:
-        return GoodClip(number=FRONT_FROM + number, rows=rows, seed=settings.seed, cameras=FRONT)
+        return replace(first, number=first.number + number)
 
-    to_calibrate = [Case(good=good(n)) for n in range(settings.num_front)]
-    to_audit = [Case(good=good(AUDIT_FROM + n), with_peers=True) for n in range(settings.num_front // 4)]
+    to_calibrate = [Case(good=good(n)) for n in range(num_good)]
+    to_audit = [Case(good=good(AUDIT_FROM + n), with_peers=n < AUDITED_FOR_PEERS) for n in range(num_audit)]
     spoilt = [
-        Case(good=good(SPOILT_FROM + n), kinds=OF_CAMERAS, with_peers=True) for n in _ordinary(settings.num_spoilt // 3)
+        Case(good=good(SPOILT_FROM + n), kinds=kinds, with_peers=i < SPOILT_FOR_PEERS)
+        for i, n in enumerate(_ordinary(num_spoilt))
     ]
     return [*to_calibrate, *to_audit, *spoilt]
 

@@ -20,7 +20,7 @@ from pipelines.footage import TarItem
 from pipelines.generate import load_generator
 from pipelines.models import BASE
 from pipelines.parallel import on_all_cores
-from pipelines.study_results import OURS, RATE, auroc
+from pipelines.study_results import OURS, RATE, auroc, peer_score
 from validation.calibration import Calibration, calibrate, refused_words
 from validation.measures import measure
 from validation.peers import PEERS
@@ -136,7 +136,7 @@ Limits are from {NUM_GOOD} simulated clips through the shipped codec; of good on
 def _aurocs(seen: Sequence[Seen], calibration: Calibration) -> Iterator[str]:
     """How well each judge tells broken clips from usable ones."""
     judges: dict[str, Callable[[Seen], float]] = {OURS: lambda one: calibration.score(one.measures)}
-    judges |= {name: partial(_peer_value, name) for name in PEERS}
+    judges |= {name: partial(_peer, name) for name in PEERS}
     broken = [one.label.broken for one in seen]
     yield "| judge | AUROC, broken against usable | 95 % interval |"
     yield "| --- | --- | --- |"
@@ -147,10 +147,8 @@ def _aurocs(seen: Sequence[Seen], calibration: Calibration) -> Iterator[str]:
         yield f"| {words} | {_auroc(scores, broken):.3f} | {low:.2f} to {high:.2f} |"
 
 
-def _peer_value(name: str, one: Seen) -> float:
-    """A peer that cannot tell says that the clip is good."""
-    value = one.peers.get(name)
-    return -np.inf if value is None else value
+def _peer(name: str, one: Seen) -> float:
+    return peer_score(one.peers.get(name))
 
 
 def _auroc(scores: Sequence[float], broken: Sequence[bool]) -> float:

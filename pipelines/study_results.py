@@ -121,9 +121,13 @@ def _row(kind: str, level: str, spoilt: Sequence[Trial], good: Sequence[Trial], 
 
 
 def _peer(name: str, trials: Iterable[Trial]) -> list[float]:
-    """What a peer says of the clips that it judged; where it cannot tell, it says that the clip is good."""
-    values = [trial.peers[name] for trial in trials if trial.peers]
-    return [-np.inf if value is None else value for value in values]
+    """What a peer says of the clips that it judged."""
+    return [peer_score(trial.peers[name]) for trial in trials if trial.peers]
+
+
+def peer_score(value: float | None) -> float:
+    """A peer that cannot tell says that the clip is good."""
+    return -np.inf if value is None else value
 
 
 def auroc(good: Sequence[float], bad: Sequence[float]) -> float:

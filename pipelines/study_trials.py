@@ -19,7 +19,6 @@ from validation.peers import PEERS
 from validation.records import Measures
 
 # Between the two of the catalogue, a strength for which a promise is made (see ``pipelines.study_results``).
-LEVELS = ("mild", "between", "strong")
 BETWEEN = {"yaw-rate": 2.0, "pose-jitter": 0.2, "lateral-drift": 0.5}
 
 

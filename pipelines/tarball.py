@@ -1,11 +1,11 @@
 """WebDataset tars whose bytes depend on nothing but their samples, checked after they were written."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.durable import sha256_of
 from datasets.errors import UserError
 from datasets.scene import CLIP_ID
 from datasets.shards import EXTENSIONS
@@ -49,9 +49,9 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) ->
 def summarize(path: Path) -> TarSummary:
     """Open the tar at ``path``, list its samples and hash its bytes; a UserError where it is no whole tar."""
     keys = tuple(scan_tar(path))
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return TarSummary(path=path, num_samples=len(keys), num_bytes=path.stat().st_size, sha256=digest, keys=keys)
+    return TarSummary(
+        path=path, num_samples=len(keys), num_bytes=path.stat().st_size, sha256=sha256_of(path), keys=keys
+    )
 
 
 def _require_storable(key: str, members: Mapping[str, bytes], keys: Mapping[str, None]) -> None:

@@ -1,7 +1,6 @@
 """Verify: every byte of an export against its index, and every sample against the shard format."""
 
 import argparse
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from rich import get_console
 from rich.markup import escape
 from rich.progress import track
 
+from datasets.durable import sha256_of
 from datasets.errors import UserError
 from datasets.shard_source import INDEX_FILE, read_index
 from datasets.shards import clip_from_members, video_member
@@ -119,9 +119,8 @@ def _check_bytes(path: Path, expected: Mapping[str, Any]) -> Iterator[str]:
         return
     if (size := path.stat().st_size) != expected["num_bytes"]:
         yield f"has {size} bytes, the index says {expected['num_bytes']}"
-    with open(path, "rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
-            yield "differs from its sha256 in the index"
+    if sha256_of(path) != expected["sha256"]:
+        yield "differs from its sha256 in the index"
 
 
 def _check_sample(key: str, members: Mapping[str, bytes]) -> Iterator[str]:

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.durable import sha256_of
 from datasets.errors import UserError
 from datasets.latent_shards import read_entries
 from replay.buffer import ReplayBuffer
 from replay.generations import MANIFEST, lease_newest
-from replay.standing import read_manifest, sha256_of
+from replay.standing import read_manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

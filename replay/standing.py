@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.durable import sha256_of
 from datasets.errors import UserError
 from datasets.latent_shards import publish
 from replay.buffer import Entry, ReplayBuffer, Tally
@@ -19,6 +20,7 @@ from replay.settings import BufferSettings, read_settings
 
 # Of what is alive, the part that may lie dead on disk; less would rewrite more.
 SPARE = 0.1
+NOT_STATED = "not stated"
 FORMAT = 1
 
 
@@ -81,8 +83,8 @@ def open_standing(root: Path, *, key: str = "", licences: Collection[str] | None
 
 
 def licence_of(entry: Entry) -> str:
-    """As it was stated; "not stated" where it was not."""
-    return str(entry.get("origin", {}).get("licence") or "not stated")
+    """As it was stated; ``NOT_STATED`` where it was not."""
+    return str(entry.get("origin", {}).get("licence") or NOT_STATED)
 
 
 def standing_settings(root: Path) -> BufferSettings | None:
@@ -150,11 +152,6 @@ def _files(folder: Path, newest: Path | None, old: Manifest) -> dict[str, tuple[
 
 def _is_same(path: Path, other: Path) -> bool:
     return other.exists() and os.path.samefile(path, other)
-
-
-def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(record: Mapping[str, Any]) -> str:

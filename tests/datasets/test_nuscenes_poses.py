@@ -36,6 +36,6 @@ def test_rotations_have_the_sense_of_the_devkit() -> None:
 def test_a_motion_is_the_exponential_of_its_twist(turn: tuple[float, ...], velocity: tuple[float, ...]) -> None:
     twist = np.array([*turn, *velocity])
     whole = motions_of(twist[None])[0]
-    assert np.allclose(twist_of(whole), twist, atol=3e-5)
+    assert np.allclose(twist_of(whole), twist, atol=1e-5)
     half = motions_of(twist[None] / 2)[0]
     assert np.allclose(half @ half, whole, atol=1e-9) and np.allclose(half @ inverse(half), np.eye(4), atol=1e-9)

@@ -61,7 +61,7 @@ def test_the_command_prints_the_address_and_stops_on_interrupt(config: Config) -
     assert process.stdout is not None
     assert f"http://127.0.0.1:{port}" in process.stdout.readline()
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(90) == 0
+    assert process.wait(30) == 0
     process.stdout.close()
 
 
