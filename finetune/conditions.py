@@ -71,6 +71,25 @@ class Conditions:
         keep = (~drop).long()
         return replace(self, domain=self.domain * keep, caption=self.caption * keep[:, None])
 
+    def going_on(self, latents: Tensor, context: Tensor) -> "Conditions":
+        """The first ``context`` (B,) frames of ``latents`` (B,Z,F,h,w) given, and no command: how will it go on?
+
+        Where ``context`` is 0 nothing changes. Later frames start from the last given one as it is: what moves in
+        them, and how, has to come from the model.
+        """
+        places = torch.arange(latents.shape[2], device=latents.device)
+        numbers = places % (len(places) // self.num_views)
+        beyond = (numbers - context.clamp_min(1)[:, None] + 1).clamp_min(0)
+        carried = latents.gather(2, (places - beyond)[:, None, :, None, None].expand_as(latents))
+        given = (beyond == 0)[:, None, :, None, None].expand_as(self.mask[:, :1]).to(self.mask.dtype)
+        commanded = self.without_layout(context > 0).without_pose(context > 0)
+        goes_on = (context > 0).view(-1, 1, 1, 1, 1)
+        return replace(
+            commanded,
+            carried=torch.where(goes_on, carried, commanded.carried),
+            mask=torch.where(goes_on, torch.cat([given, given, commanded.mask[:, 2:]], 1), commanded.mask),
+        )
+
     def unguided(self) -> "Conditions":
         """What classifier-free guidance steers away from: the given frames and nothing else."""
         every = torch.ones(len(self.domain), dtype=torch.bool, device=self.domain.device)

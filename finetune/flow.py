@@ -24,6 +24,9 @@ DROP_LAYOUT = 0.08
 DROP_POSE = 0.08
 DROP_WORDS = 0.15
 
+# Given frames of a sample that is to go on by itself: two show a motion, more make it surer.
+CONTEXT = (2, 6)
+
 
 class Velocity(Protocol):
     def __call__(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor: ...
@@ -31,28 +34,38 @@ class Velocity(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Draws:
-    """The random part of one batch: ``sigma`` (B,), ``noise`` like the latents, and drop flags (B,) by condition."""
+    """The random part of one batch: ``sigma`` (B,), ``noise`` like the latents, and drop flags (B,) by condition.
+
+    ``context`` (B,) is the number of frames from which a sample is to go on without a command, 0 under command.
+    """
 
     sigma: Tensor
     noise: Tensor
     drop: dict[str, Tensor]
+    context: Tensor
 
 
-def draw(seed: int, step: int, slots: Sequence[int], shape: Sequence[int], shift: float = SHIFT) -> Draws:
-    """Draws for the samples at ``slots`` of the global batch of ``step``; ``shape`` is one sample's (Z,F,h,w)."""
-    uniforms, normals, noises = [], [], []
+def draw(seed: int, step: int, slots: Sequence[int], shape: Sequence[int], *, predict: float = 0.0) -> Draws:
+    """Draws for the samples at ``slots`` of the global batch of ``step``; ``shape`` is one sample's (Z,F,h,w).
+
+    A share of ``predict`` of all samples is to go on from a few frames.
+    """
+    uniforms, normals, noises, contexts = [], [], [], []
     for slot in slots:
         state = np.random.SeedSequence([seed, step, slot]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
         uniforms.append(torch.rand(4, generator=generator))
         normals.append(torch.randn((), generator=generator))
         noises.append(torch.randn(*shape, generator=generator))
+        goes_on = bool(torch.rand((), generator=generator) < predict)
+        contexts.append(goes_on * torch.randint(CONTEXT[0], CONTEXT[1] + 1, (), generator=generator))
     flags = torch.stack(uniforms)
     rates = {"frames": DROP_FRAMES, "layout": DROP_LAYOUT, "pose": DROP_POSE, "words": DROP_WORDS}
     return Draws(
-        sigma=shifted(torch.sigmoid(torch.stack(normals)), shift),
+        sigma=shifted(torch.sigmoid(torch.stack(normals))),
         noise=torch.stack(noises),
         drop={name: flags[:, k] < rate for k, (name, rate) in enumerate(rates.items())},
+        context=torch.stack(contexts),
     )
 
 
@@ -71,6 +84,7 @@ def flow_matching_loss(
     drop = {name: flags.to(latents.device) for name, flags in draws.drop.items()}
     conditions = conditions.without_frames(drop["frames"]).without_layout(drop["layout"])
     conditions = conditions.without_pose(drop["pose"]).without_words(drop["words"])
+    conditions = conditions.going_on(latents, draws.context.to(latents.device))
     level = sigma.view(-1, 1, 1, 1, 1)
     noisy = torch.where(conditions.given > 0, latents, (1 - level) * latents + level * noise)
     error = (model(noisy, sigma, conditions).float() - (noise - latents)).square().mean(1)

@@ -18,7 +18,10 @@ from finetune.world_model import WorldModel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSettings:
-    """How the weights move. ``steps`` counts optimiser steps, each of ``accumulate`` batches."""
+    """How the weights move. ``steps`` counts optimiser steps, each of ``accumulate`` batches.
+
+    ``predict`` is the share of samples that go on from a few frames without a command.
+    """
 
     steps: int
     learning_rate: float
@@ -29,6 +32,7 @@ class TrainingSettings:
     clip: float = 1.0
     accumulate: int = 1
     precision: Literal["32", "bf16"] = "32"
+    predict: float = 0.0
     seed: int = 0
 
 
@@ -67,7 +71,9 @@ class WorldModelModule(lightning.LightningModule):
         latents = batch["latents"].float()
         tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         conditions = stack_conditions(tensors, batch["domain"], batch["caption"], self.model.config.domains)
-        draws = draw(self.settings.seed, batch["step"], batch["slot"].tolist(), latents.shape[1:])
+        draws = draw(
+            self.settings.seed, batch["step"], batch["slot"].tolist(), latents.shape[1:], predict=self.settings.predict
+        )
         return flow_matching_loss(self.model, latents, batch["cell_weight"], conditions, draws)
 
     def configure_optimizers(self) -> dict[str, Any]:

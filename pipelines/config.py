@@ -119,6 +119,7 @@ class PretrainConfig:
     ema_decay: Annotated[float, "of the averaged weights", Range(0, 1)]
     precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
     checkpoint_every: Annotated[int, "steps", Range(1)]
+    predict: Annotated[float, "share of samples that go on from a few frames without a command", Range(0, 1)]
     seed: Annotated[int, "of data, noise and order", Range(0)]
 
 
@@ -137,6 +138,7 @@ class FinetuneConfig:
     clip: Annotated[float, "largest gradient norm", Range(0)]
     precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
     checkpoint_every: Annotated[int, "optimiser steps", Range(1)]
+    predict: Annotated[float, "share of samples that go on from a few frames without a command", Range(0, 1)]
     seed: Annotated[int, "of noise and order", Range(0)]
 
 

@@ -74,6 +74,26 @@ def test_without_first_frames_nothing_is_given(model: WorldModel, clip: Clip) ->
     assert not tensors["carried"].any() and not tensors["mask"][:2].any() and tensors["layout"].any()
 
 
+def test_going_on_gives_frames_and_no_command(model: WorldModel, clip: Clip) -> None:
+    tensors = {name: torch.stack([tensor, tensor]) for name, tensor in encode_clip(model.vae, clip).items()}
+    latents = tensors["latents"]
+    conditions = stack_conditions(tensors, ["driving-day"] * 2, [""] * 2, model.config.domains)
+    some = conditions.going_on(latents, torch.tensor([0, 3]))
+    assert torch.equal(some.carried[0], conditions.carried[0]) and torch.equal(some.mask[0], conditions.mask[0])
+    assert torch.equal(some.carried[1, :, :3], latents[1, :, :3])
+    assert torch.equal(some.carried[1, :, 3:], latents[1, :, 2:3].expand(-1, 2, -1, -1)), "then it stands still"
+    assert some.given[1].flatten().tolist() == [1, 1, 1, 0, 0]
+    assert not some.layout[1].any() and not some.rays[1].any() and not some.mask[1, 2:].any()
+
+
+def test_every_view_goes_on_from_frames_of_its_own(model: WorldModel, clip: Clip) -> None:
+    two = {name: torch.cat([t, t + 1], 1)[None] for name, t in encode_clip(model.vae, clip).items()}
+    some = stack_conditions(two, ["driving-day"], [""], model.config.domains, num_views=2)
+    some = some.going_on(two["latents"], torch.tensor([2]))
+    assert some.given.flatten().tolist() == [1, 1, 0, 0, 0] * 2
+    assert torch.equal(some.carried[0, :, -1], two["latents"][0, :, 6])
+
+
 def test_views_lie_one_after_the_other(model: WorldModel, clip: Clip) -> None:
     second = replace(clip.scene.cameras[0], name="CAM_BACK")
     scene = replace(clip.scene, cameras=(clip.scene.cameras[0], second))

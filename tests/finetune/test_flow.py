@@ -4,7 +4,7 @@ import torch
 
 from datasets.scene import Clip
 from finetune.conditions import encode_clip, stack_conditions
-from finetune.flow import DROP_LAYOUT, Draws, draw, flow_matching_loss
+from finetune.flow import CONTEXT, DROP_LAYOUT, Draws, draw, flow_matching_loss
 from finetune.world_model import WorldModel
 
 SHAPE = (4, 5, 4, 6)
@@ -25,6 +25,13 @@ def test_draws_have_the_stated_distributions() -> None:
     assert many.sigma.min() > 0 and many.sigma.max() < 1
     assert 0.70 < many.sigma.median() < 0.80, "a shift of 3 moves the middle from 1/2 to 3/4"
     assert abs(many.drop["layout"].float().mean() - DROP_LAYOUT) < 0.02
+    assert not many.context.any()
+
+
+def test_a_share_of_the_samples_goes_on_from_a_few_frames() -> None:
+    contexts = draw(0, 0, range(3000), (1, 1, 1, 1), predict=0.3).context
+    assert abs((contexts > 0).float().mean() - 0.3) < 0.03
+    assert set(contexts.tolist()) == {0, *range(CONTEXT[0], CONTEXT[1] + 1)}
 
 
 def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model: WorldModel, clip: Clip) -> None:
@@ -32,7 +39,7 @@ def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model
     latents = tensors["latents"]
     conditions = stack_conditions(tensors, ["driving-day"], [""], model.config.domains)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
-    draws = Draws(sigma=torch.tensor([0.5]), noise=noise, drop=KEEP)
+    draws = Draws(sigma=torch.tensor([0.5]), noise=noise, drop=KEEP, context=torch.zeros(1, dtype=torch.long))
     weight = torch.tensor([1.0, 1, 1, 0, 0]).view(1, 5, 1, 1).expand(1, *latents.shape[2:])
 
     def perfect(noisy: torch.Tensor, sigma: torch.Tensor, _: object) -> torch.Tensor:
