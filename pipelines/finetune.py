@@ -148,6 +148,7 @@ def training_settings(settings: FinetuneConfig) -> TrainingSettings:
         clip=settings.clip,
         accumulate=settings.accumulate,
         precision=settings.precision,
+        predict=settings.predict,
         seed=settings.seed,
     )
 

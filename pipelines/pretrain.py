@@ -89,6 +89,7 @@ def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldMode
             decay="cosine",
             ema_decay=settings.ema_decay,
             precision=settings.precision,
+            predict=settings.predict,
             seed=settings.seed,
         ),
     )
