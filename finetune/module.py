@@ -1,7 +1,8 @@
 """The Lightning side of the world model: one optimiser step, its average, and what a checkpoint must hold."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from datasets.errors import UserError
 from finetune.conditions import stack_conditions
 from finetune.flow import draw, flow_matching_loss
+from finetune.strategies.plain import Naive
+from finetune.strategies.strategy import Overheard, Strategy
 from finetune.world_model import WorldModel
 
 
@@ -37,44 +40,78 @@ class TrainingSettings:
 
 
 class WorldModelModule(lightning.LightningModule):
-    """Trains what ``requires_grad`` in the model; keeps an exponential average of exactly that.
+    """Trains what ``requires_grad`` in the model, by a prepared ``strategy``; keeps an average of just that.
 
     A batch is what ``replay.dataset`` yields: stacked tensors of ``encode_clip``, the words, ``loss_weight`` (B,), the
     ``step`` of the plan and the ``slot`` (B,) of each sample in the batch of all ranks; all randomness hangs on those.
+    ``facts`` are plain values that decide the weights too; a checkpoint of other facts is of another run.
     """
 
-    def __init__(self, model: WorldModel, settings: TrainingSettings) -> None:
+    def __init__(
+        self,
+        model: WorldModel,
+        settings: TrainingSettings,
+        strategy: Strategy | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
+        self.strategy = strategy or Naive()
+        self.facts = dict(facts or {})
         self.average = EMAModel(self._trained(), decay=settings.ema_decay, foreach=True)
 
     def _trained(self) -> list[torch.nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        losses = self._losses(batch)
-        if not torch.isfinite(losses).all():
+        losses, terms = self._losses(batch)
+        loss: Tensor = (losses * batch["loss_weight"]).mean()
+        for term in terms.values():
+            loss = loss + term
+        if not torch.isfinite(loss):
             raise UserError(
-                f"the loss became {losses.detach().max().item()} at optimiser step {self.global_step}: the last good "
+                f"the loss became {loss.item()} at optimiser step {self.global_step}: the last good "
                 f"checkpoint is kept; lower the learning rate (now {self.settings.learning_rate:g}) and run again"
             )
         for domain in set(batch["domain"]):
             chosen = torch.tensor([name == domain for name in batch["domain"]], device=losses.device)
             mean = losses.detach()[chosen].mean()
             self.log(f"loss/{domain}", mean, batch_size=int(chosen.sum()), on_step=True, on_epoch=False)
-        loss: Tensor = (losses * batch["loss_weight"]).mean()
+        for name, term in terms.items():
+            self.log(f"strategy/{name}", term.detach(), batch_size=len(losses), on_step=True, on_epoch=False)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(losses))
         return loss
 
-    def _losses(self, batch: Mapping[str, Any]) -> Tensor:
+    def _losses(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The flow loss (B,) of every sample, and what the strategy adds to their mean."""
         latents = batch["latents"].float()
         tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         conditions = stack_conditions(tensors, batch["domain"], batch["caption"], self.model.config.domains)
         draws = draw(
             self.settings.seed, batch["step"], batch["slot"].tolist(), latents.shape[1:], predict=self.settings.predict
         )
-        return flow_matching_loss(self.model, latents, batch["cell_weight"], conditions, draws)
+        heard = Overheard(self.model)
+        losses = flow_matching_loss(heard, latents, batch["cell_weight"], conditions, self.strategy.draws(batch, draws))
+        return losses, self.strategy.terms(self.model, batch, heard.prediction)
+
+    @contextmanager
+    def averaged(self) -> Iterator[WorldModel]:
+        """The model with its averaged weights, in evaluation mode; on leaving, all is to the bit as it was."""
+        was_training = self.model.training
+        self.average.store(self._trained())
+        self.average.copy_to(self._trained())
+        try:
+            with torch.no_grad():
+                yield self.model.eval()
+        finally:
+            self.average.restore(self._trained())
+            self.model.train(was_training)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All that a checkpoint must agree with to be resumed."""
+        return asdict(self.settings) | self.facts
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(
@@ -94,7 +131,7 @@ class WorldModelModule(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["average"] = self.average.state_dict()
-        checkpoint["settings"] = asdict(self.settings)
+        checkpoint["settings"] = self.record
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.average.load_state_dict(checkpoint["average"])

@@ -1,5 +1,6 @@
 """Sampling: noise to latent video under classifier-free guidance, with UniPC on a stated list of noise levels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,11 +46,14 @@ class SamplerSettings:
 
 
 @torch.no_grad()
-def sample(model: Velocity, conditions: Conditions, seed: int, settings: SamplerSettings) -> Tensor:
-    """Latents (B,Z,F,h,w); given frames come back untouched. The same seed gives the same latents."""
+def sample(model: Velocity, conditions: Conditions, seed: int | Sequence[int], settings: SamplerSettings) -> Tensor:
+    """Latents (B,Z,F,h,w); given frames come back untouched. The same seed gives the same latents.
+
+    With a seed for each clip, none depends on what else is in the batch.
+    """
     shape = conditions.carried.shape
     device = conditions.carried.device
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    noise = _noise(shape, seed).to(device)
     given = (conditions.given > 0).expand(shape)
     unguided = conditions.unguided()
     # UniPC (Zhao et al. 2023, arXiv 2302.04867) reached in 10 steps what Euler's method needed 20 for.
@@ -66,3 +70,9 @@ def sample(model: Velocity, conditions: Conditions, seed: int, settings: Sampler
             velocity = plain + settings.guidance_scale * (velocity - plain)
         x = scheduler.step(velocity.float(), timestep, x, return_dict=False)[0]
     return torch.where(given, conditions.carried, x)
+
+
+def _noise(shape: Sequence[int], seed: int | Sequence[int]) -> Tensor:
+    if isinstance(seed, int):
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.cat([_noise((1, *shape[1:]), one) for one in seed])

@@ -1,8 +1,8 @@
 """One training run: resumable at any step, and exact to the bit when resumed."""
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 
 from datasets.errors import UserError
 from finetune.module import WorldModelModule
+from finetune.processes import processes
 from finetune.progress import StepProgress
 
 # Makes the batches of plan steps start, start + 1, ... for one rank of a world: (start, rank, world size) -> batches.
@@ -51,16 +52,24 @@ def train(
 ) -> None:
     """Train ``module`` to its last step, from the newest checkpoint in ``root`` where there is one; new ones go there.
 
+    Called in every process of ``torchrun --nproc-per-node N``, with one ``root`` for all, it trains on N processes:
+    each takes its part of every batch, and all end with the same weights.
+
     A UserError where that checkpoint was made under other settings.
     """
     # Lightning sets its level when it is imported, and then speaks of GPUs, folders and products on every run.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    # A folder that holds something is how resuming works.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     settings = module.settings
     newest = newest_checkpoint(root)
     if newest:
         require_same_run(newest, module)
     trainer = lightning.Trainer(
         accelerator="auto",
+        **processes(),
+        # The plan has dealt the batches to the ranks.
+        use_distributed_sampler=False,
         default_root_dir=root,
         max_steps=settings.steps,
         max_epochs=-1,
@@ -89,8 +98,8 @@ def newest_checkpoint(root: Path) -> Path | None:
 def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
     """A UserError where ``checkpoint`` belongs to a run with other settings; only a run's length may change."""
     was = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["settings"]
-    now = asdict(module.settings)
-    changed = [f"{key} was {was[key]}, is {now[key]}" for key in now if key != "steps" and was.get(key) != now[key]]
+    now = module.record
+    changed = [f"{key} was {was.get(key)}, is {now[key]}" for key in now if key != "steps" and was.get(key) != now[key]]
     if changed:
         raise UserError(
             f"{checkpoint} was made under other settings ({'; '.join(changed)}): delete it or put them back"

@@ -76,7 +76,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is Annotated:
         kind, *notes = get_args(kind)
         converted = _convert(kind, value, where)
-        for limits in (note for note in notes if isinstance(note, Range)):
+        for limits in (note for note in notes if isinstance(note, Range) and converted is not None):
             limits.check(converted, where)
         return converted
     if value == "???":

@@ -32,7 +32,7 @@ OpenSource = Callable[[], Source]
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Encode the driving data, and the replay domains where replay has a share."""
-    checkpoint = checkpoint_of(config.model)
+    checkpoint = checkpoint_of(config)
     cache = cache_driving(config, checkpoint)
     print(f"{len(cache)} driving clips in {cache.folder}")
     if config.replay.share > 0:

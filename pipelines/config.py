@@ -70,6 +70,13 @@ class ReplayConfig:
     """Clips of other domains, mixed into the fine-tune so that motion is not forgotten."""
 
     share: Annotated[float, "of every batch, 0 to 1", Range(0, 1)]
+    schedule: Annotated[
+        Literal["fixed", "linear", "adaptive"],
+        "the share stays; or goes to final_share along a line; or follows what a probe finds forgotten",
+    ]
+    final_share: Annotated[float, "at the last step, where the schedule is linear", Range(0, 1)]
+    tolerance: Annotated[float, "what a domain may lose against the base, where the share is adaptive", Range(0)]
+    probe_every: Annotated[int, "optimiser steps between probes, where the share is adaptive", Range(1)]
     loss_weight: Annotated[float, "of a replayed sample's loss", Range(0)]
     capacity: Annotated[int, "clips that a buffer holds on disk, where it is made", Range(1)]
     buffer: Annotated[Path | None, "of `replay add`; null: a run fills its own, the verb <run_dir>/../replay"]
@@ -84,7 +91,7 @@ class ReplayConfig:
 class ModelConfig:
     """The world model that a fine-tune starts from."""
 
-    checkpoint: Annotated[str, "base: the one that ships with the project; or a model folder"]
+    checkpoint: Annotated[str, "base: ships with the project; champion: see promote; or a model folder"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +134,15 @@ class PretrainConfig:
 class FinetuneConfig:
     """Fine-tuning of the world model on the driving data."""
 
-    strategy: Annotated[Literal["naive", "replay"], "naive ignores the replay group"]
+    strategy: Annotated[
+        Literal["naive", "replay", "replay+distill", "der", "l2sp", "ewc", "ewc-rank1", "joint", "interpolate"],
+        "against forgetting; naive does nothing",
+    ]
+    strategy_weight: Annotated[
+        float | None,
+        "of what the strategy adds to the loss, or of the tuned weights in interpolate; null: its own",
+        Range(0),
+    ]
     adapter: Annotated[Literal["lora", "full"], "what is trained"]
     lora_rank: Annotated[int, "used with the lora adapter", Range(1)]
     steps: Annotated[int, "optimiser steps", Range(1)]
@@ -140,6 +155,38 @@ class FinetuneConfig:
     checkpoint_every: Annotated[int, "optimiser steps", Range(1)]
     predict: Annotated[float, "share of samples that go on from a few frames without a command", Range(0, 1)]
     seed: Annotated[int, "of noise and order", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeConfig:
+    """What a model is probed with: held-out clips of every domain, gone on from without a command."""
+
+    domains: Annotated[tuple[str, ...], "procedural domains"]
+    clips_per_domain: Annotated[int, "clips; a Frechet distance needs 8", Range(1)]
+    footage: Annotated[
+        tuple[Path, ...], "real clips too: folders of videos, shards, nuScenes roots (with data=nuscenes)"
+    ]
+    seed: Annotated[int, "of the procedural clips and of all noise; no other seed may be this", Range(0)]
+    context: Annotated[int, "given frames, the rest is the model's", Range(2, 6)]
+    modes: Annotated[tuple[Literal["predict", "command"], ...], "of the loss: without a command, and told everything"]
+    sigma_edges: Annotated[tuple[float, ...], "noise levels between which the loss is told apart"]
+    num_steps: Annotated[int, "sampling steps", Range(1)]
+    dynamics: Annotated[bool, "generate and measure motion too; false: losses alone, at half the cost"]
+    batch_size: Annotated[int, "clips at a time", Range(1)]
+    every: Annotated[int, "optimiser steps from probe to probe of a fine-tune; 0: none while it trains", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromoteConfig:
+    """When a fine-tuned model becomes champion, by what the probe found on held-out clips."""
+
+    registered_as: Annotated[str, "name of the models in MLflow's registry"]
+    improve: Annotated[str, "measure that must improve on driving"]
+    dynamics: Annotated[tuple[str, ...], "measures that must not fall in any domain"]
+    driving: Annotated[tuple[str, ...], "patterns of the domains that are driving"]
+    tolerance: Annotated[float, "largest fall, as a share of the value before", Range(0)]
+    confidence: Annotated[float, "with which a larger fall must be excluded", Range(0.5, 0.999)]
+    min_clips: Annotated[int, "fewer clips than this tell nothing", Range(2)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,6 +232,29 @@ class StudyConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ForgettingConfig:
+    """What fine-tuning forgets, and what helps: small models, each way of fine-tuning with several seeds."""
+
+    height: Annotated[int, "rows", Range(16)]
+    width: Annotated[int, "columns", Range(16)]
+    num_frames: Annotated[int, "frames in a clip, 1 + 4k", Range(5)]
+    base_clips: Annotated[int, "clips of each other domain that a base learns from, and replay draws from", Range(1)]
+    driving_clips: Annotated[int, "clips that are fine-tuned on", Range(1)]
+    judge_clips: Annotated[int, "clips of every domain that results are measured on", Range(2)]
+    choice_clips: Annotated[int, "clips of every domain that adaptive shares and interpolation go by", Range(1)]
+    base_steps: Annotated[int, "optimiser steps of a base", Range(1)]
+    steps: Annotated[int, "optimiser steps of a fine-tune", Range(1)]
+    batch_size: Annotated[int, "clips in a step", Range(1)]
+    base_learning_rate: Annotated[float, "peak", Range(0)]
+    learning_rate: Annotated[float, "peak", Range(0)]
+    ema_decay: Annotated[float, "of a fine-tune's averaged weights", Range(0, 1)]
+    precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
+    seeds: Annotated[int, "bases, and runs of the ways that matter most", Range(1)]
+    seeds_of_rest: Annotated[int, "runs of the other ways", Range(1)]
+    seed: Annotated[int, "of all clips", Range(0)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExportConfig:
     """Packing of accepted clips."""
 
@@ -220,9 +290,12 @@ class Config:
     simulate: SimulateConfig
     pretrain: PretrainConfig
     finetune: FinetuneConfig
+    probe: ProbeConfig
+    promote: PromoteConfig
     generate: GenerateConfig
     validate: ValidateConfig
     study: StudyConfig
+    forgetting: ForgettingConfig
     export: ExportConfig
     executor: ExecutorConfig
     tracking: TrackingConfig

@@ -4,33 +4,37 @@ import argparse
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.loggers import Logger, MLFlowLogger
 
 from datasets.errors import UserError
 from datasets.latents import LatentCache
-from finetune.adapters import choose_trained, merge_adapter
-from finetune.module import TrainingSettings, WorldModelModule
-from finetune.shares import LogShares
-from finetune.training import train
+from finetune.fine_tune import FineTuneSettings, ReplayMix, facts_of, fine_tune, is_adaptive, plan_of
+from finetune.forgotten import loss_forgetting
+from finetune.module import TrainingSettings
+from finetune.probe.probe import protocol_of
+from finetune.shares import Probe
+from finetune.strategies.registry import strategy_of
 from finetune.world_model import WorldModel, model_digest
 from pipelines.cache import cache_driving, cache_replay
-from pipelines.config import Config, FinetuneConfig
-from pipelines.models import checkpoint_of
+from pipelines.config import Config
+from pipelines.models import start_of
+from pipelines.probe import settings_of as probe_settings_of
+from pipelines.probe import while_training
+from pipelines.probe_clips import probe_set_of
 from pipelines.replay_sources import standing_key
 from pipelines.sources import framing_of
 from pipelines.tracking import Tracker, pipeline_run
 from replay.buffer import ReplayBuffer
-from replay.dataset import plan_loader
-from replay.plan import BatchPlan
 from replay.standing import open_standing
 
 LINEAGE = "lineage.json"
+# What the lineage tells beside what decided the weights.
+OUTCOMES = ("realised", "decisions")
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -41,28 +45,42 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 def finetune(config: Config, tracker: Tracker) -> Path:
     """The folder of the fine-tuned model; made only if this very fine-tune has not left one there already."""
-    checkpoint = checkpoint_of(config.model)
+    checkpoint = start_of(config)
     driving = cache_driving(config, checkpoint)
     replay = fill_buffer(config, checkpoint)
-    plan = plan_of(config, driving, replay)
-    lineage = lineage_of(config, checkpoint, driving, replay, plan)
+    settings = settings_of(config)
+    lineage = lineage_of(settings, checkpoint, driving, replay)
+    probe = None
+    if is_adaptive(settings):
+        probe, lineage["probe"] = _probe_of(config, checkpoint, driving)
     tracker.params({"lineage": lineage})
     tracker.dataset("driving", driving.key, str(driving.folder), "training")
     if replay is not None:
         tracker.dataset("replay", replay.digest(), str(replay.root), "training")
     folder = config.run_dir / "model"
     if not _is_done(folder, lineage):
-        model = _train(config, checkpoint, driving, replay, plan, _logger(tracker))
-        _save(model, folder, lineage)
+        tuned = fine_tune(
+            checkpoint,
+            driving,
+            replay,
+            settings,
+            config.run_dir / "finetune",
+            probe=probe,
+            logger=_logger(tracker),
+            callbacks=while_training(config, checkpoint),
+        )
+        _save(tuned.model, folder, lineage | {"realised": tuned.realised, "decisions": tuned.decisions})
     return folder
 
 
 def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
-    """The clips of the other domains, or None where the strategy replays nothing.
+    """The clips of the other domains, or None where the strategy has no use for them.
 
     They are those of the standing buffer ``replay.buffer``, or of ``<run_dir>/replay``, which is filled here.
     """
-    if config.finetune.strategy == "naive" or config.replay.share == 0:
+    strategy = strategy_of(config.finetune.strategy)
+    is_idle = config.replay.share == 0 and config.replay.schedule == "fixed"
+    if not strategy.needs_buffer and (strategy.mix == "none" or is_idle):
         return None
     if config.replay.buffer is not None:
         key = standing_key(framing_of(config.data), checkpoint)
@@ -75,19 +93,39 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
     return buffer
 
 
-def plan_of(config: Config, driving: LatentCache, replay: ReplayBuffer | None) -> BatchPlan:
-    return BatchPlan(
-        seed=config.replay.seed,
-        batch_size=config.finetune.batch_size,
-        share=0.0 if replay is None else config.replay.share,
-        pools={} if replay is None else replay.sizes,
-        num_driving=len(driving),
-        loss_weight=config.replay.loss_weight,
+def settings_of(config: Config) -> FineTuneSettings:
+    tuning, replay = config.finetune, config.replay
+    return FineTuneSettings(
+        strategy=tuning.strategy,
+        strategy_weight=tuning.strategy_weight,
+        adapter=tuning.adapter,
+        lora_rank=tuning.lora_rank,
+        batch_size=tuning.batch_size,
+        checkpoint_every=tuning.checkpoint_every,
+        replay=ReplayMix(
+            share=replay.share,
+            schedule=replay.schedule,
+            final_share=replay.final_share,
+            tolerance=replay.tolerance,
+            probe_every=replay.probe_every,
+            loss_weight=replay.loss_weight,
+            seed=replay.seed,
+        ),
+        training=TrainingSettings(
+            steps=tuning.steps,
+            learning_rate=tuning.learning_rate,
+            ema_decay=tuning.ema_decay,
+            clip=tuning.clip,
+            accumulate=tuning.accumulate,
+            precision=tuning.precision,
+            predict=tuning.predict,
+            seed=tuning.seed,
+        ),
     )
 
 
 def lineage_of(
-    config: Config, checkpoint: Path, driving: LatentCache, replay: ReplayBuffer | None, plan: BatchPlan
+    settings: FineTuneSettings, checkpoint: Path, driving: LatentCache, replay: ReplayBuffer | None
 ) -> dict[str, Any]:
     """All that decides the weights: what they start from, what they see, and how they move."""
     return {
@@ -95,62 +133,26 @@ def lineage_of(
         "driving": driving.key,
         "driving_clips": len(driving),
         "replay": "" if replay is None else replay.digest(),
-        "realised": plan.realised(config.finetune.steps * config.finetune.accumulate),
-        "loss_weight": config.replay.loss_weight,
-        "finetune": asdict(config.finetune),
+        "training": asdict(settings.training),
+        **facts_of(settings, plan_of(settings, len(driving), replay)),
     }
+
+
+def _probe_of(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[Probe, str]:
+    """What tells an adaptive share how much is forgotten of the domains that are not being learnt; its protocol."""
+    probe_set = probe_set_of(config, checkpoint)
+    how = replace(probe_settings_of(config.probe), dynamics=False)
+    others = sorted({clip.domain for clip in probe_set.clips} - set(driving.domains))
+    return loss_forgetting(WorldModel.from_pretrained(checkpoint), probe_set, how, others), protocol_of(probe_set, how)
 
 
 def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
     if not folder.is_dir():
         return False
-    if json.loads((folder / LINEAGE).read_text()) != lineage:
+    found = json.loads((folder / LINEAGE).read_text())
+    if {key: value for key, value in found.items() if key not in OUTCOMES} != lineage:
         raise UserError(f"{folder} was fine-tuned from other data or settings: delete it, or begin in another run_dir")
     return True
-
-
-def _train(
-    config: Config,
-    checkpoint: Path,
-    driving: LatentCache,
-    replay: ReplayBuffer | None,
-    plan: BatchPlan,
-    logger: Logger,
-) -> WorldModel:
-    settings = config.finetune
-    torch.manual_seed(settings.seed)
-    model = WorldModel.from_pretrained(checkpoint).train()
-    choose_trained(model, settings.adapter, settings.lora_rank)
-    module = WorldModelModule(model, training_settings(settings))
-    stop = settings.steps * settings.accumulate
-
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
-        yield from plan_loader(plan, driving, replay, start=start, stop=stop, rank=rank, world_size=world_size)
-
-    train(
-        module,
-        batches,
-        config.run_dir / "finetune",
-        checkpoint_every=settings.checkpoint_every,
-        logger=logger,
-        callbacks=[LogShares(plan)],
-    )
-    module.adopt_average()
-    merge_adapter(model)
-    return model
-
-
-def training_settings(settings: FinetuneConfig) -> TrainingSettings:
-    return TrainingSettings(
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        ema_decay=settings.ema_decay,
-        clip=settings.clip,
-        accumulate=settings.accumulate,
-        precision=settings.precision,
-        predict=settings.predict,
-        seed=settings.seed,
-    )
 
 
 def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:

@@ -94,7 +94,7 @@ def candidates_root(config: Config) -> Path:
 def trained_model(config: Config) -> Path:
     """``<run_dir>/model`` where a fine-tune has left one, else the configured checkpoint."""
     folder = config.run_dir / "model"
-    return folder if folder.is_dir() else checkpoint_of(config.model)
+    return folder if folder.is_dir() else checkpoint_of(config)
 
 
 def load_generator(folder: Path) -> Generator:

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 from datasets.errors import UserError
 from pipelines.config import ValidateConfig
+from validation.following.protocol import PointTracker
+from validation.following.tracks import LUCAS_KANADE
 from validation.instruments import Instruments
-from validation.trackers.protocol import PointTracker
-from validation.tracks import LUCAS_KANADE
 
 # Called in the process that measures; has to be picklable by reference to get there.
 InstrumentsLoader = Callable[[], Instruments]
@@ -16,8 +16,8 @@ InstrumentsLoader = Callable[[], Instruments]
 @lru_cache(maxsize=1)
 def load_instruments(config: ValidateConfig) -> Instruments:
     """A UserError where weights or a package are missing, before any clip is touched."""
-    from validation.deep_check import require_pycolmap
-    from validation.pose_network import load_pose_network
+    from validation.camera.deep_check import require_pycolmap
+    from validation.camera.pose_network import load_pose_network
 
     if config.deep_check:
         require_pycolmap()
@@ -35,6 +35,6 @@ def _tracker(config: ValidateConfig) -> PointTracker:
         return LUCAS_KANADE
     if config.tracker_weights is None:
         raise UserError("validate.tracker=cotracker needs validate.tracker_weights=FILE; nothing is downloaded")
-    from validation.trackers.cotracker import load_cotracker
+    from validation.following.cotracker import load_cotracker
 
     return load_cotracker(config.tracker_weights)

@@ -1,18 +1,54 @@
-"""Where a model is: the checkpoint that ships with the project, or a folder of the user's."""
+"""Where a model is: the checkpoint that ships with the project, a folder of the user's, or the champion."""
 
+import json
 from pathlib import Path
 
+from datasets.durable import create_file
 from datasets.errors import UserError
-from pipelines.config import ModelConfig
+from pipelines.config import Config
+from pipelines.registry import CHAMPION, Registry, Version, registry_of
 
 BASE = Path(__file__).parent.parent / "finetune" / "base"
 
 
-def checkpoint_of(model: ModelConfig) -> Path:
-    """The folder of ``model.checkpoint``; a UserError where it holds no world model."""
-    folder = BASE if model.checkpoint == "base" else Path(model.checkpoint)
+def checkpoint_of(config: Config) -> Path:
+    """The folder of ``model.checkpoint``; a UserError where it holds no world model, or where there is no champion."""
+    named = config.model.checkpoint
+    folder = BASE if named == "base" else _champion(config) if named == CHAMPION else Path(named)
     if not (folder / "world_model.json").is_file():
-        raise UserError(
-            f"model.checkpoint={model.checkpoint}: {folder} holds no world_model.json; use base or a saved model"
-        )
+        raise UserError(f"model.checkpoint={named}: {folder} holds no world_model.json; use base or a saved model")
     return folder
+
+
+def start_of(config: Config) -> Path:
+    """The folder of ``model.checkpoint`` for a fine-tune, which goes on from what it began with.
+
+    Whoever was champion when a run began is noted in ``<run_dir>/champion.json``, and stays its start.
+    """
+    if config.model.checkpoint != CHAMPION:
+        return checkpoint_of(config)
+    note, registry = config.run_dir / "champion.json", registry_of(config)
+    if not note.exists():
+        champion = _existing(registry)
+        create_file(note, json.dumps({"version": champion.number, "digest": champion.digest}).encode() + b"\n")
+    number = json.loads(note.read_text())["version"]
+    version = registry.version(number)
+    if version is None:
+        raise UserError(f"{note} names version {number}, which was deleted from the registry; begin in another run_dir")
+    return _folder(config, registry, version)
+
+
+def _champion(config: Config) -> Path:
+    registry = registry_of(config)
+    return _folder(config, registry, _existing(registry))
+
+
+def _existing(registry: Registry) -> Version:
+    champion = registry.alias(CHAMPION)
+    if champion is None:
+        raise UserError("there is no champion yet; use model.checkpoint=base until `driveforge promote` made one")
+    return champion
+
+
+def _folder(config: Config, registry: Registry, version: Version) -> Path:
+    return registry.folder(version, config.run_dir.resolve().parent / "champions")

@@ -14,7 +14,7 @@ from pipelines.replay_add import Wish, add, parse_room
 from pipelines.replay_sources import place_of
 from pipelines.replay_stats import draw, read_stats, table
 from replay.audit import audit
-from replay.buffer import Entry
+from replay.segments import Entry
 from replay.standing import drop, licence_of
 
 

@@ -78,7 +78,7 @@ def parse_room(text: str) -> Room:
 
 def add(config: Config, root: Path, wish: Wish) -> Added:
     """Offers the clips at ``wish.path`` to the buffer in ``root``, encoding only those that may stay."""
-    framing, checkpoint = framing_of(config.data), checkpoint_of(config.model)
+    framing, checkpoint = framing_of(config.data), checkpoint_of(config)
     path = wish.path if is_simulated(wish.path) else wish.path.resolve()
     opened = partial(open_path, path, config.data, config.replay, framing)
     source = opened()

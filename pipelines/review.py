@@ -16,8 +16,8 @@ from pipelines.gallery import Bar, Card, pick, write_gallery
 from pipelines.gate import VERDICTS_FILE, Decision, count_reasons, count_states
 from pipelines.tracking import Tracker
 from validation.calibration import Calibration, refused_words
-from validation.drawing import draw_tracks, track_clip
 from validation.records import Measures
+from validation.review.drawing import draw_tracks, track_clip
 
 # Enough to see every reason, few enough that the page stays a few megabytes.
 MAX_REJECTED = 36

@@ -8,7 +8,16 @@ from datasets.errors import UserError
 from datasets.framing import Framing
 from datasets.scene import Scene
 from datasets.source import Source
-from pipelines.config import Data, NuScenesData, PretrainConfig, ReplayConfig, ShardData, SimulatedData, VideoData
+from pipelines.config import (
+    Data,
+    NuScenesData,
+    PretrainConfig,
+    ProbeConfig,
+    ReplayConfig,
+    ShardData,
+    SimulatedData,
+    VideoData,
+)
 
 
 def framing_of(data: Data) -> Framing:
@@ -69,6 +78,11 @@ def open_replay(replay: ReplayConfig, framing: Framing) -> Source:
 def open_pretraining(pretrain: PretrainConfig, framing: Framing) -> Source:
     """The procedural clips that the base checkpoint is made from, through many cameras, since real rigs differ."""
     return _simulated(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing, varied_cameras=True)
+
+
+def open_probe(probe: ProbeConfig, framing: Framing) -> Source:
+    """The procedural clips that models are probed with; their seed is no other's."""
+    return _simulated(probe.clips_per_domain * len(probe.domains), probe.domains, probe.seed, framing)
 
 
 def _simulated(

@@ -120,6 +120,49 @@ VERBS = (
         sections=("data", "replay", "model", "finetune", "tracking"),
     ),
     Verb(
+        name="probe",
+        summary="measure on held-out clips what a model can do: losses, motion and looks, domain by domain",
+        description=(
+            "MODEL goes on from the first frames of clips that no training sees, without a command, so that all\n"
+            "motion has to come from it. Every clip's losses by noise level, apart for what moves and what stands,\n"
+            "the error and permanence of its objects, its camera's motion and its looks go to\n"
+            "<run_dir>/probe.parquet, beside those of other models; <run_dir>/probe.png shows some of the clips.\n"
+            "MODEL is a model folder or the word base, <run_dir>/model by default. The clips are made and encoded\n"
+            "once, in <run_dir>/../probe."
+        ),
+        examples=(
+            "driveforge probe",
+            "driveforge probe base probe.dynamics=false",
+            "driveforge probe runs/tonight/model probe.footage=[footage/held-out]",
+        ),
+        sections=("data", "replay", "probe", "tracking"),
+        usage=" [MODEL]",
+        arguments=((("model",), {"metavar": "MODEL", "nargs": "?", "help": "a model folder, or base"}),),
+    ),
+    Verb(
+        name="promote",
+        summary="make a fine-tuned model champion if driving improved and nothing was forgotten",
+        description=(
+            "Registers the model in MLflow as candidate and compares what the probe found of it with the champion,\n"
+            "or with the base where there is none, clip by clip. It becomes champion only if the measure of driving\n"
+            "improved, and if a fall of any measure of dynamics beyond the tolerance can be excluded in every domain,\n"
+            "against the champion and against the base. Else it says which domain, which measure and by how much,\n"
+            "draws it in <run_dir>/promotion.png, leaves the champion alone and ends with exit status 1.\n"
+            "CANDIDATE is a model folder, <run_dir>/model by default; probe.parquet lies beside it."
+        ),
+        examples=("driveforge promote", "driveforge promote runs/tonight/model promote.tolerance=0.02"),
+        sections=("promote", "tracking"),
+        usage=" [CANDIDATE]",
+        arguments=((("candidate",), {"type": Path, "metavar": "CANDIDATE", "nargs": "?", "help": "a model folder"}),),
+    ),
+    Verb(
+        name="rollback",
+        summary="take the champion back: the one before it is champion again",
+        description="The model that was taken back is not promoted again, until its tag is taken away in MLflow.",
+        examples=("driveforge rollback", "driveforge rollback run_dir=runs/tonight"),
+        sections=("promote", "tracking"),
+    ),
+    Verb(
         name="generate",
         summary="generate candidate clips and commit each with its measures",
         description="Units that an earlier run committed to <run_dir>/candidates are not made again.",
@@ -173,23 +216,23 @@ VERBS = (
     ),
     Verb(
         name="study",
-        summary="find out what the gate sees of every corruption, and what it costs in good clips",
+        summary="run an experiment again: what the gate sees, what fine-tuning forgets",
         description=(
-            "Measures good clips and clips spoilt in every known way, at three sizes, with peers' measures beside\n"
-            "ours, and writes the report with its picture. An hour or two on two cores; run again, it goes on."
+            "validator: measures good clips and clips spoilt in every known way, at three sizes, with peers' measures\n"
+            "beside ours; an hour or two on two cores. forgetting: fine-tunes small models on driving in every way\n"
+            "there is, and judges what they gained and lost; some six hours. Both write a page with a picture, and go\n"
+            "on where an earlier call stopped."
         ),
         examples=(
             "driveforge study validator",
             "driveforge study validator study.rows=[64] study.num_good=200 --out /tmp/study.md",
+            "driveforge study forgetting forgetting.seeds=1 forgetting.seeds_of_rest=1",
         ),
-        sections=("study",),
-        usage=" validator [--out FILE]",
+        sections=("study", "forgetting"),
+        usage=" validator | forgetting [--out FILE]",
         arguments=(
-            (("what",), {"choices": ("validator",), "help": "what is studied"}),
-            (
-                ("--out",),
-                {"type": Path, "metavar": "FILE", "default": Path("docs/study-validator.md"), "help": "the report"},
-            ),
+            (("what",), {"choices": ("validator", "forgetting"), "help": "what is studied"}),
+            (("--out",), {"type": Path, "metavar": "FILE", "help": "the page; default: docs/study-<what>.md"}),
         ),
     ),
     Verb(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,17 +17,15 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from datasets.errors import UserError
-from datasets.latent_shards import LatentSample, OpenShards, read_entries, require_storable, write_shard
-from replay.keeping import KEEPINGS, Features
+from datasets.latent_shards import LatentSample, require_storable
+from replay.keeping import KEEPINGS, Features, Tally
 from replay.ranking import Ranking, priority_of
-from replay.settings import SETTINGS, BufferSettings, read_settings
+from replay.segments import SEGMENT_SIZE, Entry, Segments
+from replay.settings import BufferSettings, claim_settings, read_settings
 
-SEGMENT_SIZE = 64
 _NOWHERE = np.empty(0, np.uint64)
-Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,28 +38,12 @@ class BufferStats:
     num_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Tally:
-    """Of all samples that were offered: how many, and the sum ``(D,)`` of what the policy looks at."""
-
-    count: int
-    total: Features
-
-    @property
-    def mean(self) -> Features:
-        return self.total / self.count
-
-    def add(self, described: Features) -> "Tally":
-        return Tally(count=self.count + 1, total=self.total + described)
-
-
 class ReplayBuffer:
     """At most ``capacity`` samples, shared out among the domains that were offered (``BufferSettings.shares``).
 
-    Samples lie in segments, each written at once and then never changed; what is alive is recomputed from them. So a
-    crash at any moment leaves the content as of the last ``flush``, and memory holds 16 bytes a sample. A flush
-    comes of itself every 64 accepted samples, before reading, and at the end of a ``with`` block. Only one process may
-    fill it at a time.
+    What is alive is recomputed from what lies on disk. So a crash at any moment leaves the content as of the last
+    ``flush``, and memory holds 16 bytes a sample. A flush comes of itself every 64 accepted samples, before reading,
+    and at the end of a ``with`` block. Only one process may fill it at a time.
 
     Opening it with other settings than it was made with is a UserError. ``tallies`` are by domain, and are remembered
     by whoever opens the buffer again (``replay.standing``).
@@ -80,18 +62,16 @@ class ReplayBuffer:
         self.root = Path(root)
         self.settings = BufferSettings(capacity=capacity, seed=seed, key=key, quotas=quotas or {}, keep=keep)
         self.root.mkdir(parents=True, exist_ok=True)
-        self._claim_settings()
+        claim_settings(self.root, self.settings)
         self.tallies: dict[str, Tally] = {}
         self._keeping = KEEPINGS[keep]
-        self._shards = OpenShards(self.root)
         self._rankings: dict[str, Ranking] = {}
         self._quotas: dict[str, int] = {}
-        self._pending: list[LatentSample] = []
-        self._segments = sorted(int(path.stem.split("-")[1]) for path in self.root.glob("segment-*.safetensors"))
-        self._next_segment = self._segments[-1] + 1 if self._segments else 0
-        for location, entry in self._all_entries():
+        self._segments = Segments(self.root)
+        for location, entry in self._segments.entries():
             self._admit(entry["domain"], entry["clip_id"], location)
-        self._layout = self._read(self._segments[0] * SEGMENT_SIZE).layout if self._segments else None
+        first = self._segments.first()
+        self._layout = None if first is None else first.layout
 
     @classmethod
     def open(cls, root: Path) -> Self:
@@ -117,14 +97,14 @@ class ReplayBuffer:
         self._require_place(sample.domain)
         is_held = self.holds(sample.domain, sample.clip_id)
         described = self._keeping.describe(sample)
-        if is_held or not self._admit(sample.domain, sample.clip_id, self._next_location):
+        if is_held or not self._admit(sample.domain, sample.clip_id, self._segments.next_location):
             return is_held
         self._layout = sample.layout
         if not self._keeping.by_hash:
             known = self.tallies.get(sample.domain, Tally(count=0, total=np.zeros_like(described)))
             self.tallies[sample.domain] = known.add(described)
-        self._pending.append(sample)
-        if len(self._pending) == SEGMENT_SIZE:
+        self._segments.add(sample)
+        if self._segments.is_full:
             self.flush()
         return True
 
@@ -151,33 +131,33 @@ class ReplayBuffer:
     def entry(self, domain: str, clip_id: str) -> Entry | None:
         """What is told of a sample, None where the buffer does not hold it."""
         location = self._location(domain, clip_id)
-        return None if location is None else self._read(location).entry
+        return None if location is None else self._segments.read(location).entry
 
     def entries(self) -> Iterator[Entry]:
         """What is told of every sample, without its tensors, in the order of the disk."""
         self.flush()
-        return (entry for location, entry in self._all_entries() if self._is_alive(location, entry))
+        return (entry for location, entry in self._segments.entries() if self._is_alive(location, entry))
 
     def sample(self, domain: str, i: int) -> LatentSample:
         """The ``i``-th sample of a domain, in an order that depends on the content alone."""
         self.flush()
         if domain not in self._rankings:
             raise UserError(f"replay buffer {self.root}: no domain {domain!r}; it holds {', '.join(self.domains)}")
-        return self._read(self._rankings[domain].locations[i])
+        return self._segments.read(self._rankings[domain].locations[i])
 
     def flush(self) -> None:
         """Makes what was offered so far outlast this process."""
-        if self._pending:
-            self._write_segment(self._pending)
-            self._pending = []
-            self._thin(2)
-            if len(self._segments) > 2 * -(-len(self) // SEGMENT_SIZE) + 1:
-                self._rewrite(self._segments)
+        if self._segments.is_written:
+            return
+        self._segments.write()
+        self._thin(2)
+        if len(self._segments.numbers) > 2 * -(-len(self) // SEGMENT_SIZE) + 1:
+            self._rewrite(self._segments.numbers)
 
     def settle(self, spare: float) -> None:
         """Brings every domain down to its quota, and what is dead on disk to a ``spare`` part of what is alive."""
         self.thin()
-        rows = sum(1 for _ in self._all_entries())
+        rows = sum(1 for _ in self._segments.entries())
         if rows > (1 + spare) * len(self):
             self.tidy()
 
@@ -189,7 +169,7 @@ class ReplayBuffer:
     def withhold(self, is_unwanted: Callable[[Entry], bool]) -> int:
         """Leaves samples out for as long as this object lives; their number. Whoever withholds may offer nothing."""
         self.flush()
-        found = array("Q", (location for location, entry in self._all_entries() if is_unwanted(entry)))
+        found = array("Q", (location for location, entry in self._segments.entries() if is_unwanted(entry)))
         before = len(self)
         for domain, ranking in list(self._rankings.items()):
             ranking.keep(~np.isin(ranking.locations, found))
@@ -208,7 +188,7 @@ class ReplayBuffer:
     def tidy(self) -> None:
         """Clears all that is dead from the disk."""
         self.flush()
-        dead = {location // SEGMENT_SIZE for location, e in self._all_entries() if not self._is_alive(location, e)}
+        dead = {location // SEGMENT_SIZE for location, e in self._segments.entries() if not self._is_alive(location, e)}
         self._rewrite(sorted(dead))
 
     def stats(self) -> BufferStats:
@@ -217,7 +197,7 @@ class ReplayBuffer:
             capacity=self.settings.capacity,
             samples=self.sizes,
             quotas={domain: self._quotas[domain] for domain in self.domains},
-            num_bytes=sum((self.root / _segment_file(number)).stat().st_size for number in self._segments),
+            num_bytes=self._segments.num_bytes,
         )
 
     def digest(self) -> str:
@@ -240,10 +220,6 @@ class ReplayBuffer:
         self.flush()
         return self.__dict__
 
-    @property
-    def _next_location(self) -> int:
-        return self._next_segment * SEGMENT_SIZE + len(self._pending)
-
     def _require_place(self, domain: str) -> None:
         if domain in self._rankings:
             return
@@ -265,22 +241,12 @@ class ReplayBuffer:
         room = self._quotas[domain] if self._keeping.by_hash else sys.maxsize
         return self._rankings[domain].admit(priority_of(self.settings.seed, domain, clip_id), location, room)
 
-    def _read(self, location: int) -> LatentSample:
-        number, row = divmod(location, SEGMENT_SIZE)
-        if number == self._next_segment:
-            return self._pending[row]
-        return self._shards[_segment_file(number)].sample(row)
-
     def _live_samples(self) -> Iterator[LatentSample]:
+        # A flush may thin: it has to come before the sizes are read.
+        self.flush()
         for domain, size in self.sizes.items():
             for i in range(size):
                 yield self.sample(domain, i)
-
-    def _all_entries(self) -> Iterator[tuple[int, Entry]]:
-        """Of all that lies on disk, dead or alive: where it lies, and what is told of it."""
-        for number in self._segments:
-            for row, entry in enumerate(read_entries(self.root / _segment_file(number))):
-                yield number * SEGMENT_SIZE + row, entry
 
     def _is_alive(self, location: int, entry: Entry) -> bool:
         return self._location(entry["domain"], entry["clip_id"]) == location
@@ -288,11 +254,6 @@ class ReplayBuffer:
     def _location(self, domain: str, clip_id: str) -> int | None:
         ranking = self._rankings.get(domain)
         return ranking.location_of(priority_of(self.settings.seed, domain, clip_id)) if ranking else None
-
-    def _write_segment(self, samples: list[LatentSample]) -> None:
-        write_shard(self.root / _segment_file(self._next_segment), samples)
-        self._segments.append(self._next_segment)
-        self._next_segment += 1
 
     def _thin(self, times: int) -> None:
         """Lets the policy choose in every domain that has ``times`` its quota, or more."""
@@ -305,7 +266,7 @@ class ReplayBuffer:
                 continue
             described: list[Features] = [np.empty(0)] * len(ranking)
             for k in np.argsort(locations):
-                described[k] = self._keeping.describe(self._read(locations[int(k)]))
+                described[k] = self._keeping.describe(self._segments.read(locations[int(k)]))
             is_chosen = np.zeros(len(ranking), bool)
             is_chosen[self._keeping.choose(np.stack(described), self._mean(domain, described), quota)] = True
             touched.update(np.asarray(locations)[~is_chosen] // SEGMENT_SIZE)
@@ -315,49 +276,10 @@ class ReplayBuffer:
     def _mean(self, domain: str, described: list[Features]) -> Features:
         return self.tallies[domain].mean if domain in self.tallies else np.mean(described, axis=0)
 
-    def _rewrite(self, numbers: Iterable[int]) -> None:
+    def _rewrite(self, numbers: Collection[int]) -> None:
         """Copies the living of these segments into new ones and clears the old away."""
-        # The living are copied before the old segments go: killed in between, the next opening finds some samples
-        # twice, ranks them once, and this is done again.
-        old = set(numbers)
         locations = np.concatenate([np.array(r.locations, np.uint64) for r in self._rankings.values()] or [_NOWHERE])
-        living = np.sort(locations[np.isin(locations // SEGMENT_SIZE, list(old))]).astype(np.uint64)
-        moved = np.empty_like(living)
-        batch: list[LatentSample] = []
-        for k, location in enumerate(living):
-            moved[k] = self._next_segment * SEGMENT_SIZE + len(batch)
-            batch.append(self._read(int(location)))
-            if len(batch) == SEGMENT_SIZE:
-                self._write_segment(batch)
-                batch = []
-        if batch:
-            self._write_segment(batch)
+        moved = self._segments.copy(numbers, locations)
         for ranking in self._rankings.values():
-            ranking.move(lambda places: _moved(places, living, moved))
-        self._shards = OpenShards(self.root)
-        self._segments = [number for number in self._segments if number not in old]
-        for number in old:
-            (self.root / _segment_file(number)).unlink()
-
-    def _claim_settings(self) -> None:
-        if not (self.root / SETTINGS).exists():
-            self.settings.write(self.root)
-        found = read_settings(self.root)
-        for name in ("capacity", "seed", "key", "quotas", "keep"):
-            if (was := getattr(found, name)) != (value := getattr(self.settings, name)):
-                raise UserError(
-                    f"replay buffer {self.root}: was made with {name} {was!r}, not {value!r}; "
-                    "give another folder, or delete this one"
-                )
-
-
-def _moved(places: NDArray[np.uint64], old: NDArray[np.uint64], new: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """``places``, each that is in ``old`` (rising) replaced by its fellow in ``new``."""
-    if not len(old):
-        return places
-    at = np.minimum(np.searchsorted(old, places), len(old) - 1)
-    return np.where(old[at] == places, new[at], places)
-
-
-def _segment_file(number: int) -> str:
-    return f"segment-{number:06d}.safetensors"
+            ranking.move(moved)
+        self._segments.remove(numbers)

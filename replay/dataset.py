@@ -34,7 +34,7 @@ class ReplaySamples(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PlannedSamples(Dataset[tuple[Draw, LatentSample]]):
-    """Looks up the sample of a ``Draw``; ``replay`` may be None where the plan's share is 0."""
+    """Looks up the sample of a ``Draw``; ``replay`` may be None where the plan replays nothing."""
 
     driving: DrivingSamples
     replay: ReplaySamples | None
@@ -101,7 +101,7 @@ def plan_loader(
     """
     if plan.num_driving != len(driving):
         raise UserError(f"the plan is for {plan.num_driving} driving samples, there are {len(driving)}")
-    if plan.share > 0 and (replay is None or dict(plan.pools) != replay.sizes):
+    if plan.replays and (replay is None or dict(plan.pools) != replay.sizes):
         found = "none" if replay is None else replay.sizes
         raise UserError(f"the plan is for replay samples {dict(plan.pools)}, the buffer holds {found}")
     _require_one_layout(plan, driving, replay)
@@ -118,7 +118,7 @@ def plan_loader(
 def _require_one_layout(plan: BatchPlan, driving: DrivingSamples, replay: ReplaySamples | None) -> None:
     # A cache and a buffer each hold one layout, so one sample speaks for all of its side.
     samples = [driving.sample(0)] if plan.num_driving else []
-    if replay is not None and plan.share > 0:
+    if replay is not None and plan.replays:
         samples.append(replay.sample(next(iter(plan.pools)), 0))
     for sample in samples:
         if sample.layout != samples[0].layout:

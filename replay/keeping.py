@@ -13,6 +13,21 @@ from datasets.latent_shards import LatentSample
 Features = NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Tally:
+    """Of all samples that were offered: how many, and the sum ``(D,)`` of what the policy looks at."""
+
+    count: int
+    total: Features
+
+    @property
+    def mean(self) -> Features:
+        return self.total / self.count
+
+    def add(self, described: Features) -> "Tally":
+        return Tally(count=self.count + 1, total=self.total + described)
+
+
 class Keeping(Protocol):
     """A policy in two pure functions: what is looked at of one sample, and whom that lets stay.
 

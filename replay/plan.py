@@ -1,14 +1,18 @@
 """The batch plan: what every batch of a fine-tune holds, as a pure function of (seed, step)."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
+from itertools import accumulate
 
 from datasets.errors import UserError
 from replay.selection import RandomSelection, Selection
+from replay.share import FixedShare, ShareSchedule
 
 DRIVING = "driving"
+# No replay domain has this name: it names the stream of draws from all of them at once.
+_ALL_POOLS = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,33 +37,42 @@ class Draw:
 class BatchPlan:
     """Shares ``batch_size`` places, over all ranks, between driving and replay.
 
-    ``share`` of all samples are replay, dealt to the domains of ``pools`` (their sizes) in turn. Counts are floors of
-    the running total, so after any number of steps the replay samples, and those of each domain, are within one sample
-    of their exact share. Driving samples come in a new permutation every epoch; replay samples are chosen by
-    ``selection``. ``loss_weight`` multiplies the loss of replay samples and changes no batch. A share of 0 is naive
-    fine-tuning.
+    ``share`` of the samples are replay: a number, or a schedule over the steps. They are dealt to the domains of
+    ``pools`` (their sizes) in turn, or, where the plan is ``by_size``, so that every replay sample comes once before
+    any comes again. Counts are floors of the running total, so after any number of steps the replay samples, and those
+    of each domain that is dealt in turn, are within one sample of their exact share. Driving samples come in a new
+    permutation every epoch; replay samples are chosen by ``selection``. ``loss_weight`` multiplies the loss of replay
+    samples and changes no batch. A share of 0 is naive fine-tuning.
     """
 
     seed: int
     batch_size: int
-    share: float
+    share: float | ShareSchedule
     pools: Mapping[str, int]
     num_driving: int
     loss_weight: float = 1.0
+    by_size: bool = False
     selection: Selection = field(default_factory=RandomSelection)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pools", dict(sorted(self.pools.items())))
         if self.batch_size < 1:
             raise UserError(f"batch_size {self.batch_size} must be at least 1")
-        if not 0.0 <= self.share <= 1.0:
-            raise UserError(f"replay share {self.share} must be between 0 and 1")
         if not 0.0 <= self.loss_weight < float("inf"):
             raise UserError(f"replay loss_weight {self.loss_weight} must be a finite number, 0 or more")
-        if self.share < 1.0 and self.num_driving < 1:
+        if self.schedule.least < 1 and self.num_driving < 1:
             raise UserError("there are no driving samples to train on; a replay share of 1 would need none")
-        if self.share > 0.0:
+        if self.replays:
             self._require_pools()
+
+    @cached_property
+    def schedule(self) -> ShareSchedule:
+        return FixedShare(self.share) if isinstance(self.share, int | float) else self.share
+
+    @property
+    def replays(self) -> bool:
+        """Whether any step holds replay samples."""
+        return self.schedule.most > 0
 
     def batch(self, step: int) -> tuple[Draw, ...]:
         """The places of step ``step`` (from 0), driving first."""
@@ -81,24 +94,42 @@ class BatchPlan:
 
     def _require_pools(self) -> None:
         if not self.pools:
-            raise UserError(f"replay share {self.share} needs a replay buffer with samples in it, or set it to 0")
+            raise UserError(
+                f"replay share {self.schedule.most} needs a replay buffer with samples in it, or set it to 0"
+            )
         empty = [domain for domain, size in self.pools.items() if size < 1]
         if empty:
             raise UserError(f"replay domain {', '.join(empty)} holds no samples")
         if DRIVING in self.pools:
             raise UserError(f"a replay domain may not be called {DRIVING!r}, which names the driving samples")
 
-    @cached_property
-    def _exact_share(self) -> Fraction:
-        # Through the decimal text: 0.1 means one tenth, not the binary number beside it.
-        return Fraction(str(self.share))
-
     def _replayed(self, step: int) -> int:
         """Replay samples in the ``step`` steps before this one."""
-        return self._exact_share.numerator * self.batch_size * step // self._exact_share.denominator
+        return self.schedule.total(step) * self.batch_size // 1
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Where the samples of each domain end when those of all domains are counted through."""
+        return list(accumulate(self.pools.values()))
+
+    def _replay_place(self, number: int) -> tuple[str, int]:
+        """Domain and index of the ``number``-th replay sample of the run."""
+        domains = tuple(self.pools)
+        if self.by_size:
+            flat = self.selection.index(pool=_ALL_POOLS, size=self._ends[-1], number=number, seed=self.seed)
+            position = bisect_right(self._ends, flat)
+            return domains[position], flat - self._ends[position] + self.pools[domains[position]]
+        turn, position = divmod(number, len(domains))
+        domain = domains[position]
+        return domain, self.selection.index(pool=domain, size=self.pools[domain], number=turn, seed=self.seed)
 
     def _dealt(self, replayed: int, position: int) -> int:
         """How many of the first ``replayed`` replay samples fall to the domain at ``position``."""
+        if self.by_size:
+            domain = tuple(self.pools)[position]
+            passes, rest = divmod(replayed, self._ends[-1])
+            last = range(replayed - rest, replayed)
+            return passes * self.pools[domain] + sum(self._replay_place(number)[0] == domain for number in last)
         return -(-(replayed - position) // len(self.pools))
 
     def _driving_draws(self, step: int) -> tuple[Draw, ...]:
@@ -117,12 +148,9 @@ class BatchPlan:
         )
 
     def _replay_draws(self, step: int) -> tuple[Draw, ...]:
-        domains = tuple(self.pools)
         first, after = self._replayed(step), self._replayed(step + 1)
         draws = []
         for slot, number in enumerate(range(first, after), self.batch_size - (after - first)):
-            turn, position = divmod(number, len(domains))
-            domain = domains[position]
-            index = self.selection.index(pool=domain, size=self.pools[domain], number=turn, seed=self.seed)
+            domain, index = self._replay_place(number)
             draws.append(Draw(step=step, slot=slot, pool=domain, index=index, loss_weight=self.loss_weight))
         return tuple(draws)

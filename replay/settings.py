@@ -75,3 +75,16 @@ def read_settings(root: Path) -> BufferSettings:
     if found != FORMAT:
         raise UserError(f"{path}: has format {found!r}, this version reads {FORMAT}; fill the buffer again")
     return settings
+
+
+def claim_settings(root: Path, settings: BufferSettings) -> None:
+    """Writes ``settings`` where there are none yet; a UserError where ``root`` was made with others."""
+    if not (root / SETTINGS).exists():
+        settings.write(root)
+    found = read_settings(root)
+    for name in ("capacity", "seed", "key", "quotas", "keep"):
+        if (was := getattr(found, name)) != (value := getattr(settings, name)):
+            raise UserError(
+                f"replay buffer {root}: was made with {name} {was!r}, not {value!r}; "
+                "give another folder, or delete this one"
+            )

@@ -14,8 +14,10 @@ import numpy as np
 from datasets.durable import sha256_of
 from datasets.errors import UserError
 from datasets.latent_shards import publish
-from replay.buffer import Entry, ReplayBuffer, Tally
+from replay.buffer import ReplayBuffer
 from replay.generations import MANIFEST, Lease, generations, lease_newest, next_generation
+from replay.keeping import Tally
+from replay.segments import Entry
 from replay.settings import BufferSettings, read_settings
 
 # Of what is alive, the part that may lie dead on disk; less would rewrite more.

@@ -1,8 +1,8 @@
 """Limits for every measure from known-good clips, such that a chosen share of good clips, and no more, is rejected.
 
 Split conformal (Vovk et al. 2005; Bates et al., "Testing for outliers with conformal p-values", 2023). Whole scenes go
-to one of three parts. *Fit* says what each measure usually is under given circumstances; the score of a clip is its
-largest surprise over all measures, so that one threshold is shared by all of them. *Calibrate* gives that threshold,
+to one of three parts. *Fit* says what each measure usually is under given circumstances; the score of a clip adds up
+its surprises over all measures, so that one threshold is shared by all of them. *Calibrate* gives that threshold,
 its ceil((n + 1)(1 - a))-th smallest score, for every bucket of like clips that has scenes enough (Mondrian); others
 fall back on the next wider bucket. *Audit*, which neither has seen, says what the limits really reject.
 """
@@ -23,14 +23,14 @@ from datasets.errors import UserError
 from datasets.geometry import Array
 from validation.catalogue import definition
 from validation.circumstances import EVERY_CLIP
-from validation.expectation import CovariateScale, Expectation, fit_covariate_scale, fit_expectation, largest_score
+from validation.expectation import CovariateScale, Expectation, fit_covariate_scale, fit_expectation, total_surprise
 from validation.records import Measures
 
 MIN_FIT = 10
 CALIBRATE_SHARE = 0.45
 AUDIT_SHARE = 0.2
 CONFIDENCE = 0.95
-FORMAT = 3
+FORMAT = 4
 SIMULATED = "simulated"
 SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
 
@@ -64,12 +64,14 @@ class Audit:
 class Calibration:
     """Limits, and what they promise: of good clips like these at most ``false_reject_rate`` are rejected.
 
-    ``digest`` is the hash of the measures it was made from. ``thresholds`` end with that of every clip.
+    ``digest`` is the hash of the measures it was made from, ``tracker`` the name of what followed the points of those
+    clips. ``thresholds`` end with that of every clip.
     """
 
     name: str
     note: str
     digest: str
+    tracker: str
     false_reject_rate: float
     num_fit: int
     covariate_scale: CovariateScale
@@ -87,14 +89,19 @@ class Calibration:
         return next(known[bucket] for bucket in _buckets(measures) if bucket in known)
 
     def limits(self, measures: Measures) -> dict[str, float]:
-        """The largest accepted value of every measure, for a clip of these circumstances."""
+        """The largest value of every measure that is accepted by itself, for a clip of these circumstances."""
         score, covariates = self.threshold(measures).score, self.covariate_scale(measures.circumstances)
         return {e.measure: e.value_at(score, covariates, _rig(measures)) for e in self.expectations}
 
+    def surprises(self, measures: Measures) -> dict[str, float]:
+        """How surprising every measure of a clip is for which there is a limit."""
+        covariates, rig, known = self.covariate_scale(measures.circumstances), _rig(measures), self.by_measure
+        values = {m.name: m.value for m in measures.values if m.value is not None and m.name in known}
+        return {name: known[name].score(value, covariates, rig) for name, value in values.items()}
+
     def score(self, measures: Measures) -> float:
-        """The largest surprise over all measures of a clip."""
-        values = {m.name: m.value for m in measures.values if m.value is not None}
-        return largest_score(values, self.covariate_scale(measures.circumstances), _rig(measures), self.by_measure)
+        """The surprises of all measures of a clip together."""
+        return total_surprise(self.surprises(measures).values())
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n")
@@ -145,6 +152,9 @@ def calibrate(
     scenes = [measures.clip_id for measures in sets] if scenes is None else list(scenes)
     if len(scenes) != len(sets):
         raise UserError(f"{len(sets)} clips but {len(scenes)} scenes were given to calibrate on")
+    trackers = sorted({measures.tracker for measures in sets})
+    if len(trackers) > 1:
+        raise UserError(f"clips followed by {' and by '.join(trackers)} share no limits; measure all with one tracker")
     if len(set(scenes)) < scenes_needed(false_reject_rate):
         raise UserError(
             f"clips of {len(set(scenes))} scenes cannot carry a false-reject rate of {false_reject_rate:g}: "
@@ -158,6 +168,7 @@ def calibrate(
         name=name,
         note=SIMULATED_NOTE if any(measures.source.startswith(SIMULATED) for measures in sets) else "",
         digest=_digest(sets),
+        tracker=trackers[0],
         false_reject_rate=false_reject_rate,
         num_fit=len(fit),
         covariate_scale=scale,

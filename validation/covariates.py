@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from validation.circumstances import Circumstances
-from validation.tracks import Tracks
-from validation.view import View
+from validation.following.tracks import Tracks
+from validation.views.view import View
 
 
 def circumstances(view: View, tracks: Tracks) -> Circumstances:

@@ -3,12 +3,13 @@
 A robust linear regression on the covariates says where the measure usually lies; above the 80 % point of what is left
 over, an exponential tail (peaks over threshold, Pickands 1975) says how surprising a value is. The score of a value is
 its excess over that point in mean excesses, so that scores of different measures compare: a measure with long tails
-does not use up the patience of all others. A rig whose clips lie higher than those of all is allowed the difference,
-the more of it the more clips of it were seen: so a little footage of a new camera keeps it from being judged by others.
+does not use up the patience of all others, and what several measures find a little odd adds up. A rig whose clips lie
+higher than those of all is allowed the difference, the more of it the more clips of it were seen: so a little footage
+of a new camera keeps it from being judged by others.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -144,13 +145,12 @@ def _robust_slopes(column: Array, covariates: Array) -> Array:
     return np.asarray(solution[1:], np.float64)
 
 
-def largest_score(
-    values: Mapping[str, float], covariates: Array, rig: str, expectations: Mapping[str, Expectation]
-) -> float:
-    """The score of the most surprising of ``values``; minus infinity where none is expected to be anything."""
-    known = {name: value for name, value in values.items() if name in expectations}
-    scores = [expectations[name].score(value, covariates, rig) for name, value in known.items()]
-    return max(scores, default=-math.inf)
+def total_surprise(scores: Iterable[float]) -> float:
+    """The logarithm of the sum of their exponentials: just above the largest, and more where several come together.
+
+    Minus infinity where there are none.
+    """
+    return float(np.logaddexp.reduce(list(scores), initial=-math.inf))
 
 
 def to_scale(measure: str, value: float) -> float:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from validation.pose_network import PoseNetwork
-from validation.trackers.protocol import PointTracker
-from validation.tracks import LUCAS_KANADE
+from validation.camera.pose_network import PoseNetwork
+from validation.following.protocol import PointTracker
+from validation.following.tracks import LUCAS_KANADE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,21 +7,32 @@ two cameras both see is measured under both names (``CAM_BACK+CAM_BACK_LEFT/came
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from datasets.excerpt import excerpt_of_clip
 from datasets.scene import Clip
-from validation.boxes import Boxes, project_boxes
+from validation.camera.deep_check import deep_measures
+from validation.camera.epipolar import cheirality_measure, epipolar_measures, stationary_measure
+from validation.camera.overlap import overlap_measures
+from validation.camera.pose_network import pose_network_measures
+from validation.camera.pose_refinement import (
+    pose_measures,
+    refine_all,
+    rigidity_measure,
+    why_not_refined,
+    yaw_rate_seen,
+)
+from validation.camera.scale import parked_scale_measure, road_scale_measure
+from validation.camera.triangulation import reprojection_measures
 from validation.catalogue import DEFINITIONS
 from validation.covariates import circumstances
-from validation.deep_check import deep_measures
-from validation.epipolar import cheirality_measure, epipolar_measures, stationary_measure
+from validation.following.protocol import PointTracker
+from validation.following.tracks import LUCAS_KANADE, Tracks, track_view
 from validation.instruments import STANDARD, Instruments
 from validation.long_clips import windows_of, worst_of
-from validation.objects import object_measures
-from validation.overlap import overlap_measures
-from validation.pose_network import pose_network_measures
-from validation.pose_refinement import pose_measures, refine_all, rigidity_measure, why_not_refined, yaw_rate_seen
+from validation.objects.measures import object_measures
 from validation.records import TOO_FEW_FRAMES, Measure, Measures, unmeasurable
-from validation.scale import parked_scale_measure, road_scale_measure
 from validation.temporal import (
     MIN_FRAMES,
     acceleration_measure,
@@ -30,9 +41,8 @@ from validation.temporal import (
     still_measure,
     track_loss_measure,
 )
-from validation.tracks import Tracks, track_view
-from validation.triangulation import reprojection_measures
-from validation.view import View, one_thread, reference_view, views_of
+from validation.views.boxes import Boxes, project_boxes
+from validation.views.view import View, one_thread, reference_view, views_of
 
 __all__ = ["Inspected", "Measure", "Measures", "inspect", "measure", "recovered_yaw_rate", "static_track_residual"]
 
@@ -57,7 +67,7 @@ def measure(clip: Clip, instruments: Instruments = STANDARD) -> Measures:
 
     A long clip is measured window by window, in flat memory; of each measure the worst window counts.
     """
-    windows = windows_of(clip.scene.num_frames - clip.scene.held_frames)
+    windows = _windows(clip)
     if len(windows) == 1:
         return _inspect(clip, instruments).measures
     return worst_of(
@@ -66,27 +76,42 @@ def measure(clip: Clip, instruments: Instruments = STANDARD) -> Measures:
 
 
 def inspect(clip: Clip, instruments: Instruments = STANDARD) -> Inspected:
-    """Measure a clip and keep what was followed in its reference view, for a picture of it."""
-    inspected = _inspect(clip, instruments)
-    is_long = len(windows_of(inspected.view.num_frames)) > 1
-    return replace(inspected, measures=measure(clip, instruments)) if is_long else inspected
+    """Measure a clip and keep what was followed in its reference view, all of it, for a picture of it."""
+    if len(_windows(clip)) == 1:
+        return _inspect(clip, instruments)
+    view = reference_view(clip)
+    boxes, tracks = _follow(view, instruments.tracker)
+    return Inspected(measures=measure(clip, instruments), view=view, boxes=boxes, tracks=tracks)
+
+
+def _windows(clip: Clip) -> list[NDArray[np.int64]]:
+    return windows_of(clip.scene.num_frames - clip.scene.held_frames)
+
+
+def _follow(view: View, tracker: PointTracker = LUCAS_KANADE) -> tuple[Boxes | None, Tracks]:
+    boxes = project_boxes(view)
+    with one_thread():
+        return boxes, track_view(view, boxes, tracker)
 
 
 def _inspect(clip: Clip, instruments: Instruments) -> Inspected:
+    """Of a clip of one window."""
     with one_thread():
         views = views_of(clip)
         reference, *others = views
-        boxes = project_boxes(reference)
-        tracks = track_view(reference, boxes, instruments.tracker)
+        boxes, tracks = _follow(reference, instruments.tracker)
         values = [*measure_view(reference, boxes, tracks, instruments), *overlap_measures(views)]
         around = circumstances(reference, tracks)
         for view in others:
             if view.command:
-                seen = project_boxes(view)
-                of_view = measure_view(view, seen, track_view(view, seen, instruments.tracker), instruments)
+                of_view = measure_view(view, *_follow(view, instruments.tracker), instruments)
                 values += [replace(m, name=f"{view.camera}/{m.name}") for m in of_view]
     measures = Measures(
-        clip_id=clip.scene.clip_id, values=tuple(values), source=clip.scene.source, circumstances=around
+        clip_id=clip.scene.clip_id,
+        values=tuple(values),
+        source=clip.scene.source,
+        circumstances=around,
+        tracker=instruments.tracker.name,
     )
     return Inspected(measures=measures, view=reference, boxes=boxes, tracks=tracks)
 
@@ -135,8 +160,7 @@ def static_track_residual(clip: Clip) -> float | None:
     view = reference_view(clip)
     if view.command is None:
         return None
-    with one_thread():
-        tracks = track_view(view, project_boxes(view))
+    _, tracks = _follow(view)
     return next(m.value for m in epipolar_measures(tracks, view.command) if m.name == "track_epipolar")
 
 
@@ -148,6 +172,5 @@ def recovered_yaw_rate(clip: Clip) -> float | None:
     view = reference_view(clip)
     if view.command is None:
         return None
-    with one_thread():
-        tracks = track_view(view, project_boxes(view))
+    _, tracks = _follow(view)
     return yaw_rate_seen(refine_all(tracks, view.command), view.command, view.timestamps)

@@ -11,6 +11,9 @@ from datasets.errors import UserError
 from validation.catalogue import DEFINITIONS
 from validation.circumstances import Circumstances
 
+# The tracker that needs no weights.
+LUCAS_KANADE = "lucas_kanade"
+
 # Why a measure may be missing through no fault of the clip: what was commanded leaves nothing to measure.
 NO_POSE = "no pose"
 NO_INTRINSICS = "no intrinsics"
@@ -79,12 +82,17 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measures:
-    """All numbers of one clip; ``source`` is where its scene came from, for calibrations to say what they hold for."""
+    """All numbers of one clip.
+
+    ``source`` is where its scene came from, for calibrations to say what they hold for. ``tracker`` is the name of what
+    followed its points: limits hold for one tracker only.
+    """
 
     clip_id: str
     values: tuple[Measure, ...]
     source: str = ""
     circumstances: Circumstances | None = None
+    tracker: str = LUCAS_KANADE
 
     def __getitem__(self, name: str) -> Measure:
         return next(measure for measure in self.values if measure.name == name)
@@ -92,7 +100,9 @@ class Measures:
     def to_json(self) -> dict[str, Any]:
         values = [{**asdict(measure), "frames": list(measure.frames)} for measure in self.values]
         around = asdict(self.circumstances) if self.circumstances else None
-        return {"clip_id": self.clip_id, "source": self.source, "circumstances": around, "values": values}
+        # Lucas-Kanade goes without saying, as it did before there were others: so hashes of older measures hold.
+        tracker = {} if self.tracker == LUCAS_KANADE else {"tracker": self.tracker}
+        return {"clip_id": self.clip_id, "source": self.source, "circumstances": around, **tracker, "values": values}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Measures":
@@ -105,6 +115,7 @@ class Measures:
                 values=values,
                 source=record.get("source", ""),
                 circumstances=Circumstances(**around) if around else None,
+                tracker=record.get("tracker", LUCAS_KANADE),
             )
         except (KeyError, TypeError) as error:
             raise UserError(f"measures of {record.get('clip_id', '?')}: not a record of measures ({error})") from error

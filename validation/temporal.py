@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.geometry import Array
-from validation.pairs import MIN_TRACKS, longest_pairs, moving, too_few_tracks, why_not_moving
-from validation.pixels import grain
+from validation.camera.pairs import MIN_TRACKS, longest_pairs, moving, too_few_tracks, why_not_moving
+from validation.following.protocol import Points
+from validation.following.tracks import Tracks
 from validation.records import TOO_FEW_FRAMES, Measure, Sample, measured, typical, unmeasurable, worst
-from validation.tracks import Points, Tracks
-from validation.view import Command
+from validation.views.pixels import grain
+from validation.views.view import Command
 
 MIN_FRAMES = 5
 NEIGHBOURS = 3  # steps on either side that say what change is usual

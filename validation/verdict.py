@@ -1,12 +1,13 @@
 """The verdict on a clip: accepted, rejected, or unmeasured where what it was told to do could not be checked."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from datasets.errors import UserError
 from validation.calibration import Calibration
 from validation.catalogue import FAMILIES, definition
+from validation.expectation import total_surprise
 from validation.records import EXCUSED, Measure, Measures
 
 NO_LIMIT = "the calibration holds no limit for it"
@@ -39,25 +40,37 @@ class Verdict:
 
 
 def judge(measures: Measures, calibration: Calibration) -> Verdict:
-    """Rejected where any measure is beyond its limit; unmeasured where a family that the command calls for is missing.
+    """Rejected where the measures are too surprising; unmeasured where a family that the command calls for is missing.
 
     A clip without a pose, a stationary ego or no boxes in view leave nothing to measure, which is nobody's fault.
+    A UserError where the limits are for another tracker.
     """
+    if measures.tracker != calibration.tracker:
+        raise UserError(
+            f"{calibration.name}: limits for clips followed by {calibration.tracker}, but {measures.clip_id} was "
+            f"followed by {measures.tracker}; calibrate with the same validate.tracker"
+        )
     limits = calibration.limits(measures)
-    broken = [m for m in measures.values if m.value is not None and m.value > limits.get(m.name, math.inf)]
-    gravest_first = sorted(broken, key=lambda m: -_excess(m, limits[m.name]))
+    guilty = _guilty(calibration.surprises(measures), calibration.threshold(measures).score)
     missing = [reason for family in FAMILIES if (reason := _missing(family, measures.values, limits))]
-    reasons = [_reason(measure, limits[measure.name]) for measure in gravest_first] or missing
+    by_name = {measure.name: measure for measure in measures.values}
+    reasons = [_reason(by_name[name], limits[name]) for name in guilty] or missing
     return Verdict(
         clip_id=measures.clip_id,
-        state="rejected" if broken else "unmeasured" if missing else "accepted",
+        state="rejected" if guilty else "unmeasured" if missing else "accepted",
         reasons=tuple(reasons),
         calibration=calibration.name,
     )
 
 
-def _excess(measure: Measure, limit: float) -> float:
-    return (measure.value or 0.0) / max(limit, 1e-9)
+def _guilty(surprises: Mapping[str, float], threshold: float) -> list[str]:
+    """Of a clip beyond the threshold: the measures that are too much alone, or the fewest that are so together."""
+    gravest_first = sorted(surprises, key=lambda name: -surprises[name])
+    alone = [name for name in gravest_first if surprises[name] > threshold]
+    if alone or total_surprise(surprises.values()) <= threshold:
+        return alone
+    rests = (total_surprise(surprises[name] for name in gravest_first[n:]) for n in range(1, len(gravest_first) + 1))
+    return gravest_first[: 1 + next(n for n, rest in enumerate(rests) if rest <= threshold)]
 
 
 def _reason(measure: Measure, limit: float) -> Reason:
@@ -65,6 +78,8 @@ def _reason(measure: Measure, limit: float) -> Reason:
     parts = [part for part in (_camera(measure), _frames(measure.frames), _track(measure)) if part]
     where = ", ".join(parts) + ": " if parts else ""
     unit = "" if about.unit in ("share", "height", "ratio", "size", "log gain", "log scale") else f" {about.unit}"
+    value = measure.value or 0.0
+    others = "" if value > limit else ", too much with the others"
     return Reason(
         code=about.code,
         measure=measure.name,
@@ -72,7 +87,7 @@ def _reason(measure: Measure, limit: float) -> Reason:
         limit=limit,
         frames=measure.frames,
         track=measure.track,
-        text=f"{where}{about.words} ({measure.name} {measure.value:.3g}{unit}, limit {limit:.3g}{unit})",
+        text=f"{where}{about.words} ({measure.name} {value:.3g}{unit}, limit {limit:.3g}{unit}{others})",
     )
 
 

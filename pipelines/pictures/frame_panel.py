@@ -11,13 +11,13 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from numpy.typing import NDArray
 
 from datasets.geometry import BOX_FACES, Array
-from validation.boxes import Boxes
-from validation.drawing import BAD_PX, short_id
-from validation.pairs import MIN_BASELINE_M
-from validation.pose_refinement import GAP, Refined
-from validation.timeline import Trails, object_trails_at, trails_at
-from validation.tracks import Tracks
-from validation.view import Command, View
+from validation.camera.pairs import MIN_BASELINE_M
+from validation.camera.pose_refinement import GAP, Refined
+from validation.following.tracks import Tracks
+from validation.review.drawing import BAD_PX, short_id
+from validation.review.timeline import Trails, object_trails_at, trails_at
+from validation.views.boxes import Boxes
+from validation.views.view import Command, View
 
 STRAY_COLOURS = LinearSegmentedColormap.from_list("stray", ["#19d84b", "#f2e14c", "#ff9a1f", "#ff1f2e"]).with_extremes(
     bad="#d0d0d0"

@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from validation.camera.pose_refinement import GAP
 from validation.catalogue import definition
-from validation.drawing import short_id
-from validation.pose_refinement import GAP
-from validation.stretches import Stretch, stretches
-from validation.timeline import Timeline
+from validation.review.drawing import short_id
+from validation.review.stretches import Stretch, stretches
+from validation.review.timeline import Timeline
 from validation.verdict import Reason, Verdict
 
 MAX_MARKS = 7

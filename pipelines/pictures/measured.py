@@ -30,7 +30,7 @@ from pipelines.pictures.timeline_panel import COLOURS, WORST, draw_frame_numbers
 from pipelines.pictures.words import VERDICT_COLOURS, heading, lines_of, subtitle
 from validation.calibration import Calibration
 from validation.measures import Inspected, Measures
-from validation.timeline import timeline
+from validation.review.timeline import timeline
 from validation.verdict import Verdict, judge
 
 DPI = 100

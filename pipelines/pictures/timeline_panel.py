@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from datasets.geometry import Array
 from pipelines.pictures.frame_panel import SEEN, STRAY_COLOURS, STRAY_SCALE
 from pipelines.pictures.marks import Kind, Mark, Shown
-from validation.drawing import short_id
-from validation.timeline import Timeline
+from validation.review.drawing import short_id
+from validation.review.timeline import Timeline
 
 INK, FAINT, WORST = "#222222", "#9aa4ad", "#5b6b7a"
 COLOURS: dict[Kind, str] = {"broke": "#d3202f", "stands out": "#c77700", "ordinary": "#2e8b57", "other": INK}

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from validation.calibration import Calibration
-from validation.drawing import short_id
 from validation.measures import Measures
 from validation.records import Measure
-from validation.timeline import Timeline
+from validation.review.drawing import short_id
+from validation.review.timeline import Timeline
 from validation.verdict import Verdict
-from validation.view import View
+from validation.views.view import View
 
 VERDICT_COLOURS = {"accepted": "#1d7a3e", "rejected": "#c21d2c", "unmeasured": "#a8690c"}
 

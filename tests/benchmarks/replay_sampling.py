@@ -1,12 +1,16 @@
-"""Samples a second that reach the trainer: our buffer on disk against Avalanche's reservoir, in memory and on disk.
+"""Samples a second that reach the trainer: our buffer on disk against Avalanche's and Mammoth's, collated batches.
 
     AVALANCHE_PATH=DIR python -m tests.benchmarks.replay_sampling
 
-``DIR`` is where ``pip install --no-deps --target DIR avalanche-lib dill`` put Avalanche. Both sides hold the same
-latents and serve random collated batches through torch's DataLoader without workers; ours follows a plan whose share
-is 1. Avalanche's buffer keeps references into the data sets it was filled from, so it is timed over tensors that lie in
-memory and over one safetensors file a clip. Runs alternate and the page cache is warm; medians are printed. Without
-``AVALANCHE_PATH`` only ours is timed.
+``DIR`` is where ``pip install --no-deps --target DIR avalanche-lib dill`` put Avalanche; without it that is not timed.
+All hold the same latents and serve random batches in the trainer's own process. Ours follows a plan whose share is 1,
+through torch's DataLoader, and so does Avalanche's reservoir. That keeps references into the data sets it was filled
+from, so it is timed over tensors that lie in memory and over one safetensors file a clip. Mammoth's buffer keeps whole
+arrays in memory and has no loader. A bare copy of as many bytes is timed beside them: no buffer whose batches are its
+caller's own is faster than that.
+
+Seconds are those of the processor, so that other programs do not count; the page cache is warm. Rounds of all sides
+take turns, and medians are printed.
 """
 
 import argparse
@@ -19,10 +23,11 @@ import sys
 import tempfile
 import time
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
@@ -92,6 +97,36 @@ def avalanche_batches(experiences: Sequence[Dataset[Tensors]], batch_size: int) 
     return batches
 
 
+class MammothBuffer:
+    """How Mammoth's ``Buffer.get_data`` draws, written after its source, which is not packaged.
+
+    github.com/aimagelab/mammoth, ``utils/buffer.py`` at 0d727a7: the first tensor is gathered, transformed sample by
+    sample (here by nothing) and stacked; the others are gathered.
+    """
+
+    def __init__(self, samples: Sequence[LatentSample]) -> None:
+        names = samples[0].tensors
+        self._arrays = [torch.stack([sample.tensors[name] for sample in samples]) for name in names]
+
+    def batches(self, count: int, batch_size: int) -> Iterator[tuple[torch.Tensor, ...]]:
+        examples, *others = self._arrays
+        for _ in range(count):
+            choice = np.random.choice(len(examples), size=batch_size, replace=False)
+            stacked = torch.stack([example.cpu() for example in examples[choice]])
+            yield stacked, *(array[choice] for array in others)
+
+
+def copied_batches(samples: Sequence[LatentSample], count: int, batch_size: int) -> Iterator[Any]:
+    """Random samples copied into one batch that is used again and again: nothing but the copying."""
+    arrays = [np.stack([sample.tensors[name].numpy() for sample in samples]) for name in samples[0].tensors]
+    batch = [np.empty((batch_size, *array.shape[1:]), array.dtype) for array in arrays]
+    for rows in np.random.default_rng(0).integers(len(samples), size=(count, batch_size)).tolist():
+        for array, target in zip(arrays, batch, strict=True):
+            for place, row in enumerate(rows):
+                target[place] = array[row]
+        yield batch
+
+
 class _NoSamples:
     def __len__(self) -> int:
         return 0
@@ -154,15 +189,22 @@ def _provide_stand_ins() -> None:
 
 
 def samples_per_second(batches: Iterable[Any], batch_size: int, count: int) -> float:
-    start = time.perf_counter()
-    seen = sum(1 for _ in batches)
-    assert seen == count
-    return seen * batch_size / (time.perf_counter() - start)
+    iterator = iter(batches)
+    next(iterator)
+    start = time.process_time()
+    seen = sum(1 for _ in iterator)
+    assert seen == count - 1
+    return seen * batch_size / (time.process_time() - start)
 
 
-def compare(samples: Sequence[LatentSample], batch_size: int, batches: int, runs: int) -> None:
+def compare(samples: Sequence[LatentSample], batch_size: int, batches: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        sides = {OURS: our_batches(samples, Path(folder, "buffer"), batch_size)}
+        mammoth = MammothBuffer(samples)
+        sides: dict[str, Callable[[int], Iterable[Any]]] = {
+            OURS: our_batches(samples, Path(folder, "buffer"), batch_size),
+            "a bare copy, in memory": lambda count: copied_batches(samples, count, batch_size),
+            "mammoth, in memory": lambda count: mammoth.batches(count, batch_size),
+        }
         if "AVALANCHE_PATH" in os.environ:
             parts = [samples[first::EXPERIENCES] for first in range(EXPERIENCES)]
             sides["avalanche, in memory"] = avalanche_batches([_InMemory(part) for part in parts], batch_size)
@@ -171,12 +213,12 @@ def compare(samples: Sequence[LatentSample], batch_size: int, batches: int, runs
         speeds: dict[str, list[float]] = {name: [] for name in sides}
         for make in sides.values():
             samples_per_second(make(batches), batch_size, batches)
-        for _ in range(runs):
+        for _ in range(rounds):
             for name, make in sides.items():
                 speeds[name].append(samples_per_second(make(batches), batch_size, batches))
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     num_bytes = sum(tensor.nbytes for tensor in samples[0].tensors.values())
-    print(f"\n{len(samples)} samples of {num_bytes / 1000:.0f} kB, batches of {batch_size}, median of {runs} runs")
+    print(f"\n{len(samples)} samples of {num_bytes / 1000:.0f} kB, batches of {batch_size}, median of {rounds} rounds")
     for name, speed in medians.items():
         spread = f"{min(speeds[name]):,.0f} to {max(speeds[name]):,.0f}"
         print(f"  {name:25} {speed:9,.0f} samples/s  ({spread});  ours / this: {medians[OURS] / speed:.2f}")
@@ -185,16 +227,19 @@ def compare(samples: Sequence[LatentSample], batch_size: int, batches: int, runs
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=512)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--batches", type=int, default=200)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--seen", type=int, default=1600, help="samples of a round")
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     if "AVALANCHE_PATH" in os.environ:
         _provide_stand_ins()
     else:
         print("AVALANCHE_PATH is not set: Avalanche is not timed")
+    torch.set_num_threads(1)
     for grid in ((5, 12, 20), (3, 2, 2)):
-        compare(latents(options.samples, grid), options.batch_size, options.batches, options.runs)
+        samples = latents(options.samples, grid)
+        for batch_size in options.batch_sizes:
+            compare(samples, batch_size, options.seen // batch_size, options.rounds)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from tests.benchmarks.measuring import clips_at
-from validation.boxes import project_boxes
+from validation.following.cotracker import untrained_predictor
+from validation.following.tracks import track_view
 from validation.measures import measure
-from validation.trackers.cotracker import untrained_predictor
-from validation.tracks import track_view
-from validation.view import reference_view
+from validation.views.boxes import project_boxes
+from validation.views.view import reference_view
 
 GRID = 10
 WANTED = 10.0

@@ -10,14 +10,14 @@ import argparse
 import numpy as np
 
 from pipelines.parallel import on_all_cores
-from pipelines.study_clips import CONDITIONS, GoodClip, make
-from pipelines.study_results import auroc
+from pipelines.validator_study.clips import CONDITIONS, GoodClip, make
+from pipelines.validator_study.results import auroc
 from tests.benchmarks.uncommanded_road import uncommanded_sample
-from validation.boxes import project_boxes
 from validation.corruptions.catalogue import CORRUPTIONS, corrupt
 from validation.corruptions.needs import NotApplicable
 from validation.records import Sample
-from validation.view import one_thread, reference_view
+from validation.views.boxes import project_boxes
+from validation.views.view import one_thread, reference_view
 
 SEED, FIRST, ROWS = 77_000, 100, 256
 KINDS = ("uncommanded-moving", "uncommanded-parked")

@@ -1,15 +1,11 @@
-"""A training run of seconds over a cache of random latents: ``python -m tests.finetune.small_run ROOT STEPS``.
+"""A training run of seconds over a cache of random latents."""
 
-Ends with the model's averaged weights in ``ROOT/model``. Run as a process of its own so that it can be killed.
-"""
-
-import argparse
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from datasets.latents import LatentCache, LatentSample, write_latents
 from finetune.adapters import choose_trained, merge_adapter
@@ -24,6 +20,8 @@ TINY = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads
 
 
 def random_cache(root: Path) -> LatentCache:
+    if (root / "key" / "index.json").exists():  # several processes may read it, only one may write
+        return LatentCache(root, "key")
     generator = torch.Generator().manual_seed(0)
     shapes = {"latents": 4, "carried": 4, "layout": 4, "mask": 4, "rays": 6}
     samples = []
@@ -41,8 +39,8 @@ def run(
     *,
     adapter: str = "full",
     learning_rate: float = 1e-3,
-    pause: float = 0.0,
     spoil_at: int = -1,
+    callbacks: Sequence[Callback] = (),
 ) -> WorldModelModule:
     cache = random_cache(root.parent / "latents")
     torch.manual_seed(0)
@@ -56,28 +54,11 @@ def run(
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
         for batch in plan_loader(plan, cache, None, start=start, stop=2 * steps, rank=rank, world_size=world_size):
-            time.sleep(pause)
             if batch["step"] == spoil_at:
                 batch["latents"] = batch["latents"] * float("nan")
             yield batch
 
-    train(module, batches, root, checkpoint_every=3)
+    train(module, batches, root, checkpoint_every=3, callbacks=callbacks)
     module.adopt_average()
     merge_adapter(model)
     return module
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("root", type=Path)
-    parser.add_argument("steps", type=int)
-    parser.add_argument("--adapter", default="full")
-    parser.add_argument("--pause", type=float, default=0.0)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    module = run(options.root, options.steps, adapter=options.adapter, pause=options.pause)
-    module.model.save_pretrained(options.root / "model")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,5 @@
-"""A run that was killed ends with the very bits of one that was not; a run that diverges keeps its last good state."""
+"""A run that diverges keeps its last good state, and a checkpoint is of one run. Resuming: see ``test_resuming``."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,34 +7,9 @@ import torch
 
 from datasets.errors import UserError
 from finetune.training import newest_checkpoint
-from finetune.world_model import model_digest
 from tests.finetune.small_run import run
 
-REPOSITORY = Path(__file__).parents[2]
 STEPS = 14
-
-
-def command(root: Path, adapter: str, pause: float = 0.0) -> list[str]:
-    program = [sys.executable, "-m", "tests.finetune.small_run"]
-    return [*program, str(root), str(STEPS), "--adapter", adapter, "--pause", str(pause)]
-
-
-@pytest.mark.parametrize("adapter", ["full", "lora"])
-def test_killed_and_resumed_is_bit_identical(tmp_path: Path, adapter: str) -> None:
-    whole, broken = tmp_path / "a" / "whole", tmp_path / "b" / "broken"
-    subprocess.run(command(whole, adapter), cwd=REPOSITORY, check=True, capture_output=True)
-    process = subprocess.Popen(
-        command(broken, adapter, pause=0.05), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while newest_checkpoint(broken) is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.1)  # some steps past the checkpoint, in the middle of the epoch
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it was to be killed before it was done"
-    assert not (broken / "model").exists()
-    subprocess.run(command(broken, adapter), cwd=REPOSITORY, check=True, capture_output=True)
-    assert model_digest(broken / "model") == model_digest(whole / "model")
 
 
 def test_a_diverged_loss_stops_in_words_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:

@@ -63,7 +63,12 @@ def test_text_is_read_as_the_type_of_its_field() -> None:
         ),
         ("data.name=video", "data.name follows from the group: write data=video"),
         ("data.seed.x=1", "data.seed is one value, it has no x"),
-        ("finetune.strategy=repaly", "finetune.strategy=repaly is not one of naive, replay; did you mean replay?"),
+        (
+            "finetune.strategy=repaly",
+            "finetune.strategy=repaly is not one of naive, replay, replay+distill, der, l2sp, ewc, ewc-rank1, joint, "
+            "interpolate; did you mean replay?",
+        ),
+        ("finetune.strategy_weight=-1", "finetune.strategy_weight must be 0 or more, got -1"),
         ("finetune.steps=many", "finetune.steps must be a whole number, got 'many'"),
         ("finetune.steps=1.5", "finetune.steps must be a whole number, got '1.5'"),
         ("finetune.steps=0", "finetune.steps must be 1 or more, got 0"),

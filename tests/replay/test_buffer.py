@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from datasets.errors import UserError
 from datasets.latents import LatentSample
-from replay.buffer import SEGMENT_SIZE, ReplayBuffer
+from replay.buffer import ReplayBuffer
+from replay.segments import SEGMENT_SIZE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -94,6 +96,15 @@ def test_the_digest_is_of_the_content(tmp_path, make_sample):
             buffer.offer(LatentSample(clip_id="x", domain="d", caption="", tensors={"latents": torch.tensor([value])}))
         digests.add(buffer.digest())
     assert len(digests) == 2
+
+
+def test_the_digest_is_the_same_before_and_after_a_flush_that_thins(tmp_path, make_sample):
+    buffer = ReplayBuffer(tmp_path, 10, keep="loss")
+    for n in range(30):
+        buffer.offer(replace(make_sample(n), origin={"score": str(n)}))
+    digest = buffer.digest()
+    assert len(buffer) == 10
+    assert digest == ReplayBuffer.open(tmp_path).digest()
 
 
 def test_the_reservoir_is_uniform(tmp_path, make_sample):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import UserError
 from replay.plan import DRIVING, BatchPlan
+from replay.share import LinearShare, SteppedShare
 
 POOLS = {"orbit": 7, "falling": 3, "walkers": 11}
 
@@ -117,6 +118,44 @@ def test_a_share_of_zero_is_naive_and_needs_no_pools():
     naive = plan(share=0.0, pools={})
     assert {draw.pool for step in range(9) for draw in naive.batch(step)} == {DRIVING}
     assert naive.realised(9) == {DRIVING: 72}
+
+
+@pytest.mark.parametrize(
+    "share",
+    [LinearShare(0.0, 1.0, 30), LinearShare(0.7, 0.1, 7), SteppedShare(((0, 0.3), (5, 0.0), (11, 1.0), (12, 0.45)))],
+)
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_a_share_that_changes_is_exact_within_one_sample_at_every_step(share, batch_size):
+    changing, counts = plan(share=share, batch_size=batch_size), Counter()
+    for step in range(40):
+        assert changing.realised(step) == {pool: counts[pool] for pool in (DRIVING, *changing.pools)}
+        batch = changing.batch(step)
+        assert len(batch) == batch_size
+        counts.update(draw.pool for draw in batch)
+        exact = share.total(step + 1) * batch_size
+        assert 0 <= exact - sum(counts[domain] for domain in POOLS) < 1
+        assert all(abs(counts[domain] - exact / len(POOLS)) < 1 for domain in POOLS)
+
+
+def test_a_later_change_leaves_earlier_batches_alone():
+    before, after = (SteppedShare(((0, 0.3), (5, 0.5), *later)) for later in ((), ((20, 0.9),)))
+    assert [plan(share=before).batch(step) for step in range(20)] == [
+        plan(share=after).batch(step) for step in range(20)
+    ]
+    assert plan(share=before).batch(20) != plan(share=after).batch(20)
+
+
+def test_by_size_every_replay_sample_comes_once_before_any_again():
+    dealt, counts, drawn = plan(share=0.5, by_size=True), Counter(), []
+    for step in range(21):
+        assert dealt.realised(step) == {pool: counts[pool] for pool in (DRIVING, *dealt.pools)}
+        batch = dealt.batch(step)
+        counts.update(draw.pool for draw in batch)
+        drawn += [(draw.pool, draw.index) for draw in batch if draw.is_replay]
+    everything = sorted((domain, index) for domain, size in POOLS.items() for index in range(size))
+    passes = [drawn[start : start + 21] for start in range(0, 84, 21)]
+    assert [sorted(once) for once in passes] == [everything] * 4
+    assert passes[0] != passes[1]
 
 
 def test_a_share_of_one_needs_no_driving():

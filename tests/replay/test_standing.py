@@ -306,4 +306,5 @@ def test_memory_stays_flat_up_to_a_million_entries(tmp_path):
     for count in (10**3, 10**6):
         command = [sys.executable, "-c", MEASURE, str(tmp_path / str(count)), str(count)]
         peaks.append(int(subprocess.check_output(command, env=environment, text=True)) / 1024)
-    assert peaks[1] - peaks[0] < 200, f"{peaks} MiB"
+    print(f"peak resident memory {peaks[0]:.0f} MiB at 10^3 entries, {peaks[1]:.0f} MiB at 10^6")
+    assert peaks[1] - peaks[0] < 200

@@ -2,11 +2,13 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse
 from datasets.scene import Camera, Clip, Scene
@@ -25,6 +27,18 @@ def clip() -> Clip:
 @pytest.fixture(scope="session")
 def good(clip: Clip) -> Measures:
     return measure(clip)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[torch.nn.Module], Path]:
+    """Writes a network as TorchScript into a file of its name."""
+
+    def save(module: torch.nn.Module) -> Path:
+        path = tmp_path / f"{type(module).__name__}.pt"
+        torch.jit.script(module).save(str(path))
+        return path
+
+    return save
 
 
 @pytest.fixture(scope="session")

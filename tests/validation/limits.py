@@ -5,22 +5,24 @@ from collections.abc import Mapping
 from validation.calibration import Calibration, Threshold
 from validation.circumstances import COVARIATES, EVERY_CLIP
 from validation.expectation import CovariateScale, Expectation, to_scale
+from validation.records import LUCAS_KANADE
 
 FLAT = (0.0,) * len(COVARIATES)
 
 
 def limits_at(name: str, limits: Mapping[str, float], note: str = "") -> Calibration:
-    """Whatever the circumstances, each measure may go up to its limit."""
+    """Whatever the circumstances, each measure may go up to its limit, and surprises hardly add up."""
     return Calibration(
         name=name,
         note=note,
         digest="0",
+        tracker=LUCAS_KANADE,
         false_reject_rate=0.05,
         num_fit=10,
         covariate_scale=CovariateScale(centre=FLAT, width=(1.0,) * len(FLAT)),
         thresholds=(Threshold(bucket=EVERY_CLIP, score=0.0, achieved_rate=0.048, num_scenes=20, num_clips=20),),
         expectations=tuple(
-            Expectation(measure=measure, slopes=FLAT, location=to_scale(measure, limit), excess=1.0, num_fit=10)
+            Expectation(measure=measure, slopes=FLAT, location=to_scale(measure, limit), excess=1e-3, num_fit=10)
             for measure, limit in limits.items()
         ),
     )

@@ -48,6 +48,13 @@ def test_too_few_clips_are_refused_with_the_number_needed(rate: float, needed: i
         calibrate(draws(0, needed - 1), name="too few", false_reject_rate=rate)
 
 
+def test_clips_followed_by_different_trackers_share_no_limits() -> None:
+    some, others = draws(0, 40), [replace(measures, tracker="cotracker") for measures in draws(1, 40)]
+    assert calibrate(others, name="cotracker").tracker == "cotracker"
+    with pytest.raises(UserError, match="followed by cotracker and by lucas_kanade share no limits"):
+        calibrate([*some, *others], name="both")
+
+
 def test_clips_of_one_scene_stay_on_one_side() -> None:
     sets = draws(0, 200)
     with pytest.raises(UserError, match="clips of 1 scenes"):
@@ -97,6 +104,18 @@ def test_a_measure_that_was_hardly_ever_taken_gets_no_limit() -> None:
     limits = calibration.limits(draws(1, 1)[0])
     assert "pose_rotation" not in limits
     assert all(limit > 0 for limit in limits.values())
+
+
+def test_what_several_measures_find_a_little_odd_adds_up() -> None:
+    calibration = calibrate(draws(0, 200), name="draws")
+    clip = draws(1, 1)[0]
+    limits = calibration.limits(clip)
+    odd = {m.name: replace(m, value=0.8 * limits[m.name]) for m in clip.values}
+    one_odd = replace(clip, values=(odd[clip.values[0].name], *clip.values[1:]))
+    assert judge(clip, calibration).state == judge(one_odd, calibration).state == "accepted"
+    verdict = judge(replace(clip, values=tuple(odd.values())), calibration)
+    assert verdict.state == "rejected" and len(verdict.reasons) > 1
+    assert all(reason.value < reason.limit and "too much with the others" in reason.text for reason in verdict.reasons)  # type: ignore[operator]
 
 
 def test_a_share_keeps_a_limit_that_can_be_broken() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from datasets.errors import UserError
 from datasets.scene import Clip
 from tests.validation.limits import limits_at
 from tests.validation.street import commanded_box, commanded_yaw, reordered
@@ -86,3 +87,8 @@ def test_a_family_without_any_limit_is_not_accepted(good: Measures, calibration:
     verdict = judge(good, poseless)
     assert verdict.state == "unmeasured"
     assert "no limit" in verdict.reasons[0].text
+
+
+def test_limits_for_another_tracker_are_refused(good: Measures) -> None:
+    with pytest.raises(UserError, match=r"limits for clips followed by lucas_kanade, but .* by cotracker"):
+        judge(replace(good, tracker="cotracker"), limits_at("by lucas_kanade", {}))

@@ -13,7 +13,7 @@ from datasets.scene_json import scene_to_json
 from validation.corruptions import of_boxes, of_cameras, of_objects, of_pixels, of_pose, of_time
 from validation.corruptions.needs import Need, NotApplicable, check_needs
 from validation.corruptions.never_drawn import never_drawn
-from validation.view import one_thread, without_held_frames
+from validation.views.view import one_thread, without_held_frames
 
 GROUPS = ("pose", "pixels", "time", "objects", "cameras")
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from datasets.geometry import Array, inverse, pose, yaw_of, yaw_rotation
 from datasets.scene import Camera, Clip, Track
-from validation.boxes import project_boxes
 from validation.corruptions.needs import NotApplicable, poses_of, share_of_frames
 from validation.corruptions.seen import Mask, Sight
-from validation.view import View, reference_view
+from validation.views.boxes import project_boxes
+from validation.views.view import View, reference_view
 
 CAR_SIZE = np.array([4.5, 1.85, 1.55])
 AHEAD_M = (6.0, 22.0)

@@ -9,9 +9,9 @@ import numpy as np
 
 from datasets.geometry import Array, pose, yaw_rotation
 from datasets.scene import Clip
+from validation.camera.pose_refinement import rotation_matrix
 from validation.corruptions.needs import NotApplicable, check_frames, sign
 from validation.corruptions.of_time import first_frames
-from validation.pose_refinement import rotation_matrix
 
 MIN_FRAMES_LEFT = 2
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from datasets.geometry import Array, inverse, pose, yaw_rotation
 from datasets.scene import Camera, Clip
+from validation.camera.pose_refinement import rotation_matrix
 from validation.corruptions.needs import NotApplicable, poses_of, sign
-from validation.pose_refinement import rotation_matrix
 
 MIN_PATH_M = 1.0
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from datasets.framing import reframe_frames
 from datasets.scene import Clip, Scene
 from validation.corruptions.needs import NotApplicable, check_frames, share_of_frames
-from validation.view import without_held_frames
+from validation.views.view import without_held_frames
 
 MIN_FRAMES_LEFT = 2
 

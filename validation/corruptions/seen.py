@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.scene import Clip, Track
-from validation.boxes import Boxes, project_boxes
 from validation.corruptions.needs import NotApplicable
-from validation.sightings import LARGE_PX
-from validation.view import View, views_of
+from validation.objects.sightings import LARGE_PX
+from validation.views.boxes import Boxes, project_boxes
+from validation.views.view import View, views_of
 
 MARGIN_FRAMES = 3  # seen before and after what happens to an object in the middle of a clip
 MIN_FRAMES_SEEN = 2 * MARGIN_FRAMES

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from datasets.errors import UserError
 from datasets.geometry import Array
 from datasets.scene import Clip
-from validation.peers import peer_measure
-from validation.pixels import reference_pixels
+from validation.local_weights import require_local
+from validation.peers.records import peer_measure
 from validation.records import TOO_FEW_FRAMES, Measure, Sample
 from validation.sets.features import Extractor, files_hash
-from validation.sets.local_weights import require_local
+from validation.views.pixels import reference_pixels
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from datasets.errors import UserError
 from datasets.geometry import Array
 from datasets.scene import Clip
 from validation.sets.protocol import SetProtocol, require_same_protocol
-from validation.view import without_held_frames
+from validation.views.view import without_held_frames
 
 RATE_TOLERANCE = 0.1  # of the set's median: recorded clocks jitter
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from datasets.geometry import Array
 from datasets.scene import Clip
-from validation import pixels
-from validation.pixels import reference_pixels
 from validation.sets.features import Extractor, code_hash
+from validation.views import pixels
+from validation.views.pixels import reference_pixels
 
 OCTAVES = 4  # from the finest of the image as it is: blur and noise live there, and sets of two sizes never meet
 THIRDS = 3

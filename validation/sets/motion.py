@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from datasets.errors import UserError
 from datasets.geometry import Array
 from datasets.scene import Clip
-from validation import tracks, view
+from validation.following import lucas_kanade, seeds, tracks
+from validation.following.protocol import Points
+from validation.following.seeds import STRIDE
+from validation.following.tracks import Tracks, track_view
 from validation.sets.features import Extractor, code_hash
-from validation.tracks import STRIDE, Points, Tracks, track_view
-from validation.view import one_thread, reference_view
+from validation.views import view
+from validation.views.view import one_thread, reference_view
 
 CUBE_FRAMES = 4
 ROWS, COLUMNS = 4, 4
@@ -36,7 +39,7 @@ def motion_extractor() -> Extractor:
     """One row of ``motion_histograms`` a clip."""
     return Extractor(
         name="motion-histograms",
-        hash=code_hash(sys.modules[__name__], tracks, view),
+        hash=code_hash(sys.modules[__name__], seeds, lucas_kanade, tracks, view),
         embed=lambda clip: motion_histograms(clip)[None],
     )
 

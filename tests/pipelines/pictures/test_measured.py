@@ -12,9 +12,9 @@ from pipelines.pictures.words import heading, lines_of
 from tests.validation.limits import limits_at
 from tests.validation.street import commanded_yaw, reordered, street
 from validation.calibration import Calibration
-from validation.drawing import short_id
 from validation.measures import Inspected, inspect
-from validation.timeline import Timeline, timeline
+from validation.review.drawing import short_id
+from validation.review.timeline import Timeline, timeline
 from validation.verdict import Verdict, judge
 
 FROZEN = [0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 11, 12, 13, 14, 15, 16]

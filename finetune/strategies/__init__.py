@@ -1,0 +1,1 @@
+"""Ways to learn to drive without forgetting the rest: one class each, one interface."""

@@ -1,0 +1,85 @@
+"""What replay samples say about the weights of the base, estimated once before training and kept on disk."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+
+import torch
+from safetensors.torch import load_file, save
+
+from datasets.latent_shards import publish
+from finetune.flow import draw, flow_matching_loss
+from finetune.strategies.matching import alone
+from finetune.strategies.start import Weights, movable
+from finetune.strategies.strategy import Ground
+from finetune.world_model import model_digest
+from replay.buffer import ReplayBuffer
+
+# Single samples, dealt to the replay domains in turn. The published rank-1 experiments take some hundreds too.
+NUM_GRADIENTS = 128
+# The place of these draws among those of all steps and slots: no batch is as large as this.
+_FISHER_SLOT = 2**41
+
+Estimate = Callable[[Ground, ReplayBuffer], Weights]
+
+
+def stored_estimate(ground: Ground, replay: ReplayBuffer, name: str, estimate: Estimate) -> Weights:
+    """``estimate`` of the run's base, from ``<folder>/<name>-<key>.safetensors`` where it was made before."""
+    trained = sorted(movable(ground.model))
+    facts = [model_digest(ground.base), replay.digest(), ground.seed, ground.predict, NUM_GRADIENTS, trained]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    path = ground.folder / f"{name}-{key}.safetensors"
+    if not path.exists():
+        ground.folder.mkdir(parents=True, exist_ok=True)
+        found = {name: value.cpu().contiguous() for name, value in estimate(ground, replay).items()}
+        publish(path, save(found))
+    kept: Weights = load_file(path, device=str(ground.model.device))
+    return kept
+
+
+def diagonal_fisher(ground: Ground, replay: ReplayBuffer) -> Weights:
+    """E[g_i^2], element by element."""
+    total: Weights = {}
+    for gradient in gradients(ground, replay):
+        for name, value in gradient.items():
+            total[name] = total.get(name, 0) + value.square() / NUM_GRADIENTS
+    return total
+
+
+def main_direction(ground: Ground, replay: ReplayBuffer) -> Weights:
+    """g sqrt(E[(g . g_i)^2]) / |g|^2, g = E[g_i]: the vector whose outer product is the best multiple of g g^T.
+
+    Gradients are made twice rather than kept: each is as large as the model.
+    """
+    mean: Weights = {}
+    for gradient in gradients(ground, replay):
+        for name, value in gradient.items():
+            mean[name] = mean.get(name, 0) + value / NUM_GRADIENTS
+    along = [_inner(mean, gradient) ** 2 / NUM_GRADIENTS for gradient in gradients(ground, replay)]
+    length = sum(along) ** 0.5 / max(_inner(mean, mean), 1e-30)
+    return {name: value * length for name, value in mean.items()}
+
+
+def gradients(ground: Ground, replay: ReplayBuffer) -> Iterator[Weights]:
+    """The gradient of the flow loss of one replay sample after the other, each at a noise of its own."""
+    weights = movable(ground.model)
+    was_trained = {name: p.requires_grad for name, p in weights.items()}
+    domains = tuple(replay.sizes.items())
+    try:
+        for p in weights.values():
+            p.requires_grad_(True)
+        for number in range(NUM_GRADIENTS):
+            turn, position = divmod(number, len(domains))
+            domain, size = domains[position]
+            latents, cell_weight, conditions = alone(ground.model, replay.sample(domain, turn % size))
+            draws = draw(ground.seed, number, [_FISHER_SLOT], latents.shape[1:], predict=ground.predict)
+            loss = flow_matching_loss(ground.model, latents, cell_weight, conditions, draws).sum()
+            found = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+            yield dict(zip(weights, found, strict=True))
+    finally:
+        for name, p in weights.items():
+            p.requires_grad_(was_trained[name])
+
+
+def _inner(a: Weights, b: Weights) -> float:
+    return sum(float((a[name].double() * b[name].double()).sum()) for name in a)

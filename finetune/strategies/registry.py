@@ -1,0 +1,19 @@
+"""The strategies by the name that ``finetune.strategy`` gives them."""
+
+from datasets.errors import UserError
+from finetune.strategies.dark import DarkReplay
+from finetune.strategies.distill import Distill
+from finetune.strategies.penalties import Ewc, EwcRank1, L2Start
+from finetune.strategies.plain import Interpolate, Joint, Naive, Replay
+from finetune.strategies.strategy import Strategy
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    kind.name: kind for kind in (Naive, Replay, Distill, DarkReplay, L2Start, Ewc, EwcRank1, Joint, Interpolate)
+}
+
+
+def strategy_of(name: str) -> type[Strategy]:
+    """A UserError where there is none of that name."""
+    if name not in STRATEGIES:
+        raise UserError(f"there is no strategy {name!r}; there are {', '.join(STRATEGIES)}")
+    return STRATEGIES[name]

@@ -1,0 +1,159 @@
+"""The runs of the forgetting study: each fine-tunes the base of its seed and is judged once, by the same probe."""
+
+import json
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich import get_console
+from rich.progress import track
+
+from finetune.fine_tune import fine_tune
+from finetune.forgotten import loss_forgetting
+from finetune.interpolation import POINTS, best_point, interpolated
+from finetune.probe.probe import frozen, measured_as_if, probe
+from finetune.probe.probe_set import ProbeSet
+from finetune.probe.record import Probed, append_probed, read_probed
+from finetune.world_model import OTHER_DOMAINS, WorldModel
+from pipelines.forgetting_study.ground import CHOICE, DRIVING, JUDGE, Ground, make_base
+from pipelines.forgetting_study.variants import BASE, INTERPOLATE, STILL, Run, runs_of
+from pipelines.parallel import on_all_cores
+
+# Notes of what is not trained here.
+_IDLE = {"replayed": 0.0, "seconds": 0.0}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one run: its judged values, the replay samples in all samples, and what else it tells."""
+
+    variant: str
+    seed: int
+    probed: Probed
+    replayed: float
+    seconds: float
+    notes: Mapping[str, Any]
+
+
+def run_all(ground: Ground) -> list[Outcome]:
+    """Everything that is not there yet, on all cores; then what all of it came to."""
+    ground.driving(), ground.buffer()
+    seeds = range(ground.study.seeds)
+    bases = on_all_cores(_base_of, seeds, _start, (ground,))
+    for _ in track(bases, "Training bases", len(seeds)):
+        pass
+    runs = list(runs_of(ground.study))
+    missing = [run for run in runs if not _folder(ground, run.name).is_dir()]
+    for _ in track(on_all_cores(_make, missing, _start, (ground,)), "Fine-tuning", len(missing), disable=not missing):
+        pass
+    return [
+        _outcome(ground, STILL, 0, STILL),
+        *(_outcome(ground, BASE, seed, f"{BASE}-{seed}") for seed in seeds),
+        *(_outcome(ground, run.variant.name, run.seed, run.name) for run in runs),
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Worker:
+    ground: Ground
+    judge_set: ProbeSet
+    choice_set: ProbeSet
+
+
+_worker: _Worker
+
+
+def _start(ground: Ground) -> None:
+    global _worker
+    # The parent shows how far all runs are.
+    get_console().quiet = True
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    _worker = _Worker(ground=ground, judge_set=ground.judge_set(), choice_set=ground.choice_set())
+
+
+def _base_of(seed: int) -> None:
+    ground, name = _worker.ground, f"{BASE}-{seed}"
+    if seed == 0 and not _folder(ground, STILL).is_dir():
+        _keep(STILL, measured_as_if(_worker.judge_set, JUDGE, partial(frozen, context=JUDGE.context)), _IDLE)
+    base = make_base(ground, seed)
+    if not _folder(ground, name).is_dir():
+        _keep(name, _judged(WorldModel.from_pretrained(base)), _IDLE)
+
+
+def _make(run: Run) -> None:
+    ground = _worker.ground
+    base, began = ground.base(run.seed), time.monotonic()
+    settings = run.variant.settings(ground.study, run.seed)
+    scratch = ground.root / "scratch" / run.name
+    start = WorldModel.from_pretrained(base)
+    forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS)
+    tuned = fine_tune(base, ground.driving(), ground.buffer(), settings, scratch, probe=forgotten)
+    model = tuned.model.eval()
+    notes: dict[str, Any] = {"decisions": tuned.decisions}
+    if run.variant.name == INTERPOLATE:
+        model, notes["alpha"] = _best_mixture(start, model)
+    total = sum(tuned.realised.values())
+    replayed = sum(count for pool, count in tuned.realised.items() if pool != "driving") / total
+    _keep(run.name, _judged(model), {**notes, "replayed": replayed, "seconds": time.monotonic() - began})
+    shutil.rmtree(scratch)
+
+
+def _best_mixture(base: WorldModel, tuned: WorldModel) -> tuple[WorldModel, float]:
+    """Driving and the mean of the other domains count alike, each as a share of the base's loss."""
+    above_base = loss_forgetting(base, _worker.choice_set, CHOICE, (DRIVING, *OTHER_DOMAINS))
+
+    def score(alpha: float) -> float:
+        losses = above_base(interpolated(base, tuned, alpha).eval())
+        return -losses[DRIVING] - float(np.mean([losses[domain] for domain in OTHER_DOMAINS]))
+
+    alpha, _ = best_point(POINTS, score)
+    return interpolated(base, tuned, alpha).eval(), alpha
+
+
+def _judged(model: WorldModel) -> Probed:
+    return probe(model, _worker.judge_set, JUDGE)
+
+
+def _keep(name: str, probed: Probed, notes: Mapping[str, Any]) -> None:
+    """The judged values of a run and notes on it: there whole, or not at all."""
+    folder = _folder(_worker.ground, name)
+    scratch = folder.with_name(f".{name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    append_probed(scratch / "probe.parquet", probed, step=0, model=name)
+    (scratch / "notes.json").write_text(json.dumps(notes))
+    os.rename(scratch, folder)
+
+
+def _folder(ground: Ground, name: str) -> Path:
+    return ground.root / "runs" / name
+
+
+def _outcome(ground: Ground, variant: str, seed: int, name: str) -> Outcome:
+    folder = _folder(ground, name)
+    notes = json.loads((folder / "notes.json").read_text())
+    (probed,) = read_probed(folder / "probe.parquet").values()
+    return Outcome(
+        variant=variant,
+        seed=seed,
+        probed=probed,
+        replayed=notes.pop("replayed"),
+        seconds=notes.pop("seconds"),
+        notes=notes,
+    )
+
+
+def raw_table(outcomes: Sequence[Outcome], path: Path) -> None:
+    """All judged values of all runs as one parquet, so that everything can be reckoned again."""
+    path.unlink(missing_ok=True)
+    for outcome in outcomes:
+        append_probed(path, outcome.probed, step=outcome.seed, model=outcome.variant)

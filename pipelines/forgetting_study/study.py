@@ -1,0 +1,19 @@
+"""Runs the forgetting study and writes its page, with the raw values beside it."""
+
+from pathlib import Path
+
+from rich import get_console
+
+from pipelines.config import Config
+from pipelines.forgetting_study.ground import Ground
+from pipelines.forgetting_study.report import write_report
+from pipelines.forgetting_study.runs import raw_table, run_all
+
+
+def study_forgetting(config: Config, page: Path) -> None:
+    """What an earlier call has made is taken from ``<run_dir>/study``."""
+    ground = Ground(study=config.forgetting, store=config.run_dir / "study")
+    outcomes = run_all(ground)
+    write_report(page, config.forgetting, outcomes)
+    raw_table(outcomes, page.with_suffix(".parquet"))
+    get_console().print(str(page), soft_wrap=True)

@@ -1,0 +1,90 @@
+"""What is compared: every strategy and share, with the seeds that it is given."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from finetune.fine_tune import FineTuneSettings, ReplayMix
+from finetune.module import TrainingSettings
+from pipelines.config import ForgettingConfig
+
+STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still picture", "base", "naive", "interpolate", "adaptive"
+FIXED_SHARES = (0.01, 0.05, 0.10, 0.25, 0.50)
+USUAL_SHARE = 0.25
+TOLERANCE = 0.02
+DECISIONS = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """One way to fine-tune; ``is_key`` ones are run with every seed, the rest with fewer."""
+
+    name: str
+    strategy: str
+    share: float = 0.0
+    schedule: Literal["fixed", "adaptive"] = "fixed"
+    is_key: bool = False
+
+    def settings(self, study: ForgettingConfig, seed: int) -> FineTuneSettings:
+        """The same steps, batches and learning rate for all."""
+        return FineTuneSettings(
+            strategy=self.strategy,
+            # Mixed afterwards, at the point that the probe finds best.
+            strategy_weight=1.0 if self.strategy == INTERPOLATE else None,
+            training=TrainingSettings(
+                steps=study.steps,
+                learning_rate=study.learning_rate,
+                ema_decay=study.ema_decay,
+                precision=study.precision,
+                predict=1.0,
+                seed=seed,
+            ),
+            replay=ReplayMix(
+                share=self.share,
+                schedule=self.schedule,
+                tolerance=TOLERANCE,
+                probe_every=max(1, study.steps // DECISIONS),
+                seed=seed,
+            ),
+            adapter="full",
+            batch_size=study.batch_size,
+            checkpoint_every=study.steps,
+        )
+
+
+def _replaying(share: float) -> Variant:
+    return Variant(name=f"replay {share:.0%}", strategy="replay", share=share, is_key=share == USUAL_SHARE)
+
+
+VARIANTS = (
+    Variant(name=NAIVE, strategy="naive", is_key=True),
+    *(_replaying(share) for share in FIXED_SHARES),
+    Variant(name=ADAPTIVE, strategy="replay", share=0.1, schedule="adaptive", is_key=True),
+    Variant(name=INTERPOLATE, strategy="interpolate", is_key=True),
+    Variant(name="replay+distill", strategy="replay+distill", share=USUAL_SHARE),
+    Variant(name="der", strategy="der", share=USUAL_SHARE),
+    Variant(name="l2sp", strategy="l2sp"),
+    Variant(name="ewc", strategy="ewc"),
+    Variant(name="ewc-rank1", strategy="ewc-rank1"),
+    Variant(name="joint", strategy="joint"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One fine-tune of the base of its seed."""
+
+    variant: Variant
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant.name.replace(' ', '-').replace('%', 'pc')}-{self.seed}"
+
+
+def runs_of(study: ForgettingConfig) -> Iterator[Run]:
+    """Seed by seed, so that a study that is cut short has whole comparisons."""
+    for seed in range(study.seeds):
+        for variant in VARIANTS:
+            if variant.is_key or seed < study.seeds_of_rest:
+                yield Run(variant=variant, seed=seed)

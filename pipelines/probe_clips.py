@@ -1,0 +1,117 @@
+"""The held-out clips of the probe that a configuration names, made and encoded once for all runs beside each other."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from numpy.typing import NDArray
+from rich.progress import track
+
+from datasets.errors import UserError
+from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, latent_key
+from datasets.scene import Scene
+from datasets.scene_json import scene_to_json
+from datasets.source import Source
+from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
+from finetune.vae import load_vae
+from finetune.world_model import model_digest
+from pipelines.cache import OpenSource
+from pipelines.config import Config, SimulatedData
+from pipelines.parallel import on_all_cores
+from pipelines.replay_sources import open_path
+from pipelines.sources import for_generation, framing_of, open_probe
+
+FORMAT = "probe 1"
+Choose = Callable[[Sequence[Scene]], list[Scene]]
+
+
+def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
+    """The clips of ``config.probe`` as the codec of ``checkpoint`` encodes them; only what is new is encoded.
+
+    Procedural clips are of ``probe.seed``; of footage those of its held-out scenes, or all where it knows none, evenly
+    taken. A UserError where a seed of training is the probe's, or where footage holds too few clips.
+    """
+    _require_unseen(config)
+    count = config.probe.clips_per_domain
+    clips: list[ProbeClip] = []
+    if config.probe.domains:
+        opened = partial(open_probe, config.probe, framing_of(config.data))
+        clips += _encoded(config, checkpoint, opened)
+    for path in config.probe.footage:
+        clips += _encoded(config, checkpoint, partial(open_footage, config, path), partial(_held_out, count=count))
+    return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(checkpoint)))
+
+
+def open_footage(config: Config, path: Path) -> Source:
+    if not path.exists():
+        raise UserError(f"probe.footage: {path} is not there")
+    return open_path(path, config.data, config.replay, framing_of(config.data))
+
+
+def _require_unseen(config: Config) -> None:
+    data, replay, taken = config.data, config.replay, {"pretrain.seed": config.pretrain.seed}
+    if isinstance(data, SimulatedData):
+        taken["data.seed"] = data.seed
+    if replay.root is None:
+        taken["replay.seed"] = replay.seed
+    for key, seed in taken.items():
+        if seed == config.probe.seed:
+            raise UserError(f"probe.seed={seed} is {key} too, so clips of training would be probed: choose another")
+
+
+def _held_out(scenes: Sequence[Scene], count: int) -> list[Scene]:
+    """``count`` whole held-out scenes of each domain, evenly spaced, or all where there are fewer."""
+    of_domain = defaultdict(list)
+    for scene in (scenes[number] for number in for_generation(scenes)):
+        if not scene.held_frames:
+            of_domain[scene.domain].append(scene)
+    spread = [(held, min(count, len(held))) for held in of_domain.values()]
+    return [held[k * len(held) // number] for held, number in spread for k in range(number)]
+
+
+def _encoded(config: Config, checkpoint: Path, opened: OpenSource, chosen: Choose = list) -> Iterator[ProbeClip]:
+    """The chosen clips of a source; what an earlier call has stored is read."""
+    scenes = chosen(list(opened().scenes()))
+    identity = json.dumps([FORMAT, *(scene_to_json(scene) for scene in scenes)], sort_keys=True)
+    key = latent_key(identity, asdict(framing_of(config.data)), model_digest(checkpoint / "vae"))
+    root = config.run_dir.parent / "probe"
+    with LatentCacheWriter(root, key) as writer:
+        missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
+        made = on_all_cores(_encode, missing, _start_worker, (opened, checkpoint))
+        found = track(zip(missing, made, strict=True), "Encoding probe clips", len(missing), disable=not missing)
+        for scene, arrays in found:
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            writer.add(LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors))
+    cache = LatentCache(root, key)
+    samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
+    for scene in scenes:
+        yield ProbeClip(scene=of_one_camera(scene), tensors=samples[scene.clip_id].tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """What an encoding process keeps between clips."""
+
+    source: Source
+    vae: AutoencoderKLWan
+
+
+_worker: _Worker
+
+
+def _start_worker(opened: OpenSource, checkpoint: Path) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = _Worker(opened(), load_vae(checkpoint))
+
+
+def _encode(scene: Scene) -> dict[str, NDArray[Any]]:
+    """Tensors go between processes as arrays: torch would share them through files."""
+    tensors = encode_probe_clip(_worker.vae, one_camera(_worker.source.load(scene)))
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

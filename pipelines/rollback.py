@@ -1,0 +1,18 @@
+"""Rollback: the champion before this one is champion again."""
+
+import argparse
+
+from rich import get_console
+from rich.markup import escape
+
+from pipelines.config import Config
+from pipelines.registry import registry_of, sole_promoter
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    registry = registry_of(config)
+    with sole_promoter(config):
+        fallen, champion = registry.roll_back()
+    since = f", champion since {fallen.since}," if fallen.since else ""
+    text = f"{champion} is champion again; {fallen}{since} was taken back and will not be promoted again"
+    get_console().print(escape(text), soft_wrap=True)

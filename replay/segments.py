@@ -1,0 +1,121 @@
+"""Samples on disk, in segments that are written at once and then never changed.
+
+A *location* is all that memory holds of a sample: the number of its segment times ``SEGMENT_SIZE``, plus its row there.
+Numbers only rise while a folder is open, so a location never comes to mean another sample.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.latent_shards import LatentSample, OpenShards, read_entries, write_shard
+
+SEGMENT_SIZE = 64
+Entry = dict[str, Any]
+Locations = NDArray[np.uint64]
+
+
+class Segments:
+    """The segments of a folder, and the one that is still being gathered: it is lost unless it is written.
+
+    Reading is by location. Segments go as they came, whole: first what is wanted of them is copied, then they are
+    removed. Killed in between, the next opening finds some samples twice, under two locations.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = sorted(int(path.stem.split("-")[1]) for path in folder.glob("segment-*.safetensors"))
+        self._next = self._numbers[-1] + 1 if self._numbers else 0
+        self._gathered: list[LatentSample] = []
+        self._shards = OpenShards(folder)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Of those on disk, rising."""
+        return tuple(self._numbers)
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(self._path(number).stat().st_size for number in self._numbers)
+
+    @property
+    def next_location(self) -> int:
+        """Where the next sample that is added will lie."""
+        return self._next * SEGMENT_SIZE + len(self._gathered)
+
+    @property
+    def is_written(self) -> bool:
+        return not self._gathered
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the segment that is being gathered has to be written before anything is added."""
+        return len(self._gathered) == SEGMENT_SIZE
+
+    def first(self) -> LatentSample | None:
+        """Any sample of those on disk, None where there are none."""
+        return self.read(self._numbers[0] * SEGMENT_SIZE) if self._numbers else None
+
+    def read(self, location: int) -> LatentSample:
+        number, row = divmod(location, SEGMENT_SIZE)
+        return self._gathered[row] if number == self._next else self._shards[_file(number)].sample(row)
+
+    def entries(self) -> Iterator[tuple[int, Entry]]:
+        """Of all that lies on disk: its location, and what is told of it, in the order of the disk."""
+        for number in self._numbers:
+            for row, entry in enumerate(read_entries(self._path(number))):
+                yield number * SEGMENT_SIZE + row, entry
+
+    def add(self, sample: LatentSample) -> None:
+        assert not self.is_full
+        self._gathered.append(sample)
+
+    def write(self) -> None:
+        """Makes what was added outlast this process, as one segment."""
+        if self._gathered:
+            write_shard(self._path(self._next), self._gathered)
+            self._numbers.append(self._next)
+            self._next += 1
+            self._gathered = []
+
+    def copy(self, numbers: Collection[int], locations: Locations) -> Callable[[Locations], Locations]:
+        """Writes those of ``locations`` ``(n,)`` that lie in these segments into new ones, in the order of the disk.
+
+        What is returned gives each of any locations ``(m,)`` its new one, and leaves alone what was not copied.
+        """
+        assert self.is_written
+        old = np.sort(locations[np.isin(locations // SEGMENT_SIZE, list(numbers))]).astype(np.uint64)
+        new = np.empty_like(old)
+        for k, location in enumerate(old):
+            new[k] = self.next_location
+            self.add(self.read(int(location)))
+            if self.is_full:
+                self.write()
+        self.write()
+        return lambda places: _moved(places, old, new)
+
+    def remove(self, numbers: Collection[int]) -> None:
+        gone = set(numbers)
+        # Opened anew, lest a map keep a file on disk that is gone from the folder.
+        self._shards = OpenShards(self._folder)
+        self._numbers = [number for number in self._numbers if number not in gone]
+        for number in gone:
+            self._path(number).unlink()
+
+    def _path(self, number: int) -> Path:
+        return self._folder / _file(number)
+
+
+def _moved(places: Locations, old: Locations, new: Locations) -> Locations:
+    """``places``, each that is in ``old`` (rising) replaced by its fellow in ``new``."""
+    if not len(old):
+        return places
+    at = np.minimum(np.searchsorted(old, places), len(old) - 1)
+    return np.where(old[at] == places, new[at], places)
+
+
+def _file(number: int) -> str:
+    return f"segment-{number:06d}.safetensors"

@@ -1,0 +1,71 @@
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.errors import UserError
+from replay.share import FixedShare, LinearShare, SteppedShare
+from replay.share_control import AdaptiveShare
+
+shares = st.decimals(0, 1, places=3).map(float)
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=shares, last=shares, steps=st.integers(2, 30))
+def test_a_line_goes_from_end_to_end_in_even_strides_and_stays(first: float, last: float, steps: int) -> None:
+    line = LinearShare(first, last, steps)
+    found = [line.total(step + 1) - line.total(step) for step in range(steps + 3)]
+    assert found[0] == Fraction(str(first)) and set(found[steps - 1 :]) == {Fraction(str(last))}
+    assert len({b - a for a, b in pairwise(found[:steps])}) == 1
+    assert (line.least, line.most) == (min(found), max(found))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.integers(1, 20), shares, max_size=5), shares)
+def test_a_stepped_share_holds_until_the_next(changes: dict[int, float], first: float) -> None:
+    changes = {0: first} | changes
+    stepped = SteppedShare(tuple(sorted(changes.items())))
+    for step in range(25):
+        wanted = changes[max(start for start in changes if start <= step)]
+        assert stepped.total(step + 1) - stepped.total(step) == Fraction(str(wanted))
+    assert (float(stepped.least), float(stepped.most)) == (min(changes.values()), max(changes.values()))
+
+
+def test_what_is_no_share_is_said() -> None:
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(UserError, match="must be between 0 and 1"):
+            FixedShare(share)
+        with pytest.raises(UserError, match="must be between 0 and 1"):
+            SteppedShare(((0, 0.5), (3, share)))
+    with pytest.raises(UserError, match="2 steps or more"):
+        LinearShare(0.1, 0.2, 1)
+    for steps in ((), (1,), (0, 5, 5), (0, 7, 3)):
+        with pytest.raises(UserError, match="must rise from 0"):
+            SteppedShare(tuple((step, 0.5) for step in steps))
+
+
+def test_the_worst_domain_moves_the_share() -> None:
+    control = AdaptiveShare(tolerance=0.1)
+    assert control.next_share(0.2, {"orbit": 0.11, "falling": -0.5}) == 0.3
+    assert control.next_share(0.3, {"orbit": 0.04, "falling": -0.5}) == 0.2
+    assert control.next_share(0.2, {"orbit": 0.06, "falling": -0.5}) == 0.2, "neither forgotten nor room"
+    assert control.next_share(0.2, {"orbit": float("nan"), "falling": -0.5}) == 0.3
+
+
+def test_the_share_keeps_its_limits() -> None:
+    control, high, low = AdaptiveShare(tolerance=0.1), 0.2, 0.2
+    for _ in range(20):
+        high, low = control.next_share(high, {"orbit": 1.0}), control.next_share(low, {"orbit": -1.0})
+    assert (high, low) == (control.highest, control.lowest)
+    assert control.next_share(0.0, {"orbit": 1.0}) == control.lowest
+
+
+def test_a_controller_that_cannot_work_is_refused() -> None:
+    with pytest.raises(UserError, match="tolerance 0 must be above 0"):
+        AdaptiveShare(tolerance=0)
+    with pytest.raises(UserError, match="must rise"):
+        AdaptiveShare(tolerance=0.1, lowest=0.5, highest=0.2)
+    with pytest.raises(UserError, match="measured no domain"):
+        AdaptiveShare(tolerance=0.1).next_share(0.2, {})

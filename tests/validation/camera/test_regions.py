@@ -1,0 +1,41 @@
+"""Medians by region: one bad corner shows, few points do not."""
+
+import numpy as np
+
+from datasets.scene import Clip
+from tests.validation.street import street
+from validation.camera.regions import region_medians
+from validation.corruptions.catalogue import corrupt
+from validation.measures import measure
+
+SIZE = (300, 200)
+
+
+def points(count: int = 300) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, 1, (count, 2)) * SIZE
+
+
+def test_a_bad_corner_shows_in_its_region_alone() -> None:
+    where = points()
+    values = np.where((where[:, 0] < 100) & (where[:, 1] < 100), 5.0, 1.0)
+    medians = region_medians(where, values, SIZE)
+    assert len(medians) == 6 and sorted(medians) == [1.0] * 5 + [5.0]
+    assert np.median(values) == 1.0
+
+
+def test_regions_of_few_points_say_nothing() -> None:
+    where = points()
+    assert region_medians(where[:8], np.ones(8), SIZE) == []
+    in_one = where[(where[:, 0] < 100) & (where[:, 1] < 100)]
+    assert region_medians(in_one, np.ones(len(in_one)), SIZE) == [], "a region is worst only beside another"
+    outside = np.concatenate([where, [[-5.0, 900.0]]])
+    assert len(region_medians(outside, np.ones(len(outside)), SIZE)) == 6
+
+
+def test_a_warp_of_one_part_shows_in_the_worst_region() -> None:
+    clip: Clip = street(height=128, width=224)
+    good, warped = (
+        measure(c)["track_reprojection_region"].value for c in (clip, corrupt(clip, "local-warp", 2.5, seed=0))
+    )
+    assert good is not None and warped is not None
+    assert warped > 2 * good

@@ -1,0 +1,155 @@
+"""Metric scale: a known factor on the commanded metres is found, and what leaves it open is told apart."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pose, yaw_rotation
+from datasets.scene import Clip, Track
+from datasets.simulated_source import SimulatedSource, SimulationConfig
+from tests.validation.street import commanded_speed, commanded_yaw, drive, street
+from validation.camera.pose_refinement import rotation_matrix
+from validation.camera.scale import is_parked, scale_of_points
+from validation.measures import measure
+from validation.records import (
+    LOOKS_ASIDE,
+    NO_BOXES,
+    NO_GROUND,
+    NO_PARKED_BOXES,
+    NO_POSE,
+    NO_ROAD_MATCH,
+    NO_ROAD_TEXTURE,
+    ROAD_HIDDEN,
+    SMALL_BOXES,
+    STATIONARY_EGO,
+    Measure,
+)
+
+FACTORS = (0.8, 1.0, 1.15, 1.4)
+
+
+def road(clip: Clip) -> Measure:
+    return measure(clip)["pose_scale_road"]
+
+
+def boxes(clip: Clip) -> Measure:
+    return measure(clip)["pose_scale_boxes"]
+
+
+def on_the_ground(clip: Clip, height: float, pitch: float = 0.0) -> Clip:
+    """The same camera poses, told of a camera ``height`` m above the ego that looks down by ``pitch`` deg."""
+    nod = pose(rotation_matrix(np.radians(pitch) * np.array([-1.0, 0, 0])), np.zeros(3))
+    mount = pose(np.eye(3), [1.5, 0.0, height]) @ FORWARD_CAMERA_TO_EGO @ nod
+    camera = clip.scene.cameras[0]
+    poses = clip.scene.camera_to_world(camera)
+    return clip.with_scene(cameras=(replace(camera, camera_to_ego=mount),), ego_to_world=poses @ inverse(mount))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 3.0), st.floats(-0.1, 0.1))
+def test_every_exact_point_tells_the_factor_on_the_translation(seed: int, factor: float, yaw: float) -> None:
+    points = np.random.default_rng(seed).uniform([-6, -3, 6], [6, 3, 40], (30, 3))
+    turned = points @ rotation_matrix(np.array([0.0, yaw, 0.0])).T
+    translation = np.array([0.3, 0.05, -1.5])
+    moved = turned + factor * translation
+    scales, parallax = scale_of_points(turned, translation, moved / moved[:, 2:])
+    np.testing.assert_allclose(scales[parallax > 1e-3], factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_the_road_tells_how_fast_the_camera_passes_over_it(factor: float, clip: Clip) -> None:
+    assert road(commanded_speed(clip, factor)).value == pytest.approx(abs(np.log(factor)), abs=0.03)
+
+
+def test_the_road_is_read_under_the_rotation_that_is_seen(clip: Clip) -> None:
+    assert road(commanded_yaw(clip, 4.0)).value == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize("pitch", [-1.0, 1.0])
+def test_a_camera_that_hangs_other_than_calibrated_is_levelled_by_its_path(pitch: float, clip: Clip) -> None:
+    assert road(on_the_ground(clip, 1.6, pitch)).value == pytest.approx(0.0, abs=0.03)
+
+
+def test_a_wrong_height_reads_as_scale(clip: Clip) -> None:
+    assert road(on_the_ground(clip, 1.6 * 1.25)).value == pytest.approx(np.log(1.25), abs=0.03)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_parked_boxes_tell_how_fast_the_camera_passes_them(factor: float) -> None:
+    passed = boxes(commanded_speed(street(parked=True, num_frames=9), factor))
+    assert passed.track == "car"
+    if factor == 1.0:
+        assert passed.value == pytest.approx(0.0, abs=0.06)
+    else:  # boxes that are nearer than they look add to what the speed itself is off
+        assert passed.value is not None and passed.value > 0.75 * abs(np.log(factor))
+
+
+def test_a_box_stands_that_strays_no_more_than_annotations_do() -> None:
+    places = np.tile(np.eye(4), (6, 1, 1))
+    places[:, 0, 3] = [0, 0.1, -0.1, 0.05, 0, 50]
+    present = np.arange(6) < 5
+    stands = Track(id="a", category="vehicle.car", size=np.ones(3), box_to_world=places, present=present)
+    assert is_parked(stands)
+    places[:, 0, 3] = 0.1 * np.arange(6)
+    assert not is_parked(replace(stands, box_to_world=places))
+    assert not is_parked(replace(stands, present=np.arange(6) < 1))
+
+
+def test_why_the_road_tells_nothing(clip: Clip) -> None:
+    scene = clip.scene
+    aside = replace(scene.cameras[0], camera_to_ego=pose(yaw_rotation(1.5), [0, 0, 0]) @ scene.cameras[0].camera_to_ego)
+    wall = Track(
+        id="wall",
+        category="vehicle.bus",
+        size=np.array([1.0, 5.0, 1.4]),
+        box_to_world=scene.ego_to_world @ pose(np.eye(3), [5.0, 0.0, 0.7]),
+        present=np.ones(scene.num_frames, bool),
+    )
+    bare, noisy = clip.frames.copy(), clip.frames.copy()
+    bare[:, :, 50:] = 120
+    noisy[:, :, 50:] = np.random.default_rng(0).integers(0, 255, noisy[:, :, 50:].shape)
+    assert road(clip.with_scene(ego_to_world=None)).why == NO_POSE
+    assert road(street(speed=0.0, num_frames=9)).why == STATIONARY_EGO
+    assert road(on_the_ground(clip, 0.0)).why == NO_GROUND
+    assert road(clip.with_scene(cameras=(aside,))).why == LOOKS_ASIDE
+    assert road(clip.with_scene(tracks=(wall,))).why == ROAD_HIDDEN
+    assert road(Clip(scene=scene, frames=bare)).why == NO_ROAD_TEXTURE
+    assert road(Clip(scene=scene, frames=noisy)).why == NO_ROAD_MATCH
+    assert road(Clip(scene=scene, frames=np.full_like(clip.frames, 90))).why == "too few tracks (0)"
+
+
+def test_why_parked_boxes_tell_nothing(clip: Clip) -> None:
+    parked = street(parked=True, num_frames=9)
+    scene = parked.scene
+    far = scene.tracks[0].box_to_world.copy()
+    far[:, :2, 3] = [37.0, 0.0]
+    blank = parked.frames.copy()
+    blank[:, :, 30:70, :80] = 120
+    assert boxes(parked.with_scene(ego_to_world=None)).why == NO_POSE
+    assert boxes(parked.with_scene(tracks=())).why == NO_BOXES
+    assert boxes(clip).why == NO_PARKED_BOXES
+    assert boxes(parked.with_scene(ego_to_world=drive(9, 0.0, 0.0))).why == STATIONARY_EGO
+    assert boxes(parked.with_scene(tracks=(replace(scene.tracks[0], box_to_world=far),))).why == SMALL_BOXES
+    assert boxes(Clip(scene=scene, frames=blank)).why.endswith("on parked boxes")
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 160), (256, 448)])
+def test_simulated_footage_agrees_with_its_speed_and_not_with_another(height: int, width: int) -> None:
+    config = SimulationConfig(domains=("driving-day",), num_scenes=2, height=height, width=width, num_frames=13)
+    source = SimulatedSource(config)
+    drawn = source.load(source.scenes()[1])
+    true, fast = road(drawn), road(commanded_speed(drawn, 1.15))
+    assert true.value is not None and true.value < 0.05
+    assert fast.value == pytest.approx(np.log(1.15), abs=0.05)
+
+
+@pytest.mark.real
+def test_a_real_road_tells_the_speed(kitti: Clip) -> None:
+    assert road(kitti).why == NO_GROUND
+    mounted = on_the_ground(kitti, 1.65)
+    true = road(mounted)
+    assert true.value is not None and true.value < 0.06
+    for factor in (1.15, 1.4, 0.8):
+        assert road(commanded_speed(mounted, factor)).value == pytest.approx(abs(np.log(factor)), abs=0.06)

@@ -1,0 +1,169 @@
+"""The deep check: COLMAP maps the frames from nothing, and the path that it finds is held against the commanded one.
+
+Slow (some ten CPU-seconds a camera), so it is done only when asked for. It needs images of 256 rows: on smaller ones
+maps fall apart that should not. Boxes are masked out; the command gives the intrinsics and nothing else. At night too
+few points are found, and where most texture is sky and road a map may bend, through no fault of the clip.
+
+Sources: Schönberger and Frahm, "Structure-from-motion revisited" (CVPR 2016); Umeyama, "Least-squares estimation of
+transformation parameters" (PAMI 1991); the error is that of Sturm et al., "A benchmark for RGB-D SLAM" (IROS 2012).
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from datasets.errors import UserError
+from datasets.geometry import Array
+from validation.records import (
+    DEGENERATE,
+    NO_DEEP_CHECK,
+    STATIONARY_EGO,
+    TOO_FEW_ROWS,
+    Measure,
+    measured,
+    unmeasurable,
+)
+from validation.views.boxes import Boxes
+from validation.views.view import Command, View
+
+MIN_ROWS = 256
+MIN_TRAVEL_M = 2.0  # between the two ends of the path: a camera that stands cannot be mapped
+MIN_REGISTERED = 3  # frames; a similarity fits any fewer
+MIN_POINTS = 15  # of the map that a further frame must see: half of what COLMAP asks of photographs
+# px. COLMAP's own, 4, are for photographs: at 256 rows whole streets pass for a plane within them, and are mapped so.
+TOLERANCE_PX = 1.5
+NUM_FEATURES = 1024
+NEIGHBOURS = 6  # frames on that each frame is matched with
+# Between the rays of the two frames that a map begins with. Under a small angle a facade alone can be mapped in two
+# ways, so it is tried only where a large one does not bring all frames together.
+FIRST_ANGLES_DEG = (16.0, 4.0)
+SEED = 0
+
+
+def deep_measures(view: View, command: Command, boxes: Boxes | None, *, asked: bool) -> list[Measure]:
+    """Share of frames outside the largest map, and RMS distance (m) of its camera path from the commanded one.
+
+    The path is first brought to the commanded one by the best similarity, since a map has no scale, place or heading
+    of its own: speed and heading as a whole are left to other measures. A UserError where pycolmap is not installed.
+    """
+    names = ("pose_map_unregistered", "pose_map_path")
+    travel = np.linalg.norm(command.camera_to_world[:, :3, 3] - command.camera_to_world[0, :3, 3], axis=1).max()
+    why = (
+        NO_DEEP_CHECK
+        if not asked
+        else TOO_FEW_ROWS
+        if view.grey.shape[1] < MIN_ROWS
+        else STATIONARY_EGO
+        if travel < MIN_TRAVEL_M
+        else ""
+    )
+    if why:
+        return [unmeasurable(name, why) for name in names]
+    centres = map_frames(view, command, boxes)
+    outside = [t for t in range(view.num_frames) if t not in centres]
+    unregistered = measured(names[0], len(outside) / view.num_frames, outside)
+    if len(centres) < MIN_REGISTERED:
+        return [unregistered, unmeasurable(names[1], DEGENERATE)]
+    frames = sorted(centres)
+    strays = path_strays(np.stack([centres[t] for t in frames]), command.camera_to_world[frames, :3, 3])
+    return [unregistered, measured(names[1], float(np.sqrt(np.mean(strays**2))), [frames[int(np.argmax(strays))]])]
+
+
+def map_frames(view: View, command: Command, boxes: Boxes | None) -> Mapping[int, Array]:
+    """Camera centres ``(3,)`` by frame, in the world of the largest map; none where nothing could be mapped."""
+    colmap = require_pycolmap()
+    with tempfile.TemporaryDirectory(prefix="driveforge-") as scratch:
+        folder = Path(scratch)
+        database, images, masks, maps = (folder / name for name in ("map.db", "images", "masks", "maps"))
+        _write_images(view, boxes, images, masks)
+        masked = {"mask_path": masks} if boxes else {}
+        maps.mkdir()
+        colmap.set_random_seed(SEED)
+        colmap.extract_features(
+            database,
+            images,
+            camera_mode=colmap.CameraMode.SINGLE,
+            reader_options={"camera_model": "PINHOLE", "camera_params": _camera_params(command), **masked},
+            extraction_options={"num_threads": 1, "sift": {"max_num_features": NUM_FEATURES}},
+            device=colmap.Device.cpu,
+        )
+        colmap.match_sequential(
+            database,
+            matching_options={"num_threads": 1},
+            pairing_options={"overlap": NEIGHBOURS, "quadratic_overlap": False},
+            verification_options={"ransac": {"max_error": TOLERANCE_PX, "random_seed": SEED}},
+            device=colmap.Device.cpu,
+        )
+        registered: dict[int, Array] = {}
+        for angle in FIRST_ANGLES_DEG:
+            found = colmap.incremental_mapping(database, images, maps, options=_mapping_options(angle))
+            registered = max([registered, *map(_centres, found.values())], key=len)
+            if len(registered) == view.num_frames:
+                break
+    return registered
+
+
+def _centres(one: Any) -> dict[int, Array]:
+    return {int(Path(i.name).stem): i.projection_center() for i in one.images.values() if i.has_pose}
+
+
+def path_strays(path: Array, commanded: Array) -> Array:
+    """Distances ``(N,)`` m of a path ``(N, 3)`` from the commanded one, after the similarity that fits it best."""
+    about, target = path - path.mean(0), commanded - commanded.mean(0)
+    left, spread, right = np.linalg.svd(target.T @ about)
+    upright = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+    scale = (spread * upright).sum() / max(float((about**2).sum()), 1e-12)
+    return np.asarray(np.linalg.norm(target - scale * about @ ((left * upright) @ right).T, axis=1))
+
+
+def require_pycolmap() -> Any:
+    """The package, told to be quiet; a UserError where it is not installed."""
+    try:
+        import pycolmap
+    except ImportError as error:
+        raise UserError('validate.deep_check needs pycolmap: pip install "driveforge[deep]"') from error
+    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # a map that fails is told as a measure
+    return pycolmap
+
+
+def _mapping_options(first_angle: float) -> dict[str, Any]:
+    """One map, at the commanded intrinsics, the same every time."""
+    return {
+        "num_threads": 1,
+        "random_seed": SEED,
+        "multiple_models": False,
+        "min_model_size": MIN_REGISTERED,
+        "extract_colors": False,
+        "ba_refine_focal_length": False,
+        "ba_refine_extra_params": False,
+        "mapper": {
+            "init_max_error": TOLERANCE_PX,
+            "abs_pose_max_error": 3 * TOLERANCE_PX,
+            "filter_max_reproj_error": TOLERANCE_PX,
+            "abs_pose_min_num_inliers": MIN_POINTS,
+            "abs_pose_refine_focal_length": False,
+            "abs_pose_refine_extra_params": False,
+            "init_max_forward_motion": 1.0,  # a car drives straight on
+            "init_min_tri_angle": first_angle,
+        },
+    }
+
+
+def _write_images(view: View, boxes: Boxes | None, images: Path, masks: Path) -> None:
+    images.mkdir()
+    masks.mkdir()
+    for t, grey in enumerate(view.grey):
+        name = f"{t:05d}.png"
+        cv2.imwrite(str(images / name), grey)
+        if boxes:
+            cv2.imwrite(str(masks / f"{name}.png"), 255 - boxes.mask(t, (grey.shape[0], grey.shape[1])))
+
+
+def _camera_params(command: Command) -> str:
+    """COLMAP puts the centre of the first pixel at 0.5."""
+    k = command.intrinsics
+    return f"{k[0, 0]},{k[1, 1]},{k[0, 2] + 0.5},{k[1, 2] + 0.5}"

@@ -1,0 +1,98 @@
+"""The patch of road before a camera: where it lies, and what two frames show of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from datasets.geometry import Array, inverse, project
+from validation.following.protocol import Mask
+from validation.views.boxes import Boxes
+from validation.views.pixels import grain
+from validation.views.view import Command, Motion, View
+
+# From and to along the camera's view, and to either side, metres.
+NEAREST_M, FARTHEST_M, HALF_WIDTH_M = 4.5, 18.0, 2.4
+ROWS, COLUMNS = 48, 28
+WANTED_BASELINE_M, MIN_BASELINE_M = 1.6, 0.5
+MAX_GAP, STRIDE = 6, 2  # frames
+
+
+def road_pairs(command: Command) -> list[tuple[int, int]]:
+    """(near, far) frames some way apart; the patch before the camera is closer in the near one."""
+    centres, pairs = command.camera_to_world[:, :3, 3], []
+    for a in range(0, len(centres) - 1, STRIDE):
+        baselines = np.linalg.norm(centres[a + 1 : a + 1 + MAX_GAP] - centres[a], axis=1)
+        far_enough = np.flatnonzero(baselines >= WANTED_BASELINE_M)
+        gap = int(far_enough[0]) if len(far_enough) else len(baselines) - 1
+        if baselines[gap] >= MIN_BASELINE_M:
+            b = a + 1 + gap
+            pairs.append((b, a) if command.motion(a, b).translation[2] < 0 else (a, b))
+    return pairs
+
+
+def heading(command: Command, near: int, far: int) -> Array:
+    """Unit vector ``(3,)`` in coordinates of ``near`` along which the camera was told to move, later less earlier."""
+    towards = inverse(command.camera_to_world[near])[:3, :3] @ (
+        command.camera_to_world[max(near, far), :3, 3] - command.camera_to_world[min(near, far), :3, 3]
+    )
+    return np.asarray(towards / np.linalg.norm(towards))
+
+
+def road_normals(command: Command, pairs: Sequence[tuple[int, int]]) -> list[Array]:
+    """Unit normals ``(3,)`` of the road in the near camera of every pair.
+
+    A vehicle moves along its road, so the ego's up is turned until the commanded path, over all pairs, lies level: one
+    degree that a camera hangs lower than its calibration says would read as seven percent of scale.
+    """
+    headings = [heading(command, *pair) for pair in pairs]
+    ups = [command.up[near] for near, _ in pairs]
+    climb = float(np.mean([heading @ up for heading, up in zip(headings, ups, strict=True)]))
+    tilted = [up - climb * heading for heading, up in zip(headings, ups, strict=True)]
+    return [normal / np.linalg.norm(normal) for normal in tilted]
+
+
+def ground_axes(normal: Array) -> tuple[Array, Array]:
+    """Unit vectors ``(3,)`` on the ground, in camera coordinates: where the camera looks, and to the right of that."""
+    ahead = np.array([0.0, 0.0, 1.0]) - normal[2] * normal
+    ahead /= max(float(np.linalg.norm(ahead)), 1e-9)
+    return ahead, np.cross(ahead, normal)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Road:
+    """The road of a view, but where ``boxes`` hide it."""
+
+    view: View
+    boxes: Boxes | None
+
+    def slopes(
+        self, patch: Array, command: Command, motion: Motion, near: int, far: int, scales: Array
+    ) -> tuple[Array, Array]:
+        """Longitudinal derivatives of the patch in the near frame ``(N,)`` and, for every scale, the far ``(S, N)``."""
+        swept = (patch @ motion.rotation.T)[None] + scales[:, None, None, None] * motion.translation
+        a, seen_a = self._slope(near, *project(patch[None], command.intrinsics))
+        b, seen_b = self._slope(far, *project(swept, command.intrinsics))
+        seen = seen_a[0] & seen_b.all(0)
+        return a[0, seen], b[:, seen]
+
+    def _slope(self, frame: int, pixels: Array, depth: Array) -> tuple[Array, Mask]:
+        """Differences ``(S, ROWS - 2, COLUMNS)`` of grey levels two rows of the patch apart, and whether seen."""
+        height, width = self.view.grey.shape[1:]
+        blurred = cv2.GaussianBlur(self.view.grey[frame], (0, 0), max(0.8, grain(height, width))).astype(np.float32)
+        maps = pixels.reshape(-1, COLUMNS, 2).astype(np.float32)
+        values = cv2.remap(blurred, maps, None, cv2.INTER_LINEAR).reshape(depth.shape)
+        inside = (depth > 1.0) & ((pixels >= 1) & (pixels <= [width - 2, height - 2])).all(-1)
+        x, y = np.where(inside[..., None], pixels, 0).round().astype(int).transpose(3, 0, 1, 2)
+        if self.boxes:
+            inside &= self.boxes.mask(frame, (height, width))[y, x] == 0
+        return values[:, 2:] - values[:, :-2], inside[:, 2:] & inside[:, 1:-1] & inside[:, :-2]
+
+
+def road_patch(normal: Array, height: float) -> Array:
+    """Points ``(ROWS, COLUMNS, 3)`` m of the road before the camera, in its coordinates; rows are even in the image."""
+    ahead, right = ground_axes(normal)
+    distance = 1.0 / np.linspace(1.0 / FARTHEST_M, 1.0 / NEAREST_M, ROWS)
+    aside = np.linspace(-HALF_WIDTH_M, HALF_WIDTH_M, COLUMNS)
+    return np.asarray(-height * normal + distance[:, None, None] * ahead + aside[:, None] * right)

@@ -1,0 +1,65 @@
+"""Background tracks against the commanded poses of all their frames: does a fixed point explain each of them?"""
+
+import numpy as np
+
+from datasets.geometry import Array
+from validation.camera.pairs import MIN_BASELINE_M, MIN_TRACKS, too_few_tracks
+from validation.camera.regions import region_medians
+from validation.following.tracks import Tracks, Window
+from validation.records import STATIONARY_EGO, Measure, Sample, typical
+from validation.views.view import Command
+
+MIN_FRAMES = 5
+OUTLIER_PX = 2.0
+
+
+def triangulate(rays: Array, centres: Array) -> Array:
+    """The points ``(N, 3)`` nearest to their rays, in the least-squares sense.
+
+    ``rays`` ``(L, N, 3)`` are world directions from ``centres`` ``(L, 3)`` m. Minimises the squared distances to the
+    rays: the sum of (I - dd') (X - c) is zero (Hartley and Sturm, "Triangulation", 1997, the mid-point method).
+    """
+    unit = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+    across = np.eye(3) - unit[..., :, None] * unit[..., None, :]
+    normal = across.sum(0) + 1e-9 * np.eye(3)
+    return np.asarray(np.linalg.solve(normal, np.einsum("lnij,lj->ni", across, centres)[..., None])[..., 0])
+
+
+def reprojection_errors(window: Window, frames: int, command: Command) -> Array:
+    """RMS reprojection error ``(N,)``, reference px, of tracks that live through the first ``frames`` of a window."""
+    points = command.directions(window.points[:frames, window.alive[frames - 1]])
+    poses = command.camera_to_world[window.start : window.start + frames]
+    centres = poses[:, :3, 3] - poses[0, :3, 3]
+    fixed = triangulate(points @ np.swapaxes(poses[:, :3, :3], -1, -2), centres)
+    seen = (fixed[None] - centres[:, None]) @ poses[:, :3, :3]
+    depth = np.where(np.abs(seen[..., 2:]) < 1e-3, 1e-3, seen[..., 2:])
+    squared = ((seen[..., :2] / depth - points[..., :2]) ** 2).sum(-1)
+    return np.asarray(np.sqrt(squared.mean(0)) / command.pixel)
+
+
+def reprojection_measures(tracks: Tracks, command: Command) -> list[Measure]:
+    """Of a window the median error, the share of tracks beyond ``OUTLIER_PX``, the worst region's median error.
+
+    Of each the median over windows.
+    """
+    medians, shares, regions, most, moves = [], [], [], 0, False
+    for window in tracks.background:
+        if window.length < MIN_FRAMES:
+            continue
+        last = window.start + window.length - 1
+        if command.motion(window.start, last).baseline < MIN_BASELINE_M:
+            continue
+        count, moves = int(window.alive[-1].sum()), True
+        most = max(most, count)
+        if count >= MIN_TRACKS:
+            errors = reprojection_errors(window, window.length, command)
+            medians.append(Sample(value=float(np.median(errors)), frames=(window.start, last)))
+            shares.append(Sample(value=float((errors > OUTLIER_PX).mean()), frames=(window.start, last)))
+            if of_regions := region_medians(window.points[0, window.alive[-1]], errors, command.image_size):
+                regions.append(Sample(value=max(of_regions), frames=(window.start, last)))
+    why = too_few_tracks(most) if moves else STATIONARY_EGO
+    return [
+        typical("track_reprojection", medians, why),
+        typical("track_reprojection_outliers", shares, why),
+        typical("track_reprojection_region", regions, why),
+    ]

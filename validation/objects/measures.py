@@ -1,0 +1,159 @@
+"""Each object against its commanded box: what is seen of it over windows, from step to step, and of its looks.
+
+Vehicles (``object_...``) are judged apart from people and riders (``person_...``), who do not fill their boxes and
+move within them.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from datasets.scene import Track
+from validation.catalogue import OBJECT_SUFFIXES
+from validation.following.protocol import Mask
+from validation.following.seeds import OBJECT_STRIDE
+from validation.following.tracks import Tracks
+from validation.objects.appearance import appearance_changes, appearance_heights
+from validation.objects.breaks import break_heights, steps_of
+from validation.objects.sightings import LARGE_PX, Sighting, sightings
+from validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst
+from validation.views.boxes import Boxes
+from validation.views.view import Command, View
+
+TOO_FEW_ON_OBJECTS = f"{TOO_FEW_TRACKS} on objects"
+MIN_WINDOWS = 3
+# A box is never exact: this much residual is nobody's fault.
+TOLERANCE_PX, TOLERANCE_SHARE = 0.5, 0.04  # reference px, share of the box's size
+_LIMBER = {"human", "person", "pedestrian", "animal", "bicycle", "motorcycle", "cyclist", "rider"}
+
+
+def object_measures(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measure]:
+    """The worst vehicle and the worst person of each measure, with its id."""
+    samples = _samples_by_object(view, view.command, boxes, tracks) if boxes and view.command else {}
+    people = np.array([is_person(track) for track in view.tracks], bool)
+    measures = []
+    for group, members in (("object", ~people), ("person", people)):
+        why = view.why or _why_unseen(boxes, members, LARGE_PX / view.scale)
+        for suffix in OBJECT_SUFFIXES[group]:
+            of_group = [s[suffix] for owner, s in samples.items() if members[owner] and suffix in s]
+            measures.append(worst(f"{group}_{suffix}", of_group, why))
+    return measures
+
+
+def is_person(track: Track) -> bool:
+    """Whether an object moves within its box, as walkers, riders and animals do."""
+    return not _LIMBER.isdisjoint(track.category.lower().split("."))
+
+
+def _samples_by_object(view: View, command: Command, boxes: Boxes, tracks: Tracks) -> dict[int, dict[str, Sample]]:
+    """By object and name of the measure, what it shows."""
+    seen, pixel = sightings(view, boxes, tracks), 1.0 / view.scale
+    by_object = {}
+    for owner in map(int, np.flatnonzero(boxes.judged.any(0))):
+        windows = s if len(s := seen.get(owner, [])) >= MIN_WINDOWS else []
+        breaks = break_heights(steps_of(view, command, boxes, tracks, owner))
+        looks = appearance_heights(appearance_changes(view, command, boxes, owner))
+        both = {frame: float(np.sqrt(max(breaks[frame], 0) * max(looks[frame], 0))) for frame in breaks.keys() & looks}
+        found = {
+            "residual": _residual(windows, pixel),
+            "jump": _jump(windows, pixel),
+            "drift": _drift(windows, command),
+            "scale": _scale(windows, pixel),
+            "unsupported": _unsupported(windows),
+            "break": _highest(breaks),
+            "appearance": _highest(looks),
+            "replaced": _highest(both),
+        }
+        track = view.tracks[owner].id
+        by_object[owner] = {
+            name: Sample(value=sample.value, frames=sample.frames, track=track)
+            for name, sample in found.items()
+            if sample
+        }
+    return by_object
+
+
+def _residual(seen: Sequence[Sighting], pixel: float) -> Sample | None:
+    """Median over windows of the offset, in units of what a box is off by anyway."""
+    ratios = [(_offset_ratio(s, pixel), s.frames) for s in seen if s.offset is not None]
+    if len(ratios) < MIN_WINDOWS:
+        return None
+    return Sample(value=float(np.median([r for r, _ in ratios])), frames=max(ratios)[1])
+
+
+def _offset_ratio(sighting: Sighting, pixel: float) -> float:
+    tolerance = np.hypot(TOLERANCE_PX * pixel, TOLERANCE_SHARE * sighting.size)
+    return float(np.linalg.norm(sighting.offset) / tolerance) if sighting.offset is not None else 0.0
+
+
+def _jump(seen: Sequence[Sighting], pixel: float) -> Sample | None:
+    """The largest offset, in sizes of the box, that two windows in a row agree on."""
+    shares = [(float(np.linalg.norm(s.offset)) / max(s.size, 10 * pixel), s) for s in seen if s.offset is not None]
+    agreed = [(min(a, b), (s.first, t.last)) for (a, s), (b, t) in pairwise(shares)]
+    if not agreed:
+        return None
+    value, frames = max(agreed)
+    return Sample(value=value, frames=frames)
+
+
+def _drift(seen: Sequence[Sighting], command: Command) -> Sample | None:
+    """How far the offsets add up, as an angle at the camera in degrees."""
+    followed = [s for s in seen if s.offset is not None]
+    if len(followed) < MIN_WINDOWS:
+        return None
+    focal = command.intrinsics[0, 0]
+    total = sum(_own_share(s) * s.offset / focal for s in followed if s.offset is not None)
+    return Sample(value=float(np.degrees(np.linalg.norm(total))), frames=_span(followed))
+
+
+def _scale(seen: Sequence[Sighting], pixel: float) -> Sample | None:
+    """What the median log of growth adds up to, in units of what tracking noise and box error give.
+
+    Of a window in which little is seen of an object a single false track can be far off, so no sum is taken.
+    """
+    grown = [s for s in seen if s.growth is not None]
+    if len(grown) < MIN_WINDOWS:
+        return None
+    total = np.median([s.growth for s in grown if s.growth is not None]) * sum(map(_own_share, grown))
+    noise = np.hypot(0.7 * pixel / np.median([s.size for s in grown]) * np.sqrt(len(grown) / 2), TOLERANCE_SHARE)
+    return Sample(value=float(abs(total) / noise), frames=_span(grown))
+
+
+def _unsupported(seen: Sequence[Sighting]) -> Sample | None:
+    """The largest share of points on the box that do not move with it which three windows in a row agree on."""
+    runs = [seen[i : i + MIN_WINDOWS] for i in range(len(seen) - MIN_WINDOWS + 1)]
+    if not runs:
+        return None
+    worst_run = min(runs, key=_support)
+    return Sample(value=1.0 - _support(worst_run), frames=(worst_run[0].first, worst_run[-1].last))
+
+
+def _support(run: Sequence[Sighting]) -> float:
+    return max(sighting.support for sighting in run)
+
+
+def _why_unseen(boxes: Boxes | None, members: Mask, large: float) -> str:
+    """Why nothing is seen of a group's ``members`` ``(N,)``: boxes ought to show something, or there are none."""
+    if boxes is None or not (judged := boxes.judged[:, members]).any():
+        return NO_BOXES
+    windows = judged[:-1] & judged[1:] & (boxes.size[:-1, members] > large)
+    return TOO_FEW_ON_OBJECTS if (windows[::OBJECT_STRIDE].sum(0) >= MIN_WINDOWS).any() else SMALL_BOXES
+
+
+def _highest(heights: dict[int, float]) -> Sample | None:
+    """The moment that stands out most."""
+    if not heights:
+        return None
+    frame = max(heights, key=lambda frame: heights[frame])
+    return Sample(value=max(heights[frame], 0.0), frames=(frame - 1, frame))
+
+
+def _own_share(sighting: Sighting) -> float:
+    """Windows overlap: the share of a window's motion that lies before the next one begins."""
+    return min(OBJECT_STRIDE / (sighting.last - sighting.first), 1.0)
+
+
+def _span(seen: Iterable[Sighting]) -> tuple[int, int]:
+    frames = [frame for s in seen for frame in s.frames]
+    return min(frames), max(frames)

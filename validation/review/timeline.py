@@ -1,0 +1,203 @@
+"""A clip frame by frame: how far it strays from its command, how much changes, what is lost, which boxes hold nothing.
+
+The measures say how bad a clip is, in one number each; this says when.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from datasets.geometry import Array
+from validation.camera.epipolar import track_residuals
+from validation.camera.pairs import MIN_BASELINE_M, Pair, derotated_flow, pair_of
+from validation.camera.pose_refinement import GAP, MIN_TRACKS, Refined, refine, yaw_about
+from validation.following.tracks import Tracks, Window
+from validation.objects.sightings import sightings
+from validation.temporal import MIN_STEP_TRACKS, frame_changes
+from validation.views.boxes import Boxes
+from validation.views.view import Command, View
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trails:
+    """Background points as they were followed up to one frame.
+
+    ``points`` ``(L, N, 2)`` px, the oldest first; ``residual`` ``(N,)`` reference px is how far each strayed over these
+    frames from where the command wants it, NaN where there is no command; ``lost`` ``(M, 2)`` px are where points stood
+    that could not be followed into this frame.
+    """
+
+    points: Array
+    residual: Array
+    lost: Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Timeline:
+    """Numbers for each of ``T`` frames; NaN where there is nothing to tell.
+
+    ``residual`` ``(T, 3)``: quartiles over the background tracks of their distance from the commanded motion over the
+    last ``GAP`` frames, reference px. Of the step to a frame: ``change`` ``(T,)`` of the picture over the clip's median
+    change, and ``lost`` ``(T,)``, the share of points that could not be followed. ``speed`` ``(T,)`` m/s and
+    ``yaw_commanded`` ``(T,)`` deg/s are commanded, the latter over the last ``GAP`` frames (left is positive), as is
+    ``yaw_seen`` ``(T,)``, which the tracks show; ``heading_off`` ``(T,)`` deg is between the direction that they show
+    and the commanded one; ``refined`` holds the motion that they show. ``unsupported``: for every object's id the share
+    ``(T,)`` of the points on its box that do not move with it.
+    """
+
+    residual: Array
+    change: Array
+    lost: Array
+    speed: Array
+    yaw_commanded: Array
+    yaw_seen: Array
+    heading_off: Array
+    refined: tuple[Refined | None, ...]
+    unsupported: Mapping[str, Array]
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.change)
+
+
+def timeline(view: View, boxes: Boxes | None, tracks: Tracks) -> Timeline:
+    """The numbers of one camera, from the tracks that its measures were taken on."""
+    refined = tuple(_refined(view.command, tracks, t) for t in range(view.num_frames))
+    return Timeline(
+        residual=np.stack([_quartiles(trails_at(tracks, view.command, t).residual) for t in range(view.num_frames)]),
+        change=_changes(view),
+        lost=_losses(tracks, view.num_frames),
+        speed=_speeds(view),
+        yaw_commanded=_yaw_commanded(view),
+        yaw_seen=_yaw_seen(view, refined),
+        heading_off=np.array(
+            [np.nan if r is None or r.deviation is None else np.degrees(r.deviation) for r in refined]
+        ),
+        refined=refined,
+        unsupported=_unsupported(view, boxes, tracks),
+    )
+
+
+def trails_at(tracks: Tracks, command: Command | None, frame: int) -> Trails:
+    """The background points of one frame with their last ``GAP`` frames; none in the first frame."""
+    found = _window_at(tracks, frame)
+    if found is None:
+        return Trails(points=np.zeros((1, 0, 2)), residual=np.zeros(0), lost=np.zeros((0, 2)))
+    window, k = found
+    begin, alive = max(0, k - GAP), window.alive[k]
+    residual = np.full(int(alive.sum()), np.nan)
+    if command is not None:
+        residual = strays(pair_of(window, begin, k, command), command)
+    return Trails(
+        points=window.points[begin : k + 1, alive].astype(np.float64),
+        residual=residual,
+        lost=window.points[k, window.lost[k]].astype(np.float64),
+    )
+
+
+def object_trails_at(view: View, tracks: Tracks, frame: int) -> Trails:
+    """The points on boxes in one frame, as ``trails_at``; their residual is to where their box carries them."""
+    found = [(w, frame - w.start) for w in tracks.objects if 0 < frame - w.start < w.length]
+    if not found:
+        return Trails(points=np.zeros((1, 0, 2)), residual=np.zeros(0), lost=np.zeros((0, 2)))
+    window, k = max(found, key=lambda held: held[1])
+    points, residuals = [], []
+    for owner in np.unique(window.owner):
+        on_box, predicted = window.on_box(int(owner))
+        seen = window.alive[k, on_box]
+        points.append(window.points[: k + 1, on_box[seen]])
+        residuals.append(np.linalg.norm(window.points[k, on_box[seen]] - predicted[k, seen], axis=1) * view.scale)
+    return Trails(
+        points=np.concatenate(points, 1).astype(np.float64),
+        residual=np.concatenate(residuals),
+        lost=window.points[k, window.lost[k]].astype(np.float64),
+    )
+
+
+def strays(pair: Pair, command: Command) -> Array:
+    """Distance ``(N,)`` from the epipolar line, or from the place that the rotation alone gives; reference px."""
+    if pair.motion.baseline >= MIN_BASELINE_M:
+        return track_residuals(pair, command.pixel)
+    return np.asarray(np.linalg.norm(derotated_flow(pair), axis=1) / command.pixel)
+
+
+def _window_at(tracks: Tracks, frame: int) -> tuple[Window, int] | None:
+    """The window that tells most of the last ``GAP`` frames, and the frame's place in it."""
+    holding = [(w, frame - w.start) for w in tracks.background if 0 < frame - w.start < w.length]
+    return max(holding, key=lambda found: (min(found[1], GAP), found[0].start), default=None)
+
+
+def _quartiles(residual: Array) -> Array:
+    known = residual[np.isfinite(residual)]
+    if len(known) < MIN_STEP_TRACKS:
+        return np.full(3, np.nan)
+    return np.asarray(np.quantile(known, (0.25, 0.5, 0.75)))
+
+
+def _changes(view: View) -> Array:
+    change = frame_changes(view.grey)
+    usual = float(np.median(change)) if len(change) else 0.0
+    return np.asarray(np.r_[np.nan, change / usual if usual > 0 else np.ones(len(change))])
+
+
+def _losses(tracks: Tracks, num_frames: int) -> Array:
+    lost = np.full(num_frames, np.nan)
+    for k, window in tracks.steps():
+        gone, kept = int(window.lost[k].sum()), int(window.alive[k].sum())
+        if gone + kept >= MIN_STEP_TRACKS:
+            lost[window.start + k] = gone / (gone + kept)
+    return lost
+
+
+def _speeds(view: View) -> Array:
+    speeds = np.full(view.num_frames, np.nan)
+    if view.command is not None:
+        places = view.command.camera_to_world[:, :3, 3]
+        speeds[1:] = np.linalg.norm(np.diff(places, axis=0), axis=1) / np.diff(view.timestamps)
+    return speeds
+
+
+def _refined(command: Command | None, tracks: Tracks, frame: int) -> Refined | None:
+    found = _window_at(tracks, frame)
+    if command is None or found is None:
+        return None
+    window, k = found
+    pair = pair_of(window, max(0, k - GAP), k, command)
+    return refine(pair, command.up[frame], command.pixel) if len(pair) >= MIN_TRACKS else None
+
+
+def _yaw_commanded(view: View) -> Array:
+    rates = np.full(view.num_frames, np.nan)
+    if view.command is not None:
+        for t in range(1, view.num_frames):
+            begin = max(0, t - GAP)
+            rates[t] = _yaw_rate(view, view.command.motion(begin, t).rotation, begin, t)
+    return rates
+
+
+def _yaw_seen(view: View, refined: Iterable[Refined | None]) -> Array:
+    rates = [np.nan if r is None else _yaw_rate(view, r.rotation, *r.pair.frames) for r in refined]
+    return np.array(rates)
+
+
+def _yaw_rate(view: View, rotation: Array, first: int, last: int) -> float:
+    assert view.command is not None, "nothing turns without a command"
+    turn = yaw_about(view.command.up[last], cv2.Rodrigues(rotation)[0][:, 0])
+    return float(np.degrees(turn) / (view.timestamps[last] - view.timestamps[first]))
+
+
+def _unsupported(view: View, boxes: Boxes | None, tracks: Tracks) -> dict[str, Array]:
+    """Two sightings in a row have to agree, as for the measure; what they agree on happened where they overlap."""
+    shares: dict[str, Array] = {}
+    for owner, seen in sightings(view, boxes, tracks).items() if boxes else ():
+        share = np.full(view.num_frames, np.nan)
+        for a, b in pairwise(seen):
+            value = 1.0 - max(a.support, b.support)
+            both = slice(b.first, max(a.last, b.first) + 1)
+            share[both] = np.fmax(share[both], value)
+        if np.isfinite(share).any():
+            shares[view.tracks[owner].id] = share
+    return shares

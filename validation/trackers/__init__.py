@@ -1,1 +1,0 @@
-"""What follows points through a view. Lucas-Kanade needs nothing; learned trackers are plugged in from local files."""

@@ -1,0 +1,146 @@
+"""Where the commanded boxes lie in the image, and which of them are seen well enough to be judged."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.geometry import BOX_FACES, Array, box_corners, inverse, project
+from datasets.layout import NEAR_M, clip_to_near
+from validation.views.view import Command, View
+
+FAR_M = 120.0
+MIN_ROWS = 6.0  # px of the image
+MIN_ROWS_SHARE = 0.05
+MIN_IN_VIEW = 0.75
+MAX_OCCLUDED = 0.35
+# Of its height in the image: how far below a driving vehicle the road shows its shadow, or mirrors it when wet.
+SHADOW = 0.7
+DRIVES_M = 0.5
+EDGE_SHARE = 0.008  # of the image's rows: the rim of a nearer box that belongs to neither
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Boxes:
+    """Every track's box in every frame of a view: ``T`` frames, ``N`` tracks.
+
+    ``corners`` ``(T, N, 8, 2)`` px mean nothing where a box is not wholly in front of the camera; ``rectangle``
+    ``(T, N, 4)`` is x0, y0, x1, y1 of what is before the camera, zeros where nothing is; ``distance`` ``(T, N)`` m;
+    ``size`` ``(T, N)`` px is the root of the rectangle's area. ``judged`` ``(T, N)``: large enough, in view and hardly
+    hidden by nearer boxes. ``drives`` ``(N,)``: those that do not stay in their place.
+    """
+
+    corners: Array
+    rectangle: Array
+    distance: Array
+    size: Array
+    judged: NDArray[np.bool_]
+    drives: NDArray[np.bool_]
+    hulls: tuple[tuple[NDArray[np.int32] | None, ...], ...]
+
+    def mask(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """255 wherever a box covers the image of ``frame``."""
+        mask = np.zeros(shape, np.uint8)
+        for hull in self.hulls[frame]:
+            if hull is not None:
+                cv2.fillConvexPoly(mask, hull, 255)
+        return mask
+
+    def mask_with_shadows(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """The mask of the boxes, and of the ground before those that drive, which moves with them as it seems."""
+        mask = self.mask(frame, shape)
+        for hull, drives in zip(self.hulls[frame], self.drives, strict=True):
+            if hull is not None and drives:
+                below = hull + np.array([0, round(SHADOW * float(np.ptp(hull[:, 0, 1])))], np.int32)
+                cv2.fillConvexPoly(mask, cv2.convexHull(np.concatenate([hull, below])), 255)
+        return mask
+
+    def mask_of(self, frame: int, track: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """255 where the box of one track, shrunk a little, covers the image and no nearer box does."""
+        mask = np.zeros(shape, np.uint8)
+        hull = self.hulls[frame][track]
+        if hull is None:
+            return mask
+        cv2.fillConvexPoly(mask, _shrunk(hull, 0.92), 255)
+        for other, other_hull in enumerate(self.hulls[frame]):
+            if other_hull is not None and self.distance[frame, other] < self.distance[frame, track]:
+                cv2.fillConvexPoly(mask, other_hull, 0)
+                cv2.polylines(mask, [other_hull], True, 0, 2 * max(1, round(EDGE_SHARE * shape[0])) + 1)
+        return mask
+
+
+def project_boxes(view: View) -> Boxes | None:
+    """The boxes of a view; None where it has no pose or its scene no tracks."""
+    if view.command is None or not view.tracks:
+        return None
+    shape = view.grey.shape[1:]
+    to_camera = inverse(view.command.camera_to_world)[:, None] @ np.stack([k.box_to_world for k in view.tracks], 1)
+    in_camera = box_corners(to_camera, np.stack([track.size for track in view.tracks])[:, None])
+    corners, depth = project(in_camera, view.command.intrinsics)
+    distance = np.linalg.norm(to_camera[..., :3, 3], axis=-1)
+    present = np.stack([track.present for track in view.tracks], 1)
+    whole = present & (depth.min(-1) > NEAR_M) & (distance < FAR_M)
+    hulls = _hulls(in_camera, present & (distance < FAR_M), view.command, (shape[0], shape[1]))
+    rectangle = np.concatenate([corners.min(-2), corners.max(-2)], -1)
+    for t, n in zip(*np.nonzero(~whole), strict=True):
+        hull = hulls[t][n]
+        rectangle[t, n] = 0.0 if hull is None else np.concatenate([hull.min((0, 1)), hull.max((0, 1))])
+    extent = np.maximum(rectangle[..., 2:] - rectangle[..., :2], 1.0)
+    return Boxes(
+        corners=corners,
+        rectangle=rectangle,
+        distance=distance,
+        size=np.sqrt(extent.prod(-1)),
+        judged=_judged(rectangle, distance, whole, (shape[0], shape[1])),
+        drives=np.array([np.ptp(track.box_to_world[:, :3, 3], axis=0).max() > DRIVES_M for track in view.tracks]),
+        hulls=hulls,
+    )
+
+
+def _judged(rectangle: Array, distance: Array, whole: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    height, width = shape
+    area = (rectangle[..., 2:] - rectangle[..., :2]).clip(min=1e-6).prod(-1)
+    image = np.array([0.0, 0.0, width - 1, height - 1])
+    in_view = _overlap(rectangle, image) / area
+    tall = rectangle[..., 3] - rectangle[..., 1] > max(MIN_ROWS, MIN_ROWS_SHARE * height)
+    judged = whole & tall & (in_view > MIN_IN_VIEW)
+    for t, j in zip(*np.nonzero(judged), strict=True):
+        nearer = distance[t] < distance[t, j]
+        hidden = _overlap(rectangle[t, nearer], rectangle[t, j]) / area[t, j]
+        judged[t, j] = hidden.sum() < MAX_OCCLUDED
+    return np.asarray(judged)
+
+
+def _overlap(a: Array, b: Array) -> Array:
+    """Area ``(...)`` that rectangles ``(..., 4)`` share, px²."""
+    low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    return np.asarray((high - low).clip(min=0).prod(-1))
+
+
+def _hulls(
+    in_camera: Array, present: NDArray[np.bool_], command: Command, shape: tuple[int, int]
+) -> tuple[tuple[NDArray[np.int32] | None, ...], ...]:
+    return tuple(
+        tuple(_hull(corners, command, shape) if there else None for corners, there in zip(*row, strict=True))
+        for row in zip(in_camera, present, strict=True)
+    )
+
+
+def _hull(corners: Array, command: Command, shape: tuple[int, int]) -> NDArray[np.int32] | None:
+    """Convex outline of a box in the image, cut at the near plane; None where it lies outside."""
+    if corners[:, 2].max() <= NEAR_M:
+        return None
+    points = corners
+    if corners[:, 2].min() < NEAR_M:
+        points = np.concatenate([clip_to_near(corners[list(face)], closed=True) for face in BOX_FACES])
+    pixels = np.clip(project(points, command.intrinsics)[0], -8000, 8000)
+    low, high = pixels.min(0), pixels.max(0)
+    if high[0] < 0 or high[1] < 0 or low[0] >= shape[1] or low[1] >= shape[0]:
+        return None
+    return np.asarray(cv2.convexHull(np.round(pixels).astype(np.int32)))
+
+
+def _shrunk(hull: NDArray[np.int32], factor: float) -> NDArray[np.int32]:
+    centre = hull.mean(0)
+    return np.asarray(np.round((hull - centre) * factor + centre).astype(np.int32))
