@@ -16,7 +16,7 @@ from pipelines.forgetting_study.variants import BASE, NAIVE
 
 Chosen = NDArray[np.int64]
 
-RESAMPLES = 4000
+RESAMPLES = 2000
 CONFIDENCE = 0.95
 # Objects that move by themselves; where a domain has none, those that the camera moves past.
 OBJECT_ERROR = ("mover/ade", "standing/ade")

@@ -67,6 +67,6 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     " " in sys.executable, reason="nodes that Ray starts itself take no interpreter in a path with a space"
 )
 def test_a_cluster_of_two_nodes_at_its_address(tmp_path: Path, two_nodes: str) -> None:
-    results = outcomes(tmp_path, *(f"ok-{i}" for i in range(6)), "exit-1", address=two_nodes)
+    results = outcomes(tmp_path, *(f"meet-{i}" for i in range(6)), "exit-1", address=two_nodes)
     assert [name for name, outcome in results.items() if outcome.error] == ["exit-1"]
     assert len({outcome.record["pid"] for outcome in results.values() if not outcome.error}) >= 2

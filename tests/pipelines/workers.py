@@ -10,7 +10,10 @@ from pipelines.units import Unit
 
 
 class EchoWorker:
-    """``ok-*`` is made, ``raise-*`` raises, ``exit-*`` ends the process, ``kill-once-*`` is killed the first time."""
+    """``ok-*`` is made, ``raise-*`` raises, ``exit-*`` ends the process, ``kill-once-*`` is killed the first time.
+
+    ``meet-*`` is made as soon as there were two workers.
+    """
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -24,13 +27,18 @@ class EchoWorker:
             os._exit(139)
         if unit.id.startswith("kill-once") and attempt == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.05)
+        deadline = time.monotonic() + 60
+        while unit.id.startswith("meet") and self._seen("workers") < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
         return {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS", "")}
 
     def _count(self, name: str) -> int:
         """How often ``name`` happened, in any process."""
         with open(self._log / name, "a") as file:
             file.write("x")
+        return self._seen(name)
+
+    def _seen(self, name: str) -> int:
         return (self._log / name).stat().st_size
 
 
