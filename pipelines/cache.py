@@ -2,20 +2,21 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from rich.progress import track
+from torch import Tensor
 
 from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, latent_key
-from datasets.scene import Scene
+from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
 from finetune.conditions import encode_clip
@@ -28,6 +29,7 @@ from pipelines.replay_licences import licensed
 from pipelines.sources import for_training, framing_of, open_replay, open_source
 
 OpenSource = Callable[[], Source]
+Encode = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -80,9 +82,11 @@ def encode_source(
     return LatentCache(root, key)
 
 
-def encode_scenes(opened: OpenSource, checkpoint: Path, scenes: Sequence[Scene]) -> Iterator[LatentSample]:
-    """Samples in the order of ``scenes``, made on all cores."""
-    encoded = on_all_cores(_encode_one, scenes, _start_worker, (opened, checkpoint))
+def encode_scenes(
+    opened: OpenSource, checkpoint: Path, scenes: Sequence[Scene], encode: Encode = encode_clip
+) -> Iterator[LatentSample]:
+    """Samples in the order of ``scenes``, made on all cores; ``encode`` must be importable by name, as ``opened``."""
+    encoded = on_all_cores(_encode_one, scenes, _start_worker, (opened, checkpoint, encode))
     for scene, arrays in zip(scenes, encoded, strict=True):
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
@@ -94,17 +98,19 @@ class _Worker:
 
     source: Source
     vae: AutoencoderKLWan
+    encode: Encode
 
 
 _worker: _Worker
 
 
-def _start_worker(opened: OpenSource, checkpoint: Path) -> None:
+def _start_worker(opened: OpenSource, checkpoint: Path, encode: Encode) -> None:
     global _worker
     torch.set_num_threads(1)
-    _worker = _Worker(opened(), load_vae(checkpoint))
+    _worker = _Worker(opened(), load_vae(checkpoint), encode)
 
 
-def _encode_one(scene: Scene) -> dict[str, NDArray[np.float16]]:
-    tensors = encode_clip(_worker.vae, _worker.source.load(scene))
-    return {name: tensor.half().numpy() for name, tensor in tensors.items()}
+def _encode_one(scene: Scene) -> dict[str, NDArray[Any]]:
+    """Tensors go between processes as arrays: torch would share them through files."""
+    tensors = _worker.encode(_worker.vae, _worker.source.load(scene))
+    return {name: (t.half() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}

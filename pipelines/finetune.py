@@ -22,7 +22,7 @@ from finetune.strategies.registry import strategy_of
 from finetune.world_model import WorldModel, model_digest
 from pipelines.cache import cache_driving, cache_replay
 from pipelines.config import Config
-from pipelines.models import start_of
+from pipelines.models import LINEAGE, start_of
 from pipelines.probe import settings_of as probe_settings_of
 from pipelines.probe import while_training
 from pipelines.probe_clips import probe_set_of
@@ -32,7 +32,6 @@ from pipelines.tracking import Tracker, pipeline_run
 from replay.buffer import ReplayBuffer
 from replay.standing import open_standing
 
-LINEAGE = "lineage.json"
 # What the lineage tells beside what decided the weights.
 OUTCOMES = ("realised", "decisions")
 

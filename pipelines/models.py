@@ -8,6 +8,8 @@ from datasets.errors import UserError
 from pipelines.config import Config
 from pipelines.registry import CHAMPION, Registry, Version, registry_of
 
+# Beside the weights of a fine-tuned model: all that decided them.
+LINEAGE = "lineage.json"
 BASE = Path(__file__).parent.parent / "finetune" / "base"
 
 

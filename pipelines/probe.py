@@ -19,13 +19,12 @@ from finetune.probe.record import Probed, append_probed
 from finetune.probe.settings import ProbeSettings
 from finetune.world_model import WorldModel, model_digest
 from pipelines.config import Config, ProbeConfig
-from pipelines.models import checkpoint_of
+from pipelines.models import LINEAGE, checkpoint_of
 from pipelines.pictures.contact_sheet import write_png
 from pipelines.pictures.continued import continued
 from pipelines.probe_clips import probe_set_of
 from pipelines.tracking import Tracker, pipeline_run
 
-LINEAGE = "lineage.json"
 TABLE = "probe.parquet"
 # What the table on screen shows of each domain, and how a column is headed.
 HEADLINES = {

@@ -3,27 +3,24 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
 from diffusers import AutoencoderKLWan
-from numpy.typing import NDArray
 from rich.progress import track
+from torch import Tensor
 
 from datasets.errors import UserError
-from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, latent_key
-from datasets.scene import Scene
+from datasets.latents import LatentCache, LatentCacheWriter, latent_key
+from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
 from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
 from finetune.vae import load_vae
 from finetune.world_model import model_digest
-from pipelines.cache import OpenSource
+from pipelines.cache import OpenSource, encode_scenes
 from pipelines.config import Config, SimulatedData
-from pipelines.parallel import on_all_cores
 from pipelines.replay_sources import open_path
 from pipelines.sources import for_generation, framing_of, open_probe
 
@@ -83,35 +80,14 @@ def _encoded(config: Config, checkpoint: Path, opened: OpenSource, chosen: Choos
     root = config.run_dir.parent / "probe"
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
-        made = on_all_cores(_encode, missing, _start_worker, (opened, checkpoint))
-        found = track(zip(missing, made, strict=True), "Encoding probe clips", len(missing), disable=not missing)
-        for scene, arrays in found:
-            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            writer.add(LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors))
+        made = encode_scenes(opened, checkpoint, missing, _encode)
+        for sample in track(made, "Encoding probe clips", len(missing), disable=not missing):
+            writer.add(sample)
     cache = LatentCache(root, key)
     samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
     for scene in scenes:
         yield ProbeClip(scene=of_one_camera(scene), tensors=samples[scene.clip_id].tensors)
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    """What an encoding process keeps between clips."""
-
-    source: Source
-    vae: AutoencoderKLWan
-
-
-_worker: _Worker
-
-
-def _start_worker(opened: OpenSource, checkpoint: Path) -> None:
-    global _worker
-    torch.set_num_threads(1)
-    _worker = _Worker(opened(), load_vae(checkpoint))
-
-
-def _encode(scene: Scene) -> dict[str, NDArray[Any]]:
-    """Tensors go between processes as arrays: torch would share them through files."""
-    tensors = encode_probe_clip(_worker.vae, one_camera(_worker.source.load(scene)))
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
+def _encode(vae: AutoencoderKLWan, clip: Clip) -> dict[str, Tensor]:
+    return encode_probe_clip(vae, one_camera(clip))

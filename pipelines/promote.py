@@ -16,7 +16,7 @@ from finetune.forgetting.rule import Judgement, Rule, judge
 from finetune.probe.record import Probed, append_probed
 from finetune.world_model import model_digest
 from pipelines.config import Config, PromoteConfig
-from pipelines.models import BASE
+from pipelines.models import BASE, LINEAGE
 from pipelines.pictures.promotion import draw
 from pipelines.promotion_words import lines_of, summary_of
 from pipelines.registry import CHAMPION, Registry, Version, registry_of, sole_promoter
@@ -125,7 +125,7 @@ def _known(folder: Path, digest: str, registry: Registry, champion: Version | No
 
 def _start_of(folder: Path) -> str:
     """The digest of the model that a fine-tune began with, as its lineage has it; without one, the shipped base."""
-    lineage = folder / "lineage.json"
+    lineage = folder / LINEAGE
     return str(json.loads(lineage.read_text())["base"]) if lineage.is_file() else model_digest(BASE)
 
 
