@@ -19,9 +19,10 @@ from pipelines.generate import Generator, GeneratorLoader, load_generator, train
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
 from pipelines.sources import open_source
-from validation.calibration import Calibration, calibrate, calibration_rows, refused_words, scenes_needed
+from validation.calibration import Calibration, calibrate, scenes_needed
 from validation.instruments import Instruments
 from validation.measures import measure
+from validation.promises import calibration_rows, refused_words
 from validation.records import Measures
 
 FILL_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")

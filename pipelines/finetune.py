@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger
 from datasets.errors import UserError
 from datasets.latents import LatentCache
 from finetune.fine_tune import FineTuneSettings, ReplayMix, facts_of, fine_tune, is_adaptive, plan_of
-from finetune.forgotten import loss_forgetting
+from finetune.forgetting.by_loss import loss_forgetting
 from finetune.module import TrainingSettings
 from finetune.probe.probe import protocol_of
 from finetune.shares import Probe

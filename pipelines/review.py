@@ -15,7 +15,8 @@ from pipelines.config import Config
 from pipelines.gallery import Bar, Card, pick, write_gallery
 from pipelines.gate import VERDICTS_FILE, Decision, count_reasons, count_states
 from pipelines.tracking import Tracker
-from validation.calibration import Calibration, refused_words
+from validation.calibration import Calibration
+from validation.promises import refused_words
 from validation.records import Measures
 from validation.review.drawing import draw_tracks, track_clip
 

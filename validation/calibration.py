@@ -21,7 +21,6 @@ from scipy.stats import beta
 
 from datasets.errors import UserError
 from datasets.geometry import Array
-from validation.catalogue import definition
 from validation.circumstances import EVERY_CLIP
 from validation.expectation import CovariateScale, Expectation, fit_covariate_scale, fit_expectation, total_surprise
 from validation.records import Measures
@@ -266,36 +265,6 @@ def _audit(limits: Calibration, audited: Sequence[tuple[Measures, str]]) -> Audi
 def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
     """One-sided upper bound of a rate after ``count`` in ``total`` trials (Clopper and Pearson 1934)."""
     return 1.0 if count == total else float(beta.ppf(confidence, count + 1, total - count))
-
-
-def refused_words(calibration: Calibration) -> str:
-    """The share of good clips that the limits refuse, as promised and as audited, in words."""
-    promised = f"{calibration.thresholds[-1].achieved_rate:.1%}"
-    if not (audit := calibration.audit):
-        return f"{promised} (too few scenes for an audit)"
-    return (
-        f"{promised}; audited {audit.num_rejected} of {audit.num_clips} clips, "
-        f"at {CONFIDENCE:.0%} confidence at most {audit.upper:.1%}"
-    )
-
-
-def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
-    """For a table: family, measure, unit, where the tail of good clips begins, limit, clips it was fitted on.
-
-    Both values are those of usual circumstances, under the threshold of every clip.
-    """
-    usual, score = calibration.covariate_scale(None), calibration.thresholds[-1].score
-    return [
-        (
-            definition(expectation.measure).family,
-            expectation.measure,
-            definition(expectation.measure).unit,
-            f"{expectation.value_at(0, usual):.3g}",
-            f"{expectation.value_at(score, usual):.3g}",
-            str(expectation.num_fit),
-        )
-        for expectation in calibration.expectations
-    ]
 
 
 def _digest(sets: Sequence[Measures]) -> str:

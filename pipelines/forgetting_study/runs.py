@@ -17,7 +17,7 @@ from rich import get_console
 from rich.progress import track
 
 from finetune.fine_tune import fine_tune
-from finetune.forgotten import loss_forgetting
+from finetune.forgetting.by_loss import loss_forgetting
 from finetune.interpolation import POINTS, best_point, interpolated
 from finetune.probe.probe import frozen, measured_as_if, probe
 from finetune.probe.probe_set import ProbeSet

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from validation.calibration import Calibration, refused_words
+from validation.calibration import Calibration
 from validation.catalogue import FAMILIES, definition
+from validation.promises import refused_words
 
 _COLOURS = dict(zip(FAMILIES, ("#2f6fb0", "#7a4fa3", "#c2571a", "#2f8f5b", "#8a6d00"), strict=False))
 

@@ -22,9 +22,10 @@ from pipelines.generate import load_generator
 from pipelines.models import BASE
 from pipelines.parallel import on_all_cores
 from pipelines.validator_study.results import OURS, RATE, auroc, peer_score
-from validation.calibration import Calibration, calibrate, refused_words
+from validation.calibration import Calibration, calibrate
 from validation.measures import measure
 from validation.peers.catalogue import PEERS
+from validation.promises import refused_words
 from validation.records import Measures
 from validation.verdict import Verdict, judge
 

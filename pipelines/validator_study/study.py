@@ -22,7 +22,7 @@ FRONT_ROWS = 128
 OF_CAMERAS = tuple(kind for kind, about in CORRUPTIONS.items() if about.group == "cameras")
 OF_ONE_CAMERA = tuple(kind for kind in CORRUPTIONS if kind not in OF_CAMERAS)
 # What is made of measures afterwards changes no trial.
-JUDGING = ("calibration.py", "expectation.py", "verdict.py")
+JUDGING = ("calibration.py", "expectation.py", "promises.py", "verdict.py")
 # Clips of different parts never share a number, so no scene is on both sides.
 AUDIT_FROM, SPOILT_FROM, FRONT_FROM = 100_000, 200_000, 300_000
 # Peers take longer than we do, and their place does not hang on a third digit.

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from datasets.errors import UserError
-from validation.calibration import Calibration, calibrate, calibration_rows, refused_words, scenes_needed, upper_bound
+from validation.calibration import Calibration, calibrate, scenes_needed, upper_bound
 from validation.circumstances import Circumstances
+from validation.promises import calibration_rows, refused_words
 from validation.records import Measures, measured, unmeasurable
 from validation.verdict import judge
 

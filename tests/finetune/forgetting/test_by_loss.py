@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from finetune.forgotten import loss_forgetting
+from finetune.forgetting.by_loss import loss_forgetting
 from finetune.probe.probe_set import make_probe_set
 from finetune.probe.settings import ProbeSettings
 from finetune.vae import initialise_from_pca, make_vae, to_signal

@@ -1,0 +1,34 @@
+"""What a calibration promises, for people: a sentence, and rows of a table."""
+
+from validation.calibration import CONFIDENCE, Calibration
+from validation.catalogue import definition
+
+
+def refused_words(calibration: Calibration) -> str:
+    """The share of good clips that the limits refuse, as promised and as audited, in words."""
+    promised = f"{calibration.thresholds[-1].achieved_rate:.1%}"
+    if not (audit := calibration.audit):
+        return f"{promised} (too few scenes for an audit)"
+    return (
+        f"{promised}; audited {audit.num_rejected} of {audit.num_clips} clips, "
+        f"at {CONFIDENCE:.0%} confidence at most {audit.upper:.1%}"
+    )
+
+
+def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
+    """For a table: family, measure, unit, where the tail of good clips begins, limit, clips it was fitted on.
+
+    Both values are those of usual circumstances, under the threshold of every clip.
+    """
+    usual, score = calibration.covariate_scale(None), calibration.thresholds[-1].score
+    return [
+        (
+            definition(expectation.measure).family,
+            expectation.measure,
+            definition(expectation.measure).unit,
+            f"{expectation.value_at(0, usual):.3g}",
+            f"{expectation.value_at(score, usual):.3g}",
+            str(expectation.num_fit),
+        )
+        for expectation in calibration.expectations
+    ]
