@@ -16,6 +16,7 @@ import torch
 from rich import get_console
 from rich.progress import track
 
+from datasets.errors import UserError
 from finetune.fine_tune import fine_tune
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.interpolation import POINTS, best_point, interpolated
@@ -44,21 +45,28 @@ class Outcome:
 
 
 def run_all(ground: Ground) -> list[Outcome]:
-    """Everything that is not there yet, on all cores; then what all of it came to."""
+    """Everything that is not there yet, on all cores; then what all of it came to.
+
+    A UserError where runs of an earlier call were judged in another way.
+    """
     ground.driving(), ground.buffer()
-    seeds = range(ground.study.seeds)
-    bases = on_all_cores(_base_of, seeds, _start, (ground,))
-    for _ in track(bases, "Training bases", len(seeds)):
-        pass
-    runs = list(runs_of(ground.study))
+    seeds, runs = range(ground.study.seeds), list(runs_of(ground.study))
+    bare = [seed for seed in seeds if not _folder(ground, f"{BASE}-{seed}").is_dir()]
     missing = [run for run in runs if not _folder(ground, run.name).is_dir()]
+    for _ in track(on_all_cores(_base_of, bare, _start, (ground,)), "Training bases", len(bare), disable=not bare):
+        pass
     for _ in track(on_all_cores(_make, missing, _start, (ground,)), "Fine-tuning", len(missing), disable=not missing):
         pass
-    return [
+    outcomes = [
         _outcome(ground, STILL, 0, STILL),
         *(_outcome(ground, BASE, seed, f"{BASE}-{seed}") for seed in seeds),
         *(_outcome(ground, run.variant.name, run.seed, run.name) for run in runs),
     ]
+    if len({outcome.probed.protocol for outcome in outcomes}) > 1:
+        raise UserError(
+            f"{ground.root / 'runs'} holds runs that were judged in different ways: delete it and run again"
+        )
+    return outcomes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
