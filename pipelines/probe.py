@@ -102,7 +102,13 @@ def table(config: ProbeConfig, probed: Probed, named: str) -> Table:
     means = probed.means()
     low, high = sorted(config.sigma_edges)[-2:]
     names = {heading: name.format(f"{low:g}-{high:g}") for heading, name in HEADLINES.items()}
-    drawn = Table(title=f"{named}, gone on from {config.context} frames", title_justify="left", box=SIMPLE_HEAD)
+    drawn = Table(
+        title=f"{named}, gone on from {config.context} frames",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     drawn.add_column("domain", no_wrap=True)
     for heading in names:
         drawn.add_column(heading, justify="right", no_wrap=True)

@@ -18,7 +18,6 @@ from datasets.scene_json import scene_to_json
 from datasets.source import Source
 from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
 from finetune.vae import load_vae
-from finetune.world_model import model_digest
 from pipelines.cache import OpenSource, encode_scenes
 from pipelines.config import Config, SimulatedData
 from pipelines.replay_sources import open_path
@@ -76,7 +75,7 @@ def _encoded(config: Config, checkpoint: Path, opened: OpenSource, chosen: Choos
     """The chosen clips of a source; what an earlier call has stored is read."""
     scenes = chosen(list(opened().scenes()))
     identity = json.dumps([FORMAT, *(scene_to_json(scene) for scene in scenes)], sort_keys=True)
-    key = latent_key(identity, asdict(framing_of(config.data)), model_digest(checkpoint / "vae"))
+    key = latent_key(identity, asdict(framing_of(config.data)), codec_digest(load_vae(checkpoint)))
     root = config.run_dir.parent / "probe"
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
