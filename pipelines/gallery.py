@@ -20,7 +20,8 @@ STATES = {"rejected": "Rejected", "unmeasured": "Could not be measured", "accept
 class Bar:
     """One measure beside the largest value that is accepted, if there is such a ``limit``.
 
-    ``value`` is None where the measure could not be taken; ``why`` then says why.
+    ``value`` is None where the measure could not be taken; ``why`` then says why. ``speaks``: it is among the reasons,
+    if only together with others.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Bar:
     limit: float | None = None
     unit: str = ""
     why: str = ""
+    speaks: bool = False
 
     @property
     def is_broken(self) -> bool:
@@ -136,8 +138,8 @@ def _card(card: Card) -> str:
     source = f"data:video/mp4;base64,{base64.b64encode(card.video).decode()}"
     about = "".join(f"<li>{escape(word)}</li>" for word in card.about)
     reasons = "".join(f"<li><b>{escape(_words(code))}</b> {escape(text)}</li>" for code, text in card.reasons)
-    broken = [bar for bar in card.bars if bar.is_broken]
-    others = [bar for bar in card.bars if not bar.is_broken]
+    speaking = [bar for bar in card.bars if bar.speaks or bar.is_broken]
+    others = [bar for bar in card.bars if bar not in speaking]
     return f"""
 <article class="{card.state}" data-codes="{escape(" ".join(_codes(card)))}">
 <video src="{source}" muted loop playsinline preload="auto" title="click to pause"></video>
@@ -145,7 +147,7 @@ def _card(card: Card) -> str:
 <h3>{escape(card.clip_id)}</h3>
 <ul class="about">{about}</ul>
 <ul class="reasons">{reasons}</ul>
-{_table(broken)}
+{_table(speaking)}
 {f"<details><summary>{len(others)} other measures</summary>{_table(others)}</details>" if others else ""}
 </article>"""
 

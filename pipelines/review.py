@@ -19,6 +19,7 @@ from validation.calibration import Calibration
 from validation.promises import refused_words
 from validation.records import Measures
 from validation.review.drawing import draw_tracks, track_clip
+from validation.verdict import Verdict
 
 # Enough to see every reason, few enough that the page stays a few megabytes.
 MAX_REJECTED = 36
@@ -128,14 +129,15 @@ def _card(decision: Decision, calibration: Calibration) -> Card:
         video=encode_mp4(draw_tracks(clip, track_clip(clip)), clip.scene.frame_rate, crf=27),
         about=tuple(about),
         reasons=tuple((reason.code, reason.text) for reason in decision.verdict.reasons),
-        bars=bars(candidate.measures, calibration.limits(candidate.measures)),
+        bars=bars(candidate.measures, calibration.limits(candidate.measures), decision.verdict),
     )
 
 
-def bars(measures: Measures, limits: Mapping[str, float]) -> tuple[Bar, ...]:
+def bars(measures: Measures, limits: Mapping[str, float], verdict: Verdict) -> tuple[Bar, ...]:
     """Every measure beside its limit; those without either are left out."""
+    told = {reason.measure for reason in verdict.reasons if reason.value is not None}
     return tuple(
-        Bar(name=m.name, value=m.value, limit=limits.get(m.name), unit=m.unit, why=m.why)
+        Bar(name=m.name, value=m.value, limit=limits.get(m.name), unit=m.unit, why=m.why, speaks=m.name in told)
         for m in measures.values
         if m.value is not None or m.name in limits
     )

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet
@@ -17,7 +18,7 @@ from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.scenes import driving_scene
 from tests.validation.limits import limits_at
 from validation.records import Measures, measured, unmeasurable
-from validation.verdict import Reason, Verdict
+from validation.verdict import Reason, Verdict, judge
 
 LIMITS = {"track_epipolar": 1.5, "pose_yaw": 2.0, "object_residual": 1.0}
 CALIBRATION = limits_at("by hand", LIMITS, note="MADE BY HAND")
@@ -107,8 +108,12 @@ def test_counts_are_by_state_and_by_reason(tar: Path) -> None:
 
 def test_bars_hold_what_was_measured_or_should_have_been() -> None:
     values = (measured("pose_yaw", 1.0), unmeasurable("object_residual", "no boxes in view"))
-    shown = bars(Measures(clip_id="a", values=(*values, unmeasurable("time_cut", "too few frames"))), LIMITS)
+    measures = Measures(clip_id="a", values=(*values, unmeasurable("time_cut", "too few frames")))
+    shown = bars(measures, LIMITS, judge(measures, limits_at("by hand", LIMITS)))
     assert [(bar.name, bar.value, bar.limit) for bar in shown] == [
         ("pose_yaw", 1.0, 2.0),
         ("object_residual", None, 1.0),
     ]
+    wrong = replace(measures, values=(measured("pose_yaw", 3.0), *measures.values[1:]))
+    assert [bar.speaks for bar in shown] == [False, False]
+    assert [bar.speaks for bar in bars(wrong, LIMITS, judge(wrong, limits_at("by hand", LIMITS)))] == [True, False]
