@@ -60,7 +60,7 @@ def _summary(results: Sequence[Result]) -> str:
 
 _UNCOMMANDED = """Objects that no box commands have no command to be held against, and nothing in the gate looks for
 them yet: they are left out of the means but in the last line of AUROC, and stand in the tables below. What a test of
-the ground plane sees of them is measured by `python -m tests.benchmarks.uncommanded_road`.
+the ground plane sees of them is measured by `python -m tests.benchmarks.uncommanded`.
 """
 
 
