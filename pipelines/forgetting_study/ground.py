@@ -44,8 +44,7 @@ class Ground:
 
     @property
     def root(self) -> Path:
-        decisive = replace(self.study, seeds=0, seeds_of_rest=0)
-        return self.store / f"forgetting-{hashlib.sha256(repr(decisive).encode()).hexdigest()[:8]}"
+        return self.store / f"forgetting-{_key(replace(self.study, seeds=0, seeds_of_rest=0))}"
 
     @property
     def framing(self) -> Framing:
@@ -81,7 +80,10 @@ class Ground:
         return self._probe_set(_CHOICE_SEED, self.study.choice_clips)
 
     def base(self, seed: int) -> Path:
-        return self.root / "base" / f"{seed}" / "model"
+        """Bases cost most, so they serve studies that differ in what comes after them."""
+        later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay")
+        bare = replace(self.study, seeds=0, seeds_of_rest=0, **dict[str, Any].fromkeys(later, 0))
+        return self.store / f"forgetting-base-{_key(bare)}" / f"{seed}" / "model"
 
     def _source(self, domains: tuple[str, ...], clips: int, seed: int) -> SimulatedSource:
         framing = self.framing
@@ -98,11 +100,15 @@ class Ground:
 
     def _cache(self, domains: tuple[str, ...], clips: int, seed: int, what: str) -> LatentCache:
         opened = partial(self._source, domains, clips, seed)
-        return encode_source(opened, self.framing, BASE, self.root / "latents", what)
+        return encode_source(opened, self.framing, BASE, self.store / "latents", what)
 
     def _probe_set(self, seed: int, clips: int) -> ProbeSet:
         source = self._source((DRIVING, *OTHER_DOMAINS), clips, seed)
         return make_probe_set(load_vae(BASE), (source.load(scene) for scene in source.scenes()))
+
+
+def _key(study: ForgettingConfig) -> str:
+    return hashlib.sha256(repr(study).encode()).hexdigest()[:8]
 
 
 def make_base(ground: Ground, seed: int) -> Path:
