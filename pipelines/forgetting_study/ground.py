@@ -82,7 +82,8 @@ class Ground:
     def base(self, seed: int) -> Path:
         """Bases cost most, so they serve studies that differ in what comes after them."""
         later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay")
-        bare = replace(self.study, seeds=0, seeds_of_rest=0, **dict[str, Any].fromkeys(later, 0))
+        nothing: dict[str, Any] = dict.fromkeys(later, 0)
+        bare: ForgettingConfig = replace(self.study, seeds=0, seeds_of_rest=0, **nothing)
         return self.store / f"forgetting-base-{_key(bare)}" / f"{seed}" / "model"
 
     def _source(self, domains: tuple[str, ...], clips: int, seed: int) -> SimulatedSource:
