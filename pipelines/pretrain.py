@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.loggers import CSVLogger
+from diffusers import AutoencoderKLWan
+from lightning.pytorch.loggers import CSVLogger, Logger
 from rich.progress import track
 
 from datasets.framing import Framing
@@ -77,11 +78,10 @@ def train_codec(source: Source, settings: PretrainConfig) -> None:
 
 def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldModel:
     """The averaged model after ``settings.steps`` steps, resumed from ``<out>/checkpoints`` where there are any."""
-    torch.manual_seed(settings.seed)
-    model = WorldModel.make(WorldModelConfig(), load_vae(settings.out))
-    model.latent_std.copy_(latent_std(cache))
-    module = WorldModelModule(
-        model,
+    return train_from_nothing(
+        cache,
+        WorldModelConfig(),
+        load_vae(settings.out),
         TrainingSettings(
             steps=settings.steps,
             learning_rate=settings.learning_rate,
@@ -92,19 +92,35 @@ def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldMode
             predict=settings.predict,
             seed=settings.seed,
         ),
-    )
-    plan = BatchPlan(seed=settings.seed, batch_size=settings.batch_size, share=0.0, pools={}, num_driving=len(cache))
-
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
-        yield from plan_loader(plan, cache, None, start=start, stop=settings.steps, rank=rank, world_size=world_size)
-
-    train(
-        module,
-        batches,
         settings.out / "checkpoints",
+        batch_size=settings.batch_size,
         checkpoint_every=settings.checkpoint_every,
         logger=CSVLogger(settings.out, name="curves"),
     )
+
+
+def train_from_nothing(
+    cache: LatentCache,
+    sizes: WorldModelConfig,
+    vae: AutoencoderKLWan,
+    training: TrainingSettings,
+    checkpoints: Path,
+    *,
+    batch_size: int,
+    checkpoint_every: int,
+    logger: Logger | bool = False,
+) -> WorldModel:
+    """The averaged model, trained on all of a cache, resumed from ``checkpoints`` where there are any. Seeds torch."""
+    torch.manual_seed(training.seed)
+    model = WorldModel.make(sizes, vae)
+    model.latent_std.copy_(latent_std(cache))
+    module = WorldModelModule(model, training)
+    plan = BatchPlan(seed=training.seed, batch_size=batch_size, share=0.0, pools={}, num_driving=len(cache))
+
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
+        yield from plan_loader(plan, cache, None, start=start, stop=training.steps, rank=rank, world_size=world_size)
+
+    train(module, batches, checkpoints, checkpoint_every=checkpoint_every, logger=logger)
     module.adopt_average()
     return module.model
 

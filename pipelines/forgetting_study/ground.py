@@ -1,30 +1,24 @@
 """What every run of the forgetting study stands on: clips of all domains, probes, and the base of each seed."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from datasets.framing import Framing
 from datasets.latents import LatentCache
 from datasets.simulated_source import SimulatedSource, SimulationConfig
-from finetune.module import TrainingSettings, WorldModelModule
+from finetune.module import TrainingSettings
 from finetune.probe.probe_set import ProbeSet, make_probe_set
 from finetune.probe.settings import ProbeSettings
-from finetune.training import train
 from finetune.vae import load_vae
-from finetune.world_model import OTHER_DOMAINS, WorldModel, WorldModelConfig
+from finetune.world_model import OTHER_DOMAINS, WorldModelConfig
 from pipelines.cache import encode_source
 from pipelines.config import ForgettingConfig
 from pipelines.models import BASE
-from pipelines.pretrain import latent_std
+from pipelines.pretrain import train_from_nothing
 from replay.buffer import ReplayBuffer
-from replay.dataset import plan_loader
-from replay.plan import BatchPlan
 
 DRIVING = "driving-day"
 # The parts are of different seeds, so that no clip is in two of them.
@@ -117,11 +111,8 @@ def make_base(ground: Ground, seed: int) -> Path:
     folder = ground.base(seed)
     if folder.is_dir():
         return folder
-    study, cache = ground.study, ground.others()
-    torch.manual_seed(seed)
-    model = WorldModel.make(SIZES, load_vae(BASE))
-    model.latent_std.copy_(latent_std(cache))
-    settings = TrainingSettings(
+    study = ground.study
+    training = TrainingSettings(
         steps=study.base_steps,
         learning_rate=study.base_learning_rate,
         warmup=100,
@@ -131,15 +122,16 @@ def make_base(ground: Ground, seed: int) -> Path:
         predict=1.0,
         seed=seed,
     )
-    module = WorldModelModule(model.train(), settings)
-    plan = BatchPlan(seed=seed, batch_size=study.batch_size, share=0.0, pools={}, num_driving=len(cache))
-
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
-        yield from plan_loader(plan, cache, None, start=start, stop=study.base_steps, rank=rank, world_size=world_size)
-
-    train(module, batches, folder.parent / "checkpoints", checkpoint_every=100)
-    module.adopt_average()
+    model = train_from_nothing(
+        ground.others(),
+        SIZES,
+        load_vae(BASE),
+        training,
+        folder.parent / "checkpoints",
+        batch_size=study.batch_size,
+        checkpoint_every=100,
+    )
     scratch = folder.with_name(".model.tmp")
-    module.model.save_pretrained(scratch)
+    model.save_pretrained(scratch)
     scratch.rename(folder)
     return folder

@@ -103,7 +103,8 @@ def _make(run: Run) -> None:
     settings = run.variant.settings(ground.study, run.seed)
     scratch = ground.root / "scratch" / run.name
     start = WorldModel.from_pretrained(base)
-    forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS)
+    adapts = run.variant.schedule == "adaptive"
+    forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS) if adapts else None
     tuned = fine_tune(base, ground.driving(), ground.buffer(), settings, scratch, probe=forgotten)
     model = tuned.model.eval()
     notes: dict[str, Any] = {"decisions": tuned.decisions}
