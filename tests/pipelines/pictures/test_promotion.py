@@ -43,4 +43,6 @@ def test_what_cannot_be_told_is_drawn_in_its_own_colour(tmp_path: Path) -> None:
 def test_a_domain_without_clips_in_common_is_drawn_in_words(tmp_path: Path) -> None:
     candidate = probe(0.5)
     fewer = Probed(protocol="p1", values=tuple(v for v in candidate.values if v.domain != "walkers"))
-    assert pixels_of(picture(tmp_path / "a.png", probe(), fewer), "cannot tell") > 20
+    # Small letters have few pixels of full colour, and how few depends on the machine's fonts.
+    assert pixels_of(picture(tmp_path / "a.png", probe(), fewer), "cannot tell") > 0
+    assert pixels_of(picture(tmp_path / "b.png", probe(), candidate), "cannot tell") == 0
