@@ -1,8 +1,6 @@
 """One fine-tune from a base to a tuned model, by any strategy: needs folders and settings, no ledger and no command."""
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from datasets.errors import UserError
 from finetune.adapters import choose_trained, merge_adapter
 from finetune.module import TrainingSettings, WorldModelModule
+from finetune.processes import one_at_a_time
 from finetune.shares import AdaptShare, LogShares, Probe
 from finetune.strategies.registry import strategy_of
 from finetune.strategies.strategy import Ground
@@ -97,7 +96,7 @@ def fine_tune(
     model.to(torch.accelerator.current_accelerator() or "cpu")
     strategy = strategy_of(settings.strategy)(settings.strategy_weight)
     predict, seed = settings.training.predict, settings.training.seed
-    with _one_at_a_time(folder):
+    with one_at_a_time(folder):
         strategy.prepare(Ground(base=base, model=model, replay=replay, folder=folder, seed=seed, predict=predict))
     module = WorldModelModule(model, settings.training, strategy, facts_of(settings, plan))
     adapt = _adapt(settings, plan, probe)
@@ -186,12 +185,3 @@ def _adapt(settings: FineTuneSettings, plan: BatchPlan, probe: Probe | None) -> 
         raise UserError("replay.schedule=adaptive needs a probe that tells what was forgotten")
     control = AdaptiveShare(tolerance=settings.replay.tolerance)
     return AdaptShare(plan, settings.replay.share, control, probe, settings.replay.probe_every)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Of several processes of one run, the first makes what the others then find."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -17,6 +17,8 @@ from finetune.conditions import Conditions
 
 # Moves noise levels towards the noisy end, as Wan and Stable Diffusion 3 do (Esser et al. 2024, arXiv 2403.03206).
 SHIFT = 3.0
+# Further so where a sample is to go on by itself: how things will move is decided at the noisy end.
+PREDICT_SHIFT = 12.0
 
 # How often training withholds a condition, so that each can be absent and guidance has something to steer away from.
 DROP_FRAMES = 0.10
@@ -59,17 +61,17 @@ def draw(seed: int, step: int, slots: Sequence[int], shape: Sequence[int], *, pr
         noises.append(torch.randn(*shape, generator=generator))
         goes_on = bool(torch.rand((), generator=generator) < predict)
         contexts.append(goes_on * torch.randint(CONTEXT[0], CONTEXT[1] + 1, (), generator=generator))
-    flags = torch.stack(uniforms)
+    flags, context = torch.stack(uniforms), torch.stack(contexts)
     rates = {"frames": DROP_FRAMES, "layout": DROP_LAYOUT, "pose": DROP_POSE, "words": DROP_WORDS}
     return Draws(
-        sigma=shifted(torch.sigmoid(torch.stack(normals))),
+        sigma=shifted(torch.sigmoid(torch.stack(normals)), torch.where(context > 0, PREDICT_SHIFT, SHIFT)),
         noise=torch.stack(noises),
         drop={name: flags[:, k] < rate for k, (name, rate) in enumerate(rates.items())},
-        context=torch.stack(contexts),
+        context=context,
     )
 
 
-def shifted(sigma: Tensor, shift: float = SHIFT) -> Tensor:
+def shifted(sigma: Tensor, shift: Tensor | float = SHIFT) -> Tensor:
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 

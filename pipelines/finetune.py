@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger
+from rich import get_console
 
 from datasets.errors import UserError
 from datasets.latents import LatentCache
@@ -17,6 +18,7 @@ from finetune.fine_tune import FineTuneSettings, ReplayMix, facts_of, fine_tune,
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.module import TrainingSettings
 from finetune.probe.probe import protocol_of
+from finetune.processes import leads, one_at_a_time
 from finetune.shares import Probe
 from finetune.strategies.registry import strategy_of
 from finetune.world_model import WorldModel, model_digest
@@ -37,27 +39,38 @@ OUTCOMES = ("realised", "decisions")
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
+    if not leads():
+        get_console().quiet = True
+        finetune(config, None)
+        return
     with pipeline_run(config, "finetune") as tracker:
         folder = finetune(config, tracker)
     print(f"fine-tuned model {model_digest(folder)} in {folder}")
 
 
-def finetune(config: Config, tracker: Tracker) -> Path:
-    """The folder of the fine-tuned model; made only if this very fine-tune has not left one there already."""
-    checkpoint = start_of(config)
-    driving = cache_driving(config, checkpoint)
-    replay = fill_buffer(config, checkpoint)
-    settings = settings_of(config)
-    lineage = lineage_of(settings, checkpoint, driving, replay)
-    probe = None
-    if is_adaptive(settings):
-        probe, lineage["probe"] = _probe_of(config, checkpoint, driving)
-    tracker.params({"lineage": lineage})
-    tracker.dataset("driving", driving.key, str(driving.folder), "training")
-    if replay is not None:
-        tracker.dataset("replay", replay.digest(), str(replay.root), "training")
+def finetune(config: Config, tracker: Tracker | None) -> Path:
+    """The folder of the fine-tuned model; made only if this very fine-tune has not left one there already.
+
+    Of several processes that train together, the one that leads has the tracker and writes the folder.
+    """
+    with one_at_a_time(config.run_dir):
+        checkpoint = start_of(config)
+        driving = cache_driving(config, checkpoint)
+        replay = fill_buffer(config, checkpoint)
+        settings = settings_of(config)
+        lineage = lineage_of(settings, checkpoint, driving, replay)
+        probe = None
+        if is_adaptive(settings):
+            probe, lineage["probe"] = _probe_of(config, checkpoint, driving)
+        callbacks = while_training(config, checkpoint)
+    if tracker is not None:
+        tracker.params({"lineage": lineage})
+        tracker.dataset("driving", driving.key, str(driving.folder), "training")
+        if replay is not None:
+            tracker.dataset("replay", replay.digest(), str(replay.root), "training")
     folder = config.run_dir / "model"
     if not _is_done(folder, lineage):
+        logger = _logger(tracker) if tracker is not None else False
         tuned = fine_tune(
             checkpoint,
             driving,
@@ -65,10 +78,11 @@ def finetune(config: Config, tracker: Tracker) -> Path:
             settings,
             config.run_dir / "finetune",
             probe=probe,
-            logger=_logger(tracker),
-            callbacks=while_training(config, checkpoint),
+            logger=logger,
+            callbacks=callbacks,
         )
-        _save(tuned.model, folder, lineage | {"realised": tuned.realised, "decisions": tuned.decisions})
+        if tracker is not None:
+            _save(tuned.model, folder, lineage | {"realised": tuned.realised, "decisions": tuned.decisions})
     return folder
 
 

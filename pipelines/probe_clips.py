@@ -12,6 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from datasets.errors import UserError
+from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, latent_key
 from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
@@ -34,13 +35,13 @@ def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
     taken. A UserError where a seed of training is the probe's, or where footage holds too few clips.
     """
     _require_unseen(config)
-    count = config.probe.clips_per_domain
+    framing, root = framing_of(config.data), config.run_dir.parent / "probe"
     clips: list[ProbeClip] = []
     if config.probe.domains:
-        opened = partial(open_probe, config.probe, framing_of(config.data))
-        clips += _encoded(config, checkpoint, opened)
+        clips += encoded_probe_clips(partial(open_probe, config.probe, framing), framing, checkpoint, root)
+    chosen = partial(_held_out, count=config.probe.clips_per_domain)
     for path in config.probe.footage:
-        clips += _encoded(config, checkpoint, partial(open_footage, config, path), partial(_held_out, count=count))
+        clips += encoded_probe_clips(partial(open_footage, config, path), framing, checkpoint, root, chosen)
     return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(checkpoint)))
 
 
@@ -71,12 +72,13 @@ def _held_out(scenes: Sequence[Scene], count: int) -> list[Scene]:
     return [held[k * len(held) // number] for held, number in spread for k in range(number)]
 
 
-def _encoded(config: Config, checkpoint: Path, opened: OpenSource, chosen: Choose = list) -> Iterator[ProbeClip]:
-    """The chosen clips of a source; what an earlier call has stored is read."""
+def encoded_probe_clips(
+    opened: OpenSource, framing: Framing, checkpoint: Path, root: Path, chosen: Choose = list
+) -> Iterator[ProbeClip]:
+    """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
     scenes = chosen(list(opened().scenes()))
     identity = json.dumps([FORMAT, *(scene_to_json(scene) for scene in scenes)], sort_keys=True)
-    key = latent_key(identity, asdict(framing_of(config.data)), codec_digest(load_vae(checkpoint)))
-    root = config.run_dir.parent / "probe"
+    key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
         made = encode_scenes(opened, checkpoint, missing, _encode)

@@ -1,6 +1,7 @@
 """What every run of the forgetting study stands on: clips of all domains, probes, and the base of each seed."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,16 +9,20 @@ from typing import Any
 
 from datasets.framing import Framing
 from datasets.latents import LatentCache
+from datasets.scene import Scene
 from datasets.simulated_source import SimulatedSource, SimulationConfig
+from datasets.source import Source
 from finetune.module import TrainingSettings
-from finetune.probe.probe_set import ProbeSet, make_probe_set
+from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest
 from finetune.probe.settings import ProbeSettings
 from finetune.vae import load_vae
 from finetune.world_model import OTHER_DOMAINS, WorldModelConfig
 from pipelines.cache import encode_source
 from pipelines.config import ForgettingConfig
+from pipelines.forgetting_study.footage import CHOSEN, JUDGED, TRAINED, Footage, domain_of, within
 from pipelines.models import BASE
 from pipelines.pretrain import train_from_nothing
+from pipelines.probe_clips import Choose, encoded_probe_clips
 from replay.buffer import ReplayBuffer
 
 DRIVING = "driving-day"
@@ -51,12 +56,23 @@ class Ground:
             stride=study.num_frames,
         )
 
+    @property
+    def judged_domains(self) -> tuple[str, ...]:
+        """Beside driving: those of the base, or of the footage."""
+        return tuple(domain_of(video) for video in self.study.other_footage) or OTHER_DOMAINS
+
     def driving(self) -> LatentCache:
-        return self._cache((DRIVING,), self.study.driving_clips, _DRIVING_SEED, "driving clips")
+        what = "driving clips"
+        if not self.study.driving_footage:
+            return self._cache(self._simulated((DRIVING,), self.study.driving_clips, _DRIVING_SEED), what)
+        footage = self._driving_footage()
+        trained = {scene.clip_id for scene in within(footage.scenes(), TRAINED)}
+        return self._cache(footage, what, lambda scenes: [n for n, s in enumerate(scenes) if s.clip_id in trained])
 
     def others(self) -> LatentCache:
         """Of the domains that the base is trained on, and that replay draws from."""
-        return self._cache(OTHER_DOMAINS, self.study.base_clips, _BASE_SEED, "clips of other domains")
+        simulated = self._simulated(OTHER_DOMAINS, self.study.base_clips, _BASE_SEED)
+        return self._cache(simulated, "clips of other domains")
 
     def buffer(self) -> ReplayBuffer:
         others = self.others()
@@ -67,20 +83,34 @@ class Ground:
 
     def judge_set(self) -> ProbeSet:
         """The clips that results are measured on: no run sees or chooses by them."""
-        return self._probe_set(_JUDGE_SEED, self.study.judge_clips)
+        study = self.study
+        if not study.driving_footage:
+            domains = (DRIVING, *OTHER_DOMAINS)
+            return self._probe_set((self._simulated(domains, study.judge_clips, _JUDGE_SEED), list))
+        others = Footage(videos=study.other_footage, framing=self.framing)
+        return self._probe_set((self._driving_footage(), partial(within, part=JUDGED)), (others, list))
 
     def choice_set(self) -> ProbeSet:
-        """The clips that adaptive shares and interpolation go by."""
-        return self._probe_set(_CHOICE_SEED, self.study.choice_clips)
+        """The clips that adaptive shares and interpolation go by: the domains of the base, and driving."""
+        others = self._simulated(OTHER_DOMAINS, self.study.choice_clips, _CHOICE_SEED)
+        if not self.study.driving_footage:
+            driving = self._simulated((DRIVING,), self.study.choice_clips, _CHOICE_SEED)
+            return self._probe_set((driving, list), (others, list))
+        return self._probe_set((self._driving_footage(), partial(within, part=CHOSEN)), (others, list))
 
-    def base(self, seed: int) -> Path:
+    def base_of(self, seed: int) -> int:
+        """The number of the base that a run starts from."""
+        return seed % self.study.bases
+
+    def base(self, number: int) -> Path:
         """Bases cost most, so they serve studies that differ in what comes after them."""
-        later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay")
+        later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay", "bases",
+                 "driving_footage", "other_footage")  # fmt: skip
         nothing: dict[str, Any] = dict.fromkeys(later, 0)
         bare: ForgettingConfig = replace(self.study, seeds=0, seeds_of_rest=0, **nothing)
-        return self.store / f"forgetting-base-{_key(bare)}" / f"{seed}" / "model"
+        return self.store / f"forgetting-base-{_key(bare)}" / f"{number}" / "model"
 
-    def _source(self, domains: tuple[str, ...], clips: int, seed: int) -> SimulatedSource:
+    def _simulated(self, domains: tuple[str, ...], clips: int, seed: int) -> SimulatedSource:
         framing = self.framing
         return SimulatedSource(
             SimulationConfig(
@@ -93,22 +123,38 @@ class Ground:
             )
         )
 
-    def _cache(self, domains: tuple[str, ...], clips: int, seed: int, what: str) -> LatentCache:
-        opened = partial(self._source, domains, clips, seed)
-        return encode_source(opened, self.framing, BASE, self.store / "latents", what)
+    def _driving_footage(self) -> Footage:
+        # Short videos give few clips, so these overlap within their part of the time.
+        framing = replace(self.framing, stride=self.study.num_frames // 3)
+        return Footage(videos=self.study.driving_footage, framing=framing, domain=DRIVING)
 
-    def _probe_set(self, seed: int, clips: int) -> ProbeSet:
-        source = self._source((DRIVING, *OTHER_DOMAINS), clips, seed)
-        return make_probe_set(load_vae(BASE), (source.load(scene) for scene in source.scenes()))
+    def _cache(
+        self, source: Source, what: str, chosen: Callable[[Sequence[Scene]], Sequence[int]] | None = None
+    ) -> LatentCache:
+        opened, root = partial(_same, source), self.store / "latents"
+        if chosen is None:
+            return encode_source(opened, self.framing, BASE, root, what)
+        return encode_source(opened, self.framing, BASE, root, what, chosen)
+
+    def _probe_set(self, *parts: tuple[Source, Choose]) -> ProbeSet:
+        clips: list[ProbeClip] = []
+        for source, chosen in parts:
+            clips += encoded_probe_clips(partial(_same, source), self.framing, BASE, self.store / "probe", chosen)
+        return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(BASE)))
+
+
+def _same(source: Source) -> Source:
+    """Sources of this study are of settings alone, so they travel to other processes as they are."""
+    return source
 
 
 def _key(study: ForgettingConfig) -> str:
     return hashlib.sha256(repr(study).encode()).hexdigest()[:8]
 
 
-def make_base(ground: Ground, seed: int) -> Path:
+def make_base(ground: Ground, number: int) -> Path:
     """A small world model that learnt how things move in the other domains and saw no driving, trained to go on."""
-    folder = ground.base(seed)
+    folder = ground.base(number)
     if folder.is_dir():
         return folder
     study = ground.study
@@ -120,7 +166,7 @@ def make_base(ground: Ground, seed: int) -> Path:
         ema_decay=0.995,
         precision=study.precision,
         predict=1.0,
-        seed=seed,
+        seed=number,
     )
     model = train_from_nothing(
         ground.others(),

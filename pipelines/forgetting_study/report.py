@@ -8,70 +8,107 @@ from matplotlib.figure import Figure
 
 from pipelines.config import ForgettingConfig
 from pipelines.forgetting_study import results
-from pipelines.forgetting_study.results import DYNAMICS, QUANTITIES, VISUAL, Estimate
+from pipelines.forgetting_study.footage import domain_of
+from pipelines.forgetting_study.ground import Ground
+from pipelines.forgetting_study.results import Estimate, Yardsticks, yardsticks
 from pipelines.forgetting_study.runs import Outcome
-from pipelines.forgetting_study.variants import BASE, FIXED_SHARES, NAIVE, STILL, VARIANTS
+from pipelines.forgetting_study.variants import (
+    ADAPTIVE,
+    BASE,
+    FIXED_SHARES,
+    INTERPOLATE,
+    NAIVE,
+    STILL,
+    USUAL_SHARE,
+    VARIANTS,
+    replaying,
+)
 
 # What was hoped for: share of the lost dynamics that replay gives back, and of naive's visual gain that it may cost.
 RECOVERED, COST = 0.80, 0.05
 
 
-def write_report(path: Path, study: ForgettingConfig, outcomes: Sequence[Outcome]) -> None:
+def write_report(path: Path, ground: Ground, outcomes: Sequence[Outcome]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = path.with_suffix(".png")
-    draw(picture, outcomes)
-    path.write_text(markdown(study, outcomes, picture.name))
+    by = yardsticks(ground.judged_domains, has_objects=not ground.study.other_footage)
+    draw(picture, outcomes, by)
+    path.write_text(markdown(ground.study, outcomes, by, picture.name))
 
 
-def markdown(study: ForgettingConfig, outcomes: Sequence[Outcome], picture: str) -> str:
+def markdown(study: ForgettingConfig, outcomes: Sequence[Outcome], by: Yardsticks, picture: str) -> str:
     return "\n".join(
         [
             _head(study, outcomes),
             f"![What each way to fine-tune gains and loses]({picture})\n",
             "## Does it forget?\n",
-            _phenomenon(outcomes),
+            _phenomenon(outcomes, by),
             "## What helps\n",
-            _remedies(outcomes),
+            _remedies(outcomes, by),
+            _comparisons(outcomes, by),
             "## Every quantity\n",
-            _table(outcomes),
+            _table(outcomes, by),
         ]
     )
 
 
 def _head(study: ForgettingConfig, outcomes: Sequence[Outcome]) -> str:
-    return f"""# Study: what fine-tuning forgets
+    what, judged = _SIMULATED, f"{study.judge_clips} clips of every domain"
+    if study.driving_footage:
+        driving, others = (", ".join(domain_of(video) for video in videos) for videos in _videos(study))
+        what = _REAL.format(driving=driving, others=others)
+        judged = "the last part of the driving videos, whose clips overlap, and on the others"
+    return f"""# Study: what fine-tuning forgets{", on real footage" * bool(study.driving_footage)}
 
-Made by `driveforge study forgetting`. For every seed a small world model learns how things move in the four domains
-that are not driving ({study.base_steps} steps of {study.batch_size} clips), and is then fine-tuned on driving
-({study.steps} steps) in each way below, at equal steps and equal samples. Clips have {study.num_frames} frames of
-{study.width} x {study.height} px at 10 Hz; all training is to go on from a few frames without a command, so that motion
-has to come from the model. A run is judged once, on {study.judge_clips} clips of every domain that nothing was trained
-on or chosen by: four frames are given, the rest is generated. Adaptive shares and the points of interpolation go by
-other clips. Changes are against the base of the same seed, clip by clip, above 0 where it became better; intervals
-hold 95 % of resamplings of both runs and clips. Judged with: {outcomes[0].probed.protocol}.
+Made by `driveforge study forgetting`. A small world model learns how things move in four simulated domains that are not
+driving: {study.base_steps} steps of {study.batch_size} clips, {study.bases} times, from different seeds. {what}
+It is fine-tuned for {study.steps} steps in each way below, at equal steps and equal samples; the runs start from the
+bases in turn. Clips have {study.num_frames} frames of {study.width} x {study.height} px at 10 Hz. All training is to go
+on from a few frames without a command, so that motion has to come from the model. A run is judged once, on
+{judged} that nothing was trained on or chosen by: four frames are given, the rest is generated. Adaptive shares and the
+points of interpolation go by other clips. Changes are against the base of the same run, clip by clip, above 0 where it
+became better; intervals hold 95 % of resamplings of both runs and clips. Judged with: {outcomes[0].probed.protocol}.
 """
 
 
-def _phenomenon(outcomes: Sequence[Outcome]) -> str:
-    seen, lost = (results.change(outcomes, NAIVE, quantity) for quantity in (VISUAL, DYNAMICS))
-    lines = ["| quantity | base | naive | change |", "| --- | --- | --- | --- |"]
-    for quantity in QUANTITIES:
-        before, after = (results.level(outcomes, variant, quantity) for variant in (BASE, NAIVE))
+_SIMULATED = "Then it sees simulated driving."
+_REAL = """Then it sees real driving
+({driving}), and is judged on real footage that is not driving ({others}); replay draws from the simulated domains."""
+
+
+def _videos(study: ForgettingConfig) -> tuple[Sequence[Path], Sequence[Path]]:
+    return study.driving_footage, study.other_footage
+
+
+def _phenomenon(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
+    lines = ["| quantity | still picture | base | naive | change |", "| --- | --- | --- | --- | --- |"]
+    for quantity in by.every:
+        levels = [results.level(outcomes, variant, quantity) for variant in (STILL, BASE, NAIVE)]
         change = _words(results.change(outcomes, NAIVE, quantity))
-        lines.append(f"| {quantity.words} | {before:.3g} | {after:.3g} | {change} |")
-    looks = "improved" if seen.low > 0 else "got worse" if seen.high < 0 else "did not change for certain"
-    moves = "got worse" if lost.high < 0 else "improved" if lost.low > 0 else "did not change for certain"
-    return "\n".join(lines) + f"\n\nUnder naive fine-tuning driving's looks {looks}, and motion elsewhere {moves}.\n"
+        lines.append(f"| {quantity.words} | {' | '.join(map(_number, levels))} | {change} |")
+    looks, moves = (_became(results.change(outcomes, NAIVE, quantity)) for quantity in (by.visual, by.dynamics))
+    told = f"Under naive fine-tuning, {by.visual.words}: {looks}; {by.dynamics.words}: {moves}."
+    return "\n".join(lines) + f"\n\n{told}\n\n{_STILL}"
 
 
-def _remedies(outcomes: Sequence[Outcome]) -> str:
-    shown = all(results.change(outcomes, NAIVE, quantity).is_certain for quantity in (VISUAL, DYNAMICS))
+def _became(change: Estimate) -> str:
+    certain = "improved" if change.low > 0 else "got worse"
+    return certain if change.is_certain else "did not change for certain"
+
+
+_STILL = """The still picture repeats the last given frame. Beside it one sees how much a model of this size knows of
+motion at all: a soft picture loses objects that a still one keeps.
+"""
+
+
+def _remedies(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
+    shown = all(results.change(outcomes, NAIVE, quantity).is_certain for quantity in (by.visual, by.dynamics))
     lines = [
         "| way | runs | replayed | dynamics given back | of the visual gain kept | |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for variant in VARIANTS[1:]:
-        lost, gained = (results.kept(outcomes, variant.name, quantity) for quantity in (DYNAMICS, VISUAL))
+        lost, gained = (results.kept(outcomes, variant.name, quantity) for quantity in (by.dynamics, by.visual))
         back = Estimate(mean=1 - lost.mean, low=1 - lost.high, high=1 - lost.low)
         passed = shown and back.mean >= RECOVERED and gained.mean >= 1 - COST
         lines.append(
@@ -87,39 +124,49 @@ _WANTED = f""""Yes": at least {RECOVERED:.0%} of what naive fine-tuning loses is
 """
 
 
-def _table(outcomes: Sequence[Outcome]) -> str:
+def _comparisons(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
+    """The two questions that the table of remedies leaves to the reader, answered pair by pair."""
+    usual, best = replaying(USUAL_SHARE), results.best_fixed_share(outcomes, by.dynamics)
+    lines = ["| | replayed | better dynamics | better looks |", "| --- | --- | --- | --- |"]
+    for ours, theirs in ((usual, INTERPOLATE), (ADAPTIVE, usual), (ADAPTIVE, best)):
+        moved, seen = (results.lead(outcomes, ours, theirs, quantity) for quantity in (by.dynamics, by.visual))
+        shares = " against ".join(f"{results.replayed(outcomes, name):.1%}" for name in (ours, theirs))
+        lines.append(f"| {ours} against {theirs} | {shares} | {_words(moved)} | {_words(seen)} |")
+    return "\n".join(lines) + f"\n\nOf the fixed shares, {best} keeps most of how things move.\n"
+
+
+def _table(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
     names = [STILL, BASE, *(variant.name for variant in VARIANTS)]
-    lines = ["| way | " + " | ".join(quantity.words for quantity in QUANTITIES) + " |"]
-    lines.append("| --- |" + " --- |" * len(QUANTITIES))
+    lines = ["| way | " + " | ".join(quantity.words for quantity in by.every) + " |"]
+    lines.append("| --- |" + " --- |" * len(by.every))
     for name in names:
-        levels = [results.level(outcomes, name, quantity) for quantity in QUANTITIES]
-        lines.append(f"| {name} | " + " | ".join("" if isnan(level) else f"{level:.3g}" for level in levels) + " |")
-    return "\n".join(lines) + f"\n\n{_STILL}"
+        levels = [results.level(outcomes, name, quantity) for quantity in by.every]
+        lines.append(f"| {name} | " + " | ".join(map(_number, levels)) + " |")
+    return "\n".join(lines) + "\n"
 
 
-_STILL = """The still picture repeats the last given frame. Beside it one sees how much a model of this size knows of
-motion at all: a soft picture loses objects that a still one keeps.
-"""
+def _number(level: float) -> str:
+    return "" if isnan(level) else f"{level:.3g}"
 
 
 def _words(found: Estimate, form: str = "+.3g") -> str:
     return f"{found.mean:{form}} ({found.low:{form}} to {found.high:{form}})"
 
 
-def draw(path: Path, outcomes: Sequence[Outcome]) -> None:
+def draw(path: Path, outcomes: Sequence[Outcome], by: Yardsticks) -> None:
     """Left: what each way gains in looks against what it loses in motion; right: both against the share of replay."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     plane, course = figure.subplots(1, 2)
     for variant in VARIANTS:
-        seen, moved = (results.change(outcomes, variant.name, quantity) for quantity in (VISUAL, DYNAMICS))
+        seen, moved = (results.change(outcomes, variant.name, quantity) for quantity in (by.visual, by.dynamics))
         spread = {"xerr": _arms(seen), "yerr": _arms(moved)}
         plane.errorbar([seen.mean], [moved.mean], **spread, fmt="o", ms=5, lw=0.8, label=variant.name)
     plane.axhline(0, color="#bbbbbb", lw=1)
     plane.axvline(0, color="#bbbbbb", lw=1)
-    plane.set(xlabel=f"better {VISUAL.words}", ylabel=f"better {DYNAMICS.words}", title="against the base")
+    plane.set(xlabel=f"better {by.visual.words}", ylabel=f"better {by.dynamics.words}", title="against the base")
     plane.legend(fontsize=7, ncols=2, frameon=False)
-    names = [NAIVE, *(f"replay {share:.0%}" for share in FIXED_SHARES)]
-    for axis, quantity, colour in ((course, DYNAMICS, "#1f4e8c"), (course.twinx(), VISUAL, "#c2571a")):
+    names = [NAIVE, *map(replaying, FIXED_SHARES)]
+    for axis, quantity, colour in ((course, by.dynamics, "#1f4e8c"), (course.twinx(), by.visual, "#c2571a")):
         found = [results.change(outcomes, name, quantity) for name in names]
         shares = [100 * results.replayed(outcomes, name) for name in names]
         arms = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from datasets.geometry import Array
 from finetune.forgetting.paired import sign_of
 from finetune.probe.record import Probed
-from finetune.world_model import OTHER_DOMAINS
 from pipelines.forgetting_study.ground import DRIVING
 from pipelines.forgetting_study.runs import Outcome
-from pipelines.forgetting_study.variants import BASE, NAIVE
+from pipelines.forgetting_study.variants import BASE, FIXED_SHARES, NAIVE, replaying
 
 Chosen = NDArray[np.int64]
 
@@ -20,6 +19,8 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 # Objects that move by themselves; where a domain has none, those that the camera moves past.
 OBJECT_ERROR = ("mover/ade", "standing/ade")
+# Where footage tells no objects: points on what moves by itself; where nothing does, all others.
+POINT_ERROR = ("points/moving", "points/static")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,28 +36,37 @@ class Quantity:
         return sign_of(self.measures[0])
 
 
-VISUAL = Quantity(words="driving, PSNR of the next frame, dB", measures=("next/psnr",), domains=(DRIVING,))
-DYNAMICS = Quantity(words="other domains, object error, px", measures=OBJECT_ERROR, domains=OTHER_DOMAINS)
-QUANTITIES = (
-    VISUAL,
-    Quantity(words="driving, loss at the highest noise", measures=("loss/predict/0.75-1/all",), domains=(DRIVING,)),
-    Quantity(words="driving, SSIM of the next frame", measures=("next/ssim",), domains=(DRIVING,)),
-    Quantity(words="driving, object error, px", measures=OBJECT_ERROR, domains=(DRIVING,)),
-    DYNAMICS,
-    *(
-        Quantity(words=f"{domain}, object error, px", measures=OBJECT_ERROR, domains=(domain,))
-        for domain in OTHER_DOMAINS
-    ),
-    Quantity(
-        words="other domains, objects still there",
-        measures=("mover/permanence", "standing/permanence"),
-        domains=OTHER_DOMAINS,
-    ),
-    Quantity(
-        words="other domains, loss where things move", measures=("loss/predict/0.75-1/moving",), domains=OTHER_DOMAINS
-    ),
-    Quantity(words="other domains, PSNR of the next frame, dB", measures=("next/psnr",), domains=OTHER_DOMAINS),
-)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Yardsticks:
+    """What runs are judged by: how driving looks, how things move elsewhere, and all ``every`` quantities."""
+
+    visual: Quantity
+    dynamics: Quantity
+    every: tuple[Quantity, ...]
+
+
+def yardsticks(others: Sequence[str], *, has_objects: bool) -> Yardsticks:
+    """``others`` are the domains beside driving; without known objects, points are followed in their place."""
+    names = tuple(others)
+    error, what = (OBJECT_ERROR, "object error, px") if has_objects else (POINT_ERROR, "point error, px")
+    visual = Quantity(words="driving, PSNR of the next frame, dB", measures=("next/psnr",), domains=(DRIVING,))
+    dynamics = Quantity(words=f"other domains, {what}", measures=error, domains=names)
+    there = ("mover/permanence", "standing/permanence")
+    every = (
+        visual,
+        Quantity(words="driving, loss at high noise", measures=("loss/predict/0.75-1/all",), domains=(DRIVING,)),
+        Quantity(words="driving, SSIM of the next frame", measures=("next/ssim",), domains=(DRIVING,)),
+        Quantity(words=f"driving, {what}", measures=error, domains=(DRIVING,)),
+        dynamics,
+        *(Quantity(words=f"{name}, {what}", measures=error, domains=(name,)) for name in names),
+        *([Quantity(words="other domains, objects still there", measures=there, domains=names)] * has_objects),
+        Quantity(
+            words="other domains, loss where things move", measures=("loss/predict/0.75-1/moving",), domains=names
+        ),
+        Quantity(words="other domains, loss at high noise", measures=("loss/predict/0.75-1/all",), domains=names),
+        Quantity(words="other domains, PSNR of the next frame, dB", measures=("next/psnr",), domains=names),
+    )
+    return Yardsticks(visual=visual, dynamics=dynamics, every=every)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +110,14 @@ def change(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> Est
     return estimate(better.shape, lambda rows, columns: float(np.nanmean(better[np.ix_(rows, columns)])))
 
 
+def lead(outcomes: Sequence[Outcome], variant: str, other: str, quantity: Quantity) -> Estimate:
+    """By how much a variant is better than another, over the seeds that both have, clip by clip."""
+    seeds = sorted(set(seeds_of(outcomes, variant)) & set(seeds_of(outcomes, other)))
+    ours, theirs = (_better(outcomes, name, quantity, seeds) for name in (variant, other))
+    better = ours - theirs
+    return estimate(better.shape, lambda rows, columns: float(np.nanmean(better[np.ix_(rows, columns)])))
+
+
 def kept(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> Estimate:
     """The variant's change as a share of the naive fine-tune's, over the seeds that both have."""
     seeds = seeds_of(outcomes, variant)
@@ -124,6 +142,12 @@ def estimate(shape: tuple[int, ...], statistic: Callable[[Chosen, Chosen], float
     drawn = [statistic(rng.integers(0, runs, runs), rng.integers(0, clips, clips)) for _ in range(RESAMPLES)]
     low, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(mean=statistic(np.arange(runs), np.arange(clips)), low=float(low), high=float(high))
+
+
+def best_fixed_share(outcomes: Sequence[Outcome], dynamics: Quantity) -> str:
+    """The fixed share that keeps most of how things move."""
+    names = [replaying(share) for share in FIXED_SHARES]
+    return max(names, key=lambda name: change(outcomes, name, dynamics).mean)
 
 
 def level(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> float:

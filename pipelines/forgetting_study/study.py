@@ -14,6 +14,6 @@ def study_forgetting(config: Config, page: Path) -> None:
     """What an earlier call has made is taken from ``<run_dir>/study``."""
     ground = Ground(study=config.forgetting, store=config.run_dir / "study")
     outcomes = run_all(ground)
-    write_report(page, config.forgetting, outcomes)
+    write_report(page, ground, outcomes)
     raw_table(outcomes, page.with_suffix(".parquet"))
     get_console().print(str(page), soft_wrap=True)

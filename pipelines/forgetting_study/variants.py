@@ -52,8 +52,13 @@ class Variant:
         )
 
 
+def replaying(share: float) -> str:
+    """The name of replay at a fixed share."""
+    return f"replay {share:.0%}"
+
+
 def _replaying(share: float) -> Variant:
-    return Variant(name=f"replay {share:.0%}", strategy="replay", share=share, is_key=share == USUAL_SHARE)
+    return Variant(name=replaying(share), strategy="replay", share=share, is_key=share == USUAL_SHARE)
 
 
 VARIANTS = (

@@ -8,11 +8,12 @@ from finetune.world_model import OTHER_DOMAINS
 from pipelines.compose import compose
 from pipelines.forgetting_study.ground import DRIVING
 from pipelines.forgetting_study.report import markdown
-from pipelines.forgetting_study.results import DYNAMICS, VISUAL, change, kept, level
+from pipelines.forgetting_study.results import change, kept, lead, level, yardsticks
 from pipelines.forgetting_study.runs import Outcome
 from pipelines.forgetting_study.variants import BASE, NAIVE, STILL, VARIANTS, runs_of
 
 SEEDS, CLIPS = 3, 12
+BY = yardsticks(OTHER_DOMAINS, has_objects=True)
 
 
 def outcome(variant: str, seed: int, psnr: float, error: float) -> Outcome:
@@ -46,27 +47,34 @@ def outcomes() -> list[Outcome]:
 
 
 def test_changes_are_paired_and_better_is_above_zero(outcomes: list[Outcome]) -> None:
-    seen, moved = change(outcomes, NAIVE, VISUAL), change(outcomes, NAIVE, DYNAMICS)
+    seen, moved = change(outcomes, NAIVE, BY.visual), change(outcomes, NAIVE, BY.dynamics)
     assert seen.mean == pytest.approx(2.0, abs=0.05) and seen.low > 1.9, "clips differ by ten, and pairs do not"
     assert moved.mean == pytest.approx(-4.0, abs=0.05) and moved.high < -3.9
     assert seen.is_certain and moved.is_certain
-    assert level(outcomes, BASE, DYNAMICS) == pytest.approx(10 + CLIPS - 1, abs=0.05)
+    assert level(outcomes, BASE, BY.dynamics) == pytest.approx(10 + CLIPS - 1, abs=0.05)
 
 
 def test_what_a_remedy_keeps_is_a_share_of_what_naive_fine_tuning_does(outcomes: list[Outcome]) -> None:
-    lost, gained = kept(outcomes, "replay 25%", DYNAMICS), kept(outcomes, "replay 25%", VISUAL)
+    lost, gained = kept(outcomes, "replay 25%", BY.dynamics), kept(outcomes, "replay 25%", BY.visual)
     assert lost.mean == pytest.approx(0.25, abs=0.02) and lost.low < lost.mean < lost.high
     assert gained.mean == pytest.approx(0.95, abs=0.02)
 
 
+def test_two_ways_are_compared_over_the_runs_that_both_have(outcomes: list[Outcome]) -> None:
+    ahead = lead(outcomes, "replay 25%", NAIVE, BY.dynamics)
+    assert ahead.mean == pytest.approx(3.0, abs=0.05) and ahead.low > 2.9
+    behind = lead(outcomes, NAIVE, "replay 25%", BY.dynamics)
+    assert behind.mean == pytest.approx(-ahead.mean)
+
+
 def test_a_change_that_is_not_there_is_not_certain() -> None:
     same = [outcome(name, seed, 20.0, 10.0) for name in (BASE, NAIVE) for seed in range(SEEDS)]
-    assert not change(same, NAIVE, DYNAMICS).is_certain
+    assert not change(same, NAIVE, BY.dynamics).is_certain
 
 
 def test_the_page_states_the_phenomenon_and_every_way(outcomes: list[Outcome]) -> None:
-    page = markdown(compose([]).forgetting, outcomes, "picture.png")
-    assert "driving's looks improved, and motion elsewhere got worse" in page
+    page = markdown(compose([]).forgetting, outcomes, BY, "picture.png")
+    assert "dB: improved; other domains, object error, px: got worse" in page
     for variant in VARIANTS[1:]:
         assert f"| {variant.name} | 2 | 25.0% | 75%" in page, variant.name
 

@@ -1,0 +1,43 @@
+"""`driveforge finetune` under torchrun: two processes prepare once, train together, and leave one model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune.world_model import WorldModel
+
+REPOSITORY = Path(__file__).parents[2]
+SETTINGS = [
+    "data=simulated",
+    "data.num_scenes=4",
+    "data.height=48",
+    "data.width=64",
+    "data.num_frames=5",
+    "data.stride=5",
+    "replay.num_scenes=4",
+    "finetune.steps=3",
+    "finetune.batch_size=2",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "pipelines.cli", "finetune", *SETTINGS, f"run_dir={tmp_path / 'run'}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("fine-tuned model") == 1
+    lineage = json.loads((tmp_path / "run" / "model" / "lineage.json").read_text())
+    assert sum(lineage["realised"].values()) == 3 * 2, "the batch is of both"
+    WorldModel.from_pretrained(tmp_path / "run" / "model")
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert len(client.search_runs(experiments)) == 1
