@@ -30,8 +30,8 @@ DRIVING = "driving-day"
 _BASE_SEED, _DRIVING_SEED, _JUDGE_SEED, _CHOICE_SEED = 0, 1, 2, 3
 SIZES = WorldModelConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
 JUDGE = ProbeSettings(num_steps=1)
-# What a run may look at while it trains, or choose by: losses alone.
-CHOICE = ProbeSettings(num_steps=1, dynamics=False)
+# What a run may look at while it trains, or choose by: losses alone, at the noise levels that motion is drawn from.
+CHOICE = ProbeSettings(num_steps=1, dynamics=False, sigma_edges=(0.75, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +76,7 @@ class Ground:
 
     def buffer(self) -> ReplayBuffer:
         others = self.others()
-        with ReplayBuffer(self.root / "replay" / others.key, len(others), key=others.key) as buffer:
+        with ReplayBuffer(self.store / "replay" / others.key, len(others), key=others.key) as buffer:
             for number in range(len(others)) if len(buffer) < len(others) else ():
                 buffer.offer(others.sample(number))
         return buffer
@@ -98,17 +98,13 @@ class Ground:
             return self._probe_set((driving, list), (others, list))
         return self._probe_set((self._driving_footage(), partial(within, part=CHOSEN)), (others, list))
 
-    def base_of(self, seed: int) -> int:
-        """The number of the base that a run starts from."""
-        return seed % self.study.bases
-
-    def base(self, number: int) -> Path:
+    def base(self, seed: int) -> Path:
         """Bases cost most, so they serve studies that differ in what comes after them."""
-        later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay", "bases",
+        later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay",
                  "driving_footage", "other_footage")  # fmt: skip
         nothing: dict[str, Any] = dict.fromkeys(later, 0)
         bare: ForgettingConfig = replace(self.study, seeds=0, seeds_of_rest=0, **nothing)
-        return self.store / f"forgetting-base-{_key(bare)}" / f"{number}" / "model"
+        return self.store / f"forgetting-base-{_key(bare)}" / f"{seed}" / "model"
 
     def _simulated(self, domains: tuple[str, ...], clips: int, seed: int) -> SimulatedSource:
         framing = self.framing
@@ -152,9 +148,9 @@ def _key(study: ForgettingConfig) -> str:
     return hashlib.sha256(repr(study).encode()).hexdigest()[:8]
 
 
-def make_base(ground: Ground, number: int) -> Path:
+def make_base(ground: Ground, seed: int) -> Path:
     """A small world model that learnt how things move in the other domains and saw no driving, trained to go on."""
-    folder = ground.base(number)
+    folder = ground.base(seed)
     if folder.is_dir():
         return folder
     study = ground.study
@@ -166,7 +162,7 @@ def make_base(ground: Ground, number: int) -> Path:
         ema_decay=0.995,
         precision=study.precision,
         predict=1.0,
-        seed=number,
+        seed=seed,
     )
     model = train_from_nothing(
         ground.others(),

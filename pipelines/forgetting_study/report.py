@@ -60,13 +60,13 @@ def _head(study: ForgettingConfig, outcomes: Sequence[Outcome]) -> str:
         judged = "the last part of the driving videos, whose clips overlap, and on the others"
     return f"""# Study: what fine-tuning forgets{", on real footage" * bool(study.driving_footage)}
 
-Made by `driveforge study forgetting`. A small world model learns how things move in four simulated domains that are not
-driving: {study.base_steps} steps of {study.batch_size} clips, {study.bases} times, from different seeds. {what}
-It is fine-tuned for {study.steps} steps in each way below, at equal steps and equal samples; the runs start from the
-bases in turn. Clips have {study.num_frames} frames of {study.width} x {study.height} px at 10 Hz. All training is to go
-on from a few frames without a command, so that motion has to come from the model. A run is judged once, on
-{judged} that nothing was trained on or chosen by: four frames are given, the rest is generated. Adaptive shares and the
-points of interpolation go by other clips. Changes are against the base of the same run, clip by clip, above 0 where it
+Made by `driveforge study forgetting`. For every seed a small world model learns how things move in four simulated
+domains that are not driving ({study.base_steps} steps of {study.batch_size} clips). {what} It is fine-tuned for
+{study.steps} steps in each way below, at equal steps and equal samples. Clips have {study.num_frames} frames of
+{study.width} x {study.height} px at 10 Hz. All training is to go on from a few frames without a command, so that motion
+has to come from the model. A run is judged once, on {judged} that nothing was
+trained on or chosen by: four frames are given, the rest is generated. Adaptive shares and the
+points of interpolation go by other clips. Changes are against the base of the same seed, clip by clip, above 0 where it
 became better; intervals hold 95 % of resamplings of both runs and clips. Judged with: {outcomes[0].probed.protocol}.
 """
 

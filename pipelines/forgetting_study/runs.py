@@ -53,15 +53,15 @@ def run_all(ground: Ground) -> list[Outcome]:
     seeds, runs = range(ground.study.seeds), list(runs_of(ground.study))
     # Their clips are encoded on all cores before each worker opens them.
     ground.judge_set(), ground.choice_set()
-    bare = [number for number in range(ground.study.bases) if not _folder(ground, f"{BASE}-{number}").is_dir()]
+    bare = [seed for seed in seeds if not _folder(ground, f"{BASE}-{seed}").is_dir()]
     missing = [run for run in runs if not _folder(ground, run.name).is_dir()]
-    for _ in track(on_all_cores(_base, bare, _start, (ground,)), "Training bases", len(bare), disable=not bare):
+    for _ in track(on_all_cores(_base_of, bare, _start, (ground,)), "Training bases", len(bare), disable=not bare):
         pass
     for _ in track(on_all_cores(_make, missing, _start, (ground,)), "Fine-tuning", len(missing), disable=not missing):
         pass
     outcomes = [
         _outcome(ground, STILL, 0, STILL),
-        *(_outcome(ground, BASE, seed, f"{BASE}-{ground.base_of(seed)}") for seed in seeds),
+        *(_outcome(ground, BASE, seed, f"{BASE}-{seed}") for seed in seeds),
         *(_outcome(ground, run.variant.name, run.seed, run.name) for run in runs),
     ]
     if len({outcome.probed.protocol for outcome in outcomes}) > 1:
@@ -90,18 +90,18 @@ def _start(ground: Ground) -> None:
     _worker = _Worker(ground=ground, judge_set=ground.judge_set(), choice_set=ground.choice_set())
 
 
-def _base(number: int) -> None:
-    ground, name = _worker.ground, f"{BASE}-{number}"
-    if number == 0 and not _folder(ground, STILL).is_dir():
+def _base_of(seed: int) -> None:
+    ground, name = _worker.ground, f"{BASE}-{seed}"
+    if seed == 0 and not _folder(ground, STILL).is_dir():
         _keep(STILL, measured_as_if(_worker.judge_set, JUDGE, partial(frozen, context=JUDGE.context)), _IDLE)
-    base = make_base(ground, number)
+    base = make_base(ground, seed)
     if not _folder(ground, name).is_dir():
         _keep(name, _judged(WorldModel.from_pretrained(base)), _IDLE)
 
 
 def _make(run: Run) -> None:
     ground = _worker.ground
-    base, began = ground.base(ground.base_of(run.seed)), time.monotonic()
+    base, began = ground.base(run.seed), time.monotonic()
     settings = run.variant.settings(ground.study, run.seed)
     scratch = ground.root / "scratch" / run.name
     start = WorldModel.from_pretrained(base)

@@ -1,0 +1,56 @@
+"""Real videos in the study: their clips are told apart by folder, and no frame is in two parts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.errors import UserError
+from datasets.framing import Framing
+from datasets.video import encode_mp4
+from pipelines.forgetting_study.footage import CHOSEN, JUDGED, TRAINED, Footage, within
+
+FRAMING = Framing(height=32, width=48, num_frames=5, stride=2)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    root = tmp_path_factory.mktemp("footage")
+    rng = np.random.default_rng(0)
+    paths = []
+    for folder, length in (("Highway", 60), ("tele", 40)):
+        (root / folder).mkdir()
+        paths.append(root / folder / "clip.mp4")
+        paths[-1].write_bytes(encode_mp4(rng.integers(0, 255, (length, 32, 48, 3), np.uint8), 10.0))
+    return tuple(paths)
+
+
+def test_clips_of_videos_that_are_called_alike_keep_their_folders_names(videos: tuple[Path, ...]) -> None:
+    scenes = Footage(videos=videos, framing=FRAMING).scenes()
+    assert len({scene.clip_id for scene in scenes}) == len(scenes)
+    assert {scene.domain for scene in scenes} == {"highway", "tele"}
+    assert {scene.domain for scene in Footage(videos=videos, framing=FRAMING, domain="driving-day").scenes()} == {
+        "driving-day"
+    }
+
+
+def test_no_frame_is_in_two_parts_and_every_part_has_clips_of_every_video(videos: tuple[Path, ...]) -> None:
+    footage = Footage(videos=videos, framing=FRAMING)
+    times = []
+    for part in (TRAINED, CHOSEN, JUDGED):
+        scenes = within(footage.scenes(), part)
+        assert {scene.domain for scene in scenes} == {"highway", "tele"}
+        times.append({(scene.domain, round(float(t), 3)) for scene in scenes for t in scene.timestamps})
+    assert not times[0] & times[1] and not times[1] & times[2] and not times[0] & times[2]
+
+
+def test_a_clip_is_loaded_from_its_own_video(videos: tuple[Path, ...]) -> None:
+    footage = Footage(videos=videos, framing=FRAMING)
+    last = footage.scenes()[-1]
+    alone = Footage(videos=videos[1:], framing=FRAMING)
+    np.testing.assert_array_equal(footage.load(last).frames, alone.load(last).frames)
+
+
+def test_a_video_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone/clip\.mp4: no such video"):
+        Footage(videos=(tmp_path / "gone" / "clip.mp4",), framing=FRAMING).scenes()
