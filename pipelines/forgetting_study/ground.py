@@ -46,6 +46,11 @@ class Ground:
         return self.store / f"forgetting-{_key(replace(self.study, seeds=0, seeds_of_rest=0))}"
 
     @property
+    def latents(self) -> Path:
+        """Where the clips that are trained on lie encoded, by the keys of their caches."""
+        return self.store / "latents"
+
+    @property
     def framing(self) -> Framing:
         study = self.study
         return Framing(
@@ -74,8 +79,7 @@ class Ground:
         simulated = self._simulated(OTHER_DOMAINS, self.study.base_clips, _BASE_SEED)
         return self._cache(simulated, "clips of other domains")
 
-    def buffer(self) -> ReplayBuffer:
-        others = self.others()
+    def buffer(self, others: LatentCache) -> ReplayBuffer:
         with ReplayBuffer(self.store / "replay" / others.key, len(others), key=others.key) as buffer:
             for number in range(len(others)) if len(buffer) < len(others) else ():
                 buffer.offer(others.sample(number))
@@ -127,7 +131,7 @@ class Ground:
     def _cache(
         self, source: Source, what: str, chosen: Callable[[Sequence[Scene]], Sequence[int]] | None = None
     ) -> LatentCache:
-        opened, root = partial(_same, source), self.store / "latents"
+        opened, root = partial(_same, source), self.latents
         if chosen is None:
             return encode_source(opened, self.framing, BASE, root, what)
         return encode_source(opened, self.framing, BASE, root, what, chosen)
@@ -148,8 +152,8 @@ def _key(study: ForgettingConfig) -> str:
     return hashlib.sha256(repr(study).encode()).hexdigest()[:8]
 
 
-def make_base(ground: Ground, seed: int) -> Path:
-    """A small world model that learnt how things move in the other domains and saw no driving, trained to go on."""
+def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
+    """A small world model that learnt how things move in ``others`` and saw no driving, trained to go on."""
     folder = ground.base(seed)
     if folder.is_dir():
         return folder
@@ -165,7 +169,7 @@ def make_base(ground: Ground, seed: int) -> Path:
         seed=seed,
     )
     model = train_from_nothing(
-        ground.others(),
+        others,
         SIZES,
         load_vae(BASE),
         training,

@@ -17,6 +17,7 @@ from rich import get_console
 from rich.progress import track
 
 from datasets.errors import UserError
+from datasets.latents import LatentCache
 from finetune.fine_tune import fine_tune
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.interpolation import POINTS, best_point, interpolated
@@ -27,6 +28,7 @@ from finetune.world_model import OTHER_DOMAINS, WorldModel
 from pipelines.forgetting_study.ground import CHOICE, DRIVING, JUDGE, Ground, make_base
 from pipelines.forgetting_study.variants import BASE, INTERPOLATE, STILL, Run, runs_of
 from pipelines.parallel import on_all_cores
+from replay.buffer import ReplayBuffer
 
 # Notes of what is not trained here.
 _IDLE = {"replayed": 0.0, "seconds": 0.0}
@@ -49,15 +51,17 @@ def run_all(ground: Ground) -> list[Outcome]:
 
     A UserError where runs of an earlier call were judged in another way.
     """
-    ground.driving(), ground.buffer()
+    driving, others = ground.driving(), ground.others()
+    ground.buffer(others)
     seeds, runs = range(ground.study.seeds), list(runs_of(ground.study))
+    prepared = (ground, driving.key, others.key)
     # Their clips are encoded on all cores before each worker opens them.
     ground.judge_set(), ground.choice_set()
     bare = [seed for seed in seeds if not _folder(ground, f"{BASE}-{seed}").is_dir()]
     missing = [run for run in runs if not _folder(ground, run.name).is_dir()]
-    for _ in track(on_all_cores(_base_of, bare, _start, (ground,)), "Training bases", len(bare), disable=not bare):
+    for _ in track(on_all_cores(_base_of, bare, _start, prepared), "Training bases", len(bare), disable=not bare):
         pass
-    for _ in track(on_all_cores(_make, missing, _start, (ground,)), "Fine-tuning", len(missing), disable=not missing):
+    for _ in track(on_all_cores(_make, missing, _start, prepared), "Fine-tuning", len(missing), disable=not missing):
         pass
     outcomes = [
         _outcome(ground, STILL, 0, STILL),
@@ -74,6 +78,9 @@ def run_all(ground: Ground) -> list[Outcome]:
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Worker:
     ground: Ground
+    driving: LatentCache
+    others: LatentCache
+    buffer: ReplayBuffer
     judge_set: ProbeSet
     choice_set: ProbeSet
 
@@ -81,20 +88,29 @@ class _Worker:
 _worker: _Worker
 
 
-def _start(ground: Ground) -> None:
+def _start(ground: Ground, driving: str, others: str) -> None:
+    """Caches are opened by their keys: to list simulated clips takes longer than to train on them for a while."""
     global _worker
     # The parent shows how far all runs are.
     get_console().quiet = True
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    _worker = _Worker(ground=ground, judge_set=ground.judge_set(), choice_set=ground.choice_set())
+    cached = LatentCache(ground.latents, others)
+    _worker = _Worker(
+        ground=ground,
+        driving=LatentCache(ground.latents, driving),
+        others=cached,
+        buffer=ground.buffer(cached),
+        judge_set=ground.judge_set(),
+        choice_set=ground.choice_set(),
+    )
 
 
 def _base_of(seed: int) -> None:
     ground, name = _worker.ground, f"{BASE}-{seed}"
     if seed == 0 and not _folder(ground, STILL).is_dir():
         _keep(STILL, measured_as_if(_worker.judge_set, JUDGE, partial(frozen, context=JUDGE.context)), _IDLE)
-    base = make_base(ground, seed)
+    base = make_base(ground, _worker.others, seed)
     if not _folder(ground, name).is_dir():
         _keep(name, _judged(WorldModel.from_pretrained(base)), _IDLE)
 
@@ -107,7 +123,7 @@ def _make(run: Run) -> None:
     start = WorldModel.from_pretrained(base)
     adapts = run.variant.schedule == "adaptive"
     forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS) if adapts else None
-    tuned = fine_tune(base, ground.driving(), ground.buffer(), settings, scratch, probe=forgotten)
+    tuned = fine_tune(base, _worker.driving, _worker.buffer, settings, scratch, probe=forgotten)
     model = tuned.model.eval()
     notes: dict[str, Any] = {"decisions": tuned.decisions}
     if run.variant.name == INTERPOLATE:

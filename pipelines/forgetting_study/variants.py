@@ -1,7 +1,7 @@
 """What is compared: every strategy and share, with the seeds that it is given."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from finetune.fine_tune import FineTuneSettings, ReplayMix
@@ -11,29 +11,32 @@ from pipelines.config import ForgettingConfig
 STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still picture", "base", "naive", "interpolate", "adaptive"
 FIXED_SHARES = (0.01, 0.05, 0.10, 0.25, 0.50)
 USUAL_SHARE = 0.25
-TOLERANCE = 0.02
 DECISIONS = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One way to fine-tune; ``is_key`` ones are run with every seed, the rest with fewer."""
+    """One way to fine-tune; ``is_key`` ones are run with every seed, the rest with fewer.
+
+    ``rate`` multiplies the study's learning rate.
+    """
 
     name: str
     strategy: str
     share: float = 0.0
     schedule: Literal["fixed", "adaptive"] = "fixed"
     is_key: bool = False
+    rate: float = 1.0
 
     def settings(self, study: ForgettingConfig, seed: int) -> FineTuneSettings:
-        """The same steps, batches and learning rate for all."""
+        """The same steps and batches for all."""
         return FineTuneSettings(
             strategy=self.strategy,
             # Mixed afterwards, at the point that the probe finds best.
             strategy_weight=1.0 if self.strategy == INTERPOLATE else None,
             training=TrainingSettings(
                 steps=study.steps,
-                learning_rate=study.learning_rate,
+                learning_rate=self.rate * study.learning_rate,
                 ema_decay=study.ema_decay,
                 precision=study.precision,
                 predict=1.0,
@@ -42,7 +45,6 @@ class Variant:
             replay=ReplayMix(
                 share=self.share,
                 schedule=self.schedule,
-                tolerance=TOLERANCE,
                 probe_every=max(1, study.steps // DECISIONS),
                 seed=seed,
             ),
@@ -73,6 +75,12 @@ VARIANTS = (
     Variant(name="ewc-rank1", strategy="ewc-rank1"),
     Variant(name="joint", strategy="joint"),
 )
+# As hard as the base itself was trained: what a careless fine-tune does.
+HARDER = tuple(
+    replace(variant, name=f"{variant.name}, 3 x the rate", is_key=False, rate=3.0)
+    for variant in VARIANTS
+    if variant.name in (NAIVE, replaying(USUAL_SHARE))
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,12 +92,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        return f"{self.variant.name.replace(' ', '-').replace('%', 'pc')}-{self.seed}"
+        return f"{self.variant.name.replace(' ', '-').replace('%', 'pc').replace(',', '')}-{self.seed}"
 
 
 def runs_of(study: ForgettingConfig) -> Iterator[Run]:
     """Seed by seed, so that a study that is cut short has whole comparisons."""
     for seed in range(study.seeds):
-        for variant in VARIANTS:
+        for variant in (*VARIANTS, *HARDER):
             if variant.is_key or seed < study.seeds_of_rest:
                 yield Run(variant=variant, seed=seed)

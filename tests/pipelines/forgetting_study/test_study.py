@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.compose import compose
 from pipelines.forgetting_study.study import study_forgetting
-from pipelines.forgetting_study.variants import BASE, STILL, VARIANTS
+from pipelines.forgetting_study.variants import BASE, HARDER, STILL, VARIANTS
 
 SMALL = {
     "height": 48,
@@ -32,7 +32,7 @@ def test_every_way_is_run_and_judged_once(tmp_path: Path) -> None:
     told = page.read_text()
     assert all(f"| {variant.name} |" in told for variant in VARIANTS)
     table = pyarrow.parquet.read_table(page.with_suffix(".parquet"))
-    assert set(table["model"].to_pylist()) == {STILL, BASE, *(variant.name for variant in VARIANTS)}
+    assert set(table["model"].to_pylist()) == {STILL, BASE, *(variant.name for variant in (*VARIANTS, *HARDER))}
     assert len(set(table["protocol"].to_pylist())) == 1
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("probe.parquet")}
     study_forgetting(config, page)
