@@ -1,7 +1,7 @@
 """What every run of the forgetting study stands on: clips of all domains, probes, and the base of each seed."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -70,9 +70,7 @@ class Ground:
         what = "driving clips"
         if not self.study.driving_footage:
             return self._cache(self._simulated((DRIVING,), self.study.driving_clips, _DRIVING_SEED), what)
-        footage = self._driving_footage()
-        trained = {scene.clip_id for scene in within(footage.scenes(), TRAINED)}
-        return self._cache(footage, what, lambda scenes: [n for n, s in enumerate(scenes) if s.clip_id in trained])
+        return self._cache(self._driving_footage(), what, partial(within, part=TRAINED))
 
     def others(self) -> LatentCache:
         """Of the domains that the base is trained on, and that replay draws from."""
@@ -128,13 +126,12 @@ class Ground:
         framing = replace(self.framing, stride=self.study.num_frames // 3)
         return Footage(videos=self.study.driving_footage, framing=framing, domain=DRIVING)
 
-    def _cache(
-        self, source: Source, what: str, chosen: Callable[[Sequence[Scene]], Sequence[int]] | None = None
-    ) -> LatentCache:
-        opened, root = partial(_same, source), self.latents
-        if chosen is None:
-            return encode_source(opened, self.framing, BASE, root, what)
-        return encode_source(opened, self.framing, BASE, root, what, chosen)
+    def _cache(self, source: Source, what: str, chosen: Choose = list) -> LatentCache:
+        def numbers(scenes: Sequence[Scene]) -> list[int]:
+            names = {scene.clip_id for scene in chosen(scenes)}
+            return [number for number, scene in enumerate(scenes) if scene.clip_id in names]
+
+        return encode_source(partial(_same, source), self.framing, BASE, self.latents, what, numbers)
 
     def _probe_set(self, *parts: tuple[Source, Choose]) -> ProbeSet:
         clips: list[ProbeClip] = []
