@@ -20,7 +20,6 @@ RUNS = {name: settings_for(name) for name in STRATEGIES} | {
     "linear": settings_for("replay", schedule="linear", share=0.1, final_share=0.9),
     "adaptive": settings_for("replay", schedule="adaptive"),
 }
-AT_ONCE = ("der", "adaptive", "replay+distill, lora")
 ADAPTED = {f"{name}, lora": settings_for(name, adapter="lora") for name in ("replay+distill", "der", "l2sp", "ewc")}
 
 
@@ -73,10 +72,7 @@ def kill_midway(root: Path, name: str, settings: FineTuneSettings) -> None:
     assert process.exitcode == -signal.SIGKILL, "it was to be killed before it was done"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name in AT_ONCE else pytest.mark.slow) for name in [*RUNS, *ADAPTED]],
-)
+@pytest.mark.parametrize("name", [*RUNS, *ADAPTED])
 def test_killed_and_resumed_is_bit_identical(root: Path, name: str) -> None:
     settings = (RUNS | ADAPTED)[name]
     kill_midway(root, f"{name} killed", settings)
