@@ -18,7 +18,7 @@ from datasets.durable import create_file, replace_file, sync_folder
 from datasets.errors import UserError
 from datasets.scene import CLIP_ID
 from datasets.shards import dump_json
-from pipelines.tarball import TarSummary, summarize
+from pipelines.shards.tarball import TarSummary, summarize
 
 
 class CommitLog:

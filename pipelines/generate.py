@@ -20,14 +20,14 @@ from datasets.scene import Clip, Scene
 from datasets.shards import clip_members
 from pipelines.commit import CommitLog
 from pipelines.config import Config, ExecutorConfig
-from pipelines.execution import run_units
+from pipelines.executors.execution import run_units
+from pipelines.executors.work import UnitOutcome
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.models import checkpoint_of
 from pipelines.requests import Request, load_first_frames, plan_requests, store_first_frames
+from pipelines.shards.tarball import write_tar
 from pipelines.sources import for_generation, open_source
-from pipelines.tarball import write_tar
 from pipelines.units import Plan, Unit, open_or_create_plan
-from pipelines.work import UnitOutcome
 from validation.instruments import STANDARD, Instruments
 from validation.measures import measure
 

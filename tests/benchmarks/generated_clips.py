@@ -24,7 +24,7 @@ from pipelines.compose import compose
 from pipelines.edits import EDITS, NotApplicable, edit_scene
 from pipelines.models import BASE
 from pipelines.pretrain import main as pretrain
-from pipelines.tarball import write_tar
+from pipelines.shards.tarball import write_tar
 
 # That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.
 HELD_OUT = SimulationConfig(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)

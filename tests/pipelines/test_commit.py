@@ -9,7 +9,7 @@ import pytest
 from datasets.errors import UserError
 from datasets.tar_samples import read_samples
 from pipelines.commit import CommitLog, gc
-from pipelines.tarball import write_tar
+from pipelines.shards.tarball import write_tar
 
 NUM_UNITS = 150
 # Children of fork are killed for real, and need not import everything again.

@@ -9,7 +9,7 @@ from datasets.geometry import inverse, yaw_of
 from datasets.scene import Clip
 from datasets.shards import clip_members
 from pipelines.cli import main
-from pipelines.tarball import write_tar
+from pipelines.shards.tarball import write_tar
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 from validation.corruptions.catalogue import CORRUPTIONS

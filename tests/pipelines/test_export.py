@@ -14,7 +14,7 @@ from datasets.shards import clip_members
 from pipelines.commit import CommitLog
 from pipelines.export import export, main
 from pipelines.gate import SCHEMA, VERDICTS_FILE
-from pipelines.tarball import write_tar
+from pipelines.shards.tarball import write_tar
 from pipelines.verify import verify
 from tests.datasets.small_clips import small_clip
 

@@ -11,7 +11,7 @@ from datasets.scene_json import scene_to_json
 from datasets.shards import clip_members
 from datasets.video import encode_mp4
 from pipelines.footage import list_footage
-from pipelines.tarball import write_tar
+from pipelines.shards.tarball import write_tar
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 

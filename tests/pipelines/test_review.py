@@ -13,7 +13,7 @@ from pipelines.candidates import Candidate, SampleRef
 from pipelines.gate import Decision
 from pipelines.overrides import Override
 from pipelines.review import bars, counts, write_review
-from pipelines.tarball import write_tar
+from pipelines.shards.tarball import write_tar
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.scenes import driving_scene
 from tests.validation.limits import limits_at

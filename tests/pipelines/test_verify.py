@@ -12,9 +12,9 @@ import pytest
 from datasets.errors import UserError
 from datasets.shards import clip_members
 from datasets.tar_samples import read_samples, scan_tar
-from pipelines.data_card import Provenance
-from pipelines.packing import AcceptedSample, PackSettings, pack
-from pipelines.tarball import summarize, write_tar
+from pipelines.shards.data_card import Provenance
+from pipelines.shards.packing import AcceptedSample, PackSettings, pack
+from pipelines.shards.tarball import summarize, write_tar
 from pipelines.verify import main, verify
 from tests.datasets.small_clips import small_clip
 

@@ -25,7 +25,7 @@ from datasets.video import encode_mp4
 from pipelines.compose import compose
 from pipelines.footage import FolderItem, VideoItem, list_footage
 from pipelines.measure import Measured, main, measure_item
-from pipelines.tarball import write_tar
+from pipelines.shards.tarball import write_tar
 from tests.validation.mutations.drawn import EVERY, Mutant, mutants
 from tests.validation.mutations.files import Input, write_inputs
 from tests.validation.street import street

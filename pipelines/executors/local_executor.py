@@ -3,8 +3,8 @@
 import traceback
 from collections.abc import Iterator, Sequence
 
+from pipelines.executors.work import UnitOutcome, Worker, WorkerFactory
 from pipelines.units import Unit
-from pipelines.work import UnitOutcome, Worker, WorkerFactory
 
 
 def run_units_here(units: Sequence[Unit], factory: WorkerFactory, max_attempts: int) -> Iterator[UnitOutcome]:

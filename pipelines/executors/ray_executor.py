@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.config import ExecutorConfig
+from pipelines.executors.work import UnitOutcome, WorkerFactory
 from pipelines.units import Unit
-from pipelines.work import UnitOutcome, WorkerFactory
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")
 # Frames stay in the worker that made them, so the object store only needs Ray's minimum.
 OBJECT_STORE_BYTES = 100 * 2**20
@@ -30,7 +30,7 @@ QUIET = {"log_to_driver": False, "logging_level": "error", "namespace": "drivefo
 def run_units_on_ray(units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorConfig) -> Iterator[UnitOutcome]:
     """An outcome for every unit, as they come; a UserError if the workers themselves cannot start."""
     with _cluster_at(settings.address) if settings.address else _own_cluster(settings.workers):
-        from pipelines.ray_fleet import Fleet
+        from pipelines.executors.ray_fleet import Fleet
 
         workers = min(settings.workers, len(units))
         yield from Fleet(factory, workers=workers, max_attempts=settings.max_attempts).make(units)

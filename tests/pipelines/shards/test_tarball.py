@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import UserError
 from datasets.tar_samples import read_samples
-from pipelines.tarball import summarize, write_tar
+from pipelines.shards.tarball import summarize, write_tar
 
 KEYS = st.from_regex(r"[a-z0-9_-]{1,60}", fullmatch=True)
 MEMBERS = st.dictionaries(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.data_card import DataCard
+from pipelines.shards.data_card import DataCard
 
 _MIME_TYPES = {
     "json": "application/json",

@@ -2,7 +2,7 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.config import ExecutorConfig
-from pipelines.execution import run_units
+from pipelines.executors.execution import run_units
 from pipelines.units import Unit
 from tests.pipelines.workers import EchoWorker
 

@@ -18,9 +18,9 @@ from datasets.scene import CLIP_ID
 from datasets.shard_source import INDEX_FILE, read_index
 from datasets.shards import dump_json, load_json
 from datasets.tar_samples import Span, read_members
-from pipelines.croissant import croissant
-from pipelines.data_card import DataCard, Provenance, SampleFacts, data_card
-from pipelines.tarball import write_tar
+from pipelines.shards.croissant import croissant
+from pipelines.shards.data_card import DataCard, Provenance, SampleFacts, data_card
+from pipelines.shards.tarball import write_tar
 
 SCHEMA_VERSION = 1
 CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"

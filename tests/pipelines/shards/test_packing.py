@@ -14,9 +14,9 @@ from datasets.scene import Clip
 from datasets.shard_source import ShardSource
 from datasets.shards import clip_members
 from datasets.tar_samples import read_samples, scan_tar
-from pipelines.data_card import Provenance
-from pipelines.packing import AcceptedSample, PackSettings, pack
-from pipelines.tarball import write_tar
+from pipelines.shards.data_card import Provenance
+from pipelines.shards.packing import AcceptedSample, PackSettings, pack
+from pipelines.shards.tarball import write_tar
 from tests.datasets.small_clips import bare_clip, small_clip, smooth_frames
 
 PROVENANCE = Provenance(model="abc123", calibration="known-good", num_generated=20, rejected={"static_residual": 9})

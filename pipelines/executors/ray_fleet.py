@@ -14,8 +14,8 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from datasets.errors import UserError
+from pipelines.executors.work import UnitOutcome, Worker, WorkerFactory
 from pipelines.units import Unit
-from pipelines.work import UnitOutcome, Worker, WorkerFactory
 
 
 class _Actor:

@@ -10,12 +10,12 @@ import pytest
 
 from datasets.errors import UserError
 from pipelines.config import ExecutorConfig
-from pipelines.execution import run_units
+from pipelines.executors.execution import run_units
+from pipelines.executors.work import UnitOutcome
 from pipelines.units import Unit
-from pipelines.work import UnitOutcome
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def settings(address: str | None = None) -> ExecutorConfig:

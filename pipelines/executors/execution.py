@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from pipelines.config import ExecutorConfig
-from pipelines.local_executor import run_units_here
+from pipelines.executors.local_executor import run_units_here
+from pipelines.executors.work import UnitOutcome, WorkerFactory
 from pipelines.units import Unit
-from pipelines.work import UnitOutcome, WorkerFactory
 
 
 def run_units(units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorConfig) -> Iterator[UnitOutcome]:
@@ -13,7 +13,7 @@ def run_units(units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorC
     if not units:
         return
     if settings.name == "ray":
-        from pipelines.ray_executor import run_units_on_ray  # Ray takes a second to import
+        from pipelines.executors.ray_executor import run_units_on_ray  # Ray takes a second to import
 
         yield from run_units_on_ray(units, factory, settings)
     else:

@@ -1,0 +1,1 @@
+"""Who makes the units: this process, or Ray actors on many machines."""
