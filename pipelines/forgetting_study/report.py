@@ -15,7 +15,6 @@ from pipelines.forgetting_study.runs import Outcome
 from pipelines.forgetting_study.variants import (
     ADAPTIVE,
     BASE,
-    FIXED_SHARES,
     HARDER,
     INTERPOLATE,
     NAIVE,
@@ -97,7 +96,7 @@ def _harder(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
     """The same at a learning rate that forgets more."""
     quantities = (by.visual, by.visual_loss, by.dynamics, by.dynamics_loss)
     lines = ["| change | " + " | ".join(quantity.words for quantity in quantities) + " |", "| --- |" + " --- |" * 4]
-    for name in (NAIVE, replaying(USUAL_SHARE), *(variant.name for variant in HARDER)):
+    for name in (NAIVE, replaying(USUAL_SHARE), *results.ran(outcomes, HARDER)):
         changes = [_words(results.change(outcomes, name, quantity)) for quantity in quantities]
         lines.append(f"| {name} | {' | '.join(changes)} |")
     return "\n".join(lines) + "\n"
@@ -120,13 +119,13 @@ def _remedies(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
         "driving's loss gained kept |",
         "| --- |" + " --- |" * 7,
     ]
-    for variant in VARIANTS[1:]:
-        back, loss_back = (_given_back(outcomes, variant.name, q) for q in (by.dynamics, by.dynamics_loss))
-        seen, loss_seen = (results.kept(outcomes, variant.name, q) for q in (by.visual, by.visual_loss))
+    for name in results.ran(outcomes, VARIANTS[1:]):
+        back, loss_back = (_given_back(outcomes, name, q) for q in (by.dynamics, by.dynamics_loss))
+        seen, loss_seen = (results.kept(outcomes, name, q) for q in (by.visual, by.visual_loss))
         passed = shown and back.mean >= RECOVERED and seen.mean >= 1 - COST
         lines.append(
-            f"| {variant.name} | {len(results.seeds_of(outcomes, variant.name))} "
-            f"| {results.replayed(outcomes, variant.name):.1%} | {_words(back, '.0%')} | {_words(seen, '.0%')} "
+            f"| {name} | {len(results.seeds_of(outcomes, name))} "
+            f"| {results.replayed(outcomes, name):.1%} | {_words(back, '.0%')} | {_words(seen, '.0%')} "
             f"| {'yes' if passed else ''} | {_words(loss_back, '.0%')} | {_words(loss_seen, '.0%')} |"
         )
     return "\n".join(lines) + f"\n\n{_WANTED}"
@@ -164,7 +163,7 @@ def _comparisons(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
 
 
 def _table(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
-    names = [STILL, BASE, *(variant.name for variant in (*VARIANTS, *HARDER))]
+    names = [STILL, BASE, *results.ran(outcomes, (*VARIANTS, *HARDER))]
     lines = ["| way | " + " | ".join(quantity.words for quantity in by.every) + " |"]
     lines.append("| --- |" + " --- |" * len(by.every))
     for name in names:
@@ -185,15 +184,16 @@ def draw(path: Path, outcomes: Sequence[Outcome], by: Yardsticks) -> None:
     """Left: what each way gains in looks against what it loses in motion; right: both against the share of replay."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     plane, course = figure.subplots(1, 2)
-    for variant in VARIANTS:
-        seen, moved = (results.change(outcomes, variant.name, quantity) for quantity in (by.visual, by.dynamics))
+    for name in results.ran(outcomes, VARIANTS):
+        seen, moved = (results.change(outcomes, name, quantity) for quantity in (by.visual, by.dynamics))
         spread = {"xerr": _arms(seen), "yerr": _arms(moved)}
-        plane.errorbar([seen.mean], [moved.mean], **spread, fmt="o", ms=5, lw=0.8, label=variant.name)
+        plane.errorbar([seen.mean], [moved.mean], **spread, fmt="o", ms=5, lw=0.8, label=name)
     plane.axhline(0, color="#bbbbbb", lw=1)
     plane.axvline(0, color="#bbbbbb", lw=1)
     plane.set(xlabel=f"better {by.visual.words}", ylabel=f"better {by.dynamics.words}", title="against the base")
     plane.legend(fontsize=7, ncols=2, frameon=False)
-    names = [NAIVE, *map(replaying, FIXED_SHARES)]
+    fixed = [variant for variant in VARIANTS if variant.schedule == "fixed" and variant.strategy in (NAIVE, "replay")]
+    names = results.ran(outcomes, fixed)
     for axis, quantity, colour in ((course, by.dynamics, "#1f4e8c"), (course.twinx(), by.visual, "#c2571a")):
         found = [results.change(outcomes, name, quantity) for name in names]
         shares = [100 * results.replayed(outcomes, name) for name in names]

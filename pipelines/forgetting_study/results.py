@@ -11,7 +11,7 @@ from finetune.forgetting.paired import sign_of
 from finetune.probe.record import Probed
 from pipelines.forgetting_study.ground import DRIVING
 from pipelines.forgetting_study.runs import Outcome
-from pipelines.forgetting_study.variants import BASE, FIXED_SHARES, NAIVE, replaying
+from pipelines.forgetting_study.variants import BASE, NAIVE, VARIANTS, Variant
 
 Chosen = NDArray[np.int64]
 
@@ -101,6 +101,12 @@ def seeds_of(outcomes: Iterable[Outcome], variant: str) -> list[int]:
     return sorted(outcome.seed for outcome in outcomes if outcome.variant == variant)
 
 
+def ran(outcomes: Iterable[Outcome], variants: Iterable[Variant]) -> list[str]:
+    """The names of those of the variants that were run at all, in their order."""
+    found = {outcome.variant for outcome in outcomes}
+    return [variant.name for variant in variants if variant.name in found]
+
+
 def values(outcomes: Iterable[Outcome], variant: str, quantity: Quantity, seeds: Sequence[int]) -> Array:
     """``(S, N)`` of a variant's runs and the clips of the quantity's domains; NaN where it could not be measured."""
     found = {outcome.seed: _by_clip(outcome.probed, quantity) for outcome in outcomes if outcome.variant == variant}
@@ -160,7 +166,9 @@ def estimate(shape: tuple[int, ...], statistic: Callable[[Chosen, Chosen], float
 
 def best_fixed_share(outcomes: Sequence[Outcome], dynamics: Quantity) -> str:
     """The fixed share that keeps most of how things move."""
-    names = [replaying(share) for share in FIXED_SHARES]
+    names = ran(
+        outcomes, (variant for variant in VARIANTS if variant.strategy == "replay" and variant.schedule == "fixed")
+    )
     return max(names, key=lambda name: change(outcomes, name, dynamics).mean)
 
 

@@ -84,6 +84,12 @@ def test_the_page_states_the_phenomenon_and_every_way(outcomes: list[Outcome]) -
     assert "nan" not in page and "| replay 25% against interpolate | 25.0% against 25.0% |" in page
 
 
+def test_a_study_of_the_key_ways_alone_has_a_page_too(outcomes: list[Outcome]) -> None:
+    key = {STILL, BASE, *(variant.name for variant in VARIANTS if variant.is_key)}
+    page = markdown(compose([]).forgetting, [o for o in outcomes if o.variant in key], BY, "picture.png")
+    assert "| adaptive |" in page and "| ewc |" not in page and "3 x the rate" not in page
+
+
 def test_key_ways_are_run_with_every_seed_and_no_two_runs_share_a_name() -> None:
     study = compose(["forgetting.seeds=5", "forgetting.seeds_of_rest=3"]).forgetting
     runs = list(runs_of(study))
