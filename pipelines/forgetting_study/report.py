@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipelines.config import ForgettingConfig
@@ -26,6 +27,8 @@ from pipelines.forgetting_study.variants import (
 
 # What was hoped for: share of the lost dynamics that replay gives back, and of naive's visual gain that it may cost.
 RECOVERED, COST = 0.80, 0.05
+FAINT, OTHER_COLOUR = "#bbbbbb", "#6b7680"
+COLOURS = {NAIVE: "#c21d2c", replaying(USUAL_SHARE): "#1f4e8c", ADAPTIVE: "#1d7a3e", INTERPOLATE: "#c77700"}
 
 
 def write_report(path: Path, ground: Ground, outcomes: Sequence[Outcome]) -> None:
@@ -181,27 +184,46 @@ def _words(found: Estimate, form: str = "+.3g") -> str:
 
 
 def draw(path: Path, outcomes: Sequence[Outcome], by: Yardsticks) -> None:
-    """Left: what each way gains in looks against what it loses in motion; right: both against the share of replay."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    plane, course = figure.subplots(1, 2)
+    """Gains in driving against losses elsewhere, by the losses and by what is seen; and both losses over the share."""
+    figure = Figure(figsize=(16, 5.2), layout="constrained", facecolor="white")
+    of_loss, of_frames, over_share = figure.subplots(1, 3)
+    _draw_plane(of_loss, outcomes, by.visual_loss, by.dynamics_loss)
+    _draw_plane(of_frames, outcomes, by.visual, by.dynamics)
+    _draw_shares(over_share, outcomes, by)
+    for axes in (of_loss, of_frames, over_share):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8.5, length=2)
+    figure.savefig(path, dpi=100)
+
+
+def _draw_plane(axes: Axes, outcomes: Sequence[Outcome], across: Quantity, up: Quantity) -> None:
+    """Every way as a point with its intervals: the further right and up, the better."""
     for name in results.ran(outcomes, VARIANTS):
-        seen, moved = (results.change(outcomes, name, quantity) for quantity in (by.visual, by.dynamics))
-        spread = {"xerr": _arms(seen), "yerr": _arms(moved)}
-        plane.errorbar([seen.mean], [moved.mean], **spread, fmt="o", ms=5, lw=0.8, label=name)
-    plane.axhline(0, color="#bbbbbb", lw=1)
-    plane.axvline(0, color="#bbbbbb", lw=1)
-    plane.set(xlabel=f"better {by.visual.words}", ylabel=f"better {by.dynamics.words}", title="against the base")
-    plane.legend(fontsize=7, ncols=2, frameon=False)
+        right, high = (results.change(outcomes, name, quantity) for quantity in (across, up))
+        colour = COLOURS.get(name, OTHER_COLOUR)
+        axes.errorbar([right.mean], [high.mean], xerr=_arms(right), yerr=_arms(high), fmt="o", ms=5, lw=0.6,
+                      color=colour, alpha=0.75)  # fmt: skip
+        axes.annotate(name, (right.mean, high.mean), xytext=(5, 4), textcoords="offset points", fontsize=8,
+                      color=colour)  # fmt: skip
+    axes.axhline(0, color=FAINT, lw=1)
+    axes.axvline(0, color=FAINT, lw=1)
+    axes.set_xlabel(f"better {across.words} \N{RIGHTWARDS ARROW}", fontsize=9)
+    axes.set_ylabel(f"better {up.words} \N{RIGHTWARDS ARROW}", fontsize=9)
+    axes.set_title("against the base", fontsize=10, loc="left")
+
+
+def _draw_shares(axes: Axes, outcomes: Sequence[Outcome], by: Yardsticks) -> None:
     fixed = [variant for variant in VARIANTS if variant.schedule == "fixed" and variant.strategy in (NAIVE, "replay")]
     names = results.ran(outcomes, fixed)
-    for axis, quantity, colour in ((course, by.dynamics, "#1f4e8c"), (course.twinx(), by.visual, "#c2571a")):
+    shares = [100 * results.replayed(outcomes, name) for name in names]
+    for quantity, colour in ((by.visual_loss, COLOURS[NAIVE]), (by.dynamics_loss, COLOURS[replaying(USUAL_SHARE)])):
         found = [results.change(outcomes, name, quantity) for name in names]
-        shares = [100 * results.replayed(outcomes, name) for name in names]
-        arms = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
-        axis.errorbar(shares, [f.mean for f in found], yerr=arms, fmt="o-", color=colour)
-        axis.set_ylabel(f"better {quantity.words}", color=colour)
-    course.set(xlabel="replay, % of all samples", title="the share of replay")
-    figure.savefig(path, dpi=110)
+        axes.fill_between(shares, [f.low for f in found], [f.high for f in found], color=colour, alpha=0.15, lw=0)
+        axes.plot(shares, [f.mean for f in found], "o-", color=colour, ms=4.5, label=quantity.words)
+    axes.axhline(0, color=FAINT, lw=1)
+    axes.legend(fontsize=8.5, frameon=False)
+    axes.set_xlabel("replay, % of all samples", fontsize=9)
+    axes.set_title("better losses over the share of replay", fontsize=10, loc="left")
 
 
 def _arms(found: Estimate) -> list[list[float]]:
