@@ -220,13 +220,14 @@ VERBS = (
         description=(
             "validator: measures good clips and clips spoilt in every known way, at three sizes, with peers' measures\n"
             "beside ours; an hour or two on two cores. forgetting: fine-tunes small models on driving in every way\n"
-            "there is, and judges what they gained and lost; some six hours. Both write a page with a picture, and go\n"
+            "there is, and judges what they gained and lost; some two hours. Both write a page with a picture, and go\n"
             "on where an earlier call stopped."
         ),
         examples=(
             "driveforge study validator",
             "driveforge study validator study.rows=[64] study.num_good=200 --out /tmp/study.md",
             "driveforge study forgetting forgetting.seeds=1 forgetting.seeds_of_rest=1",
+            "driveforge study forgetting forgetting.driving_footage=[road/a.mp4] forgetting.other_footage=[walk/b.mp4]",
         ),
         sections=("study", "forgetting"),
         usage=" validator | forgetting [--out FILE]",
