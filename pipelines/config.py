@@ -251,7 +251,7 @@ class ForgettingConfig:
     precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
     seeds: Annotated[int, "bases, and runs of the ways that matter most", Range(1)]
     seeds_of_rest: Annotated[int, "runs of the other ways", Range(0)]
-    driving_footage: Annotated[tuple[Path, ...], "videos to fine-tune on in place of simulated driving"]
+    driving_footage: Annotated[tuple[Path, ...], "videos of 10, 20 or 30 Hz to fine-tune on, not simulated driving"]
     other_footage: Annotated[tuple[Path, ...], "videos to judge on beside it, in folders that name their domains"]
     seed: Annotated[int, "of all clips", Range(0)]
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,17 +63,16 @@ def _head(study: ForgettingConfig, outcomes: Sequence[Outcome]) -> str:
         driving, others = (", ".join(domain_of(video) for video in videos) for videos in _videos(study))
         what = _REAL.format(driving=driving, others=others)
         judged = "the last part of the driving videos, whose clips overlap, and on the others"
-    return f"""# Study: what fine-tuning forgets{", on real footage" * bool(study.driving_footage)}
-
-Made by `driveforge study forgetting`. For every seed a small world model learns how things move in four simulated
-domains that are not driving ({study.base_steps} steps of {study.batch_size} clips). {what} It is fine-tuned for
-{study.steps} steps in each way below, at equal steps and equal samples. Clips have {study.num_frames} frames of
+    told = f"""Made by `driveforge study forgetting`. For every seed a small world model learns how things move in four
+simulated domains that are not driving ({study.base_steps} steps of {study.batch_size} clips). {what} It is fine-tuned
+for {study.steps} steps in each way below, at equal steps and equal samples. Clips have {study.num_frames} frames of
 {study.width} x {study.height} px at 10 Hz. All training is to go on from a few frames without a command, so that motion
-has to come from the model. A run is judged once, on {judged} that nothing was
-trained on or chosen by: four frames are given, the rest is generated. Adaptive shares and the
-points of interpolation go by other clips. Changes are against the base of the same seed, clip by clip, above 0 where it
-became better; intervals hold 95 % of resamplings of both runs and clips. Judged with: {outcomes[0].probed.protocol}.
-"""
+has to come from the model. A run is judged once, on {judged} that nothing was trained on or chosen by: four frames are
+given, the rest is generated. Adaptive shares and the points of interpolation go by other clips. Changes are against the
+base of the same seed, clip by clip, above 0 where it became better; intervals hold 95 % of resamplings of both runs and
+clips. Judged with: {outcomes[0].probed.protocol}."""
+    title = f"# Study: what fine-tuning forgets{', on real footage' * bool(study.driving_footage)}"
+    return f"{title}\n\n{fill(' '.join(told.split()), 120)}\n"
 
 
 _SIMULATED = "Then it sees simulated driving."
