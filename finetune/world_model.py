@@ -25,14 +25,10 @@ OTHER_DOMAINS = ("orbit", "handheld", "falling", "walkers")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorldModelConfig:
-    """Sizes of the transformer and of the codec; ``domains`` are those that have an embedding of their own.
-
-    A token is ``token_cells`` x ``token_cells`` latent cells of one frame, each of ``patch_size`` pixels squared.
-    """
+    """Sizes of the transformer and of the codec; ``domains`` are those that have an embedding of their own."""
 
     latent_channels: int = 32
     patch_size: int = 8
-    token_cells: int = 2
     num_layers: int = 6
     num_heads: int = 3
     head_dim: int = 64
@@ -69,7 +65,7 @@ class WorldModel(nn.Module):
         """A model with fresh weights, and a fresh codec where none is given; seed torch before."""
         z = config.latent_channels
         transformer = WanTransformer3DModel(
-            patch_size=(1, config.token_cells, config.token_cells),
+            patch_size=(1, 2, 2),
             num_attention_heads=config.num_heads,
             attention_head_dim=config.head_dim,
             in_channels=z + MASK_CHANNELS + z + z + RAY_CHANNELS + VIEW_CHANNELS,

@@ -19,6 +19,7 @@ from pipelines.forgetting_study.variants import (
     BASE,
     HARDER,
     INTERPOLATE,
+    LADDER,
     NAIVE,
     STILL,
     USUAL_SHARE,
@@ -60,7 +61,9 @@ def markdown(study: ForgettingConfig, outcomes: Sequence[Outcome], by: Yardstick
 def _head(study: ForgettingConfig, outcomes: Sequence[Outcome]) -> str:
     what, judged = _SIMULATED, f"{study.judge_clips} clips of every domain"
     if study.driving_footage:
-        driving, others = (", ".join(domain_of(video) for video in videos) for videos in _videos(study))
+        driving, others = (
+            ", ".join(domain_of(video) for video in videos) for videos in (study.driving_footage, study.other_footage)
+        )
         what = _REAL.format(driving=driving, others=others)
         judged = "the last part of the driving videos, whose clips overlap, and on the others"
     told = f"""Made by `driveforge study forgetting`. For every seed a small world model learns how things move in four
@@ -78,10 +81,6 @@ clips. Judged with: {outcomes[0].probed.protocol}."""
 _SIMULATED = "Then it sees simulated driving."
 _REAL = """Then it sees real driving
 ({driving}), and is judged on real footage that is not driving ({others}); replay draws from the simulated domains."""
-
-
-def _videos(study: ForgettingConfig) -> tuple[Sequence[Path], Sequence[Path]]:
-    return study.driving_footage, study.other_footage
 
 
 def _phenomenon(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
@@ -213,8 +212,7 @@ def _draw_plane(axes: Axes, outcomes: Sequence[Outcome], across: Quantity, up: Q
 
 
 def _draw_shares(axes: Axes, outcomes: Sequence[Outcome], by: Yardsticks) -> None:
-    fixed = [variant for variant in VARIANTS if variant.schedule == "fixed" and variant.strategy in (NAIVE, "replay")]
-    names = results.ran(outcomes, fixed)
+    names = results.ran(outcomes, LADDER)
     shares = [100 * results.replayed(outcomes, name) for name in names]
     for quantity, colour in ((by.visual_loss, COLOURS[NAIVE]), (by.dynamics_loss, COLOURS[replaying(USUAL_SHARE)])):
         found = [results.change(outcomes, name, quantity) for name in names]

@@ -11,7 +11,7 @@ from finetune.forgetting.paired import sign_of
 from finetune.probe.record import Probed
 from pipelines.forgetting_study.ground import DRIVING
 from pipelines.forgetting_study.runs import Outcome
-from pipelines.forgetting_study.variants import BASE, NAIVE, VARIANTS, Variant
+from pipelines.forgetting_study.variants import BASE, FIXED, NAIVE, Variant
 
 Chosen = NDArray[np.int64]
 
@@ -126,16 +126,14 @@ def _by_clip(probed: Probed, quantity: Quantity) -> Mapping[tuple[str, str], flo
 def change(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> Estimate:
     """Of a variant against the base of the same seed, clip by clip: above 0 it became better."""
     seeds = seeds_of(outcomes, variant)
-    better = _better(outcomes, variant, quantity, seeds)
-    return estimate(better.shape, lambda rows, columns: float(np.nanmean(better[np.ix_(rows, columns)])))
+    return _mean(_better(outcomes, variant, quantity, seeds))
 
 
 def lead(outcomes: Sequence[Outcome], variant: str, other: str, quantity: Quantity) -> Estimate:
     """By how much a variant is better than another, over the seeds that both have, clip by clip."""
     seeds = sorted(set(seeds_of(outcomes, variant)) & set(seeds_of(outcomes, other)))
     ours, theirs = (_better(outcomes, name, quantity, seeds) for name in (variant, other))
-    better = ours - theirs
-    return estimate(better.shape, lambda rows, columns: float(np.nanmean(better[np.ix_(rows, columns)])))
+    return _mean(ours - theirs)
 
 
 def kept(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> Estimate:
@@ -155,6 +153,10 @@ def _better(outcomes: Sequence[Outcome], variant: str, quantity: Quantity, seeds
     return quantity.sign * (after - before)
 
 
+def _mean(better: Array) -> Estimate:
+    return estimate(better.shape, lambda rows, columns: float(np.nanmean(better[np.ix_(rows, columns)])))
+
+
 def estimate(shape: tuple[int, ...], statistic: Callable[[Chosen, Chosen], float]) -> Estimate:
     """A statistic of chosen runs and clips: of all, and over resamples of both (Owen 2007, arXiv 0712.1111)."""
     rng = np.random.default_rng(0)
@@ -166,10 +168,7 @@ def estimate(shape: tuple[int, ...], statistic: Callable[[Chosen, Chosen], float
 
 def best_fixed_share(outcomes: Sequence[Outcome], dynamics: Quantity) -> str:
     """The fixed share that keeps most of how things move."""
-    names = ran(
-        outcomes, (variant for variant in VARIANTS if variant.strategy == "replay" and variant.schedule == "fixed")
-    )
-    return max(names, key=lambda name: change(outcomes, name, dynamics).mean)
+    return max(ran(outcomes, FIXED), key=lambda name: change(outcomes, name, dynamics).mean)
 
 
 def level(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> float:

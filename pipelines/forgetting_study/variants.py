@@ -63,9 +63,12 @@ def _replaying(share: float) -> Variant:
     return Variant(name=replaying(share), strategy="replay", share=share, is_key=share == USUAL_SHARE)
 
 
+_FORGETFUL = Variant(name=NAIVE, strategy="naive", is_key=True)
+FIXED = tuple(_replaying(share) for share in FIXED_SHARES)
+# From no replay at all to the largest fixed share.
+LADDER = (_FORGETFUL, *FIXED)
 VARIANTS = (
-    Variant(name=NAIVE, strategy="naive", is_key=True),
-    *(_replaying(share) for share in FIXED_SHARES),
+    *LADDER,
     Variant(name=ADAPTIVE, strategy="replay", share=0.1, schedule="adaptive", is_key=True),
     Variant(name=INTERPOLATE, strategy="interpolate", is_key=True),
     Variant(name="replay+distill", strategy="replay+distill", share=USUAL_SHARE),
