@@ -61,10 +61,7 @@ class LatentCacheWriter:
         self._entries = [read_entries(path) for path in _shard_paths(self._folder)]
         self._pending: list[LatentSample] = []
         self._layout = LatentShard(_shard_path(self._folder, 0)).sample(0).layout if self._entries else None
-        if self._entries and len(self._entries[-1]) < shard_size:
-            self._reopen_last_shard()
         self.stored = {entry["clip_id"] for entries in self._entries for entry in entries}
-        self.stored |= {sample.clip_id for sample in self._pending}
 
     def add(self, sample: LatentSample) -> None:
         """Stores one clip; a UserError where it is there already, is not finite or is laid out unlike the others."""
@@ -74,6 +71,8 @@ class LatentCacheWriter:
             )
         require_storable(sample, self._layout)
         self._layout = sample.layout
+        if not self._pending and self._entries and len(self._entries[-1]) < self._shard_size:
+            self._reopen_last_shard()
         self._pending.append(sample)
         self.stored.add(sample.clip_id)
         if len(self._pending) == self._shard_size:
@@ -105,7 +104,10 @@ class LatentCacheWriter:
             for number, entries in enumerate(self._entries)
         ]
         index = {"format": FORMAT, "key": self._key, "shards": shards}
-        publish(self._folder / INDEX, json.dumps(index, ensure_ascii=False, indent=1).encode())
+        path, content = self._folder / INDEX, json.dumps(index, ensure_ascii=False, indent=1).encode()
+        # Processes that find a finished cache at the same time must not write over each other.
+        if not path.is_file() or path.read_bytes() != content:
+            publish(path, content)
 
 
 class LatentCache:

@@ -114,6 +114,7 @@ class PretrainConfig:
     """The base checkpoint: the codec from its PCA start, then the world model on diverse procedural domains."""
 
     out: Annotated[Path, "folder of the checkpoint; an unfinished one is resumed"]
+    start: Annotated[Path | None, "an earlier base to go on from, with its codec; null: from nothing"]
     domains: Annotated[tuple[str, ...], "procedural domains, in equal parts"]
     num_scenes: Annotated[int, "clips over all domains", Range(1)]
     vae_clips: Annotated[int, "clips that the codec is trained on", Range(1)]
@@ -251,7 +252,7 @@ class ForgettingConfig:
     precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
     seeds: Annotated[int, "bases, and runs of the ways that matter most", Range(1)]
     seeds_of_rest: Annotated[int, "runs of the other ways", Range(0)]
-    driving_footage: Annotated[tuple[Path, ...], "videos of 10, 20 or 30 Hz to fine-tune on, not simulated driving"]
+    driving_footage: Annotated[tuple[Path, ...], "videos to fine-tune on, in place of simulated driving"]
     other_footage: Annotated[tuple[Path, ...], "videos to judge on beside it, in folders that name their domains"]
     seed: Annotated[int, "of all clips", Range(0)]
 

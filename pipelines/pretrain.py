@@ -1,4 +1,4 @@
-"""The pretrain stage: the base checkpoint, from nothing but the procedural domains.
+"""The pretrain stage: the base checkpoint, from nothing but the procedural domains, or from an earlier one.
 
 Codec, latents and world model are made in turn under one folder. What is finished is kept, and the world model resumes
 from its last checkpoint, so the same command carries on after a kill.
@@ -8,6 +8,7 @@ import argparse
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -45,7 +46,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     settings, framing = config.pretrain, framing_of(config.data)
     opened = partial(open_pretraining, settings, framing)
     if not (settings.out / "vae" / "config.json").is_file():
-        train_codec(opened(), settings)
+        train_codec(opened(), settings) if settings.start is None else _take_codec(settings.start, settings.out)
     cache = encode_source(opened, framing, settings.out, settings.out / "latents", "clips")
     model = train_world_model(cache, settings)
     ship(model, settings, framing)
@@ -76,12 +77,22 @@ def train_codec(source: Source, settings: PretrainConfig) -> None:
     vae.save_pretrained(settings.out / "vae")
 
 
+def _take_codec(start: Path, out: Path) -> None:
+    """The codec of an earlier base and its curve, so that both bases speak of the same latents."""
+    load_vae(start).save_pretrained(out / "vae")
+    shutil.copyfile(start / "vae_curve.csv", out / "vae_curve.csv")
+
+
 def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldModel:
     """The averaged model after ``settings.steps`` steps, resumed from ``<out>/checkpoints`` where there are any."""
-    return train_from_nothing(
+    torch.manual_seed(settings.seed)
+    if settings.start is None:
+        model = fresh_model(WorldModelConfig(), load_vae(settings.out), cache)
+    else:
+        model = WorldModel.from_pretrained(settings.start)
+    return train_on_all(
         cache,
-        WorldModelConfig(),
-        load_vae(settings.out),
+        model,
         TrainingSettings(
             steps=settings.steps,
             learning_rate=settings.learning_rate,
@@ -99,10 +110,16 @@ def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldMode
     )
 
 
-def train_from_nothing(
+def fresh_model(sizes: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache) -> WorldModel:
+    """An untrained model, preconditioned for the latents of ``cache``; torch's seed decides its weights."""
+    model = WorldModel.make(sizes, vae)
+    model.latent_std.copy_(latent_std(cache))
+    return model
+
+
+def train_on_all(
     cache: LatentCache,
-    sizes: WorldModelConfig,
-    vae: AutoencoderKLWan,
+    model: WorldModel,
     training: TrainingSettings,
     checkpoints: Path,
     *,
@@ -110,11 +127,8 @@ def train_from_nothing(
     checkpoint_every: int,
     logger: Logger | bool = False,
 ) -> WorldModel:
-    """The averaged model, trained on all of a cache, resumed from ``checkpoints`` where there are any. Seeds torch."""
-    torch.manual_seed(training.seed)
-    model = WorldModel.make(sizes, vae)
-    model.latent_std.copy_(latent_std(cache))
-    module = WorldModelModule(model, training)
+    """``model`` trained on all of a cache and averaged, resumed from ``checkpoints`` where there are any."""
+    module = WorldModelModule(model.train(), training)
     plan = BatchPlan(seed=training.seed, batch_size=batch_size, share=0.0, pools={}, num_driving=len(cache))
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
@@ -143,6 +157,8 @@ def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
         "model": asdict(model.config),
         "torch": torch.__version__,
     }
+    if settings.start is not None:
+        recipe["started_from"] = json.loads((settings.start / "recipe.json").read_text())
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
     _write_curve(folder / "vae_curve.csv", list(csv.DictReader((settings.out / "vae_curve.csv").open())))
     _write_curve(folder / "curve.csv", _logged_losses(settings.out / "curves"))

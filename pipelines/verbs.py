@@ -61,9 +61,13 @@ VERBS = (
     ),
     Verb(
         name="pretrain",
-        summary="train the base checkpoint from nothing",
+        summary="train the base checkpoint, from nothing or from an earlier one",
         description="Trains the VAE and the world model on diverse procedural domains. Stop it at will: it resumes.",
-        examples=("driveforge pretrain", "driveforge pretrain pretrain.out=runs/base pretrain.steps=50000"),
+        examples=(
+            "driveforge pretrain",
+            "driveforge pretrain pretrain.out=runs/base pretrain.steps=50000",
+            "driveforge pretrain pretrain.start=finetune/base pretrain.steps=1500 pretrain.seed=1001",
+        ),
         sections=("data", "pretrain"),
     ),
     Verb(

@@ -1,65 +1,72 @@
 """Real videos in the forgetting study, cut into clips and divided by time, so that no frame is in two parts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import escape
 from pathlib import Path
+
+import numpy as np
 
 from datasets.errors import UserError
 from datasets.folder_source import VideoFolderSource
 from datasets.framing import Framing
 from datasets.scene import Clip, Scene
 
-# Of the length of every driving video, from and to: what is trained on, chosen by, and judged on.
+# Of the length of every video, from and to: what is trained on, chosen by, and judged on.
 TRAINED, CHOSEN, JUDGED = (0.0, 0.5), (0.5, 0.7), (0.7, 1.0)
+WHOLE = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footage:
-    """A source of the clips of some video files: of ``domain``, or each of one that is named after its folder."""
+    """A source of the clips in a ``part`` of the time of some videos: of ``domain``, or each of its folder's name.
+
+    Clips keep the times that their frames stand for. Frames nearest to the framing's rate come at uneven times where a
+    video's own rate is no multiple of it, and Frechet distances refuse sets of several rates.
+    """
 
     videos: tuple[Path, ...]
     framing: Framing
     domain: str | None = None
+    part: tuple[float, float] = WHOLE
 
     def __len__(self) -> int:
-        return len(self.scenes())
+        return len(self._origins)
 
     def scenes(self) -> Sequence[Scene]:
-        return [scene for source in self._sources for scene in source.scenes()]
+        return [self._at_nominal_times(scene) for scene, _ in self._origins.values()]
 
     def load(self, scene: Scene) -> Clip:
-        (source,) = (s for s in self._sources if any(other.clip_id == scene.clip_id for other in s.scenes()))
+        _, source = self._origins[scene.clip_id]
         return source.load(scene)
 
     @cached_property
-    def _sources(self) -> list[VideoFolderSource]:
-        if missing := [video for video in self.videos if not video.is_file()]:
-            raise UserError(f"{missing[0]}: no such video")
-        return [
-            # Under the folder above, clips are named after the video's own folder too: many are called alike.
-            VideoFolderSource(
-                video.parent.parent,
-                self.framing,
-                self.domain or domain_of(video),
-                pattern=f"{escape(video.parent.name)}/{escape(video.name)}",
-            )
+    def _origins(self) -> dict[str, tuple[Scene, VideoFolderSource]]:
+        """Every clip's scene as it was recorded, and the source that has it."""
+        return {
+            scene.clip_id: (scene, source)
             for video in self.videos
-        ]
+            for source in [self._source_of(video)]
+            for scene in _within(source.scenes(), self.part)
+        }
+
+    def _source_of(self, video: Path) -> VideoFolderSource:
+        if not video.is_file():
+            raise UserError(f"{video}: no such video")
+        # Under the folder above, clips are named after the video's own folder too: many are called alike.
+        pattern = f"{escape(video.parent.name)}/{escape(video.name)}"
+        return VideoFolderSource(video.parent.parent, self.framing, self.domain or domain_of(video), pattern=pattern)
+
+    def _at_nominal_times(self, scene: Scene) -> Scene:
+        return replace(scene, timestamps=scene.timestamps[0] + np.arange(scene.num_frames) / self.framing.frame_rate)
 
 
 def domain_of(video: Path) -> str:
     return video.parent.name.lower()
 
 
-def within(scenes: Sequence[Scene], part: tuple[float, float]) -> list[Scene]:
-    """The scenes that lie in a part of the time of their video; all scenes of the videos must be given."""
-    ends: dict[str, float] = {}
-    for scene in scenes:
-        ends[scene.source] = max(ends.get(scene.source, 0.0), float(scene.timestamps[-1]))
-    return [scene for scene in scenes if _lies_in(scene, part[0] * ends[scene.source], part[1] * ends[scene.source])]
-
-
-def _lies_in(scene: Scene, first: float, last: float) -> bool:
-    return bool(first <= scene.timestamps[0] and scene.timestamps[-1] <= last)
+def _within(scenes: Sequence[Scene], part: tuple[float, float]) -> list[Scene]:
+    """Those of all scenes of one video that lie in a part of its time."""
+    first, last = (share * max(float(scene.timestamps[-1]) for scene in scenes) for share in part)
+    return [scene for scene in scenes if first <= scene.timestamps[0] and scene.timestamps[-1] <= last]

@@ -1,15 +1,15 @@
 """What every run of the forgetting study stands on: clips of all domains, probes, and the base of each seed."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from datasets.framing import Framing
 from datasets.latents import LatentCache
-from datasets.scene import Scene
 from datasets.simulated_source import SimulatedSource, SimulationConfig
 from datasets.source import Source
 from finetune.module import TrainingSettings
@@ -19,10 +19,10 @@ from finetune.vae import load_vae
 from finetune.world_model import OTHER_DOMAINS, WorldModelConfig
 from pipelines.cache import encode_source
 from pipelines.config import ForgettingConfig
-from pipelines.forgetting_study.footage import CHOSEN, JUDGED, TRAINED, Footage, domain_of, within
+from pipelines.forgetting_study.footage import CHOSEN, JUDGED, TRAINED, Footage, domain_of
 from pipelines.models import BASE
-from pipelines.pretrain import train_from_nothing
-from pipelines.probe_clips import Choose, encoded_probe_clips
+from pipelines.pretrain import fresh_model, train_on_all
+from pipelines.probe_clips import encoded_probe_clips
 from replay.buffer import ReplayBuffer
 
 DRIVING = "driving-day"
@@ -70,7 +70,7 @@ class Ground:
         what = "driving clips"
         if not self.study.driving_footage:
             return self._cache(self._simulated((DRIVING,), self.study.driving_clips, _DRIVING_SEED), what)
-        return self._cache(self._driving_footage(), what, partial(within, part=TRAINED))
+        return self._cache(self._driving_footage(TRAINED), what)
 
     def others(self) -> LatentCache:
         """Of the domains that the base is trained on, and that replay draws from."""
@@ -88,17 +88,16 @@ class Ground:
         study = self.study
         if not study.driving_footage:
             domains = (DRIVING, *OTHER_DOMAINS)
-            return self._probe_set((self._simulated(domains, study.judge_clips, _JUDGE_SEED), list))
-        others = Footage(videos=study.other_footage, framing=self.framing)
-        return self._probe_set((self._driving_footage(), partial(within, part=JUDGED)), (others, list))
+            return self._probe_set(self._simulated(domains, study.judge_clips, _JUDGE_SEED))
+        return self._probe_set(self._driving_footage(JUDGED), Footage(videos=study.other_footage, framing=self.framing))
 
     def choice_set(self) -> ProbeSet:
         """The clips that adaptive shares and interpolation go by: the domains of the base, and driving."""
         others = self._simulated(OTHER_DOMAINS, self.study.choice_clips, _CHOICE_SEED)
         if not self.study.driving_footage:
             driving = self._simulated((DRIVING,), self.study.choice_clips, _CHOICE_SEED)
-            return self._probe_set((driving, list), (others, list))
-        return self._probe_set((self._driving_footage(), partial(within, part=CHOSEN)), (others, list))
+            return self._probe_set(driving, others)
+        return self._probe_set(self._driving_footage(CHOSEN), others)
 
     def base(self, seed: int) -> Path:
         """Bases cost most, so they serve studies that differ in what comes after them."""
@@ -121,22 +120,18 @@ class Ground:
             )
         )
 
-    def _driving_footage(self) -> Footage:
+    def _driving_footage(self, part: tuple[float, float]) -> Footage:
         # Short videos give few clips, so these overlap within their part of the time.
         framing = replace(self.framing, stride=self.study.num_frames // 3)
-        return Footage(videos=self.study.driving_footage, framing=framing, domain=DRIVING)
+        return Footage(videos=self.study.driving_footage, framing=framing, domain=DRIVING, part=part)
 
-    def _cache(self, source: Source, what: str, chosen: Choose = list) -> LatentCache:
-        def numbers(scenes: Sequence[Scene]) -> list[int]:
-            names = {scene.clip_id for scene in chosen(scenes)}
-            return [number for number, scene in enumerate(scenes) if scene.clip_id in names]
+    def _cache(self, source: Source, what: str) -> LatentCache:
+        return encode_source(partial(_same, source), self.framing, BASE, self.latents, what)
 
-        return encode_source(partial(_same, source), self.framing, BASE, self.latents, what, numbers)
-
-    def _probe_set(self, *parts: tuple[Source, Choose]) -> ProbeSet:
+    def _probe_set(self, *sources: Source) -> ProbeSet:
         clips: list[ProbeClip] = []
-        for source, chosen in parts:
-            clips += encoded_probe_clips(partial(_same, source), self.framing, BASE, self.store / "probe", chosen)
+        for source in sources:
+            clips += encoded_probe_clips(partial(_same, source), self.framing, BASE, self.store / "probe")
         return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(BASE)))
 
 
@@ -165,10 +160,10 @@ def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
         predict=1.0,
         seed=seed,
     )
-    model = train_from_nothing(
+    torch.manual_seed(seed)
+    model = train_on_all(
         others,
-        SIZES,
-        load_vae(BASE),
+        fresh_model(SIZES, load_vae(BASE), others),
         training,
         folder.parent / "checkpoints",
         batch_size=study.batch_size,

@@ -24,6 +24,7 @@ from pipelines.forgetting_study.variants import (
     STILL,
     USUAL_SHARE,
     VARIANTS,
+    Variant,
     replaying,
 )
 
@@ -50,8 +51,9 @@ def markdown(study: ForgettingConfig, outcomes: Sequence[Outcome], by: Yardstick
             _phenomenon(outcomes, by),
             _harder(outcomes, by),
             "## What helps\n",
-            _remedies(outcomes, by),
-            _comparisons(outcomes, by),
+            _remedies(outcomes, VARIANTS, by),
+            _comparisons(outcomes, VARIANTS, by),
+            *(_at_the_higher_rate(outcomes, by) if results.ran(outcomes, HARDER) else ()),
             "## Every quantity\n",
             _table(outcomes, by),
         ]
@@ -98,7 +100,7 @@ def _harder(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
     """The same at a learning rate that forgets more."""
     quantities = (by.visual, by.visual_loss, by.dynamics, by.dynamics_loss)
     lines = ["| change | " + " | ".join(quantity.words for quantity in quantities) + " |", "| --- |" + " --- |" * 4]
-    for name in (NAIVE, replaying(USUAL_SHARE), *results.ran(outcomes, HARDER)):
+    for name in results.ran(outcomes, (VARIANTS[0], HARDER[0])):
         changes = [_words(results.change(outcomes, name, quantity)) for quantity in quantities]
         lines.append(f"| {name} | {' | '.join(changes)} |")
     return "\n".join(lines) + "\n"
@@ -114,16 +116,18 @@ motion at all: a soft picture loses objects that a still one keeps.
 """
 
 
-def _remedies(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
-    shown = all(results.change(outcomes, NAIVE, quantity).is_certain for quantity in (by.visual, by.dynamics))
+def _remedies(outcomes: Sequence[Outcome], ways: Sequence[Variant], by: Yardsticks) -> str:
+    """What each of ``ways`` but the first, the naive one, changes against it."""
+    naive = ways[0].name
+    shown = all(results.change(outcomes, naive, quantity).is_certain for quantity in (by.visual, by.dynamics))
     lines = [
         "| way | runs | replayed | dynamics given back | of the visual gain kept | | loss elsewhere given back | of "
         "driving's loss gained kept |",
         "| --- |" + " --- |" * 7,
     ]
-    for name in results.ran(outcomes, VARIANTS[1:]):
-        back, loss_back = (_given_back(outcomes, name, q) for q in (by.dynamics, by.dynamics_loss))
-        seen, loss_seen = (results.kept(outcomes, name, q) for q in (by.visual, by.visual_loss))
+    for name in results.ran(outcomes, ways[1:]):
+        back, loss_back = (_given_back(outcomes, name, naive, q) for q in (by.dynamics, by.dynamics_loss))
+        seen, loss_seen = (results.kept(outcomes, name, naive, q) for q in (by.visual, by.visual_loss))
         passed = shown and back.mean >= RECOVERED and seen.mean >= 1 - COST
         lines.append(
             f"| {name} | {len(results.seeds_of(outcomes, name))} "
@@ -133,9 +137,14 @@ def _remedies(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
     return "\n".join(lines) + f"\n\n{_WANTED}"
 
 
-def _given_back(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> Estimate:
+def _at_the_higher_rate(outcomes: Sequence[Outcome], by: Yardsticks) -> tuple[str, ...]:
+    head = f"## What helps at {HARDER[0].rate:g} x the rate\n"
+    return head, _remedies(outcomes, HARDER, by), _comparisons(outcomes, HARDER, by)
+
+
+def _given_back(outcomes: Sequence[Outcome], variant: str, naive: str, quantity: Quantity) -> Estimate:
     """What of naive's loss a variant does not lose."""
-    lost = results.kept(outcomes, variant, quantity)
+    lost = results.kept(outcomes, variant, naive, quantity)
     return Estimate(mean=1 - lost.mean, low=1 - lost.high, high=1 - lost.low)
 
 
@@ -144,15 +153,16 @@ _WANTED = f""""Yes": at least {RECOVERED:.0%} of what naive fine-tuning loses is
 """
 
 
-def _comparisons(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
+def _comparisons(outcomes: Sequence[Outcome], ways: Sequence[Variant], by: Yardsticks) -> str:
     """The questions that the table of remedies leaves to the reader, answered pair by pair."""
-    usual, best = replaying(USUAL_SHARE), results.best_fixed_share(outcomes, by.dynamics)
-    steadiest = results.best_fixed_share(outcomes, by.dynamics_loss)
+    names = {variant.way: variant.name for variant in ways}
+    usual, adaptive, interpolated = (names[way] for way in (replaying(USUAL_SHARE), ADAPTIVE, INTERPOLATE))
+    best, steadiest = (results.best_fixed_share(outcomes, ways, q) for q in (by.dynamics, by.dynamics_loss))
     lines = [
         "| | replayed | better dynamics | better loss elsewhere | better looks | better loss of driving |",
         "| --- |" + " --- |" * 5,
     ]
-    pairs = dict.fromkeys([(usual, INTERPOLATE), (ADAPTIVE, usual), (ADAPTIVE, best), (ADAPTIVE, steadiest)])
+    pairs = dict.fromkeys([(usual, interpolated), (adaptive, usual), (adaptive, best), (adaptive, steadiest)])
     for ours, theirs in pairs:
         leads = [
             results.lead(outcomes, ours, theirs, quantity)

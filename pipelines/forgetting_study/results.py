@@ -11,7 +11,7 @@ from finetune.forgetting.paired import sign_of
 from finetune.probe.record import Probed
 from pipelines.forgetting_study.ground import DRIVING
 from pipelines.forgetting_study.runs import Outcome
-from pipelines.forgetting_study.variants import BASE, FIXED, NAIVE, Variant
+from pipelines.forgetting_study.variants import BASE, Variant
 
 Chosen = NDArray[np.int64]
 
@@ -136,14 +136,14 @@ def lead(outcomes: Sequence[Outcome], variant: str, other: str, quantity: Quanti
     return _mean(ours - theirs)
 
 
-def kept(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> Estimate:
-    """The variant's change as a share of the naive fine-tune's, over the seeds that both have."""
+def kept(outcomes: Sequence[Outcome], variant: str, naive: str, quantity: Quantity) -> Estimate:
+    """The variant's change as a share of that of the ``naive`` fine-tune, over the seeds that the variant has."""
     seeds = seeds_of(outcomes, variant)
-    ours, naive = (_better(outcomes, name, quantity, seeds) for name in (variant, NAIVE))
+    ours, theirs = (_better(outcomes, name, quantity, seeds) for name in (variant, naive))
 
     def share(rows: Chosen, columns: Chosen) -> float:
         at = np.ix_(rows, columns)
-        return float(np.nanmean(ours[at]) / np.nanmean(naive[at]))
+        return float(np.nanmean(ours[at]) / np.nanmean(theirs[at]))
 
     return estimate(ours.shape, share)
 
@@ -166,9 +166,10 @@ def estimate(shape: tuple[int, ...], statistic: Callable[[Chosen, Chosen], float
     return Estimate(mean=statistic(np.arange(runs), np.arange(clips)), low=float(low), high=float(high))
 
 
-def best_fixed_share(outcomes: Sequence[Outcome], dynamics: Quantity) -> str:
-    """The fixed share that keeps most of how things move."""
-    return max(ran(outcomes, FIXED), key=lambda name: change(outcomes, name, dynamics).mean)
+def best_fixed_share(outcomes: Sequence[Outcome], ways: Iterable[Variant], dynamics: Quantity) -> str:
+    """That of ``ways`` at a fixed share of replay that keeps most of how things move."""
+    fixed = [variant for variant in ways if variant.strategy == "replay" and variant.schedule == "fixed"]
+    return max(ran(outcomes, fixed), key=lambda name: change(outcomes, name, dynamics).mean)
 
 
 def level(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> float:

@@ -126,7 +126,7 @@ def _make(run: Run) -> None:
     tuned = fine_tune(base, _worker.driving, _worker.buffer, settings, scratch, probe=forgotten)
     model = tuned.model.eval()
     notes: dict[str, Any] = {"decisions": tuned.decisions}
-    if run.variant.name == INTERPOLATE:
+    if run.variant.strategy == INTERPOLATE:
         model, notes["alpha"] = _best_mixture(start, model)
     total = sum(tuned.realised.values())
     replayed = sum(count for pool, count in tuned.realised.items() if pool != "driving") / total

@@ -16,17 +16,21 @@ DECISIONS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One way to fine-tune; ``is_key`` ones are run with every seed, the rest with fewer.
+    """One ``way`` to fine-tune; ``is_key`` ones are run with every seed, the rest with fewer.
 
     ``rate`` multiplies the study's learning rate.
     """
 
-    name: str
+    way: str
     strategy: str
     share: float = 0.0
     schedule: Literal["fixed", "adaptive"] = "fixed"
     is_key: bool = False
     rate: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return self.way if self.rate == 1.0 else f"{self.way}, {self.rate:g} x the rate"
 
     def settings(self, study: ForgettingConfig, seed: int) -> FineTuneSettings:
         """The same steps and batches for all."""
@@ -60,30 +64,27 @@ def replaying(share: float) -> str:
 
 
 def _replaying(share: float) -> Variant:
-    return Variant(name=replaying(share), strategy="replay", share=share, is_key=share == USUAL_SHARE)
+    return Variant(way=replaying(share), strategy="replay", share=share, is_key=share == USUAL_SHARE)
 
 
-_FORGETFUL = Variant(name=NAIVE, strategy="naive", is_key=True)
-FIXED = tuple(_replaying(share) for share in FIXED_SHARES)
+_FORGETFUL = Variant(way=NAIVE, strategy="naive", is_key=True)
+_FIXED = tuple(_replaying(share) for share in FIXED_SHARES)
 # From no replay at all to the largest fixed share.
-LADDER = (_FORGETFUL, *FIXED)
+LADDER = (_FORGETFUL, *_FIXED)
 VARIANTS = (
     *LADDER,
-    Variant(name=ADAPTIVE, strategy="replay", share=0.1, schedule="adaptive", is_key=True),
-    Variant(name=INTERPOLATE, strategy="interpolate", is_key=True),
-    Variant(name="replay+distill", strategy="replay+distill", share=USUAL_SHARE),
-    Variant(name="der", strategy="der", share=USUAL_SHARE),
-    Variant(name="l2sp", strategy="l2sp"),
-    Variant(name="ewc", strategy="ewc"),
-    Variant(name="ewc-rank1", strategy="ewc-rank1"),
-    Variant(name="joint", strategy="joint"),
+    Variant(way=ADAPTIVE, strategy="replay", share=0.1, schedule="adaptive", is_key=True),
+    Variant(way=INTERPOLATE, strategy="interpolate", is_key=True),
+    Variant(way="replay+distill", strategy="replay+distill", share=USUAL_SHARE),
+    Variant(way="der", strategy="der", share=USUAL_SHARE),
+    Variant(way="l2sp", strategy="l2sp"),
+    Variant(way="ewc", strategy="ewc"),
+    Variant(way="ewc-rank1", strategy="ewc-rank1"),
+    Variant(way="joint", strategy="joint"),
 )
-# As hard as the base itself was trained: what a careless fine-tune does.
-HARDER = tuple(
-    replace(variant, name=f"{variant.name}, 3 x the rate", is_key=False, rate=3.0)
-    for variant in VARIANTS
-    if variant.name in (NAIVE, replaying(USUAL_SHARE))
-)
+# At the rate of the base itself: what a careless fine-tune does, and what helps against it.
+_TRIED_HARD = (NAIVE, replaying(0.10), replaying(USUAL_SHARE), ADAPTIVE, INTERPOLATE)
+HARDER = tuple(replace(variant, is_key=True, rate=3.0) for variant in VARIANTS if variant.way in _TRIED_HARD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -108,6 +108,15 @@ def test_complete_shards_are_neither_asked_for_nor_written_again(tmp_path):
     assert len(LatentCache(tmp_path, "key")) == 7
 
 
+def test_a_finished_cache_that_gets_nothing_new_is_not_written_again(tmp_path):
+    """So any number of processes may open one at once."""
+    samples = [make_sample(n) for n in range(4)]
+    write_latents(tmp_path, "key", samples, shard_size=3)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "key").iterdir()}
+    write_latents(tmp_path, "key", samples, shard_size=3)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "key").iterdir()} == before
+
+
 def test_an_exception_keeps_what_was_added_but_finishes_nothing(tmp_path):
     with pytest.raises(RuntimeError), LatentCacheWriter(tmp_path, "key") as writer:
         writer.add(make_sample(0))

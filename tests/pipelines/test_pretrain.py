@@ -5,6 +5,11 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+import torch
+
+from datasets.errors import UserError
+from finetune.probe.probe_set import codec_digest
 from finetune.world_model import WorldModel, model_digest
 from pipelines.compose import compose
 from pipelines.pretrain import main
@@ -22,8 +27,8 @@ SMALL = [
 ]
 
 
-def pretrain(out: Path, steps: int) -> Path:
-    main(compose([*SMALL, f"pretrain.out={out}", f"pretrain.steps={steps}"]), argparse.Namespace())
+def pretrain(out: Path, steps: int, *more: str) -> Path:
+    main(compose([*SMALL, f"pretrain.out={out}", f"pretrain.steps={steps}", *more]), argparse.Namespace())
     return out / "model"
 
 
@@ -42,3 +47,20 @@ def test_a_checkpoint_comes_with_its_recipe_and_curves_and_can_be_carried_on(tmp
     shards = {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")}
     assert model_digest(pretrain(tmp_path / "a", 12)) == before, "what is finished is not made again"
     assert {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")} == shards
+
+
+def test_a_base_may_go_on_from_an_earlier_one_with_its_codec_and_says_so(tmp_path: Path) -> None:
+    first = pretrain(tmp_path / "a", 2)
+    second = pretrain(tmp_path / "b", 1, f"pretrain.start={first}", "pretrain.learning_rate=0")
+    ours, theirs = WorldModel.from_pretrained(second), WorldModel.from_pretrained(first)
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], tensor), name
+    assert codec_digest(ours.vae) == codec_digest(theirs.vae)
+    recipe = json.loads((second / "recipe.json").read_text())
+    assert recipe["started_from"] == json.loads((first / "recipe.json").read_text())
+
+
+def test_a_start_that_is_no_base_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="gone"):
+        pretrain(tmp_path / "b", 1, f"pretrain.start={tmp_path / 'gone'}")
+    assert not (tmp_path / "b").exists()

@@ -8,7 +8,7 @@ import pytest
 from datasets.errors import UserError
 from datasets.framing import Framing
 from datasets.video import encode_mp4
-from pipelines.forgetting_study.footage import CHOSEN, JUDGED, TRAINED, Footage, within
+from pipelines.forgetting_study.footage import CHOSEN, JUDGED, TRAINED, Footage
 
 FRAMING = Framing(height=32, width=48, num_frames=5, stride=2)
 
@@ -35,10 +35,9 @@ def test_clips_of_videos_that_are_called_alike_keep_their_folders_names(videos: 
 
 
 def test_no_frame_is_in_two_parts_and_every_part_has_clips_of_every_video(videos: tuple[Path, ...]) -> None:
-    footage = Footage(videos=videos, framing=FRAMING)
     times = []
     for part in (TRAINED, CHOSEN, JUDGED):
-        scenes = within(footage.scenes(), part)
+        scenes = Footage(videos=videos, framing=FRAMING, part=part).scenes()
         assert {scene.domain for scene in scenes} == {"highway", "tele"}
         times.append({(scene.domain, round(float(t), 3)) for scene in scenes for t in scene.timestamps})
     assert not times[0] & times[1] and not times[1] & times[2] and not times[0] & times[2]
@@ -49,6 +48,19 @@ def test_a_clip_is_loaded_from_its_own_video(videos: tuple[Path, ...]) -> None:
     last = footage.scenes()[-1]
     alone = Footage(videos=videos[1:], framing=FRAMING)
     np.testing.assert_array_equal(footage.load(last).frames, alone.load(last).frames)
+
+
+def test_clips_of_videos_of_several_rates_have_one_rate(tmp_path: Path) -> None:
+    """Frames nearest to 10 Hz of a video of 25 Hz come after 0.08 and 0.12 s by turns."""
+    paths = []
+    for rate in (12.5, 25.0):
+        (tmp_path / f"{rate:g}").mkdir()
+        paths.append(tmp_path / f"{rate:g}" / "clip.mp4")
+        paths[-1].write_bytes(encode_mp4(np.zeros((40, 32, 48, 3), np.uint8), rate))
+    footage = Footage(videos=tuple(paths), framing=FRAMING)
+    for scene in footage.scenes():
+        np.testing.assert_allclose(np.diff(scene.timestamps), 0.1)
+        np.testing.assert_array_equal(footage.load(scene).scene.timestamps, scene.timestamps)
 
 
 def test_a_video_that_is_not_there_is_named(tmp_path: Path) -> None:

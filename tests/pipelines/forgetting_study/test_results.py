@@ -59,7 +59,7 @@ def test_changes_are_paired_and_better_is_above_zero(outcomes: list[Outcome]) ->
 
 
 def test_what_a_remedy_keeps_is_a_share_of_what_naive_fine_tuning_does(outcomes: list[Outcome]) -> None:
-    lost, gained = kept(outcomes, "replay 25%", BY.dynamics), kept(outcomes, "replay 25%", BY.visual)
+    lost, gained = (kept(outcomes, "replay 25%", NAIVE, quantity) for quantity in (BY.dynamics, BY.visual))
     assert lost.mean == pytest.approx(0.25, abs=0.02) and lost.low < lost.mean < lost.high
     assert gained.mean == pytest.approx(0.95, abs=0.02)
 
