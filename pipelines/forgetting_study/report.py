@@ -52,6 +52,7 @@ def markdown(study: ForgettingConfig, outcomes: Sequence[Outcome], by: Yardstick
             _harder(outcomes, by),
             "## What helps\n",
             _remedies(outcomes, VARIANTS, by),
+            _WANTED,
             _comparisons(outcomes, VARIANTS, by),
             *(_at_the_higher_rate(outcomes, by) if results.ran(outcomes, HARDER) else ()),
             "## Every quantity\n",
@@ -91,9 +92,9 @@ def _phenomenon(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
         levels = [results.level(outcomes, variant, quantity) for variant in (STILL, BASE, NAIVE)]
         change = _words(results.change(outcomes, NAIVE, quantity))
         lines.append(f"| {quantity.words} | {' | '.join(map(_number, levels))} | {change} |")
-    looks, moves = (_became(results.change(outcomes, NAIVE, quantity)) for quantity in (by.visual, by.dynamics))
-    told = f"Under naive fine-tuning, {by.visual.words}: {looks}; {by.dynamics.words}: {moves}."
-    return "\n".join(lines) + f"\n\n{told}\n\n{_STILL}"
+    questions = (by.visual, by.visual_loss, by.dynamics, by.dynamics_loss)
+    told = "; ".join(f"{q.words}: {_became(results.change(outcomes, NAIVE, q))}" for q in questions)
+    return "\n".join(lines) + f"\n\nUnder naive fine-tuning, {told}.\n\n{_STILL}"
 
 
 def _harder(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
@@ -134,7 +135,7 @@ def _remedies(outcomes: Sequence[Outcome], ways: Sequence[Variant], by: Yardstic
             f"| {results.replayed(outcomes, name):.1%} | {_words(back, '.0%')} | {_words(seen, '.0%')} "
             f"| {'yes' if passed else ''} | {_words(loss_back, '.0%')} | {_words(loss_seen, '.0%')} |"
         )
-    return "\n".join(lines) + f"\n\n{_WANTED}"
+    return "\n".join(lines) + "\n"
 
 
 def _at_the_higher_rate(outcomes: Sequence[Outcome], by: Yardsticks) -> tuple[str, ...]:
@@ -194,25 +195,30 @@ def _words(found: Estimate, form: str = "+.3g") -> str:
 
 def draw(path: Path, outcomes: Sequence[Outcome], by: Yardsticks) -> None:
     """Gains in driving against losses elsewhere, by the losses and by what is seen; and both losses over the share."""
-    figure = Figure(figsize=(16, 5.2), layout="constrained", facecolor="white")
-    of_loss, of_frames, over_share = figure.subplots(1, 3)
-    _draw_plane(of_loss, outcomes, by.visual_loss, by.dynamics_loss)
-    _draw_plane(of_frames, outcomes, by.visual, by.dynamics)
+    figure = Figure(figsize=(13, 10), layout="constrained", facecolor="white")
+    panels = figure.subplots(2, 2)
+    (of_loss, of_frames), (of_harder, over_share) = panels
+    _draw_plane(of_loss, outcomes, VARIANTS, by.visual_loss, by.dynamics_loss)
+    _draw_plane(of_frames, outcomes, VARIANTS, by.visual, by.dynamics)
+    _draw_plane(of_harder, outcomes, HARDER, by.visual, by.dynamics)
+    of_harder.set_title(f"against the base, at {HARDER[0].rate:g} x the rate", fontsize=10, loc="left")
     _draw_shares(over_share, outcomes, by)
-    for axes in (of_loss, of_frames, over_share):
+    for axes in panels.flat:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8.5, length=2)
     figure.savefig(path, dpi=100)
 
 
-def _draw_plane(axes: Axes, outcomes: Sequence[Outcome], across: Quantity, up: Quantity) -> None:
+def _draw_plane(
+    axes: Axes, outcomes: Sequence[Outcome], ways: Sequence[Variant], across: Quantity, up: Quantity
+) -> None:
     """Every way as a point with its intervals: the further right and up, the better."""
-    for name in results.ran(outcomes, VARIANTS):
+    for name, way in ((variant.name, variant.way) for variant in ways if results.ran(outcomes, [variant])):
         right, high = (results.change(outcomes, name, quantity) for quantity in (across, up))
-        colour = COLOURS.get(name, OTHER_COLOUR)
+        colour = COLOURS.get(way, OTHER_COLOUR)
         axes.errorbar([right.mean], [high.mean], xerr=_arms(right), yerr=_arms(high), fmt="o", ms=5, lw=0.6,
                       color=colour, alpha=0.75)  # fmt: skip
-        axes.annotate(name, (right.mean, high.mean), xytext=(5, 4), textcoords="offset points", fontsize=8,
+        axes.annotate(way, (right.mean, high.mean), xytext=(5, 4), textcoords="offset points", fontsize=8,
                       color=colour)  # fmt: skip
     axes.axhline(0, color=FAINT, lw=1)
     axes.axvline(0, color=FAINT, lw=1)

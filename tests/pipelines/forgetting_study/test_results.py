@@ -78,7 +78,7 @@ def test_a_change_that_is_not_there_is_not_certain() -> None:
 
 def test_the_page_states_the_phenomenon_and_every_way(outcomes: list[Outcome]) -> None:
     page = markdown(compose([]).forgetting, outcomes, BY, "picture.png")
-    assert "looks: improved; other domains, object error, px: got worse" in page
+    assert "looks: improved; driving, loss at high noise: improved; other domains, object error, px: got worse" in page
     for variant in VARIANTS[1:]:
         assert f"| {variant.name} | 2 | 25.0% | 75%" in page, variant.name
     assert "nan" not in page and "| replay 25% against interpolate | 25.0% against 25.0% |" in page
