@@ -22,10 +22,10 @@ from datasets.source import Source
 from finetune.conditions import encode_clip
 from finetune.vae import load_vae
 from finetune.world_model import model_digest
-from pipelines.config import Config
 from pipelines.models import checkpoint_of
 from pipelines.parallel import on_all_cores
-from pipelines.replay_licences import licensed
+from pipelines.replaying.licences import licensed
+from pipelines.settings.config import Config
 from pipelines.sources import for_training, framing_of, open_replay, open_source
 
 OpenSource = Callable[[], Source]

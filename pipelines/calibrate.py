@@ -14,10 +14,10 @@ from rich.table import Table
 
 from datasets.scene import Scene
 from datasets.source import Source
-from pipelines.config import Config, Data, Framing, SimulatedData
 from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
+from pipelines.settings.config import Config, Data, Framing, SimulatedData
 from pipelines.sources import open_source
 from validation.calibration import Calibration, calibrate, scenes_needed
 from validation.instruments import Instruments

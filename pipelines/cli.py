@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datasets.errors import UserError
-from pipelines.build import unknown
+from pipelines.settings.build import unknown
 from pipelines.verbs import VERBS, Verb, settings_help
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -62,7 +62,7 @@ def _run(argv: list[str]) -> int:
     if words and not words[0].startswith("-") and words[0] not in verbs:
         raise UserError(unknown(f"no verb {words[0]!r}", words[0], verbs))
     args = _parser().parse_args(words or ["--help"])
-    from pipelines.compose import compose
+    from pipelines.settings.compose import compose
 
     found = _tables_at(args.path) if getattr(args, "path", None) else []
     config = compose([*verbs[args.verb].presets, *found, *overrides])

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from datasets.errors import UserError
 from datasets.folder_source import write_clip_folder
-from pipelines.build import unknown
-from pipelines.config import Config
 from pipelines.footage import list_footage
+from pipelines.settings.build import unknown
+from pipelines.settings.config import Config
 from validation.corruptions.catalogue import CORRUPTIONS, corrupt
 
 LIST = "list"

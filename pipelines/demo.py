@@ -3,8 +3,8 @@
 import argparse
 from dataclasses import replace
 
-from pipelines.config import Config, NuScenesData
 from pipelines.run import run
+from pipelines.settings.config import Config, NuScenesData
 from pipelines.simulate import VERSION, replay_root, simulate, tables_root
 from pipelines.tracking import pipeline_run
 

@@ -11,9 +11,9 @@ from rich import get_console
 
 from datasets.errors import UserError
 from datasets.tar_samples import Span, scan_tar
-from pipelines.config import Config
 from pipelines.gate import VERDICTS_FILE, read_ledger
 from pipelines.generate import candidates_root
+from pipelines.settings.config import Config
 from pipelines.shards.data_card import Provenance
 from pipelines.shards.packing import AcceptedSample, PackSettings, pack
 

@@ -23,12 +23,12 @@ from finetune.shares import Probe
 from finetune.strategies.registry import strategy_of
 from finetune.world_model import WorldModel, model_digest
 from pipelines.cache import cache_driving, cache_replay
-from pipelines.config import Config
 from pipelines.models import LINEAGE, start_of
 from pipelines.probe import settings_of as probe_settings_of
 from pipelines.probe import while_training
 from pipelines.probe_clips import probe_set_of
-from pipelines.replay_sources import standing_key
+from pipelines.replaying.sources import standing_key
+from pipelines.settings.config import Config
 from pipelines.sources import framing_of
 from pipelines.tracking import Tracker, pipeline_run
 from replay.buffer import ReplayBuffer

@@ -16,10 +16,10 @@ from rich.table import Table
 from datasets.durable import replace_file
 from datasets.errors import UserError
 from pipelines.calibrate import calibration_path
-from pipelines.candidates import Candidate, iter_candidates
-from pipelines.config import Config
 from pipelines.generate import candidates_root
-from pipelines.overrides import Override, read_overrides
+from pipelines.generation.candidates import Candidate, iter_candidates
+from pipelines.reviewing.overrides import Override, read_overrides
+from pipelines.settings.config import Config
 from validation.calibration import Calibration
 from validation.verdict import Verdict, judge
 

@@ -18,16 +18,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from datasets.errors import UserError
 from datasets.scene import Clip, Scene
 from datasets.shards import clip_members
-from pipelines.commit import CommitLog
-from pipelines.config import Config, ExecutorConfig
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
+from pipelines.generation.commit import CommitLog
+from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
+from pipelines.generation.units import Plan, Unit, open_or_create_plan
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.models import checkpoint_of
-from pipelines.requests import Request, load_first_frames, plan_requests, store_first_frames
+from pipelines.settings.config import Config, ExecutorConfig
 from pipelines.shards.tarball import write_tar
 from pipelines.sources import for_generation, open_source
-from pipelines.units import Plan, Unit, open_or_create_plan
 from validation.instruments import STANDARD, Instruments
 from validation.measures import measure
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from datasets.errors import UserError
-from pipelines.config import ValidateConfig
+from pipelines.settings.config import ValidateConfig
 from validation.following.protocol import PointTracker
 from validation.following.tracks import LUCAS_KANADE
 from validation.instruments import Instruments

@@ -18,10 +18,10 @@ from rich.table import Table
 
 from datasets.errors import UserError
 from datasets.scene import Clip
-from pipelines.config import Config, Data, NuScenesData
 from pipelines.footage import Item, list_footage
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
+from pipelines.settings.config import Config, Data, NuScenesData
 from validation.calibration import Calibration
 from validation.instruments import Instruments
 from validation.measures import Inspected, inspect

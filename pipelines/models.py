@@ -5,8 +5,8 @@ from pathlib import Path
 
 from datasets.durable import create_file
 from datasets.errors import UserError
-from pipelines.config import Config
-from pipelines.registry import CHAMPION, Registry, Version, registry_of
+from pipelines.promotion.registry import CHAMPION, Registry, Version, registry_of
+from pipelines.settings.config import Config
 
 # Beside the weights of a fine-tuned model: all that decided them.
 LINEAGE = "lineage.json"

@@ -31,7 +31,7 @@ from finetune.vae import initialise_from_pca, load_vae, make_vae, to_signal
 from finetune.vae_training import train_vae
 from finetune.world_model import WorldModel, WorldModelConfig, model_digest
 from pipelines.cache import encode_source
-from pipelines.config import Config, PretrainConfig
+from pipelines.settings.config import Config, PretrainConfig
 from pipelines.sources import framing_of, open_pretraining
 from replay.dataset import plan_loader
 from replay.plan import BatchPlan

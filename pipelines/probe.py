@@ -18,11 +18,11 @@ from finetune.probe.probe_set import ProbeClip
 from finetune.probe.record import Probed, append_probed
 from finetune.probe.settings import ProbeSettings
 from finetune.world_model import WorldModel, model_digest
-from pipelines.config import Config, ProbeConfig
 from pipelines.models import LINEAGE, checkpoint_of
 from pipelines.pictures.contact_sheet import write_png
 from pipelines.pictures.continued import continued
 from pipelines.probe_clips import probe_set_of
+from pipelines.settings.config import Config, ProbeConfig
 from pipelines.tracking import Tracker, pipeline_run
 
 TABLE = "probe.parquet"

@@ -20,8 +20,8 @@ from datasets.source import Source
 from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
 from finetune.vae import load_vae
 from pipelines.cache import OpenSource, encode_scenes
-from pipelines.config import Config, SimulatedData
-from pipelines.replay_sources import open_path
+from pipelines.replaying.sources import open_path
+from pipelines.settings.config import Config, SimulatedData
 from pipelines.sources import for_generation, framing_of, open_probe
 
 FORMAT = "probe 1"

@@ -15,11 +15,11 @@ from finetune.forgetting.course import Stage, read_course, transfer_of
 from finetune.forgetting.rule import Judgement, Rule, judge
 from finetune.probe.record import Probed, append_probed
 from finetune.world_model import model_digest
-from pipelines.config import Config, PromoteConfig
 from pipelines.models import BASE, LINEAGE
 from pipelines.pictures.promotion import draw
-from pipelines.promotion_words import lines_of, summary_of
-from pipelines.registry import CHAMPION, Registry, Version, registry_of, sole_promoter
+from pipelines.promotion.registry import CHAMPION, Registry, Version, registry_of, sole_promoter
+from pipelines.promotion.words import lines_of, summary_of
+from pipelines.settings.config import Config, PromoteConfig
 from pipelines.tracking import Tracker, pipeline_run
 
 PROBE, ORIGIN = "probe.parquet", "origin.parquet"

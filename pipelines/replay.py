@@ -9,10 +9,10 @@ from rich import get_console
 from rich.markup import escape
 
 from datasets.errors import UserError
-from pipelines.config import Config
-from pipelines.replay_add import Wish, add, parse_room
-from pipelines.replay_sources import place_of
-from pipelines.replay_stats import draw, read_stats, table
+from pipelines.replaying.add import Wish, add, parse_room
+from pipelines.replaying.sources import place_of
+from pipelines.replaying.stats import draw, read_stats, table
+from pipelines.settings.config import Config
 from replay.audit import audit
 from replay.segments import Entry
 from replay.standing import drop, licence_of

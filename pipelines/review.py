@@ -11,9 +11,9 @@ from rich.progress import track
 
 from datasets.video import encode_mp4
 from pipelines.calibrate import calibration_path
-from pipelines.config import Config
-from pipelines.gallery import Bar, Card, pick, write_gallery
 from pipelines.gate import VERDICTS_FILE, Decision, count_reasons, count_states
+from pipelines.reviewing.gallery import Bar, Card, pick, write_gallery
+from pipelines.settings.config import Config
 from pipelines.tracking import Tracker
 from validation.calibration import Calibration
 from validation.promises import refused_words

@@ -5,8 +5,8 @@ import argparse
 from rich import get_console
 from rich.markup import escape
 
-from pipelines.config import Config
-from pipelines.registry import registry_of, sole_promoter
+from pipelines.promotion.registry import registry_of, sole_promoter
+from pipelines.settings.config import Config
 
 
 def main(config: Config, args: argparse.Namespace) -> None:

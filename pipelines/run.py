@@ -9,13 +9,13 @@ from rich.table import Table
 
 from datasets.errors import UserError
 from pipelines.calibrate import calibrate_run, calibration_path
-from pipelines.config import Config
 from pipelines.export import export, shards_root
 from pipelines.finetune import finetune
 from pipelines.gate import Decision, count_reasons, count_states, gate
 from pipelines.generate import generate_candidates
 from pipelines.instruments import load_instruments
 from pipelines.review import Review, review
+from pipelines.settings.config import Config
 from pipelines.tracking import Tracker, pipeline_run
 
 

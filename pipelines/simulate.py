@@ -15,8 +15,8 @@ from datasets.nuscenes_taxonomy import TableRows
 from datasets.scene import Scene
 from datasets.simulated_source import SimulatedSource, SimulationConfig
 from datasets.simulation.recording import record_drive
-from pipelines.config import Config, SimulateConfig
 from pipelines.parallel import on_all_cores
+from pipelines.settings.config import Config, SimulateConfig
 
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"

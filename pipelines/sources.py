@@ -8,7 +8,7 @@ from datasets.errors import UserError
 from datasets.framing import Framing
 from datasets.scene import Scene
 from datasets.source import Source
-from pipelines.config import (
+from pipelines.settings.config import (
     Data,
     NuScenesData,
     PretrainConfig,

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipelines.config import Config
+from pipelines.settings.config import Config
 
 
 def main(config: Config, args: argparse.Namespace) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.build import text_of
-from pipelines.config import Config
+from pipelines.settings.build import text_of
+from pipelines.settings.config import Config
 
 # Rows of the table that MLflow shows in the browser; the parquet beside it holds them all.
 TABLE_ROWS = 2000

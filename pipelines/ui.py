@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from datasets.errors import UserError
-from pipelines.config import Config
+from pipelines.settings.config import Config
 from pipelines.tracking import artifact_root, store_uri
 
 # MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.

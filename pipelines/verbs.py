@@ -9,8 +9,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from pipelines.build import text_of
-from pipelines.config import Config
+from pipelines.settings.build import text_of
+from pipelines.settings.config import Config
 
 Argument = tuple[tuple[str, ...], Mapping[str, Any]]
 

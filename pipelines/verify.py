@@ -20,7 +20,7 @@ from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar
 
 if TYPE_CHECKING:
-    from pipelines.config import Config
+    from pipelines.settings.config import Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import main
-from pipelines.compose import compose
+from pipelines.settings.compose import compose
 from pipelines.simulate import simulate, tables_root
 from pipelines.verbs import VERBS
 

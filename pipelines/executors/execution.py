@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipelines.config import ExecutorConfig
 from pipelines.executors.local_executor import run_units_here
 from pipelines.executors.work import UnitOutcome, WorkerFactory
-from pipelines.units import Unit
+from pipelines.generation.units import Unit
+from pipelines.settings.config import ExecutorConfig
 
 
 def run_units(units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorConfig) -> Iterator[UnitOutcome]:

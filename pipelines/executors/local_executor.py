@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from pipelines.executors.work import UnitOutcome, Worker, WorkerFactory
-from pipelines.units import Unit
+from pipelines.generation.units import Unit
 
 
 def run_units_here(units: Sequence[Unit], factory: WorkerFactory, max_attempts: int) -> Iterator[UnitOutcome]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.config import ExecutorConfig
 from pipelines.executors.work import UnitOutcome, WorkerFactory
-from pipelines.units import Unit
+from pipelines.generation.units import Unit
+from pipelines.settings.config import ExecutorConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")

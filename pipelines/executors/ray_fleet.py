@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from datasets.errors import UserError
 from pipelines.executors.work import UnitOutcome, Worker, WorkerFactory
-from pipelines.units import Unit
+from pipelines.generation.units import Unit
 
 
 class _Actor:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipelines.units import Unit
+from pipelines.generation.units import Unit
 
 
 class Worker(Protocol):

@@ -18,11 +18,11 @@ from finetune.probe.settings import ProbeSettings
 from finetune.vae import load_vae
 from finetune.world_model import OTHER_DOMAINS, WorldModelConfig
 from pipelines.cache import encode_source
-from pipelines.config import ForgettingConfig
 from pipelines.forgetting_study.footage import CHOSEN, JUDGED, TRAINED, Footage, domain_of
 from pipelines.models import BASE
 from pipelines.pretrain import fresh_model, train_on_all
 from pipelines.probe_clips import encoded_probe_clips
+from pipelines.settings.config import ForgettingConfig
 from replay.buffer import ReplayBuffer
 
 DRIVING = "driving-day"

@@ -8,7 +8,6 @@ from textwrap import fill
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipelines.config import ForgettingConfig
 from pipelines.forgetting_study import results
 from pipelines.forgetting_study.footage import domain_of
 from pipelines.forgetting_study.ground import Ground
@@ -27,6 +26,7 @@ from pipelines.forgetting_study.variants import (
     Variant,
     replaying,
 )
+from pipelines.settings.config import ForgettingConfig
 
 # What was hoped for: share of the lost dynamics that replay gives back, and of naive's visual gain that it may cost.
 RECOVERED, COST = 0.80, 0.05

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from rich import get_console
 
-from pipelines.config import Config
 from pipelines.forgetting_study.ground import Ground
 from pipelines.forgetting_study.report import write_report
 from pipelines.forgetting_study.runs import raw_table, run_all
+from pipelines.settings.config import Config
 
 
 def study_forgetting(config: Config, page: Path) -> None:

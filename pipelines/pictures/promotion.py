@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from finetune.forgetting.course import Stage
 from finetune.forgetting.paired import Paired, compare, sign_of
 from finetune.forgetting.rule import Check, Judgement, Rule, State
-from pipelines.promotion_words import by_how_much, from_to, gist
+from pipelines.promotion.words import by_how_much, from_to, gist
 
 INK, FAINT, GRID = "#222222", "#9aa4ad", "#eef0f2"
 COLOURS: dict[State, str] = {

@@ -16,11 +16,11 @@ import validation
 from datasets.shards import scene_from_members
 from datasets.tar_samples import read_samples
 from pipelines.calibrate import FILL_DOMAINS, KnownGood, measure_known_good
-from pipelines.config import SimulatedData
 from pipelines.footage import TarItem
 from pipelines.generate import load_generator
 from pipelines.models import BASE
 from pipelines.parallel import on_all_cores
+from pipelines.settings.config import SimulatedData
 from pipelines.validator_study.results import OURS, RATE, auroc, peer_score
 from validation.calibration import Calibration, calibrate
 from validation.measures import measure

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich import get_console
 
 import validation
-from pipelines.config import Config, StudyConfig
+from pipelines.settings.config import Config, StudyConfig
 from pipelines.validator_study.clips import CONDITIONS, GoodClip
 from pipelines.validator_study.generated import generated_section
 from pipelines.validator_study.real import real_section

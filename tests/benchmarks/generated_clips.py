@@ -20,10 +20,10 @@ from datasets.shards import clip_members
 from datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
 from finetune.generator import Generator
 from finetune.sampling import SamplerSettings
-from pipelines.compose import compose
-from pipelines.edits import EDITS, NotApplicable, edit_scene
+from pipelines.generation.edits import EDITS, NotApplicable, edit_scene
 from pipelines.models import BASE
 from pipelines.pretrain import main as pretrain
+from pipelines.settings.compose import compose
 from pipelines.shards.tarball import write_tar
 
 # That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.

@@ -18,8 +18,8 @@ import numpy as np
 import webdataset
 from numpy.typing import NDArray
 
-from pipelines.candidates import iter_candidates
 from pipelines.gate import read_ledger
+from pipelines.generation.candidates import iter_candidates
 from pipelines.pictures.contact_sheet import Row, contact_sheet, write_png
 
 ROWS = 4

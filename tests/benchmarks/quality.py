@@ -19,7 +19,7 @@ from datasets.scene import Clip, Scene
 from datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
 from finetune.generator import Generator
 from finetune.sampling import SamplerSettings
-from pipelines.edits import NotApplicable, edit_scene
+from pipelines.generation.edits import NotApplicable, edit_scene
 from pipelines.pictures.contact_sheet import Row, contact_sheet, write_png
 from validation.measures import recovered_yaw_rate, static_track_residual
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from datasets.scene import Clip, Scene
 from datasets.shards import clip_members
 from finetune.sampling import SamplerSettings
-from pipelines.config import ExecutorConfig, GenerateConfig
 from pipelines.generate import FIRST_FRAMES_FOLDER, describe_candidate, generate
-from pipelines.requests import Request, load_first_frames, plan_requests, store_first_frames
-from pipelines.units import Plan, open_or_create_plan
+from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
+from pipelines.generation.units import Plan, open_or_create_plan
+from pipelines.settings.config import ExecutorConfig, GenerateConfig
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 

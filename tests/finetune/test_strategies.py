@@ -18,7 +18,7 @@ from finetune.strategies.registry import STRATEGIES
 from finetune.strategies.start import displacement, movable, trained_weights
 from finetune.strategies.strategy import Ground, Overheard, Prediction, Strategy
 from finetune.world_model import WorldModel
-from pipelines.config import FinetuneConfig
+from pipelines.settings.config import FinetuneConfig
 from replay.buffer import ReplayBuffer
 from replay.dataset import Batch, plan_loader
 from tests.finetune.small_fine_tune import fickle_probe, prepare_root, run, settings_for

@@ -4,10 +4,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from pipelines.config import ExecutorConfig, GenerateConfig
 from pipelines.generate import FIRST_FRAMES_FOLDER, GenerateSummary, generate
-from pipelines.requests import plan_requests, store_first_frames
-from pipelines.units import Plan, open_or_create_plan
+from pipelines.generation.requests import plan_requests, store_first_frames
+from pipelines.generation.units import Plan, open_or_create_plan
+from pipelines.settings.config import ExecutorConfig, GenerateConfig
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 

@@ -18,7 +18,7 @@ from finetune.probe.record import Probed, ProbeValue, append_probed
 from finetune.world_model import model_digest
 from pipelines import promote as stage
 from pipelines.cli import main
-from pipelines.registry import Registry
+from pipelines.promotion.registry import Registry
 
 LOOKS, MOTION = "next/psnr", "points/static"
 DOMAINS = ("driving-day", "orbit", "walkers")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipelines.calibrate import KnownGood, known_good, limits_table, measure_known_good, simulated_like, spread
-from pipelines.compose import compose
-from pipelines.config import Config
 from pipelines.pictures.limits import draw_limits
+from pipelines.settings.compose import compose
+from pipelines.settings.config import Config
 from pipelines.sources import open_source
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.judging import some_measures

@@ -15,9 +15,9 @@ import pytest
 
 from datasets.errors import UserError
 from pipelines import cli
-from pipelines.build import text_of
-from pipelines.compose import compose
-from pipelines.config import Config, NuScenesData
+from pipelines.settings.build import text_of
+from pipelines.settings.compose import compose
+from pipelines.settings.config import Config, NuScenesData
 from pipelines.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]

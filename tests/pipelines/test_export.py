@@ -11,9 +11,9 @@ import pytest
 from datasets.errors import UserError
 from datasets.shard_source import ShardSource
 from datasets.shards import clip_members
-from pipelines.commit import CommitLog
 from pipelines.export import export, main
 from pipelines.gate import SCHEMA, VERDICTS_FILE
+from pipelines.generation.commit import CommitLog
 from pipelines.shards.tarball import write_tar
 from pipelines.verify import verify
 from tests.datasets.small_clips import small_clip

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import UserError
-from pipelines.candidates import Candidate, SampleRef, iter_candidates
-from pipelines.compose import compose
-from pipelines.config import Config
 from pipelines.gate import VERDICTS_FILE, decide, gate, read_ledger, summary_table, write_ledger
-from pipelines.overrides import Override
+from pipelines.generation.candidates import Candidate, SampleRef, iter_candidates
+from pipelines.reviewing.overrides import Override
+from pipelines.settings.compose import compose
+from pipelines.settings.config import Config
 from tests.pipelines.generating import generate_small
 from tests.pipelines.judging import some_measures
 from validation.calibration import Calibration, calibrate

@@ -18,10 +18,10 @@ import torch
 from datasets.errors import UserError
 from datasets.scene import Clip
 from finetune.world_model import WorldModel, WorldModelConfig
-from pipelines.candidates import iter_candidates
-from pipelines.commit import CommitLog
-from pipelines.compose import compose
 from pipelines.generate import generate, main
+from pipelines.generation.candidates import iter_candidates
+from pipelines.generation.commit import CommitLog
+from pipelines.settings.compose import compose
 from tests.pipelines.generating import NUM_UNITS, executor, generate_small, small_plan
 from tests.pipelines.generators import FakeGenerator
 

@@ -9,12 +9,12 @@ import torch
 
 from datasets.errors import UserError
 from pipelines.calibrate import KnownGood, measure_known_good
-from pipelines.candidates import iter_candidates
-from pipelines.compose import compose
-from pipelines.config import ValidateConfig
 from pipelines.generate import generate
+from pipelines.generation.candidates import iter_candidates
 from pipelines.instruments import load_instruments
 from pipelines.measure import main as measure_main
+from pipelines.settings.compose import compose
+from pipelines.settings.config import ValidateConfig
 from tests.pipelines.generating import executor, small_plan
 from tests.pipelines.generators import FakeGenerator
 from validation.instruments import STANDARD

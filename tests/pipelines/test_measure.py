@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from datasets.errors import UserError
 from datasets.folder_source import write_clip_folder
 from datasets.scene import Clip
-from pipelines.compose import compose
 from pipelines.footage import list_footage
 from pipelines.measure import Measured, main, measure_item
+from pipelines.settings.compose import compose
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 from tests.validation.street import commanded_yaw, street

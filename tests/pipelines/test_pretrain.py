@@ -11,8 +11,8 @@ import torch
 from datasets.errors import UserError
 from finetune.probe.probe_set import codec_digest
 from finetune.world_model import WorldModel, model_digest
-from pipelines.compose import compose
 from pipelines.pretrain import main
+from pipelines.settings.compose import compose
 
 SMALL = [
     "data.height=32",

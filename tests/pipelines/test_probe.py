@@ -12,8 +12,8 @@ import torch
 from datasets.errors import UserError
 from finetune.probe.record import read_probed
 from finetune.world_model import WorldModel, WorldModelConfig, model_digest
-from pipelines.compose import compose
 from pipelines.probe import main, while_training
+from pipelines.settings.compose import compose
 from pipelines.tracking import store_uri
 
 SIZES = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)

@@ -13,8 +13,8 @@ from datasets.errors import UserError
 from finetune.world_model import model_digest
 from pipelines import promote as stage
 from pipelines.cli import main
-from pipelines.compose import compose
 from pipelines.models import BASE, checkpoint_of, start_of
+from pipelines.settings.compose import compose
 from tests.pipelines.promoting import MOTION, make_model, make_run, probe
 
 REPOSITORY = Path(__file__).parents[2]

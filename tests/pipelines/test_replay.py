@@ -16,12 +16,13 @@ from datasets.latents import LatentSample
 from datasets.scene import Scene
 from datasets.source import Source
 from datasets.video import encode_mp4
-from pipelines import cli, replay_add
-from pipelines.compose import compose
+from pipelines import cli
 from pipelines.finetune import fill_buffer
 from pipelines.models import BASE
-from pipelines.replay_add import Room, parse_room
-from pipelines.replay_licences import licensed
+from pipelines.replaying import add
+from pipelines.replaying.add import Room, parse_room
+from pipelines.replaying.licences import licensed
+from pipelines.settings.compose import compose
 from pipelines.sources import framing_of, open_replay
 from replay.standing import open_standing
 
@@ -42,7 +43,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             tensors = {"latents": torch.full((2, 3), shade)}
             yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
 
-    monkeypatch.setattr(replay_add, "encode_scenes", encode)
+    monkeypatch.setattr(add, "encode_scenes", encode)
     return seen
 
 

@@ -9,10 +9,10 @@ from datasets.shards import clip_members
 from datasets.tar_samples import scan_tar
 from datasets.video import decode_mp4
 from finetune.sampling import SamplerSettings
-from pipelines.candidates import Candidate, SampleRef
 from pipelines.gate import Decision
-from pipelines.overrides import Override
+from pipelines.generation.candidates import Candidate, SampleRef
 from pipelines.review import bars, counts, write_review
+from pipelines.reviewing.overrides import Override
 from pipelines.shards.tarball import write_tar
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.scenes import driving_scene

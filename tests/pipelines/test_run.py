@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.compose import compose
 from pipelines.demo import main as demo
 from pipelines.gate import read_ledger
+from pipelines.settings.compose import compose
 from pipelines.verify import verify
 
 SMALL = [

@@ -5,7 +5,7 @@ import pytest
 
 from datasets.errors import UserError
 from datasets.video import encode_mp4
-from pipelines.compose import compose
+from pipelines.settings.compose import compose
 from pipelines.sources import framing_of, open_pretraining, open_replay, open_source
 
 

@@ -7,8 +7,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pipelines.compose import compose
-from pipelines.config import Config
+from pipelines.settings.compose import compose
+from pipelines.settings.config import Config
 from pipelines.tracking import TABLE_ROWS, artifact_root, pipeline_run, store_uri
 
 

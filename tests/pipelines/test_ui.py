@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import UserError
-from pipelines.compose import compose
-from pipelines.config import Config
+from pipelines.settings.compose import compose
+from pipelines.settings.config import Config
 from pipelines.tracking import pipeline_run
 from pipelines.ui import serve
 

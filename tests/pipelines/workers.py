@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipelines.units import Unit
+from pipelines.generation.units import Unit
 
 
 class EchoWorker:

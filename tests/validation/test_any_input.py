@@ -22,9 +22,9 @@ from datasets.folder_source import write_clip_folder
 from datasets.scene import Clip
 from datasets.shards import clip_members
 from datasets.video import encode_mp4
-from pipelines.compose import compose
 from pipelines.footage import FolderItem, VideoItem, list_footage
 from pipelines.measure import Measured, main, measure_item
+from pipelines.settings.compose import compose
 from pipelines.shards.tarball import write_tar
 from tests.validation.mutations.drawn import EVERY, Mutant, mutants
 from tests.validation.mutations.files import Input, write_inputs

@@ -1,9 +1,9 @@
 from functools import partial
 from pathlib import Path
 
-from pipelines.config import ExecutorConfig
 from pipelines.executors.execution import run_units
-from pipelines.units import Unit
+from pipelines.generation.units import Unit
+from pipelines.settings.config import ExecutorConfig
 from tests.pipelines.workers import EchoWorker
 
 SETTINGS = ExecutorConfig(name="local", workers=1, address=None, max_attempts=3)

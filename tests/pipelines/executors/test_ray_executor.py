@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import UserError
-from pipelines.config import ExecutorConfig
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
-from pipelines.units import Unit
+from pipelines.generation.units import Unit
+from pipelines.settings.config import ExecutorConfig
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -5,12 +5,12 @@ import pytest
 
 from finetune.probe.record import Probed, ProbeValue
 from finetune.world_model import OTHER_DOMAINS
-from pipelines.compose import compose
 from pipelines.forgetting_study.ground import DRIVING
 from pipelines.forgetting_study.report import markdown
 from pipelines.forgetting_study.results import change, kept, lead, level, yardsticks
 from pipelines.forgetting_study.runs import Outcome
 from pipelines.forgetting_study.variants import BASE, HARDER, NAIVE, STILL, VARIANTS, runs_of
+from pipelines.settings.compose import compose
 
 SEEDS, CLIPS = 3, 12
 BY = yardsticks(OTHER_DOMAINS, has_objects=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from pipelines.compose import compose
 from pipelines.forgetting_study.study import study_forgetting
 from pipelines.forgetting_study.variants import BASE, HARDER, STILL, VARIANTS
+from pipelines.settings.compose import compose
 
 SMALL = {
     "height": 48,

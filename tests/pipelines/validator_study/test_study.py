@@ -12,7 +12,7 @@ from datasets.simulation.driving import driving_world
 from datasets.simulation.renderer import Stage
 from datasets.simulation.rigs import mount_cameras
 from datasets.simulation.scene_of import scene_of
-from pipelines.compose import compose
+from pipelines.settings.compose import compose
 from pipelines.validator_study.clips import GoodClip, as_annotated, make
 from pipelines.validator_study.report import write_report
 from pipelines.validator_study.results import auroc, evaluate

@@ -4,8 +4,8 @@ import pytest
 
 from datasets.errors import UserError
 from finetune.sampling import SamplerSettings
-from pipelines.requests import Request
-from pipelines.units import make_units, open_or_create_plan, read_plan
+from pipelines.generation.requests import Request
+from pipelines.generation.units import make_units, open_or_create_plan, read_plan
 from tests.pipelines.scenes import driving_scene
 
 

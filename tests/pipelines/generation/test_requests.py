@@ -6,9 +6,8 @@ import pytest
 
 from datasets.errors import UserError
 from finetune.sampling import SamplerSettings
-from pipelines.config import GenerateConfig
-from pipelines.edits import EDITS
-from pipelines.requests import (
+from pipelines.generation.edits import EDITS
+from pipelines.generation.requests import (
     Request,
     load_first_frames,
     plan_requests,
@@ -16,6 +15,7 @@ from pipelines.requests import (
     request_to_json,
     store_first_frames,
 )
+from pipelines.settings.config import GenerateConfig
 from tests.pipelines.scenes import driving_scene
 
 

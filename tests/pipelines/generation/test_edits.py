@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from datasets.geometry import inverse, yaw_of
 from datasets.scene import Scene
-from pipelines.edits import EDITS, NotApplicable, edit_scene
+from pipelines.generation.edits import EDITS, NotApplicable, edit_scene
 from tests.pipelines.scenes import driving_scene
 
 

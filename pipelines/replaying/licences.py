@@ -10,7 +10,7 @@ from datasets.errors import UserError, shown
 from datasets.folder_source import VideoFolderSource
 from datasets.scene import Scene
 from datasets.source import Source
-from pipelines.config import ReplayConfig
+from pipelines.settings.config import ReplayConfig
 from replay.standing import NOT_STATED
 
 # The procedural world is nobody else's.

@@ -8,7 +8,7 @@ from typing import Any
 from datasets.scene import Clip
 from datasets.shards import clip_from_members, load_json
 from datasets.tar_samples import Span, read_members, scan_tar
-from pipelines.commit import CommitLog
+from pipelines.generation.commit import CommitLog
 from validation.records import Measures
 
 

@@ -13,7 +13,7 @@ from datasets.scene import Scene
 from datasets.shard_source import INDEX_FILE, ShardSource
 from datasets.source import Source
 from finetune.world_model import model_digest
-from pipelines.config import Data, NuScenesData, ReplayConfig
+from pipelines.settings.config import Data, NuScenesData, ReplayConfig
 from pipelines.sources import for_training, open_replay, open_source
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import UserError
-from pipelines.build import Range, build, text_of
-from pipelines.compose import compose, group_choices
-from pipelines.config import Config, NuScenesData, SimulatedData
+from pipelines.settings.build import Range, build, text_of
+from pipelines.settings.compose import compose, group_choices
+from pipelines.settings.config import Config, NuScenesData, SimulatedData
 
 CHOICES = [(group, choice) for group, choices in group_choices().items() for choice in choices]
 

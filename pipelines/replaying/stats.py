@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from pipelines.replay_add import num_bytes_of
+from pipelines.replaying.add import num_bytes_of
 from replay.standing import licence_of, open_standing
 
 _COLOURS = ("#2f6fb0", "#c2571a", "#2f8f5b", "#7a4fa3", "#8a6d00", "#4aa3a3")

@@ -107,7 +107,7 @@ def page(cards: Sequence[Card], *, title: str, summary: Sequence[tuple[str, str]
 
 
 def _asset(name: str) -> str:
-    return resources.files("pipelines").joinpath(name).read_text("utf-8")
+    return resources.files("pipelines.reviewing").joinpath(name).read_text("utf-8")
 
 
 def _filters(cards: Sequence[Card]) -> str:

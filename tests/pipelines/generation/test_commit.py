@@ -8,7 +8,7 @@ import pytest
 
 from datasets.errors import UserError
 from datasets.tar_samples import read_samples
-from pipelines.commit import CommitLog, gc
+from pipelines.generation.commit import CommitLog, gc
 from pipelines.shards.tarball import write_tar
 
 NUM_UNITS = 150

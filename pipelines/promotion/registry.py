@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.errors import UserError
-from pipelines.config import Config
+from pipelines.settings.config import Config
 from pipelines.tracking import Tracker, store_uri
 
 CHAMPION, CANDIDATE = "champion", "candidate"

@@ -15,11 +15,11 @@ from datasets.errors import UserError
 from datasets.latents import LatentSample
 from datasets.scene import Scene
 from pipelines.cache import OpenSource, encode_scenes
-from pipelines.config import Config
 from pipelines.footage import slug
 from pipelines.models import checkpoint_of
-from pipelines.replay_licences import licence_of
-from pipelines.replay_sources import is_simulated, open_path, place_of, scenes_to_add, standing_key
+from pipelines.replaying.licences import licence_of
+from pipelines.replaying.sources import is_simulated, open_path, place_of, scenes_to_add, standing_key
+from pipelines.settings.config import Config
 from pipelines.sources import framing_of
 from replay.buffer import ReplayBuffer
 from replay.plan import DRIVING

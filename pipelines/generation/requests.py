@@ -16,8 +16,8 @@ from datasets.durable import create_file
 from datasets.errors import UserError
 from datasets.scene import Scene
 from datasets.scene_json import scene_from_json, scene_to_json
-from pipelines.config import GenerateConfig
-from pipelines.edits import EDITS, NotApplicable, edit_scene
+from pipelines.generation.edits import EDITS, NotApplicable, edit_scene
+from pipelines.settings.config import GenerateConfig
 
 if TYPE_CHECKING:  # at run time only where one is made: it brings diffusers, which a plan's reader does without
     from finetune.sampling import SamplerSettings

@@ -6,7 +6,7 @@ from rich.markup import escape
 
 from finetune.forgetting.paired import Change
 from finetune.forgetting.rule import Check, Judgement, State
-from pipelines.registry import Version
+from pipelines.promotion.registry import Version
 
 _HEADS = {"fell": "forgot", "worse": "worse", "cannot tell": "cannot tell", "improved": "improved", "held": "kept"}
 _NAMED = 3  # clips that are named where more were left out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets.durable import create_file
 from datasets.errors import UserError
-from pipelines.requests import Request, canonical_json, request_from_json, request_to_json
+from pipelines.generation.requests import Request, canonical_json, request_from_json, request_to_json
 
 PLAN_FILE = "plan.jsonl"
 

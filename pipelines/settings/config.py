@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pipelines.build import Range
+from pipelines.settings.build import Range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,7 +198,7 @@ class GenerateConfig:
     clips_per_unit: Annotated[int, "clips that one worker makes and commits together", Range(1)]
     edits: Annotated[
         tuple[str, ...],
-        "taken in turn: as-recorded, slower, shift-left, mirror-yaw, dusk, agent-shifts … (pipelines/edits.py)",
+        "taken in turn: as-recorded, slower, shift-left, mirror-yaw, dusk, agent-shifts … (generation/edits.py)",
     ]
     num_steps: Annotated[int, "sampling steps", Range(1)]
     strength: Annotated[float, "noise level to begin at, from the carried first frame; 1 is pure noise", Range(0, 1)]

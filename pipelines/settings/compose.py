@@ -7,8 +7,8 @@ from importlib import resources
 from typing import Any, get_type_hints
 
 from datasets.errors import UserError
-from pipelines.build import build, unknown
-from pipelines.config import Config
+from pipelines.settings.build import build, unknown
+from pipelines.settings.config import Config
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import UserError
-from pipelines.overrides import read_overrides
+from pipelines.reviewing.overrides import read_overrides
 
 GOOD = {"verdict": "accept", "who": "anna", "why": "the truck is that long"}
 
