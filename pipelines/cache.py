@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
+from rich import get_console
 from rich.progress import track
 from torch import Tensor
 
@@ -22,9 +23,9 @@ from datasets.source import Source
 from finetune.conditions import encode_clip
 from finetune.vae import load_vae
 from finetune.world_model import model_digest
+from pipelines.licences import licensed
 from pipelines.models import checkpoint_of
 from pipelines.parallel import on_all_cores
-from pipelines.replaying.licences import licensed
 from pipelines.settings.config import Config
 from pipelines.sources import for_training, framing_of, open_replay, open_source
 
@@ -70,7 +71,8 @@ def encode_source(
     ``opened`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
     importable by name (a function, or a partial of one).
     """
-    scenes = list(opened().scenes())
+    with get_console().status(f"Listing {what}"):
+        scenes = list(opened().scenes())
     scenes = [scenes[n] for n in chosen(scenes)]
     identity = json.dumps([scene_to_json(scene) for scene in scenes], sort_keys=True)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from diffusers import AutoencoderKLWan
+from rich import get_console
 from rich.progress import track
 from torch import Tensor
 
@@ -76,7 +77,8 @@ def encoded_probe_clips(
     opened: OpenSource, framing: Framing, checkpoint: Path, root: Path, chosen: Choose = list
 ) -> Iterator[ProbeClip]:
     """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
-    scenes = chosen(list(opened().scenes()))
+    with get_console().status("Listing probe clips"):
+        scenes = chosen(list(opened().scenes()))
     identity = json.dumps([FORMAT, *(scene_to_json(scene) for scene in scenes)], sort_keys=True)
     key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
     with LatentCacheWriter(root, key) as writer:

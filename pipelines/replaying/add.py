@@ -16,8 +16,8 @@ from datasets.latents import LatentSample
 from datasets.scene import Scene
 from pipelines.cache import OpenSource, encode_scenes
 from pipelines.footage import slug
+from pipelines.licences import licence_of
 from pipelines.models import checkpoint_of
-from pipelines.replaying.licences import licence_of
 from pipelines.replaying.sources import is_simulated, open_path, place_of, scenes_to_add, standing_key
 from pipelines.settings.config import Config
 from pipelines.sources import framing_of

@@ -18,10 +18,10 @@ from datasets.source import Source
 from datasets.video import encode_mp4
 from pipelines import cli
 from pipelines.finetune import fill_buffer
+from pipelines.licences import licensed
 from pipelines.models import BASE
 from pipelines.replaying import add
 from pipelines.replaying.add import Room, parse_room
-from pipelines.replaying.licences import licensed
 from pipelines.settings.compose import compose
 from pipelines.sources import framing_of, open_replay
 from replay.standing import open_standing
