@@ -158,7 +158,8 @@ def _comparisons(outcomes: Sequence[Outcome], ways: Sequence[Variant], by: Yards
     """The questions that the table of remedies leaves to the reader, answered pair by pair."""
     names = {variant.way: variant.name for variant in ways}
     usual, adaptive, interpolated = (names[way] for way in (replaying(USUAL_SHARE), ADAPTIVE, INTERPOLATE))
-    best, steadiest = (results.best_fixed_share(outcomes, ways, q) for q in (by.dynamics, by.dynamics_loss))
+    fixed = [variant for variant in ways if variant.is_fixed_replay]
+    best, steadiest = (results.best(outcomes, fixed, quantity) for quantity in (by.dynamics, by.dynamics_loss))
     lines = [
         "| | replayed | better dynamics | better loss elsewhere | better looks | better loss of driving |",
         "| --- |" + " --- |" * 5,
@@ -171,8 +172,11 @@ def _comparisons(outcomes: Sequence[Outcome], ways: Sequence[Variant], by: Yards
         ]
         shares = " against ".join(f"{results.replayed(outcomes, name):.1%}" for name in (ours, theirs))
         lines.append(f"| {ours} against {theirs} | {shares} | {' | '.join(map(_words, leads))} |")
-    told = f"Of the fixed shares, {best} keeps most of how things move, and {steadiest} most of the loss elsewhere."
-    return "\n".join(lines) + f"\n\n{told}\n"
+    if len(results.ran(outcomes, fixed)) > 1:
+        lines.append(
+            f"\nOf the fixed shares, {best} keeps most of how things move; {steadiest}, of the loss elsewhere."
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _table(outcomes: Sequence[Outcome], by: Yardsticks) -> str:

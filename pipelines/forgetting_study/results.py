@@ -166,10 +166,9 @@ def estimate(shape: tuple[int, ...], statistic: Callable[[Chosen, Chosen], float
     return Estimate(mean=statistic(np.arange(runs), np.arange(clips)), low=float(low), high=float(high))
 
 
-def best_fixed_share(outcomes: Sequence[Outcome], ways: Iterable[Variant], dynamics: Quantity) -> str:
-    """That of ``ways`` at a fixed share of replay that keeps most of how things move."""
-    fixed = [variant for variant in ways if variant.strategy == "replay" and variant.schedule == "fixed"]
-    return max(ran(outcomes, fixed), key=lambda name: change(outcomes, name, dynamics).mean)
+def best(outcomes: Sequence[Outcome], variants: Iterable[Variant], quantity: Quantity) -> str:
+    """The name of that of the variants which changes a quantity for the better most, or for the worse least."""
+    return max(ran(outcomes, variants), key=lambda name: change(outcomes, name, quantity).mean)
 
 
 def level(outcomes: Sequence[Outcome], variant: str, quantity: Quantity) -> float:

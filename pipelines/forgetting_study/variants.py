@@ -32,6 +32,10 @@ class Variant:
     def name(self) -> str:
         return self.way if self.rate == 1.0 else f"{self.way}, {self.rate:g} x the rate"
 
+    @property
+    def is_fixed_replay(self) -> bool:
+        return self.strategy == "replay" and self.schedule == "fixed"
+
     def settings(self, study: ForgettingConfig, seed: int) -> FineTuneSettings:
         """The same steps and batches for all."""
         return FineTuneSettings(

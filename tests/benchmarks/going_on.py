@@ -1,0 +1,54 @@
+"""How models go on from a few frames without a command: ``python -m tests.benchmarks.going_on MODEL [MODEL ...]``.
+
+The default probe's clips, beside the still picture that repeats the last given frame: a model that knows how things
+move is better than that. Prints a Markdown table of means over the domains, and the protocol. Clips are kept in
+``runs/probe``.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from finetune.probe.probe import frozen, measured_as_if, probe
+from finetune.probe.record import Probed
+from finetune.world_model import WorldModel
+from pipelines.probe import settings_of
+from pipelines.probe_clips import probe_set_of
+from pipelines.settings.compose import compose
+
+MEASURES = {
+    "PSNR of the next frame, dB": "next/psnr",
+    "SSIM of the next frame": "next/ssim",
+    "points of the background, px": "points/static",
+    "objects that move by themselves, px": "mover/ade",
+    "things that stand, px": "standing/ade",
+    "share of movers still there": "mover/permanence",
+    "Frechet distance of looks": "frechet/looks",
+    "loss at noise 0.75 to 1": "loss/predict/0.75-1/all",
+}
+
+
+def mean_of(probed: Probed, measure: str) -> str:
+    found = [mean for (_, name), mean in probed.means().items() if name == measure and mean is not None]
+    return f"{np.mean(found):.3g}" if found else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="saved models of one codec")
+    args = parser.parse_args()
+    config = compose([])
+    settings, clips = settings_of(config.probe), probe_set_of(config, args.models[0])
+    columns = {"still picture": measured_as_if(clips, settings, partial(frozen, context=settings.context))}
+    columns |= {str(path): probe(WorldModel.from_pretrained(path), clips, settings) for path in args.models}
+    print(f"| mean over {len(clips.domains)} domains | {' | '.join(columns)} |")
+    print("| --- |" + " --- |" * len(columns))
+    for words, measure in MEASURES.items():
+        print(f"| {words} | {' | '.join(mean_of(probed, measure) for probed in columns.values())} |")
+    print(f"\n{columns['still picture'].protocol}")
+
+
+if __name__ == "__main__":
+    main()
