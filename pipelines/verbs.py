@@ -224,8 +224,8 @@ VERBS = (
         description=(
             "validator: measures good clips and clips spoilt in every known way, at three sizes, with peers' measures\n"
             "beside ours; an hour or two on two cores. forgetting: fine-tunes small models on driving in every way\n"
-            "there is, and judges what they gained and lost; some three hours. Both write a page with a picture, and go\n"
-            "on where an earlier call stopped."
+            "there is, and judges what they gained and lost; some three hours. Both write a page with a picture, and\n"
+            "go on where an earlier call stopped."
         ),
         examples=(
             "driveforge study validator",
