@@ -25,6 +25,7 @@ SMALL = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_way_is_run_and_judged_once(tmp_path: Path) -> None:
     config = compose([f"run_dir={tmp_path}", *(f"forgetting.{name}={value}" for name, value in SMALL.items())])
     page = tmp_path / "page.md"
