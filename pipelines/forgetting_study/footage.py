@@ -43,13 +43,18 @@ class Footage:
 
     @cached_property
     def _origins(self) -> dict[str, tuple[Scene, VideoFolderSource]]:
-        """Every clip's scene as it was recorded, and the source that has it."""
-        return {
+        """Every clip's scene as it was recorded, and the source that has it; a UserError where there is none."""
+        origins = {
             scene.clip_id: (scene, source)
-            for video in self.videos
-            for source in [self._source_of(video)]
+            for source in map(self._source_of, self.videos)
             for scene in _within(source.scenes(), self.part)
         }
+        if not origins:
+            first, last = (f"{share:.0%}" for share in self.part)
+            raise UserError(
+                f"{self.videos[0]}: no whole clip lies in {first} to {last} of its time; give longer videos"
+            )
+        return origins
 
     def _source_of(self, video: Path) -> VideoFolderSource:
         if not video.is_file():

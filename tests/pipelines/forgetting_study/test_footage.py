@@ -66,3 +66,11 @@ def test_clips_of_videos_of_several_rates_have_one_rate(tmp_path: Path) -> None:
 def test_a_video_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone/clip\.mp4: no such video"):
         Footage(videos=(tmp_path / "gone" / "clip.mp4",), framing=FRAMING).scenes()
+
+
+def test_videos_too_short_for_a_clip_in_their_part_are_named(tmp_path: Path) -> None:
+    (tmp_path / "short").mkdir()
+    video = tmp_path / "short" / "clip.mp4"
+    video.write_bytes(encode_mp4(np.zeros((9, 32, 48, 3), np.uint8), 10.0))
+    with pytest.raises(UserError, match=r"short/clip\.mp4: no whole clip lies in 50% to 70% of its time"):
+        Footage(videos=(video,), framing=FRAMING, part=CHOSEN).scenes()
