@@ -118,7 +118,8 @@ class WorldModel(nn.Module):
         """Write ``transformer/``, ``vae/``, ``conditioning.safetensors`` and ``world_model.json``."""
         directory.mkdir(parents=True, exist_ok=True)
         for name, part in (("transformer", self.transformer), ("vae", self.vae)):
-            copy = type(part).from_config(part.config)
+            # Where a part was loaded from is no property of it: the same weights give the same bytes.
+            copy = type(part).from_config({k: v for k, v in part.config.items() if k != "_name_or_path"})
             copy.load_state_dict(part.state_dict())
             for parameter in copy.parameters():  # diffusers' own .to() would keep some of them in float32
                 parameter.data = parameter.data.to(dtype)
