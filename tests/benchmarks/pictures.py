@@ -37,11 +37,11 @@ def main() -> None:
 
 
 def clips(run_dir: Path) -> NDArray[np.uint8]:
-    """Accepted and rejected clips side by side, as many reasons as there are rows."""
+    """Accepted and rejected clips side by side, as many reasons and edits as there are rows."""
     ledger = {row["clip_id"]: row for row in read_ledger(run_dir / "verdicts.parquet")}
     candidates = list(iter_candidates(run_dir / "candidates"))
     good = [c for c in candidates if ledger[c.clip_id]["state"] == "accepted"]
-    bad = _by_reason([c for c in candidates if ledger[c.clip_id]["state"] == "rejected"], ledger)
+    bad = _varied([c for c in candidates if ledger[c.clip_id]["state"] == "rejected"], ledger)
     rows = []
     for pair in itertools.zip_longest(good[:ROWS], bad[:ROWS]):
         for candidate in pair:
@@ -55,14 +55,15 @@ def clips(run_dir: Path) -> NDArray[np.uint8]:
     return contact_sheet(rows, num_frames=4, columns=2)
 
 
-def _by_reason(candidates: Sequence[Any], ledger: dict[str, Any]) -> list[Any]:
-    """Clips of reasons that were not shown yet come first."""
-    seen: set[str] = set()
+def _varied(candidates: Sequence[Any], ledger: dict[str, Any]) -> list[Any]:
+    """Clips of a reason and an edit that were not shown together yet come first."""
+    seen: set[tuple[str, str]] = set()
     first, rest = [], []
     for candidate in candidates:
-        code = ledger[candidate.clip_id]["reasons"][0]["code"]
-        (rest if code in seen else first).append(candidate)
-        seen.add(code)
+        row = ledger[candidate.clip_id]
+        kind = row["reasons"][0]["code"], row["edit"]
+        (rest if kind in seen else first).append(candidate)
+        seen.add(kind)
     return first + rest
 
 
