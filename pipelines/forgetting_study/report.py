@@ -78,7 +78,25 @@ given, the rest is generated. Adaptive shares and the points of interpolation go
 base of the same seed, clip by clip, above 0 where it became better; intervals hold 95 % of resamplings of both runs and
 clips. Judged with: {outcomes[0].probed.protocol}."""
     title = f"# Study: what fine-tuning forgets{', on real footage' * bool(study.driving_footage)}"
-    return f"{title}\n\n{fill(' '.join(told.split()), 120)}\n"
+    return f"{title}\n\n{fill(' '.join(told.split()), 120)}\n{_command(study)}"
+
+
+def _command(study: ForgettingConfig) -> str:
+    """How a study of footage is made again, where the folders of its videos lie."""
+    if not study.driving_footage:
+        return ""
+    driving, others = (
+        ",".join(f"{video.parent.name}/{video.name}" for video in videos)
+        for videos in (study.driving_footage, study.other_footage)
+    )
+    settings = (
+        f"driving_footage=[{driving}]",
+        f"other_footage=[{others}]",
+        f"seeds={study.seeds}",
+        f"seeds_of_rest={study.seeds_of_rest}",
+    )
+    lines = ["driveforge study forgetting", *(f"    forgetting.{setting}" for setting in settings)]
+    return "\n```sh\n" + " \\\n".join(lines) + "\n```\n"
 
 
 _SIMULATED = "Then it sees simulated driving."

@@ -90,6 +90,14 @@ def test_a_study_of_the_key_ways_alone_has_a_page_too(outcomes: list[Outcome]) -
     assert "| adaptive |" in page and "| ewc |" not in page and "3 x the rate" not in page
 
 
+def test_a_page_on_footage_says_how_it_is_made_again(outcomes: list[Outcome]) -> None:
+    footage = ["forgetting.driving_footage=[/data/road/a.mp4]", "forgetting.other_footage=[/data/walk/b.mp4]"]
+    few = {STILL, BASE, NAIVE, "replay 25%", "adaptive", "interpolate"}
+    page = markdown(compose(footage).forgetting, [o for o in outcomes if o.variant in few], BY, "picture.png")
+    assert "real driving (road)" in " ".join(page.split())
+    assert "    forgetting.driving_footage=[road/a.mp4] \\\n    forgetting.other_footage=[walk/b.mp4] \\\n" in page
+
+
 def test_key_ways_are_run_with_every_seed_and_no_two_runs_share_a_name() -> None:
     study = compose(["forgetting.seeds=5", "forgetting.seeds_of_rest=3"]).forgetting
     runs = list(runs_of(study))
