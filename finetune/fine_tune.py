@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from datasets.errors import UserError
+from datasets.file_lock import held
 from finetune.adapters import choose_trained, merge_adapter
 from finetune.module import TrainingSettings, WorldModelModule
-from finetune.processes import one_at_a_time
 from finetune.shares import AdaptShare, LogShares, Probe
 from finetune.strategies.registry import strategy_of
 from finetune.strategies.strategy import Ground
@@ -96,7 +96,8 @@ def fine_tune(
     model.to(torch.accelerator.current_accelerator() or "cpu")
     strategy = strategy_of(settings.strategy)(settings.strategy_weight)
     predict, seed = settings.training.predict, settings.training.seed
-    with one_at_a_time(folder):
+    # Of several processes of one run, the first makes what the others then find.
+    with held(folder / ".lock"):
         strategy.prepare(Ground(base=base, model=model, replay=replay, folder=folder, seed=seed, predict=predict))
     module = WorldModelModule(model, settings.training, strategy, facts_of(settings, plan))
     adapt = _adapt(settings, plan, probe)

@@ -1,10 +1,6 @@
 """One training run on several processes."""
 
-import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.plugins.environments import TorchElasticEnvironment
@@ -25,12 +21,3 @@ def processes() -> dict[str, Any]:
 def leads() -> bool:
     """Whether this process is the one that speaks, writes and saves: that of rank 0, or the only one."""
     return not TorchElasticEnvironment.detect() or os.environ["RANK"] == "0"
-
-
-@contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Of several processes of one run, the first makes what the others then find in ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

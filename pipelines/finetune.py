@@ -13,12 +13,13 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger
 from rich import get_console
 
 from datasets.errors import UserError
+from datasets.file_lock import held
 from datasets.latents import LatentCache
 from finetune.fine_tune import FineTuneSettings, ReplayMix, facts_of, fine_tune, is_adaptive, plan_of
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.module import TrainingSettings
 from finetune.probe.probe import protocol_of
-from finetune.processes import leads, one_at_a_time
+from finetune.processes import leads
 from finetune.shares import Probe
 from finetune.strategies.registry import strategy_of
 from finetune.world_model import WorldModel, model_digest
@@ -53,7 +54,7 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
 
     Of several processes that train together, the one that leads has the tracker and writes the folder.
     """
-    with one_at_a_time(config.run_dir):
+    with held(config.run_dir / ".lock"):
         checkpoint = start_of(config)
         driving = cache_driving(config, checkpoint)
         replay = fill_buffer(config, checkpoint)

@@ -4,16 +4,16 @@ A version's model lies with the run that registered it, as plain files. An alias
 leaves the old one. What was champion before is a tag of the version that took over.
 """
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from datasets.errors import UserError
+from datasets.file_lock import held
 from pipelines.settings.config import Config
 from pipelines.tracking import Tracker, store_uri
 
@@ -173,14 +173,9 @@ def registry_of(config: Config) -> Registry:
     return Registry(client=client, name=config.promote.registered_as)
 
 
-@contextmanager
-def sole_promoter(config: Config) -> Iterator[None]:
-    """Waits until nobody else promotes or rolls back beside these run folders. A killed process lets go."""
-    folder = config.run_dir.resolve().parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".promote.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def sole_promoter(config: Config) -> AbstractContextManager[None]:
+    """Waits until nobody else promotes or rolls back beside these run folders."""
+    return held(config.run_dir.resolve().parent / ".promote.lock")
 
 
 def _read(found: Any) -> Version:
