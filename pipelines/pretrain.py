@@ -46,7 +46,10 @@ def main(config: Config, args: argparse.Namespace) -> None:
     settings, framing = config.pretrain, framing_of(config.data)
     opened = partial(open_pretraining, settings, framing)
     if not (settings.out / "vae" / "config.json").is_file():
-        train_codec(opened(), settings) if settings.start is None else _take_codec(settings.start, settings.out)
+        if settings.start is None:
+            train_codec(opened(), settings)
+        else:
+            _take_codec(settings.start, settings.out)
     cache = encode_source(opened, framing, settings.out, settings.out / "latents", "clips")
     model = train_world_model(cache, settings)
     ship(model, settings, framing)
@@ -85,9 +88,8 @@ def _take_codec(start: Path, out: Path) -> None:
 
 def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldModel:
     """The averaged model after ``settings.steps`` steps, resumed from ``<out>/checkpoints`` where there are any."""
-    torch.manual_seed(settings.seed)
     if settings.start is None:
-        model = fresh_model(WorldModelConfig(), load_vae(settings.out), cache)
+        model = fresh_model(WorldModelConfig(), load_vae(settings.out), cache, settings.seed)
     else:
         model = WorldModel.from_pretrained(settings.start)
     return train_on_all(
@@ -110,8 +112,9 @@ def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldMode
     )
 
 
-def fresh_model(sizes: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache) -> WorldModel:
-    """An untrained model, preconditioned for the latents of ``cache``; torch's seed decides its weights."""
+def fresh_model(sizes: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache, seed: int) -> WorldModel:
+    """An untrained model, preconditioned for the latents of ``cache``. Seeds torch."""
+    torch.manual_seed(seed)
     model = WorldModel.make(sizes, vae)
     model.latent_std.copy_(latent_std(cache))
     return model

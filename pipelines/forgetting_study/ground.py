@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from datasets.framing import Framing
 from datasets.latents import LatentCache
 from datasets.simulated_source import SimulatedSource, SimulationConfig
@@ -160,10 +158,9 @@ def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
         predict=1.0,
         seed=seed,
     )
-    torch.manual_seed(seed)
     model = train_on_all(
         others,
-        fresh_model(SIZES, load_vae(BASE), others),
+        fresh_model(SIZES, load_vae(BASE), others, seed),
         training,
         folder.parent / "checkpoints",
         batch_size=study.batch_size,

@@ -105,13 +105,13 @@ _REAL = """Then it sees real driving
 
 
 def _phenomenon(outcomes: Sequence[Outcome], by: Yardsticks) -> str:
+    changes = {quantity: results.change(outcomes, NAIVE, quantity) for quantity in by.every}
     lines = ["| quantity | still picture | base | naive | change |", "| --- | --- | --- | --- | --- |"]
-    for quantity in by.every:
+    for quantity, change in changes.items():
         levels = [results.level(outcomes, variant, quantity) for variant in (STILL, BASE, NAIVE)]
-        change = _words(results.change(outcomes, NAIVE, quantity))
-        lines.append(f"| {quantity.words} | {' | '.join(map(_number, levels))} | {change} |")
+        lines.append(f"| {quantity.words} | {' | '.join(map(_number, levels))} | {_words(change)} |")
     questions = (by.visual, by.visual_loss, by.dynamics, by.dynamics_loss)
-    told = "; ".join(f"{q.words}: {_became(results.change(outcomes, NAIVE, q))}" for q in questions)
+    told = "; ".join(f"{quantity.words}: {_became(changes[quantity])}" for quantity in questions)
     return "\n".join(lines) + f"\n\nUnder naive fine-tuning, {told}.\n\n{_STILL}"
 
 
@@ -235,12 +235,13 @@ def _draw_plane(
     axes: Axes, outcomes: Sequence[Outcome], ways: Sequence[Variant], across: Quantity, up: Quantity
 ) -> None:
     """Every way as a point with its intervals: the further right and up, the better."""
-    for name, way in ((variant.name, variant.way) for variant in ways if results.ran(outcomes, [variant])):
+    way_of = {variant.name: variant.way for variant in ways}
+    for name in results.ran(outcomes, ways):
         right, high = (results.change(outcomes, name, quantity) for quantity in (across, up))
-        colour = COLOURS.get(way, OTHER_COLOUR)
+        colour = COLOURS.get(way_of[name], OTHER_COLOUR)
         axes.errorbar([right.mean], [high.mean], xerr=_arms(right), yerr=_arms(high), fmt="o", ms=5, lw=0.6,
                       color=colour, alpha=0.75)  # fmt: skip
-        axes.annotate(way, (right.mean, high.mean), xytext=(5, 4), textcoords="offset points", fontsize=8,
+        axes.annotate(way_of[name], (right.mean, high.mean), xytext=(5, 4), textcoords="offset points", fontsize=8,
                       color=colour)  # fmt: skip
     axes.axhline(0, color=FAINT, lw=1)
     axes.axvline(0, color=FAINT, lw=1)
