@@ -21,6 +21,7 @@ from diffusers import AutoencoderKLWan
 from lightning.pytorch.loggers import CSVLogger, Logger
 from rich.progress import track
 
+from datasets.errors import UserError
 from datasets.framing import Framing
 from datasets.latents import LatentCache
 from datasets.source import Source
@@ -81,7 +82,13 @@ def train_codec(source: Source, settings: PretrainConfig) -> None:
 
 
 def _take_codec(start: Path, out: Path) -> None:
-    """The codec of an earlier base and its curve, so that both bases speak of the same latents."""
+    """The codec of an earlier base and its curve, so that both bases speak of the same latents.
+
+    A UserError where ``start`` is not what ``ship`` leaves, before anything is made.
+    """
+    for name in ("vae/config.json", "vae_curve.csv", "recipe.json"):
+        if not (start / name).is_file():
+            raise UserError(f"pretrain.start={start} holds no base: {name} is missing; give a model that pretrain made")
     load_vae(start).save_pretrained(out / "vae")
     shutil.copyfile(start / "vae_curve.csv", out / "vae_curve.csv")
 

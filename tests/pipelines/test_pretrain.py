@@ -61,6 +61,6 @@ def test_a_base_may_go_on_from_an_earlier_one_with_its_codec_and_says_so(tmp_pat
 
 
 def test_a_start_that_is_no_base_is_named_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="gone"):
+    with pytest.raises(UserError, match=r"gone holds no base: vae/config\.json is missing"):
         pretrain(tmp_path / "b", 1, f"pretrain.start={tmp_path / 'gone'}")
     assert not (tmp_path / "b").exists()
