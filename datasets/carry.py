@@ -46,14 +46,14 @@ def carry_frame(
     boxes, sizes, seen = _boxes(scene, start, to_level)
     height, width = image.shape[:2]
     maps = np.empty((len(poses), height, width, 2), np.float32)
-    known, owners = np.empty(maps.shape[:3], np.bool_), np.empty(maps.shape[:3], np.int64)
+    known, turned_away = np.zeros(maps.shape[:3], np.bool_), np.zeros(maps.shape[:3], np.bool_)
+    owners = np.empty(maps.shape[:3], np.int64)
     depths = np.empty((height, width))
     inverse_intrinsics = np.linalg.inv(camera.intrinsics)  # type: ignore[arg-type]
     scenery = (boxes, sizes, seen, _distance_to_path(path))
-    _trace(maps, known, owners, depths, poses, np.asarray(camera.intrinsics), inverse_intrinsics, *scenery)
+    _trace(maps, known, turned_away, owners, depths, poses, np.asarray(camera.intrinsics), inverse_intrinsics, *scenery)
     on_box = owners >= 0
     frames = np.where(on_box[..., None], _pull(image, maps), _pull(_without_boxes(image, on_box[0]), maps))
-    turned_away = on_box & ~known
     frames[turned_away] = _box_colors(image, owners[0], len(boxes))[owners[turned_away]]
     known &= _resolution(maps) * MAX_STRETCH >= 1
     return frames, known
@@ -192,11 +192,14 @@ def _nearest(origin, direction, boxes, sizes, seen, t, distance):  # type: ignor
 
 
 @numba.njit(cache=True, nogil=True)
-def _trace(maps, known, owners, depths, poses, intrinsics, inverse_intrinsics, boxes, sizes, seen, distance):  # type: ignore[no-untyped-def]
+def _trace(
+    maps, known, turned_away, owners, depths, poses, intrinsics, inverse_intrinsics, boxes, sizes, seen, distance
+):  # type: ignore[no-untyped-def]
     """Fill ``maps`` ``(T, H, W, 2)`` with the pixel of frame 0 under each later pixel.
 
-    ``owners`` ``(T, H, W)`` is what each pixel shows, and ``known`` whether frame 0 shows that very point; ``depths``
-    ``(H, W)`` along the optical axis are those of frame 0.
+    ``owners`` ``(T, H, W)`` is what each pixel shows, ``known`` whether frame 0 shows that very point, ``turned_away``
+    whether it is a box's and lies outside of frame 0 or behind what that shows; ``depths`` ``(H, W)`` along the optical
+    axis are those of frame 0.
     """
     num_frames, height, width = maps.shape[:3]
     ray, direction, point, local, seen_at = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
@@ -211,8 +214,8 @@ def _trace(maps, known, owners, depths, poses, intrinsics, inverse_intrinsics, b
                 owners[t, v, u] = owner
                 if t == 0:
                     depths[v, u] = depth
-                known[t, v, u], maps[t, v, u, 0], maps[t, v, u, 1] = False, u, v
                 if owner >= 0 and not seen[owner, 0]:  # it appears later: nothing of it can be carried
+                    turned_away[t, v, u], maps[t, v, u, 0], maps[t, v, u, 1] = True, u, v
                     continue
                 for k in range(3):
                     point[k] = origin[k] + depth * direction[k]
@@ -228,7 +231,9 @@ def _trace(maps, known, owners, depths, poses, intrinsics, inverse_intrinsics, b
                 column, row = round(x), round(y)
                 inside = seen_at[2] > 0.2 and 0 <= column < width and 0 <= row < height
                 known[t, v, u] = inside and owners[0, row, column] == owner
-                if known[t, v, u] and owner >= 0:  # the side that frame 0 shows, not the one behind it
-                    known[t, v, u] = seen_at[2] < depths[row, column] + SIDE_SLACK_M
+                if owner >= 0:
+                    behind = inside and owners[0, row, column] >= 0 and seen_at[2] > depths[row, column] + SIDE_SLACK_M
+                    turned_away[t, v, u] = behind or not inside
+                    known[t, v, u] &= not behind
                 maps[t, v, u, 0] = min(max(x, 0.0), width - 1.0)
                 maps[t, v, u, 1] = min(max(y, 0.0), height - 1.0)
