@@ -3,7 +3,7 @@
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich import get_console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from datasets.errors import UserError
 from datasets.scene import Clip, Scene
@@ -132,6 +132,7 @@ def generate(
     ``partial`` of a function is.
     """
     log, began = CommitLog(root), time.monotonic()
+    withdraw_damaged(log, plan.units)
     made, failed = 0, {}
     for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root, instruments), executor):
         if outcome.error:
@@ -143,6 +144,19 @@ def generate(
     return GenerateSummary(
         plan=plan.id, made=made, committed=committed, seconds=time.monotonic() - began, failed=failed
     )
+
+
+def withdraw_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
+    """Have units that were damaged since they were committed count as not made, and say so of each."""
+    committed = [unit for unit in units if log.is_committed(unit.id)]
+    for unit in track(committed, "Checking what is there", disable=not committed, transient=True):
+        try:
+            keys = tuple(log.read_whole(log.marker(unit.id)))
+            if keys != tuple(request.scene.clip_id for request in unit.requests):
+                raise UserError("its clips are not those of the plan")
+        except UserError as damage:
+            get_console().print(f"{unit.id} is made again: {damage}", style="yellow", markup=False, soft_wrap=True)
+            log.withdraw(unit.id)
 
 
 def _outcomes(
@@ -169,13 +183,11 @@ class ClipMaker:
 
     def make(self, unit: Unit) -> dict[str, Any]:
         """Generate, measure, pack, commit. Whoever commits a unit second changes nothing."""
-        began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="driveforge-") as scratch:
             samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
             packed = write_tar(Path(scratch) / f"{unit.id}.tar", samples)
-            record = {"clips": packed.num_samples, "seconds": round(time.monotonic() - began, 3)}
-            CommitLog(self._root).commit(unit.id, packed.path, record)
-        return record
+            CommitLog(self._root).commit(unit.id, packed.path)
+        return {"clips": packed.num_samples}
 
     def _sample(self, request: Request) -> dict[str, bytes]:
         if self._generator.digest != request.model:

@@ -34,8 +34,8 @@ def committed(root: Path) -> dict[str, tuple[str, ...]]:
     """sha256 of the tar and its keys, by unit."""
     markers = CommitLog(root).markers()
     for marker in markers:
-        assert hashlib.sha256((root / marker["tar"]).read_bytes()).hexdigest() == marker["sha256"]
-    return {marker["unit"]: (marker["sha256"], *marker["keys"]) for marker in markers}
+        assert hashlib.sha256((root / marker.tar).read_bytes()).hexdigest() == marker.sha256
+    return {marker.unit: (marker.sha256, *marker.keys) for marker in markers}
 
 
 @pytest.fixture(scope="module")
