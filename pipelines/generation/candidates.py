@@ -55,4 +55,4 @@ def _candidate(ref: SampleRef) -> Candidate:
     where = f"{ref.tar.name}: {ref.key}"
     described = load_json(read_members(ref.tar, {"json": ref.members["json"]})["json"], where)
     metadata = described["metadata"]
-    return Candidate(ref=ref, metadata=metadata, measures=Measures.from_json(metadata["measures"]))
+    return Candidate(ref=ref, metadata=metadata, measures=Measures.from_json(metadata["measures"], where))

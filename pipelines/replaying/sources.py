@@ -10,7 +10,8 @@ from datasets.folder_source import VideoFolderSource
 from datasets.framing import Framing
 from datasets.latents import latent_key
 from datasets.scene import Scene
-from datasets.shard_source import INDEX_FILE, ShardSource
+from datasets.shard_index import INDEX_FILE
+from datasets.shard_source import ShardSource
 from datasets.source import Source
 from finetune.world_model import model_digest
 from pipelines.settings.config import Data, NuScenesData, ReplayConfig
