@@ -112,10 +112,7 @@ _instruments: Instruments
 
 
 def _start_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
-    import torch
-
     global _generator, _instruments
-    torch.set_num_threads(1)
     _generator, _instruments = loader(), instruments()
 
 

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from datasets.errors import UserError
 from datasets.scene import Clip, Scene
 from datasets.shards import clip_members
+from pipelines.executors.attempts import AttemptLog
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
 from pipelines.generation.commit import CommitLog
@@ -169,7 +170,7 @@ def _outcomes(
     columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
     with Progress(*columns, disable=not pending) as progress:
         bar = progress.add_task("", total=total, completed=total - to_do)
-        for outcome in run_units(pending, factory, executor):
+        for outcome in run_units(pending, factory, executor, AttemptLog(log.root)):
             progress.advance(bar, sizes[outcome.unit])
             yield outcome
 

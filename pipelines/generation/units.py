@@ -9,6 +9,7 @@ from pathlib import Path
 from datasets.durable import create_file
 from datasets.errors import UserError
 from pipelines.generation.requests import Request, canonical_json, request_from_json, request_to_json
+from pipelines.threads import THREADS
 
 PLAN_FILE = "plan.jsonl"
 
@@ -21,7 +22,7 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """``id`` is the sha256 of the plan file, which is a pure function of the requests and their grouping."""
+    """``id`` is the sha256 of the plan file, a pure function of the requests, their grouping and ``THREADS``."""
 
     id: str
     units: tuple[Unit, ...]
@@ -76,4 +77,4 @@ def read_plan(root: Path) -> Plan:
 
 
 def _unit_to_json(unit: Unit) -> dict[str, object]:
-    return {"unit": unit.id, "requests": [request_to_json(request) for request in unit.requests]}
+    return {"unit": unit.id, "threads": THREADS, "requests": [request_to_json(request) for request in unit.requests]}

@@ -272,10 +272,12 @@ class ExportConfig:
 class ExecutorConfig:
     """Who makes the units."""
 
-    name: Annotated[Literal["local", "ray"], "local: this process"]
-    workers: Annotated[int, "Ray actors", Range(1)]
+    name: Annotated[Literal["local", "ray"], "local: processes of this machine"]
+    workers: Annotated[int, "processes, of one thread each", Range(1)]
     address: Annotated[str | None, "of a Ray cluster; null starts one here"]
     max_attempts: Annotated[int, "of a unit before it is set aside", Range(1)]
+    unit_timeout: Annotated[float, "times the median of a unit, after which an attempt is stopped", Range(1)]
+    first_timeout: Annotated[float, "seconds, as long as no unit was made and there is no median", Range(1)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

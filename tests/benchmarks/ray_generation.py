@@ -22,7 +22,8 @@ from finetune.sampling import SamplerSettings
 from pipelines.generate import FIRST_FRAMES_FOLDER, describe_candidate, generate
 from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
 from pipelines.generation.units import Plan, open_or_create_plan
-from pipelines.settings.config import ExecutorConfig, GenerateConfig
+from pipelines.settings.compose import compose
+from pipelines.settings.config import GenerateConfig
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 
@@ -83,7 +84,7 @@ def time_bare_loop(root: Path, requests: list[Request], rounds: int) -> Timing:
 
 
 def time_ray(num_clips: int, rounds: int) -> Timing:
-    executor = ExecutorConfig(name="ray", workers=WORKERS, address=None, max_attempts=1)
+    executor = compose(["executor=ray", f"executor.workers={WORKERS}", "executor.max_attempts=1"]).executor
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         plan = plan_at(root, num_clips)
