@@ -73,6 +73,17 @@ def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, d
         raise UserError(f"{where}: {error}") from error
 
 
+def stored(clip: Clip) -> Clip:
+    """``clip`` as a shard gives it back: H.264 takes a little of every frame."""
+    return clip_from_members(clip_members(clip, {}), clip.scene.clip_id)[0]
+
+
+def extended_json(content: bytes, metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A ``json`` member with ``metadata`` added to its own; a UserError names ``where`` it is damaged."""
+    described = load_json(content, f"{where}: json")
+    return described | {"metadata": described.get("metadata", {}) | dict(metadata)}
+
+
 def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene, dict[str, Any]]:
     """The scene of a sample and its metadata, from ``json``, ``poses.npy`` and ``tracks.npz``; no video is decoded."""
     described = load_json(_member(members, "json", where), f"{where}: json")

@@ -1,4 +1,4 @@
-"""Calibrate: the gate's limits, from known-good clips as the generator's own codec passes them."""
+"""Calibrate: the gate's limits, from known-good clips as the generator's own codec, and H.264, pass them."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from datasets.scene import Scene
+from datasets.shards import stored
 from datasets.source import Source
 from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
 from pipelines.instruments import InstrumentsLoader, load_instruments
@@ -103,7 +104,10 @@ def spread(total: int, count: int) -> list[int]:
 def measure_known_good(
     items: Sequence[KnownGood], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
 ) -> Iterator[tuple[str, Measures]]:
-    """Recording and measures of each clip as the codec passes it, in order: geometry is judged, not compression."""
+    """Recording and measures of each clip, in order, as the codec and H.264 pass it, like all that is generated.
+
+    So geometry is judged, not compression.
+    """
     return on_all_cores(_measure_one, items, _start_worker, (loader, instruments))
 
 
@@ -119,7 +123,7 @@ def _start_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> No
 def _measure_one(item: KnownGood) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    return recording_of(scene), measure(_generator.reconstruct(source.load(scene)), _instruments)
+    return recording_of(scene), measure(stored(_generator.reconstruct(source.load(scene))), _instruments)
 
 
 def recording_of(scene: Scene) -> str:
@@ -139,7 +143,7 @@ def _name(items: Sequence[KnownGood], folder: Path, tracker: str) -> str:
     counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
     followed = "" if tracker == "lucas_kanade" else f", followed by {tracker}"
-    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]}{followed}"
+    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]} and H.264{followed}"
 
 
 def limits_table(calibration: Calibration) -> Table:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from datasets.errors import UserError
 from datasets.scene import Clip, Scene
-from datasets.shards import clip_members
+from datasets.shards import clip_from_members, clip_members, dump_json, extended_json
 from pipelines.executors.attempts import AttemptLog
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
@@ -198,7 +198,14 @@ class ClipMaker:
             )
         first_frames = load_first_frames(self._root / FIRST_FRAMES_FOLDER, request.first_frames)
         clip = self._generator.generate(request.scene, first_frames, seed=request.seed, settings=request.settings)
-        return clip_members(clip, describe_candidate(request, clip, self._instruments))
+        return candidate_members(request, clip, self._instruments)
+
+
+def candidate_members(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, bytes]:
+    """The members of a candidate's sample, measured as exported: decoded again from the bytes that are kept."""
+    members, clip_id = clip_members(clip, {}), request.scene.clip_id
+    metadata = describe_candidate(request, clip_from_members(members, clip_id)[0], instruments)
+    return members | {"json": dump_json(extended_json(members["json"], metadata, clip_id))}
 
 
 def describe_candidate(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from datasets.durable import replace_file, sync_folder
 from datasets.errors import UserError
 from datasets.scene import CLIP_ID
 from datasets.shard_index import INDEX_FILE, INDEX_VERSION, FileEntry, Index, ShardEntry, read_index
-from datasets.shards import dump_json, load_json
+from datasets.shards import dump_json, extended_json
 from datasets.tar_samples import Span, read_members
 from pipelines.shards.croissant import croissant
 from pipelines.shards.data_card import DataCard, Provenance, SampleFacts, data_card
@@ -53,8 +53,7 @@ class AcceptedSample:
     def description(self) -> dict[str, Any]:
         """The ``json`` member, extended."""
         content = read_members(self.tar, {"json": self.members["json"]})["json"]
-        described = load_json(content, f"{self.tar}: {self.key}: json")
-        return described | {"metadata": described.get("metadata", {}) | dict(self.metadata)}
+        return extended_json(content, self.metadata, f"{self.tar}: {self.key}")
 
     def copy(self) -> tuple[str, dict[str, bytes]]:
         """The sample as it is exported: the members as they are, but for the description."""

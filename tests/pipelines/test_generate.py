@@ -13,9 +13,11 @@ from finetune.world_model import WorldModel, WorldModelConfig
 from pipelines.generate import generate, main
 from pipelines.generation.candidates import iter_candidates
 from pipelines.generation.commit import CommitLog
+from pipelines.generation.units import Plan
 from pipelines.settings.compose import compose
 from tests.pipelines.generating import executor, generate_small, small_plan
 from tests.pipelines.generators import FakeGenerator
+from validation.measures import measure
 
 
 def committed(root: Path) -> dict[str, tuple[str, ...]]:
@@ -49,6 +51,14 @@ def test_every_planned_clip_is_committed_with_its_story(tmp_path: Path) -> None:
     clip = candidates[0].load()
     assert isinstance(clip, Clip)
     np.testing.assert_array_equal(clip.scene.ego_to_world, requests[0].scene.ego_to_world)
+
+
+def test_a_candidate_is_measured_as_it_is_exported(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, num_frames=9)
+    generate(tmp_path, Plan(id=plan.id, units=plan.units[:1]), FakeGenerator, executor())
+    for candidate in iter_candidates(tmp_path):
+        assert any(value.value for value in candidate.measures.values), "something could be measured"
+        assert candidate.measures == measure(candidate.load())
 
 
 def test_a_finished_run_makes_nothing_again(tmp_path: Path) -> None:
