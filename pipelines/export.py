@@ -54,8 +54,11 @@ def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Ite
             raise UserError(f"{candidates / row['tar']} no longer holds {row['clip_id']}: run `driveforge gate` again")
         if row["state"] != "accepted":
             continue
-        verdict = {key: row[key] for key in ("state", "gate_state", "calibration", "override_who", "override_why")}
-        verdict["reasons"] = [reason["code"] for reason in row["reasons"]]
+        # Text in every sample, never null or a list that may be empty: loaders take the types of the first few for all.
+        verdict = {
+            key: row[key] or "" for key in ("state", "gate_state", "calibration", "override_who", "override_why")
+        }
+        verdict["reasons"] = ", ".join(reason["code"] for reason in row["reasons"])
         yield AcceptedSample(
             tar=candidates / row["tar"],
             key=row["clip_id"],

@@ -20,6 +20,7 @@ from datasets.errors import UserError
 from datasets.shard_index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
 from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar
+from pipelines.shards.data_card import NO_SPLIT
 from pipelines.shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _check_sample(key: str, members: Mapping[str, bytes], split: str) -> Iterato
         return
     if clip.scene.clip_id != key:
         yield f"its json says clip_id {clip.scene.clip_id}"
-    if clip.scene.split != split:
+    if (clip.scene.split or NO_SPLIT) != split:
         yield f"its json says split {clip.scene.split or 'none'}, the index says {split}"
     known = {"json", "tracks.npz", "thumb.jpg", *(video_member(camera.name) for camera in clip.scene.cameras)}
     known |= set() if clip.scene.ego_to_world is None else {"poses.npy"}

@@ -1,8 +1,8 @@
 """Whether the same units come out to the same bytes: ``python -m tests.benchmarks.repeatability OUT [--runs N]``.
 
-The same small plan of the shipped model is made in fresh processes, locally and on Ray by turns, each time under another
-hash seed, other contents of fresh memory and another number of threads in the environment. Prints every unit that
-differs from the first run's, and leaves its tar in OUT; ends with status 1 where any does.
+The same small plan of the shipped model is made in fresh processes, locally and on Ray by turns, each time under
+another hash seed, other contents of fresh memory and another number of threads in the environment. Prints every unit
+that differs from the first run's, and leaves its tar in OUT; ends with status 1 where any does.
 """
 
 import argparse

@@ -1,14 +1,17 @@
 import argparse
 import json
+from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from datasets.errors import UserError
 from datasets.shard_source import ShardSource
 from datasets.shards import clip_members
+from datasets.tar_samples import read_samples
 from pipelines.export import export, main
 from pipelines.gate import VERDICTS_FILE, write_rows
 from pipelines.generation.commit import CommitLog
@@ -79,9 +82,29 @@ def test_only_what_was_accepted_is_exported_with_its_verdict(config: SimpleNames
     assert (verdict["gate_state"], verdict["override_who"], verdict["reasons"]) == (
         "rejected",
         "Ada",
-        ["static_residual"],
+        "static_residual",
     )
     assert source.metadata("u-0-0")["seed"] == 1
+
+
+def test_every_key_has_one_type_in_all_samples(config: SimpleNamespace) -> None:
+    export(config)
+    tars = sorted((config.run_dir / "shards").glob("*.tar"))
+    described = [json.loads(members["json"]) for tar in tars for _, members in read_samples(tar)]
+    assert len(described) == 3
+    for first, other in permutations(described, 2):
+        # As Hugging Face's loader does it: the types are those of the first samples, and all others have to fit.
+        types = pa.Table.from_pylist([first]).schema
+        assert pa.Table.from_pylist([other]).schema.equals(types)
+        assert not nulls(first)
+
+
+def nulls(value: Any, key: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [found for name, item in value.items() for found in nulls(item, f"{key}.{name}")]
+    if isinstance(value, list):
+        return [found for item in value for found in nulls(item, key)]
+    return [key] if value is None else []
 
 
 def test_the_card_tells_the_ledger(config: SimpleNamespace) -> None:

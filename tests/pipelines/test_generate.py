@@ -1,9 +1,11 @@
 import hashlib
+import json
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -59,6 +61,16 @@ def test_a_candidate_is_measured_as_it_is_exported(tmp_path: Path) -> None:
     for candidate in iter_candidates(tmp_path):
         assert any(value.value for value in candidate.measures.values), "something could be measured"
         assert candidate.measures == measure(candidate.load())
+
+
+def test_every_key_has_one_type_in_all_candidates(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, num_frames=9)
+    generate(tmp_path, plan, FakeGenerator, executor())
+    described = [json.loads(candidate.ref.read()["json"]) for candidate in iter_candidates(tmp_path)]
+    assert len({record["metadata"]["first_frames"] == "" for record in described}) == 2
+    types = pa.Table.from_pylist(described[:1]).schema
+    for record in described:
+        assert pa.Table.from_pylist([record]).schema.equals(types)
 
 
 def test_a_finished_run_makes_nothing_again(tmp_path: Path) -> None:
