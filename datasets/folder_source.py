@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.durable import replace_file
 from datasets.errors import UserError
 from datasets.excerpt import excerpt
 from datasets.framing import Framing, reframe_camera, reframe_frames
@@ -122,10 +123,9 @@ def write_clip_folder(root: Path, clip: Clip) -> Path:
     The description comes last, so a folder with ``scene.json`` is whole.
     """
     folder = root / clip.scene.clip_id
-    folder.mkdir(parents=True, exist_ok=True)
     for camera, frames in zip(clip.scene.cameras, clip.frames, strict=True):
-        (folder / video_member(camera.name)).write_bytes(encode_mp4(frames, clip.scene.frame_rate or 1.0))
-    (folder / SCENE_FILE).write_text(json.dumps(scene_to_json(clip.scene)) + "\n", encoding="utf-8")
+        replace_file(folder / video_member(camera.name), encode_mp4(frames, clip.scene.frame_rate or 1.0))
+    replace_file(folder / SCENE_FILE, json.dumps(scene_to_json(clip.scene)).encode() + b"\n")
     return folder
 
 

@@ -66,9 +66,7 @@ def calibrate_run(config: Config) -> Calibration:
         false_reject_rate=config.validate.false_reject_rate,
         scenes=[recording for recording, _ in results],
     )
-    path = calibration_path(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    calibration.save(path)
+    calibration.save(calibration_path(config))
     return calibration
 
 

@@ -1,7 +1,7 @@
 """Generate: requests become candidate clips, each with its measures, committed unit by unit to ``<run>/candidates``."""
 
 import argparse
-import tempfile
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,7 +21,7 @@ from datasets.shards import clip_from_members, clip_members, dump_json, extended
 from pipelines.executors.attempts import AttemptLog
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
-from pipelines.generation.commit import CommitLog
+from pipelines.generation.commit import CommitLog, gc, remove_scratch
 from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
 from pipelines.generation.units import Plan, Unit, open_or_create_plan
 from pipelines.instruments import InstrumentsLoader, load_instruments
@@ -134,13 +134,17 @@ def generate(
     """
     log, began = CommitLog(root), time.monotonic()
     withdraw_damaged(log, plan.units)
+    gc(root)
     made, failed = 0, {}
-    for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root, instruments), executor):
-        if outcome.error:
-            log.quarantine(outcome.unit, outcome.error)
-            failed[outcome.unit] = outcome.error
-        else:
-            made += outcome.record["clips"]
+    try:
+        for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root, instruments), executor):
+            if outcome.error:
+                log.quarantine(outcome.unit, outcome.error)
+                failed[outcome.unit] = outcome.error
+            else:
+                made += outcome.record["clips"]
+    finally:
+        remove_scratch(root)
     committed = sum(len(unit.requests) for unit in plan.units if log.is_committed(unit.id))
     return GenerateSummary(
         plan=plan.id, made=made, committed=committed, seconds=time.monotonic() - began, failed=failed
@@ -184,10 +188,14 @@ class ClipMaker:
 
     def make(self, unit: Unit) -> dict[str, Any]:
         """Generate, measure, pack, commit. Whoever commits a unit second changes nothing."""
-        with tempfile.TemporaryDirectory(prefix="driveforge-") as scratch:
+        # Beside the candidates, where a later run collects it: nothing is left elsewhere when this process is killed.
+        scratch = self._root / f".{unit.id}.{secrets.token_hex(4)}.tmp"
+        try:
             samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
-            packed = write_tar(Path(scratch) / f"{unit.id}.tar", samples)
-            CommitLog(self._root).commit(unit.id, packed.path)
+            packed = write_tar(scratch, samples)
+            CommitLog(self._root).commit(unit.id, scratch)
+        finally:
+            scratch.unlink(missing_ok=True)
         return {"clips": packed.num_samples}
 
     def _sample(self, request: Request) -> dict[str, bytes]:

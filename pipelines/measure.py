@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from datasets.durable import WriteError, replace_file, replacing
 from datasets.errors import UserError
 from datasets.scene import Clip
 from pipelines.footage import Item, list_footage
@@ -141,9 +142,9 @@ def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> st
     """
     path = folder / f"{clip_id}{'' if number == 1 else f'-{number}'}.png"
     try:
-        path.write_bytes(picture)
-    except OSError as error:
-        return f"{path} cannot be written: {error.strerror}"
+        replace_file(path, picture)
+    except WriteError as error:
+        return str(error)
     return ""
 
 
@@ -153,8 +154,8 @@ def write_measures(path: Path, sets: Iterable[Measures]) -> None:
     ``view`` is "" for the reference camera, else the camera's name.
     """
     rows = [_row(measures.clip_id, m) for measures in sets for m in measures.values]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+    with replacing(path) as file:
+        pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file)
 
 
 def _row(clip_id: str, measure: Measure) -> dict[str, Any]:

@@ -140,6 +140,8 @@ class Fleet:
     def _finish_unit(self, slot: _Slot, unit: Unit, result: TaskResult) -> UnitOutcome | None:
         """The outcome of ``unit``; None where it is to be tried again."""
         slot.busy, slot.unit = False, None
+        if result.is_fatal:
+            raise UserError(result.error)
         if not result.error:
             self._durations.append(time.monotonic() - slot.since)
             attempts = self._log.of(unit.id).failed + 1

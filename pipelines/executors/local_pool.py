@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver
 from typing import Any
 
+from datasets.durable import WriteError
 from pipelines.executors.work import TaskResult, WorkerFactory, WorkerProcess
 from pipelines.generation.units import Unit
 from pipelines.threads import ENVIRONMENT, limit_threads
@@ -59,11 +60,11 @@ class LocalProcess:
 
     def receive(self) -> TaskResult:
         try:
-            record, error = self.pipe.recv()
+            record, error, is_fatal = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join()
             return TaskResult(process=self, error=f"the worker's process died: {self._how_it_ended()}", died=True)
-        return TaskResult(process=self, record=record, error=error)
+        return TaskResult(process=self, record=record, error=error, is_fatal=is_fatal)
 
     def _how_it_ended(self) -> str:
         code = self._process.exitcode
@@ -83,7 +84,8 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> None:
-    """The child: start the worker, then make units until the pipe closes. Each task is answered by (record, error)."""
+    """The child: start the worker, then make units until the pipe closes. Each task is answered by
+    (record, error, whether that is fatal)."""
     # Control-C reaches every process of a terminal; what is to be done then is decided by the parent alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -92,18 +94,20 @@ def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> N
     try:
         worker = factory()
     except Exception:
-        pipe.send(({}, traceback.format_exc()))
+        pipe.send(({}, traceback.format_exc(), False))
         return
-    pipe.send(({}, ""))
+    pipe.send(({}, "", False))
     while True:
         try:
             unit = pipe.recv()
         except EOFError:
             return
         try:
-            answer = worker.make(unit), ""
+            answer = worker.make(unit), "", False
+        except WriteError as error:
+            answer = {}, str(error), True
         except Exception:
-            answer = {}, traceback.format_exc()
+            answer = {}, traceback.format_exc(), False
         pipe.send(answer)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from datasets.durable import WriteError
 from pipelines.executors.work import TaskResult, Worker, WorkerFactory, WorkerProcess
 from pipelines.generation.units import Unit
 from pipelines.threads import limit_threads
@@ -65,4 +66,6 @@ class RayProcess:
         except RayActorError as death:
             return TaskResult(process=self, error=f"the worker's process died: {death}", died=True)
         except RayTaskError as failure:
+            if isinstance(failure.cause, WriteError):
+                return TaskResult(process=self, error=str(failure.cause), is_fatal=True)
             return TaskResult(process=self, error=str(failure))

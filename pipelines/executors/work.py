@@ -42,12 +42,16 @@ class WorkerProcess(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskResult:
-    """How the task of ``process`` ended: with a ``record``, or with an ``error`` that the process may have died of."""
+    """How the task of ``process`` ended: with a ``record``, or with an ``error`` that the process may have died of.
+
+    A fatal one ends the run: the disk is full, say, so that no other unit can be committed either.
+    """
 
     process: WorkerProcess
     record: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     died: bool = False
+    is_fatal: bool = False
 
 
 class ProcessPool(Protocol):

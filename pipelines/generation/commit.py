@@ -6,18 +6,18 @@
 """
 
 import os
+import secrets
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from datasets.durable import create_file, replace_file, sha256_of, sync_folder
+from datasets.durable import create_file, replace_file, replacing, sha256_of, sync_folder, writing
 from datasets.errors import UserError
 from datasets.json_record import read_record
 from datasets.scene import CLIP_ID
 from datasets.shards import dump_json
 from datasets.tar_samples import Span, scan_tar
-from pipelines.generation.marker import Marker, tar_name
+from pipelines.generation.marker import TAR_NAME, Marker, tar_name
 from pipelines.shards.tarball import TarSummary, summarize
 
 AGAIN = "run `driveforge generate` to have the unit made again"
@@ -107,18 +107,17 @@ class CommitLog:
 
     def _publish(self, unit_id: str, scratch_tar: Path) -> TarSummary:
         """Copy the tar next to its place, sync and read back the copy, then give it a name that its bytes decide."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with open(scratch_tar, "rb") as source, tempfile.NamedTemporaryFile(
-            dir=self.root, prefix=f".{unit_id}.", suffix=".tmp", delete=False
-        ) as copy:  # fmt: skip
-            shutil.copyfileobj(source, copy, 1 << 20)
-            copy.flush()
-            os.fsync(copy.fileno())
-        summary = summarize(Path(copy.name))
-        path = self.root / tar_name(unit_id, summary.sha256)
-        os.chmod(copy.name, 0o644)
-        os.replace(copy.name, path)
-        sync_folder(self.root)
+        scratch = self.root / f".{unit_id}.{secrets.token_hex(4)}.tmp"
+        try:
+            with open(scratch_tar, "rb") as source, replacing(scratch) as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            summary = summarize(scratch)
+            path = self.root / tar_name(unit_id, summary.sha256)
+            with writing(path):
+                os.replace(scratch, path)
+                sync_folder(self.root)
+        finally:
+            scratch.unlink(missing_ok=True)
         return replace(summary, path=path)
 
     def _marker(self, unit_id: str) -> Path:
@@ -129,10 +128,22 @@ class CommitLog:
 
 
 def gc(root: Path) -> list[Path]:
-    """Remove what no marker speaks of: tars of lost or dead attempts, scratch. Run it while nothing is committing."""
+    """Remove what no marker speaks of: tars of lost or dead attempts, scratch. Run it while nothing is committing.
+
+    Files without a name of ours stay.
+    """
     committed = {marker.tar for marker in CommitLog(root).markers()}
-    leftovers = [path for path in sorted(root.glob("*.tar")) if path.name not in committed]
-    leftovers += [path for folder in (root, root / "_commits", root / "_quarantine") for path in folder.glob(".*.tmp")]
+    ours = [path for path in sorted(root.glob("*.tar")) if TAR_NAME.fullmatch(path.name)]
+    leftovers = [path for path in ours if path.name not in committed]
+    for path in leftovers:
+        path.unlink()
+    return leftovers + remove_scratch(root)
+
+
+def remove_scratch(root: Path) -> list[Path]:
+    """Remove what was half-written by processes that were killed."""
+    folders = (root, root / "_commits", root / "_quarantine", root / "_attempts")
+    leftovers = [path for folder in folders for path in folder.glob(".*.tmp")]
     for path in leftovers:
         path.unlink()
     return leftovers

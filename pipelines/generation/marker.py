@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datasets.errors import UserError
 from datasets.scene import CLIP_ID
 
+TAR_NAME = re.compile(r"[a-z0-9_-]+-[0-9a-f]{8}\.tar")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from datasets.durable import replacing
 from pipelines.replaying.add import num_bytes_of
 from replay.standing import licence_of, open_standing
 
@@ -104,8 +105,8 @@ def draw(path: Path, stats: StandingStats) -> None:
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower left", ncols=3, fontsize=8, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)
 
 
 def _ends(count: int) -> tuple[Sequence[float], Sequence[float]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from datasets.durable import replace_file, sync_folder
+from datasets.durable import replace_file, sync_folder, writing
 from datasets.errors import UserError
 from datasets.scene import CLIP_ID
 from datasets.shard_index import INDEX_FILE, INDEX_VERSION, FileEntry, Index, ShardEntry, read_index
@@ -72,7 +72,8 @@ def pack(
     samples = _unique(accepted)
     facts = [SampleFacts.of(sample.key, sample.description(), sample.members) for sample in samples.values()]
     splits = _splits(facts)
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     shards = _write_shards(samples, splits, out, settings)
     card = DataCard(name=settings.name, license=settings.license, samples=facts, provenance=provenance)
     files = {
@@ -115,8 +116,7 @@ def _write_shards(
 ) -> list[dict[str, Any]]:
     """Every shard under the name that its bytes decide; what the index says of each."""
     shards = []
-    for leftover in out.glob(".*.tmp"):
-        leftover.unlink()
+    _remove_scratch(out)
     with Progress() as progress:
         task = progress.add_task("Exporting", total=len(samples))
         for split, keys in splits.items():
@@ -125,14 +125,19 @@ def _write_shards(
                 chosen = [samples[key] for key in islice(ordered, count)]
                 shards.append(_write_shard(chosen, out, split, number))
                 progress.advance(task, count)
-    sync_folder(out)
+    with writing(out):
+        sync_folder(out)
     return shards
 
 
 def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, number: int) -> dict[str, Any]:
-    summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.copy() for sample in samples))
-    name = f"{split}-{number:05d}-{summary.sha256[:8]}.tar"
-    summary.path.replace(out / name)
+    try:
+        summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.copy() for sample in samples))
+        name = f"{split}-{number:05d}-{summary.sha256[:8]}.tar"
+        with writing(out / name):
+            summary.path.replace(out / name)
+    finally:
+        _remove_scratch(out)
     return {
         "name": name,
         "split": split,
@@ -165,6 +170,12 @@ def _index(settings: PackSettings, shards: Sequence[dict[str, Any]], files: Mapp
         },
         shards=tuple(ShardEntry(**shard) for shard in shards),
     )
+
+
+def _remove_scratch(out: Path) -> None:
+    """Of exports that were killed, or for which there was no room."""
+    for leftover in out.glob(".*.tmp"):
+        leftover.unlink()
 
 
 def _remove_stale(out: Path) -> None:
