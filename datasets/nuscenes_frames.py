@@ -183,10 +183,11 @@ def _is_alike(nusc: CheckedNuScenes, first: Row, other: Row) -> bool:
         return True
     rows = [nusc.get("calibrated_sensor", frame["calibrated_sensor_token"]) for frame in (first, other)]
     one, two = poses_of(rows)
+    lens, other_lens = (_intrinsics(nusc, row) for row in rows)
     return bool(
         np.allclose(one[:3, 3], two[:3, 3], rtol=0, atol=_MOVED_M)
         and np.allclose(one[:3, :3], two[:3, :3], rtol=0, atol=_TURNED)
-        and np.allclose(*(_intrinsics(nusc, row) for row in rows), rtol=0, atol=_FOCUSED_PX)
+        and np.allclose(lens, other_lens, rtol=0, atol=_FOCUSED_PX)
     )
 
 
