@@ -21,7 +21,7 @@ from datasets.scene import Camera, Clip, Scene
 from datasets.scene_json import read_scene_json, scene_to_json
 from datasets.shards import video_member
 from datasets.video import VideoInfo, encode_mp4, probe, read_frames
-from datasets.video_files import SUFFIXES, clip_id_of, clip_ids_of, printable, videos_in, videos_under
+from datasets.video_files import SUFFIXES, clip_id_of, clip_ids_of, printable, unread_under, videos_in, videos_under
 
 SCENE_FILE = "scene.json"
 # The pixels of a clip are held in memory as a whole, and measured by as many processes as there are cores.
@@ -49,15 +49,15 @@ class VideoFolderSource:
     """Clips from the videos at any depth under ``root``, or those matching ``pattern``, cut and resized by ``framing``.
 
     Without a framing every video is one clip at its own size and rate. ``domain`` replaces what descriptions say; a
-    video without either is of domain "video". Videos too short for the framing are left out. A UserError names the file
-    that is missing, cut short or wrong, and the folder where nothing can be used.
+    video without either is of domain "video". Videos too short for the framing are left out; ``unread`` are those of
+    other formats. A UserError names the file that is missing, cut short or wrong, and the folder where nothing can be
+    used.
     """
 
     def __init__(
         self, root: Path, framing: Framing | None, domain: str | None = None, *, pattern: str | None = None
     ) -> None:
         self._framing = framing
-        self.root = root
         self._cuts: dict[str, _Cut] = {}
         recordings = [_with_domain(recording, domain) for recording in _recordings(root, pattern)]
         for recording in recordings:
@@ -66,6 +66,7 @@ class VideoFolderSource:
                 if other is not cut:
                     first, second = other.recording.videos[0].path, recording.videos[0].path
                     raise UserError(f"{first} and {second} both make clip {cut.scene.clip_id}: rename one of them")
+        self.unread = () if pattern else tuple(unread_under(root))
         if not self._cuts:
             raise UserError(_nothing(root, len(recordings), pattern, framing))
 

@@ -23,6 +23,7 @@ from datasets.source import Source
 from finetune.conditions import encode_clip
 from finetune.vae import load_vae
 from finetune.world_model import model_digest
+from pipelines.footage import tell_unread, unread_of
 from pipelines.licences import licensed
 from pipelines.models import checkpoint_of
 from pipelines.parallel import on_all_cores
@@ -72,7 +73,9 @@ def encode_source(
     importable by name (a function, or a partial of one).
     """
     with get_console().status(f"Listing {what}"):
-        scenes = list(opened().scenes())
+        source = opened()
+        scenes = list(source.scenes())
+    tell_unread(unread_of(source))
     scenes = [scenes[n] for n in chosen(scenes)]
     identity = json.dumps([scene_to_json(scene) for scene in scenes], sort_keys=True)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))

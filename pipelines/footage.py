@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.folder_source import SCENE_FILE, load_clip
+from datasets.folder_source import SCENE_FILE, VideoFolderSource, load_clip
 from datasets.framing import reframe_camera, reframe_frames
 from datasets.nuscenes_source import NuScenesSource
 from datasets.scene import Clip
 from datasets.shard_source import holds_shards, listed_tars
 from datasets.shards import clip_from_members
+from datasets.source import Source
 from datasets.tar_samples import read_members, scan_tar
 from datasets.video_files import SUFFIXES, clip_id_of, clip_ids_of, printable, videos_under
+from pipelines.console import say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +103,20 @@ def list_footage(
             f"{path}: holds no nuScenes tables (v1.0-*), no shards (*.tar) and no videos ({', '.join(SUFFIXES)})"
         )
     return items
+
+
+def tell_unread(files: Sequence[Path]) -> None:
+    """Say in a line how many ``files`` were passed over, which are videos by their names."""
+    if files:
+        kinds = ", ".join(sorted({path.suffix for path in files}))
+        say(
+            f"{len(files)} files that look like video were not read ({kinds}), the first is {printable(files[0])}; "
+            "make them H.264 in MP4 (ffmpeg -i IN OUT.mp4)"
+        )
+
+
+def unread_of(source: Source) -> Sequence[Path]:
+    return source.unread if isinstance(source, VideoFolderSource) else ()
 
 
 def _video_items(path: Path) -> Iterator[FolderItem | VideoItem]:

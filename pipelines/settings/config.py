@@ -50,7 +50,7 @@ class VideoData(Framing):
     """A folder of videos, each with an optional scene.json."""
 
     name: Literal["video"]
-    root: Annotated[Path, "searched for *.mp4"]
+    root: Annotated[Path, "searched for *.mp4, *.m4v and *.mov"]
     domain: Annotated[str | None, "for every clip; null: from scene.json, or the folder's name"]
 
 
