@@ -28,6 +28,11 @@ class Framing:
         if min(self.height, self.width, self.num_frames, self.stride) < 1 or self.frame_rate <= 0:
             raise UserError(f"framing needs positive sizes, rate, length and stride, got {self}")
 
+    @property
+    def seconds(self) -> float:
+        """From the first frame of a clip to its last."""
+        return (self.num_frames - 1) / self.frame_rate
+
     def windows(self, timestamps: Array, image_times: Array | None = None) -> list[NDArray[np.int64]]:
         """Index arrays, one a clip, of the frames nearest to a regular grid of ``1 / frame_rate`` seconds.
 

@@ -20,7 +20,7 @@ from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, laten
 from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
-from finetune.conditions import encode_clip
+from finetune.conditions import encode_clip, require_encodable
 from finetune.vae import load_vae
 from finetune.world_model import model_digest
 from pipelines.footage import tell_unread, unread_of
@@ -77,6 +77,7 @@ def encode_source(
         scenes = list(source.scenes())
     tell_unread(unread_of(source))
     scenes = [scenes[n] for n in chosen(scenes)]
+    require_encodable(scenes)
     identity = json.dumps([scene_to_json(scene) for scene in scenes], sort_keys=True)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
     with LatentCacheWriter(root, key) as writer:

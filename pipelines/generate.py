@@ -106,6 +106,8 @@ def load_generator(folder: Path) -> Generator:
 
 def plan_candidates(config: Config, model: str) -> Plan:
     """The plan of ``config``: clips of the model with digest ``model``, from the held-out scenes of ``config.data``."""
+    from finetune.conditions import require_encodable
+
     root, source = candidates_root(config), open_source(config.data)
 
     def store(scene: Scene) -> str:
@@ -113,6 +115,7 @@ def plan_candidates(config: Config, model: str) -> Plan:
 
     everything = source.scenes()
     scenes = [everything[number] for number in for_generation(everything)]
+    require_encodable(scenes)
     requests = plan_requests(scenes, store, config.generate, model)
     return open_or_create_plan(root, requests, config.generate.clips_per_unit)
 
