@@ -13,7 +13,7 @@ from rich.table import Table
 
 from datasets.scene import Scene
 from datasets.source import Source
-from pipelines.console import plain, say
+from pipelines.console import plain, show
 from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
@@ -44,7 +44,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     path, console = calibration_path(config), get_console()
     draw_limits(path.with_suffix(".png"), calibration)
     console.print(limits_table(calibration))
-    say(f"{path}, drawn in {path.with_suffix('.png').name}")
+    show(f"{path}, drawn in {path.with_suffix('.png').name}")
 
 
 def calibration_path(config: Config) -> Path:

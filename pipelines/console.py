@@ -5,7 +5,7 @@ from rich import get_console
 from rich.text import Text
 
 
-def say(text: object, *, head: str = "", style: str = "") -> None:
+def show(text: object, *, head: str = "", style: str = "") -> None:
     """``text`` behind a ``head`` in a rich ``style``; lines are left to the terminal to wrap, so that paths stay whole.
 
     What is no text in the name of a file becomes a question mark.

@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets.errors import UserError
 from datasets.tar_samples import Span, scan_tar
-from pipelines.console import say
+from pipelines.console import show
 from pipelines.gate import VERDICTS_FILE, read_ledger
 from pipelines.generate import candidates_root
 from pipelines.settings.config import Config
@@ -21,7 +21,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     """Pack what was accepted and say where it is."""
     index = export(config)
     where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {shards_root(config)}"
-    say(where)
+    show(where)
 
 
 def export(config: Config) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from datasets.shards import clip_from_members
 from datasets.source import Source
 from datasets.tar_samples import read_members, scan_tar
 from datasets.video_files import SUFFIXES, clip_id_of, clip_ids_of, printable, videos_under
-from pipelines.console import say
+from pipelines.console import show
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +109,7 @@ def tell_unread(files: Sequence[Path]) -> None:
     """Say in a line how many ``files`` were passed over, which are videos by their names."""
     if files:
         kinds = ", ".join(sorted({path.suffix for path in files}))
-        say(
+        show(
             f"{len(files)} files that look like video were not read ({kinds}), the first is {printable(files[0])}; "
             "make them H.264 in MP4 (ffmpeg -i IN OUT.mp4)"
         )

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from datasets.errors import UserError
 from datasets.scene import Clip, Scene
 from datasets.shards import clip_members
-from pipelines.console import say
+from pipelines.console import show
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
 from pipelines.generation.commit import CommitLog
@@ -68,9 +68,9 @@ class GenerateSummary:
 def main(config: Config, args: argparse.Namespace) -> int:
     """Plan, generate and commit; status 1 where a unit had to be set aside."""
     summary = generate_candidates(config)
-    say(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
+    show(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
     for unit, error in summary.failed.items():
-        say(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
+        show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
     return 1 if summary.failed else 0
 
 

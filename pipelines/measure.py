@@ -18,7 +18,7 @@ from rich.table import Table
 from datasets.errors import UserError
 from datasets.scene import Clip
 from datasets.video_files import unread_under
-from pipelines.console import say
+from pipelines.console import show
 from pipelines.footage import FolderItem, Item, VideoItem, list_footage, tell_unread
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
@@ -80,12 +80,12 @@ def main(config: Config, args: argparse.Namespace) -> int:
                 error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
         if error:
             bad += 1
-            say(f" {error}", head=f"{result.name}:", style="red")
+            show(f" {error}", head=f"{result.name}:", style="red")
     write_measures(out, sets)
     console.print(summary_table(sets))
-    say(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}")
+    show(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}")
     if pictures is not None:
-        say(f"{len(items) - bad} pictures in {pictures}")
+        show(f"{len(items) - bad} pictures in {pictures}")
     return 1 if bad else 0
 
 

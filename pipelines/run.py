@@ -9,7 +9,7 @@ from rich.table import Table
 
 from datasets.errors import UserError
 from pipelines.calibrate import calibrate_run, calibration_path
-from pipelines.console import plain, say
+from pipelines.console import plain, show
 from pipelines.export import export, shards_root
 from pipelines.finetune import finetune
 from pipelines.gate import Decision, count_reasons, count_states, gate
@@ -44,7 +44,7 @@ def run(config: Config, tracker: Tracker) -> int:
     shards = _export(config, decisions, tracker)
     console.print(summary(config, decisions, reviewed, shards))
     for unit, error in made.failed.items():
-        say(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
+        show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
     return 1 if made.failed or shards is None else 0
 
 

@@ -15,7 +15,7 @@ from datasets.errors import UserError
 from datasets.shard_source import INDEX_FILE, read_index
 from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar
-from pipelines.console import say
+from pipelines.console import show
 
 if TYPE_CHECKING:
     from pipelines.settings.config import Config
@@ -23,17 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyReport:
-    """What was checked, and every problem found, one line each.
-
-    ``beside`` are names of files that are no part of the export and do it no harm, such as the index of another reader.
-    """
+    """What was checked, and every problem found, one line each."""
 
     root: Path
     num_shards: int
     num_samples: int
     num_bytes: int
     problems: tuple[str, ...]
-    beside: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -44,11 +40,11 @@ def main(config: "Config", args: argparse.Namespace) -> int:
     """Verify the given folder, or the run's shards; status 1 where anything is wrong."""
     report = verify(args.directory or config.run_dir / "shards")
     for problem in report.problems:
-        say(problem, head="wrong  ", style="red")
-    if report.beside:
-        say(f"beside the export, and no part of it: {_few(set(report.beside))}")
+        show(problem, head="wrong  ", style="red")
     verdict = "all as it should be" if report.ok else f"{len(report.problems)} problems"
-    say(f"{report.root}: {report.num_samples} clips in {report.num_shards} shards, {report.num_bytes} bytes: {verdict}")
+    show(
+        f"{report.root}: {report.num_samples} clips in {report.num_shards} shards, {report.num_bytes} bytes: {verdict}"
+    )
     return 0 if report.ok else 1
 
 
@@ -72,7 +68,6 @@ def verify(root: Path) -> VerifyReport:
         num_samples=sum(len(shard["keys"]) for shard in shards),
         num_bytes=sum(shard["num_bytes"] for shard in shards),
         problems=tuple(" ".join(problem.split()) for problem in problems),
-        beside=tuple(name for name in _unlisted(root, index) if not _is_taken_for_a_shard(name)),
     )
 
 
@@ -85,19 +80,10 @@ def _check_index(root: Path, index: Mapping[str, Any]) -> Iterator[str]:
     files = index.get("files", {})
     for name, file in files.items():
         yield from (f"{name}: {problem}" for problem in _check_bytes(root / name, file))
-    for name in _unlisted(root, index):
-        if _is_taken_for_a_shard(name):
-            yield f"{name}: is not in {INDEX_FILE}"
-
-
-def _unlisted(root: Path, index: Mapping[str, Any]) -> list[str]:
-    listed = {INDEX_FILE, *index.get("files", {}), *(shard["name"] for shard in index["shards"])}
-    return sorted(path.name for path in root.iterdir() if path.name not in listed)
-
-
-def _is_taken_for_a_shard(name: str) -> bool:
-    """Whether readers that take every ``*.tar`` would read this too."""
-    return name.endswith(".tar") and not name.startswith(".")
+    listed = {INDEX_FILE, *files, *(shard["name"] for shard in shards)}
+    for path in sorted(root.iterdir()):
+        if path.name not in listed:
+            yield f"{path.name}: is not in {INDEX_FILE}"
 
 
 def _check_shard(path: Path, shard: Mapping[str, Any]) -> Iterator[str]:

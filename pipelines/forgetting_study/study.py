@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.console import say
+from pipelines.console import show
 from pipelines.forgetting_study.ground import Ground
 from pipelines.forgetting_study.report import write_report
 from pipelines.forgetting_study.runs import raw_table, run_all
@@ -15,4 +15,4 @@ def study_forgetting(config: Config, page: Path) -> None:
     outcomes = run_all(ground)
     write_report(page, ground, outcomes)
     raw_table(outcomes, page.with_suffix(".parquet"))
-    say(page)
+    show(page)

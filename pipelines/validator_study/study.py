@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import validation
-from pipelines.console import say
+from pipelines.console import show
 from pipelines.settings.config import Config, StudyConfig
 from pipelines.validator_study.clips import CONDITIONS, GoodClip
 from pipelines.validator_study.generated import generated_section
@@ -40,7 +40,7 @@ def study_validator(config: Config, page: Path) -> None:
     if settings.real:
         sections["Real footage"] = real_section(settings.real, good)
     write_report(page, results, front, sections)
-    say(page)
+    show(page)
 
 
 def digest_of_measures() -> str:

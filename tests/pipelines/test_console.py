@@ -6,7 +6,7 @@ import pytest
 
 from datasets.video import encode_mp4
 from pipelines.cli import main
-from pipelines.console import say
+from pipelines.console import show
 from tests.datasets.small_clips import smooth_frames
 
 NAMES = ["[red]a[/red]", "[/]", "a[/b", "[bold", ":smile:", "[link=x]y", "\\[x]", "[0]"]
@@ -14,12 +14,12 @@ NAMES = ["[red]a[/red]", "[/]", "a[/b", "[bold", ":smile:", "[link=x]y", "\\[x]"
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_said_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    say(f"runs/{name}/shards", head=f"{name}: ", style="red")
+    show(f"runs/{name}/shards", head=f"{name}: ", style="red")
     assert capsys.readouterr().out == f"{name}: runs/{name}/shards\n"
 
 
 def test_bytes_that_are_no_text_are_question_marks(capsys: pytest.CaptureFixture[str]) -> None:
-    say("caf\udce9.mp4")
+    show("caf\udce9.mp4")
     assert capsys.readouterr().out == "caf?.mp4\n"
 
 

@@ -90,21 +90,6 @@ def test_a_shard_torn_inside_a_member_is_found(root: Path) -> None:
     assert any(shard.name in problem for problem in verify(root).problems)
 
 
-def test_what_others_leave_beside_an_export_is_told_and_no_damage(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (root / ".nv-meta").mkdir()
-    (root / ".nv-meta" / "index.sqlite").write_bytes(b"x")
-    shard = first_shard(root).name
-    strays = [f"{shard}.idx", ".DS_Store", f"._{shard}", "Thumbs.db", "wids.json", ".train-00000.tmp"]
-    for name in strays:
-        (root / name).write_bytes(b"x")
-    report = verify(root)
-    assert report.ok and set(report.beside) == {".nv-meta", *strays}
-    assert main(SimpleNamespace(run_dir=root.parent), argparse.Namespace(directory=root)) == 0  # type: ignore[arg-type]
-    assert "beside the export, and no part of it: " in capsys.readouterr().out
-
-
 def test_missing_and_unlisted_files_are_found(root: Path) -> None:
     shard = first_shard(root)
     (root / "stray.tar").write_bytes(shard.read_bytes())
