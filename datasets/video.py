@@ -16,7 +16,7 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.geometry import Array
 from datasets.scene import MAX_SIDE_PX
 
@@ -156,10 +156,13 @@ def _opened(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             yield container, stream
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{name}: there is no such video") from error
-    except (av.FFmpegError, OSError) as error:
-        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({error.strerror})") from error
+    except Exception as error:  # decoders raise what they like
+        told = shown(getattr(error, "strerror", None) or error, 120)
+        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({told})") from error
 
 
 def _missing_bytes(file: IO[bytes]) -> int:

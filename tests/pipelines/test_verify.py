@@ -121,7 +121,7 @@ def array(values: np.ndarray) -> bytes:
     [
         (with_member("weights.pkl", b"\x80"), "members weights.pkl do not belong to a sample"),
         (with_member("notes.json", b"{}"), "members notes.json do not belong to a sample"),
-        (with_member("json", b"{"), "json: is not JSON"),
+        (with_member("json", b"{"), "json: is not valid JSON"),
         (with_member("thumb.jpg", b"no picture"), "thumb.jpg is missing or no picture"),
         (without("thumb.jpg"), "thumb.jpg is missing or no picture"),
         (without("cam_front.mp4"), "member cam_front.mp4 is missing"),
