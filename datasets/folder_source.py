@@ -21,9 +21,17 @@ from datasets.scene import Camera, Clip, Scene
 from datasets.scene_json import read_scene_json, scene_to_json
 from datasets.shards import video_member
 from datasets.video import VideoInfo, encode_mp4, probe, read_frames
-from datasets.video_files import SUFFIXES, clip_id_of, clip_ids_of, printable, unread_under, videos_in, videos_under
+from datasets.video_files import (
+    SCENE_FILE,
+    SUFFIXES,
+    clip_id_of,
+    clip_ids_of,
+    printable,
+    unread_under,
+    videos_in,
+    videos_under,
+)
 
-SCENE_FILE = "scene.json"
 # The pixels of a clip are held in memory as a whole, and measured by as many processes as there are cores.
 MAX_PIXEL_BYTES = 4 * 2**30
 

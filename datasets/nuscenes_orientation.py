@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.geometry import Array
 from datasets.nuscenes_devkit import CheckedNuScenes
 from datasets.nuscenes_frames import Recording
@@ -20,11 +20,15 @@ from datasets.nuscenes_taxonomy import Row
 # No road is as steep as 60 degrees, and nobody drives 8 m other than about ahead in every scene of a data set.
 _MIN_UP, _MIN_AHEAD, _MIN_WAY_M = 0.5, 0.5, 8.0
 _MAX_TILTED_BOXES = 0.1
+_MAX_SPEED = 150.0  # m/s
 _MIN_RIG = 3
 
 
 def check_orientations(nusc: CheckedNuScenes, scenes: Sequence[Sequence[Recording]]) -> None:
-    """A UserError that names the table in which rotations are wrong throughout."""
+    """A UserError that names the table in which rotations are wrong throughout, or the pose to which nobody drives."""
+    for recordings in scenes:
+        for recording in recordings:
+            _check_speed(nusc, recording)
     paths = [np.concatenate([recording.ego_to_world for recording in recordings]) for recordings in scenes]
     if told := _odd_paths(paths):
         raise UserError(_message(nusc, "ego_pose", f"in every scene the vehicle {told}"))
@@ -32,6 +36,18 @@ def check_orientations(nusc: CheckedNuScenes, scenes: Sequence[Sequence[Recordin
         raise UserError(_message(nusc, "calibrated_sensor", told))
     if told := _odd_boxes(nusc):
         raise UserError(_message(nusc, "sample_annotation", told))
+
+
+def _check_speed(nusc: CheckedNuScenes, recording: Recording) -> None:
+    steps = np.linalg.norm(np.diff(recording.ego_to_world[:, :3, 3], axis=0), axis=1)
+    speeds = steps / np.diff(recording.seconds)
+    if len(speeds) and speeds.max() > _MAX_SPEED:
+        frame = int(speeds.argmax()) + 1
+        token = nusc.get("sample_data", recording.sample_data[0][frame])["ego_pose_token"]
+        raise UserError(
+            f"{Path(nusc.table_root) / 'ego_pose'}.json: token {shown(token)}: the vehicle jumps by "
+            f"{steps[frame - 1]:.0f} m in {steps[frame - 1] / speeds[frame - 1]:.2f} s (scene {recording.row['name']})"
+        )
 
 
 def _odd_paths(paths: Sequence[Array]) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
+SCENE_FILE = "scene.json"
 # In upper case too: GoPro, DJI and most dash cameras write .MP4.
 SUFFIXES = (".mp4", ".m4v", ".mov")
 _UNREAD_SUFFIXES = (
@@ -24,12 +25,17 @@ def videos_in(folder: Path) -> list[Path]:
 
 def videos_under(root: Path) -> list[Path]:
     """The videos at any depth under ``root``, but for hidden files and those in hidden folders."""
-    return _under(root, SUFFIXES)
+    return [path for path in _visible_under(root) if _is_named(path, SUFFIXES)]
+
+
+def descriptions_under(root: Path) -> list[Path]:
+    """Every ``scene.json`` at any depth under ``root``, but for those in hidden folders."""
+    return [path for path in _visible_under(root) if path.name == SCENE_FILE]
 
 
 def unread_under(root: Path) -> list[Path]:
     """Files that are videos by their name, in a format that is not read here."""
-    return _under(root, _UNREAD_SUFFIXES)
+    return [path for path in _visible_under(root) if _is_named(path, _UNREAD_SUFFIXES)]
 
 
 def clip_id_of(name: str) -> str:
@@ -52,11 +58,9 @@ def printable(path: PurePath) -> str:
     return str(path).encode(errors="replace").decode()
 
 
-def _under(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+def _visible_under(root: Path) -> list[Path]:
     return sorted(
-        path
-        for path in root.rglob("*")
-        if _is_named(path, suffixes) and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        path for path in root.rglob("*") if not any(part.startswith(".") for part in path.relative_to(root).parts)
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.folder_source import SCENE_FILE, VideoFolderSource, load_clip
+from datasets.folder_source import VideoFolderSource, load_clip
 from datasets.framing import reframe_camera, reframe_frames
 from datasets.nuscenes_source import NuScenesSource
 from datasets.scene import Clip
@@ -20,7 +20,15 @@ from datasets.shard_source import holds_shards, listed_tars
 from datasets.shards import clip_from_members
 from datasets.source import Source
 from datasets.tar_samples import read_members, scan_tar
-from datasets.video_files import SUFFIXES, clip_id_of, clip_ids_of, printable, videos_under
+from datasets.video_files import (
+    SCENE_FILE,
+    SUFFIXES,
+    clip_id_of,
+    clip_ids_of,
+    descriptions_under,
+    printable,
+    videos_under,
+)
 from pipelines.console import show
 
 
@@ -126,7 +134,7 @@ def _video_items(path: Path) -> Iterator[FolderItem | VideoItem]:
     videos = videos_under(path)
     ids = clip_ids_of(video.relative_to(path) for video in videos)
     described: set[Path] = set()
-    for found in sorted([*videos, *path.rglob(SCENE_FILE)]):
+    for found in sorted([*videos, *descriptions_under(path)]):
         folder = found.parent
         if not (folder / SCENE_FILE).exists():
             inside = found.relative_to(path)

@@ -293,3 +293,18 @@ def test_an_image_too_large_to_decode_is_told(world: Path) -> None:
     source = NuScenesSource(world, VERSION, None)
     with pytest.raises(UserError, match="cannot be read"):
         source.load(source.scenes()[0])
+
+
+def test_a_pose_that_jumps_is_told_by_its_token(world: Path) -> None:
+    front: Rows = []
+    edit_table(world, "sample_data", lambda rows: front.extend(of_channel(rows, "CAM_FRONT")))
+    token = front[4]["ego_pose_token"]
+
+    def jump(rows: Rows) -> None:
+        (row,) = (row for row in rows if row["token"] == token)
+        row["translation"][0] *= 10
+
+    edit_table(world, "ego_pose", jump)
+    message = refused(world)
+    assert "ego_pose.json: token " in message and "the vehicle jumps by" in message and "in 0.10 s" in message
+    assert token in message or front[5]["ego_pose_token"] in message

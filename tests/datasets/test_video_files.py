@@ -4,7 +4,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from datasets.scene import CLIP_ID
-from datasets.video_files import clip_id_of, clip_ids_of, unread_under, videos_in, videos_under
+from datasets.video_files import clip_id_of, clip_ids_of, descriptions_under, unread_under, videos_in, videos_under
 
 
 def touch(root: Path, *names: str) -> None:
@@ -18,11 +18,12 @@ def test_footage_is_told_from_what_lies_beside_it(tmp_path: Path) -> None:
     footage = ["GX010042.MP4", "a.mp4", "b/c.MoV", "b/d.m4v"]
     beside = [
         "._a.mp4", ".DS_Store", "Thumbs.db", "a.srt", "a.json", "a.mp4.json", "scene.json", ".Trashes/a.mp4",
-        "__MACOSX/._a.mp4", "b/._c.mov", "a.THM", "mp4", ".mp4",
+        "__MACOSX/._a.mp4", ".Trashes/a/scene.json", "b/._c.mov", "a.THM", "mp4", ".mp4",
     ]  # fmt: skip
     touch(tmp_path, *footage, *beside, "clip.avi", "b/GL010042.LRV", "._clip.avi")
     assert [path.relative_to(tmp_path).as_posix() for path in videos_under(tmp_path)] == footage
     assert [path.name for path in videos_in(tmp_path / "b")] == ["c.MoV", "d.m4v"]
+    assert [path.name for path in descriptions_under(tmp_path)] == ["scene.json"]
     assert [path.name for path in unread_under(tmp_path)] == ["GL010042.LRV", "clip.avi"]
 
 
