@@ -178,7 +178,11 @@ def _pack_array(array: NDArray[np.float64]) -> bytes:
 
 
 def _unpack_array(content: bytes) -> Any:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+    buffer = io.BytesIO(content)
+    array = np.load(buffer, allow_pickle=False)
+    if buffer.read(1):
+        raise UserError("poses.npy goes on behind its array")
+    return array
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> bytes:
