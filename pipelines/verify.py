@@ -5,14 +5,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from rich import get_console
-from rich.markup import escape
 from rich.progress import track
 
 from datasets.durable import sha256_of
@@ -20,6 +17,7 @@ from datasets.errors import UserError
 from datasets.shard_index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
 from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar
+from pipelines.console import show
 from pipelines.shards.data_card import NO_SPLIT
 from pipelines.shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
 
@@ -49,13 +47,12 @@ class VerifyReport:
 def main(config: "Config", args: argparse.Namespace) -> int:
     """Verify the given folder, or the run's shards; status 1 where anything is wrong."""
     report = verify(args.directory or config.run_dir / "shards")
-    print = partial(get_console().print, soft_wrap=True)
     for problem in report.problems:
-        print(f"[red]wrong[/red]  {escape(problem)}")
+        show(problem, head="wrong  ", style="red")
     if report.strays:
-        print(f"beside it, and no part of it: {escape(_few(set(report.strays)))}")
+        show(f"beside it, and no part of it: {_few(set(report.strays))}")
     verdict = "all as it should be" if report.ok else f"{len(report.problems)} problems"
-    print(
+    show(
         f"{report.root}: {report.num_samples} clips in {report.num_shards} shards, {report.num_bytes} bytes: {verdict}"
     )
     return 0 if report.ok else 1

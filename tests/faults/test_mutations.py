@@ -61,12 +61,13 @@ def test_damage_is_told_in_a_line_or_changes_nothing(run_dir: Path, pattern: str
     index = read_index(run_dir / "shards")
     path = rng.choice(sorted(run_dir.glob(pattern)))
     name = str(path.relative_to(run_dir))
-    path.write_bytes(mutated(whole[name], rng, is_json=path.suffix == ".json"))
+    damaged, how = mutated(whole[name], name, rng)
+    path.write_bytes(damaged)
     try:
         FILES[pattern](run_dir)
     except UserError as told:
         message = str(told)
-        assert len(message) <= 300 and "\n" not in message and "Traceback" not in message
+        assert len(message) <= 300 and "\n" not in message and "Traceback" not in message, how
         return
     after = contents(run_dir)
     if pattern == "overrides.json":  # another word of a reviewer is no damage, as long as nothing else comes of it
@@ -74,7 +75,7 @@ def test_damage_is_told_in_a_line_or_changes_nothing(run_dir: Path, pattern: str
             n: c for n, c in whole.items() if n.startswith("candidates/")
         }
     elif pattern == "shards/index.json":
-        assert read_index(run_dir / "shards") == index, "other white space, the same words"
+        assert read_index(run_dir / "shards") == index, how
     else:
         del after[name]
-        assert after == {n: c for n, c in whole.items() if n != name}
+        assert after == {n: c for n, c in whole.items() if n != name}, how
