@@ -3,27 +3,60 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from datasets.errors import UserError
+
+
+class WriteError(UserError):
+    """The disk is full, or does not let itself be written to: no use to go on before somebody has looked at it."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses inside becomes a WriteError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written ({error.strerror or error}); what was finished before is whole: "
+            "make room, or choose another folder, and run it again"
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write ``path`` to, with its folder made; it takes the place of any older one in one step at the end.
+
+    Nothing is left of it where the block, or the disk, fails.
+    """
+    with writing(path), _scratch(path) as file:
+        yield file
+        _sync(file)
+        os.replace(file.name, path)
+        sync_folder(path.parent)
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path``, over any older file, in one step."""
-    scratch = _written(path, content)
-    os.replace(scratch, path)
-    sync_folder(path.parent)
+    with replacing(path) as file:
+        file.write(content)
 
 
 def create_file(path: Path, content: bytes) -> bool:
     """Put ``content`` at ``path`` unless something is there already; False if it is. Of many callers one wins."""
-    scratch = _written(path, content)
-    try:
-        os.link(scratch, path)
-    except FileExistsError:
-        return False
-    finally:
-        scratch.unlink()
-    sync_folder(path.parent)
-    return True
+    with writing(path), _scratch(path) as file:
+        file.write(content)
+        _sync(file)
+        try:
+            os.link(file.name, path)
+        except FileExistsError:
+            return False
+        sync_folder(path.parent)
+        return True
 
 
 def sync_folder(folder: Path) -> None:
@@ -41,12 +74,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _written(path: Path, content: bytes) -> Path:
-    """A synced file beside ``path`` that holds ``content``; its name begins with a dot and ends in ``.tmp``."""
+@contextmanager
+def _scratch(path: Path) -> Iterator[IO[bytes]]:
+    """A new file beside ``path``; its name, which begins with a dot and ends in ``.tmp``, is gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            yield file
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
     os.chmod(file.name, 0o644)
-    return Path(file.name)

@@ -1,6 +1,5 @@
 """Our own WebDataset shards, read back."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +7,9 @@ from typing import Any
 
 from datasets.errors import UserError
 from datasets.scene import Clip, Scene
+from datasets.shard_index import INDEX_FILE, read_index
 from datasets.shards import clip_from_members, scene_from_members
 from datasets.tar_samples import Span, read_members, scan_tar
-
-INDEX_FILE = "index.json"
-_ENTRY_KEYS = ("name", "num_bytes", "sha256", "num_samples", "keys")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -66,40 +63,26 @@ class ShardSource:
         return self._samples[clip_id]
 
 
+def holds_shards(root: Path) -> bool:
+    return (root / INDEX_FILE).exists() or bool(_tars(root))
+
+
 def listed_tars(root: Path) -> list[Path]:
     """The shards of ``root`` in the order of its index (their sizes checked), or every tar in it by name."""
     if not (root / INDEX_FILE).exists():
-        tars = sorted(root.glob("*.tar"))
-        if not tars:
+        if not (tars := _tars(root)):
             raise UserError(f"{root}: holds neither {INDEX_FILE} nor a *.tar")
         return tars
-    for shard in (shards := read_index(root)["shards"]):
-        tar = root / shard["name"]
-        if not tar.exists() or tar.stat().st_size != shard["num_bytes"]:
-            raise UserError(f"{tar}: the shard is missing or cut short, its index says {shard['num_bytes']} bytes")
-    return [root / shard["name"] for shard in shards]
+    for shard in (shards := read_index(root).shards):
+        tar = root / shard.name
+        if not tar.exists() or tar.stat().st_size != shard.num_bytes:
+            raise UserError(f"{tar}: the shard is missing or cut short, its index says {shard.num_bytes} bytes")
+    return [root / shard.name for shard in shards]
 
 
-def read_index(root: Path) -> dict[str, Any]:
-    """``root/index.json`` with its ``shards``; a UserError naming the file where it is missing or is no shard index."""
-    path = root / INDEX_FILE
-    try:
-        index = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); is this a folder that export wrote?") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error})") from error
-    shards = index.get("shards") if isinstance(index, dict) else None
-    if not isinstance(shards, list) or not all(_is_entry(shard) for shard in shards):
-        raise UserError(f"{path}: is no index of shards beside it, each with {', '.join(_ENTRY_KEYS)}; export again")
-    return dict(index)
-
-
-def _is_entry(shard: object) -> bool:
-    """Whether the index may say this of a shard; its name must not lead out of the folder."""
-    if not isinstance(shard, dict) or not shard.keys() >= set(_ENTRY_KEYS):
-        return False
-    return isinstance(shard["name"], str) and Path(shard["name"]).name == shard["name"]
+def _tars(root: Path) -> list[Path]:
+    """As for a shell's ``*.tar``, names that begin with a dot are not meant."""
+    return sorted(path for path in root.glob("*.tar") if not path.name.startswith("."))
 
 
 def _described(tar: Path, key: str, spans: dict[str, Span]) -> _Sample:

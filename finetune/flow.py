@@ -7,13 +7,14 @@ nothing here depends on how often a generator was asked before.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from finetune.conditions import Conditions
+if TYPE_CHECKING:
+    from finetune.conditions import Conditions
 
 # Moves noise levels towards the noisy end, as Wan and Stable Diffusion 3 do (Esser et al. 2024, arXiv 2403.03206).
 SHIFT = 3.0
@@ -31,7 +32,7 @@ CONTEXT = (2, 6)
 
 
 class Velocity(Protocol):
-    def __call__(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor: ...
+    def __call__(self, noisy: Tensor, sigma: Tensor, conditions: "Conditions") -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,7 +77,7 @@ def shifted(sigma: Tensor, shift: Tensor | float = SHIFT) -> Tensor:
 
 
 def flow_matching_loss(
-    model: Velocity, latents: Tensor, cell_weight: Tensor, conditions: Conditions, draws: Draws
+    model: Velocity, latents: Tensor, cell_weight: Tensor, conditions: "Conditions", draws: Draws
 ) -> Tensor:
     """Mean squared velocity error (B,) of each sample, its cells weighted.
 

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import UniPCMultistepScheduler
 from torch import Tensor
 
 from datasets.errors import UserError
-from finetune.conditions import Conditions
 from finetune.flow import Velocity, shifted
+
+if TYPE_CHECKING:  # diffusers takes seconds to import, and settings alone do without
+    from finetune.conditions import Conditions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +63,7 @@ class SamplerSettings:
 
 
 @torch.no_grad()
-def sample(model: Velocity, conditions: Conditions, seed: int | Sequence[int], settings: SamplerSettings) -> Tensor:
+def sample(model: Velocity, conditions: "Conditions", seed: int | Sequence[int], settings: SamplerSettings) -> Tensor:
     """Latents (B,Z,F,h,w); given frames come back untouched. The same seed gives the same latents.
 
     With a seed for each clip, none depends on what else is in the batch.
@@ -82,6 +84,8 @@ def sample(model: Velocity, conditions: Conditions, seed: int | Sequence[int], s
         x = torch.where(given, carried, x)
         x = x + (next_level - level) * velocity(x, level)  # Euler's method: the levels lie close together
         x = torch.where(shown, carried_at(next_level), x)
+    from diffusers import UniPCMultistepScheduler
+
     # UniPC (Zhao et al. 2023, arXiv 2302.04867) reached in 10 steps what Euler's method needed 20 for.
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
     scheduler.set_timesteps(sigmas=np.array(levels), device=carried.device)
@@ -91,7 +95,7 @@ def sample(model: Velocity, conditions: Conditions, seed: int | Sequence[int], s
     return torch.where(given, carried, x)
 
 
-def _guided(model: Velocity, conditions: Conditions, scale: float) -> Callable[[Tensor, float], Tensor]:
+def _guided(model: Velocity, conditions: "Conditions", scale: float) -> Callable[[Tensor, float], Tensor]:
     """The velocity of ``(x, level)`` under classifier-free guidance; a scale of 1 saves the second forward pass."""
     unguided = conditions.unguided()
 

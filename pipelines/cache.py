@@ -20,9 +20,10 @@ from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, laten
 from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
-from finetune.conditions import encode_clip
+from finetune.conditions import encode_clip, require_encodable
 from finetune.vae import load_vae
 from finetune.world_model import model_digest
+from pipelines.footage import tell_unread, unread_of
 from pipelines.licences import licensed
 from pipelines.models import checkpoint_of
 from pipelines.parallel import on_all_cores
@@ -72,8 +73,11 @@ def encode_source(
     importable by name (a function, or a partial of one).
     """
     with get_console().status(f"Listing {what}"):
-        scenes = list(opened().scenes())
+        source = opened()
+        scenes = list(source.scenes())
+    tell_unread(unread_of(source))
     scenes = [scenes[n] for n in chosen(scenes)]
+    require_encodable(scenes)
     identity = json.dumps([scene_to_json(scene) for scene in scenes], sort_keys=True)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
     with LatentCacheWriter(root, key) as writer:

@@ -1,4 +1,4 @@
-"""Calibrate: the gate's limits, from known-good clips as the generator's own codec passes them."""
+"""Calibrate: the gate's limits, from known-good clips as the generator's own codec, and H.264, pass them."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from rich import get_console
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from datasets.scene import Scene
+from datasets.shards import stored
 from datasets.source import Source
+from pipelines.console import plain, show
 from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
@@ -44,7 +45,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     path, console = calibration_path(config), get_console()
     draw_limits(path.with_suffix(".png"), calibration)
     console.print(limits_table(calibration))
-    console.print(f"{path}, drawn in {path.with_suffix('.png').name}", soft_wrap=True)
+    show(f"{path}, drawn in {path.with_suffix('.png').name}")
 
 
 def calibration_path(config: Config) -> Path:
@@ -65,9 +66,7 @@ def calibrate_run(config: Config) -> Calibration:
         false_reject_rate=config.validate.false_reject_rate,
         scenes=[recording for recording, _ in results],
     )
-    path = calibration_path(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    calibration.save(path)
+    calibration.save(calibration_path(config))
     return calibration
 
 
@@ -103,7 +102,10 @@ def spread(total: int, count: int) -> list[int]:
 def measure_known_good(
     items: Sequence[KnownGood], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
 ) -> Iterator[tuple[str, Measures]]:
-    """Recording and measures of each clip as the codec passes it, in order: geometry is judged, not compression."""
+    """Recording and measures of each clip, in order, as the codec and H.264 pass it, like all that is generated.
+
+    So geometry is judged, not compression.
+    """
     return on_all_cores(_measure_one, items, _start_worker, (loader, instruments))
 
 
@@ -112,17 +114,14 @@ _instruments: Instruments
 
 
 def _start_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
-    import torch
-
     global _generator, _instruments
-    torch.set_num_threads(1)
     _generator, _instruments = loader(), instruments()
 
 
 def _measure_one(item: KnownGood) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    return recording_of(scene), measure(_generator.reconstruct(source.load(scene)), _instruments)
+    return recording_of(scene), measure(stored(_generator.reconstruct(source.load(scene))), _instruments)
 
 
 def recording_of(scene: Scene) -> str:
@@ -142,12 +141,12 @@ def _name(items: Sequence[KnownGood], folder: Path, tracker: str) -> str:
     counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
     followed = "" if tracker == "lucas_kanade" else f", followed by {tracker}"
-    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]}{followed}"
+    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]} and H.264{followed}"
 
 
 def limits_table(calibration: Calibration) -> Table:
     title = f"{calibration.name}: of good clips like these it rejects {refused_words(calibration)}. {calibration.note}"
-    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=escape(title))
+    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=plain(title))
     for row in calibration_rows(calibration):
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     return table

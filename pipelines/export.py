@@ -7,12 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rich import get_console
-
 from datasets.errors import UserError
-from datasets.tar_samples import Span, scan_tar
+from datasets.tar_samples import Span
+from pipelines.console import show
 from pipelines.gate import VERDICTS_FILE, read_ledger
 from pipelines.generate import candidates_root
+from pipelines.generation.commit import CommitLog
 from pipelines.settings.config import Config
 from pipelines.shards.data_card import Provenance
 from pipelines.shards.packing import AcceptedSample, PackSettings, pack
@@ -22,7 +22,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     """Pack what was accepted and say where it is."""
     index = export(config)
     where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {shards_root(config)}"
-    get_console().print(where, soft_wrap=True)
+    show(where)
 
 
 def export(config: Config) -> dict[str, Any]:
@@ -37,23 +37,31 @@ def shards_root(config: Config) -> Path:
 
 
 def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:
-    """The samples that the ledger's ``rows`` accept, each with its verdict as metadata."""
+    """The samples that the ledger's ``rows`` accept, each with its verdict as metadata.
+
+    Every tar of the ledger is read whole first; a UserError names the one that is not as it was committed, or judged.
+    """
+    log = CommitLog(candidates)
 
     @cache
-    def spans(tar: str) -> Mapping[str, Mapping[str, Span]]:
-        return scan_tar(candidates / tar)
+    def spans(unit: str, tar: str) -> Mapping[str, Mapping[str, Span]]:
+        marker = log.marker(unit)
+        return log.read_whole(marker) if marker.tar == tar else {}
 
     for row in rows:
+        if row["clip_id"] not in spans(row["unit"], row["tar"]):
+            raise UserError(f"{candidates / row['tar']} no longer holds {row['clip_id']}: run `driveforge gate` again")
         if row["state"] != "accepted":
             continue
-        if row["clip_id"] not in spans(row["tar"]):
-            raise UserError(f"{candidates / row['tar']} no longer holds {row['clip_id']}: run `driveforge gate` again")
-        verdict = {key: row[key] for key in ("state", "gate_state", "calibration", "override_who", "override_why")}
-        verdict["reasons"] = [reason["code"] for reason in row["reasons"]]
+        # Text in every sample, never null or a list that may be empty: loaders take the types of the first few for all.
+        verdict = {
+            key: row[key] or "" for key in ("state", "gate_state", "calibration", "override_who", "override_why")
+        }
+        verdict["reasons"] = ", ".join(reason["code"] for reason in row["reasons"])
         yield AcceptedSample(
             tar=candidates / row["tar"],
             key=row["clip_id"],
-            members=spans(row["tar"])[row["clip_id"]],
+            members=spans(row["unit"], row["tar"])[row["clip_id"]],
             metadata={"verdict": verdict},
         )
 

@@ -1,7 +1,9 @@
 """Gate: a verdict on every committed candidate, from its measures alone; run it again after any change of limits."""
 
 import argparse
+import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,8 +16,9 @@ from rich import get_console
 from rich.table import Table
 
 from datasets.durable import replace_file
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from pipelines.calibrate import calibration_path
+from pipelines.console import show
 from pipelines.generate import candidates_root
 from pipelines.generation.candidates import Candidate, iter_candidates
 from pipelines.reviewing.overrides import Override, read_overrides
@@ -25,6 +28,8 @@ from validation.verdict import Verdict, judge
 
 VERDICTS_FILE = "verdicts.parquet"
 OVERRIDES_FILE = "overrides.json"
+# In the schema's metadata: the digest of the rows, since parquet itself does not notice a changed byte.
+_DIGEST = b"driveforge.sha256"
 _REASON = pa.struct(
     {
         "code": pa.string(),
@@ -73,7 +78,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     decisions = gate(config)
     console = get_console()
     console.print(summary_table(decisions))
-    console.print(str(config.run_dir / VERDICTS_FILE), soft_wrap=True)
+    show(config.run_dir / VERDICTS_FILE)
 
 
 def gate(config: Config) -> list[Decision]:
@@ -103,16 +108,32 @@ def decide(
 
 def write_ledger(path: Path, decisions: Iterable[Decision]) -> None:
     """One row a candidate in parquet, in one step over any older ledger."""
+    write_rows(path, [_row(decision) for decision in decisions])
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of ``SCHEMA`` as a ledger, with their digest."""
+    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
     buffer = io.BytesIO()
-    pa.parquet.write_table(pa.Table.from_pylist([_row(d) for d in decisions], schema=SCHEMA), buffer)
+    pa.parquet.write_table(table.replace_schema_metadata({_DIGEST: _digest(table)}), buffer)
     replace_file(path, buffer.getvalue())
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ledger as plain records; a UserError where there is none."""
+    """The rows of a ledger as plain records; a UserError where there is none, or not the one that the gate wrote."""
     if not path.exists():
         raise UserError(f"{path} does not exist: run `driveforge gate` first")
-    return list(pa.parquet.read_table(path).to_pylist())
+    try:
+        table = pa.parquet.read_table(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({shown(error, 100)}); run `driveforge gate` again") from error
+    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(_DIGEST) != _digest(table):
+        raise UserError(f"{path}: was damaged or changed since the gate wrote it; run `driveforge gate` again")
+    return list(table.to_pylist())
+
+
+def _digest(table: pa.Table) -> bytes:
+    return hashlib.sha256(json.dumps(table.to_pylist()).encode()).hexdigest().encode()
 
 
 def _row(decision: Decision) -> dict[str, Any]:

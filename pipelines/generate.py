@@ -1,9 +1,9 @@
 """Generate: requests become candidate clips, each with its measures, committed unit by unit to ``<run>/candidates``."""
 
 import argparse
-import tempfile
+import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import get_console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from datasets.errors import UserError
 from datasets.scene import Clip, Scene
-from datasets.shards import clip_members
+from datasets.shards import clip_from_members, clip_members, dump_json, extended_json
+from pipelines.console import show
+from pipelines.executors.attempts import AttemptLog
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
-from pipelines.generation.commit import CommitLog
+from pipelines.generation.commit import CommitLog, gc, remove_scratch
 from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
 from pipelines.generation.units import Plan, Unit, open_or_create_plan
 from pipelines.instruments import InstrumentsLoader, load_instruments
@@ -69,10 +69,9 @@ class GenerateSummary:
 def main(config: Config, args: argparse.Namespace) -> int:
     """Plan, generate and commit; status 1 where a unit had to be set aside."""
     summary = generate_candidates(config)
-    say = partial(get_console().print, soft_wrap=True)
-    say(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
+    show(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
     for unit, error in summary.failed.items():
-        say(f"[red]{unit} was set aside:[/red] {escape(error.strip().splitlines()[-1])}")
+        show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
     return 1 if summary.failed else 0
 
 
@@ -108,6 +107,8 @@ def load_generator(folder: Path) -> Generator:
 
 def plan_candidates(config: Config, model: str) -> Plan:
     """The plan of ``config``: clips of the model with digest ``model``, from the held-out scenes of ``config.data``."""
+    from finetune.conditions import require_encodable
+
     root, source = candidates_root(config), open_source(config.data)
 
     def store(scene: Scene) -> str:
@@ -115,6 +116,7 @@ def plan_candidates(config: Config, model: str) -> Plan:
 
     everything = source.scenes()
     scenes = [everything[number] for number in for_generation(everything)]
+    require_encodable(scenes)
     requests = plan_requests(scenes, store, config.generate, model)
     return open_or_create_plan(root, requests, config.generate.clips_per_unit)
 
@@ -132,17 +134,35 @@ def generate(
     ``partial`` of a function is.
     """
     log, began = CommitLog(root), time.monotonic()
+    withdraw_damaged(log, plan.units)
+    gc(root)
     made, failed = 0, {}
-    for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root, instruments), executor):
-        if outcome.error:
-            log.quarantine(outcome.unit, outcome.error)
-            failed[outcome.unit] = outcome.error
-        else:
-            made += outcome.record["clips"]
+    try:
+        for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root, instruments), executor):
+            if outcome.error:
+                log.quarantine(outcome.unit, outcome.error)
+                failed[outcome.unit] = outcome.error
+            else:
+                made += outcome.record["clips"]
+    finally:
+        remove_scratch(root)
     committed = sum(len(unit.requests) for unit in plan.units if log.is_committed(unit.id))
     return GenerateSummary(
         plan=plan.id, made=made, committed=committed, seconds=time.monotonic() - began, failed=failed
     )
+
+
+def withdraw_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
+    """Have units that were damaged since they were committed count as not made, and say so of each."""
+    committed = [unit for unit in units if log.is_committed(unit.id)]
+    for unit in track(committed, "Checking what is there", disable=not committed, transient=True):
+        try:
+            keys = tuple(log.read_whole(log.marker(unit.id)))
+            if keys != tuple(request.scene.clip_id for request in unit.requests):
+                raise UserError("its clips are not those of the plan")
+        except UserError as damage:
+            show(damage, head=f"{unit.id} is made again: ", style="yellow")
+            log.withdraw(unit.id)
 
 
 def _outcomes(
@@ -155,7 +175,7 @@ def _outcomes(
     columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
     with Progress(*columns, disable=not pending) as progress:
         bar = progress.add_task("", total=total, completed=total - to_do)
-        for outcome in run_units(pending, factory, executor):
+        for outcome in run_units(pending, factory, executor, AttemptLog(log.root)):
             progress.advance(bar, sizes[outcome.unit])
             yield outcome
 
@@ -169,13 +189,15 @@ class ClipMaker:
 
     def make(self, unit: Unit) -> dict[str, Any]:
         """Generate, measure, pack, commit. Whoever commits a unit second changes nothing."""
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="driveforge-") as scratch:
+        # Beside the candidates, where a later run collects it: nothing is left elsewhere when this process is killed.
+        scratch = self._root / f".{unit.id}.{secrets.token_hex(4)}.tmp"
+        try:
             samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
-            packed = write_tar(Path(scratch) / f"{unit.id}.tar", samples)
-            record = {"clips": packed.num_samples, "seconds": round(time.monotonic() - began, 3)}
-            CommitLog(self._root).commit(unit.id, packed.path, record)
-        return record
+            packed = write_tar(scratch, samples)
+            CommitLog(self._root).commit(unit.id, scratch)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return {"clips": packed.num_samples}
 
     def _sample(self, request: Request) -> dict[str, bytes]:
         if self._generator.digest != request.model:
@@ -185,7 +207,14 @@ class ClipMaker:
             )
         first_frames = load_first_frames(self._root / FIRST_FRAMES_FOLDER, request.first_frames)
         clip = self._generator.generate(request.scene, first_frames, seed=request.seed, settings=request.settings)
-        return clip_members(clip, describe_candidate(request, clip, self._instruments))
+        return candidate_members(request, clip, self._instruments)
+
+
+def candidate_members(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, bytes]:
+    """The members of a candidate's sample, measured as exported: decoded again from the bytes that are kept."""
+    members, clip_id = clip_members(clip, {}), request.scene.clip_id
+    metadata = describe_candidate(request, clip_from_members(members, clip_id)[0], instruments)
+    return members | {"json": dump_json(extended_json(members["json"], metadata, clip_id))}
 
 
 def describe_candidate(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, Any]:

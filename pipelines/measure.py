@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from rich import get_console
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from datasets.durable import WriteError, replace_file, replacing
 from datasets.errors import UserError
 from datasets.scene import Clip
-from pipelines.footage import Item, list_footage
+from datasets.video_files import unread_under
+from pipelines.console import show
+from pipelines.footage import FolderItem, Item, VideoItem, list_footage, tell_unread
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
 from pipelines.settings.config import Config, Data, NuScenesData
@@ -60,6 +62,8 @@ def main(config: Config, args: argparse.Namespace) -> int:
     """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
     out = args.out or config.run_dir / "measures.parquet"
     items, console = list_footage(args.path, *_chosen_tables(config.data)), get_console()
+    if args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem):
+        tell_unread(unread_under(args.path))
     pictures = None if args.pictures is None else _folder(args.pictures)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said once, not for every clip
@@ -77,14 +81,12 @@ def main(config: Config, args: argparse.Namespace) -> int:
                 error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
         if error:
             bad += 1
-            # The name of a file need not be text that can be printed.
-            name, error = (text.encode(errors="replace").decode() for text in (result.name, error))
-            console.print(f"[red]{escape(name)}:[/red] {escape(error)}", soft_wrap=True)
+            show(f" {error}", head=f"{result.name}:", style="red")
     write_measures(out, sets)
     console.print(summary_table(sets))
-    console.print(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}", soft_wrap=True)
+    show(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}")
     if pictures is not None:
-        console.print(f"{len(items) - bad} pictures in {pictures}", soft_wrap=True)
+        show(f"{len(items) - bad} pictures in {pictures}")
     return 1 if bad else 0
 
 
@@ -141,9 +143,9 @@ def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> st
     """
     path = folder / f"{clip_id}{'' if number == 1 else f'-{number}'}.png"
     try:
-        path.write_bytes(picture)
-    except OSError as error:
-        return f"{path} cannot be written: {error.strerror}"
+        replace_file(path, picture)
+    except WriteError as error:
+        return str(error)
     return ""
 
 
@@ -153,8 +155,8 @@ def write_measures(path: Path, sets: Iterable[Measures]) -> None:
     ``view`` is "" for the reference camera, else the camera's name.
     """
     rows = [_row(measures.clip_id, m) for measures in sets for m in measures.values]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+    with replacing(path) as file:
+        pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file)
 
 
 def _row(clip_id: str, measure: Measure) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from datasets.errors import UserError
+from pipelines.threads import limit_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,7 +20,7 @@ def on_all_cores(
     prepare: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """``work(item)`` for every item, in order, by one process of one OpenCV thread a core.
+    """``work(item)`` for every item, in order, by one process of one thread a core.
 
     ``prepare(*arguments)`` runs first in every process. All are sent to the processes, so they must be importable by
     name. What ``work`` raises is raised here, and what was not begun is dropped. A UserError where a process dies.
@@ -38,8 +39,6 @@ def on_all_cores(
 
 
 def _start(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
+    limit_threads()
     if prepare is not None:
         prepare(*arguments)

@@ -18,6 +18,7 @@ from datasets.latents import LatentCache, LatentCacheWriter, latent_key
 from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
+from finetune.conditions import require_encodable
 from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
 from finetune.vae import load_vae
 from pipelines.cache import OpenSource, encode_scenes
@@ -79,6 +80,7 @@ def encoded_probe_clips(
     """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
     with get_console().status("Listing probe clips"):
         scenes = chosen(list(opened().scenes()))
+    require_encodable(scenes)
     identity = json.dumps([FORMAT, *(scene_to_json(scene) for scene in scenes)], sort_keys=True)
     key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
     with LatentCacheWriter(root, key) as writer:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from rich.progress import track
 
+from datasets.durable import replace_file, replacing, writing
 from datasets.video import encode_mp4
 from pipelines.calibrate import calibration_path
 from pipelines.gate import VERDICTS_FILE, Decision, count_reasons, count_states
@@ -59,11 +60,12 @@ def counts(decisions: Sequence[Decision]) -> dict[str, float]:
 def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calibration) -> Review:
     """Write the review over any older one, with every measure beside its limit of ``calibration``."""
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "clips").mkdir(parents=True)
+    with writing(folder):
+        (folder / "clips").mkdir(parents=True, exist_ok=True)
     cards = [_card(decision, calibration) for decision in track(_shown(decisions), "Drawing the review")]
     bad = [card for card in cards if card.state != "accepted"]
     for card in bad:
-        (folder / "clips" / f"{card.clip_id}.mp4").write_bytes(card.video)
+        replace_file(folder / "clips" / f"{card.clip_id}.mp4", card.video)
     write_rejections(folder / "rejections.parquet", decisions)
     write_gallery(folder / "gallery.html", cards, title="Rejected clips", summary=_summary(decisions, calibration))
     return Review(
@@ -102,7 +104,9 @@ def write_rejections(path: Path, decisions: Sequence[Decision]) -> None:
         if decision.state != "accepted"
     ]
     columns = ("clip_id", "state", "reasons", "in words", "edit", "seed", "calibration", "tar")
-    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=pa.schema(dict.fromkeys(columns, pa.string()))), path)
+    table = pa.Table.from_pylist(rows, schema=pa.schema(dict.fromkeys(columns, pa.string())))
+    with replacing(path) as file:
+        pa.parquet.write_table(table, file)
 
 
 def _codes(decision: Decision) -> list[str]:

@@ -1,23 +1,25 @@
 """Verify: every byte of an export against its index, and every sample against the shard format."""
 
 import argparse
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from rich import get_console
-from rich.markup import escape
 from rich.progress import track
 
 from datasets.durable import sha256_of
 from datasets.errors import UserError
-from datasets.shard_source import INDEX_FILE, read_index
+from datasets.shard_index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
 from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar
+from pipelines.console import show
+from pipelines.shards.data_card import NO_SPLIT
+from pipelines.shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
 
 if TYPE_CHECKING:
     from pipelines.settings.config import Config
@@ -25,13 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyReport:
-    """What was checked, and every problem found, one line each."""
+    """What was checked, and every problem found, one line each.
+
+    ``strays`` are names of what lies beside the export and is no part of it.
+    """
 
     root: Path
     num_shards: int
     num_samples: int
     num_bytes: int
     problems: tuple[str, ...]
+    strays: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -41,11 +47,12 @@ class VerifyReport:
 def main(config: "Config", args: argparse.Namespace) -> int:
     """Verify the given folder, or the run's shards; status 1 where anything is wrong."""
     report = verify(args.directory or config.run_dir / "shards")
-    print = partial(get_console().print, soft_wrap=True)
     for problem in report.problems:
-        print(f"[red]wrong[/red]  {escape(problem)}")
+        show(problem, head="wrong  ", style="red")
+    if report.strays:
+        show(f"beside it, and no part of it: {_few(set(report.strays))}")
     verdict = "all as it should be" if report.ok else f"{len(report.problems)} problems"
-    print(
+    show(
         f"{report.root}: {report.num_samples} clips in {report.num_shards} shards, {report.num_bytes} bytes: {verdict}"
     )
     return 0 if report.ok else 1
@@ -58,38 +65,59 @@ def verify(root: Path) -> VerifyReport:
     cannot be read is a UserError.
     """
     index = read_index(root)
-    shards, problems = index["shards"], list(_check_index(root, index))
+    strays = _strays(root, index)
+    problems = [*_check_index(root, index), *(f"{tar}: is not in {INDEX_FILE}" for tar in strays if _is_foreign(tar))]
     owner: dict[str, str] = {}
-    for shard in track(shards, "Verifying"):
-        problems += (f"{shard['name']}: {problem}" for problem in _check_shard(root / shard["name"], shard))
-        for key in shard["keys"]:
-            if (first := owner.setdefault(key, shard["name"])) != shard["name"]:
-                problems.append(f"{shard['name']}: {key} is in {first} too")
+    for shard in track(index.shards, "Verifying"):
+        problems += (f"{shard.name}: {problem}" for problem in _check_shard(root / shard.name, shard))
+        for key in shard.keys:
+            if (first := owner.setdefault(key, shard.name)) != shard.name:
+                problems.append(f"{shard.name}: {key} is in {first} too")
     return VerifyReport(
         root=root,
-        num_shards=len(shards),
-        num_samples=sum(len(shard["keys"]) for shard in shards),
-        num_bytes=sum(shard["num_bytes"] for shard in shards),
+        num_shards=len(index.shards),
+        num_samples=sum(len(shard.keys) for shard in index.shards),
+        num_bytes=sum(shard.num_bytes for shard in index.shards),
         problems=tuple(" ".join(problem.split()) for problem in problems),
+        strays=tuple(name for name in strays if not _is_foreign(name)),
     )
 
 
-def _check_index(root: Path, index: Mapping[str, Any]) -> Iterator[str]:
-    """Problems of the totals, of the files beside the shards, and of files that nobody listed."""
-    shards = index["shards"]
-    for total in ("num_samples", "num_bytes"):
-        if (counted := sum(shard[total] for shard in shards)) != index.get(total):
-            yield f"{INDEX_FILE}: {total} is {index.get(total)}, its shards sum up to {counted}"
-    files = index.get("files", {})
-    for name, file in files.items():
-        yield from (f"{name}: {problem}" for problem in _check_bytes(root / name, file))
-    listed = {INDEX_FILE, *files, *(shard["name"] for shard in shards)}
-    for path in sorted(root.iterdir()):
-        if path.name not in listed:
-            yield f"{path.name}: is not in {INDEX_FILE}"
+def _strays(root: Path, index: Index) -> list[str]:
+    """What lies beside an export and is not listed: indices of other readers, what a Finder or a killed export left."""
+    listed = {INDEX_FILE, *index.files, *(shard.name for shard in index.shards)}
+    return sorted(path.name for path in root.iterdir() if path.name not in listed)
 
 
-def _check_shard(path: Path, shard: Mapping[str, Any]) -> Iterator[str]:
+def _is_foreign(name: str) -> bool:
+    """Whether a reader that takes every tar of a folder would take it for a shard, though no export ever named it."""
+    return name.endswith(".tar") and not name.startswith(".") and not SHARD_NAME.fullmatch(name)
+
+
+def _check_index(root: Path, index: Index) -> Iterator[str]:
+    """Problems of the totals, and of the documents beside the shards."""
+    for total, counted in (
+        ("num_samples", sum(shard.num_samples for shard in index.shards)),
+        ("num_bytes", sum(shard.num_bytes for shard in index.shards)),
+    ):
+        if counted != getattr(index, total):
+            yield f"{INDEX_FILE}: {total} is {getattr(index, total)}, its shards sum up to {counted}"
+    splits: Counter[str] = Counter()
+    for shard in index.shards:
+        splits[shard.split] += shard.num_samples
+    if index.splits != splits:
+        yield f"{INDEX_FILE}: splits are {index.splits}, its shards sum up to {dict(splits)}"
+    for name in (CROISSANT_FILE, CARD_FILE):
+        if name not in index.files:
+            yield f"{INDEX_FILE}: files do not list {name}"
+    for name, file in index.files.items():
+        problems = list(_check_bytes(root / name, file))
+        yield from (f"{name}: {problem}" for problem in problems)
+        if name == CROISSANT_FILE and not problems and json.loads((root / name).read_bytes())["name"] != index.name:
+            yield f"{INDEX_FILE}: name is {index.name}, {CROISSANT_FILE} says another"
+
+
+def _check_shard(path: Path, shard: ShardEntry) -> Iterator[str]:
     if not path.is_file():
         yield "is missing"
         return
@@ -99,10 +127,10 @@ def _check_shard(path: Path, shard: Mapping[str, Any]) -> Iterator[str]:
     except UserError as error:
         yield f"is damaged: {error}"
         return
-    if len(samples) != shard["num_samples"] or list(samples) != shard["keys"]:
+    if len(samples) != shard.num_samples or tuple(samples) != shard.keys:
         yield (
-            f"holds {len(samples)} samples, the index says {shard['num_samples']}; missing: "
-            f"{_few(set(shard['keys']) - set(samples))}; unknown: {_few(set(samples) - set(shard['keys']))}"
+            f"holds {len(samples)} samples, the index says {shard.num_samples}; missing: "
+            f"{_few(set(shard.keys) - set(samples))}; unknown: {_few(set(samples) - set(shard.keys))}"
         )
     for key, spans in samples.items():
         try:
@@ -110,20 +138,25 @@ def _check_shard(path: Path, shard: Mapping[str, Any]) -> Iterator[str]:
         except UserError as error:
             yield f"{key}: {error}"
         else:
-            yield from (f"{key}: {problem}" for problem in _check_sample(key, members))
+            yield from (f"{key}: {problem}" for problem in _check_sample(key, members, shard.split))
 
 
-def _check_bytes(path: Path, expected: Mapping[str, Any]) -> Iterator[str]:
+def _check_bytes(path: Path, expected: FileEntry | ShardEntry) -> Iterator[str]:
     if not path.is_file():
         yield "is missing"
         return
-    if (size := path.stat().st_size) != expected["num_bytes"]:
-        yield f"has {size} bytes, the index says {expected['num_bytes']}"
-    if sha256_of(path) != expected["sha256"]:
+    if (size := path.stat().st_size) != expected.num_bytes:
+        yield f"has {size} bytes, the index says {expected.num_bytes}"
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        yield f"cannot be read ({error.strerror})"
+        return
+    if digest != expected.sha256:
         yield "differs from its sha256 in the index"
 
 
-def _check_sample(key: str, members: Mapping[str, bytes]) -> Iterator[str]:
+def _check_sample(key: str, members: Mapping[str, bytes], split: str) -> Iterator[str]:
     try:
         clip, _ = clip_from_members(members, "sample")
     except UserError as error:
@@ -131,6 +164,8 @@ def _check_sample(key: str, members: Mapping[str, bytes]) -> Iterator[str]:
         return
     if clip.scene.clip_id != key:
         yield f"its json says clip_id {clip.scene.clip_id}"
+    if (clip.scene.split or NO_SPLIT) != split:
+        yield f"its json says split {clip.scene.split or 'none'}, the index says {split}"
     known = {"json", "tracks.npz", "thumb.jpg", *(video_member(camera.name) for camera in clip.scene.cameras)}
     known |= set() if clip.scene.ego_to_world is None else {"poses.npy"}
     if unknown := set(members) - known:

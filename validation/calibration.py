@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
+from datasets.durable import replace_file
 from datasets.errors import UserError
 from datasets.geometry import Array
+from datasets.json_record import read_json, record_of
 from validation.circumstances import EVERY_CLIP
 from validation.expectation import CovariateScale, Expectation, fit_covariate_scale, fit_expectation, total_surprise
 from validation.records import Measures
@@ -29,7 +31,8 @@ MIN_FIT = 10
 CALIBRATE_SHARE = 0.45
 AUDIT_SHARE = 0.2
 CONFIDENCE = 0.95
-FORMAT = 4
+FORMAT = 5
+ANEW = "make it anew with `driveforge calibrate`"
 SIMULATED = "simulated"
 SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
 
@@ -44,6 +47,14 @@ class Threshold:
     num_scenes: int
     num_clips: int
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise UserError(f"score of {self.bucket} must be finite: otherwise every clip passes, or none")
+        if not 0 <= self.achieved_rate <= 1:
+            raise UserError(f"achieved_rate of {self.bucket} must lie from 0 to 1, got {self.achieved_rate:g}")
+        if not 0 <= self.num_scenes <= self.num_clips:
+            raise UserError(f"num_scenes of {self.bucket} must lie from 0 to its num_clips, got {self.num_scenes}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Audit:
@@ -53,6 +64,12 @@ class Audit:
     num_clips: int
     num_rejected: int
     upper: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.num_scenes <= self.num_clips and 0 <= self.num_rejected <= self.num_clips):
+            raise UserError("an audit needs clips, and rejects no more of them than there are")
+        if not self.rate <= self.upper <= 1:
+            raise UserError(f"upper bounds the rate {self.rate:g} of an audit, got {self.upper:g}")
 
     @property
     def rate(self) -> float:
@@ -77,6 +94,15 @@ class Calibration:
     thresholds: tuple[Threshold, ...]
     expectations: tuple[Expectation, ...]
     audit: Audit | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_reject_rate < 1:
+            raise UserError(f"false_reject_rate must lie between 0 and 1, got {self.false_reject_rate:g}")
+        buckets, names = [t.bucket for t in self.thresholds], [e.measure for e in self.expectations]
+        if not buckets or buckets[-1] != EVERY_CLIP or len(set(buckets)) < len(buckets):
+            raise UserError(f"thresholds must be of different buckets, the last of {EVERY_CLIP!r}")
+        if len(set(names)) < len(names):
+            raise UserError("expectations must be of different measures")
 
     @cached_property
     def by_measure(self) -> Mapping[str, Expectation]:
@@ -103,34 +129,29 @@ class Calibration:
         return total_surprise(self.surprises(measures).values())
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n")
+        """Write it to ``path`` in one step, with the digest of its content."""
+        record = asdict(self)
+        replace_file(
+            path, json.dumps({"format": FORMAT, "sha256": _sha256(record), **record}, indent=1).encode() + b"\n"
+        )
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
-        """A UserError where the file is missing or is no calibration."""
-        try:
-            record = json.loads(path.read_text())
-            if record.pop("format") != FORMAT:
-                raise UserError(f"{path}: a calibration of another version; make it anew with `driveforge calibrate`")
-            return _from_record(record)
-        except FileNotFoundError as error:
-            raise UserError(f"{path} does not exist: make it with `driveforge calibrate`") from error
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not a calibration ({error}); make it with `driveforge calibrate`") from error
+        """A UserError where the file is missing, is no calibration, or was changed since it was made."""
+        if not path.exists():
+            raise UserError(f"{path} does not exist: make it with `driveforge calibrate`")
+        record = read_json(path, ANEW)
+        if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
+            raise UserError(f"{path}: not a calibration, or one of another version; {ANEW}")
+        digest = record.pop("sha256", None)
+        calibration = record_of(record, cls, str(path), ANEW)
+        if digest != _sha256(asdict(calibration)):
+            raise UserError(f"{path}: its content was changed since it was made; {ANEW}")
+        return calibration
 
 
-def _from_record(record: dict[str, Any]) -> Calibration:
-    scale = CovariateScale(**{name: tuple(numbers) for name, numbers in record.pop("covariate_scale").items()})
-    thresholds = tuple(Threshold(**threshold) for threshold in record.pop("thresholds"))
-    expectations = tuple(Expectation(**{**e, "slopes": tuple(e["slopes"])}) for e in record.pop("expectations"))
-    audit = record.pop("audit")
-    return Calibration(
-        **record,
-        covariate_scale=scale,
-        thresholds=thresholds,
-        expectations=expectations,
-        audit=Audit(**audit) if audit else None,
-    )
+def _sha256(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def scenes_needed(false_reject_rate: float) -> int:
@@ -171,7 +192,7 @@ def calibrate(
         false_reject_rate=false_reject_rate,
         num_fit=len(fit),
         covariate_scale=scale,
-        thresholds=(Threshold(bucket=EVERY_CLIP, score=math.inf, achieved_rate=0.0, num_scenes=0, num_clips=0),),
+        thresholds=(Threshold(bucket=EVERY_CLIP, score=0.0, achieved_rate=0.0, num_scenes=0, num_clips=0),),
         expectations=expectations,
     )
     limits = replace(limits, thresholds=_thresholds(limits, held_out))
@@ -243,6 +264,8 @@ def _buckets(measures: Measures) -> tuple[str, ...]:
 def _threshold(bucket: str, members: Sequence[tuple[float, str]], rate: float) -> Threshold:
     scores = sorted(score for score, _ in members)
     rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
+    if not math.isfinite(scores[rank - 1]):
+        raise UserError(f"of {len(scores)} clips to calibrate on, too few could be measured; give others, or more")
     return Threshold(
         bucket=bucket,
         score=scores[rank - 1],

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from datasets.errors import UserError, shown
 from datasets.geometry import Array
-from validation.catalogue import definition
+from validation.catalogue import DEFINITIONS, definition
 from validation.circumstances import COVARIATES, Circumstances
 
 MIN_VALUES = 6
@@ -53,6 +54,12 @@ class CovariateScale:
     centre: tuple[float, ...]
     width: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        if not len(self.centre) == len(self.width) == len(COVARIATES):
+            raise UserError(f"centre and width need a number for each of {', '.join(COVARIATES)}")
+        if not (np.isfinite([*self.centre, *self.width]).all() and min(self.width) > 0):
+            raise UserError("centre and width must be finite, width above 0")
+
     def __call__(self, circumstances: Circumstances | None) -> Array:
         """Standardised covariates ``(C,)``, no further out than what was seen when fitting; zeros where unknown."""
         if circumstances is None:
@@ -74,6 +81,16 @@ class Expectation:
     excess: float
     num_fit: int
     allowances: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.measure.rpartition("/")[2] not in DEFINITIONS:
+            raise UserError(f"{shown(self.measure)} is no measure")
+        if len(self.slopes) != len(COVARIATES):
+            raise UserError(f"slopes of {self.measure} need a number for each of {', '.join(COVARIATES)}")
+        if not np.isfinite([*self.slopes, self.location, self.excess, *self.allowances.values()]).all():
+            raise UserError(f"slopes, location, excess and allowances of {self.measure} must be finite")
+        if self.excess <= 0 or min(self.allowances.values(), default=0.0) < 0:
+            raise UserError(f"excess of {self.measure} must be above 0, its allowances not below")
 
     def score(self, value: float, covariates: Array, rig: str = "") -> float:
         return (to_scale(self.measure, value) - self._begin(covariates, rig)) / self.excess

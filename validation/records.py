@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from datasets.errors import UserError
+from datasets.json_record import record_of
 from validation.catalogue import DEFINITIONS
 from validation.circumstances import Circumstances
 
@@ -105,20 +106,9 @@ class Measures:
         return {"clip_id": self.clip_id, "source": self.source, "circumstances": around, **tracker, "values": values}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "Measures":
-        """The inverse of ``to_json``; a UserError where a key is missing or unknown."""
-        try:
-            values = tuple(Measure(**{**value, "frames": tuple(value["frames"])}) for value in record["values"])
-            around = record.get("circumstances")
-            return cls(
-                clip_id=record["clip_id"],
-                values=values,
-                source=record.get("source", ""),
-                circumstances=Circumstances(**around) if around else None,
-                tracker=record.get("tracker", LUCAS_KANADE),
-            )
-        except (KeyError, TypeError) as error:
-            raise UserError(f"measures of {record.get('clip_id', '?')}: not a record of measures ({error})") from error
+    def from_json(cls, record: Mapping[str, Any], where: str = "measures") -> "Measures":
+        """The inverse of ``to_json``; a UserError names ``where`` and the key that is missing, unknown or wrong."""
+        return record_of(record, cls, where)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,19 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipelines.executors.local_executor import run_units_here
+from pipelines.executors.attempts import AttemptLog
+from pipelines.executors.fleet import Fleet
 from pipelines.executors.work import UnitOutcome, WorkerFactory
 from pipelines.generation.units import Unit
 from pipelines.settings.config import ExecutorConfig
 
 
-def run_units(units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorConfig) -> Iterator[UnitOutcome]:
-    """An outcome for every unit, as they come."""
+def run_units(
+    units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorConfig, log: AttemptLog
+) -> Iterator[UnitOutcome]:
+    """An outcome for every unit, as they come; a UserError if the workers themselves cannot start."""
     if not units:
         return
+    workers = min(settings.workers, len(units))
     if settings.name == "ray":
-        from pipelines.executors.ray_executor import run_units_on_ray  # Ray takes a second to import
+        from pipelines.executors.ray_cluster import connected  # Ray takes a second to import
 
-        yield from run_units_on_ray(units, factory, settings)
+        with connected(settings):
+            from pipelines.executors.ray_pool import RayPool
+
+            yield from Fleet(RayPool(factory, workers), workers=workers, settings=settings, log=log).make(units)
     else:
-        yield from run_units_here(units, factory, settings.max_attempts)
+        from pipelines.executors.local_pool import LocalPool
+
+        yield from Fleet(LocalPool(factory), workers=workers, settings=settings, log=log).make(units)

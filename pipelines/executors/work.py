@@ -4,7 +4,7 @@ A worker is made once in each process (that is where a model is loaded), then ma
 itself, so that only small records cross between processes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ class Worker(Protocol):
         """Make and commit ``unit``; the returned record is small and plain."""
 
 
-# Called in the worker's process; has to be picklable by reference to cross to a Ray actor.
+# Called in the worker's process; has to be picklable by reference to get there.
 WorkerFactory = Callable[[], Worker]
 
 
@@ -28,3 +28,37 @@ class UnitOutcome:
     attempts: int
     record: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+
+
+class WorkerProcess(Protocol):
+    """A process with a worker in it, which does one task at a time: to start, then to make one unit after the other."""
+
+    def submit(self, unit: Unit) -> None:
+        """Begin to make ``unit``; it has nothing else to do."""
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskResult:
+    """How the task of ``process`` ended: with a ``record``, or with an ``error`` that the process may have died of.
+
+    A fatal one ends the run: the disk is full, say, so that no other unit can be committed either.
+    """
+
+    process: WorkerProcess
+    record: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    died: bool = False
+    is_fatal: bool = False
+
+
+class ProcessPool(Protocol):
+    """Where worker processes are started: on this machine, or in a Ray cluster."""
+
+    def start(self) -> WorkerProcess:
+        """A new process, whose first task is to start its worker."""
+
+    def wait(self, busy: Sequence[WorkerProcess], timeout: float) -> list[TaskResult]:
+        """The tasks of ``busy`` that have ended, as soon as one has; none where ``timeout`` seconds pass first."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets.scene import Clip
 from datasets.shards import clip_from_members, load_json
-from datasets.tar_samples import Span, read_members, scan_tar
+from datasets.tar_samples import Span, read_members
 from pipelines.generation.commit import CommitLog
 from validation.records import Measures
 
@@ -44,15 +44,15 @@ class Candidate:
 
 
 def iter_candidates(root: Path) -> Iterator[Candidate]:
-    """Every committed candidate under ``root`` in plan order; videos are stepped over, not read."""
-    for marker in CommitLog(root).markers():
-        tar = root / marker["tar"]
-        for key, members in scan_tar(tar).items():
-            yield _candidate(SampleRef(unit=marker["unit"], tar=tar, key=key, members=members))
+    """Every committed candidate under ``root`` in plan order; a UserError where a byte of its tar has changed since."""
+    log = CommitLog(root)
+    for marker in log.markers():
+        for key, members in log.read_whole(marker).items():
+            yield _candidate(SampleRef(unit=marker.unit, tar=root / marker.tar, key=key, members=members))
 
 
 def _candidate(ref: SampleRef) -> Candidate:
     where = f"{ref.tar.name}: {ref.key}"
     described = load_json(read_members(ref.tar, {"json": ref.members["json"]})["json"], where)
     metadata = described["metadata"]
-    return Candidate(ref=ref, metadata=metadata, measures=Measures.from_json(metadata["measures"]))
+    return Candidate(ref=ref, metadata=metadata, measures=Measures.from_json(metadata["measures"], where))

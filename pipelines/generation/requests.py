@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.durable import create_file
-from datasets.errors import UserError
+from datasets.durable import replace_file
+from datasets.errors import UserError, shown
 from datasets.scene import Scene
 from datasets.scene_json import scene_from_json, scene_to_json
 from pipelines.generation.edits import EDITS, NotApplicable, edit_scene
@@ -68,8 +68,10 @@ def request_from_json(record: dict[str, Any], where: str = "") -> Request:
             edit=record["edit"],
             first_frames=record["first_frames"],
         )
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{where}: this is not a request: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{where}: this is not a request: {shown(repr(error))}") from error
 
 
 def plan_requests(
@@ -158,9 +160,9 @@ def store_first_frames(folder: Path, frames: NDArray[np.uint8]) -> str:
     """Keep ``frames`` ``(V, F, H, W, 3)`` in ``folder`` under a name made of their content, and return that name."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(frames), allow_pickle=False)
-    name = f"{hashlib.sha256(buffer.getvalue()).hexdigest()[:32]}.npy"
-    if not (folder / name).exists():
-        create_file(folder / name, buffer.getvalue())
+    name = _content_name(buffer.getvalue())
+    if not (folder / name).is_file() or _content_name((folder / name).read_bytes()) != name:
+        replace_file(folder / name, buffer.getvalue())
     return name
 
 
@@ -169,6 +171,12 @@ def load_first_frames(folder: Path, name: str) -> NDArray[np.uint8] | None:
     if not name:
         return None
     path = folder / name
-    if not path.exists():
-        raise UserError(f"{path} is missing: the plan's first frames are kept there; plan again in an empty folder")
-    return np.asarray(np.load(path, allow_pickle=False))
+    content = path.read_bytes() if path.is_file() else b""
+    if _content_name(content) != name:
+        problem = "is damaged" if content else "is missing"
+        raise UserError(f"{path} {problem}: the plan's first frames are kept there; `driveforge generate` writes them")
+    return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
+
+
+def _content_name(content: bytes) -> str:
+    return f"{hashlib.sha256(content).hexdigest()[:32]}.npy"

@@ -1,16 +1,18 @@
 """Units of work: fixed lists of requests that one worker makes into one tar and commits once. The plan lists all."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.durable import create_file
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
+from datasets.json_record import parse_json
 from pipelines.generation.requests import Request, canonical_json, request_from_json, request_to_json
+from pipelines.threads import THREADS
 
 PLAN_FILE = "plan.jsonl"
+_AGAIN = "delete it: the data, model and settings that it was begun with write it again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +23,7 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """``id`` is the sha256 of the plan file, which is a pure function of the requests and their grouping."""
+    """``id`` is the sha256 of the plan file, a pure function of the requests, their grouping and ``THREADS``."""
 
     id: str
     units: tuple[Unit, ...]
@@ -48,8 +50,11 @@ def open_or_create_plan(root: Path, requests: Sequence[Request], clips_per_unit:
     wanted = hashlib.sha256(content).hexdigest()
     if not path.exists():
         create_file(path, content)
+    if not path.is_file():
+        raise UserError(f"{path} is no file; {_AGAIN}")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != wanted:
+        read_plan(root)  # one that is damaged is told as such
         raise UserError(
             f"{path} holds another plan ({found[:12]}) than the data, model and settings now ask for ({wanted[:12]}): "
             "use those it was begun with to finish it, or another run_dir to begin anew"
@@ -58,7 +63,7 @@ def open_or_create_plan(root: Path, requests: Sequence[Request], clips_per_unit:
 
 
 def read_plan(root: Path) -> Plan:
-    """The plan under ``root``; a UserError that names the line if the file is absent or torn."""
+    """The plan under ``root``; a UserError that names the line if the file is absent, torn or no plan."""
     path = root / PLAN_FILE
     if not path.exists():
         raise UserError(f"{path} does not exist: nothing was generated there yet")
@@ -67,13 +72,13 @@ def read_plan(root: Path) -> Plan:
     for number, line in enumerate(content.splitlines(), start=1):
         where = f"{path} line {number}"
         try:
-            record = json.loads(line)
+            record = parse_json(line, where, _AGAIN)
             requests = tuple(request_from_json(request, where) for request in record["requests"])
             units.append(Unit(id=record["unit"], requests=requests))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"{where}: this is not a unit: {error!r}") from error
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{where}: this is not a unit ({shown(repr(error))}); {_AGAIN}") from error
     return Plan(id=hashlib.sha256(content).hexdigest(), units=tuple(units))
 
 
 def _unit_to_json(unit: Unit) -> dict[str, object]:
-    return {"unit": unit.id, "requests": [request_to_json(request) for request in unit.requests]}
+    return {"unit": unit.id, "threads": THREADS, "requests": [request_to_json(request) for request in unit.requests]}

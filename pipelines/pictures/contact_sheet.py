@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.durable import replace_file
+
 _BAND = 22
 _GAP = 4
 _PAPER = (250, 250, 250)
@@ -36,10 +38,9 @@ def contact_sheet(rows: Sequence[Row], num_frames: int = 5, scale: int = 2, colu
 
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     ok, encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert ok, "OpenCV encodes any uint8 image"
-    path.write_bytes(encoded.tobytes())
+    replace_file(path, encoded.tobytes())
 
 
 def _draw(row: Row, num_frames: int, scale: int) -> NDArray[np.uint8]:

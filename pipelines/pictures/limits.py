@@ -4,6 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from datasets.durable import replacing
 from validation.calibration import Calibration
 from validation.catalogue import FAMILIES, definition
 from validation.promises import refused_words
@@ -40,4 +41,5 @@ def draw_limits(path: Path, calibration: Calibration) -> None:
         axes.margins(x=0.18)
     if calibration.note:
         figure.suptitle(calibration.note, color="#b00020", fontsize=11, weight="bold")
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from datasets.durable import replacing
 from finetune.forgetting.course import Stage
 from finetune.forgetting.paired import Paired, compare, sign_of
 from finetune.forgetting.rule import Check, Judgement, Rule, State
@@ -48,8 +49,8 @@ def draw(path: Path, judgement: Judgement, course: Sequence[Stage], rule: Rule) 
         _draw_course(axes, check, course, rule)
     verdict, colour = ("PROMOTED", COLOURS["held"]) if judgement.promotes else ("REFUSED", COLOURS["fell"])
     figure.suptitle(f"{verdict}   {gist(judgement)}", color=colour, weight="bold", fontsize=13, x=0.012, ha="left")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)
 
 
 def _draw_checks(axes: Axes, judgement: Judgement, rows: Sequence[tuple[str, str, bool]], rule: Rule) -> None:

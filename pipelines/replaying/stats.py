@@ -8,6 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from datasets.durable import replacing
+from pipelines.console import plain
 from pipelines.replaying.add import num_bytes_of
 from replay.standing import licence_of, open_standing
 
@@ -65,7 +67,9 @@ def read_stats(root: Path) -> StandingStats:
 
 def table(stats: StandingStats) -> Table:
     rows = stats.domains
-    drawn = Table(title=f"replay buffer {stats.root}, keeps by {stats.keep}", title_justify="left", show_footer=True)
+    drawn = Table(
+        title=plain(f"replay buffer {stats.root}, keeps by {stats.keep}"), title_justify="left", show_footer=True
+    )
     drawn.add_column("domain", "all")
     drawn.add_column("clips", str(sum(row.num_clips for row in rows)), justify="right")
     drawn.add_column("quota", str(stats.capacity), justify="right")
@@ -76,7 +80,8 @@ def table(stats: StandingStats) -> Table:
     for row in rows:
         licences = ", ".join(f"{name} ({count})" for name, count in row.licences.most_common())
         times = (_time(row.oldest), _time(row.newest))
-        drawn.add_row(row.domain, str(row.num_clips), str(row.quota), _size(row.num_bytes), licences, *times)
+        cells = (row.domain, row.num_clips, row.quota, _size(row.num_bytes), licences, *times)
+        drawn.add_row(*map(plain, cells))
     return drawn
 
 
@@ -104,8 +109,8 @@ def draw(path: Path, stats: StandingStats) -> None:
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower left", ncols=3, fontsize=8, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)
 
 
 def _ends(count: int) -> tuple[Sequence[float], Sequence[float]]:

@@ -70,6 +70,10 @@ recording: do not learn from them.
 """
 
 
+# The split of clips that have none.
+NO_SPLIT = "all"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
     """Where the clips came from: digest of the model, name of the calibration, and what was rejected, by reason."""
@@ -97,7 +101,7 @@ class SampleFacts:
         times, rate = described["timestamps"], described["frame_rate"]
         return cls(
             key=key,
-            split=described["split"] or "all",
+            split=described["split"] or NO_SPLIT,
             domain=described["domain"],
             seconds=float(times[-1] - times[0]) + (1 / rate if rate else 0.0),
             cameras=tuple(f"{camera['name']} {camera['width']}x{camera['height']}" for camera in described["cameras"]),

@@ -5,28 +5,27 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
-from datasets.durable import replace_file, sync_folder
+from datasets.durable import replace_file, sync_folder, writing
 from datasets.errors import UserError
 from datasets.scene import CLIP_ID
-from datasets.shard_source import INDEX_FILE, read_index
-from datasets.shards import dump_json, load_json
+from datasets.shard_index import INDEX_FILE, INDEX_VERSION, FileEntry, Index, ShardEntry, read_index
+from datasets.shards import dump_json, extended_json
 from datasets.tar_samples import Span, read_members
 from pipelines.shards.croissant import croissant
 from pipelines.shards.data_card import DataCard, Provenance, SampleFacts, data_card
 from pipelines.shards.tarball import write_tar
 
-SCHEMA_VERSION = 1
 CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"
 # So many shards at least, where there are clips for them: each worker of a small loader gets one.
 MIN_SHARDS = 4
-_SHARD_NAME = re.compile(r"[a-z0-9_-]+-\d{5}-[0-9a-f]{8}\.tar")
+SHARD_NAME = re.compile(r"[a-z0-9_-]+-\d{5}-[0-9a-f]{8}\.tar")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +53,7 @@ class AcceptedSample:
     def description(self) -> dict[str, Any]:
         """The ``json`` member, extended."""
         content = read_members(self.tar, {"json": self.members["json"]})["json"]
-        described = load_json(content, f"{self.tar}: {self.key}: json")
-        return described | {"metadata": described.get("metadata", {}) | dict(self.metadata)}
+        return extended_json(content, self.metadata, f"{self.tar}: {self.key}")
 
     def copy(self) -> tuple[str, dict[str, bytes]]:
         """The sample as it is exported: the members as they are, but for the description."""
@@ -74,7 +72,8 @@ def pack(
     samples = _unique(accepted)
     facts = [SampleFacts.of(sample.key, sample.description(), sample.members) for sample in samples.values()]
     splits = _splits(facts)
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     shards = _write_shards(samples, splits, out, settings)
     card = DataCard(name=settings.name, license=settings.license, samples=facts, provenance=provenance)
     files = {
@@ -83,10 +82,10 @@ def pack(
     }
     for name, content in files.items():
         replace_file(out / name, content)
-    index = _index(settings, shards, files)
-    replace_file(out / INDEX_FILE, (json.dumps(index, indent=1, ensure_ascii=False) + "\n").encode())
+    index = (json.dumps(asdict(_index(settings, shards, files)), indent=1, ensure_ascii=False) + "\n").encode()
+    replace_file(out / INDEX_FILE, index)
     _remove_stale(out)
-    return index
+    return dict(json.loads(index))
 
 
 def _unique(accepted: Iterable[AcceptedSample]) -> dict[str, AcceptedSample]:
@@ -117,8 +116,7 @@ def _write_shards(
 ) -> list[dict[str, Any]]:
     """Every shard under the name that its bytes decide; what the index says of each."""
     shards = []
-    for leftover in out.glob(".*.tmp"):
-        leftover.unlink()
+    _remove_scratch(out)
     with Progress() as progress:
         task = progress.add_task("Exporting", total=len(samples))
         for split, keys in splits.items():
@@ -127,14 +125,19 @@ def _write_shards(
                 chosen = [samples[key] for key in islice(ordered, count)]
                 shards.append(_write_shard(chosen, out, split, number))
                 progress.advance(task, count)
-    sync_folder(out)
+    with writing(out):
+        sync_folder(out)
     return shards
 
 
 def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, number: int) -> dict[str, Any]:
-    summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.copy() for sample in samples))
-    name = f"{split}-{number:05d}-{summary.sha256[:8]}.tar"
-    summary.path.replace(out / name)
+    try:
+        summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.copy() for sample in samples))
+        name = f"{split}-{number:05d}-{summary.sha256[:8]}.tar"
+        with writing(out / name):
+            summary.path.replace(out / name)
+    finally:
+        _remove_scratch(out)
     return {
         "name": name,
         "split": split,
@@ -150,28 +153,34 @@ def _even_counts(num_clips: int, clips_per_shard: int) -> list[int]:
     return [num_clips // num_shards + (shard < num_clips % num_shards) for shard in range(num_shards)]
 
 
-def _index(settings: PackSettings, shards: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> dict[str, Any]:
+def _index(settings: PackSettings, shards: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> Index:
     splits: Counter[str] = Counter()
     for shard in shards:
         splits[shard["split"]] += shard["num_samples"]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "generator": "driveforge",
-        "name": settings.name,
-        "num_samples": splits.total(),
-        "num_bytes": sum(shard["num_bytes"] for shard in shards),
-        "splits": dict(splits),
-        "files": {
-            name: {"num_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return Index(
+        schema_version=INDEX_VERSION,
+        generator="driveforge",
+        name=settings.name,
+        num_samples=splits.total(),
+        num_bytes=sum(shard["num_bytes"] for shard in shards),
+        splits=dict(splits),
+        files={
+            name: FileEntry(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
             for name, content in files.items()
         },
-        "shards": list(shards),
-    }
+        shards=tuple(ShardEntry(**shard) for shard in shards),
+    )
+
+
+def _remove_scratch(out: Path) -> None:
+    """Of exports that were killed, or for which there was no room."""
+    for leftover in out.glob(".*.tmp"):
+        leftover.unlink()
 
 
 def _remove_stale(out: Path) -> None:
     """Remove shards of older exports: those with a name of ours that the index does not list."""
-    listed = {shard["name"] for shard in read_index(out)["shards"]}
+    listed = {shard.name for shard in read_index(out).shards}
     for tar in out.glob("*.tar"):
-        if _SHARD_NAME.fullmatch(tar.name) and tar.name not in listed:
+        if SHARD_NAME.fullmatch(tar.name) and tar.name not in listed:
             tar.unlink()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.durable import sha256_of
+from datasets.durable import sha256_of, writing
 from datasets.errors import UserError
 from datasets.scene import CLIP_ID
 from datasets.shards import EXTENSIONS
@@ -32,7 +32,7 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) ->
     from webdataset import TarWriter  # brings torch with it, which readers of commit logs can do without
 
     keys: dict[str, None] = {}
-    with open(path, "wb") as file:
+    with writing(path), open(path, "wb") as file:
         with TarWriter(file, user="driveforge", group="driveforge", mtime=0, encoder=False) as tar:
             for key, members in samples:
                 _require_storable(key, members, keys)

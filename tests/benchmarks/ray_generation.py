@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.scene import Clip, Scene
-from datasets.shards import clip_members
 from finetune.sampling import SamplerSettings
-from pipelines.generate import FIRST_FRAMES_FOLDER, describe_candidate, generate
+from pipelines.generate import FIRST_FRAMES_FOLDER, candidate_members, generate
 from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
 from pipelines.generation.units import Plan, open_or_create_plan
-from pipelines.settings.config import ExecutorConfig, GenerateConfig
+from pipelines.settings.compose import compose
+from pipelines.settings.config import GenerateConfig
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 
@@ -78,12 +78,12 @@ def time_bare_loop(root: Path, requests: list[Request], rounds: int) -> Timing:
     for request in requests:
         first = load_first_frames(root / FIRST_FRAMES_FOLDER, request.first_frames)
         clip = generator.generate(request.scene, first, seed=request.seed, settings=request.settings)
-        clip_members(clip, describe_candidate(request, clip))
+        candidate_members(request, clip)
     return Timing(clips=len(requests), seconds=time.perf_counter() - began)
 
 
 def time_ray(num_clips: int, rounds: int) -> Timing:
-    executor = ExecutorConfig(name="ray", workers=WORKERS, address=None, max_attempts=1)
+    executor = compose(["executor=ray", f"executor.workers={WORKERS}", "executor.max_attempts=1"]).executor
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         plan = plan_at(root, num_clips)

@@ -109,9 +109,11 @@ def test_wrong_folders_are_told_by_their_file(tmp_path: Path) -> None:
     fails("no video matches")
     path = put_video(tmp_path / "v.mp4", num_frames=5)
     fails("none long enough for 17 frames at 10 Hz", Framing())
-    put_video(tmp_path / "V.mp4")
-    fails(r"V.mp4 and .*v.mp4 both make clip v: rename")
-    (tmp_path / "V.mp4").unlink()
+    for folder in ("a", "b"):
+        write_clip_folder(tmp_path / folder, small_clip())
+    fails(r"a.*mp4 and .*b.*mp4 both make clip drive-1: rename")
+    for folder in ("a", "b"):
+        shutil.rmtree(tmp_path / folder)
     path.write_bytes(path.read_bytes()[:-40])
     fails(r"v\.mp4: .*cut short")
     path.unlink()

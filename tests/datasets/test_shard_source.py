@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from webdataset import TarWriter
 
 from datasets.errors import UserError
 from datasets.scene import Clip
+from datasets.shard_index import INDEX_VERSION, Index, ShardEntry
 from datasets.shard_source import ShardSource
 from datasets.shards import clip_members
 from tests.datasets.small_clips import assert_same_scene, bare_clip, small_clip
@@ -20,9 +22,22 @@ def put_shard(path: Path, *clips: Clip) -> Path:
 
 def put_index(root: Path, *names: str) -> None:
     shards = [
-        {"name": n, "num_bytes": (root / n).stat().st_size, "sha256": "", "num_samples": 1, "keys": []} for n in names
+        ShardEntry(
+            name=n, split="train", num_bytes=(root / n).stat().st_size, sha256="", num_samples=1, keys=("drive-2",)
+        )
+        for n in names
     ]
-    (root / "index.json").write_text(json.dumps({"shards": shards}))
+    index = Index(
+        schema_version=INDEX_VERSION,
+        generator="driveforge",
+        name="clips",
+        num_samples=len(names),
+        num_bytes=sum(shard.num_bytes for shard in shards),
+        splits={"train": len(names)},
+        files={},
+        shards=tuple(shards),
+    )
+    (root / "index.json").write_text(json.dumps(asdict(index)))
 
 
 def test_clips_come_back_from_every_tar_of_a_folder(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ NUM_FRAMES = 4
 
 
 def executor(name: str = "local") -> ExecutorConfig:
-    return ExecutorConfig(name=name, workers=2, address=None, max_attempts=2)
+    return ExecutorConfig(name=name, workers=2, address=None, max_attempts=2, unit_timeout=10.0, first_timeout=600.0)
 
 
 def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> Plan:

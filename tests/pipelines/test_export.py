@@ -1,18 +1,19 @@
 import argparse
 import json
+from itertools import permutations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from datasets.errors import UserError
 from datasets.shard_source import ShardSource
 from datasets.shards import clip_members
+from datasets.tar_samples import read_samples
 from pipelines.export import export, main
-from pipelines.gate import SCHEMA, VERDICTS_FILE
+from pipelines.gate import VERDICTS_FILE, write_rows
 from pipelines.generation.commit import CommitLog
 from pipelines.shards.tarball import write_tar
 from pipelines.verify import verify
@@ -51,8 +52,8 @@ def config(tmp_path: Path) -> SimpleNamespace:
     log = CommitLog(tmp_path / "candidates")
     for unit in ("u-0", "u-1"):
         samples = [(f"{unit}-{i}", clip_members(small_clip(f"{unit}-{i}", seed=i), {"seed": 1})) for i in range(3)]
-        log.commit(unit, write_tar(tmp_path / "scratch.tar", samples).path, {})
-    tars = [marker["tar"] for marker in log.markers()]
+        log.commit(unit, write_tar(tmp_path / "scratch.tar", samples).path)
+    tars = [marker.tar for marker in log.markers()]
     by_review = {"gate_state": "rejected", "reasons": [REASON], "override_who": "Ada", "override_why": "a shadow"}
     put_ledger(
         tmp_path,
@@ -69,7 +70,7 @@ def config(tmp_path: Path) -> SimpleNamespace:
 
 
 def put_ledger(run_dir: Path, rows: list[dict[str, Any]]) -> None:
-    pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), run_dir / VERDICTS_FILE)
+    write_rows(run_dir / VERDICTS_FILE, rows)
 
 
 def test_only_what_was_accepted_is_exported_with_its_verdict(config: SimpleNamespace) -> None:
@@ -81,9 +82,29 @@ def test_only_what_was_accepted_is_exported_with_its_verdict(config: SimpleNames
     assert (verdict["gate_state"], verdict["override_who"], verdict["reasons"]) == (
         "rejected",
         "Ada",
-        ["static_residual"],
+        "static_residual",
     )
     assert source.metadata("u-0-0")["seed"] == 1
+
+
+def test_every_key_has_one_type_in_all_samples(config: SimpleNamespace) -> None:
+    export(config)
+    tars = sorted((config.run_dir / "shards").glob("*.tar"))
+    described = [json.loads(members["json"]) for tar in tars for _, members in read_samples(tar)]
+    assert len(described) == 3
+    for first, other in permutations(described, 2):
+        # As Hugging Face's loader does it: the types are those of the first samples, and all others have to fit.
+        types = pa.Table.from_pylist([first]).schema
+        assert pa.Table.from_pylist([other]).schema.equals(types)
+        assert not nulls(first)
+
+
+def nulls(value: Any, key: str = "") -> list[str]:
+    if isinstance(value, dict):
+        return [found for name, item in value.items() for found in nulls(item, f"{key}.{name}")]
+    if isinstance(value, list):
+        return [found for item in value for found in nulls(item, key)]
+    return [key] if value is None else []
 
 
 def test_the_card_tells_the_ledger(config: SimpleNamespace) -> None:
@@ -99,14 +120,14 @@ def test_exporting_again_changes_nothing_and_follows_a_new_ledger(config: Simple
     before = {path.name: path.read_bytes() for path in shards.iterdir()}
     export(config)
     assert before == {path.name: path.read_bytes() for path in shards.iterdir()}
-    tar = CommitLog(config.run_dir / "candidates").markers()[0]["tar"]
+    tar = CommitLog(config.run_dir / "candidates").markers()[0].tar
     put_ledger(config.run_dir, [row("u-0-2", tar, "accepted")])
     export(config)
     assert [scene.clip_id for scene in ShardSource(shards).scenes()] == ["u-0-2"] and verify(shards).ok
 
 
 def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: SimpleNamespace) -> None:
-    tar = CommitLog(config.run_dir / "candidates").markers()[0]["tar"]
+    tar = CommitLog(config.run_dir / "candidates").markers()[0].tar
     put_ledger(config.run_dir, [row("gone", tar, "accepted")])
     with pytest.raises(UserError, match="no longer holds gone: run `driveforge gate` again"):
         export(config)

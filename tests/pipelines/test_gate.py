@@ -2,6 +2,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from datasets.errors import UserError
@@ -119,3 +121,19 @@ def test_the_summary_counts_states_and_reasons(calibration: Calibration, candida
     assert (counts["accepted"], counts["rejected"], counts["unmeasured"]) == ("0", "25", "0")
     assert counts["  POSE_YAW"] >= "5"
     assert int(counts["overruled by review"]) >= 16
+
+
+def test_a_ledger_that_was_changed_or_torn_since_is_refused(
+    tmp_path: Path, calibration: Calibration, candidates: list[Candidate]
+) -> None:
+    path = tmp_path / VERDICTS_FILE
+    write_ledger(path, decide(candidates, calibration, {}))
+    whole, table = path.read_bytes(), pyarrow.parquet.read_table(path)
+    states = pa.array(["accepted"] * len(table))
+    pyarrow.parquet.write_table(table.set_column(1, "state", states), path)
+    with pytest.raises(UserError, match="changed since the gate wrote it"):
+        read_ledger(path)
+    for torn in (b"", whole[:100], whole[:-8], whole[:2000] + bytes(500) + whole[2500:]):
+        path.write_bytes(torn)
+        with pytest.raises(UserError, match=r"verdicts\.parquet: .*run `driveforge gate` again"):
+            read_ledger(path)

@@ -1,17 +1,11 @@
 import hashlib
-import multiprocessing
-import os
-import random
-import signal
-import subprocess
-import sys
-import tempfile
-import time
+import json
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -21,30 +15,25 @@ from finetune.world_model import WorldModel, WorldModelConfig
 from pipelines.generate import generate, main
 from pipelines.generation.candidates import iter_candidates
 from pipelines.generation.commit import CommitLog
+from pipelines.generation.units import Plan
 from pipelines.settings.compose import compose
-from tests.pipelines.generating import NUM_UNITS, executor, generate_small, small_plan
+from tests.pipelines.generating import executor, generate_small, small_plan
 from tests.pipelines.generators import FakeGenerator
-
-ROOT = Path(__file__).resolve().parents[2]
-# Children of fork are killed for real, and need not import everything again.
-FORK = multiprocessing.get_context("fork")
+from validation.measures import measure
 
 
 def committed(root: Path) -> dict[str, tuple[str, ...]]:
     """sha256 of the tar and its keys, by unit."""
     markers = CommitLog(root).markers()
     for marker in markers:
-        assert hashlib.sha256((root / marker["tar"]).read_bytes()).hexdigest() == marker["sha256"]
-    return {marker["unit"]: (marker["sha256"], *marker["keys"]) for marker in markers}
+        assert hashlib.sha256((root / marker.tar).read_bytes()).hexdigest() == marker.sha256
+    return {marker.unit: (marker.sha256, *marker.keys) for marker in markers}
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ...]]:
     root = tmp_path_factory.mktemp("uninterrupted")
-    child = FORK.Process(target=generate_small, args=(root,))
-    child.start()
-    child.join()
-    assert child.exitcode == 0
+    generate_small(root)
     return committed(root)
 
 
@@ -66,51 +55,29 @@ def test_every_planned_clip_is_committed_with_its_story(tmp_path: Path) -> None:
     np.testing.assert_array_equal(clip.scene.ego_to_world, requests[0].scene.ego_to_world)
 
 
+def test_a_candidate_is_measured_as_it_is_exported(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, num_frames=9)
+    generate(tmp_path, Plan(id=plan.id, units=plan.units[:1]), FakeGenerator, executor())
+    for candidate in iter_candidates(tmp_path):
+        assert any(value.value for value in candidate.measures.values), "something could be measured"
+        assert candidate.measures == measure(candidate.load())
+
+
+def test_every_key_has_one_type_in_all_candidates(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, num_frames=9)
+    generate(tmp_path, plan, FakeGenerator, executor())
+    described = [json.loads(candidate.ref.read()["json"]) for candidate in iter_candidates(tmp_path)]
+    assert len({record["metadata"]["first_frames"] == "" for record in described}) == 2
+    types = pa.Table.from_pylist(described[:1]).schema
+    for record in described:
+        assert pa.Table.from_pylist([record]).schema.equals(types)
+
+
 def test_a_finished_run_makes_nothing_again(tmp_path: Path) -> None:
     generate_small(tmp_path)
     before = committed(tmp_path)
     assert generate_small(tmp_path).made == 0
     assert committed(tmp_path) == before
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_anywhere_and_run_again_it_ends_with_the_same_clips(
-    tmp_path: Path, uninterrupted: dict[str, tuple[str, ...]], seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, scratch = tmp_path / "candidates", tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    rng = random.Random(seed)
-    kills = 0
-    while True:
-        child = FORK.Process(target=generate_small, args=(root, "local", 0.01))
-        child.start()
-        child.join(rng.uniform(0.0, 0.1 * 1.2**kills))  # in the end long enough, however slow the machine
-        if child.exitcode is not None:
-            break
-        os.kill(child.pid, signal.SIGKILL)
-        child.join()
-        kills += 1
-        assert committed(root).items() <= uninterrupted.items()
-    assert kills >= 2, "the run was too fast to be interrupted"
-    assert committed(root) == uninterrupted
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_driver_of_ray_workers_is_killed_and_run_again(
-    tmp_path: Path, uninterrupted: dict[str, tuple[str, ...]]
-) -> None:
-    command = [sys.executable, "-m", "tests.pipelines.generating", str(tmp_path), "ray"]
-    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 200
-    while not list(tmp_path.glob("_commits/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    driver.kill()
-    driver.wait()
-    assert 0 < len(committed(tmp_path)) < NUM_UNITS
-    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True, timeout=250)
-    assert committed(tmp_path) == uninterrupted
 
 
 class PoisonedGenerator(FakeGenerator):

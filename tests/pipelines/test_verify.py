@@ -5,11 +5,13 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from datasets.errors import UserError
+from datasets.shard_source import ShardSource
 from datasets.shards import clip_members
 from datasets.tar_samples import read_samples, scan_tar
 from pipelines.shards.data_card import Provenance
@@ -81,7 +83,7 @@ def test_a_shard_torn_at_a_member_boundary_is_found(root: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:boundary])
     problems = verify(root).problems
     assert any("bytes, the index says" in problem for problem in problems)
-    assert any(f"missing: {last[0]}" in problem for problem in problems)
+    assert any("is damaged" in problem and "cut short" in problem for problem in problems)
 
 
 def test_a_shard_torn_inside_a_member_is_found(root: Path) -> None:
@@ -100,6 +102,66 @@ def test_missing_and_unlisted_files_are_found(root: Path) -> None:
         "stray.tar: is not in index.json",
         f"{shard.name}: is missing",
     }
+
+
+ALTERED_INDICES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "splits": lambda index: index | {"splits": {"train": 5}},
+    "splits of other names": lambda index: index | {"splits": {"val": 6}},
+    "no splits": lambda index: index | {"splits": {}},
+    "name": lambda index: index | {"name": "other-clips"},
+    "unlisted documents": lambda index: index | {"files": {}},
+    "split of a shard": lambda index: (
+        index
+        | {"shards": [index["shards"][0] | {"split": "val"}, *index["shards"][1:]], "splits": {"val": 2, "train": 4}}
+    ),
+    "order of keys": lambda index: (
+        index | {"shards": [index["shards"][0] | {"keys": index["shards"][0]["keys"][::-1]}, *index["shards"][1:]]}
+    ),
+    "a shard less": lambda index: index | {"shards": index["shards"][1:]},
+}
+
+
+@pytest.mark.parametrize("alter", ALTERED_INDICES.values(), ids=ALTERED_INDICES)
+def test_an_index_that_disagrees_with_its_shards_is_found(root: Path, alter: Callable[[dict[str, Any]], Any]) -> None:
+    path = root / "index.json"
+    path.write_text(json.dumps(alter(json.loads(path.read_bytes()))))
+    assert not verify(root).ok
+
+
+UNREADABLE_INDICES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "another version": lambda index: index | {"schema_version": 2},
+    "version as text": lambda index: index | {"schema_version": "1"},
+    "no version": lambda index: {key: value for key, value in index.items() if key != "schema_version"},
+    "no splits": lambda index: {key: value for key, value in index.items() if key != "splits"},
+    "another generator": lambda index: index | {"generator": "somebody"},
+    "shards as an object": lambda index: index | {"shards": {}},
+    "keys that are null": lambda index: index | {"shards": [index["shards"][0] | {"keys": None}]},
+    "a shard outside": lambda index: index | {"shards": [index["shards"][0] | {"name": "../x.tar"}]},
+    "a shard twice": lambda index: index | {"shards": [index["shards"][0]] * 2},
+    "a file outside": lambda index: index | {"files": {"/etc/passwd": {"num_bytes": 1, "sha256": ""}}},
+    "bytes as text": lambda index: index | {"num_bytes": "many"},
+}
+
+
+@pytest.mark.parametrize("alter", UNREADABLE_INDICES.values(), ids=UNREADABLE_INDICES)
+def test_what_is_no_index_is_refused_in_a_line(root: Path, alter: Callable[[dict[str, Any]], Any]) -> None:
+    path = root / "index.json"
+    path.write_text(json.dumps(alter(json.loads(path.read_bytes()))))
+    for read in (verify, ShardSource):
+        with pytest.raises(UserError, match=r"index\.json: .*; export again"):
+            read(root)
+
+
+def test_what_lies_beside_an_export_is_told_and_is_no_damage(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / ".nv-meta").mkdir()
+    (root / ".DS_Store").write_bytes(b"\0")
+    (root / f"{first_shard(root).name}.idx").touch()
+    (root / ".train-00000.tmp").write_bytes(b"of an export that was killed")
+    (root / "train-00009-deadbeef.tar").write_bytes(b"of an export that was killed")
+    report = verify(root)
+    assert report.ok and len(report.strays) == 5
+    assert main(SimpleNamespace(run_dir=root.parent), argparse.Namespace(directory=None)) == 0
+    assert "beside it, and no part of it: .DS_Store, .nv-meta" in capsys.readouterr().out
 
 
 def without(member: str) -> Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]:
@@ -121,7 +183,7 @@ def array(values: np.ndarray) -> bytes:
     [
         (with_member("weights.pkl", b"\x80"), "members weights.pkl do not belong to a sample"),
         (with_member("notes.json", b"{}"), "members notes.json do not belong to a sample"),
-        (with_member("json", b"{"), "json: is not JSON"),
+        (with_member("json", b"{"), "json: is not valid JSON"),
         (with_member("thumb.jpg", b"no picture"), "thumb.jpg is missing or no picture"),
         (without("thumb.jpg"), "thumb.jpg is missing or no picture"),
         (without("cam_front.mp4"), "member cam_front.mp4 is missing"),

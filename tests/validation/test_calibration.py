@@ -1,7 +1,11 @@
 """Limits from good clips: what they promise, what they refuse, how they are kept."""
 
+import json
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,3 +228,66 @@ def test_few_clips_of_a_rig_never_tighten_a_limit() -> None:
     )
     limits = both.limits(steady[0]), both.limits(of_rig("front", 2, 1, 1.0)[0])
     assert limits[0] == pytest.approx(limits[1], rel=0.05)
+
+
+def in_threshold(**changes: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda record: record | {"thresholds": [*record["thresholds"][:-1], record["thresholds"][-1] | changes]}
+
+
+def in_expectation(**changes: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda record: record | {"expectations": [record["expectations"][0] | changes, *record["expectations"][1:]]}
+
+
+ALTERED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "an infinite threshold": in_threshold(score=math.inf),
+    "a threshold that is no number": in_threshold(score=math.nan),
+    "a negative threshold": in_threshold(score=-1.0),
+    "a higher threshold": in_threshold(score=100.0),
+    "a threshold as text": in_threshold(score="3"),
+    "a huge threshold": lambda record: json.dumps(record).replace('"score": ', '"score": 1e999, "was": ', 1),
+    "no thresholds": lambda record: record | {"thresholds": []},
+    "a threshold of no bucket": in_threshold(bucket="some clips"),
+    "a wider tail": in_expectation(excess=50.0),
+    "no tail": in_expectation(excess=0.0),
+    "a location far off": in_expectation(location=1e6),
+    "fewer slopes": in_expectation(slopes=[]),
+    "an unknown measure": in_expectation(measure="nothing"),
+    "an expectation less": lambda record: record | {"expectations": record["expectations"][1:]},
+    "no expectations": lambda record: record | {"expectations": []},
+    "another tracker": lambda record: record | {"tracker": "cotracker"},
+    "another rate": lambda record: record | {"false_reject_rate": 0.5},
+    "another name": lambda record: record | {"name": "better"},
+    "no scale": lambda record: {key: value for key, value in record.items() if key != "covariate_scale"},
+    "a scale of no width": lambda record: (
+        record | {"covariate_scale": record["covariate_scale"] | {"width": [0.0] * 6}}
+    ),
+    "another version": lambda record: record | {"format": 4},
+    "no digest": lambda record: {key: value for key, value in record.items() if key != "sha256"},
+    "an unknown key": lambda record: record | {"lenient": True},
+    "a list": lambda record: [record],
+    "nested without end": lambda record: "[" * 100_000,
+    "half of it": lambda record: json.dumps(record)[:300],
+}
+
+
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
+def test_an_altered_calibration_is_refused_in_a_line(tmp_path: Path, alter: Callable[[dict[str, Any]], Any]) -> None:
+    path = tmp_path / "calibration.json"
+    calibrate(draws(0, 60), name="sixty").save(path)
+    altered = alter(json.loads(path.read_bytes()))
+    path.write_text(altered if isinstance(altered, str) else json.dumps(altered))
+    with pytest.raises(UserError, match=r"calibration\.json: .*driveforge calibrate") as told:
+        Calibration.load(path)
+    assert len(str(told.value)) <= 300
+
+
+def test_limits_that_judge_nothing_are_refused_however_they_were_signed() -> None:
+    calibration = calibrate(draws(0, 60), name="sixty")
+    for score in (math.inf, -math.inf, math.nan):
+        with pytest.raises(UserError, match="must be finite"):
+            replace(calibration.thresholds[-1], score=score)
+    with pytest.raises(UserError, match="thresholds"):
+        replace(calibration, thresholds=calibration.thresholds[:0])
+    empty = [Measures(clip_id=f"c-{i}", values=(unmeasurable("pose_yaw", "too few tracks"),)) for i in range(60)]
+    with pytest.raises(UserError, match="too few could be measured"):
+        calibrate(empty, name="nothing")

@@ -143,6 +143,18 @@ def test_first_frames_are_stored_once_under_their_content(tmp_path: Path) -> Non
         load_first_frames(tmp_path, "gone.npy")
 
 
+def test_first_frames_that_rotted_are_not_used_and_are_stored_again(tmp_path: Path) -> None:
+    frames = np.zeros((1, 1, 4, 6, 3), np.uint8)
+    name = store_first_frames(tmp_path, frames)
+    whole = (tmp_path / name).read_bytes()
+    for damaged in (whole[:-1] + b"\1", whole[:50], b"\0" * len(whole), b""):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(UserError, match=f"{name} is (damaged|missing)"):
+            load_first_frames(tmp_path, name)
+        assert store_first_frames(tmp_path, frames) == name
+        np.testing.assert_array_equal(load_first_frames(tmp_path, name), frames)
+
+
 def test_clips_without_a_first_frame_have_sampler_settings_of_their_own() -> None:
     requests = plan()
     with_frame = {request.settings for request in requests if request.first_frames}

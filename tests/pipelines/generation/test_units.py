@@ -49,5 +49,16 @@ def test_plans_that_cannot_be_are_told(tmp_path: Path) -> None:
     open_or_create_plan(tmp_path, requests(2), 1)
     with open(tmp_path / "plan.jsonl", "a") as file:
         file.write('{"unit": "torn')
-    with pytest.raises(UserError, match="line 3"):
-        read_plan(tmp_path)
+    for read in (read_plan, lambda root: open_or_create_plan(root, requests(2), 1)):
+        with pytest.raises(UserError, match=r"line 3.*delete it"):
+            read(tmp_path)
+    for damaged in (
+        b"[]\n",
+        b"null\n",
+        b'{"unit": [], "requests": 3}\n',
+        b'{"unit": "u", "requests": [null]}\n',
+        b"\xff",
+    ):
+        (tmp_path / "plan.jsonl").write_bytes(damaged)
+        with pytest.raises(UserError, match="line 1"):
+            read_plan(tmp_path)

@@ -28,14 +28,22 @@ def test_no_file_is_no_override(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("{", "is not JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "nested too deep"),
+        ("\0" * 100, "is not valid JSON"),
         ([], "must be an object"),
-        ({"a": {"verdict": "accept"}}, "a: must have verdict, who, why"),
-        ({"a": {**GOOD, "verdict": "accepted"}}, "'accepted' is not one of accept, reject"),
-        ({"a": {**GOOD, "why": " "}}, "say who decided and why"),
-        ({"a": {**GOOD, "more": "x"}}, "must have verdict, who, why"),
+        (None, "must be an object"),
+        ({"a": None}, "a must be"),
+        ({"a": {"verdict": "accept"}}, "a.who is missing"),
+        ({"a": {**GOOD, "verdict": "accepted"}}, "a.verdict must be 'accept' or 'reject', got \"accepted\""),
+        ({"a": {**GOOD, "verdict": ["accept"]}}, "a.verdict must be"),
+        ({"a": {**GOOD, "who": 3}}, "a.who must be"),
+        ({"a": {**GOOD, "why": " "}}, "a: say who decided and why"),
+        ({"a": {**GOOD, "more": "x"}}, "a.more is not a key here"),
+        (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "'a' is there twice"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, content: object, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=told) as error:
         read_overrides(written(tmp_path, content))
+    assert "overrides.json" in str(error.value) and len(str(error.value)) <= 300

@@ -1,0 +1,34 @@
+"""One thread in every process that makes or measures clips.
+
+Sums that are split over other numbers of threads come out different in their last bits, and so do the clips: whoever
+makes a unit, on however many cores, has to use the same number. And threads of several processes that spin on shared
+cores make each step many times slower.
+"""
+
+import os
+import sys
+
+THREADS = 1
+# Read by libraries when they are loaded.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": str(THREADS),
+    "OPENBLAS_NUM_THREADS": str(THREADS),
+    "MKL_NUM_THREADS": str(THREADS),
+    "NUMBA_NUM_THREADS": str(THREADS),
+    "OPENCV_FOR_THREADS_NUM": str(THREADS),
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+def limit_threads() -> None:
+    """Hold this process to ``THREADS``, in libraries that are loaded already and in those that are loaded later."""
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    os.environ.update(ENVIRONMENT)
+    threadpool_limits(THREADS)
+    cv2.setNumThreads(THREADS)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(THREADS)
+    if "numba" in sys.modules:
+        sys.modules["numba"].set_num_threads(THREADS)

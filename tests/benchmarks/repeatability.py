@@ -1,0 +1,67 @@
+"""Whether the same units come out to the same bytes: ``python -m tests.benchmarks.repeatability OUT [--runs N]``.
+
+The same small plan of the shipped model is made in fresh processes, locally and on Ray by turns, each time under
+another hash seed, other contents of fresh memory and another number of threads in the environment. Prints every unit
+that differs from the first run's, and leaves its tar in OUT; ends with status 1 where any does.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipelines.generation.commit import CommitLog
+from pipelines.generation.marker import Marker
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--clips", type=int, default=8, help="two to a unit")
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="no new run begins after so many")
+    parser.add_argument("--executors", nargs="+", default=["local", "ray"])
+    args = parser.parse_args()
+    began, first, differing = time.monotonic(), [], 0
+    for number in range(args.runs):
+        if time.monotonic() - began > args.seconds:
+            break
+        executor = args.executors[number % len(args.executors)]
+        run_dir = args.out / f"run-{number:02d}"
+        made = make(run_dir, executor, args.clips, args.rows, number)
+        first = first or made
+        others = [marker for marker, wanted in zip(made, first, strict=True) if marker.sha256 != wanted.sha256]
+        differing += len(others)
+        told = ", ".join(f"{marker.unit} {marker.sha256[:8]}" for marker in others) or "none differs"
+        print(f"run {number} ({executor}, {time.monotonic() - began:.0f} s): {len(made)} units, {told}", flush=True)
+        if not others and number:
+            shutil.rmtree(run_dir)
+    print(f"{differing} units differ")
+    return 1 if differing else 0
+
+
+def make(run_dir: Path, executor: str, clips: int, rows: int, number: int) -> list[Marker]:
+    """The markers of one run in a process of its own."""
+    settings = [
+        f"run_dir={run_dir}",
+        f"executor={executor}",
+        f"executor.workers={1 + number // 2 % 2}",
+        f"generate.num_clips={clips}",
+        "generate.clips_per_unit=2",
+        f"data.num_scenes={clips}",
+        f"data.height={rows}",
+        f"data.width={rows * 5 // 3 // 16 * 16}",
+    ]
+    command = [sys.executable, "-m", "pipelines.cli", "generate", *settings]
+    environment = {**os.environ, "PYTHONHASHSEED": str(number), "MALLOC_PERTURB_": str(number % 256)}
+    environment |= {"OPENBLAS_NUM_THREADS": str(1 + number % 3), "OMP_NUM_THREADS": str(1 + number % 2)}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    return CommitLog(run_dir / "candidates").markers()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""A whole run of the fake generator: generated, gated, exported, with two clips that a reviewer accepted."""
+
+import json
+from pathlib import Path
+
+from pipelines.export import export
+from pipelines.gate import gate
+from pipelines.settings.compose import compose
+from pipelines.settings.config import Config
+from tests.pipelines.generating import generate_small
+from tests.pipelines.judging import some_measures
+from validation.calibration import calibrate
+
+
+def config_of(run_dir: Path) -> Config:
+    return compose([f"run_dir={run_dir}"])
+
+
+def make_run(run_dir: Path) -> None:
+    generate_small(run_dir / "candidates")
+    calibrate(some_measures(60), name="by hand").save(run_dir / "calibration.json")
+    words = {"verdict": "accept", "who": "anna", "why": "looks fine"}
+    clips = [decision.candidate.clip_id for decision in gate(config_of(run_dir))]
+    (run_dir / "overrides.json").write_text(json.dumps({clip_id: words for clip_id in (clips[0], clips[5])}))
+    gate(config_of(run_dir))
+    export(config_of(run_dir))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder by its name there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

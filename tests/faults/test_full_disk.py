@@ -1,0 +1,121 @@
+"""On a real disk that is full or read-only: one line that names the path, and all that was there whole."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import UserError
+from datasets.folder_source import write_clip_folder
+from pipelines.export import export
+from pipelines.gate import gate
+from pipelines.measure import write_measures
+from pipelines.pictures.limits import draw_limits
+from pipelines.review import write_review
+from pipelines.verify import verify
+from tests.datasets.small_clips import small_clip
+from tests.faults.small_run import config_of, contents
+from tests.pipelines.generating import generate_small
+from tests.pipelines.judging import some_measures
+from validation.calibration import Calibration, calibrate
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """The root of a file system of four megabytes."""
+    root = tmp_path / "disk"
+    root.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(root)], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs to be root")
+    yield root
+    subprocess.run(["umount", "--lazy", str(root)], check=True)
+
+
+def run_on(disk: Path, finished_run: Path) -> Path:
+    return Path(shutil.copytree(finished_run, disk / "run"))
+
+
+def fill(disk: Path, but: int = 0) -> Path:
+    """Leave no more room than ``but`` bytes."""
+    filler, free = disk / "filler", shutil.disk_usage(disk).free
+    filler.write_bytes(bytes(max(0, free - but)))
+    return filler
+
+
+def calibrate_again(run_dir: Path) -> None:
+    calibrate(some_measures(70), name="another").save(run_dir / "calibration.json")
+
+
+def draw_again(run_dir: Path) -> None:
+    draw_limits(run_dir / "calibration.png", Calibration.load(run_dir / "calibration.json"))
+
+
+def measure_again(run_dir: Path) -> None:
+    write_measures(run_dir / "measures.parquet", some_measures(5))
+
+
+def write_clip(run_dir: Path) -> None:
+    write_clip_folder(run_dir / "corrupted", small_clip("drive-1"))
+
+
+def gate_again(run_dir: Path) -> None:
+    gate(config_of(run_dir))
+
+
+def export_again(run_dir: Path) -> None:
+    export(config_of(run_dir))
+
+
+STAGES = [gate_again, export_again, calibrate_again, draw_again, measure_again, write_clip]
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
+@pytest.mark.parametrize("trouble", ["full", "read-only"])
+def test_what_cannot_be_written_is_named_and_all_else_is_whole(
+    disk: Path, finished_run: Path, stage: Callable[[Path], None], trouble: str
+) -> None:
+    run_dir = run_on(disk, finished_run)
+    draw_again(run_dir)
+    before = contents(run_dir)
+    if trouble == "full":
+        filler = fill(disk)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(UserError, match=rf"{run_dir}.* cannot be written .*what was finished before is whole") as told:
+        stage(run_dir)
+    assert len(str(told.value)) <= 300 and "\n" not in str(told.value)
+    assert contents(run_dir) == before
+    if trouble == "full":
+        filler.unlink()
+    else:
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    stage(run_dir)
+    assert verify(run_dir / "shards").ok
+
+
+@pytest.mark.parametrize("room", [0, 16_384])
+def test_generate_ends_where_the_disk_is_full_and_goes_on_when_there_is_room(
+    disk: Path, finished_run: Path, room: int
+) -> None:
+    run_dir, whole = run_on(disk, finished_run), contents(finished_run)
+    for unit in ("unit-000001", "unit-000004"):
+        (run_dir / "candidates" / "_commits" / f"{unit}.json").unlink()
+        next((run_dir / "candidates").glob(f"{unit}-*.tar")).unlink()
+    filler, before = fill(disk, room), contents(run_dir)
+    with pytest.raises(UserError, match=rf"{run_dir}/candidates/.* cannot be written \(No space left on device\)"):
+        generate_small(run_dir / "candidates")
+    after = {name: content for name, content in contents(run_dir).items() if "_attempts" not in name}
+    assert after == before, "no unit was set aside, nothing half-written has a name"
+    filler.unlink()
+    assert generate_small(run_dir / "candidates").made == 4
+    assert contents(run_dir) == whole
+
+
+def test_a_review_ends_where_the_disk_is_full(disk: Path, finished_run: Path) -> None:
+    run_dir = run_on(disk, finished_run)
+    decisions, limits = gate(config_of(run_dir)), Calibration.load(run_dir / "calibration.json")
+    fill(disk, 30_000)
+    with pytest.raises(UserError, match=rf"{run_dir}/review.* cannot be written"):
+        write_review(run_dir / "review", decisions, limits)

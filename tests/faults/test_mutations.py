@@ -1,0 +1,81 @@
+"""Any damage to any file that the stages after generation read: one line that says so, or the very same result."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import UserError
+from datasets.shard_index import read_index
+from pipelines.export import export
+from pipelines.gate import gate
+from pipelines.verify import verify
+from tests.faults.mutations import mutated
+from tests.faults.small_run import config_of, contents
+from tests.pipelines.generating import generate_small
+
+Readers = Callable[[Path], None]
+
+
+def judged_and_exported(run_dir: Path) -> None:
+    gate(config_of(run_dir))
+    export(config_of(run_dir))
+
+
+def exported(run_dir: Path) -> None:
+    export(config_of(run_dir))
+
+
+def generated(run_dir: Path) -> None:
+    generate_small(run_dir / "candidates")
+
+
+def verified(run_dir: Path) -> None:
+    report = verify(run_dir / "shards")
+    if not report.ok:
+        raise UserError(report.problems[0][:300])
+
+
+# What is damaged, and who reads it.
+FILES: dict[str, Readers] = {
+    "calibration.json": judged_and_exported,
+    "overrides.json": judged_and_exported,
+    "verdicts.parquet": exported,
+    "candidates/*.tar": judged_and_exported,
+    "candidates/_commits/*.json": judged_and_exported,
+    "candidates/plan.jsonl": generated,
+    "candidates/first_frames/*.npy": generated,
+    "shards/index.json": verified,
+    "shards/*.tar": verified,
+    "shards/croissant.json": verified,
+    "shards/README.md": verified,
+}
+FEW, MANY = range(8), [pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 150)]
+
+
+@pytest.mark.parametrize("pattern", FILES)
+@pytest.mark.parametrize("seed", [*FEW, *MANY])
+def test_damage_is_told_in_a_line_or_changes_nothing(run_dir: Path, pattern: str, seed: int) -> None:
+    rng, whole = random.Random(f"{pattern} {seed}"), contents(run_dir)
+    index = read_index(run_dir / "shards")
+    path = rng.choice(sorted(run_dir.glob(pattern)))
+    name = str(path.relative_to(run_dir))
+    damaged, how = mutated(whole[name], name, rng)
+    path.write_bytes(damaged)
+    try:
+        FILES[pattern](run_dir)
+    except UserError as told:
+        message = str(told)
+        assert len(message) <= 300 and "\n" not in message and "Traceback" not in message, how
+        return
+    after = contents(run_dir)
+    if pattern == "overrides.json":  # another word of a reviewer is no damage, as long as nothing else comes of it
+        assert {n: c for n, c in after.items() if n.startswith("candidates/")} == {
+            n: c for n, c in whole.items() if n.startswith("candidates/")
+        }
+    elif pattern == "shards/index.json":
+        assert read_index(run_dir / "shards") == index, how
+    else:
+        del after[name]
+        assert after == {n: c for n, c in whole.items() if n != name}, how
