@@ -27,6 +27,7 @@ from datasets.video_files import (
     SUFFIXES,
     clip_id_of,
     clip_ids_of,
+    describe_unread,
     printable,
     unread_under,
     videos_in,
@@ -58,9 +59,9 @@ class VideoFolderSource:
     """Clips from the videos at any depth under ``root``, or those matching ``pattern``, cut and resized by ``framing``.
 
     Without a framing every video is one clip at its own size and rate. ``domain`` replaces what descriptions say; a
-    video without either is of domain "video". Videos too short for the framing are left out; ``unread`` are those of
-    other formats. A UserError names the file that is missing, cut short or wrong, and the folder where nothing can be
-    used.
+    video without either is of domain "video". Videos too short for the framing and those of other formats are left
+    out, as ``left_out`` tells in a line each. A UserError names the file that is missing, cut short or wrong, and the
+    folder where nothing can be used.
     """
 
     def __init__(
@@ -69,13 +70,16 @@ class VideoFolderSource:
         self._framing = framing
         self._cuts: dict[str, _Cut] = {}
         recordings = [_with_domain(recording, domain) for recording in _recordings(root, pattern)]
+        too_short = []
         for recording in recordings:
-            for cut in _cuts(recording, framing):
+            cuts = list(_cuts(recording, framing))
+            too_short += [] if cuts else [recording.videos[0].path]
+            for cut in cuts:
                 other = self._cuts.setdefault(cut.scene.clip_id, cut)
                 if other is not cut:
                     first, second = other.recording.videos[0].path, recording.videos[0].path
                     raise UserError(f"{first} and {second} both make clip {cut.scene.clip_id}: rename one of them")
-        self.unread = () if pattern else tuple(unread_under(root))
+        self.left_out = tuple(_left_out(too_short, [] if pattern else unread_under(root)))
         if not self._cuts:
             raise UserError(_nothing(root, len(recordings), pattern, framing))
 
@@ -134,6 +138,13 @@ def write_clip_folder(root: Path, clip: Clip) -> Path:
         replace_file(folder / video_member(camera.name), encode_mp4(frames, clip.scene.frame_rate or 1.0))
     replace_file(folder / SCENE_FILE, json.dumps(scene_to_json(clip.scene)).encode() + b"\n")
     return folder
+
+
+def _left_out(too_short: Sequence[Path], unread: Sequence[Path]) -> Iterator[str]:
+    if too_short:
+        yield f"{len(too_short)} videos are too short for a clip, the first is {printable(too_short[0])}"
+    if unread:
+        yield describe_unread(unread)
 
 
 def _nothing(root: Path, num_videos: int, pattern: str | None, framing: Framing | None) -> str:

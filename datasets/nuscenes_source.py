@@ -38,8 +38,8 @@ class NuScenesSource:
 
     ``cameras`` are channels, the first is the reference that gives timestamps and ego poses; ``sweeps=False`` takes key
     frames only. Without a ``framing`` every scene is one clip at native size and rate. ``split`` is "all", an official
-    split or one of ``splits.json``. A scene too short for a clip is passed over, or with ``continue_short`` continued
-    at constant velocity (``Scene.held_frames``).
+    split or one of ``splits.json``. A scene too short for a clip is left out, which ``left_out`` tells in a line, or
+    with ``continue_short`` continued at constant velocity (``Scene.held_frames``).
 
     Poses, boxes and lanes are read when a scene is asked for and images when a clip is loaded; tables are checked at
     once. Raises UserError naming the table, token or file that is wrong.
@@ -67,6 +67,7 @@ class NuScenesSource:
         scenes = [read_recordings(self._nusc, row, frames.get(row["token"], {}), cameras) for row in rows]
         check_orientations(self._nusc, scenes)
         self._cuts = _cut(scenes, framing, continue_short)
+        self.left_out = tuple(_left_out(scenes, self._cuts, framing, continue_short))
         self._by_id = {cut.clip_id: cut for cut in self._cuts}
         if len(self._by_id) != len(self._cuts):
             raise UserError(f"{self._root / version / 'scene.json'}: two scenes have the same name")
@@ -182,6 +183,16 @@ def _cut(scenes: Sequence[Sequence[Recording]], framing: Framing | None, continu
     if not cuts and framing:
         raise too_short([recording for recordings in scenes for recording in recordings], framing, continue_short)
     return cuts
+
+
+def _left_out(
+    scenes: Sequence[Sequence[Recording]], cuts: Sequence[_Cut], framing: Framing | None, continue_short: bool
+) -> Iterator[str]:
+    cut = {cut.recording.row["token"] for cut in cuts}
+    without = [recordings for recordings in scenes if recordings[0].row["token"] not in cut]
+    if without and framing:
+        first = too_short(without[0], framing, continue_short)
+        yield f"{len(without)} of {len(scenes)} scenes give no clip, the first: {first}"
 
 
 def _cut_scene(recordings: Sequence[Recording], framing: Framing | None, continue_short: bool) -> list[_Cut]:

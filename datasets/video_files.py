@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 SCENE_FILE = "scene.json"
@@ -36,6 +36,14 @@ def descriptions_under(root: Path) -> list[Path]:
 def unread_under(root: Path) -> list[Path]:
     """Files that are videos by their name, in a format that is not read here."""
     return [path for path in _visible_under(root) if _is_named(path, _UNREAD_SUFFIXES)]
+
+
+def describe_unread(files: Sequence[Path]) -> str:
+    kinds = ", ".join(sorted({path.suffix for path in files}))
+    return (
+        f"{len(files)} files that look like video were not read ({kinds}), the first is {printable(files[0])}; "
+        "make them H.264 in MP4 (ffmpeg -i IN OUT.mp4)"
+    )
 
 
 def clip_id_of(name: str) -> str:

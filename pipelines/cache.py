@@ -23,7 +23,7 @@ from datasets.source import Source
 from finetune.conditions import encode_clip, require_encodable
 from finetune.vae import load_vae
 from finetune.world_model import model_digest
-from pipelines.footage import tell_unread, unread_of
+from pipelines.footage import show_left_out
 from pipelines.licences import licensed
 from pipelines.models import checkpoint_of
 from pipelines.parallel import on_all_cores
@@ -75,7 +75,7 @@ def encode_source(
     with get_console().status(f"Listing {what}"):
         source = opened()
         scenes = list(source.scenes())
-    tell_unread(unread_of(source))
+    show_left_out(source)
     scenes = [scenes[n] for n in chosen(scenes)]
     require_encodable(scenes)
     identity = json.dumps([scene_to_json(scene) for scene in scenes], sort_keys=True)

@@ -113,18 +113,10 @@ def list_footage(
     return items
 
 
-def tell_unread(files: Sequence[Path]) -> None:
-    """Say in a line how many ``files`` were passed over, which are videos by their names."""
-    if files:
-        kinds = ", ".join(sorted({path.suffix for path in files}))
-        show(
-            f"{len(files)} files that look like video were not read ({kinds}), the first is {printable(files[0])}; "
-            "make them H.264 in MP4 (ffmpeg -i IN OUT.mp4)"
-        )
-
-
-def unread_of(source: Source) -> Sequence[Path]:
-    return source.unread if isinstance(source, VideoFolderSource) else ()
+def show_left_out(source: Source) -> None:
+    """Say in a line each what of a source gives no clip, and why."""
+    for line in source.left_out if isinstance(source, VideoFolderSource | NuScenesSource) else ():
+        show(line)
 
 
 def _video_items(path: Path) -> Iterator[FolderItem | VideoItem]:

@@ -18,9 +18,9 @@ from rich.table import Table
 from datasets.durable import WriteError, replace_file, replacing
 from datasets.errors import UserError
 from datasets.scene import Clip
-from datasets.video_files import unread_under
+from datasets.video_files import describe_unread, unread_under
 from pipelines.console import show
-from pipelines.footage import FolderItem, Item, VideoItem, list_footage, tell_unread
+from pipelines.footage import FolderItem, Item, VideoItem, list_footage
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
 from pipelines.settings.config import Config, Data, NuScenesData
@@ -62,8 +62,9 @@ def main(config: Config, args: argparse.Namespace) -> int:
     """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
     out = args.out or config.run_dir / "measures.parquet"
     items, console = list_footage(args.path, *_chosen_tables(config.data)), get_console()
-    if args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem):
-        tell_unread(unread_under(args.path))
+    holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
+    if holds_videos and (unread := unread_under(args.path)):
+        show(describe_unread(unread))
     pictures = None if args.pictures is None else _folder(args.pictures)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said once, not for every clip

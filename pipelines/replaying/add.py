@@ -16,7 +16,7 @@ from datasets.latents import LatentSample
 from datasets.scene import Scene
 from datasets.video_files import clip_id_of
 from pipelines.cache import OpenSource, encode_scenes
-from pipelines.footage import tell_unread, unread_of
+from pipelines.footage import show_left_out
 from pipelines.licences import licence_of
 from pipelines.models import checkpoint_of
 from pipelines.replaying.sources import is_simulated, open_path, place_of, scenes_to_add, standing_key
@@ -83,7 +83,7 @@ def add(config: Config, root: Path, wish: Wish) -> Added:
     path = wish.path if is_simulated(wish.path) else wish.path.resolve()
     opened = partial(open_path, path, config.data, config.replay, framing)
     source = opened()
-    tell_unread(unread_of(source))
+    show_left_out(source)
     scenes = scenes_to_add(path, source, framing)
     place = place_of(path, config.replay)
     told = licence_of(None if is_simulated(path) else path, source)

@@ -130,6 +130,21 @@ def test_wrong_folders_are_told_by_their_file(tmp_path: Path) -> None:
         VideoFolderSource(tmp_path / "absent", None)
 
 
+def test_what_gives_no_clip_is_told(tmp_path: Path) -> None:
+    put_video(tmp_path / "LONG.MP4", num_frames=25)
+    put_video(tmp_path / "short.mov", num_frames=5)
+    put_video(tmp_path / ".hidden.mp4", num_frames=5)
+    (tmp_path / "other.AVI").write_bytes(b"")
+    source = VideoFolderSource(tmp_path, Framing(height=32, width=48))
+    assert [scene.clip_id for scene in source.scenes()] == ["long-0000"]
+    short, unread = source.left_out
+    assert short == f"1 videos are too short for a clip, the first is {tmp_path / 'short.mov'}"
+    assert unread.startswith(
+        f"1 files that look like video were not read (.AVI), the first is {tmp_path / 'other.AVI'}"
+    )
+    assert VideoFolderSource(tmp_path, None, pattern="LONG.MP4").left_out == ()
+
+
 def test_the_scene_as_given_is_the_clips(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, small_clip())
     source = VideoFolderSource(tmp_path, None)
