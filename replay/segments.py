@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.latent_shards import LatentSample, OpenShards, read_entries, write_shard
+from datasets.latent_shards import LatentSample, OpenShards, read_description, write_shard
 
 SEGMENT_SIZE = 64
 Entry = dict[str, Any]
@@ -66,7 +66,7 @@ class Segments:
     def entries(self) -> Iterator[tuple[int, Entry]]:
         """Of all that lies on disk: its location, and what is told of it, in the order of the disk."""
         for number in self._numbers:
-            for row, entry in enumerate(read_entries(self._path(number))):
+            for row, entry in enumerate(read_description(self._path(number)).entries):
                 yield number * SEGMENT_SIZE + row, entry
 
     def add(self, sample: LatentSample) -> None:
