@@ -53,8 +53,9 @@ class LatentSample:
         return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in sorted(self.tensors.items())}
 
     def digest(self) -> str:
-        """sha256, in hex, of all that is stored of the clip."""
-        digest = hashlib.sha256(json.dumps([self.entry, str(self.layout)], sort_keys=True).encode())
+        """sha256, in hex, of all that is stored of the clip but its origin."""
+        words = [self.clip_id, self.domain, self.caption, str(self.layout)]
+        digest = hashlib.sha256(json.dumps(words).encode())
         for _, tensor in sorted(self.tensors.items()):
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()

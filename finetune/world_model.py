@@ -114,6 +114,14 @@ class WorldModel(nn.Module):
         channels: Tensor = self.view(ids).T[None, :, :, None, None].expand(batch, -1, -1, height, width)
         return channels
 
+    def digest(self) -> str:
+        """sha256, 16 hex digits, of the weights, without the codec's."""
+        digest = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]
+
     def save_pretrained(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write ``transformer/``, ``vae/``, ``conditioning.safetensors`` and ``world_model.json``."""
         directory.mkdir(parents=True, exist_ok=True)

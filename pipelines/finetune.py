@@ -15,7 +15,7 @@ from rich import get_console
 from datasets.errors import UserError
 from datasets.file_lock import held
 from datasets.latents import LatentCache
-from finetune.fine_tune import FineTuneSettings, ReplayMix, facts_of, fine_tune, is_adaptive, plan_of
+from finetune.fine_tune import FineTuneSettings, ReplayMix, contents_of, facts_of, fine_tune, is_adaptive, plan_of
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.module import TrainingSettings
 from finetune.probe.probe import protocol_of
@@ -143,10 +143,8 @@ def lineage_of(
 ) -> dict[str, Any]:
     """All that decides the weights: what they start from, what they see, and how they move."""
     return {
-        "base": model_digest(checkpoint),
-        "driving": driving.key,
+        **contents_of(checkpoint, driving, replay),
         "driving_clips": len(driving),
-        "replay": "" if replay is None else replay.digest(),
         "training": asdict(settings.training),
         **facts_of(settings, plan_of(settings, len(driving), replay)),
     }

@@ -138,7 +138,8 @@ def train_on_all(
     logger: Logger | bool = False,
 ) -> WorldModel:
     """``model`` trained on all of a cache and averaged, resumed from ``checkpoints`` where there are any."""
-    module = WorldModelModule(model.train(), training)
+    facts = {"start": model.digest(), "clips": cache.digest(), "batch_size": batch_size}
+    module = WorldModelModule(model.train(), training, facts=facts)
     plan = BatchPlan(seed=training.seed, batch_size=batch_size, share=0.0, pools={}, num_driving=len(cache))
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
