@@ -21,6 +21,10 @@ _CELL_M = 0.5
 _REACH_M = 120.0
 _DEFAULT_CAMERA_HEIGHT_M = 1.5
 _GROUND = -1
+# Beyond this magnification a carried surface has no detail left to show, and a small model sharpens it into nothing.
+MAX_STRETCH = 2.0
+# A point of a box further behind what the known frame shows there is on a side that was turned away.
+SIDE_SLACK_M = 0.4
 
 
 def carry_frame(
@@ -29,8 +33,9 @@ def carry_frame(
     """``image`` ``(H, W, 3)``, taken at frame ``start``, as seen from every later frame.
 
     Returns frames ``(T - start, H, W, 3)`` uint8 and a mask ``(T - start, H, W)``, True where the known frame shows
-    what is carried. The rest is a guess: ground and walls go on under the vehicles that hid them and past the image's
-    edge. A UserError where the scene has no pose.
+    that very surface point, at no less than half of the resolution. The rest is a guess: ground and walls go on under
+    the vehicles that hid them and past the image's edge, and a side that was turned away repeats the one in front of
+    it. A UserError where the scene has no pose.
     """
     camera_to_start = inverse(scene.camera_to_world(camera)[start]) @ scene.camera_to_world(camera)[start:]
     ego_to_camera = inverse(np.asarray(camera.camera_to_ego).reshape(-1, 4, 4)[0])
@@ -42,12 +47,24 @@ def carry_frame(
     height, width = image.shape[:2]
     maps = np.empty((len(poses), height, width, 2), np.float32)
     known, on_box = (np.empty(maps.shape[:3], np.bool_) for _ in range(2))
-    owners = np.empty((height, width), np.int64)
+    owners, depths = np.empty((height, width), np.int64), np.empty((height, width))
     inverse_intrinsics = np.linalg.inv(camera.intrinsics)  # type: ignore[arg-type]
     scenery = (boxes, sizes, seen, _distance_to_path(path))
-    _trace(maps, known, on_box, owners, poses, np.asarray(camera.intrinsics), inverse_intrinsics, *scenery)
+    _trace(maps, known, on_box, owners, depths, poses, np.asarray(camera.intrinsics), inverse_intrinsics, *scenery)
     frames = np.where(on_box[..., None], _pull(image, maps), _pull(_without_boxes(image, owners >= 0), maps))
+    known &= _resolution(maps) * MAX_STRETCH >= 1
     return frames, known
+
+
+def _resolution(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Source pixels per pixel ``(T, H, W)`` of ``maps`` ``(T, H, W, 2)``, along the direction that is stretched most.
+
+    The smaller singular value of the Jacobian J: of J^T J = [[a, b], [b, c]], half of a + c - sqrt((a - c)^2 + 4 b^2)
+    is its square.
+    """
+    down, right = np.gradient(maps, axis=(1, 2))
+    a, c, b = (right**2).sum(-1), (down**2).sum(-1), (right * down).sum(-1)
+    return np.asarray(np.sqrt(np.maximum(a + c - np.sqrt((a - c) ** 2 + 4 * b**2), 0) / 2), np.float32)
 
 
 def _pull(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -164,11 +181,11 @@ def _nearest(origin, direction, boxes, sizes, seen, t, distance):  # type: ignor
 
 
 @numba.njit(cache=True, nogil=True)
-def _trace(maps, known, on_box, owners, poses, intrinsics, inverse_intrinsics, boxes, sizes, seen, distance):  # type: ignore[no-untyped-def]
+def _trace(maps, known, on_box, owners, depths, poses, intrinsics, inverse_intrinsics, boxes, sizes, seen, distance):  # type: ignore[no-untyped-def]
     """Fill ``maps`` ``(T, H, W, 2)`` with the pixel of frame 0 under each later pixel.
 
     ``known`` says whether frame 0 shows that very point, ``on_box`` whether it is on a box; ``owners`` ``(H, W)`` is
-    what frame 0 shows.
+    what frame 0 shows, at ``depths`` along the optical axis.
     """
     num_frames, height, width = maps.shape[:3]
     ray, direction, point, local, seen_at = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
@@ -181,7 +198,7 @@ def _trace(maps, known, on_box, owners, poses, intrinsics, inverse_intrinsics, b
                 _rotate(poses[t], ray, direction)
                 owner, depth = _nearest(origin, direction, boxes, sizes, seen, t, distance)
                 if t == 0:
-                    owners[v, u] = owner
+                    owners[v, u], depths[v, u] = owner, depth
                 for k in range(3):
                     point[k] = origin[k] + depth * direction[k]
                 if owner >= 0:  # the point rides on its box, back to where the box was
@@ -196,6 +213,8 @@ def _trace(maps, known, on_box, owners, poses, intrinsics, inverse_intrinsics, b
                 column, row = round(x), round(y)
                 inside = seen_at[2] > 0.2 and 0 <= column < width and 0 <= row < height
                 known[t, v, u] = inside and owners[row, column] == owner
+                if known[t, v, u] and owner >= 0:  # the side that frame 0 shows, not the one behind it
+                    known[t, v, u] = seen_at[2] < depths[row, column] + SIDE_SLACK_M
                 on_box[t, v, u] = owner >= 0
                 maps[t, v, u, 0] = min(max(x, 0.0), width - 1.0)
                 maps[t, v, u, 1] = min(max(y, 0.0), height - 1.0)

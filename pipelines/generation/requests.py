@@ -79,24 +79,41 @@ def plan_requests(
 
     ``first_frames`` stores the first frames of a recorded scene and names them; it is asked only where they are used.
     """
-    sampler = _sampler_settings(
-        num_steps=settings.num_steps, strength=settings.strength, guidance_scale=settings.guidance_scale
-    )
+    with_frame, without_frame = _samplers(settings)
     requests: list[Request] = []
     choices = _edited_scenes(scenes, settings.edits)
     for number, (scene, edit, edited) in zip(range(settings.num_clips), choices, strict=False):
+        keeps_first_frame = EDITS[edit].keeps_first_frame
         request = Request(
             # Commands past the end of a recording are commands like any others: the generator has to obey them.
             scene=replace(edited, held_frames=0),
             seed=_seed(settings.seed, number),
             model=model,
-            settings=sampler,
+            settings=with_frame if keeps_first_frame else without_frame,
             edit=edit,
-            first_frames=first_frames(scene) if EDITS[edit].keeps_first_frame else "",
+            first_frames=first_frames(scene) if keeps_first_frame else "",
         )
         clip_id = f"{request.scene.clip_id}-{request.id[:8]}"
         requests.append(replace(request, scene=replace(request.scene, clip_id=clip_id)))
     return requests
+
+
+def _samplers(settings: GenerateConfig) -> tuple["SamplerSettings", "SamplerSettings"]:
+    """How clips with and without a first frame are sampled: without one, everything has to come from noise."""
+    with_frame = _sampler_settings(
+        num_steps=settings.num_steps,
+        strength=settings.strength,
+        inpaint_steps=settings.inpaint_steps,
+        inpaint_strength=settings.inpaint_strength,
+        guidance_scale=settings.guidance_scale,
+    )
+    without_frame = _sampler_settings(
+        num_steps=settings.num_steps_without_frame,
+        strength=1.0,
+        inpaint_steps=0,
+        guidance_scale=settings.guidance_scale_without_frame,
+    )
+    return with_frame, without_frame
 
 
 def _sampler_settings(**fields: Any) -> "SamplerSettings":

@@ -200,9 +200,13 @@ class GenerateConfig:
         tuple[str, ...],
         "taken in turn: as-recorded, slower, shift-left, mirror-yaw, dusk, agent-shifts … (generation/edits.py)",
     ]
-    num_steps: Annotated[int, "sampling steps", Range(1)]
+    num_steps: Annotated[int, "sampling steps from strength down", Range(1)]
     strength: Annotated[float, "noise level to begin at, from the carried first frame; 1 is pure noise", Range(0, 1)]
+    inpaint_steps: Annotated[int, "steps before those, where the carried first frame shows nothing", Range(0)]
+    inpaint_strength: Annotated[float, "noise level to begin at there", Range(0, 1)]
     guidance_scale: Annotated[float, "1 is no guidance", Range(0)]
+    num_steps_without_frame: Annotated[int, "sampling steps of clips without a first frame, from pure noise", Range(1)]
+    guidance_scale_without_frame: Annotated[float, "of those clips", Range(0)]
     seed: Annotated[int, "of the requests and their noise", Range(0)]
 
 

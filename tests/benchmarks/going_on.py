@@ -1,4 +1,4 @@
-"""How models go on from a few frames without a command: ``python -m tests.benchmarks.going_on MODEL [MODEL ...]``.
+"""How models go on from a few frames by themselves: ``python -m tests.benchmarks.going_on MODEL ... [--steps 1 4]``.
 
 The default probe's clips, beside the still picture that repeats the last given frame: a model that knows how things
 move is better than that. Prints a Markdown table of means over the domains, and the protocol. Clips are kept in
@@ -6,6 +6,10 @@ move is better than that. Prints a Markdown table of means over the domains, and
 """
 
 import argparse
+import itertools
+import sys
+import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -38,11 +42,16 @@ def mean_of(probed: Probed, measure: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="saved models of one codec")
+    parser.add_argument("--steps", type=int, nargs="+", default=[compose([]).probe.num_steps], help="of sampling")
     args = parser.parse_args()
     config = compose([])
     settings, clips = settings_of(config.probe), probe_set_of(config, args.models[0])
     columns = {"still picture": measured_as_if(clips, settings, partial(frozen, context=settings.context))}
-    columns |= {str(path): probe(WorldModel.from_pretrained(path), clips, settings) for path in args.models}
+    for path, steps in itertools.product(args.models, args.steps):
+        began = time.process_time()
+        name = f"{path}, {steps} step{'s' if steps > 1 else ''}"
+        columns[name] = probe(WorldModel.from_pretrained(path), clips, replace(settings, num_steps=steps))
+        print(f"{name}: {time.process_time() - began:.0f} CPU-seconds", file=sys.stderr)
     print(f"| mean over {len(clips.domains)} domains | {' | '.join(columns)} |")
     print("| --- |" + " --- |" * len(columns))
     for words, measure in MEASURES.items():

@@ -29,6 +29,7 @@ TURNING_DEG_S = 4.0
 # A boxed vehicle counts as moved where it went at least half, and at most one and a half times, as far as commanded.
 FOLLOWED = (0.5, 1.5)
 MIN_COMMANDED_PX = 6.0
+SHIPPED = SamplerSettings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +61,11 @@ def main() -> None:
         write_png(arguments.sheet, draw_sheet(generator, source, scenes))
 
 
-def generate(generator: Generator, source: SimulatedSource, scene: Scene, recorded: Scene) -> Clip:
+def generate(
+    generator: Generator, source: SimulatedSource, scene: Scene, recorded: Scene, settings: SamplerSettings = SHIPPED
+) -> Clip:
     first = source.load(recorded).frames[:, :1]
-    return generator.generate(scene, first, seed=0, settings=SamplerSettings())
+    return generator.generate(scene, first, seed=0, settings=settings)
 
 
 def static_residuals(
@@ -106,12 +109,18 @@ def _told_nothing_of_turns(clip: Clip) -> Clip:
     return clip.with_scene(ego_to_world=path[0] @ ahead)
 
 
-def moved_boxes(generator: Generator, source: SimulatedSource, scenes: Sequence[Scene], count: int) -> list[float]:
+def moved_boxes(
+    generator: Generator,
+    source: SimulatedSource,
+    scenes: Sequence[Scene],
+    count: int,
+    settings: SamplerSettings = SHIPPED,
+) -> list[float]:
     """Share of the commanded displacement in the image that the vehicle's texture followed, clip by clip."""
     shares: list[float] = []
     for scene, shifted, vehicle in track(list(_shiftable(source, scenes, count)), "Moved boxes"):
         commanded = _box_places(shifted, vehicle)[-1] - _box_places(scene, vehicle)[-1]
-        clips = [generate(generator, source, s, scene) for s in (scene, shifted)]
+        clips = [generate(generator, source, s, scene, settings) for s in (scene, shifted)]
         ends = [_follow(clip, scene, vehicle) for clip in clips]
         if ends[0] is None or ends[1] is None:
             shares.append(0.0)

@@ -1,5 +1,7 @@
 """What is carried obeys the commanded pose and the commanded boxes."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -90,6 +92,32 @@ def test_a_vehicle_is_carried_with_its_box_and_leaves_a_gap() -> None:
     assert boxes[1] < boxes[0] - 10  # to the left is towards +y
     behind = mask[8][box_at[0]].mean()
     assert behind < 0.5, "what the vehicle hid in the first frame cannot be known"
+
+
+def test_what_is_magnified_beyond_twofold_is_not_known() -> None:
+    """A car 12 m ahead, approached to 8 m and then to 4 m: magnified 1.5 and 3 times, and always in view."""
+    at = {0.5: 8.0, 1.0: 4.0}
+    for speed, distance in at.items():
+        scene = drive(speed=speed * 10, boxes=(a_box(1.5 + 2.25 + 12, 0),))
+        _, mask = carry_frame(noise_image(), scene, scene.cameras[0])
+        back = slice(46, 50), slice(76, 84)  # the middle of its back, around the optical axis
+        assert mask[0][back].all()
+        assert mask[-1][back].all() == (distance > 6), f"{distance} m away"
+        assert mask[-1][back].any() == (distance > 6), f"{distance} m away"
+
+
+def test_a_side_that_was_turned_away_is_not_known() -> None:
+    """A car ahead turns by 90 degrees: its side was not seen in the first frame, though its rectangle was."""
+    box = a_box(14, 0)
+    turns = yaw_rotation(np.linspace(0, np.pi / 2, T))
+    turning = pose(turns, box.box_to_world[:, :3, 3])
+    scene = drive(speed=0.0, boxes=(replace(box, box_to_world=turning),))
+    _, mask = carry_frame(noise_image(), scene, scene.cameras[0])
+    side = draw_layout(scene, scene.cameras[0])[-1].any(-1)
+    assert mask[0].all()
+    assert mask[-1][side].mean() < 0.2
+    still = drive(speed=0.0, boxes=(box,))
+    assert carry_frame(noise_image(), still, still.cameras[0])[1].all()
 
 
 def test_a_scene_without_pose_cannot_be_carried() -> None:

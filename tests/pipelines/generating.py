@@ -17,7 +17,11 @@ SETTINGS = GenerateConfig(
     edits=("as-recorded", "dusk", "slower", "agent-shifts"),
     num_steps=2,
     strength=0.7,
+    inpaint_steps=0,
+    inpaint_strength=0.95,
     guidance_scale=1.0,
+    num_steps_without_frame=2,
+    guidance_scale_without_frame=1.0,
     seed=5,
 )
 NUM_UNITS = 6

@@ -38,7 +38,11 @@ def settings(**changes: object) -> GenerateConfig:
         "edits": ("as-recorded", "rain", "agent-shifts"),
         "num_steps": 4,
         "strength": 0.7,
+        "inpaint_steps": 2,
+        "inpaint_strength": 0.9,
         "guidance_scale": 1.5,
+        "num_steps_without_frame": 9,
+        "guidance_scale_without_frame": 2.5,
         "seed": 3,
     }
     return GenerateConfig(**{**fields, **changes})
@@ -137,3 +141,13 @@ def test_first_frames_are_stored_once_under_their_content(tmp_path: Path) -> Non
     assert load_first_frames(tmp_path, "") is None
     with pytest.raises(UserError, match=r"gone\.npy is missing"):
         load_first_frames(tmp_path, "gone.npy")
+
+
+def test_clips_without_a_first_frame_have_sampler_settings_of_their_own() -> None:
+    requests = plan()
+    with_frame = {request.settings for request in requests if request.first_frames}
+    without_frame = {request.settings for request in requests if not request.first_frames}
+    assert with_frame == {
+        SamplerSettings(num_steps=4, strength=0.7, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.5)
+    }
+    assert without_frame == {SamplerSettings(num_steps=9, strength=1.0, inpaint_steps=0, guidance_scale=2.5)}

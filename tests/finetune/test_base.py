@@ -1,0 +1,26 @@
+"""The base checkpoint that ships with the project is whole, and its recipe has the form that ``pretrain`` writes."""
+
+import hashlib
+import json
+from dataclasses import asdict, fields
+
+from finetune.world_model import WorldModel
+from pipelines.models import BASE
+from pipelines.settings.config import PretrainConfig
+
+
+def test_every_file_has_its_sum() -> None:
+    lines = (BASE / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+    files = {str(path.relative_to(BASE)) for path in BASE.rglob("*") if path.is_file()} - {"SHA256SUMS"}
+    assert sums.keys() == files
+    for name, digest in sums.items():
+        assert hashlib.sha256((BASE / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_the_recipe_says_what_was_trained() -> None:
+    recipe = json.loads((BASE / "recipe.json").read_text())
+    assert {"pretrain", "framing", "model", "torch"} <= recipe.keys()
+    assert recipe["pretrain"].keys() == {field.name for field in fields(PretrainConfig)}
+    config = asdict(WorldModel.from_pretrained(BASE).config)
+    assert recipe["model"] == {**config, "domains": list(config["domains"])}
