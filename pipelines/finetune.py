@@ -28,6 +28,7 @@ from pipelines.models import LINEAGE, start_of
 from pipelines.probe import settings_of as probe_settings_of
 from pipelines.probe import while_training
 from pipelines.probe_clips import probe_set_of
+from pipelines.replaying.replaced import require_current
 from pipelines.replaying.sources import standing_key
 from pipelines.settings.config import Config
 from pipelines.sources import framing_of
@@ -98,7 +99,9 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
         return None
     if config.replay.buffer is not None:
         key = standing_key(framing_of(config.data), checkpoint)
-        return open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
+        buffer = open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
+        require_current(buffer, config.replay.buffer)
+        return buffer
     others = cache_replay(config, checkpoint)
     root = config.run_dir / "replay" / others.key
     with ReplayBuffer(root, config.replay.capacity, seed=config.replay.seed, key=others.key) as buffer:

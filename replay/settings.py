@@ -11,7 +11,7 @@ from datasets.latent_shards import publish
 from replay.keeping import KEEPINGS
 
 SETTINGS = "buffer.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
