@@ -11,8 +11,10 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger
 from rich import get_console
+from safetensors import SafetensorError
 
-from datasets.errors import UserError
+from datasets.durable import sync_folder
+from datasets.errors import UserError, shown
 from datasets.file_lock import held
 from datasets.latents import LatentCache
 from finetune.fine_tune import FineTuneSettings, ReplayMix, contents_of, facts_of, fine_tune, is_adaptive, plan_of
@@ -20,6 +22,7 @@ from finetune.forgetting.by_loss import loss_forgetting
 from finetune.module import TrainingSettings
 from finetune.probe.probe import protocol_of
 from finetune.processes import leads
+from finetune.saved_parts import seal
 from finetune.shares import Probe
 from finetune.strategies.registry import strategy_of
 from finetune.world_model import WorldModel, model_digest
@@ -99,9 +102,9 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
         return None
     if config.replay.buffer is not None:
         key = standing_key(framing_of(config.data), checkpoint)
-        buffer = open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
-        require_current(buffer, config.replay.buffer)
-        return buffer
+        standing = open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
+        require_current(standing, config.replay.buffer)
+        return standing
     others = cache_replay(config, checkpoint)
     root = config.run_dir / "replay" / others.key
     with ReplayBuffer(root, config.replay.capacity, seed=config.replay.seed, key=others.key) as buffer:
@@ -174,9 +177,18 @@ def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
     """The model appears under its name complete, or not at all."""
     scratch = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    model.save_pretrained(scratch)
-    (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
-    os.rename(scratch, folder)
+    try:
+        model.save_pretrained(scratch)
+        (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
+        seal(scratch)
+        os.rename(scratch, folder)
+        sync_folder(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise UserError(
+            f"{folder}: cannot be written ({shown(error, 120)}); the checkpoints in {folder.parent / 'finetune'} are "
+            "whole, so mend that and run again"
+        ) from error
 
 
 def _logger(tracker: Tracker) -> Logger:
