@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+import lightning
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
 from rich import get_console
 
 from datasets.durable import sync_folder
@@ -26,6 +28,28 @@ _SCRATCH = ".checkpoint.tmp"
 _MARK = b"driveforge sha256 "
 _TRAILER = len(_MARK) + 64
 _PIECE = 2**20
+
+
+class SaveEvery(Checkpoint):
+    """Saves at every ``every``-th optimiser step, as soon as it is taken, into ``root``.
+
+    Lightning's own also saves the step that a run went on from, after its first batch: where a step takes several
+    batches, that is a state in the middle of one, from which no run goes on as it should.
+    """
+
+    def __init__(self, root: Path, every: int) -> None:
+        self._root = root
+        self._every = every
+        self._last = 0
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._last = trainer.global_step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        step = trainer.global_step
+        if step > self._last and step % self._every == 0:
+            self._last = step
+            trainer.save_checkpoint(self._root / f"step={step}.ckpt")
 
 
 class DurableCheckpointIO(TorchCheckpointIO):

@@ -1,17 +1,16 @@
 """One training run: resumable at any step, and exact to the bit when resumed."""
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from datasets.errors import UserError, shown
-from finetune.checkpoints import DurableCheckpointIO, clear_scratch, newest_checkpoint, record_in
+from finetune.checkpoints import DurableCheckpointIO, SaveEvery, clear_scratch, newest_checkpoint, record_in
 from finetune.module import WorldModelModule
 from finetune.processes import leads, processes
 from finetune.progress import StepProgress
@@ -61,8 +60,6 @@ def train(
     """
     # Lightning sets its level when it is imported, and then speaks of GPUs, folders and products on every run.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    # A folder that holds something is how resuming works.
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     settings = module.settings
     if leads():
         clear_scratch(root)
@@ -86,14 +83,7 @@ def train(
         enable_model_summary=False,
         enable_progress_bar=False,
         callbacks=[
-            # DurableCheckpointIO clears away the old ones: this would keep no second one without a score.
-            ModelCheckpoint(
-                root,
-                filename="{step}",
-                every_n_train_steps=checkpoint_every,
-                save_top_k=-1,
-                enable_version_counter=False,
-            ),
+            SaveEvery(root, checkpoint_every),
             StepProgress("Training"),
             *callbacks,
         ],

@@ -27,7 +27,7 @@ from finetune.shares import Probe
 from finetune.strategies.registry import strategy_of
 from finetune.world_model import WorldModel, model_digest
 from pipelines.cache import cache_driving, cache_replay
-from pipelines.models import LINEAGE, start_of
+from pipelines.models import LINEAGE, lineage_in, start_of
 from pipelines.probe import settings_of as probe_settings_of
 from pipelines.probe import while_training
 from pipelines.probe_clips import probe_set_of
@@ -167,7 +167,7 @@ def _probe_of(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[P
 def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
     if not folder.is_dir():
         return False
-    found = json.loads((folder / LINEAGE).read_text())
+    found = lineage_in(folder)
     if {key: value for key, value in found.items() if key not in OUTCOMES} != lineage:
         raise UserError(f"{folder} was fine-tuned from other data or settings: delete it, or begin in another run_dir")
     return True

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.latent_shards import LatentSample, require_storable
+from datasets.latent_shards import LatentSample, make_folder, require_storable
 from replay.keeping import KEEPINGS, Features, Tally
 from replay.ranking import Ranking, priority_of
 from replay.segments import SEGMENT_SIZE, Entry, Segments
@@ -60,7 +60,7 @@ class ReplayBuffer:
     ) -> None:
         self.root = Path(root)
         self.settings = BufferSettings(capacity=capacity, seed=seed, key=key, quotas=quotas or {}, keep=keep)
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         claim_settings(self.root, self.settings)
         self.tallies: dict[str, Tally] = {}
         self._keeping = KEEPINGS[keep]

@@ -4,6 +4,7 @@ A *location* is all that memory holds of a sample: the number of its segment tim
 Numbers only rise while a folder is open, so a location never comes to mean another sample.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from datasets.latent_shards import LatentSample, OpenShards, read_description, write_shard
 
 SEGMENT_SIZE = 64
+_NAME = re.compile(r"segment-(\d{6,})\.safetensors")
 Entry = dict[str, Any]
 Locations = NDArray[np.uint64]
 
@@ -27,7 +29,8 @@ class Segments:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._numbers = sorted(int(path.stem.split("-")[1]) for path in folder.glob("segment-*.safetensors"))
+        found = (_NAME.fullmatch(path.name) for path in folder.glob("segment-*.safetensors"))
+        self._numbers = sorted(int(match[1]) for match in found if match)
         self._next = self._numbers[-1] + 1 if self._numbers else 0
         self._gathered: list[LatentSample] = []
         self._shards = OpenShards(folder)
