@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from datasets.errors import UserError
 from datasets.file_lock import held
+from datasets.latent_shards import make_folder
 from datasets.latents import LatentCache
 from finetune.adapters import choose_trained, merge_adapter
 from finetune.module import TrainingSettings, WorldModelModule
@@ -97,6 +98,7 @@ def fine_tune(
     model.to(torch.accelerator.current_accelerator() or "cpu")
     strategy = strategy_of(settings.strategy)(settings.strategy_weight)
     predict, seed = settings.training.predict, settings.training.seed
+    make_folder(folder)
     # Of several processes of one run, the first makes what the others then find.
     with held(folder / ".lock"):
         strategy.prepare(Ground(base=base, model=model, replay=replay, folder=folder, seed=seed, predict=predict))

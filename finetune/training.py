@@ -96,7 +96,7 @@ def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
     """A UserError where ``checkpoint`` belongs to another run; only a run's length may change."""
     was, now = record_in(checkpoint), module.record
     changed = [
-        f"{key} was {shown(was.get(key), 40)}, is {shown(now.get(key), 40)}"
+        f"{key} was {shown(was.get(key), 32)}, is {shown(now.get(key), 32)}"
         for key in now | was
         if key != "steps" and was.get(key) != now.get(key)
     ]

@@ -1,4 +1,4 @@
-"""Models, checkpoints, latents and buffers that were changed by one of many seeded ways: told in a line, or harmless."""
+"""Models, checkpoints, latents and buffers, changed in one of many seeded ways: told in a line, or harmless."""
 
 import random
 from collections.abc import Callable
