@@ -92,12 +92,18 @@ class VideoFolderSource:
     def folder_of(self, scene: Scene) -> Path:
         return self._cuts[scene.clip_id].recording.videos[0].path.parent
 
+    def files(self, scene: Scene) -> Sequence[Path]:
+        return [video.path for video in self._cut(scene).recording.videos]
+
     def load(self, scene: Scene) -> Clip:
         """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
+        cut = self._cut(scene)
+        return _loaded(scene, cut.recording.videos, cut.indices, self._framing)
+
+    def _cut(self, scene: Scene) -> _Cut:
         if scene.clip_id not in self._cuts:
             raise UserError(f"no clip {scene.clip_id!r} in this folder of video")
-        cut = self._cuts[scene.clip_id]
-        return _loaded(scene, cut.recording.videos, cut.indices, self._framing)
+        return self._cuts[scene.clip_id]
 
 
 def load_clip(path: Path) -> Clip:

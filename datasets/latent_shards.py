@@ -1,9 +1,15 @@
-"""Latents of many clips stacked in one safetensors file, which describes itself and is read through a memory map."""
+"""Latents of many clips stacked in one safetensors file, which describes itself and is read through a memory map.
 
+The file tells the sha256 of each clip, and of what it tells. So whoever reads a clip knows that it is as it was
+written: the description is checked when the file is opened, a clip when it is first read.
+"""
+
+import hashlib
 import json
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from datasets.durable import sync_folder
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 
 # One metadata entry only: safetensors keeps its metadata in a hash map, so several would come out in any order and the
 # bytes of a shard would differ from run to run.
 METADATA_KEY = "driveforge"
 OPEN_SHARDS = 1024
+_ADVICE = "delete it and run again to have it made anew"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -45,6 +52,26 @@ class LatentSample:
         """Shape and dtype of every tensor."""
         return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in sorted(self.tensors.items())}
 
+    def digest(self) -> str:
+        """sha256, in hex, of all that is stored of the clip but its origin."""
+        words = [self.clip_id, self.domain, self.caption, str(self.layout)]
+        digest = hashlib.sha256(json.dumps(words).encode())
+        for _, tensor in sorted(self.tensors.items()):
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What a shard tells of its samples: ``entries`` is clip id, domain, caption and, where it is known, origin.
+
+    ``sha256`` is that of each sample, ``digest`` that of all, and of these words.
+    """
+
+    entries: list[dict[str, Any]]
+    sha256: list[str]
+    digest: str
+
 
 def require_storable(sample: LatentSample, layout: dict[str, tuple[tuple[int, ...], torch.dtype]] | None) -> None:
     """A UserError naming the clip where its tensors are not finite or are not laid out like those stored before."""
@@ -61,46 +88,79 @@ def require_storable(sample: LatentSample, layout: dict[str, tuple[tuple[int, ..
             raise UserError(f"clip {sample.clip_id}: {name} holds NaN or infinite values")
 
 
-def write_shard(path: Path, samples: Sequence[LatentSample]) -> None:
-    """Writes the samples stacked along a new leading axis; same input, same bytes."""
+def write_shard(path: Path, samples: Sequence[LatentSample]) -> str:
+    """Writes the samples stacked along a new leading axis; same input, same bytes. Returns their digest."""
     stacked = {
         name: torch.stack([sample.tensors[name].detach().cpu() for sample in samples]) for name in samples[0].tensors
     }
-    entries = json.dumps([sample.entry for sample in samples], ensure_ascii=False)
-    publish(path, save(stacked, metadata={METADATA_KEY: entries}))
+    told = json.dumps([[sample.entry for sample in samples], [sample.digest() for sample in samples]])
+    digest = hashlib.sha256(told.encode()).hexdigest()
+    publish(path, save(stacked, metadata={METADATA_KEY: digest + told}))
+    return digest
 
 
 def publish(path: Path, content: bytes) -> None:
-    """Puts a whole file at ``path``; a reader, or a crash at any time, sees the old one or the new."""
+    """Puts a whole file at ``path``; a reader, or a crash at any time, sees the old one or the new.
+
+    A UserError where the disk is full or nothing may be written there.
+    """
     # One name for all attempts, so that the next one clears away what a killed one left.
     scratch = path.with_name(f".{path.name}.tmp")
-    with open(scratch, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
-    sync_folder(path.parent)
+    try:
+        with open(scratch, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); what was written before is whole, so mend that and run "
+            "again"
+        ) from error
 
 
-def read_entries(path: Path) -> list[dict[str, Any]]:
-    """Clip id, domain, caption and, where it is known, origin of every sample of a shard; reads its header only."""
+def make_folder(folder: Path) -> None:
+    """With the folders above it; a UserError where nothing may be made there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); mend that and run again") from error
+
+
+def read_description(path: Path) -> Description:
+    """Of a shard whose header is as it was written, a UserError where it is not; reads the header only."""
     with _open(path) as file:
-        return _entries(file, path)
+        return _description(file, path)
 
 
 class LatentShard:
     """One shard, mapped once: a row costs no read of its own, and pages go back to the system when it needs them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, checked: set[int] | None = None) -> None:
+        """``checked`` are rows that were found sound before; a UserError where the file is no shard."""
+        self._path = path
+        self._checked = set() if checked is None else checked
         with _open(path) as file:
-            self._entries = _entries(file, path)
+            self._told = _description(file, path)
             self._tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if not self._tensors or any(not t.ndim or len(t) != len(self) for t in self._tensors.values()):
+            raise UserError(f"{path}: its tensors are not of {len(self)} clips; {_ADVICE}")
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._told.entries)
 
     def sample(self, row: int) -> LatentSample:
-        return LatentSample(tensors={name: tensor[row] for name, tensor in self._tensors.items()}, **self._entries[row])
+        """A UserError naming file and clip where it is not as it was written."""
+        tensors = {name: tensor[row] for name, tensor in self._tensors.items()}
+        sample = LatentSample(tensors=tensors, **self._told.entries[row])
+        if row not in self._checked:
+            if sample.digest() != self._told.sha256[row]:
+                raise UserError(f"{self._path}: clip {sample.clip_id} is not as it was written; {_ADVICE}")
+            self._checked.add(row)
+        return sample
 
 
 class OpenShards:
@@ -110,12 +170,13 @@ class OpenShards:
         self._folder = folder
         self._limit = limit
         self._open: OrderedDict[str, LatentShard] = OrderedDict()
+        self._checked: dict[str, set[int]] = {}
 
     def __getitem__(self, file: str) -> LatentShard:
         if file in self._open:
             self._open.move_to_end(file)
         else:
-            self._open[file] = LatentShard(self._folder / file)
+            self._open[file] = LatentShard(self._folder / file, self._checked.setdefault(file, set()))
             if len(self._open) > self._limit:
                 self._open.popitem(last=False)
         return self._open[file]
@@ -128,14 +189,15 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: cannot be read as a shard of latents ({error}); delete it and make it again"
-        ) from None
+        raise UserError(f"{path}: cannot be read as a shard of latents ({shown(error)}); {_ADVICE}") from None
 
 
-def _entries(file: Any, path: Path) -> list[dict[str, Any]]:
+def _description(file: Any, path: Path) -> Description:
     metadata = file.metadata() or {}
     if METADATA_KEY not in metadata:
         raise UserError(f"{path}: is a safetensors file, but not a shard of latents")
-    entries: list[dict[str, Any]] = json.loads(metadata[METADATA_KEY])
-    return entries
+    digest, told = metadata[METADATA_KEY][:64], metadata[METADATA_KEY][64:]
+    if digest != hashlib.sha256(told.encode()).hexdigest():
+        raise UserError(f"{path}: its description is not as it was written; {_ADVICE}")
+    entries, digests = json.loads(told)
+    return Description(entries=entries, sha256=digests, digest=digest)

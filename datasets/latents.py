@@ -1,25 +1,30 @@
 """The latent cache: clips that the VAE encoded once, kept with their controls for every later epoch.
 
 A cache lives in ``<root>/<key>``. The key is a hash of the source, the transform and the VAE, so a changed VAE never
-meets stale latents. Shards are final as soon as they are there, and ``index.json`` is written last.
+meets stale latents. Shards are final as soon as they are there, and ``index.json``, which holds the digest of each, is
+written last.
 """
 
 import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
+from datasets.json_record import read_record
 from datasets.latent_shards import (
+    Description,
     LatentSample,
     LatentShard,
     OpenShards,
+    make_folder,
     publish,
-    read_entries,
+    read_description,
     require_storable,
     write_shard,
 )
@@ -27,7 +32,16 @@ from datasets.latent_shards import (
 __all__ = ["LatentCache", "LatentCacheWriter", "LatentSample", "latent_key", "write_latents"]
 
 INDEX = "index.json"
-FORMAT = 1
+FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Index:
+    """``shards`` are their digests, in order."""
+
+    format: int
+    key: str
+    shards: tuple[str, ...]
 
 
 def latent_key(source: str, transform: Mapping[str, Any], vae_digest: str) -> str:
@@ -57,8 +71,10 @@ class LatentCacheWriter:
         self._folder = Path(root) / key
         self._key = key
         self._shard_size = shard_size
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._entries = [read_entries(path) for path in _shard_paths(self._folder)]
+        make_folder(self._folder)
+        told = [read_description(path) for path in _shard_paths(self._folder)]
+        self._entries = [description.entries for description in told]
+        self._digests = [description.digest for description in told]
         self._pending: list[LatentSample] = []
         self._layout = LatentShard(_shard_path(self._folder, 0)).sample(0).layout if self._entries else None
         self.stored = {entry["clip_id"] for entries in self._entries for entry in entries}
@@ -92,36 +108,40 @@ class LatentCacheWriter:
         last = LatentShard(_shard_path(self._folder, len(self._entries) - 1))
         self._pending = [last.sample(row) for row in range(len(last))]
         self._entries.pop()
+        self._digests.pop()
 
     def _write_pending(self) -> None:
-        write_shard(_shard_path(self._folder, len(self._entries)), self._pending)
+        self._digests.append(write_shard(_shard_path(self._folder, len(self._entries)), self._pending))
         self._entries.append([sample.entry for sample in self._pending])
         self._pending = []
 
     def _write_index(self) -> None:
-        shards = [
-            {"file": _shard_path(self._folder, number).name, "samples": entries}
-            for number, entries in enumerate(self._entries)
-        ]
-        index = {"format": FORMAT, "key": self._key, "shards": shards}
-        path, content = self._folder / INDEX, json.dumps(index, ensure_ascii=False, indent=1).encode()
+        index = _Index(format=FORMAT, key=self._key, shards=tuple(self._digests))
+        path, content = self._folder / INDEX, json.dumps(asdict(index), indent=1).encode()
         # Processes that find a finished cache at the same time must not write over each other.
         if not path.is_file() or path.read_bytes() != content:
             publish(path, content)
 
 
 class LatentCache:
-    """A finished cache, read through memory maps: memory does not grow with it. Can be sent to loader processes."""
+    """A finished cache, read through memory maps: memory does not grow with it. Can be sent to loader processes.
+
+    A UserError where it is unfinished, where a shard is missing or not the one that the index means, and, when a clip
+    is first read, where that is not as it was written.
+    """
 
     def __init__(self, root: Path, key: str) -> None:
         self.folder = Path(root) / key
         self.key = key
-        shards = _read_index(Path(root), key)["shards"]
-        entries = [entry for shard in shards for entry in shard["samples"]]
+        self._digest: str | None = None
+        digests = _read_index(Path(root), key).shards
+        paths = [_shard_path(self.folder, number) for number in range(len(digests))]
+        told = [_described(path, digest) for path, digest in zip(paths, digests, strict=True)]
+        entries = [entry for description in told for entry in description.entries]
         self.clip_ids: tuple[str, ...] = tuple(entry["clip_id"] for entry in entries)
         self.domains: tuple[str, ...] = tuple(entry["domain"] for entry in entries)
-        self._files = [shard["file"] for shard in shards]
-        self._starts = list(accumulate((len(shard["samples"]) for shard in shards), initial=0))
+        self._files = [path.name for path in paths]
+        self._starts = list(accumulate((len(description.entries) for description in told), initial=0))
         self._shards = OpenShards(self.folder)
 
     def __len__(self) -> int:
@@ -131,6 +151,13 @@ class LatentCache:
         position = range(len(self))[i]
         shard = bisect_right(self._starts, position) - 1
         return self._shards[self._files[shard]].sample(position - self._starts[shard])
+
+    def digest(self) -> str:
+        """sha256 of the content, every clip of which is read once to know that it is as it was written."""
+        if self._digest is None:
+            read = (self.sample(number).digest() for number in range(len(self)))
+            self._digest = hashlib.sha256(json.dumps(list(read)).encode()).hexdigest()
+        return self._digest
 
     def indices(self, domain: str) -> tuple[int, ...]:
         """Where the samples of one domain are."""
@@ -149,18 +176,21 @@ def _shard_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _read_index(root: Path, key: str) -> dict[str, Any]:
+def _described(path: Path, digest: str) -> Description:
+    found = read_description(path)
+    if found.digest != digest:
+        raise UserError(f"{path}: is not the shard that {INDEX} means; delete {path.parent} and run again")
+    return found
+
+
+def _read_index(root: Path, key: str) -> _Index:
     path = root / key / INDEX
     if not path.exists():
         raise UserError(_absence(root, key))
-    try:
-        index: dict[str, Any] = json.loads(path.read_text())
-        found = (index["format"], index["key"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: is not the index of a latent cache; delete {path.parent} and make it again") from None
-    if found != (FORMAT, key):
+    index = read_record(path, _Index, f"delete {path.parent} and run again")
+    if (index.format, index.key) != (FORMAT, key):
         raise UserError(
-            f"{path}: was made with another source, transform or VAE (its key is {found[1]}, wanted is {key}); "
+            f"{path}: was made with another source, transform or VAE (its key is {shown(index.key)}, wanted is {key}); "
             f"delete {path.parent} and make it again"
         )
     return index

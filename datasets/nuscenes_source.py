@@ -102,11 +102,15 @@ class NuScenesSource:
             return continue_scene(scene, self._framing.num_frames, self._framing.frame_rate)
         return scene
 
+    def files(self, scene: Scene) -> Sequence[Path]:
+        cut = self._cut_of(scene)
+        return [
+            Path(self._nusc.get_sample_data_path(view[n])) for view in cut.recording.sample_data for n in cut.frames
+        ]
+
     def load(self, scene: Scene) -> Clip:
         """``scene`` with its pixels; a UserError names an image that is missing, truncated or of another size."""
-        cut = self._by_id.get(scene.clip_id)
-        if cut is None:
-            raise UserError(f"{self._root} ({self._version}) has no clip {scene.clip_id!r}")
+        cut = self._cut_of(scene)
         views = []
         for camera, tokens in zip(cut.recording.cameras, cut.recording.sample_data, strict=True):
             images = [self._image(camera, tokens[n]) for n in cut.frames]
@@ -115,6 +119,12 @@ class NuScenesSource:
             sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in cut.recording.cameras)
             raise UserError(f"{scene.clip_id}: cameras of one clip must have one size ({sizes}); give a framing")
         return Clip(scene=scene, frames=np.stack(views))
+
+    def _cut_of(self, scene: Scene) -> _Cut:
+        cut = self._by_id.get(scene.clip_id)
+        if cut is None:
+            raise UserError(f"{self._root} ({self._version}) has no clip {scene.clip_id!r}")
+        return cut
 
     def _rows_of_split(self) -> list[Row]:
         rows = list(self._nusc.scene)

@@ -47,6 +47,9 @@ class ShardSource:
     def scenes(self) -> Sequence[Scene]:
         return [sample.scene for sample in self._samples.values()]
 
+    def files(self, scene: Scene) -> Sequence[Path]:
+        return [self._sample(scene.clip_id).tar]
+
     def load(self, scene: Scene) -> Clip:
         """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
         sample = self._sample(scene.clip_id)

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import overload
 
 import numpy as np
@@ -61,6 +62,9 @@ class SimulatedSource:
 
     def scenes(self) -> Sequence[Scene]:
         return _Scenes(self.config)
+
+    def files(self, scene: Scene) -> Sequence[Path]:
+        return ()
 
     def load(self, scene: Scene) -> Clip:
         """Render ``scene``, which must be one of this source's; a UserError otherwise."""

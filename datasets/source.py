@@ -1,6 +1,7 @@
 """What every source of clips offers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from datasets.scene import Clip, Scene
@@ -14,3 +15,7 @@ class Source(Protocol):
     def scenes(self) -> Sequence[Scene]: ...
 
     def load(self, scene: Scene) -> Clip: ...
+
+    def files(self, scene: Scene) -> Sequence[Path]:
+        """Those that hold the pixels of ``scene``; none where they are made."""
+        ...

@@ -12,15 +12,17 @@ from lightning.pytorch.loggers import Logger
 
 from datasets.errors import UserError
 from datasets.file_lock import held
+from datasets.latent_shards import make_folder
+from datasets.latents import LatentCache
 from finetune.adapters import choose_trained, merge_adapter
 from finetune.module import TrainingSettings, WorldModelModule
 from finetune.shares import AdaptShare, LogShares, Probe
 from finetune.strategies.registry import strategy_of
 from finetune.strategies.strategy import Ground
 from finetune.training import train
-from finetune.world_model import WorldModel
+from finetune.world_model import WorldModel, model_digest
 from replay.buffer import ReplayBuffer
-from replay.dataset import DrivingSamples, plan_loader
+from replay.dataset import plan_loader
 from replay.plan import DRIVING, BatchPlan
 from replay.share import FixedShare, LinearShare, ShareSchedule
 from replay.share_control import AdaptiveShare
@@ -75,7 +77,7 @@ class FineTuned:
 
 def fine_tune(
     base: Path,
-    driving: DrivingSamples,
+    driving: LatentCache,
     replay: ReplayBuffer | None,
     settings: FineTuneSettings,
     folder: Path,
@@ -96,10 +98,12 @@ def fine_tune(
     model.to(torch.accelerator.current_accelerator() or "cpu")
     strategy = strategy_of(settings.strategy)(settings.strategy_weight)
     predict, seed = settings.training.predict, settings.training.seed
+    make_folder(folder)
     # Of several processes of one run, the first makes what the others then find.
     with held(folder / ".lock"):
         strategy.prepare(Ground(base=base, model=model, replay=replay, folder=folder, seed=seed, predict=predict))
-    module = WorldModelModule(model, settings.training, strategy, facts_of(settings, plan))
+    facts = contents_of(base, driving, replay) | facts_of(settings, plan)
+    module = WorldModelModule(model, settings.training, strategy, facts)
     adapt = _adapt(settings, plan, probe)
     current = adapt.plan if adapt else lambda: plan
     known_until = adapt.known_until if adapt else lambda: settings.batches
@@ -147,6 +151,18 @@ def plan_of(settings: FineTuneSettings, num_driving: int, replay: ReplayBuffer |
         loss_weight=1.0 if strategy.mix == "pools" else settings.replay.loss_weight,
         by_size=strategy.mix == "pools",
     )
+
+
+def contents_of(base: Path, driving: LatentCache, replay: ReplayBuffer | None) -> dict[str, str]:
+    """Digests of the start and of all samples, which are read for it: a UserError where any is not as it was written.
+
+    Where they are the same, and the settings are, so are the weights.
+    """
+    return {
+        "base": model_digest(base),
+        "driving": driving.digest(),
+        "replay": "" if replay is None else replay.digest(),
+    }
 
 
 def facts_of(settings: FineTuneSettings, plan: BatchPlan) -> dict[str, Any]:

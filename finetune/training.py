@@ -1,19 +1,18 @@
 """One training run: resumable at any step, and exact to the bit when resumed."""
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
+from finetune.checkpoints import DurableCheckpointIO, SaveEvery, clear_scratch, newest_checkpoint, record_in
 from finetune.module import WorldModelModule
-from finetune.processes import processes
+from finetune.processes import leads, processes
 from finetune.progress import StepProgress
 
 # Makes the batches of plan steps start, start + 1, ... for one rank of a world: (start, rank, world size) -> batches.
@@ -52,17 +51,19 @@ def train(
 ) -> None:
     """Train ``module`` to its last step, from the newest checkpoint in ``root`` where there is one; new ones go there.
 
+    One that is damaged is told, and the one before it is taken.
+
     Called in every process of ``torchrun --nproc-per-node N``, with one ``root`` for all, it trains on N processes:
     each takes its part of every batch, and all end with the same weights.
 
-    A UserError where that checkpoint was made under other settings.
+    A UserError where that checkpoint is of another run.
     """
     # Lightning sets its level when it is imported, and then speaks of GPUs, folders and products on every run.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    # A folder that holds something is how resuming works.
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     settings = module.settings
-    newest = newest_checkpoint(root)
+    if leads():
+        clear_scratch(root)
+    newest = newest_checkpoint(root, up_to=settings.steps)
     if newest:
         require_same_run(newest, module)
     trainer = lightning.Trainer(
@@ -77,11 +78,12 @@ def train(
         gradient_clip_val=settings.clip or None,
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         logger=logger,
+        plugins=[DurableCheckpointIO()],
         log_every_n_steps=10,
         enable_model_summary=False,
         enable_progress_bar=False,
         callbacks=[
-            ModelCheckpoint(root, filename="{step}", every_n_train_steps=checkpoint_every),
+            SaveEvery(root, checkpoint_every),
             StepProgress("Training"),
             *callbacks,
         ],
@@ -90,17 +92,17 @@ def train(
     module.cpu()
 
 
-def newest_checkpoint(root: Path) -> Path | None:
-    """The checkpoint of ``root`` with the most steps: a kill between writing one and deleting the last leaves two."""
-    return max(root.glob("step=*.ckpt"), key=lambda path: int(path.stem.removeprefix("step=")), default=None)
-
-
 def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
-    """A UserError where ``checkpoint`` belongs to a run with other settings; only a run's length may change."""
-    was = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["settings"]
-    now = module.record
-    changed = [f"{key} was {was.get(key)}, is {now[key]}" for key in now if key != "steps" and was.get(key) != now[key]]
+    """A UserError where ``checkpoint`` belongs to another run; only a run's length may change."""
+    was, now = record_in(checkpoint), module.record
+    changed = [
+        f"{key} was {shown(was.get(key), 32)}, is {shown(now.get(key), 32)}"
+        for key in now | was
+        if key != "steps" and was.get(key) != now.get(key)
+    ]
     if changed:
+        more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
         raise UserError(
-            f"{checkpoint} was made under other settings ({'; '.join(changed)}): delete it or put them back"
+            f"{checkpoint} was made from other data or settings ({'; '.join(changed[:2])}{more}): put them back, or "
+            "begin in another run_dir"
         )

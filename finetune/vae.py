@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from datasets.errors import UserError
+from finetune.saved_parts import CONFIG, files_read, read_part, require_sealed
 
 # Carries linear signals through the RMS norm: a constant channel so large that the norm divides by it, not by them.
 _ANCHOR = 100.0
@@ -116,11 +117,19 @@ def _pointwise(conv: WanCausalConv3d, weight: Tensor) -> None:
 
 
 def load_vae(checkpoint: Path) -> AutoencoderKLWan:
-    """The codec of a saved world model, as float32, frozen."""
-    try:
-        vae = AutoencoderKLWan.from_pretrained(checkpoint / "vae", torch_dtype=torch.float32)
-    except OSError as error:
-        raise UserError(f"{checkpoint} holds no codec: {str(error).splitlines()[0]}") from error
+    """The codec of a saved world model, as float32, frozen; a UserError that names the file that is not as it must."""
+    folder = checkpoint / "vae"
+    if not folder.is_dir():
+        raise UserError(f"{checkpoint} holds no codec: {folder} is missing; give a model that driveforge saved")
+    require_sealed(checkpoint, files_read(checkpoint, "vae"))
+    vae = read_part(AutoencoderKLWan, folder)
+    config = vae.config
+    for name in ("latents_mean", "latents_std"):
+        values = getattr(config, name)
+        if len(values) != config.z_dim or (name == "latents_std" and min(values) <= 0):
+            raise UserError(f"{folder / CONFIG}: {name} must be {config.z_dim} numbers, deviations above 0")
+    if not config.patch_size or config.in_channels != 3 * config.patch_size**2:
+        raise UserError(f"{folder / CONFIG}: in_channels must be 3 times patch_size squared, got {config.in_channels}")
     return vae.eval().requires_grad_(False)
 
 

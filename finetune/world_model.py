@@ -2,23 +2,39 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from datasets.errors import UserError
+from datasets.json_record import read_record
 from finetune.captions import VOCABULARY
 from finetune.conditions import MASK_CHANNELS, RAY_CHANNELS, Conditions
 from finetune.preconditioning import precondition
+from finetune.saved_parts import (
+    ADVICE,
+    CONFIG,
+    MAX_SIZE,
+    files_read,
+    read_part,
+    read_tensors,
+    require_equal,
+    require_sealed,
+    seal,
+)
 from finetune.vae import load_vae, make_vae
 
+CONFIG_FILE, CONDITIONING_FILE = "world_model.json", "conditioning.safetensors"
 VIEW_CHANNELS = 4
 MAX_VIEWS = 8
+# In tokens of one axis: of frames, rows and columns.
+_ROPE_LENGTH = 64
 DRIVING_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
 OTHER_DOMAINS = ("orbit", "handheld", "falling", "walkers")
 
@@ -35,6 +51,13 @@ class WorldModelConfig:
     ffn_dim: int = 576
     text_dim: int = 32
     domains: tuple[str, ...] = DRIVING_DOMAINS + OTHER_DOMAINS
+
+    def __post_init__(self) -> None:
+        sizes = {name: value for name, value in asdict(self).items() if name != "domains"}
+        if bad := [f"{name} {value}" for name, value in sizes.items() if not 0 < value <= MAX_SIZE]:
+            raise UserError(f"{bad[0]} must be 1 to {MAX_SIZE}")
+        if len(set(self.domains)) != len(self.domains):
+            raise UserError("domains must differ from each other")
 
 
 class WorldModel(nn.Module):
@@ -63,23 +86,11 @@ class WorldModel(nn.Module):
     @classmethod
     def make(cls, config: WorldModelConfig, vae: AutoencoderKLWan | None = None) -> "WorldModel":
         """A model with fresh weights, and a fresh codec where none is given; seed torch before."""
-        z = config.latent_channels
-        transformer = WanTransformer3DModel(
-            patch_size=(1, 2, 2),
-            num_attention_heads=config.num_heads,
-            attention_head_dim=config.head_dim,
-            in_channels=z + MASK_CHANNELS + z + z + RAY_CHANNELS + VIEW_CHANNELS,
-            out_channels=z,
-            text_dim=config.text_dim,
-            freq_dim=64,
-            ffn_dim=config.ffn_dim,
-            num_layers=config.num_layers,
-            rope_max_seq_len=64,
-        )
+        transformer = WanTransformer3DModel(**_sizes_of_transformer(config), freq_dim=64, rope_max_seq_len=_ROPE_LENGTH)
         # A silent start: the first predictions are those of the preconditioning.
         nn.init.zeros_(transformer.proj_out.weight)
         nn.init.zeros_(transformer.proj_out.bias)
-        return cls(config, transformer, vae or make_vae(z, config.patch_size))
+        return cls(config, transformer, vae or make_vae(config.latent_channels, config.patch_size))
 
     @property
     def vae(self) -> AutoencoderKLWan:
@@ -114,8 +125,16 @@ class WorldModel(nn.Module):
         channels: Tensor = self.view(ids).T[None, :, :, None, None].expand(batch, -1, -1, height, width)
         return channels
 
+    def digest(self) -> str:
+        """sha256, 16 hex digits, of the weights, without the codec's."""
+        digest = hashlib.sha256()
+        for name, value in self.state_dict().items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]
+
     def save_pretrained(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write ``transformer/``, ``vae/``, ``conditioning.safetensors`` and ``world_model.json``."""
+        """Write ``transformer/``, ``vae/``, ``conditioning.safetensors``, ``world_model.json`` and ``SHA256SUMS``."""
         directory.mkdir(parents=True, exist_ok=True)
         for name, part in (("transformer", self.transformer), ("vae", self.vae)):
             # Where a part was loaded from is no property of it: the same weights give the same bytes.
@@ -124,39 +143,76 @@ class WorldModel(nn.Module):
             for parameter in copy.parameters():  # diffusers' own .to() would keep some of them in float32
                 parameter.data = parameter.data.to(dtype)
             copy.save_pretrained(directory / name)
-        own = {name: value for name, value in self.state_dict().items() if not name.startswith("transformer.")}
+        own = {name: value for name, value in self.state_dict().items() if _is_own(name)}
         words = {name: value.to(dtype).contiguous() for name, value in own.items()}
-        save_file(words, directory / "conditioning.safetensors")
-        (directory / "world_model.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+        save_file(words, directory / CONDITIONING_FILE)
+        (directory / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+        seal(directory)
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> "WorldModel":
-        """Read what ``save_pretrained`` wrote, as float32 in evaluation mode; a UserError names what is missing."""
-        config_file = directory / "world_model.json"
-        if not config_file.is_file():
+        """Read what ``save_pretrained`` wrote, as float32 in evaluation mode.
+
+        A UserError names the file, and the key or tensor in it, that is missing or does not fit.
+        """
+        if not (directory / CONFIG_FILE).is_file():
             raise UserError(
-                f"{directory} holds no world model: {config_file.name} is missing; give model.path a saved model"
+                f"{directory} holds no world model: {CONFIG_FILE} is missing; give model.path a saved model"
             )
-        record = json.loads(config_file.read_text())
-        config = WorldModelConfig(**{**record, "domains": tuple(record["domains"])})
-        try:
-            transformer = WanTransformer3DModel.from_pretrained(directory / "transformer", torch_dtype=torch.float32)
-            vae = load_vae(directory)
-            words = load_file(directory / "conditioning.safetensors")
-        except OSError as error:
-            raise UserError(f"world model {directory} is incomplete: {str(error).splitlines()[0]}") from error
+        require_sealed(directory, [CONFIG_FILE, CONDITIONING_FILE, *files_read(directory, "transformer")])
+        config = read_record(directory / CONFIG_FILE, WorldModelConfig, ADVICE)
+        transformer = read_part(WanTransformer3DModel, directory / "transformer")
+        require_equal(directory / "transformer" / CONFIG, transformer.config, _sizes_of_transformer(config))
+        if transformer.config.rope_max_seq_len < _ROPE_LENGTH or not 0 < transformer.config.eps < 1e-2:
+            raise UserError(
+                f"{directory / 'transformer' / CONFIG}: rope_max_seq_len must be {_ROPE_LENGTH} or more "
+                f"and eps above 0 and below 0.01; {ADVICE}"
+            )
+        vae = load_vae(directory)
+        sizes_of_codec = {"z_dim": config.latent_channels, "patch_size": config.patch_size}
+        require_equal(directory / "vae" / CONFIG, vae.config, sizes_of_codec)
         model = cls(config, transformer, vae)
-        missing = model.load_state_dict(words, strict=False).missing_keys
-        assert all(name.startswith("transformer.") for name in missing), "the rest is in conditioning.safetensors"
+        own = {name: tuple(value.shape) for name, value in model.state_dict().items() if _is_own(name)}
+        model.load_state_dict(read_tensors(directory / CONDITIONING_FILE, own), strict=False)
+        if not bool((model.latent_std > 0).all()):
+            raise UserError(f"{directory / CONDITIONING_FILE}: latent_std must be above 0; {ADVICE}")
         return model.eval()
 
 
 def model_digest(directory: Path) -> str:
     """sha256, 16 hex digits, over the names and bytes of every weight and configuration file of a saved model."""
+    if not directory.is_dir():
+        raise UserError(f"{directory}: holds no saved model; {ADVICE}")
     digest = hashlib.sha256()
-    for path in sorted(p for p in directory.rglob("*") if p.suffix in {".safetensors", ".json"}):
-        digest.update(str(path.relative_to(directory)).encode() + b"\0" + path.read_bytes())
+    for name in sorted(_digested_files(directory)):
+        digest.update(name.encode() + b"\0" + (directory / name).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _digested_files(directory: Path) -> Iterator[str]:
+    """All that may be read of a model, or of one part; a part that is a link to a folder is read too."""
+    for folder in (directory, *(path for path in directory.iterdir() if path.is_dir())):
+        for path in folder.iterdir():
+            if path.suffix in {".safetensors", ".json"} and path.is_file():
+                yield path.relative_to(directory).as_posix()
+
+
+def _sizes_of_transformer(config: WorldModelConfig) -> dict[str, Any]:
+    z = config.latent_channels
+    return {
+        "patch_size": (1, 2, 2),
+        "num_attention_heads": config.num_heads,
+        "attention_head_dim": config.head_dim,
+        "in_channels": z + MASK_CHANNELS + z + z + RAY_CHANNELS + VIEW_CHANNELS,
+        "out_channels": z,
+        "text_dim": config.text_dim,
+        "ffn_dim": config.ffn_dim,
+        "num_layers": config.num_layers,
+    }
+
+
+def _is_own(name: str) -> bool:
+    return not name.startswith("transformer.")
 
 
 def _add_modulation(extra: Tensor):  # type: ignore[no-untyped-def]

@@ -15,6 +15,7 @@ from rich import get_console
 from rich.progress import track
 from torch import Tensor
 
+from datasets.contents import digests_of
 from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, latent_key
 from datasets.scene import Clip, Scene
@@ -69,16 +70,19 @@ def encode_source(
 ) -> LatentCache:
     """The latent cache of a source's ``chosen`` scenes, encoding only what no earlier call has stored.
 
+    Footage that was replaced under its name is other footage, and has a cache of its own.
+
     ``opened`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
     importable by name (a function, or a partial of one).
     """
     with get_console().status(f"Listing {what}"):
         source = opened()
         scenes = list(source.scenes())
-    show_left_out(source)
-    scenes = [scenes[n] for n in chosen(scenes)]
-    require_encodable(scenes)
-    identity = json.dumps([scene_to_json(scene) for scene in scenes], sort_keys=True)
+        show_left_out(source)
+        scenes = [scenes[n] for n in chosen(scenes)]
+        require_encodable(scenes)
+        contents = digests_of([source.files(scene) for scene in scenes], root)
+    identity = identity_of(scenes, contents)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
@@ -86,6 +90,11 @@ def encode_source(
         for sample in track(encoded, f"Encoding {what}", total=len(missing), disable=not missing):
             writer.add(sample)
     return LatentCache(root, key)
+
+
+def identity_of(scenes: Sequence[Scene], contents: Sequence[str]) -> str:
+    """What tells clips from others: all that is known of them, and the ``digests_of`` their footage."""
+    return json.dumps([[scene_to_json(scene) for scene in scenes], list(contents)], sort_keys=True)
 
 
 def encode_scenes(

@@ -11,23 +11,27 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger
 from rich import get_console
+from safetensors import SafetensorError
 
-from datasets.errors import UserError
+from datasets.durable import sync_folder
+from datasets.errors import UserError, shown
 from datasets.file_lock import held
 from datasets.latents import LatentCache
-from finetune.fine_tune import FineTuneSettings, ReplayMix, facts_of, fine_tune, is_adaptive, plan_of
+from finetune.fine_tune import FineTuneSettings, ReplayMix, contents_of, facts_of, fine_tune, is_adaptive, plan_of
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.module import TrainingSettings
 from finetune.probe.probe import protocol_of
 from finetune.processes import leads
+from finetune.saved_parts import seal
 from finetune.shares import Probe
 from finetune.strategies.registry import strategy_of
 from finetune.world_model import WorldModel, model_digest
 from pipelines.cache import cache_driving, cache_replay
-from pipelines.models import LINEAGE, start_of
+from pipelines.models import LINEAGE, lineage_in, start_of
 from pipelines.probe import settings_of as probe_settings_of
 from pipelines.probe import while_training
 from pipelines.probe_clips import probe_set_of
+from pipelines.replaying.replaced import require_current
 from pipelines.replaying.sources import standing_key
 from pipelines.settings.config import Config
 from pipelines.sources import framing_of
@@ -98,7 +102,9 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
         return None
     if config.replay.buffer is not None:
         key = standing_key(framing_of(config.data), checkpoint)
-        return open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
+        standing = open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
+        require_current(standing, config.replay.buffer)
+        return standing
     others = cache_replay(config, checkpoint)
     root = config.run_dir / "replay" / others.key
     with ReplayBuffer(root, config.replay.capacity, seed=config.replay.seed, key=others.key) as buffer:
@@ -143,10 +149,8 @@ def lineage_of(
 ) -> dict[str, Any]:
     """All that decides the weights: what they start from, what they see, and how they move."""
     return {
-        "base": model_digest(checkpoint),
-        "driving": driving.key,
+        **contents_of(checkpoint, driving, replay),
         "driving_clips": len(driving),
-        "replay": "" if replay is None else replay.digest(),
         "training": asdict(settings.training),
         **facts_of(settings, plan_of(settings, len(driving), replay)),
     }
@@ -163,7 +167,7 @@ def _probe_of(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[P
 def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
     if not folder.is_dir():
         return False
-    found = json.loads((folder / LINEAGE).read_text())
+    found = lineage_in(folder)
     if {key: value for key, value in found.items() if key not in OUTCOMES} != lineage:
         raise UserError(f"{folder} was fine-tuned from other data or settings: delete it, or begin in another run_dir")
     return True
@@ -173,9 +177,18 @@ def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
     """The model appears under its name complete, or not at all."""
     scratch = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
-    model.save_pretrained(scratch)
-    (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
-    os.rename(scratch, folder)
+    try:
+        model.save_pretrained(scratch)
+        (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
+        seal(scratch)
+        os.rename(scratch, folder)
+        sync_folder(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise UserError(
+            f"{folder}: cannot be written ({shown(error, 120)}); the checkpoints in {folder.parent / 'finetune'} are "
+            "whole, so mend that and run again"
+        ) from error
 
 
 def _logger(tracker: Tracker) -> Logger:

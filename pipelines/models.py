@@ -1,10 +1,13 @@
 """Where a model is: the checkpoint that ships with the project, a folder of the user's, or the champion."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets.durable import create_file
 from datasets.errors import UserError
+from datasets.json_record import read_json, read_record
 from pipelines.promotion.registry import CHAMPION, Registry, Version, registry_of
 from pipelines.settings.config import Config
 
@@ -22,6 +25,23 @@ def checkpoint_of(config: Config) -> Path:
     return folder
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ChampionNote:
+    version: str
+    digest: str
+
+
+def lineage_in(folder: Path) -> dict[str, Any]:
+    """What the model in ``folder`` was made from, empty where it does not tell; a UserError where it is no lineage."""
+    path = folder / LINEAGE
+    if not path.is_file():
+        return {}
+    lineage = read_json(path, advice := "take an unharmed copy of the model")
+    if not isinstance(lineage, dict):
+        raise UserError(f"{path}: must be an object, got {type(lineage).__name__}; {advice}")
+    return lineage
+
+
 def start_of(config: Config) -> Path:
     """The folder of ``model.checkpoint`` for a fine-tune, which goes on from what it began with.
 
@@ -33,7 +53,7 @@ def start_of(config: Config) -> Path:
     if not note.exists():
         champion = _existing(registry)
         create_file(note, json.dumps({"version": champion.number, "digest": champion.digest}).encode() + b"\n")
-    number = json.loads(note.read_text())["version"]
+    number = read_record(note, _ChampionNote, "delete it to start from the champion of today").version
     version = registry.version(number)
     if version is None:
         raise UserError(f"{note} names version {number}, which was deleted from the registry; begin in another run_dir")

@@ -6,7 +6,6 @@ from its last checkpoint, so the same command carries on after a kill.
 
 import argparse
 import csv
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from datasets.latents import LatentCache
 from datasets.source import Source
 from finetune.module import TrainingSettings, WorldModelModule
 from finetune.preconditioning import measure_std
+from finetune.saved_parts import seal
 from finetune.training import train
 from finetune.vae import initialise_from_pca, load_vae, make_vae, to_signal
 from finetune.vae_training import train_vae
@@ -40,7 +40,6 @@ from replay.plan import BatchPlan
 _PCA_CLIPS = 64
 _CURVE_POINTS = 300
 _STATISTICS_CLIPS = 140
-_SUMS = "SHA256SUMS"
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -138,7 +137,8 @@ def train_on_all(
     logger: Logger | bool = False,
 ) -> WorldModel:
     """``model`` trained on all of a cache and averaged, resumed from ``checkpoints`` where there are any."""
-    module = WorldModelModule(model.train(), training)
+    facts = {"start": model.digest(), "clips": cache.digest(), "batch_size": batch_size}
+    module = WorldModelModule(model.train(), training, facts=facts)
     plan = BatchPlan(seed=training.seed, batch_size=batch_size, share=0.0, pools={}, num_driving=len(cache))
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
@@ -172,9 +172,7 @@ def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
     _write_curve(folder / "vae_curve.csv", list(csv.DictReader((settings.out / "vae_curve.csv").open())))
     _write_curve(folder / "curve.csv", _logged_losses(settings.out / "curves"))
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _SUMS)
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n" for path in files]
-    (folder / _SUMS).write_text("".join(sums))
+    seal(folder)
 
 
 def _logged_losses(folder: Path) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Probe: what a model can do on held-out clips, into the table of the run, MLflow, a table on screen and a picture."""
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from finetune.probe.record import Probed, append_probed
 from finetune.probe.settings import ProbeSettings
 from finetune.world_model import WorldModel, model_digest
 from pipelines.console import plain
-from pipelines.models import LINEAGE, checkpoint_of
+from pipelines.models import checkpoint_of, lineage_in
 from pipelines.pictures.contact_sheet import write_png
 from pipelines.pictures.continued import continued
 from pipelines.probe_clips import probe_set_of
@@ -92,10 +91,9 @@ def while_training(config: Config, checkpoint: Path) -> list[Callback]:
 
 def steps_of(folder: Path) -> int:
     """Optimiser steps since the base: what the lineage of a fine-tuned model tells, 0 where it has none."""
-    lineage = folder / LINEAGE
-    if not lineage.is_file():
-        return 0
-    return int(json.loads(lineage.read_text()).get("training", {}).get("steps", 0))
+    training = lineage_in(folder).get("training")
+    steps = training.get("steps", 0) if isinstance(training, dict) else 0
+    return steps if isinstance(steps, int) else 0
 
 
 def table(config: ProbeConfig, probed: Probed, named: str) -> Table:

@@ -1,6 +1,5 @@
 """The held-out clips of the probe that a configuration names, made and encoded once for all runs beside each other."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -12,16 +11,16 @@ from rich import get_console
 from rich.progress import track
 from torch import Tensor
 
+from datasets.contents import digests_of
 from datasets.errors import UserError
 from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, latent_key
 from datasets.scene import Clip, Scene
-from datasets.scene_json import scene_to_json
 from datasets.source import Source
 from finetune.conditions import require_encodable
 from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
 from finetune.vae import load_vae
-from pipelines.cache import OpenSource, encode_scenes
+from pipelines.cache import OpenSource, encode_scenes, identity_of
 from pipelines.replaying.sources import open_path
 from pipelines.settings.config import Config, SimulatedData
 from pipelines.sources import for_generation, framing_of, open_probe
@@ -79,9 +78,11 @@ def encoded_probe_clips(
 ) -> Iterator[ProbeClip]:
     """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
     with get_console().status("Listing probe clips"):
-        scenes = chosen(list(opened().scenes()))
-    require_encodable(scenes)
-    identity = json.dumps([FORMAT, *(scene_to_json(scene) for scene in scenes)], sort_keys=True)
+        source = opened()
+        scenes = chosen(list(source.scenes()))
+        require_encodable(scenes)
+        contents = digests_of([source.files(scene) for scene in scenes], root)
+    identity = f"{FORMAT} {identity_of(scenes, contents)}"
     key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]

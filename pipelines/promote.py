@@ -15,7 +15,7 @@ from finetune.forgetting.rule import Judgement, Rule, judge
 from finetune.probe.record import Probed, append_probed
 from finetune.world_model import model_digest
 from pipelines.console import show
-from pipelines.models import BASE, LINEAGE
+from pipelines.models import BASE, lineage_in
 from pipelines.pictures.promotion import draw
 from pipelines.promotion.registry import CHAMPION, Registry, Version, registry_of, sole_promoter
 from pipelines.promotion.words import lines_of, summary_of
@@ -125,8 +125,7 @@ def _known(folder: Path, digest: str, registry: Registry, champion: Version | No
 
 def _start_of(folder: Path) -> str:
     """The digest of the model that a fine-tune began with, as its lineage has it; without one, the shipped base."""
-    lineage = folder / LINEAGE
-    return str(json.loads(lineage.read_text())["base"]) if lineage.is_file() else model_digest(BASE)
+    return str(lineage_in(folder).get("base") or model_digest(BASE))
 
 
 def _course(stages: Sequence[Stage], start: str, candidate: Stage) -> list[Stage]:

@@ -47,6 +47,8 @@ def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
         ),
     )
     show(f"{added.num_clips} clips in {args.path}: {added.num_encoded} new encoded, {added.num_kept} kept in {root}")
+    if added.num_replaced:
+        show(f"{added.num_replaced} clips left, since their footage or its description was replaced")
     if added.twins:
         show(
             f"{len(added.twins)} left out, the buffer holds clips of these names from elsewhere: "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets.durable import sha256_of
 from datasets.errors import UserError
-from datasets.latent_shards import read_entries
+from datasets.latent_shards import read_description
 from replay.buffer import ReplayBuffer
 from replay.generations import MANIFEST, lease_newest
 from replay.standing import read_manifest
@@ -60,8 +60,8 @@ def _damage(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]
 
 def _held_by(path: Path) -> str:
     try:
-        clips = [entry["clip_id"] for entry in read_entries(path)]
-    except (UserError, ValueError, KeyError, TypeError):
+        clips = [entry["clip_id"] for entry in read_description(path).entries]
+    except UserError:
         return ""
     more = f" and {len(clips) - 3} more" if len(clips) > 3 else ""
     return f"; it holds {', '.join(clips[:3])}{more}"

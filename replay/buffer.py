@@ -16,10 +16,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from datasets.errors import UserError
-from datasets.latent_shards import LatentSample, require_storable
+from datasets.latent_shards import LatentSample, make_folder, require_storable
 from replay.keeping import KEEPINGS, Features, Tally
 from replay.ranking import Ranking, priority_of
 from replay.segments import SEGMENT_SIZE, Entry, Segments
@@ -61,12 +60,13 @@ class ReplayBuffer:
     ) -> None:
         self.root = Path(root)
         self.settings = BufferSettings(capacity=capacity, seed=seed, key=key, quotas=quotas or {}, keep=keep)
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         claim_settings(self.root, self.settings)
         self.tallies: dict[str, Tally] = {}
         self._keeping = KEEPINGS[keep]
         self._rankings: dict[str, Ranking] = {}
         self._quotas: dict[str, int] = {}
+        self._digest: str | None = None
         self._segments = Segments(self.root)
         for location, entry in self._segments.entries():
             self._admit(entry["domain"], entry["clip_id"], location)
@@ -169,6 +169,7 @@ class ReplayBuffer:
     def withhold(self, is_unwanted: Callable[[Entry], bool]) -> int:
         """Leaves samples out for as long as this object lives; their number. Whoever withholds may offer nothing."""
         self.flush()
+        self._digest = None
         found = array("Q", (location for location, entry in self._segments.entries() if is_unwanted(entry)))
         before = len(self)
         for domain, ranking in list(self._rankings.items()):
@@ -201,14 +202,15 @@ class ReplayBuffer:
         )
 
     def digest(self) -> str:
-        """sha256 of the content: equal for buffers that hold the same samples, however they came to."""
-        digest = hashlib.sha256()
-        for sample in self._live_samples():
-            words = {"clip_id": sample.clip_id, "domain": sample.domain, "caption": sample.caption}
-            digest.update(json.dumps([words, str(sample.layout)], sort_keys=True).encode())
-            for name in sorted(sample.tensors):
-                digest.update(sample.tensors[name].reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        """sha256 of the content, which is read for it: equal for buffers that hold the same samples, however they came
+        to. A UserError where a sample is not as it was written.
+        """
+        # A flush may thin, and so change the content.
+        self.flush()
+        if self._digest is None:
+            digests = [sample.digest() for sample in self._live_samples()]
+            self._digest = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+        return self._digest
 
     def __enter__(self) -> "ReplayBuffer":
         return self
@@ -232,6 +234,7 @@ class ReplayBuffer:
 
     def _admit(self, domain: str, clip_id: str, location: int) -> bool:
         """Ranks a sample, evicting whatever no longer fits; False where it has no place or is there already."""
+        self._digest = None
         if domain not in self._rankings:
             self._rankings[domain] = Ranking()
             self._quotas = self.settings.shares(self._rankings)
@@ -242,8 +245,6 @@ class ReplayBuffer:
         return self._rankings[domain].admit(priority_of(self.settings.seed, domain, clip_id), location, room)
 
     def _live_samples(self) -> Iterator[LatentSample]:
-        # A flush may thin: it has to come before the sizes are read.
-        self.flush()
         for domain, size in self.sizes.items():
             for i in range(size):
                 yield self.sample(domain, i)
@@ -259,6 +260,7 @@ class ReplayBuffer:
         """Lets the policy choose in every domain that has ``times`` its quota, or more."""
         if self._keeping.by_hash:
             return
+        self._digest = None
         touched: set[int] = set()
         for domain, ranking in self._rankings.items():
             quota, locations = self._quotas[domain], ranking.locations

@@ -7,14 +7,16 @@ on the ``manifest.json`` of its generation; an older one is cleared away by the 
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from datasets.durable import sync_folder
 from datasets.errors import UserError
+from datasets.latent_shards import make_folder
 
 MANIFEST = "manifest.json"
 _NEXT, _LOCK = ".next", ".writer"
@@ -37,7 +39,7 @@ class Lease:
 
 def generations(root: Path) -> list[Path]:
     """Oldest first."""
-    return sorted(path for path in root.glob("generation-*") if (path / MANIFEST).exists())
+    return sorted(path for path in _numbered(root) if (path / MANIFEST).is_file())
 
 
 def lease_newest(root: Path) -> tuple[Path, Lease]:
@@ -60,7 +62,7 @@ def next_generation(root: Path) -> Iterator[tuple[Path, Path | None]]:
     It takes over when the block ends, if a ``manifest.json`` was written there; nothing has happened if not, or if the
     block is left by an exception. A UserError where another process is changing the buffer.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     scratch = root / _NEXT
     with _sole_writer(root):
         _remove(scratch)
@@ -80,7 +82,7 @@ def next_generation(root: Path) -> Iterator[tuple[Path, Path | None]]:
 
 @contextmanager
 def _sole_writer(root: Path) -> Iterator[None]:
-    with open(root / _LOCK, "w") as file:
+    with _lock_file(root / _LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -88,6 +90,13 @@ def _sole_writer(root: Path) -> Iterator[None]:
                 f"{root}: another process is changing this replay buffer; wait until it has ended"
             ) from None
         yield
+
+
+def _lock_file(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); the buffer is as it was") from error
 
 
 def _link_all(source: Path | None, target: Path) -> None:
@@ -104,7 +113,7 @@ def _link_all(source: Path | None, target: Path) -> None:
 def _clear(root: Path) -> None:
     """Removes the generations that no longer count and that nobody reads."""
     newest = generations(root)[-1:]
-    for folder in set(root.glob("generation-*")) - set(newest):
+    for folder in set(_numbered(root)) - set(newest):
         try:
             with open(folder / MANIFEST) as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,6 +122,11 @@ def _clear(root: Path) -> None:
             continue
         except FileNotFoundError:
             _remove(folder)
+
+
+def _numbered(root: Path) -> list[Path]:
+    """Folders that are called like ours; others are none of our business."""
+    return [path for path in root.glob("generation-*") if re.fullmatch(r"generation-\d{6,}", path.name)]
 
 
 def _remove(folder: Path) -> None:

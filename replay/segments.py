@@ -4,6 +4,7 @@ A *location* is all that memory holds of a sample: the number of its segment tim
 Numbers only rise while a folder is open, so a location never comes to mean another sample.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.latent_shards import LatentSample, OpenShards, read_entries, write_shard
+from datasets.latent_shards import LatentSample, OpenShards, read_description, write_shard
 
 SEGMENT_SIZE = 64
+_NAME = re.compile(r"segment-(\d{6,})\.safetensors")
 Entry = dict[str, Any]
 Locations = NDArray[np.uint64]
 
@@ -27,7 +29,8 @@ class Segments:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._numbers = sorted(int(path.stem.split("-")[1]) for path in folder.glob("segment-*.safetensors"))
+        found = (_NAME.fullmatch(path.name) for path in folder.glob("segment-*.safetensors"))
+        self._numbers = sorted(int(match[1]) for match in found if match)
         self._next = self._numbers[-1] + 1 if self._numbers else 0
         self._gathered: list[LatentSample] = []
         self._shards = OpenShards(folder)
@@ -66,7 +69,7 @@ class Segments:
     def entries(self) -> Iterator[tuple[int, Entry]]:
         """Of all that lies on disk: its location, and what is told of it, in the order of the disk."""
         for number in self._numbers:
-            for row, entry in enumerate(read_entries(self._path(number))):
+            for row, entry in enumerate(read_description(self._path(number)).entries):
                 yield number * SEGMENT_SIZE + row, entry
 
     def add(self, sample: LatentSample) -> None:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
+from datasets.json_record import read_json, record_of
 from datasets.latent_shards import publish
 from replay.keeping import KEEPINGS
 
 SETTINGS = "buffer.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,15 +67,14 @@ def read_settings(root: Path) -> BufferSettings:
     path = root / SETTINGS
     if not path.exists():
         raise UserError(f"{root}: is no replay buffer (it has no {SETTINGS})")
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        found = record.pop("format")
-        settings = BufferSettings(**record)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: is not what a replay buffer wrote; delete {root} and fill it again") from None
+    advice = f"delete {root} and fill it again"
+    record = read_json(path, advice)
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: must be an object, got {type(record).__name__}; {advice}")
+    found = record.pop("format", None)
     if found != FORMAT:
-        raise UserError(f"{path}: has format {found!r}, this version reads {FORMAT}; fill the buffer again")
-    return settings
+        raise UserError(f"{path}: has format {shown(found)}, this version reads {FORMAT}; {advice}")
+    return record_of(record, BufferSettings, str(path), advice)
 
 
 def claim_settings(root: Path, settings: BufferSettings) -> None:

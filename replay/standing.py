@@ -13,17 +13,34 @@ import numpy as np
 
 from datasets.durable import sha256_of
 from datasets.errors import UserError
+from datasets.json_record import read_json, read_record
 from datasets.latent_shards import publish
 from replay.buffer import ReplayBuffer
 from replay.generations import MANIFEST, Lease, generations, lease_newest, next_generation
 from replay.keeping import Tally
 from replay.segments import Entry
-from replay.settings import BufferSettings, read_settings
+from replay.settings import SETTINGS, BufferSettings, read_settings
 
 # Of what is alive, the part that may lie dead on disk; less would rewrite more.
 SPARE = 0.1
 NOT_STATED = "not stated"
 FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TallyRecord:
+    count: int
+    total: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _ManifestFile:
+    """``manifest.json`` as it is written; ``digest`` is of the rest."""
+
+    format: int
+    files: dict[str, tuple[int, str]]
+    tallies: dict[str, _TallyRecord]
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,20 +62,35 @@ class Manifest:
 
 def read_manifest(folder: Path) -> Manifest:
     """A UserError where it is not as it was written."""
-    path = folder / MANIFEST
-    try:
-        record = json.loads(path.read_bytes())
-        digest = record.pop("digest")
-        files = {name: (int(size), str(sha256)) for name, (size, sha256) in record["files"].items()}
-        tallies = {
-            name: Tally(count=int(tally["count"]), total=np.asarray(tally["total"], np.float64))
-            for name, tally in record["tallies"].items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: is damaged; drop this buffer and fill it again") from None
-    if digest != _digest(record):
-        raise UserError(f"{path}: differs from its own digest; drop this buffer and fill it again")
-    return Manifest(files=files, tallies=tallies)
+    path, advice = folder / MANIFEST, "drop this buffer and fill it again"
+    found = read_record(path, _ManifestFile, advice)
+    record = {name: value for name, value in read_json(path, advice).items() if name != "digest"}
+    if found.digest != _digest(record):
+        raise UserError(f"{path}: differs from its own digest; {advice}")
+    tallies = {
+        name: Tally(count=tally.count, total=np.asarray(tally.total, np.float64))
+        for name, tally in found.tallies.items()
+    }
+    return Manifest(files=found.files, tallies=tallies)
+
+
+def require_whole(folder: Path, files: Mapping[str, tuple[int, str]]) -> None:
+    """A UserError where a file of a generation is missing, altered, or not its own; segments tell their own rot."""
+    there = {path.name for path in folder.iterdir() if _counts(path.name)}
+    for name in sorted(there ^ set(filter(_counts, files))):
+        fault = "is missing" if name in files else "was not written by this buffer"
+        raise UserError(f"{folder / name}: {fault}; see `driveforge replay verify`")
+    for name, (size, sha256) in files.items():
+        if not _counts(name):
+            continue
+        found = (folder / name).stat().st_size
+        if found != size or (name == SETTINGS and sha256_of(folder / name) != sha256):
+            raise UserError(f"{folder / name}: is not as it was written; see `driveforge replay verify`")
+
+
+def _counts(name: str) -> bool:
+    """Whether a buffer is made of files that are called so; others may lie there."""
+    return name == SETTINGS or name.startswith("segment-")
 
 
 class StandingBuffer(ReplayBuffer):
@@ -73,6 +105,7 @@ def open_standing(root: Path, *, key: str = "", licences: Collection[str] | None
     A UserError where there is none, where its ``key`` is another (a ``key`` that is given), or where nothing is left.
     """
     folder, lease = lease_newest(root)
+    require_whole(folder, read_manifest(folder).files)
     buffer = StandingBuffer.open(folder)
     buffer.lease = lease
     require_key(root, buffer.settings, key)
@@ -113,6 +146,8 @@ def changing(root: Path, settings: BufferSettings | None = None) -> Iterator[Rep
         lease_newest(root)
     with next_generation(root) as (folder, newest):
         old = read_manifest(newest) if newest else Manifest(files={}, tallies={})
+        if newest:
+            require_whole(newest, old.files)
         if settings is not None:
             _change_settings(folder, settings)
         with ReplayBuffer.open(folder) as buffer:

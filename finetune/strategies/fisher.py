@@ -5,9 +5,8 @@ import json
 from collections.abc import Callable, Iterator
 
 import torch
-from safetensors.torch import load_file, save
 
-from datasets.latent_shards import publish
+from datasets.latent_shards import LatentSample, LatentShard, make_folder, write_shard
 from finetune.flow import draw, flow_matching_loss
 from finetune.strategies.matching import alone
 from finetune.strategies.start import Weights, movable
@@ -30,11 +29,11 @@ def stored_estimate(ground: Ground, replay: ReplayBuffer, name: str, estimate: E
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     path = ground.folder / f"{name}-{key}.safetensors"
     if not path.exists():
-        ground.folder.mkdir(parents=True, exist_ok=True)
-        found = {name: value.cpu().contiguous() for name, value in estimate(ground, replay).items()}
-        publish(path, save(found))
-    kept: Weights = load_file(path, device=str(ground.model.device))
-    return kept
+        make_folder(ground.folder)
+        found = estimate(ground, replay)
+        write_shard(path, [LatentSample(clip_id=name, domain="", caption="", tensors=found)])
+    kept = LatentShard(path).sample(0).tensors
+    return {name: value.to(ground.model.device) for name, value in kept.items()}
 
 
 def diagonal_fisher(ground: Ground, replay: ReplayBuffer) -> Weights:

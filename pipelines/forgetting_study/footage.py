@@ -37,6 +37,10 @@ class Footage:
     def scenes(self) -> Sequence[Scene]:
         return [self._at_nominal_times(scene) for scene, _ in self._origins.values()]
 
+    def files(self, scene: Scene) -> Sequence[Path]:
+        _, source = self._origins[scene.clip_id]
+        return source.files(scene)
+
     def load(self, scene: Scene) -> Clip:
         _, source = self._origins[scene.clip_id]
         return source.load(scene)

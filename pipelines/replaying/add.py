@@ -19,6 +19,7 @@ from pipelines.cache import OpenSource, encode_scenes
 from pipelines.footage import show_left_out
 from pipelines.licences import licence_of
 from pipelines.models import checkpoint_of
+from pipelines.replaying.replaced import footage_of, replaced
 from pipelines.replaying.sources import is_simulated, open_path, place_of, scenes_to_add, standing_key
 from pipelines.settings.config import Config
 from pipelines.sources import framing_of
@@ -59,12 +60,14 @@ class Wish:
 class Added:
     """Clips that the source has, that were new and encoded, and that are in the buffer now of those.
 
-    ``twins`` were not offered: the buffer holds clips of their names that came from elsewhere.
+    ``twins`` were not offered: the buffer holds clips of their names that came from elsewhere. Clips of this source
+    that were replaced under their names have left the buffer.
     """
 
     num_clips: int
     num_encoded: int
     num_kept: int
+    num_replaced: int
     twins: tuple[str, ...]
 
 
@@ -98,12 +101,17 @@ def add(config: Config, root: Path, wish: Wish) -> Added:
     bytes_a_clip = partial(_bytes_a_clip, root, opened, checkpoint, scenes)
     settings = _settings(root, wish, new, {domain for domain, _ in names.values()}, bytes_a_clip)
 
+    footage = footage_of(scenes, source, root)
+
     def origin(scene: Scene) -> dict[str, str]:
         words = {"place": place, "source": scene.source, "licence": wish.licence or told(scene)}
+        words |= footage[scene.clip_id]
         words["added"] = datetime.now(UTC).isoformat(timespec="seconds")
         return words | ({"score": repr(scores[scene.clip_id])} if scores else {})
 
     with changing(root, settings) as buffer:
+        stale = _stale(buffer, place, {names[clip_id]: found for clip_id, found in footage.items()}, root)
+        num_replaced = buffer.forget(lambda entry: (entry["domain"], entry["clip_id"]) in stale) if stale else 0
         twins = {scene.clip_id for scene in scenes if _is_twin(buffer, names[scene.clip_id], place)}
         chosen = _wanted(buffer, [scene for scene in scenes if scene.clip_id not in twins], names)
         encoded = track(encode_scenes(opened, checkpoint, chosen), "Encoding", total=len(chosen), disable=not chosen)
@@ -112,7 +120,13 @@ def add(config: Config, root: Path, wish: Wish) -> Added:
             buffer.offer(replace(sample, domain=domain, clip_id=clip_id, origin=origin(scene)))
         buffer.thin()
         kept = sum(buffer.holds(*names[scene.clip_id]) for scene in chosen)
-    return Added(num_clips=len(scenes), num_encoded=len(chosen), num_kept=kept, twins=tuple(sorted(twins)))
+    return Added(
+        num_clips=len(scenes),
+        num_encoded=len(chosen),
+        num_kept=kept,
+        num_replaced=num_replaced,
+        twins=tuple(sorted(twins)),
+    )
 
 
 def _name(scene: Scene, place: str, domain: str | None) -> tuple[str, str]:
@@ -126,6 +140,20 @@ def _name(scene: Scene, place: str, domain: str | None) -> tuple[str, str]:
 def _wanted(buffer: ReplayBuffer, scenes: Sequence[Scene], names: Mapping[str, tuple[str, str]]) -> list[Scene]:
     may_stay = buffer.wanted(names[scene.clip_id] for scene in scenes)
     return [scene for scene, is_wanted in zip(scenes, may_stay, strict=True) if is_wanted]
+
+
+def _stale(
+    buffer: ReplayBuffer, place: str, now: Mapping[tuple[str, str], Mapping[str, str]], notes: Path
+) -> set[tuple[str, str]]:
+    """Domain and clip id of what came from ``place``, but from other pixels, or under another description."""
+    ours = [entry for entry in buffer.entries() if entry.get("origin", {}).get("place") == place]
+    described = [
+        entry
+        for entry in ours
+        if (found := now.get((entry["domain"], entry["clip_id"]))) is not None
+        and found["description"] != entry["origin"].get("description")
+    ]
+    return {(entry["domain"], entry["clip_id"]) for entry in [*described, *replaced(ours, notes)]}
 
 
 def _is_twin(buffer: ReplayBuffer, name: tuple[str, str], place: str) -> bool:

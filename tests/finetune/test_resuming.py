@@ -11,9 +11,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from finetune.checkpoints import newest_checkpoint
 from finetune.fine_tune import FineTuned, FineTuneSettings
 from finetune.strategies.registry import STRATEGIES
-from finetune.training import newest_checkpoint
 from tests.finetune.small_fine_tune import fickle_probe, prepare_root, run, run_slowly, settings_for
 
 RUNS = {name: settings_for(name) for name in STRATEGIES} | {
@@ -78,3 +78,15 @@ def test_killed_and_resumed_is_bit_identical(root: Path, name: str) -> None:
     kill_midway(root, f"{name} killed", settings)
     whole = run(root, f"{name} unharmed", settings, probe=fickle_probe)
     require_same(run(root, f"{name} killed", settings, probe=fickle_probe), whole)
+
+
+def test_what_a_run_went_on_from_stays_as_it_was(root: Path) -> None:
+    """A step here takes two batches: a checkpoint between them would be of neither this step nor the next."""
+    settings = settings_for("replay", steps=5)
+    whole = run(root, "often", settings)
+    newest = newest_checkpoint(root / "often")
+    assert newest is not None and newest.name == "step=4.ckpt"
+    before = newest.read_bytes()
+    for _ in range(3):
+        require_same(run(root, "often", settings), whole)
+        assert newest.read_bytes() == before

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets.errors import UserError
-from finetune.training import newest_checkpoint
+from finetune.checkpoints import newest_checkpoint
 from tests.finetune.small_run import run
 
 STEPS = 14

@@ -1,6 +1,7 @@
 """The verb ``replay``, over tiny videos; the codec is a fake that paints each clip in a colour of its own."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -236,3 +237,32 @@ def test_the_real_codec_fills_it_from_the_simulated_domains(
     assert buffer.sizes == dict.fromkeys(("falling", "handheld", "orbit", "walkers"), 1)
     assert buffer.sample("orbit", 0).tensors["latents"].abs().max() > 0
     assert {entry["origin"]["licence"] for entry in buffer.entries()} == {"simulated"}
+
+
+def test_footage_that_was_replaced_under_its_name_is_noticed_and_added_again(
+    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+) -> None:
+    assert verb("add", footage)[0] == 0
+    config = compose([f"replay.buffer={tmp_path / 'buffer'}", *FRAMING])
+    before = fill_buffer(config, BASE)
+    assert before is not None
+    video, known = footage / "walks" / "video.mp4", len(encoded)
+    video.write_bytes(encode_mp4(np.full((10, 32, 48, 3), 90, np.uint8), 10.0))
+    with pytest.raises(UserError, match=rf"footage of 2 clips was replaced.*walks.*replay add {footage}"):
+        fill_buffer(config, BASE)
+    status, said = verb("add", footage)
+    assert status == 0 and "2 clips left" in said and "2 new encoded" in said
+    assert encoded[known:] == ["walks-video-0000", "walks-video-0001"]
+    after = fill_buffer(config, BASE)
+    assert after is not None and after.digest() != before.digest() and after.sizes == before.sizes
+    shades = {float(after.sample("video", n).tensors["latents"].mean()) for n in range(6)}
+    assert any(abs(shade - 90) < 3 for shade in shades), "the new pixels are there"
+    assert verb("verify")[0] == 0
+
+
+def test_a_buffer_outlasts_its_footage(
+    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+) -> None:
+    verb("add", footage)
+    shutil.rmtree(footage)
+    assert fill_buffer(compose([f"replay.buffer={tmp_path / 'buffer'}", *FRAMING]), BASE) is not None
