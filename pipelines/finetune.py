@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from rich import get_console
 from datasets.errors import UserError
 from datasets.file_lock import held
 from datasets.latents import LatentCache
+from datasets.new_folder import new_folder
 from finetune.fine_tune import FineTuneSettings, ReplayMix, facts_of, fine_tune, is_adaptive, plan_of
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.module import TrainingSettings
@@ -171,11 +170,9 @@ def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
 
 def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
     """The model appears under its name complete, or not at all."""
-    scratch = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    model.save_pretrained(scratch)
-    (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
-    os.rename(scratch, folder)
+    with new_folder(folder) as scratch:
+        model.save_pretrained(scratch)
+        (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
 
 
 def _logger(tracker: Tracker) -> Logger:

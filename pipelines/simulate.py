@@ -1,14 +1,18 @@
 """The simulate stage: the procedural world as a data set, drives in nuScenes tables, other domains in folders."""
 
 import argparse
-import shutil
+import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from rich.progress import track
 
+from datasets.errors import UserError
+from datasets.file_lock import held
 from datasets.folder_source import write_clip_folder
 from datasets.framing import Framing
+from datasets.new_folder import is_vacant, new_folder
 from datasets.nuscenes_rows import write_recording
 from datasets.nuscenes_tables import NuScenesWriter
 from datasets.nuscenes_taxonomy import TableRows
@@ -17,11 +21,13 @@ from datasets.simulated_source import SimulatedSource, SimulationConfig
 from datasets.simulation.recording import record_drive
 from pipelines.parallel import on_all_cores
 from pipelines.settings.config import Config, SimulateConfig
+from pipelines.terminal import say
 
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"
 KEY_FRAMES_HZ = 2.0
-DONE = "simulated.txt"
+# In each of the two folders: the settings that made it.
+MADE_BY = "simulated.json"
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -41,23 +47,55 @@ def replay_root(out: Path) -> Path:
 def simulate(settings: SimulateConfig, out: Path) -> None:
     """Write the whole world under ``out``, on all cores; the same settings give the same bytes.
 
-    A world that these settings already finished is kept, an unfinished or another one is made anew.
+    What these settings already finished is kept. A UserError, before anything is written, where either folder holds
+    anything else: nothing is ever replaced.
     """
-    done = out / DONE
-    if done.is_file() and done.read_text() == repr(settings):
-        return
-    done.unlink(missing_ok=True)
-    for folder in (tables_root(out), replay_root(out)):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    with NuScenesWriter(tables_root(out), VERSION) as tables:
-        drives = on_all_cores(partial(_write_drive, settings, tables_root(out)), range(settings.num_scenes))
-        for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
-            tables.add_rows(scene, rows)
-    clips = on_all_cores(partial(_write_replay_clip, settings, replay_root(out)), range(settings.replay_clips))
-    for _ in track(clips, "Simulating other domains", total=settings.replay_clips):
-        pass
-    done.write_text(repr(settings))
+    for folder in _PARTS:
+        _is_made(out / folder, settings)
+    with held(out / ".lock", say):
+        for folder, write in _PARTS.items():
+            if not _is_made(out / folder, settings):
+                write(settings, out)
+
+
+def _is_made(folder: Path, settings: SimulateConfig) -> bool:
+    if is_vacant(folder):
+        return False
+    wanted = json.loads(json.dumps(asdict(settings)))
+    try:
+        made_by = json.loads((folder / MADE_BY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        made_by = None
+    if not isinstance(made_by, dict):
+        raise UserError(f"{folder} was not made by driveforge simulate, and is left alone; choose another folder")
+    changed = [f"simulate.{key} was {made_by.get(key)}" for key in wanted if made_by.get(key) != wanted[key]]
+    if changed:
+        raise UserError(f"{folder} holds another world ({changed[0]}); choose another folder, or delete it yourself")
+    return True
+
+
+def _write_drives(settings: SimulateConfig, out: Path) -> None:
+    with new_folder(tables_root(out)) as root:
+        with NuScenesWriter(root, VERSION) as tables:
+            drives = on_all_cores(partial(_write_drive, settings, root), range(settings.num_scenes))
+            for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
+                tables.add_rows(scene, rows)
+        _sign(root, settings)
+
+
+def _write_replay(settings: SimulateConfig, out: Path) -> None:
+    with new_folder(replay_root(out)) as root:
+        clips = on_all_cores(partial(_write_replay_clip, settings, root), range(settings.replay_clips))
+        for _ in track(clips, "Simulating other domains", total=settings.replay_clips):
+            pass
+        _sign(root, settings)
+
+
+_PARTS = {"nuscenes": _write_drives, "replay": _write_replay}
+
+
+def _sign(folder: Path, settings: SimulateConfig) -> None:
+    (folder / MADE_BY).write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
 
 
 def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Scene, TableRows]:

@@ -7,6 +7,7 @@ on the ``manifest.json`` of its generation; an older one is cleared away by the 
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,9 @@ from datasets.errors import UserError
 
 MANIFEST = "manifest.json"
 _NEXT, _LOCK = ".next", ".writer"
+_FOLDER = re.compile(r"generation-\d{6,}")
+# What lies in a generation; anything else is somebody's, and is never removed.
+_FILE = re.compile(r"manifest\.json|buffer\.json|segment-\d+\.safetensors|\..*\.tmp")
 
 
 class Lease:
@@ -37,7 +41,11 @@ class Lease:
 
 def generations(root: Path) -> list[Path]:
     """Oldest first."""
-    return sorted(path for path in root.glob("generation-*") if (path / MANIFEST).exists())
+    return [path for path in _folders(root) if (path / MANIFEST).exists()]
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.glob("generation-*") if _FOLDER.fullmatch(path.name))
 
 
 def lease_newest(root: Path) -> tuple[Path, Lease]:
@@ -91,9 +99,11 @@ def _sole_writer(root: Path) -> Iterator[None]:
 
 
 def _link_all(source: Path | None, target: Path) -> None:
+    if os.path.lexists(target):
+        raise UserError(f"{target} holds files that are not of a replay buffer, and is left alone; move it away")
     target.mkdir()
     for path in source.iterdir() if source else ():
-        if path.name == MANIFEST:
+        if path.name == MANIFEST or not _FILE.fullmatch(path.name):
             continue
         try:
             os.link(path, target / path.name)
@@ -104,7 +114,7 @@ def _link_all(source: Path | None, target: Path) -> None:
 def _clear(root: Path) -> None:
     """Removes the generations that no longer count and that nobody reads."""
     newest = generations(root)[-1:]
-    for folder in set(root.glob("generation-*")) - set(newest):
+    for folder in set(_folders(root)) - set(newest):
         try:
             with open(folder / MANIFEST) as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -116,6 +126,13 @@ def _clear(root: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
+    """Removes what lies in a generation, and then the folder, unless something else is in it."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
     # The manifest goes first: what is half gone is no generation.
     (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.iterdir():
+        if _FILE.fullmatch(path.name):
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()

@@ -1,8 +1,6 @@
 """The runs of the forgetting study: each fine-tunes the base of its seed and is judged once, by the same probe."""
 
 import json
-import os
-import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,6 +16,7 @@ from rich.progress import track
 
 from datasets.errors import UserError
 from datasets.latents import LatentCache
+from datasets.new_folder import new_folder
 from finetune.fine_tune import fine_tune
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.interpolation import POINTS, best_point, interpolated
@@ -152,13 +151,9 @@ def _judged(model: WorldModel) -> Probed:
 
 def _keep(name: str, probed: Probed, notes: Mapping[str, Any]) -> None:
     """The judged values of a run and notes on it: there whole, or not at all."""
-    folder = _folder(_worker.ground, name)
-    scratch = folder.with_name(f".{name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    append_probed(scratch / "probe.parquet", probed, step=0, model=name)
-    (scratch / "notes.json").write_text(json.dumps(notes))
-    os.rename(scratch, folder)
+    with new_folder(_folder(_worker.ground, name)) as scratch:
+        append_probed(scratch / "probe.parquet", probed, step=0, model=name)
+        (scratch / "notes.json").write_text(json.dumps(notes))
 
 
 def _folder(ground: Ground, name: str) -> Path:
