@@ -4,6 +4,7 @@ import argparse
 from dataclasses import replace
 
 from pipelines.run import run
+from pipelines.run_dir import with_full_paths, write_settings
 from pipelines.settings.config import Config, NuScenesData
 from pipelines.simulate import VERSION, replay_root, simulate, tables_root
 from pipelines.tracking import pipeline_run
@@ -27,6 +28,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         num_frames=config.data.num_frames,
         stride=config.data.stride,
     )
-    config = replace(config, data=data, replay=replace(config.replay, root=replay_root(world)))
+    config = with_full_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(world))))
+    write_settings(config)
     with pipeline_run(config, "demo") as tracker:
         return run(config, tracker)

@@ -29,7 +29,7 @@ from pipelines.probe import while_training
 from pipelines.probe_clips import probe_set_of
 from pipelines.replaying.sources import standing_key
 from pipelines.settings.config import Config
-from pipelines.sources import framing_of
+from pipelines.sources import framing_of, open_replay
 from pipelines.tracking import Tracker, pipeline_run
 from replay.buffer import ReplayBuffer
 from replay.standing import open_standing
@@ -53,8 +53,10 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
 
     Of several processes that train together, the one that leads has the tracker and writes the folder.
     """
-    with held(config.run_dir / ".lock"):
+    # Of the processes that train together, one after the other finds what the first has made.
+    with held(config.run_dir / ".caches.lock"):
         checkpoint = start_of(config)
+        require_replay(config)
         driving = cache_driving(config, checkpoint)
         replay = fill_buffer(config, checkpoint)
         settings = settings_of(config)
@@ -91,9 +93,7 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
 
     They are those of the standing buffer ``replay.buffer``, or of ``<run_dir>/replay``, which is filled here.
     """
-    strategy = strategy_of(config.finetune.strategy)
-    is_idle = config.replay.share == 0 and config.replay.schedule == "fixed"
-    if not strategy.needs_buffer and (strategy.mix == "none" or is_idle):
+    if not uses_replay(config):
         return None
     if config.replay.buffer is not None:
         key = standing_key(framing_of(config.data), checkpoint)
@@ -104,6 +104,18 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
         for number in range(len(others)):
             buffer.offer(others.sample(number))
     return buffer
+
+
+def uses_replay(config: Config) -> bool:
+    strategy = strategy_of(config.finetune.strategy)
+    is_idle = config.replay.share == 0 and config.replay.schedule == "fixed"
+    return strategy.needs_buffer or not (strategy.mix == "none" or is_idle)
+
+
+def require_replay(config: Config) -> None:
+    """A UserError where the replay footage cannot be opened: it is read only after all of the driving data."""
+    if uses_replay(config) and config.replay.buffer is None and config.replay.root is not None:
+        open_replay(config.replay, framing_of(config.data))
 
 
 def settings_of(config: Config) -> FineTuneSettings:

@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from rich.progress import track
 
 from datasets.errors import UserError
+from datasets.file_lock import held
 from datasets.framing import Framing
 from datasets.latents import LatentCache
 from datasets.source import Source
@@ -34,6 +35,7 @@ from finetune.world_model import WorldModel, WorldModelConfig, model_digest
 from pipelines.cache import encode_source
 from pipelines.settings.config import Config, PretrainConfig
 from pipelines.sources import framing_of, open_pretraining
+from pipelines.terminal import say
 from replay.dataset import plan_loader
 from replay.plan import BatchPlan
 
@@ -44,6 +46,12 @@ _SUMS = "SHA256SUMS"
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
+    with held(config.pretrain.out / ".lock", say):
+        pretrain(config)
+
+
+def pretrain(config: Config) -> None:
+    """The base checkpoint in ``<pretrain.out>/model``."""
     settings, framing = config.pretrain, framing_of(config.data)
     opened = partial(open_pretraining, settings, framing)
     if not (settings.out / "vae" / "config.json").is_file():

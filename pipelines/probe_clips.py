@@ -13,6 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from datasets.errors import UserError
+from datasets.file_lock import held
 from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, latent_key
 from datasets.scene import Clip, Scene
@@ -24,6 +25,7 @@ from pipelines.cache import OpenSource, encode_scenes
 from pipelines.replaying.sources import open_path
 from pipelines.settings.config import Config, SimulatedData
 from pipelines.sources import for_generation, framing_of, open_probe
+from pipelines.terminal import say
 
 FORMAT = "probe 1"
 Choose = Callable[[Sequence[Scene]], list[Scene]]
@@ -81,7 +83,8 @@ def encoded_probe_clips(
         scenes = chosen(list(opened().scenes()))
     identity = json.dumps([FORMAT, *(scene_to_json(scene) for scene in scenes)], sort_keys=True)
     key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
-    with LatentCacheWriter(root, key) as writer:
+    # Runs beside each other share these clips.
+    with held(root / f".{key}.lock", say), LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
         made = encode_scenes(opened, checkpoint, missing, _encode)
         for sample in track(made, "Encoding probe clips", len(missing), disable=not missing):

@@ -18,6 +18,7 @@ from datasets.errors import UserError
 from datasets.shard_source import INDEX_FILE, read_index
 from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar
+from pipelines.run_dir import require_run
 
 if TYPE_CHECKING:
     from pipelines.settings.config import Config
@@ -40,6 +41,8 @@ class VerifyReport:
 
 def main(config: "Config", args: argparse.Namespace) -> int:
     """Verify the given folder, or the run's shards; status 1 where anything is wrong."""
+    if args.directory is None:
+        require_run(config.run_dir)
     report = verify(args.directory or config.run_dir / "shards")
     print = partial(get_console().print, soft_wrap=True)
     for problem in report.problems:

@@ -16,7 +16,7 @@ from rich.progress import track
 
 from datasets.errors import UserError
 from datasets.latents import LatentCache
-from datasets.new_folder import new_folder
+from datasets.new_folder import begin_scratch, is_vacant, new_folder, remove_scratch
 from finetune.fine_tune import fine_tune
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.interpolation import POINTS, best_point, interpolated
@@ -119,6 +119,8 @@ def _make(run: Run) -> None:
     base, began = ground.base(run.seed), time.monotonic()
     settings = run.variant.settings(ground.study, run.seed)
     scratch = ground.root / "scratch" / run.name
+    if is_vacant(scratch):
+        begin_scratch(scratch)
     start = WorldModel.from_pretrained(base)
     adapts = run.variant.schedule == "adaptive"
     forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS) if adapts else None
@@ -130,7 +132,7 @@ def _make(run: Run) -> None:
     total = sum(tuned.realised.values())
     replayed = sum(count for pool, count in tuned.realised.items() if pool != "driving") / total
     _keep(run.name, _judged(model), {**notes, "replayed": replayed, "seconds": time.monotonic() - began})
-    shutil.rmtree(scratch)
+    remove_scratch(scratch)
 
 
 def _best_mixture(base: WorldModel, tuned: WorldModel) -> tuple[WorldModel, float]:
