@@ -5,6 +5,7 @@ A verb's work stands in the module of its name, which is imported only when it r
 
 import argparse
 import importlib
+import multiprocessing
 import os
 import re
 import sys
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BaseException as error:
             # Whatever a library makes of an interruption, it was one.
             if stop.signum is not None or isinstance(error, KeyboardInterrupt):
+                for process in multiprocessing.active_children():
+                    process.kill()
                 say("interrupted")
                 return stop.status
             if isinstance(error, UserError):

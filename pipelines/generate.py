@@ -20,7 +20,7 @@ from datasets.scene import Clip, Scene
 from datasets.shards import clip_members
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
-from pipelines.generation.commit import CommitLog
+from pipelines.generation.commit import CommitLog, gc
 from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
 from pipelines.generation.units import Plan, Unit, open_or_create_plan
 from pipelines.instruments import InstrumentsLoader, load_instruments
@@ -84,6 +84,7 @@ def generate_candidates(config: Config) -> GenerateSummary:
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
     plan = plan_candidates(config, model_digest(folder))
+    gc(root)
     return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
 
 

@@ -2,6 +2,9 @@
 
 import multiprocessing
 import os
+import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,24 +25,46 @@ def on_all_cores(
     """``work(item)`` for every item, in order, by one process of one OpenCV thread a core.
 
     ``prepare(*arguments)`` runs first in every process. All are sent to the processes, so they must be importable by
-    name. What ``work`` raises is raised here, and what was not begun is dropped. A UserError where a process dies.
+    name. What ``work`` raises is raised here, and the rest is dropped. A UserError where a process dies. They end with
+    this process, however it ends.
     """
     if not items:
         return
     spawn = multiprocessing.get_context("spawn")
     workers = min(os.cpu_count() or 1, len(items))
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, spawn, _start, (prepare, arguments)) as pool:
         try:
-            yield from pool.map(work, items)
+            # A terminal interrupts its whole group; processes inherit the mask, and are ended by this one.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                futures = deque(pool.submit(work, item) for item in items)
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            while futures:
+                yield futures.popleft().result()
         except BrokenProcessPool:
             raise UserError(
                 "a worker process died, most often because memory ran out; what was finished is kept, run it again"
             ) from None
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
 
 
 def _start(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     import cv2
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     if prepare is not None:
         prepare(*arguments)
+
+
+def _end_with_parent() -> None:
+    """Without this a process whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipelines.executors.work import UnitOutcome, WorkerFactory
 from pipelines.generation.units import Unit
 from pipelines.settings.config import ExecutorConfig
+from pipelines.signals import kept_handlers
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")
@@ -46,20 +47,22 @@ def _own_cluster(workers: int) -> Iterator[None]:
     import ray
 
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    ray.init(
-        address="local",
-        num_cpus=workers,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        # Ray puts the interpreter into a shell command as it is, so a clone in a folder with spaces needs the quotes.
-        runtime_env={
-            "env_vars": {**WORKER_ENV, "PYTHONPATH": path},
-            "py_executable": shlex.quote(sys.executable),
-        },
-        _node_ip_address="127.0.0.1",
-        **QUIET,
-    )
     try:
+        # Ray's own handler would end this process without leaving its blocks.
+        with kept_handlers():
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                # Ray puts the interpreter into a shell command as it is, so a folder with spaces needs the quotes.
+                runtime_env={
+                    "env_vars": {**WORKER_ENV, "PYTHONPATH": path},
+                    "py_executable": shlex.quote(sys.executable),
+                },
+                _node_ip_address="127.0.0.1",
+                **QUIET,
+            )
         yield
     finally:
         ray.shutdown()
@@ -71,7 +74,8 @@ def _cluster_at(address: str) -> Iterator[None]:
     import ray
 
     modules = [str(ROOT / package) for package in PACKAGES]
-    ray.init(address=address, runtime_env={"env_vars": WORKER_ENV, "py_modules": modules}, **QUIET)
+    with kept_handlers():
+        ray.init(address=address, runtime_env={"env_vars": WORKER_ENV, "py_modules": modules}, **QUIET)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,9 @@ from datasets.errors import UserError
 from datasets.scene import CLIP_ID
 from datasets.shards import dump_json
 from pipelines.shards.tarball import TarSummary, summarize
+
+# What _publish names its tars: the unit, and the beginning of the tar's own hash.
+_TAR_NAME = re.compile(r"[a-z0-9_-]+-[0-9a-f]{8}\.tar")
 
 
 class CommitLog:
@@ -100,9 +104,13 @@ class CommitLog:
 
 
 def gc(root: Path) -> list[Path]:
-    """Remove what no marker speaks of: tars of lost or dead attempts, scratch. Run it while nothing is committing."""
+    """Remove what no marker speaks of: tars of lost or dead attempts, scratch. Run it while nothing is committing.
+
+    Files without a name of ours stay.
+    """
     committed = {marker["tar"] for marker in CommitLog(root).markers()}
-    leftovers = [path for path in sorted(root.glob("*.tar")) if path.name not in committed]
+    ours = (path for path in sorted(root.glob("*.tar")) if _TAR_NAME.fullmatch(path.name))
+    leftovers = [path for path in ours if path.name not in committed]
     leftovers += [path for folder in (root, root / "_commits", root / "_quarantine") for path in folder.glob(".*.tmp")]
     for path in leftovers:
         path.unlink()
