@@ -40,6 +40,9 @@ _ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # What MLflow does not take waits in a file; its own patience would hold up the work for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
@@ -80,6 +83,7 @@ def _run(argv: list[str]) -> int:
 def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> int:
     """The status of the verb's work, under the settings of its run folder and of the command line."""
     from pipelines import run_dir
+    from pipelines.mlflow_store import require_answer, store_uri
     from pipelines.settings.compose import compose, run_dir_of
     from pipelines.settings.inputs import require_inputs
 
@@ -98,6 +102,8 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
             run_dir.say_if_mistyped(folder)
         if verb.name != "demo":  # which makes what it reads
             require_inputs(config, verb.sections)
+        if "tracking" in verb.sections:
+            require_answer(store_uri(config))
         with run_dir.kept_settings(config, before, begins=verb.run_dir == "begun"):
             return _work(config, args)
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, MLFlowLogger
 from rich import get_console
 
 from datasets.errors import UserError
@@ -31,6 +30,7 @@ from pipelines.replaying.sources import standing_key
 from pipelines.settings.config import Config
 from pipelines.sources import framing_of, open_replay
 from pipelines.tracking import Tracker, pipeline_run
+from pipelines.tracking_logger import TrackerLogger
 from replay.buffer import ReplayBuffer
 from replay.standing import open_standing
 
@@ -72,7 +72,7 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
             tracker.dataset("replay", replay.digest(), str(replay.root), "training")
     folder = config.run_dir / "model"
     if not _is_done(folder, lineage):
-        logger = _logger(tracker) if tracker is not None else False
+        logger = TrackerLogger(tracker) if tracker is not None else False
         tuned = fine_tune(
             checkpoint,
             driving,
@@ -185,8 +185,3 @@ def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
     with new_folder(folder) as scratch:
         model.save_pretrained(scratch)
         (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
-
-
-def _logger(tracker: Tracker) -> Logger:
-    """Lightning's own MLflow logger, writing to the tracker's run."""
-    return MLFlowLogger(run_id=tracker.run_id, tracking_uri=tracker.client.tracking_uri, log_model=False)
