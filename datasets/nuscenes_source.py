@@ -121,7 +121,7 @@ class NuScenesSource:
             named = ", ".join(row["name"] for row in self._nusc.scene[:3]) or "none"
             raise UserError(
                 f"split {self._split!r} selects no scene of {self._root / self._version} (its scenes: {named}"
-                f"{', ...' if len(self._nusc.scene) > 3 else ''}); use split=all or another version"
+                f"{', ...' if len(self._nusc.scene) > 3 else ''}); use data.split=all or another version"
             )
         return rows
 
@@ -210,9 +210,9 @@ def _clip_name(recording: Recording) -> str:
 def _raise_too_short(recording: Recording, framing: Framing, continue_short: bool) -> None:
     times = recording.timestamps
     seconds = (times[-1] - times[0]) / 1e6
-    hint = "" if continue_short else ", or continue short scenes (continue_short=true)"
+    hint = "" if continue_short else ", or continue short scenes (data.continue_short=true)"
     raise UserError(
         f"scene {recording.row['name']} has {len(times)} frame{'s' if len(times) > 1 else ''} ({seconds:.1f} s), "
-        f"clips need {framing.num_frames} at {framing.frame_rate:g} a second: lower framing.num_frames or "
-        f"framing.frame_rate{hint}"
+        f"clips need {framing.num_frames} at {framing.frame_rate:g} a second: lower data.num_frames or "
+        f"data.frame_rate{hint}"
     )

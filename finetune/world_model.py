@@ -135,7 +135,7 @@ class WorldModel(nn.Module):
         config_file = directory / "world_model.json"
         if not config_file.is_file():
             raise UserError(
-                f"{directory} holds no world model: {config_file.name} is missing; give model.path a saved model"
+                f"{directory} holds no world model: {config_file.name} is missing; give model.checkpoint a saved model"
             )
         record = json.loads(config_file.read_text())
         config = WorldModelConfig(**{**record, "domains": tuple(record["domains"])})

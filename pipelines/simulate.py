@@ -2,13 +2,14 @@
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.file_lock import held
 from datasets.folder_source import write_clip_folder
 from datasets.framing import Framing
@@ -44,58 +45,74 @@ def replay_root(out: Path) -> Path:
     return out / "replay"
 
 
-def simulate(settings: SimulateConfig, out: Path) -> None:
-    """Write the whole world under ``out``, on all cores; the same settings give the same bytes.
+def simulate(settings: SimulateConfig, out: Path, num_frames: int = Framing().num_frames) -> None:
+    """Write the whole world under ``out``, on all cores; clips of other domains have ``num_frames``.
 
-    What these settings already finished is kept. A UserError, before anything is written, where either folder holds
-    anything else: nothing is ever replaced.
+    The same settings give the same bytes, and what they already finished is kept. A UserError, before anything is
+    written, where either folder holds anything else: nothing is ever replaced.
     """
+    world = _World(settings=settings, num_frames=num_frames)
     for folder in _PARTS:
-        _is_made(out / folder, settings)
+        _is_made(out / folder, world)
     with held(out / ".lock", say):
         for folder, write in _PARTS.items():
-            if not _is_made(out / folder, settings):
-                write(settings, out)
+            if not _is_made(out / folder, world):
+                write(world, out)
 
 
-def _is_made(folder: Path, settings: SimulateConfig) -> bool:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _World:
+    """All that decides the bytes of a simulated world."""
+
+    settings: SimulateConfig
+    num_frames: int
+
+    def to_json(self) -> dict[str, Any]:
+        """By the names of the settings."""
+        told = {f"simulate.{key}": value for key, value in asdict(self.settings).items()}
+        return dict(json.loads(json.dumps({**told, "data.num_frames": self.num_frames})))
+
+
+def _is_made(folder: Path, world: _World) -> bool:
     if is_vacant(folder):
         return False
-    wanted = json.loads(json.dumps(asdict(settings)))
+    wanted = world.to_json()
     try:
         made_by = json.loads((folder / MADE_BY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         made_by = None
     if not isinstance(made_by, dict):
         raise UserError(f"{folder} was not made by driveforge simulate, and is left alone; choose another folder")
-    changed = [f"simulate.{key} was {made_by.get(key)}" for key in wanted if made_by.get(key) != wanted[key]]
+    changed = [f"{key} was {shown(made_by.get(key))}" for key in wanted if made_by.get(key) != wanted[key]]
     if changed:
         raise UserError(f"{folder} holds another world ({changed[0]}); choose another folder, or delete it yourself")
     return True
 
 
-def _write_drives(settings: SimulateConfig, out: Path) -> None:
+def _write_drives(world: _World, out: Path) -> None:
+    settings = world.settings
     with new_folder(tables_root(out)) as root:
         with NuScenesWriter(root, VERSION) as tables:
             drives = on_all_cores(partial(_write_drive, settings, root), range(settings.num_scenes))
             for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
                 tables.add_rows(scene, rows)
-        _sign(root, settings)
+        _sign(root, world)
 
 
-def _write_replay(settings: SimulateConfig, out: Path) -> None:
+def _write_replay(world: _World, out: Path) -> None:
+    number = world.settings.replay_clips
     with new_folder(replay_root(out)) as root:
-        clips = on_all_cores(partial(_write_replay_clip, settings, root), range(settings.replay_clips))
-        for _ in track(clips, "Simulating other domains", total=settings.replay_clips):
+        clips = on_all_cores(partial(_write_replay_clip, world, root), range(number))
+        for _ in track(clips, "Simulating other domains", total=number):
             pass
-        _sign(root, settings)
+        _sign(root, world)
 
 
 _PARTS = {"nuscenes": _write_drives, "replay": _write_replay}
 
 
-def _sign(folder: Path, settings: SimulateConfig) -> None:
-    (folder / MADE_BY).write_text(json.dumps(asdict(settings), indent=2) + "\n", encoding="utf-8")
+def _sign(folder: Path, world: _World) -> None:
+    (folder / MADE_BY).write_text(json.dumps(world.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
 def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Scene, TableRows]:
@@ -119,8 +136,9 @@ def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Sce
     return recording.scene, rows
 
 
-def _write_replay_clip(settings: SimulateConfig, root: Path, number: int) -> None:
+def _write_replay_clip(world: _World, root: Path, number: int) -> None:
     """One clip of a non-driving domain as a folder; the domains take turns."""
+    settings = world.settings
     source = SimulatedSource(
         SimulationConfig(
             seed=settings.seed,
@@ -129,7 +147,7 @@ def _write_replay_clip(settings: SimulateConfig, root: Path, number: int) -> Non
             height=settings.height,
             width=settings.width,
             frame_rate=settings.frame_rate,
-            num_frames=Framing().num_frames,
+            num_frames=world.num_frames,
         )
     )
     index, domain = divmod(number, len(settings.replay_domains))

@@ -177,7 +177,7 @@ def test_splits(world: Path) -> None:
 def test_scene_too_short(world: Path) -> None:
     message = refused(world, framing=Framing())
     assert message.startswith(
-        "scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 a second: lower framing.num_frames"
+        "scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 a second: lower data.num_frames"
     )
     assert "has 3 frames" in refused(world, framing=Framing(num_frames=4), sweeps=False)
 
