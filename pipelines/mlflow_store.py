@@ -46,6 +46,11 @@ def store_file(config: Config) -> Path:
     return config.run_dir.resolve().parent / "mlflow.db"
 
 
+def has_store(config: Config) -> bool:
+    """Whether there is a store: one that is configured, or the default one once something was logged."""
+    return configured_uri(config) is not None or store_file(config).exists()
+
+
 def artifact_root(config: Config) -> Path:
     """Where the default store keeps artifacts; a configured server has its own place."""
     return config.run_dir.resolve().parent / _ARTIFACTS

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_p
 from finetune.vae import load_vae
 from pipelines.cache import OpenSource, encode_scenes
 from pipelines.replaying.sources import open_path
-from pipelines.settings.config import Config, SimulatedData
-from pipelines.sources import for_generation, framing_of, open_probe
+from pipelines.settings.config import Config, NuScenesData, SimulatedData
+from pipelines.sources import HELD_OUT, for_generation, framing_of, open_probe
 from pipelines.terminal import say
 
 FORMAT = "probe 1"
@@ -49,9 +49,20 @@ def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
 
 
 def open_footage(config: Config, path: Path) -> Source:
+    """The clips at ``path``, of all splits. A UserError where it is what is trained on, and none is held out."""
     if not path.exists():
         raise UserError(f"probe.footage: {path} is not there")
-    return open_path(path, config.data, config.replay, framing_of(config.data))
+    data = config.data
+    if isinstance(data, NuScenesData):
+        data = replace(data, split="all")
+    source = open_path(path, data, config.replay, framing_of(data))
+    is_trained_on = path.resolve() == getattr(config.data, "root", Path()).resolve()
+    if is_trained_on and not any(scene.split in HELD_OUT for scene in source.scenes()):
+        raise UserError(
+            f"probe.footage: {path} is data.root too, and no scene of it is held out ({', '.join(HELD_OUT)}): "
+            "give footage that is not trained on"
+        )
+    return source
 
 
 def _require_unseen(config: Config) -> None:

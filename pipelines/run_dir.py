@@ -147,7 +147,7 @@ def with_full_paths(config: Config) -> Config:
     """``config`` with every relative path but ``run_dir`` made absolute; a model folder is a path too."""
     full = {field.name: _full(getattr(config, field.name)) for field in fields(config) if field.name != "run_dir"}
     named = Path(config.model.checkpoint)
-    if named.is_dir() and config.model.checkpoint != "base":
+    if named.is_dir() and config.model.checkpoint not in ("base", "champion", "champion-or-base"):
         full["model"] = replace(config.model, checkpoint=os.path.abspath(named))
     return replace(config, **full)
 

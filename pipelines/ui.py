@@ -16,7 +16,7 @@ from typing import IO
 
 from datasets.errors import UserError
 from pipelines import supervise
-from pipelines.mlflow_store import artifact_root, configured_uri, open_store, store_file, store_uri
+from pipelines.mlflow_store import artifact_root, has_store, open_store, store_uri
 from pipelines.settings.config import Config
 
 # MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.
@@ -38,10 +38,9 @@ def serve(config: Config, port: int) -> Iterator[tuple[str, "subprocess.Popen[by
     UserError: no store yet, the port is taken, or the server did not start.
     """
     store = store_uri(config)
-    if not configured_uri(config):
-        if not store_file(config).exists():
-            raise UserError(f"no runs in {config.run_dir.resolve().parent}: run driveforge demo, or give run_dir=RUN")
-        open_store(config)
+    if not has_store(config):
+        raise UserError(f"no runs in {config.run_dir.resolve().parent}: run driveforge demo, or give run_dir=RUN")
+    open_store(config)
     _check_free(port)
     address = f"http://{HOST}:{port}"
     with tempfile.TemporaryFile() as log:

@@ -137,8 +137,8 @@ VERBS = (
             "motion has to come from it. Every clip's losses by noise level, apart for what moves and what stands,\n"
             "the error and permanence of its objects, its camera's motion and its looks go to\n"
             "<run_dir>/probe.parquet, beside those of other models; <run_dir>/probe.png shows some of the clips.\n"
-            "MODEL is a model folder or the word base, <run_dir>/model by default. The clips are made and encoded\n"
-            "once, in <run_dir>/../probe."
+            "MODEL is a model folder, or base, champion or champion-or-base; <run_dir>/model by default. The clips\n"
+            "are made and encoded once, in <run_dir>/../probe."
         ),
         examples=(
             "driveforge probe",
@@ -147,7 +147,12 @@ VERBS = (
         ),
         sections=("data", "replay", "probe", "tracking"),
         usage=" [MODEL]",
-        arguments=((("model",), {"metavar": "MODEL", "nargs": "?", "help": "a model folder, or base"}),),
+        arguments=(
+            (
+                ("model",),
+                {"metavar": "MODEL", "nargs": "?", "help": "a model folder, base, champion, champion-or-base"},
+            ),
+        ),
     ),
     Verb(
         name="promote",

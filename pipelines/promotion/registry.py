@@ -14,7 +14,7 @@ from typing import Any
 
 from datasets.errors import UserError
 from datasets.file_lock import held
-from pipelines.mlflow_store import configured_uri, open_store, store_file
+from pipelines.mlflow_store import has_store, open_store
 from pipelines.settings.config import Config
 from pipelines.tracking import Tracker
 
@@ -165,7 +165,7 @@ class Registry:
 
 def registry_of(config: Config) -> Registry:
     """The registry in the store of the runs; a UserError where there is no store yet, or it does not answer."""
-    if not configured_uri(config) and not store_file(config).exists():
+    if not has_store(config):
         raise UserError(f"no models are registered beside {config.run_dir}: promote one first, or give run_dir=RUN")
     return Registry(client=open_store(config), name=config.promote.registered_as)
 
