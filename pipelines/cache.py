@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
-from rich import get_console
-from rich.progress import track
 from torch import Tensor
 
 from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, latent_key
+from datasets.progress import track, working
 from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
@@ -71,7 +70,7 @@ def encode_source(
     ``opened`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
     importable by name (a function, or a partial of one).
     """
-    with get_console().status(f"Listing {what}"):
+    with working(f"Listing {what}"):
         scenes = list(opened().scenes())
     scenes = [scenes[n] for n in chosen(scenes)]
     identity = json.dumps([scene_to_json(scene) for scene in scenes], sort_keys=True)

@@ -110,8 +110,11 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
 
 def _work(config: Config, args: argparse.Namespace) -> int:
     _quiet()
+    from datasets.progress import told_in_lines
+
     stage = importlib.import_module(f"pipelines.{args.verb}")
-    return int(stage.main(config, args) or 0)
+    with told_in_lines(args.verb):
+        return int(stage.main(config, args) or 0)
 
 
 def _tables_at(path: Path) -> list[str]:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datasets.errors import UserError
+from datasets.progress import shown
 from datasets.scene import Clip, Scene
 from datasets.shards import clip_members
 from pipelines.executors.execution import run_units
@@ -28,6 +29,7 @@ from pipelines.models import checkpoint_of
 from pipelines.settings.config import Config, ExecutorConfig
 from pipelines.shards.tarball import write_tar
 from pipelines.sources import for_generation, open_source
+from pipelines.tracking import Tracker, pipeline_run
 from validation.instruments import STANDARD, Instruments
 from validation.measures import measure
 
@@ -68,12 +70,18 @@ class GenerateSummary:
 
 def main(config: Config, args: argparse.Namespace) -> int:
     """Plan, generate and commit; status 1 where a unit had to be set aside."""
-    summary = generate_candidates(config)
+    with pipeline_run(config, "generation") as tracker:
+        summary = generate_candidates(config)
+        log_generation(summary, tracker)
     say = partial(get_console().print, soft_wrap=True)
     say(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
     for unit, error in summary.failed.items():
         say(f"[red]{unit} was set aside:[/red] {escape(error.strip().splitlines()[-1])}")
     return 1 if summary.failed else 0
+
+
+def log_generation(summary: GenerateSummary, tracker: Tracker) -> None:
+    tracker.metrics({"clips": summary.committed, "seconds": summary.seconds, "failed_units": len(summary.failed)})
 
 
 def generate_candidates(config: Config) -> GenerateSummary:
@@ -154,7 +162,7 @@ def _outcomes(
     sizes = {unit.id: len(unit.requests) for unit in plan.units}
     total, to_do = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
     columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
-    with Progress(*columns, disable=not pending) as progress:
+    with shown(Progress(*columns, disable=not pending)) as progress:
         bar = progress.add_task("", total=total, completed=total - to_do)
         for outcome in run_units(pending, factory, executor):
             progress.advance(bar, sizes[outcome.unit])

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet
 from rich import get_console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 
 from datasets.errors import UserError
+from datasets.progress import track
 from datasets.scene import Clip
 from pipelines.footage import Item, list_footage
 from pipelines.instruments import InstrumentsLoader, load_instruments

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from lightning.pytorch.loggers import CSVLogger, Logger
-from rich.progress import track
 
 from datasets.errors import UserError
 from datasets.file_lock import held
 from datasets.framing import Framing
 from datasets.latents import LatentCache
+from datasets.progress import track
 from datasets.source import Source
 from finetune.module import TrainingSettings, WorldModelModule
 from finetune.preconditioning import measure_std

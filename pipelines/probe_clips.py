@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from diffusers import AutoencoderKLWan
-from rich import get_console
-from rich.progress import track
 from torch import Tensor
 
 from datasets.errors import UserError
 from datasets.file_lock import held
 from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, latent_key
+from datasets.progress import track, working
 from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
@@ -90,7 +89,7 @@ def encoded_probe_clips(
     opened: OpenSource, framing: Framing, checkpoint: Path, root: Path, chosen: Choose = list
 ) -> Iterator[ProbeClip]:
     """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
-    with get_console().status("Listing probe clips"):
+    with working("Listing probe clips"):
         scenes = chosen(list(opened().scenes()))
     identity = json.dumps([FORMAT, *(scene_to_json(scene) for scene in scenes)], sort_keys=True)
     key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))

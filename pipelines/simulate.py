@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
 from datasets.errors import UserError, shown
 from datasets.file_lock import held
 from datasets.folder_source import write_clip_folder
@@ -17,6 +15,7 @@ from datasets.new_folder import is_vacant, new_folder
 from datasets.nuscenes_rows import write_recording
 from datasets.nuscenes_tables import NuScenesWriter
 from datasets.nuscenes_taxonomy import TableRows
+from datasets.progress import track
 from datasets.scene import Scene
 from datasets.simulated_source import SimulatedSource, SimulationConfig
 from datasets.simulation.recording import record_drive

@@ -261,14 +261,25 @@ VERBS = (
         summary="make the gate's limits from known-good clips",
         description="The clips of the data are seen through the model's own codec first, so that geometry is judged.",
         examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
-        sections=("data", "model", "validate"),
+        sections=("data", "model", "validate", "tracking"),
     ),
     Verb(
         name="gate",
         run_dir="continued",
         summary="accept or reject every candidate, with reasons",
-        description="Writes <run_dir>/verdicts.parquet. Cheap: run it again after another calibration.",
+        description=(
+            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Cheap: run it again after another calibration,\n"
+            "or when <run_dir>/overrides.json has changed."
+        ),
         examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),
+        sections=("validate", "tracking"),
+    ),
+    Verb(
+        name="review",
+        run_dir="continued",
+        summary="draw the rejected clips again, with their reasons, beside accepted ones",
+        description="Writes <run_dir>/review from what the gate decided, as gate does, and logs it to MLflow.",
+        examples=("driveforge review", "driveforge review run_dir=runs/demo"),
         sections=("validate", "tracking"),
     ),
     Verb(

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from rich import get_console
 from rich.markup import escape
-from rich.progress import track
 
 from datasets.durable import sha256_of
 from datasets.errors import UserError
+from datasets.progress import track
 from datasets.shard_source import INDEX_FILE, read_index
 from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from rich import get_console
-from rich.progress import track
 
 from datasets.errors import UserError
 from datasets.latents import LatentCache
 from datasets.new_folder import begin_scratch, is_vacant, new_folder, remove_scratch
+from datasets.progress import track
 from finetune.fine_tune import fine_tune
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.interpolation import POINTS, best_point, interpolated

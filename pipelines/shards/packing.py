@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from datasets.durable import replace_file, sync_folder
 from datasets.errors import UserError
+from datasets.progress import shown
 from datasets.scene import CLIP_ID
 from datasets.shard_source import INDEX_FILE, read_index
 from datasets.shards import dump_json, load_json
@@ -119,7 +120,7 @@ def _write_shards(
     shards = []
     for leftover in out.glob(".*.tmp"):
         leftover.unlink()
-    with Progress() as progress:
+    with shown(Progress()) as progress:
         task = progress.add_task("Exporting", total=len(samples))
         for split, keys in splits.items():
             ordered = iter(keys)
