@@ -192,9 +192,9 @@ def _nearest(origin, direction, boxes, sizes, seen, t, distance):  # type: ignor
 
 
 @numba.njit(cache=True, nogil=True)
-def _trace(
+def _trace(  # type: ignore[no-untyped-def]
     maps, known, turned_away, owners, depths, poses, intrinsics, inverse_intrinsics, boxes, sizes, seen, distance
-):  # type: ignore[no-untyped-def]
+):
     """Fill ``maps`` ``(T, H, W, 2)`` with the pixel of frame 0 under each later pixel.
 
     ``owners`` ``(T, H, W)`` is what each pixel shows, ``known`` whether frame 0 shows that very point, ``turned_away``

@@ -1,15 +1,77 @@
-"""A lock that the processes of a machine wait for."""
+"""A lock that the processes of a machine wait for; whoever waits can be told who holds it."""
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import IO
+
+from datasets.errors import UserError, shown
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Waits until no other process holds the file ``path``, which is made with its folder. A killed process lets go."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def held(path: Path, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    """Waits until no other process holds the file ``path``, which is made with its folder and goes when let go of.
+
+    The kernel keeps the lock, so a killed process lets go. ``say`` is given one line about the holder before a wait.
+    A UserError where ``path`` cannot be written or locked.
+    """
+    try:
+        file = _acquire(path, say)
+    except OSError as error:
+        raise UserError(f"{path} cannot be locked ({error.strerror}): is its folder writable?") from error
+    with file:
+        try:
+            yield
+        finally:
+            # Still locked: whoever waits for this very file sees that it has gone, and makes another.
+            with suppress(OSError):
+                path.unlink()
+
+
+def _acquire(path: Path, say: Callable[[str], None]) -> IO[str]:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for {_holder(file)}, which holds {path}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except BaseException:
+            file.close()
+            raise
+        if _is_at(path, file):
+            _sign(file)
+            return file
+        file.close()
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    """Whether the file that was locked is the one under its name, and not one that was removed meanwhile."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
+def _sign(file: IO[str]) -> None:
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
+    since = datetime.now().astimezone().isoformat(" ", "seconds")
+    file.truncate(0)
+    json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": since, "command": command}, file)
+    file.flush()
+
+
+def _holder(file: IO[str]) -> str:
+    file.seek(0)
+    try:
+        holder = json.loads(file.read())
+        told = f"{holder['command']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+    return shown(told, 160)

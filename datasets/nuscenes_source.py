@@ -136,7 +136,7 @@ class NuScenesSource:
             named = ", ".join(row["name"] for row in self._nusc.scene[:3]) or "none"
             raise UserError(
                 f"split {self._split!r} selects no scene of {self._root / self._version} (its scenes: {named}"
-                f"{', ...' if len(self._nusc.scene) > 3 else ''}); use split=all or another version"
+                f"{', ...' if len(self._nusc.scene) > 3 else ''}); use data.split=all or another version"
             )
         return rows
 

@@ -2,12 +2,12 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from datasets.errors import UserError
+from datasets.new_folder import MARK, begin_scratch, remove_scratch
 from datasets.nuscenes_rows import VEHICLE, FrameFunction, write_recording
 from datasets.nuscenes_taxonomy import TableRows, vocabulary_rows
 from datasets.scene import Scene
@@ -75,17 +75,18 @@ class NuScenesWriter:
             raise UserError(f"{self._root}: no recording was added, so there are no tables to write")
         final = self._root / self._version
         aside, replaced = self._root / f".{self._version}.partial", self._root / f".{self._version}.replaced"
-        for leftover in (aside, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)
-        aside.mkdir(parents=True)
+        begin_scratch(aside)
+        remove_scratch(replaced)
         for table, lines in self._lines.items():
             (aside / f"{table}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
         if self._splits:
             (aside / "splits.json").write_text(json.dumps(self._splits, indent=1, sort_keys=True) + "\n")
+        (aside / MARK).unlink()
         if final.exists():
+            (final / MARK).touch()
             os.replace(final, replaced)
         os.replace(aside, final)
-        shutil.rmtree(replaced, ignore_errors=True)
+        remove_scratch(replaced)
 
 
 def _check_replaceable(tables: Path) -> None:

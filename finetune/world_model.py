@@ -157,7 +157,7 @@ class WorldModel(nn.Module):
         """
         if not (directory / CONFIG_FILE).is_file():
             raise UserError(
-                f"{directory} holds no world model: {CONFIG_FILE} is missing; give model.path a saved model"
+                f"{directory} holds no world model: {CONFIG_FILE} is missing; give model.checkpoint a saved model"
             )
         require_sealed(directory, [CONFIG_FILE, CONDITIONING_FILE, *files_read(directory, "transformer")])
         config = read_record(directory / CONFIG_FILE, WorldModelConfig, ADVICE)

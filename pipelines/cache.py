@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
-from rich import get_console
-from rich.progress import track
 from torch import Tensor
 
 from datasets.contents import digests_of
 from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, latent_key
+from datasets.progress import track, working
 from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
@@ -75,7 +74,7 @@ def encode_source(
     ``opened`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
     importable by name (a function, or a partial of one).
     """
-    with get_console().status(f"Listing {what}"):
+    with working(f"Listing {what}"):
         source = opened()
         scenes = list(source.scenes())
         show_left_out(source)

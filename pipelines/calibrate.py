@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from rich import get_console
-from rich.progress import track
 from rich.table import Table
 
+from datasets.progress import track
 from datasets.scene import Scene
 from datasets.shards import stored
 from datasets.source import Source
@@ -20,6 +20,7 @@ from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
 from pipelines.settings.config import Config, Data, Framing, SimulatedData
 from pipelines.sources import open_source
+from pipelines.tracking import pipeline_run
 from validation.calibration import Calibration, calibrate, scenes_needed
 from validation.instruments import Instruments
 from validation.measures import measure
@@ -41,9 +42,12 @@ def main(config: Config, args: argparse.Namespace) -> None:
     """Write the calibration of ``config`` and show its limits, as a table and as a picture."""
     from pipelines.pictures.limits import draw_limits
 
-    calibration = calibrate_run(config)
     path, console = calibration_path(config), get_console()
-    draw_limits(path.with_suffix(".png"), calibration)
+    with pipeline_run(config, "calibrate") as tracker:
+        calibration = calibrate_run(config)
+        draw_limits(path.with_suffix(".png"), calibration)
+        for file in (path, path.with_suffix(".png")):
+            tracker.artifact(file)
     console.print(limits_table(calibration))
     show(f"{path}, drawn in {path.with_suffix('.png').name}")
 

@@ -5,11 +5,13 @@ A verb's work stands in the module of its name, which is imported only when it r
 
 import argparse
 import importlib
+import multiprocessing
 import os
 import re
 import sys
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +20,10 @@ from pipelines.own_packages import require_own_datasets
 require_own_datasets()  # before anything of it is imported
 
 from datasets.errors import UserError  # noqa: E402
+from pipelines.console import say  # noqa: E402
 from pipelines.settings.build import unknown  # noqa: E402
+from pipelines.settings.config import Config  # noqa: E402
+from pipelines.signals import stoppable  # noqa: E402
 from pipelines.verbs import VERBS, Verb, settings_help  # noqa: E402
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -39,23 +44,32 @@ _ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # What MLflow does not take waits in a file; its own patience would hold up the work for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit status: 2 for a wrong input, 130 when interrupted."""
+    """Run one command line; its exit status: 2 for a wrong input, 143 or 130 where SIGTERM or SIGINT ended it."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
-    except UserError as error:
-        print(f"driveforge: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("driveforge: interrupted", file=sys.stderr)
-        return 130
+    with stoppable() as stop:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        except BaseException as error:
+            # Whatever a library makes of an interruption, it was one.
+            if stop.signum is not None or isinstance(error, KeyboardInterrupt):
+                for process in multiprocessing.active_children():
+                    process.kill()
+                say("interrupted")
+                return stop.status
+            if isinstance(error, UserError):
+                say(str(error))
+                return 2
+            raise
 
 
 def _run(argv: list[str]) -> int:
@@ -66,13 +80,45 @@ def _run(argv: list[str]) -> int:
     if words and not words[0].startswith("-") and words[0] not in verbs:
         raise UserError(unknown(f"no verb {words[0]!r}", words[0], verbs))
     args = _parser().parse_args(words or ["--help"])
-    from pipelines.settings.compose import compose
-
     found = _tables_at(args.path) if getattr(args, "path", None) else []
-    config = compose([*verbs[args.verb].presets, *found, *overrides])
+    return _perform(verbs[args.verb], args, [*found, *overrides])
+
+
+def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> int:
+    """The status of the verb's work, under the settings of its run folder and of the command line."""
+    from pipelines import run_dir
+    from pipelines.mlflow_store import require_answer, store_uri
+    from pipelines.settings.compose import compose, run_dir_of
+    from pipelines.settings.inputs import require_inputs
+
+    if verb.run_dir == "unused":
+        return _work(compose([*verb.presets, *overrides]), args)
+    folder = run_dir_of([*verb.presets, *overrides])
+    if verb.run_dir == "continued":
+        run_dir.require_run(folder)
+    # Of the processes that torchrun started, the first one writes.
+    if verb.run_dir == "read" or (os.environ.get("TORCHELASTIC_RUN_ID") and os.environ["RANK"] != "0"):
+        config, _ = run_dir.settings_of(folder, verb.presets, overrides)
+        return _work(config, args)
+    with run_dir.sole_writer(folder):
+        config, before = run_dir.settings_of(folder, verb.presets, overrides)
+        if verb.run_dir == "begun":
+            run_dir.say_if_mistyped(folder)
+        if verb.name != "demo":  # which makes what it reads
+            require_inputs(config, verb.sections)
+        if "tracking" in verb.sections:
+            require_answer(store_uri(config))
+        with run_dir.kept_settings(config, before, begins=verb.run_dir == "begun"):
+            return _work(config, args)
+
+
+def _work(config: Config, args: argparse.Namespace) -> int:
     _quiet()
+    from datasets.progress import told_in_lines
+
     stage = importlib.import_module(f"pipelines.{args.verb}")
-    return int(stage.main(config, args) or 0)
+    with told_in_lines(args.verb):
+        return int(stage.main(config, args) or 0)
 
 
 def _tables_at(path: Path) -> list[str]:
@@ -123,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=partial(argparse.HelpFormatter, max_help_position=16),
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"driveforge {version('driveforge')}")
     commands = parser.add_subparsers(
         dest="verb", metavar="VERB        ", title="verbs", required=True, parser_class=_VerbParser
     )

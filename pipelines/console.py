@@ -1,14 +1,21 @@
-"""What commands say on the terminal, as it is: names of files, clips and licences hold brackets and colons, which are
-no markup."""
+"""What commands print, as it is: names of files, clips and licences hold brackets and colons, which are no markup."""
+
+import sys
 
 from rich import get_console
 from rich.text import Text
 
 
-def show(text: object, *, head: str = "", style: str = "") -> None:
-    """``text`` behind a ``head`` in a rich ``style``; lines are left to the terminal to wrap, so that paths stay whole.
+def say(line: str) -> None:
+    """One line at once on stderr, beside the results: what is waited for, what goes on without, what was wrong."""
+    print(f"driveforge: {line}", file=sys.stderr, flush=True)
 
-    What is no text in the name of a file becomes a question mark.
+
+def show(text: object, *, head: str = "", style: str = "") -> None:
+    """A result on stdout: ``text`` behind a ``head`` in a rich ``style``.
+
+    Lines are left to the terminal to wrap, so that paths stay whole. What is no text in the name of a file becomes a
+    question mark.
     """
     get_console().print(plain(f"{head}{text}", len(head), style), soft_wrap=True)
 

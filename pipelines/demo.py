@@ -4,8 +4,10 @@ import argparse
 from dataclasses import replace
 
 from datasets.errors import UserError
+from datasets.framing import Framing
 from pipelines.run import run
-from pipelines.settings.config import Config, NuScenesData
+from pipelines.run_dir import with_full_paths, write_settings
+from pipelines.settings.config import Config, NuScenesData, SimulateConfig
 from pipelines.simulate import VERSION, replay_root, simulate, tables_root
 from pipelines.sources import framing_of
 from pipelines.tracking import pipeline_run
@@ -14,11 +16,7 @@ from pipelines.tracking import pipeline_run
 def main(config: Config, args: argparse.Namespace) -> int:
     """Simulate, then run on the tables and folders that were written, read back as real data would be."""
     framing = framing_of(config.data)
-    if framing.seconds >= config.simulate.seconds:
-        raise UserError(
-            f"{framing.num_frames} frames at {framing.frame_rate:g} Hz (data.num_frames, data.frame_rate) last "
-            f"{framing.seconds:.1f} s, longer than a drive: raise simulate.seconds from {config.simulate.seconds:g}"
-        )
+    require_long_enough(config.simulate, framing)
     world = config.run_dir / "world"
     simulate(config.simulate, world, framing)
     data = NuScenesData(
@@ -35,6 +33,17 @@ def main(config: Config, args: argparse.Namespace) -> int:
         num_frames=config.data.num_frames,
         stride=config.data.stride,
     )
-    config = replace(config, data=data, replay=replace(config.replay, root=replay_root(world)))
+    config = with_full_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(world))))
+    write_settings(config)
     with pipeline_run(config, "demo") as tracker:
         return run(config, tracker)
+
+
+def require_long_enough(settings: SimulateConfig, framing: Framing) -> None:
+    """A UserError where no simulated drive lasts as long as a clip."""
+    if settings.seconds < framing.seconds:
+        raise UserError(
+            f"data.num_frames={framing.num_frames} at data.frame_rate={framing.frame_rate:g} takes "
+            f"{framing.seconds:g} s, a simulated drive lasts {settings.seconds:g} s: set simulate.seconds to "
+            f"{framing.seconds:g} or more"
+        )

@@ -16,13 +16,22 @@ from pipelines.generation.commit import CommitLog
 from pipelines.settings.config import Config
 from pipelines.shards.data_card import Provenance
 from pipelines.shards.packing import AcceptedSample, PackSettings, pack
+from pipelines.tracking import Tracker, pipeline_run
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Pack what was accepted and say where it is."""
-    index = export(config)
+    with pipeline_run(config, "export") as tracker:
+        index = export(config)
+        log_export(config, index, tracker)
     where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {shards_root(config)}"
     show(where)
+
+
+def log_export(config: Config, index: Mapping[str, Any], tracker: Tracker) -> None:
+    tracker.metrics({"shards": len(index["shards"]), "clips": index["num_samples"]})
+    for name in ("index.json", "README.md", "croissant.json"):
+        tracker.artifact(shards_root(config) / name)
 
 
 def export(config: Config) -> dict[str, Any]:

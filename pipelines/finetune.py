@@ -2,21 +2,18 @@
 
 import argparse
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, MLFlowLogger
 from rich import get_console
 from safetensors import SafetensorError
 
-from datasets.durable import sync_folder
 from datasets.errors import UserError, shown
 from datasets.file_lock import held
 from datasets.latents import LatentCache
+from datasets.new_folder import new_folder
 from finetune.fine_tune import FineTuneSettings, ReplayMix, contents_of, facts_of, fine_tune, is_adaptive, plan_of
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.module import TrainingSettings
@@ -34,8 +31,9 @@ from pipelines.probe_clips import probe_set_of
 from pipelines.replaying.replaced import require_current
 from pipelines.replaying.sources import standing_key
 from pipelines.settings.config import Config
-from pipelines.sources import framing_of
+from pipelines.sources import framing_of, open_replay
 from pipelines.tracking import Tracker, pipeline_run
+from pipelines.tracking_logger import TrackerLogger
 from replay.buffer import ReplayBuffer
 from replay.standing import open_standing
 
@@ -58,8 +56,10 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
 
     Of several processes that train together, the one that leads has the tracker and writes the folder.
     """
-    with held(config.run_dir / ".lock"):
+    # Of the processes that train together, one after the other finds what the first has made.
+    with held(config.run_dir / ".caches.lock"):
         checkpoint = start_of(config)
+        require_replay(config)
         driving = cache_driving(config, checkpoint)
         replay = fill_buffer(config, checkpoint)
         settings = settings_of(config)
@@ -75,7 +75,7 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
             tracker.dataset("replay", replay.digest(), str(replay.root), "training")
     folder = config.run_dir / "model"
     if not _is_done(folder, lineage):
-        logger = _logger(tracker) if tracker is not None else False
+        logger = TrackerLogger(tracker) if tracker is not None else False
         tuned = fine_tune(
             checkpoint,
             driving,
@@ -96,9 +96,7 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
 
     They are those of the standing buffer ``replay.buffer``, or of ``<run_dir>/replay``, which is filled here.
     """
-    strategy = strategy_of(config.finetune.strategy)
-    is_idle = config.replay.share == 0 and config.replay.schedule == "fixed"
-    if not strategy.needs_buffer and (strategy.mix == "none" or is_idle):
+    if not uses_replay(config):
         return None
     if config.replay.buffer is not None:
         key = standing_key(framing_of(config.data), checkpoint)
@@ -111,6 +109,18 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
         for number in range(len(others)):
             buffer.offer(others.sample(number))
     return buffer
+
+
+def uses_replay(config: Config) -> bool:
+    strategy = strategy_of(config.finetune.strategy)
+    is_idle = config.replay.share == 0 and config.replay.schedule == "fixed"
+    return strategy.needs_buffer or not (strategy.mix == "none" or is_idle)
+
+
+def require_replay(config: Config) -> None:
+    """A UserError where the replay footage cannot be opened: it is read only after all of the driving data."""
+    if uses_replay(config) and config.replay.buffer is None and config.replay.root is not None:
+        open_replay(config.replay, framing_of(config.data))
 
 
 def settings_of(config: Config) -> FineTuneSettings:
@@ -175,22 +185,13 @@ def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
 
 def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
     """The model appears under its name complete, or not at all."""
-    scratch = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        model.save_pretrained(scratch)
-        (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
-        seal(scratch)
-        os.rename(scratch, folder)
-        sync_folder(folder.parent)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with new_folder(folder) as scratch:
+            model.save_pretrained(scratch)
+            (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
+            seal(scratch)
+    except SafetensorError as error:
         raise UserError(
             f"{folder}: cannot be written ({shown(error, 120)}); the checkpoints in {folder.parent / 'finetune'} are "
             "whole, so mend that and run again"
         ) from error
-
-
-def _logger(tracker: Tracker) -> Logger:
-    """Lightning's own MLflow logger, writing to the tracker's run."""
-    return MLFlowLogger(run_id=tracker.run_id, tracking_uri=tracker.client.tracking_uri, log_model=False)

@@ -23,8 +23,9 @@ from pipelines.generate import candidates_root
 from pipelines.generation.candidates import Candidate, iter_candidates
 from pipelines.reviewing.overrides import Override, read_overrides
 from pipelines.settings.config import Config
+from pipelines.tracking import pipeline_run
 from validation.calibration import Calibration
-from validation.verdict import Verdict, judge
+from validation.verdict import Reason, Verdict, judge
 
 VERDICTS_FILE = "verdicts.parquet"
 OVERRIDES_FILE = "overrides.json"
@@ -74,8 +75,12 @@ class Decision:
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Judge, write ``<run_dir>/verdicts.parquet`` and show what was decided."""
-    decisions = gate(config)
+    """Judge, write ``<run_dir>/verdicts.parquet`` and the review, and show what was decided."""
+    from pipelines.review import review  # which judges nothing itself
+
+    with pipeline_run(config, "gate") as tracker:
+        decisions = gate(config)
+        review(config, decisions, tracker)
     console = get_console()
     console.print(summary_table(decisions))
     show(config.run_dir / VERDICTS_FILE)
@@ -134,6 +139,24 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 def _digest(table: pa.Table) -> bytes:
     return hashlib.sha256(json.dumps(table.to_pylist()).encode()).hexdigest().encode()
+
+
+def decided(config: Config) -> list[Decision]:
+    """The decisions in the ledger of a run, on the candidates that are there. A UserError where there is no ledger."""
+    rows = {row["clip_id"]: row for row in read_ledger(config.run_dir / VERDICTS_FILE)}
+    candidates = iter_candidates(candidates_root(config))
+    return [_decision(candidate, rows[candidate.clip_id]) for candidate in candidates if candidate.clip_id in rows]
+
+
+def _decision(candidate: Candidate, row: Mapping[str, Any]) -> Decision:
+    reasons = tuple(Reason(**{**reason, "frames": tuple(reason["frames"])}) for reason in row["reasons"])
+    verdict = Verdict(clip_id=row["clip_id"], state=row["gate_state"], reasons=reasons, calibration=row["calibration"])
+    override = None
+    if row["override_who"] is not None:
+        override = Override(
+            clip_id=row["clip_id"], state=row["state"], who=row["override_who"], why=row["override_why"]
+        )
+    return Decision(candidate=candidate, verdict=verdict, override=override)
 
 
 def _row(decision: Decision) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datasets.errors import UserError
+from datasets.progress import shown, track
 from datasets.scene import Clip, Scene
 from datasets.shards import clip_from_members, clip_members, dump_json, extended_json
 from pipelines.console import show
@@ -28,6 +29,7 @@ from pipelines.models import checkpoint_of
 from pipelines.settings.config import Config, ExecutorConfig
 from pipelines.shards.tarball import write_tar
 from pipelines.sources import for_generation, open_source
+from pipelines.tracking import Tracker, pipeline_run
 from validation.instruments import STANDARD, Instruments
 from validation.measures import measure
 
@@ -68,11 +70,17 @@ class GenerateSummary:
 
 def main(config: Config, args: argparse.Namespace) -> int:
     """Plan, generate and commit; status 1 where a unit had to be set aside."""
-    summary = generate_candidates(config)
+    with pipeline_run(config, "generation") as tracker:
+        summary = generate_candidates(config)
+        log_generation(summary, tracker)
     show(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
     for unit, error in summary.failed.items():
         show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
     return 1 if summary.failed else 0
+
+
+def log_generation(summary: GenerateSummary, tracker: Tracker) -> None:
+    tracker.metrics({"clips": summary.committed, "seconds": summary.seconds, "failed_units": len(summary.failed)})
 
 
 def generate_candidates(config: Config) -> GenerateSummary:
@@ -83,6 +91,7 @@ def generate_candidates(config: Config) -> GenerateSummary:
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
     plan = plan_candidates(config, model_digest(folder))
+    gc(root)
     return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
 
 
@@ -155,7 +164,7 @@ def generate(
 def withdraw_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
     """Have units that were damaged since they were committed count as not made, and say so of each."""
     committed = [unit for unit in units if log.is_committed(unit.id)]
-    for unit in track(committed, "Checking what is there", disable=not committed, transient=True):
+    for unit in track(committed, "Checking what is there", disable=not committed):
         try:
             keys = tuple(log.read_whole(log.marker(unit.id)))
             if keys != tuple(request.scene.clip_id for request in unit.requests):
@@ -173,7 +182,7 @@ def _outcomes(
     sizes = {unit.id: len(unit.requests) for unit in plan.units}
     total, to_do = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
     columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
-    with Progress(*columns, disable=not pending) as progress:
+    with shown(Progress(*columns, disable=not pending)) as progress:
         bar = progress.add_task("", total=total, completed=total - to_do)
         for outcome in run_units(pending, factory, executor, AttemptLog(log.root)):
             progress.advance(bar, sizes[outcome.unit])

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from rich import get_console
-from rich.progress import track
 from rich.table import Table
 
 from datasets.durable import WriteError, replace_file, replacing
 from datasets.errors import UserError
+from datasets.progress import track
 from datasets.scene import Clip
 from datasets.video_files import describe_unread, unread_under
 from pipelines.console import show

@@ -1,34 +1,42 @@
 """Where a model is: the checkpoint that ships with the project, a folder of the user's, or the champion."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets.durable import create_file
 from datasets.errors import UserError
 from datasets.json_record import read_json, read_record
+from pipelines.mlflow_store import has_store
 from pipelines.promotion.registry import CHAMPION, Registry, Version, registry_of
 from pipelines.settings.config import Config
 
 # Beside the weights of a fine-tuned model: all that decided them.
 LINEAGE = "lineage.json"
+CHAMPION_OR_BASE = "champion-or-base"
 BASE = Path(__file__).parent.parent / "finetune" / "base"
 
 
 def checkpoint_of(config: Config) -> Path:
     """The folder of ``model.checkpoint``; a UserError where it holds no world model, or where there is no champion."""
     named = config.model.checkpoint
-    folder = BASE if named == "base" else _champion(config) if named == CHAMPION else Path(named)
+    if named in (CHAMPION, CHAMPION_OR_BASE):
+        champion = _champion(config)
+        folder = _folder(config, registry_of(config), champion) if champion else BASE
+    else:
+        folder = BASE if named == "base" else Path(named)
     if not (folder / "world_model.json").is_file():
         raise UserError(f"model.checkpoint={named}: {folder} holds no world_model.json; use base or a saved model")
     return folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _ChampionNote:
-    version: str
-    digest: str
+class _Beginning:
+    """Whoever was champion when a run began; nobody where ``version`` is None."""
+
+    version: str | None = None
+    digest: str = ""
 
 
 def lineage_in(folder: Path) -> dict[str, Any]:
@@ -45,29 +53,33 @@ def lineage_in(folder: Path) -> dict[str, Any]:
 def start_of(config: Config) -> Path:
     """The folder of ``model.checkpoint`` for a fine-tune, which goes on from what it began with.
 
-    Whoever was champion when a run began is noted in ``<run_dir>/champion.json``, and stays its start.
+    Whoever was champion when a run began is noted in ``<run_dir>/champion.json``, and stays its start; so does the base
+    where there was none.
     """
-    if config.model.checkpoint != CHAMPION:
+    if config.model.checkpoint not in (CHAMPION, CHAMPION_OR_BASE):
         return checkpoint_of(config)
-    note, registry = config.run_dir / "champion.json", registry_of(config)
+    note = config.run_dir / "champion.json"
     if not note.exists():
-        champion = _existing(registry)
-        create_file(note, json.dumps({"version": champion.number, "digest": champion.digest}).encode() + b"\n")
-    number = read_record(note, _ChampionNote, "delete it to start from the champion of today").version
+        champion = _champion(config)
+        began = _Beginning(version=champion.number, digest=champion.digest) if champion else _Beginning()
+        create_file(note, json.dumps(asdict(began)).encode() + b"\n")
+    number = read_record(note, _Beginning, "delete it to start from the champion of today").version
+    if number is None:
+        return BASE
+    registry = registry_of(config)
     version = registry.version(number)
     if version is None:
         raise UserError(f"{note} names version {number}, which was deleted from the registry; begin in another run_dir")
     return _folder(config, registry, version)
 
 
-def _champion(config: Config) -> Path:
-    registry = registry_of(config)
-    return _folder(config, registry, _existing(registry))
-
-
-def _existing(registry: Registry) -> Version:
-    champion = registry.alias(CHAMPION)
-    if champion is None:
+def _champion(config: Config) -> Version | None:
+    """The champion; where there is none yet, None if that was allowed for, else a UserError."""
+    may_be_none = config.model.checkpoint == CHAMPION_OR_BASE
+    if may_be_none and not has_store(config):
+        return None
+    champion = registry_of(config).alias(CHAMPION)
+    if champion is None and not may_be_none:
         raise UserError("there is no champion yet; use model.checkpoint=base until `driveforge promote` made one")
     return champion
 

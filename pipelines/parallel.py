@@ -2,12 +2,15 @@
 
 import multiprocessing
 import os
+import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from datasets.errors import UserError
+from pipelines.orphans import end_with_parent
 from pipelines.threads import limit_threads
 
 Item = TypeVar("Item")
@@ -23,22 +26,36 @@ def on_all_cores(
     """``work(item)`` for every item, in order, by one process of one thread a core.
 
     ``prepare(*arguments)`` runs first in every process. All are sent to the processes, so they must be importable by
-    name. What ``work`` raises is raised here, and what was not begun is dropped. A UserError where a process dies.
+    name. What ``work`` raises is raised here, and the rest is dropped. A UserError where a process dies. They end with
+    this process, however it ends.
     """
     if not items:
         return
     spawn = multiprocessing.get_context("spawn")
     workers = min(os.cpu_count() or 1, len(items))
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, spawn, _start, (prepare, arguments)) as pool:
         try:
-            yield from pool.map(work, items)
+            # A terminal interrupts its whole group; processes inherit the mask, and are ended by this one.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                futures = deque(pool.submit(work, item) for item in items)
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            while futures:
+                yield futures.popleft().result()
         except BrokenProcessPool:
             raise UserError(
                 "a worker process died, most often because memory ran out; what was finished is kept, run it again"
             ) from None
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
 
 
 def _start(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    end_with_parent()
     limit_threads()
     if prepare is not None:
         prepare(*arguments)

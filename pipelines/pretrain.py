@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from lightning.pytorch.loggers import CSVLogger, Logger
-from rich.progress import track
 
 from datasets.errors import UserError
+from datasets.file_lock import held
 from datasets.framing import Framing
 from datasets.latents import LatentCache
+from datasets.progress import track
 from datasets.source import Source
 from finetune.module import TrainingSettings, WorldModelModule
 from finetune.preconditioning import measure_std
@@ -32,6 +33,7 @@ from finetune.vae import initialise_from_pca, load_vae, make_vae, to_signal
 from finetune.vae_training import train_vae
 from finetune.world_model import WorldModel, WorldModelConfig, model_digest
 from pipelines.cache import encode_source
+from pipelines.console import say
 from pipelines.settings.config import Config, PretrainConfig
 from pipelines.sources import framing_of, open_pretraining
 from replay.dataset import plan_loader
@@ -43,6 +45,12 @@ _STATISTICS_CLIPS = 140
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
+    with held(config.pretrain.out / ".lock", say):
+        pretrain(config)
+
+
+def pretrain(config: Config) -> None:
+    """The base checkpoint in ``<pretrain.out>/model``."""
     settings, framing = config.pretrain, framing_of(config.data)
     opened = partial(open_pretraining, settings, framing)
     if not (settings.out / "vae" / "config.json").is_file():

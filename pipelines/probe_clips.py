@@ -2,28 +2,29 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from diffusers import AutoencoderKLWan
-from rich import get_console
-from rich.progress import track
 from torch import Tensor
 
 from datasets.contents import digests_of
 from datasets.errors import UserError
+from datasets.file_lock import held
 from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, latent_key
+from datasets.progress import track, working
 from datasets.scene import Clip, Scene
 from datasets.source import Source
 from finetune.conditions import require_encodable
 from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
 from finetune.vae import load_vae
 from pipelines.cache import OpenSource, encode_scenes, identity_of
+from pipelines.console import say
 from pipelines.replaying.sources import open_path
-from pipelines.settings.config import Config, SimulatedData
-from pipelines.sources import for_generation, framing_of, open_probe
+from pipelines.settings.config import Config, NuScenesData, SimulatedData
+from pipelines.sources import HELD_OUT, for_generation, framing_of, open_probe
 
 FORMAT = "probe 1"
 Choose = Callable[[Sequence[Scene]], list[Scene]]
@@ -47,9 +48,20 @@ def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
 
 
 def open_footage(config: Config, path: Path) -> Source:
+    """The clips at ``path``, of all splits. A UserError where it is what is trained on, and none is held out."""
     if not path.exists():
         raise UserError(f"probe.footage: {path} is not there")
-    return open_path(path, config.data, config.replay, framing_of(config.data))
+    data = config.data
+    if isinstance(data, NuScenesData):
+        data = replace(data, split="all")
+    source = open_path(path, data, config.replay, framing_of(data))
+    is_trained_on = path.resolve() == getattr(config.data, "root", Path()).resolve()
+    if is_trained_on and not any(scene.split in HELD_OUT for scene in source.scenes()):
+        raise UserError(
+            f"probe.footage: {path} is data.root too, and no scene of it is held out ({', '.join(HELD_OUT)}): "
+            "give footage that is not trained on"
+        )
+    return source
 
 
 def _require_unseen(config: Config) -> None:
@@ -77,14 +89,15 @@ def encoded_probe_clips(
     opened: OpenSource, framing: Framing, checkpoint: Path, root: Path, chosen: Choose = list
 ) -> Iterator[ProbeClip]:
     """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
-    with get_console().status("Listing probe clips"):
+    with working("Listing probe clips"):
         source = opened()
         scenes = chosen(list(source.scenes()))
         require_encodable(scenes)
         contents = digests_of([source.files(scene) for scene in scenes], root)
     identity = f"{FORMAT} {identity_of(scenes, contents)}"
     key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
-    with LatentCacheWriter(root, key) as writer:
+    # Runs beside each other share these clips.
+    with held(root / f".{key}.lock", say), LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
         made = encode_scenes(opened, checkpoint, missing, _encode)
         for sample in track(made, "Encoding probe clips", len(missing), disable=not missing):

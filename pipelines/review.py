@@ -1,21 +1,25 @@
 """Review: what people look at after the gate. Rejected clips that show every reason, and accepted ones beside them."""
 
-import shutil
+import argparse
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
-from rich.progress import track
 
-from datasets.durable import replace_file, replacing, writing
+from datasets.durable import replace_file, replacing
+from datasets.progress import track
+from datasets.scene import CLIP_ID
 from datasets.video import encode_mp4
 from pipelines.calibrate import calibration_path
-from pipelines.gate import VERDICTS_FILE, Decision, count_reasons, count_states
+from pipelines.console import show
+from pipelines.gate import VERDICTS_FILE, Decision, count_reasons, count_states, decided
 from pipelines.reviewing.gallery import Bar, Card, pick, write_gallery
 from pipelines.settings.config import Config
-from pipelines.tracking import Tracker
+from pipelines.tracking import Tracker, pipeline_run
 from validation.calibration import Calibration
 from validation.promises import refused_words
 from validation.records import Measures
@@ -25,6 +29,8 @@ from validation.verdict import Verdict
 # Enough to see every reason, few enough that the page stays a few megabytes.
 MAX_REJECTED = 36
 MAX_ACCEPTED = 12
+# In the folder of the review: the clips that it drew.
+DRAWN = ".drawn.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +40,14 @@ class Review:
     gallery: Path
     rejections: Path
     clips: tuple[Path, ...]
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Draw the review of what the gate decided."""
+    decisions = decided(config)
+    with pipeline_run(config, "review") as tracker:
+        made = review(config, decisions, tracker)
+    show(made.gallery)
 
 
 def review(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> Review:
@@ -58,33 +72,55 @@ def counts(decisions: Sequence[Decision]) -> dict[str, float]:
 
 
 def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calibration) -> Review:
-    """Write the review over any older one, with every measure beside its limit of ``calibration``."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with writing(folder):
-        (folder / "clips").mkdir(parents=True, exist_ok=True)
+    """Write the review over any older one, with every measure beside its limit of ``calibration``.
+
+    Of what an older one left, only the clips that it drew are removed.
+    """
     cards = [_card(decision, calibration) for decision in track(_shown(decisions), "Drawing the review")]
     bad = [card for card in cards if card.state != "accepted"]
-    for card in bad:
-        replace_file(folder / "clips" / f"{card.clip_id}.mp4", card.video)
+    drawn = {f"{card.clip_id}.mp4": card.video for card in bad}
+    older = _drawn(folder)
+    # Noted before they are there, so that the next review knows those of one that was cut short.
+    replace_file(folder / DRAWN, json.dumps(sorted(older | set(drawn))).encode())
+    for name in older - set(drawn):
+        (folder / "clips" / name).unlink(missing_ok=True)
+    for name, video in drawn.items():
+        replace_file(folder / "clips" / name, video)
+    replace_file(folder / DRAWN, json.dumps(sorted(drawn)).encode())
     write_rejections(folder / "rejections.parquet", decisions)
-    write_gallery(folder / "gallery.html", cards, title="Rejected clips", summary=_summary(decisions, calibration))
+    summary = _summary(decisions, cards, calibration)
+    write_gallery(folder / "gallery.html", cards, title="Rejected clips", summary=summary)
     return Review(
         gallery=folder / "gallery.html",
         rejections=folder / "rejections.parquet",
-        clips=tuple(folder / "clips" / f"{card.clip_id}.mp4" for card in bad),
+        clips=tuple(folder / "clips" / name for name in drawn),
     )
 
 
-def _summary(decisions: Sequence[Decision], calibration: Calibration) -> list[tuple[str, str]]:
-    states = count_states(decisions)
-    shown = [("generated", str(len(decisions)))]
-    shown += [(state, str(states[state])) for state in ("accepted", "rejected", "unmeasured")]
+def _drawn(folder: Path) -> set[str]:
+    """Names of the clips that an older review left; none where its note cannot be read."""
+    try:
+        names = json.loads((folder / DRAWN).read_text(encoding="utf-8"))
+        return {name for name in names if CLIP_ID.fullmatch(name.removesuffix(".mp4"))}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return set()
+
+
+def _summary(decisions: Sequence[Decision], cards: Sequence[Card], calibration: Calibration) -> list[tuple[str, str]]:
+    states, on_page = count_states(decisions), Counter(card.state for card in cards)
+    shown = [("generated", f"{len(decisions):,}")]
+    shown += [(state, _of(on_page[state], states[state])) for state in ("accepted", "rejected", "unmeasured")]
     limits = f"{calibration.name}. {calibration.note}" if calibration.note else calibration.name
     return [
         *shown,
         ("good clips that these limits refuse", refused_words(calibration)),
         ("limits from", limits),
     ]
+
+
+def _of(shown: int, total: int) -> str:
+    """``36 of 5,000`` where the page does not show all."""
+    return f"{total:,}" if shown == total else f"{shown:,} of {total:,}"
 
 
 def write_rejections(path: Path, decisions: Sequence[Decision]) -> None:

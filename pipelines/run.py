@@ -10,10 +10,10 @@ from rich.table import Table
 from datasets.errors import UserError
 from pipelines.calibrate import calibrate_run, calibration_path
 from pipelines.console import plain, show
-from pipelines.export import export, shards_root
+from pipelines.export import export, log_export, shards_root
 from pipelines.finetune import finetune
 from pipelines.gate import Decision, count_reasons, count_states, gate
-from pipelines.generate import generate_candidates
+from pipelines.generate import generate_candidates, log_generation
 from pipelines.instruments import load_instruments
 from pipelines.review import Review, review
 from pipelines.settings.config import Config
@@ -28,14 +28,16 @@ def main(config: Config, args: argparse.Namespace) -> int:
 def run(config: Config, tracker: Tracker) -> int:
     """All stages in order under one MLflow run; 1 where a unit had to be set aside or nothing was accepted."""
     console = Console()
-    load_instruments(config.validate)  # what is missing is said before hours of training
+    # What is missing is said before hours of training.
+    load_instruments(config.validate)
+    require_calibration(config)
     console.rule("Fine-tune")
     with tracker.child("finetune") as child:
         finetune(config, child)
     console.rule("Generate and measure")
     with tracker.child("generation") as child:
         made = generate_candidates(config)
-        child.metrics({"clips": made.committed, "seconds": made.seconds, "failed_units": len(made.failed)})
+        log_generation(made, child)
     console.rule("Calibrate, gate, review")
     ensure_calibration(config)
     decisions = gate(config)
@@ -50,12 +52,16 @@ def run(config: Config, tracker: Tracker) -> int:
 
 def ensure_calibration(config: Config) -> None:
     """A calibration that is there is kept: it may be the reviewer's choice."""
-    path = calibration_path(config)
-    if path.exists():
-        return
-    if config.validate.calibration is not None:
+    require_calibration(config)
+    if not calibration_path(config).exists():
+        calibrate_run(config)
+
+
+def require_calibration(config: Config) -> None:
+    """A UserError where a calibration was named that is not there."""
+    path = config.validate.calibration
+    if path is not None and not path.exists():
         raise UserError(f"validate.calibration={path} does not exist: run `driveforge calibrate`, or leave the key out")
-    calibrate_run(config)
 
 
 def _export(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> Path | None:
@@ -63,9 +69,7 @@ def _export(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> 
         return None
     with tracker.child("export") as child:
         index = export(config)
-        child.metrics({"shards": len(index["shards"]), "clips": index["num_samples"]})
-        for name in ("index.json", "README.md", "croissant.json"):
-            child.artifact(shards_root(config) / name)
+        log_export(config, index, child)
     return shards_root(config)
 
 

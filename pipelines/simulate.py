@@ -1,21 +1,26 @@
 """The simulate stage: the procedural world as a data set, drives in nuScenes tables, other domains in folders."""
 
 import argparse
+import json
 import math
-import shutil
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from rich.progress import track
-
+from datasets.errors import UserError, shown
+from datasets.file_lock import held
 from datasets.folder_source import write_clip_folder
 from datasets.framing import Framing
+from datasets.new_folder import is_vacant, new_folder
 from datasets.nuscenes_rows import write_recording
 from datasets.nuscenes_tables import NuScenesWriter
 from datasets.nuscenes_taxonomy import TableRows
+from datasets.progress import track
 from datasets.scene import Scene
 from datasets.simulated_source import SimulatedSource, SimulationConfig
 from datasets.simulation.recording import record_drive
+from pipelines.console import say
 from pipelines.parallel import on_all_cores
 from pipelines.settings.config import Config, SimulateConfig
 from pipelines.sources import framing_of
@@ -23,7 +28,9 @@ from pipelines.sources import framing_of
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"
 KEY_FRAMES_HZ = 2.0
-DONE = "simulated.txt"
+DEFAULT_FRAMING = Framing()
+# In each of the two folders: the settings that made it.
+MADE_BY = "simulated.json"
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -40,31 +47,80 @@ def replay_root(out: Path) -> Path:
     return out / "replay"
 
 
-def simulate(settings: SimulateConfig, out: Path, framing: Framing) -> None:
-    """Write the whole world under ``out``, on all cores; the same settings give the same bytes.
+def simulate(settings: SimulateConfig, out: Path, framing: Framing = DEFAULT_FRAMING) -> None:
+    """Write the whole world under ``out``, on all cores; clips of other domains last as long as one of ``framing``.
 
-    Clips of other domains last as long as one of ``framing``. A world that these settings already finished is kept, an
-    unfinished or another one is made anew.
+    The same settings give the same bytes, and what they already finished is kept. A UserError, before anything is
+    written, where either folder holds anything else: nothing is ever replaced.
     """
-    num_frames = math.ceil(framing.seconds * settings.frame_rate - 1e-9) + 1
-    done = out / DONE
-    made = f"{settings!r} {num_frames}"
-    if done.is_file() and done.read_text() == made:
-        return
-    done.unlink(missing_ok=True)
-    for folder in (tables_root(out), replay_root(out)):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-    with NuScenesWriter(tables_root(out), VERSION) as tables:
-        drives = on_all_cores(partial(_write_drive, settings, tables_root(out)), range(settings.num_scenes))
-        for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
-            tables.add_rows(scene, rows)
-    clips = on_all_cores(
-        partial(_write_replay_clip, settings, num_frames, replay_root(out)), range(settings.replay_clips)
-    )
-    for _ in track(clips, "Simulating other domains", total=settings.replay_clips):
-        pass
-    done.write_text(made)
+    world = _World(settings=settings, framing=framing)
+    for folder in _PARTS:
+        _is_made(out / folder, world)
+    with held(out / ".lock", say):
+        for folder, write in _PARTS.items():
+            if not _is_made(out / folder, world):
+                write(world, out)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _World:
+    """All that decides the bytes of a simulated world."""
+
+    settings: SimulateConfig
+    framing: Framing
+
+    @property
+    def num_frames(self) -> int:
+        """Of a clip of another domain, at the rate of the simulation."""
+        return math.ceil(self.framing.seconds * self.settings.frame_rate - 1e-9) + 1
+
+    def to_json(self) -> dict[str, Any]:
+        """By the names of the settings."""
+        told = {f"simulate.{key}": value for key, value in asdict(self.settings).items()}
+        length = {"data.num_frames": self.framing.num_frames, "data.frame_rate": self.framing.frame_rate}
+        return dict(json.loads(json.dumps({**told, **length})))
+
+
+def _is_made(folder: Path, world: _World) -> bool:
+    if is_vacant(folder):
+        return False
+    wanted = world.to_json()
+    try:
+        made_by = json.loads((folder / MADE_BY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        made_by = None
+    if not isinstance(made_by, dict):
+        raise UserError(f"{folder} was not made by driveforge simulate, and is left alone; choose another folder")
+    changed = [f"{key} was {shown(made_by.get(key))}" for key in wanted if made_by.get(key) != wanted[key]]
+    if changed:
+        raise UserError(f"{folder} holds another world ({changed[0]}); choose another folder, or delete it yourself")
+    return True
+
+
+def _write_drives(world: _World, out: Path) -> None:
+    settings = world.settings
+    with new_folder(tables_root(out)) as root:
+        with NuScenesWriter(root, VERSION) as tables:
+            drives = on_all_cores(partial(_write_drive, settings, root), range(settings.num_scenes))
+            for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
+                tables.add_rows(scene, rows)
+        _sign(root, world)
+
+
+def _write_replay(world: _World, out: Path) -> None:
+    number = world.settings.replay_clips
+    with new_folder(replay_root(out)) as root:
+        clips = on_all_cores(partial(_write_replay_clip, world, root), range(number))
+        for _ in track(clips, "Simulating other domains", total=number):
+            pass
+        _sign(root, world)
+
+
+_PARTS = {"nuscenes": _write_drives, "replay": _write_replay}
+
+
+def _sign(folder: Path, world: _World) -> None:
+    (folder / MADE_BY).write_text(json.dumps(world.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
 def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Scene, TableRows]:
@@ -88,8 +144,9 @@ def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Sce
     return recording.scene, rows
 
 
-def _write_replay_clip(settings: SimulateConfig, num_frames: int, root: Path, number: int) -> None:
+def _write_replay_clip(world: _World, root: Path, number: int) -> None:
     """One clip of a non-driving domain as a folder; the domains take turns."""
+    settings = world.settings
     source = SimulatedSource(
         SimulationConfig(
             seed=settings.seed,
@@ -98,7 +155,7 @@ def _write_replay_clip(settings: SimulateConfig, num_frames: int, root: Path, nu
             height=settings.height,
             width=settings.width,
             frame_rate=settings.frame_rate,
-            num_frames=num_frames,
+            num_frames=world.num_frames,
         )
     )
     index, domain = divmod(number, len(settings.replay_domains))

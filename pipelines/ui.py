@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -11,13 +10,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from datasets.errors import UserError
+from pipelines import supervise
+from pipelines.mlflow_store import artifact_root, has_store, open_store, store_uri
 from pipelines.settings.config import Config
-from pipelines.tracking import artifact_root, store_uri
 
 # MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.
 HOST = "127.0.0.1"
@@ -25,25 +25,22 @@ START_SECONDS = 120.0
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    from rich import print
-
-    try:
-        with serve(config, args.port) as (address, server):
-            print(f"MLflow shows the runs at [bold]{address}[/bold]   (Ctrl-C stops it)")
-            return server.wait()
-    except KeyboardInterrupt:
-        return 0
+    with serve(config, args.port) as (address, server):
+        print(f"MLflow shows the runs at {address}   (Ctrl-C stops it)", flush=True)
+        return server.wait()
 
 
 @contextmanager
 def serve(config: Config, port: int) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """The address and the process of a server that answers; it ends, with its workers, when the block is left.
+    """The address and the process of a server that answers; it ends, with its workers, when the block is left, and
+    when this process is killed.
 
     UserError: no store yet, the port is taken, or the server did not start.
     """
     store = store_uri(config)
-    if not config.tracking.uri and not Path(store.removeprefix("sqlite:///")).exists():
+    if not has_store(config):
         raise UserError(f"no runs in {config.run_dir.resolve().parent}: run driveforge demo, or give run_dir=RUN")
+    open_store(config)
     _check_free(port)
     address = f"http://{HOST}:{port}"
     with tempfile.TemporaryFile() as log:
@@ -52,8 +49,8 @@ def serve(config: Config, port: int) -> Iterator[tuple[str, "subprocess.Popen[by
             _wait_for(address, server, log)
             yield address, server
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
+            assert server.stdin is not None
+            server.stdin.close()
             server.wait()
 
 
@@ -67,14 +64,17 @@ def _check_free(port: int) -> None:
 
 
 def _start(store: str, artifacts: Path, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, supervise.__file__]
+    command += [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store, "--default-artifact-root", artifacts.as_uri()]
     environment = os.environ | {
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
+    )
 
 
 def _wait_for(address: str, server: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -19,13 +19,15 @@ Argument = tuple[tuple[str, ...], Mapping[str, Any]]
 class Verb:
     """One verb: ``arguments`` are those of argparse, ``sections`` the parts of the configuration that it reads.
 
-    ``presets`` are settings of its own; those on the command line come on top.
+    ``presets`` are settings of its own; those on the command line come on top. ``run_dir`` says what the verb does to
+    the run folder: nothing; it reads what is there; it goes on with one that is there; or it may begin one.
     """
 
     name: str
     summary: str
     description: str
     examples: tuple[str, ...]
+    run_dir: Literal["unused", "read", "continued", "begun"] = "unused"
     sections: tuple[str, ...] = ()
     presets: tuple[str, ...] = ()
     usage: str = ""
@@ -37,6 +39,7 @@ _PIPELINE = ("data", "replay", "model", "finetune", "generate", "validate", "exp
 VERBS = (
     Verb(
         name="demo",
+        run_dir="begun",
         summary="run everything, small, on simulated driving: the place to start",
         description=(
             "Makes a simulated data set, fine-tunes the shipped model on it with replay, generates clips on two Ray\n"
@@ -72,6 +75,7 @@ VERBS = (
     ),
     Verb(
         name="cache",
+        run_dir="begun",
         summary="encode clips once, so that fine-tuning reads latents instead of video",
         description="Writes the latents of the driving data and of the replay domains to <run_dir>/latents.",
         examples=("driveforge cache", "driveforge cache data=nuscenes data.root=DIR data.version=v1.0-mini"),
@@ -114,6 +118,7 @@ VERBS = (
     ),
     Verb(
         name="finetune",
+        run_dir="begun",
         summary="fine-tune the world model on the driving data, with replay",
         description="Resumes a run that was cut short. The result is <run_dir>/model.",
         examples=(
@@ -125,14 +130,15 @@ VERBS = (
     ),
     Verb(
         name="probe",
+        run_dir="begun",
         summary="measure on held-out clips what a model can do: losses, motion and looks, domain by domain",
         description=(
             "MODEL goes on from the first frames of clips that no training sees, without a command, so that all\n"
             "motion has to come from it. Every clip's losses by noise level, apart for what moves and what stands,\n"
             "the error and permanence of its objects, its camera's motion and its looks go to\n"
             "<run_dir>/probe.parquet, beside those of other models; <run_dir>/probe.png shows some of the clips.\n"
-            "MODEL is a model folder or the word base, <run_dir>/model by default. The clips are made and encoded\n"
-            "once, in <run_dir>/../probe."
+            "MODEL is a model folder, or base, champion or champion-or-base; <run_dir>/model by default. The clips\n"
+            "are made and encoded once, in <run_dir>/../probe."
         ),
         examples=(
             "driveforge probe",
@@ -141,10 +147,16 @@ VERBS = (
         ),
         sections=("data", "replay", "probe", "tracking"),
         usage=" [MODEL]",
-        arguments=((("model",), {"metavar": "MODEL", "nargs": "?", "help": "a model folder, or base"}),),
+        arguments=(
+            (
+                ("model",),
+                {"metavar": "MODEL", "nargs": "?", "help": "a model folder, base, champion, champion-or-base"},
+            ),
+        ),
     ),
     Verb(
         name="promote",
+        run_dir="continued",
         summary="make a fine-tuned model champion if driving improved and nothing was forgotten",
         description=(
             "Registers the model in MLflow as candidate and compares what the probe found of it with the champion,\n"
@@ -161,6 +173,7 @@ VERBS = (
     ),
     Verb(
         name="rollback",
+        run_dir="read",
         summary="take the champion back: the one before it is champion again",
         description="The model that was taken back is not promoted again, until its tag is taken away in MLflow.",
         examples=("driveforge rollback", "driveforge rollback run_dir=runs/tonight"),
@@ -168,6 +181,7 @@ VERBS = (
     ),
     Verb(
         name="generate",
+        run_dir="begun",
         summary="generate candidate clips and commit each with its measures",
         description="Units that an earlier run committed to <run_dir>/candidates are not made again.",
         examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
@@ -220,6 +234,7 @@ VERBS = (
     ),
     Verb(
         name="study",
+        run_dir="begun",
         summary="run an experiment again: what the gate sees, what fine-tuning forgets",
         description=(
             "validator: measures good clips and clips spoilt in every known way, at three sizes, with peers' measures\n"
@@ -242,20 +257,34 @@ VERBS = (
     ),
     Verb(
         name="calibrate",
+        run_dir="begun",
         summary="make the gate's limits from known-good clips",
         description="The clips of the data are seen through the model's own codec first, so that geometry is judged.",
         examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
-        sections=("data", "model", "validate"),
+        sections=("data", "model", "validate", "tracking"),
     ),
     Verb(
         name="gate",
+        run_dir="continued",
         summary="accept or reject every candidate, with reasons",
-        description="Writes <run_dir>/verdicts.parquet. Cheap: run it again after another calibration.",
+        description=(
+            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Cheap: run it again after another calibration,\n"
+            "or when <run_dir>/overrides.json has changed."
+        ),
         examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),
         sections=("validate", "tracking"),
     ),
     Verb(
+        name="review",
+        run_dir="continued",
+        summary="draw the rejected clips again, with their reasons, beside accepted ones",
+        description="Writes <run_dir>/review from what the gate decided, as gate does, and logs it to MLflow.",
+        examples=("driveforge review", "driveforge review run_dir=runs/demo"),
+        sections=("validate", "tracking"),
+    ),
+    Verb(
         name="export",
+        run_dir="continued",
         summary="pack the accepted clips into WebDataset shards",
         description="Writes <run_dir>/shards with index.json, Croissant metadata and a data card.",
         examples=("driveforge export", "driveforge export export.clips_per_shard=256"),
@@ -263,6 +292,7 @@ VERBS = (
     ),
     Verb(
         name="verify",
+        run_dir="read",
         summary="check every byte of exported shards",
         description="DIR is what export wrote, <run_dir>/shards by default. Exit status 1 where anything is wrong.",
         examples=("driveforge verify", "driveforge verify /data/shards"),
@@ -271,6 +301,7 @@ VERBS = (
     ),
     Verb(
         name="run",
+        run_dir="begun",
         summary="the whole way, from driving data to shards",
         description="Fine-tune, generate, calibrate, gate, review and export, one after the other; resumes.",
         examples=(
@@ -281,6 +312,7 @@ VERBS = (
     ),
     Verb(
         name="ui",
+        run_dir="read",
         summary="show runs and rejected clips in MLflow, on this machine only",
         description="Serves the MLflow store on the loopback address until interrupted.",
         examples=("driveforge ui", "driveforge ui --port 5001 run_dir=runs/mini"),

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from rich.progress import track
 
 from datasets.durable import sha256_of
 from datasets.errors import UserError
+from datasets.progress import track
 from datasets.shard_index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
 from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar
 from pipelines.console import show
+from pipelines.run_dir import require_run
 from pipelines.shards.data_card import NO_SPLIT
 from pipelines.shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
 
@@ -46,6 +47,8 @@ class VerifyReport:
 
 def main(config: "Config", args: argparse.Namespace) -> int:
     """Verify the given folder, or the run's shards; status 1 where anything is wrong."""
+    if args.directory is None:
+        require_run(config.run_dir)
     report = verify(args.directory or config.run_dir / "shards")
     for problem in report.problems:
         show(problem, head="wrong  ", style="red")

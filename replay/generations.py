@@ -20,6 +20,9 @@ from datasets.latent_shards import make_folder
 
 MANIFEST = "manifest.json"
 _NEXT, _LOCK = ".next", ".writer"
+_FOLDER = re.compile(r"generation-\d{6,}")
+# What lies in a generation; anything else is somebody's, and is never removed.
+_FILE = re.compile(r"manifest\.json|buffer\.json|segment-\d+\.safetensors|\..*\.tmp")
 
 
 class Lease:
@@ -100,9 +103,11 @@ def _lock_file(path: Path) -> IO[str]:
 
 
 def _link_all(source: Path | None, target: Path) -> None:
+    if os.path.lexists(target):
+        raise UserError(f"{target} holds files that are not of a replay buffer, and is left alone; move it away")
     target.mkdir()
     for path in source.iterdir() if source else ():
-        if path.name == MANIFEST:
+        if path.name == MANIFEST or not _FILE.fullmatch(path.name):
             continue
         try:
             os.link(path, target / path.name)
@@ -126,10 +131,17 @@ def _clear(root: Path) -> None:
 
 def _numbered(root: Path) -> list[Path]:
     """Folders that are called like ours; others are none of our business."""
-    return [path for path in root.glob("generation-*") if re.fullmatch(r"generation-\d{6,}", path.name)]
+    return [path for path in root.glob("generation-*") if _FOLDER.fullmatch(path.name)]
 
 
 def _remove(folder: Path) -> None:
+    """Removes what lies in a generation, and then the folder, unless something else is in it."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
     # The manifest goes first: what is half gone is no generation.
     (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.iterdir():
+        if _FILE.fullmatch(path.name):
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()

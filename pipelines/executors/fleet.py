@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from rich import get_console
-
 from datasets.errors import UserError
+from pipelines.console import say
 from pipelines.executors.attempts import AttemptLog
 from pipelines.executors.work import ProcessPool, TaskResult, UnitOutcome, WorkerProcess
 from pipelines.generation.units import Unit
@@ -118,12 +117,7 @@ class Fleet:
         self._patience *= 2
         busy = [slot.unit.id if slot.unit else "the start of a worker" for slot in self._slots if slot.busy]
         limit = self._timeout() if any(slot.unit for slot in self._slots) else self._settings.first_timeout
-        get_console().print(
-            f"nothing was finished for {silent:.0f} s; under way: {', '.join(busy)}; stopped after {limit:.0f} s",
-            style="yellow",
-            markup=False,
-            soft_wrap=True,
-        )
+        say(f"nothing was finished for {silent:.0f} s; under way: {', '.join(busy)}; stopped after {limit:.0f} s")
 
     def _finish_start(self, slot: _Slot, result: TaskResult) -> None:
         if result.died:

@@ -7,7 +7,6 @@ nor threads survive a fork of the process that used them. What is sent to them i
 import multiprocessing
 import os
 import signal
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from typing import Any
 from datasets.durable import WriteError
 from pipelines.executors.work import TaskResult, WorkerFactory, WorkerProcess
 from pipelines.generation.units import Unit
+from pipelines.orphans import end_with_parent
 from pipelines.threads import ENVIRONMENT, limit_threads
 
 _IMPORTED_ONCE = ["finetune.sampling", "pipelines.generate", "validation.measures"]
@@ -89,7 +89,7 @@ def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> N
     # Control-C reaches every process of a terminal; what is to be done then is decided by the parent alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     limit_threads()
     try:
         worker = factory()
@@ -109,10 +109,3 @@ def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> N
         except Exception:
             answer = {}, traceback.format_exc(), False
         pipe.send(answer)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -14,6 +14,7 @@ from typing import Any
 
 from datasets.errors import UserError, shown
 from pipelines.settings.config import ExecutorConfig
+from pipelines.signals import kept_handlers
 from pipelines.threads import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,28 +51,35 @@ def _own_cluster(workers: int) -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     try:
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            # Ray puts the interpreter into a shell command as it is, so a folder with spaces needs the quotes.
-            runtime_env={
-                "env_vars": {**ENVIRONMENT, "PYTHONPATH": path},
-                "py_executable": shlex.quote(sys.executable),
-            },
-            _node_ip_address="127.0.0.1",
-            **QUIET,
-        )
-    except Exception as error:  # of a node that does not come up, Ray raises just that
-        ray.shutdown()
-        raise UserError(f"Ray cannot start here: {shown(error, 150)}; executor=local needs no Ray") from error
-    try:
+        _start(workers)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(workers: int) -> None:
+    import ray
+
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    try:
+        # Ray's own handler would end this process without leaving its blocks.
+        with kept_handlers():
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                # Ray puts the interpreter into a shell command as it is, so a folder with spaces needs the quotes.
+                runtime_env={
+                    "env_vars": {**ENVIRONMENT, "PYTHONPATH": path},
+                    "py_executable": shlex.quote(sys.executable),
+                },
+                _node_ip_address="127.0.0.1",
+                **QUIET,
+            )
+    except Exception as error:  # of a node that does not come up, Ray raises just that
+        raise UserError(f"Ray cannot start here: {shown(error, 150)}; executor=local needs no Ray") from error
 
 
 @contextmanager
@@ -83,7 +91,8 @@ def _cluster_at(address: str) -> Iterator[None]:
 
     modules = [str(ROOT / package) for package in PACKAGES]
     try:
-        ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT, "py_modules": modules}, **QUIET)
+        with kept_handlers():
+            ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT, "py_modules": modules}, **QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"executor.address={address}: Ray cannot connect: {shown(error, 150)}") from error
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets.framing import Framing
 from datasets.latents import LatentCache
+from datasets.new_folder import new_folder
 from datasets.simulated_source import SimulatedSource, SimulationConfig
 from datasets.source import Source
 from finetune.module import TrainingSettings
@@ -166,7 +167,6 @@ def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
         batch_size=study.batch_size,
         checkpoint_every=100,
     )
-    scratch = folder.with_name(".model.tmp")
-    model.save_pretrained(scratch)
-    scratch.rename(folder)
+    with new_folder(folder) as scratch:
+        model.save_pretrained(scratch)
     return folder

@@ -1,8 +1,6 @@
 """The runs of the forgetting study: each fine-tunes the base of its seed and is judged once, by the same probe."""
 
 import json
-import os
-import shutil
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from rich import get_console
-from rich.progress import track
 
 from datasets.errors import UserError
 from datasets.latents import LatentCache
+from datasets.new_folder import begin_scratch, is_vacant, new_folder, remove_scratch
+from datasets.progress import track
 from finetune.fine_tune import fine_tune
 from finetune.forgetting.by_loss import loss_forgetting
 from finetune.interpolation import POINTS, best_point, interpolated
@@ -120,6 +119,8 @@ def _make(run: Run) -> None:
     base, began = ground.base(run.seed), time.monotonic()
     settings = run.variant.settings(ground.study, run.seed)
     scratch = ground.root / "scratch" / run.name
+    if is_vacant(scratch):
+        begin_scratch(scratch)
     start = WorldModel.from_pretrained(base)
     adapts = run.variant.schedule == "adaptive"
     forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS) if adapts else None
@@ -131,7 +132,7 @@ def _make(run: Run) -> None:
     total = sum(tuned.realised.values())
     replayed = sum(count for pool, count in tuned.realised.items() if pool != "driving") / total
     _keep(run.name, _judged(model), {**notes, "replayed": replayed, "seconds": time.monotonic() - began})
-    shutil.rmtree(scratch)
+    remove_scratch(scratch)
 
 
 def _best_mixture(base: WorldModel, tuned: WorldModel) -> tuple[WorldModel, float]:
@@ -152,13 +153,9 @@ def _judged(model: WorldModel) -> Probed:
 
 def _keep(name: str, probed: Probed, notes: Mapping[str, Any]) -> None:
     """The judged values of a run and notes on it: there whole, or not at all."""
-    folder = _folder(_worker.ground, name)
-    scratch = folder.with_name(f".{name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    append_probed(scratch / "probe.parquet", probed, step=0, model=name)
-    (scratch / "notes.json").write_text(json.dumps(notes))
-    os.rename(scratch, folder)
+    with new_folder(_folder(_worker.ground, name)) as scratch:
+        append_probed(scratch / "probe.parquet", probed, step=0, model=name)
+        (scratch / "notes.json").write_text(json.dumps(notes))
 
 
 def _folder(ground: Ground, name: str) -> Path:

@@ -14,8 +14,9 @@ from typing import Any
 
 from datasets.errors import UserError
 from datasets.file_lock import held
+from pipelines.mlflow_store import has_store, open_store
 from pipelines.settings.config import Config
-from pipelines.tracking import Tracker, store_uri
+from pipelines.tracking import Tracker
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 MODEL_FOLDER = "model"
@@ -163,14 +164,10 @@ class Registry:
 
 
 def registry_of(config: Config) -> Registry:
-    """The registry in the store of the runs; a UserError where there is no store yet."""
-    store = store_uri(config)
-    if not config.tracking.uri and not Path(store.removeprefix("sqlite:///")).exists():
+    """The registry in the store of the runs; a UserError where there is no store yet, or it does not answer."""
+    if not has_store(config):
         raise UserError(f"no models are registered beside {config.run_dir}: promote one first, or give run_dir=RUN")
-    import mlflow
-
-    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
-    return Registry(client=client, name=config.promote.registered_as)
+    return Registry(client=open_store(config), name=config.promote.registered_as)
 
 
 def sole_promoter(config: Config) -> AbstractContextManager[None]:

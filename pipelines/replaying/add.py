@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from rich.progress import track
-
 from datasets.errors import UserError
 from datasets.latents import LatentSample
+from datasets.progress import track
 from datasets.scene import Scene
 from datasets.video_files import clip_id_of
 from pipelines.cache import OpenSource, encode_scenes

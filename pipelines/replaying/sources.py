@@ -36,8 +36,8 @@ def open_path(path: Path, data: Data, replay: ReplayConfig, framing: Framing) ->
     """The clips at ``path``: a nuScenes root (as ``data`` says), shards, videos, or the domains that are simulated."""
     if is_simulated(path):
         return open_replay(replace(replay, root=None), framing)
-    if isinstance(data, NuScenesData):
-        return open_source(data)
+    if isinstance(data, NuScenesData) and (path / data.version).is_dir():
+        return open_source(replace(data, root=path))
     if holds_shards(path):
         return ShardSource(path)
     if path.is_file():

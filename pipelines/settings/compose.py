@@ -2,31 +2,45 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from datasets.errors import UserError
 from pipelines.settings.build import build, unknown
 from pipelines.settings.config import Config
 
 
-def compose(overrides: Sequence[str] = ()) -> Config:
+def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = None) -> Config:
     """The configuration under ``overrides`` such as ``data=nuscenes`` (a group) and ``data.root=DIR`` (a value).
 
-    Groups are chosen before values are set, whatever their order. UserError: one line, with the nearest right key.
+    Groups are chosen before values are set, whatever their order. ``saved`` are settings by section, which stand in
+    the place of the defaults. UserError: one line, with the nearest right key.
     """
     pairs = [_split(override) for override in overrides]
-    groups = group_choices()
+    groups, saved = group_choices(), saved or {}
+    named = {
+        key: section["name"] for key, section in saved.items() if isinstance(section, Mapping) and "name" in section
+    }
     chosen = {key: value for key, value in pairs if key in groups}
-    for key, value in chosen.items():
+    for key, value in (named | chosen).items():
         if value not in groups[key]:
             raise UserError(unknown(f"{key}={value} is not a choice", value, [f"{key}={name}" for name in groups[key]]))
-    mapping = _compose_groups([f"{key}={value}" for key, value in chosen.items()])
+    mapping = _compose_groups([f"{key}={value}" for key, value in (named | chosen).items()])
+    for key, section in saved.items():
+        if key not in chosen:
+            mapping[key] = mapping[key] | section if isinstance(section, Mapping) else section
     for key, value in pairs:
         if key not in groups:
             _set(mapping, key, value)
     return build(Config, mapping)
+
+
+def run_dir_of(overrides: Sequence[str]) -> Path:
+    """The run folder that ``compose(overrides)`` would name, whatever else the overrides say."""
+    given = [value for key, value in map(_split, overrides) if key == "run_dir"]
+    return compose([f"run_dir={value}" for value in given[-1:]]).run_dir
 
 
 def group_choices() -> dict[str, list[str]]:
@@ -82,5 +96,13 @@ def _set(mapping: dict[str, Any], dotted: str, value: str) -> None:
 
 def _child(node: dict[str, Any], part: str, where: str, dotted: str) -> Any:
     if part not in node:
+        if others := _choices_with(where, part):
+            raise UserError(f"{where}={node['name']} has no {part}; {dotted} goes with {' or '.join(others)}: add it")
         raise UserError(unknown(f"no setting {dotted}", part, node, where))
     return node[part]
+
+
+def _choices_with(group: str, key: str) -> list[str]:
+    """The choices of a group, such as ``data=video``, whose record has the field ``key``."""
+    kinds = get_args(get_type_hints(Config).get(group))
+    return [f"{group}={get_args(get_type_hints(kind)['name'])[0]}" for kind in kinds if key in get_type_hints(kind)]

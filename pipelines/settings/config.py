@@ -94,7 +94,9 @@ class ReplayConfig:
 class ModelConfig:
     """The world model that a fine-tune starts from."""
 
-    checkpoint: Annotated[str, "base: ships with the project; champion: see promote; or a model folder"]
+    checkpoint: Annotated[
+        str, "base: ships with the project; champion: see promote; champion-or-base; or a model folder"
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

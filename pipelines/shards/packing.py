@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from datasets.durable import replace_file, sync_folder, writing
 from datasets.errors import UserError
+from datasets.progress import shown
 from datasets.scene import CLIP_ID
 from datasets.shard_index import INDEX_FILE, INDEX_VERSION, FileEntry, Index, ShardEntry, read_index
 from datasets.shards import dump_json, extended_json
@@ -117,7 +118,7 @@ def _write_shards(
     """Every shard under the name that its bytes decide; what the index says of each."""
     shards = []
     _remove_scratch(out)
-    with Progress() as progress:
+    with shown(Progress()) as progress:
         task = progress.add_task("Exporting", total=len(samples))
         for split, keys in splits.items():
             ordered = iter(keys)

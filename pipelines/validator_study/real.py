@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from datasets.errors import UserError
 from datasets.excerpt import excerpt_of_clip
+from datasets.progress import track
 from datasets.scene import Clip
 from pipelines.footage import Item, list_footage
 from pipelines.parallel import on_all_cores

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
+from datasets.progress import track
 from datasets.scene import Clip
 from pipelines.parallel import on_all_cores
 from pipelines.validator_study.clips import GoodClip, make

@@ -27,8 +27,21 @@ HEAVY = ("torch", "ray", "mlflow", "hydra", "lightning", "diffusers", "nuscenes"
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Config, argparse.Namespace]]]:
-    """Calls that reach a verb: every verb's module is a small one that remembers what it was given."""
+def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple[Config, argparse.Namespace]]]:
+    """Calls that reach a verb: every verb's module is a small one that remembers what it was given.
+
+    They stand in a folder that holds the run and the footage that examples name.
+    """
+    for name in (
+        "runs/default/model",
+        "runs/mini/model",
+        "DIR",
+        "FOOTAGE",
+        "footage/held-out",
+        "data/nuscenes/v1.0-mini",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     calls: list[tuple[Config, argparse.Namespace]] = []
     for name in NAMES:
         module = ModuleType(f"pipelines.{name}")
@@ -56,6 +69,13 @@ def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
         assert out.strip().endswith("[]")
         assert re.findall(r"^    ([a-z]+)  +[a-z]", out, re.MULTILINE) == NAMES
     assert min(seconds) < 0.5
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert re.fullmatch(r"driveforge \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
 def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,8 +110,7 @@ def test_every_example_is_a_command_that_is_understood(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "v1.0-mini").mkdir()
-    words = example.replace("/data/nuscenes", str(tmp_path)).split()
+    words = example.replace("/data/", f"{tmp_path}/data/").split()
     assert cli.main(words[1:]) == 0, capsys.readouterr().err
     ((config, args),) = seen
     assert args.verb == example.split()[1]
@@ -135,6 +154,10 @@ def test_measure_takes_settings_for_the_tables_at_its_path(
         (["verify", "a", "b"], "unrecognized arguments: b; see driveforge --help"),
         (["ui", "--port", "x"], "argument --port: invalid int value: 'x'; see driveforge ui --help"),
         (["finetune", "replay.shar=1"], "no setting replay.shar; did you mean replay.share?"),
+        (
+            ["finetune", "data.root=X"],
+            "data=simulated has no root; data.root goes with data=nuscenes or data=video or data=shards: add it",
+        ),
     ],
 )
 def test_a_wrong_command_is_one_line_and_status_2(

@@ -78,8 +78,11 @@ def test_the_review_shows_bad_clips_with_reasons_and_good_ones_beside_them(tar: 
 
 def test_an_older_review_is_gone(tar: Path, tmp_path: Path) -> None:
     write_review(tmp_path / "review", [_decision(tar, 1, "rejected", ["POSE_YAW"])], CALIBRATION)
+    (tmp_path / "review" / "clips" / "mine.mp4").write_bytes(b"a reviewer's own")
+    (tmp_path / "review" / "notes.txt").write_text("a reviewer's own")
     made = write_review(tmp_path / "review", [_decision(tar, 2, "rejected", ["POSE_YAW"])], CALIBRATION)
-    assert sorted(file.name for file in (tmp_path / "review").rglob("*.mp4")) == ["clip-2.mp4"]
+    assert sorted(file.name for file in (tmp_path / "review").rglob("*.mp4")) == ["clip-2.mp4", "mine.mp4"]
+    assert (tmp_path / "review" / "notes.txt").exists(), "only what a review drew is removed"
     assert "clip-1" not in made.gallery.read_text()
 
 
@@ -96,6 +99,7 @@ def test_a_long_night_makes_a_page_of_bounded_length_with_the_rare_reason_on_it(
     assert page.count('<article class="rejected"') == len(made.clips) == 3
     assert page.count('<article class="accepted"') == 2
     assert "CHEIRALITY is" in page
+    assert "<dd>3 of 7</dd>" in page and "<dd>2 of 5</dd>" in page and "<dd>12</dd>" in page
     assert pyarrow.parquet.read_table(made.rejections).num_rows == 7
 
 
@@ -117,3 +121,12 @@ def test_bars_hold_what_was_measured_or_should_have_been() -> None:
     wrong = replace(measures, values=(measured("pose_yaw", 3.0), *measures.values[1:]))
     assert [bar.speaks for bar in shown] == [False, False]
     assert [bar.speaks for bar in bars(wrong, LIMITS, judge(wrong, limits_at("by hand", LIMITS)))] == [True, False]
+
+
+@pytest.mark.parametrize("note", ["{", '["../../thesis.mp4"]', "[3]", "null"])
+def test_a_note_of_an_older_review_that_cannot_be_trusted_removes_nothing(note: str, tar: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.mp4").write_bytes(b"years")
+    (tmp_path / "review" / "clips").mkdir(parents=True)
+    (tmp_path / "review" / ".drawn.json").write_text(note)
+    write_review(tmp_path / "review", [_decision(tar, 1, "rejected", ["POSE_YAW"])], CALIBRATION)
+    assert (tmp_path / "thesis.mp4").read_bytes() == b"years"

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -54,15 +55,25 @@ def test_the_server_shows_the_run_and_its_artifacts_and_ends(config: Config) -> 
         urllib.request.urlopen(f"{address}/health", timeout=2)
 
 
-def test_the_command_prints_the_address_and_stops_on_interrupt(config: Config) -> None:
+@pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+def test_the_server_ends_with_the_command_however_it_ends(config: Config, signum: str, status: int) -> None:
     port = _free_port()
     command = [sys.executable, "-u", "-m", "pipelines.cli", "ui", "--port", str(port), f"run_dir={config.run_dir}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     assert f"http://127.0.0.1:{port}" in process.stdout.readline()
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(30) == 0
+    os.kill(process.pid, getattr(signal, signum))
+    assert process.wait(30) == status
     process.stdout.close()
+    deadline = time.monotonic() + 15
+    while _answers(port) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _answers(port)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_taken_port_is_one_line(config: Config) -> None:

@@ -308,3 +308,20 @@ def test_memory_stays_flat_up_to_a_million_entries(tmp_path):
         peaks.append(int(subprocess.check_output(command, env=environment, text=True)) / 1024)
     print(f"peak resident memory {peaks[0]:.0f} MiB at 10^3 entries, {peaks[1]:.0f} MiB at 10^6")
     assert peaks[1] - peaks[0] < 200
+
+
+def test_what_is_not_of_the_buffer_is_never_removed(filled, make):
+    theirs = [filled / "generation-2" / "notes.txt", filled / "generation-000000" / "notes.txt"]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    with changing(filled, SETTINGS) as buffer:
+        buffer.offer(make(99, "walkers"))
+    assert [path.read_text() for path in theirs] == ["mine", "mine"]
+    assert [path.name for path in (filled / "generation-000000").iterdir()] == ["notes.txt"]
+    assert audit(filled).problems == ()
+    (filled / ".next").mkdir()
+    (filled / ".next" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="left alone"), changing(filled):
+        pass
+    assert (filled / ".next" / "thesis.txt").read_text() == "mine"

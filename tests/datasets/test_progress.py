@@ -1,0 +1,23 @@
+"""Where there is no terminal, a line now and then says how far a command is."""
+
+import subprocess
+import sys
+
+WORK = """
+import time
+from datasets import progress
+progress.LINE_SECONDS = 0.2
+with progress.told_in_lines("cache"):
+    with progress.working("Listing clips"):
+        time.sleep(0.3)
+    for number in progress.track(range(3), "Encoding"):
+        time.sleep(0.3)
+    time.sleep(0.3)
+"""
+
+
+def test_lines_say_what_is_being_done_and_how_far_it_is() -> None:
+    ended = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
+    said = [line.split(",")[0] for line in ended.stderr.splitlines()]
+    assert said[0] == "cache: Listing clips"
+    assert "cache: Encoding 1 of 3" in said and said[-1] == "cache: at work"

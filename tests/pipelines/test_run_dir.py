@@ -1,0 +1,176 @@
+"""A run folder keeps its settings, and one command at a time writes in it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import UserError
+from pipelines import cli
+from pipelines.run_dir import SETTINGS, kept_settings, require_run, settings_of
+from pipelines.settings.config import Config, NuScenesData
+
+HOLD = """
+import sys
+from pathlib import Path
+from pipelines.run_dir import sole_writer
+with sole_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def begin(run_dir: Path, *overrides: str) -> Config:
+    config, before = settings_of(run_dir, [], [f"run_dir={run_dir}", *overrides])
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with kept_settings(config, before, begins=True):
+        return config
+
+
+def test_a_later_stage_reads_the_settings_that_a_run_was_begun_with(tmp_path: Path) -> None:
+    begin(tmp_path / "a", "data=nuscenes", "data.root=drives", "data.version=v1.0-trainval", "finetune.steps=7")
+    config, before = settings_of(tmp_path / "a", ["finetune=full"], [])
+    assert isinstance(config.data, NuScenesData)
+    assert config.data.root == Path.cwd() / "drives", "stages may be called from anywhere"
+    assert (config.data.version, config.finetune.steps, config.finetune.adapter) == ("v1.0-trainval", 7, "lora")
+    assert before == config
+
+
+def test_a_difference_is_told_key_by_key_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(tmp_path / "a", "finetune.steps=7")
+    capsys.readouterr()
+    begin(tmp_path / "a", "finetune.steps=9", "replay.domains=[orbit]")
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ", 2)[2] for line in said] == [
+        "replay.domains was [orbit, handheld, falling, walkers], is now [orbit]",
+        "finetune.steps was 7, is now 9",
+    ]
+    begin(tmp_path / "a")
+    assert capsys.readouterr().err == ""
+    assert settings_of(tmp_path / "a", [], [])[0].finetune.steps == 9
+
+
+def test_another_group_takes_its_own_values(tmp_path: Path) -> None:
+    begin(tmp_path / "a", "data=nuscenes", "data.root=drives", "data.stride=3")
+    config, _ = settings_of(tmp_path / "a", [], ["data=video", "data.root=clips"])
+    assert (config.data.name, config.data.stride) == ("video", 17)
+
+
+def test_what_lies_in_the_run_folder_is_found_after_a_move(tmp_path: Path) -> None:
+    begin(tmp_path / "a", "data=nuscenes", f"data.root={tmp_path}/a/world", f"replay.root={tmp_path}/a-other")
+    (tmp_path / "a").rename(tmp_path / "b")
+    config, _ = settings_of(tmp_path / "b", [], [])
+    assert isinstance(config.data, NuScenesData)
+    assert config.data.root == tmp_path / "b" / "world"
+    assert config.replay.root == tmp_path / "a-other"
+
+
+def test_a_refused_command_leaves_the_settings_as_they_were(tmp_path: Path) -> None:
+    begin(tmp_path / "a", "finetune.steps=7")
+    before = (tmp_path / "a" / SETTINGS).read_bytes()
+    config, old = settings_of(tmp_path / "a", [], ["finetune.steps=9"])
+    with pytest.raises(UserError), kept_settings(config, old, begins=True):
+        raise UserError("no")
+    assert (tmp_path / "a" / SETTINGS).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"[" * 5000, "cannot be read"),
+        (b"- a", "no sections"),
+        (b"finetune: 3", "finetune is no section"),
+        (b"[a]: {}", "cannot be read"),
+        (b"nonsense: {a: 1}", "nonsense is no section"),
+        (b"finetune: {stepz: 1}", "did you mean finetune.steps"),
+        (b"finetune: {steps: [1]}", "finetune.steps must be a whole number"),
+        (b"data: {name: [nuscenes]}", "data="),
+        (b"data: {name: nuscenes}", "data.root must be given"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_one_line(
+    content: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / SETTINGS).write_bytes(content)
+    assert cli.main(["gate", f"run_dir={tmp_path}"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and SETTINGS in said and words in said
+
+
+@pytest.mark.parametrize("verb", ["gate", "export", "promote", "verify"])
+def test_a_mistyped_run_folder_is_not_begun(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(tmp_path / "tonight")
+    assert cli.main([verb, f"run_dir={tmp_path / 'tonigt'}"]) == 2
+    assert "did you mean run_dir=" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["tonight"]
+    with pytest.raises(UserError, match="holds no run"):
+        require_run(tmp_path)
+
+
+def test_a_command_that_is_refused_leaves_no_new_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin(tmp_path / "tonight")
+    words = ["finetune", f"run_dir={tmp_path / 'tonigt'}", "data=video", f"data.root={tmp_path / 'no'}"]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].endswith("there is " + str(tmp_path / "tonight")) and "does not exist" in said[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["tonight"]
+
+
+@pytest.mark.parametrize("setting", ["replay.root", "replay.buffer"])
+def test_missing_replay_is_noticed_before_any_work(
+    setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["finetune", f"run_dir={tmp_path / 'a'}", f"{setting}={tmp_path / 'no'}"]) == 2
+    assert f"{setting}=" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def holder(run_dir: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", HOLD, str(run_dir)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    return process
+
+
+def test_the_second_command_says_who_holds_the_folder_and_waits(tmp_path: Path) -> None:
+    first, run_dir = holder(tmp_path), tmp_path
+    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    second = holder(run_dir)
+    assert second.stderr is not None
+    said = second.stderr.readline()
+    assert f"process {first.pid} on {os.uname().nodename}, since 20" in said
+    first.communicate()
+    out, _ = second.communicate(timeout=30)
+    assert out == "held\n"
+    assert list(run_dir.iterdir()) == [], "no lock is left"
+
+
+def test_a_killed_command_holds_nothing(tmp_path: Path) -> None:
+    first = holder(tmp_path)
+    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    began = time.monotonic()
+    out, err = holder(tmp_path).communicate(timeout=30)
+    assert (out, err) == ("held\n", "") and time.monotonic() - began < 20
+
+
+def test_whoever_waits_for_a_folder_that_is_removed_makes_it_again(tmp_path: Path) -> None:
+    run_dir = tmp_path / "a"
+    first = holder(run_dir)
+    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    second = holder(run_dir)
+    assert second.stderr is not None and "waiting" in second.stderr.readline()
+    shutil.rmtree(run_dir)
+    first.communicate()
+    assert second.stdout is not None and second.stdout.readline() == "held\n"
+    assert (run_dir / ".lock").exists()
+    second.communicate()

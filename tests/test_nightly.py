@@ -1,0 +1,83 @@
+"""The nightly job as it is shipped, three nights in a row: the first without a champion, the next ones from it."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.folder_source import write_clip_folder
+from datasets.scene import Clip
+from finetune.probe.record import read_probed
+from finetune.world_model import model_digest
+from pipelines.models import BASE
+from pipelines.promotion.registry import CANDIDATE, CHAMPION, registry_of
+from pipelines.settings.compose import compose
+from tests.pipelines.scenes import driving_scene
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "nightly.sh"
+SMALL = [
+    "data=video",
+    "data.height=32",
+    "data.width=48",
+    "data.num_frames=9",
+    "data.stride=9",
+    "replay.num_scenes=4",
+    "replay.domains=[orbit]",
+    "finetune.steps=1",
+    "finetune.batch_size=1",
+    "probe.domains=[orbit]",
+    "probe.clips_per_domain=2",
+]
+
+
+def write_clips(root: Path, prefix: str) -> None:
+    for number in range(2):
+        scene = driving_scene(f"{prefix}-{number}", num_frames=9)
+        camera = scene.cameras[0]
+        frames = np.random.default_rng(number).integers(0, 255, (1, 9, camera.height, camera.width, 3), np.uint8)
+        write_clip_folder(root, Clip(scene=scene, frames=frames))
+
+
+def night(tmp_path: Path, name: str, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    # As cron runs it: no PATH to speak of, and another folder.
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment |= {"RUN": str(tmp_path / "runs" / name), "FOOTAGE": str(tmp_path / "held-out")}
+    return subprocess.run(
+        [str(SCRIPT), *SMALL, f"data.root={tmp_path / 'driving'}", *overrides],
+        capture_output=True, text=True, env=environment, cwd="/",
+    )  # fmt: skip
+
+
+def test_without_footage_to_hold_models_against_nothing_is_begun(tmp_path: Path) -> None:
+    ended = subprocess.run([str(SCRIPT)], capture_output=True, text=True, env=os.environ | {"RUN": str(tmp_path / "a")})
+    assert ended.returncode not in (0, 1, 2) or "give data.root=DIR" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_three_nights(tmp_path: Path) -> None:
+    write_clips(tmp_path / "driving", "train")
+    write_clips(tmp_path / "held-out", "held")
+    config = compose([f"run_dir={tmp_path / 'runs' / 'first'}"])
+    champions = []
+    for name in ("first", "second", "third"):
+        ended = night(tmp_path, name, f"finetune.seed={len(champions)}")
+        assert ended.returncode in (0, 1), ended.stderr
+        run, model = tmp_path / "runs" / name, tmp_path / "runs" / name / "model"
+        start = champions[-1] if champions else model_digest(BASE)
+        assert json.loads((model / "lineage.json").read_text())["base"] == start
+        probed = read_probed(run / "probe.parquet")
+        assert {digest for _, digest in probed} == {start, model_digest(BASE), model_digest(model)}
+        domains = {value.domain for found in probed.values() for value in found.values}
+        assert domains == {"driving-day", "orbit"}, "driving is the team's held-out footage, and simulated is the rest"
+        registry = registry_of(config)
+        candidate, champion = registry.alias(CANDIDATE), registry.alias(CHAMPION)
+        assert candidate is not None and candidate.digest == model_digest(model)
+        if champion is None or champion.digest != candidate.digest:  # one step improves nothing for certain
+            registry.crown(candidate, champion)
+        champions.append(candidate.digest)
+    assert len(set(champions)) == 3
