@@ -48,7 +48,7 @@ VERBS = (
         ),
         examples=("driveforge demo", "driveforge demo run_dir=/data/demo generate.num_clips=48"),
         sections=("simulate", *_PIPELINE),
-        presets=("run_dir=runs/demo", "executor=ray", "simulate=demo", "finetune=full"),
+        presets=("run_dir=runs/demo", "executor=ray", "simulate=demo", "finetune=full", "finetune.steps=100"),
     ),
     Verb(
         name="simulate",

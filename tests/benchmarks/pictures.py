@@ -1,7 +1,8 @@
 """The pictures of the README: ``python -m tests.benchmarks.pictures runs/demo docs``.
 
-``clips.png``: accepted clips on the left, rejected ones with their reasons on the right. ``boxes.png``: samples of the
-exported shards, read with stock webdataset, their boxes projected with their own calibration.
+``clips.png``: accepted clips on the left, rejected ones with their reasons on the right. ``accepted.png``: every clip
+that the gate accepted, numbered, to be labelled by eye. ``boxes.png``: samples of the exported shards, read with stock
+webdataset, their boxes projected with their own calibration.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     write_png(arguments.out / "clips.png", clips(arguments.run_dir))
+    write_png(arguments.out / "accepted.png", contact_sheet(list(accepted(arguments.run_dir)), columns=2))
     write_png(arguments.out / "boxes.png", contact_sheet(list(boxed(arguments.run_dir / "shards"))[:ROWS], columns=2))
 
 
@@ -53,6 +55,14 @@ def clips(run_dir: Path) -> NDArray[np.uint8]:
             caption = f"{row['state']}, {row['edit']}{': ' + reason if reason else ''}"
             rows.append(Row(caption=caption, frames=candidate.load().frames[0], state=row["state"]))
     return contact_sheet(rows, num_frames=4, columns=2)
+
+
+def accepted(run_dir: Path) -> Iterator[Row]:
+    """Every accepted clip, in the order of the plan, without a score."""
+    states = {row["clip_id"]: row["state"] for row in read_ledger(run_dir / "verdicts.parquet")}
+    chosen = [c for c in iter_candidates(run_dir / "candidates") if states[c.clip_id] == "accepted"]
+    for number, candidate in enumerate(chosen, start=1):
+        yield Row(caption=f"{number}: {candidate.clip_id}", frames=candidate.load().frames[0])
 
 
 def _varied(candidates: Sequence[Any], ledger: dict[str, Any]) -> list[Any]:
