@@ -94,7 +94,8 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
     if verb.run_dir == "unused":
         return _work(compose([*verb.presets, *overrides]), args)
     folder = run_dir_of([*verb.presets, *overrides])
-    if verb.run_dir == "continued":
+    # A model that is named need not lie in a run folder.
+    if verb.run_dir == "continued" and getattr(args, "candidate", None) is None:
         run_dir.require_run(folder)
     # Of the processes that torchrun started, the first one writes.
     if verb.run_dir == "read" or (os.environ.get("TORCHELASTIC_RUN_ID") and os.environ["RANK"] != "0"):

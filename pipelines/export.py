@@ -21,8 +21,8 @@ from pipelines.tracking import Tracker, pipeline_run
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Pack what was accepted and say where it is."""
+    index = export(config)
     with pipeline_run(config, "export") as tracker:
-        index = export(config)
         log_export(config, index, tracker)
     where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {shards_root(config)}"
     show(where)

@@ -78,8 +78,8 @@ def main(config: Config, args: argparse.Namespace) -> None:
     """Judge, write ``<run_dir>/verdicts.parquet`` and the review, and show what was decided."""
     from pipelines.review import review  # which judges nothing itself
 
+    decisions = gate(config)
     with pipeline_run(config, "gate") as tracker:
-        decisions = gate(config)
         review(config, decisions, tracker)
     console = get_console()
     console.print(summary_table(decisions))

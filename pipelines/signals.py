@@ -50,4 +50,5 @@ def kept_handlers() -> Iterator[None]:
         yield
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler)
+            if handler is not None:  # which was not set from Python
+                signal.signal(signum, handler)

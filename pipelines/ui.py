@@ -16,7 +16,7 @@ from typing import IO
 
 from datasets.errors import UserError
 from pipelines import supervise
-from pipelines.mlflow_store import artifact_root, has_store, open_store, store_uri
+from pipelines.mlflow_store import artifact_root, configured_uri, has_store, open_store, store_uri
 from pipelines.settings.config import Config
 
 # MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.
@@ -40,7 +40,8 @@ def serve(config: Config, port: int) -> Iterator[tuple[str, "subprocess.Popen[by
     store = store_uri(config)
     if not has_store(config):
         raise UserError(f"no runs in {config.run_dir.resolve().parent}: run driveforge demo, or give run_dir=RUN")
-    open_store(config)
+    if configured_uri(config) is None:
+        open_store(config)  # which finds its artifacts after a move
     _check_free(port)
     address = f"http://{HOST}:{port}"
     with tempfile.TemporaryFile() as log:

@@ -15,6 +15,7 @@ from datasets.tar_samples import read_samples
 from pipelines.export import export, main
 from pipelines.gate import VERDICTS_FILE, write_rows
 from pipelines.generation.commit import CommitLog
+from pipelines.settings.compose import compose
 from pipelines.shards.tarball import write_tar
 from pipelines.verify import verify
 from tests.datasets.small_clips import small_clip
@@ -141,6 +142,6 @@ def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: SimpleN
 
 
 def test_the_command_says_where_the_shards_are(config: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
-    main(config, argparse.Namespace())
+    main(compose([f"run_dir={config.run_dir}"]), argparse.Namespace())
     shards = json.loads((config.run_dir / "shards" / "index.json").read_bytes())["shards"]
     assert f"3 clips in {len(shards)} shards: {config.run_dir}/shards\n" in capsys.readouterr().out
