@@ -34,8 +34,8 @@ def carry_frame(
 
     Returns frames ``(T - start, H, W, 3)`` uint8 and a mask ``(T - start, H, W)``, True where the known frame shows
     that very surface point, at no less than half of the resolution. The rest is a guess: ground and walls go on under
-    the vehicles that hid them and past the image's edge, and a side that was turned away repeats the one in front of
-    it. A UserError where the scene has no pose.
+    the vehicles that hid them and past the image's edge, and a side of a vehicle that was turned away has the mean
+    color of what was seen of it. A UserError where the scene has no pose.
     """
     camera_to_start = inverse(scene.camera_to_world(camera)[start]) @ scene.camera_to_world(camera)[start:]
     ego_to_camera = inverse(np.asarray(camera.camera_to_ego).reshape(-1, 4, 4)[0])
@@ -46,12 +46,15 @@ def carry_frame(
     boxes, sizes, seen = _boxes(scene, start, to_level)
     height, width = image.shape[:2]
     maps = np.empty((len(poses), height, width, 2), np.float32)
-    known, on_box = (np.empty(maps.shape[:3], np.bool_) for _ in range(2))
-    owners, depths = np.empty((height, width), np.int64), np.empty((height, width))
+    known, turned_away = np.zeros(maps.shape[:3], np.bool_), np.zeros(maps.shape[:3], np.bool_)
+    owners = np.empty(maps.shape[:3], np.int64)
+    depths = np.empty((height, width))
     inverse_intrinsics = np.linalg.inv(camera.intrinsics)  # type: ignore[arg-type]
     scenery = (boxes, sizes, seen, _distance_to_path(path))
-    _trace(maps, known, on_box, owners, depths, poses, np.asarray(camera.intrinsics), inverse_intrinsics, *scenery)
-    frames = np.where(on_box[..., None], _pull(image, maps), _pull(_without_boxes(image, owners >= 0), maps))
+    _trace(maps, known, turned_away, owners, depths, poses, np.asarray(camera.intrinsics), inverse_intrinsics, *scenery)
+    on_box = owners >= 0
+    frames = np.where(on_box[..., None], _pull(image, maps), _pull(_without_boxes(image, on_box[0]), maps))
+    frames[turned_away] = _box_colors(image, owners[0], len(boxes))[owners[turned_away]]
     known &= _resolution(maps) * MAX_STRETCH >= 1
     return frames, known
 
@@ -79,6 +82,14 @@ def _without_boxes(image: NDArray[np.uint8], boxed: NDArray[np.bool_]) -> NDArra
     return np.asarray(cv2.inpaint(image, hidden, 3, cv2.INPAINT_TELEA), np.uint8)
 
 
+def _box_colors(image: NDArray[np.uint8], owners: NDArray[np.int64], num_boxes: int) -> NDArray[np.uint8]:
+    """Mean color ``(N, 3)`` of what ``image`` shows of each box, that of the image where it shows nothing of it."""
+    colors = np.tile(image.reshape(-1, 3).mean(0), (num_boxes, 1))
+    for box in np.unique(owners[owners >= 0]):
+        colors[box] = image[owners == box].mean(0)
+    return colors.round().astype(np.uint8)
+
+
 def _level_frame(ego_to_camera: Array) -> Array:
     """Pose level_to_camera of a frame with the ego's axes, right below the camera on the ground."""
     height = inverse(ego_to_camera)[2, 3]
@@ -90,8 +101,8 @@ def _level_frame(ego_to_camera: Array) -> Array:
 
 
 def _boxes(scene: Scene, start: int, to_level: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Of what exists at ``start``: poses ``(N, T, 4, 4)`` box to level, sizes ``(N, 3)``, presence ``(N, T)``."""
-    tracks = [track for track in scene.tracks if track.present[start]]
+    """Of what exists from ``start`` on: poses ``(N, T, 4, 4)`` box to level, sizes ``(N, 3)``, presence ``(N, T)``."""
+    tracks = [track for track in scene.tracks if track.present[start:].any()]
     if not tracks:
         num = scene.num_frames - start
         return np.zeros((0, num, 4, 4)), np.zeros((0, 3)), np.zeros((0, num), np.bool_)
@@ -181,11 +192,14 @@ def _nearest(origin, direction, boxes, sizes, seen, t, distance):  # type: ignor
 
 
 @numba.njit(cache=True, nogil=True)
-def _trace(maps, known, on_box, owners, depths, poses, intrinsics, inverse_intrinsics, boxes, sizes, seen, distance):  # type: ignore[no-untyped-def]
+def _trace(
+    maps, known, turned_away, owners, depths, poses, intrinsics, inverse_intrinsics, boxes, sizes, seen, distance
+):  # type: ignore[no-untyped-def]
     """Fill ``maps`` ``(T, H, W, 2)`` with the pixel of frame 0 under each later pixel.
 
-    ``known`` says whether frame 0 shows that very point, ``on_box`` whether it is on a box; ``owners`` ``(H, W)`` is
-    what frame 0 shows, at ``depths`` along the optical axis.
+    ``owners`` ``(T, H, W)`` is what each pixel shows, ``known`` whether frame 0 shows that very point, ``turned_away``
+    whether it is a box's and lies outside of frame 0 or behind what that shows; ``depths`` ``(H, W)`` along the optical
+    axis are those of frame 0.
     """
     num_frames, height, width = maps.shape[:3]
     ray, direction, point, local, seen_at = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
@@ -197,8 +211,12 @@ def _trace(maps, known, on_box, owners, depths, poses, intrinsics, inverse_intri
                     ray[k] = inverse_intrinsics[k, 0] * u + inverse_intrinsics[k, 1] * v + inverse_intrinsics[k, 2]
                 _rotate(poses[t], ray, direction)
                 owner, depth = _nearest(origin, direction, boxes, sizes, seen, t, distance)
+                owners[t, v, u] = owner
                 if t == 0:
-                    owners[v, u], depths[v, u] = owner, depth
+                    depths[v, u] = depth
+                if owner >= 0 and not seen[owner, 0]:  # it appears later: nothing of it can be carried
+                    turned_away[t, v, u], maps[t, v, u, 0], maps[t, v, u, 1] = True, u, v
+                    continue
                 for k in range(3):
                     point[k] = origin[k] + depth * direction[k]
                 if owner >= 0:  # the point rides on its box, back to where the box was
@@ -212,9 +230,10 @@ def _trace(maps, known, on_box, owners, depths, poses, intrinsics, inverse_intri
                 y = intrinsics[1, 1] * seen_at[1] / ahead + intrinsics[1, 2]
                 column, row = round(x), round(y)
                 inside = seen_at[2] > 0.2 and 0 <= column < width and 0 <= row < height
-                known[t, v, u] = inside and owners[row, column] == owner
-                if known[t, v, u] and owner >= 0:  # the side that frame 0 shows, not the one behind it
-                    known[t, v, u] = seen_at[2] < depths[row, column] + SIDE_SLACK_M
-                on_box[t, v, u] = owner >= 0
+                known[t, v, u] = inside and owners[0, row, column] == owner
+                if owner >= 0:
+                    behind = inside and owners[0, row, column] >= 0 and seen_at[2] > depths[row, column] + SIDE_SLACK_M
+                    turned_away[t, v, u] = behind or not inside
+                    known[t, v, u] &= not behind
                 maps[t, v, u, 0] = min(max(x, 0.0), width - 1.0)
                 maps[t, v, u, 1] = min(max(y, 0.0), height - 1.0)

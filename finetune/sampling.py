@@ -27,10 +27,10 @@ class SamplerSettings:
     """
 
     num_steps: int = 4
-    strength: float = 0.7
-    inpaint_steps: int = 3
+    strength: float = 0.5
+    inpaint_steps: int = 4
     inpaint_strength: float = 0.95
-    guidance_scale: float = 1.5
+    guidance_scale: float = 2.0
     sigmas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class SamplerSettings:
         """The noise levels above ``highest``, where sampling of the rest begins, from ``inpaint_strength`` down."""
         if self.inpaint_strength <= highest:
             return []
-        return np.linspace(self.inpaint_strength, highest, self.inpaint_steps + 1)[:-1].tolist()
+        return [float(x) for x in np.linspace(self.inpaint_strength, highest, self.inpaint_steps + 1)[:-1]]
 
 
 @torch.no_grad()

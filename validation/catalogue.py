@@ -98,6 +98,10 @@ DEFINITIONS: dict[str, Definition] = {
     **_of_objects("object", "the object"),
     **_of_objects("person", "the person or rider"),
     **_define(
+        "objects",
+        ("object_blockiness", "ratio", "OBJECT_BLOCKY", "the object is made of blocks that do not fit together"),
+    ),
+    **_define(
         "time",
         ("time_still", "share", "TIME_FROZEN", "the background stands still though the camera was told to move"),
         ("time_duplicate", "share", "TIME_FROZEN", "a frame repeats the one before"),

@@ -27,6 +27,7 @@ HEADLINES = {
     "object_jump": "object beside its box, in sizes of the box",
     "object_drift": "object drifts from its box",
     "object_unsupported": "points in a box that do not move with it",
+    "object_blockiness": "steps on the grid of blocks, times the others",
     "object_break": "points that leave a box in one step",
     "person_jump": "person beside its box, in sizes of the box",
     "person_unsupported": "points in a person's box not moving with it",

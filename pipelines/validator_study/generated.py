@@ -128,7 +128,7 @@ def section(seen: Sequence[Seen], calibration: Calibration) -> str:
 
 def _head(seen: Sequence[Seen], calibration: Calibration) -> str:
     num_broken = sum(one.label.broken for one in seen)
-    return f"""{len(seen)} clips of 17 frames at 96 x 160: the shipped world model as it is used, the same over-guided,
+    return f"""{len(seen)} clips of 17 frames at 96 x 160: an earlier base as it was used, the same over-guided,
 and one whose training was stopped early (`validation/generated`). By looks alone, one rater called {num_broken} broken.
 Limits are from {NUM_GOOD} simulated clips through the shipped codec; of good ones they refuse
 {refused_words(calibration)}. Intervals hold 95 % of {RESAMPLES} resamplings of the clips.

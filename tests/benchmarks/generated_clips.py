@@ -1,7 +1,8 @@
 """Make the clips of ``validation/generated`` anew: ``python -m tests.benchmarks.generated_clips runs/generated``.
 
-Real output of world models, good and bad: the shipped one as it is used, the same guided too strongly, and one that
-stopped learning early, all on held-out simulated scenes. Some minutes on two cores. Clips are numbered in a drawn
+Real output of world models, good and bad: a base as it was used, the same guided too strongly, and one that stopped
+learning early, all on held-out simulated scenes. The committed clips are of the base that shipped before the present
+one, so this makes other clips of the same kinds. Some minutes on two cores. Clips are numbered in a drawn
 order, so that whoever looks at ``clip-07`` does not see in its name how it was made.
 """
 
@@ -34,6 +35,8 @@ STAGES = (40, 60)
 COMMANDS = ("as-recorded", "shift-left", "agent-shifts", "slower", "mirror-yaw", "shift-right", "agent-brakes")
 WEATHERS = ("dusk", "rain", "day")
 DRAW = 7
+# All of a clip from one noise level: the shipped settings of the base that made the committed clips.
+BEGINS_AT_ONCE = {"inpaint_steps": 0, "guidance_scale": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,17 +83,17 @@ def train_to(work: Path, steps: int) -> Path:
 
 def recipes() -> list[Recipe]:
     """All clips, in the order of their numbers."""
-    default = SamplerSettings()
+    default = SamplerSettings(**BEGINS_AT_ONCE, num_steps=1, strength=0.7)
     plain = itertools.cycle(COMMANDS)
     either = itertools.cycle([*COMMANDS[:3], WEATHERS[0], *COMMANDS[3:5], WEATHERS[1]])
     made: list[tuple[str, str, str, SamplerSettings]] = []
     made += [("good settings", "base", next(plain), default) for _ in range(20)]
     made += [("no first frame", "base", weather, default) for weather in (*WEATHERS, "dusk")]
     for scale, strength, steps in itertools.product((2.0, 4.0), (0.7, 1.0), (1, 6)):
-        settings = SamplerSettings(guidance_scale=scale, strength=strength, num_steps=steps)
+        settings = SamplerSettings(inpaint_steps=0, guidance_scale=scale, strength=strength, num_steps=steps)
         made += [("over-guided", "base", next(either), settings) for _ in range(2)]
     for steps_taken, (strength, steps) in itertools.product(STAGES, ((0.7, 1), (1.0, 1), (0.7, 6), (1.0, 10))):
-        settings = SamplerSettings(strength=strength, num_steps=steps)
+        settings = SamplerSettings(**BEGINS_AT_ONCE, strength=strength, num_steps=steps)
         made += [("under-trained", f"after {steps_taken} steps", next(either), settings)]
     rng = np.random.default_rng(DRAW)
     scenes = iter(rng.permutation(len(DRIVING_DOMAINS) * HELD_OUT.num_scenes))

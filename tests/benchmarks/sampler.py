@@ -27,13 +27,14 @@ SEED = 22_000
 SCENES_A_DOMAIN = 12
 
 WITH_FRAME = {
-    "0.7, 1 step": SamplerSettings(num_steps=1, inpaint_steps=0),
-    "0.7, 4 steps": SamplerSettings(num_steps=4, inpaint_steps=0),
-    "2 from 0.95, then 0.7, 2 steps": SamplerSettings(num_steps=2, inpaint_steps=2),
-    "3 from 0.95, then 0.7, 4 steps": SamplerSettings(),
-    "the same, guidance 1": SamplerSettings(guidance_scale=1.0),
-    "the same, guidance 2": SamplerSettings(guidance_scale=2.0),
-    "3 from 0.95, then 0.8, 4 steps": SamplerSettings(strength=0.8),
+    "from 0.7, 1 step, guidance 1.5": SamplerSettings(num_steps=1, strength=0.7, inpaint_steps=0, guidance_scale=1.5),
+    "from 0.7, 4 steps, guidance 1.5": SamplerSettings(strength=0.7, inpaint_steps=0, guidance_scale=1.5),
+    "4 from 0.95, then the same": SamplerSettings(strength=0.7, guidance_scale=1.5),
+    "4 from 0.95, then from 0.5, 4 steps, guidance 1": SamplerSettings(guidance_scale=1.0),
+    "the same, guidance 1.5": SamplerSettings(guidance_scale=1.5),
+    "the same, guidance 2 (shipped)": SamplerSettings(),
+    "the same, guidance 3": SamplerSettings(guidance_scale=3.0),
+    "2 from 0.95, then from 0.5, 2 steps, guidance 2": SamplerSettings(num_steps=2, inpaint_steps=2),
 }
 WITHOUT_FRAME = {
     f"{steps} steps, guidance {scale:g}": SamplerSettings(

@@ -5,6 +5,7 @@ move within them.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ from validation.following.protocol import Mask
 from validation.following.seeds import OBJECT_STRIDE
 from validation.following.tracks import Tracks
 from validation.objects.appearance import appearance_changes, appearance_heights
+from validation.objects.blockiness import blockiness
 from validation.objects.breaks import break_heights, steps_of
 from validation.objects.sightings import LARGE_PX, Sighting, sightings
 from validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst
@@ -38,7 +40,17 @@ def object_measures(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Mea
         for suffix in OBJECT_SUFFIXES[group]:
             of_group = [s[suffix] for owner, s in samples.items() if members[owner] and suffix in s]
             measures.append(worst(f"{group}_{suffix}", of_group, why))
-    return measures
+    return [*measures, _blockiness_measure(view, boxes, ~people)]
+
+
+def _blockiness_measure(view: View, boxes: Boxes | None, vehicles: Mask) -> Measure:
+    """The blockiest of the ``vehicles`` ``(N,)``, those that the picture's edge cuts among them."""
+    found = []
+    for number in map(int, np.flatnonzero(vehicles)) if boxes else ():
+        assert boxes is not None
+        if sample := blockiness(view, boxes, number):
+            found.append(replace(sample, track=view.tracks[number].id))
+    return worst("object_blockiness", found, view.why or (SMALL_BOXES if vehicles.any() else NO_BOXES))
 
 
 def is_person(track: Track) -> bool:

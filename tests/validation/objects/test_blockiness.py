@@ -1,0 +1,75 @@
+"""A vehicle that falls into blocks is found, wherever in the picture it is; blur and noise are not taken for it."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets.scene import Clip
+from tests.validation.street import street
+from validation.measures import measure
+from validation.objects.blockiness import GRID_PX, blockiness
+from validation.records import NO_BOXES, SMALL_BOXES
+from validation.views.boxes import project_boxes
+from validation.views.view import reference_view
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return street()
+
+
+def blockiness_of(clip: Clip) -> float:
+    found = measure(clip)["object_blockiness"]
+    assert found.value is not None, found.why
+    return found.value
+
+
+def in_blocks(clip: Clip, first: int, size: int = GRID_PX) -> Clip:
+    """Every cell of ``size`` px takes its mean, in the picture's frames from ``first`` on."""
+    frames = np.array(clip.frames)
+    for t in range(first, frames.shape[1]):
+        small = cv2.resize(frames[0, t], None, fx=1 / size, fy=1 / size, interpolation=cv2.INTER_AREA)
+        cells = cv2.resize(small, frames.shape[3:1:-1], interpolation=cv2.INTER_NEAREST)
+        frames[0, t] = (0.5 * frames[0, t] + 0.5 * cells).astype(np.uint8)
+    return Clip(scene=clip.scene, frames=frames)
+
+
+def test_a_vehicle_in_blocks_is_told_with_its_frames(clip: Clip) -> None:
+    spoilt = in_blocks(clip, first=8)
+    found = measure(spoilt)["object_blockiness"]
+    assert blockiness_of(clip) < 1.15
+    assert found.value is not None and found.value > 1.4
+    assert found.track == "car" and found.frames == (8, 16)
+
+
+def test_blocks_of_another_size_are_not_on_the_grid(clip: Clip) -> None:
+    assert blockiness_of(in_blocks(clip, first=8, size=2 * GRID_PX)) > 1.2, "twice the size is on it"
+
+
+@pytest.mark.parametrize("sigma", [1.0, 3.0])
+def test_blur_is_no_blocks(clip: Clip, sigma: float) -> None:
+    blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in clip.frames[0]])[None]
+    assert blockiness_of(Clip(scene=clip.scene, frames=blurred)) < 1.25
+
+
+def test_a_vehicle_that_the_edge_cuts_is_judged(clip: Clip) -> None:
+    """The picture without its left part, in which most of the car is."""
+    boxes = project_boxes(reference_view(clip))
+    assert boxes is not None
+    cut = int(boxes.rectangle[:, 0, [0, 2]].mean() // GRID_PX) * GRID_PX
+    camera = clip.scene.cameras[0]
+    moved = np.array(camera.intrinsics) - [[0, 0, cut], [0, 0, 0], [0, 0, 0]]
+    scene = replace(clip.scene, cameras=(replace(camera, width=camera.width - cut, intrinsics=moved),))
+    narrow = Clip(scene=scene, frames=clip.frames[:, :, :, cut:])
+    left = project_boxes(reference_view(narrow))
+    assert left is not None and not left.judged.any(), "no other measure judges it"
+    assert blockiness(reference_view(narrow), left, 0) is not None
+    assert blockiness_of(in_blocks(narrow, first=8)) > 1.3 > blockiness_of(narrow)
+
+
+def test_without_vehicles_in_view_there_is_nothing_to_measure(clip: Clip) -> None:
+    assert measure(clip.with_scene(tracks=()))["object_blockiness"].why == NO_BOXES
+    far = street(num_frames=17, height=32, width=48)
+    assert measure(far)["object_blockiness"].why in (SMALL_BOXES, "")
