@@ -1,13 +1,12 @@
 """Folders of video, with or without a description.
 
-A folder that holds ``scene.json`` is one clip: each camera's video is ``<camera>.mp4`` in lower case, or simply the
-only video of the folder where there is one camera. Any other video is a clip by itself; ``<stem>.scene.json`` beside it
-may describe it. Without a description there is no calibration and no pose, and the times are those of the video.
+A folder that holds ``scene.json`` is one clip: each camera's video is ``<camera>.mp4``, or simply the only video of the
+folder where there is one camera. Any other video is a clip by itself; ``<stem>.scene.json`` beside it may describe it.
+Without a description there is no calibration and no pose, and the times are those of the video.
 """
 
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +21,18 @@ from datasets.scene import Camera, Clip, Scene
 from datasets.scene_json import read_scene_json, scene_to_json
 from datasets.shards import video_member
 from datasets.video import VideoInfo, encode_mp4, probe, read_frames
+from datasets.video_files import (
+    SCENE_FILE,
+    SUFFIXES,
+    clip_id_of,
+    clip_ids_of,
+    describe_unread,
+    printable,
+    unread_under,
+    videos_in,
+    videos_under,
+)
 
-SCENE_FILE = "scene.json"
 # The pixels of a clip are held in memory as a whole, and measured by as many processes as there are cores.
 MAX_PIXEL_BYTES = 4 * 2**30
 
@@ -46,30 +55,32 @@ class _Cut:
 
 
 class VideoFolderSource:
-    """Clips from the videos matching ``pattern`` at any depth under ``root``, cut and resized by ``framing``.
+    """Clips from the videos at any depth under ``root``, or those matching ``pattern``, cut and resized by ``framing``.
 
     Without a framing every video is one clip at its own size and rate. ``domain`` replaces what descriptions say; a
-    video without either is of domain "video". Videos too short for the framing are left out. A UserError names the file
-    that is missing, cut short or wrong, and the folder where nothing can be used.
+    video without either is of domain "video". Videos too short for the framing and those of other formats are left
+    out, as ``left_out`` tells in a line each. A UserError names the file that is missing, cut short or wrong, and the
+    folder where nothing can be used.
     """
 
     def __init__(
-        self, root: Path, framing: Framing | None, domain: str | None = None, *, pattern: str = "*.mp4"
+        self, root: Path, framing: Framing | None, domain: str | None = None, *, pattern: str | None = None
     ) -> None:
         self._framing = framing
         self._cuts: dict[str, _Cut] = {}
         recordings = [_with_domain(recording, domain) for recording in _recordings(root, pattern)]
+        too_short = []
         for recording in recordings:
-            for cut in _cuts(recording, framing):
+            cuts = list(_cuts(recording, framing))
+            too_short += [] if cuts else [recording.videos[0].path]
+            for cut in cuts:
                 other = self._cuts.setdefault(cut.scene.clip_id, cut)
                 if other is not cut:
                     first, second = other.recording.videos[0].path, recording.videos[0].path
                     raise UserError(f"{first} and {second} both make clip {cut.scene.clip_id}: rename one of them")
+        self.left_out = tuple(_left_out(too_short, [] if pattern else unread_under(root)))
         if not self._cuts:
-            raise UserError(
-                f"{root}: {len(recordings)} videos match {pattern!r}, none long enough for {framing.num_frames} frames "
-                f"at {framing.frame_rate:g} Hz" if recordings and framing else f"{root}: no video matches {pattern!r}"
-            )  # fmt: skip
+            raise UserError(_nothing(root, len(recordings), pattern, framing))
 
     def __len__(self) -> int:
         return len(self._cuts)
@@ -100,9 +111,9 @@ def load_clip(path: Path) -> Clip:
     A UserError as of ``VideoFolderSource``, and for a clip whose pixels do not fit in memory.
     """
     if path.is_dir() and (path / SCENE_FILE).exists():
-        recording = _described(path / SCENE_FILE, sorted(path.glob("*.mp4")))
+        recording = _described(path / SCENE_FILE, videos_in(path))
     else:
-        recording = _of_video(path, path.parent, [path])
+        recording = _of_video(path, clip_id_of(path.stem), [path])
     scene = recording.scene
     return _loaded(scene, recording.videos, np.arange(scene.num_frames), None)
 
@@ -135,24 +146,45 @@ def write_clip_folder(root: Path, clip: Clip) -> Path:
     return folder
 
 
-def _recordings(root: Path, pattern: str) -> Iterator[_Recording]:
+def _left_out(too_short: Sequence[Path], unread: Sequence[Path]) -> Iterator[str]:
+    if too_short:
+        yield f"{len(too_short)} videos are too short for a clip, the first is {printable(too_short[0])}"
+    if unread:
+        yield describe_unread(unread)
+
+
+def _nothing(root: Path, num_videos: int, pattern: str | None, framing: Framing | None) -> str:
+    if num_videos and framing:
+        wanted = f"{framing.num_frames} frames at {framing.frame_rate:g} Hz"
+        return f"{root}: {num_videos} videos, none long enough for {wanted}; lower data.num_frames (to 1 + 4k)"
+    return f"{root}: no video matches {pattern or ', '.join(f'*{suffix}' for suffix in SUFFIXES)}"
+
+
+def _recordings(root: Path, pattern: str | None) -> Iterator[_Recording]:
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder of video")
+    found = sorted(root.rglob(pattern)) if pattern else videos_under(root)
+    ids = clip_ids_of(path.relative_to(root) for path in found)
     described: set[Path] = set()
-    for path in sorted(root.rglob(pattern)):
+    for path in found:
+        clip_id = ids[path.relative_to(root)]
         if not (path.parent / SCENE_FILE).exists():
-            yield _of_video(path, root, [path])
+            yield _of_video(path, clip_id, [path])
         elif path.parent not in described:
             described.add(path.parent)
-            yield _of_video(path, root, sorted(path.parent.glob(pattern)))
+            beside = sorted(path.parent.glob(pattern)) if pattern else videos_in(path.parent)
+            yield _of_video(path, clip_id, beside)
 
 
-def _of_video(path: Path, root: Path, found: Sequence[Path]) -> _Recording:
-    """The recording that ``path`` belongs to; ``found`` are the videos that were asked for in its folder."""
+def _of_video(path: Path, clip_id: str, found: Sequence[Path]) -> _Recording:
+    """The recording that ``path`` belongs to; ``found`` are the videos that were asked for in its folder.
+
+    ``clip_id`` is for a video that nothing describes.
+    """
     for description in (path.parent / SCENE_FILE, path.with_name(f"{path.stem}.{SCENE_FILE}")):
         if description.exists():
             return _described(description, found)
-    return _undescribed(path, root)
+    return _undescribed(path, clip_id)
 
 
 def _described(description: Path, found: Sequence[Path]) -> _Recording:
@@ -160,7 +192,9 @@ def _described(description: Path, found: Sequence[Path]) -> _Recording:
     if len(scene.cameras) == 1 and len(found) == 1:
         paths = [found[0]]
     else:
-        paths = [description.parent / video_member(camera.name) for camera in scene.cameras]
+        by_name = {path.name.lower(): path for path in found}
+        members = [video_member(camera.name) for camera in scene.cameras]
+        paths = [by_name.get(member, description.parent / member) for member in members]
     videos = tuple(probe(path) for path in paths)
     for camera, video in zip(scene.cameras, videos, strict=True):
         has, wanted = (len(video.pts), video.width, video.height), (scene.num_frames, camera.width, camera.height)
@@ -172,16 +206,15 @@ def _described(description: Path, found: Sequence[Path]) -> _Recording:
     return _Recording(scene=scene, videos=videos)
 
 
-def _undescribed(path: Path, root: Path) -> _Recording:
+def _undescribed(path: Path, clip_id: str) -> _Recording:
     video = probe(path)
-    name = path.relative_to(root).with_suffix("").as_posix()
     try:
         scene = Scene(
-            clip_id=re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") or "video",
+            clip_id=clip_id,
             domain="video",
             timestamps=video.timestamps,
             cameras=(Camera(name="camera", width=video.width, height=video.height),),
-            source=str(path),
+            source=printable(path),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error

@@ -10,6 +10,9 @@ from datasets.errors import UserError
 from datasets.geometry import Array
 from datasets.scene import Camera
 
+# How far an image may be from the instant that it stands for, in steps between frames: farther is a gap.
+MAX_LAG = 0.6
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Framing:
@@ -25,12 +28,21 @@ class Framing:
         if min(self.height, self.width, self.num_frames, self.stride) < 1 or self.frame_rate <= 0:
             raise UserError(f"framing needs positive sizes, rate, length and stride, got {self}")
 
-    def windows(self, timestamps: Array) -> list[NDArray[np.int64]]:
+    @property
+    def seconds(self) -> float:
+        """From the first frame of a clip to its last."""
+        return (self.num_frames - 1) / self.frame_rate
+
+    def windows(self, timestamps: Array, image_times: Array | None = None) -> list[NDArray[np.int64]]:
         """Index arrays, one a clip, of the frames nearest to a regular grid of ``1 / frame_rate`` seconds.
 
-        ``timestamps`` ``(N,)`` are seconds, rising. A window that meets a gap (no frame of its own within 0.6 of a grid
-        step) is given up and the next one starts behind the gap, so no clip repeats a frame or jumps.
+        ``timestamps`` ``(N,)`` are seconds, rising; ``image_times`` ``(C, N)`` say when the images were taken that
+        other cameras show in those frames. A window that meets a gap (no frame of its own, or no image of a camera of
+        its own, within 0.6 of a grid step) is given up and the next one starts behind the gap, so no clip repeats an
+        image or jumps.
         """
+        shown = timestamps[None] if image_times is None else np.concatenate([timestamps[None], image_times])
+        late = (np.abs(shown - timestamps) > MAX_LAG * (1.0 / self.frame_rate)).any(0)
         step = 1.0 / self.frame_rate
         half_gap = 0.5 * float(np.median(np.diff(timestamps))) if len(timestamps) > 1 else 0.0
         windows: list[NDArray[np.int64]] = []
@@ -38,14 +50,15 @@ class Framing:
         while start < len(timestamps):
             grid = timestamps[start] + step * np.arange(self.num_frames)
             nearest = np.abs(timestamps[None, :] - grid[:, None]).argmin(1)
-            good = np.abs(timestamps[nearest] - grid) <= 0.6 * step
-            good[1:] &= np.diff(nearest) > 0
+            good = (np.abs(timestamps[nearest] - grid) <= MAX_LAG * step) & ~late[nearest]
+            good[1:] &= (np.diff(shown[:, nearest]) > 0).all(0)
             if good.all():
                 windows.append(nearest)
                 after = grid[0] + step * self.stride
                 start = int(np.searchsorted(timestamps, after - half_gap))
             else:
-                start = max(start + 1, int(nearest[int(np.argmin(good)) - 1]) + 1)
+                first_bad = int(np.argmin(good))
+                start = max(start, int(nearest[first_bad - 1]) if first_bad else start) + 1
         return windows
 
 

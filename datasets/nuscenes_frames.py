@@ -1,56 +1,78 @@
-"""The frames of one nuScenes scene: which images, when, from where, and the boxes at those instants."""
+"""The frames of nuScenes scenes: which images, when, from where, and between which samples."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
-from datasets.geometry import Array, inverse, pose
+from datasets.errors import UserError, shown
+from datasets.geometry import Array, inverse
+from datasets.nuscenes_boxes import Instant
 from datasets.nuscenes_devkit import CheckedNuScenes
-from datasets.nuscenes_poses import poses_of, rotation_of
+from datasets.nuscenes_poses import poses_of
 from datasets.nuscenes_taxonomy import Row
-from datasets.scene import Camera, Track
+from datasets.scene import Camera
+
+# A camera that moved or was set anew by more than this is another camera: 2 cm, a sixth of a degree, half a pixel.
+_MOVED_M, _TURNED, _FOCUSED_PX = 0.02, 0.003, 0.5
+_MAX_TO_SAMPLE_US = 500_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Recording:
-    """One scene over the N frames of its reference camera (the first), with every other camera's nearest image.
+    """Frames of one scene under one calibration, N of its reference camera (the first), with each other camera's
+    nearest image.
 
-    ``timestamps`` ``(N,)`` are int64 microseconds; ``sample_data`` holds N tokens a camera; each camera's
-    ``camera_to_ego`` is ``(4, 4)``, or ``(N, 4, 4)`` where it fires at other instants than the reference.
+    ``timestamps`` ``(N,)`` and ``image_times`` ``(C, N)``, when the image was taken that each of C cameras shows, are
+    int64 microseconds; ``sample_data`` holds N tokens a camera; ``instants`` are N. Each camera's ``camera_to_ego`` is
+    ``(4, 4)``, or ``(N, 4, 4)`` where it fires at other instants than the reference.
     """
 
     row: Row
     timestamps: NDArray[np.int64]
+    image_times: NDArray[np.int64]
     ego_to_world: Array
     cameras: tuple[Camera, ...]
     sample_data: tuple[tuple[str, ...], ...]
+    instants: tuple[Instant, ...]
+
+    @property
+    def seconds(self) -> Array:
+        """``(N,)`` from the first frame."""
+        return np.asarray((self.timestamps - self.timestamps[0]) / 1e6)
+
+    @property
+    def image_seconds(self) -> Array:
+        """``(C, N)``, on the clock of ``seconds``."""
+        return np.asarray((self.image_times - self.timestamps[0]) / 1e6)
 
 
-def read_recording(nusc: CheckedNuScenes, row: Row, data: dict[str, list[Row]], channels: Sequence[str]) -> Recording:
-    """The frames of scene ``row``; ``data`` holds the sample_data rows of each channel, as of ``frames_by_scene``."""
+def read_recordings(
+    nusc: CheckedNuScenes, row: Row, data: dict[str, list[Row]], channels: Sequence[str]
+) -> list[Recording]:
+    """The frames of scene ``row``, cut where the calibration of a camera changes.
+
+    ``data`` holds the sample_data rows of each channel, as of ``frames_by_scene``.
+    """
     for channel in channels:
         if not data.get(channel):
             present = ", ".join(sorted(c for c in data if data[c])) or "none of those asked for"
             raise UserError(
                 f"{row['name']} (scene.json token {row['token']}) has no images of {channel}; it has {present}"
             )
-    reference = data[channels[0]]
-    times = _timestamps(nusc, reference)
-    ego_to_world = _ego_poses(nusc, reference)
-    cameras, tokens = [], []
+    times = _timestamps(nusc, data[channels[0]])
+    instants = _instants(nusc, data[channels[0]])
+    images = []
     for channel in channels:
-        rows = data[channel]
-        nearest = np.abs(_timestamps(nusc, rows)[None] - times[:, None]).argmin(1)
-        frames = [rows[n] for n in nearest]
-        cameras.append(_camera(nusc, channel, frames, ego_to_world))
-        tokens.append(tuple(frame["token"] for frame in frames))
-    return Recording(
-        row=row, timestamps=times, ego_to_world=ego_to_world, cameras=tuple(cameras), sample_data=tuple(tokens)
-    )
+        nearest = np.abs(_timestamps(nusc, data[channel])[None] - times[:, None]).argmin(1)
+        images.append([data[channel][n] for n in nearest])
+    return [
+        _recording(nusc, row, channels, [frames[start:stop] for frames in images], instants[start:stop])
+        for start, stop in _calibrated_alike(nusc, images)
+    ]
 
 
 def frames_by_scene(nusc: CheckedNuScenes, channels: Sequence[str], sweeps: bool) -> dict[str, dict[str, list[Row]]]:
@@ -73,29 +95,32 @@ def frames_by_scene(nusc: CheckedNuScenes, channels: Sequence[str], sweeps: bool
     }
 
 
-def read_tracks(nusc: CheckedNuScenes, frames: Sequence[str]) -> tuple[Track, ...]:
-    """Tracks over T reference-camera frames (sample_data tokens), interpolated between key frames by the devkit.
-
-    At a sweep a box is present only where both enclosing key frames annotate it; the devkit would hold it still.
-    """
-    boxes: dict[str, dict[int, tuple[Array, Array, Array]]] = defaultdict(dict)
-    categories: dict[str, str] = {}
-    for t, token in enumerate(frames):
-        known = _annotated_on_both_sides(nusc, nusc.get("sample_data", token))
-        for box in nusc.get_boxes(token):
-            instance = nusc.get("sample_annotation", box.token)["instance_token"]
-            if instance in known:
-                boxes[instance][t] = (box.center, box.orientation.elements, box.wlh)
-                categories[instance] = box.name
-    return tuple(_track(instance, categories[instance], seen, len(frames)) for instance, seen in boxes.items())
-
-
 def _between_key_frames(rows: list[Row], sweeps: bool) -> list[Row]:
     rows = sorted(rows, key=lambda row: int(row["timestamp"]))
     keys = [n for n, row in enumerate(rows) if row["is_key_frame"]]
     if not sweeps:
         return [rows[n] for n in keys]
     return rows[keys[0] : keys[-1] + 1] if keys else []
+
+
+def _recording(
+    nusc: CheckedNuScenes,
+    row: Row,
+    channels: Sequence[str],
+    images: Sequence[Sequence[Row]],
+    instants: Sequence[Instant],
+) -> Recording:
+    ego_to_world = _ego_poses(nusc, images[0])
+    image_times = np.array([[frame["timestamp"] for frame in frames] for frames in images], np.int64)
+    return Recording(
+        row=row,
+        timestamps=image_times[0],
+        image_times=image_times,
+        ego_to_world=ego_to_world,
+        cameras=tuple(_camera(nusc, name, frames, ego_to_world) for name, frames in zip(channels, images, strict=True)),
+        sample_data=tuple(tuple(frame["token"] for frame in frames) for frames in images),
+        instants=tuple(instants),
+    )
 
 
 def _timestamps(nusc: CheckedNuScenes, rows: list[Row]) -> NDArray[np.int64]:
@@ -108,52 +133,101 @@ def _timestamps(nusc: CheckedNuScenes, rows: list[Row]) -> NDArray[np.int64]:
     return times
 
 
-def _ego_poses(nusc: CheckedNuScenes, frames: list[Row]) -> Array:
+def _instants(nusc: CheckedNuScenes, rows: Sequence[Row]) -> list[Instant]:
+    """Where each image lies between the key frames around it, which are told by the times of the camera's images.
+
+    The sample that a sweep names is not asked: nuScenes names the one that follows, others the nearest or the last.
+    """
+    keys = [n for n, row in enumerate(rows) if row["is_key_frame"]]
+    instants = [_at_key_frame(nusc, rows[keys[0]])]
+    for first, last in pairwise(keys):
+        before, after = rows[first]["sample_token"], rows[last]["sample_token"]
+        start, end = (nusc.get("sample", token)["timestamp"] for token in (before, after))
+        if end <= start:
+            raise UserError(
+                f"{nusc.table_root}/sample.json: token {shown(after)} is not later than {shown(before)}, "
+                f"though its {rows[last]['channel']} image is"
+            )
+        for row in rows[first + 1 : last]:
+            share = min(1.0, max(0.0, (row["timestamp"] - start) / (end - start)))
+            instants.append(Instant(before=before, after=after, share=share))
+        instants.append(_at_key_frame(nusc, rows[last]))
+    return instants
+
+
+def _at_key_frame(nusc: CheckedNuScenes, row: Row) -> Instant:
+    sample = row["sample_token"]
+    away = abs(row["timestamp"] - nusc.get("sample", sample)["timestamp"])
+    if away > _MAX_TO_SAMPLE_US:
+        raise UserError(
+            f"{nusc.table_root}/sample_data.json: token {row['token']}: a key frame must be taken at the time of its "
+            f"sample {shown(sample)}, it is {away / 1e6:.1f} s away"
+        )
+    return Instant(before=sample, after=sample, share=0.0)
+
+
+def _calibrated_alike(nusc: CheckedNuScenes, images: Sequence[Sequence[Row]]) -> Iterator[tuple[int, int]]:
+    """Runs of frames, as (first, behind the last), in which every camera keeps its calibration."""
+    start = 0
+    for n in range(1, len(images[0])):
+        if not all(_is_alike(nusc, frames[start], frames[n]) for frames in images):
+            yield start, n
+            start = n
+    yield start, len(images[0])
+
+
+def _is_alike(nusc: CheckedNuScenes, first: Row, other: Row) -> bool:
+    if (first.get("width"), first.get("height")) != (other.get("width"), other.get("height")):
+        return False
+    if first["calibrated_sensor_token"] == other["calibrated_sensor_token"]:
+        return True
+    rows = [nusc.get("calibrated_sensor", frame["calibrated_sensor_token"]) for frame in (first, other)]
+    one, two = poses_of(rows)
+    lens, other_lens = (_intrinsics(nusc, row) for row in rows)
+    return bool(
+        np.allclose(one[:3, 3], two[:3, 3], rtol=0, atol=_MOVED_M)
+        and np.allclose(one[:3, :3], two[:3, :3], rtol=0, atol=_TURNED)
+        and np.allclose(lens, other_lens, rtol=0, atol=_FOCUSED_PX)
+    )
+
+
+def _intrinsics(nusc: CheckedNuScenes, calibration: Row) -> Array:
+    """``(3, 3)``; a UserError where the row holds something else."""
+    try:
+        matrix = np.asarray(calibration["camera_intrinsic"], np.float64)
+    except (ValueError, TypeError, OverflowError):
+        matrix = np.zeros(0)
+    if matrix.shape != (3, 3):
+        where = f"{nusc.table_root}/calibrated_sensor.json: token {calibration['token']}"
+        channel = nusc.get("sensor", calibration["sensor_token"])["channel"]
+        raise UserError(f"{where}: camera_intrinsic of {channel}: must be 3 rows of 3 numbers")
+    return matrix
+
+
+def _ego_poses(nusc: CheckedNuScenes, frames: Sequence[Row]) -> Array:
     return poses_of([nusc.get("ego_pose", frame["ego_pose_token"]) for frame in frames])
 
 
-def _camera(nusc: CheckedNuScenes, channel: str, frames: list[Row], ego_to_world: Array) -> Camera:
-    calibration = nusc.get("calibrated_sensor", frames[0]["calibrated_sensor_token"])
+def _camera(nusc: CheckedNuScenes, channel: str, frames: Sequence[Row], ego_to_world: Array) -> Camera:
+    calibrations = [nusc.get("calibrated_sensor", frame["calibrated_sensor_token"]) for frame in frames]
     own_to_reference = inverse(ego_to_world) @ _ego_poses(nusc, frames)
-    (camera_to_ego,) = poses_of([calibration])
+    camera_to_ego = poses_of(calibrations)
     if not np.allclose(own_to_reference, np.eye(4), rtol=0, atol=1e-9):
         camera_to_ego = own_to_reference @ camera_to_ego
+    elif np.allclose(camera_to_ego, camera_to_ego[0], rtol=0, atol=1e-9):
+        camera_to_ego = camera_to_ego[0]
     width, height = _size(nusc, frames[0])
+    intrinsics = _intrinsics(nusc, calibrations[0])
     try:
-        intrinsics = np.asarray(calibration["camera_intrinsic"], np.float64)
         return Camera(name=channel, width=width, height=height, intrinsics=intrinsics, camera_to_ego=camera_to_ego)
-    except (ValueError, TypeError) as error:
-        where = f"{nusc.table_root}/calibrated_sensor.json: token {calibration['token']}"
+    except UserError as error:
+        where = f"{nusc.table_root}/calibrated_sensor.json: token {calibrations[0]['token']}"
         raise UserError(f"{where}: camera_intrinsic of {channel}: {error}") from None
 
 
 def _size(nusc: CheckedNuScenes, frame: Row) -> tuple[int, int]:
     size = (frame.get("width"), frame.get("height"))
-    if not all(isinstance(side, int) and side > 0 for side in size):
+    if not all(type(side) is int and side > 0 for side in size):
         where = f"{nusc.table_root}/sample_data.json: token {frame['token']}"
-        raise UserError(f"{where}: needs a width and height in pixels, got {size[0]} and {size[1]}")
+        raise UserError(f"{where}: needs a width and height in pixels, got {shown(size[0])} and {shown(size[1])}")
     return int(frame["width"]), int(frame["height"])
-
-
-def _annotated_on_both_sides(nusc: CheckedNuScenes, frame: Row) -> set[str]:
-    sample = nusc.get("sample", frame["sample_token"])
-    known = _instances(nusc, sample)
-    if frame["is_key_frame"]:
-        return known
-    return known & _instances(nusc, nusc.get("sample", sample["prev"])) if sample["prev"] else set()
-
-
-def _instances(nusc: CheckedNuScenes, sample: Row) -> set[str]:
-    return {nusc.get("sample_annotation", token)["instance_token"] for token in sample["anns"]}
-
-
-def _track(instance: str, category: str, seen: dict[int, tuple[Array, Array, Array]], num_frames: int) -> Track:
-    centres, quaternions, sizes = (np.array(column) for column in zip(*seen.values(), strict=True))
-    frames = list(seen)
-    box_to_world = np.tile(np.eye(4), (num_frames, 1, 1))
-    box_to_world[frames] = pose(rotation_of(quaternions), centres)
-    present = np.zeros(num_frames, np.bool_)
-    present[frames] = True
-    width, length, height = np.median(sizes, axis=0)
-    size = np.array([length, width, height])
-    return Track(id=instance, category=category, size=size, box_to_world=box_to_world, present=present)

@@ -3,15 +3,26 @@
 import functools
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.geometry import Array
+from datasets.json_record import read_record
 from datasets.scene import Lane
 
 NEAR_PATH_M = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _LaneRecord:
+    """A line of the side file that ``write_lanes`` leaves; ``points`` are world meters."""
+
+    kind: str
+    points: tuple[tuple[float, float, float], ...]
+
 
 _LINE_LAYERS = ("lane_divider", "road_divider")
 
@@ -29,10 +40,15 @@ def write_lanes(root: Path, scene_name: str, lanes: Iterable[Lane]) -> None:
 
 def read_lanes(root: Path, scene_name: str, location: str, ego_path: Array) -> tuple[Lane, ...]:
     """Lanes within 60 m of the ``(T, 3)`` ego path; none where the root holds no map of this scene."""
-    lanes = _side_file(lanes_path(root, scene_name))
-    if lanes is None and (root / "maps" / "expansion" / f"{location}.json").is_file():
+    lanes = _side_file(lanes_path(root, scene_name)) if _is_plain(scene_name) else None
+    if lanes is None and _is_plain(location) and (root / "maps" / "expansion" / f"{location}.json").is_file():
         lanes = _expansion(root, location)
     return tuple(piece for lane in lanes or () for piece in _near(lane, ego_path))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name out of a table is that of a file in a folder, and leads nowhere else."""
+    return Path(name).name == name and "\0" not in name and len(name) < 200
 
 
 def _near(lane: Lane, ego_path: Array) -> list[Lane]:
@@ -60,10 +76,11 @@ def _distance_to_segments(points: Array, start: Array, stop: Array) -> Array:
 def _side_file(path: Path) -> tuple[Lane, ...] | None:
     if not path.is_file():
         return None
+    records = read_record(path, tuple[_LaneRecord, ...], "it must be a list of {kind, points}")
     try:
-        return tuple(Lane(kind=record["kind"], points=record["points"]) for record in json.loads(path.read_bytes()))
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} must be a list of {{kind, points}}: {error}") from None
+        return tuple(Lane(kind=record.kind, points=np.asarray(record.points, np.float64)) for record in records)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 @functools.lru_cache(maxsize=4)
@@ -75,7 +92,7 @@ def _expansion(root: Path, location: str) -> tuple[Lane, ...]:
     try:
         city = NuScenesMap(dataroot=str(root), map_name=location)
     except Exception as error:
-        raise UserError(f"nuscenes-devkit cannot read the map expansion {path}: {error!r}") from error
+        raise UserError(f"nuscenes-devkit cannot read the map expansion {path}: {shown(repr(error), 120)}") from error
     shapes = [("divider", city.extract_line(r["line_token"])) for layer in _LINE_LAYERS for r in getattr(city, layer)]
     for record in city.drivable_area:
         for polygon in map(city.extract_polygon, record["polygon_tokens"]):

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.framing import Framing, reframe_camera, reframe_frames
+from datasets.nuscenes_boxes import read_tracks
 from datasets.nuscenes_continue import continue_scene
 from datasets.nuscenes_devkit import open_tables, split_names, split_of
-from datasets.nuscenes_frames import Recording, frames_by_scene, read_recording, read_tracks
+from datasets.nuscenes_frames import Recording, frames_by_scene, read_recordings
+from datasets.nuscenes_gaps import check_images, too_short
 from datasets.nuscenes_lanes import read_lanes
+from datasets.nuscenes_orientation import check_orientations
 from datasets.nuscenes_taxonomy import Row, domain_of
 from datasets.scene import Camera, Clip, Scene
 
@@ -35,8 +38,8 @@ class NuScenesSource:
 
     ``cameras`` are channels, the first is the reference that gives timestamps and ego poses; ``sweeps=False`` takes key
     frames only. Without a ``framing`` every scene is one clip at native size and rate. ``split`` is "all", an official
-    split or one of ``splits.json``. A scene too short for a clip is passed over, or with ``continue_short`` continued
-    at constant velocity (``Scene.held_frames``).
+    split or one of ``splits.json``. A scene too short for a clip is left out, which ``left_out`` tells in a line, or
+    with ``continue_short`` continued at constant velocity (``Scene.held_frames``).
 
     Poses, boxes and lanes are read when a scene is asked for and images when a clip is loaded; tables are checked at
     once. Raises UserError naming the table, token or file that is wrong.
@@ -61,8 +64,10 @@ class NuScenesSource:
         self._split = split
         frames = frames_by_scene(self._nusc, cameras, sweeps)
         rows = self._rows_of_split()
-        recordings = [read_recording(self._nusc, row, frames.get(row["token"], {}), cameras) for row in rows]
-        self._cuts = _cut(recordings, framing, continue_short)
+        scenes = [read_recordings(self._nusc, row, frames.get(row["token"], {}), cameras) for row in rows]
+        check_orientations(self._nusc, scenes)
+        self._cuts = _cut(scenes, framing, continue_short)
+        self.left_out = tuple(_left_out(scenes, self._cuts, framing, continue_short))
         self._by_id = {cut.clip_id: cut for cut in self._cuts}
         if len(self._by_id) != len(self._cuts):
             raise UserError(f"{self._root / version / 'scene.json'}: two scenes have the same name")
@@ -88,7 +93,7 @@ class NuScenesSource:
             timestamps=(times - times[0]) / 1e6,
             ego_to_world=recording.ego_to_world[frames],
             cameras=tuple(self._reframed(camera, frames) for camera in recording.cameras),
-            tracks=read_tracks(self._nusc, [recording.sample_data[0][n] for n in frames]),
+            tracks=read_tracks(self._nusc, [recording.instants[n] for n in frames]),
             lanes=read_lanes(self._root, row["name"], location, recording.ego_to_world[frames, :3, 3]),
             source=f"nuscenes:{self._version}/{row['name']}",
             split=self._split if self._split != "all" else split_of(row["name"], self._version, self._splits),
@@ -148,8 +153,8 @@ class NuScenesSource:
                 pixels = np.asarray(image.convert("RGB"))
         except FileNotFoundError:
             raise UserError(f"image {path} is missing (sample_data token {token})") from None
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f"image {path} cannot be read (sample_data token {token}): {error}") from None
+        except Exception as error:  # decoders raise what they like
+            raise UserError(f"image {path} cannot be read (sample_data token {token}): {shown(error, 120)}") from None
         if pixels.shape[:2] != (camera.height, camera.width):
             raise UserError(
                 f"image {path} is {pixels.shape[1]}x{pixels.shape[0]}, but sample_data token {token} says "
@@ -183,27 +188,43 @@ def _caption(description: str) -> str:
     return " ".join(description.lower().split()).strip(" .,;")[:200]
 
 
-def _cut(recordings: Sequence[Recording], framing: Framing | None, continue_short: bool) -> list[_Cut]:
-    cuts = [cut for recording in recordings for cut in _cut_recording(recording, framing, continue_short)]
+def _cut(scenes: Sequence[Sequence[Recording]], framing: Framing | None, continue_short: bool) -> list[_Cut]:
+    cuts = [cut for recordings in scenes for cut in _cut_scene(recordings, framing, continue_short)]
     if not cuts and framing:
-        _raise_too_short(max(recordings, key=lambda r: len(r.timestamps)), framing, continue_short)
+        raise too_short([recording for recordings in scenes for recording in recordings], framing, continue_short)
     return cuts
 
 
-def _cut_recording(recording: Recording, framing: Framing | None, continue_short: bool) -> list[_Cut]:
-    name = _clip_name(recording)
-    if framing is None:
-        return [_Cut(clip_id=f"{name}-000", recording=recording, frames=np.arange(len(recording.timestamps)))]
-    seconds = (recording.timestamps - recording.timestamps[0]) / 1e6
-    length, windows = framing.num_frames, framing.windows(seconds)
-    while continue_short and not windows and length > 2:
+def _left_out(
+    scenes: Sequence[Sequence[Recording]], cuts: Sequence[_Cut], framing: Framing | None, continue_short: bool
+) -> Iterator[str]:
+    cut = {cut.recording.row["token"] for cut in cuts}
+    without = [recordings for recordings in scenes if recordings[0].row["token"] not in cut]
+    if without and framing:
+        first = too_short(without[0], framing, continue_short)
+        yield f"{len(without)} of {len(scenes)} scenes give no clip, the first: {first}"
+
+
+def _cut_scene(recordings: Sequence[Recording], framing: Framing | None, continue_short: bool) -> list[_Cut]:
+    """The clips of one scene; where none is long enough and short ones are continued, that of its longest window."""
+    windows = [(recording, window, 0) for recording in recordings for window in _windows(recording, framing)]
+    length = framing.num_frames if framing else 0
+    while framing and continue_short and not windows and length > 2:
         length -= 1
-        windows = replace(framing, num_frames=length).windows(seconds)[:1]
-    held = framing.num_frames - length
+        shorter = replace(framing, num_frames=length)
+        held = framing.num_frames - length
+        windows = [(recording, w, held) for recording in recordings for w in _windows(recording, shorter)][:1]
     return [
-        _Cut(clip_id=f"{name}-{n:03d}", recording=recording, frames=frames, held_frames=held)
-        for n, frames in enumerate(windows)
+        _Cut(clip_id=f"{_clip_name(recording)}-{n:03d}", recording=recording, frames=window, held_frames=held)
+        for n, (recording, window, held) in enumerate(windows)
     ]
+
+
+def _windows(recording: Recording, framing: Framing | None) -> list[NDArray[np.int64]]:
+    if framing is None:
+        check_images(recording)
+        return [np.arange(len(recording.timestamps))]
+    return framing.windows(recording.seconds, recording.image_seconds[1:])
 
 
 def _clip_name(recording: Recording) -> str:
@@ -215,14 +236,3 @@ def _clip_name(recording: Recording) -> str:
     elif cameras[0].name != "CAM_FRONT":
         name += f"-{cameras[0].name}"
     return re.sub(r"[^a-z0-9_-]", "-", name.lower())
-
-
-def _raise_too_short(recording: Recording, framing: Framing, continue_short: bool) -> None:
-    times = recording.timestamps
-    seconds = (times[-1] - times[0]) / 1e6
-    hint = "" if continue_short else ", or continue short scenes (continue_short=true)"
-    raise UserError(
-        f"scene {recording.row['name']} has {len(times)} frame{'s' if len(times) > 1 else ''} ({seconds:.1f} s), "
-        f"clips need {framing.num_frames} at {framing.frame_rate:g} a second: lower framing.num_frames or "
-        f"framing.frame_rate{hint}"
-    )

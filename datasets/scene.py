@@ -62,6 +62,16 @@ def _poses(array: Any, owner: str, shape: tuple[int | None, ...]) -> Array:
     return out
 
 
+def _is_of_another_size(x: float, y: float) -> bool:
+    """Whether a principal point, in sides of the image, lies far outside, or off the center by one factor both ways.
+
+    A crop may put it anywhere near the image, but hardly on the diagonal through the first pixel.
+    """
+    is_outside = not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5)
+    is_scaled = (max(x, y) < 0.375 or min(x, y) > 2 / 3) and abs(x - y) <= 0.15 * max(abs(x), abs(y))
+    return is_outside or is_scaled
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Camera:
     """A pinhole camera on the vehicle.
@@ -93,6 +103,11 @@ class Camera:
                 raise UserError(
                     f"camera {self.name}: intrinsics of focal lengths {k[0, 0]:.3g}, {k[1, 1]:.3g} and principal point "
                     f"{k[0, 2]:.3g}, {k[1, 2]:.3g} are of no camera of {self.width}x{self.height} px; are they in px?"
+                )
+            if _is_of_another_size(k[0, 2] / self.width, k[1, 2] / self.height):
+                raise UserError(
+                    f"camera {self.name}: the principal point {k[0, 2]:.5g}, {k[1, 2]:.5g} does not fit an image of "
+                    f"{self.width}x{self.height} px; are the intrinsics of another resolution?"
                 )
             object.__setattr__(self, "intrinsics", k)
         if self.camera_to_ego is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from datasets.errors import UserError, shown
+from datasets.json_record import read_json
 from datasets.scene import Camera, Lane, Scene, Track
 
 SCHEMA_VERSION = 1
@@ -70,7 +71,7 @@ def scene_from_json(record: Mapping[str, Any], where: str = "") -> Scene:
     """
     fields = _record(record, _SCENE_KEYS, ("clip_id", "domain", "timestamps", "cameras"), where)
     version = fields.pop("schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise UserError(f"{_at(where, 'schema_version')} is {shown(version)}, this version reads {SCHEMA_VERSION}")
     cameras = [
         _made(Camera, entry, _CAMERA_KEYS, _CAMERA_KEYS[:3], _at(where, f"cameras[{i}]"))
@@ -90,15 +91,7 @@ def scene_from_json(record: Mapping[str, Any], where: str = "") -> Scene:
 
 def read_scene_json(path: Path) -> Scene:
     """The Scene in the file ``path``; a UserError naming it where it is missing, no JSON, or wrong."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error})") from error
-    except RecursionError as error:
-        raise UserError(f"{path}: is no description of a scene, its lists lie too deep in each other") from error
-    return scene_from_json(record, str(path))
+    return scene_from_json(read_json(path), str(path))
 
 
 def _made(kind: type[Made], entry: object, known: Sequence[str], required: Sequence[str], where: str) -> Made:
@@ -111,8 +104,8 @@ def _made(kind: type[Made], entry: object, known: Sequence[str], required: Seque
             raise UserError(f"{_at(where, key)} must be a whole number, got {shown(json.dumps(value))}")
     try:
         return kind(**fields)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{where}: {error}" if where else str(error)) from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise UserError(f"{where}: {shown(error, 200)}" if where else shown(error, 200)) from error
 
 
 def _record(entry: object, known: Sequence[str], required: Sequence[str], where: str) -> dict[str, Any]:

@@ -69,11 +69,14 @@ class ShardSource:
         return self._samples[clip_id]
 
 
+def holds_shards(root: Path) -> bool:
+    return (root / INDEX_FILE).exists() or bool(_tars(root))
+
+
 def listed_tars(root: Path) -> list[Path]:
     """The shards of ``root`` in the order of its index (their sizes checked), or every tar in it by name."""
     if not (root / INDEX_FILE).exists():
-        tars = sorted(root.glob("*.tar"))
-        if not tars:
+        if not (tars := _tars(root)):
             raise UserError(f"{root}: holds neither {INDEX_FILE} nor a *.tar")
         return tars
     for shard in (shards := read_index(root)["shards"]):
@@ -81,6 +84,11 @@ def listed_tars(root: Path) -> list[Path]:
         if not tar.exists() or tar.stat().st_size != shard["num_bytes"]:
             raise UserError(f"{tar}: the shard is missing or cut short, its index says {shard['num_bytes']} bytes")
     return [root / shard["name"] for shard in shards]
+
+
+def _tars(root: Path) -> list[Path]:
+    """As for a shell's ``*.tar``, names that begin with a dot are not meant."""
+    return sorted(path for path in root.glob("*.tar") if not path.name.startswith("."))
 
 
 def read_index(root: Path) -> dict[str, Any]:

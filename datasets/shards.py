@@ -15,8 +15,6 @@ Units and frames are those of ``datasets.geometry``. Nothing is pickled, and the
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import UserError, shown
+from datasets.json_record import parse_json
 from datasets.scene import Camera, Clip, Scene, Track
 from datasets.scene_json import camera_to_json, scene_from_json
 from datasets.video import decode_mp4, encode_mp4
@@ -76,10 +75,9 @@ def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, d
 def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene, dict[str, Any]]:
     """The scene of a sample and its metadata, from ``json``, ``poses.npy`` and ``tracks.npz``; no video is decoded."""
     described = load_json(_member(members, "json", where), f"{where}: json")
-    if described.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(
-            f"{where}: json has schema_version {described.get('schema_version')!r}, this version reads {SCHEMA_VERSION}"
-        )
+    version = described.get("schema_version")
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise UserError(f"{where}: json has schema_version {shown(version)}, this version reads {SCHEMA_VERSION}")
     record = {key: described[key] for key in (*_SCENE_KEYS, "timestamps", "lanes") if key in described}
     cameras = described.get("cameras", [])
     record["cameras"] = (
@@ -91,13 +89,28 @@ def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene,
         ]
     )
     scene = scene_from_json(record, f"{where}: json")
+    _check_summary(described, scene, f"{where}: json")
     try:
         poses = _unpack_array(members["poses.npy"]) if "poses.npy" in members else None
         tracks = _unpack_tracks(_member(members, "tracks.npz", where))
         fields = {name: getattr(scene, name) for name in (*_SCENE_KEYS, "timestamps", "cameras", "lanes")}
         return Scene(**fields, ego_to_world=poses, tracks=tracks), dict(described.get("metadata", {}))
-    except (ValueError, KeyError, TypeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # readers of arrays and archives raise what they like
         raise UserError(f"{where}: {shown(error, 200)}") from error
+
+
+def _check_summary(described: Mapping[str, Any], scene: Scene, where: str) -> None:
+    """What other readers take from ``described`` must agree with the rest of it."""
+    wanted = {"num_frames": scene.num_frames, "frame_rate": scene.frame_rate}
+    for key, value in wanted.items():
+        found = described.get(key, value)
+        if type(found) not in (int, float) or not abs(found - value) <= 1e-6 * max(1.0, value):
+            raise UserError(f"{where}: {key} is {shown(found)}, its timestamps say {value:g}")
+    for number, (camera, entry) in enumerate(zip(scene.cameras, described["cameras"], strict=True)):
+        if entry.get("member", video_member(camera.name)) != video_member(camera.name):
+            raise UserError(f"{where}: cameras[{number}].member must be {video_member(camera.name)}")
+    if not isinstance(described.get("metadata", {}), dict):
+        raise UserError(f"{where}: metadata must be an object, got {shown(json.dumps(described['metadata']))}")
 
 
 def video_member(camera_name: str) -> str:
@@ -113,10 +126,7 @@ def dump_json(record: Mapping[str, Any]) -> bytes:
 
 
 def load_json(content: bytes, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: is not JSON ({error})") from error
+    record = parse_json(content, where)
     if not isinstance(record, dict):
         raise UserError(f"{where}: must be a JSON object, got {type(record).__name__}")
     return record
@@ -168,7 +178,11 @@ def _pack_array(array: NDArray[np.float64]) -> bytes:
 
 
 def _unpack_array(content: bytes) -> Any:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+    buffer = io.BytesIO(content)
+    array = np.load(buffer, allow_pickle=False)
+    if buffer.read(1):
+        raise UserError("poses.npy goes on behind its array")
+    return array
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> bytes:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import av
+import cv2
 import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
 from datasets.geometry import Array
+from datasets.scene import MAX_SIDE_PX
 
 KEYFRAME_INTERVAL = 12
 # BT.601, limited range, and tagged so: readers that ignore tags (OpenCV among them) assume it, the others obey them.
@@ -25,7 +29,7 @@ _COLOR_RANGE = ColorRange.MPEG
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class VideoInfo:
-    """What a video's packets say without decoding: its size in pixels and when each frame is shown."""
+    """What a video's packets and its first frame say: its size in pixels, as shown, and when each frame is shown."""
 
     path: Path
     width: int
@@ -71,13 +75,16 @@ def encode_mp4(frames: NDArray[np.uint8], frame_rate: float, *, crf: int = 18) -
 def decode_mp4(video: bytes | Path, name: str = "") -> tuple[NDArray[np.uint8], Array]:
     """All frames ``(T, H, W, 3)`` uint8 RGB and their times ``(T,)`` in seconds from the first.
 
-    A UserError naming the video (``name``, or its path) where it is missing, cut short or damaged.
+    Frames are as players show them: turned or mirrored as the file says, and of square pixels. A UserError naming the
+    video (``name``, or its path) where it is missing, cut short or damaged.
     """
     name = name or (str(video) if isinstance(video, Path) else "video")
-    images, pts = [], []
+    images: list[NDArray[np.uint8]] = []
+    pts = []
     with _opened(video, name) as (container, stream):
         for frame in container.decode(stream):
-            images.append(_image(frame, name))
+            image = _image(frame, stream, name)
+            images.append(_of_size(image, images[0].shape if images else image.shape, name))
             pts.append(frame.pts)
         time_base = float(stream.time_base)
     if not images:
@@ -86,14 +93,18 @@ def decode_mp4(video: bytes | Path, name: str = "") -> tuple[NDArray[np.uint8], 
 
 
 def probe(path: Path) -> VideoInfo:
-    """Size and frame times of ``path``, without decoding; a UserError where it is missing, cut short or no video."""
+    """Size and frame times of ``path``, as shown; a UserError where it is missing, cut short or no video."""
     with _opened(path, str(path)) as (container, stream):
         shown = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
         if any(packet.pts is None for packet in shown) or not shown:
             raise UserError(f"{path}: holds no video frames with presentation times")
         pts = np.sort(np.array([packet.pts for packet in shown], np.int64))
-        codec = stream.codec_context
-        return VideoInfo(path=path, width=codec.width, height=codec.height, pts=pts, time_base=stream.time_base)
+        container.seek(0)
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise UserError(f"{path}: its first frame cannot be decoded")
+        height, width = _image(first, stream, str(path)).shape[:2]
+        return VideoInfo(path=path, width=width, height=height, pts=pts, time_base=stream.time_base)
 
 
 def read_frames(video: VideoInfo, indices: Sequence[int] | NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
@@ -103,7 +114,7 @@ def read_frames(video: VideoInfo, indices: Sequence[int] | NDArray[np.int64]) ->
     with _opened(video.path, name) as (container, stream):
         for frame in _decode_from(container, stream, wanted[0]):
             if wanted and frame.pts == wanted[0]:
-                yield _image(frame, name)
+                yield _of_size(_image(frame, stream, name), (video.height, video.width, 3), name)
                 wanted.pop(0)
             if not wanted:
                 return
@@ -126,7 +137,7 @@ def _decode_from(container: Any, stream: Any, pts: int) -> Iterator[Any]:
 
 @contextmanager
 def _opened(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
-    """An open container and its first video stream; every way a file can be bad becomes a UserError naming it."""
+    """An open container and its video stream; every way a file can be bad becomes a UserError naming it."""
     if isinstance(video, Path) and video.exists() and not video.is_file():
         raise UserError(f"{name}: is no file, though named like a video")
     try:
@@ -137,18 +148,21 @@ def _opened(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
             missing = _missing_bytes(file) if "mp4" in container.format.name else 0
             if missing:
                 raise UserError(f"{name}: the video is cut short, {missing} bytes are missing at its end")
-            if not container.streams.video:
+            stream = _footage(container.streams.video)
+            if stream is None:
                 raise UserError(f"{name}: holds no video stream")
-            stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise UserError(f"{name}: is of a codec that cannot be read here; make it H.264")
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             yield container, stream
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{name}: there is no such video") from error
-    except (av.FFmpegError, OSError) as error:
-        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({error.strerror})") from error
+    except Exception as error:  # decoders raise what they like
+        told = shown(getattr(error, "strerror", None) or error, 120)
+        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({told})") from error
 
 
 def _missing_bytes(file: IO[bytes]) -> int:
@@ -167,7 +181,50 @@ def _missing_bytes(file: IO[bytes]) -> int:
     return max(0, end - total)
 
 
-def _image(frame: Any, name: str) -> NDArray[np.uint8]:
+def _footage(streams: Sequence[Any]) -> Any | None:
+    """The stream with the most frames, then the largest: pictures of a cover and previews are streams too."""
+    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    sizes = {stream.index: stream.codec_context for stream in moving}
+
+    def extent(stream: Any) -> tuple[int, int]:
+        codec = sizes[stream.index]
+        return stream.frames, codec.width * codec.height if codec else 0
+
+    return max(moving, key=extent, default=None)
+
+
+def _image(frame: Any, stream: Any, name: str) -> NDArray[np.uint8]:
+    """``(H, W, 3)`` as it is shown."""
     if frame.is_corrupt or frame.pts is None:
         raise UserError(f"{name}: a damaged frame; make the video again")
-    return np.asarray(frame.to_ndarray(format="rgb24"))
+    image = np.asarray(frame.to_ndarray(format="rgb24"))
+    aspect = float(stream.sample_aspect_ratio or 1)
+    if aspect != 1:
+        width = round(image.shape[1] * aspect)
+        if not 1 <= width <= MAX_SIDE_PX:
+            raise UserError(f"{name}: its pixels are {aspect:g} times as wide as high, which no camera's are")
+        image = np.asarray(cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    return image if matrix is None else _turned(image, np.frombuffer(bytes(matrix), np.int32), name)
+
+
+def _turned(image: NDArray[np.uint8], matrix: NDArray[np.int32], name: str) -> NDArray[np.uint8]:
+    """``image`` under the display matrix of its track, which maps pixel (x, y) to (a x + c y, b x + d y)."""
+    a, b, c, d = (float(matrix[n]) for n in (0, 1, 3, 4))
+    if max(abs(a), abs(b), abs(c), abs(d)) == 0:
+        return image
+    if max(abs(b), abs(c)) < 0.01 * min(abs(a), abs(d)):
+        right, down = a, d
+    elif max(abs(a), abs(d)) < 0.01 * min(abs(b), abs(c)):
+        image, right, down = image.swapaxes(0, 1), c, b
+    else:
+        raise UserError(f"{name}: is to be shown askew; turn its pixels first (ffmpeg -i IN OUT.mp4)")
+    return np.ascontiguousarray(image[:: 1 if down > 0 else -1, :: 1 if right > 0 else -1])
+
+
+def _of_size(image: NDArray[np.uint8], shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
+    if image.shape != shape:
+        raise UserError(
+            f"{name}: changes its size from {shape[1]}x{shape[0]} to {image.shape[1]}x{image.shape[0]}; cut it there"
+        )
+    return image

@@ -3,7 +3,7 @@
 Shape legend: B batch, Z latent channels, F latent frames of all views (views one after the other), h w latent grid.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.carry import carry_frame
+from datasets.errors import UserError
 from datasets.layout import draw_layout
 from datasets.rays import plucker_rays
 from datasets.scene import Camera, Clip, Scene
@@ -26,6 +27,9 @@ RAY_CHANNELS = 6
 # Vehicles cover few cells and matter most, so their cells weigh more in the loss (as in GeoDiffusion, Chen et al. 2024,
 # arXiv 2306.04607).
 BOX_WEIGHT = 3.0
+
+# Wan's codec takes 1 + 4k frames; a token is two by two cells of eight pixels, and there are positions for so many.
+_FRAME_STEP, _TOKEN_PX, _MAX_CELLS = 4, 16, 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -98,6 +102,20 @@ class Conditions:
 
 def _keep(drop: Tensor) -> Tensor:
     return (~drop).float().view(-1, 1, 1, 1, 1)
+
+
+def require_encodable(scenes: Iterable[Scene]) -> None:
+    """A UserError naming the first clip whose length or size no model takes: known before anything is rendered."""
+    for scene in scenes:
+        sides = {side for camera in scene.cameras for side in (camera.height, camera.width)}
+        fits = scene.num_frames % _FRAME_STEP == 1 and scene.num_frames <= _MAX_CELLS
+        if not fits or any(side % _TOKEN_PX or side > _TOKEN_PX * _MAX_CELLS for side in sides):
+            camera = scene.cameras[0]
+            raise UserError(
+                f"clip {scene.clip_id} has {scene.num_frames} frames of {camera.width}x{camera.height}, the model "
+                f"takes 1 + {_FRAME_STEP}k frames up to {_MAX_CELLS - _FRAME_STEP + 1}, of sides that are multiples of "
+                f"{_TOKEN_PX} up to {_TOKEN_PX * _MAX_CELLS}"
+            )
 
 
 def encode_conditions(

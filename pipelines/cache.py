@@ -21,9 +21,10 @@ from datasets.latents import LatentCache, LatentCacheWriter, LatentSample, laten
 from datasets.scene import Clip, Scene
 from datasets.scene_json import scene_to_json
 from datasets.source import Source
-from finetune.conditions import encode_clip
+from finetune.conditions import encode_clip, require_encodable
 from finetune.vae import load_vae
 from finetune.world_model import model_digest
+from pipelines.footage import show_left_out
 from pipelines.licences import licensed
 from pipelines.models import checkpoint_of
 from pipelines.parallel import on_all_cores
@@ -78,6 +79,9 @@ def encode_source(
         source = opened()
         scenes = list(source.scenes())
         scenes = [scenes[n] for n in chosen(scenes)]
+    show_left_out(source)
+    require_encodable(scenes)
+    with get_console().status(f"Reading {what}"):
         contents = digests_of([source.files(scene) for scene in scenes], root)
     identity = identity_of(scenes, contents)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from rich import get_console
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from datasets.scene import Scene
 from datasets.source import Source
+from pipelines.console import plain, show
 from pipelines.generate import Generator, GeneratorLoader, load_generator, trained_model
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
@@ -44,7 +44,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     path, console = calibration_path(config), get_console()
     draw_limits(path.with_suffix(".png"), calibration)
     console.print(limits_table(calibration))
-    console.print(f"{path}, drawn in {path.with_suffix('.png').name}", soft_wrap=True)
+    show(f"{path}, drawn in {path.with_suffix('.png').name}")
 
 
 def calibration_path(config: Config) -> Path:
@@ -147,7 +147,7 @@ def _name(items: Sequence[KnownGood], folder: Path, tracker: str) -> str:
 
 def limits_table(calibration: Calibration) -> Table:
     title = f"{calibration.name}: of good clips like these it rejects {refused_words(calibration)}. {calibration.note}"
-    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=escape(title))
+    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=plain(title))
     for row in calibration_rows(calibration):
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     return table

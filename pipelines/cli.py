@@ -13,9 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from datasets.errors import UserError
-from pipelines.settings.build import unknown
-from pipelines.verbs import VERBS, Verb, settings_help
+from pipelines.own_packages import require_own_datasets
+
+require_own_datasets()  # before anything of it is imported
+
+from datasets.errors import UserError  # noqa: E402
+from pipelines.settings.build import unknown  # noqa: E402
+from pipelines.verbs import VERBS, Verb, settings_help  # noqa: E402
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 

@@ -3,11 +3,11 @@
 import argparse
 
 from rich import get_console
-from rich.markup import escape
 from rich.table import Table
 
 from datasets.errors import UserError
 from datasets.folder_source import write_clip_folder
+from pipelines.console import show
 from pipelines.footage import list_footage
 from pipelines.settings.build import unknown
 from pipelines.settings.config import Config
@@ -36,11 +36,11 @@ def main(config: Config, args: argparse.Namespace) -> int:
     for item in items:
         try:
             spoilt = corrupt(item.load(), args.kind, strength, seed=args.seed, other=other)
-            console.print(write_clip_folder(args.out, spoilt), soft_wrap=True)
+            show(write_clip_folder(args.out, spoilt))
         except UserError as error:
             bad += 1
-            console.print(f"[red]not spoilt:[/red] {escape(str(error))}", soft_wrap=True)
-    console.print(f"{len(items) - bad} of {len(items)} clips spoilt by {args.kind}, {strength:g} {about.unit}")
+            show(error, head="not spoilt: ", style="red")
+    show(f"{len(items) - bad} of {len(items)} clips spoilt by {args.kind}, {strength:g} {about.unit}")
     return 1 if bad else 0
 
 

@@ -7,10 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rich import get_console
-
 from datasets.errors import UserError
 from datasets.tar_samples import Span, scan_tar
+from pipelines.console import show
 from pipelines.gate import VERDICTS_FILE, read_ledger
 from pipelines.generate import candidates_root
 from pipelines.settings.config import Config
@@ -22,7 +21,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     """Pack what was accepted and say where it is."""
     index = export(config)
     where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {shards_root(config)}"
-    get_console().print(where, soft_wrap=True)
+    show(where)
 
 
 def export(config: Config) -> dict[str, Any]:

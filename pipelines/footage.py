@@ -4,7 +4,6 @@ Sources refuse a data set as soon as one file in it is wrong. Who measures a set
 each bad one, so here every item opens no more than it needs.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,13 +12,24 @@ from pathlib import Path
 import numpy as np
 
 from datasets.errors import UserError
-from datasets.folder_source import SCENE_FILE, load_clip
+from datasets.folder_source import VideoFolderSource, load_clip
 from datasets.framing import reframe_camera, reframe_frames
 from datasets.nuscenes_source import NuScenesSource
 from datasets.scene import Clip
-from datasets.shard_source import listed_tars
+from datasets.shard_source import holds_shards, listed_tars
 from datasets.shards import clip_from_members
+from datasets.source import Source
 from datasets.tar_samples import read_members, scan_tar
+from datasets.video_files import (
+    SCENE_FILE,
+    SUFFIXES,
+    clip_id_of,
+    clip_ids_of,
+    descriptions_under,
+    printable,
+    videos_under,
+)
+from pipelines.console import show
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,15 +45,16 @@ class FolderItem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VideoItem:
-    """One video by itself; ``<stem>.scene.json`` beside it may describe it."""
+    """One video by itself; ``<stem>.scene.json`` beside it may describe it, else its clip is called ``clip_id``."""
 
     name: str
     video: Path
+    clip_id: str
 
     def load(self) -> Clip:
         clip = load_clip(self.video)
-        is_described = clip.scene.source != str(self.video)
-        return clip if is_described else clip.with_scene(clip_id=slug(self.name))
+        is_described = clip.scene.source != printable(self.video)
+        return clip if is_described else clip.with_scene(clip_id=self.clip_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,28 +103,34 @@ def list_footage(
         raise UserError(f"{path}: there is no such file or folder")
     if versions := sorted(p.name for p in path.glob("v1.0-*") if p.is_dir()):
         return list(_nuscenes_items(path, _chosen(path, versions, version), cameras, height))
-    if path.suffix == ".tar" or (path / "index.json").exists() or any(path.glob("*.tar")):
+    if path.suffix == ".tar" or holds_shards(path):
         return [item for tar in ([path] if path.is_file() else listed_tars(path)) for item in _tar_items(tar)]
     items = list(_video_items(path))
     if not items:
-        raise UserError(f"{path}: holds no nuScenes tables (v1.0-*), no shards (*.tar) and no videos (*.mp4)")
+        raise UserError(
+            f"{path}: holds no nuScenes tables (v1.0-*), no shards (*.tar) and no videos ({', '.join(SUFFIXES)})"
+        )
     return items
 
 
-def slug(name: str) -> str:
-    """``name`` as a clip id."""
-    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") or "clip"
+def show_left_out(source: Source) -> None:
+    """Say in a line each what of a source gives no clip, and why."""
+    for line in source.left_out if isinstance(source, VideoFolderSource | NuScenesSource) else ():
+        show(line)
 
 
 def _video_items(path: Path) -> Iterator[FolderItem | VideoItem]:
     if path.is_file():
-        yield VideoItem(name=path.stem, video=path)
+        yield VideoItem(name=path.stem, video=path, clip_id=clip_id_of(path.stem))
         return
+    videos = videos_under(path)
+    ids = clip_ids_of(video.relative_to(path) for video in videos)
     described: set[Path] = set()
-    for found in sorted([*path.rglob("*.mp4"), *path.rglob(SCENE_FILE)]):
+    for found in sorted([*videos, *descriptions_under(path)]):
         folder = found.parent
         if not (folder / SCENE_FILE).exists():
-            yield VideoItem(name=found.relative_to(path).with_suffix("").as_posix(), video=found)
+            inside = found.relative_to(path)
+            yield VideoItem(name=inside.with_suffix("").as_posix(), video=found, clip_id=ids[inside])
         elif folder not in described:
             described.add(folder)
             yield FolderItem(name=folder.name, folder=folder)

@@ -16,6 +16,7 @@ from rich.table import Table
 from datasets.durable import replace_file
 from datasets.errors import UserError
 from pipelines.calibrate import calibration_path
+from pipelines.console import show
 from pipelines.generate import candidates_root
 from pipelines.generation.candidates import Candidate, iter_candidates
 from pipelines.reviewing.overrides import Override, read_overrides
@@ -73,7 +74,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     decisions = gate(config)
     console = get_console()
     console.print(summary_table(decisions))
-    console.print(str(config.run_dir / VERDICTS_FILE), soft_wrap=True)
+    show(config.run_dir / VERDICTS_FILE)
 
 
 def gate(config: Config) -> list[Decision]:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import get_console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datasets.errors import UserError
 from datasets.scene import Clip, Scene
 from datasets.shards import clip_members
+from pipelines.console import show
 from pipelines.executors.execution import run_units
 from pipelines.executors.work import UnitOutcome
 from pipelines.generation.commit import CommitLog
@@ -69,10 +68,9 @@ class GenerateSummary:
 def main(config: Config, args: argparse.Namespace) -> int:
     """Plan, generate and commit; status 1 where a unit had to be set aside."""
     summary = generate_candidates(config)
-    say = partial(get_console().print, soft_wrap=True)
-    say(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
+    show(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
     for unit, error in summary.failed.items():
-        say(f"[red]{unit} was set aside:[/red] {escape(error.strip().splitlines()[-1])}")
+        show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
     return 1 if summary.failed else 0
 
 
@@ -108,6 +106,8 @@ def load_generator(folder: Path) -> Generator:
 
 def plan_candidates(config: Config, model: str) -> Plan:
     """The plan of ``config``: clips of the model with digest ``model``, from the held-out scenes of ``config.data``."""
+    from finetune.conditions import require_encodable
+
     root, source = candidates_root(config), open_source(config.data)
 
     def store(scene: Scene) -> str:
@@ -115,6 +115,7 @@ def plan_candidates(config: Config, model: str) -> Plan:
 
     everything = source.scenes()
     scenes = [everything[number] for number in for_generation(everything)]
+    require_encodable(scenes)
     requests = plan_requests(scenes, store, config.generate, model)
     return open_or_create_plan(root, requests, config.generate.clips_per_unit)
 

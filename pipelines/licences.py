@@ -1,13 +1,12 @@
 """Under which licence a clip for replay is: what a ``meta.json`` beside it, or above it in its source, says."""
 
-import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from datasets.errors import UserError, shown
 from datasets.folder_source import VideoFolderSource
+from datasets.json_record import read_json
 from datasets.scene import Scene
 from datasets.source import Source
 from pipelines.settings.config import ReplayConfig
@@ -52,10 +51,7 @@ def _stated(folder: Path, top: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    try:
-        record: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}), so nobody knows the licence; give --licence") from error
+    record = read_json(path, "so nobody knows the licence; give --licence")
     parts = [record, record.get("source")] if isinstance(record, dict) else []
     for part in (part for part in parts if isinstance(part, dict)):
         for name in ("licence", "license"):

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from rich import get_console
-from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from datasets.errors import UserError
 from datasets.scene import Clip
-from pipelines.footage import Item, list_footage
+from datasets.video_files import describe_unread, unread_under
+from pipelines.console import show
+from pipelines.footage import FolderItem, Item, VideoItem, list_footage
 from pipelines.instruments import InstrumentsLoader, load_instruments
 from pipelines.parallel import on_all_cores
 from pipelines.settings.config import Config, Data, NuScenesData
@@ -60,6 +61,9 @@ def main(config: Config, args: argparse.Namespace) -> int:
     """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
     out = args.out or config.run_dir / "measures.parquet"
     items, console = list_footage(args.path, *_chosen_tables(config.data)), get_console()
+    holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
+    if holds_videos and (unread := unread_under(args.path)):
+        show(describe_unread(unread))
     pictures = None if args.pictures is None else _folder(args.pictures)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said once, not for every clip
@@ -77,14 +81,12 @@ def main(config: Config, args: argparse.Namespace) -> int:
                 error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
         if error:
             bad += 1
-            # The name of a file need not be text that can be printed.
-            name, error = (text.encode(errors="replace").decode() for text in (result.name, error))
-            console.print(f"[red]{escape(name)}:[/red] {escape(error)}", soft_wrap=True)
+            show(f" {error}", head=f"{result.name}:", style="red")
     write_measures(out, sets)
     console.print(summary_table(sets))
-    console.print(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}", soft_wrap=True)
+    show(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}")
     if pictures is not None:
-        console.print(f"{len(items) - bad} pictures in {pictures}", soft_wrap=True)
+        show(f"{len(items) - bad} pictures in {pictures}")
     return 1 if bad else 0
 
 

@@ -17,6 +17,7 @@ from finetune.probe.probe_set import ProbeClip
 from finetune.probe.record import Probed, append_probed
 from finetune.probe.settings import ProbeSettings
 from finetune.world_model import WorldModel, model_digest
+from pipelines.console import plain
 from pipelines.models import checkpoint_of, lineage_in
 from pipelines.pictures.contact_sheet import write_png
 from pipelines.pictures.continued import continued
@@ -101,7 +102,7 @@ def table(config: ProbeConfig, probed: Probed, named: str) -> Table:
     low, high = sorted(config.sigma_edges)[-2:]
     names = {heading: name.format(f"{low:g}-{high:g}") for heading, name in HEADLINES.items()}
     drawn = Table(
-        title=f"{named}, gone on from {config.context} frames",
+        title=plain(f"{named}, gone on from {config.context} frames"),
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -112,7 +113,7 @@ def table(config: ProbeConfig, probed: Probed, named: str) -> Table:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for domain in dict.fromkeys(value.domain for value in probed.values):
         found = (means.get((domain, name)) for name in names.values())
-        drawn.add_row(domain, *("-" if value is None else f"{value:.3g}" for value in found))
+        drawn.add_row(plain(domain), *("-" if value is None else f"{value:.3g}" for value in found))
     drawn.caption = (
         f"loss at noise {low:g} to {high:g}; errors of objects that move by themselves, of things that stand and of "
         "points of the background in px of 256 rows; share of movers still there at the end; PSNR of the next frame; "

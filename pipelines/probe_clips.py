@@ -17,6 +17,7 @@ from datasets.framing import Framing
 from datasets.latents import LatentCache, LatentCacheWriter, latent_key
 from datasets.scene import Clip, Scene
 from datasets.source import Source
+from finetune.conditions import require_encodable
 from finetune.probe.probe_set import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
 from finetune.vae import load_vae
 from pipelines.cache import OpenSource, encode_scenes, identity_of
@@ -80,6 +81,7 @@ def encoded_probe_clips(
         source = opened()
         scenes = chosen(list(source.scenes()))
         contents = digests_of([source.files(scene) for scene in scenes], root)
+    require_encodable(scenes)
     identity = f"{FORMAT} {identity_of(scenes, contents)}"
     key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
     with LatentCacheWriter(root, key) as writer:

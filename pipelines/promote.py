@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich import get_console
-from rich.markup import escape
 
 from datasets.errors import UserError
 from finetune.forgetting.course import Stage, read_course, transfer_of
 from finetune.forgetting.rule import Judgement, Rule, judge
 from finetune.probe.record import Probed, append_probed
 from finetune.world_model import model_digest
+from pipelines.console import show
 from pipelines.models import BASE, lineage_in
 from pipelines.pictures.promotion import draw
 from pipelines.promotion.registry import CHAMPION, Registry, Version, registry_of, sole_promoter
@@ -60,12 +60,12 @@ def main(config: Config, args: argparse.Namespace) -> int:
         registry = registry_of(config)
         champion = registry.alias(CHAMPION)
         if champion and champion.digest == digest:
-            _say(f"{champion} is champion already")
+            show(f"{champion} is champion already")
             return 0
         promotion = promote(config, folder, digest, registry, champion, tracker)
     for line in lines_of(promotion.judgement, promotion.candidate, promotion.champion):
         get_console().print(line, soft_wrap=True)
-    _say(f"picture: {promotion.picture}")
+    show(f"picture: {promotion.picture}")
     return 0 if promotion.judgement.promotes else 1
 
 
@@ -183,7 +183,3 @@ def _log(tracker: Tracker, judgement: Judgement, known: _Known, rule: Rule, tabl
         (Path(scratch) / "promotion.json").write_text(json.dumps(bounded, indent=2) + "\n")
         for file in (table, picture, *sorted(Path(scratch).iterdir())):
             tracker.artifact(file)
-
-
-def _say(text: str) -> None:
-    get_console().print(escape(text), soft_wrap=True)

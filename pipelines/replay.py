@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from rich import get_console
-from rich.markup import escape
 
 from datasets.errors import UserError
+from pipelines.console import show
 from pipelines.replaying.add import Wish, add, parse_room
 from pipelines.replaying.sources import place_of
 from pipelines.replaying.stats import draw, read_stats, table
@@ -46,11 +46,11 @@ def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
             keep=args.keep,
         ),
     )
-    _say(f"{added.num_clips} clips in {args.path}: {added.num_encoded} new encoded, {added.num_kept} kept in {root}")
+    show(f"{added.num_clips} clips in {args.path}: {added.num_encoded} new encoded, {added.num_kept} kept in {root}")
     if added.num_replaced:
-        _say(f"{added.num_replaced} clips left, since their footage or its description was replaced")
+        show(f"{added.num_replaced} clips left, since their footage or its description was replaced")
     if added.twins:
-        _say(
+        show(
             f"{len(added.twins)} left out, the buffer holds clips of these names from elsewhere: "
             f"{', '.join(added.twins[:3])} …; rename the folder to add them too"
         )
@@ -62,16 +62,16 @@ def _stats(config: Config, args: argparse.Namespace, root: Path) -> int:
     get_console().print(table(stats))
     if args.out:
         draw(args.out, stats)
-        _say(str(args.out))
+        show(str(args.out))
     return 0
 
 
 def _verify(config: Config, args: argparse.Namespace, root: Path) -> int:
     report = audit(root)
     for problem in report.problems:
-        get_console().print(f"[red]wrong[/red]  {escape(problem)}", soft_wrap=True)
+        show(problem, head="wrong  ", style="red")
     verdict = f"{len(report.problems)} problems" if report.problems else "all as it should be"
-    _say(f"{root}: {report.num_samples} clips, {report.num_files} files, {report.num_bytes} bytes: {verdict}")
+    show(f"{root}: {report.num_samples} clips, {report.num_files} files, {report.num_bytes} bytes: {verdict}")
     return 1 if report.problems else 0
 
 
@@ -82,7 +82,7 @@ def _drop(config: Config, args: argparse.Namespace, root: Path) -> int:
     if not wanted:
         raise UserError("say what to drop: --domain NAME, --licence NAME, the SOURCE it came from, or several of them")
     dropped = drop(root, partial(_matches, wanted))
-    _say(f"{dropped} clips dropped from {root}")
+    show(f"{dropped} clips dropped from {root}")
     return 0
 
 
@@ -90,7 +90,3 @@ def _matches(wanted: dict[str, str], entry: Entry) -> bool:
     """Whether all that is asked for is true of the clip."""
     place = entry.get("origin", {}).get("place", "")
     return wanted.items() <= {"domain": entry["domain"], "licence": licence_of(entry), "place": place}.items()
-
-
-def _say(text: str) -> None:
-    get_console().print(escape(text), soft_wrap=True)

@@ -2,9 +2,7 @@
 
 import argparse
 
-from rich import get_console
-from rich.markup import escape
-
+from pipelines.console import show
 from pipelines.promotion.registry import registry_of, sole_promoter
 from pipelines.settings.config import Config
 
@@ -15,4 +13,4 @@ def main(config: Config, args: argparse.Namespace) -> None:
         fallen, champion = registry.roll_back()
     since = f", champion since {fallen.since}," if fallen.since else ""
     text = f"{champion} is champion again; {fallen}{since} was taken back and will not be promoted again"
-    get_console().print(escape(text), soft_wrap=True)
+    show(text)

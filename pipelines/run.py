@@ -9,6 +9,7 @@ from rich.table import Table
 
 from datasets.errors import UserError
 from pipelines.calibrate import calibrate_run, calibration_path
+from pipelines.console import plain, show
 from pipelines.export import export, shards_root
 from pipelines.finetune import finetune
 from pipelines.gate import Decision, count_reasons, count_states, gate
@@ -43,7 +44,7 @@ def run(config: Config, tracker: Tracker) -> int:
     shards = _export(config, decisions, tracker)
     console.print(summary(config, decisions, reviewed, shards))
     for unit, error in made.failed.items():
-        console.print(f"[red]{unit} was set aside:[/red] {error.strip().splitlines()[-1]}")
+        show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
     return 1 if made.failed or shards is None else 0
 
 
@@ -80,7 +81,7 @@ def summary(config: Config, decisions: Sequence[Decision], reviewed: Review, sha
     if states["unmeasured"]:
         table.add_row("could not be measured", str(states["unmeasured"]))
     table.add_section()
-    table.add_row("shards", str(shards) if shards else "none: nothing was accepted")
-    table.add_row("rejected clips, playing", str(reviewed.gallery))
-    table.add_row("in MLflow", f"driveforge ui run_dir={config.run_dir}")
+    table.add_row("shards", plain(shards or "none: nothing was accepted"))
+    table.add_row("rejected clips, playing", plain(reviewed.gallery))
+    table.add_row("in MLflow", plain(f"driveforge ui run_dir={config.run_dir}"))
     return table

@@ -1,6 +1,7 @@
 """The simulate stage: the procedural world as a data set, drives in nuScenes tables, other domains in folders."""
 
 import argparse
+import math
 import shutil
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from datasets.simulated_source import SimulatedSource, SimulationConfig
 from datasets.simulation.recording import record_drive
 from pipelines.parallel import on_all_cores
 from pipelines.settings.config import Config, SimulateConfig
+from pipelines.sources import framing_of
 
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"
@@ -25,7 +27,7 @@ DONE = "simulated.txt"
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    simulate(config.simulate, args.out)
+    simulate(config.simulate, args.out, framing_of(config.data))
     print(f"{config.simulate.num_scenes} drives in {tables_root(args.out)} ({VERSION})")
     print(f"{config.simulate.replay_clips} clips of other domains in {replay_root(args.out)}")
 
@@ -38,13 +40,16 @@ def replay_root(out: Path) -> Path:
     return out / "replay"
 
 
-def simulate(settings: SimulateConfig, out: Path) -> None:
+def simulate(settings: SimulateConfig, out: Path, framing: Framing) -> None:
     """Write the whole world under ``out``, on all cores; the same settings give the same bytes.
 
-    A world that these settings already finished is kept, an unfinished or another one is made anew.
+    Clips of other domains last as long as one of ``framing``. A world that these settings already finished is kept, an
+    unfinished or another one is made anew.
     """
+    num_frames = math.ceil(framing.seconds * settings.frame_rate - 1e-9) + 1
     done = out / DONE
-    if done.is_file() and done.read_text() == repr(settings):
+    made = f"{settings!r} {num_frames}"
+    if done.is_file() and done.read_text() == made:
         return
     done.unlink(missing_ok=True)
     for folder in (tables_root(out), replay_root(out)):
@@ -54,10 +59,12 @@ def simulate(settings: SimulateConfig, out: Path) -> None:
         drives = on_all_cores(partial(_write_drive, settings, tables_root(out)), range(settings.num_scenes))
         for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
             tables.add_rows(scene, rows)
-    clips = on_all_cores(partial(_write_replay_clip, settings, replay_root(out)), range(settings.replay_clips))
+    clips = on_all_cores(
+        partial(_write_replay_clip, settings, num_frames, replay_root(out)), range(settings.replay_clips)
+    )
     for _ in track(clips, "Simulating other domains", total=settings.replay_clips):
         pass
-    done.write_text(repr(settings))
+    done.write_text(made)
 
 
 def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Scene, TableRows]:
@@ -81,7 +88,7 @@ def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Sce
     return recording.scene, rows
 
 
-def _write_replay_clip(settings: SimulateConfig, root: Path, number: int) -> None:
+def _write_replay_clip(settings: SimulateConfig, num_frames: int, root: Path, number: int) -> None:
     """One clip of a non-driving domain as a folder; the domains take turns."""
     source = SimulatedSource(
         SimulationConfig(
@@ -91,7 +98,7 @@ def _write_replay_clip(settings: SimulateConfig, root: Path, number: int) -> Non
             height=settings.height,
             width=settings.width,
             frame_rate=settings.frame_rate,
-            num_frames=Framing().num_frames,
+            num_frames=num_frames,
         )
     )
     index, domain = divmod(number, len(settings.replay_domains))

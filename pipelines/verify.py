@@ -3,14 +3,11 @@
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from rich import get_console
-from rich.markup import escape
 from rich.progress import track
 
 from datasets.durable import sha256_of
@@ -18,6 +15,7 @@ from datasets.errors import UserError
 from datasets.shard_source import INDEX_FILE, read_index
 from datasets.shards import clip_from_members, video_member
 from datasets.tar_samples import read_members, scan_tar
+from pipelines.console import show
 
 if TYPE_CHECKING:
     from pipelines.settings.config import Config
@@ -41,11 +39,10 @@ class VerifyReport:
 def main(config: "Config", args: argparse.Namespace) -> int:
     """Verify the given folder, or the run's shards; status 1 where anything is wrong."""
     report = verify(args.directory or config.run_dir / "shards")
-    print = partial(get_console().print, soft_wrap=True)
     for problem in report.problems:
-        print(f"[red]wrong[/red]  {escape(problem)}")
+        show(problem, head="wrong  ", style="red")
     verdict = "all as it should be" if report.ok else f"{len(report.problems)} problems"
-    print(
+    show(
         f"{report.root}: {report.num_samples} clips in {report.num_shards} shards, {report.num_bytes} bytes: {verdict}"
     )
     return 0 if report.ok else 1

@@ -10,6 +10,7 @@ import pytest
 from pipelines.cli import main
 from pipelines.settings.compose import compose
 from pipelines.simulate import simulate, tables_root
+from pipelines.sources import framing_of
 from pipelines.verbs import VERBS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -51,7 +52,8 @@ def test_a_command_of_the_readme_is_understood(words: list[str]) -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world")
     overrides = ["simulate=demo", "simulate.num_scenes=5", "simulate.seconds=4", "simulate.replay_clips=4"]
-    simulate(compose(overrides).simulate, out)
+    config = compose(overrides)
+    simulate(config.simulate, out, framing_of(config.data))
     return out
 
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from rich import get_console
-
+from pipelines.console import show
 from pipelines.forgetting_study.ground import Ground
 from pipelines.forgetting_study.report import write_report
 from pipelines.forgetting_study.runs import raw_table, run_all
@@ -16,4 +15,4 @@ def study_forgetting(config: Config, page: Path) -> None:
     outcomes = run_all(ground)
     write_report(page, ground, outcomes)
     raw_table(outcomes, page.with_suffix(".parquet"))
-    get_console().print(str(page), soft_wrap=True)
+    show(page)

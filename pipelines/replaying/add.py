@@ -14,8 +14,9 @@ from rich.progress import track
 from datasets.errors import UserError
 from datasets.latents import LatentSample
 from datasets.scene import Scene
+from datasets.video_files import clip_id_of
 from pipelines.cache import OpenSource, encode_scenes
-from pipelines.footage import slug
+from pipelines.footage import show_left_out
 from pipelines.licences import licence_of
 from pipelines.models import checkpoint_of
 from pipelines.replaying.replaced import footage_of, replaced
@@ -85,6 +86,7 @@ def add(config: Config, root: Path, wish: Wish) -> Added:
     path = wish.path if is_simulated(wish.path) else wish.path.resolve()
     opened = partial(open_path, path, config.data, config.replay, framing)
     source = opened()
+    show_left_out(source)
     scenes = scenes_to_add(path, source, framing)
     place = place_of(path, config.replay)
     told = licence_of(None if is_simulated(path) else path, source)
@@ -132,7 +134,7 @@ def _name(scene: Scene, place: str, domain: str | None) -> tuple[str, str]:
     name = domain or scene.domain
     if name == DRIVING:
         raise UserError(f"a replay domain may not be called {DRIVING!r}, which names the driving samples")
-    return name, f"{slug(Path(place).name)}-{scene.clip_id}"
+    return name, f"{clip_id_of(Path(place).name)}-{scene.clip_id}"
 
 
 def _wanted(buffer: ReplayBuffer, scenes: Sequence[Scene], names: Mapping[str, tuple[str, str]]) -> list[Scene]:

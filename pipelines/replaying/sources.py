@@ -10,7 +10,7 @@ from datasets.folder_source import VideoFolderSource
 from datasets.framing import Framing
 from datasets.latents import latent_key
 from datasets.scene import Scene
-from datasets.shard_source import INDEX_FILE, ShardSource
+from datasets.shard_source import ShardSource, holds_shards
 from datasets.source import Source
 from finetune.world_model import model_digest
 from pipelines.settings.config import Data, NuScenesData, ReplayConfig
@@ -38,7 +38,7 @@ def open_path(path: Path, data: Data, replay: ReplayConfig, framing: Framing) ->
         return open_replay(replace(replay, root=None), framing)
     if isinstance(data, NuScenesData):
         return open_source(data)
-    if (path / INDEX_FILE).exists() or any(path.glob("*.tar")):
+    if holds_shards(path):
         return ShardSource(path)
     if path.is_file():
         return VideoFolderSource(path.parent, framing, pattern=escape(path.name))

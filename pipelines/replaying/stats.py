@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from pipelines.console import plain
 from pipelines.replaying.add import num_bytes_of
 from replay.standing import licence_of, open_standing
 
@@ -65,7 +66,9 @@ def read_stats(root: Path) -> StandingStats:
 
 def table(stats: StandingStats) -> Table:
     rows = stats.domains
-    drawn = Table(title=f"replay buffer {stats.root}, keeps by {stats.keep}", title_justify="left", show_footer=True)
+    drawn = Table(
+        title=plain(f"replay buffer {stats.root}, keeps by {stats.keep}"), title_justify="left", show_footer=True
+    )
     drawn.add_column("domain", "all")
     drawn.add_column("clips", str(sum(row.num_clips for row in rows)), justify="right")
     drawn.add_column("quota", str(stats.capacity), justify="right")
@@ -76,7 +79,8 @@ def table(stats: StandingStats) -> Table:
     for row in rows:
         licences = ", ".join(f"{name} ({count})" for name, count in row.licences.most_common())
         times = (_time(row.oldest), _time(row.newest))
-        drawn.add_row(row.domain, str(row.num_clips), str(row.quota), _size(row.num_bytes), licences, *times)
+        cells = (row.domain, row.num_clips, row.quota, _size(row.num_bytes), licences, *times)
+        drawn.add_row(*map(plain, cells))
     return drawn
 
 

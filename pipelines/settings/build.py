@@ -15,15 +15,25 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Range:
-    """Limits of a number, both included, noted beside its type: ``Annotated[int, "steps", Range(1)]``."""
+    """Limits of a number, both included, noted beside its type: ``Annotated[int, "steps", Range(1)]``.
+
+    With a ``step`` only low, low + step, low + 2 step and so on are right.
+    """
 
     low: float
     high: float = math.inf
+    step: float = 0
 
     def check(self, value: float, where: str) -> None:
+        wanted = f"{self.low:g} or more" if self.high == math.inf else f"from {self.low:g} to {self.high:g}"
         if not self.low <= value <= self.high:
-            wanted = f"{self.low:g} or more" if self.high == math.inf else f"from {self.low:g} to {self.high:g}"
             raise UserError(f"{where} must be {wanted}, got {value:g}")
+        if self.step and (beyond := (value - self.low) % self.step):
+            below = value - beyond
+            raise UserError(
+                f"{where} must be {wanted} in steps of {self.step:g}, got {value:g}; "
+                f"take {below:g} or {below + self.step:g}"
+            )
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}

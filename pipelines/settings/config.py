@@ -10,15 +10,18 @@ from typing import Annotated, Literal
 
 from pipelines.settings.build import Range
 
+# What the world model takes: 1 + 4k frames, sides of whole tokens, and no more of either than it has positions for.
+_FRAMES, _SIDE = Range(5, 61, step=4), Range(16, 1024, step=16)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Framing:
     """The size, rate and length that footage is brought to."""
 
-    height: Annotated[int, "rows", Range(16)]
-    width: Annotated[int, "columns", Range(16)]
+    height: Annotated[int, "rows", _SIDE]
+    width: Annotated[int, "columns", _SIDE]
     frame_rate: Annotated[float, "Hz", Range(0.1)]
-    num_frames: Annotated[int, "frames in a clip, 1 + 4k", Range(1)]
+    num_frames: Annotated[int, "frames in a clip, 1 + 4k", _FRAMES]
     stride: Annotated[int, "frames from the start of one clip to the next", Range(1)]
 
 
@@ -50,7 +53,7 @@ class VideoData(Framing):
     """A folder of videos, each with an optional scene.json."""
 
     name: Literal["video"]
-    root: Annotated[Path, "searched for *.mp4"]
+    root: Annotated[Path, "searched for *.mp4, *.m4v and *.mov"]
     domain: Annotated[str | None, "for every clip; null: from scene.json, or the folder's name"]
 
 
@@ -100,8 +103,8 @@ class SimulateConfig:
 
     num_scenes: Annotated[int, "driving recordings", Range(1)]
     seconds: Annotated[float, "length of a recording", Range(1)]
-    height: Annotated[int, "rows", Range(16)]
-    width: Annotated[int, "columns", Range(16)]
+    height: Annotated[int, "rows", Range(16, step=2)]
+    width: Annotated[int, "columns", Range(16, step=2)]
     frame_rate: Annotated[float, "Hz of the sweeps; key frames are at 2 Hz", Range(0.1)]
     cameras: Annotated[tuple[str, ...], "channels"]
     replay_clips: Annotated[int, "clips of the other domains", Range(0)]
@@ -240,9 +243,9 @@ class StudyConfig:
 class ForgettingConfig:
     """What fine-tuning forgets, and what helps: small models, each way of fine-tuning with several seeds."""
 
-    height: Annotated[int, "rows", Range(16)]
-    width: Annotated[int, "columns", Range(16)]
-    num_frames: Annotated[int, "frames in a clip, 1 + 4k", Range(5)]
+    height: Annotated[int, "rows", _SIDE]
+    width: Annotated[int, "columns", _SIDE]
+    num_frames: Annotated[int, "frames in a clip, 1 + 4k", _FRAMES]
     base_clips: Annotated[int, "clips of each other domain that a base learns from, and replay draws from", Range(1)]
     driving_clips: Annotated[int, "clips that are fine-tuned on", Range(1)]
     judge_clips: Annotated[int, "clips of every domain that results are measured on", Range(2)]

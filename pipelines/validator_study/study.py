@@ -4,9 +4,8 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from rich import get_console
-
 import validation
+from pipelines.console import show
 from pipelines.settings.config import Config, StudyConfig
 from pipelines.validator_study.clips import CONDITIONS, GoodClip
 from pipelines.validator_study.generated import generated_section
@@ -41,7 +40,7 @@ def study_validator(config: Config, page: Path) -> None:
     if settings.real:
         sections["Real footage"] = real_section(settings.real, good)
     write_report(page, results, front, sections)
-    get_console().print(str(page), soft_wrap=True)
+    show(page)
 
 
 def digest_of_measures() -> str:

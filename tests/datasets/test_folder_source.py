@@ -109,9 +109,11 @@ def test_wrong_folders_are_told_by_their_file(tmp_path: Path) -> None:
     fails("no video matches")
     path = put_video(tmp_path / "v.mp4", num_frames=5)
     fails("none long enough for 17 frames at 10 Hz", Framing())
-    put_video(tmp_path / "V.mp4")
-    fails(r"V.mp4 and .*v.mp4 both make clip v: rename")
-    (tmp_path / "V.mp4").unlink()
+    for folder in ("a", "b"):
+        write_clip_folder(tmp_path / folder, small_clip())
+    fails(r"a.*mp4 and .*b.*mp4 both make clip drive-1: rename")
+    for folder in ("a", "b"):
+        shutil.rmtree(tmp_path / folder)
     path.write_bytes(path.read_bytes()[:-40])
     fails(r"v\.mp4: .*cut short")
     path.unlink()
@@ -126,6 +128,21 @@ def test_wrong_folders_are_told_by_their_file(tmp_path: Path) -> None:
     shutil.rmtree(folder)
     with pytest.raises(UserError, match="no such folder"):
         VideoFolderSource(tmp_path / "absent", None)
+
+
+def test_what_gives_no_clip_is_told(tmp_path: Path) -> None:
+    put_video(tmp_path / "LONG.MP4", num_frames=25)
+    put_video(tmp_path / "short.mov", num_frames=5)
+    put_video(tmp_path / ".hidden.mp4", num_frames=5)
+    (tmp_path / "other.AVI").write_bytes(b"")
+    source = VideoFolderSource(tmp_path, Framing(height=32, width=48))
+    assert [scene.clip_id for scene in source.scenes()] == ["long-0000"]
+    short, unread = source.left_out
+    assert short == f"1 videos are too short for a clip, the first is {tmp_path / 'short.mov'}"
+    assert unread.startswith(
+        f"1 files that look like video were not read (.AVI), the first is {tmp_path / 'other.AVI'}"
+    )
+    assert VideoFolderSource(tmp_path, None, pattern="LONG.MP4").left_out == ()
 
 
 def test_the_scene_as_given_is_the_clips(tmp_path: Path) -> None:

@@ -207,7 +207,10 @@ def test_a_short_scene_is_passed_over_where_others_are_long_enough(tmp_path: Pat
     )
     root = write_world(tmp_path, scene, short)
     framing = Framing(height=32, width=56, num_frames=8, stride=8)
-    assert [s.clip_id for s in NuScenesSource(root, VERSION, framing).scenes()] == ["sim-0002-000"]
+    source = NuScenesSource(root, VERSION, framing)
+    assert [s.clip_id for s in source.scenes()] == ["sim-0002-000"]
+    (line,) = source.left_out
+    assert line.startswith("1 of 2 scenes give no clip, the first: scene sim-0003 has 3 frames")
     both = NuScenesSource(root, VERSION, framing, continue_short=True).scenes()
     assert [(s.clip_id, s.held_frames) for s in both] == [("sim-0002-000", 0), ("sim-0003-000", 5)]
 

@@ -108,7 +108,7 @@ def test_what_is_wrong_in_a_sample_is_told_with_its_member() -> None:
         "cam_front.mp4: cannot be read": members | {"cam_front.mp4": members["cam_front.mp4"][:900]},
         "ego_to_world must be rigid": members | {"poses.npy": poses.getvalue()},
         "allow_pickle=False": members | {"poses.npy": b"\x80\x04no array"},
-        "json: is not JSON": members | {"json": b"{"},
+        "json: is not valid JSON": members | {"json": b"{"},
         "json has schema_version 9": rewritten(members, schema_version=9),
         "json: cameras.0.: width": rewritten(members, cameras=[{"name": "CAM_FRONT"}]),
     }

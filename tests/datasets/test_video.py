@@ -1,9 +1,12 @@
 import os
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,3 +147,92 @@ def test_real_footage_has_the_frames_its_packets_promise() -> None:
     assert abs(timestamps[-1] - 127 / 30) < 0.01
     with pytest.raises(UserError, match="cut short"):
         decode_mp4(path.read_bytes()[:200_000], "half")
+
+
+def put_stream(container: Any, frames: np.ndarray, matrix: tuple[int, ...] | None = None, **options: Any) -> None:
+    """One H.264 stream, shown under ``matrix`` (a, b, c, d) or with other ``options`` of the stream."""
+    stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
+    stream.height, stream.width = frames.shape[1:3]
+    stream.pix_fmt = "yuv420p"
+    for name, value in options.items():
+        setattr(stream, name, value)
+    if matrix is not None:
+        a, b, c, d = (n << 16 for n in matrix)
+        stream.set_display_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30))
+    for image in frames:
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+    container.mux(stream.encode())
+
+
+TURNS = {
+    (1, 0, 0, 1): lambda x: x,
+    (-1, 0, 0, -1): lambda x: x[:, ::-1, ::-1],
+    (-1, 0, 0, 1): lambda x: x[:, :, ::-1],
+    (1, 0, 0, -1): lambda x: x[:, ::-1],
+    (0, 1, -1, 0): lambda x: np.rot90(x, -1, (1, 2)),
+    (0, -1, 1, 0): lambda x: np.rot90(x, 1, (1, 2)),
+    (0, 1, 1, 0): lambda x: x.swapaxes(1, 2),
+    (0, -1, -1, 0): lambda x: x.swapaxes(1, 2)[:, ::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("matrix", TURNS)
+def test_frames_are_turned_and_mirrored_as_players_show_them(tmp_path: Path, matrix: tuple[int, ...]) -> None:
+    path = tmp_path / "turned.mp4"
+    with av.open(path, "w") as container:
+        put_stream(container, FRAMES, matrix)
+    wanted = TURNS[matrix](FRAMES)
+    decoded, _ = decode_mp4(path)
+    video = probe(path)
+    assert decoded.shape == wanted.shape and (video.height, video.width) == wanted.shape[1:3]
+    assert psnr(decoded, wanted) > 30
+    np.testing.assert_array_equal(np.stack(list(read_frames(video, [0, 20]))), decoded[[0, 20]])
+
+
+def test_a_picture_that_is_shown_askew_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "askew.mp4"
+    with av.open(path, "w") as container:
+        put_stream(container, FRAMES, (1, 1, -1, 1))
+    for read in (decode_mp4, probe):
+        with pytest.raises(UserError, match=r"askew\.mp4: is to be shown askew"):
+            read(path)
+
+
+@pytest.mark.parametrize(("aspect", "width"), [(Fraction(4, 3), 107), (Fraction(1, 2), 40), (Fraction(1), 80)])
+def test_pixels_become_square(tmp_path: Path, aspect: Fraction, width: int) -> None:
+    path = tmp_path / "wide.mp4"
+    with av.open(path, "w") as container:
+        put_stream(container, FRAMES, sample_aspect_ratio=aspect)
+    assert decode_mp4(path)[0].shape == (25, 48, width, 3)
+    assert (probe(path).width, probe(path).height) == (width, 48)
+
+
+@pytest.mark.parametrize("order", ["cover-first", "cover-last", "attached"])
+def test_a_cover_picture_is_no_footage(tmp_path: Path, order: str) -> None:
+    path = tmp_path / "drive.mp4"
+    cover = smooth_frames(1, 120, 200)
+    with av.open(path, "w") as container:
+        if order == "attached":
+            picture = container.add_stream("mjpeg", options={})
+            picture.width, picture.height, picture.pix_fmt = 200, 120, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+            footage = container.add_stream("libx264", rate=10)
+            footage.width, footage.height, footage.pix_fmt = 80, 48, "yuv420p"
+            for stream, frames in ((picture, cover), (footage, FRAMES)):
+                for image in frames:
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+                container.mux(stream.encode())
+        else:
+            streams = [cover, FRAMES] if order == "cover-first" else [FRAMES, cover]
+            opened = []
+            for frames in streams:
+                stream = container.add_stream("libx264", rate=10)
+                stream.height, stream.width = frames.shape[1:3]
+                stream.pix_fmt = "yuv420p"
+                opened.append(stream)
+            for stream, frames in zip(opened, streams, strict=True):
+                for image in frames:
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+                container.mux(stream.encode())
+    assert decode_mp4(path)[0].shape == FRAMES.shape
+    assert (probe(path).width, len(probe(path).pts)) == (80, 25)

@@ -81,7 +81,7 @@ def test_a_shard_torn_at_a_member_boundary_is_found(root: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:boundary])
     problems = verify(root).problems
     assert any("bytes, the index says" in problem for problem in problems)
-    assert any(f"missing: {last[0]}" in problem for problem in problems)
+    assert any("is damaged" in problem and "cut short" in problem for problem in problems)
 
 
 def test_a_shard_torn_inside_a_member_is_found(root: Path) -> None:
@@ -121,7 +121,7 @@ def array(values: np.ndarray) -> bytes:
     [
         (with_member("weights.pkl", b"\x80"), "members weights.pkl do not belong to a sample"),
         (with_member("notes.json", b"{}"), "members notes.json do not belong to a sample"),
-        (with_member("json", b"{"), "json: is not JSON"),
+        (with_member("json", b"{"), "json: is not valid JSON"),
         (with_member("thumb.jpg", b"no picture"), "thumb.jpg is missing or no picture"),
         (without("thumb.jpg"), "thumb.jpg is missing or no picture"),
         (without("cam_front.mp4"), "member cam_front.mp4 is missing"),

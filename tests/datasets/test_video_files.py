@@ -1,0 +1,57 @@
+import os
+from pathlib import Path, PurePath
+
+import pytest
+
+from datasets.scene import CLIP_ID
+from datasets.video_files import clip_id_of, clip_ids_of, descriptions_under, unread_under, videos_in, videos_under
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def test_footage_is_told_from_what_lies_beside_it(tmp_path: Path) -> None:
+    footage = ["GX010042.MP4", "a.mp4", "b/c.MoV", "b/d.m4v"]
+    beside = [
+        "._a.mp4", ".DS_Store", "Thumbs.db", "a.srt", "a.json", "a.mp4.json", "scene.json", ".Trashes/a.mp4",
+        "__MACOSX/._a.mp4", ".Trashes/a/scene.json", "b/._c.mov", "a.THM", "mp4", ".mp4",
+    ]  # fmt: skip
+    touch(tmp_path, *footage, *beside, "clip.avi", "b/GL010042.LRV", "._clip.avi")
+    assert [path.relative_to(tmp_path).as_posix() for path in videos_under(tmp_path)] == footage
+    assert [path.name for path in videos_in(tmp_path / "b")] == ["c.MoV", "d.m4v"]
+    assert [path.name for path in descriptions_under(tmp_path)] == ["scene.json"]
+    assert [path.name for path in unread_under(tmp_path)] == ["GL010042.LRV", "clip.avi"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["街.mp4", "路口.mp4"],
+        ["café.mp4", "cafe.mp4"],
+        ["a b.mp4", "a-b.mp4", "a/b.mp4"],
+        ["v.mp4", "V.mp4", "v.mov", "v.MP4"],
+        ["Ω.mp4", "ω.mp4"],
+        ["🚗.mp4", "🚙.mp4"],
+        ["x" * 240 + "1.mp4", "x" * 240 + "2.mp4"],
+        [os.fsdecode(b"caf\xe9.mp4"), os.fsdecode(b"caf\xe8.mp4")],
+    ],
+)
+def test_names_that_differ_give_ids_that_differ(names: list[str]) -> None:
+    paths = [PurePath(name) for name in names]
+    ids = clip_ids_of(paths)
+    assert len(set(ids.values())) == len(names)
+    assert all(CLIP_ID.fullmatch(name) and len(name) < 120 for name in ids.values())
+    assert ids == clip_ids_of(reversed(paths))
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    assert clip_id_of("walks/In the park") == "walks-in-the-park"
+    assert clip_ids_of([PurePath("GX010042.MP4")])[PurePath("GX010042.MP4")] == "gx010042"
+
+
+def test_a_name_keeps_its_id_whatever_normal_form_the_disk_gives_it() -> None:
+    assert clip_id_of("caf\u00e9") == clip_id_of("cafe\u0301")

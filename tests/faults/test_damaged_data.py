@@ -1,0 +1,122 @@
+"""Whatever is done to files of driving data, they are read right or refused in one line.
+
+A damage that leaves a good data set (another caption, a row more) may be accepted; then all that is read must be
+a scene: records check themselves.
+"""
+
+import io
+import random
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import MAX_LENGTH, UserError
+from datasets.folder_source import VideoFolderSource, write_clip_folder
+from datasets.framing import Framing
+from datasets.nuscenes_source import NuScenesSource
+from datasets.shard_source import ShardSource
+from datasets.shards import clip_members
+from datasets.source import Source
+from tests.datasets.nuscenes_world import VERSION, write_world
+from tests.datasets.small_clips import small_clip
+from tests.faults.mutations import mutated
+
+FRAMING = Framing(height=32, width=48, num_frames=5, stride=5)
+
+
+def nuscenes(root: Path) -> Callable[[], Source]:
+    write_world(root)
+    (root / VERSION / "splits.json").write_text('{"mine": ["sim-0001"], "other": []}')
+    return lambda: NuScenesSource(root, VERSION, FRAMING, cameras=("CAM_FRONT", "CAM_BACK"), split="mine")
+
+
+def folders(root: Path) -> Callable[[], Source]:
+    write_clip_folder(root, small_clip(cameras=("CAM_FRONT", "CAM_BACK")))
+    return lambda: VideoFolderSource(root, FRAMING)
+
+
+def members_of_shards(root: Path) -> Callable[[], Source]:
+    """Members that are damaged and then packed into a whole tar: nothing but their own reader sees it."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name, content in clip_members(small_clip(), {"seed": 3}).items():
+        (root / name).write_bytes(content)
+
+    def opened() -> Source:
+        packed = root.parent / f"{root.name}-shards"
+        packed.mkdir(exist_ok=True)
+        with tarfile.open(packed / "a.tar", "w") as tar:
+            for path in sorted(root.iterdir()):
+                member = tarfile.TarInfo(f"drive-1.{path.name}")
+                member.size = path.stat().st_size
+                tar.addfile(member, io.BytesIO(path.read_bytes()))
+        return ShardSource(packed)
+
+    return opened
+
+
+def shards(root: Path) -> Callable[[], Source]:
+    root.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(root / "a.tar", "w") as tar:
+        for key in ("drive-1", "drive-2"):
+            for name, content in clip_members(small_clip(key), {"seed": 3}).items():
+                member = tarfile.TarInfo(f"{key}.{name}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return lambda: ShardSource(root)
+
+
+KINDS = {"nuscenes": nuscenes, "folders": folders, "members": members_of_shards, "shards": shards}
+
+
+def files_of(root: Path) -> list[Path]:
+    """What is damaged: of each kind of image a few, since all are read alike, and tables as often as all images."""
+    tables = [path for path in sorted(root.rglob("*.json")) for _ in range(2)]
+    others = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix not in (".json", ".bin")]
+    return tables + others[:: max(1, len(others) // 8)]
+
+
+def read(opened: Callable[[], Source]) -> str:
+    """Everything that is there; what was told where it was refused, "" where it was read."""
+    try:
+        source = opened()
+        for scene in source.scenes():
+            source.load(scene)
+        return ""
+    except UserError as error:
+        return str(error)
+
+
+def trials(kind: str, root: Path, numbers: range) -> Iterator[str]:
+    """What is wrong with how each damage ends; nothing for a good end."""
+    opened = KINDS[kind](root)
+    assert read(opened) == ""
+    files = files_of(root)
+    for number in numbers:
+        rng = random.Random(f"{kind} {number}")
+        path = rng.choice(files)
+        content = path.read_bytes()
+        damaged, damage = mutated(content, path.name, rng)
+        path.write_bytes(damaged)
+        what = f"{kind} {number}: {path.relative_to(root)} {damage}"
+        try:
+            told = read(opened)
+        except Exception as error:
+            yield f"{what}: {type(error).__name__}: {str(error)[:200]}"
+        else:
+            if "\n" in told or len(told) > MAX_LENGTH:
+                yield f"{what}: {len(told)} characters: {told}"
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_damage_ends_right_or_in_one_line(kind: str, tmp_path: Path) -> None:
+    assert list(trials(kind, tmp_path / "data", range(40))) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_damages_end_right_or_in_one_line(kind: str, tmp_path: Path) -> None:
+    assert list(trials(kind, tmp_path / "data", range(40, 600))) == []

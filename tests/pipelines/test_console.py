@@ -1,0 +1,35 @@
+"""Names of files are printed as they are, whatever they would be in rich's markup."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.console import show
+
+NAMES = ["[red]a[/red]", "[/]", "a[/b", "[bold", ":smile:", "[link=x]y", "\\[x]", "[0]"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_said_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show(f"runs/{name}/shards", head=f"{name}: ", style="red")
+    assert capsys.readouterr().out == f"{name}: runs/{name}/shards\n"
+
+
+def test_bytes_that_are_no_text_are_question_marks(capsys: pytest.CaptureFixture[str]) -> None:
+    show("caf\udce9.mp4")
+    assert capsys.readouterr().out == "caf?.mp4\n"
+
+
+@pytest.mark.parametrize("name", ["[red]a[b :smile: [!]"])
+def test_commands_name_folders_as_they_are(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / f"torn{name}.mp4").write_bytes(b"torn")
+    (folder / f"{name}.avi").write_bytes(b"")
+    out = folder / "m.parquet"
+    assert main(["measure", str(folder), "--out", str(out), f"run_dir={folder}"]) == 1
+    printed = capsys.readouterr().out
+    assert f"torn{name}: {folder / f'torn{name}.mp4'}: " in printed
+    assert f"0 clips measured, 1 could not be read; {out}" in printed
+    assert f"1 files that look like video were not read (.avi), the first is {folder / f'{name}.avi'}; " in printed

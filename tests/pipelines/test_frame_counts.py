@@ -1,0 +1,80 @@
+"""Lengths and sizes that no model takes are told in a line before anything is rendered or encoded."""
+
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import MAX_LENGTH, UserError
+from datasets.folder_source import VideoFolderSource
+from datasets.framing import Framing
+from datasets.shards import clip_members
+from pipelines.cache import cache_driving
+from pipelines.cli import main
+from pipelines.models import BASE
+from pipelines.settings.compose import compose
+from pipelines.shards.tarball import write_tar
+from pipelines.simulate import replay_root, simulate
+from tests.datasets.small_clips import small_clip
+
+
+@pytest.mark.parametrize("verb", ["demo", "pretrain", "cache", "generate", "finetune", "run"])
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("data.num_frames=16", "data.num_frames must be from 5 to 61 in steps of 4, got 16; take 13 or 17"),
+        ("data.num_frames=1", "data.num_frames must be from 5 to 61, got 1"),
+        ("data.num_frames=65", "data.num_frames must be from 5 to 61, got 65"),
+        ("data.height=98", "data.height must be from 16 to 1024 in steps of 16, got 98; take 96 or 112"),
+    ],
+)
+def test_a_setting_is_refused_by_every_verb(
+    verb: str, setting: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, setting, f"run_dir={tmp_path / 'run'}"]) == 2
+    assert capsys.readouterr().err == f"driveforge: {says}\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_study_refuses_them_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "forgetting", "forgetting.num_frames=8", f"run_dir={tmp_path / 'run'}"]) == 2
+    assert "forgetting.num_frames must be from 5 to 61 in steps of 4, got 8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("num_frames", "says"), [(8, "has 8 frames of 80x48"), (9, "")])
+def test_shards_of_another_length_are_refused_before_they_are_encoded(
+    num_frames: int, says: str, tmp_path: Path
+) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    write_tar(shards / "a.tar", [("drive-1", clip_members(small_clip(num_frames=num_frames), {}))])
+    config = compose(["data=shards", f"data.root={shards}", f"run_dir={tmp_path}"])
+    if not says:
+        assert len(cache_driving(config, BASE)) == 1
+        return
+    with pytest.raises(UserError) as told:
+        cache_driving(config, BASE)
+    message = str(told.value)
+    assert says in message and "takes 1 + 4k frames up to 61" in message and len(message) <= MAX_LENGTH
+    assert not (tmp_path / "latents").exists()
+
+
+TINY = [
+    "simulate.num_scenes=1", "simulate.seconds=3", "simulate.cameras=[CAM_FRONT]", "simulate.height=32",
+    "simulate.width=48", "simulate.replay_clips=2", "simulate.replay_domains=[orbit, falling]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rate", "num_frames"), [(10.0, 9), (20.0, 21)])
+def test_simulated_replay_clips_are_long_enough_for_the_framing(rate: float, num_frames: int, tmp_path: Path) -> None:
+    framing = Framing(height=32, width=48, num_frames=num_frames, stride=num_frames)
+    simulate(compose([*TINY, f"simulate.frame_rate={rate}"]).simulate, tmp_path, framing)
+    scenes = VideoFolderSource(replay_root(tmp_path), framing).scenes()
+    assert [scene.num_frames for scene in scenes] == [num_frames] * 2
+
+
+def test_a_demo_with_clips_longer_than_its_drives_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["demo", "data.num_frames=33", "simulate.seconds=3", f"run_dir={tmp_path / 'run'}"]) == 2
+    assert "33 frames at 10 Hz (data.num_frames, data.frame_rate) last 3.2 s" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
