@@ -77,9 +77,10 @@ def encode_source(
     with working(f"Listing {what}"):
         source = opened()
         scenes = list(source.scenes())
-        show_left_out(source)
         scenes = [scenes[n] for n in chosen(scenes)]
-        require_encodable(scenes)
+    show_left_out(source)
+    require_encodable(scenes)
+    with working(f"Reading {what}"):
         contents = digests_of([source.files(scene) for scene in scenes], root)
     identity = identity_of(scenes, contents)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))

@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from datasets.errors import UserError
 from datasets.file_lock import held
 from datasets.framing import Framing
+from datasets.json_record import read_json
 from datasets.latents import LatentCache
 from datasets.progress import track
 from datasets.source import Source
@@ -85,7 +86,7 @@ def train_codec(source: Source, settings: PretrainConfig) -> None:
     curve = [asdict(step) for step in track(steps, "Training the codec", total=settings.vae_steps)]
     settings.out.mkdir(parents=True, exist_ok=True)
     _write_curve(settings.out / "vae_curve.csv", curve)
-    vae.save_pretrained(settings.out / "vae")
+    _keep_codec(vae, settings.out)
 
 
 def _take_codec(start: Path, out: Path) -> None:
@@ -96,8 +97,17 @@ def _take_codec(start: Path, out: Path) -> None:
     for name in ("vae/config.json", "vae_curve.csv", "recipe.json"):
         if not (start / name).is_file():
             raise UserError(f"pretrain.start={start} holds no base: {name} is missing; give a model that pretrain made")
-    load_vae(start).save_pretrained(out / "vae")
+    out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(start / "vae_curve.csv", out / "vae_curve.csv")
+    _keep_codec(load_vae(start), out)
+
+
+def _keep_codec(vae: AutoencoderKLWan, out: Path) -> None:
+    """Under its name the codec is whole, or not there: that it is tells the next call that it is made."""
+    scratch = out / ".vae.tmp"
+    shutil.rmtree(scratch, ignore_errors=True)
+    vae.save_pretrained(scratch)
+    scratch.rename(out / "vae")
 
 
 def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldModel:
@@ -176,7 +186,7 @@ def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
         "torch": torch.__version__,
     }
     if settings.start is not None:
-        recipe["started_from"] = json.loads((settings.start / "recipe.json").read_text())
+        recipe["started_from"] = read_json(settings.start / "recipe.json")
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
     _write_curve(folder / "vae_curve.csv", list(csv.DictReader((settings.out / "vae_curve.csv").open())))
     _write_curve(folder / "curve.csv", _logged_losses(settings.out / "curves"))

@@ -1,6 +1,5 @@
 """What a probe found: one value a clip and measure, kept in parquet so that everything can be resampled over clips."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from datasets.errors import UserError
+from datasets.errors import UserError, shown
+from datasets.latent_shards import make_folder, publish
 
 SCHEMA = pyarrow.schema(
     [
@@ -75,10 +75,10 @@ def append_probed(path: Path, probed: Probed, *, step: int, model: str) -> None:
         taken = zip(before["step"].to_pylist(), before["model"].to_pylist(), strict=True)
         kept = before.filter(pyarrow.array([key != (step, model) for key in taken], pyarrow.bool_()))
         table = pyarrow.concat_tables([kept, table])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.tmp")
-    pyarrow.parquet.write_table(table, scratch)
-    os.replace(scratch, path)
+    make_folder(path.parent)
+    content = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, content)
+    publish(path, content.getvalue().to_pybytes())
 
 
 def read_probed(path: Path) -> dict[tuple[int, str], Probed]:
@@ -86,7 +86,10 @@ def read_probed(path: Path) -> dict[tuple[int, str], Probed]:
     found: dict[tuple[int, str], list[Mapping[str, object]]] = defaultdict(list)
     for row in _read(path).to_pylist():
         found[row["step"], row["model"]].append(row)
-    return {key: _probed(rows) for key, rows in sorted(found.items())}
+    try:
+        return {key: _probed(rows) for key, rows in sorted(found.items())}
+    except UserError as error:
+        raise UserError(f"{path}: {error}; delete it or name another file") from error
 
 
 def _probed(rows: Iterable[Mapping[str, object]]) -> Probed:
@@ -100,7 +103,10 @@ def _read(path: Path) -> pyarrow.Table:
     try:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
-        raise UserError(f"{path}: not a table of a probe ({error}); delete it or name another file") from error
+        told = shown(error, 100)
+        raise UserError(f"{path}: not a table of a probe ({told}); delete it or name another file") from error
     if not table.schema.equals(SCHEMA):
         raise UserError(f"{path}: not a table of a probe: its columns are {', '.join(table.column_names)}")
+    if empty := [name for name in table.column_names if name != "value" and table[name].null_count]:
+        raise UserError(f"{path}: not a table of a probe: {empty[0]} holds no value in some rows")
     return table

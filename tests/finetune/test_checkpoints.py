@@ -152,9 +152,7 @@ def other_buffer(root: Path) -> None:
 def test_a_checkpoint_of_other_content_is_refused(root: Path, change: Callable[[Path], None], key: str) -> None:
     """Of as many clips, of the same names and sizes: only what is in them differs."""
     change(root)
-    with pytest.raises(
-        UserError, match=rf"step=4\.ckpt was made from other data or settings \({key} was \w+…?, is \w+"
-    ):
+    with pytest.raises(UserError, match=rf"step=4\.ckpt was made from other data or settings \({key} was \w+"):
         run(root, "run", SETTINGS)
 
 

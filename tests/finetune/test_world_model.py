@@ -1,5 +1,6 @@
 """The model is saved and loaded whole, starts indifferent to its conditions' words, and counts frames per view."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from datasets.errors import UserError
 from datasets.scene import Clip
 from finetune.conditions import Conditions, encode_clip, stack_conditions
+from finetune.saved_parts import SUMS
 from finetune.world_model import WorldModel, model_digest
 
 
@@ -74,4 +76,59 @@ def test_a_folder_without_a_model_is_named(model: WorldModel, tmp_path: Path) ->
     model.save_pretrained(tmp_path / "m")
     (tmp_path / "m" / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(UserError, match="incomplete"):
+        WorldModel.from_pretrained(tmp_path / "m")
+
+
+def test_pickled_weights_are_never_read(model: WorldModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / SUMS).unlink()
+    weights = tmp_path / "m" / "transformer" / "diffusion_pytorch_model.safetensors"
+    torch.save(model.transformer.state_dict(), weights.with_suffix(".bin"))
+    WorldModel.from_pretrained(tmp_path / "m")
+    weights.unlink()
+    with pytest.raises(UserError, match=r"diffusion_pytorch_model\.safetensors: is missing"):
+        WorldModel.from_pretrained(tmp_path / "m")
+
+
+def test_a_part_that_is_a_link_is_in_the_digest(model: WorldModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "m")
+    before = model_digest(tmp_path / "m")
+    (tmp_path / "m" / "vae").rename(tmp_path / "vae")
+    (tmp_path / "m" / "vae").symlink_to(tmp_path / "vae")
+    assert model_digest(tmp_path / "m") == before
+    config = tmp_path / "vae" / "config.json"
+    config.write_text(config.read_text() + " ")
+    assert model_digest(tmp_path / "m") != before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("world_model.json", '"num_layers": 1', '"num_layers": 2', r"transformer/config\.json: num_layers must be 2"),
+        ("world_model.json", '"ffn_dim": 32', '"ffn_dim": "32"', r"world_model\.json: ffn_dim must be"),
+        ("world_model.json", '"head_dim"', '"heads_dim"', r"world_model\.json: heads_dim is not a key here"),
+        (
+            "transformer/config.json",
+            '"num_layers": 1',
+            '"num_layers": 9999999',
+            r"config\.json: num_layers must be 0 to",
+        ),
+        ("transformer/config.json", '"num_layers": 1', '"num_layers": 2', r"safetensors: \d+ tensors are missing"),
+        ("transformer/config.json", '"eps": 1e-06', '"eps": -1.0', r"config\.json: .*eps"),
+        ("transformer/config.json", "WanTransformer3DModel", "UNet2DModel", r"must describe a WanTransformer3DModel"),
+        ("vae/config.json", '"z_dim": 4', '"z_dim": 5', r"vae"),
+        ("vae/config.json", "1.0,", "NaN,", r"vae/config\.json: latents_std\[\d\] holds NaN"),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_named(
+    model: WorldModel, tmp_path: Path, file: str, old: str, new: str, words: str
+) -> None:
+    model.save_pretrained(tmp_path / "m")
+    text = (tmp_path / "m" / file).read_text()
+    assert old in text
+    (tmp_path / "m" / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=rf"{re.escape(file)}: differs from SHA256SUMS"):
+        WorldModel.from_pretrained(tmp_path / "m")
+    (tmp_path / "m" / SUMS).unlink()
+    with pytest.raises(UserError, match=words):
         WorldModel.from_pretrained(tmp_path / "m")
