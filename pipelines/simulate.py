@@ -12,6 +12,7 @@ from datasets.errors import UserError, shown
 from datasets.file_lock import held
 from datasets.folder_source import write_clip_folder
 from datasets.framing import Framing
+from datasets.json_record import read_json
 from datasets.new_folder import is_vacant, new_folder
 from datasets.nuscenes_rows import write_recording
 from datasets.nuscenes_tables import NuScenesWriter
@@ -86,8 +87,8 @@ def _is_made(folder: Path, world: _World) -> bool:
         return False
     wanted = world.to_json()
     try:
-        made_by = json.loads((folder / MADE_BY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        made_by = read_json(folder / MADE_BY)
+    except UserError:
         made_by = None
     if not isinstance(made_by, dict):
         raise UserError(f"{folder} was not made by driveforge simulate, and is left alone; choose another folder")
