@@ -74,6 +74,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remove_half_written(folder: Path) -> list[Path]:
+    """Remove the files that writers which were killed, or for which there was no room, left in ``folder``."""
+    leftovers = [path for path in folder.glob(".*.tmp") if path.is_file()]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return leftovers
+
+
 @contextmanager
 def _scratch(path: Path) -> Iterator[IO[bytes]]:
     """A new file beside ``path``; its name, which begins with a dot and ends in ``.tmp``, is gone afterwards."""

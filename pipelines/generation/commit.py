@@ -11,7 +11,7 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from datasets.durable import create_file, replace_file, replacing, sha256_of, sync_folder, writing
+from datasets.durable import create_file, remove_half_written, replace_file, replacing, sha256_of, sync_folder, writing
 from datasets.errors import UserError
 from datasets.json_record import read_record
 from datasets.scene import CLIP_ID
@@ -143,10 +143,7 @@ def gc(root: Path) -> list[Path]:
 def remove_scratch(root: Path) -> list[Path]:
     """Remove what was half-written by processes that were killed."""
     folders = (root, root / "_commits", root / "_quarantine", root / "_attempts")
-    leftovers = [path for folder in folders for path in folder.glob(".*.tmp")]
-    for path in leftovers:
-        path.unlink()
-    return leftovers
+    return [path for folder in folders for path in remove_half_written(folder)]
 
 
 def _checked(unit_id: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from datasets.durable import replace_file, sync_folder, writing
+from datasets.durable import remove_half_written, replace_file, sync_folder, writing
 from datasets.errors import UserError
 from datasets.progress import shown
 from datasets.scene import CLIP_ID
@@ -117,7 +117,7 @@ def _write_shards(
 ) -> list[dict[str, Any]]:
     """Every shard under the name that its bytes decide; what the index says of each."""
     shards = []
-    _remove_scratch(out)
+    remove_half_written(out)
     with shown(Progress()) as progress:
         task = progress.add_task("Exporting", total=len(samples))
         for split, keys in splits.items():
@@ -138,7 +138,7 @@ def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, numbe
         with writing(out / name):
             summary.path.replace(out / name)
     finally:
-        _remove_scratch(out)
+        remove_half_written(out)
     return {
         "name": name,
         "split": split,
@@ -171,12 +171,6 @@ def _index(settings: PackSettings, shards: Sequence[dict[str, Any]], files: Mapp
         },
         shards=tuple(ShardEntry(**shard) for shard in shards),
     )
-
-
-def _remove_scratch(out: Path) -> None:
-    """Of exports that were killed, or for which there was no room."""
-    for leftover in out.glob(".*.tmp"):
-        leftover.unlink()
 
 
 def _remove_stale(out: Path) -> None:
