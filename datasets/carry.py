@@ -49,9 +49,10 @@ def carry_frame(
     known, turned_away = np.zeros(maps.shape[:3], np.bool_), np.zeros(maps.shape[:3], np.bool_)
     owners = np.empty(maps.shape[:3], np.int64)
     depths = np.empty((height, width))
-    inverse_intrinsics = np.linalg.inv(camera.intrinsics)  # type: ignore[arg-type]
+    intrinsics = np.asarray(camera.intrinsics)
+    cameras = (intrinsics, np.linalg.inv(intrinsics))
     scenery = (boxes, sizes, seen, _distance_to_path(path))
-    _trace(maps, known, turned_away, owners, depths, poses, np.asarray(camera.intrinsics), inverse_intrinsics, *scenery)
+    _trace(maps, known, turned_away, owners, depths, poses, cameras, *scenery)
     on_box = owners >= 0
     frames = np.where(on_box[..., None], _pull(image, maps), _pull(_without_boxes(image, on_box[0]), maps))
     frames[turned_away] = _box_colors(image, owners[0], len(boxes))[owners[turned_away]]
@@ -192,15 +193,14 @@ def _nearest(origin, direction, boxes, sizes, seen, t, distance):  # type: ignor
 
 
 @numba.njit(cache=True, nogil=True)
-def _trace(  # type: ignore[no-untyped-def]
-    maps, known, turned_away, owners, depths, poses, intrinsics, inverse_intrinsics, boxes, sizes, seen, distance
-):
+def _trace(maps, known, turned_away, owners, depths, poses, cameras, boxes, sizes, seen, distance):  # type: ignore[no-untyped-def]
     """Fill ``maps`` ``(T, H, W, 2)`` with the pixel of frame 0 under each later pixel.
 
     ``owners`` ``(T, H, W)`` is what each pixel shows, ``known`` whether frame 0 shows that very point, ``turned_away``
     whether it is a box's and lies outside of frame 0 or behind what that shows; ``depths`` ``(H, W)`` along the optical
-    axis are those of frame 0.
+    axis are those of frame 0. ``cameras`` are the intrinsics and their inverse.
     """
+    intrinsics, inverse_intrinsics = cameras
     num_frames, height, width = maps.shape[:3]
     ray, direction, point, local, seen_at = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     for t in range(num_frames):

@@ -8,7 +8,7 @@ import argparse
 import hashlib
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from pipelines.generate import FIRST_FRAMES_FOLDER, candidate_members, generate
 from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
 from pipelines.generation.units import Plan, open_or_create_plan
 from pipelines.settings.compose import compose
-from pipelines.settings.config import GenerateConfig
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 
@@ -58,15 +57,8 @@ def rounds_for(seconds: float) -> int:
 
 def plan_at(root: Path, num_clips: int) -> Plan:
     scenes = [driving_scene(f"scene-{i}", num_frames=17, yaw_rate=0.02 * i) for i in range(4)]
-    settings = GenerateConfig(
-        num_clips=num_clips,
-        clips_per_unit=CLIPS_PER_UNIT,
-        edits=("as-recorded", "slower"),
-        num_steps=1,
-        strength=0.7,
-        guidance_scale=1.0,
-        seed=0,
-    )
+    shipped = compose([]).generate
+    settings = replace(shipped, num_clips=num_clips, clips_per_unit=CLIPS_PER_UNIT, edits=("as-recorded", "slower"))
     folder = root / FIRST_FRAMES_FOLDER
     requests = plan_requests(scenes, lambda s: store_first_frames(folder, first_frames_of(s)), settings, "fake-1")
     return open_or_create_plan(root, requests, CLIPS_PER_UNIT)
