@@ -10,6 +10,7 @@ from rich.table import Table
 from datasets.errors import UserError
 from pipelines.calibrate import calibrate_run, calibration_path
 from pipelines.console import plain, show
+from pipelines.executors.execution import require_executor
 from pipelines.export import export, shards_root
 from pipelines.finetune import finetune
 from pipelines.gate import Decision, count_reasons, count_states, gate
@@ -29,6 +30,7 @@ def run(config: Config, tracker: Tracker) -> int:
     """All stages in order under one MLflow run; 1 where a unit had to be set aside or nothing was accepted."""
     console = Console()
     load_instruments(config.validate)  # what is missing is said before hours of training
+    require_executor(config.executor)
     console.rule("Fine-tune")
     with tracker.child("finetune") as child:
         finetune(config, child)
