@@ -19,7 +19,7 @@ from datasets.scene import Clip, Scene
 from datasets.shards import clip_from_members, clip_members, dump_json, extended_json
 from pipelines.console import show
 from pipelines.executors.attempts import AttemptLog
-from pipelines.executors.execution import run_units
+from pipelines.executors.execution import require_executor, run_units
 from pipelines.executors.work import UnitOutcome
 from pipelines.generation.commit import CommitLog, gc, remove_scratch
 from pipelines.generation.requests import Request, load_first_frames, plan_requests, store_first_frames
@@ -85,6 +85,7 @@ def log_generation(summary: GenerateSummary, tracker: Tracker) -> None:
 
 def generate_candidates(config: Config) -> GenerateSummary:
     """All candidates that ``config`` asks for, by the run's fine-tuned model, or the configured one without it."""
+    require_executor(config.executor)  # before seconds of imports
     from finetune.world_model import model_digest
 
     folder, root = trained_model(config), candidates_root(config)

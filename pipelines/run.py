@@ -10,6 +10,7 @@ from rich.table import Table
 from datasets.errors import UserError
 from pipelines.calibrate import calibrate_run, calibration_path
 from pipelines.console import plain, show
+from pipelines.executors.execution import require_executor
 from pipelines.export import export, log_export, shards_root
 from pipelines.finetune import finetune
 from pipelines.gate import Decision, count_reasons, count_states, gate
@@ -31,6 +32,7 @@ def run(config: Config, tracker: Tracker) -> int:
     # What is missing is said before hours of training.
     load_instruments(config.validate)
     require_calibration(config)
+    require_executor(config.executor)
     console.rule("Fine-tune")
     with tracker.child("finetune") as child:
         finetune(config, child)

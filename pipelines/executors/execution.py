@@ -9,6 +9,14 @@ from pipelines.generation.units import Unit
 from pipelines.settings.config import ExecutorConfig
 
 
+def require_executor(settings: ExecutorConfig) -> None:
+    """A UserError at once where nobody listens at the address of a Ray cluster, before any work is done."""
+    if settings.name == "ray" and settings.address:
+        from pipelines.executors.ray_cluster import require_listener
+
+        require_listener(settings.address)
+
+
 def run_units(
     units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorConfig, log: AttemptLog
 ) -> Iterator[UnitOutcome]:

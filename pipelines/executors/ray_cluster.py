@@ -85,7 +85,7 @@ def _start(workers: int) -> None:
 @contextmanager
 def _cluster_at(address: str) -> Iterator[None]:
     """A connection to a running cluster; its nodes get our packages from here, their dependencies have to be there."""
-    _require_listener(address)
+    require_listener(address)
     _require_workers(address)
     import ray
 
@@ -106,7 +106,7 @@ def _keep_loopback() -> None:
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
-def _require_listener(address: str) -> None:
+def require_listener(address: str) -> None:
     """A look at the port of a HOST:PORT; other forms, such as auto, are left to Ray."""
     host, colon, port = address.rpartition(":")
     if not colon or "/" in address:
