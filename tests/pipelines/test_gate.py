@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from datasets.errors import UserError
-from pipelines.gate import VERDICTS_FILE, decide, gate, read_ledger, summary_table, write_ledger
+from pipelines.gate import VERDICTS_FILE, decide, decided, gate, read_ledger, summary_table, write_ledger
 from pipelines.generation.candidates import Candidate, SampleRef, iter_candidates
 from pipelines.reviewing.overrides import Override
 from pipelines.settings.compose import compose
@@ -92,6 +92,15 @@ def test_a_reviewer_overrules_the_gate(config: Config) -> None:
     assert [clip_id for clip_id, row in rows.items() if row["state"] == "accepted"] == [chosen]
     assert rows[chosen]["gate_state"] == "unmeasured"
     assert (rows[chosen]["override_who"], rows[chosen]["override_why"]) == ("anna", "looks fine")
+
+
+def test_the_review_finds_in_the_ledger_what_was_decided(config: Config) -> None:
+    chosen = gate(config)[3].candidate.clip_id
+    word = {chosen: {"verdict": "accept", "who": "anna", "why": "looks fine"}}
+    (config.run_dir / "overrides.json").write_text(json.dumps(word))
+    made = [(d.candidate.clip_id, d.verdict, d.override) for d in gate(config)]
+    (config.run_dir / "overrides.json").unlink()
+    assert [(d.candidate.clip_id, d.verdict, d.override) for d in decided(config)] == made
 
 
 def test_an_override_of_no_candidate_is_told(calibration: Calibration, candidates: list[Candidate]) -> None:
