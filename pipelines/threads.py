@@ -31,4 +31,5 @@ def limit_threads() -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(THREADS)
     if "numba" in sys.modules:
-        sys.modules["numba"].set_num_threads(THREADS)
+        # Numba reads its environment again whenever it compiles, and refuses another number once it has threads.
+        sys.modules["numba"].config.reload_config()

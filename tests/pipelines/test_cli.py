@@ -35,6 +35,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple
     for name in (
         "runs/default/model",
         "runs/mini/model",
+        "runs/demo/candidates",
         "DIR",
         "FOOTAGE",
         "footage/held-out",

@@ -1,5 +1,6 @@
 """Lengths and sizes that no model takes are told in a line before anything is rendered or encoded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from datasets.framing import Framing
 from datasets.shards import clip_members
 from pipelines.cache import cache_driving
 from pipelines.cli import main
+from pipelines.demo import require_long_enough
 from pipelines.models import BASE
 from pipelines.settings.compose import compose
 from pipelines.shards.tarball import write_tar
-from pipelines.simulate import replay_root, simulate
+from pipelines.simulate import VERSION, replay_root, simulate, tables_root
+from pipelines.sources import open_source
 from tests.datasets.small_clips import small_clip
 
 
@@ -76,5 +79,17 @@ def test_a_demo_with_clips_longer_than_its_drives_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["demo", "data.num_frames=33", "simulate.seconds=3", f"run_dir={tmp_path / 'run'}"]) == 2
-    assert "33 frames at 10 Hz (data.num_frames, data.frame_rate) last 3.2 s" in capsys.readouterr().err
+    assert "data.num_frames=33 at data.frame_rate=10 takes 3.2 s" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_drive_as_long_as_a_clip_gives_one(tmp_path: Path) -> None:
+    framing = Framing(height=32, width=48, num_frames=9, stride=9)
+    settings = compose([*TINY, "simulate.seconds=0.8"]).simulate
+    require_long_enough(settings, framing)
+    simulate(settings, tmp_path, framing)
+    data = ["data=nuscenes", f"data.root={tables_root(tmp_path)}", f"data.version={VERSION}", "data.split=all"]
+    size = ["data.height=32", "data.width=48", "data.num_frames=9", "data.cameras=[CAM_FRONT]", "data.sweeps=true"]
+    assert [scene.num_frames for scene in open_source(compose([*data, *size]).data).scenes()] == [9]
+    with pytest.raises(UserError, match=r"set simulate\.seconds to 0\.8 or more"):
+        require_long_enough(replace(settings, seconds=0.7), framing)
