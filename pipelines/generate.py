@@ -70,6 +70,7 @@ class GenerateSummary:
 
 def main(config: Config, args: argparse.Namespace) -> int:
     """Plan, generate and commit; status 1 where a unit had to be set aside."""
+    require_executor(config.executor)  # before seconds of imports
     with pipeline_run(config, "generation") as tracker:
         summary = generate_candidates(config)
         log_generation(summary, tracker)
@@ -85,14 +86,12 @@ def log_generation(summary: GenerateSummary, tracker: Tracker) -> None:
 
 def generate_candidates(config: Config) -> GenerateSummary:
     """All candidates that ``config`` asks for, by the run's fine-tuned model, or the configured one without it."""
-    require_executor(config.executor)  # before seconds of imports
     from finetune.world_model import model_digest
 
     folder, root = trained_model(config), candidates_root(config)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
     plan = plan_candidates(config, model_digest(folder))
-    gc(root)
     return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
 
 
