@@ -84,12 +84,12 @@ def test_a_demo_with_clips_longer_than_its_drives_is_refused_at_once(
 
 
 def test_a_drive_as_long_as_a_clip_gives_one(tmp_path: Path) -> None:
-    framing = Framing(height=32, width=48, num_frames=9, stride=9)
-    settings = compose([*TINY, "simulate.seconds=0.8"]).simulate
+    framing = Framing(height=32, width=48, num_frames=13, stride=13)
+    settings = compose([*TINY, "simulate.seconds=1.2"]).simulate
     require_long_enough(settings, framing)
     simulate(settings, tmp_path, framing)
     data = ["data=nuscenes", f"data.root={tables_root(tmp_path)}", f"data.version={VERSION}", "data.split=all"]
-    size = ["data.height=32", "data.width=48", "data.num_frames=9", "data.cameras=[CAM_FRONT]", "data.sweeps=true"]
-    assert [scene.num_frames for scene in open_source(compose([*data, *size]).data).scenes()] == [9]
-    with pytest.raises(UserError, match=r"set simulate\.seconds to 0\.8 or more"):
-        require_long_enough(replace(settings, seconds=0.7), framing)
+    size = ["data.height=32", "data.width=48", "data.num_frames=13", "data.cameras=[CAM_FRONT]", "data.sweeps=true"]
+    assert [scene.num_frames for scene in open_source(compose([*data, *size]).data).scenes()] == [13]
+    with pytest.raises(UserError, match=r"set simulate\.seconds to 1\.2 or more"):
+        require_long_enough(replace(settings, seconds=1.1), framing)
