@@ -252,6 +252,7 @@ def test_without_a_champion_the_word_is_a_wrong_setting(desk: Desk, tmp_path: Pa
     ],
 )
 def test_what_is_missing_is_said(desk: Desk, has_model: bool, course: dict[int, object], said: str) -> None:
+    (desk.run("a") / "finetune").mkdir(parents=True)
     if has_model:
         make_model(desk.run("a") / "model", "w")
     status, told = desk.promote("a")

@@ -81,7 +81,7 @@ def test_what_hangs_is_stopped_at_ten_times_the_median_and_silence_is_told(
     assert (results["hang-1"].attempts, results["ok-2"].error) == (2, "")
     assert "stopped after" in results["hang-1"].error
     assert time.monotonic() - began < 45
-    assert "under way: hang-1" in capsys.readouterr().out
+    assert "under way: hang-1" in capsys.readouterr().err
 
 
 def test_the_first_unit_may_hang_too(tmp_path: Path) -> None:
