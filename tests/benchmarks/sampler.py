@@ -43,6 +43,14 @@ WITHOUT_FRAME = {
     for steps, scale in ((1, 1.5), (4, 1.5), (6, 1.5), (8, 1.5), (8, 2.0), (8, 3.0))
 }
 
+SHOWN_CLIPS = 6
+SHOWN = (
+    "from 0.7, 4 steps, guidance 1.5",
+    "the same, guidance 2 (shipped)",
+    "1 steps, guidance 1.5",
+    "8 steps, guidance 2",
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Made:
@@ -116,13 +124,13 @@ def _psnr(made: NDArray[np.uint8], recorded: NDArray[np.uint8]) -> float:
 
 
 def draw(made: Mapping[str, Made]) -> NDArray[np.uint8]:
-    """A row of frames for every setting, clip by clip, under the recording."""
-    first = next(iter(made.values()))
+    """Clip by clip, the recording beside what the settings of ``SHOWN`` make of it."""
+    shown = {name: one for name, one in made.items() if name in SHOWN}
     rows = []
-    for number, recorded in enumerate(first.recorded):
+    for number, recorded in enumerate(next(iter(made.values())).recorded[:SHOWN_CLIPS]):
         rows.append(Row(caption=f"recorded: {recorded.scene.caption}", frames=recorded.frames[0]))
-        rows += [Row(caption=name, frames=one.clips[number].frames[0]) for name, one in made.items()]
-    return contact_sheet(rows, scale=1, columns=1 + len(made))
+        rows += [Row(caption=name, frames=one.clips[number].frames[0]) for name, one in shown.items()]
+    return contact_sheet(rows, scale=1, columns=1 + len(shown))
 
 
 if __name__ == "__main__":
