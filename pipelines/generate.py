@@ -178,13 +178,16 @@ def _outcomes(
     plan: Plan, log: CommitLog, factory: Callable[[], "ClipMaker"], executor: ExecutorConfig
 ) -> Iterator[UnitOutcome]:
     """Outcomes of the uncommitted units, under a progress bar of clips."""
-    pending = [unit for unit in plan.units if not log.is_committed(unit.id)]
+    pending, attempts = [unit for unit in plan.units if not log.is_committed(unit.id)], AttemptLog(log.root)
+    for unit in plan.units:
+        if log.is_committed(unit.id):
+            attempts.forget(unit.id)  # the run that committed it may have been killed before it did
     sizes = {unit.id: len(unit.requests) for unit in plan.units}
     total, to_do = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
     columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
     with shown(Progress(*columns, disable=not pending)) as progress:
         bar = progress.add_task("", total=total, completed=total - to_do)
-        for outcome in run_units(pending, factory, executor, AttemptLog(log.root)):
+        for outcome in run_units(pending, factory, executor, attempts):
             progress.advance(bar, sizes[outcome.unit])
             yield outcome
 

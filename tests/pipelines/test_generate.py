@@ -12,6 +12,7 @@ import torch
 from datasets.errors import UserError
 from datasets.scene import Clip
 from finetune.world_model import WorldModel, WorldModelConfig
+from pipelines.executors.attempts import AttemptLog
 from pipelines.generate import generate, main
 from pipelines.generation.candidates import iter_candidates
 from pipelines.generation.commit import CommitLog
@@ -85,6 +86,13 @@ class PoisonedGenerator(FakeGenerator):
         if "scene-1" in scene.clip_id and "dusk" in scene.clip_id:
             raise RuntimeError(f"cannot make {scene.clip_id}")
         return super().generate(scene, first_frames, seed=seed, settings=settings)
+
+
+def test_an_attempt_whose_run_was_killed_behind_its_commit_is_forgotten(tmp_path: Path) -> None:
+    generate_small(tmp_path)
+    AttemptLog(tmp_path).begin("unit-000000")
+    generate_small(tmp_path)
+    assert not list((tmp_path / "_attempts").iterdir())
 
 
 def test_a_unit_that_fails_is_set_aside_and_made_by_a_later_run(

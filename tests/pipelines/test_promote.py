@@ -263,7 +263,7 @@ def test_what_is_missing_is_said(desk: Desk, has_model: bool, course: dict[int, 
 def test_what_a_model_was_tuned_from_has_to_be_probed_too(desk: Desk) -> None:
     make_run(desk.run("a"), {100: probe(0.5)})
     status, told = desk.promote("a")
-    assert status == 2 and "knows nothing of the model base: run `driveforge probe START run_dir=" in told
+    assert status == 2 and "knows nothing of the model base: run `driveforge probe START" in told
 
 
 def test_a_model_that_the_probe_has_not_seen_is_refused(desk: Desk) -> None:
