@@ -21,19 +21,19 @@ MIN_STEP = 0.5  # grey levels: a flat surface has no steps to compare with
 
 
 def blockiness(view: View, boxes: Boxes, track: int) -> Sample | None:
-    """Mean grey step across the grid's lines over that elsewhere, in the blockier half of a vehicle's time in view."""
+    """Mean grey step across the grid's lines over that elsewhere, in the later half of a vehicle's time in view.
+
+    The later half, since a model that begins from a first frame draws worse the further it gets from it.
+    """
     steps = {t: found for t in range(len(view.grey)) if (found := _steps(view, boxes, t, track)) is not None}
     if len(steps) < MIN_FRAMES:
         return None
-    frames = sorted(steps)
-    halves = frames[: len(frames) // 2], frames[len(frames) // 2 :]
-    samples = []
-    for half in halves:
-        (on_line, elsewhere), (num_on_line, num_elsewhere) = np.sum([steps[t] for t in half], axis=0)
-        if min(num_on_line, num_elsewhere) >= MIN_STEPS:
-            ratio = (on_line / num_on_line) / max(elsewhere / num_elsewhere, MIN_STEP)
-            samples.append(Sample(value=float(ratio), frames=(half[0], half[-1])))
-    return max(samples, key=lambda sample: sample.value, default=None)
+    later = sorted(steps)[len(steps) // 2 :]
+    (on_lines, elsewhere), (num_on_lines, num_elsewhere) = np.sum([steps[t] for t in later], axis=0)
+    if min(num_on_lines, num_elsewhere) < MIN_STEPS:
+        return None
+    ratio = (on_lines / num_on_lines) / max(elsewhere / num_elsewhere, MIN_STEP)
+    return Sample(value=float(ratio), frames=(later[0], later[-1]))
 
 
 def _steps(view: View, boxes: Boxes, frame: int, track: int) -> Array | None:
