@@ -46,6 +46,8 @@ _STATISTICS_CLIPS = 140
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
+    if config.pretrain.start is not None:
+        _require_base(config.pretrain.start)
     with held(config.pretrain.out / ".lock", say):
         pretrain(config)
 
@@ -89,14 +91,15 @@ def train_codec(source: Source, settings: PretrainConfig) -> None:
     _keep_codec(vae, settings.out)
 
 
-def _take_codec(start: Path, out: Path) -> None:
-    """The codec of an earlier base and its curve, so that both bases speak of the same latents.
-
-    A UserError where ``start`` is not what ``ship`` leaves, before anything is made.
-    """
+def _require_base(start: Path) -> None:
+    """A UserError where ``start`` is not what ``ship`` leaves."""
     for name in ("vae/config.json", "vae_curve.csv", "recipe.json"):
         if not (start / name).is_file():
             raise UserError(f"pretrain.start={start} holds no base: {name} is missing; give a model that pretrain made")
+
+
+def _take_codec(start: Path, out: Path) -> None:
+    """The codec of an earlier base and its curve, so that both bases speak of the same latents."""
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(start / "vae_curve.csv", out / "vae_curve.csv")
     _keep_codec(load_vae(start), out)

@@ -68,6 +68,12 @@ def street(
     return Clip(scene=scene, frames=np.clip(noisy, 0, 255).astype(np.uint8)[None])
 
 
+def resized(camera: Camera, height: int, width: int) -> Camera:
+    """``camera`` with an image of another size, and the intrinsics that belong to it."""
+    scale = np.diag([width / camera.width, height / camera.height, 1.0])
+    return replace(camera, height=height, width=width, intrinsics=scale @ np.asarray(camera.intrinsics))
+
+
 def drive(num_frames: int, speed: float, yaw_rate: float) -> np.ndarray:
     """Ego poses ``(T, 4, 4)`` along an arc, 10 Hz."""
     headings = np.radians(yaw_rate) * np.arange(num_frames) / 10

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.scene import Camera, Clip
-from tests.validation.street import brightened, commanded_box, commanded_yaw, drive, reordered, street
+from tests.validation.street import brightened, commanded_box, commanded_yaw, drive, reordered, resized, street
 from validation.catalogue import DEFINITIONS, FAMILIES
 from validation.measures import Measures, measure, recovered_yaw_rate, static_track_residual
 from validation.records import NO_BOXES, NO_INTRINSICS, NO_POSE, STATIONARY_EGO
@@ -145,7 +145,7 @@ def test_a_standing_ego_is_judged_by_what_stands_still() -> None:
 )
 def test_odd_shapes_are_measured_or_refused_but_never_crash(frames: int, height: int, width: int, clip: Clip) -> None:
     scene = clip.scene
-    camera = replace(scene.cameras[0], height=height, width=width)
+    camera = resized(scene.cameras[0], height, width)
     small = replace(
         scene,
         timestamps=scene.timestamps[:frames],

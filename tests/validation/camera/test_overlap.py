@@ -13,6 +13,7 @@ from datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pixel_rays, pose, 
 from datasets.nuscenes_source import NuScenesSource
 from datasets.scene import Camera, Clip, Scene
 from tests.validation.conftest import REAL_DATA
+from tests.validation.street import resized
 from validation.camera.overlap import overlap_measures
 from validation.measures import Measures, measure
 from validation.records import NO_OVERLAP, NO_OVERLAP_TEXTURE, NO_POSE, ONE_CAMERA, STATIONARY_EGO, Measure
@@ -131,7 +132,7 @@ def test_why_cameras_are_not_compared(good: Clip) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 16), (160, 20)])
 def test_odd_sizes_are_measured_or_refused_but_never_crash(height: int, width: int, good: Clip) -> None:
-    cameras = tuple(replace(c, height=height, width=width) for c in good.scene.cameras)
+    cameras = tuple(resized(camera, height, width) for camera in good.scene.cameras)
     noise = np.random.default_rng(0).integers(0, 255, (2, FRAMES, height, width, 3), np.uint8)
     for m in taken(Clip(scene=replace(good.scene, cameras=cameras), frames=noise)).values():
         assert (m.value is None) == (m.state == "unmeasurable") == bool(m.why)

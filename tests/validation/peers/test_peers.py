@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.scene import Clip
-from tests.validation.street import brightened, commanded_yaw, reordered, street
+from tests.validation.street import brightened, commanded_yaw, reordered, resized, street
 from validation.measures import static_track_residual
 from validation.peers.catalogue import PEERS
 from validation.peers.dense_flow import dis_flow, is_visible, warp
@@ -170,7 +170,7 @@ def test_odd_shapes_are_measured_or_refused_and_never_nan(
         scene,
         timestamps=scene.timestamps[:frames],
         ego_to_world=scene.ego_to_world[:frames],
-        cameras=(replace(scene.cameras[0], height=height, width=width),),
+        cameras=(resized(scene.cameras[0], height, width),),
         tracks=(),
     )
     pixels = np.random.default_rng(0).integers(0, 255, (1, frames, height, width, 3), np.uint8)
