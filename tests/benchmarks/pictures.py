@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     write_png(arguments.out / "clips.png", clips(arguments.run_dir))
-    write_png(arguments.out / "accepted.png", contact_sheet(list(accepted(arguments.run_dir)), columns=2))
+    write_png(arguments.out / "accepted.png", contact_sheet(list(accepted(arguments.run_dir)), scale=1, columns=2))
     write_png(arguments.out / "boxes.png", contact_sheet(list(boxed(arguments.run_dir / "shards"))[:ROWS], columns=2))
 
 
