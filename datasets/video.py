@@ -21,6 +21,8 @@ from datasets.geometry import Array
 from datasets.scene import MAX_SIDE_PX
 
 KEYFRAME_INTERVAL = 12
+# libx264's macroblock tree gives the same pictures other bytes, by what the process encoded and drew before.
+_SAME_BYTES = {"flags": "+bitexact", "x264-params": "mbtree=0"}
 # BT.601, limited range, and tagged so: readers that ignore tags (OpenCV among them) assume it, the others obey them.
 _COLORSPACE = Colorspace.ITU601
 _COLORSPACE_TAG = 6
@@ -60,7 +62,7 @@ def encode_mp4(frames: NDArray[np.uint8], frame_rate: float, *, crf: int = 18) -
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(frame_rate).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": str(crf), "g": str(KEYFRAME_INTERVAL), "bf": "0", "threads": "1", "flags": "+bitexact"}
+        stream.options = {"crf": str(crf), "g": str(KEYFRAME_INTERVAL), "bf": "0", "threads": "1", **_SAME_BYTES}
         stream.codec_context.colorspace, stream.codec_context.color_range = _COLORSPACE_TAG, _COLOR_RANGE
         for index, image in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24").reformat(
