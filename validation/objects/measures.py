@@ -45,12 +45,14 @@ def object_measures(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Mea
 
 def _blockiness_measure(view: View, boxes: Boxes | None, vehicles: Mask) -> Measure:
     """The blockiest of the ``vehicles`` ``(N,)``, those that the picture's edge cuts among them."""
-    found = []
-    for number in map(int, np.flatnonzero(vehicles)) if boxes else ():
-        assert boxes is not None
-        if sample := blockiness(view, boxes, number):
-            found.append(replace(sample, track=view.tracks[number].id))
-    return worst("object_blockiness", found, view.why or (SMALL_BOXES if vehicles.any() else NO_BOXES))
+    if boxes is None:
+        return worst("object_blockiness", [], view.why or NO_BOXES)
+    found = [
+        replace(sample, track=view.tracks[number].id)
+        for number in map(int, np.flatnonzero(vehicles))
+        if (sample := blockiness(view, boxes, number))
+    ]
+    return worst("object_blockiness", found, SMALL_BOXES if vehicles.any() else NO_BOXES)
 
 
 def is_person(track: Track) -> bool:
