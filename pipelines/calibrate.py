@@ -21,7 +21,8 @@ from pipelines.parallel import on_all_cores
 from pipelines.settings.config import Config, Data, Framing, SimulatedData
 from pipelines.sources import open_source
 from pipelines.tracking import pipeline_run
-from validation.calibration import Calibration, calibrate, scenes_needed
+from validation.calibration import Calibration
+from validation.cross_conformal import calibrate, scenes_needed
 from validation.instruments import Instruments
 from validation.measures import measure
 from validation.promises import calibration_rows, refused_words

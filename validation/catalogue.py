@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-FAMILIES = ("tracks", "pose", "objects", "time", "cameras")
+FAMILIES = ("tracks", "pose", "objects", "time", "looks", "cameras")
+# A clip is held against two criteria, each with half of the false rejects: whether it follows its command, and whether
+# it looks right.
+CRITERIA = {"command": tuple(family for family in FAMILIES if family != "looks"), "looks": ("looks",)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,10 +101,6 @@ DEFINITIONS: dict[str, Definition] = {
     **_of_objects("object", "the object"),
     **_of_objects("person", "the person or rider"),
     **_define(
-        "objects",
-        ("object_blockiness", "ratio", "OBJECT_BLOCKY", "the object is made of blocks that do not fit together"),
-    ),
-    **_define(
         "time",
         ("time_still", "share", "TIME_FROZEN", "the background stands still though the camera was told to move"),
         ("time_duplicate", "share", "TIME_FROZEN", "a frame repeats the one before"),
@@ -111,6 +110,10 @@ DEFINITIONS: dict[str, Definition] = {
         ("time_flicker_global", "log gain", "TIME_FLICKER", "the brightness flickers"),
         ("time_flicker_local", "log gain", "TIME_FLICKER", "the brightness flickers from place to place"),
         ("time_boil", "share", "TIME_BOIL", "surfaces change their texture as they move"),
+    ),
+    **_define(
+        "looks",
+        ("object_blockiness", "ratio", "OBJECT_BLOCKY", "the object is made of blocks that do not fit together"),
     ),
     **_define(
         "cameras",
@@ -124,3 +127,9 @@ DEFINITIONS: dict[str, Definition] = {
 def definition(name: str) -> Definition:
     """The definition of a measure, of the reference view or (``CAM_BACK/track_epipolar``) of another camera or two."""
     return DEFINITIONS[name.rpartition("/")[2]]
+
+
+def criterion_of(name: str) -> str:
+    """The criterion that a measure speaks for."""
+    family = definition(name).family
+    return next(criterion for criterion, families in CRITERIA.items() if family in families)

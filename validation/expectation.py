@@ -2,14 +2,13 @@
 
 A robust linear regression on the covariates says where the measure usually lies; above the 80 % point of what is left
 over, an exponential tail (peaks over threshold, Pickands 1975) says how surprising a value is. The score of a value is
-its excess over that point in mean excesses, so that scores of different measures compare: a measure with long tails
-does not use up the patience of all others, and what several measures find a little odd adds up. A rig whose clips lie
-higher than those of all is allowed the difference, the more of it the more clips of it were seen: so a little footage
-of a new camera keeps it from being judged by others.
+its excess over that point in mean excesses, so that scores of different measures compare, long tails or short. A rig
+whose clips lie higher than those of all is allowed the difference, the more of it the more clips of it were seen: so a
+little footage of a new camera keeps it from being judged by others.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,6 +102,12 @@ class Expectation:
         return self.location + float(covariates @ self.slopes) + self.allowances.get(rig, 0.0)
 
 
+def mean_excess(values: Array, location: float, least: float) -> float:
+    """Mean excess of the ``values`` ``(N,)`` above ``location``, at least that of a normal tail around their bulk."""
+    bulk = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return max(float((values[values >= location] - location).mean()), _NORMAL_EXCESS * bulk, least)
+
+
 def fit_covariate_scale(seen: Sequence[Circumstances]) -> CovariateScale:
     if not seen:
         return CovariateScale(centre=(0.0,) * len(COVARIATES), width=(1.0,) * len(COVARIATES))
@@ -126,13 +131,11 @@ def fit_expectation(
     allowances = _allowances(rest, rigs)
     rest = rest - [allowances.get(rig, 0.0) for rig in rigs]
     location = float(np.quantile(rest, TAIL_FROM))
-    bulk = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
-    excess = max(float((rest[rest >= location] - location).mean()), _NORMAL_EXCESS * bulk, MIN_EXCESS)
     return Expectation(
         measure=measure,
         slopes=tuple(map(float, slopes)),
         location=location,
-        excess=excess,
+        excess=mean_excess(rest, location, MIN_EXCESS),
         num_fit=len(values),
         allowances=allowances,
     )
@@ -160,14 +163,6 @@ def _robust_slopes(column: Array, covariates: Array) -> Array:
         spread = max(1.4826 * float(np.median(np.abs(rest - np.median(rest)))), 1e-6)
         weights = np.minimum(1.0, _HUBER * spread / np.maximum(np.abs(rest), 1e-12))
     return np.asarray(solution[1:], np.float64)
-
-
-def total_surprise(scores: Iterable[float]) -> float:
-    """The logarithm of the sum of their exponentials: just above the largest, and more where several come together.
-
-    Minus infinity where there are none.
-    """
-    return float(np.logaddexp.reduce(list(scores), initial=-math.inf))
 
 
 def to_scale(measure: str, value: float) -> float:

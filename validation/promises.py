@@ -2,6 +2,7 @@
 
 from validation.calibration import CONFIDENCE, Calibration
 from validation.catalogue import definition
+from validation.expectation import Expectation
 
 
 def refused_words(calibration: Calibration) -> str:
@@ -15,20 +16,28 @@ def refused_words(calibration: Calibration) -> str:
     )
 
 
-def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
-    """For a table: family, measure, unit, where the tail of good clips begins, limit, clips it was fitted on.
+def usual_limits(calibration: Calibration) -> list[tuple[Expectation, float, float]]:
+    """Every measure with its values where the tail of good clips begins and where it is rejected by itself.
 
-    Both values are those of usual circumstances, under the threshold of every clip.
+    Both are those of usual circumstances, under the threshold of every clip.
     """
     usual, score = calibration.covariate_scale(None), calibration.thresholds[-1].score
+    return [
+        (e, e.value_at(0, usual), e.value_at(calibration.surprise_at(score, e.measure), usual))
+        for e in calibration.expectations
+    ]
+
+
+def calibration_rows(calibration: Calibration) -> list[tuple[str, ...]]:
+    """For a table: family, measure, unit, where the tail of good clips begins, limit, clips it was fitted on."""
     return [
         (
             definition(expectation.measure).family,
             expectation.measure,
             definition(expectation.measure).unit,
-            f"{expectation.value_at(0, usual):.3g}",
-            f"{expectation.value_at(score, usual):.3g}",
+            f"{begins:.3g}",
+            f"{limit:.3g}",
             str(expectation.num_fit),
         )
-        for expectation in calibration.expectations
+        for expectation, begins, limit in usual_limits(calibration)
     ]

@@ -1,13 +1,12 @@
 """The verdict on a clip: accepted, rejected, or unmeasured where what it was told to do could not be checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from datasets.errors import UserError
 from validation.calibration import Calibration
 from validation.catalogue import FAMILIES, definition
-from validation.expectation import total_surprise
 from validation.records import EXCUSED, Measure, Measures
 
 NO_LIMIT = "the calibration holds no limit for it"
@@ -51,7 +50,7 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
             f"followed by {measures.tracker}; calibrate with the same validate.tracker"
         )
     limits = calibration.limits(measures)
-    guilty = _guilty(calibration.surprises(measures), calibration.threshold(measures).score)
+    guilty = _guilty(calibration.surprises(measures), calibration.threshold(measures).score, calibration.score_of)
     missing = [reason for family in FAMILIES if (reason := _missing(family, measures.values, limits))]
     by_name = {measure.name: measure for measure in measures.values}
     reasons = [_reason(by_name[name], limits[name]) for name in guilty] or missing
@@ -63,13 +62,16 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
     )
 
 
-def _guilty(surprises: Mapping[str, float], threshold: float) -> list[str]:
+def _guilty(
+    surprises: Mapping[str, float], threshold: float, score_of: Callable[[Mapping[str, float]], float]
+) -> list[str]:
     """Of a clip beyond the threshold: the measures that are too much alone, or the fewest that are so together."""
-    gravest_first = sorted(surprises, key=lambda name: -surprises[name])
-    alone = [name for name in gravest_first if surprises[name] > threshold]
-    if alone or total_surprise(surprises.values()) <= threshold:
-        return alone
-    rests = (total_surprise(surprises[name] for name in gravest_first[n:]) for n in range(1, len(gravest_first) + 1))
+    alone = {name: score_of({name: surprise}) for name, surprise in surprises.items()}
+    gravest_first = sorted(surprises, key=lambda name: -alone[name])
+    guilty = [name for name in gravest_first if alone[name] > threshold]
+    if guilty or score_of(surprises) <= threshold:
+        return guilty
+    rests = (score_of({name: surprises[name] for name in gravest_first[n:]}) for n in range(1, len(gravest_first) + 1))
     return gravest_first[: 1 + next(n for n, rest in enumerate(rests) if rest <= threshold)]
 
 

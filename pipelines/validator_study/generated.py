@@ -22,7 +22,8 @@ from pipelines.models import BASE
 from pipelines.parallel import on_all_cores
 from pipelines.settings.config import SimulatedData
 from pipelines.validator_study.results import OURS, RATE, auroc, peer_score
-from validation.calibration import Calibration, calibrate
+from validation.calibration import Calibration
+from validation.cross_conformal import calibrate
 from validation.measures import measure
 from validation.peers.catalogue import PEERS
 from validation.promises import refused_words

@@ -17,9 +17,10 @@ from pipelines.footage import Item, list_footage
 from pipelines.parallel import on_all_cores
 from pipelines.validator_study.results import RATE, auroc
 from pipelines.validator_study.trials import strengths
-from validation.calibration import Calibration, calibrate
+from validation.calibration import Calibration
 from validation.corruptions.catalogue import CORRUPTIONS, corrupt
 from validation.corruptions.needs import NotApplicable
+from validation.cross_conformal import calibrate
 from validation.measures import measure
 from validation.records import Measures
 from validation.verdict import judge

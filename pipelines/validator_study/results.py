@@ -8,7 +8,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from pipelines.validator_study.trials import Trial
-from validation.calibration import Calibration, calibrate
+from validation.calibration import Calibration
+from validation.cross_conformal import calibrate
 from validation.peers.catalogue import PEERS
 from validation.verdict import judge
 

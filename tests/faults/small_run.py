@@ -9,7 +9,7 @@ from pipelines.settings.compose import compose
 from pipelines.settings.config import Config
 from tests.pipelines.generating import generate_small
 from tests.pipelines.judging import some_measures
-from validation.calibration import calibrate
+from validation.cross_conformal import calibrate
 
 
 def config_of(run_dir: Path) -> Config:

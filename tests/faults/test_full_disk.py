@@ -19,7 +19,8 @@ from tests.datasets.small_clips import small_clip
 from tests.faults.small_run import config_of, contents
 from tests.pipelines.generating import generate_small
 from tests.pipelines.judging import some_measures
-from validation.calibration import Calibration, calibrate
+from validation.calibration import Calibration
+from validation.cross_conformal import calibrate
 
 
 @pytest.fixture

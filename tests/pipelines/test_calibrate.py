@@ -13,7 +13,7 @@ from pipelines.settings.config import Config
 from pipelines.sources import open_source
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.judging import some_measures
-from validation.calibration import calibrate
+from validation.cross_conformal import calibrate
 from validation.measures import measure
 
 

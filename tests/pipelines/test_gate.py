@@ -14,7 +14,8 @@ from pipelines.settings.compose import compose
 from pipelines.settings.config import Config
 from tests.pipelines.generating import generate_small
 from tests.pipelines.judging import some_measures
-from validation.calibration import Calibration, calibrate
+from validation.calibration import Calibration
+from validation.cross_conformal import calibrate
 from validation.records import Measures
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from validation.calibration import Calibration, Threshold
+from validation.catalogue import CRITERIA
 from validation.circumstances import COVARIATES, EVERY_CLIP
+from validation.clip_score import Tail
 from validation.expectation import CovariateScale, Expectation, to_scale
 from validation.records import LUCAS_KANADE
 
@@ -20,6 +22,7 @@ def limits_at(name: str, limits: Mapping[str, float], note: str = "") -> Calibra
         false_reject_rate=0.05,
         num_fit=10,
         covariate_scale=CovariateScale(centre=FLAT, width=(1.0,) * len(FLAT)),
+        tails=tuple(Tail(criterion=criterion, location=0.0, excess=1.0) for criterion in CRITERIA),
         thresholds=(Threshold(bucket=EVERY_CLIP, score=0.0, achieved_rate=0.048, num_scenes=20, num_clips=20),),
         expectations=tuple(
             Expectation(measure=measure, slopes=FLAT, location=to_scale(measure, limit), excess=1e-3, num_fit=10)

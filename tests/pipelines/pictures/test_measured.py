@@ -20,7 +20,13 @@ from validation.verdict import Verdict, judge
 FROZEN = [0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 11, 12, 13, 14, 15, 16]
 LIMITS = limits_at(
     "by hand",
-    {"track_epipolar": 1.0, "pose_yaw": 2.0, "object_unsupported": 0.6, "time_duplicate": 0.8},
+    {
+        "track_epipolar": 1.0,
+        "pose_yaw": 2.0,
+        "object_unsupported": 0.6,
+        "time_duplicate": 0.8,
+        "object_blockiness": 2.0,
+    },
     note="a note",
 )
 

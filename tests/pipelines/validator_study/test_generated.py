@@ -12,7 +12,7 @@ from datasets.tar_samples import read_samples
 from pipelines.footage import list_footage
 from pipelines.validator_study.generated import FOLDER, Labelled, Seen, interval, read_labels, section
 from tests.pipelines.judging import some_measures
-from validation.calibration import calibrate
+from validation.cross_conformal import calibrate
 from validation.peers.catalogue import PEERS
 
 

@@ -1,0 +1,193 @@
+"""Limits for every measure from known-good clips, such that a chosen share of good clips, and no more, is rejected.
+
+Cross-conformal calibration (Vovk, "Cross-conformal predictors", 2015) over folds of whole scenes: every clip is scored
+by expectations that were fitted on the other folds, and the threshold is the ceil((n + 1)(1 - a))-th smallest of these
+n scores, for every bucket of like clips that has scenes enough (Mondrian); others fall back on the next wider bucket.
+The expectations that judge new clips are fitted on all clips, so none is spent on one purpose alone. The price is the
+guarantee: for limits of this kind 1 - 2a is proven (Barber et al., "Predictive inference with the jackknife+", 2021,
+for thresholds that keep the fits of all folds), while 1 - a is what they show in practice. The audit tells: each fold
+held against the threshold of the others.
+"""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datasets.errors import UserError
+from validation.calibration import Audit, Calibration, Threshold, buckets_of, narrowest, upper_bound
+from validation.catalogue import criterion_of
+from validation.circumstances import EVERY_CLIP
+from validation.clip_score import clip_score, fit_expectations, fit_tails, rig_of, surprises_of, totals_of
+from validation.records import Measures
+
+NUM_FOLDS = 10
+MIN_FIT = 10
+# A bucket has a threshold of its own where about as many of its clips as this lie beyond it, so that no one odd clip
+# sets it.
+MIN_BEYOND = 3
+SIMULATED = "simulated"
+SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Scored:
+    """A good clip with the score that the other folds give it."""
+
+    measures: Measures
+    scene: str
+    fold: int
+    score: float
+
+
+def scenes_needed(false_reject_rate: float) -> int:
+    """The fewest scenes that can carry a false-reject rate: ceil(1 / a) - 1, and ``MIN_FIT`` beside any fold."""
+    beside_a_fold = next(n for n in range(MIN_FIT, 2 * MIN_FIT) if n - math.ceil(n / NUM_FOLDS) >= MIN_FIT)
+    return max(_scores_needed(false_reject_rate), beside_a_fold)
+
+
+def calibrate(
+    sets: Sequence[Measures], *, name: str, false_reject_rate: float = 0.05, scenes: Sequence[str] | None = None
+) -> Calibration:
+    """Limits from the measures of known-good clips.
+
+    ``scenes`` says which recording each clip is from (by default each is its own); clips of one scene never stand in
+    two folds. A UserError where there are too few scenes for the rate.
+    """
+    if not 0 < false_reject_rate < 1:
+        raise UserError(f"false_reject_rate must lie between 0 and 1, got {false_reject_rate}")
+    scenes = [measures.clip_id for measures in sets] if scenes is None else list(scenes)
+    if len(scenes) != len(sets):
+        raise UserError(f"{len(sets)} clips but {len(scenes)} scenes were given to calibrate on")
+    trackers = sorted({measures.tracker for measures in sets})
+    if len(trackers) > 1:
+        raise UserError(f"clips followed by {' and by '.join(trackers)} share no limits; measure all with one tracker")
+    if len(set(scenes)) < scenes_needed(false_reject_rate):
+        raise UserError(
+            f"clips of {len(set(scenes))} scenes cannot carry a false-reject rate of {false_reject_rate:g}: "
+            f"{scenes_needed(false_reject_rate)} scenes are needed; add some or raise validate.false_reject_rate"
+        )
+    folds = _folds(dict(zip(scenes, map(rig_of, sets), strict=True)), false_reject_rate)
+    totals = _totals_by_the_other_folds(sets, scenes, folds)
+    tails = fit_tails(list(totals.values()))
+    judged = {tail.criterion for tail in tails}
+    scale, expectations = fit_expectations(sets)
+    scored = _scored(sets, scenes, folds, totals)
+    return Calibration(
+        name=name,
+        note=SIMULATED_NOTE if any(measures.source.startswith(SIMULATED) for measures in sets) else "",
+        digest=_digest(sets),
+        tracker=trackers[0],
+        false_reject_rate=false_reject_rate,
+        num_fit=len(sets),
+        covariate_scale=scale,
+        expectations=tuple(e for e in expectations if criterion_of(e.measure) in judged),
+        tails=tails,
+        thresholds=_thresholds(scored, false_reject_rate),
+        audit=_audit(scored, false_reject_rate),
+    )
+
+
+def _folds(rigs: Mapping[str, str], rate: float) -> dict[str, int]:
+    """The fold of each scene that is ever held out, of the rig of each scene.
+
+    Every rig is spread over the folds. A rig of one scene is always fitted: held out, it would be judged by other rigs.
+    """
+    num_scenes = Counter(rigs.values())
+    held_out = [scene for scene in rigs if num_scenes[rigs[scene]] > 1]
+    if len(held_out) < _scores_needed(rate):
+        held_out = list(rigs)
+    order = sorted(held_out, key=lambda scene: (rigs[scene], hashlib.sha256(scene.encode()).digest()))
+    return {scene: rank % NUM_FOLDS for rank, scene in enumerate(order)}
+
+
+def _totals_by_the_other_folds(
+    sets: Sequence[Measures], scenes: Sequence[str], folds: Mapping[str, int]
+) -> dict[int, dict[str, float]]:
+    """By number of each clip that is held out: its totals by expectations of all clips outside its fold."""
+    totals = {}
+    for fold in sorted(set(folds.values())):
+        scale, fitted = fit_expectations([s for s, scene in zip(sets, scenes, strict=True) if folds.get(scene) != fold])
+        expectations = {expectation.measure: expectation for expectation in fitted}
+        for number, scene in enumerate(scenes):
+            if folds.get(scene) == fold:
+                totals[number] = totals_of(surprises_of(sets[number], scale, expectations))
+    return totals
+
+
+def _scored(
+    sets: Sequence[Measures], scenes: Sequence[str], folds: Mapping[str, int], totals: Mapping[int, dict[str, float]]
+) -> list[_Scored]:
+    """The held-out clips, each scored under the tails of the other folds' totals."""
+    tails = {
+        fold: fit_tails([total for number, total in totals.items() if folds[scenes[number]] != fold])
+        for fold in set(folds.values())
+    }
+    return [
+        _Scored(
+            measures=sets[number],
+            scene=scenes[number],
+            fold=(fold := folds[scenes[number]]),
+            score=clip_score(total, tails[fold]),
+        )
+        for number, total in totals.items()
+    ]
+
+
+def _scores_needed(rate: float) -> int:
+    return math.ceil(1 / rate - 1e-9) - 1
+
+
+def _thresholds(scored: Sequence[_Scored], rate: float) -> tuple[Threshold, ...]:
+    """One for every bucket whose scenes can carry the rate, that of every clip last."""
+    buckets: dict[str, list[_Scored]] = {}
+    for clip in scored:
+        for bucket in buckets_of(clip.measures):
+            buckets.setdefault(bucket, []).append(clip)
+    every = buckets.pop(EVERY_CLIP)
+    enough = MIN_BEYOND * _scores_needed(rate)
+    carrying = {bucket: clips for bucket, clips in sorted(buckets.items()) if _num_scenes(clips) >= enough}
+    return tuple(_threshold(bucket, clips, rate) for bucket, clips in {**carrying, EVERY_CLIP: every}.items())
+
+
+def _num_scenes(clips: Sequence[_Scored]) -> int:
+    return len({clip.scene for clip in clips})
+
+
+def _threshold(bucket: str, clips: Sequence[_Scored], rate: float) -> Threshold:
+    scores = sorted(clip.score for clip in clips)
+    rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
+    if not math.isfinite(scores[rank - 1]):
+        raise UserError(f"of {len(scores)} clips to calibrate on, too few could be measured; give others, or more")
+    return Threshold(
+        bucket=bucket,
+        score=scores[rank - 1],
+        achieved_rate=1 - rank / (len(scores) + 1),
+        num_scenes=_num_scenes(clips),
+        num_clips=len(scores),
+    )
+
+
+def _audit(scored: Sequence[_Scored], rate: float) -> Audit | None:
+    """Every fold under the thresholds of the others; None where a fold leaves too few scenes to carry the rate."""
+    rejected = 0
+    for fold in {clip.fold for clip in scored}:
+        others = [clip for clip in scored if clip.fold != fold]
+        if _num_scenes(others) < _scores_needed(rate):
+            return None
+        thresholds = _thresholds(others, rate)
+        rejected += sum(clip.score > narrowest(thresholds, clip.measures).score for clip in scored if clip.fold == fold)
+    return Audit(
+        num_scenes=_num_scenes(scored),
+        num_clips=len(scored),
+        num_rejected=rejected,
+        upper=upper_bound(rejected, len(scored)),
+    )
+
+
+def _digest(sets: Sequence[Measures]) -> str:
+    records: list[dict[str, Any]] = sorted((m.to_json() for m in sets), key=lambda record: str(record["clip_id"]))
+    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()[:16]
