@@ -1,5 +1,6 @@
 """Files that survive a crash: there whole or not at all, known to be on the disk, and told by their hash."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,16 +17,38 @@ class WriteError(UserError):
     """The disk is full, or does not let itself be written to: no use to go on before somebody has looked at it."""
 
 
+# What the system says of a disk that is full, read-only, or beyond somebody's share of it.
+_NO_ROOM = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+
+
+def lack_of_room(error: BaseException, beside: Path) -> WriteError | None:
+    """The WriteError that ``error`` is at bottom, if it is one: libraries raise others from the system's.
+
+    Where the system names no file, it is one below ``beside`` or in the temporary folder.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _NO_ROOM:
+            place = seen.filename or f"a file below {beside} or {os.environ.get('TMPDIR', '/tmp')}"
+            return _refused(place, seen)
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """What the system refuses inside becomes a WriteError that names ``path``."""
     try:
         yield
     except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror or error}); what was finished before is whole: "
-            "make room, or choose another folder, and run it again"
-        ) from error
+        raise _refused(path, error) from error
+
+
+def _refused(place: object, error: OSError) -> WriteError:
+    return WriteError(
+        f"{place} cannot be written ({error.strerror or error}); what was finished before is whole: make room, or "
+        "choose another folder, and run it again"
+    )
 
 
 @contextmanager
