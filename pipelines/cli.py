@@ -24,8 +24,10 @@ from datasets.errors import UserError  # noqa: E402
 from pipelines.console import say  # noqa: E402
 from pipelines.settings.build import unknown  # noqa: E402
 from pipelines.settings.config import Config  # noqa: E402
+from pipelines.settings.help import settings_help  # noqa: E402
 from pipelines.signals import stoppable  # noqa: E402
-from pipelines.verbs import VERBS, Verb, settings_help  # noqa: E402
+from pipelines.verbs.catalogue import VERBS  # noqa: E402
+from pipelines.verbs.verb import Verb  # noqa: E402
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 

@@ -27,7 +27,7 @@ from pipelines.forgetting_study.variants import (
     Variant,
     replaying,
 )
-from pipelines.settings.config import ForgettingConfig
+from pipelines.settings.studies import ForgettingConfig
 
 # What was hoped for: share of the lost dynamics that replay gives back, and of naive's visual gain that it may cost.
 RECOVERED, COST = 0.80, 0.05

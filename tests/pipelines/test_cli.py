@@ -19,7 +19,7 @@ from pipelines import cli
 from pipelines.settings.build import text_of
 from pipelines.settings.compose import compose
 from pipelines.settings.config import Config, NuScenesData
-from pipelines.verbs import VERBS
+from pipelines.verbs.catalogue import VERBS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [verb.name for verb in VERBS]
