@@ -15,10 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.durable import sha256_of
+from datasets.durable import replace_file, sha256_of
 from datasets.errors import UserError
 from datasets.json_record import read_record
-from datasets.latent_shards import make_folder, publish
 
 NOTES = "digests.json"
 # Two changes within one tick of a file system's clock look like one.
@@ -53,8 +52,7 @@ def digests_of(clips: Sequence[Sequence[Path]], folder: Path) -> list[str]:
     notes = known | {str(path): note for path, (note, is_settled) in found.items() if is_settled}
     if notes != known:
         with suppress(UserError):  # they only save work
-            make_folder(folder)
-            publish(folder / NOTES, json.dumps({"files": notes, "digest": _digest_of(notes)}).encode())
+            replace_file(folder / NOTES, json.dumps({"files": notes, "digest": _digest_of(notes)}).encode())
     return [_digest_of([found[path][0][1] for path in clip]) if clip else "" for clip in clips]
 
 

@@ -1,18 +1,38 @@
 """Files that survive a crash: there whole or not at all, known to be on the disk, and told by their hash."""
 
+import errno
+import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from datasets.errors import UserError
+from datasets.file_lock import is_at
 
 
 class WriteError(UserError):
     """The disk is full, or does not let itself be written to: no use to go on before somebody has looked at it."""
+
+
+# What the system says of a disk that is full, read-only, or beyond somebody's share of it.
+_NO_ROOM = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+
+
+def lack_of_room(error: BaseException, beside: Path) -> WriteError | None:
+    """The WriteError that ``error`` is at bottom, if it is one: libraries raise others from the system's.
+
+    Where the system names no file, it is one below ``beside`` or in the temporary folder.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _NO_ROOM:
+            place = seen.filename or f"a file below {beside} or {os.environ.get('TMPDIR', '/tmp')}"
+            return _refused(place, seen)
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 @contextmanager
@@ -21,10 +41,14 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror or error}); what was finished before is whole: "
-            "make room, or choose another folder, and run it again"
-        ) from error
+        raise _refused(path, error) from error
+
+
+def _refused(place: object, error: OSError) -> WriteError:
+    return WriteError(
+        f"{place} cannot be written ({error.strerror or error}); what was finished before is whole: make room, or "
+        "choose another folder, and run it again"
+    )
 
 
 @contextmanager
@@ -37,6 +61,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         yield file
         _sync(file)
         os.replace(file.name, path)
+    with writing(path):
         sync_folder(path.parent)
 
 
@@ -53,10 +78,20 @@ def create_file(path: Path, content: bytes) -> bool:
         _sync(file)
         try:
             os.link(file.name, path)
+            is_new = True
         except FileExistsError:
-            return False
+            is_new = False
+        finally:
+            os.unlink(file.name)
+    with writing(path):
         sync_folder(path.parent)
-        return True
+    return is_new
+
+
+def make_folder(folder: Path) -> None:
+    """With the folders above it."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -84,16 +119,35 @@ def remove_half_written(folder: Path) -> list[Path]:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[IO[bytes]]:
-    """A new file beside ``path``; its name, which begins with a dot and ends in ``.tmp``, is gone afterwards."""
+    """An empty file beside ``path``, to be moved or removed in the block; it is gone where the block fails.
+
+    Its name begins with a dot and ends in ``.tmp``. It is one for all attempts, so that the next takes what a killed
+    one left, and it is locked, so that of several writers one comes after the other.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
+    with _sole(path.with_name(f".{path.name}.tmp")) as file:
         try:
+            file.truncate()
             yield file
-        finally:
+        except BaseException:
             Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _sole(path: Path) -> IO[bytes]:
+    """The file at ``path``, made if need be, that no other process has."""
+    while True:
+        file = open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except BaseException:
+            file.close()
+            raise
+        if is_at(path, file):
+            return file
+        file.close()  # whoever had it has moved it to its place
 
 
 def _sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)

@@ -18,6 +18,7 @@ from datasets.durable import replace_file
 from datasets.errors import UserError
 from datasets.excerpt import excerpt
 from datasets.framing import Framing, reframe_camera, reframe_frames
+from datasets.new_folder import new_folder
 from datasets.scene import Camera, Clip, Scene
 from datasets.scene_json import read_scene_json, scene_to_json
 from datasets.shards import video_member
@@ -137,12 +138,13 @@ def _loaded(scene: Scene, videos: Sequence[VideoInfo], indices: NDArray[np.int64
 def write_clip_folder(root: Path, clip: Clip) -> Path:
     """Write ``root/<clip_id>/{<camera>.mp4, scene.json}``, which ``VideoFolderSource`` reads back; the folder's path.
 
-    The description comes last, so a folder with ``scene.json`` is whole.
+    A UserError where there is something already.
     """
     folder = root / clip.scene.clip_id
-    for camera, frames in zip(clip.scene.cameras, clip.frames, strict=True):
-        replace_file(folder / video_member(camera.name), encode_mp4(frames, clip.scene.frame_rate or 1.0))
-    replace_file(folder / SCENE_FILE, json.dumps(scene_to_json(clip.scene)).encode() + b"\n")
+    with new_folder(folder) as scratch:
+        for camera, frames in zip(clip.scene.cameras, clip.frames, strict=True):
+            replace_file(scratch / video_member(camera.name), encode_mp4(frames, clip.scene.frame_rate or 1.0))
+        replace_file(scratch / SCENE_FILE, json.dumps(scene_to_json(clip.scene)).encode() + b"\n")
     return folder
 
 

@@ -6,10 +6,8 @@ written: the description is checked when the file is opened, a clip when it is f
 
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from datasets.durable import sync_folder
+from datasets.durable import replace_file
 from datasets.errors import UserError, shown
 
 # One metadata entry only: safetensors keeps its metadata in a hash map, so several would come out in any order and the
@@ -95,39 +93,8 @@ def write_shard(path: Path, samples: Sequence[LatentSample]) -> str:
     }
     told = json.dumps([[sample.entry for sample in samples], [sample.digest() for sample in samples]])
     digest = hashlib.sha256(told.encode()).hexdigest()
-    publish(path, save(stacked, metadata={METADATA_KEY: digest + told}))
+    replace_file(path, save(stacked, metadata={METADATA_KEY: digest + told}))
     return digest
-
-
-def publish(path: Path, content: bytes) -> None:
-    """Puts a whole file at ``path``; a reader, or a crash at any time, sees the old one or the new.
-
-    A UserError where the disk is full or nothing may be written there.
-    """
-    # One name for all attempts, so that the next one clears away what a killed one left.
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(scratch, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); what was written before is whole, so mend that and run "
-            "again"
-        ) from error
-
-
-def make_folder(folder: Path) -> None:
-    """With the folders above it; a UserError where nothing may be made there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); mend that and run again") from error
 
 
 def read_description(path: Path) -> Description:

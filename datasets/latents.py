@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from datasets.durable import make_folder, replace_file
 from datasets.errors import UserError, shown
 from datasets.json_record import read_record
 from datasets.latent_shards import (
@@ -22,8 +23,6 @@ from datasets.latent_shards import (
     LatentSample,
     LatentShard,
     OpenShards,
-    make_folder,
-    publish,
     read_description,
     require_storable,
     write_shard,
@@ -120,7 +119,7 @@ class LatentCacheWriter:
         path, content = self._folder / INDEX, json.dumps(asdict(index), indent=1).encode()
         # Processes that find a finished cache at the same time must not write over each other.
         if not path.is_file() or path.read_bytes() != content:
-            publish(path, content)
+            replace_file(path, content)
 
 
 class LatentCache:

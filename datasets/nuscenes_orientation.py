@@ -1,7 +1,7 @@
 """Whether poses can be those of vehicles, cameras and boxes: rotations in another order than w, x, y, z are poses too.
 
-One odd pose proves nothing (a turn on a car park, a camera that is mounted upside down). Where nothing in the whole
-data set stands and drives as vehicles do, the tables are wrong.
+One odd path proves nothing (a turn on a car park): where nothing in the whole data set stands and drives as vehicles
+do, the tables are wrong. Cameras look roughly level, so each that is read is held to that.
 """
 
 from collections import defaultdict
@@ -22,6 +22,7 @@ _MIN_UP, _MIN_AHEAD, _MIN_WAY_M = 0.5, 0.5, 8.0
 _MAX_TILTED_BOXES = 0.1
 _MAX_SPEED = 150.0  # m/s
 _MIN_RIG = 3
+_MAX_CAMERA_TILT = 45.0  # degrees
 
 
 def check_orientations(nusc: CheckedNuScenes, scenes: Sequence[Sequence[Recording]]) -> None:
@@ -34,6 +35,9 @@ def check_orientations(nusc: CheckedNuScenes, scenes: Sequence[Sequence[Recordin
         raise UserError(_message(nusc, "ego_pose", f"in every scene the vehicle {told}"))
     if told := _odd_cameras(nusc):
         raise UserError(_message(nusc, "calibrated_sensor", told))
+    for recordings in scenes:
+        for recording in recordings:
+            _check_cameras(nusc, recording)
     if told := _odd_boxes(nusc):
         raise UserError(_message(nusc, "sample_annotation", told))
 
@@ -70,6 +74,23 @@ def _odd_cameras(nusc: CheckedNuScenes) -> str:
     # Looks about level, with the lower edge of its image below.
     is_level = (np.abs(rotation[:, 2, 2]) < 0.7) & (rotation[:, 2, 1] < -0.5)
     return "most cameras look up or down, or hang upside down" if is_level.mean() < 0.5 else ""
+
+
+def _check_cameras(nusc: CheckedNuScenes, recording: Recording) -> None:
+    for camera, images in zip(recording.cameras, recording.sample_data, strict=True):
+        row = nusc.get("calibrated_sensor", nusc.get("sample_data", images[0])["calibrated_sensor_token"])
+        right, down, ahead = poses_of([row])[0, 2, :3]  # how far each axis of the camera points up
+        pitch, roll = np.degrees([np.arcsin(np.clip(ahead, -1, 1)), np.arctan2(right, -down)])
+        if abs(pitch) > _MAX_CAMERA_TILT:
+            found = f"looks {abs(pitch):.0f} degrees into the {'sky' if pitch > 0 else 'ground'}"
+        elif abs(roll) > _MAX_CAMERA_TILT:
+            found = f"is rolled by {abs(roll):.0f} degrees"
+        else:
+            continue
+        where = f"token {shown(row['token'])}: {shown(camera.name)}"
+        raise UserError(
+            f"{_message(nusc, 'calibrated_sensor', f'{where} {found}')} If so, leave it out of data.cameras"
+        )
 
 
 def _odd_boxes(nusc: CheckedNuScenes) -> str:

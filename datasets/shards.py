@@ -3,19 +3,23 @@
 =================  ====================================================================================================
 ``json``           ``schema_version, clip_id, domain, caption, split, source, frame_rate, num_frames, held_frames``,
                    ``timestamps`` s, ``cameras`` (``name, width, height, intrinsics`` (3, 3) px, ``camera_to_ego``
-                   (4, 4) or (T, 4, 4), ``member``), ``lanes`` (``kind, points`` (N, 3) m), the writer's ``metadata``
+                   (T, 4, 4), ``member``), ``lanes`` (a text that is JSON: ``kind, points`` (N, 3) m, of each), the
+                   writer's ``metadata``
 ``<camera>.mp4``   one video a camera, H.264, T frames
 ``poses.npy``      ``ego_to_world`` (T, 4, 4) float64; absent where there is no pose
 ``tracks.npz``     ``ids, categories`` (N,) str, ``sizes`` (N, 3) m, ``box_to_world`` (N, T, 4, 4), ``present`` (N, T)
 ``thumb.jpg``      the middle frame of the first camera, at most 320 wide
 =================  ====================================================================================================
 
-Units and frames are those of ``datasets.geometry``. Nothing is pickled, and the same clip gives the same bytes.
+Every key has one type in all samples, since loaders take the types of the first few for all: so lanes, of which there
+may be none, are a text. Units and frames are those of ``datasets.geometry``. Nothing is pickled, and the same clip
+gives the same bytes.
 """
 
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -28,7 +32,9 @@ from datasets.scene import Camera, Clip, Scene, Track
 from datasets.scene_json import camera_to_json, scene_from_json
 from datasets.video import decode_mp4, encode_mp4
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# The first held lanes as a list and fixed mounts as (4, 4).
+_READ_VERSIONS = (1, 2)
 EXTENSIONS = ("jpg", "json", "mp4", "npy", "npz")
 THUMB_WIDTH = 320
 
@@ -87,18 +93,13 @@ def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene,
     """The scene of a sample and its metadata, from ``json``, ``poses.npy`` and ``tracks.npz``; no video is decoded."""
     described = load_json(_member(members, "json", where), f"{where}: json")
     version = described.get("schema_version")
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or version not in _READ_VERSIONS:
         raise UserError(f"{where}: json has schema_version {shown(version)}, this version reads {SCHEMA_VERSION}")
     record = {key: described[key] for key in (*_SCENE_KEYS, "timestamps", "lanes") if key in described}
     cameras = described.get("cameras", [])
-    record["cameras"] = (
-        cameras
-        if not isinstance(cameras, list)
-        else [
-            {key: value for key, value in camera.items() if key != "member"} if isinstance(camera, dict) else camera
-            for camera in cameras
-        ]
-    )
+    record["cameras"] = [_stored_camera(entry) for entry in cameras] if isinstance(cameras, list) else cameras
+    if isinstance(record.get("lanes"), str):
+        record["lanes"] = parse_json(record["lanes"].encode(), f"{where}: json: lanes")
     scene = scene_from_json(record, f"{where}: json")
     _check_summary(described, scene, f"{where}: json")
     try:
@@ -150,13 +151,29 @@ def _describe(scene: Scene) -> dict[str, Any]:
         "frame_rate": scene.frame_rate,
         "num_frames": scene.num_frames,
         "timestamps": scene.timestamps.tolist(),
-        "cameras": [_describe_camera(camera) for camera in scene.cameras],
-        "lanes": [{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes],
+        "cameras": [_describe_camera(camera, scene.num_frames) for camera in scene.cameras],
+        "lanes": json.dumps([{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes]),
     }
 
 
-def _describe_camera(camera: Camera) -> dict[str, Any]:
+def _describe_camera(camera: Camera, num_frames: int) -> dict[str, Any]:
+    mount = camera.camera_to_ego
+    if mount is not None and mount.ndim == 2:
+        camera = replace(camera, camera_to_ego=np.broadcast_to(mount, (num_frames, 4, 4)))
     return camera_to_json(camera) | {"member": video_member(camera.name)}
+
+
+def _stored_camera(entry: object) -> object:
+    """The ``entry`` of a camera as ``scene_from_json`` reads it: without its member, a mount that never moves once."""
+    if not isinstance(entry, dict):
+        return entry
+    fields = {key: value for key, value in entry.items() if key != "member"}
+    poses = fields.get("camera_to_ego")
+    if isinstance(poses, list) and poses and isinstance(poses[0], list) and len(poses[0]) == 4:
+        is_stack = isinstance(poses[0][0], list)
+        if is_stack and all(pose == poses[0] for pose in poses):
+            fields["camera_to_ego"] = poses[0]
+    return fields
 
 
 def _pack_tracks(scene: Scene) -> bytes:

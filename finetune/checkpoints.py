@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,13 +17,12 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from rich import get_console
 
-from datasets.durable import sync_folder
+from datasets.durable import replacing
 from datasets.errors import UserError
 
 # Where the newest is damaged, the one before it is taken.
 KEPT = 2
 _NAME = re.compile(r"step=(\d+)\.ckpt")
-_SCRATCH = ".checkpoint.tmp"
 _MARK = b"driveforge sha256 "
 _TRAILER = len(_MARK) + 64
 _PIECE = 2**20
@@ -56,20 +54,10 @@ class DurableCheckpointIO(TorchCheckpointIO):
     """Lightning's own goes through ``$TMPDIR``, from where a file reaches another file system in pieces."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write beside ``path``, sync, rename; then all but the newest ``KEPT`` go. A UserError where it cannot."""
+        """Put it at ``path`` whole; then all but the newest ``KEPT`` go."""
         target = Path(path)
-        scratch = target.with_name(_SCRATCH)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write(scratch, checkpoint)
-            os.replace(scratch, target)
-            sync_folder(target.parent)
-        except OSError as error:
-            with suppress(OSError):
-                scratch.unlink(missing_ok=True)
-            raise UserError(
-                f"{target}: cannot be written ({error.strerror}); {_what_is_left(target)}; mend that and run again"
-            ) from error
+        with replacing(target) as file:
+            _write(file, checkpoint)
         for old in [name for step, name in checkpoints(target.parent) if step <= _step_of(target)][KEPT:]:
             old.unlink(missing_ok=True)
 
@@ -122,11 +110,6 @@ def record_in(path: Path) -> dict[str, Any]:
     return record
 
 
-def clear_scratch(root: Path) -> None:
-    """What a killed run may have left half-written."""
-    (root / _SCRATCH).unlink(missing_ok=True)
-
-
 class _Hashed:
     """A file that is hashed as it is written. A failure waits until ``torch.save`` has ended, which would hide it."""
 
@@ -154,17 +137,14 @@ class _Hashed:
         return self._tail == bytes(2)
 
 
-def _write(path: Path, checkpoint: dict[str, Any]) -> None:
-    with path.open("wb") as file:
-        hashed = _Hashed(file)
-        torch.save(checkpoint, hashed)  # type: ignore[arg-type]
-        if hashed.error is not None:
-            raise hashed.error
-        assert hashed.ends_without_comment, "torch.save writes a zip archive without a comment"
-        file.seek(-2, os.SEEK_CUR)
-        file.write(_TRAILER.to_bytes(2, "little") + _MARK + hashed.digest.hexdigest().encode())
-        file.flush()
-        os.fsync(file.fileno())
+def _write(file: IO[bytes], checkpoint: dict[str, Any]) -> None:
+    hashed = _Hashed(file)
+    torch.save(checkpoint, hashed)  # type: ignore[arg-type]
+    if hashed.error is not None:
+        raise hashed.error
+    assert hashed.ends_without_comment, "torch.save writes a zip archive without a comment"
+    file.seek(-2, os.SEEK_CUR)
+    file.write(_TRAILER.to_bytes(2, "little") + _MARK + hashed.digest.hexdigest().encode())
 
 
 def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
@@ -177,8 +157,3 @@ def _step_of(path: Path) -> int:
     match = _NAME.fullmatch(path.name)
     assert match, path
     return int(match[1])
-
-
-def _what_is_left(target: Path) -> str:
-    whole = [path.name for _, path in checkpoints(target.parent) if path != target]
-    return f"{whole[0]} is whole" if whole else "no earlier checkpoint is there"

@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from datasets.durable import make_folder
 from datasets.errors import UserError
 from datasets.file_lock import held
-from datasets.latent_shards import make_folder
 from datasets.latents import LatentCache
 from finetune.adapters import choose_trained, merge_adapter
 from finetune.module import TrainingSettings, WorldModelModule

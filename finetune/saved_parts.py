@@ -4,10 +4,12 @@ Configurations are held to what the part's class takes, tensors to what a part o
 shape, and finite numbers. Where ``SHA256SUMS`` lies beside the parts, every file is held to it too.
 """
 
+import errno
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, field, make_dataclass
 from functools import cache, partial
@@ -98,6 +100,15 @@ def require_equal(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
         has = tuple(found[key]) if isinstance(found[key], list) else found[key]
         if has != value:
             raise UserError(f"{path}: {key} must be {value} to fit the other parts, got {shown(has)}; {ADVICE}")
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """What safetensors cannot write below ``folder`` becomes an OSError, as it is to everybody else."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, shown(error, 120), str(folder)) from error
 
 
 def seal(folder: Path) -> None:

@@ -9,8 +9,9 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from datasets.durable import remove_half_written
 from datasets.errors import UserError, shown
-from finetune.checkpoints import DurableCheckpointIO, SaveEvery, clear_scratch, newest_checkpoint, record_in
+from finetune.checkpoints import DurableCheckpointIO, SaveEvery, newest_checkpoint, record_in
 from finetune.module import WorldModelModule
 from finetune.processes import leads, processes
 from finetune.progress import StepProgress
@@ -62,7 +63,7 @@ def train(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     settings = module.settings
     if leads():
-        clear_scratch(root)
+        remove_half_written(root)
     newest = newest_checkpoint(root, up_to=settings.steps)
     if newest:
         require_same_run(newest, module)

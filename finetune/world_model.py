@@ -26,6 +26,7 @@ from finetune.saved_parts import (
     read_tensors,
     require_equal,
     require_sealed,
+    saving,
     seal,
 )
 from finetune.vae import load_vae, make_vae
@@ -142,10 +143,12 @@ class WorldModel(nn.Module):
             copy.load_state_dict(part.state_dict())
             for parameter in copy.parameters():  # diffusers' own .to() would keep some of them in float32
                 parameter.data = parameter.data.to(dtype)
-            copy.save_pretrained(directory / name)
+            with saving(directory):
+                copy.save_pretrained(directory / name)
         own = {name: value for name, value in self.state_dict().items() if _is_own(name)}
         words = {name: value.to(dtype).contiguous() for name, value in own.items()}
-        save_file(words, directory / CONDITIONING_FILE)
+        with saving(directory):
+            save_file(words, directory / CONDITIONING_FILE)
         (directory / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n")
         seal(directory)
 

@@ -19,12 +19,15 @@ from pipelines.own_packages import require_own_datasets
 
 require_own_datasets()  # before anything of it is imported
 
+from datasets.durable import lack_of_room  # noqa: E402
 from datasets.errors import UserError  # noqa: E402
 from pipelines.console import say  # noqa: E402
 from pipelines.settings.build import unknown  # noqa: E402
 from pipelines.settings.config import Config  # noqa: E402
+from pipelines.settings.help import settings_help  # noqa: E402
 from pipelines.signals import stoppable  # noqa: E402
-from pipelines.verbs import VERBS, Verb, settings_help  # noqa: E402
+from pipelines.verbs.catalogue import VERBS  # noqa: E402
+from pipelines.verbs.verb import Verb  # noqa: E402
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -97,11 +100,13 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
     # A model that is named need not lie in a run folder.
     if verb.run_dir == "continued" and getattr(args, "candidate", None) is None:
         run_dir.require_run(folder)
-    # Of the processes that torchrun started, the first one writes.
-    if verb.run_dir == "read" or (os.environ.get("TORCHELASTIC_RUN_ID") and os.environ["RANK"] != "0"):
+    # Of the processes that torchrun started, the first one writes. It does not wait for another command, since the
+    # others would not wait with it: it is refused, and torchrun ends them.
+    is_one_of_many = bool(os.environ.get("TORCHELASTIC_RUN_ID"))
+    if verb.run_dir == "read" or (is_one_of_many and os.environ["RANK"] != "0"):
         config, _ = run_dir.settings_of(folder, verb.presets, overrides)
         return _work(config, args)
-    with run_dir.sole_writer(folder):
+    with run_dir.sole_writer(folder, waits=not is_one_of_many):
         config, before = run_dir.settings_of(folder, verb.presets, overrides)
         if verb.run_dir == "begun":
             run_dir.say_if_mistyped(folder)
@@ -119,7 +124,12 @@ def _work(config: Config, args: argparse.Namespace) -> int:
 
     stage = importlib.import_module(f"pipelines.{args.verb}")
     with told_in_lines(args.verb):
-        return int(stage.main(config, args) or 0)
+        try:
+            return int(stage.main(config, args) or 0)
+        except Exception as error:
+            if isinstance(error, UserError) or (refusal := lack_of_room(error, config.run_dir)) is None:
+                raise
+            raise refusal from error
 
 
 def _tables_at(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ import argparse
 from rich import get_console
 from rich.table import Table
 
+from datasets.durable import WriteError
 from datasets.errors import UserError
 from datasets.folder_source import write_clip_folder
 from pipelines.console import show
@@ -37,6 +38,8 @@ def main(config: Config, args: argparse.Namespace) -> int:
         try:
             spoilt = corrupt(item.load(), args.kind, strength, seed=args.seed, other=other)
             show(write_clip_folder(args.out, spoilt))
+        except WriteError:
+            raise
         except UserError as error:
             bad += 1
             show(error, head="not spoilt: ", style="red")

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rich import get_console
-from safetensors import SafetensorError
 
-from datasets.errors import UserError, shown
+from datasets.errors import UserError
 from datasets.file_lock import held
 from datasets.latents import LatentCache
 from datasets.new_folder import new_folder
@@ -185,13 +184,7 @@ def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
 
 def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
     """The model appears under its name complete, or not at all."""
-    try:
-        with new_folder(folder) as scratch:
-            model.save_pretrained(scratch)
-            (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
-            seal(scratch)
-    except SafetensorError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({shown(error, 120)}); the checkpoints in {folder.parent / 'finetune'} are "
-            "whole, so mend that and run again"
-        ) from error
+    with new_folder(folder) as scratch:
+        model.save_pretrained(scratch)
+        (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
+        seal(scratch)

@@ -6,8 +6,8 @@ from its last checkpoint, so the same command carries on after a kill.
 
 import argparse
 import csv
+import io
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -19,16 +19,18 @@ import torch
 from diffusers import AutoencoderKLWan
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from datasets.durable import replace_file
 from datasets.errors import UserError
 from datasets.file_lock import held
 from datasets.framing import Framing
 from datasets.json_record import read_json
 from datasets.latents import LatentCache
+from datasets.new_folder import is_vacant, new_folder
 from datasets.progress import track
 from datasets.source import Source
 from finetune.module import TrainingSettings, WorldModelModule
 from finetune.preconditioning import measure_std
-from finetune.saved_parts import seal
+from finetune.saved_parts import saving, seal
 from finetune.training import train
 from finetune.vae import initialise_from_pca, load_vae, make_vae, to_signal
 from finetune.vae_training import train_vae
@@ -40,6 +42,7 @@ from pipelines.sources import framing_of, open_pretraining
 from replay.dataset import plan_loader
 from replay.plan import BatchPlan
 
+RECIPE = "recipe.json"
 _PCA_CLIPS = 64
 _CURVE_POINTS = 300
 _STATISTICS_CLIPS = 140
@@ -55,6 +58,13 @@ def main(config: Config, args: argparse.Namespace) -> None:
 def pretrain(config: Config) -> None:
     """The base checkpoint in ``<pretrain.out>/model``."""
     settings, framing = config.pretrain, framing_of(config.data)
+    folder = settings.out / "model"
+    if not _is_done(folder, settings, framing):
+        make_base(settings, framing)
+    print(f"base checkpoint {model_digest(folder)} in {folder}")
+
+
+def make_base(settings: PretrainConfig, framing: Framing) -> None:
     opened = partial(open_pretraining, settings, framing)
     if not (settings.out / "vae" / "config.json").is_file():
         if settings.start is None:
@@ -62,9 +72,7 @@ def pretrain(config: Config) -> None:
         else:
             _take_codec(settings.start, settings.out)
     cache = encode_source(opened, framing, settings.out, settings.out / "latents", "clips")
-    model = train_world_model(cache, settings)
-    ship(model, settings, framing)
-    print(f"base checkpoint {model_digest(settings.out / 'model')} in {settings.out / 'model'}")
+    ship(train_world_model(cache, settings), settings, framing)
 
 
 def train_codec(source: Source, settings: PretrainConfig) -> None:
@@ -86,31 +94,27 @@ def train_codec(source: Source, settings: PretrainConfig) -> None:
         seed=settings.seed,
     )
     curve = [asdict(step) for step in track(steps, "Training the codec", total=settings.vae_steps)]
-    settings.out.mkdir(parents=True, exist_ok=True)
-    _write_curve(settings.out / "vae_curve.csv", curve)
+    replace_file(settings.out / "vae_curve.csv", _csv(curve))
     _keep_codec(vae, settings.out)
 
 
 def _require_base(start: Path) -> None:
     """A UserError where ``start`` is not what ``ship`` leaves."""
-    for name in ("vae/config.json", "vae_curve.csv", "recipe.json"):
+    for name in ("vae/config.json", "vae_curve.csv", RECIPE):
         if not (start / name).is_file():
             raise UserError(f"pretrain.start={start} holds no base: {name} is missing; give a model that pretrain made")
 
 
 def _take_codec(start: Path, out: Path) -> None:
     """The codec of an earlier base and its curve, so that both bases speak of the same latents."""
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(start / "vae_curve.csv", out / "vae_curve.csv")
+    replace_file(out / "vae_curve.csv", (start / "vae_curve.csv").read_bytes())
     _keep_codec(load_vae(start), out)
 
 
 def _keep_codec(vae: AutoencoderKLWan, out: Path) -> None:
     """Under its name the codec is whole, or not there: that it is tells the next call that it is made."""
-    scratch = out / ".vae.tmp"
-    shutil.rmtree(scratch, ignore_errors=True)
-    vae.save_pretrained(scratch)
-    scratch.rename(out / "vae")
+    with new_folder(out / "vae") as scratch, saving(scratch):
+        vae.save_pretrained(scratch)
 
 
 def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldModel:
@@ -180,20 +184,33 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
 
 def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
     """``<out>/model``: half-precision weights, the recipe that made them, their curves, and the sums of it all."""
-    folder = settings.out / "model"
-    model.save_pretrained(folder, torch.float16)
-    recipe = {
-        "pretrain": asdict(settings),
-        "framing": asdict(framing),
-        "model": asdict(model.config),
-        "torch": torch.__version__,
-    }
+    recipe = _recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
     if settings.start is not None:
-        recipe["started_from"] = read_json(settings.start / "recipe.json")
-    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
-    _write_curve(folder / "vae_curve.csv", list(csv.DictReader((settings.out / "vae_curve.csv").open())))
-    _write_curve(folder / "curve.csv", _logged_losses(settings.out / "curves"))
-    seal(folder)
+        recipe["started_from"] = read_json(settings.start / RECIPE)
+    with new_folder(settings.out / "model") as folder:
+        model.save_pretrained(folder, torch.float16)
+        (folder / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n")
+        (folder / "vae_curve.csv").write_bytes(_csv(list(csv.DictReader((settings.out / "vae_curve.csv").open()))))
+        (folder / "curve.csv").write_bytes(_csv(_logged_losses(settings.out / "curves")))
+        seal(folder)
+
+
+def _recipe(settings: PretrainConfig, framing: Framing) -> dict[str, Any]:
+    """The settings that decide a base, wherever it lies, as JSON gives them back."""
+    decisive = {key: value for key, value in asdict(settings).items() if key != "out"}
+    plain: dict[str, Any] = json.loads(json.dumps({"pretrain": decisive, "framing": asdict(framing)}, default=str))
+    return plain
+
+
+def _is_done(folder: Path, settings: PretrainConfig, framing: Framing) -> bool:
+    """Whether the base is there; a UserError where another one is, which nobody has said to throw away."""
+    if is_vacant(folder):
+        return False
+    found = read_json(folder / RECIPE, "move the folder away, or choose another pretrain.out")
+    wanted = _recipe(settings, framing)
+    if not isinstance(found, dict) or any(found.get(key) != value for key, value in wanted.items()):
+        raise UserError(f"{folder} was made with other settings; move it away, or choose another pretrain.out")
+    return True
 
 
 def _logged_losses(folder: Path) -> list[dict[str, Any]]:
@@ -204,14 +221,14 @@ def _logged_losses(folder: Path) -> list[dict[str, Any]]:
     return [{"step": step, "loss": losses[step]} for step in sorted(losses)]
 
 
-def _write_curve(path: Path, rows: list[dict[str, Any]]) -> None:
+def _csv(rows: list[dict[str, Any]]) -> bytes:
     """CSV of at most some hundred rows, each the mean of as many neighbours."""
     size = max(1, len(rows) // _CURVE_POINTS)
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = list(rows[0]) if rows else []
-        writer.writerow(names)
-        for group in groups:
-            means = [np.mean([float(row[name]) for row in group]) for name in names]
-            writer.writerow([f"{mean:.5g}" for mean in means])
+    table, names = io.StringIO(), list(rows[0]) if rows else []
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(names)
+    for group in groups:
+        means = [np.mean([float(row[name]) for row in group]) for name in names]
+        writer.writerow([f"{mean:.5g}" for mean in means])
+    return table.getvalue().encode()

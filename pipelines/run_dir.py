@@ -44,11 +44,14 @@ def nearest_run(run_dir: Path) -> Path | None:
 
 
 @contextmanager
-def sole_writer(run_dir: Path) -> Iterator[None]:
-    """Waits, with a word, until no other command writes in ``run_dir``; a folder that stays empty goes again."""
+def sole_writer(run_dir: Path, *, waits: bool) -> Iterator[None]:
+    """Waits, with a word, until no other command writes in ``run_dir``; a folder that stays empty goes again.
+
+    A UserError instead where it ``waits`` not.
+    """
     is_new = not run_dir.exists()
     try:
-        with held(run_dir / ".lock", say):
+        with held(run_dir / ".lock", say, waits=waits):
             yield
     finally:
         if is_new:

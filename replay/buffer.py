@@ -17,8 +17,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from datasets.durable import make_folder
 from datasets.errors import UserError
-from datasets.latent_shards import LatentSample, make_folder, require_storable
+from datasets.latent_shards import LatentSample, require_storable
 from replay.keeping import KEEPINGS, Features, Tally
 from replay.ranking import Ranking, priority_of
 from replay.segments import SEGMENT_SIZE, Entry, Segments

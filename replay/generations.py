@@ -14,9 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from datasets.durable import sync_folder
+from datasets.durable import make_folder, sync_folder
 from datasets.errors import UserError
-from datasets.latent_shards import make_folder
 
 MANIFEST = "manifest.json"
 _NEXT, _LOCK = ".next", ".writer"

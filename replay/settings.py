@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datasets.durable import replace_file
 from datasets.errors import UserError, shown
 from datasets.json_record import read_json, record_of
-from datasets.latent_shards import publish
 from replay.keeping import KEEPINGS
 
 SETTINGS = "buffer.json"
@@ -59,7 +59,7 @@ class BufferSettings:
         return record | quotas | ({"keep": self.keep} if self.keep != "random" else {})
 
     def write(self, root: Path) -> None:
-        publish(root / SETTINGS, json.dumps(self.record).encode())
+        replace_file(root / SETTINGS, json.dumps(self.record).encode())
 
 
 def read_settings(root: Path) -> BufferSettings:

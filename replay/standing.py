@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.durable import sha256_of
+from datasets.durable import replace_file, sha256_of
 from datasets.errors import UserError
 from datasets.json_record import read_json, read_record
-from datasets.latent_shards import publish
 from replay.buffer import ReplayBuffer
 from replay.generations import MANIFEST, Lease, generations, lease_newest, next_generation
 from replay.keeping import Tally
@@ -57,7 +56,9 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         # A digest of its own, since no other file speaks for this one.
-        publish(folder / MANIFEST, json.dumps(self.record | {"digest": _digest(self.record)}, sort_keys=True).encode())
+        replace_file(
+            folder / MANIFEST, json.dumps(self.record | {"digest": _digest(self.record)}, sort_keys=True).encode()
+        )
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -11,7 +11,7 @@ from pipelines.cli import main
 from pipelines.settings.compose import compose
 from pipelines.simulate import simulate, tables_root
 from pipelines.sources import framing_of
-from pipelines.verbs import VERBS
+from pipelines.verbs.catalogue import VERBS
 
 REPOSITORY = Path(__file__).parents[1]
 SMALL = [

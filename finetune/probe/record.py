@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from datasets.durable import replace_file
 from datasets.errors import UserError, shown
-from datasets.latent_shards import make_folder, publish
 
 SCHEMA = pyarrow.schema(
     [
@@ -75,10 +75,9 @@ def append_probed(path: Path, probed: Probed, *, step: int, model: str) -> None:
         taken = zip(before["step"].to_pylist(), before["model"].to_pylist(), strict=True)
         kept = before.filter(pyarrow.array([key != (step, model) for key in taken], pyarrow.bool_()))
         table = pyarrow.concat_tables([kept, table])
-    make_folder(path.parent)
     content = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(table, content)
-    publish(path, content.getvalue().to_pybytes())
+    replace_file(path, content.getvalue().to_pybytes())
 
 
 def read_probed(path: Path) -> dict[tuple[int, str], Probed]:

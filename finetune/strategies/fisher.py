@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from datasets.latent_shards import LatentSample, LatentShard, make_folder, write_shard
+from datasets.latent_shards import LatentSample, LatentShard, write_shard
 from finetune.flow import draw, flow_matching_loss
 from finetune.strategies.matching import alone
 from finetune.strategies.start import Weights, movable
@@ -29,7 +29,6 @@ def stored_estimate(ground: Ground, replay: ReplayBuffer, name: str, estimate: E
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     path = ground.folder / f"{name}-{key}.safetensors"
     if not path.exists():
-        make_folder(ground.folder)
         found = estimate(ground, replay)
         write_shard(path, [LatentSample(clip_id=name, domain="", caption="", tensors=found)])
     kept = LatentShard(path).sample(0).tensors

@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver
 from typing import Any
 
-from datasets.durable import WriteError
-from pipelines.executors.work import TaskResult, WorkerFactory, WorkerProcess
+from pipelines.executors.work import TaskResult, WorkerFactory, WorkerProcess, told
 from pipelines.generation.units import Unit
 from pipelines.orphans import end_with_parent
 from pipelines.threads import ENVIRONMENT, limit_threads
@@ -104,8 +103,6 @@ def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> N
             return
         try:
             answer = worker.make(unit), "", False
-        except WriteError as error:
-            answer = {}, str(error), True
-        except Exception:
-            answer = {}, traceback.format_exc(), False
+        except Exception as error:
+            answer = {}, *told(error)
         pipe.send(answer)

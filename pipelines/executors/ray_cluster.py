@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -63,8 +64,7 @@ def _start(workers: int) -> None:
 
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     try:
-        # Ray's own handler would end this process without leaving its blocks.
-        with kept_handlers():
+        with _stoppable_start():
             ray.init(
                 address="local",
                 num_cpus=workers,
@@ -83,6 +83,17 @@ def _start(workers: int) -> None:
 
 
 @contextmanager
+def _stoppable_start() -> Iterator[None]:
+    """A block in which Ray starts; its handler of SIGTERM, which ends the process with status 15, is undone."""
+    try:
+        with kept_handlers():
+            yield
+    except SystemExit:
+        signal.raise_signal(signal.SIGTERM)  # to our handler, which should have had it
+        raise
+
+
+@contextmanager
 def _cluster_at(address: str) -> Iterator[None]:
     """A connection to a running cluster; its nodes get our packages from here, their dependencies have to be there."""
     require_listener(address)
@@ -91,7 +102,7 @@ def _cluster_at(address: str) -> Iterator[None]:
 
     modules = [str(ROOT / package) for package in PACKAGES]
     try:
-        with kept_handlers():
+        with _stoppable_start():
             ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT, "py_modules": modules}, **QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"executor.address={address}: Ray cannot connect: {shown(error, 150)}") from error

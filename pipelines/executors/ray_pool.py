@@ -9,8 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from datasets.durable import WriteError
-from pipelines.executors.work import TaskResult, Worker, WorkerFactory, WorkerProcess
+from pipelines.executors.work import TaskResult, Worker, WorkerFactory, WorkerProcess, told
 from pipelines.generation.units import Unit
 from pipelines.threads import limit_threads
 
@@ -66,6 +65,5 @@ class RayProcess:
         except RayActorError as death:
             return TaskResult(process=self, error=f"the worker's process died: {death}", died=True)
         except RayTaskError as failure:
-            if isinstance(failure.cause, WriteError):
-                return TaskResult(process=self, error=str(failure.cause), is_fatal=True)
-            return TaskResult(process=self, error=str(failure))
+            error, is_fatal = told(failure.cause)
+            return TaskResult(process=self, error=error if is_fatal else str(failure), is_fatal=is_fatal)

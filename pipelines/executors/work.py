@@ -4,10 +4,13 @@ A worker is made once in each process (that is where a model is loaded), then ma
 itself, so that only small records cross between processes.
 """
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+from datasets.durable import WriteError, lack_of_room
 from pipelines.generation.units import Unit
 
 
@@ -62,3 +65,9 @@ class ProcessPool(Protocol):
 
     def wait(self, busy: Sequence[WorkerProcess], timeout: float) -> list[TaskResult]:
         """The tasks of ``busy`` that have ended, as soon as one has; none where ``timeout`` seconds pass first."""
+
+
+def told(error: Exception) -> tuple[str, bool]:
+    """The text of what ended a task, and whether it would end every other too."""
+    refusal = error if isinstance(error, WriteError) else lack_of_room(error, Path.cwd())
+    return ("".join(traceback.format_exception(error)), False) if refusal is None else (str(refusal), True)

@@ -21,7 +21,7 @@ from pipelines.forgetting_study.footage import CHOSEN, JUDGED, TRAINED, Footage,
 from pipelines.models import BASE
 from pipelines.pretrain import fresh_model, train_on_all
 from pipelines.probe_clips import encoded_probe_clips
-from pipelines.settings.config import ForgettingConfig
+from pipelines.settings.studies import ForgettingConfig
 from replay.buffer import ReplayBuffer
 
 DRIVING = "driving-day"

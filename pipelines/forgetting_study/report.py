@@ -8,6 +8,7 @@ from textwrap import fill
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from datasets.durable import replace_file, replacing
 from pipelines.forgetting_study import results
 from pipelines.forgetting_study.footage import domain_of
 from pipelines.forgetting_study.ground import Ground
@@ -26,7 +27,7 @@ from pipelines.forgetting_study.variants import (
     Variant,
     replaying,
 )
-from pipelines.settings.config import ForgettingConfig
+from pipelines.settings.studies import ForgettingConfig
 
 # What was hoped for: share of the lost dynamics that replay gives back, and of naive's visual gain that it may cost.
 RECOVERED, COST = 0.80, 0.05
@@ -35,11 +36,10 @@ COLOURS = {NAIVE: "#c21d2c", replaying(USUAL_SHARE): "#1f4e8c", ADAPTIVE: "#1d7a
 
 
 def write_report(path: Path, ground: Ground, outcomes: Sequence[Outcome]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = path.with_suffix(".png")
     by = yardsticks(ground.judged_domains, has_objects=not ground.study.other_footage)
     draw(picture, outcomes, by)
-    path.write_text(markdown(ground.study, outcomes, by, picture.name))
+    replace_file(path, markdown(ground.study, outcomes, by, picture.name).encode())
 
 
 def markdown(study: ForgettingConfig, outcomes: Sequence[Outcome], by: Yardsticks, picture: str) -> str:
@@ -228,7 +228,8 @@ def draw(path: Path, outcomes: Sequence[Outcome], by: Yardsticks) -> None:
     for axes in panels.flat:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8.5, length=2)
-    figure.savefig(path, dpi=100)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=100)
 
 
 def _draw_plane(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from finetune.fine_tune import FineTuneSettings, ReplayMix
 from finetune.module import TrainingSettings
-from pipelines.settings.config import ForgettingConfig
+from pipelines.settings.studies import ForgettingConfig
 
 STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still picture", "base", "naive", "interpolate", "adaptive"
 FIXED_SHARES = (0.01, 0.05, 0.10, 0.25, 0.50)

@@ -55,16 +55,16 @@ Keys are clip ids. A sample has these members:
 | member | content |
 | --- | --- |
 | `json` | `clip_id`, `caption`, `domain`, `split`, `timestamps` (s), `cameras`, `lanes`, `metadata` |
-| `<camera>.mp4` | one video a camera, `num_frames` frames; `cameras` has its `intrinsics` (px) and `camera_to_ego` |
+| `<camera>.mp4` | T frames; `cameras` has its `intrinsics` (px) and `camera_to_ego`, (T, 4, 4) |
 | `poses.npy` | `ego_to_world`, (T, 4, 4) float64; absent where there is no pose |
 | `tracks.npz` | `ids`, `categories` (N,), `sizes` (N, 3), `box_to_world` (N, T, 4, 4), `present` (N, T) |
 | `thumb.jpg` | the middle frame of the first camera |
 
 Metres and seconds; `a_to_b` maps a-coordinates to b. Camera axes are x right, y down, z forward; the ego's are
 x forward, y left, z up; pixel centres are integers. Boxes are given by their centre and by length, width and height
-along their x, y and z. A world point `p` is seen at `intrinsics @ (inv(ego_to_world[t] @ camera_to_ego) @ p)[:3]`,
-divided by its last number. The last `held_frames` frames, where a clip has any, are continued past the end of its
-recording: do not learn from them.
+along their x, y and z. A world point `p` is seen at `intrinsics @ (inv(ego_to_world[t] @ camera_to_ego[t]) @ p)[:3]`,
+divided by its last number. `lanes` is a text that is JSON itself: the `kind` and `points` (N, 3) of each. The last
+`held_frames` frames, where a clip has any, are continued past the end of its recording: do not learn from them.
 
 `index.json` holds size, sha256, count and keys of every shard; `driveforge verify` checks every byte against it.
 """

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from datasets.durable import replace_file, replacing
 from pipelines.validator_study.results import OURS, PROMISES, Refused, Result, Row, mean_auroc
 from pipelines.validator_study.trials import strengths
 from validation.calibration import upper_bound
@@ -17,9 +18,8 @@ COLOURS = {"mild": "#7fb2e5", "between": "#4a7fc0", "strong": "#1f4e8c"}
 
 def write_report(path: Path, results: Sequence[Result], front: Result, sections: Mapping[str, str]) -> None:
     """Write the report, and its picture beside it; ``front`` is the one of several cameras, ``sections`` by title."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draw(path.with_suffix(".png"), [*results, front])
-    path.write_text(markdown(results, front, sections, path.with_suffix(".png").name))
+    replace_file(path, markdown(results, front, sections, path.with_suffix(".png").name).encode())
 
 
 def markdown(results: Sequence[Result], front: Result, sections: Mapping[str, str], picture: str) -> str:
@@ -138,4 +138,5 @@ def draw(path: Path, results: Sequence[Result]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
     figure.suptitle("the darker the stronger; ring: best of five peers", fontsize=10)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=110)

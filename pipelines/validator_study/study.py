@@ -6,7 +6,8 @@ from pathlib import Path
 
 import validation
 from pipelines.console import show
-from pipelines.settings.config import Config, StudyConfig
+from pipelines.settings.config import Config
+from pipelines.settings.studies import StudyConfig
 from pipelines.validator_study.clips import CONDITIONS, GoodClip
 from pipelines.validator_study.generated import generated_section
 from pipelines.validator_study.real import real_section

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets.errors import UserError
 from datasets.file_lock import held
 
 HOLD = """
@@ -32,6 +33,18 @@ def test_a_second_process_waits_until_the_first_lets_go(tmp_path: Path) -> None:
             other.communicate(timeout=1.0)
     said, _ = other.communicate(timeout=30)
     assert said == "held\n"
+
+
+def test_who_does_not_wait_is_told_who_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    other = holder(path)
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    told = rf"\(process {other.pid} on .* holds {path}; run this again"
+    with pytest.raises(UserError, match=told), held(path, waits=False):
+        pass
+    other.communicate()
+    with held(path, waits=False):
+        pass
 
 
 def test_a_killed_process_lets_go(tmp_path: Path) -> None:

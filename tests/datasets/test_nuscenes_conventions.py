@@ -1,6 +1,8 @@
 """nuScenes tables as other recorders and converters write them: read right, or refused in a line."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,43 @@ def test_rotations_in_another_order_are_refused(tmp_path: Path, yaw: float) -> N
     root = write_world(tmp_path / "boxes", driving(yaw))
     reorder(root, "sample_annotation", [1, 2, 3, 0])
     assert "sample_annotation.json: " in refused(root) and "order w, x, y, z?" in refused(root)
+
+
+@pytest.mark.parametrize("channel", ["CAM_FRONT_LEFT", "CAM_BACK", "CAM_BACK_RIGHT"])
+def test_a_single_camera_in_another_order_is_refused_by_its_token(tmp_path: Path, channel: str) -> None:
+    scene = driving(0.3)
+    scene = small_scene(
+        ego_to_world=scene.ego_to_world,
+        tracks=(),
+        lanes=(),
+        cameras=tuple(camera for camera in scene.cameras if camera.name == channel),
+    )
+    root = write_world(tmp_path, scene)
+    assert len(only(root, cameras=(channel,))) == 1
+    reorder(root, "calibrated_sensor", [1, 2, 3, 0])
+    names = ("sensor", "calibrated_sensor")
+    sensors, mounts = (json.loads((root / VERSION / f"{name}.json").read_text()) for name in names)
+    (sensor,) = (row["token"] for row in sensors if row["channel"] == channel)
+    (row,) = (row for row in mounts if row["sensor_token"] == sensor)
+    message = refused(root, cameras=(channel,))
+    assert f"calibrated_sensor.json: token {row['token']}: {channel} " in message
+    assert "into the " in message or "is rolled by 180 degrees" in message
+    assert "order w, x, y, z?" in message
+
+
+@pytest.mark.parametrize(("pitch", "roll", "told"), [(40, 0, ""), (-44, 30, ""), (50, 0, "sky"), (-60, 5, "ground")])
+def test_cameras_look_roughly_level(tmp_path: Path, pitch: float, roll: float, told: str) -> None:
+    up, around = np.radians([pitch, roll])
+    tilt = np.array([[1, 0, 0], [0, np.cos(up), -np.sin(up)], [0, np.sin(up), np.cos(up)]])
+    twist = np.array([[np.cos(around), -np.sin(around), 0], [np.sin(around), np.cos(around), 0], [0, 0, 1]])
+    level = camera("CAM_FRONT", 0.2)
+    assert level.camera_to_ego is not None
+    tilted = replace(level, camera_to_ego=level.camera_to_ego @ pose(tilt @ twist, np.zeros(3)))
+    root = write_world(tmp_path, small_scene(tracks=(), lanes=(), cameras=(tilted,)))
+    if told:
+        assert f"CAM_FRONT looks {abs(pitch)} degrees into the {told}" in refused(root)
+    else:
+        assert len(only(root)) == 1
 
 
 def test_one_scene_that_backs_up_among_others_is_driving(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import pyarrow.json
 import pytest
 
 from datasets.errors import UserError
@@ -48,6 +49,29 @@ def test_members_are_those_of_the_format() -> None:
     described = json.loads(members["json"])
     assert [camera["member"] for camera in described["cameras"]] == ["cam_front.mp4", "cam_back.mp4"]
     assert described["num_frames"] == 9 and abs(described["frame_rate"] - 10) < 1e-3
+
+
+def test_every_key_has_one_type_in_all_samples() -> None:
+    moving = Clip(scene=moving_mount(small_clip().scene), frames=small_clip().frames)
+    clips = [small_clip().with_scene(tracks=(), lanes=()), small_clip(), moving]
+    described = [clip_members(clip, METADATA)["json"] for clip in clips]
+    types = [pyarrow.json.read_json(io.BytesIO(line)).schema for line in described]
+    assert types[1].equals(types[0]) and types[2].equals(types[0])
+    # The reader takes the types of the first block for all.
+    block = pyarrow.json.ReadOptions(block_size=max(map(len, described)) + 2)
+    table = pyarrow.json.read_json(io.BytesIO(b"\n".join(described)), block)
+    assert [len(json.loads(text)) for text in table["lanes"].to_pylist()] == [0, 1, 1]
+
+
+def test_samples_of_the_first_version_are_read() -> None:
+    clip = small_clip()
+    members = clip_members(clip, {})
+    lanes = [{"kind": lane.kind, "points": lane.points.tolist()} for lane in clip.scene.lanes]
+    cameras = json.loads(members["json"])["cameras"]
+    for camera in cameras:
+        camera["camera_to_ego"] = camera["camera_to_ego"][0]
+    older = rewritten(members, schema_version=1, lanes=lanes, cameras=cameras)
+    assert_same_scene(clip_from_members(older, "t.tar: key")[0].scene, clip.scene)
 
 
 def test_arrays_are_plain_and_in_the_units_said() -> None:
@@ -109,6 +133,7 @@ def test_what_is_wrong_in_a_sample_is_told_with_its_member() -> None:
         "ego_to_world must be rigid": members | {"poses.npy": poses.getvalue()},
         "allow_pickle=False": members | {"poses.npy": b"\x80\x04no array"},
         "json: is not valid JSON": members | {"json": b"{"},
+        "json: lanes: is not valid JSON": rewritten(members, lanes="[{"),
         "json has schema_version 9": rewritten(members, schema_version=9),
         "json: cameras.0.: width": rewritten(members, cameras=[{"name": "CAM_FRONT"}]),
     }

@@ -1,12 +1,13 @@
 import argparse
 import ast
+import errno
 import importlib
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from pipelines import cli
 from pipelines.settings.build import text_of
 from pipelines.settings.compose import compose
 from pipelines.settings.config import Config, NuScenesData
-from pipelines.verbs import VERBS
+from pipelines.verbs.catalogue import VERBS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [verb.name for verb in VERBS]
@@ -49,6 +50,47 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple
         module.main = lambda config, args: calls.append((config, args))  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
     yield calls
+
+
+def of_a_library(error: OSError) -> Exception:
+    try:
+        raise RuntimeError("the writer has failed") from error
+    except RuntimeError as wrapped:
+        return wrapped
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize("wrap", [lambda error: error, of_a_library], ids=["plain", "inside another"])
+@pytest.mark.parametrize("place", ["/data/cache.bin", None])
+def test_a_full_disk_inside_a_library_is_one_line_that_names_the_place(
+    number: int,
+    wrap: Callable[[OSError], Exception],
+    place: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work(config: Config, args: argparse.Namespace) -> None:
+        raise wrap(OSError(number, os.strerror(number), *([place] if place else [])))
+
+    module = ModuleType("pipelines.measure")
+    module.main = work  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert cli.main(["measure", str(tmp_path), f"run_dir={tmp_path / 'run'}"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"cannot be written ({os.strerror(number)})" in said
+    assert (place or str(tmp_path / "run")) in said
+
+
+def test_another_error_of_the_system_is_none_of_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def work(config: Config, args: argparse.Namespace) -> None:
+        raise of_a_library(PermissionError(errno.EACCES, "Permission denied", "/data"))
+
+    module = ModuleType("pipelines.measure")
+    module.main = work  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(RuntimeError):
+        cli.main(["measure", str(tmp_path), f"run_dir={tmp_path / 'run'}"])
 
 
 @pytest.mark.parametrize("name", NAMES)

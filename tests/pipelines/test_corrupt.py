@@ -45,6 +45,18 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert set(written[0]) == {"front.mp4", "scene.json"}
 
 
+def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, out = write_clip_folder(tmp_path / "good", clip("a")), tmp_path / "out"
+    theirs = out / "a-boil-14-seed-0"
+    theirs.mkdir(parents=True)
+    (theirs / "scene.json").write_text("years of work")
+    assert main(["corrupt", str(good), "--kind", "boil", "--out", str(out)]) == 1
+    assert "exists already and is not replaced" in "".join(capsys.readouterr().out.splitlines())
+    assert [path.name for path in out.iterdir()] == [theirs.name]
+    assert [path.name for path in theirs.iterdir()] == ["scene.json"]
+    assert (theirs / "scene.json").read_text() == "years of work"
+
+
 def test_every_clip_of_a_set_is_spoilt_but_those_that_cannot_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

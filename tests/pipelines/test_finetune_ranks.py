@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets.file_lock import held
 from finetune.world_model import WorldModel
 
 REPOSITORY = Path(__file__).parents[2]
@@ -41,3 +42,17 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert len(client.search_runs(experiments)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_second_torchrun_in_a_run_folder_is_refused_in_a_line_and_changes_nothing_of_the_run(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "pipelines.cli", "finetune", *SETTINGS, f"run_dir={run_dir}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with held(run_dir / ".lock"):
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.count(f"holds {run_dir / '.lock'}; run this again when it has ended") == 1
+    assert not any((run_dir / name).exists() for name in ("settings.yaml", "model", "finetune", "mlflow.json"))

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import torch
 
 from datasets.errors import UserError
+from finetune.world_model import WorldModel, WorldModelConfig
 from pipelines import cli, outbox
 from pipelines.settings.compose import compose
 from pipelines.settings.config import Config
@@ -114,6 +116,51 @@ def test_the_next_command_sends_what_this_one_could_not(
     client = mlflow.MlflowClient(tracking_uri=server.uri)
     assert client.get_run(tracker.run_id).data.metrics == {"loss": 2.0}
     assert not (config.run_dir / WAITING).exists()
+
+
+SMALL = [
+    "data=simulated",
+    "data.num_scenes=2",
+    "data.height=32",
+    "data.width=48",
+    "data.num_frames=5",
+    "replay=none",
+    "finetune.batch_size=1",
+    "finetune.steps=40",
+    "finetune.checkpoint_every=10",
+]
+
+
+@pytest.mark.slow
+def test_a_fine_tune_goes_on_while_the_server_is_away_and_its_curve_has_no_gap(server: Server, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+    WorldModel.make(tiny).save_pretrained(tmp_path / "start")
+    run_dir = tmp_path / "runs" / "a"
+    words = [f"run_dir={run_dir}", f"model.checkpoint={tmp_path / 'start'}", f"tracking.uri={server.uri}", *SMALL]
+    command = [sys.executable, "-m", "pipelines.cli", "finetune", *words]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+    while not list((run_dir / "finetune").glob("step=*.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    server.kill()
+    while not (run_dir / WAITING).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    # It stands still until the server is up, so that it cannot end before.
+    process.send_signal(signal.SIGSTOP)
+    server.start()
+    process.send_signal(signal.SIGCONT)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert said.count("work goes on") == said.count("answers again") == 1 and "Traceback" not in said
+    client = mlflow.MlflowClient(tracking_uri=server.uri)
+    (experiment,) = [found for found in client.search_experiments() if found.name != "Default"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.status for name, run in runs.items()} == {"a": "FINISHED", "finetune": "FINISHED"}
+    curve = client.get_metric_history(runs["finetune"].info.run_id, "loss")
+    assert [metric.step for metric in curve] == [9, 19, 29, 39]
+    assert not (run_dir / WAITING).exists()
 
 
 def test_torn_entries_are_left_out_with_a_word(

@@ -47,6 +47,12 @@ def test_a_checkpoint_comes_with_its_recipe_and_curves_and_can_be_carried_on(tmp
     shards = {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")}
     assert model_digest(pretrain(tmp_path / "a", 12)) == before, "what is finished is not made again"
     assert {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")} == shards
+    with pytest.raises(UserError, match=r"a/model was made with other settings; move it away"):
+        pretrain(tmp_path / "a", 13)
+    assert model_digest(folder) == before
+    folder.rename(tmp_path / "moved away")
+    assert model_digest(pretrain(tmp_path / "a", 12)) == before, "checkpoints are still there"
+    assert not list((tmp_path / "a").glob(".*"))
 
 
 def test_a_base_may_go_on_from_an_earlier_one_with_its_codec_and_says_so(tmp_path: Path) -> None:

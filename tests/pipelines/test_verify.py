@@ -76,6 +76,23 @@ def test_a_flipped_byte_is_found_wherever_it_is(root: Path) -> None:
     assert verify(root).ok
 
 
+def test_rot_that_every_decoder_takes_is_found_in_the_sum_of_its_shard(root: Path) -> None:
+    shard = first_shard(root)
+    whole, spans = shard.read_bytes(), next(iter(scan_tar(shard).values()))
+    # The bit of a coefficient, the last bit of a number, a letter of the caption: pictures, poses and words stay valid.
+    places = {
+        "thumb.jpg": spans["thumb.jpg"].offset + spans["thumb.jpg"].size // 2,
+        "poses.npy": spans["poses.npy"].offset + spans["poses.npy"].size - 4 * 8 - 8,
+        "json": whole.index(b'"caption":"') + len(b'"caption":"'),
+    }
+    for member, place in places.items():
+        rotten = bytearray(whole)
+        rotten[place] ^= 1
+        shard.write_bytes(rotten)
+        assert next(iter(read_samples(shard)))[1][member] != whole[spans[member].offset :][: spans[member].size]
+        assert verify(root).problems == (f"{shard.name}: differs from its sha256 in the index",), member
+
+
 def test_a_shard_torn_at_a_member_boundary_is_found(root: Path) -> None:
     shard = first_shard(root)
     last = list(scan_tar(shard).items())[-1]

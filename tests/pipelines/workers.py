@@ -1,6 +1,7 @@
 """Workers that make nothing, fail, or die, as the unit's id tells them; importable in a Ray actor."""
 
 import ctypes
+import errno
 import os
 import signal
 import time
@@ -31,7 +32,7 @@ class EchoWorker:
     """``ok-*`` is made, ``raise-*`` raises, ``exit-*`` ends the process, ``kill-once-*`` is killed the first time.
 
     ``segfault-*`` reads from address 0, ``hang-*`` never ends, ``threads-*`` tells the threads of its process.
-    ``meet-*`` is made as soon as there were two workers.
+    ``full-*`` meets a full disk inside a library. ``meet-*`` is made as soon as there were two workers.
     """
 
     def __init__(self, log: Path) -> None:
@@ -42,6 +43,11 @@ class EchoWorker:
         attempt = self._count(unit.id)
         if unit.id.startswith("raise"):
             raise ValueError(f"poison in {unit.id}")
+        if unit.id.startswith("full"):
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device", f"/cache/{unit.id}")
+            except OSError as error:
+                raise RuntimeError("cannot compile") from error
         if unit.id.startswith("exit"):
             os._exit(139)
         if unit.id.startswith("kill-once") and attempt == 1:

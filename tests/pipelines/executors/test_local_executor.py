@@ -90,6 +90,11 @@ def test_the_first_unit_may_hang_too(tmp_path: Path) -> None:
     assert results["hang-1"].error and not results["ok-1"].error
 
 
+def test_a_full_disk_ends_the_run_and_sets_no_unit_aside(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^/cache/full-1 cannot be written \(No space left on device\)"):
+        outcomes(tmp_path, "ok-1", "full-1", "ok-2")
+
+
 def test_no_units_need_no_worker(tmp_path: Path) -> None:
     assert outcomes(tmp_path) == {}
     assert not (tmp_path / "workers").exists()

@@ -58,6 +58,11 @@ def test_what_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert results["hang-1"].attempts == 2 and "stopped after" in results["hang-1"].error
 
 
+def test_a_full_disk_ends_the_run_and_sets_no_unit_aside(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^/cache/full-1 cannot be written \(No space left on device\)"):
+        outcomes(tmp_path, "ok-1", "full-1", "ok-2")
+
+
 def test_workers_that_cannot_start_end_the_run_with_their_reason(tmp_path: Path) -> None:
     unit = Unit(id="ok-1", requests=())
     with pytest.raises(UserError, match="no weights here"):

@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from pipelines.settings.config import Config
-from pipelines.verbs import VERBS
+from pipelines.verbs.catalogue import VERBS
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")

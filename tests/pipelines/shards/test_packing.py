@@ -160,7 +160,7 @@ for sample in torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=
     assert video.shape == (described["num_frames"], camera["height"], camera["width"], 3)
     assert video.dtype == torch.uint8
     centre = tracks["box_to_world"].numpy()[0, 4] @ [0, 0, 0, 1]
-    camera_to_world = poses[4].numpy() @ np.array(camera["camera_to_ego"])
+    camera_to_world = poses[4].numpy() @ np.array(camera["camera_to_ego"])[4]
     seen = np.array(camera["intrinsics"]) @ (np.linalg.inv(camera_to_world) @ centre)[:3]
     print(described["clip_id"], tracks["ids"][0], *np.round(seen[:2] / seen[2], 6), int(video.numpy().mean()))
 assert len(list(loader)) == 14
