@@ -44,7 +44,7 @@ def nearest_run(run_dir: Path) -> Path | None:
 
 
 @contextmanager
-def sole_writer(run_dir: Path, *, waits: bool) -> Iterator[None]:
+def sole_writer(run_dir: Path, *, waits: bool = True) -> Iterator[None]:
     """Waits, with a word, until no other command writes in ``run_dir``; a folder that stays empty goes again.
 
     A UserError instead where it ``waits`` not.

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver
 from typing import Any
 
-from pipelines.executors.work import TaskResult, WorkerFactory, WorkerProcess, told
+from datasets.durable import WriteError
+from pipelines.executors.work import TaskResult, WorkerFactory, WorkerProcess, made_by
 from pipelines.generation.units import Unit
 from pipelines.orphans import end_with_parent
 from pipelines.threads import ENVIRONMENT, limit_threads
@@ -102,7 +103,9 @@ def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> N
         except EOFError:
             return
         try:
-            answer = worker.make(unit), "", False
-        except Exception as error:
-            answer = {}, *told(error)
+            answer = made_by(worker, unit), "", False
+        except WriteError as error:
+            answer = {}, str(error), True
+        except Exception:
+            answer = {}, traceback.format_exc(), False
         pipe.send(answer)

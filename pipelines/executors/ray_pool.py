@@ -9,7 +9,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from pipelines.executors.work import TaskResult, Worker, WorkerFactory, WorkerProcess, told
+from datasets.durable import WriteError
+from pipelines.executors.work import TaskResult, Worker, WorkerFactory, WorkerProcess, made_by
 from pipelines.generation.units import Unit
 from pipelines.threads import limit_threads
 
@@ -28,7 +29,7 @@ class _Actor:
 
     def make(self, unit: Unit) -> dict[str, Any]:
         assert self._worker is not None
-        return self._worker.make(unit)
+        return made_by(self._worker, unit)
 
 
 class RayPool:
@@ -65,5 +66,6 @@ class RayProcess:
         except RayActorError as death:
             return TaskResult(process=self, error=f"the worker's process died: {death}", died=True)
         except RayTaskError as failure:
-            error, is_fatal = told(failure.cause)
-            return TaskResult(process=self, error=error if is_fatal else str(failure), is_fatal=is_fatal)
+            if isinstance(failure.cause, WriteError):
+                return TaskResult(process=self, error=str(failure.cause), is_fatal=True)
+            return TaskResult(process=self, error=str(failure))

@@ -4,7 +4,6 @@ A worker is made once in each process (that is where a model is loaded), then ma
 itself, so that only small records cross between processes.
 """
 
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,21 @@ from pipelines.generation.units import Unit
 class Worker(Protocol):
     def make(self, unit: Unit) -> dict[str, Any]:
         """Make and commit ``unit``; the returned record is small and plain."""
+
+
+def made_by(worker: Worker, unit: Unit) -> dict[str, Any]:
+    """What ``worker`` tells of ``unit``; a WriteError too where a full disk is told by a library in words of its own.
+
+    It is looked for here, since what an error was raised from does not reach another process.
+    """
+    try:
+        return worker.make(unit)
+    except WriteError:
+        raise
+    except Exception as error:
+        if (refusal := lack_of_room(error, Path.cwd())) is None:
+            raise
+        raise refusal from error
 
 
 # Called in the worker's process; has to be picklable by reference to get there.
@@ -65,9 +79,3 @@ class ProcessPool(Protocol):
 
     def wait(self, busy: Sequence[WorkerProcess], timeout: float) -> list[TaskResult]:
         """The tasks of ``busy`` that have ended, as soon as one has; none where ``timeout`` seconds pass first."""
-
-
-def told(error: Exception) -> tuple[str, bool]:
-    """The text of what ended a task, and whether it would end every other too."""
-    refusal = error if isinstance(error, WriteError) else lack_of_room(error, Path.cwd())
-    return ("".join(traceback.format_exception(error)), False) if refusal is None else (str(refusal), True)
