@@ -1,14 +1,15 @@
 """Files that survive a crash: there whole or not at all, known to be on the disk, and told by their hash."""
 
+import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from datasets.errors import UserError
+from datasets.file_lock import is_at
 
 
 class WriteError(UserError):
@@ -84,13 +85,33 @@ def remove_half_written(folder: Path) -> list[Path]:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[IO[bytes]]:
-    """A new file beside ``path``; its name, which begins with a dot and ends in ``.tmp``, is gone afterwards."""
+    """An empty file beside ``path``, whose name begins with a dot and ends in ``.tmp``, and is gone afterwards.
+
+    All writers of ``path`` have the same one, in turn, so that what a killed one left goes with the next.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
+    scratch = path.with_name(f".{path.name}.tmp")
+    with _taken(scratch) as file:
         try:
             yield file
         finally:
-            Path(file.name).unlink(missing_ok=True)
+            if is_at(scratch, file):  # else it took its place, and another writer has begun one of that name
+                scratch.unlink()
+
+
+def _taken(scratch: Path) -> IO[bytes]:
+    while True:
+        # Nothing may be cut off before it is locked: another writer may be at it.
+        file = open(scratch, "r+b", opener=lambda path, flags: os.open(path, flags | os.O_CREAT, 0o644))  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if is_at(scratch, file):
+                file.truncate()
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def _sync(file: IO[bytes]) -> None:

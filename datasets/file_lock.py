@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from datasets.errors import UserError, shown
 
@@ -46,13 +46,13 @@ def _acquire(path: Path, say: Callable[[str], None]) -> IO[str]:
         except BaseException:
             file.close()
             raise
-        if _is_at(path, file):
+        if is_at(path, file):
             _sign(file)
             return file
         file.close()
 
 
-def _is_at(path: Path, file: IO[str]) -> bool:
+def is_at(path: Path, file: IO[Any]) -> bool:
     """Whether the file that was locked is the one under its name, and not one that was removed meanwhile."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -62,7 +62,7 @@ def require_line(message: str) -> None:
 def tables(properties: Iterable[tuple[str, Any]]) -> list[str]:
     """Lines of Markdown: of all that was recorded, how often which kind of file ended how, and what was killed."""
     rows = list(properties)
-    counts = Counter((kind, outcome) for name, (kind, outcome) in rows if name == MUTATION)
+    counts = Counter(tuple(row) for name, row in rows if name == MUTATION)
     kills = [row for name, row in rows if name == KILLS]
     lines = []
     if counts:
