@@ -25,7 +25,7 @@ _LOCKS = (".lock", ".caches.lock", ".writer", ".driveforge-scratch")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """Up to ``within`` seconds after a file that fits ``pattern`` is new or changed, or after the command began."""
+    """Up to ``within`` seconds after a file whose path ends like ``pattern`` is new or changed, or after the start."""
 
     pattern: str = ""
     within: float
@@ -138,7 +138,7 @@ def killed(
 
 def _kill(command: Victim, moment: Moment, rng: random.Random) -> tuple[bool, bool]:
     """Whether it still ran, and whether it had written anything by then."""
-    before = _files(command.folder, "**/*")
+    before = _files(command.folder)
     awaited = _files(command.folder, moment.pattern) if moment.pattern else set()
     run = command.start()
     while moment.pattern and not run.has_ended() and _files(command.folder, moment.pattern) <= awaited:
@@ -148,7 +148,7 @@ def _kill(command: Victim, moment: Moment, rng: random.Random) -> tuple[bool, bo
     status = run.wait()
     assert status in (0, -signal.SIGKILL), command.said.read_text()[-2000:]
     require_no_process(command)
-    return status != 0, not _files(command.folder, "**/*") <= before
+    return status != 0, not _files(command.folder) <= before
 
 
 def require_no_process(command: Victim) -> None:
@@ -159,14 +159,16 @@ def require_no_process(command: Victim) -> None:
         time.sleep(0.02)
 
 
-def _files(folder: Path, pattern: str) -> set[tuple[Path, int, int]]:
-    """Each file that fits, with what changes when it is written again."""
+def _files(folder: Path, pattern: str = "*") -> set[tuple[Path, int, int]]:
+    """Each file whose path ends as ``pattern`` says, with what changes when it is written again."""
     found = set()
-    for path in folder.glob(pattern):
-        with suppress(FileNotFoundError):
-            status = path.stat()
-            if path.is_file() and path.name not in _LOCKS:
-                found.add((path, status.st_ino, status.st_mtime_ns))
+    # Unlike glob, this may meet folders that are going.
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names if name not in _LOCKS):
+            with suppress(FileNotFoundError):
+                if path.match(pattern):
+                    status = path.stat()
+                    found.add((path, status.st_ino, status.st_mtime_ns))
     return found
 
 

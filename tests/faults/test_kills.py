@@ -46,7 +46,7 @@ def test_gate_and_export_are_killed_and_end_with_the_same_files(
 ) -> None:
     whole, shards = everything(run_dir), run_dir / "shards"
     with victim(stage, run_dir, stage, f"run_dir={run_dir}") as command:
-        moments = (Moment(within=finish(command)), Moment(pattern="**/.*.tmp", within=0.05))
+        moments = (Moment(within=finish(command)), Moment(pattern=".*.tmp", within=0.05))
         for number, _ in enumerate(killed(command, moments, kills, random.Random(kills), record_property)):
             if (shards / "index.json").exists():
                 assert verify(shards).ok, "what was exported before stays whole"

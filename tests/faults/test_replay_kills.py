@@ -15,9 +15,9 @@ from tests.faults.tally import Record
 
 MANY = [pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
 MOMENTS = (
-    Moment(pattern="*/buffer.json", within=1.0),
-    Moment(pattern="*/*segment-*", within=0.05),
-    Moment(pattern="*/*manifest.json*", within=0.02),
+    Moment(pattern="buffer.json", within=1.0),
+    Moment(pattern="*segment-*", within=0.05),
+    Moment(pattern="*manifest.json*", within=0.02),
 )
 
 
