@@ -55,13 +55,14 @@ class Victim:
         assert self.forks.stdout is not None
         return self.forks.stdout
 
-    def processes(self) -> list[str]:
+    def processes(self) -> dict[int, str]:
         """The command lines of all that the command started and that still runs, in whatever process group."""
-        wanted, found = f"{_TOKEN}={self.token}".encode(), []
+        wanted, found = f"{_TOKEN}={self.token}".encode(), {}
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended, or is another user's
                 if int(process.name) != self.forks.pid and wanted in (process / "environ").read_bytes().split(b"\0"):
-                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                    line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[int(process.name)] = line
         return found
 
 
@@ -106,6 +107,9 @@ def victim(
     finally:
         forks.kill()
         forks.communicate()
+        for process in made.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
 
 def finish(command: Victim) -> float:
@@ -155,7 +159,7 @@ def require_no_process(command: Victim) -> None:
     """Of all that it started nothing may run on for long."""
     deadline = time.monotonic() + 60
     while found := command.processes():
-        assert time.monotonic() < deadline, f"{command.name} left {found}"
+        assert time.monotonic() < deadline, f"{command.name} left {list(found.values())}"
         time.sleep(0.02)
 
 
