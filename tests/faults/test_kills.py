@@ -23,7 +23,7 @@ def test_generate_is_killed_and_ends_with_the_same_clips(
     finished_run: Path, tmp_path: Path, executor: str, kills: int, record_property: Record
 ) -> None:
     root, whole = tmp_path / "candidates", everything(finished_run / "candidates")
-    moments = (Moment(within=4.0 if executor == "local" else 15.0), Moment(pattern="*.tar", within=1.0))
+    moments = (Moment(within=4.0 if executor == "local" else 12.0), Moment(pattern="*.tar", within=1.0))
     with victim(f"generate, {executor}", root, "generate", root, executor) as command:
         for _ in killed(command, moments, kills, random.Random(kills), record_property):
             assert _counted(everything(root)).items() <= whole.items()
