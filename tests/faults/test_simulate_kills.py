@@ -17,9 +17,9 @@ SMALL = (
 
 
 MOMENTS = (
-    Moment(pattern="*.jpg", within=0.5),
+    Moment(pattern="*.jpg", within=0.3),
     Moment(pattern="v1.0-mini/*.json", within=0.1),
-    Moment(pattern="*.mp4", within=0.5),
+    Moment(pattern="*.mp4", within=0.2),
 )
 
 
