@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import pytest
+from _pytest.mark import ParameterSet
+
 from tests.faults.tally import KILLS, Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +24,16 @@ ROOT = Path(__file__).resolve().parents[2]
 _TOKEN = "DRIVEFORGE_KILLED_AS"
 # What is new as soon as a command begins, before it writes anything.
 _LOCKS = (".lock", ".caches.lock", ".writer", ".driveforge-scratch")
+
+
+def few_or_many(few: int, *more: tuple[object, object]) -> list[ParameterSet]:
+    """How often a command is killed: by default, and in the slow part; ``more`` are further values for each."""
+    by_default, slowly = zip(*more, strict=True) if more else ((), ())
+    marks = [pytest.mark.slow, pytest.mark.timeout(4 * 3600)]
+    return [
+        pytest.param(few, *by_default, id=str(few), marks=pytest.mark.timeout(1800)),
+        pytest.param(100, *slowly, id="100", marks=marks),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.killing import Moment, everything, finish, killed, victim
+from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
 from tests.faults.small_models import make_base
 from tests.faults.tally import Record
 
-MANY = [pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
 SMALL = (
     "data.height=32", "data.width=48", "data.num_frames=5", "data.num_scenes=12", "validate.num_clips=12",
     "data.domains=[driving-day]", "validate.false_reject_rate=0.5",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kills", [2, *MANY])
-@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", few_or_many(2))
 def test_calibrate_is_killed_and_ends_with_the_same_limits(tmp_path: Path, kills: int, record_property: Record) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()

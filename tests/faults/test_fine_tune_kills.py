@@ -9,14 +9,11 @@ from pathlib import Path
 import pytest
 
 from finetune.checkpoints import checkpoints, is_sound
-from tests.faults.killing import Moment, everything, finish, killed, victim
+from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
 from tests.faults.tally import Record
 
 OTHER_DISK = Path("/dev/shm")
-# Kills, clips, steps.
-FEW = pytest.param(3, 1, 6, id="3")
-MANY = pytest.param(100, 4, 60, id="100", marks=[pytest.mark.slow, pytest.mark.timeout(7200)])
 # At any moment (a run from nothing encodes then), while checkpoints are written, and while the model is saved.
 MOMENTS = (
     Moment(within=6.0),
@@ -24,10 +21,7 @@ MOMENTS = (
     Moment(pattern="*model*/*", within=0.2),
 )
 
-pytestmark = [
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(not OTHER_DISK.is_dir(), reason="needs a second file system at /dev/shm"),
-]
+pytestmark = pytest.mark.skipif(not OTHER_DISK.is_dir(), reason="needs a second file system at /dev/shm")
 
 
 @pytest.fixture
@@ -40,7 +34,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(("kills", "clips", "steps"), [FEW, MANY])
+@pytest.mark.parametrize(("kills", "clips", "steps"), few_or_many(3, (1, 4), (6, 60)))
 def test_fine_tune_is_killed_and_ends_with_the_same_model(
     tmp_path: Path, elsewhere: Path, kills: int, clips: int, steps: int, record_property: Record
 ) -> None:

@@ -10,15 +10,12 @@ from pathlib import Path
 import pytest
 
 from pipelines.verify import verify
-from tests.faults.killing import Moment, everything, finish, killed, victim
+from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
 from tests.faults.tally import Record
 
-MANY = [pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 
-
-@pytest.mark.parametrize("kills", [2, *MANY])
+@pytest.mark.parametrize("kills", few_or_many(2))
 @pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
-@pytest.mark.timeout(900)
 def test_generate_is_killed_and_ends_with_the_same_clips(
     finished_run: Path, tmp_path: Path, executor: str, kills: int, record_property: Record
 ) -> None:
@@ -38,9 +35,8 @@ def _counted(files: dict[str, bytes | None]) -> dict[str, bytes | None]:
     return {n: c for n, c in files.items() if not Path(n).name.startswith(".") and "_attempts/" not in n}
 
 
-@pytest.mark.parametrize("kills", [4, *MANY])
+@pytest.mark.parametrize("kills", few_or_many(4))
 @pytest.mark.parametrize("stage", ["gate", "export"])
-@pytest.mark.timeout(900)
 def test_gate_and_export_are_killed_and_end_with_the_same_files(
     run_dir: Path, stage: str, kills: int, record_property: Record
 ) -> None:

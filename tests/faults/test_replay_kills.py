@@ -9,11 +9,10 @@ import pytest
 
 from replay.audit import audit
 from replay.standing import open_standing
-from tests.faults.killing import Moment, everything, finish, killed, victim
+from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
 from tests.faults.tally import Record
 
-MANY = [pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
 MOMENTS = (
     Moment(pattern="buffer.json", within=1.0),
     Moment(pattern="*segment-*", within=0.05),
@@ -21,8 +20,7 @@ MOMENTS = (
 )
 
 
-@pytest.mark.parametrize("kills", [3, *MANY])
-@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", few_or_many(3))
 def test_replay_add_is_killed_and_ends_with_the_same_buffer(
     tmp_path: Path, kills: int, record_property: Record
 ) -> None:

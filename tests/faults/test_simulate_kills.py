@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.killing import Moment, everything, finish, killed, victim
+from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
 from tests.faults.tally import Record
 
-MANY = [pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 SMALL = (
     "simulate=demo", "simulate.num_scenes=3", "simulate.seconds=1", "simulate.replay_clips=4",
     "data.num_frames=9",
@@ -23,8 +22,7 @@ MOMENTS = (
 )
 
 
-@pytest.mark.parametrize("kills", [4, *MANY])
-@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", few_or_many(4))
 def test_simulate_is_killed_and_ends_with_the_same_world(tmp_path: Path, kills: int, record_property: Record) -> None:
     folder = tmp_path / "world"
     with victim("simulate", folder, "simulate", "--out", folder, *SMALL) as command:
