@@ -1,5 +1,6 @@
 # make demo   set up .venv, then run the whole pipeline, small
 # make test   set up .venv, lint, check types, run the tests
+# make test-faults   kill every command 100 times, damage every kind of file, and count what comes of it (hours)
 # Recipes use relative paths only, so a clone may lie anywhere, in a folder with spaces too.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Threads that spin while they wait make everything many times slower where cores are shared.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: setup demo test test-slow format lint
+.PHONY: setup demo test test-slow test-faults format lint
 .DEFAULT_GOAL := setup
 
 setup: .venv/.installed
@@ -38,6 +39,10 @@ test: lint
 
 test-slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# A line for each test, and tables of what was counted at the end.
+test-faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -vv --numprocesses=2 --dist=loadfile
 
 format: setup
 	$(BIN)/ruff format

@@ -81,8 +81,6 @@ def create_file(path: Path, content: bytes) -> bool:
             is_new = True
         except FileExistsError:
             is_new = False
-        finally:
-            os.unlink(file.name)
     with writing(path):
         sync_folder(path.parent)
     return is_new
@@ -119,19 +117,20 @@ def remove_half_written(folder: Path) -> list[Path]:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[IO[bytes]]:
-    """An empty file beside ``path``, to be moved or removed in the block; it is gone where the block fails.
+    """An empty file beside ``path``, to be moved or linked in the block; its own name is gone afterwards.
 
     Its name begins with a dot and ends in ``.tmp``. It is one for all attempts, so that the next takes what a killed
     one left, and it is locked, so that of several writers one comes after the other.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _sole(path.with_name(f".{path.name}.tmp")) as file:
+    scratch = path.with_name(f".{path.name}.tmp")
+    with _sole(scratch) as file:
         try:
             file.truncate()
             yield file
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+        finally:
+            if is_at(scratch, file):  # else it took its place, and another writer may have begun one of that name
+                scratch.unlink()
 
 
 def _sole(path: Path) -> IO[bytes]:

@@ -135,6 +135,10 @@ class LatentCache:
         self._digest: str | None = None
         digests = _read_index(Path(root), key).shards
         paths = [_shard_path(self.folder, number) for number in range(len(digests))]
+        if len(there := _shard_paths(self.folder)) > len(paths):
+            raise UserError(
+                f"{self.folder / INDEX}: names {len(paths)} of {len(there)} shards; delete {self.folder} and run again"
+            )
         told = [_described(path, digest) for path, digest in zip(paths, digests, strict=True)]
         entries = [entry for description in told for entry in description.entries]
         self.clip_ids: tuple[str, ...] = tuple(entry["clip_id"] for entry in entries)

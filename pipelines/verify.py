@@ -110,6 +110,9 @@ def _check_index(root: Path, index: Index) -> Iterator[str]:
         splits[shard.split] += shard.num_samples
     if index.splits != splits:
         yield f"{INDEX_FILE}: splits are {index.splits}, its shards sum up to {dict(splits)}"
+    order = [(shard.split, shard.name) for shard in index.shards]
+    if order != sorted(order):  # which would be another order of clips to whoever reads them
+        yield f"{INDEX_FILE}: shards are not in the order of their splits and names"
     for name in (CROISSANT_FILE, CARD_FILE):
         if name not in index.files:
             yield f"{INDEX_FILE}: files do not list {name}"

@@ -58,7 +58,7 @@ def test_without_footage_to_hold_models_against_nothing_is_begun(tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600)
 def test_three_nights(tmp_path: Path) -> None:
     write_clips(tmp_path / "driving", "train")
     write_clips(tmp_path / "held-out", "held")

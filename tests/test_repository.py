@@ -154,7 +154,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_the_command(tmp_path: Pa
     assert not [name for name in held.namelist() if name.startswith(("tests/", "docs/", "runs/"))]
 
 
-@pytest.mark.parametrize("verb", ["setup", "demo", "test", "test-slow", "format"])
+@pytest.mark.parametrize("verb", ["setup", "demo", "test", "test-slow", "test-faults", "format"])
 def test_make_knows_its_verbs_in_any_folder(verb: str, tmp_path: Path) -> None:
     folder = tmp_path / "a folder with spaces"
     folder.mkdir()

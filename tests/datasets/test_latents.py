@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import re
@@ -180,6 +181,16 @@ def test_a_spoilt_index_is_named(tmp_path, content):
     write_latents(tmp_path, "key", [make_sample(0)])
     (tmp_path / "key" / "index.json").write_text(content)
     with pytest.raises(UserError, match=r"index\.json"):
+        LatentCache(tmp_path, "key")
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_an_index_that_lost_a_shard_is_no_smaller_cache(tmp_path, kept):
+    write_latents(tmp_path, "key", [make_sample(0), make_sample(1)], shard_size=1)
+    path = tmp_path / "key" / "index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"shards": index["shards"][:kept]}))
+    with pytest.raises(UserError, match=rf"index\.json: names {kept} of 2 shards"):
         LatentCache(tmp_path, "key")
 
 

@@ -1,4 +1,4 @@
-"""A finished small run, made once, and copies of it to damage."""
+"""A finished small run, made once, and copies of it to damage; what was counted is told at the end of a session."""
 
 import shutil
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.small_run import make_run
+from tests.faults.tally import tables
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,9 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run_dir(finished_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
+    for line in tables(pair for report in reports if report.when == "call" for pair in report.user_properties):
+        terminalreporter.write_line(line)

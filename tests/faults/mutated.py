@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.faults.tally import kind_of
+
 _DEEP = "[" * 5000 + "]" * 5000
 _ODD: tuple[Any, ...] = (None, True, -1, 0, 3.5, 10**30, "x", "", [], {}, [[]], float("nan"), float("inf"), ["../x"])
 
 
-def mutate(folder: Path, rng: random.Random, spared: tuple[str, ...] = ()) -> str:
-    """Change one file below ``folder``, none that ends as ``spared`` says; what was done, in words."""
+def mutate(folder: Path, rng: random.Random, spared: tuple[str, ...] = ()) -> tuple[str, str]:
+    """Change one file below ``folder``, none that ends as ``spared`` says; the kind of file, and what was done."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.endswith((".lock", *spared)))
     path = rng.choice(files)
     ways = [_cut, _padded, _flipped, _zeroed, _emptied, _removed, _made_a_folder, _other_text]
@@ -23,7 +25,7 @@ def mutate(folder: Path, rng: random.Random, spared: tuple[str, ...] = ()) -> st
     if path.suffix == ".safetensors":
         ways += [_other_tensor] * 4
     way = rng.choice(ways)
-    return f"{path.relative_to(folder)}: {way.__name__.strip('_')} {way(path, rng)}"
+    return kind_of(path), f"{path.relative_to(folder)}: {way.__name__.strip('_')} {way(path, rng)}"
 
 
 def _cut(path: Path, rng: random.Random) -> str:

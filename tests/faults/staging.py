@@ -1,13 +1,81 @@
-"""One cheap stage as a process: ``python -m tests.faults.staging gate RUN_DIR``."""
+"""Runs of a command, each in a process with its imports behind it: ``python -m tests.faults.staging gate WORD ...``.
 
+It forks for each line that it is sent, and tells the process group of the run, and its status when it has ended.
+"""
+
+import os
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
-from pipelines.export import export
-from pipelines.gate import gate
-from tests.faults.small_run import config_of
+Work = Callable[[], object]
+# What commands import as they go.
+LATER = {
+    "calibrate": ("finetune.generator", "pipelines.pictures.limits"),
+    "finetune": ("diffusers", "lightning.pytorch", "mlflow.tracking"),
+    "replay": ("pipelines.replaying.add",),
+}
+
+
+def main(verb: str, words: Sequence[str]) -> None:
+    work = _WORKS.get(verb, on_command_line)(verb, words)
+    for name in LATER.get(verb, ()):
+        import_module(name)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            print(os.getpid(), flush=True)
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+            sys.exit(work() or 0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def on_command_line(verb: str, words: Sequence[str]) -> Work:
+    from pipelines import cli
+
+    import_module(f"pipelines.{verb}")
+    return partial(cli.main, [verb, *words])
+
+
+def in_run_folder(verb: str, words: Sequence[str]) -> Work:
+    """Without MLflow, whose ids and times differ from run to run."""
+    from pipelines.run_dir import sole_writer
+    from pipelines.settings.compose import compose
+
+    stage, config = import_module(f"pipelines.{verb}"), compose(list(words))
+
+    def work() -> None:
+        with sole_writer(config.run_dir):
+            if verb == "calibrate":
+                from pipelines.pictures.limits import draw_limits
+
+                draw_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
+            else:
+                getattr(stage, verb)(config)
+
+    return work
+
+
+def with_the_fake_generator(verb: str, words: Sequence[str]) -> Work:
+    """Candidates in a folder, by an executor."""
+    from tests.pipelines.generating import generate_small
+
+    def work() -> None:
+        generate_small(Path(words[0]), words[1], seconds=0.3)
+
+    return work
+
+
+_WORKS = {
+    "generate": with_the_fake_generator,
+    "gate": in_run_folder,
+    "export": in_run_folder,
+    "calibrate": in_run_folder,
+}
 
 if __name__ == "__main__":
-    config = config_of(Path(sys.argv[2]))
-    print("begun", flush=True)
-    {"gate": gate, "export": export}[sys.argv[1]](config)
+    main(sys.argv[1], sys.argv[2:])

@@ -15,6 +15,7 @@ from datasets.tar_samples import scan_tar
 from pipelines.export import export
 from pipelines.gate import gate
 from tests.faults.small_run import config_of, contents
+from tests.faults.tally import MUTATION, TOLD, Record
 from tests.pipelines.generating import generate_small
 
 Damage = Callable[[bytes, Path], bytes]
@@ -76,7 +77,7 @@ def replaced(content: bytes, place: int, other: bytes) -> bytes:
 )
 @pytest.mark.parametrize("number", [0, 3])
 def test_a_tar_that_rotted_is_named_and_made_again(
-    run_dir: Path, damage: Damage, number: int, capsys: pytest.CaptureFixture[str]
+    run_dir: Path, damage: Damage, number: int, capsys: pytest.CaptureFixture[str], record_property: Record
 ) -> None:
     config, whole = config_of(run_dir), contents(run_dir)
     tar = sorted((run_dir / "candidates").glob("*.tar"))[number]
@@ -90,6 +91,7 @@ def test_a_tar_that_rotted_is_named_and_made_again(
     gate(config)
     export(config)
     assert contents(run_dir) == whole
+    record_property(MUTATION, ["a tar that rotted, and is made again", TOLD])
 
 
 def changed(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
@@ -132,7 +134,7 @@ ALTERED_MARKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("alter", ALTERED_MARKERS.values(), ids=ALTERED_MARKERS)
 def test_an_altered_marker_is_named_and_its_unit_made_again(
-    run_dir: Path, alter: Callable[[dict[str, Any]], Any], capsys: pytest.CaptureFixture[str]
+    run_dir: Path, alter: Callable[[dict[str, Any]], Any], capsys: pytest.CaptureFixture[str], record_property: Record
 ) -> None:
     config, whole = config_of(run_dir), contents(run_dir)
     marker = run_dir / "candidates" / "_commits" / "unit-000001.json"
@@ -146,6 +148,7 @@ def test_an_altered_marker_is_named_and_its_unit_made_again(
     gate(config)
     export(config)
     assert contents(run_dir) == whole
+    record_property(MUTATION, ["an altered marker, whose unit is made again", TOLD])
 
 
 def test_the_marker_of_another_unit_is_no_marker_of_this_one(run_dir: Path) -> None:

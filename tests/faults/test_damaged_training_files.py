@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.errors import MAX_LENGTH, UserError
 from datasets.latents import LatentCache
 from finetune.saved_parts import SUMS
 from finetune.world_model import WorldModel, model_digest
 from replay.buffer import ReplayBuffer
 from replay.standing import changing, open_standing
 from tests.faults.mutated import copy_of, mutate
+from tests.faults.tally import OTHER, SAME, Record, judge
 from tests.finetune.small_fine_tune import prepare_root, run, settings_for
 
 FEW, MANY = range(20), range(20, 250)
@@ -44,77 +44,102 @@ def weights_of(folder: Path) -> str:
     return model.digest() + str(model.config) + str([float(v.double().sum()) for v in model.vae.state_dict().values()])
 
 
-def require_told(error: UserError, folder: Path, done: str) -> None:
-    message = str(error)
-    assert len(message) <= MAX_LENGTH and len(message.splitlines()) == 1, f"{done}: {message}"
-    assert str(folder.parent) in message or "step=" in message, f"{done}: names no file: {message}"
+def require_right(
+    record: Record, what: str, folder: Path, seed: int, read: Read, right: object, spared: tuple[str, ...] = ()
+) -> None:
+    """Mutate one file below ``folder`` and read that: what is ``right``, or a line that names where it is wrong."""
+    kind, done = mutate(folder, random.Random(seed), spared)
+
+    def end_of(found: object) -> str:
+        assert found == right, done
+        return SAME
+
+    judge(record, f"{what}: {kind}", lambda: read(folder), end_of, naming(folder, done))
 
 
-def require_right(folder: Path, seed: int, read: Read, right: object, spared: tuple[str, ...] = ()) -> None:
-    done = mutate(folder, random.Random(seed), spared)
-    try:
-        found = read(folder)
-    except UserError as error:
-        require_told(error, folder, done)
-    else:
-        assert found == right, f"{done}: was accepted"
+def naming(folder: Path, done: str) -> Callable[[str], None]:
+    """Requires of what is told that it names a file of the folder, or a checkpoint."""
+
+    def require(message: str) -> None:
+        assert str(folder.parent) in message or "step=" in message, f"{done}: names no file: {message}"
+
+    return require
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_damaged_model_is_refused(sound: Path, tmp_path: Path, seed: int) -> None:
-    require_right(copy_of(sound / "base", tmp_path / "base"), seed, weights_of, weights_of(sound / "base"))
+def test_a_damaged_model_is_refused(sound: Path, tmp_path: Path, seed: int, record_property: Record) -> None:
+    folder = copy_of(sound / "base", tmp_path / "base")
+    require_right(record_property, "model", folder, seed, weights_of, weights_of(sound / "base"))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_damaged_model_without_sums_is_refused_or_is_another_model(sound: Path, tmp_path: Path, seed: int) -> None:
+def test_a_damaged_model_without_sums_is_refused_or_is_another_model(
+    sound: Path, tmp_path: Path, seed: int, record_property: Record
+) -> None:
     folder = copy_of(sound / "base", tmp_path / "base")
     (folder / SUMS).unlink()
-    done = mutate(folder, random.Random(seed))
-    try:
-        found = weights_of(folder)
-    except UserError as error:
-        require_told(error, folder, done)
-    else:
+    kind, done = mutate(folder, random.Random(seed))
+
+    def end_of(found: str) -> str:
         same = found == weights_of(sound / "base")
         assert same or model_digest(folder) != model_digest(sound / "base"), f"{done}: one digest for two models"
         assert "nan" not in found and "inf" not in found, done
+        return SAME if same else OTHER
+
+    what = f"model without sums: {kind}"
+    judge(record_property, what, lambda: weights_of(folder), end_of, naming(folder, done))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_damaged_latents_are_refused(sound: Path, tmp_path: Path, seed: int) -> None:
+def test_damaged_latents_are_refused(sound: Path, tmp_path: Path, seed: int, record_property: Record) -> None:
     def digest(root: Path) -> str:
         return LatentCache(root, "key").digest()
 
-    require_right(copy_of(sound / "latents", tmp_path / "latents"), seed, digest, digest(sound / "latents"))
+    folder = copy_of(sound / "latents", tmp_path / "latents")
+    require_right(record_property, "latents", folder, seed, digest, digest(sound / "latents"))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", ["buffer", "standing"])
-def test_a_damaged_buffer_is_refused(sound: Path, tmp_path: Path, seed: int, name: str) -> None:
+def test_a_damaged_buffer_of_a_run_is_refused_or_filled_again(
+    sound: Path, tmp_path: Path, seed: int, record_property: Record
+) -> None:
+    """It has no list of its segments: a run offers again what is missing, as this does."""
+    whole = ReplayBuffer.open(sound / "buffer")
+
+    def filled_again(folder: Path) -> str:
+        with ReplayBuffer(folder, 8) as buffer:
+            for domain, size in whole.sizes.items():
+                for number in range(size):
+                    buffer.offer(whole.sample(domain, number))
+        return ReplayBuffer.open(folder).digest()
+
+    folder = copy_of(sound / "buffer", tmp_path / "buffer")
+    require_right(record_property, "buffer of a run", folder, seed, filled_again, whole.digest())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_damaged_standing_buffer_is_refused(sound: Path, tmp_path: Path, seed: int, record_property: Record) -> None:
     def digest(root: Path) -> str:
-        return (ReplayBuffer.open(root) if name == "buffer" else open_standing(root)).digest()
+        return open_standing(root).digest()
 
-    folder = copy_of(sound / name, tmp_path / name)
-    spared = (".writer",)
-    if name == "buffer":
-        # A plain folder has no list of its segments: a run offers again what is missing, as this does.
-        done = mutate(folder, random.Random(seed), spared)
-        try:
-            with ReplayBuffer(folder, 8) as buffer:
-                whole = ReplayBuffer.open(sound / name)
-                for domain, size in whole.sizes.items():
-                    for number in range(size):
-                        buffer.offer(whole.sample(domain, number))
-            assert digest(folder) == whole.digest(), f"{done}: was accepted"
-        except UserError as error:
-            require_told(error, folder, done)
-    else:
-        require_right(folder, seed, digest, digest(sound / name), spared)
+    folder = copy_of(sound / "standing", tmp_path / "standing")
+    require_right(record_property, "standing buffer", folder, seed, digest, digest(sound / "standing"), (".writer",))
+
+
+@pytest.fixture(scope="module")
+def whole_digest(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of the model that the run ends with when nothing is damaged."""
+    return trained(copy_of(sound, tmp_path_factory.mktemp("whole") / "root") / "run")
+
+
+def trained(folder: Path) -> str:
+    return run(folder.parent, folder.name, SETTINGS).model.digest()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_damaged_run_is_refused_or_ends_with_the_same_weights(sound: Path, tmp_path: Path, seed: int) -> None:
+def test_a_damaged_run_is_refused_or_ends_with_the_same_weights(
+    sound: Path, whole_digest: str, tmp_path: Path, seed: int, record_property: Record
+) -> None:
     """Checkpoints and what a strategy stored: the run goes on from the one before, or begins anew."""
     root = copy_of(sound, tmp_path / "root")
-    whole = run(root, "run", SETTINGS).model.digest()
-    require_right(root / "run", seed, lambda folder: run(root, "run", SETTINGS).model.digest(), whole)
+    require_right(record_property, "checkpoints of a run", root / "run", seed, trained, whole_digest)

@@ -1,6 +1,5 @@
-"""A small plan, made with the fake generator; as a process: ``python -m tests.pipelines.generating ROOT EXECUTOR``."""
+"""A small plan, made with the fake generator."""
 
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -42,8 +41,3 @@ def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> Plan:
 
 def generate_small(root: Path, name: str = "local", seconds: float = 0.0) -> GenerateSummary:
     return generate(root, small_plan(root), partial(FakeGenerator, seconds=seconds), executor(name))
-
-
-if __name__ == "__main__":
-    print("begun", flush=True)
-    generate_small(Path(sys.argv[1]), sys.argv[2], seconds=0.3)

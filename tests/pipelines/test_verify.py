@@ -135,6 +135,7 @@ ALTERED_INDICES: dict[str, Callable[[dict[str, Any]], Any]] = {
         index | {"shards": [index["shards"][0] | {"keys": index["shards"][0]["keys"][::-1]}, *index["shards"][1:]]}
     ),
     "a shard less": lambda index: index | {"shards": index["shards"][1:]},
+    "shards in another order": lambda index: index | {"shards": index["shards"][::-1]},
 }
 
 

@@ -1,0 +1,54 @@
+"""A base of a few thousand weights, and footage that it can take."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datasets.folder_source import VideoFolderSource
+from datasets.latents import LatentSample
+from datasets.video import encode_mp4
+from finetune.conditions import encode_clip
+from finetune.vae import initialise_from_pca, load_vae, to_signal
+from finetune.world_model import WorldModel
+from pipelines.replaying.sources import standing_key
+from pipelines.settings.compose import compose
+from pipelines.sources import framing_of
+from replay.settings import BufferSettings
+from replay.standing import changing
+from tests.finetune.small_run import TINY
+
+FRAMING = ("data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5")
+
+
+def coarse_frames(seed: int, number: int = 20) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 255, (number, 4, 6, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+
+
+def make_base(folder: Path) -> Path:
+    torch.manual_seed(0)
+    model = WorldModel.make(TINY)
+    torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
+    initialise_from_pca(model.vae, to_signal(torch.from_numpy(coarse_frames(0)[None, :5])))
+    model.save_pretrained(folder)
+    return folder
+
+
+def make_video(folder: Path, frames: NDArray[np.uint8]) -> Path:
+    folder.mkdir()
+    (folder / "video.mp4").write_bytes(encode_mp4(frames, 10.0))
+    return folder
+
+
+def make_buffer(folder: Path, base: Path, footage: Path) -> Path:
+    """A standing replay buffer of the clips of some footage, encoded in this process."""
+    framing = framing_of(compose(list(FRAMING)).data)
+    source, vae = VideoFolderSource(footage, framing), load_vae(base)
+    with changing(folder, BufferSettings(capacity=8, key=standing_key(framing, base))) as buffer:
+        for scene in source.scenes():
+            tensors = encode_clip(vae, source.load(scene))
+            halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+            sample = LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=halved)
+            buffer.offer(sample)
+    return folder
