@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.durable import replace_file
-from datasets.errors import UserError
-from datasets.excerpt import excerpt
-from datasets.framing import Framing, reframe_camera, reframe_frames
-from datasets.new_folder import new_folder
-from datasets.scene import Camera, Clip, Scene
-from datasets.scene_json import read_scene_json, scene_to_json
-from datasets.shards import video_member
-from datasets.video import VideoInfo, encode_mp4, probe, read_frames
-from datasets.video_files import (
+from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.select_frames import excerpt
+from driveforge.datasets.framing import Framing, reframe_camera, reframe_frames
+from driveforge.datasets.files.new_folder import new_folder
+from driveforge.datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.scene_json import read_scene_json, scene_to_json
+from driveforge.datasets.webdataset_shards.format import video_member
+from driveforge.datasets.video import VideoInfo, encode_mp4, probe, read_frames
+from driveforge.datasets.video_files import (
     SCENE_FILE,
     SUFFIXES,
     clip_id_of,

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
-from datasets.geometry import Array
-from datasets.scene import Camera
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Camera
 
 # How far an image may be from the instant that it stands for, in steps between frames: farther is a gap.
 MAX_LAG = 0.6

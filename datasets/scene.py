@@ -1,7 +1,7 @@
 """The nouns that everything here speaks: Camera, Track, Lane, Scene and Clip.
 
 Each is a frozen record that checks itself when it is made and keeps its arrays read-only, so that whoever computes with
-one need not doubt its shapes, nor its numbers to be finite. Units, frames and axes are those of ``datasets.geometry``.
+one need not doubt its shapes, nor its numbers to be finite. Units, frames and axes are those of ``driveforge.datasets.geometry``.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import UserError, shown
-from datasets.geometry import Array, is_rigid
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.geometry import Array, is_rigid
 
 CLIP_ID = re.compile(r"[a-z0-9_-]+")
 LANE_KINDS = ("boundary", "divider", "crossing")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from datasets.errors import UserError, shown
-from datasets.json_record import read_json
-from datasets.scene import Camera, Lane, Scene, Track
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.json_record import read_json
+from driveforge.datasets.scene import Camera, Lane, Scene, Track
 
 SCHEMA_VERSION = 1
 

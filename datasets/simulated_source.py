@@ -9,16 +9,16 @@ from typing import overload
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.scene import Camera, Clip, Scene
-from datasets.simulation.driving import driving_world
-from datasets.simulation.other_domains import OTHER_DOMAINS, other_world
-from datasets.simulation.renderer import Stage
-from datasets.simulation.rigs import free_camera, mount_cameras, vary_cameras
-from datasets.simulation.scenarios import SCENARIOS
-from datasets.simulation.scene_of import scene_of
-from datasets.simulation.weathers import VARIANTS
-from datasets.simulation.world import World
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.simulation.driving import driving_world
+from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS, other_world
+from driveforge.datasets.simulation.renderer import Stage
+from driveforge.datasets.simulation.rigs import free_camera, mount_cameras, vary_cameras
+from driveforge.datasets.simulation.scenarios import SCENARIOS
+from driveforge.datasets.simulation.scene_of import scene_of
+from driveforge.datasets.simulation.weathers import VARIANTS
+from driveforge.datasets.simulation.world import World
 
 DRIVING_DOMAINS = tuple(f"driving-{variant}" for variant in VARIANTS)
 DOMAINS = (*DRIVING_DOMAINS, *OTHER_DOMAINS)

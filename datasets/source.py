@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from datasets.scene import Clip, Scene
+from driveforge.datasets.scene import Clip, Scene
 
 
 class Source(Protocol):

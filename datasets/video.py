@@ -16,9 +16,9 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
-from datasets.errors import UserError, shown
-from datasets.geometry import Array
-from datasets.scene import MAX_SIDE_PX
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import MAX_SIDE_PX
 
 KEYFRAME_INTERVAL = 12
 # libx264's macroblock tree gives the same pictures other bytes, by what the process encoded and drew before.

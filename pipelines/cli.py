@@ -15,19 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipelines.own_packages import require_own_datasets
+from driveforge.pipelines.own_packages import require_own_datasets
 
 require_own_datasets()  # before anything of it is imported
 
-from datasets.durable import lack_of_room  # noqa: E402
-from datasets.errors import UserError  # noqa: E402
-from pipelines.console import say  # noqa: E402
-from pipelines.settings.build import unknown  # noqa: E402
-from pipelines.settings.config import Config  # noqa: E402
-from pipelines.settings.help import settings_help  # noqa: E402
-from pipelines.signals import stoppable  # noqa: E402
-from pipelines.verbs.catalogue import VERBS  # noqa: E402
-from pipelines.verbs.verb import Verb  # noqa: E402
+from driveforge.datasets.files.atomic import lack_of_room  # noqa: E402
+from driveforge.datasets.errors import UserError  # noqa: E402
+from driveforge.pipelines.console import say  # noqa: E402
+from driveforge.pipelines.config.build import unknown  # noqa: E402
+from driveforge.pipelines.config.config import Config  # noqa: E402
+from driveforge.pipelines.config.help import settings_help  # noqa: E402
+from driveforge.pipelines.processes.signals import stoppable  # noqa: E402
+from driveforge.pipelines.commands.catalogue import VERBS  # noqa: E402
+from driveforge.pipelines.commands.verb import Verb  # noqa: E402
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -89,10 +89,10 @@ def _run(argv: list[str]) -> int:
 
 def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> int:
     """The status of the verb's work, under the settings of its run folder and of the command line."""
-    from pipelines import run_dir
-    from pipelines.mlflow_store import require_answer, store_uri
-    from pipelines.settings.compose import compose, run_dir_of
-    from pipelines.settings.inputs import require_inputs
+    from driveforge.pipelines import run_dir
+    from driveforge.pipelines.tracking.store import require_answer, store_uri
+    from driveforge.pipelines.config.compose import compose, run_dir_of
+    from driveforge.pipelines.config.inputs import require_inputs
 
     if verb.run_dir == "unused":
         return _work(compose([*verb.presets, *overrides]), args)
@@ -120,7 +120,7 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
 
 def _work(config: Config, args: argparse.Namespace) -> int:
     _quiet()
-    from datasets.progress import told_in_lines
+    from driveforge.datasets.progress import told_in_lines
 
     stage = importlib.import_module(f"pipelines.{args.verb}")
     with told_in_lines(args.verb):

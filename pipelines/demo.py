@@ -3,14 +3,14 @@
 import argparse
 from dataclasses import replace
 
-from datasets.errors import UserError
-from datasets.framing import Framing
-from pipelines.run import run
-from pipelines.run_dir import with_full_paths, write_settings
-from pipelines.settings.config import Config, NuScenesData, SimulateConfig
-from pipelines.simulate import VERSION, replay_root, simulate, tables_root
-from pipelines.sources import framing_of
-from pipelines.tracking import pipeline_run
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.framing import Framing
+from driveforge.pipelines.run import run
+from driveforge.pipelines.run_dir import with_full_paths, write_settings
+from driveforge.pipelines.config.config import Config, NuScenesData, SimulateConfig
+from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
+from driveforge.pipelines.inputs.sources import framing_of
+from driveforge.pipelines.tracking.runs import pipeline_run
 
 
 def main(config: Config, args: argparse.Namespace) -> int:

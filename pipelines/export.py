@@ -7,16 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from datasets.errors import UserError
-from datasets.tar_samples import Span
-from pipelines.console import show
-from pipelines.gate import VERDICTS_FILE, read_ledger
-from pipelines.generate import candidates_root
-from pipelines.generation.commit import CommitLog
-from pipelines.settings.config import Config
-from pipelines.shards.data_card import Provenance
-from pipelines.shards.packing import AcceptedSample, PackSettings, pack
-from pipelines.tracking import Tracker, pipeline_run
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.webdataset_shards.tar_samples import Span
+from driveforge.pipelines.console import show
+from driveforge.pipelines.validate.gate import VERDICTS_FILE, read_ledger
+from driveforge.pipelines.generate.command import candidates_root
+from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.config.config import Config
+from driveforge.datasets.webdataset_shards.data_card import Provenance
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample, PackSettings, pack
+from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 
 
 def main(config: Config, args: argparse.Namespace) -> None:

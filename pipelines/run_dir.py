@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from datasets.durable import replace_file
-from datasets.errors import UserError, shown
-from datasets.file_lock import held
-from pipelines.console import say
-from pipelines.settings.build import text_of
-from pipelines.settings.compose import compose
-from pipelines.settings.config import Config
+from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.lock import held
+from driveforge.pipelines.console import say
+from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import Config
 
 SETTINGS = "settings.yaml"
 _RUN_DIR = "${run_dir}"

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from datasets.errors import UserError
-from pipelines import supervise
-from pipelines.mlflow_store import artifact_root, configured_uri, has_store, open_store, store_uri
-from pipelines.settings.config import Config
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines import supervise
+from driveforge.pipelines.tracking.store import artifact_root, configured_uri, has_store, open_store, store_uri
+from driveforge.pipelines.config.config import Config
 
 # MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.
 HOST = "127.0.0.1"

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.durable import sha256_of
-from datasets.errors import UserError
-from datasets.latent_shards import read_description
-from replay.buffer import ReplayBuffer
-from replay.generations import MANIFEST, lease_newest
-from replay.standing import read_manifest
+from driveforge.datasets.files.atomic import sha256_of
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.latents.shards import read_description
+from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.generations import MANIFEST, lease_newest
+from driveforge.replay.persistent import read_manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

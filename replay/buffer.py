@@ -17,13 +17,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from datasets.durable import make_folder
-from datasets.errors import UserError
-from datasets.latent_shards import LatentSample, require_storable
-from replay.keeping import KEEPINGS, Features, Tally
-from replay.ranking import Ranking, priority_of
-from replay.segments import SEGMENT_SIZE, Entry, Segments
-from replay.settings import BufferSettings, claim_settings, read_settings
+from driveforge.datasets.files.atomic import make_folder
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.latents.shards import LatentSample, require_storable
+from driveforge.replay.retention import KEEPINGS, Features, Tally
+from driveforge.replay.ranking import Ranking, priority_of
+from driveforge.replay.segments import SEGMENT_SIZE, Entry, Segments
+from driveforge.replay.settings import BufferSettings, claim_settings, read_settings
 
 _NOWHERE = np.empty(0, np.uint64)
 

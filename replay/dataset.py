@@ -7,16 +7,16 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datasets.errors import UserError
-from datasets.latent_shards import LatentSample
-from replay.plan import BatchPlan, Draw
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.latents.shards import LatentSample
+from driveforge.replay.plan import BatchPlan, Draw
 
 Batch = dict[str, Any]
 PLANNED = ("loss_weight", "is_replay", "step", "slot", "clip_id", "domain", "caption")
 
 
 class DrivingSamples(Protocol):
-    """The driving side: ``datasets.latents.LatentCache``, or part of one."""
+    """The driving side: ``driveforge.datasets.latents.cache.LatentCache``, or part of one."""
 
     def __len__(self) -> int: ...
 

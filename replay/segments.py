@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.latent_shards import LatentSample, OpenShards, read_description, write_shard
+from driveforge.datasets.latents.shards import LatentSample, OpenShards, read_description, write_shard
 
 SEGMENT_SIZE = 64
 _NAME = re.compile(r"segment-(\d{6,})\.safetensors")

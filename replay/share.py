@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
-from datasets.errors import UserError
+from driveforge.datasets.errors import UserError
 
 # Shares below mean their decimal: 0.1 is one tenth, not the binary number beside it.
 Share = float | Fraction

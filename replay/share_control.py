@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from datasets.errors import UserError
+from driveforge.datasets.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import main
-from pipelines.settings.compose import compose
-from pipelines.simulate import simulate, tables_root
-from pipelines.sources import framing_of
-from pipelines.verbs.catalogue import VERBS
+from driveforge.pipelines.cli import main
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.simulate import simulate, tables_root
+from driveforge.pipelines.inputs.sources import framing_of
+from driveforge.pipelines.commands.catalogue import VERBS
 
 REPOSITORY = Path(__file__).parents[1]
 SMALL = [

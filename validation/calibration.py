@@ -11,14 +11,14 @@ from typing import Any
 
 from scipy.stats import beta
 
-from datasets.durable import replace_file
-from datasets.errors import UserError
-from datasets.json_record import read_json, record_of
-from validation.catalogue import criterion_of
-from validation.circumstances import EVERY_CLIP
-from validation.clip_score import Tail, clip_score, rig_of, surprises_of, totals_of
-from validation.expectation import CovariateScale, Expectation
-from validation.records import Measures
+from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.json_record import read_json, record_of
+from driveforge.validation.catalogue import criterion_of
+from driveforge.validation.covariates import EVERY_CLIP
+from driveforge.validation.nonconformity import Tail, clip_score, rig_of, surprises_of, totals_of
+from driveforge.validation.tail_model import CovariateScale, Expectation
+from driveforge.validation.records import Measures
 
 CONFIDENCE = 0.95
 FORMAT = 6

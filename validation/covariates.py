@@ -1,67 +1,59 @@
-"""The circumstances of a clip, read off its command, its pixels and its tracks."""
+"""The circumstances of a clip: what makes its measures larger or smaller through no fault of its own."""
 
-import cv2
+from dataclasses import asdict, dataclass, fields
+
 import numpy as np
-from numpy.typing import NDArray
 
-from validation.circumstances import Circumstances
-from validation.following.tracks import Tracks
-from validation.views.view import View
+from driveforge.datasets.geometry import Array
 
-
-def circumstances(view: View, tracks: Tracks) -> Circumstances:
-    """The circumstances of a clip, from its reference view and the tracks of that."""
-    speed, turning = _motion(view)
-    rows, columns = view.grey.shape[1:]
-    return Circumstances(
-        rig=f"{view.camera} {columns}x{rows}{_field_of_view(view)}",
-        frame_rate=round(float(1 / np.median(np.diff(view.timestamps))), 2) if view.num_frames > 1 else 0.0,
-        speed=speed,
-        turning=turning,
-        flow=_flow(tracks) * view.scale,
-        noise=float(np.median([noise_level(frame) for frame in view.grey])),
-        brightness=float(np.median(view.grey)),
-        contrast=float(view.grey.std()),
-    )
+STATIONARY_M_S = 0.5
+FAST_M_S = 15.0
+TURNING_DEG_S = 5.0
+DARK_GREY = 70.0
 
 
-def noise_level(grey: NDArray[np.uint8]) -> float:
-    """Standard deviation of the noise in an image, grey levels; fine texture counts as noise too.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circumstances:
+    """``rig`` names the reference camera, its field of view and its size.
 
-    Immerkaer, "Fast noise variance estimation" (CVIU 1996): the mean absolute difference of two Laplacians.
+    ``speed`` m/s and ``turning`` deg/s are medians of the command, 0 without one. ``flow`` is the median step of
+    background tracks in px of the image scaled to 256 rows. ``noise``, ``brightness``, ``contrast`` are grey levels.
     """
-    if min(grey.shape) < 3:
-        return 0.0
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    response = cv2.filter2D(grey, cv2.CV_32F, kernel)[1:-1, 1:-1]
-    return float(np.sqrt(np.pi / 2) / 6 * np.abs(response).mean())
+
+    rig: str
+    frame_rate: float
+    speed: float
+    turning: float
+    flow: float
+    noise: float
+    brightness: float
+    contrast: float
+
+    def covariates(self) -> Array:
+        """The numbers ``(C,)`` as a regression takes them, on logarithmic scales, in the order of ``COVARIATES``."""
+        numbers = asdict(self)
+        return np.log([numbers[name] + floor for name, floor in COVARIATES.items()])
+
+    @property
+    def motion(self) -> str:
+        if self.speed < STATIONARY_M_S:
+            return "stationary"
+        if self.turning > TURNING_DEG_S:
+            return "turning"
+        return "fast" if self.speed > FAST_M_S else "moving"
+
+    @property
+    def light(self) -> str:
+        return "dark" if self.brightness < DARK_GREY else "bright"
+
+    def buckets(self) -> tuple[str, ...]:
+        """The groups of like clips that this one belongs to, from the narrowest to all."""
+        form = f"{self.rig} at {self.frame_rate:g} Hz"
+        return (f"{form}, {self.motion}, {self.light}", f"{form}, {self.motion}", form, EVERY_CLIP)
 
 
-def _motion(view: View) -> tuple[float, float]:
-    """Median commanded speed m/s and rotation rate deg/s of the camera; zeros without a command."""
-    if view.command is None or view.num_frames < 2:
-        return 0.0, 0.0
-    poses, times = view.command.camera_to_world, view.timestamps
-    speeds = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1) / np.diff(times)
-    # Over half a second, so that a jittering command does not pass for a turning one.
-    gap = int(np.clip(round(0.5 / np.median(np.diff(times))), 1, view.num_frames - 1))
-    relative = poses[:-gap, :3, :3].transpose(0, 2, 1) @ poses[gap:, :3, :3]
-    cosines = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
-    rates = np.degrees(np.arccos(cosines.clip(-1, 1))) / (times[gap:] - times[:-gap])
-    return float(np.median(speeds)), float(np.median(rates))
+EVERY_CLIP = "every clip"
 
-
-def _flow(tracks: Tracks) -> float:
-    """Median length px of all steps of background tracks; 0 where nothing could be followed."""
-    steps = [
-        np.linalg.norm(window.points[k] - window.points[k - 1], axis=1)[window.alive[k]] for k, window in tracks.steps()
-    ]
-    lengths = np.concatenate(steps) if steps else np.zeros(0)
-    return float(np.median(lengths)) if len(lengths) else 0.0
-
-
-def _field_of_view(view: View) -> str:
-    if view.command is None:
-        return ""
-    width, focal = view.grey.shape[2], float(view.command.intrinsics[0, 0])
-    return f" {np.degrees(2 * np.arctan(width / (2 * focal))):.0f} deg"
+# Each is told apart from its neighbours above its floor only.
+COVARIATES = {"speed": 1.0, "turning": 1.0, "flow": 0.5, "noise": 0.5, "brightness": 10.0, "contrast": 5.0}
+assert set(COVARIATES) <= {field.name for field in fields(Circumstances)}

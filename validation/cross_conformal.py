@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets.errors import UserError
-from validation.calibration import Audit, Calibration, Threshold, buckets_of, narrowest, upper_bound
-from validation.catalogue import criterion_of
-from validation.circumstances import EVERY_CLIP
-from validation.clip_score import clip_score, fit_expectations, fit_tails, rig_of, surprises_of, totals_of
-from validation.records import Measures
+from driveforge.datasets.errors import UserError
+from driveforge.validation.calibration import Audit, Calibration, Threshold, buckets_of, narrowest, upper_bound
+from driveforge.validation.catalogue import criterion_of
+from driveforge.validation.covariates import EVERY_CLIP
+from driveforge.validation.nonconformity import clip_score, fit_expectations, fit_tails, rig_of, surprises_of, totals_of
+from driveforge.validation.records import Measures
 
 NUM_FOLDS = 10
 MIN_FIT = 10

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from validation.camera.pose_network import PoseNetwork
-from validation.following.protocol import PointTracker
-from validation.following.tracks import LUCAS_KANADE
+from driveforge.validation.camera.pose_network import PoseNetwork
+from driveforge.validation.point_tracking.protocol import PointTracker
+from driveforge.validation.point_tracking.tracks import LUCAS_KANADE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.errors import UserError
+from driveforge.datasets.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from validation.circumstances import Circumstances
-from validation.records import Measure, Measures
+from driveforge.validation.covariates import Circumstances
+from driveforge.validation.records import Measure, Measures
 
 WINDOW = 24  # frames
 LONGEST = 2 * WINDOW

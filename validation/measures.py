@@ -10,30 +10,30 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.excerpt import excerpt_of_clip
-from datasets.scene import Clip
-from validation.camera.deep_check import deep_measures
-from validation.camera.epipolar import cheirality_measure, epipolar_measures, stationary_measure
-from validation.camera.overlap import overlap_measures
-from validation.camera.pose_network import pose_network_measures
-from validation.camera.pose_refinement import (
+from driveforge.datasets.select_frames import excerpt_of_clip
+from driveforge.datasets.scene import Clip
+from driveforge.validation.camera.deep_check import deep_measures
+from driveforge.validation.camera.epipolar import cheirality_measure, epipolar_measures, stationary_measure
+from driveforge.validation.camera.overlap import overlap_measures
+from driveforge.validation.camera.pose_network import pose_network_measures
+from driveforge.validation.camera.pose_refinement import (
     pose_measures,
     refine_all,
     rigidity_measure,
     why_not_refined,
     yaw_rate_seen,
 )
-from validation.camera.scale import parked_scale_measure, road_scale_measure
-from validation.camera.triangulation import reprojection_measures
-from validation.catalogue import DEFINITIONS
-from validation.covariates import circumstances
-from validation.following.protocol import PointTracker
-from validation.following.tracks import LUCAS_KANADE, Tracks, track_view
-from validation.instruments import STANDARD, Instruments
-from validation.long_clips import windows_of, worst_of
-from validation.objects.measures import object_measures
-from validation.records import TOO_FEW_FRAMES, Measure, Measures, unmeasurable
-from validation.temporal import (
+from driveforge.validation.camera.scale import parked_scale_measure, road_scale_measure
+from driveforge.validation.camera.triangulation import reprojection_measures
+from driveforge.validation.catalogue import DEFINITIONS
+from driveforge.validation.measure_covariates import circumstances
+from driveforge.validation.point_tracking.protocol import PointTracker
+from driveforge.validation.point_tracking.tracks import LUCAS_KANADE, Tracks, track_view
+from driveforge.validation.instruments import STANDARD, Instruments
+from driveforge.validation.long_clips import windows_of, worst_of
+from driveforge.validation.objects.measures import object_measures
+from driveforge.validation.records import TOO_FEW_FRAMES, Measure, Measures, unmeasurable
+from driveforge.validation.temporal import (
     MIN_FRAMES,
     acceleration_measure,
     change_measures,
@@ -41,8 +41,8 @@ from validation.temporal import (
     still_measure,
     track_loss_measure,
 )
-from validation.views.boxes import Boxes, project_boxes
-from validation.views.view import View, one_thread, reference_view, views_of
+from driveforge.validation.views.boxes import Boxes, project_boxes
+from driveforge.validation.views.view import View, one_thread, reference_view, views_of
 
 __all__ = ["Inspected", "Measure", "Measures", "inspect", "measure", "recovered_yaw_rate", "static_track_residual"]
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.json_record import record_of
-from validation.catalogue import DEFINITIONS
-from validation.circumstances import Circumstances
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.json_record import record_of
+from driveforge.validation.catalogue import DEFINITIONS
+from driveforge.validation.covariates import Circumstances
 
 # The tracker that needs no weights.
 LUCAS_KANADE = "lucas_kanade"

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array
-from validation.camera.pairs import MIN_TRACKS, longest_pairs, moving, too_few_tracks, why_not_moving
-from validation.following.protocol import Points
-from validation.following.tracks import Tracks
-from validation.records import TOO_FEW_FRAMES, Measure, Sample, measured, typical, unmeasurable, worst
-from validation.views.pixels import grain
-from validation.views.view import Command
+from driveforge.datasets.geometry import Array
+from driveforge.validation.camera.pairs import MIN_TRACKS, longest_pairs, moving, too_few_tracks, why_not_moving
+from driveforge.validation.point_tracking.protocol import Points
+from driveforge.validation.point_tracking.tracks import Tracks
+from driveforge.validation.records import TOO_FEW_FRAMES, Measure, Sample, measured, typical, unmeasurable, worst
+from driveforge.validation.views.pixels import grain
+from driveforge.validation.views.view import Command
 
 MIN_FRAMES = 5
 NEIGHBOURS = 3  # steps on either side that say what change is usual

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from datasets.errors import UserError
-from validation.calibration import Calibration
-from validation.catalogue import FAMILIES, definition
-from validation.records import EXCUSED, Measure, Measures
+from driveforge.datasets.errors import UserError
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.catalogue import FAMILIES, definition
+from driveforge.validation.records import EXCUSED, Measure, Measures
 
 NO_LIMIT = "the calibration holds no limit for it"
 

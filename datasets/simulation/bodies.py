@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.simulation.figures import cyclist, person
-from datasets.simulation.mesh import Part
-from datasets.simulation.vehicles import bus, hatchback, sedan, suv, truck, van
-from datasets.simulation.world import Colour, Size
+from driveforge.datasets.simulation.figures import cyclist, person
+from driveforge.datasets.simulation.mesh import Part
+from driveforge.datasets.simulation.vehicles import bus, hatchback, sedan, suv, truck, van
+from driveforge.datasets.simulation.world import Colour, Size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datasets.geometry import Array, pose
+from driveforge.datasets.geometry import Array, pose
 
 
 def look(positions: Array, targets: Array) -> Array:

@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.geometry import Array, pose, yaw_rotation
-from datasets.simulation.bodies import BUS_COLOURS, CAR_COLOURS, CLOTHES, KINDS, build
-from datasets.simulation.overlap import any_overlap, footprint
-from datasets.simulation.parking import park_cars
-from datasets.simulation.plan import EGO, WARM_UP_S, Plan
-from datasets.simulation.reference_line import STEP_M, ReferenceLine, curvature_profile, trace
-from datasets.simulation.road_surface import lane_lines, lay_ground
-from datasets.simulation.scenarios import CAPTIONS, SCENARIOS, draw_plan
-from datasets.simulation.street import furnish
-from datasets.simulation.traffic import Motion, resample, simulate
-from datasets.simulation.weathers import draw_weather
-from datasets.simulation.world import Body, World
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array, pose, yaw_rotation
+from driveforge.datasets.simulation.bodies import BUS_COLOURS, CAR_COLOURS, CLOTHES, KINDS, build
+from driveforge.datasets.simulation.overlap import any_overlap, footprint
+from driveforge.datasets.simulation.parking import park_cars
+from driveforge.datasets.simulation.plan import EGO, WARM_UP_S, Plan
+from driveforge.datasets.simulation.reference_line import STEP_M, ReferenceLine, curvature_profile, trace
+from driveforge.datasets.simulation.road_surface import lane_lines, lay_ground
+from driveforge.datasets.simulation.scenarios import CAPTIONS, SCENARIOS, draw_plan
+from driveforge.datasets.simulation.street import furnish
+from driveforge.datasets.simulation.traffic import Motion, resample, simulate
+from driveforge.datasets.simulation.weathers import draw_weather
+from driveforge.datasets.simulation.world import Body, World
 
 _MAX_CURVATURE = 1 / 24
 _TURNING_SHARE = 0.66

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from datasets.geometry import Array, pose, yaw_rotation
-from datasets.simulation.world import Size
+from driveforge.datasets.geometry import Array, pose, yaw_rotation
+from driveforge.datasets.simulation.world import Size
 
 _GRAVITY = 9.81
 _STEP_S = 1e-3

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from datasets.geometry import pose
-from datasets.simulation.mesh import BOX_FACES, Part, Swing, at, ball, box, wheel
-from datasets.simulation.world import Colour, Size
+from driveforge.datasets.geometry import pose
+from driveforge.datasets.simulation.mesh import BOX_FACES, Part, Swing, at, ball, box, wheel
+from driveforge.datasets.simulation.world import Colour, Size
 
 
 def _limb(size: Size, texture: str, tint: Colour, joint: tuple[float, float, float], swing: Swing | None) -> Part:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from datasets.geometry import Array, pose
+from driveforge.datasets.geometry import Array, pose
 
 WHITE = (1.0, 1.0, 1.0)
 

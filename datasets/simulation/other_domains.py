@@ -7,22 +7,22 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datasets.geometry import Array, pose, yaw_rotation
-from datasets.simulation.bodies import CLOTHES, KINDS, build
-from datasets.simulation.camera_paths import orbit, walk, watch
-from datasets.simulation.falling import bounce
-from datasets.simulation.mesh import BOX_FACES, Part, at, box
-from datasets.simulation.overlap import any_overlap, footprint
-from datasets.simulation.parking import park_cars
-from datasets.simulation.props import house
-from datasets.simulation.reference_line import STEP_M, trace
-from datasets.simulation.road_surface import lay_ground
-from datasets.simulation.scenarios import draw_plan
-from datasets.simulation.street import furnish, wall_tint
-from datasets.simulation.surfaces import NUM_FACADES
-from datasets.simulation.things import Thing, scatter, solid_body, standing_body
-from datasets.simulation.weathers import draw_weather
-from datasets.simulation.world import Band, Body, Ground, Weather, World
+from driveforge.datasets.geometry import Array, pose, yaw_rotation
+from driveforge.datasets.simulation.bodies import CLOTHES, KINDS, build
+from driveforge.datasets.simulation.camera_paths import orbit, walk, watch
+from driveforge.datasets.simulation.falling import bounce
+from driveforge.datasets.simulation.mesh import BOX_FACES, Part, at, box
+from driveforge.datasets.simulation.overlap import any_overlap, footprint
+from driveforge.datasets.simulation.parking import park_cars
+from driveforge.datasets.simulation.props import house
+from driveforge.datasets.simulation.reference_line import STEP_M, trace
+from driveforge.datasets.simulation.road_surface import lay_ground
+from driveforge.datasets.simulation.scenarios import draw_plan
+from driveforge.datasets.simulation.street import furnish, wall_tint
+from driveforge.datasets.simulation.surfaces import NUM_FACADES
+from driveforge.datasets.simulation.things import Thing, scatter, solid_body, standing_body
+from driveforge.datasets.simulation.weathers import draw_weather
+from driveforge.datasets.simulation.world import Band, Body, Ground, Weather, World
 
 _ATTEMPTS = 60
 

@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from datasets.geometry import Array
+from driveforge.datasets.geometry import Array
 
 
 def footprint(x: float, y: float, heading: float, length: float, width: float) -> Array:

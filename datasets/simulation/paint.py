@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.simulation.atlas import CHANNELS, noise, surface
+from driveforge.datasets.simulation.atlas import CHANNELS, noise, surface
 
 Canvas = NDArray[np.float32]
 Texel = tuple[float, float, float, float, float]

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datasets.geometry import pose, yaw_rotation
-from datasets.simulation.bodies import CAR_COLOURS, KINDS, build
-from datasets.simulation.plan import Plan
-from datasets.simulation.reference_line import ReferenceLine
-from datasets.simulation.world import Body
+from driveforge.datasets.geometry import pose, yaw_rotation
+from driveforge.datasets.simulation.bodies import CAR_COLOURS, KINDS, build
+from driveforge.datasets.simulation.plan import Plan
+from driveforge.datasets.simulation.reference_line import ReferenceLine
+from driveforge.datasets.simulation.world import Body
 
 
 def _slots(line: ReferenceLine, start: float, end: float, left: float) -> Iterator[float]:

@@ -3,9 +3,9 @@
 import numba
 import numpy as np
 
-from datasets.simulation.atlas import CHANNELS
-from datasets.simulation.raster import NOTHING, SUBSAMPLES
-from datasets.simulation.shading import band_at, ground_colour, haze, road_coordinates, sample, sky_colour
+from driveforge.datasets.simulation.atlas import CHANNELS
+from driveforge.datasets.simulation.raster import NOTHING, SUBSAMPLES
+from driveforge.datasets.simulation.shading import band_at, ground_colour, haze, road_coordinates, sample, sky_colour
 
 _GROUND = -2
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.simulation.bodies import KINDS
-from datasets.simulation.traffic import Crosser, Driver, Order
-from datasets.simulation.world import Size
+from driveforge.datasets.simulation.bodies import KINDS
+from driveforge.datasets.simulation.traffic import Crosser, Driver, Order
+from driveforge.datasets.simulation.world import Size
 
 WARM_UP_S = 2.0
 EGO = "ego"

@@ -1,7 +1,7 @@
 """What stands along streets: trees, lamps, signs and houses as parts."""
 
-from datasets.simulation.mesh import BOX_FACES, Part, at, ball, box, gable, prism
-from datasets.simulation.world import Colour, Size
+from driveforge.datasets.simulation.mesh import BOX_FACES, Part, at, ball, box, gable, prism
+from driveforge.datasets.simulation.world import Colour, Size
 
 
 def tree(height: float, spread: float, tint: Colour, conifer: bool) -> tuple[Part, ...]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.scene import Scene
-from datasets.simulation.driving import driving_world
-from datasets.simulation.renderer import Stage
-from datasets.simulation.rigs import MOUNTS, mount_cameras
-from datasets.simulation.scene_of import scene_of
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.simulation.driving import driving_world
+from driveforge.datasets.simulation.renderer import Stage
+from driveforge.datasets.simulation.rigs import MOUNTS, mount_cameras
+from driveforge.datasets.simulation.scene_of import scene_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

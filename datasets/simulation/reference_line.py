@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from datasets.geometry import Array
+from driveforge.datasets.geometry import Array
 
 STEP_M = 0.25
 _REACH_M = 34.0

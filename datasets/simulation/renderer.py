@@ -5,13 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array, inverse, pixel_rays, pose
-from datasets.scene import Camera
-from datasets.simulation.atlas import pack
-from datasets.simulation.pixels import face_normals, shade
-from datasets.simulation.raster import NOTHING, SUBSAMPLES, rasterise, to_camera
-from datasets.simulation.surfaces import textures
-from datasets.simulation.tables import (
+from driveforge.datasets.geometry import Array, inverse, pixel_rays, pose
+from driveforge.datasets.scene import Camera
+from driveforge.datasets.simulation.atlas import pack
+from driveforge.datasets.simulation.pixels import face_normals, shade
+from driveforge.datasets.simulation.raster import NOTHING, SUBSAMPLES, rasterise, to_camera
+from driveforge.datasets.simulation.surfaces import textures
+from driveforge.datasets.simulation.tables import (
     Scenery,
     Textures,
     flatten_faces,
@@ -20,8 +20,8 @@ from datasets.simulation.tables import (
     shadow_table,
     surface_tables,
 )
-from datasets.simulation.weather import drench
-from datasets.simulation.world import World
+from driveforge.datasets.simulation.weather import drench
+from driveforge.datasets.simulation.world import World
 
 _BRAKE_LIGHT_GLOW = 2.2
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.geometry import FORWARD_CAMERA_TO_EGO, Array, pose, yaw_rotation
-from datasets.scene import Camera
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, Array, pose, yaw_rotation
+from driveforge.datasets.scene import Camera
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from datasets.geometry import Array
-from datasets.scene import Lane
-from datasets.simulation.plan import CrossSection, Plan
-from datasets.simulation.reference_line import ReferenceLine, coordinate_grid
-from datasets.simulation.world import Band, Colour, Ground, Stripe
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Lane
+from driveforge.datasets.simulation.plan import CrossSection, Plan
+from driveforge.datasets.simulation.reference_line import ReferenceLine, coordinate_grid
+from driveforge.datasets.simulation.world import Band, Colour, Ground, Stripe
 
 _CELL_M = 1.0
 _WHITE: Colour = (222, 222, 218)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datasets.simulation.plan import EGO, WARM_UP_S, Casting, CrossSection, Plan
-from datasets.simulation.traffic import Crosser, Order
+from driveforge.datasets.simulation.plan import EGO, WARM_UP_S, Casting, CrossSection, Plan
+from driveforge.datasets.simulation.traffic import Crosser, Order
 
 SCENARIOS = ("follow", "brake", "lane change", "cut in", "pedestrian crosses", "car crosses", "oncoming", "parked")
 CAPTIONS = {

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from datasets.scene import Camera, Scene, Track
-from datasets.simulation.world import Body, World
+from driveforge.datasets.scene import Camera, Scene, Track
+from driveforge.datasets.simulation.world import Body, World
 
 _PRESENT_WITHIN_M = 80.0
 

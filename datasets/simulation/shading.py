@@ -7,7 +7,7 @@ All functions are compiled; colours are float 0..255. Textures are filtered tril
 import numba
 import numpy as np
 
-from datasets.simulation.atlas import CHANNELS
+from driveforge.datasets.simulation.atlas import CHANNELS
 
 _LEVELS = 10
 _CLOUD_SPAN = 0.18

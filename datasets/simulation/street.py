@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.geometry import Array, pose, yaw_rotation
-from datasets.simulation.overlap import footprint, overlapping
-from datasets.simulation.plan import CrossSection, Plan
-from datasets.simulation.props import house, lamp_post, sign_post, tree
-from datasets.simulation.reference_line import ReferenceLine
-from datasets.simulation.surfaces import NUM_FACADES
-from datasets.simulation.world import Body, Colour
+from driveforge.datasets.geometry import Array, pose, yaw_rotation
+from driveforge.datasets.simulation.overlap import footprint, overlapping
+from driveforge.datasets.simulation.plan import CrossSection, Plan
+from driveforge.datasets.simulation.props import house, lamp_post, sign_post, tree
+from driveforge.datasets.simulation.reference_line import ReferenceLine
+from driveforge.datasets.simulation.surfaces import NUM_FACADES
+from driveforge.datasets.simulation.world import Body, Colour
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

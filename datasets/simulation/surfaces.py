@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.simulation.atlas import CHANNELS, noise, surface
-from datasets.simulation.paint import painted_textures
+from driveforge.datasets.simulation.atlas import CHANNELS, noise, surface
+from driveforge.datasets.simulation.paint import painted_textures
 
 Canvas = NDArray[np.float32]
 NUM_FACADES = 4

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array
-from datasets.simulation.mesh import Part
-from datasets.simulation.world import Body, Ground, Weather
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.simulation.mesh import Part
+from driveforge.datasets.simulation.world import Body, Ground, Weather
 
 _SHADOW_REACH_M = 70.0
 

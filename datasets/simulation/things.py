@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.geometry import Array, pose, yaw_rotation
-from datasets.simulation.mesh import BOX_FACES, Part, ball, box, prism
-from datasets.simulation.overlap import footprint, overlapping
-from datasets.simulation.world import Body, Colour, Size
+from driveforge.datasets.geometry import Array, pose, yaw_rotation
+from driveforge.datasets.simulation.mesh import BOX_FACES, Part, ball, box, prism
+from driveforge.datasets.simulation.overlap import footprint, overlapping
+from driveforge.datasets.simulation.world import Body, Colour, Size
 
 _PATTERNS = ("checks", "dots", "waves", "cloth", "plaster", "tiles", "box_side")
 _ATTEMPTS = 60

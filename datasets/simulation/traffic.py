@@ -14,7 +14,7 @@ from highway_env.road.road import Road, RoadNetwork
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.objects import Obstacle
 
-from datasets.geometry import Array
+from driveforge.datasets.geometry import Array
 
 STEP_S = 0.05
 _ROAD_START, _ROAD_END = -400.0, 2400.0

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from datasets.simulation.mesh import BOX_FACES, Part, at, box, wheel
-from datasets.simulation.world import Colour, Size
+from driveforge.datasets.simulation.mesh import BOX_FACES, Part, at, box, wheel
+from driveforge.datasets.simulation.world import Colour, Size
 
 _GLASSHOUSE = ("cabin_end", "cabin_end", "cabin_side", "paint")
 

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array
+from driveforge.datasets.geometry import Array
 
 _NUM_STREAKS_PER_PIXEL = 0.004
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.simulation.world import Weather
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.simulation.world import Weather
 
 VARIANTS = ("day", "dusk", "rain")
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array
-from datasets.scene import Lane
-from datasets.simulation.mesh import Part
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Lane
+from driveforge.datasets.simulation.mesh import Part
 
 Colour = tuple[float, float, float]
 Size = tuple[float, float, float]

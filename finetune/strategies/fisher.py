@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from datasets.latent_shards import LatentSample, LatentShard, write_shard
-from finetune.flow import draw, flow_matching_loss
-from finetune.strategies.matching import alone
-from finetune.strategies.start import Weights, movable
-from finetune.strategies.strategy import Ground
-from finetune.world_model import model_digest
-from replay.buffer import ReplayBuffer
+from driveforge.datasets.latents.shards import LatentSample, LatentShard, write_shard
+from driveforge.finetune.world_model.flow import draw, flow_matching_loss
+from driveforge.finetune.strategies.distillation_loss import alone
+from driveforge.finetune.strategies.weight_delta import Weights, movable
+from driveforge.finetune.strategies.strategy import Ground
+from driveforge.finetune.world_model.model import model_digest
+from driveforge.replay.buffer import ReplayBuffer
 
 # Single samples, dealt to the replay domains in turn. The published rank-1 experiments take some hundreds too.
 NUM_GRADIENTS = 128

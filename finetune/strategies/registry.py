@@ -1,11 +1,11 @@
 """The strategies by the name that ``finetune.strategy`` gives them."""
 
-from datasets.errors import UserError
-from finetune.strategies.dark import DarkReplay
-from finetune.strategies.distill import Distill
-from finetune.strategies.penalties import Ewc, EwcRank1, L2Start
-from finetune.strategies.plain import Interpolate, Joint, Naive, Replay
-from finetune.strategies.strategy import Strategy
+from driveforge.datasets.errors import UserError
+from driveforge.finetune.strategies.der import DarkReplay
+from driveforge.finetune.strategies.distillation import Distill
+from driveforge.finetune.strategies.regularization import Ewc, EwcRank1, L2Start
+from driveforge.finetune.strategies.baselines import Interpolate, Joint, Naive, Replay
+from driveforge.finetune.strategies.strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
     kind.name: kind for kind in (Naive, Replay, Distill, DarkReplay, L2Start, Ewc, EwcRank1, Joint, Interpolate)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from finetune.conditions import Conditions
-from finetune.flow import Draws, Velocity
-from finetune.world_model import WorldModel
-from replay.buffer import ReplayBuffer
+from driveforge.finetune.world_model.conditions import Conditions
+from driveforge.finetune.world_model.flow import Draws, Velocity
+from driveforge.finetune.world_model.model import WorldModel
+from driveforge.replay.buffer import ReplayBuffer
 
 # Replay samples in the batches: none, as the share says, or as many as their part in all samples there are.
 Mix = Literal["none", "share", "pools"]

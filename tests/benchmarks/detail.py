@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array, box_corners, inverse, project
-from datasets.scene import Scene
+from driveforge.datasets.geometry import Array, box_corners, inverse, project
+from driveforge.datasets.scene import Scene
 
 # Of the picture: smaller boxes have no detail to lose at this size of picture.
 MIN_AREA = 0.05

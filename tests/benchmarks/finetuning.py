@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from datasets.latents import LatentCache, LatentSample, write_latents
-from finetune.conditions import MASK_CHANNELS, RAY_CHANNELS, stack_conditions
-from finetune.flow import draw, flow_matching_loss
-from finetune.module import TrainingSettings, WorldModelModule
-from finetune.training import train
-from finetune.world_model import WorldModel, WorldModelConfig
-from replay.dataset import plan_loader
-from replay.plan import BatchPlan
+from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
+from driveforge.finetune.world_model.conditions import MASK_CHANNELS, RAY_CHANNELS, stack_conditions
+from driveforge.finetune.world_model.flow import draw, flow_matching_loss
+from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.loop import train
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.replay.dataset import plan_loader
+from driveforge.replay.plan import BatchPlan
 
 BATCH, FRAMES, HEIGHT, WIDTH = 4, 17, 12, 20
 

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from datasets.scene import Scene
-from datasets.shards import clip_members
-from datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
-from finetune.generator import Generator
-from finetune.sampling import SamplerSettings
-from pipelines.generation.edits import EDITS, NotApplicable, edit_scene
-from pipelines.models import BASE
-from pipelines.pretrain import main as pretrain
-from pipelines.settings.compose import compose
-from pipelines.shards.tarball import write_tar
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
+from driveforge.finetune.world_model.generator import Generator
+from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
+from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.train.pretrain import main as pretrain
+from driveforge.pipelines.config.compose import compose
+from driveforge.datasets.webdataset_shards.tarball import write_tar
 
 # That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.
 HELD_OUT = SimulationConfig(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
@@ -54,7 +54,7 @@ class Recipe:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="the folder to train in; a run that was cut short goes on")
-    parser.add_argument("--out", type=Path, default=Path("validation/generated/clips.tar"))
+    parser.add_argument("--out", type=Path, default=Path("pipelines/studies/validator/labeled_clips/clips.tar"))
     arguments = parser.parse_args()
     models = {f"after {steps} steps": train_to(arguments.work, steps) for steps in STAGES}
     generators = {maker: Generator.load(folder) for maker, folder in {"base": BASE, **models}.items()}

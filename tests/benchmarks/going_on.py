@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.probe.probe import frozen, measured_as_if, probe
-from finetune.probe.record import Probed
-from finetune.world_model import WorldModel
-from pipelines.probe import settings_of
-from pipelines.probe_clips import probe_set_of
-from pipelines.settings.compose import compose
+from driveforge.finetune.evaluation.evaluate import frozen, measured_as_if, probe
+from driveforge.finetune.evaluation.results import Probed
+from driveforge.finetune.world_model.model import WorldModel
+from driveforge.pipelines.train.probe import settings_of
+from driveforge.pipelines.train.probe_clips import probe_set_of
+from driveforge.pipelines.config.compose import compose
 
 MEASURES = {
     "PSNR of the next frame, dB": "next/psnr",

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import BOX_FACES, Array, box_corners, inverse, project, transform
-from datasets.scene import Clip, Scene
-from datasets.shards import clip_from_members
-from datasets.tar_samples import read_samples
-from pipelines.pictures.contact_sheet import write_png
+from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, project, transform
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.webdataset_shards.format import clip_from_members
+from driveforge.datasets.webdataset_shards.tar_samples import read_samples
+from driveforge.pipelines.plots.contact_sheet import write_png
 
 SHOWN = (0, 4, 8, 12, 16)
 BETWEEN = (2, 6, 10, 14, 15)
@@ -30,7 +30,7 @@ SUBPIXEL_BITS = 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--clips", type=Path, default=Path("validation/generated/clips.tar"))
+    parser.add_argument("--clips", type=Path, default=Path("pipelines/studies/validator/labeled_clips/clips.tar"))
     arguments = parser.parse_args()
     for key, members in read_samples(arguments.clips):
         clip, metadata = clip_from_members(members, key)

@@ -8,9 +8,9 @@ import time
 
 import cv2
 
-from datasets.scene import Clip
-from datasets.simulated_source import SimulatedSource, SimulationConfig
-from validation.measures import measure
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.validation.measures import measure
 
 SIZES = ((96, 160), (256, 448))
 

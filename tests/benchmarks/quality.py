@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from datasets.geometry import BOX_FACES, Array, box_corners, inverse, pose, project, transform
-from datasets.scene import Clip, Scene
-from datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
-from finetune.generator import Generator
-from finetune.sampling import SamplerSettings
-from pipelines.generation.edits import NotApplicable, edit_scene
-from pipelines.pictures.contact_sheet import Row, contact_sheet, write_png
-from validation.measures import recovered_yaw_rate, static_track_residual
+from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, pose, project, transform
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
+from driveforge.finetune.world_model.generator import Generator
+from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.datasets.edits import NotApplicable, edit_scene
+from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
+from driveforge.validation.measures import recovered_yaw_rate, static_track_residual
 
 # No training, pretraining or demo uses this seed.
 HELD_OUT_SEED = 20_000

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines.generation.commit import CommitLog
-from pipelines.generation.marker import Marker
+from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.generate.marker import Marker
 
 
 def main() -> int:
@@ -56,7 +56,7 @@ def make(run_dir: Path, executor: str, clips: int, rows: int, number: int) -> li
         f"data.height={rows}",
         f"data.width={rows * 5 // 3 // 16 * 16}",
     ]
-    command = [sys.executable, "-m", "pipelines.cli", "generate", *settings]
+    command = [sys.executable, "-m", "driveforge.pipelines.cli", "generate", *settings]
     environment = {**os.environ, "PYTHONHASHSEED": str(number), "MALLOC_PERTURB_": str(number % 256)}
     environment |= {"OPENBLAS_NUM_THREADS": str(1 + number % 3), "OMP_NUM_THREADS": str(1 + number % 2)}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)

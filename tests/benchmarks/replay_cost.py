@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from datasets.latents import LatentCache, LatentSample, write_latents
-from finetune.module import TrainingSettings, WorldModelModule
-from finetune.shares import LogShares
-from finetune.training import train
-from finetune.world_model import WorldModel, WorldModelConfig
-from replay.buffer import ReplayBuffer
-from replay.dataset import plan_loader
-from replay.plan import BatchPlan
+from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
+from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.shares import LogShares
+from driveforge.finetune.training.loop import train
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.dataset import plan_loader
+from driveforge.replay.plan import BatchPlan
 from tests.benchmarks.finetuning import random_cache
 
 DOMAINS = ("orbit", "handheld", "falling", "walkers")

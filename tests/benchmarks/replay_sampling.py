@@ -32,10 +32,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.latents import LatentSample
-from replay.buffer import ReplayBuffer
-from replay.dataset import plan_loader
-from replay.plan import BatchPlan
+from driveforge.datasets.latents.cache import LatentSample
+from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.dataset import plan_loader
+from driveforge.replay.plan import BatchPlan
 
 DOMAINS = ("orbit", "handheld", "falling", "walkers")
 EXPERIENCES = 8

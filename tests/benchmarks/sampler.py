@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from datasets.scene import Clip, Scene
-from datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
-from finetune.generator import Generator
-from finetune.sampling import SamplerSettings
-from pipelines.pictures.contact_sheet import Row, contact_sheet, write_png
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
+from driveforge.finetune.world_model.generator import Generator
+from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
 from tests.benchmarks.detail import KEPT, detail_kept, visible_parts
 from tests.benchmarks.quality import FOLLOWED, moved_boxes
-from validation.measures import measure, static_track_residual
+from driveforge.validation.measures import measure, static_track_residual
 
 SEED = 22_000
 SCENES_A_DOMAIN = 12

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from webdataset import TarWriter
 
-from pipelines.shards.tarball import write_tar
+from driveforge.datasets.webdataset_shards.tarball import write_tar
 
 NUM_SAMPLES, VIDEO_BYTES, REPEATS = 256, 1_000_000, 5
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from tests.benchmarks.measuring import clips_at
-from validation.following.cotracker import untrained_predictor
-from validation.following.tracks import track_view
-from validation.measures import measure
-from validation.views.boxes import project_boxes
-from validation.views.view import reference_view
+from driveforge.validation.point_tracking.cotracker import untrained_predictor
+from driveforge.validation.point_tracking.tracks import track_view
+from driveforge.validation.measures import measure
+from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.view import reference_view
 
 GRID = 10
 WANTED = 10.0

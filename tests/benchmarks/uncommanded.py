@@ -9,15 +9,15 @@ import argparse
 
 import numpy as np
 
-from pipelines.parallel import on_all_cores
-from pipelines.validator_study.clips import CONDITIONS, GoodClip, make
-from pipelines.validator_study.results import auroc
+from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip, make
+from driveforge.pipelines.studies.validator.results import auroc
 from tests.benchmarks.uncommanded_road import uncommanded_sample
-from validation.corruptions.catalogue import CORRUPTIONS, corrupt
-from validation.corruptions.needs import NotApplicable
-from validation.records import Sample
-from validation.views.boxes import project_boxes
-from validation.views.view import one_thread, reference_view
+from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
+from driveforge.validation.corruptions.requirements import NotApplicable
+from driveforge.validation.records import Sample
+from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.view import one_thread, reference_view
 
 SEED, FIRST, ROWS = 77_000, 100, 256
 KINDS = ("uncommanded-moving", "uncommanded-parked")

@@ -20,15 +20,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array
-from datasets.scene import Lane
-from validation.camera.pairs import MIN_BASELINE_M
-from validation.camera.road import road_normals
-from validation.camera.scale import MIN_HEIGHT_M
-from validation.following.protocol import Mask
-from validation.records import NO_GROUND, ROAD_HIDDEN, TOO_FEW_FRAMES, Sample
-from validation.views.boxes import Boxes
-from validation.views.view import REFERENCE_ROWS, Command, View
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Lane
+from driveforge.validation.camera.pairs import MIN_BASELINE_M
+from driveforge.validation.camera.road import road_normals
+from driveforge.validation.camera.scale import MIN_HEIGHT_M
+from driveforge.validation.point_tracking.protocol import Mask
+from driveforge.validation.records import NO_GROUND, ROAD_HIDDEN, TOO_FEW_FRAMES, Sample
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import REFERENCE_ROWS, Command, View
 
 NEAREST_M, FARTHEST_M = 3.0, 35.0
 # Where no boundary of the road is known: the lane that the ego was told to drive, to either side of its path.

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
-from datasets.scene import Camera, Clip, Lane, Scene, Track
+from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
+from driveforge.datasets.scene import Camera, Clip, Lane, Scene, Track
 
 
 def smooth_frames(num_frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:

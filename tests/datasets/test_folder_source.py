@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
-from datasets.folder_source import VideoFolderSource, write_clip_folder
-from datasets.framing import Framing
-from datasets.geometry import project
-from datasets.scene import Clip
-from datasets.video import decode_mp4, encode_mp4
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.folder_source import VideoFolderSource, write_clip_folder
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.geometry import project
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.video import decode_mp4, encode_mp4
 from tests.datasets.small_clips import assert_same_scene, bare_clip, moving_mount, small_clip, smooth_frames
 
 

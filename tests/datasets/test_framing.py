@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
-from datasets.framing import Framing, reframe_camera, reframe_frames
-from datasets.scene import Camera
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.framing import Framing, reframe_camera, reframe_frames
+from driveforge.datasets.scene import Camera
 
 
 @given(st.integers(17, 200), st.sampled_from([10.0, 12.0, 20.0, 30.0]))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
-from datasets.geometry import (
+from driveforge.datasets.geometry import (
     BOX_FACES,
     Array,
     box_corners,

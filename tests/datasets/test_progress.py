@@ -5,7 +5,7 @@ import sys
 
 WORK = """
 import time
-from datasets import progress
+from driveforge.datasets import progress
 progress.LINE_SECONDS = 0.2
 with progress.told_in_lines("cache"):
     with progress.working("Listing clips"):

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
-from datasets.geometry import FORWARD_CAMERA_TO_EGO
-from datasets.scene import Camera, Clip, Lane, Scene, Track
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO
+from driveforge.datasets.scene import Camera, Clip, Lane, Scene, Track
 
 K = np.array([[100.0, 0, 31.5], [0, 100, 15.5], [0, 0, 1]])
 

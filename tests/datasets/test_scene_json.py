@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from datasets.errors import UserError
-from datasets.geometry import pose
-from datasets.scene import Scene
-from datasets.scene_json import read_scene_json, scene_from_json, scene_to_json
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import pose
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.scene_json import read_scene_json, scene_from_json, scene_to_json
 from tests.datasets.small_clips import assert_same_scene, bare_clip, moving_mount, small_scene
 
 

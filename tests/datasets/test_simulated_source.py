@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
-from datasets.geometry import Array, inverse, pixel_rays, project, transform, yaw_of
-from datasets.scene import Camera, Clip, Scene
-from datasets.simulated_source import DOMAINS, DRIVING_DOMAINS, SimulatedSource, SimulationConfig, simulated_scene
-from datasets.simulation.overlap import footprint, overlapping
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array, inverse, pixel_rays, project, transform, yaw_of
+from driveforge.datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.simulated_source import DOMAINS, DRIVING_DOMAINS, SimulatedSource, SimulationConfig, simulated_scene
+from driveforge.datasets.simulation.overlap import footprint, overlapping
 
 SMALL = SimulationConfig(num_scenes=40, num_frames=9)
 
@@ -167,8 +167,8 @@ def test_static_points_move_as_the_pose_says(index: int) -> None:
 
 
 def _track_errors(config: SimulationConfig, index: int) -> Array:
-    from datasets.simulated_source import _world
-    from datasets.simulation.renderer import Stage
+    from driveforge.datasets.simulated_source import _world
+    from driveforge.datasets.simulation.renderer import Stage
 
     scene = simulated_scene(config, "driving-day", index)
     camera = scene.cameras[0]

@@ -10,8 +10,8 @@ from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
-from datasets.video import decode_mp4, encode_mp4, probe, read_frames
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.video import decode_mp4, encode_mp4, probe, read_frames
 from tests.datasets.small_clips import smooth_frames
 
 FRAMES = smooth_frames(25, 48, 80)

@@ -6,17 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datasets.folder_source import VideoFolderSource
-from datasets.latents import LatentSample
-from datasets.video import encode_mp4
-from finetune.conditions import encode_clip
-from finetune.vae import initialise_from_pca, load_vae, to_signal
-from finetune.world_model import WorldModel
-from pipelines.replaying.sources import standing_key
-from pipelines.settings.compose import compose
-from pipelines.sources import framing_of
-from replay.settings import BufferSettings
-from replay.standing import changing
+from driveforge.datasets.folder_source import VideoFolderSource
+from driveforge.datasets.latents.cache import LatentSample
+from driveforge.datasets.video import encode_mp4
+from driveforge.finetune.world_model.conditions import encode_clip
+from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, to_signal
+from driveforge.finetune.world_model.model import WorldModel
+from driveforge.pipelines.inputs.at_path import standing_key
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.inputs.sources import framing_of
+from driveforge.replay.settings import BufferSettings
+from driveforge.replay.persistent import changing
 from tests.finetune.small_run import TINY
 
 FRAMING = ("data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5")

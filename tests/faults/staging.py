@@ -13,9 +13,9 @@ from pathlib import Path
 Work = Callable[[], object]
 # What commands import as they go.
 LATER = {
-    "calibrate": ("finetune.generator", "pipelines.pictures.limits"),
+    "calibrate": ("driveforge.finetune.world_model.generator", "driveforge.pipelines.plots.limits"),
     "finetune": ("diffusers", "lightning.pytorch", "mlflow.tracking"),
-    "replay": ("pipelines.replaying.add",),
+    "replay": ("driveforge.pipelines.replay.add",),
 }
 
 
@@ -35,7 +35,7 @@ def main(verb: str, words: Sequence[str]) -> None:
 
 
 def on_command_line(verb: str, words: Sequence[str]) -> Work:
-    from pipelines import cli
+    from driveforge.pipelines import cli
 
     import_module(f"pipelines.{verb}")
     return partial(cli.main, [verb, *words])
@@ -43,15 +43,15 @@ def on_command_line(verb: str, words: Sequence[str]) -> Work:
 
 def in_run_folder(verb: str, words: Sequence[str]) -> Work:
     """Without MLflow, whose ids and times differ from run to run."""
-    from pipelines.run_dir import sole_writer
-    from pipelines.settings.compose import compose
+    from driveforge.pipelines.run_dir import sole_writer
+    from driveforge.pipelines.config.compose import compose
 
     stage, config = import_module(f"pipelines.{verb}"), compose(list(words))
 
     def work() -> None:
         with sole_writer(config.run_dir):
             if verb == "calibrate":
-                from pipelines.pictures.limits import draw_limits
+                from driveforge.pipelines.plots.limits import draw_limits
 
                 draw_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
             else:

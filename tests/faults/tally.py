@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from _pytest.outcomes import Failed
 
-from datasets.errors import MAX_LENGTH, UserError
+from driveforge.datasets.errors import MAX_LENGTH, UserError
 
 Record = Callable[[str, object], None]
 Found = TypeVar("Found")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
-from datasets.tar_samples import scan_tar
-from pipelines.export import export
-from pipelines.gate import gate
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
+from driveforge.pipelines.export import export
+from driveforge.pipelines.validate.gate import gate
 from tests.faults.small_run import config_of, contents
 from tests.faults.tally import MUTATION, TOLD, Record
 from tests.pipelines.generating import generate_small

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from datasets.folder_source import VideoFolderSource, write_clip_folder
-from datasets.framing import Framing
-from datasets.nuscenes_source import NuScenesSource
-from datasets.scene_json import scene_to_json
-from datasets.shard_source import ShardSource
-from datasets.shards import clip_members
-from datasets.source import Source
-from tests.datasets.nuscenes_world import VERSION, write_world
+from driveforge.datasets.folder_source import VideoFolderSource, write_clip_folder
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.nuscenes.source import NuScenesSource
+from driveforge.datasets.scene_json import scene_to_json
+from driveforge.datasets.webdataset_shards.source import ShardSource
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.source import Source
+from tests.datasets.nuscenes.world import VERSION, write_world
 from tests.datasets.small_clips import small_clip
 from tests.faults.mutations import mutated
 from tests.faults.tally import OTHER, SAME, Record, judge, kind_of

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.latents import LatentCache
-from finetune.saved_parts import SUMS
-from finetune.world_model import WorldModel, model_digest
-from replay.buffer import ReplayBuffer
-from replay.standing import changing, open_standing
+from driveforge.datasets.latents.cache import LatentCache
+from driveforge.finetune.world_model.saved_parts import SUMS
+from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.persistent import changing, open_standing
 from tests.faults.mutated import copy_of, mutate
 from tests.faults.tally import OTHER, SAME, Record, judge
 from tests.finetune.small_fine_tune import prepare_root, run, settings_for

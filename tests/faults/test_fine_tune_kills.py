@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.checkpoints import checkpoints, is_sound
+from driveforge.finetune.training.checkpoints import checkpoints, is_sound
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
 from tests.faults.tally import Record

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.verify import verify
+from driveforge.pipelines.verify import verify
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
 from tests.faults.tally import Record
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from datasets.shard_index import read_index
-from pipelines.export import export
-from pipelines.gate import gate
-from pipelines.verify import verify
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.webdataset_shards.index import read_index
+from driveforge.pipelines.export import export
+from driveforge.pipelines.validate.gate import gate
+from driveforge.pipelines.verify import verify
 from tests.faults.mutations import mutated
 from tests.faults.small_run import config_of, contents
 from tests.faults.tally import OTHER, SAME, Record, judge

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from replay.audit import audit
-from replay.standing import open_standing
+from driveforge.replay.audit import audit
+from driveforge.replay.persistent import open_standing
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
 from tests.faults.tally import Record

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from datasets.latents import LatentCache, LatentSample
-from finetune.fine_tune import FineTuned, FineTuneSettings, ReplayMix, fine_tune
-from finetune.module import TrainingSettings
-from finetune.strategies import fisher
-from finetune.world_model import WorldModel
-from replay.buffer import ReplayBuffer
+from driveforge.datasets.latents.cache import LatentCache, LatentSample
+from driveforge.finetune.training.fine_tune import FineTuned, FineTuneSettings, ReplayMix, fine_tune
+from driveforge.finetune.training.module import TrainingSettings
+from driveforge.finetune.strategies import fisher
+from driveforge.finetune.world_model.model import WorldModel
+from driveforge.replay.buffer import ReplayBuffer
 from tests.finetune.small_run import TINY, random_cache
 
 STEPS = 7

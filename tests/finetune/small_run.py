@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from datasets.latents import LatentCache, LatentSample, write_latents
-from finetune.adapters import choose_trained, merge_adapter
-from finetune.module import TrainingSettings, WorldModelModule
-from finetune.training import train
-from finetune.world_model import WorldModel, WorldModelConfig
-from replay.dataset import plan_loader
-from replay.plan import BatchPlan
+from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
+from driveforge.finetune.training.adapters import choose_trained, merge_adapter
+from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.loop import train
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.replay.dataset import plan_loader
+from driveforge.replay.plan import BatchPlan
 
 CLIPS = 10
 TINY = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)

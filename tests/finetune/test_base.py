@@ -4,9 +4,9 @@ import hashlib
 import json
 from dataclasses import asdict, fields
 
-from finetune.world_model import WorldModel
-from pipelines.models import BASE
-from pipelines.settings.config import PretrainConfig
+from driveforge.finetune.world_model.model import WorldModel
+from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.config.config import PretrainConfig
 
 
 def test_every_file_has_its_sum() -> None:

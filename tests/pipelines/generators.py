@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import inverse
-from datasets.scene import Clip, Scene
-from finetune.sampling import SamplerSettings
+from driveforge.datasets.geometry import inverse
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.finetune.world_model.sampling import SamplerSettings
 
 
 class FakeGenerator:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from validation.records import Measures, measured, unmeasurable
+from driveforge.validation.records import Measures, measured, unmeasurable
 
 
 def some_measures(count: int, *, scale: float = 1.0, seed: int = 0, prefix: str = "good") -> list[Measures]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from finetune.probe.record import Probed, ProbeValue, append_probed
-from finetune.world_model import model_digest
-from pipelines import promote as stage
-from pipelines.cli import main
-from pipelines.promotion.registry import Registry
+from driveforge.finetune.evaluation.results import Probed, ProbeValue, append_probed
+from driveforge.finetune.world_model.model import model_digest
+from driveforge.pipelines import promote as stage
+from driveforge.pipelines.cli import main
+from driveforge.pipelines.registry.versions import Registry
 
 LOOKS, MOTION = "next/psnr", "points/static"
 DOMAINS = ("driving-day", "orbit", "walkers")

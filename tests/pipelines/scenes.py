@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
-from datasets.scene import Camera, Scene, Track
+from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
+from driveforge.datasets.scene import Camera, Scene, Track
 
 
 def driven_path(num_frames: int = 9, speed: float = 8.0, yaw_rate: float = 0.0, rate: float = 10.0) -> np.ndarray:

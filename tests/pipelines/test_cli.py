@@ -14,12 +14,12 @@ from types import ModuleType
 
 import pytest
 
-from datasets.errors import UserError
-from pipelines import cli
-from pipelines.settings.build import text_of
-from pipelines.settings.compose import compose
-from pipelines.settings.config import Config, NuScenesData
-from pipelines.verbs.catalogue import VERBS
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines import cli
+from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import Config, NuScenesData
+from driveforge.pipelines.commands.catalogue import VERBS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [verb.name for verb in VERBS]
@@ -73,7 +73,7 @@ def test_a_full_disk_inside_a_library_is_one_line_that_names_the_place(
     def work(config: Config, args: argparse.Namespace) -> None:
         raise wrap(OSError(number, os.strerror(number), *([place] if place else [])))
 
-    module = ModuleType("pipelines.measure")
+    module = ModuleType("driveforge.pipelines.validate.measure")
     module.main = work  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert cli.main(["measure", str(tmp_path), f"run_dir={tmp_path / 'run'}"]) == 2
@@ -86,7 +86,7 @@ def test_another_error_of_the_system_is_none_of_the_disk(monkeypatch: pytest.Mon
     def work(config: Config, args: argparse.Namespace) -> None:
         raise of_a_library(PermissionError(errno.EACCES, "Permission denied", "/data"))
 
-    module = ModuleType("pipelines.measure")
+    module = ModuleType("driveforge.pipelines.validate.measure")
     module.main = work  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     with pytest.raises(RuntimeError):
@@ -227,7 +227,7 @@ def test_what_stops_a_verb_is_told_without_a_traceback(
     def fail(config: Config, args: argparse.Namespace) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules["pipelines.gate"], "main", fail)
+    monkeypatch.setattr(sys.modules["driveforge.pipelines.validate.gate"], "main", fail)
     assert cli.main(["gate"]) == status
     assert capsys.readouterr().err == said
 
@@ -235,7 +235,7 @@ def test_what_stops_a_verb_is_told_without_a_traceback(
 def test_the_status_of_a_verb_is_that_of_the_command(
     monkeypatch: pytest.MonkeyPatch, seen: list[tuple[Config, argparse.Namespace]]
 ) -> None:
-    monkeypatch.setattr(sys.modules["pipelines.verify"], "main", lambda config, args: 1)
+    monkeypatch.setattr(sys.modules["driveforge.pipelines.verify"], "main", lambda config, args: 1)
     assert cli.main(["verify"]) == 1
 
 
@@ -243,7 +243,7 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, seen: o
     def fail(config: Config, args: argparse.Namespace) -> None:
         raise RuntimeError("a mistake in the program")
 
-    monkeypatch.setattr(importlib.import_module("pipelines.gate"), "main", fail)
+    monkeypatch.setattr(importlib.import_module("driveforge.pipelines.validate.gate"), "main", fail)
     with pytest.raises(RuntimeError):
         cli.main(["gate"])
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import main
-from pipelines.console import show
+from driveforge.pipelines.cli import main
+from driveforge.pipelines.console import show
 
 NAMES = ["[red]a[/red]", "[/]", "a[/b", "[bold", ":smile:", "[link=x]y", "\\[x]", "[0]"]
 

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import MAX_LENGTH, UserError
-from datasets.folder_source import VideoFolderSource
-from datasets.framing import Framing
-from datasets.shards import clip_members
-from pipelines.cache import cache_driving
-from pipelines.cli import main
-from pipelines.demo import require_long_enough
-from pipelines.models import BASE
-from pipelines.settings.compose import compose
-from pipelines.shards.tarball import write_tar
-from pipelines.simulate import VERSION, replay_root, simulate, tables_root
-from pipelines.sources import open_source
+from driveforge.datasets.errors import MAX_LENGTH, UserError
+from driveforge.datasets.folder_source import VideoFolderSource
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.pipelines.train.cache import cache_driving
+from driveforge.pipelines.cli import main
+from driveforge.pipelines.demo import require_long_enough
+from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.config.compose import compose
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
+from driveforge.pipelines.inputs.sources import open_source
 from tests.datasets.small_clips import small_clip
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.demo import main as demo
-from pipelines.gate import read_ledger
-from pipelines.settings.compose import compose
-from pipelines.verify import verify
+from driveforge.pipelines.demo import main as demo
+from driveforge.pipelines.validate.gate import read_ledger
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.verify import verify
 
 SMALL = [
     "simulate=demo",

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from pipelines import cli
-from pipelines.run_dir import SETTINGS, kept_settings, require_run, settings_of
-from pipelines.settings.config import Config, NuScenesData
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines import cli
+from driveforge.pipelines.run_dir import SETTINGS, kept_settings, require_run, settings_of
+from driveforge.pipelines.config.config import Config, NuScenesData
 
 HOLD = """
 import sys
 from pathlib import Path
-from pipelines.run_dir import sole_writer
+from driveforge.pipelines.run_dir import sole_writer
 with sole_writer(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from pipelines import cli
-from pipelines.settings.compose import compose
-from pipelines.simulate import simulate
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines import cli
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.simulate import simulate
 
 SMALL = ["simulate=demo", "simulate.num_scenes=1", "simulate.seconds=1", "simulate.replay_clips=1"]
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipelines.generation.units import Unit
+from driveforge.pipelines.generate.units import Unit
 
 
 def threads_by_library() -> dict[str, int]:

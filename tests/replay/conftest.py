@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.latents import LatentCache, LatentSample, write_latents
-from replay.buffer import ReplayBuffer
+from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
+from driveforge.replay.buffer import ReplayBuffer
 
 MakeSample = Callable[..., LatentSample]
 

@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
-from datasets.latents import LatentSample
-from replay.buffer import ReplayBuffer
-from replay.segments import SEGMENT_SIZE
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.latents.cache import LatentSample
+from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.segments import SEGMENT_SIZE
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -220,8 +220,8 @@ def test_memory_holds_sixteen_bytes_a_sample(tmp_path, make_sample):
 FILL = """
 import sys, torch
 from pathlib import Path
-from datasets.latents import LatentSample
-from replay.buffer import ReplayBuffer
+from driveforge.datasets.latents.cache import LatentSample
+from driveforge.replay.buffer import ReplayBuffer
 with ReplayBuffer(Path(sys.argv[1]), 150) as buffer:
     for n in range(2000):
         for domain in ("orbit", "falling"):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from datasets.errors import UserError
-from datasets.latents import LatentSample, write_latents
-from replay.dataset import PlannedSamples, PlanSampler, collate, plan_loader
-from replay.plan import BatchPlan
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.latents.cache import LatentSample, write_latents
+from driveforge.replay.dataset import PlannedSamples, PlanSampler, collate, plan_loader
+from driveforge.replay.plan import BatchPlan
 
 STEPS = 9
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
-from replay.plan import DRIVING, BatchPlan
-from replay.share import LinearShare, SteppedShare
+from driveforge.datasets.errors import UserError
+from driveforge.replay.plan import DRIVING, BatchPlan
+from driveforge.replay.share import LinearShare, SteppedShare
 
 POOLS = {"orbit": 7, "falling": 3, "walkers": 11}
 

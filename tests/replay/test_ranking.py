@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.ranking import Ranking, priority_of
+from driveforge.replay.ranking import Ranking, priority_of
 
 
 @given(offers=st.lists(st.integers(0, 60)), quota=st.integers(1, 10))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replay.dataset import PlanSampler, plan_loader
-from replay.plan import DRIVING, BatchPlan
+from driveforge.replay.dataset import PlanSampler, plan_loader
+from driveforge.replay.plan import DRIVING, BatchPlan
 
 WORLDS = (1, 2, 4, 8)
 SHARES = (0.01, 0.1, 0.25, 1 / 3, 0.5)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.selection import RandomSelection, counter_generator
+from driveforge.replay.selection import RandomSelection, counter_generator
 
 
 def drawn(count, *, size, pool="orbit", seed=3, first=0):

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
-from replay.share import FixedShare, LinearShare, SteppedShare
-from replay.share_control import AdaptiveShare
+from driveforge.datasets.errors import UserError
+from driveforge.replay.share import FixedShare, LinearShare, SteppedShare
+from driveforge.replay.share_control import AdaptiveShare
 
 shares = st.decimals(0, 1, places=3).map(float)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse
-from datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse
+from driveforge.datasets.scene import Camera, Clip, Scene
 from tests.validation.street import street
-from validation.measures import Measures, measure
+from driveforge.validation.measures import Measures, measure
 
 REAL_DATA = Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from datasets.layout import draw_layout
-from datasets.scene import Camera, Clip, Scene
-from datasets.scene_json import scene_to_json
-from datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.conditioning.layout import draw_layout
+from driveforge.datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.scene_json import scene_to_json
+from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 
 
 @lru_cache

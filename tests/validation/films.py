@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.scene import Camera, Clip, Scene
 
 
 def filmed(frames: np.ndarray, name: str = "clip", rate: float = 10.0) -> Clip:

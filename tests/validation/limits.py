@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from validation.calibration import Calibration, Threshold
-from validation.catalogue import CRITERIA
-from validation.circumstances import COVARIATES, EVERY_CLIP
-from validation.clip_score import Tail
-from validation.expectation import CovariateScale, Expectation, to_scale
-from validation.records import LUCAS_KANADE
+from driveforge.validation.calibration import Calibration, Threshold
+from driveforge.validation.catalogue import CRITERIA
+from driveforge.validation.covariates import COVARIATES, EVERY_CLIP
+from driveforge.validation.nonconformity import Tail
+from driveforge.validation.tail_model import CovariateScale, Expectation, to_scale
+from driveforge.validation.records import LUCAS_KANADE
 
 FLAT = (0.0,) * len(COVARIATES)
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from datasets.geometry import BOX_FACES, FORWARD_CAMERA_TO_EGO, box_corners, pixel_rays, pose, yaw_rotation
-from datasets.scene import Camera, Clip, Scene, Track
+from driveforge.datasets.geometry import BOX_FACES, FORWARD_CAMERA_TO_EGO, box_corners, pixel_rays, pose, yaw_rotation
+from driveforge.datasets.scene import Camera, Clip, Scene, Track
 
 TEXELS_PER_M = 12.0
 CAR_SIZE = np.array([4.2, 1.9, 1.6])

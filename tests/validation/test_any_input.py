@@ -18,22 +18,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.folder_source import write_clip_folder
-from datasets.scene import Clip
-from datasets.shards import clip_members
-from datasets.video import encode_mp4
-from pipelines.footage import FolderItem, VideoItem, list_footage
-from pipelines.measure import Measured, main, measure_item
-from pipelines.settings.compose import compose
-from pipelines.shards.tarball import write_tar
+from driveforge.datasets.folder_source import write_clip_folder
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.video import encode_mp4
+from driveforge.pipelines.inputs.items import FolderItem, VideoItem, list_footage
+from driveforge.pipelines.validate.measure import Measured, main, measure_item
+from driveforge.pipelines.config.compose import compose
+from driveforge.datasets.webdataset_shards.tarball import write_tar
 from tests.validation.mutations.drawn import EVERY, Mutant, mutants
 from tests.validation.mutations.files import Input, write_inputs
 from tests.validation.street import street
 from tests.validation.test_verdict import limits_around
-from validation.calibration import Calibration
-from validation.measures import measure
-from validation.records import Measures
-from validation.verdict import Verdict, judge
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.measures import measure
+from driveforge.validation.records import Measures
+from driveforge.validation.verdict import Verdict, judge
 
 SEED = 0
 NUM_CLIPS, NUM_INPUTS = 300, 200
@@ -136,7 +136,7 @@ def test_every_bad_file_is_told_and_spoils_no_other(
 def test_a_clip_that_cannot_be_held_in_memory_is_refused_before_it_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datasets.folder_source.MAX_PIXEL_BYTES", 9 * 64 * 96 * 3)
+    monkeypatch.setattr("driveforge.datasets.folder_source.MAX_PIXEL_BYTES", 9 * 64 * 96 * 3)
     for frames in (9, 10):
         (tmp_path / f"{frames}.mp4").write_bytes(encode_mp4(np.zeros((frames, 64, 96, 3), np.uint8), 10.0))
     ten, nine = (measure_item(item) for item in list_footage(tmp_path))

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
-from validation.calibration import Calibration, upper_bound
-from validation.circumstances import Circumstances
-from validation.cross_conformal import calibrate, scenes_needed
-from validation.promises import calibration_rows, refused_words
-from validation.records import Measures, measured, unmeasurable
-from validation.verdict import judge
+from driveforge.datasets.errors import UserError
+from driveforge.validation.calibration import Calibration, upper_bound
+from driveforge.validation.covariates import Circumstances
+from driveforge.validation.cross_conformal import calibrate, scenes_needed
+from driveforge.validation.guarantee import calibration_rows, refused_words
+from driveforge.validation.records import Measures, measured, unmeasurable
+from driveforge.validation.verdict import judge
 
 NAMES = ("track_epipolar", "pose_yaw", "pose_translation", "object_drift", "object_unsupported", "time_cut")
 

@@ -4,7 +4,7 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import validation
+import driveforge.validation
 
 ROOT = Path(validation.__file__).parent
 

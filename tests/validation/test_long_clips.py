@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from datasets.excerpt import excerpt, excerpt_of_clip
-from datasets.scene import Clip
+from driveforge.datasets.select_frames import excerpt, excerpt_of_clip
+from driveforge.datasets.scene import Clip
 from tests.validation.street import commanded_box, reordered, street
-from validation.long_clips import LONGEST, WINDOW, windows_of
-from validation.measures import inspect, measure
+from driveforge.validation.long_clips import LONGEST, WINDOW, windows_of
+from driveforge.validation.measures import inspect, measure
 
 LENGTH = 60
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.scene import Camera, Clip
+from driveforge.datasets.scene import Camera, Clip
 from tests.validation.street import brightened, commanded_box, commanded_yaw, drive, reordered, resized, street
-from validation.catalogue import DEFINITIONS, FAMILIES
-from validation.measures import Measures, measure, recovered_yaw_rate, static_track_residual
-from validation.records import NO_BOXES, NO_INTRINSICS, NO_POSE, STATIONARY_EGO
+from driveforge.validation.catalogue import DEFINITIONS, FAMILIES
+from driveforge.validation.measures import Measures, measure, recovered_yaw_rate, static_track_residual
+from driveforge.validation.records import NO_BOXES, NO_INTRINSICS, NO_POSE, STATIONARY_EGO
 
 FRAMES = np.arange(17)
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.scene import Clip
-from datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 from tests.validation.street import reordered
-from validation.measures import Measures, measure
+from driveforge.validation.measures import Measures, measure
 
 FRAMES = np.arange(24)
 HALF = len(FRAMES) // 2

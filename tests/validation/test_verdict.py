@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from datasets.errors import UserError
-from datasets.scene import Clip
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip
 from tests.validation.limits import limits_at
 from tests.validation.street import commanded_box, commanded_yaw, reordered
-from validation.calibration import Calibration
-from validation.catalogue import DEFINITIONS
-from validation.measures import measure
-from validation.records import Measures, unmeasurable
-from validation.verdict import judge
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.catalogue import DEFINITIONS
+from driveforge.validation.measures import measure
+from driveforge.validation.records import Measures, unmeasurable
+from driveforge.validation.verdict import judge
 
 
 def limits_around(good: Measures) -> Calibration:

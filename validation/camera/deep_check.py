@@ -16,9 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.geometry import Array
-from validation.records import (
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array
+from driveforge.validation.records import (
     DEGENERATE,
     NO_DEEP_CHECK,
     STATIONARY_EGO,
@@ -27,8 +27,8 @@ from validation.records import (
     measured,
     unmeasurable,
 )
-from validation.views.boxes import Boxes
-from validation.views.view import Command, View
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import Command, View
 
 MIN_ROWS = 256
 MIN_TRAVEL_M = 2.0  # between the two ends of the path: a camera that stands cannot be mapped

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.geometry import Array
-from validation.camera.pairs import (
+from driveforge.datasets.geometry import Array
+from driveforge.validation.camera.pairs import (
     Pair,
     adjacent_pairs,
     derotated,
@@ -22,9 +22,9 @@ from validation.camera.pairs import (
     why_not_moving,
     why_not_standing,
 )
-from validation.following.tracks import Tracks
-from validation.records import STATIONARY_EGO, Measure, Sample, typical, worst
-from validation.views.view import Command
+from driveforge.validation.point_tracking.tracks import Tracks
+from driveforge.validation.records import STATIONARY_EGO, Measure, Sample, typical, worst
+from driveforge.validation.views.view import Command
 
 MIN_ADJACENT_BASELINE_M = 0.12
 MIN_FLOW_PX = 0.35  # reference px; shorter flow has no direction

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array, inverse, project, transform
-from validation.records import (
+from driveforge.datasets.geometry import Array, inverse, project, transform
+from driveforge.validation.records import (
     NO_OVERLAP,
     NO_OVERLAP_TEXTURE,
     ONE_CAMERA,
@@ -27,8 +27,8 @@ from validation.records import (
     unmeasurable,
     worst,
 )
-from validation.views.pixels import grain
-from validation.views.view import Command, View
+from driveforge.validation.views.pixels import grain
+from driveforge.validation.views.view import Command, View
 
 NAMES = ("camera_unmatched", "camera_chance", "camera_depth")
 NEAREST_M, FARTHEST_M, DEPTHS = 5.0, 200.0, 24

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.geometry import Array
-from validation.following.protocol import Mask, Points
-from validation.following.tracks import Tracks, Window
-from validation.records import MOVING_EGO, STATIONARY_EGO, TOO_FEW_TRACKS
-from validation.views.view import Command, Motion
+from driveforge.datasets.geometry import Array
+from driveforge.validation.point_tracking.protocol import Mask, Points
+from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.records import MOVING_EGO, STATIONARY_EGO, TOO_FEW_TRACKS
+from driveforge.validation.views.view import Command, Motion
 
 MIN_TRACKS = 15
 # Below this baseline the direction of the translation, and with it the epipolar geometry, is of noise.

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datasets.geometry import Array
-from validation.camera.epipolar import essential, sampson
-from validation.camera.pairs import MIN_BASELINE_M, Pair, pairs_over, too_few_tracks
-from validation.camera.regions import region_medians
-from validation.following.tracks import Tracks
-from validation.records import STATIONARY_EGO, Measure, Sample, measured, typical, unmeasurable
-from validation.views.view import Command, Motion
+from driveforge.datasets.geometry import Array
+from driveforge.validation.camera.epipolar import essential, sampson
+from driveforge.validation.camera.pairs import MIN_BASELINE_M, Pair, pairs_over, too_few_tracks
+from driveforge.validation.camera.regions import region_medians
+from driveforge.validation.point_tracking.tracks import Tracks
+from driveforge.validation.records import STATIONARY_EGO, Measure, Sample, measured, typical, unmeasurable
+from driveforge.validation.views.view import Command, Motion
 
 GAP = 4  # frames
 MIN_TRACKS = 20

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from datasets.geometry import Array
-from validation.following.protocol import Points
+from driveforge.datasets.geometry import Array
+from driveforge.validation.point_tracking.protocol import Points
 
 ROWS, COLUMNS = 2, 3
 MIN_TRACKS = 6

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from datasets.geometry import Array, inverse, project
-from validation.following.protocol import Mask
-from validation.views.boxes import Boxes
-from validation.views.pixels import grain
-from validation.views.view import Command, Motion, View
+from driveforge.datasets.geometry import Array, inverse, project
+from driveforge.validation.point_tracking.protocol import Mask
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.pixels import grain
+from driveforge.validation.views.view import Command, Motion, View
 
 # From and to along the camera's view, and to either side, metres.
 NEAREST_M, FARTHEST_M, HALF_WIDTH_M = 4.5, 18.0, 2.4

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import Array, box_corners, inverse, transform
-from datasets.layout import NEAR_M
-from datasets.scene import Track
-from validation.camera.pairs import too_few_tracks
-from validation.camera.pose_refinement import Refined, rotation_matrix
-from validation.camera.road import MIN_BASELINE_M, Road, ground_axes, heading, road_normals, road_pairs, road_patch
-from validation.following.carried import ray_box
-from validation.following.tracks import Tracks, Window
-from validation.records import (
+from driveforge.datasets.geometry import Array, box_corners, inverse, transform
+from driveforge.datasets.conditioning.layout import NEAR_M
+from driveforge.datasets.scene import Track
+from driveforge.validation.camera.pairs import too_few_tracks
+from driveforge.validation.camera.pose_refinement import Refined, rotation_matrix
+from driveforge.validation.camera.road import MIN_BASELINE_M, Road, ground_axes, heading, road_normals, road_pairs, road_patch
+from driveforge.validation.point_tracking.box_motion import ray_box
+from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.records import (
     LOOKS_ASIDE,
     NO_BOXES,
     NO_GROUND,
@@ -35,8 +35,8 @@ from validation.records import (
     measured,
     unmeasurable,
 )
-from validation.views.boxes import Boxes
-from validation.views.view import Command, Motion, View
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import Command, Motion, View
 
 LOG_SCALES = np.linspace(-0.6, 0.6, 37)
 MIN_CELLS, MIN_PAIRS = 120, 3

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from datasets.geometry import Array
-from validation.camera.pairs import MIN_BASELINE_M, MIN_TRACKS, too_few_tracks
-from validation.camera.regions import region_medians
-from validation.following.tracks import Tracks, Window
-from validation.records import STATIONARY_EGO, Measure, Sample, typical
-from validation.views.view import Command
+from driveforge.datasets.geometry import Array
+from driveforge.validation.camera.pairs import MIN_BASELINE_M, MIN_TRACKS, too_few_tracks
+from driveforge.validation.camera.regions import region_medians
+from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.records import STATIONARY_EGO, Measure, Sample, typical
+from driveforge.validation.views.view import Command
 
 MIN_FRAMES = 5
 OUTLIER_PX = 2.0

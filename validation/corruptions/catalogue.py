@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.scene import Clip
-from datasets.scene_json import scene_to_json
-from validation.corruptions import of_boxes, of_cameras, of_objects, of_pixels, of_pose, of_time
-from validation.corruptions.needs import Need, NotApplicable, check_needs
-from validation.corruptions.never_drawn import never_drawn
-from validation.views.view import one_thread, without_held_frames
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.scene_json import scene_to_json
+from driveforge.validation.corruptions import of_boxes, of_cameras, of_objects, of_pixels, of_pose, of_time
+from driveforge.validation.corruptions.requirements import Need, NotApplicable, check_needs
+from driveforge.validation.corruptions.never_drawn import never_drawn
+from driveforge.validation.views.view import one_thread, without_held_frames
 
 GROUPS = ("pose", "pixels", "time", "objects", "cameras")
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from datasets.geometry import Array, inverse, pose, yaw_of, yaw_rotation
-from datasets.scene import Camera, Clip, Track
-from validation.corruptions.needs import NotApplicable, poses_of, share_of_frames
-from validation.corruptions.seen import Mask, Sight
-from validation.views.boxes import project_boxes
-from validation.views.view import View, reference_view
+from driveforge.datasets.geometry import Array, inverse, pose, yaw_of, yaw_rotation
+from driveforge.datasets.scene import Camera, Clip, Track
+from driveforge.validation.corruptions.requirements import NotApplicable, poses_of, share_of_frames
+from driveforge.validation.corruptions.visibility import Mask, Sight
+from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.view import View, reference_view
 
 CAR_SIZE = np.array([4.5, 1.85, 1.55])
 AHEAD_M = (6.0, 22.0)

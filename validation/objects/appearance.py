@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import BOX_FACES, inverse
-from validation.objects.events import stands_out
-from validation.views.boxes import Boxes
-from validation.views.pixels import grain
-from validation.views.view import Command, View
+from driveforge.datasets.geometry import BOX_FACES, inverse
+from driveforge.validation.objects.outlier_score import stands_out
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.pixels import grain
+from driveforge.validation.views.view import Command, View
 
 FACE_PX = 24
 MARGIN_PX = 3  # the patch may shift this much: boxes are never exact

@@ -8,10 +8,10 @@ held against the strongest of its seven shifts: windows and bumpers change as mu
 
 import numpy as np
 
-from datasets.geometry import Array
-from validation.records import Sample
-from validation.views.boxes import Boxes
-from validation.views.view import View
+from driveforge.datasets.geometry import Array
+from driveforge.validation.records import Sample
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import View
 
 # Cells of video VAEs and blocks of H.264 are 8 px wide, or twice that.
 GRID_PX = 8

@@ -10,18 +10,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from datasets.scene import Track
-from validation.catalogue import OBJECT_SUFFIXES
-from validation.following.protocol import Mask
-from validation.following.seeds import OBJECT_STRIDE
-from validation.following.tracks import Tracks
-from validation.objects.appearance import appearance_changes, appearance_heights
-from validation.objects.blockiness import blockiness
-from validation.objects.breaks import break_heights, steps_of
-from validation.objects.sightings import LARGE_PX, Sighting, sightings
-from validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst
-from validation.views.boxes import Boxes
-from validation.views.view import Command, View
+from driveforge.datasets.scene import Track
+from driveforge.validation.catalogue import OBJECT_SUFFIXES
+from driveforge.validation.point_tracking.protocol import Mask
+from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
+from driveforge.validation.point_tracking.tracks import Tracks
+from driveforge.validation.objects.appearance import appearance_changes, appearance_heights
+from driveforge.validation.objects.blockiness import blockiness
+from driveforge.validation.objects.departures import break_heights, steps_of
+from driveforge.validation.objects.observations import LARGE_PX, Sighting, sightings
+from driveforge.validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import Command, View
 
 TOO_FEW_ON_OBJECTS = f"{TOO_FEW_TRACKS} on objects"
 MIN_WINDOWS = 3

@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.scene import Clip
-from validation.camera.pairs import pair_of
-from validation.following.tracks import Tracks, Window, track_view
-from validation.review.timeline import strays
-from validation.views.boxes import Boxes, project_boxes
-from validation.views.view import REFERENCE_ROWS, Command, View, one_thread, reference_view
+from driveforge.datasets.scene import Clip
+from driveforge.validation.camera.pairs import pair_of
+from driveforge.validation.point_tracking.tracks import Tracks, Window, track_view
+from driveforge.validation.review.timeline import strays
+from driveforge.validation.views.boxes import Boxes, project_boxes
+from driveforge.validation.views.view import REFERENCE_ROWS, Command, View, one_thread, reference_view
 
 TAIL = 4  # frames of a track that are drawn behind its head
 BAD_PX = 2.0  # reference px: wholly red from here on

@@ -10,15 +10,15 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from datasets.geometry import Array
-from validation.camera.epipolar import track_residuals
-from validation.camera.pairs import MIN_BASELINE_M, Pair, derotated_flow, pair_of
-from validation.camera.pose_refinement import GAP, MIN_TRACKS, Refined, refine, yaw_about
-from validation.following.tracks import Tracks, Window
-from validation.objects.sightings import sightings
-from validation.temporal import MIN_STEP_TRACKS, frame_changes
-from validation.views.boxes import Boxes
-from validation.views.view import Command, View
+from driveforge.datasets.geometry import Array
+from driveforge.validation.camera.epipolar import track_residuals
+from driveforge.validation.camera.pairs import MIN_BASELINE_M, Pair, derotated_flow, pair_of
+from driveforge.validation.camera.pose_refinement import GAP, MIN_TRACKS, Refined, refine, yaw_about
+from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.objects.observations import sightings
+from driveforge.validation.temporal import MIN_STEP_TRACKS, frame_changes
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import Command, View
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

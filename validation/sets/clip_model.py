@@ -1,7 +1,7 @@
 """CLIP from a folder on disk: how well pictures fit the caption, and each other over time. Nothing is ever downloaded.
 
 The folder is one that ``save_pretrained`` of transformers makes: ``config.json``, ``model.safetensors`` and the
-tokenizer. Of both measures *higher is worse*, as of all of ``validation.peers``: they are 1 minus the published scores.
+tokenizer. Of both measures *higher is worse*, as of all of ``driveforge.pipelines.studies.validator.baselines``: they are 1 minus the published scores.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
-from datasets.geometry import Array
-from datasets.scene import Clip
-from validation.local_weights import require_local
-from validation.peers.records import peer_measure
-from validation.records import TOO_FEW_FRAMES, Measure, Sample
-from validation.sets.features import Extractor, files_hash
-from validation.views.pixels import reference_pixels
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Clip
+from driveforge.validation.local_weights import require_local
+from driveforge.pipelines.studies.validator.baselines.records import peer_measure
+from driveforge.validation.records import TOO_FEW_FRAMES, Measure, Sample
+from driveforge.validation.set_metrics.features import Extractor, files_hash
+from driveforge.validation.views.pixels import reference_pixels
 
 if TYPE_CHECKING:
     import torch

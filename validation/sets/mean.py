@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.geometry import Array
-from datasets.scene import Clip
-from validation.records import Measure
-from validation.sets.features import Extractor, FeatureSet
-from validation.sets.protocol import SetResult
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Clip
+from driveforge.validation.records import Measure
+from driveforge.validation.set_metrics.features import Extractor, FeatureSet
+from driveforge.validation.set_metrics.protocol import SetResult
 
 
 def measure_extractor(name: str, hash: str, measure: Callable[[Clip], Measure]) -> Extractor:

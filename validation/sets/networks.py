@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
-from datasets.geometry import Array
-from datasets.scene import Clip
-from validation.local_weights import load_torchscript
-from validation.peers.dense_flow import Flow, FlowEstimator, Frame
-from validation.sets.features import Extractor, files_hash
-from validation.views.pixels import reference_pixels
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Clip
+from driveforge.validation.local_weights import load_torchscript
+from driveforge.validation.views.flow import Flow, FlowEstimator, Frame
+from driveforge.validation.set_metrics.features import Extractor, files_hash
+from driveforge.validation.views.pixels import reference_pixels
 
 if TYPE_CHECKING:
     import torch

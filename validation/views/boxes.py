@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.geometry import BOX_FACES, Array, box_corners, inverse, project
-from datasets.layout import NEAR_M, clip_to_near
-from validation.views.view import Command, View
+from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, project
+from driveforge.datasets.conditioning.layout import NEAR_M, clip_to_near
+from driveforge.validation.views.view import Command, View
 
 FAR_M = 120.0
 MIN_ROWS = 6.0  # px of the image

@@ -5,8 +5,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.scene import Clip
-from validation.views.view import reference_view
+from driveforge.datasets.scene import Clip
+from driveforge.validation.views.view import reference_view
 
 _T = TypeVar("_T", bound=np.generic)
 

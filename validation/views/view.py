@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.excerpt import excerpt
-from datasets.geometry import Array, inverse
-from datasets.scene import Camera, Clip, Scene, Track
-from validation.records import NO_INTRINSICS, NO_POSE
+from driveforge.datasets.select_frames import excerpt
+from driveforge.datasets.geometry import Array, inverse
+from driveforge.datasets.scene import Camera, Clip, Scene, Track
+from driveforge.validation.records import NO_INTRINSICS, NO_POSE
 
 # Lengths in the image are told in pixels of an image scaled to this many rows, so that sizes can be compared.
 REFERENCE_ROWS = 256

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.geometry import Array
-from datasets.simulation.bodies import KINDS, build
-from datasets.simulation.mesh import BOX_FACES, ball, box, gable, prism, wheel
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.simulation.bodies import KINDS, build
+from driveforge.datasets.simulation.mesh import BOX_FACES, ball, box, gable, prism, wheel
 
 Faces = tuple[tuple[int, ...], ...]
 lengths = st.floats(0.2, 12)

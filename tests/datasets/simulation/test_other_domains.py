@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.geometry import inverse, pixel_rays, transform, yaw_of
-from datasets.simulated_source import SimulationConfig, _world, simulated_scene
-from datasets.simulation.falling import bounce
-from datasets.simulation.other_domains import OTHER_DOMAINS
-from datasets.simulation.renderer import Stage
+from driveforge.datasets.geometry import inverse, pixel_rays, transform, yaw_of
+from driveforge.datasets.simulated_source import SimulationConfig, _world, simulated_scene
+from driveforge.datasets.simulation.falling import bounce
+from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS
+from driveforge.datasets.simulation.renderer import Stage
 
 CONFIG = SimulationConfig(num_scenes=20, num_frames=9, domains=tuple(OTHER_DOMAINS))
 

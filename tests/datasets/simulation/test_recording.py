@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from datasets.geometry import yaw_of
-from datasets.simulation.recording import record_drive
-from datasets.simulation.rigs import MOUNTS
+from driveforge.datasets.geometry import yaw_of
+from driveforge.datasets.simulation.recording import record_drive
+from driveforge.datasets.simulation.rigs import MOUNTS
 
 
 def test_a_drive_is_long_winding_and_seen_by_six_cameras() -> None:

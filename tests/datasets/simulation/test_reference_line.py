@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.simulation.pixels import road_coordinates
-from datasets.simulation.reference_line import coordinate_grid, curvature_profile, trace
-from datasets.simulation.tables import GroundTables
+from driveforge.datasets.simulation.pixels import road_coordinates
+from driveforge.datasets.simulation.reference_line import coordinate_grid, curvature_profile, trace
+from driveforge.datasets.simulation.tables import GroundTables
 
 
 def test_a_constant_curvature_is_a_circle() -> None:

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.geometry import Array, box_corners, inverse, pose, project, transform, yaw_rotation
-from datasets.scene import Camera
-from datasets.simulation.mesh import BOX_FACES, Part, at, box
-from datasets.simulation.renderer import Stage
-from datasets.simulation.rigs import mount_cameras
-from datasets.simulation.weathers import draw_weather
-from datasets.simulation.world import Band, Body, Ground, World
+from driveforge.datasets.geometry import Array, box_corners, inverse, pose, project, transform, yaw_rotation
+from driveforge.datasets.scene import Camera
+from driveforge.datasets.simulation.mesh import BOX_FACES, Part, at, box
+from driveforge.datasets.simulation.renderer import Stage
+from driveforge.datasets.simulation.rigs import mount_cameras
+from driveforge.datasets.simulation.weathers import draw_weather
+from driveforge.datasets.simulation.world import Band, Body, Ground, World
 
 CAMERA = mount_cameras(("CAM_FRONT",), 96, 160)[0]
 RED, GREEN = (1.0, 0.02, 0.02), (0.02, 1.0, 0.02)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from datasets.geometry import Array
-from datasets.simulation.traffic import STEP_S, Crosser, Driver, Motion, Order, resample, simulate
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.simulation.traffic import STEP_S, Crosser, Driver, Motion, Order, resample, simulate
 
 
 def _driver(name: str, lane: int, along: float, speed: float) -> Driver:

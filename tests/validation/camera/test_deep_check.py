@@ -5,13 +5,13 @@ import sys
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
-from datasets.scene import Clip
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip
 from tests.validation.street import street
-from validation.camera.deep_check import deep_measures, map_frames, path_strays, require_pycolmap
-from validation.records import NO_DEEP_CHECK, STATIONARY_EGO, TOO_FEW_ROWS, Measures
-from validation.views.boxes import project_boxes
-from validation.views.view import View, reference_view
+from driveforge.validation.camera.deep_check import deep_measures, map_frames, path_strays, require_pycolmap
+from driveforge.validation.records import NO_DEEP_CHECK, STATIONARY_EGO, TOO_FEW_ROWS, Measures
+from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.view import View, reference_view
 
 NAMES = ("pose_map_unregistered", "pose_map_path")
 

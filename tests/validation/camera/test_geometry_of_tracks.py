@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validation.camera.epipolar import cross_matrix, essential, sampson
-from validation.camera.pairs import Pair
-from validation.camera.pose_refinement import refine, rotation_matrix
-from validation.camera.triangulation import triangulate
-from validation.following.carried import ray_box
-from validation.views.view import Motion
+from driveforge.validation.camera.epipolar import cross_matrix, essential, sampson
+from driveforge.validation.camera.pairs import Pair
+from driveforge.validation.camera.pose_refinement import refine, rotation_matrix
+from driveforge.validation.camera.triangulation import triangulate
+from driveforge.validation.point_tracking.box_motion import ray_box
+from driveforge.validation.views.view import Motion
 
 PIXEL = 1 / 218  # 256 rows of a camera that sees about 60 degrees
 UP = np.array([0.0, -1.0, 0.0])

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from datasets.scene import Clip
+from driveforge.datasets.scene import Clip
 from tests.validation.street import street
-from validation.camera.regions import region_medians
-from validation.corruptions.catalogue import corrupt
-from validation.measures import measure
+from driveforge.validation.camera.regions import region_medians
+from driveforge.validation.corruptions.catalogue import corrupt
+from driveforge.validation.measures import measure
 
 SIZE = (300, 200)
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pose, yaw_rotation
-from datasets.scene import Clip, Track
-from datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pose, yaw_rotation
+from driveforge.datasets.scene import Clip, Track
+from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 from tests.validation.street import commanded_speed, commanded_yaw, drive, street
-from validation.camera.pose_refinement import rotation_matrix
-from validation.camera.scale import is_parked, scale_of_points
-from validation.measures import measure
-from validation.records import (
+from driveforge.validation.camera.pose_refinement import rotation_matrix
+from driveforge.validation.camera.scale import is_parked, scale_of_points
+from driveforge.validation.measures import measure
+from driveforge.validation.records import (
     LOOKS_ASIDE,
     NO_BOXES,
     NO_GROUND,

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.errors import UserError
-from datasets.scene import Clip
-from datasets.scene_json import scene_from_json, scene_to_json
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.scene_json import scene_from_json, scene_to_json
 from tests.validation.corruptible import bare, content, numbered, simulated
 from tests.validation.street import street
-from validation.corruptions.catalogue import CORRUPTIONS, GROUPS, corrupt
-from validation.corruptions.needs import NotApplicable
-from validation.measures import Measures, measure
+from driveforge.validation.corruptions.catalogue import CORRUPTIONS, GROUPS, corrupt
+from driveforge.validation.corruptions.requirements import NotApplicable
+from driveforge.validation.measures import Measures, measure
 
 ON_THE_COMMAND = {
     "yaw-rate",

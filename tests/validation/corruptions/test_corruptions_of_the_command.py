@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.geometry import inverse, pose, yaw_of, yaw_rotation
-from datasets.scene import Clip
+from driveforge.datasets.geometry import inverse, pose, yaw_of, yaw_rotation
+from driveforge.datasets.scene import Clip
 from tests.validation.corruptible import simulated
 from tests.validation.street import CAR_SIZE, drive
-from validation.corruptions.catalogue import corrupt
-from validation.corruptions.needs import NotApplicable
-from validation.views.boxes import project_boxes
-from validation.views.view import reference_view
+from driveforge.validation.corruptions.catalogue import corrupt
+from driveforge.validation.corruptions.requirements import NotApplicable
+from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.view import reference_view
 
 seeds = st.integers(0, 2**32 - 1)
 # The clip is shared by all examples on purpose: nothing may change it.

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from datasets.geometry import pose
-from datasets.scene import Clip, Scene, Track
+from driveforge.datasets.geometry import pose
+from driveforge.datasets.scene import Clip, Scene, Track
 from tests.validation.mutations.pixels import Make, Rng
 
 

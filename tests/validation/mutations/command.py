@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from datasets.geometry import pose
-from datasets.scene import Camera, Clip, Lane, Scene
+from driveforge.datasets.geometry import pose
+from driveforge.datasets.scene import Camera, Clip, Lane, Scene
 from tests.validation.mutations.pixels import Make, Rng
 
 

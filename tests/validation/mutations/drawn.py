@@ -6,8 +6,8 @@ from itertools import count
 
 import numpy as np
 
-from datasets.errors import UserError
-from datasets.scene import Clip
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip
 from tests.validation.mutations.boxes import BOXES
 from tests.validation.mutations.command import CALIBRATION, CAMERAS, POSES, TIMES
 from tests.validation.mutations.pixels import GARBAGE, LENGTHS, SIZES, Make

@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from datasets.folder_source import SCENE_FILE, write_clip_folder
-from datasets.scene import Clip
-from datasets.video import encode_mp4
+from driveforge.datasets.folder_source import SCENE_FILE, write_clip_folder
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.video import encode_mp4
 from tests.validation.mutations.descriptions import DESCRIPTIONS, Text
 from tests.validation.mutations.pixels import Rng
 

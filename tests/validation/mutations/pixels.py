@@ -6,7 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from datasets.scene import Clip
+from driveforge.datasets.scene import Clip
 
 Rng = np.random.Generator
 Make = Callable[[Clip, Rng], Clip]

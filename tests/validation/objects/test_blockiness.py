@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.scene import Clip
+from driveforge.datasets.scene import Clip
 from tests.validation.street import street
-from validation.measures import measure
-from validation.objects.blockiness import GRID_PX, blockiness
-from validation.records import NO_BOXES, SMALL_BOXES
-from validation.views.boxes import project_boxes
-from validation.views.view import reference_view
+from driveforge.validation.measures import measure
+from driveforge.validation.objects.blockiness import GRID_PX, blockiness
+from driveforge.validation.records import NO_BOXES, SMALL_BOXES
+from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.view import reference_view
 
 
 @pytest.fixture(scope="module")

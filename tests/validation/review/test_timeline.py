@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from datasets.scene import Clip
+from driveforge.datasets.scene import Clip
 from tests.validation.street import brightened, commanded_yaw, reordered, street
-from validation.camera.pose_refinement import GAP
-from validation.measures import inspect
-from validation.review.stretches import Stretch, stretches
-from validation.review.timeline import Timeline, object_trails_at, timeline, trails_at
+from driveforge.validation.camera.pose_refinement import GAP
+from driveforge.validation.measures import inspect
+from driveforge.validation.review.intervals import Stretch, stretches
+from driveforge.validation.review.timeline import Timeline, object_trails_at, timeline, trails_at
 
 
 def times_of(clip: Clip) -> Timeline:

@@ -1,0 +1,192 @@
+"""Edited scenes: the same recording under other commands.
+
+An edit is a pure function from Scene to Scene. It keeps timestamps and calibration, and where it keeps the first frame
+it keeps the start of every path too, so that the first frame still shows what is commanded. A scene that cannot be
+edited that way (no pose, nothing to move) raises ``NotApplicable``.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array, inverse, project, transform, yaw_rotation
+from driveforge.datasets.scene import Camera, Scene, Track
+
+MIN_PATH_M = 2.0
+_OTHER_SIDE = {"left": "right", "right": "left"}
+# A vehicle cannot slide sideways: the lateral offset of a path is at most this share of its length.
+MAX_LATERAL_SHARE = 1 / 8
+
+
+class NotApplicable(UserError):
+    """The scene lacks what the edit would change."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Edit:
+    """``keeps_first_frame`` is False where the recorded first frame would contradict the edited scene."""
+
+    apply: Callable[[Scene], Scene]
+    keeps_first_frame: bool = True
+
+
+def as_recorded(scene: Scene) -> Scene:
+    return scene
+
+
+def under_weather(scene: Scene, weather: str) -> Scene:
+    """The driving scene in another domain, ``driving-<weather>``, with the caption's word for the old one replaced."""
+    domain = f"driving-{weather}"
+    if not scene.domain.startswith("driving") or scene.domain == domain:
+        raise NotApplicable(f"{scene.clip_id}: domain {scene.domain!r} cannot be turned into {domain!r}")
+    before = scene.domain.removeprefix("driving").removeprefix("-")
+    words, count = re.subn(rf"\b{re.escape(before)}\b", weather, scene.caption) if before else (scene.caption, 0)
+    return replace(scene, domain=domain, caption=words if count else f"{weather}, {words}".rstrip(", "))
+
+
+def ego_slower(scene: Scene, last_speed: float = 0.2) -> Scene:
+    """The ego path at a speed that falls evenly to ``last_speed`` times the recorded one."""
+    path = _ego_path(scene)
+    return _with_ego_path(scene, _interpolate(scene.timestamps, path, _braked(scene.timestamps, last_speed)))
+
+
+def ego_shifted(scene: Scene, metres: float) -> Scene:
+    """The ego path moved to its left (negative: right) by a smooth offset that grows to ``metres``."""
+    return _with_ego_path(scene, _shifted(_ego_path(scene), metres))
+
+
+def ego_mirrored(scene: Scene) -> Scene:
+    """The ego path mirrored about the vertical plane through its first heading: left turns become right turns."""
+    path = _ego_path(scene)
+    mirror = np.diag([1.0, -1.0, 1.0, 1.0])
+    caption = re.sub(r"\b(left|right)\b", lambda side: _OTHER_SIDE[side[0]], scene.caption)
+    scene = replace(scene, caption=caption)
+    return _with_ego_path(scene, np.asarray(path[0] @ mirror @ (inverse(path[0]) @ path) @ mirror))
+
+
+def agent_brakes(scene: Scene) -> Scene:
+    """The most visible moving vehicle brakes evenly to a stop."""
+    track, present = _most_visible_vehicle(scene)
+    times = scene.timestamps[present]
+    return _with_track_path(scene, track, _interpolate(times, track.box_to_world[present], _braked(times, 0.0)))
+
+
+def agent_shifts(scene: Scene, metres: float = 1.5) -> Scene:
+    """The most visible moving vehicle drifts sideways, away from the ego path."""
+    track, present = _most_visible_vehicle(scene)
+    assert scene.ego_to_world is not None
+    path = track.box_to_world[present]
+    box_to_ego = inverse(scene.ego_to_world[present][0]) @ path[0]
+    away = np.sign(box_to_ego[1, 3] * box_to_ego[1, 1]) or 1.0  # which of its own sides looks away from the ego path
+    return _with_track_path(scene, track, _shifted(path, away * metres))
+
+
+EDITS: dict[str, Edit] = {
+    "as-recorded": Edit(apply=as_recorded),
+    "slower": Edit(apply=ego_slower),
+    "shift-left": Edit(apply=lambda scene: ego_shifted(scene, 1.0)),
+    "shift-right": Edit(apply=lambda scene: ego_shifted(scene, -1.0)),
+    "mirror-yaw": Edit(apply=ego_mirrored),
+    "day": Edit(apply=lambda scene: under_weather(scene, "day"), keeps_first_frame=False),
+    "dusk": Edit(apply=lambda scene: under_weather(scene, "dusk"), keeps_first_frame=False),
+    "rain": Edit(apply=lambda scene: under_weather(scene, "rain"), keeps_first_frame=False),
+    "agent-brakes": Edit(apply=agent_brakes),
+    "agent-shifts": Edit(apply=agent_shifts),
+}
+
+
+def edit_scene(scene: Scene, name: str) -> Scene:
+    """``scene`` under the edit ``name``, its clip id suffixed by it; NotApplicable where the scene lacks the means."""
+    edited = EDITS[name].apply(scene)
+    return replace(edited, clip_id=f"{scene.clip_id}-{name}")
+
+
+def _ego_path(scene: Scene) -> Array:
+    if scene.ego_to_world is None:
+        raise NotApplicable(f"{scene.clip_id}: it has no ego pose to edit")
+    if _length(scene.ego_to_world) < MIN_PATH_M:
+        raise NotApplicable(f"{scene.clip_id}: the ego vehicle moves less than {MIN_PATH_M} m")
+    return scene.ego_to_world
+
+
+def _with_ego_path(scene: Scene, path: Array) -> Scene:
+    """Cameras that folded recorded ego motion into their extrinsics are held as they were in the first frame."""
+    cameras = tuple(_rigidly_mounted(camera) for camera in scene.cameras)
+    return replace(scene, ego_to_world=path, cameras=cameras)
+
+
+def _rigidly_mounted(camera: Camera) -> Camera:
+    mount = camera.camera_to_ego
+    return camera if mount is None or mount.ndim == 2 else replace(camera, camera_to_ego=mount[0])
+
+
+def _with_track_path(scene: Scene, track: Track, path: Array) -> Scene:
+    """``path`` ``(N, 4, 4)`` replaces the poses of the N frames in which ``track`` is present."""
+    poses = np.array(track.box_to_world)
+    poses[track.present] = path
+    moved = replace(track, box_to_world=poses)
+    return replace(scene, tracks=tuple(moved if t.id == track.id else t for t in scene.tracks))
+
+
+def _length(path: Array) -> float:
+    return float(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1).sum())
+
+
+def _braked(times: Array, last_speed: float) -> Array:
+    """Instants of the recording to show at ``times``: time itself slows evenly from 1 to ``last_speed``."""
+    elapsed = times - times[0]
+    return np.asarray(times - (1 - last_speed) * elapsed**2 / (2 * elapsed[-1]))
+
+
+def _shifted(path: Array, metres: float) -> Array:
+    """``path`` ``(N, 4, 4)`` with a lateral offset that follows smoothstep of the way gone; it heads where it goes."""
+    steps = np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1)
+    gone, length = np.append(0.0, np.cumsum(steps)), float(steps.sum())
+    largest = float(np.clip(metres, -length * MAX_LATERAL_SHARE, length * MAX_LATERAL_SHARE))
+    u = gone / length
+    offset, slope = largest * u**2 * (3 - 2 * u), largest * 6 * u * (1 - u) / length
+    change = np.tile(np.eye(4), (len(path), 1, 1))
+    change[:, 1, 3], change[:, :3, :3] = offset, yaw_rotation(np.arctan(slope))
+    return np.asarray(path @ change)
+
+
+def _interpolate(times: Array, path: Array, at: Array) -> Array:
+    """Poses ``(M, 4, 4)`` at the instants ``at``, all within ``times``: linear in place, chordal in rotation."""
+    after = np.clip(np.searchsorted(times, at, side="left"), 1, len(times) - 1)
+    weight = ((at - times[after - 1]) / (times[after] - times[after - 1]))[:, None, None]
+    blend = (1 - weight) * path[after - 1] + weight * path[after]
+    u, _, vt = np.linalg.svd(blend[:, :3, :3])
+    blend[:, :3, :3] = u @ vt
+    return np.asarray(np.where(weight == 0, path[after - 1], blend))
+
+
+def _most_visible_vehicle(scene: Scene) -> tuple[Track, NDArray[np.bool_]]:
+    """The moving vehicle with the largest image area summed over frames, and the frames it is present in."""
+    if scene.ego_to_world is None or not any(camera.is_calibrated for camera in scene.cameras):
+        raise NotApplicable(f"{scene.clip_id}: without pose and calibration nobody knows which vehicle is seen")
+    moving = [t for t in scene.tracks if t.category.startswith("vehicle") and t.present.sum() > 1
+              and _length(t.box_to_world[t.present]) >= MIN_PATH_M]  # fmt: skip
+    areas = [_image_area(scene, track) for track in moving]
+    if not areas or max(areas) <= 0:
+        raise NotApplicable(f"{scene.clip_id}: no moving vehicle is in view")
+    chosen = moving[int(np.argmax(areas))]
+    return chosen, chosen.present
+
+
+def _image_area(scene: Scene, track: Track) -> float:
+    """Pixels that the track's box roughly covers, summed over frames and cameras that have its centre in view."""
+    centres, total = track.box_to_world[:, :3, 3], 0.0
+    for camera in scene.cameras:
+        if not camera.is_calibrated:
+            continue
+        assert camera.intrinsics is not None
+        in_camera = transform(inverse(scene.camera_to_world(camera)), centres[:, None])[:, 0]
+        pixels, depth = project(in_camera, camera.intrinsics)
+        inside = (depth > 1.0) & (pixels >= 0).all(1) & (pixels < [camera.width, camera.height]).all(1) & track.present
+        focal = camera.intrinsics[0, 0]
+        total += float((focal**2 * track.size[1] * track.size[2] / depth[inside] ** 2).sum())
+    return total

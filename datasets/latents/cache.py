@@ -1,0 +1,211 @@
+"""The latent cache: clips that the VAE encoded once, kept with their controls for every later epoch.
+
+A cache lives in ``<root>/<key>``. The key is a hash of the source, the transform and the VAE, so a changed VAE never
+meets stale latents. Shards are final as soon as they are there, and ``index.json``, which holds the digest of each, is
+written last.
+"""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from driveforge.datasets.files.atomic import make_folder, replace_file
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.json_record import read_record
+from driveforge.datasets.latents.shards import (
+    Description,
+    LatentSample,
+    LatentShard,
+    OpenShards,
+    read_description,
+    require_storable,
+    write_shard,
+)
+
+__all__ = ["LatentCache", "LatentCacheWriter", "LatentSample", "latent_key", "write_latents"]
+
+INDEX = "index.json"
+FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Index:
+    """``shards`` are their digests, in order."""
+
+    format: int
+    key: str
+    shards: tuple[str, ...]
+
+
+def latent_key(source: str, transform: Mapping[str, Any], vae_digest: str) -> str:
+    """16 hex digits that name the cache of this source, seen through this transform and this VAE."""
+    identity = json.dumps([FORMAT, source, transform, vae_digest], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def write_latents(root: Path, key: str, samples: Iterable[LatentSample], *, shard_size: int = 64) -> "LatentCache":
+    """Stores the samples that are not there yet. To save encoding those, ask ``LatentCacheWriter.stored`` first."""
+    with LatentCacheWriter(root, key, shard_size=shard_size) as writer:
+        for sample in samples:
+            if sample.clip_id not in writer.stored:
+                writer.add(sample)
+    return LatentCache(root, key)
+
+
+class LatentCacheWriter:
+    """Fills a cache, taking up where an earlier writer was stopped.
+
+    ``stored`` holds the clip ids that need no encoding again. Leaving the context through an exception keeps what was
+    added, without an index; leaving it cleanly makes the cache readable. Clips added in the same order give the same
+    bytes, however often the writing was interrupted.
+    """
+
+    def __init__(self, root: Path, key: str, *, shard_size: int = 64) -> None:
+        self._folder = Path(root) / key
+        self._key = key
+        self._shard_size = shard_size
+        make_folder(self._folder)
+        told = [read_description(path) for path in _shard_paths(self._folder)]
+        self._entries = [description.entries for description in told]
+        self._digests = [description.digest for description in told]
+        self._pending: list[LatentSample] = []
+        self._layout = LatentShard(_shard_path(self._folder, 0)).sample(0).layout if self._entries else None
+        self.stored = {entry["clip_id"] for entries in self._entries for entry in entries}
+
+    def add(self, sample: LatentSample) -> None:
+        """Stores one clip; a UserError where it is there already, is not finite or is laid out unlike the others."""
+        if sample.clip_id in self.stored:
+            raise UserError(
+                f"clip {sample.clip_id}: is already in the latent cache {self._folder}; clip ids must differ"
+            )
+        require_storable(sample, self._layout)
+        self._layout = sample.layout
+        if not self._pending and self._entries and len(self._entries[-1]) < self._shard_size:
+            self._reopen_last_shard()
+        self._pending.append(sample)
+        self.stored.add(sample.clip_id)
+        if len(self._pending) == self._shard_size:
+            self._write_pending()
+
+    def __enter__(self) -> "LatentCacheWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._pending:
+            self._write_pending()
+        if kind is None:
+            self._write_index()
+
+    def _reopen_last_shard(self) -> None:
+        # A shard that was closed early is filled up, so that shards do not depend on where the writing was interrupted.
+        last = LatentShard(_shard_path(self._folder, len(self._entries) - 1))
+        self._pending = [last.sample(row) for row in range(len(last))]
+        self._entries.pop()
+        self._digests.pop()
+
+    def _write_pending(self) -> None:
+        self._digests.append(write_shard(_shard_path(self._folder, len(self._entries)), self._pending))
+        self._entries.append([sample.entry for sample in self._pending])
+        self._pending = []
+
+    def _write_index(self) -> None:
+        index = _Index(format=FORMAT, key=self._key, shards=tuple(self._digests))
+        path, content = self._folder / INDEX, json.dumps(asdict(index), indent=1).encode()
+        # Processes that find a finished cache at the same time must not write over each other.
+        if not path.is_file() or path.read_bytes() != content:
+            replace_file(path, content)
+
+
+class LatentCache:
+    """A finished cache, read through memory maps: memory does not grow with it. Can be sent to loader processes.
+
+    A UserError where it is unfinished, where a shard is missing or not the one that the index means, and, when a clip
+    is first read, where that is not as it was written.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        self.folder = Path(root) / key
+        self.key = key
+        self._digest: str | None = None
+        digests = _read_index(Path(root), key).shards
+        paths = [_shard_path(self.folder, number) for number in range(len(digests))]
+        if len(there := _shard_paths(self.folder)) > len(paths):
+            raise UserError(
+                f"{self.folder / INDEX}: names {len(paths)} of {len(there)} shards; delete {self.folder} and run again"
+            )
+        told = [_described(path, digest) for path, digest in zip(paths, digests, strict=True)]
+        entries = [entry for description in told for entry in description.entries]
+        self.clip_ids: tuple[str, ...] = tuple(entry["clip_id"] for entry in entries)
+        self.domains: tuple[str, ...] = tuple(entry["domain"] for entry in entries)
+        self._files = [path.name for path in paths]
+        self._starts = list(accumulate((len(description.entries) for description in told), initial=0))
+        self._shards = OpenShards(self.folder)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def sample(self, i: int) -> LatentSample:
+        position = range(len(self))[i]
+        shard = bisect_right(self._starts, position) - 1
+        return self._shards[self._files[shard]].sample(position - self._starts[shard])
+
+    def digest(self) -> str:
+        """sha256 of the content, every clip of which is read once to know that it is as it was written."""
+        if self._digest is None:
+            read = (self.sample(number).digest() for number in range(len(self)))
+            self._digest = hashlib.sha256(json.dumps(list(read)).encode()).hexdigest()
+        return self._digest
+
+    def indices(self, domain: str) -> tuple[int, ...]:
+        """Where the samples of one domain are."""
+        return tuple(i for i, name in enumerate(self.domains) if name == domain)
+
+
+def _shard_path(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05d}.safetensors"
+
+
+def _shard_paths(folder: Path) -> list[Path]:
+    """The shards that are there, without a gap: what lies behind a lost shard is written again."""
+    paths: list[Path] = []
+    while (path := _shard_path(folder, len(paths))).exists():
+        paths.append(path)
+    return paths
+
+
+def _described(path: Path, digest: str) -> Description:
+    found = read_description(path)
+    if found.digest != digest:
+        raise UserError(f"{path}: is not the shard that {INDEX} means; delete {path.parent} and run again")
+    return found
+
+
+def _read_index(root: Path, key: str) -> _Index:
+    path = root / key / INDEX
+    if not path.exists():
+        raise UserError(_absence(root, key))
+    index = read_record(path, _Index, f"delete {path.parent} and run again")
+    if (index.format, index.key) != (FORMAT, key):
+        raise UserError(
+            f"{path}: was made with another source, transform or VAE (its key is {shown(index.key)}, wanted is {key}); "
+            f"delete {path.parent} and make it again"
+        )
+    return index
+
+
+def _absence(root: Path, key: str) -> str:
+    if (root / key).exists():
+        return f"the latent cache {root / key} is unfinished; run the same `driveforge cache` again to finish it"
+    others = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
+    if others:
+        return (
+            f"no latents with key {key} in {root}: those there ({', '.join(others)}) were made with another source, "
+            "transform or VAE; run `driveforge cache`"
+        )
+    return f"no latents with key {key} in {root}; run `driveforge cache` first"

@@ -1,0 +1,85 @@
+"""Boxes of key frames as sample_annotation and instance rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.geometry import Array, inverse
+from driveforge.datasets.nuscenes.lidar import visible_shares
+from driveforge.datasets.nuscenes.poses import pose_fields
+from driveforge.datasets.nuscenes.taxonomy import Row, TableRows, attribute_tokens, linked, token, visibility_token
+from driveforge.datasets.scene import Scene, Track
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KeyFrame:
+    """The B boxes that are present in frame ``t``: poses ``(B, 4, 4)`` in the ego frame, sizes ``(B, 3)`` m, tracks."""
+
+    t: int
+    boxes_to_ego: Array
+    sizes: Array
+    tracks: tuple[Track, ...]
+
+
+def key_frame_boxes(scene: Scene, keys: Sequence[int]) -> list[KeyFrame]:
+    assert scene.ego_to_world is not None
+    out = []
+    for t in keys:
+        tracks = tuple(track for track in scene.tracks if track.present[t])
+        to_world = np.array([track.box_to_world[t] for track in tracks]).reshape(-1, 4, 4)
+        sizes = np.array([track.size for track in tracks]).reshape(-1, 3)
+        out.append(KeyFrame(t=t, boxes_to_ego=inverse(scene.ego_to_world[t]) @ to_world, sizes=sizes, tracks=tracks))
+    return out
+
+
+def annotation_rows(scene: Scene, keys: Sequence[KeyFrame], hits: Sequence[NDArray[np.int64]]) -> TableRows:
+    """sample_annotation and instance rows; ``hits`` are the lidar points on each key frame's boxes.
+
+    A visible box counts at least one lidar point, because the devkit's filters drop boxes without any.
+    """
+    by_track: dict[str, list[Row]] = {track.id: [] for track in scene.tracks}
+    for key, on_boxes in zip(keys, hits, strict=True):
+        shares = visible_shares(key.boxes_to_ego, key.sizes, scene.cameras, key.t)
+        for track, share, num_points in zip(key.tracks, shares, on_boxes, strict=True):
+            by_track[track.id].append(_annotation(scene, track, key.t, float(share), int(num_points)))
+    chains = {track: linked(by_track[track.id]) for track in scene.tracks if by_track[track.id]}
+    return {
+        "sample_annotation": [row for chain in chains.values() for row in chain],
+        "instance": [_instance(scene, track, chain) for track, chain in chains.items()],
+    }
+
+
+def _annotation(scene: Scene, track: Track, t: int, share: float, num_points: int) -> Row:
+    length, width, height = track.size.tolist()
+    return {
+        "token": token(scene.clip_id, "annotation", track.id, t),
+        "sample_token": token(scene.clip_id, "sample", t),
+        "instance_token": token(scene.clip_id, "instance", track.id),
+        "visibility_token": visibility_token(share),
+        "attribute_tokens": attribute_tokens(track.category, _speed(scene, track, t)),
+        "size": [width, length, height],
+        **pose_fields(track.box_to_world[t]),
+        "num_lidar_pts": max(num_points, int(share > 0)),
+        "num_radar_pts": 0,
+    }
+
+
+def _instance(scene: Scene, track: Track, annotations: Sequence[Row]) -> Row:
+    return {
+        "token": token(scene.clip_id, "instance", track.id),
+        "category_token": token("category", track.category),
+        "nbr_annotations": len(annotations),
+        "first_annotation_token": annotations[0]["token"],
+        "last_annotation_token": annotations[-1]["token"],
+    }
+
+
+def _speed(scene: Scene, track: Track, t: int) -> float:
+    """Speed in m/s towards a neighbouring frame in which the track is present too; 0 where there is none."""
+    for other in (t + 1, t - 1):
+        if 0 <= other < scene.num_frames and track.present[other]:
+            way = np.linalg.norm(track.box_to_world[other, :3, 3] - track.box_to_world[t, :3, 3])
+            return float(way / abs(scene.timestamps[other] - scene.timestamps[t]))
+    return 0.0

@@ -1,0 +1,76 @@
+"""Boxes of a nuScenes scene at the instants of its images."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pyquaternion import Quaternion
+
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.geometry import Array, pose
+from driveforge.datasets.nuscenes.devkit import CheckedNuScenes
+from driveforge.datasets.nuscenes.poses import rotation_of
+from driveforge.datasets.nuscenes.taxonomy import Row
+from driveforge.datasets.scene import Track
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Instant:
+    """When an image was taken: ``share`` (0 to 1) of the way from sample ``before`` to sample ``after`` (tokens)."""
+
+    before: str
+    after: str
+    share: float
+
+
+def read_tracks(nusc: CheckedNuScenes, instants: Sequence[Instant]) -> tuple[Track, ...]:
+    """Tracks over T instants, interpolated between samples as the devkit's ``get_boxes`` does.
+
+    Between two samples a box is present only where both annotate it; the devkit would hold it still.
+    """
+    annotated = {token: _annotations(nusc, token) for at in instants for token in (at.before, at.after)}
+    boxes: dict[str, dict[int, tuple[Array, Array, Sequence[float]]]] = defaultdict(dict)
+    categories: dict[str, str] = {}
+    for t, at in enumerate(instants):
+        before = annotated[at.before]
+        for instance, row in annotated[at.after].items():
+            if instance in before:
+                boxes[instance][t] = (*_between(before[instance], row, at.share), row["size"])
+                categories[instance] = row["category_name"]
+    return tuple(_track(instance, categories[instance], seen, len(instants)) for instance, seen in boxes.items())
+
+
+def _annotations(nusc: CheckedNuScenes, sample: str) -> dict[str, Row]:
+    """sample_annotation rows of a sample by instance."""
+    rows: dict[str, Row] = {}
+    for token in nusc.get("sample", sample)["anns"]:
+        row = nusc.get("sample_annotation", token)
+        if row["instance_token"] in rows:
+            raise UserError(
+                f"{nusc.table_root}/sample_annotation.json: token {shown(token)}: instance "
+                f"{shown(row['instance_token'])} is annotated twice in sample {shown(sample)}"
+            )
+        rows[row["instance_token"]] = row
+    return rows
+
+
+def _between(before: Row, after: Row, share: float) -> tuple[Array, Array]:
+    """Center ``(3,)`` and quaternion ``(4,)`` between two annotations of one object."""
+    a, b = np.array(before["translation"], np.float64), np.array(after["translation"], np.float64)
+    turned = Quaternion.slerp(Quaternion(before["rotation"]), Quaternion(after["rotation"]), share)
+    return a + share * (b - a), turned.elements
+
+
+def _track(
+    instance: str, category: str, seen: dict[int, tuple[Array, Array, Sequence[float]]], num_frames: int
+) -> Track:
+    centers, quaternions, sizes = (np.array(column) for column in zip(*seen.values(), strict=True))
+    frames = list(seen)
+    box_to_world = np.tile(np.eye(4), (num_frames, 1, 1))
+    box_to_world[frames] = pose(rotation_of(quaternions), centers)
+    present = np.zeros(num_frames, np.bool_)
+    present[frames] = True
+    width, length, height = np.median(sizes, axis=0)
+    size = np.array([length, width, height])
+    return Track(id=instance, category=category, size=size, box_to_world=box_to_world, present=present)

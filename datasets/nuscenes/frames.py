@@ -1,0 +1,233 @@
+"""The frames of nuScenes scenes: which images, when, from where, and between which samples."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.geometry import Array, inverse
+from driveforge.datasets.nuscenes.boxes import Instant
+from driveforge.datasets.nuscenes.devkit import CheckedNuScenes
+from driveforge.datasets.nuscenes.poses import poses_of
+from driveforge.datasets.nuscenes.taxonomy import Row
+from driveforge.datasets.scene import Camera
+
+# A camera that moved or was set anew by more than this is another camera: 2 cm, a sixth of a degree, half a pixel.
+_MOVED_M, _TURNED, _FOCUSED_PX = 0.02, 0.003, 0.5
+_MAX_TO_SAMPLE_US = 500_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Recording:
+    """Frames of one scene under one calibration, N of its reference camera (the first), with each other camera's
+    nearest image.
+
+    ``timestamps`` ``(N,)`` and ``image_times`` ``(C, N)``, when the image was taken that each of C cameras shows, are
+    int64 microseconds; ``sample_data`` holds N tokens a camera; ``instants`` are N. Each camera's ``camera_to_ego`` is
+    ``(4, 4)``, or ``(N, 4, 4)`` where it fires at other instants than the reference.
+    """
+
+    row: Row
+    timestamps: NDArray[np.int64]
+    image_times: NDArray[np.int64]
+    ego_to_world: Array
+    cameras: tuple[Camera, ...]
+    sample_data: tuple[tuple[str, ...], ...]
+    instants: tuple[Instant, ...]
+
+    @property
+    def seconds(self) -> Array:
+        """``(N,)`` from the first frame."""
+        return np.asarray((self.timestamps - self.timestamps[0]) / 1e6)
+
+    @property
+    def image_seconds(self) -> Array:
+        """``(C, N)``, on the clock of ``seconds``."""
+        return np.asarray((self.image_times - self.timestamps[0]) / 1e6)
+
+
+def read_recordings(
+    nusc: CheckedNuScenes, row: Row, data: dict[str, list[Row]], channels: Sequence[str]
+) -> list[Recording]:
+    """The frames of scene ``row``, cut where the calibration of a camera changes.
+
+    ``data`` holds the sample_data rows of each channel, as of ``frames_by_scene``.
+    """
+    for channel in channels:
+        if not data.get(channel):
+            present = ", ".join(sorted(c for c in data if data[c])) or "none of those asked for"
+            raise UserError(
+                f"{row['name']} (scene.json token {row['token']}) has no images of {channel}; it has {present}"
+            )
+    times = _timestamps(nusc, data[channels[0]])
+    instants = _instants(nusc, data[channels[0]])
+    images = []
+    for channel in channels:
+        nearest = np.abs(_timestamps(nusc, data[channel])[None] - times[:, None]).argmin(1)
+        images.append([data[channel][n] for n in nearest])
+    return [
+        _recording(nusc, row, channels, [frames[start:stop] for frames in images], instants[start:stop])
+        for start, stop in _calibrated_alike(nusc, images)
+    ]
+
+
+def frames_by_scene(nusc: CheckedNuScenes, channels: Sequence[str], sweeps: bool) -> dict[str, dict[str, list[Row]]]:
+    """sample_data rows by scene token and channel, in order of time.
+
+    Sweeps before the first key frame and behind the last are left out: no pair of annotations encloses them.
+    """
+    present = sorted({row["channel"] for row in nusc.sensor if row["modality"] == "camera"})
+    for channel in channels:
+        if channel not in present:
+            path = f"{nusc.table_root}/sensor.json"
+            raise UserError(f"{path} has no camera channel {channel!r}; it has {', '.join(present) or 'no camera'}")
+    frames: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for row in nusc.sample_data:
+        if row["channel"] in channels:
+            frames[nusc.get("sample", row["sample_token"])["scene_token"]][row["channel"]].append(row)
+    return {
+        scene: {channel: _between_key_frames(rows, sweeps) for channel, rows in by_channel.items()}
+        for scene, by_channel in frames.items()
+    }
+
+
+def _between_key_frames(rows: list[Row], sweeps: bool) -> list[Row]:
+    rows = sorted(rows, key=lambda row: int(row["timestamp"]))
+    keys = [n for n, row in enumerate(rows) if row["is_key_frame"]]
+    if not sweeps:
+        return [rows[n] for n in keys]
+    return rows[keys[0] : keys[-1] + 1] if keys else []
+
+
+def _recording(
+    nusc: CheckedNuScenes,
+    row: Row,
+    channels: Sequence[str],
+    images: Sequence[Sequence[Row]],
+    instants: Sequence[Instant],
+) -> Recording:
+    ego_to_world = _ego_poses(nusc, images[0])
+    image_times = np.array([[frame["timestamp"] for frame in frames] for frames in images], np.int64)
+    return Recording(
+        row=row,
+        timestamps=image_times[0],
+        image_times=image_times,
+        ego_to_world=ego_to_world,
+        cameras=tuple(_camera(nusc, name, frames, ego_to_world) for name, frames in zip(channels, images, strict=True)),
+        sample_data=tuple(tuple(frame["token"] for frame in frames) for frames in images),
+        instants=tuple(instants),
+    )
+
+
+def _timestamps(nusc: CheckedNuScenes, rows: list[Row]) -> NDArray[np.int64]:
+    times = np.array([row["timestamp"] for row in rows], np.int64)
+    repeated = np.flatnonzero(np.diff(times) <= 0)
+    if len(repeated):
+        row = rows[int(repeated[0]) + 1]
+        where = f"{nusc.table_root}/sample_data.json: token {row['token']}"
+        raise UserError(f"{where}: another {row['channel']} image of the scene has the same timestamp")
+    return times
+
+
+def _instants(nusc: CheckedNuScenes, rows: Sequence[Row]) -> list[Instant]:
+    """Where each image lies between the key frames around it, which are told by the times of the camera's images.
+
+    The sample that a sweep names is not asked: nuScenes names the one that follows, others the nearest or the last.
+    """
+    keys = [n for n, row in enumerate(rows) if row["is_key_frame"]]
+    instants = [_at_key_frame(nusc, rows[keys[0]])]
+    for first, last in pairwise(keys):
+        before, after = rows[first]["sample_token"], rows[last]["sample_token"]
+        start, end = (nusc.get("sample", token)["timestamp"] for token in (before, after))
+        if end <= start:
+            raise UserError(
+                f"{nusc.table_root}/sample.json: token {shown(after)} is not later than {shown(before)}, "
+                f"though its {rows[last]['channel']} image is"
+            )
+        for row in rows[first + 1 : last]:
+            share = min(1.0, max(0.0, (row["timestamp"] - start) / (end - start)))
+            instants.append(Instant(before=before, after=after, share=share))
+        instants.append(_at_key_frame(nusc, rows[last]))
+    return instants
+
+
+def _at_key_frame(nusc: CheckedNuScenes, row: Row) -> Instant:
+    sample = row["sample_token"]
+    away = abs(row["timestamp"] - nusc.get("sample", sample)["timestamp"])
+    if away > _MAX_TO_SAMPLE_US:
+        raise UserError(
+            f"{nusc.table_root}/sample_data.json: token {row['token']}: a key frame must be taken at the time of its "
+            f"sample {shown(sample)}, it is {away / 1e6:.1f} s away"
+        )
+    return Instant(before=sample, after=sample, share=0.0)
+
+
+def _calibrated_alike(nusc: CheckedNuScenes, images: Sequence[Sequence[Row]]) -> Iterator[tuple[int, int]]:
+    """Runs of frames, as (first, behind the last), in which every camera keeps its calibration."""
+    start = 0
+    for n in range(1, len(images[0])):
+        if not all(_is_alike(nusc, frames[start], frames[n]) for frames in images):
+            yield start, n
+            start = n
+    yield start, len(images[0])
+
+
+def _is_alike(nusc: CheckedNuScenes, first: Row, other: Row) -> bool:
+    if (first.get("width"), first.get("height")) != (other.get("width"), other.get("height")):
+        return False
+    if first["calibrated_sensor_token"] == other["calibrated_sensor_token"]:
+        return True
+    rows = [nusc.get("calibrated_sensor", frame["calibrated_sensor_token"]) for frame in (first, other)]
+    one, two = poses_of(rows)
+    lens, other_lens = (_intrinsics(nusc, row) for row in rows)
+    return bool(
+        np.allclose(one[:3, 3], two[:3, 3], rtol=0, atol=_MOVED_M)
+        and np.allclose(one[:3, :3], two[:3, :3], rtol=0, atol=_TURNED)
+        and np.allclose(lens, other_lens, rtol=0, atol=_FOCUSED_PX)
+    )
+
+
+def _intrinsics(nusc: CheckedNuScenes, calibration: Row) -> Array:
+    """``(3, 3)``; a UserError where the row holds something else."""
+    try:
+        matrix = np.asarray(calibration["camera_intrinsic"], np.float64)
+    except (ValueError, TypeError, OverflowError):
+        matrix = np.zeros(0)
+    if matrix.shape != (3, 3):
+        where = f"{nusc.table_root}/calibrated_sensor.json: token {calibration['token']}"
+        channel = nusc.get("sensor", calibration["sensor_token"])["channel"]
+        raise UserError(f"{where}: camera_intrinsic of {channel}: must be 3 rows of 3 numbers")
+    return matrix
+
+
+def _ego_poses(nusc: CheckedNuScenes, frames: Sequence[Row]) -> Array:
+    return poses_of([nusc.get("ego_pose", frame["ego_pose_token"]) for frame in frames])
+
+
+def _camera(nusc: CheckedNuScenes, channel: str, frames: Sequence[Row], ego_to_world: Array) -> Camera:
+    calibrations = [nusc.get("calibrated_sensor", frame["calibrated_sensor_token"]) for frame in frames]
+    own_to_reference = inverse(ego_to_world) @ _ego_poses(nusc, frames)
+    camera_to_ego = poses_of(calibrations)
+    if not np.allclose(own_to_reference, np.eye(4), rtol=0, atol=1e-9):
+        camera_to_ego = own_to_reference @ camera_to_ego
+    elif np.allclose(camera_to_ego, camera_to_ego[0], rtol=0, atol=1e-9):
+        camera_to_ego = camera_to_ego[0]
+    width, height = _size(nusc, frames[0])
+    intrinsics = _intrinsics(nusc, calibrations[0])
+    try:
+        return Camera(name=channel, width=width, height=height, intrinsics=intrinsics, camera_to_ego=camera_to_ego)
+    except UserError as error:
+        where = f"{nusc.table_root}/calibrated_sensor.json: token {calibrations[0]['token']}"
+        raise UserError(f"{where}: camera_intrinsic of {channel}: {error}") from None
+
+
+def _size(nusc: CheckedNuScenes, frame: Row) -> tuple[int, int]:
+    size = (frame.get("width"), frame.get("height"))
+    if not all(type(side) is int and side > 0 for side in size):
+        where = f"{nusc.table_root}/sample_data.json: token {frame['token']}"
+        raise UserError(f"{where}: needs a width and height in pixels, got {shown(size[0])} and {shown(size[1])}")
+    return int(frame["width"]), int(frame["height"])

@@ -1,0 +1,82 @@
+"""A sparse synthetic lidar and the visible share of boxes, both by casting rays at the boxes of one instant.
+
+The devkit draws boxes from above, and single annotations at all, only in a LIDAR_TOP point cloud.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.geometry import Array, inverse, pose, project, transform, yaw_rotation
+from driveforge.datasets.scene import Camera
+
+# As on the vehicle of nuScenes: above the roof, its y axis forward.
+LIDAR_TO_EGO: Array = pose(yaw_rotation(-np.pi / 2), [0.94, 0.0, 1.84])
+
+_NUM_RINGS, _NUM_AZIMUTHS, _MAX_RANGE_M = 16, 180, 70.0
+_ELEVATIONS = np.radians(np.linspace(-24.0, 4.0, _NUM_RINGS))
+_GROUND_INTENSITY, _BOX_INTENSITY = 10.0, 60.0
+
+# 27 points through the box, a little inside its faces, so that its own hull is not in the way of neighbours that touch.
+_BOX_GRID = np.stack(np.meshgrid(*[[-0.45, 0.0, 0.45]] * 3, indexing="ij"), -1).reshape(-1, 3)
+
+
+def scan(boxes_to_ego: Array, sizes: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """One turn of the lidar over flat ground (ego z = 0) and boxes ``(B, 4, 4)`` of ``sizes`` ``(B, 3)`` m.
+
+    Gives points ``(N, 5)`` float32 (x, y, z m in the lidar frame, intensity, ring) and hits per box ``(B,)``.
+    """
+    directions = _ray_directions() @ LIDAR_TO_EGO[:3, :3].T
+    origin = LIDAR_TO_EGO[:3, 3]
+    ground = np.where(directions[:, 2] < 0, -origin[2] / np.minimum(directions[:, 2], -1e-9), np.inf)
+    entries = ray_box_entries(np.broadcast_to(origin, directions.shape), directions, boxes_to_ego, sizes)
+    nearest = entries.min(1, initial=np.inf)
+    ranges = np.minimum(ground, nearest)
+    seen = ranges <= _MAX_RANGE_M
+    points = transform(inverse(LIDAR_TO_EGO), origin + directions[seen] * ranges[seen, None])
+    on_box = (nearest < ground)[seen]
+    intensity = np.where(on_box, _BOX_INTENSITY, _GROUND_INTENSITY)
+    ring = np.repeat(np.arange(_NUM_RINGS), _NUM_AZIMUTHS)[seen]
+    hits = np.bincount(entries[seen][on_box].argmin(1), minlength=len(sizes)) if len(sizes) else np.zeros(0, np.int64)
+    return np.column_stack([points, intensity, ring]).astype(np.float32), hits
+
+
+def visible_shares(boxes_to_ego: Array, sizes: Array, cameras: tuple[Camera, ...], t: int) -> Array:
+    """Share ``(B,)`` of each box that lies inside the image of any camera in frame ``t`` and behind no other box."""
+    points = transform(boxes_to_ego, _BOX_GRID * sizes[:, None])
+    visible = np.zeros(points.shape[:2], np.bool_)
+    for camera in cameras:
+        assert camera.camera_to_ego is not None and camera.intrinsics is not None
+        camera_to_ego = camera.camera_to_ego if camera.camera_to_ego.ndim == 2 else camera.camera_to_ego[t]
+        pixels, depth = project(transform(inverse(camera_to_ego), points), camera.intrinsics)
+        in_view = (depth > 0.1) & (pixels >= -0.5).all(-1)
+        in_view &= (pixels <= [camera.width - 0.5, camera.height - 0.5]).all(-1)
+        box, point = np.nonzero(in_view & ~visible)
+        rays = points[box, point] - camera_to_ego[:3, 3]
+        entries = ray_box_entries(np.broadcast_to(camera_to_ego[:3, 3], rays.shape), rays, boxes_to_ego, sizes)
+        entries[np.arange(len(box)), box] = np.inf
+        visible[box, point] = entries.min(1, initial=np.inf) >= 1
+    return np.asarray(visible.mean(1))
+
+
+def ray_box_entries(origins: Array, directions: Array, boxes_to_frame: Array, sizes: Array) -> Array:
+    """Where rays ``origins + s * directions`` ``(R, 3)`` enter each box: ``s >= 0`` ``(R, B)``, inf where they miss.
+
+    The slab method (Kay and Kajiya, "Ray tracing complex scenes", 1986) in each box's own frame.
+    """
+    frame_to_boxes = inverse(boxes_to_frame)
+    start = np.einsum("bij,rj->rbi", frame_to_boxes[:, :3, :3], origins) + frame_to_boxes[:, :3, 3]
+    along = np.einsum("bij,rj->rbi", frame_to_boxes[:, :3, :3], directions)
+    along = np.where(np.abs(along) < 1e-12, 1e-12, along)
+    low, high = (-sizes / 2 - start) / along, (sizes / 2 - start) / along
+    enter, leave = np.minimum(low, high).max(-1), np.maximum(low, high).min(-1)
+    return np.asarray(np.where((enter <= leave) & (leave >= 0), np.maximum(enter, 0), np.inf))
+
+
+def _ray_directions() -> Array:
+    """Unit directions ``(rings * azimuths, 3)`` in the lidar frame, ring by ring."""
+    elevation, azimuth = np.meshgrid(
+        _ELEVATIONS, np.radians(np.arange(_NUM_AZIMUTHS) * 360 / _NUM_AZIMUTHS), indexing="ij"
+    )
+    flat = np.cos(elevation)
+    directions = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], -1)
+    return np.asarray(directions.reshape(-1, 3))

@@ -1,0 +1,52 @@
+"""Poses as nuScenes writes them: a translation in metres and a unit quaternion (w, x, y, z)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from driveforge.datasets.geometry import Array, pose
+
+
+def rotation_of(quaternion: ArrayLike) -> Array:
+    """``(..., 3, 3)`` rotation of ``(..., 4)`` quaternions w, x, y, z; their length does not matter."""
+    q = np.asarray(quaternion, np.float64)
+    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def quaternion_of(rotation: Array) -> Array:
+    """Unit quaternions ``(..., 4)``, w >= 0, of ``(..., 3, 3)`` rotations.
+
+    The best conditioned row of 4 q q^T is taken (Shepperd, "Quaternion from rotation matrix", 1978).
+    """
+    m = np.moveaxis(rotation, (-2, -1), (0, 1))
+    w_x, w_y, w_z = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+    x_y, x_z, y_z = m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2]
+    rows = [
+        [1 + m[0, 0] + m[1, 1] + m[2, 2], w_x, w_y, w_z],
+        [w_x, 1 + m[0, 0] - m[1, 1] - m[2, 2], x_y, x_z],
+        [w_y, x_y, 1 - m[0, 0] + m[1, 1] - m[2, 2], y_z],
+        [w_z, x_z, y_z, 1 - m[0, 0] - m[1, 1] + m[2, 2]],
+    ]
+    outer = np.stack([np.stack(row, -1) for row in rows], -2)
+    best = np.diagonal(outer, axis1=-2, axis2=-1).argmax(-1)
+    q = np.take_along_axis(outer, best[..., None, None], -2)[..., 0, :]
+    q = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    return np.asarray(np.where(q[..., :1] < 0, -q, q))
+
+
+def poses_of(rows: Sequence[Mapping[str, Any]]) -> Array:
+    """Poses ``(N, 4, 4)`` of ego_pose or calibrated_sensor rows."""
+    return pose(rotation_of([row["rotation"] for row in rows]), [row["translation"] for row in rows])
+
+
+def pose_fields(a_to_b: Array) -> dict[str, list[float]]:
+    """``translation`` and ``rotation`` fields of a row, from a ``(4, 4)`` pose."""
+    return {"translation": a_to_b[:3, 3].tolist(), "rotation": quaternion_of(a_to_b[:3, :3]).tolist()}

@@ -1,0 +1,212 @@
+"""One recording as nuScenes files: images and point clouds on disk, and the rows that describe them."""
+
+import bisect
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array, inverse
+from driveforge.datasets.nuscenes.annotations import annotation_rows, key_frame_boxes
+from driveforge.datasets.nuscenes.lanes import write_lanes
+from driveforge.datasets.nuscenes.lidar import LIDAR_TO_EGO, scan
+from driveforge.datasets.nuscenes.poses import pose_fields
+from driveforge.datasets.nuscenes.raster import place_on_map, write_raster
+from driveforge.datasets.nuscenes.taxonomy import CATEGORIES, Row, TableRows, domain_of, linked, token
+from driveforge.datasets.scene import Camera, Scene
+
+FrameFunction = Callable[[int, int], NDArray[np.uint8]]
+"""Pixels ``(H, W, 3)`` uint8 RGB of a camera (by its index) in a frame."""
+
+# 2020-01-01 00:00:00 UTC in nuScenes' microseconds. Each recording begins at an instant of its own in the nine years
+# that follow, told by its name: the devkit cannot list scenes that begin together.
+_EPOCH_US = 1_577_836_800_000_000
+_SPREAD_HEX_DIGITS = 12
+VEHICLE = "driveforge"
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+_DOMAIN_WORDS = {"driving-dusk": "Dusk", "driving-rain": "Rain"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Channel:
+    """A sensor over T frames; ``ego_to_world`` ``(T, 4, 4)`` are the poses of its own sample_data."""
+
+    name: str
+    modality: str
+    suffix: str
+    to_ego: Array
+    ego_to_world: Array
+    intrinsics: list[list[float]]
+    width: int = 0
+    height: int = 0
+
+
+def write_recording(root: Path, scene: Scene, frame: FrameFunction, *, key_frame_every: int = 5) -> TableRows:
+    """Write images, point clouds, map raster and lanes of ``scene`` under ``root``; give its rows by table.
+
+    Every ``key_frame_every``-th frame and the last are key frames, which carry the boxes and a LIDAR_TOP cloud. The
+    scene is named after its clip id. Same scene and pixels, same bytes. Raises UserError where the scene lacks a pose
+    or calibration, or holds a category that nuScenes does not know.
+    """
+    _check_writable(scene)
+    scene = place_on_map(scene)
+    keys = key_frames(scene.num_frames, key_frame_every)
+    parts = [_context_rows(scene, keys)]
+    for n, camera in enumerate(scene.cameras):
+        images = _jpegs(scene, camera, functools.partial(frame, n))
+        parts.append(_channel_rows(root, scene, keys, _camera_channel(scene, camera), images))
+    boxes = key_frame_boxes(scene, keys)
+    clouds, hits = zip(*[scan(key.boxes_to_ego, key.sizes) for key in boxes], strict=True)
+    files = ((t, points.astype("<f4").tobytes()) for t, points in zip(keys, clouds, strict=True))
+    parts.append(_channel_rows(root, scene, keys, _lidar_channel(scene), files))
+    parts.append(annotation_rows(scene, boxes, hits))
+    write_raster(root / parts[0]["map"][0]["filename"], scene)
+    write_lanes(root, scene.clip_id, scene.lanes)
+    tables = dict.fromkeys(table for part in parts for table in part)
+    return {table: [row for part in parts for row in part.get(table, [])] for table in tables}
+
+
+def key_frames(num_frames: int, every: int) -> list[int]:
+    """Every ``every``-th frame from the first, and the last, so that key frames enclose every sweep."""
+    return sorted({*range(0, num_frames, every), num_frames - 1})
+
+
+def _check_writable(scene: Scene) -> None:
+    for camera in scene.cameras:
+        if scene.ego_to_world is None or not camera.is_calibrated:
+            raise UserError(
+                f"{scene.clip_id}: nuScenes tables need an ego pose and calibration; {camera.name} has none"
+            )
+    for track in scene.tracks:
+        if track.category not in CATEGORIES:
+            raise UserError(f"{scene.clip_id}: track {track.id}: nuScenes has no category {track.category!r}")
+
+
+def _context_rows(scene: Scene, keys: list[int]) -> TableRows:
+    name = scene.clip_id
+    samples: list[Row] = [
+        {"token": token(name, "sample", t), "timestamp": _microseconds(scene, t), "scene_token": token(name)}
+        for t in keys
+    ]
+    log, mask = token(name, "log"), token(name, "map")
+    date = datetime.fromtimestamp(samples[0]["timestamp"] // 1_000_000, UTC).date().isoformat()
+    return {
+        "log": [{"token": log, "logfile": name, "vehicle": VEHICLE, "date_captured": date, "location": VEHICLE}],
+        "map": [
+            {"token": mask, "log_tokens": [log], "category": "semantic_prior", "filename": f"maps/{mask}.png"}
+        ],
+        "scene": [
+            {
+                "token": token(name),
+                "log_token": log,
+                "nbr_samples": len(keys),
+                "first_sample_token": samples[0]["token"],
+                "last_sample_token": samples[-1]["token"],
+                "name": name,
+                "description": _description(scene),
+            }
+        ],
+        "sample": linked(samples),
+    }  # fmt: skip
+
+
+def _description(scene: Scene) -> str:
+    """The caption; where it does not tell the domain, a first word does, as in nuScenes ("Night, big street")."""
+    if domain_of(scene.caption) == scene.domain or scene.domain not in _DOMAIN_WORDS:
+        return scene.caption
+    return f"{_DOMAIN_WORDS[scene.domain]}, {scene.caption}"
+
+
+def _camera_channel(scene: Scene, camera: Camera) -> _Channel:
+    """A camera that fires at other instants keeps its first extrinsics; its ego poses take up the rest."""
+    assert scene.ego_to_world is not None and camera.camera_to_ego is not None and camera.intrinsics is not None
+    to_ego, ego_to_world = camera.camera_to_ego, scene.ego_to_world
+    if to_ego.ndim == 3:
+        to_ego = to_ego[0]
+        ego_to_world = scene.camera_to_world(camera) @ inverse(to_ego)
+    return _Channel(
+        name=camera.name,
+        modality="camera",
+        suffix="jpg",
+        to_ego=to_ego,
+        ego_to_world=ego_to_world,
+        intrinsics=camera.intrinsics.tolist(),
+        width=camera.width,
+        height=camera.height,
+    )
+
+
+def _lidar_channel(scene: Scene) -> _Channel:
+    assert scene.ego_to_world is not None
+    return _Channel(
+        name="LIDAR_TOP",
+        modality="lidar",
+        suffix="pcd.bin",
+        to_ego=LIDAR_TO_EGO,
+        ego_to_world=scene.ego_to_world,
+        intrinsics=[],
+    )
+
+
+def _jpegs(scene: Scene, camera: Camera, image: Callable[[int], NDArray[np.uint8]]) -> Iterator[tuple[int, bytes]]:
+    for t in range(scene.num_frames):
+        pixels, wanted = image(t), (camera.height, camera.width, 3)
+        if pixels.shape != wanted or pixels.dtype != np.uint8:
+            where = f"{scene.clip_id}: frame {t} of {camera.name}"
+            raise UserError(f"{where} must be uint8 {wanted}, got {pixels.dtype} {pixels.shape}")
+        yield t, cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
+
+
+def _channel_rows(
+    root: Path, scene: Scene, keys: list[int], channel: _Channel, files: Iterable[tuple[int, bytes]]
+) -> TableRows:
+    """Write a channel's files as they come; give its sensor, calibration, sample_data and ego_pose rows.
+
+    An ego pose has the token of its sample_data, and a sweep belongs to the next key frame, both as in nuScenes.
+    """
+    name, calibration = scene.clip_id, token(scene.clip_id, channel.name)
+    frames, poses = [], []
+    for t, content in files:
+        own, time = token(name, channel.name, t), _microseconds(scene, t)
+        folder = "samples" if t in keys else "sweeps"
+        filename = f"{folder}/{channel.name}/{name}__{channel.name}__{time}.{channel.suffix}"
+        _write(root / filename, content)
+        poses.append({"token": own, "timestamp": time, **pose_fields(channel.ego_to_world[t])})
+        frames.append(
+            {
+                "token": own,
+                "sample_token": token(name, "sample", keys[bisect.bisect_left(keys, t)]),
+                "ego_pose_token": own,
+                "calibrated_sensor_token": calibration,
+                "timestamp": time,
+                "fileformat": channel.suffix.split(".")[0],
+                "is_key_frame": t in keys,
+                "height": channel.height,
+                "width": channel.width,
+                "filename": filename,
+            }
+        )
+    sensor = token("sensor", channel.name)
+    mounting = {**pose_fields(channel.to_ego), "camera_intrinsic": channel.intrinsics}
+    return {
+        "sensor": [{"token": sensor, "channel": channel.name, "modality": channel.modality}],
+        "calibrated_sensor": [{"token": calibration, "sensor_token": sensor, **mounting}],
+        "ego_pose": poses,
+        "sample_data": linked(frames),
+    }
+
+
+def _microseconds(scene: Scene, t: int) -> int:
+    start = _EPOCH_US + int(token(scene.clip_id, "start")[:_SPREAD_HEX_DIGITS], 16)
+    return start + round(float(scene.timestamps[t]) * 1e6)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,227 @@
+"""The shard format: a Clip as members of one WebDataset sample, and back.
+
+=================  ====================================================================================================
+``json``           ``schema_version, clip_id, domain, caption, split, source, frame_rate, num_frames, held_frames``,
+                   ``timestamps`` s, ``cameras`` (``name, width, height, intrinsics`` (3, 3) px, ``camera_to_ego``
+                   (T, 4, 4), ``member``), ``lanes`` (a text that is JSON: ``kind, points`` (N, 3) m, of each), the
+                   writer's ``metadata``
+``<camera>.mp4``   one video a camera, H.264, T frames
+``poses.npy``      ``ego_to_world`` (T, 4, 4) float64; absent where there is no pose
+``tracks.npz``     ``ids, categories`` (N,) str, ``sizes`` (N, 3) m, ``box_to_world`` (N, T, 4, 4), ``present`` (N, T)
+``thumb.jpg``      the middle frame of the first camera, at most 320 wide
+=================  ====================================================================================================
+
+Every key has one type in all samples, since loaders take the types of the first few for all: so lanes, of which there
+may be none, are a text. Units and frames are those of ``driveforge.datasets.geometry``. Nothing is pickled, and the same clip
+gives the same bytes.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.json_record import parse_json
+from driveforge.datasets.scene import Camera, Clip, Scene, Track
+from driveforge.datasets.scene_json import camera_to_json, scene_from_json
+from driveforge.datasets.video import decode_mp4, encode_mp4
+
+SCHEMA_VERSION = 2
+# The first held lanes as a list and fixed mounts as (4, 4).
+_READ_VERSIONS = (1, 2)
+EXTENSIONS = ("jpg", "json", "mp4", "npy", "npz")
+THUMB_WIDTH = 320
+
+# What the json member says of the scene itself; poses, tracks and calibration have members or entries of their own.
+_SCENE_KEYS = ("clip_id", "domain", "caption", "split", "source", "held_frames")
+
+
+def clip_members(clip: Clip, metadata: Mapping[str, Any], *, crf: int = 18) -> dict[str, bytes]:
+    """The members of ``clip``'s sample, by their name behind the key; ``metadata`` goes into ``json`` as it is."""
+    scene = clip.scene
+    rate = scene.frame_rate or 1.0
+    members = {"json": dump_json(_describe(scene) | {"metadata": dict(metadata)}), "tracks.npz": _pack_tracks(scene)}
+    for camera, frames in zip(scene.cameras, clip.frames, strict=True):
+        members[video_member(camera.name)] = encode_mp4(frames, rate, crf=crf)
+    if len([name for name in members if name.endswith(".mp4")]) != len(scene.cameras):
+        raise UserError(
+            f"{scene.clip_id}: camera names must differ in more than case, {[c.name for c in scene.cameras]}"
+        )
+    if scene.ego_to_world is not None:
+        members["poses.npy"] = _pack_array(scene.ego_to_world)
+    members["thumb.jpg"] = _thumbnail(clip.frames[0, scene.num_frames // 2])
+    return members
+
+
+def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, dict[str, Any]]:
+    """The clip of a sample and its metadata; a UserError names ``where`` and the member that is missing or wrong."""
+    scene, metadata = scene_from_members(members, where)
+    views = []
+    for camera in scene.cameras:
+        member = video_member(camera.name)
+        frames = decode_mp4(_member(members, member, where), f"{where}: {member}")[0]
+        if frames.shape != (scene.num_frames, camera.height, camera.width, 3):
+            raise UserError(
+                f"{where}: {member} has {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}, "
+                f"its json says {scene.num_frames} of {camera.width}x{camera.height}"
+            )
+        views.append(frames)
+    try:
+        return Clip(scene=scene, frames=np.stack(views)), metadata
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def stored(clip: Clip) -> Clip:
+    """``clip`` as a shard gives it back: H.264 takes a little of every frame."""
+    return clip_from_members(clip_members(clip, {}), clip.scene.clip_id)[0]
+
+
+def extended_json(content: bytes, metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A ``json`` member with ``metadata`` added to its own; a UserError names ``where`` it is damaged."""
+    described = load_json(content, f"{where}: json")
+    return described | {"metadata": described.get("metadata", {}) | dict(metadata)}
+
+
+def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene, dict[str, Any]]:
+    """The scene of a sample and its metadata, from ``json``, ``poses.npy`` and ``tracks.npz``; no video is decoded."""
+    described = load_json(_member(members, "json", where), f"{where}: json")
+    version = described.get("schema_version")
+    if type(version) is not int or version not in _READ_VERSIONS:
+        raise UserError(f"{where}: json has schema_version {shown(version)}, this version reads {SCHEMA_VERSION}")
+    record = {key: described[key] for key in (*_SCENE_KEYS, "timestamps", "lanes") if key in described}
+    cameras = described.get("cameras", [])
+    record["cameras"] = [_stored_camera(entry) for entry in cameras] if isinstance(cameras, list) else cameras
+    if isinstance(record.get("lanes"), str):
+        record["lanes"] = parse_json(record["lanes"].encode(), f"{where}: json: lanes")
+    scene = scene_from_json(record, f"{where}: json")
+    _check_summary(described, scene, f"{where}: json")
+    try:
+        poses = _unpack_array(members["poses.npy"]) if "poses.npy" in members else None
+        tracks = _unpack_tracks(_member(members, "tracks.npz", where))
+        fields = {name: getattr(scene, name) for name in (*_SCENE_KEYS, "timestamps", "cameras", "lanes")}
+        return Scene(**fields, ego_to_world=poses, tracks=tracks), dict(described.get("metadata", {}))
+    except Exception as error:  # readers of arrays and archives raise what they like
+        raise UserError(f"{where}: {shown(error, 200)}") from error
+
+
+def _check_summary(described: Mapping[str, Any], scene: Scene, where: str) -> None:
+    """What other readers take from ``described`` must agree with the rest of it."""
+    wanted = {"num_frames": scene.num_frames, "frame_rate": scene.frame_rate}
+    for key, value in wanted.items():
+        found = described.get(key, value)
+        if type(found) not in (int, float) or not abs(found - value) <= 1e-6 * max(1.0, value):
+            raise UserError(f"{where}: {key} is {shown(found)}, its timestamps say {value:g}")
+    for number, (camera, entry) in enumerate(zip(scene.cameras, described["cameras"], strict=True)):
+        if entry.get("member", video_member(camera.name)) != video_member(camera.name):
+            raise UserError(f"{where}: cameras[{number}].member must be {video_member(camera.name)}")
+    if not isinstance(described.get("metadata", {}), dict):
+        raise UserError(f"{where}: metadata must be an object, got {shown(json.dumps(described['metadata']))}")
+
+
+def video_member(camera_name: str) -> str:
+    return f"{camera_name.lower()}.mp4"
+
+
+def dump_json(record: Mapping[str, Any]) -> bytes:
+    """One line of JSON, keys in the order given; a UserError for NaN, infinity or what JSON has no word for."""
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"metadata cannot be written as JSON: {error}") from error
+
+
+def load_json(content: bytes, where: str) -> dict[str, Any]:
+    record = parse_json(content, where)
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: must be a JSON object, got {type(record).__name__}")
+    return record
+
+
+def _describe(scene: Scene) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **{key: getattr(scene, key) for key in _SCENE_KEYS},
+        "frame_rate": scene.frame_rate,
+        "num_frames": scene.num_frames,
+        "timestamps": scene.timestamps.tolist(),
+        "cameras": [_describe_camera(camera, scene.num_frames) for camera in scene.cameras],
+        "lanes": json.dumps([{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes]),
+    }
+
+
+def _describe_camera(camera: Camera, num_frames: int) -> dict[str, Any]:
+    mount = camera.camera_to_ego
+    if mount is not None and mount.ndim == 2:
+        camera = replace(camera, camera_to_ego=np.broadcast_to(mount, (num_frames, 4, 4)))
+    return camera_to_json(camera) | {"member": video_member(camera.name)}
+
+
+def _stored_camera(entry: object) -> object:
+    """The ``entry`` of a camera as ``scene_from_json`` reads it: without its member, a mount that never moves once."""
+    if not isinstance(entry, dict):
+        return entry
+    fields = {key: value for key, value in entry.items() if key != "member"}
+    poses = fields.get("camera_to_ego")
+    if isinstance(poses, list) and poses and isinstance(poses[0], list) and len(poses[0]) == 4:
+        is_stack = isinstance(poses[0][0], list)
+        if is_stack and all(pose == poses[0] for pose in poses):
+            fields["camera_to_ego"] = poses[0]
+    return fields
+
+
+def _pack_tracks(scene: Scene) -> bytes:
+    tracks, frames = scene.tracks, scene.num_frames
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        ids=np.array([track.id for track in tracks], np.str_),
+        categories=np.array([track.category for track in tracks], np.str_),
+        sizes=np.array([track.size for track in tracks], np.float64).reshape(-1, 3),
+        box_to_world=np.array([track.box_to_world for track in tracks], np.float64).reshape(-1, frames, 4, 4),
+        present=np.array([track.present for track in tracks], np.bool_).reshape(-1, frames),
+    )
+    return buffer.getvalue()
+
+
+def _unpack_tracks(content: bytes) -> tuple[Track, ...]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        columns = [arrays[name] for name in ("ids", "categories", "sizes", "box_to_world", "present")]
+    return tuple(
+        Track(id=str(id_), category=str(category), size=size, box_to_world=poses, present=present)
+        for id_, category, size, poses, present in zip(*columns, strict=True)
+    )
+
+
+def _pack_array(array: NDArray[np.float64]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _unpack_array(content: bytes) -> Any:
+    buffer = io.BytesIO(content)
+    array = np.load(buffer, allow_pickle=False)
+    if buffer.read(1):
+        raise UserError("poses.npy goes on behind its array")
+    return array
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> bytes:
+    height, width = image.shape[:2]
+    if width > THUMB_WIDTH:
+        size = (THUMB_WIDTH, max(1, round(height * THUMB_WIDTH / width)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1])
+
+
+def _member(members: Mapping[str, bytes], name: str, where: str) -> bytes:
+    if name not in members:
+        raise UserError(f"{where}: member {name} is missing; it holds {', '.join(sorted(members)) or 'nothing'}")
+    return members[name]

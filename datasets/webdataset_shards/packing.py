@@ -1,0 +1,181 @@
+"""Packing: accepted samples into even WebDataset shards with an index, Croissant metadata and a data card."""
+
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from driveforge.datasets.files.atomic import remove_half_written, replace_file, sync_folder, writing
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.progress import shown
+from driveforge.datasets.scene import CLIP_ID
+from driveforge.datasets.webdataset_shards.index import INDEX_FILE, INDEX_VERSION, FileEntry, Index, ShardEntry, read_index
+from driveforge.datasets.webdataset_shards.format import dump_json, extended_json
+from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members
+from driveforge.datasets.webdataset_shards.croissant import croissant
+from driveforge.datasets.webdataset_shards.data_card import DataCard, Provenance, SampleFacts, data_card
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+
+CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"
+# So many shards at least, where there are clips for them: each worker of a small loader gets one.
+MIN_SHARDS = 4
+SHARD_NAME = re.compile(r"[a-z0-9_-]+-\d{5}-[0-9a-f]{8}\.tar")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackSettings:
+    """``license`` goes into the card and the Croissant file as it is: a URL, or an SPDX name."""
+
+    clips_per_shard: int = 64
+    name: str = "driveforge-clips"
+    license: str = ""
+
+    def __post_init__(self) -> None:
+        if self.clips_per_shard < 1:
+            raise UserError(f"clips_per_shard must be at least 1, got {self.clips_per_shard}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcceptedSample:
+    """A sample to pack: where it stands, and what its own metadata is to be extended by, a verdict for example."""
+
+    tar: Path
+    key: str
+    members: Mapping[str, Span] = field(repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def description(self) -> dict[str, Any]:
+        """The ``json`` member, extended."""
+        content = read_members(self.tar, {"json": self.members["json"]})["json"]
+        return extended_json(content, self.metadata, f"{self.tar}: {self.key}")
+
+    def copy(self) -> tuple[str, dict[str, bytes]]:
+        """The sample as it is exported: the members as they are, but for the description."""
+        return self.key, read_members(self.tar, self.members) | {"json": dump_json(self.description())}
+
+
+def pack(
+    accepted: Iterable[AcceptedSample], out: Path, settings: PackSettings, provenance: Provenance
+) -> dict[str, Any]:
+    """Write shards, ``croissant.json``, ``README.md`` and, last, ``index.json`` to ``out``; the index as a dict.
+
+    Each split has shards of its own, whose counts differ by one at most; the order is drawn once, from the keys, so
+    neither the order of ``accepted`` nor the machine changes a byte. Videos are copied, not encoded again, one clip in
+    memory at a time. An older export in ``out`` stays whole until the new index replaces its own, then its shards go.
+    """
+    samples = _unique(accepted)
+    facts = [SampleFacts.of(sample.key, sample.description(), sample.members) for sample in samples.values()]
+    splits = _splits(facts)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    shards = _write_shards(samples, splits, out, settings)
+    card = DataCard(name=settings.name, license=settings.license, samples=facts, provenance=provenance)
+    files = {
+        CROISSANT_FILE: (json.dumps(croissant(card, shards), indent=1, ensure_ascii=False) + "\n").encode(),
+        CARD_FILE: data_card(card, shards).encode(),
+    }
+    for name, content in files.items():
+        replace_file(out / name, content)
+    index = (json.dumps(asdict(_index(settings, shards, files)), indent=1, ensure_ascii=False) + "\n").encode()
+    replace_file(out / INDEX_FILE, index)
+    _remove_stale(out)
+    return dict(json.loads(index))
+
+
+def _unique(accepted: Iterable[AcceptedSample]) -> dict[str, AcceptedSample]:
+    samples: dict[str, AcceptedSample] = {}
+    for sample in accepted:
+        other = samples.setdefault(sample.key, sample)
+        if other is not sample:
+            raise UserError(f"clip {sample.key} is to be exported from {other.tar} and from {sample.tar}: choose one")
+    if not samples:
+        raise UserError("no clip was accepted, so there is nothing to export; see why in the rejections")
+    return samples
+
+
+def _splits(facts: Iterable[SampleFacts]) -> dict[str, list[str]]:
+    """Keys by split, in the order they are packed in: shuffled for good, by the hash of the key."""
+    splits: defaultdict[str, list[str]] = defaultdict(list)
+    for sample in facts:
+        if not CLIP_ID.fullmatch(sample.split):
+            raise UserError(f"{sample.key}: split {sample.split!r} may hold only a-z, 0-9, '-' and '_'")
+        splits[sample.split].append(sample.key)
+    return {
+        split: sorted(splits[split], key=lambda key: hashlib.sha256(key.encode()).digest()) for split in sorted(splits)
+    }
+
+
+def _write_shards(
+    samples: Mapping[str, AcceptedSample], splits: Mapping[str, Sequence[str]], out: Path, settings: PackSettings
+) -> list[dict[str, Any]]:
+    """Every shard under the name that its bytes decide; what the index says of each."""
+    shards = []
+    remove_half_written(out)
+    with shown(Progress()) as progress:
+        task = progress.add_task("Exporting", total=len(samples))
+        for split, keys in splits.items():
+            ordered = iter(keys)
+            for number, count in enumerate(_even_counts(len(keys), settings.clips_per_shard)):
+                chosen = [samples[key] for key in islice(ordered, count)]
+                shards.append(_write_shard(chosen, out, split, number))
+                progress.advance(task, count)
+    with writing(out):
+        sync_folder(out)
+    return shards
+
+
+def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, number: int) -> dict[str, Any]:
+    try:
+        summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.copy() for sample in samples))
+        name = f"{split}-{number:05d}-{summary.sha256[:8]}.tar"
+        with writing(out / name):
+            summary.path.replace(out / name)
+    finally:
+        remove_half_written(out)
+    return {
+        "name": name,
+        "split": split,
+        "num_samples": summary.num_samples,
+        "num_bytes": summary.num_bytes,
+        "sha256": summary.sha256,
+        "keys": list(summary.keys),
+    }
+
+
+def _even_counts(num_clips: int, clips_per_shard: int) -> list[int]:
+    num_shards = max(-(-num_clips // clips_per_shard), min(MIN_SHARDS, num_clips))
+    return [num_clips // num_shards + (shard < num_clips % num_shards) for shard in range(num_shards)]
+
+
+def _index(settings: PackSettings, shards: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> Index:
+    splits: Counter[str] = Counter()
+    for shard in shards:
+        splits[shard["split"]] += shard["num_samples"]
+    return Index(
+        schema_version=INDEX_VERSION,
+        generator="driveforge",
+        name=settings.name,
+        num_samples=splits.total(),
+        num_bytes=sum(shard["num_bytes"] for shard in shards),
+        splits=dict(splits),
+        files={
+            name: FileEntry(num_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+            for name, content in files.items()
+        },
+        shards=tuple(ShardEntry(**shard) for shard in shards),
+    )
+
+
+def _remove_stale(out: Path) -> None:
+    """Remove shards of older exports: those with a name of ours that the index does not list."""
+    listed = {shard.name for shard in read_index(out).shards}
+    for tar in out.glob("*.tar"):
+        if SHARD_NAME.fullmatch(tar.name) and tar.name not in listed:
+            tar.unlink()

@@ -1,0 +1,94 @@
+"""Our own WebDataset shards, read back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.webdataset_shards.index import INDEX_FILE, read_index
+from driveforge.datasets.webdataset_shards.format import clip_from_members, scene_from_members
+from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members, scan_tar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Sample:
+    tar: Path
+    spans: dict[str, Span]
+    scene: Scene
+    metadata: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        return f"{self.tar}: {self.scene.clip_id}"
+
+
+class ShardSource:
+    """The clips in the shards that ``root/index.json`` lists or, without one, in every ``*.tar`` of the folder.
+
+    Listing reads descriptions, poses and tracks only; videos are read from the tar one clip at a time. A UserError
+    names the shard that is missing, damaged or of another size than the index says, and the sample that is wrong.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._samples: dict[str, _Sample] = {}
+        for tar in listed_tars(root):
+            for key, spans in scan_tar(tar).items():
+                sample = _described(tar, key, spans)
+                if sample.scene.clip_id in self._samples:
+                    other = self._samples[sample.scene.clip_id].tar
+                    raise UserError(f"clip {sample.scene.clip_id} is in {other} and in {tar}: remove one of them")
+                self._samples[sample.scene.clip_id] = sample
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def scenes(self) -> Sequence[Scene]:
+        return [sample.scene for sample in self._samples.values()]
+
+    def files(self, scene: Scene) -> Sequence[Path]:
+        return [self._sample(scene.clip_id).tar]
+
+    def load(self, scene: Scene) -> Clip:
+        """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
+        sample = self._sample(scene.clip_id)
+        stored, _ = clip_from_members(read_members(sample.tar, sample.spans), sample.where)
+        return Clip(scene=scene, frames=stored.frames)
+
+    def metadata(self, clip_id: str) -> dict[str, Any]:
+        """What the writer of the shard said of the clip: scores, provenance, request."""
+        return self._sample(clip_id).metadata
+
+    def _sample(self, clip_id: str) -> _Sample:
+        if clip_id not in self._samples:
+            raise UserError(f"no clip {clip_id!r} in these shards")
+        return self._samples[clip_id]
+
+
+def holds_shards(root: Path) -> bool:
+    return (root / INDEX_FILE).exists() or bool(_tars(root))
+
+
+def listed_tars(root: Path) -> list[Path]:
+    """The shards of ``root`` in the order of its index (their sizes checked), or every tar in it by name."""
+    if not (root / INDEX_FILE).exists():
+        if not (tars := _tars(root)):
+            raise UserError(f"{root}: holds neither {INDEX_FILE} nor a *.tar")
+        return tars
+    for shard in (shards := read_index(root).shards):
+        tar = root / shard.name
+        if not tar.exists() or tar.stat().st_size != shard.num_bytes:
+            raise UserError(f"{tar}: the shard is missing or cut short, its index says {shard.num_bytes} bytes")
+    return [root / shard.name for shard in shards]
+
+
+def _tars(root: Path) -> list[Path]:
+    """As for a shell's ``*.tar``, names that begin with a dot are not meant."""
+    return sorted(path for path in root.glob("*.tar") if not path.name.startswith("."))
+
+
+def _described(tar: Path, key: str, spans: dict[str, Span]) -> _Sample:
+    small = {name: span for name, span in spans.items() if name in ("json", "poses.npy", "tracks.npz")}
+    scene, metadata = scene_from_members(read_members(tar, small), f"{tar}: {key}")
+    return _Sample(tar=tar, spans=spans, scene=scene, metadata=metadata)

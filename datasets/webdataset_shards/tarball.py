@@ -1,0 +1,66 @@
+"""WebDataset tars whose bytes depend on nothing but their samples, checked after they were written."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from driveforge.datasets.files.atomic import sha256_of, writing
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import CLIP_ID
+from driveforge.datasets.webdataset_shards.format import EXTENSIONS
+from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TarSummary:
+    """A tar as it stands on disk: ``keys`` of its samples in order, ``num_bytes`` and ``sha256`` of the whole file."""
+
+    path: Path
+    num_samples: int
+    num_bytes: int
+    sha256: str
+    keys: tuple[str, ...]
+
+
+def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> TarSummary:
+    """Write ``(key, members)`` samples to a tar at ``path``, sync it to disk, read it back and sum it up.
+
+    Times and owners are fixed: the same samples give the same bytes. A UserError for a key that WebDataset would split,
+    a key used twice, a kind of member that is not allowed (a pickle, say), or a tar that did not reach the disk whole.
+    """
+    from webdataset import TarWriter  # brings torch with it, which readers of commit logs can do without
+
+    keys: dict[str, None] = {}
+    with writing(path), open(path, "wb") as file:
+        with TarWriter(file, user="driveforge", group="driveforge", mtime=0, encoder=False) as tar:
+            for key, members in samples:
+                _require_storable(key, members, keys)
+                keys[key] = None
+                tar.write({"__key__": key, **members})
+        file.flush()
+        os.fsync(file.fileno())
+    summary = summarize(path)
+    if summary.keys != tuple(keys):
+        raise UserError(f"{path}: wrote {len(keys)} samples and read back {summary.num_samples}; is the disk full?")
+    return summary
+
+
+def summarize(path: Path) -> TarSummary:
+    """Open the tar at ``path``, list its samples and hash its bytes; a UserError where it is no whole tar."""
+    keys = tuple(scan_tar(path))
+    return TarSummary(
+        path=path, num_samples=len(keys), num_bytes=path.stat().st_size, sha256=sha256_of(path), keys=keys
+    )
+
+
+def _require_storable(key: str, members: Mapping[str, bytes], keys: Mapping[str, None]) -> None:
+    if not CLIP_ID.fullmatch(key):
+        raise UserError(f"sample key {key!r} may hold only a-z, 0-9, '-' and '_'")
+    if key in keys:
+        raise UserError(f"sample key {key!r} is used twice")
+    if not members:
+        raise UserError(f"sample {key!r} has no members")
+    for name in members:
+        if name.rpartition(".")[2] not in EXTENSIONS:
+            raise UserError(f"sample {key!r}: member {name!r} is not one of {', '.join(EXTENSIONS)}")

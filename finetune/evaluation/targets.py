@@ -1,0 +1,66 @@
+"""The objects of a probe clip that a generated continuation is searched for, as the true clip shows them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Track
+from driveforge.validation.views.boxes import Boxes, project_boxes
+from driveforge.validation.views.view import View
+
+# An object moves by itself when its box goes faster than this, or did within the clip.
+STILL_M_S = 0.2
+MIN_FRAMES = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Target:
+    """One object from the last given frame, ``start``, on.
+
+    ``centre`` ``(T, 2)`` px is the middle of its projected box, ``rectangle`` ``(T, 4)`` x0, y0, x1, y1 px around what
+    is seen of it, ``size`` ``(T,)`` px the root of its area, ``distance`` ``(T,)`` m. ``judged`` ``(T,)``: frames after
+    ``start`` in which it is seen well enough to be held against. ``moves``: by itself, whatever the camera does.
+    """
+
+    id: str
+    moves: bool
+    start: int
+    centre: Array
+    rectangle: Array
+    size: Array
+    distance: Array
+    judged: NDArray[np.bool_]
+
+
+def targets_of(view: View, start: int) -> tuple[Target, ...]:
+    """Objects that are well seen in frame ``start`` and in ``MIN_FRAMES`` later ones; empty without pose or tracks."""
+    boxes = project_boxes(view)
+    if boxes is None:
+        return ()
+    later = np.arange(view.num_frames) > start
+    judged = boxes.judged & later[:, None]
+    chosen = np.flatnonzero(boxes.judged[start] & (judged.sum(0) >= MIN_FRAMES))
+    return tuple(_target(view, boxes, int(n), start, judged[:, n]) for n in chosen)
+
+
+def speeds(track: Track, timestamps: Array) -> Array:
+    """Speed ``(T,)`` m/s of a track's box in the world, 0 where it is not present."""
+    place = track.box_to_world[:, :3, 3]
+    velocity = np.gradient(place, timestamps, axis=0) if len(timestamps) > 1 else np.zeros_like(place)
+    return np.where(track.present, np.linalg.norm(velocity, axis=1), 0.0)
+
+
+def _target(view: View, boxes: Boxes, n: int, start: int, judged: NDArray[np.bool_]) -> Target:
+    rectangle = boxes.rectangle[:, n]
+    return Target(
+        id=view.tracks[n].id,
+        moves=bool((speeds(view.tracks[n], view.timestamps) > STILL_M_S).any()),
+        start=start,
+        centre=rectangle.reshape(-1, 2, 2).mean(1),
+        rectangle=rectangle,
+        size=boxes.size[:, n],
+        distance=boxes.distance[:, n],
+        judged=judged,
+    )

@@ -1,0 +1,109 @@
+"""One training run: resumable at any step, and exact to the bit when resumed."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from driveforge.datasets.files.atomic import remove_half_written
+from driveforge.datasets.errors import UserError, shown
+from driveforge.finetune.training.checkpoints import DurableCheckpointIO, SaveEvery, newest_checkpoint, record_in
+from driveforge.finetune.training.module import WorldModelModule
+from driveforge.finetune.training.ranks import leads, processes
+from driveforge.finetune.training.progress import StepProgress
+
+# Makes the batches of plan steps start, start + 1, ... for one rank of a world: (start, rank, world size) -> batches.
+Batches = Callable[[int, int, int], Iterable[Mapping[str, Any]]]
+
+
+class PlannedData(lightning.LightningDataModule):
+    """Batches that are a function of the step, so that the step is all that a resumed run has to know."""
+
+    def __init__(self, batches: Batches, accumulate: int) -> None:
+        super().__init__()
+        self._batches = batches
+        self._accumulate = accumulate
+        self._start = 0
+
+    def train_dataloader(self) -> Iterable[Mapping[str, Any]]:
+        assert self.trainer is not None
+        return self._batches(self._start, self.trainer.global_rank, self.trainer.world_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        return {"start": self.trainer.global_step * self._accumulate}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._start = state_dict["start"]
+
+
+def train(
+    module: WorldModelModule,
+    batches: Batches,
+    root: Path,
+    *,
+    checkpoint_every: int,
+    logger: Logger | bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Train ``module`` to its last step, from the newest checkpoint in ``root`` where there is one; new ones go there.
+
+    One that is damaged is told, and the one before it is taken.
+
+    Called in every process of ``torchrun --nproc-per-node N``, with one ``root`` for all, it trains on N processes:
+    each takes its part of every batch, and all end with the same weights.
+
+    A UserError where that checkpoint is of another run.
+    """
+    # Lightning sets its level when it is imported, and then speaks of GPUs, folders and products on every run.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    settings = module.settings
+    if leads():
+        remove_half_written(root)
+    newest = newest_checkpoint(root, up_to=settings.steps)
+    if newest:
+        require_same_run(newest, module)
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        **processes(),
+        # The plan has dealt the batches to the ranks.
+        use_distributed_sampler=False,
+        default_root_dir=root,
+        max_steps=settings.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.clip or None,
+        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+        logger=logger,
+        plugins=[DurableCheckpointIO()],
+        log_every_n_steps=10,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        callbacks=[
+            SaveEvery(root, checkpoint_every),
+            StepProgress("Training"),
+            *callbacks,
+        ],
+    )
+    trainer.fit(module, datamodule=PlannedData(batches, settings.accumulate), ckpt_path=newest)
+    module.cpu()
+
+
+def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
+    """A UserError where ``checkpoint`` belongs to another run; only a run's length may change."""
+    was, now = record_in(checkpoint), module.record
+    changed = [
+        f"{key} was {shown(was.get(key), 32)}, is {shown(now.get(key), 32)}"
+        for key in now | was
+        if key != "steps" and was.get(key) != now.get(key)
+    ]
+    if changed:
+        more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
+        raise UserError(
+            f"{checkpoint} was made from other data or settings ({'; '.join(changed[:2])}{more}): put them back, or "
+            "begin in another run_dir"
+        )

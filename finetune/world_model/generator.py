@@ -1,0 +1,50 @@
+"""From a commanded scene to a clip: conditions, sampling, decoding."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.finetune.world_model.conditions import encode_conditions, stack_conditions
+from driveforge.finetune.world_model.sampling import SamplerSettings, sample
+from driveforge.finetune.world_model.vae import decode, encode
+from driveforge.finetune.world_model.model import WorldModel, model_digest
+
+
+class Generator:
+    """A saved world model, ready to make clips. One a process: ``AutoencoderKLWan`` keeps state between calls."""
+
+    def __init__(self, model: WorldModel, digest: str) -> None:
+        self.model = model
+        self.digest = digest
+
+    @classmethod
+    def load(cls, directory: Path, device: str = "cpu") -> "Generator":
+        model = WorldModel.from_pretrained(directory).to(device)
+        model.vae.to(device)
+        return cls(model, model_digest(directory))
+
+    def generate(
+        self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: SamplerSettings
+    ) -> Clip:
+        """The clip that ``scene`` commands. ``first_frames`` is ``(V, F, H, W, 3)``, or None to start from nothing.
+
+        Every frame comes out of the codec, the given ones too, so that the look does not change after them.
+        """
+        num_given = 0 if first_frames is None else first_frames.shape[1]
+        tensors = encode_conditions(self.model.vae, scene, first_frames, num_given)
+        batched = {name: tensor[None].to(self.model.device) for name, tensor in tensors.items()}
+        conditions = stack_conditions(
+            batched, [scene.domain], [scene.caption], self.model.config.domains, len(scene.cameras)
+        )
+        latents = sample(self.model, conditions, seed, settings)
+        views = rearrange(latents, "1 z (v t) h w -> v z t h w", v=len(scene.cameras))
+        return Clip(scene=scene, frames=decode(self.model.vae, views).cpu().numpy())
+
+    def reconstruct(self, clip: Clip) -> Clip:
+        """``clip`` as the codec alone passes it: what is lost here is compression, not geometry."""
+        frames = torch.from_numpy(np.array(clip.frames)).to(self.model.device)
+        return Clip(scene=clip.scene, frames=decode(self.model.vae, encode(self.model.vae, frames)).cpu().numpy())

@@ -1,0 +1,217 @@
+"""Reading the parts of a saved model: only safetensors, and only where all of it fits.
+
+Configurations are held to what the part's class takes, tensors to what a part of that configuration has, in name,
+shape, and finite numbers. Where ``SHA256SUMS`` lies beside the parts, every file is held to it too.
+"""
+
+import errno
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import asdict, field, make_dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+from diffusers import ModelMixin
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from driveforge.datasets.files.atomic import sha256_of, sync_folder
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.json_record import read_json, record_of
+
+SUMS = "SHA256SUMS"
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+_INDEX = f"{WEIGHTS}.index.json"
+ADVICE = "give a model that driveforge saved"
+# No size of a released checkpoint is near it, and a part of this size is described without taking memory.
+MAX_SIZE = 2**17
+
+Part = TypeVar("Part", bound=ModelMixin)
+
+
+def read_part(kind: type[Part], folder: Path) -> Part:
+    """The part saved in ``folder``, as float32; a UserError that names the file in which anything is wrong."""
+    config = _config_of(kind, folder / CONFIG)
+    files = _weight_files(folder)
+    found = {name: shape for path in files for name, shape in shapes_in(path).items()}
+    _require_layers(folder / CONFIG, config, len(found))
+    try:
+        with torch.device("meta"):
+            described = kind(**config)
+        wanted = {name: tuple(value.shape) for name, value in described.state_dict().items()}
+    except Exception as error:
+        raise UserError(f"{folder / CONFIG}: describes no {kind.__name__} ({shown(error, 100)}); {ADVICE}") from error
+    require_shapes(files[0], found, wanted)
+    try:
+        part: Part = kind.from_pretrained(
+            folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    except Exception as error:
+        raise UserError(f"{folder}: cannot be read as {kind.__name__} ({shown(error, 100)}); {ADVICE}") from error
+    require_finite(files[0], part.state_dict())
+    return part
+
+
+def read_tensors(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Exactly the tensors ``wanted``, by name and shape, as float32; a UserError where that is not what is there."""
+    require_shapes(path, shapes_in(path), wanted)
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name).float() for name in wanted}
+    require_finite(path, tensors)
+    return tensors
+
+
+def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    """Of all tensors of a safetensors file, whose header alone is read; a UserError where one holds no floats."""
+    with _opened(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        if other := [name for name, value in slices.items() if not re.fullmatch(r"B?F\d+", value.get_dtype())]:
+            raise UserError(f"{path}: {shown(other[0])} must hold floating-point numbers; {ADVICE}")
+        return {name: tuple(value.get_shape()) for name, value in slices.items()}
+
+
+def require_shapes(path: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    if missing := sorted(wanted.keys() - found.keys()):
+        raise UserError(f"{path}: {len(missing)} tensors are missing, the first is {missing[0]}; {ADVICE}")
+    if extra := sorted(found.keys() - wanted.keys()):
+        raise UserError(
+            f"{path}: {len(extra)} tensors belong to no such model, the first is {shown(extra[0])}; {ADVICE}"
+        )
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise UserError(f"{path}: {name} must have shape {shape}, got {shown(found[name])}; {ADVICE}")
+
+
+def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise UserError(f"{path}: {name} holds NaN or infinite values; {ADVICE}")
+
+
+def require_equal(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """A UserError naming the first key of ``wanted`` that has another value in the configuration at ``path``."""
+    for key, value in wanted.items():
+        has = tuple(found[key]) if isinstance(found[key], list) else found[key]
+        if has != value:
+            raise UserError(f"{path}: {key} must be {value} to fit the other parts, got {shown(has)}; {ADVICE}")
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """What safetensors cannot write below ``folder`` becomes an OSError, as it is to everybody else."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, shown(error, 120), str(folder)) from error
+
+
+def seal(folder: Path) -> None:
+    """Write ``SHA256SUMS`` over all files below ``folder``, as ``sha256sum -c`` reads it, and sync all to the disk."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    sums = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / SUMS).write_text("".join(sums), encoding="utf-8")
+    for path in [*files, folder / SUMS]:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    for inner in sorted({path.parent for path in files} | {folder}):
+        sync_folder(inner)
+
+
+def require_sealed(folder: Path, read: Iterable[str]) -> None:
+    """A UserError where one of the files that are to be ``read`` is not as ``SHA256SUMS`` says, if that is there."""
+    path = folder / SUMS
+    if not path.is_file():
+        return
+    sums = _sums_in(path)
+    for name in read:
+        if not (folder / name).is_file():
+            continue  # whoever reads it says what that means
+        if name not in sums:
+            raise UserError(f"{folder / name}: is not in {SUMS} beside it; {ADVICE}")
+        if sha256_of(folder / name) != sums[name]:
+            raise UserError(f"{folder / name}: differs from {SUMS} beside it; take an unharmed copy of the model")
+
+
+def files_read(folder: Path, part: str) -> list[str]:
+    """Names, relative to the model's ``folder``, of the files that ``read_part`` may read of a part."""
+    return [
+        f"{part}/{path.name}" for path in sorted((folder / part).glob("*")) if path.suffix in (".json", ".safetensors")
+    ]
+
+
+@cache
+def _record_of(kind: Callable[..., ModelMixin]) -> Any:
+    """A record with the arguments of ``kind``, their types and defaults."""
+    hints = get_type_hints(vars(kind)["__init__"])
+    arguments = [
+        value for name, value in inspect.signature(vars(kind)["__init__"]).parameters.items() if name != "self"
+    ]
+    return make_dataclass(
+        kind.__name__,
+        [(a.name, hints[a.name], field(default_factory=partial(copy, a.default))) for a in arguments],
+        frozen=True,
+        kw_only=True,
+    )
+
+
+def _config_of(kind: type[ModelMixin], path: Path) -> dict[str, Any]:
+    found = read_json(path, ADVICE)
+    if not isinstance(found, dict) or found.get("_class_name") != kind.__name__:
+        named = found.get("_class_name") if isinstance(found, dict) else type(found).__name__
+        raise UserError(f"{path}: must describe a {kind.__name__}, got {shown(named)}; {ADVICE}")
+    # diffusers' own notes begin with an underscore.
+    record: Any = _record_of(kind)  # type: ignore[arg-type]
+    plain = {key: value for key, value in found.items() if not key.startswith("_")}
+    config = asdict(record_of(plain, record, str(path), ADVICE))
+    for key, value in config.items():
+        for size in value if isinstance(value, list | tuple) else [value]:
+            if type(size) is int and not 0 <= size <= MAX_SIZE:
+                raise UserError(f"{path}: {key} must be 0 to {MAX_SIZE}, got {shown(size)}; {ADVICE}")
+    return config
+
+
+def _require_layers(path: Path, config: Mapping[str, Any], num_tensors: int) -> None:
+    # A layer has tensors of its own, so what has more layers than tensors need not be built to be refused.
+    for key in ("num_layers", "num_res_blocks"):
+        if config.get(key, 0) > num_tensors:
+            raise UserError(f"{path}: {key} is {config[key]}, the weights beside it are of fewer; {ADVICE}")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """One, or those that an index names where the weights are many; only files of the folder itself."""
+    if not (folder / _INDEX).exists():
+        return [folder / WEIGHTS]
+    index = read_json(folder / _INDEX, ADVICE)
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    names = (
+        set(places.values()) if isinstance(places, dict) and all(isinstance(v, str) for v in places.values()) else set()
+    )
+    if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
+        raise UserError(f"{folder / _INDEX}: must map tensors to safetensors files beside it; {ADVICE}")
+    return [folder / name for name in sorted(names)]
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing, so the model is incomplete; {ADVICE}") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors ({shown(error, 100)}); {ADVICE}") from None
+
+
+def _sums_in(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        lines = [""]
+    found = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in lines]
+    if not lines or not all(found):
+        raise UserError(f"{path}: is no list of sha256 sums; take an unharmed copy of the model")
+    return {match[2]: match[1] for match in found if match}

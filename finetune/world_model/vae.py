@@ -1,0 +1,162 @@
+"""The tiny video codec: an ``AutoencoderKLWan`` that starts from a closed-form PCA of video patches.
+
+Plain gradient descent from random weights gives grey mush in the minutes that two cores have; the PCA is the best
+linear codec of its size in half a second. Every residual branch of the network starts at zero, so the network *is* the
+PCA at first, and training goes on from there.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    WanAttentionBlock,
+    WanCausalConv3d,
+    WanResidualBlock,
+    patchify,
+)
+from einops import rearrange
+from torch import Tensor, nn
+
+from driveforge.datasets.errors import UserError
+from driveforge.finetune.world_model.saved_parts import CONFIG, files_read, read_part, require_sealed
+
+# Carries linear signals through the RMS norm: a constant channel so large that the norm divides by it, not by them.
+_ANCHOR = 100.0
+# The posterior's standard deviation at the start; its mode is what is used.
+_POSTERIOR_STD = 0.02
+
+
+def make_vae(latent_channels: int, patch_size: int) -> AutoencoderKLWan:
+    """An untrained codec: ``patch_size`` pixels to a latent cell, every frame kept. It takes 1 + 4k frames."""
+    pixels = 3 * patch_size**2
+    return AutoencoderKLWan(
+        base_dim=8 * math.ceil((2 * latent_channels + 1) / 8),
+        z_dim=latent_channels,
+        dim_mult=[1],
+        num_res_blocks=0,
+        attn_scales=[],
+        temperal_downsample=[],
+        latents_mean=[0.0] * latent_channels,
+        latents_std=[1.0] * latent_channels,
+        is_residual=False,
+        in_channels=pixels,
+        out_channels=pixels,
+        patch_size=patch_size,
+        scale_factor_temporal=1,
+        scale_factor_spatial=patch_size,
+    )
+
+
+@torch.no_grad()
+def initialise_from_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float = 0.5) -> None:
+    """Make ``vae`` the PCA codec of ``video`` ``(N, 3, T, H, W)`` in [-1, 1].
+
+    Component k is scaled by its variance to the power ``-whitening / 2``: 1 makes every latent channel equally loud, 0
+    keeps the energy of the pixels. Half-whitening is what the diffusion model learnt best on.
+    """
+    latent = vae.config.z_dim
+    encode, decode, mean = _patch_pca(vae, video, whitening)
+    for module in vae.modules():
+        if isinstance(module, WanResidualBlock):
+            nn.init.zeros_(module.conv2.weight)
+            nn.init.zeros_(module.conv2.bias)
+        if isinstance(module, WanAttentionBlock):
+            nn.init.zeros_(module.proj.weight)
+            nn.init.zeros_(module.proj.bias)
+    identity = torch.eye(latent)
+    _linear_in(vae.encoder.conv_in, encode, -encode @ mean, latent)
+    _linear_out(vae.encoder.conv_out, identity, torch.zeros(latent))
+    vae.encoder.conv_out.bias[latent:] = 2 * math.log(_POSTERIOR_STD)
+    _pointwise(vae.quant_conv, torch.eye(2 * latent))
+    _pointwise(vae.post_quant_conv, identity)
+    _linear_in(vae.decoder.conv_in, identity, torch.zeros(latent), latent)
+    _linear_out(vae.decoder.conv_out, decode, mean)
+
+
+def _patch_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Encoder ``(z, p)``, decoder ``(p, z)`` and mean ``(p,)`` of the patches; latents have unit power."""
+    patches = rearrange(patchify(video, vae.config.patch_size), "n p t h w -> (n t h w) p")
+    mean = patches.mean(0)
+    variances, directions = torch.linalg.eigh(torch.cov((patches - mean).T))
+    variances = variances.flip(0)[: vae.config.z_dim].clamp_min(1e-8)
+    directions = directions.flip(1)[:, : vae.config.z_dim]
+    scale = variances.pow(whitening / 2)
+    scale = scale * (variances / scale**2).mean().sqrt()
+    return (directions / scale).T, directions * scale, mean
+
+
+def _linear_in(conv: WanCausalConv3d, weight: Tensor, bias: Tensor, latent: int) -> None:
+    """``conv`` gives y = weight x + bias as the channels y and -y, and the anchor; the rest starts as small noise."""
+    rows = len(weight)
+    conv.weight.normal_(0, 2e-4)
+    conv.bias.zero_()
+    conv.weight[: 2 * latent + 1] = 0
+    conv.weight[:rows, :, -1, 1, 1] = weight
+    conv.weight[rows : 2 * rows, :, -1, 1, 1] = -weight
+    conv.bias[:rows], conv.bias[rows : 2 * rows] = bias, -bias
+    conv.bias[2 * rows] = _ANCHOR
+
+
+def _linear_out(conv: WanCausalConv3d, weight: Tensor, bias: Tensor) -> None:
+    """``conv`` undoes the norm and the SiLU before it: silu(y) - silu(-y) is y, and the norm divided by the anchor."""
+    rows, columns = weight.shape
+    gain = math.sqrt(conv.in_channels) / _ANCHOR
+    conv.weight.zero_()
+    conv.bias.zero_()
+    conv.weight[:rows, :columns, -1, 1, 1] = weight / gain
+    conv.weight[:rows, columns : 2 * columns, -1, 1, 1] = -weight / gain
+    conv.bias[:rows] = bias
+
+
+def _pointwise(conv: WanCausalConv3d, weight: Tensor) -> None:
+    conv.weight.zero_()
+    conv.bias.zero_()
+    conv.weight[:, :, 0, 0, 0] = weight
+
+
+def load_vae(checkpoint: Path) -> AutoencoderKLWan:
+    """The codec of a saved world model, as float32, frozen; a UserError that names the file that is not as it must."""
+    folder = checkpoint / "vae"
+    if not folder.is_dir():
+        raise UserError(f"{checkpoint} holds no codec: {folder} is missing; give a model that driveforge saved")
+    require_sealed(checkpoint, files_read(checkpoint, "vae"))
+    vae = read_part(AutoencoderKLWan, folder)
+    config = vae.config
+    for name in ("latents_mean", "latents_std"):
+        values = getattr(config, name)
+        if len(values) != config.z_dim or (name == "latents_std" and min(values) <= 0):
+            raise UserError(f"{folder / CONFIG}: {name} must be {config.z_dim} numbers, deviations above 0")
+    if not config.patch_size or config.in_channels != 3 * config.patch_size**2:
+        raise UserError(f"{folder / CONFIG}: in_channels must be 3 times patch_size squared, got {config.in_channels}")
+    return vae.eval().requires_grad_(False)
+
+
+def to_signal(frames: Tensor) -> Tensor:
+    """uint8 ``(..., T, H, W, 3)`` as the codec's input ``(..., 3, T, H, W)`` in [-1, 1]."""
+    return rearrange(frames, "... t h w c -> ... c t h w").float() / 127.5 - 1
+
+
+def to_frames(signal: Tensor) -> Tensor:
+    """The codec's output ``(..., 3, T, H, W)`` as uint8 ``(..., T, H, W, 3)``."""
+    frames: Tensor = rearrange(((signal.clamp(-1, 1) + 1) * 127.5).round().byte(), "... c t h w -> ... t h w c")
+    return frames
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKLWan, frames: Tensor) -> Tensor:
+    """Latents ``(N, z, T, h, w)`` of uint8 ``(N, T, H, W, 3)``: the posterior's mode, normalised."""
+    latents: Tensor = vae.encode(to_signal(frames)).latent_dist.mode()
+    return (latents - _statistic(vae, "latents_mean")) / _statistic(vae, "latents_std")
+
+
+@torch.no_grad()
+def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
+    """Frames uint8 ``(N, T, H, W, 3)`` of latents ``(N, z, T, h, w)``."""
+    raw = latents * _statistic(vae, "latents_std") + _statistic(vae, "latents_mean")
+    return to_frames(vae.decode(raw).sample)
+
+
+def _statistic(vae: AutoencoderKLWan, name: str) -> Tensor:
+    return torch.tensor(vae.config[name], device=vae.device).view(1, -1, 1, 1, 1)

@@ -1,0 +1,46 @@
+"""Every verb, in the order of the help."""
+
+from driveforge.pipelines.commands.clips import OF_CLIPS
+from driveforge.pipelines.commands.models import OF_MODELS
+from driveforge.pipelines.commands.verb import Verb
+
+_PIPELINE = ("data", "replay", "model", "finetune", "generate", "validate", "export", "executor", "tracking")
+
+VERBS = (
+    Verb(
+        name="demo",
+        run_dir="begun",
+        summary="run everything, small, on simulated driving: the place to start",
+        description=(
+            "Makes a simulated data set, fine-tunes the shipped model on it with replay, generates clips on two Ray\n"
+            "workers, measures and gates them, exports what passed and logs the rest to MLflow. About 15 minutes on\n"
+            "two cores; run again, it goes on where it stopped."
+        ),
+        examples=("driveforge demo", "driveforge demo run_dir=/data/demo generate.num_clips=48"),
+        sections=("simulate", *_PIPELINE),
+        presets=("run_dir=runs/demo", "executor=ray", "simulate=demo", "finetune=full", "finetune.steps=100"),
+    ),
+    *OF_MODELS,
+    *OF_CLIPS,
+    Verb(
+        name="run",
+        run_dir="begun",
+        summary="the whole way, from driving data to shards",
+        description="Fine-tune, generate, calibrate, gate, review and export, one after the other; resumes.",
+        examples=(
+            "driveforge run data=nuscenes data.root=DIR data.version=v1.0-mini replay.root=FOOTAGE run_dir=runs/mini",
+            "driveforge run data=nuscenes data.root=DIR executor=ray executor.address=auto",
+        ),
+        sections=_PIPELINE,
+    ),
+    Verb(
+        name="ui",
+        run_dir="read",
+        summary="show runs and rejected clips in MLflow, on this machine only",
+        description="Serves the MLflow store on the loopback address until interrupted.",
+        examples=("driveforge ui", "driveforge ui --port 5001 run_dir=runs/mini"),
+        sections=("tracking",),
+        usage=" [--port N]",
+        arguments=((("--port",), {"type": int, "default": 5000, "metavar": "N", "help": "default: 5000"}),),
+    ),
+)

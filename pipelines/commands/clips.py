@@ -1,0 +1,128 @@
+"""The verbs that make, measure, judge and pack clips."""
+
+from pathlib import Path
+
+from driveforge.pipelines.commands.verb import Verb
+
+OF_CLIPS = (
+    Verb(
+        name="generate",
+        run_dir="begun",
+        summary="generate candidate clips and commit each with its measures",
+        description="Units that an earlier run committed to <run_dir>/candidates are not made again.",
+        examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
+        sections=("data", "generate", "validate", "executor", "tracking"),
+    ),
+    Verb(
+        name="measure",
+        summary="measure clips of any origin; needs no model",
+        description=(
+            "PATH is a folder of videos with scene.json, of shards, or a nuScenes root, told apart by what lies\n"
+            "there. Writes parquet. With --pictures, every clip is also drawn: its worst frames, its time line, and\n"
+            "what stands out; with validate.calibration=FILE, which of those limits it broke."
+        ),
+        examples=(
+            "driveforge measure footage/",
+            "driveforge measure /data/nuscenes data.cameras=[CAM_BACK] --out measures.parquet",
+            "driveforge measure spoilt/ --pictures pictures validate.calibration=runs/demo/calibration.json",
+        ),
+        sections=("data", "validate"),
+        usage=" PATH [--out FILE] [--pictures DIR]",
+        arguments=(
+            (("path",), {"type": Path, "metavar": "PATH", "help": "clips to measure"}),
+            (("--out",), {"type": Path, "metavar": "FILE", "help": "default: <run_dir>/measures.parquet"}),
+            (("--pictures",), {"type": Path, "metavar": "DIR", "help": "draw every clip, as DIR/<clip id>.png"}),
+        ),
+    ),
+    Verb(
+        name="corrupt",
+        summary="spoil good clips in one known way, to find out what a measure or a gate sees",
+        description=(
+            "CLIP is anything that measure reads; every clip in it is written to DIR as a clip folder, spoilt by\n"
+            "KIND. --kind list shows all kinds, with the unit of their strength and what they need of a clip. The\n"
+            "seed draws what is spoilt, when, and to which side; the same seed gives the same bytes. Exit status 1\n"
+            "where a clip cannot be spoilt that way."
+        ),
+        examples=(
+            "driveforge corrupt --kind list",
+            "driveforge corrupt clips/scene-1 --kind yaw-rate --strength 3 --out spoilt",
+            "driveforge corrupt footage/ --kind cut --other clips/scene-2 --seed 1 --out spoilt",
+        ),
+        usage=" CLIP --kind KIND --out DIR [--strength X] [--seed N] [--other CLIP]",
+        arguments=(
+            (("clip",), {"type": Path, "metavar": "CLIP", "nargs": "?", "help": "clips to spoil"}),
+            (("--kind",), {"required": True, "metavar": "KIND", "help": "in which way; list: show all kinds"}),
+            (("--out",), {"type": Path, "metavar": "DIR", "help": "spoilt clips go here"}),
+            (("--strength",), {"type": float, "metavar": "X", "help": "in the kind's unit; default: a strong one"}),
+            (("--seed",), {"type": int, "default": 0, "metavar": "N", "help": "default: 0"}),
+            (("--other",), {"type": Path, "metavar": "CLIP", "help": "a clip of another place, for a cut"}),
+        ),
+    ),
+    Verb(
+        name="study",
+        run_dir="begun",
+        summary="run an experiment again: what the gate sees, what fine-tuning forgets",
+        description=(
+            "validator: measures good clips and clips spoilt in every known way, at three sizes, with peers' measures\n"
+            "beside ours; an hour or two on two cores. forgetting: fine-tunes small models on driving in every way\n"
+            "there is, and judges what they gained and lost; some three hours. Both write a page with a picture, and\n"
+            "go on where an earlier call stopped."
+        ),
+        examples=(
+            "driveforge study validator",
+            "driveforge study validator study.rows=[64] study.num_good=200 --out /tmp/study.md",
+            "driveforge study forgetting forgetting.seeds=1 forgetting.seeds_of_rest=1",
+            "driveforge study forgetting forgetting.driving_footage=[road/a.mp4] forgetting.other_footage=[walk/b.mp4]",
+        ),
+        sections=("study", "forgetting"),
+        usage=" validator | forgetting [--out FILE]",
+        arguments=(
+            (("what",), {"choices": ("validator", "forgetting"), "help": "what is studied"}),
+            (("--out",), {"type": Path, "metavar": "FILE", "help": "the page; default: docs/study-<what>.md"}),
+        ),
+    ),
+    Verb(
+        name="calibrate",
+        run_dir="begun",
+        summary="make the gate's limits from known-good clips",
+        description="The clips of the data are seen through the model's own codec first, so that geometry is judged.",
+        examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
+        sections=("data", "model", "validate", "tracking"),
+    ),
+    Verb(
+        name="gate",
+        run_dir="continued",
+        summary="accept or reject every candidate, with reasons",
+        description=(
+            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Cheap: run it again after another calibration,\n"
+            "or when <run_dir>/overrides.json has changed."
+        ),
+        examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),
+        sections=("validate", "tracking"),
+    ),
+    Verb(
+        name="review",
+        run_dir="continued",
+        summary="draw the rejected clips again, with their reasons, beside accepted ones",
+        description="Writes <run_dir>/review from what the gate decided, as gate does, and logs it to MLflow.",
+        examples=("driveforge review", "driveforge review run_dir=runs/demo"),
+        sections=("validate", "tracking"),
+    ),
+    Verb(
+        name="export",
+        run_dir="continued",
+        summary="pack the accepted clips into WebDataset shards",
+        description="Writes <run_dir>/shards with index.json, Croissant metadata and a data card.",
+        examples=("driveforge export", "driveforge export export.clips_per_shard=256"),
+        sections=("export", "tracking"),
+    ),
+    Verb(
+        name="verify",
+        run_dir="read",
+        summary="check every byte of exported shards",
+        description="DIR is what export wrote, <run_dir>/shards by default. Exit status 1 where anything is wrong.",
+        examples=("driveforge verify", "driveforge verify /data/shards"),
+        usage=" [DIR]",
+        arguments=((("directory",), {"type": Path, "metavar": "DIR", "nargs": "?", "help": "shards to check"}),),
+    ),
+)

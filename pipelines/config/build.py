@@ -1,0 +1,156 @@
+"""Plain mappings made into typed frozen records, with errors that name the key and the nearest right one."""
+
+import difflib
+import math
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from driveforge.datasets.errors import UserError
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number, both included, noted beside its type: ``Annotated[int, "steps", Range(1)]``.
+
+    With a ``step`` only low, low + step, low + 2 step and so on are right.
+    """
+
+    low: float
+    high: float = math.inf
+    step: float = 0
+
+    def check(self, value: float, where: str) -> None:
+        wanted = f"{self.low:g} or more" if self.high == math.inf else f"from {self.low:g} to {self.high:g}"
+        if not self.low <= value <= self.high:
+            raise UserError(f"{where} must be {wanted}, got {value:g}")
+        if self.step and (beyond := (value - self.low) % self.step):
+            below = value - beyond
+            raise UserError(
+                f"{where} must be {wanted} in steps of {self.step:g}, got {value:g}; "
+                f"take {below:g} or {below + self.step:g}"
+            )
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+
+
+def build(cls: type[Record], mapping: Mapping[str, Any], where: str = "") -> Record:
+    """A ``cls`` with the values of ``mapping``.
+
+    Text is read as the field's type: ``"3"`` for an int, ``"[a, b]"`` for a tuple. ``where`` is the dotted key of
+    ``mapping`` itself. UserError: a key that is unknown or missing, a value of another type or out of its range.
+    """
+    hints = get_type_hints(cls, include_extras=True)
+    for key in mapping:
+        if key not in hints:
+            raise UserError(unknown(f"no setting {_join(where, str(key))}", str(key), hints, where))
+    missing = [_join(where, name) for name in hints if name not in mapping]
+    if missing:
+        raise UserError(f"{missing[0]} is not set")
+    return cls(**{f.name: _convert(hints[f.name], mapping[f.name], _join(where, f.name)) for f in fields(cls)})  # type: ignore[arg-type]
+
+
+def unknown(problem: str, given: str, right: Iterable[str], where: str = "") -> str:
+    """``problem`` and the nearest of the ``right`` names, or all of them where none is near."""
+    names = sorted(right)
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    if near:
+        return f"{problem}; did you mean {_join(where, near[0])}?"
+    return f"{problem}; there are {', '.join(names)}" if names else problem
+
+
+def text_of(value: Any) -> str:
+    """``value`` as it is written behind KEY= on the command line."""
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(text_of(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def variant(options: Iterable[type], value: Mapping[str, Any], where: str) -> type:
+    """The record among ``options`` whose literal ``name`` is ``value["name"]``."""
+    by_name = {get_args(get_type_hints(option)["name"])[0]: option for option in options}
+    name = value.get("name")
+    if name not in by_name:
+        raise UserError(unknown(f"{where}.name={name} is not known", str(name), by_name))
+    return by_name[name]
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    if get_origin(kind) is Annotated:
+        kind, *notes = get_args(kind)
+        converted = _convert(kind, value, where)
+        for limits in (note for note in notes if isinstance(note, Range) and converted is not None):
+            limits.check(converted, where)
+        return converted
+    if value == "???":
+        raise UserError(f"{where} must be given, for example {where}=VALUE")
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _convert_union(inner, value, where)
+    if origin is Literal:
+        return _convert_literal(inner, value, where)
+    if origin is tuple:
+        return _convert_tuple(inner[0], value, where)
+    if is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} is a group of settings, set one of them: {where}.KEY=VALUE")
+        return build(kind, value, where)  # type: ignore[arg-type]
+    return _convert_scalar(kind, value, where)
+
+
+def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    if type(None) in options:
+        if value is None or value in ("null", ""):
+            return None
+        rest = [option for option in options if option is not type(None)]
+        return _convert(rest[0], value, where)
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where} is a group of settings, set one of them: {where}.KEY=VALUE")
+    return build(variant(options, value, where), value, where)
+
+
+def _convert_literal(allowed: tuple[Any, ...], value: Any, where: str) -> Any:
+    if str(value) not in allowed:
+        raise UserError(unknown(f"{where}={value} is not one of {', '.join(allowed)}", str(value), allowed))
+    return str(value)
+
+
+def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
+    if isinstance(value, str) and value.startswith("[") == value.endswith("]"):
+        listed = value[1:-1] if value.startswith("[") else value
+        value = [item.strip() for item in listed.split(",")] if listed.strip() else []
+    if not isinstance(value, list | tuple):
+        raise UserError(f"{where} must be a list such as [a, b], got {value!r}")
+    return tuple(_convert(kind, item, f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def _convert_scalar(kind: type, value: Any, where: str) -> Any:
+    problem = UserError(f"{where} must be {_KINDS[kind]}, got {value!r}")
+    if value is None or value == "" or isinstance(value, list | tuple | Mapping):
+        raise problem
+    if kind is bool:
+        if str(value).lower() not in ("true", "false"):
+            raise problem
+        return str(value).lower() == "true"
+    if kind in (int, float) and isinstance(value, bool):
+        raise problem
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        raise problem
+    try:
+        converted = kind(value)
+    except (TypeError, ValueError):
+        raise problem from None
+    if kind is float and not math.isfinite(converted):
+        raise problem
+    return converted.expanduser() if isinstance(converted, Path) else converted
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key

@@ -1,0 +1,108 @@
+"""The configuration of a command: Hydra composes the groups of ``conf/``, values from the command line come on top."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines.config.build import build, unknown
+from driveforge.pipelines.config.config import Config
+
+
+def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = None) -> Config:
+    """The configuration under ``overrides`` such as ``data=nuscenes`` (a group) and ``data.root=DIR`` (a value).
+
+    Groups are chosen before values are set, whatever their order. ``saved`` are settings by section, which stand in
+    the place of the defaults. UserError: one line, with the nearest right key.
+    """
+    pairs = [_split(override) for override in overrides]
+    groups, saved = group_choices(), saved or {}
+    named = {
+        key: section["name"] for key, section in saved.items() if isinstance(section, Mapping) and "name" in section
+    }
+    chosen = {key: value for key, value in pairs if key in groups}
+    for key, value in (named | chosen).items():
+        if value not in groups[key]:
+            raise UserError(unknown(f"{key}={value} is not a choice", value, [f"{key}={name}" for name in groups[key]]))
+    mapping = _compose_groups([f"{key}={value}" for key, value in (named | chosen).items()])
+    for key, section in saved.items():
+        if key not in chosen:
+            mapping[key] = mapping[key] | section if isinstance(section, Mapping) else section
+    for key, value in pairs:
+        if key not in groups:
+            _set(mapping, key, value)
+    return build(Config, mapping)
+
+
+def run_dir_of(overrides: Sequence[str]) -> Path:
+    """The run folder that ``compose(overrides)`` would name, whatever else the overrides say."""
+    given = [value for key, value in map(_split, overrides) if key == "run_dir"]
+    return compose([f"run_dir={value}" for value in given[-1:]]).run_dir
+
+
+def group_choices() -> dict[str, list[str]]:
+    """The files of every group in ``conf/``: ``{"data": ["nuscenes", ...], ...}``.
+
+    A file with a leading underscore cannot be chosen: others build on it.
+    """
+    root = resources.files("conf")
+    folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
+    return {
+        folder.name: sorted(
+            f.name.removesuffix(".yaml") for f in folder.iterdir() if re.match(r"[^_].*\.yaml$", f.name)
+        )
+        for folder in folders
+        if folder.name in get_type_hints(Config)
+    }
+
+
+def _compose_groups(choices: list[str]) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from omegaconf import OmegaConf
+
+    logging.getLogger("hydra").setLevel(logging.ERROR)
+    with initialize_config_module(config_module="conf", version_base="1.3"):
+        composed = OmegaConf.to_container(hydra_compose("config", overrides=choices), resolve=True)
+    assert isinstance(composed, dict)
+    return {str(key): value for key, value in composed.items()}
+
+
+def _split(override: str) -> tuple[str, str]:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"{override!r} is not a setting; write KEY=VALUE")
+    return key, value
+
+
+def _set(mapping: dict[str, Any], dotted: str, value: str) -> None:
+    """Set one value; every part of the dotted key must be there already."""
+    *path, last = dotted.split(".")
+    if last == "name":
+        raise UserError(f"{dotted} follows from the group: write {'.'.join(path)}={value}")
+    node, where = mapping, ""
+    for part in path:
+        node = _child(node, part, where, dotted)
+        where = f"{where}.{part}" if where else part
+        if not isinstance(node, dict):
+            raise UserError(f"{where} is one value, it has no {last}")
+    if isinstance(_child(node, last, where, dotted), dict):
+        raise UserError(f"{dotted} is a group of settings, set one of them: {dotted}.KEY=VALUE")
+    node[last] = value
+
+
+def _child(node: dict[str, Any], part: str, where: str, dotted: str) -> Any:
+    if part not in node:
+        if others := _choices_with(where, part):
+            raise UserError(f"{where}={node['name']} has no {part}; {dotted} goes with {' or '.join(others)}: add it")
+        raise UserError(unknown(f"no setting {dotted}", part, node, where))
+    return node[part]
+
+
+def _choices_with(group: str, key: str) -> list[str]:
+    """The choices of a group, such as ``data=video``, whose record has the field ``key``."""
+    kinds = get_args(get_type_hints(Config).get(group))
+    return [f"{group}={get_args(get_type_hints(kind)['name'])[0]}" for kind in kinds if key in get_type_hints(kind)]

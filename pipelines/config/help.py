@@ -1,0 +1,54 @@
+"""The settings of a verb with their defaults, as its help tells them."""
+
+from importlib import resources
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.commands.verb import Verb
+
+
+def settings_help(verb: Verb) -> str:
+    """The examples of ``verb`` and its settings with their defaults, as the end of its help."""
+    lines = ["examples:", *(f"  {example}" for example in verb.examples), ""]
+    if verb.presets:
+        lines += [f"{verb.name} presets, over the defaults below: {' '.join(verb.presets)}", ""]
+    lines += ["settings:"]
+    lines += [_line("run_dir", _read("config")["run_dir"], get_type_hints(Config, include_extras=True)["run_dir"])]
+    for section in verb.sections:
+        told: set[str] = set()
+        for choice, record in _choices(section).items():
+            lines += ["", f"  {section}={choice}   {record.__doc__}"]
+            values = _read(f"{section}/{choice}")
+            hints = get_type_hints(record, include_extras=True)
+            fresh = [_line(f"{section}.{key}", values[key], hints[key]) for key in hints if key != "name"]
+            lines += [line for line in fresh if line not in told]
+            told.update(fresh)
+    return "\n".join(lines) + "\n"
+
+
+def _choices(section: str) -> dict[str, type]:
+    """The record behind each choice of a group; where all share one record only the default choice is told."""
+    kind = get_type_hints(Config)[section]
+    if get_origin(kind) in (Union, UnionType):
+        return {get_args(get_type_hints(option)["name"])[0]: option for option in get_args(kind)}
+    chosen = next(entry[section] for entry in _read("config")["defaults"] if section in entry)
+    return {chosen: kind}
+
+
+def _read(name: str) -> dict[str, Any]:
+    """One file of ``conf/`` over those it builds on."""
+    values = yaml.safe_load((resources.files("conf") / f"{name}.yaml").read_text("utf-8"))
+    if "/" in name:
+        below = [part for part in values.pop("defaults", []) if part != "_self_"]
+        for part in below:
+            values = {**_read(f"{name.split('/')[0]}/{part}"), **values}
+    return dict(values)
+
+
+def _line(key: str, value: Any, hint: Any) -> str:
+    shown = f"{key}=..." if value == "???" else f"{key}={text_of(value)}"
+    return f"    {shown:<40}  {hint.__metadata__[0]}"

@@ -1,0 +1,30 @@
+"""What a command is to read is looked for before any work is done."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from driveforge.datasets.errors import UserError, shown
+from driveforge.pipelines.config.config import Config
+
+
+def require_inputs(config: Config, sections: Collection[str]) -> None:
+    """A UserError that names the first folder of ``sections`` that is not there."""
+    for key, path in _inputs(config, sections):
+        if not path.exists():
+            raise UserError(f"{key}={shown(path, 200)} does not exist; correct the path, or leave the setting out")
+
+
+def _inputs(config: Config, sections: Collection[str]) -> Iterator[tuple[str, Path]]:
+    # The probe reads neither of the first two: it takes size and rate of the one, and the seed of the other.
+    reads_clips = "model" in sections or "generate" in sections
+    root = getattr(config.data, "root", None)
+    if reads_clips and root is not None:
+        yield "data.root", root
+    if reads_clips and "replay" in sections:
+        if config.replay.root is not None:
+            yield "replay.root", config.replay.root
+        if config.replay.buffer is not None and "finetune" in sections:
+            yield "replay.buffer", config.replay.buffer
+    if "probe" in sections:
+        for number, path in enumerate(config.probe.footage):
+            yield f"probe.footage[{number}]", path

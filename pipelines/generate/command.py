@@ -1,0 +1,246 @@
+"""Generate: requests become candidate clips, each with its measures, committed unit by unit to ``<run>/candidates``."""
+
+import argparse
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.progress import shown, track
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extended_json
+from driveforge.pipelines.console import show
+from driveforge.pipelines.generate.executors.attempts import AttemptLog
+from driveforge.pipelines.generate.executors.execution import require_executor, run_units
+from driveforge.pipelines.generate.executors.work import UnitOutcome
+from driveforge.pipelines.generate.commit import CommitLog, gc, remove_scratch
+from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
+from driveforge.pipelines.generate.units import Plan, Unit, open_or_create_plan
+from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
+from driveforge.pipelines.registry.models import checkpoint_of
+from driveforge.pipelines.config.config import Config, ExecutorConfig
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.inputs.sources import for_generation, open_source
+from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+from driveforge.validation.instruments import STANDARD, Instruments
+from driveforge.validation.measures import measure
+
+if TYPE_CHECKING:
+    from driveforge.finetune.world_model.sampling import SamplerSettings
+
+# Stored beside the plan, under a name made of their content.
+FIRST_FRAMES_FOLDER = "first_frames"
+# The codec packs the first frame alone and the others in fours, so one is the least that can be given.
+NUM_FIRST_FRAMES = 1
+
+
+class Generator(Protocol):
+    """What makes clips; ``digest`` tells its weights apart, ``reconstruct`` shows what its codec alone loses."""
+
+    digest: str
+
+    def generate(
+        self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: "SamplerSettings"
+    ) -> Clip: ...
+
+    def reconstruct(self, clip: Clip) -> Clip: ...
+
+
+GeneratorLoader = Callable[[], Generator]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateSummary:
+    """``made`` counts the clips of one call, ``committed`` all of the plan so far; ``failed`` maps unit to error."""
+
+    plan: str
+    made: int
+    committed: int
+    seconds: float
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def main(config: Config, args: argparse.Namespace) -> int:
+    """Plan, generate and commit; status 1 where a unit had to be set aside."""
+    require_executor(config.executor)  # before seconds of imports
+    with pipeline_run(config, "generation") as tracker:
+        summary = generate_candidates(config)
+        log_generation(summary, tracker)
+    show(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
+    for unit, error in summary.failed.items():
+        show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
+    return 1 if summary.failed else 0
+
+
+def log_generation(summary: GenerateSummary, tracker: Tracker) -> None:
+    tracker.metrics({"clips": summary.committed, "seconds": summary.seconds, "failed_units": len(summary.failed)})
+
+
+def generate_candidates(config: Config) -> GenerateSummary:
+    """All candidates that ``config`` asks for, by the run's fine-tuned model, or the configured one without it."""
+    from driveforge.finetune.world_model.model import model_digest
+
+    folder, root = trained_model(config), candidates_root(config)
+    instruments = partial(load_instruments, config.validate)
+    instruments()  # what is missing is said before any work is done
+    plan = plan_candidates(config, model_digest(folder))
+    return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
+
+
+def candidates_root(config: Config) -> Path:
+    return config.run_dir / "candidates"
+
+
+def trained_model(config: Config) -> Path:
+    """``<run_dir>/model`` where a fine-tune has left one, else the configured checkpoint."""
+    folder = config.run_dir / "model"
+    return folder if folder.is_dir() else checkpoint_of(config)
+
+
+def load_generator(folder: Path) -> Generator:
+    """The world model in ``folder``, on a GPU where this process sees one."""
+    import torch
+
+    from driveforge.finetune.world_model.generator import Generator as WorldModelGenerator
+
+    return WorldModelGenerator.load(folder, "cuda" if torch.cuda.is_available() else "cpu")
+
+
+def plan_candidates(config: Config, model: str) -> Plan:
+    """The plan of ``config``: clips of the model with digest ``model``, from the held-out scenes of ``config.data``."""
+    from driveforge.finetune.world_model.conditions import require_encodable
+
+    root, source = candidates_root(config), open_source(config.data)
+
+    def store(scene: Scene) -> str:
+        return store_first_frames(root / FIRST_FRAMES_FOLDER, source.load(scene).frames[:, :NUM_FIRST_FRAMES])
+
+    everything = source.scenes()
+    scenes = [everything[number] for number in for_generation(everything)]
+    require_encodable(scenes)
+    requests = plan_requests(scenes, store, config.generate, model)
+    return open_or_create_plan(root, requests, config.generate.clips_per_unit)
+
+
+def generate(
+    root: Path,
+    plan: Plan,
+    loader: GeneratorLoader,
+    executor: ExecutorConfig,
+    instruments: InstrumentsLoader = Instruments,
+) -> GenerateSummary:
+    """Make every unit of ``plan`` that is not committed under ``root`` yet; set aside those that keep failing.
+
+    ``loader`` and ``instruments`` run once in each worker; for Ray they have to be picklable by reference, as a
+    ``partial`` of a function is.
+    """
+    log, began = CommitLog(root), time.monotonic()
+    withdraw_damaged(log, plan.units)
+    gc(root)
+    made, failed = 0, {}
+    try:
+        for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root, instruments), executor):
+            if outcome.error:
+                log.quarantine(outcome.unit, outcome.error)
+                failed[outcome.unit] = outcome.error
+            else:
+                made += outcome.record["clips"]
+    finally:
+        remove_scratch(root)
+    committed = sum(len(unit.requests) for unit in plan.units if log.is_committed(unit.id))
+    return GenerateSummary(
+        plan=plan.id, made=made, committed=committed, seconds=time.monotonic() - began, failed=failed
+    )
+
+
+def withdraw_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
+    """Have units that were damaged since they were committed count as not made, and say so of each."""
+    committed = [unit for unit in units if log.is_committed(unit.id)]
+    for unit in track(committed, "Checking what is there", disable=not committed):
+        try:
+            keys = tuple(log.read_whole(log.marker(unit.id)))
+            if keys != tuple(request.scene.clip_id for request in unit.requests):
+                raise UserError("its clips are not those of the plan")
+        except UserError as damage:
+            show(damage, head=f"{unit.id} is made again: ", style="yellow")
+            log.withdraw(unit.id)
+
+
+def _outcomes(
+    plan: Plan, log: CommitLog, factory: Callable[[], "ClipMaker"], executor: ExecutorConfig
+) -> Iterator[UnitOutcome]:
+    """Outcomes of the uncommitted units, under a progress bar of clips."""
+    pending, attempts = [unit for unit in plan.units if not log.is_committed(unit.id)], AttemptLog(log.root)
+    for unit in plan.units:
+        if log.is_committed(unit.id):
+            attempts.forget(unit.id)  # the run that committed it may have been killed before it did
+    sizes = {unit.id: len(unit.requests) for unit in plan.units}
+    total, to_do = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
+    columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
+    with shown(Progress(*columns, disable=not pending)) as progress:
+        bar = progress.add_task("", total=total, completed=total - to_do)
+        for outcome in run_units(pending, factory, executor, attempts):
+            progress.advance(bar, sizes[outcome.unit])
+            yield outcome
+
+
+class ClipMaker:
+    """The worker: holds one generator, and turns each unit into one committed tar."""
+
+    def __init__(self, loader: GeneratorLoader, root: Path, instruments: InstrumentsLoader = Instruments) -> None:
+        self._generator, self._instruments = loader(), instruments()
+        self._root = root
+
+    def make(self, unit: Unit) -> dict[str, Any]:
+        """Generate, measure, pack, commit. Whoever commits a unit second changes nothing."""
+        # Beside the candidates, where a later run collects it: nothing is left elsewhere when this process is killed.
+        scratch = self._root / f".{unit.id}.{secrets.token_hex(4)}.tmp"
+        try:
+            samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
+            packed = write_tar(scratch, samples)
+            CommitLog(self._root).commit(unit.id, scratch)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return {"clips": packed.num_samples}
+
+    def _sample(self, request: Request) -> dict[str, bytes]:
+        if self._generator.digest != request.model:
+            raise UserError(
+                f"{request.scene.clip_id} was planned for model {request.model}, the loaded one is "
+                f"{self._generator.digest}: begin anew in another run_dir"
+            )
+        first_frames = load_first_frames(self._root / FIRST_FRAMES_FOLDER, request.first_frames)
+        clip = self._generator.generate(request.scene, first_frames, seed=request.seed, settings=request.settings)
+        return candidate_members(request, clip, self._instruments)
+
+
+def candidate_members(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, bytes]:
+    """The members of a candidate's sample, measured as exported: decoded again from the bytes that are kept."""
+    members, clip_id = clip_members(clip, {}), request.scene.clip_id
+    metadata = describe_candidate(request, clip_from_members(members, clip_id)[0], instruments)
+    return members | {"json": dump_json(extended_json(members["json"], metadata, clip_id))}
+
+
+def describe_candidate(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, Any]:
+    """What a candidate says of itself: what was asked for, who made it, from what, and what was measured on it.
+
+    A pure function of the request and the clip, without a clock in it, so that a repeated unit has the same bytes.
+    """
+    return {
+        "request": request.id,
+        "edit": request.edit,
+        "seed": request.seed,
+        "model": request.model,
+        "settings": asdict(request.settings),
+        "first_frames": request.first_frames,
+        "measures": measure(clip, instruments).to_json(),
+        "provenance": {"synthetic": True, "recording": request.scene.source, "split": request.scene.split},
+    }

@@ -1,0 +1,152 @@
+"""Exactly-once: a unit of work counts as done when, and only when, its marker exists, and the first marker wins.
+
+<root>/<unit>-<sha8>.tar         published whole; another attempt with other bytes gets another name
+<root>/_commits/<unit>.json      the marker, created exclusively, after its tar is on the disk
+<root>/_quarantine/<unit>.json   why a unit was given up
+"""
+
+import os
+import secrets
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from driveforge.datasets.files.atomic import create_file, remove_half_written, replace_file, replacing, sha256_of, sync_folder, writing
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.json_record import read_record
+from driveforge.datasets.scene import CLIP_ID
+from driveforge.datasets.webdataset_shards.format import dump_json
+from driveforge.datasets.webdataset_shards.tar_samples import Span, scan_tar
+from driveforge.pipelines.generate.marker import TAR_NAME, Marker, tar_name
+from driveforge.datasets.webdataset_shards.tarball import TarSummary, summarize
+
+AGAIN = "run `driveforge generate` to have the unit made again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined:
+    """A unit that was given up, and why."""
+
+    unit: str
+    text: str
+
+
+class CommitLog:
+    """The units committed under ``root``; any number of processes may use the same folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def is_committed(self, unit_id: str) -> bool:
+        return self._marker(unit_id).exists()
+
+    def commit(self, unit_id: str, scratch_tar: Path) -> bool:
+        """Publish a copy of ``scratch_tar`` and mark the unit as done; False if another attempt was first.
+
+        A crash at any moment leaves either no marker, and at most a tar that ``gc`` removes, or the finished commit.
+        """
+        if self.is_committed(unit_id):
+            return False
+        published = self._publish(unit_id, scratch_tar)
+        marker = Marker(
+            unit=unit_id,
+            tar=published.path.name,
+            num_bytes=published.num_bytes,
+            sha256=published.sha256,
+            num_samples=published.num_samples,
+            keys=published.keys,
+        )
+        if create_file(self._marker(unit_id), dump_json(asdict(marker))):
+            self._quarantine(unit_id).unlink(missing_ok=True)
+            return True
+        if self.marker(unit_id).tar != published.path.name:
+            published.path.unlink(missing_ok=True)
+        return False
+
+    def marker(self, unit_id: str) -> Marker:
+        """The marker of a committed unit; a UserError where it is damaged, or that of another unit."""
+        path = self._marker(unit_id)
+        marker = read_record(path, Marker, AGAIN)
+        if marker.unit != unit_id:
+            raise UserError(f"{path}: unit must be {unit_id}, got {marker.unit}; {AGAIN}")
+        return marker
+
+    def markers(self) -> list[Marker]:
+        """Every marker, by unit id; a UserError where one is damaged."""
+        return [self.marker(path.stem) for path in sorted((self.root / "_commits").glob("[!.]*.json"))]
+
+    def read_whole(self, marker: Marker) -> dict[str, dict[str, Span]]:
+        """The members of every sample of a committed tar, all of whose bytes were read and are as they were committed.
+
+        A UserError names the tar that is missing or has changed since, or the marker that speaks of other samples.
+        """
+        tar = self.root / marker.tar
+        if not tar.is_file():
+            raise UserError(f"{tar}: the committed tar is missing; {AGAIN}")
+        if tar.stat().st_size != marker.num_bytes or sha256_of(tar) != marker.sha256:
+            raise UserError(f"{tar}: is damaged or was changed since it was committed; {AGAIN}")
+        samples = scan_tar(tar)
+        if tuple(samples) != marker.keys:
+            raise UserError(f"{self._marker(marker.unit)}: keys are not those of {tar.name}; {AGAIN}")
+        return samples
+
+    def withdraw(self, unit_id: str) -> None:
+        """Take away the marker of a damaged unit, which then counts as not made; its next attempt replaces the tar."""
+        self._marker(unit_id).unlink(missing_ok=True)
+        sync_folder(self.root / "_commits")
+
+    def quarantine(self, unit_id: str, text: str) -> None:
+        """Note why ``unit_id`` was given up; a later commit of the unit takes the note away."""
+        replace_file(self._quarantine(unit_id), dump_json(asdict(Quarantined(unit=unit_id, text=text))))
+
+    def quarantined(self) -> dict[str, str]:
+        """The reason of every unit that was given up, by unit id."""
+        paths = sorted((self.root / "_quarantine").glob("[!.]*.json"))
+        notes = [read_record(path, Quarantined, "delete it; its unit is made by the next run") for path in paths]
+        return {note.unit: note.text for note in notes}
+
+    def _publish(self, unit_id: str, scratch_tar: Path) -> TarSummary:
+        """Copy the tar next to its place, sync and read back the copy, then give it a name that its bytes decide."""
+        scratch = self.root / f".{unit_id}.{secrets.token_hex(4)}.tmp"
+        try:
+            with open(scratch_tar, "rb") as source, replacing(scratch) as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            summary = summarize(scratch)
+            path = self.root / tar_name(unit_id, summary.sha256)
+            with writing(path):
+                os.replace(scratch, path)
+                sync_folder(self.root)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return replace(summary, path=path)
+
+    def _marker(self, unit_id: str) -> Path:
+        return self.root / "_commits" / f"{_checked(unit_id)}.json"
+
+    def _quarantine(self, unit_id: str) -> Path:
+        return self.root / "_quarantine" / f"{_checked(unit_id)}.json"
+
+
+def gc(root: Path) -> list[Path]:
+    """Remove what no marker speaks of: tars of lost or dead attempts, scratch. Run it while nothing is committing.
+
+    Files without a name of ours stay.
+    """
+    committed = {marker.tar for marker in CommitLog(root).markers()}
+    ours = [path for path in sorted(root.glob("*.tar")) if TAR_NAME.fullmatch(path.name)]
+    leftovers = [path for path in ours if path.name not in committed]
+    for path in leftovers:
+        path.unlink()
+    return leftovers + remove_scratch(root)
+
+
+def remove_scratch(root: Path) -> list[Path]:
+    """Remove what was half-written by processes that were killed."""
+    folders = (root, root / "_commits", root / "_quarantine", root / "_attempts")
+    return [path for folder in folders for path in remove_half_written(folder)]
+
+
+def _checked(unit_id: str) -> str:
+    if not CLIP_ID.fullmatch(unit_id):
+        raise UserError(f"unit id {unit_id!r} may hold only a-z, 0-9, '-' and '_'")
+    return unit_id

@@ -1,0 +1,111 @@
+"""Worker processes on this machine: a unit that crashes or hangs takes its own process along and nothing else.
+
+They are forked from a server process that has imported what workers need and done nothing with it, since neither CUDA
+nor threads survive a fork of the process that used them. What is sent to them is pickled in memory, never stored.
+"""
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, forkserver
+from typing import Any
+
+from driveforge.datasets.files.atomic import WriteError
+from driveforge.pipelines.generate.executors.work import TaskResult, WorkerFactory, WorkerProcess, made_by
+from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.processes.orphans import end_with_parent
+from driveforge.pipelines.processes.threads import ENVIRONMENT, limit_threads
+
+_IMPORTED_ONCE = ["driveforge.finetune.world_model.sampling", "driveforge.pipelines.generate.command", "driveforge.validation.measures"]
+
+
+class LocalPool:
+    """Processes of this machine, each started with ``factory``."""
+
+    def __init__(self, factory: WorkerFactory) -> None:
+        self._factory = factory
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(_IMPORTED_ONCE)
+        with _environment(ENVIRONMENT):
+            forkserver.ensure_running()
+
+    def start(self) -> "LocalProcess":
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs, self._factory), daemon=True)
+        process.start()
+        theirs.close()
+        return LocalProcess(process, ours)
+
+    def wait(self, busy: Sequence[WorkerProcess], timeout: float) -> list[TaskResult]:
+        by_pipe = {process.pipe: process for process in busy if isinstance(process, LocalProcess)}
+        return [by_pipe[pipe].receive() for pipe in connection.wait(list(by_pipe), timeout)]  # type: ignore[index]
+
+
+class LocalProcess:
+    def __init__(self, process: Any, pipe: "connection.Connection[Any, Any]") -> None:
+        self._process = process
+        self.pipe = pipe
+
+    def submit(self, unit: Unit) -> None:
+        with suppress(OSError):  # it has died; whoever waits for the unit is told
+            self.pipe.send(unit)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.pipe.close()
+
+    def receive(self) -> TaskResult:
+        try:
+            record, error, is_fatal = self.pipe.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            return TaskResult(process=self, error=f"the worker's process died: {self._how_it_ended()}", died=True)
+        return TaskResult(process=self, record=record, error=error, is_fatal=is_fatal)
+
+    def _how_it_ended(self) -> str:
+        code = self._process.exitcode
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """The environment of processes that are started inside, so that libraries are loaded under it there."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> None:
+    """The child: start the worker, then make units until the pipe closes. Each task is answered by
+    (record, error, whether that is fatal)."""
+    # Control-C reaches every process of a terminal; what is to be done then is decided by the parent alone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
+    limit_threads()
+    try:
+        worker = factory()
+    except Exception:
+        pipe.send(({}, traceback.format_exc(), False))
+        return
+    pipe.send(({}, "", False))
+    while True:
+        try:
+            unit = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = made_by(worker, unit), "", False
+        except WriteError as error:
+            answer = {}, str(error), True
+        except Exception:
+            answer = {}, traceback.format_exc(), False
+        pipe.send(answer)

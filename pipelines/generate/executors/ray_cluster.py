@@ -1,0 +1,153 @@
+"""A Ray to run workers in: one of this machine's own, or a connection to a cluster that is already there."""
+
+import json
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from driveforge.datasets.errors import UserError, shown
+from driveforge.pipelines.config.config import ExecutorConfig
+from driveforge.pipelines.processes.signals import kept_handlers
+from driveforge.pipelines.processes.threads import ENVIRONMENT
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")
+# Frames stay in the worker that made them, so the object store only needs Ray's minimum.
+OBJECT_STORE_BYTES = 100 * 2**20
+QUIET = {"log_to_driver": False, "logging_level": "error", "namespace": "driveforge"}
+# Together they keep whoever mistypes an address waiting for less than half a minute.
+_LISTENS_WITHIN, _ANSWERS_WITHIN = 5.0, 20.0
+# Ray itself asks a cluster that does not answer for a quarter of an hour, and cannot be told to stop: so in a process.
+_PROBE = """
+import json, sys, ray
+try:
+    ray.init(address=sys.argv[1], log_to_driver=False, logging_level="error")
+    answer = {"cpus": ray.cluster_resources().get("CPU", 0.0)}
+except Exception as error:
+    answer = {"error": str(error) or type(error).__name__}
+print("answer", json.dumps(answer))
+"""
+
+
+@contextmanager
+def connected(settings: ExecutorConfig) -> Iterator[None]:
+    """A Ray for as long as the context lasts; a UserError within 30 s where the cluster cannot be used."""
+    with _cluster_at(settings.address) if settings.address else _own_cluster(settings.workers):
+        yield
+
+
+@contextmanager
+def _own_cluster(workers: int) -> Iterator[None]:
+    """A cluster that lives as long as the context, listens on loopback only and asks for a token."""
+    _keep_loopback()
+    # Given a token here, Ray does not write one into the home directory.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    import ray
+
+    try:
+        _start(workers)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(workers: int) -> None:
+    import ray
+
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    try:
+        with _stoppable_start():
+            ray.init(
+                address="local",
+                num_cpus=workers,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                # Ray puts the interpreter into a shell command as it is, so a folder with spaces needs the quotes.
+                runtime_env={
+                    "env_vars": {**ENVIRONMENT, "PYTHONPATH": path},
+                    "py_executable": shlex.quote(sys.executable),
+                },
+                _node_ip_address="127.0.0.1",
+                **QUIET,
+            )
+    except Exception as error:  # of a node that does not come up, Ray raises just that
+        raise UserError(f"Ray cannot start here: {shown(error, 150)}; executor=local needs no Ray") from error
+
+
+@contextmanager
+def _stoppable_start() -> Iterator[None]:
+    """A block in which Ray starts; its handler of SIGTERM, which ends the process with status 15, is undone."""
+    try:
+        with kept_handlers():
+            yield
+    except SystemExit:
+        signal.raise_signal(signal.SIGTERM)  # to our handler, which should have had it
+        raise
+
+
+@contextmanager
+def _cluster_at(address: str) -> Iterator[None]:
+    """A connection to a running cluster; its nodes get our packages from here, their dependencies have to be there."""
+    require_listener(address)
+    _require_workers(address)
+    import ray
+
+    modules = [str(ROOT / package) for package in PACKAGES]
+    try:
+        with _stoppable_start():
+            ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT, "py_modules": modules}, **QUIET)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"executor.address={address}: Ray cannot connect: {shown(error, 150)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _keep_loopback() -> None:
+    """Ray turns 127.0.0.1 into the outward address unless clusters are switched off; it reads this when imported."""
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
+
+def require_listener(address: str) -> None:
+    """A look at the port of a HOST:PORT; other forms, such as auto, are left to Ray."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in address:
+        return
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise UserError(f"executor.address={address} is no HOST:PORT, such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _LISTENS_WITHIN).close()
+    except OSError as error:
+        raise UserError(
+            f"executor.address={address}: nobody listens there ({error.strerror or error}); "
+            "start the cluster with `ray start --head`, or leave executor.address out to start one here"
+        ) from error
+
+
+def _require_workers(address: str) -> None:
+    """That a Ray of this version answers, and has room for a worker."""
+    command = [sys.executable, "-c", _PROBE, address]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWERS_WITHIN)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"executor.address={address}: what listens there does not answer as a Ray cluster within "
+            f"{_ANSWERS_WITHIN:.0f} s; check the port, and that `ray status` works on the head node"
+        ) from None
+    answers = [line for line in done.stdout.splitlines() if line.startswith("answer ")]
+    answer: dict[str, Any] = {"error": done.stderr or "no answer"}
+    if answers:
+        answer = json.loads(answers[0].removeprefix("answer "))
+    if "error" in answer:
+        raise UserError(f"executor.address={address}: Ray cannot connect: {shown(answer['error'], 200)}")
+    if answer["cpus"] < 1:
+        raise UserError(f"executor.address={address}: the cluster has no CPU for a worker; add a node with some")

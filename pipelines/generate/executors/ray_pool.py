@@ -1,0 +1,71 @@
+"""Worker processes in a connected Ray: actors.
+
+Ray Core, not Ray Data: the latter retries a row that kills its process for ever.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from driveforge.datasets.files.atomic import WriteError
+from driveforge.pipelines.generate.executors.work import TaskResult, Worker, WorkerFactory, WorkerProcess, made_by
+from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.processes.threads import limit_threads
+
+
+class _Actor:
+    """Runs in the actor's process: the constructor is cheap, ``start`` loads the model."""
+
+    def __init__(self, factory: WorkerFactory) -> None:
+        self._factory = factory
+        self._worker: Worker | None = None
+
+    def start(self) -> dict[str, Any]:
+        limit_threads()
+        self._worker = self._factory()
+        return {}
+
+    def make(self, unit: Unit) -> dict[str, Any]:
+        assert self._worker is not None
+        return made_by(self._worker, unit)
+
+
+class RayPool:
+    """Actors that are each started with ``factory``, ``workers`` of which share the cluster's GPUs."""
+
+    def __init__(self, factory: WorkerFactory, workers: int) -> None:
+        self._factory = factory
+        self._gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / workers)
+
+    def start(self) -> "RayProcess":
+        actor = ray.remote(_Actor).options(num_cpus=1, num_gpus=self._gpus, max_restarts=0).remote(self._factory)
+        return RayProcess(actor)
+
+    def wait(self, busy: Sequence[WorkerProcess], timeout: float) -> list[TaskResult]:
+        by_task = {process.task: process for process in busy if isinstance(process, RayProcess)}
+        done, _ = ray.wait(list(by_task), num_returns=1, timeout=timeout)
+        return [by_task[task].result() for task in done]
+
+
+class RayProcess:
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self.task = actor.start.remote()
+
+    def submit(self, unit: Unit) -> None:
+        self.task = self._actor.make.remote(unit)
+
+    def kill(self) -> None:
+        ray.kill(self._actor, no_restart=True)
+
+    def result(self) -> TaskResult:
+        try:
+            return TaskResult(process=self, record=ray.get(self.task))
+        except RayActorError as death:
+            return TaskResult(process=self, error=f"the worker's process died: {death}", died=True)
+        except RayTaskError as failure:
+            if isinstance(failure.cause, WriteError):
+                return TaskResult(process=self, error=str(failure.cause), is_fatal=True)
+            return TaskResult(process=self, error=str(failure))

@@ -1,0 +1,182 @@
+"""Requests: what is asked of the generator, one clip each, known by the hash of all that decides the result."""
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.scene_json import scene_from_json, scene_to_json
+from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
+from driveforge.pipelines.config.config import GenerateConfig
+
+if TYPE_CHECKING:  # at run time only where one is made: it brings diffusers, which a plan's reader does without
+    from driveforge.finetune.world_model.sampling import SamplerSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Request:
+    """One clip to generate. ``model`` is the generator's digest; ``first_frames`` the name of stored frames, or ""."""
+
+    scene: Scene
+    seed: int
+    model: str
+    settings: "SamplerSettings"
+    edit: str
+    first_frames: str = ""
+
+    @property
+    def id(self) -> str:
+        """32 hex digits: the same clip is asked for if, and only if, the ids are the same."""
+        return hashlib.sha256(canonical_json(request_to_json(self))).hexdigest()[:32]
+
+
+def canonical_json(record: object) -> bytes:
+    """One spelling for one value: sorted keys, no blanks, floats in full, no NaN."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def request_to_json(request: Request) -> dict[str, Any]:
+    return {
+        "scene": scene_to_json(request.scene),
+        "seed": request.seed,
+        "model": request.model,
+        "settings": asdict(request.settings),
+        "edit": request.edit,
+        "first_frames": request.first_frames,
+    }
+
+
+def request_from_json(record: dict[str, Any], where: str = "") -> Request:
+    """The request of ``record``; a UserError that names ``where`` if a field is missing or wrong."""
+    try:
+        settings = _sampler_settings(**{**record["settings"], "sigmas": tuple(record["settings"]["sigmas"])})
+        return Request(
+            scene=scene_from_json(record["scene"], where),
+            seed=int(record["seed"]),
+            model=record["model"],
+            settings=settings,
+            edit=record["edit"],
+            first_frames=record["first_frames"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{where}: this is not a request: {shown(repr(error))}") from error
+
+
+def plan_requests(
+    scenes: Sequence[Scene], first_frames: Callable[[Scene], str], settings: GenerateConfig, model: str
+) -> list[Request]:
+    """``settings.num_clips`` requests that take scenes and edits in turn, each with a seed drawn from a counter.
+
+    ``first_frames`` stores the first frames of a recorded scene and names them; it is asked only where they are used.
+    """
+    with_frame, without_frame = _samplers(settings)
+    requests: list[Request] = []
+    choices = _edited_scenes(scenes, settings.edits)
+    for number, (scene, edit, edited) in zip(range(settings.num_clips), choices, strict=False):
+        keeps_first_frame = EDITS[edit].keeps_first_frame
+        request = Request(
+            # Commands past the end of a recording are commands like any others: the generator has to obey them.
+            scene=replace(edited, held_frames=0),
+            seed=_seed(settings.seed, number),
+            model=model,
+            settings=with_frame if keeps_first_frame else without_frame,
+            edit=edit,
+            first_frames=first_frames(scene) if keeps_first_frame else "",
+        )
+        clip_id = f"{request.scene.clip_id}-{request.id[:8]}"
+        requests.append(replace(request, scene=replace(request.scene, clip_id=clip_id)))
+    return requests
+
+
+def _samplers(settings: GenerateConfig) -> tuple["SamplerSettings", "SamplerSettings"]:
+    """How clips with and without a first frame are sampled: without one, everything has to come from noise."""
+    with_frame = _sampler_settings(
+        num_steps=settings.num_steps,
+        strength=settings.strength,
+        inpaint_steps=settings.inpaint_steps,
+        inpaint_strength=settings.inpaint_strength,
+        guidance_scale=settings.guidance_scale,
+    )
+    without_frame = _sampler_settings(
+        num_steps=settings.num_steps_without_frame,
+        strength=1.0,
+        inpaint_steps=0,
+        guidance_scale=settings.guidance_scale_without_frame,
+    )
+    return with_frame, without_frame
+
+
+def _sampler_settings(**fields: Any) -> "SamplerSettings":
+    from driveforge.finetune.world_model.sampling import SamplerSettings
+
+    return SamplerSettings(**fields)
+
+
+def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tuple[Scene, str, Scene]]:
+    """Endless (scene, edit, edited scene): scenes from all over the data, and the next time round under other edits."""
+    if not scenes:
+        raise UserError("there is no scene to generate from: the data source is empty")
+    if unknown := [name for name in edits if name not in EDITS] or not edits:
+        raise UserError(f"generate.edits: {unknown} is not among {', '.join(EDITS)}")
+    while True:
+        refusals = []
+        for turn in range(len(edits)):
+            for place, number in enumerate(_scattered(len(scenes))):
+                scene, edit = scenes[number], edits[(place + turn) % len(edits)]
+                try:
+                    yield scene, edit, edit_scene(scene, edit)
+                except NotApplicable as refusal:
+                    refusals.append(str(refusal))
+        if len(refusals) == len(scenes) * len(edits):
+            raise UserError(f"no scene allows any of the edits {', '.join(edits)}; for example {refusals[0]}")
+
+
+def _scattered(count: int) -> list[int]:
+    """0..count-1 in steps of the golden section: however few are taken, they come from all over."""
+    stride = max(1, round(count * 0.618))
+    while math.gcd(stride, count) != 1:
+        stride += 1
+    return [place * stride % count for place in range(count)]
+
+
+def _seed(seed: int, number: int) -> int:
+    """31 bits, a pure function of both."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big") >> 1
+
+
+def store_first_frames(folder: Path, frames: NDArray[np.uint8]) -> str:
+    """Keep ``frames`` ``(V, F, H, W, 3)`` in ``folder`` under a name made of their content, and return that name."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(frames), allow_pickle=False)
+    name = _content_name(buffer.getvalue())
+    if not (folder / name).is_file() or _content_name((folder / name).read_bytes()) != name:
+        replace_file(folder / name, buffer.getvalue())
+    return name
+
+
+def load_first_frames(folder: Path, name: str) -> NDArray[np.uint8] | None:
+    """Frames ``(V, F, H, W, 3)`` that were stored under ``name``; None for no name."""
+    if not name:
+        return None
+    path = folder / name
+    content = path.read_bytes() if path.is_file() else b""
+    if _content_name(content) != name:
+        problem = "is damaged" if content else "is missing"
+        raise UserError(f"{path} {problem}: the plan's first frames are kept there; `driveforge generate` writes them")
+    return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
+
+
+def _content_name(content: bytes) -> str:
+    return f"{hashlib.sha256(content).hexdigest()[:32]}.npy"

@@ -1,0 +1,84 @@
+"""Units of work: fixed lists of requests that one worker makes into one tar and commits once. The plan lists all."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from driveforge.datasets.files.atomic import create_file
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.json_record import parse_json
+from driveforge.pipelines.generate.requests import Request, canonical_json, request_from_json, request_to_json
+from driveforge.pipelines.processes.threads import THREADS
+
+PLAN_FILE = "plan.jsonl"
+_AGAIN = "delete it: the data, model and settings that it was begun with write it again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    id: str
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """``id`` is the sha256 of the plan file, a pure function of the requests, their grouping and ``THREADS``."""
+
+    id: str
+    units: tuple[Unit, ...]
+
+
+def make_units(requests: Sequence[Request], clips_per_unit: int) -> tuple[Unit, ...]:
+    """Consecutive requests, ``clips_per_unit`` to a unit; a UserError where one clip is asked for twice."""
+    if clips_per_unit < 1:
+        raise UserError(f"generate.clips_per_unit must be at least 1, got {clips_per_unit}")
+    ids = [request.scene.clip_id for request in requests]
+    if repeated := {clip_id for clip_id in ids if ids.count(clip_id) > 1}:
+        raise UserError(f"the requests ask for a clip twice: {', '.join(sorted(repeated))}")
+    starts = range(0, len(requests), clips_per_unit)
+    return tuple(
+        Unit(id=f"unit-{i:06d}", requests=tuple(requests[s : s + clips_per_unit])) for i, s in enumerate(starts)
+    )
+
+
+def open_or_create_plan(root: Path, requests: Sequence[Request], clips_per_unit: int) -> Plan:
+    """The plan under ``root``, written if there is none; a UserError if another plan was begun there."""
+    units = make_units(requests, clips_per_unit)
+    content = b"".join(canonical_json(_unit_to_json(unit)) + b"\n" for unit in units)
+    path = root / PLAN_FILE
+    wanted = hashlib.sha256(content).hexdigest()
+    if not path.exists():
+        create_file(path, content)
+    if not path.is_file():
+        raise UserError(f"{path} is no file; {_AGAIN}")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != wanted:
+        read_plan(root)  # one that is damaged is told as such
+        raise UserError(
+            f"{path} holds another plan ({found[:12]}) than the data, model and settings now ask for ({wanted[:12]}): "
+            "use those it was begun with to finish it, or another run_dir to begin anew"
+        )
+    return Plan(id=wanted, units=units)
+
+
+def read_plan(root: Path) -> Plan:
+    """The plan under ``root``; a UserError that names the line if the file is absent, torn or no plan."""
+    path = root / PLAN_FILE
+    if not path.exists():
+        raise UserError(f"{path} does not exist: nothing was generated there yet")
+    content = path.read_bytes()
+    units = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        where = f"{path} line {number}"
+        try:
+            record = parse_json(line, where, _AGAIN)
+            requests = tuple(request_from_json(request, where) for request in record["requests"])
+            units.append(Unit(id=record["unit"], requests=requests))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{where}: this is not a unit ({shown(repr(error))}); {_AGAIN}") from error
+    return Plan(id=hashlib.sha256(content).hexdigest(), units=tuple(units))
+
+
+def _unit_to_json(unit: Unit) -> dict[str, object]:
+    return {"unit": unit.id, "threads": THREADS, "requests": [request_to_json(request) for request in unit.requests]}

@@ -1,0 +1,60 @@
+"""Under which licence a clip for replay is: what a ``meta.json`` beside it, or above it in its source, says."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.folder_source import VideoFolderSource
+from driveforge.datasets.files.json_record import read_json
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.source import Source
+from driveforge.pipelines.config.config import ReplayConfig
+from driveforge.replay.persistent import NOT_STATED
+
+# The procedural world is nobody else's.
+SIMULATED = "simulated"
+_FILES = ("meta.json", "croissant.json")
+
+
+def licence_of(root: Path | None, source: Source) -> Callable[[Scene], str]:
+    """What tells the licence of a scene of ``source``, which was opened at ``root`` (None: it is simulated)."""
+    if root is None:
+        return lambda scene: SIMULATED
+    top = root if root.is_dir() else root.parent
+    if isinstance(source, VideoFolderSource):
+        return lambda scene: _stated(source.folder_of(scene), top)
+    return lambda scene: _stated(top, top)
+
+
+def licensed(opened: Callable[[], Source], replay: ReplayConfig, scenes: Sequence[Scene]) -> Sequence[int]:
+    """Numbers of the scenes that ``replay.licences`` lets in; a UserError where that is none."""
+    if replay.licences is None:
+        return range(len(scenes))
+    told = licence_of(replay.root, opened())
+    found = [told(scene) for scene in scenes]
+    numbers = [n for n, licence in enumerate(found) if licence in replay.licences]
+    if not numbers:
+        raise UserError(
+            f"replay.licences={', '.join(replay.licences)} lets no clip in; there are {', '.join(sorted(set(found)))}"
+        )
+    return numbers
+
+
+@lru_cache(maxsize=4096)
+def _stated(folder: Path, top: Path) -> str:
+    """Of the nearest file that states one, from ``folder`` up to ``top``."""
+    for path in (folder / name for name in _FILES):
+        if path.is_file() and (licence := _read(path)):
+            return licence
+    return NOT_STATED if folder in (top, folder.parent) else _stated(folder.parent, top)
+
+
+def _read(path: Path) -> str:
+    record = read_json(path, "so nobody knows the licence; give --licence")
+    parts = [record, record.get("source")] if isinstance(record, dict) else []
+    for part in (part for part in parts if isinstance(part, dict)):
+        for name in ("licence", "license"):
+            if isinstance(part.get(name), str) and part[name].strip():
+                return shown(part[name], 200)
+    return ""

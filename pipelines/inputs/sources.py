@@ -1,0 +1,106 @@
+"""The sources of clips that a configuration names."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import fields
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.source import Source
+from driveforge.pipelines.config.config import (
+    Data,
+    NuScenesData,
+    PretrainConfig,
+    ProbeConfig,
+    ReplayConfig,
+    ShardData,
+    SimulatedData,
+    VideoData,
+)
+
+
+def framing_of(data: Data) -> Framing:
+    """The size, rate and length that the clips of ``data`` are brought to."""
+    return Framing(**{f.name: getattr(data, f.name) for f in fields(Framing)})
+
+
+# The splits that no fine-tune may see, so that what is generated from them is generated from unseen scenes.
+HELD_OUT = ("val", "mini_val", "test")
+
+
+def for_training(scenes: Sequence[Scene]) -> list[int]:
+    """Numbers of the scenes to train on: those not held out, or all where every one is."""
+    return [n for n, scene in enumerate(scenes) if scene.split not in HELD_OUT] or list(range(len(scenes)))
+
+
+def for_generation(scenes: Sequence[Scene]) -> list[int]:
+    """Numbers of the scenes to generate from: those held out, or all where none is."""
+    return [n for n, scene in enumerate(scenes) if scene.split in HELD_OUT] or list(range(len(scenes)))
+
+
+def open_source(data: Data) -> Source:
+    """The source behind a ``data`` group; UserError where its root holds nothing of the kind."""
+    match data:
+        case SimulatedData():
+            return _simulated(data.num_scenes, data.domains, data.seed, framing_of(data))
+        case NuScenesData():
+            from driveforge.datasets.nuscenes.source import NuScenesSource
+
+            return NuScenesSource(
+                data.root,
+                data.version,
+                framing_of(data),
+                split=data.split,
+                cameras=data.cameras,
+                sweeps=data.sweeps,
+                continue_short=data.continue_short,
+            )
+        case VideoData():
+            from driveforge.datasets.folder_source import VideoFolderSource
+
+            return VideoFolderSource(data.root, framing_of(data), data.domain)
+        case ShardData():
+            from driveforge.datasets.webdataset_shards.source import ShardSource
+
+            return ShardSource(data.root)
+
+
+def open_replay(replay: ReplayConfig, framing: Framing) -> Source:
+    """The clips of other domains: a folder of videos, or the procedural domains where none is named."""
+    if replay.root is not None:
+        from driveforge.datasets.folder_source import VideoFolderSource
+
+        return VideoFolderSource(replay.root, framing, None)
+    return _simulated(replay.num_scenes, replay.domains, replay.seed, framing)
+
+
+def open_pretraining(pretrain: PretrainConfig, framing: Framing) -> Source:
+    """The procedural clips that the base checkpoint is made from, through many cameras, since real rigs differ."""
+    return _simulated(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing, varied_cameras=True)
+
+
+def open_probe(probe: ProbeConfig, framing: Framing) -> Source:
+    """The procedural clips that models are probed with; their seed is no other's."""
+    return _simulated(probe.clips_per_domain * len(probe.domains), probe.domains, probe.seed, framing)
+
+
+def _simulated(
+    num_scenes: int, domains: Sequence[str], seed: int, framing: Framing, *, varied_cameras: bool = False
+) -> Source:
+    """``num_scenes`` clips in equal parts over ``domains``, a few more where they do not divide evenly."""
+    from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+
+    if not domains:
+        raise UserError("domains names no domain to simulate")
+    config = SimulationConfig(
+        seed=seed,
+        domains=tuple(domains),
+        num_scenes=math.ceil(num_scenes / len(domains)),
+        height=framing.height,
+        width=framing.width,
+        frame_rate=framing.frame_rate,
+        num_frames=framing.num_frames,
+        varied_cameras=varied_cameras,
+    )
+    return SimulatedSource(config)

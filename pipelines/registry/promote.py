@@ -1,0 +1,185 @@
+"""Promotion: a fine-tuned model becomes champion if driving improved and nothing was forgotten; else it says why."""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rich import get_console
+
+from driveforge.datasets.errors import UserError
+from driveforge.finetune.evaluation.history import Stage, read_course, transfer_of
+from driveforge.finetune.evaluation.promotion_rule import Judgement, Rule, judge
+from driveforge.finetune.evaluation.results import Probed, append_probed
+from driveforge.finetune.world_model.model import model_digest
+from driveforge.pipelines.console import show
+from driveforge.pipelines.registry.models import BASE, lineage_in
+from driveforge.pipelines.registry.plot import draw
+from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, registry_of, sole_promoter
+from driveforge.pipelines.registry.messages import lines_of, summary_of
+from driveforge.pipelines.config.config import Config, PromoteConfig
+from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+
+PROBE, ORIGIN = "probe.parquet", "origin.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promotion:
+    """What was decided of ``candidate``; ``champion`` is who was so before, ``picture`` shows the checks."""
+
+    candidate: Version
+    champion: Version | None
+    judgement: Judgement
+    picture: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """The probed models that a decision needs: ``origin`` is the one that the first champion began with."""
+
+    course: list[Stage]
+    candidate: Stage
+    champion: Stage | None
+    origin: Stage
+
+    @property
+    def earlier(self) -> dict[str, Probed]:
+        champion = {} if self.champion is None else {"champion": self.champion.probed}
+        return champion | {"base": self.origin.probed}
+
+
+def main(config: Config, args: argparse.Namespace) -> int:
+    """Promote or refuse; status 1 where the champion stays who it was."""
+    folder = args.candidate or config.run_dir / "model"
+    if not (folder / "world_model.json").is_file():
+        raise UserError(f"{folder} holds no world_model.json; give a model folder, or run_dir=RUN of a fine-tune")
+    digest = model_digest(folder)
+    with sole_promoter(config), pipeline_run(config, "promote") as tracker:
+        registry = registry_of(config)
+        champion = registry.alias(CHAMPION)
+        if champion and champion.digest == digest:
+            show(f"{champion} is champion already")
+            return 0
+        promotion = promote(config, folder, digest, registry, champion, tracker)
+    for line in lines_of(promotion.judgement, promotion.candidate, promotion.champion):
+        get_console().print(line, soft_wrap=True)
+    show(f"picture: {promotion.picture}")
+    return 0 if promotion.judgement.promotes else 1
+
+
+def promote(
+    config: Config, folder: Path, digest: str, registry: Registry, champion: Version | None, tracker: Tracker
+) -> Promotion:
+    """Judge the model in ``folder``, register it, and make it champion if it passed; under ``sole_promoter``."""
+    _refuse_rolled_back(registry.with_digest(digest))
+    known = _known(folder, digest, registry, champion)
+    rule = rule_of(config.promote)
+    judgement = judge(known.candidate.probed, known.earlier, rule)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    picture = config.run_dir / "promotion.png"
+    draw(picture, judgement, known.course, rule)
+    _log(tracker, judgement, known, rule, folder.parent / PROBE, picture)
+    version = registry.register(folder, digest, tracker)
+    registry.describe(version, summary_of(judgement, champion))
+    if judgement.promotes:
+        registry.crown(version, champion)
+    return Promotion(candidate=version, champion=champion, judgement=judgement, picture=picture)
+
+
+def rule_of(settings: PromoteConfig) -> Rule:
+    return Rule(
+        improve=settings.improve,
+        dynamics=settings.dynamics,
+        driving=settings.driving,
+        tolerance=settings.tolerance,
+        confidence=settings.confidence,
+        min_clips=settings.min_clips,
+    )
+
+
+def _known(folder: Path, digest: str, registry: Registry, champion: Version | None) -> _Known:
+    """What the probe of the candidate's run, and that kept with the champion, know of the models."""
+    table = folder.parent / PROBE
+    stages = read_course(table) if table.is_file() else []
+    candidate = _probed(stages, digest, "", f"driveforge probe {folder} run_dir={folder.parent}", table)
+    protocol = candidate.probed.protocol
+    start = _start_of(folder)
+    if champion is None:
+        command = f"driveforge probe START run_dir={folder.parent}` with what it was tuned from, such as `base"
+        origin = _probed(stages, start, protocol, command, table)
+        return _Known(course=_course(stages, start, candidate), candidate=candidate, champion=None, origin=origin)
+    command = f"driveforge probe champion run_dir={folder.parent}"
+    kept = [*_kept(registry, champion, PROBE), *stages]
+    origins = _kept(registry, champion, ORIGIN)
+    if not origins:
+        raise UserError(f"{champion} was not registered by promote: move the alias champion to a version that was")
+    return _Known(
+        course=_course(stages, start, candidate),
+        candidate=candidate,
+        champion=_probed(kept, champion.digest, protocol, command, table),
+        origin=_probed([*origins, *stages], origins[0].model, protocol, command.replace("champion", "base"), table),
+    )
+
+
+def _start_of(folder: Path) -> str:
+    """The digest of the model that a fine-tune began with, as its lineage has it; without one, the shipped base."""
+    return str(lineage_in(folder).get("base") or model_digest(BASE))
+
+
+def _course(stages: Sequence[Stage], start: str, candidate: Stage) -> list[Stage]:
+    """What was probed of this run alone: its start, its steps, its end."""
+    begun = [replace(stage, step=0) for stage in stages if stage.model == start][:1]
+    between = [stage for stage in stages if stage.model.startswith("step-") and stage.step < candidate.step]
+    return [stage for stage in (*begun, *between, candidate) if stage.probed.protocol == candidate.probed.protocol]
+
+
+def _probed(stages: Sequence[Stage], model: str, protocol: str, command: str, table: Path) -> Stage:
+    """The last stage that is of the model, under the protocol if it is given; else a UserError says how to get it."""
+    found = [stage for stage in stages if stage.model == model]
+    like = [stage for stage in found if protocol in ("", stage.probed.protocol)]
+    if not found:
+        raise UserError(f"{table} knows nothing of the model {model}: run `{command}`")
+    if not like:
+        raise UserError(
+            f"models that were probed in different ways cannot be compared: {model} by {found[-1].probed.protocol!r}, "
+            f"the candidate by {protocol!r}; run `{command}`"
+        )
+    return like[-1]
+
+
+def _kept(registry: Registry, version: Version, name: str) -> list[Stage]:
+    with tempfile.TemporaryDirectory() as scratch:
+        file = registry.probe_file(version, name, Path(scratch))
+        return read_course(file) if file else []
+
+
+def _refuse_rolled_back(version: Version | None) -> None:
+    if version and version.rolled_back:
+        raise UserError(
+            f"{version} was rolled back at {version.rolled_back} and is not promoted again; "
+            "take its tag driveforge.rolled_back away in MLflow if it should be"
+        )
+
+
+def _log(tracker: Tracker, judgement: Judgement, known: _Known, rule: Rule, table: Path, picture: Path) -> None:
+    tracker.tags({"driveforge.promoted": str(judgement.promotes).lower(), "driveforge.model": known.candidate.model})
+    metrics = {
+        f"fall/{check.against}/{check.paired.domain}/{check.paired.measure}": check.paired.change.fall
+        for check in judgement.checks
+        if check.paired.change
+    }
+    domains = {value.domain for value in known.candidate.probed.values if not rule.is_driving(value.domain)}
+    for measure in rule.dynamics:
+        course = [stage.probed for stage in known.course]
+        metrics |= {f"{name}/{measure}": value for name, value in transfer_of(course, measure, domains).items()}
+    tracker.metrics({name: value for name, value in metrics.items() if abs(value) < float("inf")})
+    with tempfile.TemporaryDirectory() as scratch:
+        origin = known.origin
+        append_probed(Path(scratch) / ORIGIN, origin.probed, step=origin.step, model=origin.model)
+        told = json.dumps({"promotes": judgement.promotes, "rule": asdict(rule), **asdict(judgement)})
+        bounded = json.loads(told, parse_constant=lambda _: None)  # JSON knows no infinity
+        (Path(scratch) / "promotion.json").write_text(json.dumps(bounded, indent=2) + "\n")
+        for file in (table, picture, *sorted(Path(scratch).iterdir())):
+            tracker.artifact(file)

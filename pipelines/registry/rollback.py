@@ -1,0 +1,16 @@
+"""Rollback: the champion before this one is champion again."""
+
+import argparse
+
+from driveforge.pipelines.console import show
+from driveforge.pipelines.registry.versions import registry_of, sole_promoter
+from driveforge.pipelines.config.config import Config
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    registry = registry_of(config)
+    with sole_promoter(config):
+        fallen, champion = registry.roll_back()
+    since = f", champion since {fallen.since}," if fallen.since else ""
+    text = f"{champion} is champion again; {fallen}{since} was taken back and will not be promoted again"
+    show(text)

@@ -1,0 +1,192 @@
+"""The world models in MLflow's registry: numbered versions, and the aliases ``candidate`` and ``champion``.
+
+A version's model lies with the run that registered it, as plain files. An alias moves in one step, so whoever is killed
+leaves the old one. What was champion before is a tag of the version that took over.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.lock import held
+from driveforge.pipelines.tracking.store import has_store, open_store
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.tracking.runs import Tracker
+
+CHAMPION, CANDIDATE = "champion", "candidate"
+MODEL_FOLDER = "model"
+_DIGEST = "driveforge.digest"
+_PROBED_IN = "driveforge.probed_in"
+_BEFORE = "driveforge.champion_before"
+_SINCE = "driveforge.champion_since"
+_ROLLED_BACK = "driveforge.rolled_back"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """One registered model: ``digest`` names its files, ``before`` the version that it took over from, if any.
+
+    ``source`` is where its folder lies, ``probed_in`` the run that keeps what the probe found of it.
+    """
+
+    number: str
+    digest: str
+    source: str
+    probed_in: str
+    before: str = ""
+    since: str = ""
+    rolled_back: str = ""
+
+    def __str__(self) -> str:
+        return f"version {self.number} ({self.digest})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registry:
+    """The versions registered under ``name``. Callers that change anything hold ``sole_promoter``."""
+
+    client: Any
+    name: str
+
+    def alias(self, alias: str) -> Version | None:
+        """The version of that alias, wherever it was set."""
+        return self._found(lambda: self.client.get_model_version_by_alias(self.name, alias))
+
+    def version(self, number: str) -> Version | None:
+        return self._found(lambda: self.client.get_model_version(self.name, number))
+
+    def with_digest(self, digest: str) -> Version | None:
+        """The newest version of these very files."""
+        found = self.client.search_model_versions(f"name='{self.name}' and tags.`{_DIGEST}`='{digest}'")
+        return max(map(_read, found), key=lambda version: int(version.number), default=None)
+
+    def register(self, folder: Path, digest: str, tracker: Tracker) -> Version:
+        """The version of the model in ``folder``, made new unless it is there; it becomes the candidate.
+
+        The tracker's run keeps a new version's files, and what the probe found of it.
+        """
+        known = self.with_digest(digest)
+        if known is None:
+            tracker.artifact(folder, MODEL_FOLDER)
+            source = f"{tracker.client.get_run(tracker.run_id).info.artifact_uri}/{MODEL_FOLDER}"
+            self._make_name()
+            made = self.client.create_model_version(self.name, source, tracker.run_id, tags={_DIGEST: digest})
+            number = str(made.version)
+        else:
+            number = known.number
+        self._tag(number, {_PROBED_IN: tracker.run_id})
+        self.client.set_registered_model_alias(self.name, CANDIDATE, number)
+        return self._existing(number)
+
+    def describe(self, version: Version, text: str) -> None:
+        """Say in the registry what became of a version."""
+        self.client.update_model_version(self.name, version.number, text)
+
+    def crown(self, version: Version, over: Version | None) -> None:
+        """Make ``version`` champion after ``over``; a UserError where somebody else was made champion meanwhile."""
+        now = self.alias(CHAMPION)
+        if (now and now.number) != (over and over.number):
+            raise UserError(f"the champion was changed to {now or 'none'} meanwhile; promote again")
+        self._tag(version.number, {_BEFORE: over.number if over else "", _SINCE: _now()})
+        self.client.set_registered_model_alias(self.name, CHAMPION, version.number)
+
+    def roll_back(self) -> tuple[Version, Version]:
+        """Make the version champion that was so before; returns the one that was, and the one that is.
+
+        A UserError where there is no champion, or none before it.
+        """
+        champion = self.alias(CHAMPION)
+        if champion is None:
+            raise UserError(f"{self.name} has no champion, so there is nothing to roll back")
+        if not champion.since:
+            raise UserError(f"{champion} was made champion by hand, so what was before is not known: move the alias")
+        if not champion.before:
+            raise UserError(f"{champion} is the first champion: there is nothing to roll back to")
+        before = self._existing(champion.before)
+        self._tag(champion.number, {_ROLLED_BACK: _now()})
+        self.client.set_registered_model_alias(self.name, CHAMPION, before.number)
+        return champion, before
+
+    def folder(self, version: Version, downloads: Path) -> Path:
+        """The files of a version: where they lie on this machine, else copied once to a folder of ``downloads``."""
+        from mlflow.artifacts import download_artifacts
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        if version.source.startswith("file:"):
+            return Path(local_file_uri_to_path(version.source))
+        folder = downloads / version.digest
+        if not folder.is_dir():
+            scratch = downloads / f".{version.digest}.{os.getpid()}"
+            got = download_artifacts(version.source, dst_path=str(scratch), tracking_uri=self.client.tracking_uri)
+            os.replace(got, folder)
+            scratch.rmdir()
+        return folder
+
+    def probe_file(self, version: Version, name: str, scratch: Path) -> Path | None:
+        """A file that was kept with a version's probe, copied to ``scratch``."""
+        names = {file.path for file in self.client.list_artifacts(version.probed_in)} if version.probed_in else set()
+        return Path(self.client.download_artifacts(version.probed_in, name, str(scratch))) if name in names else None
+
+    def _existing(self, number: str) -> Version:
+        version = self.version(number)
+        if version is None:
+            raise UserError(f"version {number} of {self.name} has been deleted from the registry")
+        return version
+
+    def _found(self, ask: Any) -> Version | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return _read(ask())
+        except MlflowException as error:
+            # A model without the alias is reported as a wrong parameter, a model that is not there as missing.
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def _make_name(self) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(self.name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _tag(self, number: str, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_model_version_tag(self.name, number, key, value)
+
+
+def registry_of(config: Config) -> Registry:
+    """The registry in the store of the runs; a UserError where there is no store yet, or it does not answer."""
+    if not has_store(config):
+        raise UserError(f"no models are registered beside {config.run_dir}: promote one first, or give run_dir=RUN")
+    return Registry(client=open_store(config), name=config.promote.registered_as)
+
+
+def sole_promoter(config: Config) -> AbstractContextManager[None]:
+    """Waits until nobody else promotes or rolls back beside these run folders."""
+    return held(config.run_dir.resolve().parent / ".promote.lock")
+
+
+def _read(found: Any) -> Version:
+    tags = found.tags
+    return Version(
+        number=str(found.version),
+        digest=tags.get(_DIGEST, ""),
+        source=found.source,
+        probed_in=tags.get(_PROBED_IN, ""),
+        before=tags.get(_BEFORE, ""),
+        since=tags.get(_SINCE, ""),
+        rolled_back=tags.get(_ROLLED_BACK, ""),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

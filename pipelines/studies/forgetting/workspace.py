@@ -1,0 +1,172 @@
+"""What every run of the forgetting study stands on: clips of all domains, probes, and the base of each seed."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.latents.cache import LatentCache
+from driveforge.datasets.files.new_folder import new_folder
+from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.source import Source
+from driveforge.finetune.training.module import TrainingSettings
+from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet, codec_digest
+from driveforge.finetune.evaluation.settings import ProbeSettings
+from driveforge.finetune.world_model.vae import load_vae
+from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModelConfig
+from driveforge.pipelines.train.cache import encode_source
+from driveforge.pipelines.studies.forgetting.footage import CHOSEN, JUDGED, TRAINED, Footage, domain_of
+from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.train.pretrain import fresh_model, train_on_all
+from driveforge.pipelines.train.probe_clips import encoded_probe_clips
+from driveforge.pipelines.config.studies import ForgettingConfig
+from driveforge.replay.buffer import ReplayBuffer
+
+DRIVING = "driving-day"
+# The parts are of different seeds, so that no clip is in two of them.
+_BASE_SEED, _DRIVING_SEED, _JUDGE_SEED, _CHOICE_SEED = 0, 1, 2, 3
+SIZES = WorldModelConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
+JUDGE = ProbeSettings(num_steps=1)
+# What a run may look at while it trains, or choose by: losses alone, at the noise levels that motion is drawn from.
+CHOICE = ProbeSettings(num_steps=1, dynamics=False, sigma_edges=(0.75, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """Everything is kept in ``root``, by the settings that decide it; what is there is not made again."""
+
+    study: ForgettingConfig
+    store: Path
+
+    @property
+    def root(self) -> Path:
+        return self.store / f"forgetting-{_key(replace(self.study, seeds=0, seeds_of_rest=0))}"
+
+    @property
+    def latents(self) -> Path:
+        """Where the clips that are trained on lie encoded, by the keys of their caches."""
+        return self.store / "latents"
+
+    @property
+    def framing(self) -> Framing:
+        study = self.study
+        return Framing(
+            height=study.height,
+            width=study.width,
+            frame_rate=10.0,
+            num_frames=study.num_frames,
+            stride=study.num_frames,
+        )
+
+    @property
+    def judged_domains(self) -> tuple[str, ...]:
+        """Beside driving: those of the base, or of the footage."""
+        return tuple(domain_of(video) for video in self.study.other_footage) or OTHER_DOMAINS
+
+    def driving(self) -> LatentCache:
+        what = "driving clips"
+        if not self.study.driving_footage:
+            return self._cache(self._simulated((DRIVING,), self.study.driving_clips, _DRIVING_SEED), what)
+        return self._cache(self._driving_footage(TRAINED), what)
+
+    def others(self) -> LatentCache:
+        """Of the domains that the base is trained on, and that replay draws from."""
+        simulated = self._simulated(OTHER_DOMAINS, self.study.base_clips, _BASE_SEED)
+        return self._cache(simulated, "clips of other domains")
+
+    def buffer(self, others: LatentCache) -> ReplayBuffer:
+        with ReplayBuffer(self.store / "replay" / others.key, len(others), key=others.key) as buffer:
+            for number in range(len(others)) if len(buffer) < len(others) else ():
+                buffer.offer(others.sample(number))
+        return buffer
+
+    def judge_set(self) -> ProbeSet:
+        """The clips that results are measured on: no run sees or chooses by them."""
+        study = self.study
+        if not study.driving_footage:
+            domains = (DRIVING, *OTHER_DOMAINS)
+            return self._probe_set(self._simulated(domains, study.judge_clips, _JUDGE_SEED))
+        return self._probe_set(self._driving_footage(JUDGED), Footage(videos=study.other_footage, framing=self.framing))
+
+    def choice_set(self) -> ProbeSet:
+        """The clips that adaptive shares and interpolation go by: the domains of the base, and driving."""
+        others = self._simulated(OTHER_DOMAINS, self.study.choice_clips, _CHOICE_SEED)
+        if not self.study.driving_footage:
+            driving = self._simulated((DRIVING,), self.study.choice_clips, _CHOICE_SEED)
+            return self._probe_set(driving, others)
+        return self._probe_set(self._driving_footage(CHOSEN), others)
+
+    def base(self, seed: int) -> Path:
+        """Bases cost most, so they serve studies that differ in what comes after them."""
+        later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay",
+                 "driving_footage", "other_footage")  # fmt: skip
+        nothing: dict[str, Any] = dict.fromkeys(later, 0)
+        bare: ForgettingConfig = replace(self.study, seeds=0, seeds_of_rest=0, **nothing)
+        return self.store / f"forgetting-base-{_key(bare)}" / f"{seed}" / "model"
+
+    def _simulated(self, domains: tuple[str, ...], clips: int, seed: int) -> SimulatedSource:
+        framing = self.framing
+        return SimulatedSource(
+            SimulationConfig(
+                seed=self.study.seed + seed,
+                domains=domains,
+                num_scenes=clips,
+                height=framing.height,
+                width=framing.width,
+                num_frames=framing.num_frames,
+            )
+        )
+
+    def _driving_footage(self, part: tuple[float, float]) -> Footage:
+        # Short videos give few clips, so these overlap within their part of the time.
+        framing = replace(self.framing, stride=self.study.num_frames // 3)
+        return Footage(videos=self.study.driving_footage, framing=framing, domain=DRIVING, part=part)
+
+    def _cache(self, source: Source, what: str) -> LatentCache:
+        return encode_source(partial(_same, source), self.framing, BASE, self.latents, what)
+
+    def _probe_set(self, *sources: Source) -> ProbeSet:
+        clips: list[ProbeClip] = []
+        for source in sources:
+            clips += encoded_probe_clips(partial(_same, source), self.framing, BASE, self.store / "probe")
+        return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(BASE)))
+
+
+def _same(source: Source) -> Source:
+    """Sources of this study are of settings alone, so they travel to other processes as they are."""
+    return source
+
+
+def _key(study: ForgettingConfig) -> str:
+    return hashlib.sha256(repr(study).encode()).hexdigest()[:8]
+
+
+def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
+    """A small world model that learnt how things move in ``others`` and saw no driving, trained to go on."""
+    folder = ground.base(seed)
+    if folder.is_dir():
+        return folder
+    study = ground.study
+    training = TrainingSettings(
+        steps=study.base_steps,
+        learning_rate=study.base_learning_rate,
+        warmup=100,
+        decay="cosine",
+        ema_decay=0.995,
+        precision=study.precision,
+        predict=1.0,
+        seed=seed,
+    )
+    model = train_on_all(
+        others,
+        fresh_model(SIZES, load_vae(BASE), others, seed),
+        training,
+        folder.parent / "checkpoints",
+        batch_size=study.batch_size,
+        checkpoint_every=100,
+    )
+    with new_folder(folder) as scratch:
+        model.save_pretrained(scratch)
+    return folder

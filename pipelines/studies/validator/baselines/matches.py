@@ -1,0 +1,150 @@
+"""Peers that look at matched points of neighbouring frames, under a geometry of their own or the commanded one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Clip
+from driveforge.validation.camera.epipolar import MIN_ADJACENT_BASELINE_M, essential, sampson
+from driveforge.pipelines.studies.validator.baselines.records import peer_measure
+from driveforge.validation.records import STATIONARY_EGO, TOO_FEW_FRAMES, Measure, Sample
+from driveforge.validation.views.view import Command, one_thread, reference_view
+
+MAX_KEYPOINTS = 2048
+LOWE_RATIO = 0.8
+MIN_MATCHES_TO_FIT = 8
+COOKBOOK_ROWS = 540
+RANSAC_PX = 3.0  # of an image of COOKBOOK_ROWS: OpenCV's default
+TSED_PX = 2.0  # T_e, of an image of 256 rows
+TSED_MATCHES = 10  # T_m
+TOO_FEW_MATCHES = "too few matches"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Matches:
+    """The same points in ``frame`` (``a``) and in the next (``b``), each ``(N, 3)``: x, y in px, and 1."""
+
+    frame: int
+    a: Array
+    b: Array
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        return self.frame, self.frame + 1
+
+
+def self_fitted_sampson(clip: Clip) -> Measure:
+    """Temporal Sampson error of NVIDIA's Cosmos cookbook, px of an image of 540 rows; higher is worse.
+
+    For each two consecutive frames a fundamental matrix is fitted by RANSAC to the matches, all of those same matches
+    are held against it, and the median root of the squared Sampson error is taken; the clip's value is the median over
+    frames. SIFT (as the cookbook's README says) stands in for SuperPoint and LightGlue (as its code does), which need
+    weights. Pairs that no matrix fits are left out, as there. What is fitted to the clip cannot see a wrong command.
+
+    Source: nvidia-cosmos/cosmos-cookbook, ``scripts/metrics/geometrical_consistency/sampson`` (2025), where images have
+    960 x 540 px and below 1 px is called excellent, above 5 px poor.
+    """
+    view = reference_view(clip)
+    scale = COOKBOOK_ROWS / view.grey.shape[1]
+    samples = []
+    for pair in match_neighbours(view.grey):
+        fitted = _fundamental(pair, RANSAC_PX / scale)
+        if fitted is not None:
+            error = np.abs(sampson(fitted, pair.a, pair.b)) * scale
+            samples.append(Sample(value=float(np.median(error)), frames=pair.frames))
+    why = TOO_FEW_FRAMES if view.num_frames < 2 else TOO_FEW_MATCHES
+    return peer_measure("peer_self_fitted_sampson", "px", samples, why, np.median)
+
+
+def tsed(clip: Clip) -> Measure:
+    """1 - TSED: the share of neighbouring pairs that do not fit the commanded poses; higher is worse.
+
+    A pair is consistent where it has at least 10 matches and their median symmetric epipolar distance is below 2 px
+    (images of 256 rows, as there). Pairs over which the camera hardly moves have no epipolar lines and are left out.
+
+    Source: Yu et al., "Long-term photometric consistent novel view synthesis with diffusion models" (ICCV 2023), with
+    T_e and T_m as in YorkUCVIL/Photoconsistent-NVS, ``compute_sed.py`` and ``eval_consistency.py``.
+    """
+    view = reference_view(clip)
+    if view.command is None:
+        return peer_measure("peer_tsed", "share", [], view.why, np.mean)
+    samples = []
+    for pair in match_neighbours(view.grey):
+        motion = view.command.motion(*pair.frames)
+        if motion.baseline < MIN_ADJACENT_BASELINE_M:
+            continue
+        f = _in_pixels(essential(motion.rotation, motion.translation), view.command)
+        is_consistent = (
+            len(pair.a) >= TSED_MATCHES and np.median(epipolar_distance(f, pair.a, pair.b)) * view.scale < TSED_PX
+        )
+        samples.append(Sample(value=0.0 if is_consistent else 1.0, frames=pair.frames))
+    return peer_measure(
+        "peer_tsed", "share", samples, TOO_FEW_FRAMES if view.num_frames < 2 else STATIONARY_EGO, np.mean
+    )
+
+
+def match_neighbours(grey: NDArray[np.uint8]) -> list[Matches]:
+    """SIFT matches of each two neighbouring frames of ``(T, H, W)``: mutual, and clearly better than the next best.
+
+    Lowe, "Distinctive image features from scale-invariant keypoints" (IJCV 2004), section 7.1.
+    """
+    sift = cv2.SIFT.create(nfeatures=MAX_KEYPOINTS)
+    with one_thread():
+        found = [sift.detectAndCompute(frame, None) for frame in grey]
+        return [_match(t, *a, *b) for t, (a, b) in enumerate(pairwise(found))]
+
+
+def _match(
+    frame: int,
+    points_a: Sequence[cv2.KeyPoint],
+    words_a: NDArray[np.float32] | None,
+    points_b: Sequence[cv2.KeyPoint],
+    words_b: NDArray[np.float32] | None,
+) -> Matches:
+    if words_a is None or words_b is None:
+        return Matches(frame=frame, a=np.zeros((0, 3)), b=np.zeros((0, 3)))
+    forward, backward = _best(words_a, words_b), _best(words_b, words_a)
+    mutual = [(i, j) for i, j in forward.items() if backward.get(j) == i]
+    return Matches(
+        frame=frame,
+        a=np.array([(*points_a[i].pt, 1.0) for i, _ in mutual]).reshape(-1, 3),
+        b=np.array([(*points_b[j].pt, 1.0) for _, j in mutual]).reshape(-1, 3),
+    )
+
+
+def _best(words: NDArray[np.float32], among: NDArray[np.float32]) -> dict[int, int]:
+    """For each descriptor the nearest of the others, where it passes Lowe's test of the ratio to the second nearest."""
+    found = cv2.BFMatcher(cv2.NORM_L2).knnMatch(words, among, k=2)
+    return {
+        pair[0].queryIdx: pair[0].trainIdx
+        for pair in found
+        if len(pair) == 2 and pair[0].distance < LOWE_RATIO * pair[1].distance
+    }
+
+
+def epipolar_distance(fundamental: Array, a: Array, b: Array) -> Array:
+    """Symmetric epipolar distance ``(N,)`` px of points ``(N, 3)``: half the sum of the distances to the two lines."""
+    line_b, line_a = a @ fundamental.T, b @ fundamental
+    product = np.abs((line_b * b).sum(1))
+    to_b = product / np.maximum(np.linalg.norm(line_b[:, :2], axis=1), 1e-12)
+    to_a = product / np.maximum(np.linalg.norm(line_a[:, :2], axis=1), 1e-12)
+    return np.asarray((to_a + to_b) / 2)
+
+
+def _fundamental(pair: Matches, threshold_px: float) -> Array | None:
+    """F ``(3, 3)`` with b'Fa = 0 by RANSAC; None where the matches carry none."""
+    if len(pair.a) < MIN_MATCHES_TO_FIT:
+        return None
+    with one_thread():
+        fitted, _ = cv2.findFundamentalMat(pair.a[:, :2], pair.b[:, :2], cv2.FM_RANSAC, threshold_px, 0.99)
+    return None if fitted is None or fitted.shape != (3, 3) else np.asarray(fitted)
+
+
+def _in_pixels(essential_matrix: Array, command: Command) -> Array:
+    to_plane = np.linalg.inv(command.intrinsics)
+    return np.asarray(to_plane.T @ essential_matrix @ to_plane)

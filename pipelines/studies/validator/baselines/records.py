@@ -1,0 +1,27 @@
+"""A peer's number of one clip, as a Measure: higher is worse, also of those that are scores where they come from."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from driveforge.validation.records import DEGENERATE, Measure, Sample
+
+FAMILY = "peers"
+
+
+def peer_measure(
+    name: str, unit: str, samples: Sequence[Sample], why: str, reduce: Callable[[list[float]], np.floating[Any]]
+) -> Measure:
+    """The samples reduced to one number, with the frames of the worst of them."""
+    if not samples:
+        return _measure(name, unit, None, why)
+    value = float(reduce([sample.value for sample in samples]))
+    if not np.isfinite(value):
+        return _measure(name, unit, None, DEGENERATE)
+    return _measure(name, unit, value, frames=max(samples, key=lambda sample: sample.value).frames)
+
+
+def _measure(name: str, unit: str, value: float | None, why: str = "", frames: tuple[int, ...] = ()) -> Measure:
+    state: Literal["measured", "unmeasurable"] = "unmeasurable" if value is None else "measured"
+    return Measure(name=name, family=FAMILY, unit=unit, value=value, state=state, why=why, frames=frames)

@@ -1,0 +1,113 @@
+"""The good clips of the validator study: simulated drives under many conditions, worn as recordings are."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.framing import reframe_camera
+from driveforge.datasets.geometry import Array, box_corners, inverse, project
+from driveforge.datasets.conditioning.layout import NEAR_M
+from driveforge.datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.simulation.driving import driving_world
+from driveforge.datasets.simulation.renderer import Stage
+from driveforge.datasets.simulation.rigs import mount_cameras
+from driveforge.datasets.simulation.scenarios import SCENARIOS
+from driveforge.datasets.simulation.scene_of import scene_of
+from driveforge.datasets.simulation.weathers import VARIANTS
+from driveforge.datasets.simulation.world import Body, World
+from driveforge.pipelines.studies.validator.degradation import at_night, draw_wear, noisy, worn
+
+NUM_FRAMES, FRAME_RATE = 24, 10.0
+WIDTHS = {256: 448, 128: 224, 64: 112}
+# Of every ten clips: six ordinary ones, and one of each other condition.
+CONDITIONS = ("usual",) * 6 + ("night", "noisy", "fast", "stationary")
+# Of the rectangle of its box: a box of which less is seen would not have been drawn by an annotator.
+SEEN_SHARE = 0.2
+COUNTING_ROWS = 64  # of the image in which that is counted
+_FASTER = 1.7
+_PERSONAL_SPACE_M = 6.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoodClip:
+    """One clip of the study by number: a pure function of these."""
+
+    number: int
+    rows: int
+    seed: int
+    cameras: tuple[str, ...] = ("CAM_FRONT",)
+
+    def __post_init__(self) -> None:
+        if self.rows not in WIDTHS:
+            raise UserError(
+                f"study.rows: clips of {self.rows} rows are not made; choose from {', '.join(map(str, WIDTHS))}"
+            )
+
+    @property
+    def condition(self) -> str:
+        return CONDITIONS[self.number % len(CONDITIONS)]
+
+    @property
+    def variant(self) -> str:
+        return VARIANTS[(self.number // len(CONDITIONS)) % len(VARIANTS)]
+
+
+def make(good: GoodClip) -> Clip:
+    """The clip, worn: rendered under its condition, with the errors that commands and boxes have in practice."""
+    rng = np.random.default_rng((good.seed, good.number))
+    faster = _FASTER if good.condition == "fast" else 1.0
+    seconds = np.arange(NUM_FRAMES) / FRAME_RATE
+    scenario = SCENARIOS[int(rng.integers(len(SCENARIOS)))]
+    world = driving_world(good.variant, scenario, int(rng.integers(2**31)), seconds * faster)
+    if good.condition == "stationary":
+        world = _standing(world)
+    wear = draw_wear(rng)
+    wear = at_night(wear) if good.condition == "night" else noisy(wear) if good.condition == "noisy" else wear
+    clip = _film(good, world)
+    # Seen at another pace, the same frames show a drive as many times faster.
+    return worn(clip.with_scene(timestamps=seconds), wear, int(rng.integers(2**31)))
+
+
+def _film(good: GoodClip, world: World) -> Clip:
+    cameras = mount_cameras(good.cameras, good.rows, WIDTHS[good.rows])
+    name = f"study-{good.condition}-{good.number:05d}"
+    scene: Scene = scene_of(world, cameras, clip_id=name, domain=f"driving-{good.variant}", split="val")
+    stage = Stage(world)
+    frames = np.array([[stage.draw(t, c) for t in range(NUM_FRAMES)] for c in cameras])
+    return Clip(scene=as_annotated(scene, stage), frames=frames)
+
+
+def as_annotated(scene: Scene, stage: Stage) -> Scene:
+    """The scene with boxes only in frames in which a camera sees something of their object, as annotators draw them."""
+    shares = np.stack([_seen_shares(scene, camera, stage) for camera in scene.cameras])
+    hidden = (shares < SEEN_SHARE).any(0) & ~(shares >= SEEN_SHARE).any(0)
+    tracks = [replace(track, present=track.present & ~gone) for track, gone in zip(scene.tracks, hidden, strict=True)]
+    return replace(scene, tracks=tuple(track for track in tracks if track.present.any()))
+
+
+def _seen_shares(scene: Scene, camera: Camera, stage: Stage) -> Array:
+    """Share ``(N, T)`` of its box's rectangle that the body of each track fills in a small image; NaN out of view."""
+    small = reframe_camera(camera, COUNTING_ROWS, COUNTING_ROWS * camera.width // camera.height)
+    assert small.intrinsics is not None, "simulated cameras are calibrated"
+    pixels = np.stack([stage.pixels_of_bodies(t, small) for t in range(scene.num_frames)], 1)
+    body_of = {body.id: number for number, body in enumerate(stage.world.bodies)}
+    world_to_camera = inverse(scene.camera_to_world(small))
+    shares = np.full((len(scene.tracks), scene.num_frames), np.nan)
+    for number, track in enumerate(scene.tracks):
+        corners, depth = project(box_corners(world_to_camera @ track.box_to_world, track.size), small.intrinsics)
+        inside = np.clip(corners, 0, [small.width, small.height])
+        area = np.ptp(inside, axis=1).prod(1)
+        in_view = (depth.min(1) > NEAR_M) & (area > 0)
+        shares[number, in_view] = pixels[body_of[track.id], in_view] / area[in_view]
+    return shares
+
+
+def _standing(world: World) -> World:
+    """The same traffic, watched by an ego that stands where it began; whoever would drive through it is not there."""
+    path = np.repeat(world.ego_to_world[:1], len(world.timestamps), 0)
+    return replace(world, ego_to_world=path, bodies=tuple(b for b in world.bodies if _keeps_away(b, path[0, :2, 3])))
+
+
+def _keeps_away(body: Body, place: Array) -> bool:
+    return bool((np.linalg.norm(body.poses[:, :2, 3] - place, axis=1) > _PERSONAL_SPACE_M).all())

@@ -1,0 +1,29 @@
+"""What Lightning logs while it trains, by the tracker: its own MLflow logger ends the training with the server."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+from driveforge.pipelines.tracking.runs import Tracker
+
+
+class TrackerLogger(Logger):
+    def __init__(self, tracker: Tracker) -> None:
+        super().__init__()
+        self._tracker = tracker
+
+    @property
+    def name(self) -> str:
+        return "mlflow"
+
+    @property
+    def version(self) -> str:
+        return self._tracker.run.key
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self._tracker.metrics(metrics, step or 0)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The tracker has logged all settings."""

@@ -1,0 +1,204 @@
+"""What is to be written to MLflow, in order; while it does not answer, work goes on and the calls wait.
+
+Calls that wait also stand in a file of the run folder, so that the next command sends what this one could not.
+"""
+
+import json
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from driveforge.datasets.errors import UserError, shown
+from driveforge.pipelines.console import say
+from driveforge.pipelines.tracking.store import require_answer
+
+RETRY_SECONDS = 30.0
+# MLflow's words for a call that would fail again.
+_REFUSALS = (
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "BAD_REQUEST",
+    "INVALID_STATE",
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+)
+
+
+@dataclass(kw_only=True, slots=True)
+class Run:
+    """A run as callers know it: ``id`` is MLflow's, None until it has been told of the run."""
+
+    id: str | None = None
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One thing to write: ``kind`` names a function of ``DELIVERIES``, ``values`` are plain."""
+
+    run: Run
+    kind: str
+    values: dict[str, Any]
+
+
+class Outbox:
+    """Sends calls to the store behind ``client``: at once while it answers, else later. ``waiting`` keeps them."""
+
+    def __init__(self, client: Any, uri: str, waiting: Path) -> None:
+        self._client, self._uri, self._file = client, uri, waiting
+        self._calls: deque[Call] = deque(_read(waiting))
+        self._retry_at: float | None = None
+        self.flush()
+
+    def send(self, run: Run, kind: str, **values: Any) -> None:
+        """Send one call after all that came before it."""
+        call = Call(run=run, kind=kind, values=values)
+        self._calls.append(call)
+        if self._retry_at is not None:
+            self._note(call)
+        if self._retry_at is None or time.monotonic() >= self._retry_at:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send all that waits, as far as it is taken."""
+        from mlflow.exceptions import MlflowException
+
+        had_to_wait = self._retry_at is not None or self._file.exists()
+        try:
+            if self._retry_at is not None:
+                require_answer(self._uri)
+            while self._calls:
+                self._deliver(self._calls[0])
+                self._calls.popleft()
+        except (MlflowException, UserError, OSError) as error:
+            self._wait(error)
+            return
+        if had_to_wait:
+            self._file.unlink(missing_ok=True)
+            if self._retry_at is not None:
+                say(f"MLflow at {shown(self._uri, 100)} answers again, and has all that waited")
+        self._retry_at = None
+
+    def close(self) -> None:
+        """Send what waits, or say where it waits."""
+        if self._calls:
+            self.flush()
+        if self._calls:
+            say(f"{len(self._calls)} entries for MLflow wait in {self._file} for the next command in this run folder")
+
+    def _deliver(self, call: Call) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if call.run.id is None and call.kind != "create":
+            return  # MLflow refused the run itself, which was told
+        try:
+            DELIVERIES[call.kind](self._client, call.run, call.values)
+        except MlflowException as error:
+            if error.error_code not in _REFUSALS:
+                raise
+            say(f"MLflow refused {call.kind}: {shown(error, 160)}")
+        except FileNotFoundError as error:
+            say(f"{shown(error.filename or error, 160)} is gone and was not sent to MLflow")
+
+    def _wait(self, error: Exception) -> None:
+        if self._retry_at is None:
+            told = f"MLflow at {shown(self._uri, 100)} does not take what it is sent ({shown(error, 100)})"
+            say(f"{told}; work goes on, and it gets it later")
+            self._file.unlink(missing_ok=True)
+            for call in self._calls:
+                self._note(call)
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _note(self, call: Call) -> None:
+        record = {"run": call.run.key, "id": call.run.id, "kind": call.kind, "values": call.values}
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _read(path: Path) -> list[Call]:
+    """The calls that an earlier command could not send; a torn last line is left out."""
+    if not path.exists():
+        return []
+    runs: dict[str, Run] = {}
+    calls = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+            run = runs.setdefault(record["run"], Run(id=record["id"], key=record["run"]))
+            calls.append(Call(run=run, kind=record["kind"], values=dict(record["values"])))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            say(f"{path}: one entry for MLflow cannot be read and is left out")
+    return [call for call in calls if call.kind in DELIVERIES]
+
+
+def _create(client: Any, run: Run, values: dict[str, Any]) -> None:
+    made = client.create_run(
+        values["experiment"], start_time=values["time"], run_name=values["name"], tags=values["tags"]
+    )
+    run.id = made.info.run_id
+
+
+def _params(client: Any, run: Run, values: dict[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    # A key keeps its value once it is logged.
+    known = client.get_run(run.id).data.params
+    params = [Param(key, value) for key, value in values["params"] if key not in known]
+    for start in range(0, len(params), 100):
+        client.log_batch(run.id, params=params[start : start + 100])
+
+
+def _metrics(client: Any, run: Run, values: dict[str, Any]) -> None:
+    from mlflow.entities import Metric
+
+    client.log_batch(
+        run.id, metrics=[Metric(key, value, values["time"], values["step"]) for key, value in values["metrics"]]
+    )
+
+
+def _tags(client: Any, run: Run, values: dict[str, Any]) -> None:
+    for key, value in values["tags"].items():
+        client.set_tag(run.id, key, value)
+
+
+def _dataset(client: Any, run: Run, values: dict[str, Any]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    entity = Dataset(values["name"], values["digest"], source_type="local", source=values["source"])
+    client.log_inputs(run.id, [DatasetInput(entity, [InputTag("mlflow.data.context", values["context"])])])
+
+
+def _artifact(client: Any, run: Run, values: dict[str, Any]) -> None:
+    path = Path(values["path"])
+    if not path.exists():
+        raise FileNotFoundError(2, "gone", str(path))
+    log = client.log_artifacts if path.is_dir() else client.log_artifact
+    log(run.id, str(path), values["folder"])
+
+
+def _table(client: Any, run: Run, values: dict[str, Any]) -> None:
+    client.log_table(run.id, values["rows"], values["file"])
+
+
+def _status(client: Any, run: Run, values: dict[str, Any]) -> None:
+    if values["status"] == "RUNNING":
+        client.update_run(run.id, status="RUNNING")
+    else:
+        client.set_terminated(run.id, values["status"], values["time"])
+
+
+DELIVERIES: dict[str, Callable[[Any, Run, dict[str, Any]], None]] = {
+    "create": _create,
+    "params": _params,
+    "metrics": _metrics,
+    "tags": _tags,
+    "dataset": _dataset,
+    "artifact": _artifact,
+    "table": _table,
+    "status": _status,
+}

@@ -1,0 +1,231 @@
+"""Runs in MLflow: one a run folder, with a child for each stage. Only the driver writes; workers hand back records.
+
+A run folder notes its runs in ``mlflow.json``, so that stages which are called one by one go on with what is there.
+"""
+
+import contextlib
+import getpass
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines.tracking.store import artifact_root, configured_uri, open_store, store_uri, told_in_a_line
+from driveforge.pipelines.tracking.outbox import Outbox, Run
+from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.config.config import Config
+
+__all__ = ["Tracker", "artifact_root", "pipeline_run", "store_uri"]
+
+# Rows of the table that MLflow shows in the browser; the parquet beside it holds them all.
+TABLE_ROWS = 2000
+# Single clips that are logged for MLflow's own player; the gallery holds more.
+LOGGED_CLIPS = 24
+# In the run folder: the ids of its run and of its stages' runs. Beside it: what MLflow did not take yet.
+RUNS, WAITING = "mlflow.json", "mlflow-waiting.jsonl"
+# Commands that are the whole way; all others are stages of the folder's run.
+WHOLE = ("run", "demo")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tracker:
+    """Writes to one MLflow run; none of its calls fails because MLflow does not answer."""
+
+    config: Config
+    client: Any
+    outbox: Outbox
+    experiment_id: str
+    run: Run
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run; a UserError where MLflow has not taken the run yet."""
+        if self.run.id is None:
+            raise UserError(f"MLflow at {store_uri(self.config)} does not answer; run this again when it does")
+        return self.run.id
+
+    @contextlib.contextmanager
+    def child(self, name: str) -> Iterator["Tracker"]:
+        """The nested run of a stage: the one that was cut short, if it had these settings, else a new one.
+
+        It is ended when the block is left: as finished, as killed by an interruption, or as failed by an exception.
+        """
+        noted = _noted(self.config)
+        run = _unfinished(self.client, noted["stages"].get(name), self.config)
+        if run is None:
+            run = self._begin(name, {"mlflow.parentRunId": self.run.id} if self.run.id else {})
+            noted["stages"][name] = run.id
+            _note(self.config, noted)
+        tracker = replace(self, run=run)
+        with tracker.running():
+            tracker.params(self.config)
+            yield tracker
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The run's status: running in the block, and what became of it afterwards."""
+        self.outbox.send(self.run, "status", status="RUNNING", time=_now())
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):  # Lightning makes the one of the other
+            status = "KILLED"
+            raise
+        finally:
+            self.outbox.send(self.run, "status", status=status, time=_now())
+
+    def _begin(self, name: str, tags: Mapping[str, str]) -> Run:
+        run = Run()
+        told = {
+            "mlflow.user": getpass.getuser(),
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": f"driveforge {name}",
+            "driveforge.run_dir": str(self.config.run_dir.resolve()),
+        }
+        self.outbox.send(run, "create", experiment=self.experiment_id, name=name, time=_now(), tags=told | dict(tags))
+        return run
+
+    def params(self, settings: Any) -> None:
+        """Log settings, a mapping or a record, under dotted keys; a key keeps its value once it is logged."""
+        self.outbox.send(self.run, "params", params=list(_texts(settings)))
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers of one step together."""
+        metrics = [(key, float(value)) for key, value in values.items()]
+        self.outbox.send(self.run, "metrics", metrics=metrics, time=_now(), step=step)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        self.outbox.send(self.run, "tags", tags=dict(values))
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+        """Log that this run read the data set ``name``, known by ``digest``; ``context`` is for example training."""
+        uri = json.dumps({"uri": source})
+        self.outbox.send(self.run, "dataset", name=name, digest=digest[:36], source=uri, context=context)
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Copy a file, or all of a folder, into the run's artifacts."""
+        self.outbox.send(self.run, "artifact", path=str(path.resolve()), folder=folder or None)
+
+    def rejections(self, verdicts: Path, gallery: Path, clips: Sequence[Path] = ()) -> None:
+        """Log what was rejected: the whole parquet, one table to browse, the gallery and the first annotated clips."""
+        import pyarrow.parquet
+
+        self.artifact(verdicts, "rejections")
+        self.artifact(gallery, "rejections")
+        table = pyarrow.parquet.read_table(verdicts).slice(0, TABLE_ROWS).to_pydict()
+        if any(table.values()):
+            rows = {name: [_cell(value) for value in column] for name, column in table.items()}
+            self.outbox.send(self.run, "table", rows=rows, file="rejections/table.json")
+        for clip in clips[:LOGGED_CLIPS]:
+            self.artifact(clip, "rejections/clips")
+
+
+@contextlib.contextmanager
+def pipeline_run(config: Config, name: str) -> Iterator[Tracker]:
+    """The run of the run folder for the whole way, its child ``name`` for a stage; gone on with, or begun.
+
+    A UserError where the store does not answer or open at the start. Later on what it does not take waits.
+    """
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    client, uri = open_store(config), store_uri(config)
+    with told_in_a_line(uri):
+        outbox = Outbox(client, uri, config.run_dir / WAITING)
+        experiment = _experiment(client, config)
+        whole = _whole(Tracker(config=config, client=client, outbox=outbox, experiment_id=experiment, run=Run()))
+        try:
+            with whole.running():
+                if name in WHOLE:
+                    yield whole
+                else:
+                    with whole.child(name) as stage:
+                        yield stage
+        finally:
+            outbox.close()
+
+
+def _whole(tracker: Tracker) -> Tracker:
+    """The tracker of the folder's run, which is begun unless this store has it."""
+    noted = _noted(tracker.config)
+    found = _existing(tracker.client, noted["run"])
+    if found is not None:
+        return replace(tracker, run=Run(id=found.info.run_id))
+    begun = replace(tracker, run=tracker._begin(tracker.config.run_dir.resolve().name, {}))
+    begun.params(tracker.config)
+    _note(tracker.config, {"run": begun.run.id, "stages": {}})
+    return begun
+
+
+def _experiment(client: Any, config: Config) -> str:
+    found = client.get_experiment_by_name(config.tracking.experiment)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None if configured_uri(config) else artifact_root(config).as_uri()
+    return str(client.create_experiment(config.tracking.experiment, artifact_location=location))
+
+
+def _unfinished(client: Any, run_id: str | None, config: Config) -> Run | None:
+    found = _existing(client, run_id)
+    if found is None or found.info.status == "FINISHED":
+        return None
+    settings = dict(_texts(config))
+    changed = any(settings.get(key, value) != value for key, value in found.data.params.items())
+    return None if changed else Run(id=found.info.run_id)
+
+
+def _existing(client: Any, run_id: str | None) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    if run_id is None:
+        return None
+    try:
+        found = client.get_run(run_id)
+    except (MlflowException, OSError):
+        return None
+    return found if found.info.lifecycle_stage == "active" else None
+
+
+def _noted(config: Config) -> dict[str, Any]:
+    """The ids that the run folder knows; those of a file that cannot be read are none."""
+    try:
+        record = json.loads((config.run_dir / RUNS).read_text(encoding="utf-8"))
+        run, stages = record["run"], dict(record["stages"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {"run": None, "stages": {}}
+    return {
+        "run": run if isinstance(run, str) else None,
+        "stages": {name: stage for name, stage in stages.items() if isinstance(stage, str)},
+    }
+
+
+def _note(config: Config, record: Mapping[str, Any]) -> None:
+    replace_file(config.run_dir / RUNS, json.dumps(record, indent=2).encode() + b"\n")
+
+
+def _now() -> int:
+    """Milliseconds, as MLflow counts."""
+    return int(time.time() * 1000)
+
+
+def _texts(settings: Any) -> Iterator[tuple[str, str]]:
+    return ((key, text_of(value)) for key, value in _flatten(settings))
+
+
+def _flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested records and mappings, under dotted keys."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if not isinstance(value, Mapping):
+        yield where, value
+        return
+    for key, inner in value.items():
+        yield from _flatten(inner, f"{where}.{key}" if where else str(key))
+
+
+def _cell(value: Any) -> Any:
+    """A table cell that the browser can show: nested values become text."""
+    return value if value is None or isinstance(value, str | int | float | bool) else text_of(value)

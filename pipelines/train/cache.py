@@ -1,0 +1,131 @@
+"""The cache stage: every clip of a source through the codec once, on all cores."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from numpy.typing import NDArray
+from torch import Tensor
+
+from driveforge.datasets.files.contents import digests_of
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter, LatentSample, latent_key
+from driveforge.datasets.progress import track, working
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.scene_json import scene_to_json
+from driveforge.datasets.source import Source
+from driveforge.finetune.world_model.conditions import encode_clip, require_encodable
+from driveforge.finetune.world_model.vae import load_vae
+from driveforge.finetune.world_model.model import model_digest
+from driveforge.pipelines.inputs.items import show_left_out
+from driveforge.pipelines.inputs.licenses import licensed
+from driveforge.pipelines.registry.models import checkpoint_of
+from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.inputs.sources import for_training, framing_of, open_replay, open_source
+
+OpenSource = Callable[[], Source]
+Encode = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Encode the driving data, and the replay domains where replay has a share."""
+    checkpoint = checkpoint_of(config)
+    cache = cache_driving(config, checkpoint)
+    print(f"{len(cache)} driving clips in {cache.folder}")
+    if config.replay.share > 0:
+        others = cache_replay(config, checkpoint)
+        print(f"{len(others)} clips of other domains in {others.folder}")
+
+
+def cache_driving(config: Config, checkpoint: Path) -> LatentCache:
+    """Latents of the driving data under ``checkpoint``'s codec, in ``<run_dir>/latents``; held-out scenes stay out."""
+    opened = partial(open_source, config.data)
+    root = config.run_dir / "latents"
+    return encode_source(opened, framing_of(config.data), checkpoint, root, "driving clips", for_training)
+
+
+def cache_replay(config: Config, checkpoint: Path) -> LatentCache:
+    """Latents of the replay domains, framed like the driving data; clips under other licences stay out."""
+    framing = framing_of(config.data)
+    opened = partial(open_replay, config.replay, framing)
+    chosen = partial(licensed, opened, config.replay)
+    return encode_source(opened, framing, checkpoint, config.run_dir / "latents", "replay clips", chosen)
+
+
+def encode_source(
+    opened: OpenSource,
+    framing: Framing,
+    checkpoint: Path,
+    root: Path,
+    what: str,
+    chosen: Callable[[Sequence[Scene]], Sequence[int]] = lambda scenes: range(len(scenes)),
+) -> LatentCache:
+    """The latent cache of a source's ``chosen`` scenes, encoding only what no earlier call has stored.
+
+    Footage that was replaced under its name is other footage, and has a cache of its own.
+
+    ``opened`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
+    importable by name (a function, or a partial of one).
+    """
+    with working(f"Listing {what}"):
+        source = opened()
+        scenes = list(source.scenes())
+        scenes = [scenes[n] for n in chosen(scenes)]
+    show_left_out(source)
+    require_encodable(scenes)
+    with working(f"Reading {what}"):
+        contents = digests_of([source.files(scene) for scene in scenes], root)
+    identity = identity_of(scenes, contents)
+    key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
+    with LatentCacheWriter(root, key) as writer:
+        missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
+        encoded = encode_scenes(opened, checkpoint, missing)
+        for sample in track(encoded, f"Encoding {what}", total=len(missing), disable=not missing):
+            writer.add(sample)
+    return LatentCache(root, key)
+
+
+def identity_of(scenes: Sequence[Scene], contents: Sequence[str]) -> str:
+    """What tells clips from others: all that is known of them, and the ``digests_of`` their footage."""
+    return json.dumps([[scene_to_json(scene) for scene in scenes], list(contents)], sort_keys=True)
+
+
+def encode_scenes(
+    opened: OpenSource, checkpoint: Path, scenes: Sequence[Scene], encode: Encode = encode_clip
+) -> Iterator[LatentSample]:
+    """Samples in the order of ``scenes``, made on all cores; ``encode`` must be importable by name, as ``opened``."""
+    encoded = on_all_cores(_encode_one, scenes, _start_worker, (opened, checkpoint, encode))
+    for scene, arrays in zip(scenes, encoded, strict=True):
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """What an encoding process keeps between clips."""
+
+    source: Source
+    vae: AutoencoderKLWan
+    encode: Encode
+
+
+_worker: _Worker
+
+
+def _start_worker(opened: OpenSource, checkpoint: Path, encode: Encode) -> None:
+    global _worker
+    torch.set_num_threads(1)
+    _worker = _Worker(opened(), load_vae(checkpoint), encode)
+
+
+def _encode_one(scene: Scene) -> dict[str, NDArray[Any]]:
+    """Tensors go between processes as arrays: torch would share them through files."""
+    tensors = _worker.encode(_worker.vae, _worker.source.load(scene))
+    return {name: (t.half() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}

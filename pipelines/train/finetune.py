@@ -1,0 +1,190 @@
+"""The finetune stage: driving data and replay into ``<run_dir>/model``, resumed where an earlier call was cut short."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich import get_console
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.lock import held
+from driveforge.datasets.latents.cache import LatentCache
+from driveforge.datasets.files.new_folder import new_folder
+from driveforge.finetune.training.fine_tune import FineTuneSettings, ReplayMix, contents_of, facts_of, fine_tune, is_adaptive, plan_of
+from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
+from driveforge.finetune.training.module import TrainingSettings
+from driveforge.finetune.evaluation.evaluate import protocol_of
+from driveforge.finetune.training.ranks import leads
+from driveforge.finetune.world_model.saved_parts import seal
+from driveforge.finetune.training.shares import Probe
+from driveforge.finetune.strategies.registry import strategy_of
+from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.pipelines.train.cache import cache_driving, cache_replay
+from driveforge.pipelines.registry.models import LINEAGE, lineage_in, start_of
+from driveforge.pipelines.train.probe import settings_of as probe_settings_of
+from driveforge.pipelines.train.probe import while_training
+from driveforge.pipelines.train.probe_clips import probe_set_of
+from driveforge.pipelines.replay.replaced import require_current
+from driveforge.pipelines.inputs.at_path import standing_key
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.inputs.sources import framing_of, open_replay
+from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
+from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.persistent import open_standing
+
+# What the lineage tells beside what decided the weights.
+OUTCOMES = ("realised", "decisions")
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    if not leads():
+        get_console().quiet = True
+        finetune(config, None)
+        return
+    with pipeline_run(config, "finetune") as tracker:
+        folder = finetune(config, tracker)
+    print(f"fine-tuned model {model_digest(folder)} in {folder}")
+
+
+def finetune(config: Config, tracker: Tracker | None) -> Path:
+    """The folder of the fine-tuned model; made only if this very fine-tune has not left one there already.
+
+    Of several processes that train together, the one that leads has the tracker and writes the folder.
+    """
+    # Of the processes that train together, one after the other finds what the first has made.
+    with held(config.run_dir / ".caches.lock"):
+        checkpoint = start_of(config)
+        require_replay(config)
+        driving = cache_driving(config, checkpoint)
+        replay = fill_buffer(config, checkpoint)
+        settings = settings_of(config)
+        lineage = lineage_of(settings, checkpoint, driving, replay)
+        probe = None
+        if is_adaptive(settings):
+            probe, lineage["probe"] = _probe_of(config, checkpoint, driving)
+        callbacks = while_training(config, checkpoint)
+    if tracker is not None:
+        tracker.params({"lineage": lineage})
+        tracker.dataset("driving", driving.key, str(driving.folder), "training")
+        if replay is not None:
+            tracker.dataset("replay", replay.digest(), str(replay.root), "training")
+    folder = config.run_dir / "model"
+    if not _is_done(folder, lineage):
+        logger = TrackerLogger(tracker) if tracker is not None else False
+        tuned = fine_tune(
+            checkpoint,
+            driving,
+            replay,
+            settings,
+            config.run_dir / "finetune",
+            probe=probe,
+            logger=logger,
+            callbacks=callbacks,
+        )
+        if tracker is not None:
+            _save(tuned.model, folder, lineage | {"realised": tuned.realised, "decisions": tuned.decisions})
+    return folder
+
+
+def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
+    """The clips of the other domains, or None where the strategy has no use for them.
+
+    They are those of the standing buffer ``replay.buffer``, or of ``<run_dir>/replay``, which is filled here.
+    """
+    if not uses_replay(config):
+        return None
+    if config.replay.buffer is not None:
+        key = standing_key(framing_of(config.data), checkpoint)
+        standing = open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
+        require_current(standing, config.replay.buffer)
+        return standing
+    others = cache_replay(config, checkpoint)
+    root = config.run_dir / "replay" / others.key
+    with ReplayBuffer(root, config.replay.capacity, seed=config.replay.seed, key=others.key) as buffer:
+        for number in range(len(others)):
+            buffer.offer(others.sample(number))
+    return buffer
+
+
+def uses_replay(config: Config) -> bool:
+    strategy = strategy_of(config.finetune.strategy)
+    is_idle = config.replay.share == 0 and config.replay.schedule == "fixed"
+    return strategy.needs_buffer or not (strategy.mix == "none" or is_idle)
+
+
+def require_replay(config: Config) -> None:
+    """A UserError where the replay footage cannot be opened: it is read only after all of the driving data."""
+    if uses_replay(config) and config.replay.buffer is None and config.replay.root is not None:
+        open_replay(config.replay, framing_of(config.data))
+
+
+def settings_of(config: Config) -> FineTuneSettings:
+    tuning, replay = config.finetune, config.replay
+    return FineTuneSettings(
+        strategy=tuning.strategy,
+        strategy_weight=tuning.strategy_weight,
+        adapter=tuning.adapter,
+        lora_rank=tuning.lora_rank,
+        batch_size=tuning.batch_size,
+        checkpoint_every=tuning.checkpoint_every,
+        replay=ReplayMix(
+            share=replay.share,
+            schedule=replay.schedule,
+            final_share=replay.final_share,
+            tolerance=replay.tolerance,
+            probe_every=replay.probe_every,
+            loss_weight=replay.loss_weight,
+            seed=replay.seed,
+        ),
+        training=TrainingSettings(
+            steps=tuning.steps,
+            learning_rate=tuning.learning_rate,
+            ema_decay=tuning.ema_decay,
+            clip=tuning.clip,
+            accumulate=tuning.accumulate,
+            precision=tuning.precision,
+            predict=tuning.predict,
+            seed=tuning.seed,
+        ),
+    )
+
+
+def lineage_of(
+    settings: FineTuneSettings, checkpoint: Path, driving: LatentCache, replay: ReplayBuffer | None
+) -> dict[str, Any]:
+    """All that decides the weights: what they start from, what they see, and how they move."""
+    return {
+        **contents_of(checkpoint, driving, replay),
+        "driving_clips": len(driving),
+        "training": asdict(settings.training),
+        **facts_of(settings, plan_of(settings, len(driving), replay)),
+    }
+
+
+def _probe_of(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[Probe, str]:
+    """What tells an adaptive share how much is forgotten of the domains that are not being learnt; its protocol."""
+    probe_set = probe_set_of(config, checkpoint)
+    how = replace(probe_settings_of(config.probe), dynamics=False)
+    others = sorted({clip.domain for clip in probe_set.clips} - set(driving.domains))
+    return loss_forgetting(WorldModel.from_pretrained(checkpoint), probe_set, how, others), protocol_of(probe_set, how)
+
+
+def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
+    if not folder.is_dir():
+        return False
+    found = lineage_in(folder)
+    if {key: value for key, value in found.items() if key not in OUTCOMES} != lineage:
+        raise UserError(f"{folder} was fine-tuned from other data or settings: delete it, or begin in another run_dir")
+    return True
+
+
+def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
+    """The model appears under its name complete, or not at all."""
+    with new_folder(folder) as scratch:
+        model.save_pretrained(scratch)
+        (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
+        seal(scratch)

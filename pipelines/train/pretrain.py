@@ -1,0 +1,234 @@
+"""The pretrain stage: the base checkpoint, from nothing but the procedural domains, or from an earlier one.
+
+Codec, latents and world model are made in turn under one folder. What is finished is kept, and the world model resumes
+from its last checkpoint, so the same command carries on after a kill.
+"""
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.lock import held
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.files.json_record import read_json
+from driveforge.datasets.latents.cache import LatentCache
+from driveforge.datasets.files.new_folder import is_vacant, new_folder
+from driveforge.datasets.progress import track
+from driveforge.datasets.source import Source
+from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.world_model.preconditioning import measure_std
+from driveforge.finetune.world_model.saved_parts import saving, seal
+from driveforge.finetune.training.loop import train
+from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, make_vae, to_signal
+from driveforge.finetune.training.vae import train_vae
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, model_digest
+from driveforge.pipelines.train.cache import encode_source
+from driveforge.pipelines.console import say
+from driveforge.pipelines.config.config import Config, PretrainConfig
+from driveforge.pipelines.inputs.sources import framing_of, open_pretraining
+from driveforge.replay.dataset import plan_loader
+from driveforge.replay.plan import BatchPlan
+
+RECIPE = "recipe.json"
+_PCA_CLIPS = 64
+_CURVE_POINTS = 300
+_STATISTICS_CLIPS = 140
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    if config.pretrain.start is not None:
+        _require_base(config.pretrain.start)
+    with held(config.pretrain.out / ".lock", say):
+        pretrain(config)
+
+
+def pretrain(config: Config) -> None:
+    """The base checkpoint in ``<pretrain.out>/model``."""
+    settings, framing = config.pretrain, framing_of(config.data)
+    folder = settings.out / "model"
+    if not _is_done(folder, settings, framing):
+        make_base(settings, framing)
+    print(f"base checkpoint {model_digest(folder)} in {folder}")
+
+
+def make_base(settings: PretrainConfig, framing: Framing) -> None:
+    opened = partial(open_pretraining, settings, framing)
+    if not (settings.out / "vae" / "config.json").is_file():
+        if settings.start is None:
+            train_codec(opened(), settings)
+        else:
+            _take_codec(settings.start, settings.out)
+    cache = encode_source(opened, framing, settings.out, settings.out / "latents", "clips")
+    ship(train_world_model(cache, settings), settings, framing)
+
+
+def train_codec(source: Source, settings: PretrainConfig) -> None:
+    """PCA, then gradient descent; the codec lands in ``<out>/vae``, its curve in ``<out>/vae_curve.csv``."""
+    chosen = np.linspace(0, len(source) - 1, min(len(source), settings.vae_clips)).astype(int)
+    scenes = source.scenes()
+    clips = np.concatenate([source.load(scenes[n]).frames for n in track(chosen, "Rendering for the codec")])
+    torch.manual_seed(settings.seed)
+    config = WorldModelConfig()
+    vae = make_vae(config.latent_channels, config.patch_size)
+    some = clips[:: max(1, len(clips) // _PCA_CLIPS)]
+    initialise_from_pca(vae, to_signal(torch.from_numpy(some)))
+    steps = train_vae(
+        vae,
+        clips,
+        steps=settings.vae_steps,
+        batch_size=settings.vae_batch_size,
+        learning_rate=settings.vae_learning_rate,
+        seed=settings.seed,
+    )
+    curve = [asdict(step) for step in track(steps, "Training the codec", total=settings.vae_steps)]
+    replace_file(settings.out / "vae_curve.csv", _csv(curve))
+    _keep_codec(vae, settings.out)
+
+
+def _require_base(start: Path) -> None:
+    """A UserError where ``start`` is not what ``ship`` leaves."""
+    for name in ("vae/config.json", "vae_curve.csv", RECIPE):
+        if not (start / name).is_file():
+            raise UserError(f"pretrain.start={start} holds no base: {name} is missing; give a model that pretrain made")
+
+
+def _take_codec(start: Path, out: Path) -> None:
+    """The codec of an earlier base and its curve, so that both bases speak of the same latents."""
+    replace_file(out / "vae_curve.csv", (start / "vae_curve.csv").read_bytes())
+    _keep_codec(load_vae(start), out)
+
+
+def _keep_codec(vae: AutoencoderKLWan, out: Path) -> None:
+    """Under its name the codec is whole, or not there: that it is tells the next call that it is made."""
+    with new_folder(out / "vae") as scratch, saving(scratch):
+        vae.save_pretrained(scratch)
+
+
+def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldModel:
+    """The averaged model after ``settings.steps`` steps, resumed from ``<out>/checkpoints`` where there are any."""
+    if settings.start is None:
+        model = fresh_model(WorldModelConfig(), load_vae(settings.out), cache, settings.seed)
+    else:
+        model = WorldModel.from_pretrained(settings.start)
+    return train_on_all(
+        cache,
+        model,
+        TrainingSettings(
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            warmup=100,
+            decay="cosine",
+            ema_decay=settings.ema_decay,
+            precision=settings.precision,
+            predict=settings.predict,
+            seed=settings.seed,
+        ),
+        settings.out / "checkpoints",
+        batch_size=settings.batch_size,
+        checkpoint_every=settings.checkpoint_every,
+        logger=CSVLogger(settings.out, name="curves"),
+    )
+
+
+def fresh_model(sizes: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache, seed: int) -> WorldModel:
+    """An untrained model, preconditioned for the latents of ``cache``. Seeds torch."""
+    torch.manual_seed(seed)
+    model = WorldModel.make(sizes, vae)
+    model.latent_std.copy_(latent_std(cache))
+    return model
+
+
+def train_on_all(
+    cache: LatentCache,
+    model: WorldModel,
+    training: TrainingSettings,
+    checkpoints: Path,
+    *,
+    batch_size: int,
+    checkpoint_every: int,
+    logger: Logger | bool = False,
+) -> WorldModel:
+    """``model`` trained on all of a cache and averaged, resumed from ``checkpoints`` where there are any."""
+    facts = {"start": model.digest(), "clips": cache.digest(), "batch_size": batch_size}
+    module = WorldModelModule(model.train(), training, facts=facts)
+    plan = BatchPlan(seed=training.seed, batch_size=batch_size, share=0.0, pools={}, num_driving=len(cache))
+
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
+        yield from plan_loader(plan, cache, None, start=start, stop=training.steps, rank=rank, world_size=world_size)
+
+    train(module, batches, checkpoints, checkpoint_every=checkpoint_every, logger=logger)
+    module.adopt_average()
+    return module.model
+
+
+def latent_std(cache: LatentCache) -> torch.Tensor:
+    """The standard deviations (2, Z) that the preconditioning needs, from clips all over the cache."""
+    numbers = np.linspace(0, len(cache) - 1, min(len(cache), _STATISTICS_CLIPS)).astype(int)
+    tensors = [cache.sample(int(n)).tensors for n in numbers]
+    stacked = [torch.stack([t[name].float() for t in tensors]) for name in ("latents", "carried", "mask")]
+    return measure_std(*stacked)
+
+
+def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
+    """``<out>/model``: half-precision weights, the recipe that made them, their curves, and the sums of it all."""
+    recipe = _recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
+    if settings.start is not None:
+        recipe["started_from"] = read_json(settings.start / RECIPE)
+    with new_folder(settings.out / "model") as folder:
+        model.save_pretrained(folder, torch.float16)
+        (folder / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n")
+        (folder / "vae_curve.csv").write_bytes(_csv(list(csv.DictReader((settings.out / "vae_curve.csv").open()))))
+        (folder / "curve.csv").write_bytes(_csv(_logged_losses(settings.out / "curves")))
+        seal(folder)
+
+
+def _recipe(settings: PretrainConfig, framing: Framing) -> dict[str, Any]:
+    """The settings that decide a base, wherever it lies, as JSON gives them back."""
+    decisive = {key: value for key, value in asdict(settings).items() if key != "out"}
+    plain: dict[str, Any] = json.loads(json.dumps({"pretrain": decisive, "framing": asdict(framing)}, default=str))
+    return plain
+
+
+def _is_done(folder: Path, settings: PretrainConfig, framing: Framing) -> bool:
+    """Whether the base is there; a UserError where another one is, which nobody has said to throw away."""
+    if is_vacant(folder):
+        return False
+    found = read_json(folder / RECIPE, "move the folder away, or choose another pretrain.out")
+    wanted = _recipe(settings, framing)
+    if not isinstance(found, dict) or any(found.get(key) != value for key, value in wanted.items()):
+        raise UserError(f"{folder} was made with other settings; move it away, or choose another pretrain.out")
+    return True
+
+
+def _logged_losses(folder: Path) -> list[dict[str, Any]]:
+    """Step and loss of every run that led here, in order; a later run replaces the steps it took again."""
+    losses: dict[int, float] = {}
+    for path in sorted(folder.glob("version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])):
+        losses |= {int(row["step"]): float(row["loss"]) for row in csv.DictReader(path.open()) if row.get("loss")}
+    return [{"step": step, "loss": losses[step]} for step in sorted(losses)]
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    """CSV of at most some hundred rows, each the mean of as many neighbours."""
+    size = max(1, len(rows) // _CURVE_POINTS)
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+    table, names = io.StringIO(), list(rows[0]) if rows else []
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(names)
+    for group in groups:
+        means = [np.mean([float(row[name]) for row in group]) for name in names]
+        writer.writerow([f"{mean:.5g}" for mean in means])
+    return table.getvalue().encode()

@@ -1,0 +1,128 @@
+"""Probe: what a model can do on held-out clips, into the table of the run, MLflow, a table on screen and a picture."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+from numpy.typing import NDArray
+from rich import get_console
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from driveforge.finetune.evaluation.callback import ProbeEvery
+from driveforge.finetune.evaluation.evaluate import probe
+from driveforge.finetune.evaluation.clips import ProbeClip
+from driveforge.finetune.evaluation.results import Probed, append_probed
+from driveforge.finetune.evaluation.settings import ProbeSettings
+from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.pipelines.console import plain
+from driveforge.pipelines.registry.models import checkpoint_of, lineage_in
+from driveforge.pipelines.plots.contact_sheet import write_png
+from driveforge.pipelines.plots.continuation import continued
+from driveforge.pipelines.train.probe_clips import probe_set_of
+from driveforge.pipelines.config.config import Config, ProbeConfig
+from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+
+TABLE = "probe.parquet"
+# What the table on screen shows of each domain, and how a column is headed.
+HEADLINES = {
+    "loss\nmoving": "loss/predict/{}/moving",
+    "loss\nstatic": "loss/predict/{}/static",
+    "mover\npx": "mover/ade",
+    "mover\nstays": "mover/permanence",
+    "thing\npx": "standing/ade",
+    "points\npx": "points/static",
+    "next\ndB": "next/psnr",
+    "looks\n": "frechet/looks",
+    "motion\n": "frechet/motion",
+}
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Probe one model; what the table held of it gives way."""
+    named = args.model or str(config.run_dir / "model")
+    folder = checkpoint_of(replace(config, model=replace(config.model, checkpoint=named)))
+    with pipeline_run(config, "probe") as tracker:
+        probed = probe_model(config, folder, tracker)
+    get_console().print(table(config.probe, probed, named))
+
+
+def probe_model(config: Config, folder: Path, tracker: Tracker) -> Probed:
+    """Probe the model in ``folder``; its values go to ``probe.parquet`` and MLflow, some of its clips to a picture."""
+    probe_set = probe_set_of(config, folder)
+    settings = settings_of(config.probe)
+    shown: dict[str, tuple[ProbeClip, NDArray[np.uint8]]] = {}
+    model = WorldModel.from_pretrained(folder)
+    probed = probe(model, probe_set, settings, lambda clip, frames: _keep(shown, clip, frames))
+    step, digest, path = steps_of(folder), model_digest(folder), config.run_dir / TABLE
+    append_probed(path, probed, step=step, model=digest)
+    tracker.params({"probed": {"model": digest, "step": step, "protocol": probed.protocol}})
+    tracker.metrics({f"probe/{domain}/{name}": mean for (domain, name), mean in probed.means().items()}, step)
+    tracker.artifact(path)
+    if shown:
+        picture = config.run_dir / "probe.png"
+        write_png(picture, continued(list(shown.values()), settings.context))
+        tracker.artifact(picture)
+    return probed
+
+
+def settings_of(config: ProbeConfig) -> ProbeSettings:
+    return ProbeSettings(
+        seed=config.seed,
+        context=config.context,
+        modes=config.modes,
+        sigma_edges=config.sigma_edges,
+        num_steps=config.num_steps,
+        dynamics=config.dynamics,
+        batch_size=config.batch_size,
+    )
+
+
+def while_training(config: Config, checkpoint: Path) -> list[Callback]:
+    """What probes a fine-tune from ``checkpoint`` into the table of the run; nothing where ``probe.every`` is 0."""
+    if config.probe.every == 0:
+        return []
+    probe_set, path = probe_set_of(config, checkpoint), config.run_dir / TABLE
+    settings, base = settings_of(config.probe), model_digest(checkpoint)
+    return [ProbeEvery(probe_set, settings, path, steps=config.probe.every, base=base)]
+
+
+def steps_of(folder: Path) -> int:
+    """Optimiser steps since the base: what the lineage of a fine-tuned model tells, 0 where it has none."""
+    training = lineage_in(folder).get("training")
+    steps = training.get("steps", 0) if isinstance(training, dict) else 0
+    return steps if isinstance(steps, int) else 0
+
+
+def table(config: ProbeConfig, probed: Probed, named: str) -> Table:
+    """Means by domain of what tells most; the loss is that of the upper noise levels, where motion is decided."""
+    means = probed.means()
+    low, high = sorted(config.sigma_edges)[-2:]
+    names = {heading: name.format(f"{low:g}-{high:g}") for heading, name in HEADLINES.items()}
+    drawn = Table(
+        title=plain(f"{named}, gone on from {config.context} frames"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    drawn.add_column("domain", no_wrap=True)
+    for heading in names:
+        drawn.add_column(heading, justify="right", no_wrap=True)
+    for domain in dict.fromkeys(value.domain for value in probed.values):
+        found = (means.get((domain, name)) for name in names.values())
+        drawn.add_row(plain(domain), *("-" if value is None else f"{value:.3g}" for value in found))
+    drawn.caption = (
+        f"loss at noise {low:g} to {high:g}; errors of objects that move by themselves, of things that stand and of "
+        "points of the background in px of 256 rows; share of movers still there at the end; PSNR of the next frame; "
+        "squared Frechet distances of looks and motion; -: nothing to measure"
+    )
+    drawn.caption_justify = "left"
+    return drawn
+
+
+def _keep(shown: dict[str, tuple[ProbeClip, NDArray[np.uint8]]], clip: ProbeClip, frames: NDArray[np.uint8]) -> None:
+    """The first clip of each domain."""
+    shown.setdefault(clip.domain, (clip, frames))

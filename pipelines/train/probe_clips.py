@@ -1,0 +1,112 @@
+"""The held-out clips of the probe that a configuration names, made and encoded once for all runs beside each other."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from driveforge.datasets.files.contents import digests_of
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.lock import held
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter, latent_key
+from driveforge.datasets.progress import track, working
+from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.source import Source
+from driveforge.finetune.world_model.conditions import require_encodable
+from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
+from driveforge.finetune.world_model.vae import load_vae
+from driveforge.pipelines.train.cache import OpenSource, encode_scenes, identity_of
+from driveforge.pipelines.console import say
+from driveforge.pipelines.inputs.at_path import open_path
+from driveforge.pipelines.config.config import Config, NuScenesData, SimulatedData
+from driveforge.pipelines.inputs.sources import HELD_OUT, for_generation, framing_of, open_probe
+
+FORMAT = "probe 1"
+Choose = Callable[[Sequence[Scene]], list[Scene]]
+
+
+def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
+    """The clips of ``config.probe`` as the codec of ``checkpoint`` encodes them; only what is new is encoded.
+
+    Procedural clips are of ``probe.seed``; of footage those of its held-out scenes, or all where it knows none, evenly
+    taken. A UserError where a seed of training is the probe's, or where footage holds too few clips.
+    """
+    _require_unseen(config)
+    framing, root = framing_of(config.data), config.run_dir.parent / "probe"
+    clips: list[ProbeClip] = []
+    if config.probe.domains:
+        clips += encoded_probe_clips(partial(open_probe, config.probe, framing), framing, checkpoint, root)
+    chosen = partial(_held_out, count=config.probe.clips_per_domain)
+    for path in config.probe.footage:
+        clips += encoded_probe_clips(partial(open_footage, config, path), framing, checkpoint, root, chosen)
+    return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(checkpoint)))
+
+
+def open_footage(config: Config, path: Path) -> Source:
+    """The clips at ``path``, of all splits. A UserError where it is what is trained on, and none is held out."""
+    if not path.exists():
+        raise UserError(f"probe.footage: {path} is not there")
+    data = config.data
+    if isinstance(data, NuScenesData):
+        data = replace(data, split="all")
+    source = open_path(path, data, config.replay, framing_of(data))
+    is_trained_on = path.resolve() == getattr(config.data, "root", Path()).resolve()
+    if is_trained_on and not any(scene.split in HELD_OUT for scene in source.scenes()):
+        raise UserError(
+            f"probe.footage: {path} is data.root too, and no scene of it is held out ({', '.join(HELD_OUT)}): "
+            "give footage that is not trained on"
+        )
+    return source
+
+
+def _require_unseen(config: Config) -> None:
+    data, replay, taken = config.data, config.replay, {"pretrain.seed": config.pretrain.seed}
+    if isinstance(data, SimulatedData):
+        taken["data.seed"] = data.seed
+    if replay.root is None:
+        taken["replay.seed"] = replay.seed
+    for key, seed in taken.items():
+        if seed == config.probe.seed:
+            raise UserError(f"probe.seed={seed} is {key} too, so clips of training would be probed: choose another")
+
+
+def _held_out(scenes: Sequence[Scene], count: int) -> list[Scene]:
+    """``count`` whole held-out scenes of each domain, evenly spaced, or all where there are fewer."""
+    of_domain = defaultdict(list)
+    for scene in (scenes[number] for number in for_generation(scenes)):
+        if not scene.held_frames:
+            of_domain[scene.domain].append(scene)
+    spread = [(held, min(count, len(held))) for held in of_domain.values()]
+    return [held[k * len(held) // number] for held, number in spread for k in range(number)]
+
+
+def encoded_probe_clips(
+    opened: OpenSource, framing: Framing, checkpoint: Path, root: Path, chosen: Choose = list
+) -> Iterator[ProbeClip]:
+    """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
+    with working("Listing probe clips"):
+        source = opened()
+        scenes = chosen(list(source.scenes()))
+        require_encodable(scenes)
+        contents = digests_of([source.files(scene) for scene in scenes], root)
+    identity = f"{FORMAT} {identity_of(scenes, contents)}"
+    key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
+    # Runs beside each other share these clips.
+    with held(root / f".{key}.lock", say), LatentCacheWriter(root, key) as writer:
+        missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
+        made = encode_scenes(opened, checkpoint, missing, _encode)
+        for sample in track(made, "Encoding probe clips", len(missing), disable=not missing):
+            writer.add(sample)
+    cache = LatentCache(root, key)
+    samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
+    for scene in scenes:
+        yield ProbeClip(scene=of_one_camera(scene), tensors=samples[scene.clip_id].tensors)
+
+
+def _encode(vae: AutoencoderKLWan, clip: Clip) -> dict[str, Tensor]:
+    return encode_probe_clip(vae, one_camera(clip))

@@ -1,0 +1,157 @@
+"""Calibrate: the gate's limits, from known-good clips as the generator's own codec, and H.264, pass them."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+from rich import get_console
+from rich.table import Table
+
+from driveforge.datasets.progress import track
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.webdataset_shards.format import stored
+from driveforge.datasets.source import Source
+from driveforge.pipelines.console import plain, show
+from driveforge.pipelines.generate.command import Generator, GeneratorLoader, load_generator, trained_model
+from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
+from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.config.config import Config, Data, Framing, SimulatedData
+from driveforge.pipelines.inputs.sources import open_source
+from driveforge.pipelines.tracking.runs import pipeline_run
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.cross_conformal import calibrate, scenes_needed
+from driveforge.validation.instruments import Instruments
+from driveforge.validation.measures import measure
+from driveforge.validation.guarantee import calibration_rows, refused_words
+from driveforge.validation.records import Measures
+
+FILL_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownGood:
+    """Clip ``number`` of ``data``, which nobody generated."""
+
+    data: Data
+    number: int
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Write the calibration of ``config`` and show its limits, as a table and as a picture."""
+    from driveforge.pipelines.plots.limits import draw_limits
+
+    path, console = calibration_path(config), get_console()
+    with pipeline_run(config, "calibrate") as tracker:
+        calibration = calibrate_run(config)
+        draw_limits(path.with_suffix(".png"), calibration)
+        for file in (path, path.with_suffix(".png")):
+            tracker.artifact(file)
+    console.print(limits_table(calibration))
+    show(f"{path}, drawn in {path.with_suffix('.png').name}")
+
+
+def calibration_path(config: Config) -> Path:
+    return config.validate.calibration or config.run_dir / "calibration.json"
+
+
+def calibrate_run(config: Config) -> Calibration:
+    """Limits from ``validate.num_clips`` clips of ``config.data``, through the codec of the model that generates."""
+    folder = trained_model(config)
+    items = known_good(config)
+    instruments = partial(load_instruments, config.validate)
+    instruments()  # what is missing is said before any work is done
+    measured = measure_known_good(items, partial(load_generator, folder), instruments)
+    results = list(track(measured, "Calibrating", total=len(items)))
+    calibration = calibrate(
+        [measures for _, measures in results],
+        name=_name(items, folder, config.validate.tracker),
+        false_reject_rate=config.validate.false_reject_rate,
+        scenes=[recording for recording, _ in results],
+    )
+    calibration.save(calibration_path(config))
+    return calibration
+
+
+def known_good(config: Config) -> list[KnownGood]:
+    """Clips from all over ``config.data``; where its recordings are too few, simulated clips make up the number."""
+    wanted, needed = config.validate.num_clips, scenes_needed(config.validate.false_reject_rate)
+    scenes = _source(config.data).scenes()
+    numbers = spread(len(scenes), wanted)
+    items = [KnownGood(data=config.data, number=number) for number in numbers]
+    recordings = len({recording_of(scenes[number]) for number in numbers})
+    if recordings < needed <= wanted:
+        missing = max(wanted - len(items), needed - recordings)
+        get_console().print(
+            f"[yellow]{recordings} recordings of {config.data.name} are too few to calibrate on; {missing} simulated "
+            "clips are added, and the limits speak of those too[/yellow]"
+        )
+        simulated = simulated_like(config.data, missing)
+        items += [KnownGood(data=simulated, number=number) for number in spread(len(_source(simulated)), missing)]
+    return items
+
+
+def simulated_like(data: Data, num_scenes: int) -> SimulatedData:
+    """Simulated driving of the size, rate and length of ``data``."""
+    framing = {field.name: getattr(data, field.name) for field in fields(Framing)}
+    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=FILL_DOMAINS, seed=0, **framing)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """``count`` numbers evenly over 0..total-1, or all where there are fewer."""
+    return [int(place) for place in np.linspace(0, total - 1, min(count, total)).round()]
+
+
+def measure_known_good(
+    items: Sequence[KnownGood], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
+) -> Iterator[tuple[str, Measures]]:
+    """Recording and measures of each clip, in order, as the codec and H.264 pass it, like all that is generated.
+
+    So geometry is judged, not compression.
+    """
+    return on_all_cores(_measure_one, items, _start_worker, (loader, instruments))
+
+
+_generator: Generator
+_instruments: Instruments
+
+
+def _start_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
+    global _generator, _instruments
+    _generator, _instruments = loader(), instruments()
+
+
+def _measure_one(item: KnownGood) -> tuple[str, Measures]:
+    source = _source(item.data)
+    scene = source.scenes()[item.number]
+    return recording_of(scene), measure(stored(_generator.reconstruct(source.load(scene))), _instruments)
+
+
+def recording_of(scene: Scene) -> str:
+    """Clips of one recording are alike, so they must not stand on both sides of a split."""
+    return scene.source or scene.clip_id
+
+
+@lru_cache(maxsize=2)
+def _source(data: Data) -> Source:
+    """Opened once in a process."""
+    return open_source(data)
+
+
+def _name(items: Sequence[KnownGood], folder: Path, tracker: str) -> str:
+    from driveforge.finetune.world_model.model import model_digest
+
+    counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
+    clips = " and ".join(f"{count} {name}" for name, count in counts.items())
+    followed = "" if tracker == "lucas_kanade" else f", followed by {tracker}"
+    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]} and H.264{followed}"
+
+
+def limits_table(calibration: Calibration) -> Table:
+    title = f"{calibration.name}: of good clips like these it rejects {refused_words(calibration)}. {calibration.note}"
+    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=plain(title))
+    for row in calibration_rows(calibration):
+        table.add_row(*map(plain, row))
+    return table

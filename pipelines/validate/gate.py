@@ -1,0 +1,202 @@
+"""Gate: a verdict on every committed candidate, from its measures alone; run it again after any change of limits."""
+
+import argparse
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from rich import get_console
+from rich.table import Table
+
+from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError, shown
+from driveforge.pipelines.validate.calibrate import calibration_path
+from driveforge.pipelines.console import show
+from driveforge.pipelines.generate.command import candidates_root
+from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
+from driveforge.pipelines.validate.overrides import Override, read_overrides
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.tracking.runs import pipeline_run
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.verdict import Reason, Verdict, judge
+
+VERDICTS_FILE = "verdicts.parquet"
+OVERRIDES_FILE = "overrides.json"
+# In the schema's metadata: the digest of the rows, since parquet itself does not notice a changed byte.
+_DIGEST = b"driveforge.sha256"
+_REASON = pa.struct(
+    {
+        "code": pa.string(),
+        "measure": pa.string(),
+        "value": pa.float64(),
+        "limit": pa.float64(),
+        "frames": pa.list_(pa.int32()),
+        "track": pa.string(),
+        "text": pa.string(),
+    }
+)
+SCHEMA = pa.schema(
+    {
+        "clip_id": pa.string(),
+        "state": pa.string(),
+        "gate_state": pa.string(),
+        "reasons": pa.list_(_REASON),
+        "calibration": pa.string(),
+        "override_who": pa.string(),
+        "override_why": pa.string(),
+        "edit": pa.string(),
+        "seed": pa.int64(),
+        "model": pa.string(),
+        "unit": pa.string(),
+        "tar": pa.string(),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What becomes of one candidate: the gate's verdict, and the reviewer's override where there is one."""
+
+    candidate: Candidate
+    verdict: Verdict
+    override: Override | None = None
+
+    @property
+    def state(self) -> str:
+        """accepted, rejected or unmeasured: only the first is exported."""
+        return self.override.state if self.override else self.verdict.state
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Judge, write ``<run_dir>/verdicts.parquet`` and the review, and show what was decided."""
+    from driveforge.pipelines.validate.review import review  # which judges nothing itself
+
+    decisions = gate(config)
+    with pipeline_run(config, "gate") as tracker:
+        review(config, decisions, tracker)
+    console = get_console()
+    console.print(summary_table(decisions))
+    show(config.run_dir / VERDICTS_FILE)
+
+
+def gate(config: Config) -> list[Decision]:
+    """Decisions on all candidates of a run, written to its ledger."""
+    calibration = Calibration.load(calibration_path(config))
+    root = candidates_root(config)
+    candidates = list(iter_candidates(root))
+    if not candidates:
+        raise UserError(f"{root} holds no committed clip to judge: run `driveforge generate` first")
+    decisions = decide(candidates, calibration, read_overrides(config.run_dir / OVERRIDES_FILE))
+    write_ledger(config.run_dir / VERDICTS_FILE, decisions)
+    return decisions
+
+
+def decide(
+    candidates: Sequence[Candidate], calibration: Calibration, overrides: Mapping[str, Override]
+) -> list[Decision]:
+    """A decision on every candidate, in their order; a UserError where an override is on no candidate."""
+    known = {candidate.clip_id for candidate in candidates}
+    if strays := sorted(set(overrides) - known):
+        raise UserError(f"{OVERRIDES_FILE}: {strays[0]} is no candidate of this run; correct the clip id or remove it")
+    return [
+        Decision(candidate=c, verdict=judge(c.measures, calibration), override=overrides.get(c.clip_id))
+        for c in candidates
+    ]
+
+
+def write_ledger(path: Path, decisions: Iterable[Decision]) -> None:
+    """One row a candidate in parquet, in one step over any older ledger."""
+    write_rows(path, [_row(decision) for decision in decisions])
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of ``SCHEMA`` as a ledger, with their digest."""
+    table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
+    buffer = io.BytesIO()
+    pa.parquet.write_table(table.replace_schema_metadata({_DIGEST: _digest(table)}), buffer)
+    replace_file(path, buffer.getvalue())
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ledger as plain records; a UserError where there is none, or not the one that the gate wrote."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist: run `driveforge gate` first")
+    try:
+        table = pa.parquet.read_table(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({shown(error, 100)}); run `driveforge gate` again") from error
+    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(_DIGEST) != _digest(table):
+        raise UserError(f"{path}: was damaged or changed since the gate wrote it; run `driveforge gate` again")
+    return list(table.to_pylist())
+
+
+def _digest(table: pa.Table) -> bytes:
+    return hashlib.sha256(json.dumps(table.to_pylist()).encode()).hexdigest().encode()
+
+
+def decided(config: Config) -> list[Decision]:
+    """The decisions in the ledger of a run, on the candidates that are there. A UserError where there is no ledger."""
+    rows = {row["clip_id"]: row for row in read_ledger(config.run_dir / VERDICTS_FILE)}
+    candidates = iter_candidates(candidates_root(config))
+    return [_decision(candidate, rows[candidate.clip_id]) for candidate in candidates if candidate.clip_id in rows]
+
+
+def _decision(candidate: Candidate, row: Mapping[str, Any]) -> Decision:
+    reasons = tuple(Reason(**{**reason, "frames": tuple(reason["frames"])}) for reason in row["reasons"])
+    verdict = Verdict(clip_id=row["clip_id"], state=row["gate_state"], reasons=reasons, calibration=row["calibration"])
+    override = None
+    if row["override_who"] is not None:
+        override = Override(
+            clip_id=row["clip_id"], state=row["state"], who=row["override_who"], why=row["override_why"]
+        )
+    return Decision(candidate=candidate, verdict=verdict, override=override)
+
+
+def _row(decision: Decision) -> dict[str, Any]:
+    candidate, verdict, override = decision.candidate, decision.verdict, decision.override
+    return {
+        "clip_id": candidate.clip_id,
+        "state": decision.state,
+        "gate_state": verdict.state,
+        "reasons": [asdict(reason) for reason in verdict.reasons],
+        "calibration": verdict.calibration,
+        "override_who": override.who if override else None,
+        "override_why": override.why if override else None,
+        "edit": candidate.metadata["edit"],
+        "seed": candidate.metadata["seed"],
+        "model": candidate.metadata["model"],
+        "unit": candidate.ref.unit,
+        "tar": candidate.ref.tar.name,
+    }
+
+
+def count_states(decisions: Iterable[Decision]) -> Counter[str]:
+    """Clips by state; absent states count as 0."""
+    return Counter(decision.state for decision in decisions)
+
+
+def count_reasons(decisions: Iterable[Decision]) -> Counter[str]:
+    """Clips that were not accepted by reason code; one with several reasons counts under each."""
+    return Counter(
+        code for d in decisions if d.state != "accepted" for code in {reason.code for reason in d.verdict.reasons}
+    )
+
+
+def summary_table(decisions: Sequence[Decision]) -> Table:
+    """How many clips were accepted, and for which reasons the others were not; a clip may have several."""
+    states, reasons = count_states(decisions), count_reasons(decisions)
+    table = Table("", "clips", title=f"{len(decisions)} candidates")
+    for state in ("accepted", "rejected", "unmeasured"):
+        table.add_row(state, str(states[state]))
+    for code, count in reasons.most_common():
+        table.add_row(f"  {code}", str(count))
+    if overruled := sum(d.override is not None and d.state != d.verdict.state for d in decisions):
+        table.add_row("overruled by review", str(overruled))
+    return table

@@ -1,0 +1,179 @@
+"""Measure: the numbers of every clip under a path, from any origin, into one long parquet table, and drawn."""
+
+import argparse
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from rich import get_console
+from rich.table import Table
+
+from driveforge.datasets.files.atomic import WriteError, replace_file, replacing
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.progress import track
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.video_files import describe_unread, unread_under
+from driveforge.pipelines.console import show
+from driveforge.pipelines.inputs.items import FolderItem, Item, VideoItem, list_footage
+from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
+from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.config.config import Config, Data, NuScenesData
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.instruments import Instruments
+from driveforge.validation.measures import Inspected, inspect
+from driveforge.validation.records import Measure, Measures
+
+SCHEMA = pa.schema(
+    {
+        "clip_id": pa.string(),
+        "view": pa.string(),
+        "measure": pa.string(),
+        "family": pa.string(),
+        "unit": pa.string(),
+        "value": pa.float64(),
+        "state": pa.string(),
+        "why": pa.string(),
+        "frames": pa.list_(pa.int32()),
+        "track": pa.string(),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One item of a set: its measures, or the ``error`` that kept it from having any.
+
+    ``picture`` is a PNG where one was asked for; None with measures and an ``error`` where it could not be drawn.
+    """
+
+    name: str
+    measures: Measures | None = None
+    picture: bytes | None = None
+    error: str = ""
+
+
+def main(config: Config, args: argparse.Namespace) -> int:
+    """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
+    out = args.out or config.run_dir / "measures.parquet"
+    items, console = list_footage(args.path, *_chosen_tables(config.data)), get_console()
+    holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
+    if holds_videos and (unread := unread_under(args.path)):
+        show(describe_unread(unread))
+    pictures = None if args.pictures is None else _folder(args.pictures)
+    instruments = partial(load_instruments, config.validate)
+    instruments()  # what is missing is said once, not for every clip
+    limits = _limits(config, pictures)
+    measure_one = partial(measure_item, drawn=pictures is not None, calibration=limits, instruments=instruments)
+    sets: list[Measures] = []
+    names: Counter[str] = Counter()
+    bad = 0
+    for result in track(on_all_cores(measure_one, items), "Measuring", total=len(items), console=console):
+        error = result.error
+        if result.measures is not None:
+            sets.append(result.measures)
+            if pictures is not None and result.picture is not None:
+                names[result.measures.clip_id] += 1
+                error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
+        if error:
+            bad += 1
+            show(f" {error}", head=f"{result.name}:", style="red")
+    write_measures(out, sets)
+    console.print(summary_table(sets))
+    show(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}")
+    if pictures is not None:
+        show(f"{len(items) - bad} pictures in {pictures}")
+    return 1 if bad else 0
+
+
+def _chosen_tables(data: Data) -> tuple[str, tuple[str, ...]]:
+    """Version and cameras that were asked for with ``data=nuscenes``; without it whatever version is there."""
+    return (data.version, data.cameras) if isinstance(data, NuScenesData) else ("", ("CAM_FRONT",))
+
+
+def _folder(path: Path) -> Path:
+    """Made before any work is done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} is no folder to draw into ({error.strerror}); give --pictures another") from error
+    return path
+
+
+def _limits(config: Config, pictures: Path | None) -> Calibration | None:
+    """Only limits that were asked for by name: those of a run need not hold for any footage."""
+    path = config.validate.calibration
+    return Calibration.load(path) if pictures is not None and path is not None else None
+
+
+def measure_item(
+    item: Item,
+    drawn: bool = False,
+    calibration: Calibration | None = None,
+    instruments: InstrumentsLoader = Instruments,
+) -> Measured:
+    """A clip that cannot be read, or not be drawn, is a result too: it must not spoil the others."""
+    measures = None
+    try:
+        clip = item.load()
+        inspected = inspect(clip, instruments())
+        measures = inspected.measures
+        picture = _picture(clip, inspected, calibration) if drawn else None
+        return Measured(name=item.name, measures=measures, picture=picture)
+    except UserError as error:
+        return Measured(name=item.name, measures=measures, error=str(error))
+    except Exception as error:  # decoders raise what they like; one bad file must not end a night's work
+        return Measured(name=item.name, measures=measures, error=f"{type(error).__name__}: {error}")
+
+
+def _picture(clip: Clip, inspected: Inspected, calibration: Calibration | None) -> bytes:
+    from driveforge.pipelines.plots.measured import draw_measured
+
+    return draw_measured(clip, inspected, calibration)
+
+
+def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> str:
+    """``<clip_id>.png``; of further clips of that id (other cameras, say) ``<clip_id>-2.png`` and so on.
+
+    The result says what went wrong, if anything did.
+    """
+    path = folder / f"{clip_id}{'' if number == 1 else f'-{number}'}.png"
+    try:
+        replace_file(path, picture)
+    except WriteError as error:
+        return str(error)
+    return ""
+
+
+def write_measures(path: Path, sets: Iterable[Measures]) -> None:
+    """One row for each measure of each clip; ``value`` is null where the measure could not be taken.
+
+    ``view`` is "" for the reference camera, else the camera's name.
+    """
+    rows = [_row(measures.clip_id, m) for measures in sets for m in measures.values]
+    with replacing(path) as file:
+        pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file)
+
+
+def _row(clip_id: str, measure: Measure) -> dict[str, Any]:
+    view, _, name = measure.name.rpartition("/")
+    return {"clip_id": clip_id, "view": view, "measure": name, **asdict(measure)}
+
+
+def summary_table(sets: Iterable[Measures]) -> Table:
+    """Median and 95 % point of every measure over the clips, and how many clips it could be taken on."""
+    values: dict[tuple[str, str, str], list[float | None]] = defaultdict(list)
+    for measures in sets:
+        for m in measures.values:
+            values[m.family, m.name, m.unit].append(m.value)
+    table = Table("family", "measure", "unit", "clips", "median", "95 %")
+    for (family, name, unit), column in sorted(values.items()):
+        taken = [value for value in column if value is not None]
+        points = [f"{np.quantile(taken, q):.3g}" for q in (0.5, 0.95)] if taken else ["", ""]
+        table.add_row(family, name, unit, f"{len(taken)}/{len(column)}", *points)
+    return table

@@ -1,0 +1,183 @@
+"""Review: what people look at after the gate. Rejected clips that show every reason, and accepted ones beside them."""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from driveforge.datasets.files.atomic import replace_file, replacing
+from driveforge.datasets.progress import track
+from driveforge.datasets.scene import CLIP_ID
+from driveforge.datasets.video import encode_mp4
+from driveforge.pipelines.validate.calibrate import calibration_path
+from driveforge.pipelines.console import show
+from driveforge.pipelines.validate.gate import VERDICTS_FILE, Decision, count_reasons, count_states, decided
+from driveforge.pipelines.validate.gallery import Bar, Card, pick, write_gallery
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.guarantee import refused_words
+from driveforge.validation.records import Measures
+from driveforge.validation.review.drawing import draw_tracks, track_clip
+from driveforge.validation.verdict import Verdict
+
+# Enough to see every reason, few enough that the page stays a few megabytes.
+MAX_REJECTED = 36
+MAX_ACCEPTED = 12
+# In the folder of the review: the clips that it drew.
+DRAWN = ".drawn.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Review:
+    """Files for a reviewer: the ``gallery``, all ``rejections`` as parquet, rejected ``clips`` with their tracks."""
+
+    gallery: Path
+    rejections: Path
+    clips: tuple[Path, ...]
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Draw the review of what the gate decided."""
+    decisions = decided(config)
+    with pipeline_run(config, "review") as tracker:
+        made = review(config, decisions, tracker)
+    show(made.gallery)
+
+
+def review(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> Review:
+    """Write the review of a run into ``<run_dir>/review`` and log it, with the counts, to MLflow."""
+    calibration = Calibration.load(calibration_path(config))
+    made = write_review(config.run_dir / "review", decisions, calibration)
+    tracker.metrics(counts(decisions))
+    tracker.artifact(config.run_dir / VERDICTS_FILE)
+    tracker.rejections(made.rejections, made.gallery, made.clips)
+    return made
+
+
+def counts(decisions: Sequence[Decision]) -> dict[str, float]:
+    """Clips by state, and rejected clips by reason."""
+    states, reasons = count_states(decisions), count_reasons(decisions)
+    by_state = {state: float(states[state]) for state in ("accepted", "rejected", "unmeasured")}
+    return {
+        "generated": float(len(decisions)),
+        **by_state,
+        **{f"reason/{c}": float(n) for c, n in sorted(reasons.items())},
+    }
+
+
+def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calibration) -> Review:
+    """Write the review over any older one, with every measure beside its limit of ``calibration``.
+
+    Of what an older one left, only the clips that it drew are removed.
+    """
+    cards = [_card(decision, calibration) for decision in track(_shown(decisions), "Drawing the review")]
+    bad = [card for card in cards if card.state != "accepted"]
+    drawn = {f"{card.clip_id}.mp4": card.video for card in bad}
+    older = _drawn(folder)
+    # Noted before they are there, so that the next review knows those of one that was cut short.
+    replace_file(folder / DRAWN, json.dumps(sorted(older | set(drawn))).encode())
+    for name in older - set(drawn):
+        (folder / "clips" / name).unlink(missing_ok=True)
+    for name, video in drawn.items():
+        replace_file(folder / "clips" / name, video)
+    replace_file(folder / DRAWN, json.dumps(sorted(drawn)).encode())
+    write_rejections(folder / "rejections.parquet", decisions)
+    summary = _summary(decisions, cards, calibration)
+    write_gallery(folder / "gallery.html", cards, title="Rejected clips", summary=summary)
+    return Review(
+        gallery=folder / "gallery.html",
+        rejections=folder / "rejections.parquet",
+        clips=tuple(folder / "clips" / name for name in drawn),
+    )
+
+
+def _drawn(folder: Path) -> set[str]:
+    """Names of the clips that an older review left; none where its note cannot be read."""
+    try:
+        names = json.loads((folder / DRAWN).read_text(encoding="utf-8"))
+        return {name for name in names if CLIP_ID.fullmatch(name.removesuffix(".mp4"))}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return set()
+
+
+def _summary(decisions: Sequence[Decision], cards: Sequence[Card], calibration: Calibration) -> list[tuple[str, str]]:
+    states, on_page = count_states(decisions), Counter(card.state for card in cards)
+    shown = [("generated", f"{len(decisions):,}")]
+    shown += [(state, _of(on_page[state], states[state])) for state in ("accepted", "rejected", "unmeasured")]
+    limits = f"{calibration.name}. {calibration.note}" if calibration.note else calibration.name
+    return [
+        *shown,
+        ("good clips that these limits refuse", refused_words(calibration)),
+        ("limits from", limits),
+    ]
+
+
+def _of(shown: int, total: int) -> str:
+    """``36 of 5,000`` where the page does not show all."""
+    return f"{total:,}" if shown == total else f"{shown:,} of {total:,}"
+
+
+def write_rejections(path: Path, decisions: Sequence[Decision]) -> None:
+    """One row for each clip that was not accepted, its reasons as codes and in words."""
+    rows = [
+        {
+            "clip_id": decision.candidate.clip_id,
+            "state": decision.state,
+            "reasons": ", ".join(dict.fromkeys(_codes(decision))),
+            "in words": " ".join(reason.text for reason in decision.verdict.reasons),
+            "edit": decision.candidate.metadata["edit"],
+            "seed": str(decision.candidate.metadata["seed"]),
+            "calibration": decision.verdict.calibration,
+            "tar": decision.candidate.ref.tar.name,
+        }
+        for decision in decisions
+        if decision.state != "accepted"
+    ]
+    columns = ("clip_id", "state", "reasons", "in words", "edit", "seed", "calibration", "tar")
+    table = pa.Table.from_pylist(rows, schema=pa.schema(dict.fromkeys(columns, pa.string())))
+    with replacing(path) as file:
+        pa.parquet.write_table(table, file)
+
+
+def _codes(decision: Decision) -> list[str]:
+    return [reason.code for reason in decision.verdict.reasons]
+
+
+def _shown(decisions: Sequence[Decision]) -> list[Decision]:
+    """The decisions whose clips are drawn: bad ones of every reason, good ones evenly over the run."""
+    reasons = {d.candidate.clip_id: list(dict.fromkeys(_codes(d))) for d in decisions if d.state != "accepted"}
+    good = [d.candidate.clip_id for d in decisions if d.state == "accepted"]
+    chosen = {*pick(reasons, MAX_REJECTED), *good[:: max(1, -(-len(good) // MAX_ACCEPTED))]}
+    return [decision for decision in decisions if decision.candidate.clip_id in chosen]
+
+
+def _card(decision: Decision, calibration: Calibration) -> Card:
+    candidate = decision.candidate
+    clip = candidate.load()
+    about = [clip.scene.domain, f"edit: {candidate.metadata['edit']}", f"seed {candidate.metadata['seed']}"]
+    if decision.override:
+        about.append(f"{decision.state} by {decision.override.who}: {decision.override.why}")
+    return Card(
+        clip_id=candidate.clip_id,
+        state=decision.state,
+        video=encode_mp4(draw_tracks(clip, track_clip(clip)), clip.scene.frame_rate, crf=27),
+        about=tuple(about),
+        reasons=tuple((reason.code, reason.text) for reason in decision.verdict.reasons),
+        bars=bars(candidate.measures, calibration.limits(candidate.measures), decision.verdict),
+    )
+
+
+def bars(measures: Measures, limits: Mapping[str, float], verdict: Verdict) -> tuple[Bar, ...]:
+    """Every measure beside its limit; those without either are left out."""
+    told = {reason.measure for reason in verdict.reasons if reason.value is not None}
+    return tuple(
+        Bar(name=m.name, value=m.value, limit=limits.get(m.name), unit=m.unit, why=m.why, speaks=m.name in told)
+        for m in measures.values
+        if m.value is not None or m.name in limits
+    )

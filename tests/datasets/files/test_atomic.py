@@ -1,0 +1,80 @@
+"""A file is there whole or not at all, whoever else writes it and whatever a killed writer left."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from driveforge.datasets.files.atomic import WriteError, create_file, remove_half_written, replace_file, replacing
+
+SIZE = 200_000
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def replace_many(path: Path, letter: str) -> None:
+    for _ in range(30):
+        replace_file(path, letter.encode() * SIZE)
+
+
+def create(path: Path, letter: str) -> None:
+    os._exit(7 if create_file(path, letter.encode() * SIZE) else 0)
+
+
+def test_writers_of_one_file_come_after_each_other(tmp_path: Path) -> None:
+    path, fork = tmp_path / "file", multiprocessing.get_context("fork")
+    replace_file(path, b"a" * SIZE)
+    writers = [fork.Process(target=replace_many, args=(path, letter)) for letter in "bcd"]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        content = path.read_bytes()
+        assert len(content) == SIZE and len(set(content)) == 1, "never a part, never a mixture"
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert names(tmp_path) == ["file"]
+
+
+def test_of_many_that_create_a_file_one_wins(tmp_path: Path) -> None:
+    path, fork = tmp_path / "deep" / "file", multiprocessing.get_context("fork")
+    writers = [fork.Process(target=create, args=(path, letter)) for letter in "bcde"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sorted(writer.exitcode or 0 for writer in writers) == [0, 0, 0, 7]
+    assert len(set(path.read_bytes())) == 1 and path.stat().st_size == SIZE
+    assert names(path.parent) == ["file"]
+
+
+def test_a_killed_writer_leaves_the_old_file_and_the_next_takes_what_else_it_left(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    replace_file(path, b"old")
+    if (pid := os.fork()) == 0:
+        with replacing(path) as file:
+            file.write(b"half" * SIZE)
+            file.flush()
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert path.read_bytes() == b"old" and len(names(tmp_path)) == 2
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new" and names(tmp_path) == ["file"]
+
+
+def test_half_written_files_are_found_in_their_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "file") as file:
+        assert remove_half_written(tmp_path) == [Path(file.name)]
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match=r"file/inner cannot be written \(.+\)"):
+        replace_file(tmp_path / "file" / "inner", b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WriteError, match="folder cannot be written"):
+        replace_file(tmp_path / "folder", b"content")
+    assert names(tmp_path) == ["file", "folder"]

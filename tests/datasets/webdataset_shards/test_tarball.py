@@ -1,0 +1,73 @@
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.webdataset_shards.tar_samples import read_samples
+from driveforge.datasets.webdataset_shards.tarball import summarize, write_tar
+
+KEYS = st.from_regex(r"[a-z0-9_-]{1,60}", fullmatch=True)
+MEMBERS = st.dictionaries(
+    st.sampled_from(["json", "a.mp4", "poses.npy", "thumb.jpg"]), st.binary(max_size=2000), min_size=1
+)
+
+
+@settings(deadline=None)
+@given(samples=st.dictionaries(KEYS, MEMBERS, max_size=5))
+def test_samples_survive_and_are_summed_up(
+    tmp_path_factory: pytest.TempPathFactory, samples: dict[str, dict[str, bytes]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "t.tar"
+    summary = write_tar(path, samples.items())
+    assert dict(read_samples(path)) == samples
+    assert summary.keys == tuple(samples) and summary.num_samples == len(samples)
+    assert summary == summarize(path) and summary.num_bytes == path.stat().st_size
+
+
+def test_the_bytes_know_nothing_of_when_and_who(tmp_path: Path) -> None:
+    sample = {"json": b"{}", "poses.npy": b"xyz"}
+    first = write_tar(tmp_path / "a.tar", [("k", sample)])
+    second = write_tar(tmp_path / "b.tar", [("k", dict(reversed(sample.items())))])
+    assert first.sha256 == second.sha256
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert {(m.mtime, m.uid, m.uname) for m in tar} == {(0, 0, "driveforge")}
+
+
+@pytest.mark.parametrize(
+    ("samples", "says"),
+    [
+        ([("scene-1.5s", {"json": b""})], "key 'scene-1.5s' may hold only"),
+        ([("k", {"json": b""}), ("k", {"json": b""})], "key 'k' is used twice"),
+        ([("k", {})], "'k' has no members"),
+        ([("k", {"weights.pkl": b""})], "member 'weights.pkl' is not one of"),
+        ([("k", {"pyd": b""})], "member 'pyd' is not one of"),
+    ],
+)
+def test_what_readers_would_trip_over_is_refused(
+    tmp_path: Path, samples: list[tuple[str, dict[str, bytes]]], says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        write_tar(tmp_path / "t.tar", samples)
+
+
+def test_samples_are_taken_one_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "t.tar"
+    sizes = []
+
+    def samples() -> object:
+        for i in range(4):
+            sizes.append(path.stat().st_size)
+            yield f"k{i}", {"json": bytes(100_000)}
+
+    write_tar(path, samples())
+    assert sizes == sorted(sizes) and sizes[-1] > 250_000
+
+
+def test_a_damaged_tar_has_no_summary(tmp_path: Path) -> None:
+    write_tar(tmp_path / "t.tar", [("k", {"json": bytes(5000)})])
+    (tmp_path / "t.tar").write_bytes((tmp_path / "t.tar").read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"t\.tar"):
+        summarize(tmp_path / "t.tar")

@@ -1,0 +1,23 @@
+"""Made-up probes: what a model scored on a few clips of every domain."""
+
+from collections.abc import Mapping, Sequence
+
+from driveforge.finetune.evaluation.results import Probed, ProbeValue
+
+
+def probed(scores: Mapping[tuple[str, str], Sequence[float | None]], protocol: str = "p1") -> Probed:
+    """``scores[domain, measure]`` are of the clips ``<domain>-0``, ``<domain>-1`` and so on; None is unmeasurable."""
+    return Probed(
+        protocol=protocol,
+        values=tuple(
+            ProbeValue(
+                clip_id=f"{domain}-{n}",
+                domain=domain,
+                measure=measure,
+                value=score,
+                why="hidden" if score is None else "",
+            )
+            for (domain, measure), found in scores.items()
+            for n, score in enumerate(found)
+        ),
+    )

@@ -1,0 +1,74 @@
+"""Clips of a textured board that slides across a textured wall before a camera that stands, drawn exactly."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+
+from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose
+from driveforge.datasets.scene import Camera, Clip, Scene, Track
+from driveforge.finetune.evaluation.clips import ProbeClip
+from driveforge.finetune.evaluation.regions import moving_pixels, share_of_cells
+
+HEIGHT, WIDTH, FRAMES = 48, 80, 9
+START = 3  # the last given frame
+FOCAL, DISTANCE, SIDE = 50.0, 6.0, 1.6
+SPEED = 2.4  # m/s: 2 px a frame
+
+
+def sliding(*, seed: int = 0, speed: float = SPEED, drawn: bool = True, shift: tuple[float, float] = (0, 0)) -> Clip:
+    """The board goes to the right; behind frame ``START`` it is drawn ``shift`` px beside its box, or not at all."""
+    times = np.arange(FRAMES) / 10
+    mount = FORWARD_CAMERA_TO_EGO.copy()
+    mount[2, 3] = 1.5
+    intrinsics = np.array([[FOCAL, 0, (WIDTH - 1) / 2], [0, FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]])
+    place = np.stack([np.full(FRAMES, DISTANCE), 1.2 - speed * times, np.full(FRAMES, 1.5)], -1)
+    board = Track(
+        id="board",
+        category="object",
+        size=[0.02, SIDE, SIDE],
+        box_to_world=pose(np.eye(3), place),
+        present=np.ones(FRAMES, bool),
+    )
+    scene = Scene(
+        clip_id=f"sliding-{seed}",
+        domain="walkers",
+        caption="a board slides",
+        timestamps=times,
+        cameras=(Camera(name="front", width=WIDTH, height=HEIGHT, intrinsics=intrinsics, camera_to_ego=mount),),
+        ego_to_world=np.tile(np.eye(4), (FRAMES, 1, 1)),
+        tracks=(board,),
+    )
+    rng = np.random.default_rng(seed)
+    wall, texture = _texture(rng, HEIGHT, WIDTH, 90), _texture(rng, 32, 32, 160)
+    frames = []
+    for t in range(FRAMES):
+        centre = np.array([-place[t, 1] * FOCAL / DISTANCE + (WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+        frames.append(_draw(wall, texture, centre + (np.array(shift) if t > START else 0), drawn or t <= START))
+    return Clip(scene=scene, frames=np.stack(frames)[None])
+
+
+def _texture(rng: np.random.Generator, height: int, width: int, level: float) -> np.ndarray:
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (height, width, 3)), (0, 0), 2.0)
+    return np.clip(level + 30 * noise / noise.std(), 0, 255).astype(np.uint8)
+
+
+def _draw(wall: np.ndarray, texture: np.ndarray, centre: np.ndarray, drawn: bool) -> np.ndarray:
+    if not drawn:
+        return wall
+    scale = SIDE * FOCAL / DISTANCE / 32
+    affine = np.array([[scale, 0, centre[0] - 15.5 * scale], [0, scale, centre[1] - 15.5 * scale]])
+    board = cv2.warpAffine(texture, affine, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
+    inside = cv2.warpAffine(np.ones((32, 32), np.float32), affine, (WIDTH, HEIGHT))[..., None]
+    return np.round(inside * board + (1 - inside) * wall).astype(np.uint8)
+
+
+def probe_clip(clip: Clip) -> ProbeClip:
+    """The clip as a perfect codec passes it, with what the measures of motion look at."""
+    moving = torch.from_numpy(share_of_cells(moving_pixels(clip), 8))
+    return ProbeClip(scene=clip.scene, tensors={"frames": torch.from_numpy(clip.frames[0].copy()), "moving": moving})
+
+
+def without_tracks(clip: Clip) -> Clip:
+    return Clip(scene=replace(clip.scene, tracks=()), frames=clip.frames)

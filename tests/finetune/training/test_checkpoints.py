@@ -1,0 +1,163 @@
+"""A checkpoint is whole or passed over, two are kept, and it belongs to one base, one set of latents, one buffer."""
+
+import os
+import resource
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
+from driveforge.finetune.training.checkpoints import checkpoints, is_sound, newest_checkpoint
+from driveforge.finetune.training.fine_tune import FineTuned
+from driveforge.replay.buffer import ReplayBuffer
+from tests.finetune.small_fine_tune import prepare_root, run, settings_for
+
+SETTINGS = settings_for("replay", steps=5)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a fine-tune that left checkpoints of steps 2 and 4."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    prepare_root(root)
+    run(root, "run", SETTINGS)
+    return root
+
+
+@pytest.fixture
+def root(stopped: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stopped, tmp_path / "root"))
+
+
+def digest(tuned: FineTuned) -> str:
+    return tuned.model.digest()
+
+
+def flip_a_weight(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:20000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "a weight's bit flipped": flip_a_weight,
+    "of another program": lambda path: torch.save({"state_dict": {}}, path),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(
+    root: Path, damage: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = digest(run(root, "run", SETTINGS))
+    newest = root / "run" / "step=4.ckpt"
+    damage(newest)
+    capsys.readouterr()
+    assert newest_checkpoint(root / "run") == root / "run" / "step=2.ckpt"
+    said = capsys.readouterr().out.replace("\n", "")
+    assert said == f"{newest} is damaged or not ours, so it is passed over"
+    if not newest.is_dir():
+        assert digest(run(root, "run", SETTINGS)) == whole
+        assert is_sound(newest), "it was made again"
+
+
+def test_two_are_kept_and_nothing_else_is_left(root: Path) -> None:
+    run(root, "longer", settings_for("naive", steps=9, checkpoint_every=2))
+    assert [path.name for _, path in checkpoints(root / "longer")] == ["step=8.ckpt", "step=6.ckpt"]
+    assert {path.name for path in (root / "longer").iterdir()} == {"step=8.ckpt", "step=6.ckpt"}
+
+
+def test_it_is_read_by_torch_alone(root: Path) -> None:
+    kept = torch.load(root / "run" / "step=4.ckpt", weights_only=True)
+    assert kept["global_step"] == 4 and kept["settings"]["strategy"] == "replay"
+
+
+def test_nothing_goes_through_the_temporary_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    os.utime(elsewhere, (0, 0))
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    run(root, "other", SETTINGS)
+    assert elsewhere.stat().st_mtime == 0, "no file was ever made there"
+
+
+def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_whole(root: Path) -> None:
+    settings = settings_for("replay", steps=9)
+    whole = digest(run(root, "whole", settings))
+    before = (root / "run" / "step=4.ckpt").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(
+            UserError, match=r"step=6\.ckpt cannot be written \(.*\); what was finished before is whole"
+        ) as told:
+            run(root, "run", settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(str(told.value).splitlines()) == 1
+    assert {path.name for path in (root / "run").iterdir()} == {"step=2.ckpt", "step=4.ckpt"}
+    assert (root / "run" / "step=4.ckpt").read_bytes() == before
+    assert digest(run(root, "run", settings)) == whole
+
+
+def test_a_folder_that_takes_no_files_is_told_in_a_line(root: Path) -> None:
+    (root / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/run.*cannot be (made|written)"):
+        run(root, "file/run", settings_for("ewc", steps=2))
+
+
+def other_latents(root: Path) -> None:
+    cache = LatentCache(root / "latents", "key")
+    samples = [cache.sample(number) for number in range(len(cache))]
+    tensors = samples[3].tensors | {"latents": samples[3].tensors["latents"] + 0.001}
+    samples[3] = LatentSample(clip_id="c3", domain="orbit", caption="a b", tensors=tensors)
+    shutil.rmtree(root / "latents")
+    write_latents(root / "latents", "key", samples)
+
+
+def other_base(root: Path) -> None:
+    from driveforge.finetune.world_model.model import WorldModel
+
+    model = WorldModel.from_pretrained(root / "base")
+    with torch.no_grad():
+        model.view.weight += 0.5
+    shutil.rmtree(root / "base")
+    model.save_pretrained(root / "base")
+
+
+def other_buffer(root: Path) -> None:
+    old = ReplayBuffer.open(root / "buffer")
+    with ReplayBuffer(root / "new", 8) as buffer:
+        for domain, size in old.sizes.items():
+            for number in range(size):
+                sample = old.sample(domain, number)
+                tensors = sample.tensors | {"latents": sample.tensors["latents"] + 1}
+                buffer.offer(
+                    LatentSample(clip_id=sample.clip_id, domain=domain, caption=sample.caption, tensors=tensors)
+                )
+    shutil.rmtree(root / "buffer")
+    (root / "new").rename(root / "buffer")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"), [(other_latents, "driving"), (other_base, "base"), (other_buffer, "replay")]
+)
+def test_a_checkpoint_of_other_content_is_refused(root: Path, change: Callable[[Path], None], key: str) -> None:
+    """Of as many clips, of the same names and sizes: only what is in them differs."""
+    change(root)
+    with pytest.raises(UserError, match=rf"step=4\.ckpt was made from other data or settings \({key} was \w+"):
+        run(root, "run", SETTINGS)
+
+
+def test_a_shorter_run_does_not_take_what_a_longer_one_left(root: Path) -> None:
+    short = settings_for("replay", steps=3)
+    assert digest(run(root, "run", short)) == digest(run(root, "fresh", short))

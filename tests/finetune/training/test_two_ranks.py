@@ -1,0 +1,79 @@
+"""Two processes, started by torchrun and joined by gloo, train as one does.
+
+``torchrun -m tests.finetune.training.test_two_ranks ROOT STEPS`` is what each of them runs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from tests.finetune.small_run import random_cache, run
+
+REPOSITORY = Path(__file__).parents[2]
+STEPS = 12
+
+
+class Losses(Callback):
+    """The losses of one rank, batch by batch."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *_: Any) -> None:
+        self.values.append(float(outputs["loss"]))
+
+
+def torchrun(root: Path, steps: int) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = ["-m", "tests.finetune.training.test_two_ranks", str(root), str(steps)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, *program], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def rank_of(root: Path, rank: int) -> dict[str, Any]:
+    return json.loads((root / f"rank-{rank}.json").read_text())
+
+
+@pytest.mark.slow
+def test_two_ranks_train_to_the_same_losses_as_one(tmp_path: Path) -> None:
+    alone = Losses()
+    module = run(tmp_path / "one" / "run", STEPS, callbacks=[alone])
+    both = tmp_path / "two" / "run"
+    random_cache(both.parent / "latents")
+    # In two calls: the second goes on from a checkpoint.
+    torchrun(both, STEPS // 2)
+    first = [rank_of(both, rank)["losses"] for rank in (0, 1)]
+    torchrun(both, STEPS)
+    ranks = [rank_of(both, rank) for rank in (0, 1)]
+    losses = np.array([first[rank] + ranks[rank]["losses"] for rank in (0, 1)])
+    assert losses.shape == (2, 2 * STEPS), "two batches a step"
+    np.testing.assert_allclose(losses.mean(0), alone.values, rtol=1e-5)
+    assert not np.allclose(losses[0], losses[1], rtol=1e-2), "each has samples of its own"
+    assert [rank["backend"] for rank in ranks] == ["gloo", "gloo"]
+    states = [torch.load(both / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for name, value in module.model.state_dict().items():
+        assert torch.equal(states[0][name], states[1][name]), name
+        torch.testing.assert_close(states[0][name], value, rtol=1e-4, atol=1e-5)
+
+
+def main(root: Path, steps: int) -> None:
+    torch.set_num_threads(1)
+    losses = Losses()
+    module = run(root, steps, callbacks=[losses])
+    rank = torch.distributed.get_rank()
+    torch.save(module.model.state_dict(), root / f"rank-{rank}.pt")
+    record = {"losses": losses.values, "backend": torch.distributed.get_backend()}
+    (root / f"rank-{rank}.json").write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

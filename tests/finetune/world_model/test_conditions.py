@@ -1,0 +1,110 @@
+"""Every condition can be there or not, and what is not there leaves nothing behind."""
+
+from dataclasses import replace
+
+import torch
+
+from driveforge.datasets.conditioning.layout import draw_layout
+from driveforge.datasets.scene import Camera, Clip
+from driveforge.finetune.world_model.captions import CAPTION_TOKENS, caption_ids
+from driveforge.finetune.world_model.conditions import BOX_WEIGHT, encode_clip, encode_conditions, stack_conditions
+from driveforge.finetune.world_model.vae import encode
+from driveforge.finetune.world_model.model import WorldModel
+
+YES = torch.tensor([True])
+
+
+def test_a_clip_becomes_tensors_of_one_grid(model: WorldModel, clip: Clip) -> None:
+    tensors = encode_clip(model.vae, clip)
+    assert {name: tuple(t.shape) for name, t in tensors.items()} == {
+        "carried": (4, 5, 4, 6),
+        "layout": (4, 5, 4, 6),
+        "mask": (4, 5, 4, 6),
+        "rays": (6, 5, 4, 6),
+        "latents": (4, 5, 4, 6),
+        "cell_weight": (5, 4, 6),
+    }
+    assert tensors["mask"][0, 0].eq(1).all() and tensors["mask"][0, 1:].eq(0).all()
+    torch.testing.assert_close(tensors["carried"][:, 0], tensors["latents"][:, 0])
+
+
+def test_held_frames_weigh_nothing(model: WorldModel, clip: Clip) -> None:
+    held = Clip(scene=replace(clip.scene, held_frames=2), frames=clip.frames)
+    weight = encode_clip(model.vae, held)["cell_weight"]
+    assert (weight[:3] >= 1).all() and not weight[3:].any()
+
+
+def test_boxes_weigh_more_than_the_rest_and_lanes_do_not(model: WorldModel, clip: Clip) -> None:
+    weight = encode_clip(model.vae, clip)["cell_weight"]
+    boxed = torch.from_numpy(draw_layout(replace(clip.scene, lanes=()), clip.scene.cameras[0]).any(-1))
+    cells = boxed.unfold(1, 8, 8).unfold(2, 8, 8)
+    assert cells.any() and weight[~cells.any(-1).any(-1)].eq(1).all()
+    assert weight[cells.all(-1).all(-1)].eq(1 + BOX_WEIGHT).all() and weight.max() <= 1 + BOX_WEIGHT
+    bare = Clip(scene=replace(clip.scene, tracks=()), frames=clip.frames)
+    assert encode_clip(model.vae, bare)["cell_weight"].eq(1).all()
+
+
+def test_dropping_a_condition_zeroes_it_and_its_mask(model: WorldModel, clip: Clip) -> None:
+    tensors = {name: tensor[None] for name, tensor in encode_clip(model.vae, clip).items()}
+    full = stack_conditions(tensors, ["driving-day"], ["a car"], model.config.domains)
+    assert full.domain.item() == 1 and full.caption.any()
+
+    no_frames = full.without_frames(YES)
+    assert not no_frames.carried.any() and not no_frames.mask[:, :2].any() and no_frames.layout.any()
+    no_layout = full.without_layout(YES)
+    assert not no_layout.layout.any() and not no_layout.mask[:, 2].any() and no_layout.rays.any()
+    no_pose = full.without_pose(YES)
+    assert not no_pose.rays.any() and not no_pose.mask[:, 3].any()
+    assert torch.equal(no_pose.carried[:, :, 0], full.carried[:, :, 0]) and not no_pose.carried[:, :, 1:].any()
+    no_words = full.without_words(YES)
+    assert not no_words.domain.any() and not no_words.caption.any()
+    kept = full.without_frames(~YES).without_layout(~YES).without_pose(~YES).without_words(~YES)
+    assert torch.equal(kept.carried, full.carried) and torch.equal(kept.mask, full.mask)
+
+
+def test_footage_without_pose_keeps_only_its_first_frame(model: WorldModel, clip: Clip) -> None:
+    scene = replace(clip.scene, ego_to_world=None, tracks=(), cameras=(Camera(name="CAM_FRONT", width=48, height=32),))
+    tensors = encode_conditions(model.vae, scene, clip.frames)
+    assert not tensors["rays"].any() and not tensors["layout"].any() and not tensors["carried"][:, 1:].any()
+    assert tensors["mask"][0, 0].all() and not tensors["mask"][2:].any()
+
+
+def test_without_first_frames_nothing_is_given(model: WorldModel, clip: Clip) -> None:
+    tensors = encode_conditions(model.vae, clip.scene, None)
+    assert not tensors["carried"].any() and not tensors["mask"][:2].any() and tensors["layout"].any()
+
+
+def test_going_on_gives_frames_and_no_command(model: WorldModel, clip: Clip) -> None:
+    tensors = {name: torch.stack([tensor, tensor]) for name, tensor in encode_clip(model.vae, clip).items()}
+    latents = tensors["latents"]
+    conditions = stack_conditions(tensors, ["driving-day"] * 2, [""] * 2, model.config.domains)
+    some = conditions.going_on(latents, torch.tensor([0, 3]))
+    assert torch.equal(some.carried[0], conditions.carried[0]) and torch.equal(some.mask[0], conditions.mask[0])
+    assert torch.equal(some.carried[1, :, :3], latents[1, :, :3])
+    assert torch.equal(some.carried[1, :, 3:], latents[1, :, 2:3].expand(-1, 2, -1, -1)), "then it stands still"
+    assert some.given[1].flatten().tolist() == [1, 1, 1, 0, 0]
+    assert not some.layout[1].any() and not some.rays[1].any() and not some.mask[1, 2:].any()
+
+
+def test_every_view_goes_on_from_frames_of_its_own(model: WorldModel, clip: Clip) -> None:
+    two = {name: torch.cat([t, t + 1], 1)[None] for name, t in encode_clip(model.vae, clip).items()}
+    some = stack_conditions(two, ["driving-day"], [""], model.config.domains, num_views=2)
+    some = some.going_on(two["latents"], torch.tensor([2]))
+    assert some.given.flatten().tolist() == [1, 1, 0, 0, 0] * 2
+    assert torch.equal(some.carried[0, :, -1], two["latents"][0, :, 6])
+
+
+def test_views_lie_one_after_the_other(model: WorldModel, clip: Clip) -> None:
+    second = replace(clip.scene.cameras[0], name="CAM_BACK")
+    scene = replace(clip.scene, cameras=(clip.scene.cameras[0], second))
+    both = Clip(scene=scene, frames=torch.from_numpy(clip.frames.copy()).repeat(2, 1, 1, 1, 1).flip(3).numpy())
+    latents = encode_clip(model.vae, both)["latents"]
+    assert latents.shape[1] == 10
+    torch.testing.assert_close(latents[:, 5:], encode(model.vae, torch.from_numpy(both.frames[1:2].copy()))[0])
+
+
+def test_captions_hash_to_stable_ids() -> None:
+    ids = caption_ids("Dusk, a CAR cuts in")
+    assert len(ids) == CAPTION_TOKENS and ids[5:] == [0] * (CAPTION_TOKENS - 5)
+    assert ids == caption_ids("dusk a car cuts in") != caption_ids("day a car cuts in")
+    assert caption_ids("") == [0] * CAPTION_TOKENS

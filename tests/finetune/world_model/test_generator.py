@@ -1,0 +1,118 @@
+"""The same request gives the same frames; each setting does what it says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip
+from driveforge.finetune.world_model.conditions import Conditions
+from driveforge.finetune.world_model.generator import Generator
+from driveforge.finetune.world_model.sampling import SamplerSettings, sample
+from driveforge.finetune.world_model.model import WorldModel
+
+QUICK = SamplerSettings(num_steps=2)
+
+
+@pytest.fixture
+def generator(model: WorldModel, tmp_path: Path) -> Generator:
+    model.save_pretrained(tmp_path / "model")
+    return Generator.load(tmp_path / "model")
+
+
+def test_same_seed_same_frames(generator: Generator, clip: Clip) -> None:
+    first = clip.frames[:, :1]
+    one, again, other = (generator.generate(clip.scene, first, seed=s, settings=QUICK) for s in (1, 1, 2))
+    assert np.array_equal(one.frames, again.frames)
+    assert not np.array_equal(one.frames, other.frames)
+    assert np.array_equal(one.frames[:, 0], other.frames[:, 0]), "the given frame does not depend on the seed"
+    assert one.frames.shape == clip.frames.shape
+
+
+def test_it_can_start_from_nothing(generator: Generator, clip: Clip) -> None:
+    made = generator.generate(clip.scene, None, seed=1, settings=QUICK)
+    assert made.frames.shape == clip.frames.shape
+
+
+def test_reconstruct_is_the_codec_alone(generator: Generator, clip: Clip) -> None:
+    seen = generator.reconstruct(clip)
+    assert np.abs(seen.frames.astype(int) - clip.frames).mean() < 30
+    assert np.array_equal(
+        seen.frames[:, 0], generator.generate(clip.scene, clip.frames[:, :1], seed=0, settings=QUICK).frames[:, 0]
+    )
+
+
+def test_levels_are_even_and_shifted_or_as_given() -> None:
+    settings = SamplerSettings(num_steps=2, strength=0.6, inpaint_steps=2, inpaint_strength=0.9)
+    assert settings.levels(has_frames=True) == pytest.approx([0.6, 0.45])
+    assert settings.levels(has_frames=False) == pytest.approx([1.0, 0.75]), "there is nothing to begin from"
+    assert SamplerSettings(sigmas=(0.9, 0.3)).levels(has_frames=True) == [0.9, 0.3]
+    assert settings.inpaint_levels(0.6) == pytest.approx([0.9, 0.75])
+    assert settings.inpaint_levels(1.0) == [], "all begins above it"
+    with pytest.raises(UserError, match="fall"):
+        SamplerSettings(sigmas=(0.3, 0.9))
+    with pytest.raises(UserError, match="num_steps"):
+        SamplerSettings(num_steps=0)
+    with pytest.raises(UserError, match="strength"):
+        SamplerSettings(strength=0.0)
+
+
+def _conditions(value: float) -> Conditions:
+    zeros = torch.zeros(1, 2, 3, 2, 2)
+    return Conditions(
+        carried=zeros, layout=zeros + value, mask=torch.zeros(1, 4, 3, 2, 2), rays=torch.zeros(1, 6, 3, 2, 2),
+        domain=torch.zeros(1, dtype=torch.long), caption=torch.zeros(1, 12, dtype=torch.long),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SamplerSettings(num_steps=8, guidance_scale=1.0),
+        SamplerSettings(sigmas=(1.0, 0.8, 0.5, 0.2), guidance_scale=1.0),
+    ],
+)
+def test_the_sampler_walks_to_the_data(settings: SamplerSettings) -> None:
+    """With the exact velocity towards a constant, the sampler ends on the constant."""
+
+    def towards(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
+        return (noisy - c.layout) / sigma.view(-1, 1, 1, 1, 1)
+
+    out = sample(towards, _conditions(0.7), 0, settings)
+    torch.testing.assert_close(out, torch.full_like(out, 0.7), atol=1e-3, rtol=0)
+
+
+def test_guidance_moves_away_from_the_unguided() -> None:
+    def towards(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
+        return (noisy - c.layout) / sigma.view(-1, 1, 1, 1, 1)
+
+    out = sample(towards, _conditions(0.5), 0, SamplerSettings(num_steps=8, guidance_scale=2.0))
+    torch.testing.assert_close(out, torch.full_like(out, 1.0), atol=1e-2, rtol=0)
+
+
+def test_only_what_the_carried_frames_cannot_show_begins_further_up() -> None:
+    """Left half carried, right half not: until ``strength`` the left stays the carried frames under noise."""
+    conditions = _conditions(0.0)
+    mask = conditions.mask.clone()
+    mask[:, 0, 0] = 1  # the first frame is given, and all of it was seen
+    mask[:, 1, 0], mask[:, 1, :, :, 0] = 1, 1
+    conditions = replace(conditions, carried=torch.full_like(conditions.carried, 2.0), mask=mask)
+    visited: list[tuple[float, torch.Tensor]] = []
+
+    def silent(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
+        visited.append((float(sigma[0]), noisy))
+        return torch.zeros_like(noisy)
+
+    settings = SamplerSettings(num_steps=1, strength=0.5, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.0)
+    sample(silent, conditions, 0, settings)
+    assert [level for level, _ in visited] == pytest.approx([0.9, 0.7, 0.5])
+    noise = torch.randn(1, 2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    for level, x in visited:
+        assert (x[:, :, 0] == 2.0).all(), "the given frame is clean at every level"
+        expected = (1 - level) * 2.0 + level * noise[:, :, 1:, :, 0]
+        torch.testing.assert_close(x[:, :, 1:, :, 0], expected, atol=1e-6, rtol=0)
+    right = [x[:, :, 1:, :, 1] for _, x in visited]
+    torch.testing.assert_close(right[0], right[-1], msg="with no velocity, it stays where it began")

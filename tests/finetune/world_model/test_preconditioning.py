@@ -1,0 +1,62 @@
+"""The skip connections are the best linear guess, and a silent network gives back the carried frame."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driveforge.finetune.world_model.conditions import Conditions
+from driveforge.finetune.world_model.preconditioning import measure_std, precondition
+from driveforge.finetune.world_model.sampling import SamplerSettings, sample
+
+
+def conditions(carried: torch.Tensor, share: float) -> Conditions:
+    mask = torch.zeros(len(carried), 4, *carried.shape[2:])
+    mask[:, 1] = share
+    return Conditions(
+        carried=carried,
+        layout=torch.zeros_like(carried),
+        mask=mask,
+        rays=torch.zeros(len(carried), 6, *carried.shape[2:]),
+        domain=torch.zeros(len(carried), dtype=torch.long),
+        caption=torch.zeros(len(carried), 12, dtype=torch.long),
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.05, 0.95), st.floats(0.1, 2.0), st.sampled_from([0.0, 1.0]))
+def test_mean_and_scale_are_those_of_gaussian_data(sigma: float, spread: float, share: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, 1, 1, 200, 200)
+    carried, rest, noise = (torch.randn(shape, generator=generator) for _ in range(3))
+    std = torch.full((2, 1), spread)
+    data = carried + spread * rest
+    noisy = (1 - sigma) * data + sigma * noise
+    known = precondition(noisy, torch.tensor([sigma]), conditions(carried, share), std)
+    error = (noise - data - known.mean) / known.scale
+    assert abs(float(known.evidence.std()) - 1) < 0.03
+    assert abs(float(error.std()) - 1) < 0.03
+    correlation = np.corrcoef(error.flatten(), known.evidence.flatten())[0, 1]
+    assert abs(correlation) < 0.03, "nothing linear is left to say"
+
+
+def test_a_silent_network_samples_the_carried_frame() -> None:
+    carried = torch.randn(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    told = conditions(carried, 1.0)
+
+    def silent(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
+        return precondition(noisy, sigma, c, torch.full((2, 3), 0.01)).mean
+
+    out = sample(silent, told, 0, SamplerSettings(num_steps=10, guidance_scale=1.0))
+    torch.testing.assert_close(out, carried, atol=0.05, rtol=0)
+
+
+def test_std_is_measured_where_frames_were_carried() -> None:
+    generator = torch.Generator().manual_seed(0)
+    latents = 2 * torch.randn(8, 3, 4, 6, 6, generator=generator)
+    carried = torch.zeros_like(latents)
+    mask = torch.zeros(8, 4, 4, 6, 6)
+    carried[:, :, 2:] = latents[:, :, 2:] + 0.5 * torch.randn(8, 3, 2, 6, 6, generator=generator)
+    mask[:, 1, 2:] = 1
+    std = measure_std(latents, carried, mask)
+    torch.testing.assert_close(std, torch.tensor([[2.0] * 3, [0.5] * 3]), atol=0.1, rtol=0)

@@ -1,0 +1,130 @@
+import hashlib
+import json
+from argparse import Namespace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.pipelines.generate.executors.attempts import AttemptLog
+from driveforge.pipelines.generate.command import generate, main
+from driveforge.pipelines.generate.candidates import iter_candidates
+from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.generate.units import Plan
+from driveforge.pipelines.config.compose import compose
+from tests.pipelines.generating import executor, generate_small, small_plan
+from tests.pipelines.generators import FakeGenerator
+from driveforge.validation.measures import measure
+
+
+def committed(root: Path) -> dict[str, tuple[str, ...]]:
+    """sha256 of the tar and its keys, by unit."""
+    markers = CommitLog(root).markers()
+    for marker in markers:
+        assert hashlib.sha256((root / marker.tar).read_bytes()).hexdigest() == marker.sha256
+    return {marker.unit: (marker.sha256, *marker.keys) for marker in markers}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ...]]:
+    root = tmp_path_factory.mktemp("uninterrupted")
+    generate_small(root)
+    return committed(root)
+
+
+def test_every_planned_clip_is_committed_with_its_story(tmp_path: Path) -> None:
+    summary = generate_small(tmp_path)
+    plan = small_plan(tmp_path)
+    requests = [request for unit in plan.units for request in unit.requests]
+    candidates = list(iter_candidates(tmp_path))
+    assert (summary.made, summary.committed, summary.failed, summary.plan) == (12, 12, {}, plan.id)
+    assert [c.clip_id for c in candidates] == [r.scene.clip_id for r in requests]
+    for candidate, request in zip(candidates, requests, strict=True):
+        assert candidate.metadata["request"] == request.id
+        assert candidate.metadata["edit"] == request.edit
+        assert candidate.metadata["model"] == "fake-1"
+        assert candidate.metadata["provenance"]["recording"] == "by hand"
+        assert candidate.measures.clip_id == candidate.clip_id
+    clip = candidates[0].load()
+    assert isinstance(clip, Clip)
+    np.testing.assert_array_equal(clip.scene.ego_to_world, requests[0].scene.ego_to_world)
+
+
+def test_a_candidate_is_measured_as_it_is_exported(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, num_frames=9)
+    generate(tmp_path, Plan(id=plan.id, units=plan.units[:1]), FakeGenerator, executor())
+    for candidate in iter_candidates(tmp_path):
+        assert any(value.value for value in candidate.measures.values), "something could be measured"
+        assert candidate.measures == measure(candidate.load())
+
+
+def test_every_key_has_one_type_in_all_candidates(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, num_frames=9)
+    generate(tmp_path, plan, FakeGenerator, executor())
+    described = [json.loads(candidate.ref.read()["json"]) for candidate in iter_candidates(tmp_path)]
+    assert len({record["metadata"]["first_frames"] == "" for record in described}) == 2
+    types = pa.Table.from_pylist(described[:1]).schema
+    for record in described:
+        assert pa.Table.from_pylist([record]).schema.equals(types)
+
+
+def test_a_finished_run_makes_nothing_again(tmp_path: Path) -> None:
+    generate_small(tmp_path)
+    before = committed(tmp_path)
+    assert generate_small(tmp_path).made == 0
+    assert committed(tmp_path) == before
+
+
+class PoisonedGenerator(FakeGenerator):
+    def generate(self, scene, first_frames, *, seed, settings):  # type: ignore[no-untyped-def]
+        if "scene-1" in scene.clip_id and "dusk" in scene.clip_id:
+            raise RuntimeError(f"cannot make {scene.clip_id}")
+        return super().generate(scene, first_frames, seed=seed, settings=settings)
+
+
+def test_an_attempt_whose_run_was_killed_behind_its_commit_is_forgotten(tmp_path: Path) -> None:
+    generate_small(tmp_path)
+    AttemptLog(tmp_path).begin("unit-000000")
+    generate_small(tmp_path)
+    assert not list((tmp_path / "_attempts").iterdir())
+
+
+def test_a_unit_that_fails_is_set_aside_and_made_by_a_later_run(
+    tmp_path: Path, uninterrupted: dict[str, tuple[str, ...]]
+) -> None:
+    summary = generate(tmp_path, small_plan(tmp_path), PoisonedGenerator, executor())
+    assert len(summary.failed) == 1
+    assert summary.committed == 10
+    (note,) = CommitLog(tmp_path).quarantined().values()
+    assert "cannot make scene-1" in note
+    assert generate_small(tmp_path).made == 2
+    assert CommitLog(tmp_path).quarantined() == {}
+    assert committed(tmp_path) == uninterrupted
+
+
+def test_another_model_than_the_planned_one_commits_nothing(tmp_path: Path) -> None:
+    summary = generate(tmp_path, small_plan(tmp_path), partial(FakeGenerator, "fake-2"), executor())
+    assert summary.committed == 0
+    assert "planned for model fake-1" in next(iter(summary.failed.values()))
+
+
+def test_a_configuration_is_enough(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+    WorldModel.make(tiny).save_pretrained(tmp_path / "model")
+    overrides = ["data.height=32", "data.width=48", "data.num_frames=5", "data.num_scenes=4", "generate.num_steps=1"]
+    config = compose([f"run_dir={tmp_path}", "generate.num_clips=3", "generate.clips_per_unit=2", *overrides])
+    assert main(config, Namespace()) == 0
+    candidates = list(iter_candidates(tmp_path / "candidates"))
+    assert len(candidates) == 3
+    assert {c.metadata["edit"] for c in candidates} <= set(config.generate.edits)
+    assert candidates[0].load().frames.shape == (1, 5, 32, 48, 3)
+    assert main(config, Namespace()) == 0
+    with pytest.raises(UserError, match="holds another plan"):
+        main(compose([f"run_dir={tmp_path}", "generate.num_clips=4", *overrides]), Namespace())

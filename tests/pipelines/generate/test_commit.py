@@ -1,0 +1,125 @@
+import multiprocessing
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.webdataset_shards.tar_samples import read_samples
+from driveforge.pipelines.generate.commit import CommitLog, gc
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+
+NUM_UNITS = 150
+# Children of fork are killed for real, and need not import everything again.
+FORK = multiprocessing.get_context("fork")
+
+
+def scratch(tmp_path: Path, content: bytes = b"{}", name: str = "scratch.tar") -> Path:
+    return write_tar(tmp_path / name, [("k1", {"json": content}), ("k2", {"json": content})]).path
+
+
+def test_a_commit_publishes_the_tar_and_says_what_is_in_it(tmp_path: Path) -> None:
+    log, tar = CommitLog(tmp_path / "candidates"), scratch(tmp_path)
+    assert not log.is_committed("u-0001")
+    assert log.commit("u-0001", tar)
+    assert log.is_committed("u-0001") and tar.exists()
+    (marker,) = log.markers()
+    assert marker.unit == "u-0001" and marker.keys == ("k1", "k2")
+    assert marker.tar == f"u-0001-{marker.sha256[:8]}.tar"
+    assert (log.root / marker.tar).read_bytes() == tar.read_bytes()
+
+
+def test_the_first_attempt_wins_and_the_loser_leaves_nothing(tmp_path: Path) -> None:
+    log = CommitLog(tmp_path / "candidates")
+    tars = [scratch(tmp_path, bytes([48 + i]), f"{i}.tar") for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda tar: log.commit("u", tar), tars))
+    assert won.count(True) == 1
+    (marker,) = log.markers()
+    assert [path.name for path in log.root.glob("*.tar")] == [marker.tar]
+    assert (log.root / marker.tar).read_bytes() == tars[won.index(True)].read_bytes()
+
+
+def test_a_late_attempt_with_the_same_bytes_keeps_the_committed_tar(tmp_path: Path) -> None:
+    log = CommitLog(tmp_path / "candidates")
+    assert log.commit("u", scratch(tmp_path))
+    late = CommitLog(tmp_path / "candidates")
+    late.is_committed = lambda unit: False  # type: ignore[method-assign]
+    assert not late.commit("u", scratch(tmp_path))
+    assert len(log.markers()) == 1 and list(log.root.glob("*.tar"))
+
+
+def test_markers_come_in_unit_order_and_miss_no_tar(tmp_path: Path) -> None:
+    log = CommitLog(tmp_path / "candidates")
+    assert log.markers() == []
+    for unit in ("u-2", "u-10", "u-1"):
+        log.commit(unit, scratch(tmp_path))
+    assert [marker.unit for marker in log.markers()] == ["u-1", "u-10", "u-2"]
+    (marker, *_) = log.markers()
+    (log.root / marker.tar).write_bytes(b"short")
+    with pytest.raises(UserError, match=r"u-1-.*\.tar: is damaged .*driveforge generate"):
+        log.read_whole(marker)
+    (log.root / marker.tar).unlink()
+    with pytest.raises(UserError, match=r"u-1-.*\.tar: .* is missing.*driveforge generate"):
+        log.read_whole(marker)
+
+
+def test_a_torn_scratch_tar_is_not_committed(tmp_path: Path) -> None:
+    log, tar = CommitLog(tmp_path / "candidates"), scratch(tmp_path, bytes(4000))
+    tar.write_bytes(tar.read_bytes()[:3000])
+    with pytest.raises(UserError):
+        log.commit("u", tar)
+    assert not log.is_committed("u") and not list(log.root.glob("*.tar"))
+
+
+def test_gc_removes_only_what_no_marker_speaks_of(tmp_path: Path) -> None:
+    log = CommitLog(tmp_path / "candidates")
+    log.commit("u", scratch(tmp_path))
+    (log.root / "u-deadbeef.tar").write_bytes(b"of an attempt that died")
+    (log.root / ".u.x.tmp").write_bytes(b"half")
+    (log.root / "_commits" / ".u.json.x.tmp").write_bytes(b"half")
+    assert {path.name for path in gc(log.root)} == {"u-deadbeef.tar", ".u.x.tmp", ".u.json.x.tmp"}
+    assert len(log.markers()) == 1 and gc(log.root) == []
+
+
+def test_quarantine_keeps_the_reason_until_the_unit_is_made(tmp_path: Path) -> None:
+    log = CommitLog(tmp_path / "candidates")
+    log.quarantine("u", "died three times")
+    assert log.quarantined() == {"u": "died three times"} and not log.is_committed("u")
+    log.commit("u", scratch(tmp_path))
+    assert log.quarantined() == {}
+
+
+def test_unit_ids_cannot_leave_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unit id"):
+        CommitLog(tmp_path).commit("../u", scratch(tmp_path))
+
+
+def commit_all(root: Path) -> None:
+    """What a worker does: make each unit that is not committed yet, and commit it."""
+    for i in range(NUM_UNITS):
+        unit = f"u-{i:03d}"
+        if not CommitLog(root).is_committed(unit):
+            tar = write_tar(root.parent / "scratch.tar", [(f"k{i}", {"json": bytes(50_000)})]).path
+            CommitLog(root).commit(unit, tar)
+
+
+def test_killed_at_any_moment_and_rerun_nothing_is_lost_or_twice(tmp_path: Path) -> None:
+    root = tmp_path / "candidates"
+    for share in (2, 20, 40):
+        worker = FORK.Process(target=commit_all, args=(root,))
+        worker.start()
+        while len(list((root / "_commits").glob("[!.]*.json"))) < share and worker.is_alive():
+            time.sleep(0.002)
+        worker.kill()
+        worker.join()
+        assert worker.exitcode == -signal.SIGKILL
+        assert share <= len(CommitLog(root).markers()) < NUM_UNITS
+    commit_all(root)
+    gc(root)
+    assert not list(root.glob(".*.tmp"))
+    keys = [key for marker in CommitLog(root).markers() for key, _ in read_samples(root / marker.tar)]
+    assert sorted(keys) == sorted(f"k{i}" for i in range(NUM_UNITS))
+    assert len(list(root.glob("*.tar"))) == NUM_UNITS

@@ -1,0 +1,165 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from driveforge.datasets.errors import UserError
+from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.datasets.edits import EDITS
+from driveforge.pipelines.generate.requests import (
+    Request,
+    load_first_frames,
+    plan_requests,
+    request_from_json,
+    request_to_json,
+    store_first_frames,
+)
+from driveforge.pipelines.config.config import GenerateConfig
+from tests.pipelines.scenes import driving_scene
+
+
+def request(**changes: object) -> Request:
+    fields = {
+        "scene": driving_scene(yaw_rate=0.1),
+        "seed": 7,
+        "model": "m1",
+        "settings": SamplerSettings(sigmas=(0.9, 0.3)),
+        "edit": "slower",
+        "first_frames": "abc.npy",
+    }
+    return Request(**{**fields, **changes})
+
+
+def settings(**changes: object) -> GenerateConfig:
+    fields = {
+        "num_clips": 12,
+        "clips_per_unit": 2,
+        "edits": ("as-recorded", "rain", "agent-shifts"),
+        "num_steps": 4,
+        "strength": 0.7,
+        "inpaint_steps": 2,
+        "inpaint_strength": 0.9,
+        "guidance_scale": 1.5,
+        "num_steps_without_frame": 9,
+        "guidance_scale_without_frame": 2.5,
+        "seed": 3,
+    }
+    return GenerateConfig(**{**fields, **changes})
+
+
+def plan(**changes: object) -> list[Request]:
+    scenes = [driving_scene(f"scene-{i}", yaw_rate=i / 10) for i in range(3)]
+    return plan_requests(scenes, lambda scene: f"{scene.clip_id}.npy", settings(**changes), "m1")
+
+
+def test_json_gives_the_request_back() -> None:
+    before = request()
+    after = request_from_json(request_to_json(before))
+    assert after.id == before.id
+    assert after.settings == before.settings
+    np.testing.assert_array_equal(after.scene.ego_to_world, before.scene.ego_to_world)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 8},
+        {"model": "m2"},
+        {"settings": SamplerSettings(num_steps=11, sigmas=(0.9, 0.3))},
+        {"edit": "as-recorded"},
+        {"first_frames": ""},
+        {"scene": driving_scene(yaw_rate=0.1000001)},
+    ],
+)
+def test_the_id_tells_any_change(change: dict[str, object]) -> None:
+    assert request(**change).id != request().id
+    assert request().id == request().id
+
+
+def test_a_wrong_record_is_named() -> None:
+    record = request_to_json(request())
+    del record["seed"]
+    with pytest.raises(UserError, match=r"plan line 3.*seed"):
+        request_from_json(record, "plan line 3")
+
+
+def test_the_plan_repeats_and_covers_scenes_and_edits() -> None:
+    first, second = plan(), plan()
+    assert [r.id for r in first] == [r.id for r in second]
+    assert len({r.id for r in first}) == len({r.scene.clip_id for r in first}) == len({r.seed for r in first}) == 12
+    pairs = {(r.scene.clip_id.split("-")[1], r.edit) for r in first[:9]}
+    assert len(pairs) == 9, "nine clips of three scenes under three edits are all different"
+
+
+def test_more_clips_go_on_where_fewer_ended() -> None:
+    assert [r.id for r in plan(num_clips=20)[:12]] == [r.id for r in plan()]
+
+
+def test_few_clips_come_from_all_over_the_data() -> None:
+    scenes = [driving_scene(f"s{i:03d}") for i in range(100)]
+    requests = plan_requests(scenes, lambda _: "", settings(num_clips=10), "m1")
+    numbers = sorted(int(r.scene.clip_id[1:4]) for r in requests)
+    assert len(set(numbers)) == 10
+    assert max(np.diff([-1, *numbers, 100])) <= 25
+
+
+def test_first_frames_are_given_where_they_still_show_what_is_commanded() -> None:
+    for r in plan():
+        assert bool(r.first_frames) == EDITS[r.edit].keeps_first_frame
+
+
+def test_scenes_are_passed_over_where_an_edit_does_not_apply() -> None:
+    scenes = [replace(driving_scene("alone"), tracks=()), driving_scene("busy")]
+    requests = plan_requests(scenes, lambda _: "", settings(edits=("agent-brakes",), num_clips=3), "m1")
+    assert [r.scene.clip_id.split("-")[0] for r in requests] == ["busy"] * 3
+    with pytest.raises(UserError, match="no scene allows any of the edits agent-brakes"):
+        plan_requests(scenes[:1], lambda _: "", settings(edits=("agent-brakes",)), "m1")
+
+
+def test_settings_that_cannot_be_planned_are_told() -> None:
+    with pytest.raises(UserError, match=r"snow.*as-recorded"):
+        plan(edits=("snow",))
+    with pytest.raises(UserError, match="edits"):
+        plan(edits=())
+    with pytest.raises(UserError, match="no scene to generate from"):
+        plan_requests([], lambda _: "", settings(), "m1")
+
+
+def test_commands_past_the_end_of_a_recording_are_commands() -> None:
+    scene = replace(driving_scene(), held_frames=4)
+    assert plan_requests([scene], lambda _: "", settings(num_clips=1), "m1")[0].scene.held_frames == 0
+
+
+def test_first_frames_are_stored_once_under_their_content(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (2, 1, 8, 10, 3), np.uint8)
+    name = store_first_frames(tmp_path, frames)
+    assert store_first_frames(tmp_path, frames.copy()) == name
+    assert store_first_frames(tmp_path, frames + 1) != name
+    assert len(list(tmp_path.iterdir())) == 2
+    np.testing.assert_array_equal(load_first_frames(tmp_path, name), frames)
+    assert load_first_frames(tmp_path, "") is None
+    with pytest.raises(UserError, match=r"gone\.npy is missing"):
+        load_first_frames(tmp_path, "gone.npy")
+
+
+def test_first_frames_that_rotted_are_not_used_and_are_stored_again(tmp_path: Path) -> None:
+    frames = np.zeros((1, 1, 4, 6, 3), np.uint8)
+    name = store_first_frames(tmp_path, frames)
+    whole = (tmp_path / name).read_bytes()
+    for damaged in (whole[:-1] + b"\1", whole[:50], b"\0" * len(whole), b""):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(UserError, match=f"{name} is (damaged|missing)"):
+            load_first_frames(tmp_path, name)
+        assert store_first_frames(tmp_path, frames) == name
+        np.testing.assert_array_equal(load_first_frames(tmp_path, name), frames)
+
+
+def test_clips_without_a_first_frame_have_sampler_settings_of_their_own() -> None:
+    requests = plan()
+    with_frame = {request.settings for request in requests if request.first_frames}
+    without_frame = {request.settings for request in requests if not request.first_frames}
+    assert with_frame == {
+        SamplerSettings(num_steps=4, strength=0.7, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.5)
+    }
+    assert without_frame == {SamplerSettings(num_steps=9, strength=1.0, inpaint_steps=0, guidance_scale=2.5)}

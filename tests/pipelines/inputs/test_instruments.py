@@ -1,0 +1,76 @@
+"""Instruments that a configuration names: loaded where clips are measured, and refused before any work is done."""
+
+from argparse import Namespace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines.validate.calibrate import KnownGood, measure_known_good
+from driveforge.pipelines.generate.command import generate
+from driveforge.pipelines.generate.candidates import iter_candidates
+from driveforge.pipelines.inputs.instruments import load_instruments
+from driveforge.pipelines.validate.measure import main as measure_main
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import ValidateConfig
+from tests.pipelines.generating import executor, small_plan
+from tests.pipelines.generators import FakeGenerator
+from driveforge.validation.instruments import STANDARD
+
+
+class SeesNoMotion(torch.nn.Module):
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return torch.eye(4).repeat(frames.shape[0], 1, 1)
+
+
+def validate(*overrides: str) -> ValidateConfig:
+    return compose([f"validate.{override}" for override in overrides]).validate
+
+
+@pytest.fixture
+def with_network(tmp_path: Path) -> ValidateConfig:
+    path = tmp_path / "network.pt"
+    torch.jit.script(SeesNoMotion()).save(str(path))
+    return validate(f"pose_network={path}")
+
+
+def test_by_default_nothing_is_needed() -> None:
+    assert load_instruments(validate()) == STANDARD
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["tracker=cotracker"], "needs validate.tracker_weights=FILE"),
+        (["tracker=cotracker", "tracker_weights=absent.pth"], "no weights of CoTracker3 there"),
+        (["tracker_weights=some.pth"], "lucas_kanade needs none"),
+        (["pose_network=absent.pt"], "no TorchScript file there"),
+    ],
+)
+def test_what_is_missing_is_told_in_a_line(overrides: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        load_instruments(validate(*overrides))
+
+
+def test_measuring_refuses_once_and_not_for_every_clip(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    config = compose(["validate.pose_network=absent.pt", f"run_dir={tmp_path / 'run'}"])
+    with pytest.raises(UserError, match="no TorchScript file there"):
+        measure_main(config, Namespace(path=tmp_path, out=None, pictures=None))
+    assert not (tmp_path / "run").exists()
+
+
+def test_candidates_are_measured_with_them(tmp_path: Path, with_network: ValidateConfig) -> None:
+    root = tmp_path / "candidates"
+    generate(root, small_plan(root, num_frames=6), FakeGenerator, executor(), partial(load_instruments, with_network))
+    for candidate in iter_candidates(root):
+        assert candidate.measures["pose_network_rotation"].value is not None
+
+
+def test_known_good_clips_are_measured_with_them_in_other_processes(with_network: ValidateConfig) -> None:
+    data = compose(["data.num_scenes=1", "data.num_frames=5", "data.domains=[driving-day]"]).data
+    good = [KnownGood(data=data, number=0)]
+    ((_, measures),) = measure_known_good(good, FakeGenerator, partial(load_instruments, with_network))
+    assert measures["pose_network_rotation"].value is not None

@@ -1,0 +1,41 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from driveforge.datasets.errors import MAX_LENGTH, UserError
+from driveforge.datasets.folder_source import VideoFolderSource, write_clip_folder
+from driveforge.pipelines.inputs.licenses import licence_of
+from tests.datasets.small_clips import small_clip
+
+
+def told(root: Path) -> str:
+    source = VideoFolderSource(root, None)
+    return licence_of(root, source)(source.scenes()[0])
+
+
+@pytest.mark.parametrize(
+    ("meta", "licence"),
+    [
+        ({"licence": "MIT"}, "MIT"),
+        ({"source": {"license": "CC0\n1.0"}}, "CC0 1.0"),
+        ({"licence": None, "license": ["MIT"]}, ""),
+        ([1], ""),
+        ("text", ""),
+    ],
+)
+def test_the_licence_is_what_a_file_beside_the_clip_says(meta: object, licence: str, tmp_path: Path) -> None:
+    folder = write_clip_folder(tmp_path, small_clip())
+    (folder / "meta.json").write_text(json.dumps(meta))
+    assert told(tmp_path) == (licence or told(write_clip_folder(tmp_path / "none", small_clip()).parent))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": 1, "a": 2}', b'{"a": "\\ud800"}'])
+def test_a_file_that_is_no_json_is_told(content: bytes, tmp_path: Path) -> None:
+    folder = write_clip_folder(tmp_path, small_clip())
+    (folder / "meta.json").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        told(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{folder / 'meta.json'}: is not valid JSON: ") and message.endswith("give --licence")
+    assert len(message) <= MAX_LENGTH and "\n" not in message

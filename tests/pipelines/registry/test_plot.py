@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from driveforge.finetune.evaluation.history import Stage
+from driveforge.finetune.evaluation.promotion_rule import Rule, judge
+from driveforge.finetune.evaluation.results import Probed
+from driveforge.pipelines.registry.plot import COLOURS, draw
+from tests.pipelines.promoting import LOOKS, MOTION, probe
+
+RULE = Rule(improve=LOOKS, dynamics=(MOTION,), driving=("driving-*",), tolerance=0.05, confidence=0.95, min_clips=6)
+
+
+def picture(path: Path, *course: Probed) -> np.ndarray:
+    """As it is drawn of the last model of a course against the first, (H, W, 3) RGB."""
+    stages = [Stage(step=100 * n, model=str(n), probed=probed) for n, probed in enumerate(course)]
+    draw(path, judge(course[-1], {"base": course[0]}, RULE), stages, RULE)
+    return np.asarray(cv2.imread(str(path))[:, :, ::-1])
+
+
+def pixels_of(image: np.ndarray, state: str) -> int:
+    colour = [int(COLOURS[state][k : k + 2], 16) for k in (1, 3, 5)]  # type: ignore[index]
+    return int((np.abs(image.astype(int) - colour).max(-1) < 8).sum())
+
+
+@pytest.mark.parametrize("num_probes", [2, 4])
+def test_what_was_forgotten_is_drawn_in_red_and_its_course_too(tmp_path: Path, num_probes: int) -> None:
+    shares = np.linspace(0, 1, num_probes)
+    forgot = picture(tmp_path / "a.png", *(probe(share, {"orbit": 0.4 * share}) for share in shares))
+    kept = picture(tmp_path / "b.png", *(probe(share) for share in shares))
+    assert forgot.shape[1] > 1000 and forgot.shape[0] > 400
+    # The line of what is allowed is red in both: what was forgotten adds its title, its bar and its course.
+    assert pixels_of(forgot, "fell") > 2 * pixels_of(kept, "fell")
+    assert pixels_of(kept, "held") > pixels_of(forgot, "held") > 0
+
+
+def test_what_cannot_be_told_is_drawn_in_its_own_colour(tmp_path: Path) -> None:
+    assert pixels_of(picture(tmp_path / "a.png", probe(), probe(0.5, spread=0.3)), "cannot tell") > 200
+
+
+def test_a_domain_without_clips_in_common_is_drawn_in_words(tmp_path: Path) -> None:
+    candidate = probe(0.5)
+    fewer = Probed(protocol="p1", values=tuple(v for v in candidate.values if v.domain != "walkers"))
+    # Small letters have few pixels of full colour, and how few depends on the machine's fonts.
+    assert pixels_of(picture(tmp_path / "a.png", probe(), fewer), "cannot tell") > 0
+    assert pixels_of(picture(tmp_path / "b.png", probe(), candidate), "cannot tell") == 0

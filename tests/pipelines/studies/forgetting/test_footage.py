@@ -1,0 +1,76 @@
+"""Real videos in the study: their clips are told apart by folder, and no frame is in two parts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.video import encode_mp4
+from driveforge.pipelines.studies.forgetting.footage import CHOSEN, JUDGED, TRAINED, Footage
+
+FRAMING = Framing(height=32, width=48, num_frames=5, stride=2)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    root = tmp_path_factory.mktemp("footage")
+    rng = np.random.default_rng(0)
+    paths = []
+    for folder, length in (("Highway", 60), ("tele", 40)):
+        (root / folder).mkdir()
+        paths.append(root / folder / "clip.mp4")
+        paths[-1].write_bytes(encode_mp4(rng.integers(0, 255, (length, 32, 48, 3), np.uint8), 10.0))
+    return tuple(paths)
+
+
+def test_clips_of_videos_that_are_called_alike_keep_their_folders_names(videos: tuple[Path, ...]) -> None:
+    scenes = Footage(videos=videos, framing=FRAMING).scenes()
+    assert len({scene.clip_id for scene in scenes}) == len(scenes)
+    assert {scene.domain for scene in scenes} == {"highway", "tele"}
+    assert {scene.domain for scene in Footage(videos=videos, framing=FRAMING, domain="driving-day").scenes()} == {
+        "driving-day"
+    }
+
+
+def test_no_frame_is_in_two_parts_and_every_part_has_clips_of_every_video(videos: tuple[Path, ...]) -> None:
+    times = []
+    for part in (TRAINED, CHOSEN, JUDGED):
+        scenes = Footage(videos=videos, framing=FRAMING, part=part).scenes()
+        assert {scene.domain for scene in scenes} == {"highway", "tele"}
+        times.append({(scene.domain, round(float(t), 3)) for scene in scenes for t in scene.timestamps})
+    assert not times[0] & times[1] and not times[1] & times[2] and not times[0] & times[2]
+
+
+def test_a_clip_is_loaded_from_its_own_video(videos: tuple[Path, ...]) -> None:
+    footage = Footage(videos=videos, framing=FRAMING)
+    last = footage.scenes()[-1]
+    alone = Footage(videos=videos[1:], framing=FRAMING)
+    np.testing.assert_array_equal(footage.load(last).frames, alone.load(last).frames)
+
+
+def test_clips_of_videos_of_several_rates_have_one_rate(tmp_path: Path) -> None:
+    """Frames nearest to 10 Hz of a video of 25 Hz come after 0.08 and 0.12 s by turns."""
+    paths = []
+    for rate in (12.5, 25.0):
+        (tmp_path / f"{rate:g}").mkdir()
+        paths.append(tmp_path / f"{rate:g}" / "clip.mp4")
+        paths[-1].write_bytes(encode_mp4(np.zeros((40, 32, 48, 3), np.uint8), rate))
+    footage = Footage(videos=tuple(paths), framing=FRAMING)
+    for scene in footage.scenes():
+        np.testing.assert_allclose(np.diff(scene.timestamps), 0.1)
+        np.testing.assert_array_equal(footage.load(scene).scene.timestamps, scene.timestamps)
+
+
+def test_a_video_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone/clip\.mp4: no such video"):
+        Footage(videos=(tmp_path / "gone" / "clip.mp4",), framing=FRAMING).scenes()
+
+
+def test_videos_too_short_for_a_clip_in_their_part_are_named(tmp_path: Path) -> None:
+    (tmp_path / "short").mkdir()
+    video = tmp_path / "short" / "clip.mp4"
+    video.write_bytes(encode_mp4(np.zeros((9, 32, 48, 3), np.uint8), 10.0))
+    with pytest.raises(UserError, match=r"short/clip\.mp4: no whole clip lies in 50% to 70% of its time"):
+        Footage(videos=(video,), framing=FRAMING, part=CHOSEN).scenes()

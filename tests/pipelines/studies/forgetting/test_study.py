@@ -1,0 +1,40 @@
+"""The whole study with models of a moment: every way is run, judged and told, and nothing is made twice."""
+
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from driveforge.pipelines.studies.forgetting.study import study_forgetting
+from driveforge.pipelines.studies.forgetting.variants import BASE, HARDER, STILL, VARIANTS
+from driveforge.pipelines.config.compose import compose
+
+SMALL = {
+    "height": 48,
+    "width": 64,
+    "base_clips": 3,
+    "driving_clips": 3,
+    "judge_clips": 4,
+    "choice_clips": 2,
+    "base_steps": 4,
+    "steps": 10,
+    "seeds": 1,
+    "seeds_of_rest": 1,
+    "batch_size": 2,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_way_is_run_and_judged_once(tmp_path: Path) -> None:
+    config = compose([f"run_dir={tmp_path}", *(f"forgetting.{name}={value}" for name, value in SMALL.items())])
+    page = tmp_path / "page.md"
+    study_forgetting(config, page)
+    told = page.read_text()
+    assert all(f"| {variant.name} |" in told for variant in VARIANTS)
+    table = pyarrow.parquet.read_table(page.with_suffix(".parquet"))
+    assert set(table["model"].to_pylist()) == {STILL, BASE, *(variant.name for variant in (*VARIANTS, *HARDER))}
+    assert len(set(table["protocol"].to_pylist())) == 1
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("probe.parquet")}
+    study_forgetting(config, page)
+    assert {path: path.stat().st_mtime_ns for path in made} == made and page.read_text() == told

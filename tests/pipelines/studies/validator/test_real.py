@@ -1,0 +1,37 @@
+"""Real footage in the validator study: halves of a recording are held against each other, a short one is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.folder_source import write_clip_folder
+from driveforge.pipelines.inputs.items import list_footage
+from driveforge.pipelines.studies.validator import real
+from driveforge.pipelines.studies.validator.real import FRAMES, Window, real_section, see
+from tests.pipelines.judging import some_measures
+from tests.validation.street import street
+
+
+def test_each_half_is_judged_by_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real, "KINDS", ("yaw-rate",))
+    write_clip_folder(tmp_path, street(num_frames=2 * FRAMES + 2, height=64, width=112, speed=4.0))
+    section = real_section([tmp_path], some_measures(120))
+    rows = [line.split(" | ") for line in section.splitlines() if " half |" in line]
+    assert [row[0][-11:] for row in rows] == [" first half", "second half"]
+    assert all(cell.endswith("of 2") for row in rows for cell in row[1:3])
+    assert "| yaw-rate, 5 deg/s | 2 | 1.000 |" in section
+
+
+def test_a_recording_shorter_than_two_windows_is_refused(tmp_path: Path) -> None:
+    write_clip_folder(tmp_path, street(num_frames=FRAMES + 3, height=64, width=112))
+    with pytest.raises(UserError, match=f"study.real: street-0 needs a pose and {2 * FRAMES} frames"):
+        real_section([tmp_path], some_measures(120))
+
+
+def test_what_cannot_be_done_to_a_window_is_left_out(tmp_path: Path) -> None:
+    write_clip_folder(tmp_path, street(num_frames=2 * FRAMES, height=64, width=112).with_scene(tracks=()))
+    (item,) = list_footage(tmp_path)
+    assert see(Window(item=item, sequence="a", first=3, kind="object-drift", level="mild")) is None
+    seen = see(Window(item=item, sequence="a", first=3))
+    assert seen is not None and seen.measures["track_epipolar"].value is not None

@@ -1,0 +1,199 @@
+"""MLflow's server may die and come back: nothing stops, and nothing is lost."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+
+from driveforge.datasets.errors import UserError
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.pipelines import cli, outbox
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.tracking.runs import WAITING, pipeline_run
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """A real MLflow server that can be killed and started again, with the same store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/store.db"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError("the server did not start")
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(outbox, "RETRY_SECONDS", 0.0)
+    server = Server(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def config(server: Server, tmp_path: Path) -> Config:
+    config = compose([f"run_dir={tmp_path / 'runs' / 'a'}"])
+    return replace(config, tracking=replace(config.tracking, uri=server.uri))
+
+
+def test_what_a_dead_server_missed_it_gets_when_it_is_back(
+    server: Server, config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("seen")
+    with pipeline_run(config, "run") as tracker:
+        tracker.metrics({"loss": 3.0}, 1)
+        server.kill()
+        tracker.metrics({"loss": 2.0}, 2)
+        tracker.artifact(note)
+        with tracker.child("generation") as child:
+            child.metrics({"clips": 4})
+        assert (config.run_dir / WAITING).exists()
+        server.start()
+        tracker.metrics({"loss": 1.0}, 3)
+        assert not (config.run_dir / WAITING).exists()
+    client = mlflow.MlflowClient(tracking_uri=server.uri)
+    history = client.get_metric_history(tracker.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert [artifact.path for artifact in client.list_artifacts(tracker.run_id)] == ["note.txt"]
+    nested = client.get_run(child.run_id)
+    assert (nested.info.status, nested.data.metrics) == ("FINISHED", {"clips": 4.0})
+    assert nested.data.tags["mlflow.parentRunId"] == tracker.run_id
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "work goes on" in said[0] and "answers again" in said[1]
+
+
+def test_the_next_command_sends_what_this_one_could_not(
+    server: Server, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pipeline_run(config, "run") as tracker:
+        server.kill()
+        tracker.metrics({"loss": 2.0}, 2)
+    assert "wait in" in capsys.readouterr().err
+    with pytest.raises(UserError, match="does not answer"), pipeline_run(config, "run"):
+        pass
+    server.start()
+    with pipeline_run(config, "run") as again:
+        assert again.run_id == tracker.run_id
+    client = mlflow.MlflowClient(tracking_uri=server.uri)
+    assert client.get_run(tracker.run_id).data.metrics == {"loss": 2.0}
+    assert not (config.run_dir / WAITING).exists()
+
+
+SMALL = [
+    "data=simulated",
+    "data.num_scenes=2",
+    "data.height=32",
+    "data.width=48",
+    "data.num_frames=5",
+    "replay=none",
+    "finetune.batch_size=1",
+    "finetune.steps=40",
+    "finetune.checkpoint_every=10",
+]
+
+
+@pytest.mark.slow
+def test_a_fine_tune_goes_on_while_the_server_is_away_and_its_curve_has_no_gap(server: Server, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+    WorldModel.make(tiny).save_pretrained(tmp_path / "start")
+    run_dir = tmp_path / "runs" / "a"
+    words = [f"run_dir={run_dir}", f"model.checkpoint={tmp_path / 'start'}", f"tracking.uri={server.uri}", *SMALL]
+    command = [sys.executable, "-m", "driveforge.pipelines.cli", "finetune", *words]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+    while not list((run_dir / "finetune").glob("step=*.ckpt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    server.kill()
+    while not (run_dir / WAITING).exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    # It stands still until the server is up, so that it cannot end before.
+    process.send_signal(signal.SIGSTOP)
+    server.start()
+    process.send_signal(signal.SIGCONT)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert said.count("work goes on") == said.count("answers again") == 1 and "Traceback" not in said
+    client = mlflow.MlflowClient(tracking_uri=server.uri)
+    (experiment,) = [found for found in client.search_experiments() if found.name != "Default"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert {name: run.info.status for name, run in runs.items()} == {"a": "FINISHED", "finetune": "FINISHED"}
+    curve = client.get_metric_history(runs["finetune"].info.run_id, "loss")
+    assert [metric.step for metric in curve] == [9, 19, 29, 39]
+    assert not (run_dir / WAITING).exists()
+
+
+def test_torn_entries_are_left_out_with_a_word(
+    server: Server, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.run_dir.mkdir(parents=True)
+    (config.run_dir / WAITING).write_text(
+        '{"run": "a", "id": null\n[]\n{"run": [], "id": 1, "kind": "x", "values": 3}\n'
+    )
+    with pipeline_run(config, "run"):
+        pass
+    assert capsys.readouterr().err.count("left out") == 3
+
+
+@pytest.mark.parametrize("kind", ["refuses", "is silent"])
+def test_a_server_that_does_not_answer_is_one_line_within_seconds(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if kind == "is silent":
+            silent.listen()
+        began = time.monotonic()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        words = ["finetune", f"run_dir={tmp_path / 'a'}", f"tracking.uri={uri}"]
+        assert cli.main(words) == 2
+    assert time.monotonic() - began < 30
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "does not answer" in said
+
+
+@pytest.mark.parametrize("uri", ["nosuchdb://x", "http://127.0.0.1:99999", "sqlite:////proc/no/where.db"])
+def test_an_address_that_cannot_be_is_one_line(uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["finetune", f"run_dir={tmp_path / 'a'}", f"tracking.uri={uri}"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and len(said) < 300 and uri in said

@@ -1,0 +1,58 @@
+"""Latents belong to the pixels that they were made of; the codec is a fake that notes the mean of each clip."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from driveforge.datasets.latents.cache import LatentCache, LatentSample
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.source import Source
+from driveforge.datasets.video import encode_mp4
+from driveforge.pipelines import cache
+from driveforge.pipelines.train.cache import cache_driving
+from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.config.compose import compose
+
+FRAMING = ["data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5"]
+
+
+@pytest.fixture(autouse=True)
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The clips that went through the codec."""
+    seen: list[str] = []
+
+    def encode(opened: Callable[[], Source], checkpoint: Path, scenes: Sequence[Scene]) -> Iterator[LatentSample]:
+        source = opened()
+        for scene in scenes:
+            seen.append(scene.clip_id)
+            tensors = {"latents": torch.full((2, 3), float(source.load(scene).frames.mean()))}
+            yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
+
+    monkeypatch.setattr(cache, "encode_scenes", encode)
+    return seen
+
+
+def film(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_mp4(np.full((10, 32, 48, 3), shade, np.uint8), 10.0))
+
+
+def cached(root: Path, run_dir: str) -> LatentCache:
+    config = compose(["data=video", f"data.root={root / 'footage'}", f"run_dir={root / run_dir}", *FRAMING])
+    return cache_driving(config, BASE)
+
+
+def test_footage_that_was_replaced_under_its_name_is_encoded_again(tmp_path: Path, encoded: list[str]) -> None:
+    film(tmp_path / "footage" / "clip.mp4", 40)
+    before = cached(tmp_path, "a")
+    assert cached(tmp_path, "a").digest() == before.digest() and len(encoded) == 2, "nothing changed, nothing is done"
+    film(tmp_path / "footage" / "clip.mp4", 200)
+    after, fresh = cached(tmp_path, "a"), cached(tmp_path, "b")
+    assert (after.key, after.digest()) == (fresh.key, fresh.digest())
+    assert after.key != before.key and after.digest() != before.digest()
+    film(tmp_path / "footage" / "clip.mp4", 40)
+    again = cached(tmp_path, "a")
+    assert (again.key, again.digest()) == (before.key, before.digest()) and len(encoded) == 6

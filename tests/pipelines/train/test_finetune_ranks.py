@@ -1,0 +1,58 @@
+"""`driveforge finetune` under torchrun: two processes prepare once, train together, and leave one model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from driveforge.datasets.files.lock import held
+from driveforge.finetune.world_model.model import WorldModel
+
+REPOSITORY = Path(__file__).parents[2]
+SETTINGS = [
+    "data=simulated",
+    "data.num_scenes=4",
+    "data.height=48",
+    "data.width=64",
+    "data.num_frames=5",
+    "data.stride=5",
+    "replay.num_scenes=4",
+    "finetune.steps=3",
+    "finetune.batch_size=2",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "driveforge.pipelines.cli", "finetune", *SETTINGS, f"run_dir={tmp_path / 'run'}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("fine-tuned model") == 1
+    lineage = json.loads((tmp_path / "run" / "model" / "lineage.json").read_text())
+    assert sum(lineage["realised"].values()) == 3 * 2, "the batch is of both"
+    WorldModel.from_pretrained(tmp_path / "run" / "model")
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert len(client.search_runs(experiments)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_second_torchrun_in_a_run_folder_is_refused_in_a_line_and_changes_nothing_of_the_run(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, "-m", "driveforge.pipelines.cli", "finetune", *SETTINGS, f"run_dir={run_dir}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with held(run_dir / ".lock"):
+        done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.count(f"holds {run_dir / '.lock'}; run this again when it has ended") == 1
+    assert not any((run_dir / name).exists() for name in ("settings.yaml", "model", "finetune", "mlflow.json"))

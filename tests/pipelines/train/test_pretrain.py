@@ -1,0 +1,72 @@
+"""The base checkpoint is made from nothing, by settings alone, and an unfinished one is carried on."""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from driveforge.datasets.errors import UserError
+from driveforge.finetune.evaluation.clips import codec_digest
+from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.pipelines.train.pretrain import main
+from driveforge.pipelines.config.compose import compose
+
+SMALL = [
+    "data.height=32",
+    "data.width=48",
+    "data.num_frames=5",
+    "pretrain.domains=[driving-day, falling]",
+    "pretrain.num_scenes=4",
+    "pretrain.vae_clips=4",
+    "pretrain.vae_steps=2",
+    "pretrain.batch_size=2",
+    "pretrain.checkpoint_every=1",
+]
+
+
+def pretrain(out: Path, steps: int, *more: str) -> Path:
+    main(compose([*SMALL, f"pretrain.out={out}", f"pretrain.steps={steps}", *more]), argparse.Namespace())
+    return out / "model"
+
+
+def test_a_checkpoint_comes_with_its_recipe_and_curves_and_can_be_carried_on(tmp_path: Path) -> None:
+    folder = pretrain(tmp_path / "a", 12)
+    model = WorldModel.from_pretrained(folder)
+    assert model.latent_std.shape == (2, model.config.latent_channels)
+    assert (model.latent_std[1] < model.latent_std[0]).any(), "a carried frame leaves less open"
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["pretrain"]["seed"] == 1000 and recipe["framing"]["num_frames"] == 5
+    for name in ("curve.csv", "vae_curve.csv"):
+        rows = list(csv.DictReader((folder / name).open()))
+        assert rows and all(float(value) == float(value) for row in rows for value in row.values())
+
+    before = model_digest(folder)
+    shards = {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")}
+    assert model_digest(pretrain(tmp_path / "a", 12)) == before, "what is finished is not made again"
+    assert {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")} == shards
+    with pytest.raises(UserError, match=r"a/model was made with other settings; move it away"):
+        pretrain(tmp_path / "a", 13)
+    assert model_digest(folder) == before
+    folder.rename(tmp_path / "moved away")
+    assert model_digest(pretrain(tmp_path / "a", 12)) == before, "checkpoints are still there"
+    assert not list((tmp_path / "a").glob(".*"))
+
+
+def test_a_base_may_go_on_from_an_earlier_one_with_its_codec_and_says_so(tmp_path: Path) -> None:
+    first = pretrain(tmp_path / "a", 2)
+    second = pretrain(tmp_path / "b", 1, f"pretrain.start={first}", "pretrain.learning_rate=0")
+    ours, theirs = WorldModel.from_pretrained(second), WorldModel.from_pretrained(first)
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], tensor), name
+    assert codec_digest(ours.vae) == codec_digest(theirs.vae)
+    recipe = json.loads((second / "recipe.json").read_text())
+    assert recipe["started_from"] == json.loads((first / "recipe.json").read_text())
+
+
+def test_a_start_that_is_no_base_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone holds no base: vae/config\.json is missing"):
+        pretrain(tmp_path / "b", 1, f"pretrain.start={tmp_path / 'gone'}")
+    assert not (tmp_path / "b").exists()

@@ -1,0 +1,68 @@
+"""One command probes a model: the table, the picture and MLflow have it, and what is encoded is not encoded again."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import mlflow
+import numpy as np
+import pytest
+import torch
+
+from driveforge.datasets.errors import UserError
+from driveforge.finetune.evaluation.results import read_probed
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, model_digest
+from driveforge.pipelines.train.probe import main, while_training
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.tracking.runs import store_uri
+
+SIZES = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+SMALL = [
+    "data.height=32",
+    "data.width=48",
+    "data.num_frames=9",
+    "probe.domains=[walkers]",
+    "probe.clips_per_domain=1",
+    "probe.num_steps=1",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "model"
+    WorldModel.make(SIZES).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_is_probed_and_probed_again_from_what_is_stored(folder: Path, tmp_path: Path) -> None:
+    config = compose([*SMALL, f"run_dir={tmp_path / 'run'}"])
+    arguments = argparse.Namespace(model=str(folder))
+    main(config, arguments)
+    found = read_probed(tmp_path / "run" / "probe.parquet")
+    ((step, model), probed), *none = found.items()
+    assert (step, model, none) == (0, model_digest(folder), [])
+    assert {value.domain for value in probed.values} == {"walkers"}
+    picture = cv2.imread(str(tmp_path / "run" / "probe.png"))
+    assert picture is not None and np.ptp(picture) > 100
+    client = mlflow.MlflowClient(tracking_uri=store_uri(config))
+    runs = client.search_runs([client.get_experiment_by_name(config.tracking.experiment).experiment_id])
+    (run,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert run.data.metrics["probe/walkers/loss/predict/0.75-1/all"] > 0
+
+    shards = {path: path.read_bytes() for path in (tmp_path / "probe").rglob("*.safetensors")}
+    main(config, arguments)
+    assert read_probed(tmp_path / "run" / "probe.parquet") == found, "the same model, the same numbers, once"
+    assert {path: path.read_bytes() for path in (tmp_path / "probe").rglob("*.safetensors")} == shards
+
+
+def test_clips_of_training_are_not_probed(tmp_path: Path) -> None:
+    config = compose([*SMALL, f"run_dir={tmp_path}", "probe.seed=5", "replay.seed=5", "probe.every=1"])
+    with pytest.raises(UserError, match=r"probe\.seed=5 is replay\.seed too"):
+        while_training(config, tmp_path)
+
+
+def test_footage_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
+    config = compose([*SMALL, f"run_dir={tmp_path / 'run'}", "probe.domains=[]", f"probe.footage=[{tmp_path / 'no'}]"])
+    with pytest.raises(UserError, match=r"probe\.footage"):
+        main(config, argparse.Namespace(model=str(folder)))

@@ -1,0 +1,149 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines.validate.gate import VERDICTS_FILE, decide, decided, gate, read_ledger, summary_table, write_ledger
+from driveforge.pipelines.generate.candidates import Candidate, SampleRef, iter_candidates
+from driveforge.pipelines.validate.overrides import Override
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import Config
+from tests.pipelines.generating import generate_small
+from tests.pipelines.judging import some_measures
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.cross_conformal import calibrate
+from driveforge.validation.records import Measures
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    return calibrate(some_measures(60), name="by hand", false_reject_rate=0.05)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory, calibration: Calibration) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    generate_small(folder / "candidates")
+    calibration.save(folder / "calibration.json")
+    return folder
+
+
+@pytest.fixture
+def config(run_dir: Path) -> Config:
+    (run_dir / "overrides.json").unlink(missing_ok=True)
+    return compose([f"run_dir={run_dir}"])
+
+
+def candidate(measures: Measures) -> Candidate:
+    ref = SampleRef(unit="unit-000000", tar=Path("unit-000000.tar"), key=measures.clip_id, members={})
+    return Candidate(ref=ref, metadata={"edit": "slower", "seed": 1, "model": "m"}, measures=measures)
+
+
+@pytest.fixture(scope="module")
+def candidates() -> list[Candidate]:
+    """Twenty good ones, five bad ones."""
+    good = some_measures(20, seed=1)
+    bad = some_measures(5, seed=2, scale=30.0, prefix="bad")
+    return [candidate(measures) for measures in good + bad]
+
+
+def test_good_clips_pass_and_bad_ones_are_rejected_with_reasons(
+    tmp_path: Path, calibration: Calibration, candidates: list[Candidate]
+) -> None:
+    write_ledger(tmp_path / VERDICTS_FILE, decide(candidates, calibration, {}))
+    rows = read_ledger(tmp_path / VERDICTS_FILE)
+    assert [row["clip_id"] for row in rows] == [c.clip_id for c in candidates]
+    assert [row["state"] for row in rows[20:]] == ["rejected"] * 5
+    assert [row["state"] for row in rows[:20]].count("accepted") >= 16
+    for row in rows:
+        assert (row["state"] == "accepted") == (not row["reasons"])
+        assert row["calibration"] == "by hand"
+        assert (row["edit"], row["seed"], row["model"], row["override_who"]) == ("slower", 1, "m", None)
+    reasons = {reason["code"]: reason for reason in rows[-1]["reasons"]}
+    assert reasons["POSE_YAW"]["value"] > reasons["POSE_YAW"]["limit"]
+    assert reasons["POSE_YAW"]["text"]
+
+
+def test_committed_candidates_are_judged_from_what_they_carry(config: Config) -> None:
+    decisions = gate(config)
+    rows = read_ledger(config.run_dir / VERDICTS_FILE)
+    committed = list(iter_candidates(config.run_dir / "candidates"))
+    assert [row["clip_id"] for row in rows] == [c.clip_id for c in committed]
+    assert {d.state for d in decisions} == {"unmeasured"}, "four frames are too few to show anything"
+    assert all((config.run_dir / "candidates" / row["tar"]).exists() for row in rows)
+
+
+def test_the_gate_runs_again_to_the_same_ledger(config: Config) -> None:
+    gate(config)
+    first = (config.run_dir / VERDICTS_FILE).read_bytes()
+    gate(config)
+    assert (config.run_dir / VERDICTS_FILE).read_bytes() == first
+
+
+def test_a_reviewer_overrules_the_gate(config: Config) -> None:
+    chosen = gate(config)[3].candidate.clip_id
+    word = {chosen: {"verdict": "accept", "who": "anna", "why": "looks fine"}}
+    (config.run_dir / "overrides.json").write_text(json.dumps(word))
+    gate(config)
+    rows = {row["clip_id"]: row for row in read_ledger(config.run_dir / VERDICTS_FILE)}
+    assert [clip_id for clip_id, row in rows.items() if row["state"] == "accepted"] == [chosen]
+    assert rows[chosen]["gate_state"] == "unmeasured"
+    assert (rows[chosen]["override_who"], rows[chosen]["override_why"]) == ("anna", "looks fine")
+
+
+def test_the_review_finds_in_the_ledger_what_was_decided(config: Config) -> None:
+    chosen = gate(config)[3].candidate.clip_id
+    word = {chosen: {"verdict": "accept", "who": "anna", "why": "looks fine"}}
+    (config.run_dir / "overrides.json").write_text(json.dumps(word))
+    made = [(d.candidate.clip_id, d.verdict, d.override) for d in gate(config)]
+    (config.run_dir / "overrides.json").unlink()
+    assert [(d.candidate.clip_id, d.verdict, d.override) for d in decided(config)] == made
+
+
+def test_an_override_of_no_candidate_is_told(calibration: Calibration, candidates: list[Candidate]) -> None:
+    stray = Override(clip_id="scene-9", state="accepted", who="anna", why="seen")
+    with pytest.raises(UserError, match="scene-9 is no candidate"):
+        decide(candidates, calibration, {"scene-9": stray})
+
+
+def test_what_must_come_first_is_told(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="driveforge calibrate"):
+        gate(replace(config, run_dir=tmp_path))
+    ready = replace(config.validate, calibration=config.run_dir / "calibration.json")
+    with pytest.raises(UserError, match="driveforge generate"):
+        gate(replace(config, run_dir=tmp_path, validate=ready))
+    with pytest.raises(UserError, match="driveforge gate"):
+        read_ledger(tmp_path / VERDICTS_FILE)
+
+
+def test_the_summary_counts_states_and_reasons(calibration: Calibration, candidates: list[Candidate]) -> None:
+    rejected = {
+        c.clip_id: Override(clip_id=c.clip_id, state="rejected", who="a", why="b")
+        for c in candidates
+        if c.clip_id.startswith("good")
+    }
+    table = summary_table(decide(candidates, calibration, rejected))
+    counts = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
+    assert (counts["accepted"], counts["rejected"], counts["unmeasured"]) == ("0", "25", "0")
+    assert counts["  POSE_YAW"] >= "5"
+    assert int(counts["overruled by review"]) >= 16
+
+
+def test_a_ledger_that_was_changed_or_torn_since_is_refused(
+    tmp_path: Path, calibration: Calibration, candidates: list[Candidate]
+) -> None:
+    path = tmp_path / VERDICTS_FILE
+    write_ledger(path, decide(candidates, calibration, {}))
+    whole, table = path.read_bytes(), pyarrow.parquet.read_table(path)
+    states = pa.array(["accepted"] * len(table))
+    pyarrow.parquet.write_table(table.set_column(1, "state", states), path)
+    with pytest.raises(UserError, match="changed since the gate wrote it"):
+        read_ledger(path)
+    for torn in (b"", whole[:100], whole[:-8], whole[:2000] + bytes(500) + whole[2500:]):
+        path.write_bytes(torn)
+        with pytest.raises(UserError, match=r"verdicts\.parquet: .*run `driveforge gate` again"):
+            read_ledger(path)

@@ -1,0 +1,49 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines.validate.overrides import read_overrides
+
+GOOD = {"verdict": "accept", "who": "anna", "why": "the truck is that long"}
+
+
+def written(tmp_path: Path, content: object) -> Path:
+    path = tmp_path / "overrides.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_a_reviewers_word_is_read(tmp_path: Path) -> None:
+    overrides = read_overrides(written(tmp_path, {"a": GOOD, "b": {**GOOD, "verdict": "reject"}}))
+    assert {clip_id: override.state for clip_id, override in overrides.items()} == {"a": "accepted", "b": "rejected"}
+    assert overrides["a"].who == "anna"
+
+
+def test_no_file_is_no_override(tmp_path: Path) -> None:
+    assert read_overrides(tmp_path / "overrides.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "nested too deep"),
+        ("\0" * 100, "is not valid JSON"),
+        ([], "must be an object"),
+        (None, "must be an object"),
+        ({"a": None}, "a must be"),
+        ({"a": {"verdict": "accept"}}, "a.who is missing"),
+        ({"a": {**GOOD, "verdict": "accepted"}}, "a.verdict must be 'accept' or 'reject', got \"accepted\""),
+        ({"a": {**GOOD, "verdict": ["accept"]}}, "a.verdict must be"),
+        ({"a": {**GOOD, "who": 3}}, "a.who must be"),
+        ({"a": {**GOOD, "why": " "}}, "a: say who decided and why"),
+        ({"a": {**GOOD, "more": "x"}}, "a.more is not a key here"),
+        (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "'a' is there twice"),
+    ],
+)
+def test_what_is_wrong_is_told(tmp_path: Path, content: object, told: str) -> None:
+    with pytest.raises(UserError, match=told) as error:
+        read_overrides(written(tmp_path, content))
+    assert "overrides.json" in str(error.value) and len(str(error.value)) <= 300

@@ -1,0 +1,61 @@
+"""Tracks: they follow what is there, leave out the objects, and end where they must."""
+
+import cv2
+import numpy as np
+
+from driveforge.datasets.scene import Clip
+from tests.validation.street import commanded_yaw, street
+from driveforge.validation.point_tracking.protocol import BACKGROUND
+from driveforge.validation.point_tracking.queries import STRIDE, WINDOW
+from driveforge.validation.review.drawing import draw_tracks, track_clip
+from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.view import one_thread, reference_view
+
+
+def test_windows_cover_all_frames_and_every_step_is_told_once(clip: Clip) -> None:
+    tracks = track_clip(clip)
+    assert [w.start for w in tracks.background] == [0, STRIDE, 2 * STRIDE, 3 * STRIDE]
+    assert tracks.background[0].length == WINDOW
+    assert [w.start + k for k, w in tracks.steps()] == list(range(1, 17))
+
+
+def test_background_seeds_stay_off_the_boxes_and_object_seeds_on_them(clip: Clip) -> None:
+    view = reference_view(clip)
+    boxes = project_boxes(view)
+    assert boxes is not None
+    tracks = track_clip(clip)
+    for window in (*tracks.background, *tracks.objects):
+        x, y = np.round(window.points[0]).astype(int).T
+        inside = boxes.mask(window.start, (96, 160))[y, x] > 0
+        assert len(inside) and (inside == (window.owner != BACKGROUND)).all()
+
+
+def test_fast_motion_is_followed() -> None:
+    fast = track_clip(street(speed=20.0, num_frames=6))
+    first = fast.background[0]
+    assert first.alive[1].sum() > 60
+    assert np.linalg.norm(first.points[1] - first.points[0], axis=1)[first.alive[1]].max() > 8
+
+
+def test_a_lost_track_stays_lost_and_a_cut_loses_most(clip: Clip) -> None:
+    frames = np.concatenate([clip.frames[:, :3], street(seed=1).frames[:, 3:]], 1)
+    window = track_clip(Clip(scene=clip.scene, frames=frames)).background[0]
+    assert window.lost[3].sum() > 0.5 * window.alive[2].sum()
+    assert (np.diff(window.alive.astype(int), axis=0) <= 0).all()
+
+
+def test_opencv_gets_its_threads_back() -> None:
+    before = cv2.getNumThreads()
+    with one_thread():
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == before
+
+
+def test_the_drawing_shows_green_where_the_command_is_kept_and_red_where_not(clip: Clip) -> None:
+    good, spoilt = clip, commanded_yaw(clip, 5.0)
+    drawn_good, drawn_spoilt = (draw_tracks(c, track_clip(c)).astype(int) for c in (good, spoilt))
+    assert drawn_good.shape == (17, 288, 480, 3)
+    redder = [(d[..., 0] > d[..., 1] + 120).sum() for d in (drawn_good, drawn_spoilt)]
+    greener = [(d[..., 1] > d[..., 0] + 120).sum() for d in (drawn_good, drawn_spoilt)]
+    assert redder[1] > 3 * redder[0]
+    assert greener[0] > 3 * greener[1]

@@ -1,0 +1,105 @@
+"""What is seen of each object over each window: how far its points strayed from its commanded box.
+
+Residuals are image minus command, px of the image.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from driveforge.datasets.geometry import Array
+from driveforge.validation.point_tracking.protocol import Points
+from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import View
+
+MIN_POINTS = 6
+# A box of this size has to show something that can be followed; a smaller one may be too small for it.
+LARGE_PX = 32.0  # reference px
+MAX_MOTION_SHARE = 0.12  # of the image width: beyond, Lucas-Kanade itself is in doubt
+MAX_SIZE_CHANGE = 1.3
+# A point supports its box when it moves with it within this.
+SUPPORT_PX, SUPPORT_SHARE = 0.8, 0.1
+BESIDE_SHARE = 0.5  # of the box's size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sighting:
+    """One object over one window, frames ``first`` to ``last``; ``size`` is its box's, px.
+
+    ``support`` is the share of its points, of ``MIN_POINTS`` at least, that are followed to the next frame
+    and move with the box for as long as they are followed. ``offset`` ``(2,)`` px is the median residual at ``last``
+    and ``growth`` the log of how much more the object grew than its box; None with too few points.
+    """
+
+    first: int
+    last: int
+    size: float
+    support: float
+    offset: Array | None
+    growth: float | None
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        return self.first, self.last
+
+
+def sightings(view: View, boxes: Boxes, tracks: Tracks) -> dict[int, list[Sighting]]:
+    """Sightings of every object that can be judged, by the index of its track, in time order."""
+    seen: dict[int, list[Sighting]] = defaultdict(list)
+    for window in tracks.objects:
+        for owner in np.flatnonzero(boxes.judged[window.start] & boxes.judged[window.start + 1]):
+            sighting = _sight(view, boxes, window, int(owner))
+            if sighting:
+                seen[int(owner)].append(sighting)
+    return seen
+
+
+def _sight(view: View, boxes: Boxes, window: Window, owner: int) -> Sighting | None:
+    on_box, predicted = window.on_box(owner)
+    size = float(boxes.size[window.start, owner])
+    if len(on_box) < MIN_POINTS and size < LARGE_PX / view.scale:
+        return None
+    points, alive = window.points[:, on_box], window.alive[:, on_box]
+    gap = _gap(view, boxes, window, owner)
+    if gap == 0:
+        return None
+    residual, kept = points - predicted, alive[gap]
+    # A box holds some of what is behind its object too: points of it are passed over where enough others are left.
+    beside = np.linalg.norm(residual[gap], axis=1) < BESIDE_SHARE * size
+    kept = kept & beside if (kept & beside).sum() >= MIN_POINTS else kept
+    last = alive[: gap + 1].sum(0) - 1
+    strays = np.linalg.norm(residual[last, np.arange(len(last))], axis=1)
+    near = strays < max(SUPPORT_PX / view.scale, SUPPORT_SHARE * size)
+    enough = kept.sum() >= MIN_POINTS
+    return Sighting(
+        first=window.start,
+        last=window.start + gap,
+        size=size,
+        support=float((near & alive[1]).sum() / max(len(near), MIN_POINTS)),
+        offset=np.median(residual[gap, kept], 0).astype(np.float64) if enough else None,
+        growth=_growth(predicted[gap, kept], points[gap, kept], size) if enough else None,
+    )
+
+
+def _gap(view: View, boxes: Boxes, window: Window, owner: int) -> int:
+    """The longest gap over which the box stays judged and moves and grows no more than tracks can follow; or 0."""
+    width, size = view.grey.shape[2], boxes.size[:, owner]
+    centre = boxes.rectangle[:, owner].reshape(-1, 2, 2).mean(1)
+    for k in range(1, window.length):
+        motion = float(np.linalg.norm(centre[window.start + k] - centre[window.start]))
+        change = size[window.start + k] / size[window.start]
+        moderate = motion < MAX_MOTION_SHARE * width and 1 / MAX_SIZE_CHANGE < change < MAX_SIZE_CHANGE
+        if not (moderate and boxes.judged[window.start + k, owner]):
+            return k - 1
+    return window.length - 1
+
+
+def _growth(predicted: Array, points: Points, size: float) -> float | None:
+    """Median log ratio of the distances between points, seen over predicted; None with too few far pairs."""
+    i, j = np.triu_indices(len(points), 1)
+    expected = np.linalg.norm(predicted[i] - predicted[j], axis=1)
+    actual = np.linalg.norm(points[i] - points[j], axis=1)
+    far = expected > 0.3 * size
+    return float(np.median(np.log(np.maximum(actual[far], 0.1) / expected[far]))) if far.sum() >= MIN_POINTS else None

@@ -1,0 +1,84 @@
+"""CoTracker3, offline, from weights on disk: Karaev et al., "CoTracker3" (arXiv 2410.11831). Nothing is downloaded.
+
+The architecture is that of the package ``cotracker`` (github.com/facebookresearch/co-tracker, CC BY-NC 4.0), which
+stands on no package index; it is installed from a clone. A clip takes minutes on a CPU; where torch sees a GPU it runs
+there.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from driveforge.datasets.errors import UserError
+from driveforge.validation.point_tracking.protocol import Followed, Seeds
+from driveforge.validation.local_weights import require_local
+from driveforge.validation.views.view import View
+
+if TYPE_CHECKING:
+    import torch
+
+WINDOW_LEN = 60  # frames that the time embedding of scaled_offline.pth and baseline_offline.pth was trained for
+
+# Video (1, T, 3, H, W) 0..255 and queries (1, N, 3) of frame, x, y in px, to tracks (1, T, N, 2) px and visibility
+# (1, T, N): the forward pass of cotracker.predictor.CoTrackerPredictor.
+Predictor = Callable[..., tuple["torch.Tensor", "torch.Tensor"]]
+
+
+class CoTracker:
+    """Each record of seeds is followed by itself, through its own frames: a whole clip's would not fit into memory."""
+
+    name = "cotracker"
+
+    def __init__(self, predictor: Predictor, device: str = "cpu") -> None:
+        self._predictor, self._device = predictor, device
+
+    def follow(self, view: View, seeds: Sequence[Seeds]) -> list[Followed]:
+        return [self._follow(view, one) for one in seeds]
+
+    def _follow(self, view: View, seeds: Seeds) -> Followed:
+        import torch
+
+        shape = (seeds.length, len(seeds.points))
+        if not len(seeds.points):
+            return Followed(points=np.zeros((*shape, 2), np.float32), kept=np.ones(shape, bool))
+        frames = np.ascontiguousarray(view.frames[seeds.start : seeds.start + seeds.length].transpose(0, 3, 1, 2))
+        video = torch.from_numpy(frames)[None].float().to(self._device)
+        queries = np.concatenate([np.zeros((len(seeds.points), 1), np.float32), seeds.points], 1)
+        with torch.inference_mode():
+            tracks, visible = self._predictor(video, queries=torch.from_numpy(queries)[None].to(self._device))
+        return Followed(points=tracks[0].float().cpu().numpy(), kept=visible[0].bool().cpu().numpy())
+
+
+def load_cotracker(weights: Path) -> CoTracker:
+    """CoTracker3 with ``weights``, which are read as tensors only.
+
+    A UserError where there is no such file, it holds something else, or the package is not installed.
+    """
+    import torch
+
+    require_local(weights, "weights of CoTracker3")
+    predictor = untrained_predictor()
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        predictor.model.load_state_dict(state.get("model", state))
+    except Exception as error:  # whatever reading a file of another kind raises
+        raise UserError(f"{weights}: not the weights of CoTracker3; give scaled_offline.pth of the authors") from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return CoTracker(predictor.to(device), device)
+
+
+def untrained_predictor() -> Any:
+    """The authors' ``CoTrackerPredictor`` with random weights; a UserError where their package is not installed."""
+    import torch
+
+    with torch.random.fork_rng():  # the package seeds torch when it is imported
+        try:
+            from cotracker.predictor import CoTrackerPredictor
+        except ImportError as error:
+            raise UserError(
+                "validate.tracker=cotracker needs the package cotracker, which no index has: "
+                "git clone https://github.com/facebookresearch/co-tracker && pip install --no-deps ./co-tracker"
+            ) from error
+        return CoTrackerPredictor(checkpoint=None, offline=True, window_len=WINDOW_LEN)

@@ -1,0 +1,99 @@
+"""Where points are followed from: Shi-Tomasi corners over the background and on boxes, chosen anew every few frames.
+
+So a track lost to an occlusion costs a window, no more.
+
+Source: Shi and Tomasi, "Good features to track" (CVPR 1994).
+"""
+
+from collections.abc import Iterable, Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.validation.point_tracking.box_motion import Carried, carried_by_box, joined
+from driveforge.validation.point_tracking.protocol import BACKGROUND, Points, Seeds
+from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import Command, View
+
+WINDOW, STRIDE = 8, 4
+OBJECT_WINDOW, OBJECT_STRIDE = 5, 2
+BUCKET_ROWS, BUCKET_COLUMNS, CORNERS_PER_BUCKET = 4, 6, 13
+CORNERS_PER_OBJECT = 24
+MIN_EIGENVALUE = 2e-5
+BORDER = 3  # px: no seeds closer to the edge, where gradients are made up
+
+Image = NDArray[np.uint8]
+
+
+def background_seeds(grey: NDArray[np.uint8], covered: NDArray[np.uint8]) -> Iterator[Seeds]:
+    """Seeds of every window, clear of what is ``covered``; both ``(T, H, W)``."""
+    margin = max(3, grey.shape[1] // 32) | 1
+    for start, length in _windows(len(grey), WINDOW, STRIDE):
+        corners = _bucketed_corners(grey[start], cv2.dilate(covered[start], np.ones((margin, margin), np.uint8)))
+        yield Seeds(start=start, length=length, points=corners, owner=np.full(len(corners), BACKGROUND))
+
+
+def object_seeds(view: View, command: Command, boxes: Boxes) -> Iterator[tuple[Seeds, Carried]]:
+    """Seeds of every window on the boxes that are judged, and where those carry them."""
+    for start, length in _windows(view.num_frames, OBJECT_WINDOW, OBJECT_STRIDE):
+        judged = list(map(int, np.flatnonzero(boxes.judged[start] & boxes.judged[start + 1])))
+        if not judged:
+            continue
+        corners = [_object_corners(view.grey[start], boxes, start, j) for j in judged]
+        carried = joined(
+            [carried_by_box(view, command, start, length, c, j) for c, j in zip(corners, judged, strict=True)]
+        )
+        points = np.concatenate(corners)
+        seeds = Seeds(
+            start=start,
+            length=length,
+            points=points,
+            owner=np.repeat(judged, list(map(len, corners))),
+            guess=_guess(points, carried),
+        )
+        yield seeds, carried
+
+
+def _guess(points: Points, carried: Carried) -> Points:
+    """Where points go with their box ``(L, N, 2)`` px; those beside it stay in their place."""
+    return np.where(carried.hit[:, None], carried.points, points).clip(-1e4, 1e4).astype(np.float32)
+
+
+def _windows(num_frames: int, length: int, stride: int) -> Iterable[tuple[int, int]]:
+    """Start and length of every window; the last ones are shorter, of two frames at least."""
+    starts = range(0, max(num_frames - 1, 0), stride)
+    return ((s, min(length, num_frames - s)) for s in starts if s == 0 or num_frames - s > length - stride)
+
+
+def _bucketed_corners(image: Image, covered: Image) -> Points:
+    """The strongest corners ``(N, 2)`` px of each cell of a grid, so that no one textured spot speaks for all."""
+    height, width = image.shape
+    strength = cv2.cornerMinEigenVal(image, 5 if height <= 128 else 7)
+    strength[covered > 0] = 0
+    inner = np.zeros_like(strength)
+    inner[BORDER:-BORDER, BORDER:-BORDER] = strength[BORDER:-BORDER, BORDER:-BORDER]
+    spacing = max(3, height // 28) | 1
+    peaks = (inner == cv2.dilate(inner, np.ones((spacing, spacing), np.uint8))) & (inner > MIN_EIGENVALUE)
+    rows, columns = np.nonzero(peaks)
+    order = np.argsort(-inner[rows, columns], kind="stable")
+    rows, columns = rows[order], columns[order]
+    bucket = (rows * BUCKET_ROWS // height) * BUCKET_COLUMNS + columns * BUCKET_COLUMNS // width
+    kept = [np.flatnonzero(bucket == b)[:CORNERS_PER_BUCKET] for b in range(BUCKET_ROWS * BUCKET_COLUMNS)]
+    chosen = np.concatenate(kept)
+    return np.asarray(np.stack([columns[chosen], rows[chosen]], 1), np.float32)
+
+
+def _object_corners(image: Image, boxes: Boxes, frame: int, track: int) -> Points:
+    """Corners ``(N, 2)`` px on what is seen of one box."""
+    height, width = image.shape
+    x0, y0, x1, y1 = boxes.rectangle[frame, track]
+    left, top = max(int(x0) - 1, 0), max(int(y0) - 1, 0)
+    crop = np.s_[top : min(int(y1) + 2, height), left : min(int(x1) + 2, width)]
+    mask = np.ascontiguousarray(boxes.mask_of(frame, track, (height, width))[crop])
+    spacing = max(1.5, (y1 - y0) / 12)
+    patch = np.ascontiguousarray(image[crop])
+    found = cv2.goodFeaturesToTrack(patch, CORNERS_PER_OBJECT, 0.02, spacing, mask=mask, blockSize=3)
+    if found is None:
+        return np.zeros((0, 2), np.float32)
+    return np.asarray(found[:, 0] + [left, top], np.float32)

@@ -1,0 +1,141 @@
+"""Sets of clips as features: what an extractor makes of each clip, and what must agree before sets are compared."""
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Clip
+from driveforge.validation.set_metrics.protocol import SetProtocol, require_same_protocol
+from driveforge.validation.views.view import without_held_frames
+
+RATE_TOLERANCE = 0.1  # of the set's median: recorded clocks jitter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Extractor:
+    """``embed`` makes of a clip its samples ``(S, D)``: one row, or one for each frame.
+
+    ``hash`` is of all that decides the numbers: the code (``code_hash``) or the weights (``files_hash``).
+    """
+
+    name: str
+    hash: str
+    embed: Callable[[Clip], Array]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FeatureSet:
+    """The features ``values`` ``(N, S, D)`` of ``N`` clips and what they were taken of."""
+
+    extractor: str
+    extractor_hash: str
+    clip_ids: tuple[str, ...]
+    values: Array
+    num_frames: int
+    frame_rate: float
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def protocol(self, measure: str, *, reference: str = "", seed: int = 0) -> SetProtocol:
+        return SetProtocol(
+            measure=measure,
+            extractor=self.extractor,
+            extractor_hash=self.extractor_hash,
+            reference=reference,
+            num_clips=len(self),
+            num_frames=self.num_frames,
+            frame_rate=self.frame_rate,
+            height=self.height,
+            width=self.width,
+            seed=seed,
+        )
+
+    def digest(self) -> str:
+        """A hash of the ids of the clips, in any order."""
+        return hashlib.sha256("\n".join(sorted(self.clip_ids)).encode()).hexdigest()[:12]
+
+
+def embed_clips(clips: Iterable[Clip], extractor: Extractor) -> FeatureSet:
+    """The features of a set of clips, one clip in memory at a time.
+
+    A UserError where clips differ in length, rate or size, where one is there twice, where there is none, and where a
+    feature is not finite: a clip that could not be measured is never left out silently.
+    """
+    ids, shapes, rates, values = [], [], [], []
+    for clip in clips:
+        scene = without_held_frames(clip.scene)
+        features = np.asarray(extractor.embed(clip), np.float64)
+        if features.ndim != 2 or not np.isfinite(features).all():
+            raise UserError(
+                f"{scene.clip_id}: {extractor.name} must give finite features of shape (samples, numbers), got "
+                f"{features.shape}{'' if np.isfinite(features).all() else ' with NaN or infinity'}; take the clip out"
+            )
+        ids.append(scene.clip_id)
+        shapes.append((scene.num_frames, scene.cameras[0].height, scene.cameras[0].width, *features.shape))
+        rates.append(scene.frame_rate)
+        values.append(features)
+    _require_one_kind(extractor.name, ids, shapes, rates)
+    num_frames, height, width = shapes[0][:3]
+    return FeatureSet(
+        extractor=extractor.name,
+        extractor_hash=extractor.hash,
+        clip_ids=tuple(ids),
+        values=np.stack(values),
+        num_frames=num_frames,
+        frame_rate=round(2 * float(np.median(rates))) / 2,
+        height=height,
+        width=width,
+    )
+
+
+def require_comparable(reference: FeatureSet, other: FeatureSet, measure: str) -> None:
+    """A UserError where two sets differ in anything but their clips, their number included."""
+    require_same_protocol(reference.protocol(measure), other.protocol(measure))
+
+
+def code_hash(*modules: ModuleType) -> str:
+    """A hash of the code of ``modules`` (comments and layout do not count) and of the version of OpenCV under it."""
+    digest = hashlib.sha256(cv2.__version__.encode())
+    for module in modules:
+        digest.update(ast.unparse(ast.parse(Path(module.__file__ or "").read_bytes())).encode())
+    return digest.hexdigest()[:12]
+
+
+def files_hash(*paths: Path) -> str:
+    """A hash of the contents of files, each under its name."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _require_one_kind(extractor: str, ids: list[str], shapes: list[tuple[int, ...]], rates: list[float]) -> None:
+    if not ids:
+        raise UserError(f"{extractor}: there are no clips in the set")
+    for clip_id, shape in zip(ids, shapes, strict=True):
+        if shape != shapes[0]:
+            (frames, height, width), (frames_0, height_0, width_0) = shape[:3], shapes[0][:3]
+            raise UserError(
+                f"{clip_id} has {frames} frames of {width} x {height} px, {ids[0]} has {frames_0} of "
+                f"{width_0} x {height_0}: cut and resize all clips of a set alike"
+            )
+    usual = float(np.median(rates))
+    for clip_id, rate in zip(ids, rates, strict=True):
+        if abs(rate - usual) > RATE_TOLERANCE * usual:
+            raise UserError(f"{clip_id} has {rate:.2f} frames a second, the set {usual:.2f}: resample to one rate")
+    if len(set(ids)) < len(ids):
+        twice = next(clip_id for clip_id in ids if ids.count(clip_id) > 1)
+        raise UserError(f"{twice} is in the set twice: each clip may count once")

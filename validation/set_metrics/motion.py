@@ -1,0 +1,107 @@
+"""How points move through a clip, as histograms of velocity and acceleration: features of a Frechet motion distance.
+
+As in FVMD (Liu et al., "Frechet video motion distance: a metric for evaluating motion consistency in videos", 2024) but
+for the points: they are our own Lucas-Kanade tracks of corners, not a grid that a network (PIPs++) follows, so no
+weights are needed. A cube holds whatever passes through its part of the image in its frames, so its votes are averaged
+and not summed. Acceleration is the change of velocity, as in the paper (the code released with it takes the change of
+position for both). Votes are not rounded up to whole doublings as they are there: rounded up, the noise of a point that
+stands still votes like a pixel of motion.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.scene import Clip
+from driveforge.validation.point_tracking import lucas_kanade, seeds, tracks
+from driveforge.validation.point_tracking.protocol import Points
+from driveforge.validation.point_tracking.queries import STRIDE
+from driveforge.validation.point_tracking.tracks import Tracks, track_view
+from driveforge.validation.set_metrics.features import Extractor, code_hash
+from driveforge.validation.views import view
+from driveforge.validation.views.view import one_thread, reference_view
+
+CUBE_FRAMES = 4
+ROWS, COLUMNS = 4, 4
+ANGLES = 8
+FASTEST_PX = 255.0
+DOUBLINGS = 8.0  # log2(FASTEST_PX + 1): what the fastest point votes with before it is scaled to 1
+
+# Where points are (N, 2) px, and their velocity or acceleration (N, 2) px a frame (squared), on the way to a frame.
+Moving = tuple[int, Points, Points]
+
+
+def motion_extractor() -> Extractor:
+    """One row of ``motion_histograms`` a clip."""
+    return Extractor(
+        name="motion-histograms",
+        hash=code_hash(sys.modules[__name__], seeds, lucas_kanade, tracks, view),
+        embed=lambda clip: motion_histograms(clip)[None],
+    )
+
+
+def motion_histograms(clip: Clip) -> Array:
+    """Histograms ``(2 * cubes * 4 * 4 * 8,)`` in 0..1: velocity first, then acceleration; time, row, column, angle.
+
+    A cube is 4 frames (the last takes the rest) by a quarter of the rows by a quarter of the columns. In it, each point
+    of the reference view votes for one of 8 directions with log2(1 + |v|) / 8, |v| in px a frame of an image of 256
+    rows. Boxes and poses are not looked at. Where nothing could be tracked nothing votes, as if all stood still:
+    such a clip is not left out. A UserError for clips of fewer than 5 frames.
+    """
+    seen = reference_view(clip)
+    if seen.num_frames <= CUBE_FRAMES:
+        raise UserError(
+            f"{clip.scene.clip_id}: histograms of motion need more than {CUBE_FRAMES} frames, got {seen.num_frames}"
+        )
+    with one_thread():
+        followed = track_view(seen, None)
+    cubes = (seen.num_frames - 1) // CUBE_FRAMES
+    height, width = seen.grey.shape[1:]
+    kinds = (_velocities(followed), _accelerations(followed))
+    return np.concatenate([_histogram(moving, cubes, (height, width), seen.scale).ravel() for moving in kinds])
+
+
+def _velocities(followed: Tracks) -> Iterator[Moving]:
+    """Every step once."""
+    for k, window in followed.steps():
+        alive = window.alive[k]
+        yield window.start + k, window.points[k, alive], window.points[k, alive] - window.points[k - 1, alive]
+
+
+def _accelerations(followed: Tracks) -> Iterator[Moving]:
+    """Every two steps that follow each other once."""
+    for window in followed.background:
+        last = window is followed.background[-1]
+        for k in range(2, window.length if last else STRIDE + 2):
+            before, middle, after = window.points[k - 2 : k + 1, window.alive[k]]
+            yield window.start + k, after, (after - middle) - (middle - before)
+
+
+def _histogram(moving: Iterable[Moving], cubes: int, shape: tuple[int, int], scale: float) -> Array:
+    """``(cubes, ROWS, COLUMNS, ANGLES)``: the mean vote in each direction, of all points of a cube."""
+    cells = cubes * ROWS * COLUMNS
+    votes, points = np.zeros((cells, ANGLES)), np.zeros((cells, 1))
+    for frame, at, vectors in moving:
+        cube = min((frame - 1) // CUBE_FRAMES, cubes - 1)
+        row = (at[:, 1] * ROWS / shape[0]).astype(int).clip(0, ROWS - 1)
+        column = (at[:, 0] * COLUMNS / shape[1]).astype(int).clip(0, COLUMNS - 1)
+        cell = (cube * ROWS + row) * COLUMNS + column
+        into = cell * ANGLES + _direction(vectors)
+        votes += np.bincount(into, _vote(vectors * scale), votes.size).reshape(votes.shape)
+        points += np.bincount(cell, minlength=cells)[:, None]
+    return np.asarray((votes / np.maximum(points, 1.0)).reshape(cubes, ROWS, COLUMNS, ANGLES))
+
+
+def _direction(vectors: Points) -> NDArray[np.int64]:
+    """Which eighth of the circle each vector points to; the axes lie in the middle of theirs, not between two."""
+    turns = np.arctan2(vectors[:, 1], vectors[:, 0]) / (2 * np.pi)
+    return np.asarray(np.round(turns * ANGLES).astype(np.int64) % ANGLES)
+
+
+def _vote(vectors: Points) -> Array:
+    speed = np.linalg.norm(vectors, axis=1).clip(max=FASTEST_PX)
+    return np.asarray(np.log2(1.0 + speed) / DOUBLINGS, np.float64)
