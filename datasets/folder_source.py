@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.select_frames import excerpt
-from driveforge.datasets.framing import Framing, reframe_camera, reframe_frames
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.files.new_folder import new_folder
+from driveforge.datasets.framing import Framing, reframe_camera, reframe_frames
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.scene_json import read_scene_json, scene_to_json
-from driveforge.datasets.webdataset_shards.format import video_member
+from driveforge.datasets.select_frames import excerpt
 from driveforge.datasets.video import VideoInfo, encode_mp4, probe, read_frames
 from driveforge.datasets.video_files import (
     SCENE_FILE,
@@ -34,6 +33,7 @@ from driveforge.datasets.video_files import (
     videos_in,
     videos_under,
 )
+from driveforge.datasets.webdataset_shards.format import video_member
 
 # The pixels of a clip are held in memory as a whole, and measured by as many processes as there are cores.
 MAX_PIXEL_BYTES = 4 * 2**30

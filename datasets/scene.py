@@ -1,7 +1,7 @@
 """The nouns that everything here speaks: Camera, Track, Lane, Scene and Clip.
 
 Each is a frozen record that checks itself when it is made and keeps its arrays read-only, so that whoever computes with
-one need not doubt its shapes, nor its numbers to be finite. Units, frames and axes are those of ``driveforge.datasets.geometry``.
+one need not doubt its shapes, nor its numbers to be finite. Units, frames and axes are those of ``geometry``.
 """
 
 import re

@@ -1,6 +1,6 @@
 """The command ``driveforge``: one verb a stage, settings as KEY=VALUE behind it.
 
-A verb's work stands in the module of its name, which is imported only when it runs: help must come at once.
+The module of a verb is imported only when the verb is called: help must come at once.
 """
 
 import argparse
@@ -9,25 +9,21 @@ import multiprocessing
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from driveforge.pipelines.own_packages import require_own_datasets
-
-require_own_datasets()  # before anything of it is imported
-
-from driveforge.datasets.files.atomic import lack_of_room  # noqa: E402
-from driveforge.datasets.errors import UserError  # noqa: E402
-from driveforge.pipelines.console import say  # noqa: E402
-from driveforge.pipelines.config.build import unknown  # noqa: E402
-from driveforge.pipelines.config.config import Config  # noqa: E402
-from driveforge.pipelines.config.help import settings_help  # noqa: E402
-from driveforge.pipelines.processes.signals import stoppable  # noqa: E402
-from driveforge.pipelines.commands.catalogue import VERBS  # noqa: E402
-from driveforge.pipelines.commands.verb import Verb  # noqa: E402
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import lack_of_room
+from driveforge.pipelines.commands.catalogue import VERBS
+from driveforge.pipelines.commands.verb import Verb
+from driveforge.pipelines.config.build import unknown
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.config.help import settings_help
+from driveforge.pipelines.console import say
+from driveforge.pipelines.processes.signals import stoppable
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -56,12 +52,17 @@ _ENVIRONMENT = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; its exit status: 2 for a wrong input, 143 or 130 where SIGTERM or SIGINT ended it."""
+    """Run one command line; its exit status."""
+    return status_of(partial(_run, list(sys.argv[1:] if argv is None else argv)))
+
+
+def status_of(work: Callable[[], int]) -> int:
+    """The exit status of ``work``: 2 for a wrong input, told in a line, 143 or 130 where SIGTERM or SIGINT ended it."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with stoppable() as stop:
         try:
-            return _run(list(sys.argv[1:] if argv is None else argv))
+            return work()
         except BaseException as error:
             # Whatever a library makes of an interruption, it was one.
             if stop.signum is not None or isinstance(error, KeyboardInterrupt):
@@ -90,12 +91,12 @@ def _run(argv: list[str]) -> int:
 def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> int:
     """The status of the verb's work, under the settings of its run folder and of the command line."""
     from driveforge.pipelines import run_dir
-    from driveforge.pipelines.tracking.store import require_answer, store_uri
     from driveforge.pipelines.config.compose import compose, run_dir_of
     from driveforge.pipelines.config.inputs import require_inputs
+    from driveforge.pipelines.tracking.store import require_answer, store_uri
 
     if verb.run_dir == "unused":
-        return _work(compose([*verb.presets, *overrides]), args)
+        return _work(verb, compose([*verb.presets, *overrides]), args)
     folder = run_dir_of([*verb.presets, *overrides])
     # A model that is named need not lie in a run folder.
     if verb.run_dir == "continued" and getattr(args, "candidate", None) is None:
@@ -105,7 +106,7 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
     is_one_of_many = bool(os.environ.get("TORCHELASTIC_RUN_ID"))
     if verb.run_dir == "read" or (is_one_of_many and os.environ["RANK"] != "0"):
         config, _ = run_dir.settings_of(folder, verb.presets, overrides)
-        return _work(config, args)
+        return _work(verb, config, args)
     with run_dir.sole_writer(folder, waits=not is_one_of_many):
         config, before = run_dir.settings_of(folder, verb.presets, overrides)
         if verb.run_dir == "begun":
@@ -115,15 +116,15 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
         if "tracking" in verb.sections:
             require_answer(store_uri(config))
         with run_dir.kept_settings(config, before, begins=verb.run_dir == "begun"):
-            return _work(config, args)
+            return _work(verb, config, args)
 
 
-def _work(config: Config, args: argparse.Namespace) -> int:
+def _work(verb: Verb, config: Config, args: argparse.Namespace) -> int:
     _quiet()
     from driveforge.datasets.progress import told_in_lines
 
-    stage = importlib.import_module(f"pipelines.{args.verb}")
-    with told_in_lines(args.verb):
+    stage = importlib.import_module(verb.module)
+    with told_in_lines(verb.name):
         try:
             return int(stage.main(config, args) or 0)
         except Exception as error:

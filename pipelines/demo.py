@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
+from driveforge.pipelines.config.config import Config, NuScenesData, SimulateConfig
+from driveforge.pipelines.inputs.sources import framing_of
 from driveforge.pipelines.run import run
 from driveforge.pipelines.run_dir import with_full_paths, write_settings
-from driveforge.pipelines.config.config import Config, NuScenesData, SimulateConfig
 from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
-from driveforge.pipelines.inputs.sources import framing_of
 from driveforge.pipelines.tracking.runs import pipeline_run
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.webdataset_shards.tar_samples import Span
-from driveforge.pipelines.console import show
-from driveforge.pipelines.validate.gate import VERDICTS_FILE, read_ledger
-from driveforge.pipelines.generate.command import candidates_root
-from driveforge.pipelines.generate.commit import CommitLog
-from driveforge.pipelines.config.config import Config
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.packing import AcceptedSample, PackSettings, pack
+from driveforge.datasets.webdataset_shards.tar_samples import Span
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import show
+from driveforge.pipelines.generate.command import candidates_root
+from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+from driveforge.pipelines.validate.gate import VERDICTS_FILE, read_ledger
 
 
 def main(config: Config, args: argparse.Namespace) -> None:

@@ -8,17 +8,17 @@ from rich.console import Console
 from rich.table import Table
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.validate.calibrate import calibrate_run, calibration_path
-from driveforge.pipelines.console import plain, show
-from driveforge.pipelines.generate.executors.execution import require_executor
-from driveforge.pipelines.export import export, log_export, shards_root
-from driveforge.pipelines.train.finetune import finetune
-from driveforge.pipelines.validate.gate import Decision, count_reasons, count_states, gate
-from driveforge.pipelines.generate.command import generate_candidates, log_generation
-from driveforge.pipelines.inputs.instruments import load_instruments
-from driveforge.pipelines.validate.review import Review, review
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import plain, show
+from driveforge.pipelines.export import export, log_export, shards_root
+from driveforge.pipelines.generate.command import generate_candidates, log_generation
+from driveforge.pipelines.generate.executors.execution import require_executor
+from driveforge.pipelines.inputs.instruments import load_instruments
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+from driveforge.pipelines.train.finetune import finetune
+from driveforge.pipelines.validate.calibrate import calibrate_run, calibration_path
+from driveforge.pipelines.validate.gate import Decision, count_reasons, count_states, gate
+from driveforge.pipelines.validate.review import Review, review
 
 
 def main(config: Config, args: argparse.Namespace) -> int:

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.files.lock import held
-from driveforge.pipelines.console import say
 from driveforge.pipelines.config.build import text_of
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import say
 
 SETTINGS = "settings.yaml"
 _RUN_DIR = "${run_dir}"

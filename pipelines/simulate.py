@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.files.lock import held
+from driveforge.datasets.files.new_folder import is_vacant, new_folder
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.framing import Framing
-from driveforge.datasets.files.json_record import read_json
-from driveforge.datasets.files.new_folder import is_vacant, new_folder
 from driveforge.datasets.nuscenes.rows import write_recording
 from driveforge.datasets.nuscenes.tables import NuScenesWriter
 from driveforge.datasets.nuscenes.taxonomy import TableRows
@@ -21,10 +21,10 @@ from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 from driveforge.datasets.simulation.recording import record_drive
-from driveforge.pipelines.console import say
-from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.config.config import Config, SimulateConfig
+from driveforge.pipelines.console import say
 from driveforge.pipelines.inputs.sources import framing_of
+from driveforge.pipelines.processes.parallel import on_all_cores
 
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"

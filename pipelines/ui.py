@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines import supervise
-from driveforge.pipelines.tracking.store import artifact_root, configured_uri, has_store, open_store, store_uri
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.processes import supervise
+from driveforge.pipelines.tracking.store import artifact_root, configured_uri, has_store, open_store, store_uri
 
 # MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.
 HOST = "127.0.0.1"

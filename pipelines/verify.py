@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from driveforge.datasets.files.atomic import sha256_of
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import sha256_of
 from driveforge.datasets.progress import track
-from driveforge.datasets.webdataset_shards.index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
+from driveforge.datasets.webdataset_shards.data_card import NO_SPLIT
 from driveforge.datasets.webdataset_shards.format import clip_from_members, video_member
+from driveforge.datasets.webdataset_shards.index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
+from driveforge.datasets.webdataset_shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
 from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
 from driveforge.pipelines.console import show
 from driveforge.pipelines.run_dir import require_run
-from driveforge.datasets.webdataset_shards.data_card import NO_SPLIT
-from driveforge.datasets.webdataset_shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
 
 if TYPE_CHECKING:
     from driveforge.pipelines.config.config import Config

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import sha256_of
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import sha256_of
 from driveforge.datasets.latents.shards import read_description
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.generations import MANIFEST, lease_newest

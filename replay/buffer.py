@@ -17,11 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.latents.shards import LatentSample, require_storable
-from driveforge.replay.retention import KEEPINGS, Features, Tally
 from driveforge.replay.ranking import Ranking, priority_of
+from driveforge.replay.retention import KEEPINGS, Features, Tally
 from driveforge.replay.segments import SEGMENT_SIZE, Entry, Segments
 from driveforge.replay.settings import BufferSettings, claim_settings, read_settings
 

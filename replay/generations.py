@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from driveforge.datasets.files.atomic import make_folder, sync_folder
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import make_folder, sync_folder
 
 MANIFEST = "manifest.json"
 _NEXT, _LOCK = ".next", ".writer"

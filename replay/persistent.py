@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from driveforge.datasets.files.atomic import replace_file, sha256_of
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import replace_file, sha256_of
 from driveforge.datasets.files.json_record import read_json, read_record
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.generations import MANIFEST, Lease, generations, lease_newest, next_generation

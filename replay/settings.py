@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.files.json_record import read_json, record_of
 from driveforge.replay.retention import KEEPINGS
 
@@ -19,7 +19,7 @@ FORMAT = 2
 class BufferSettings:
     """``capacity`` and ``quotas`` are clips; domains without a quota share what the others leave, in equal parts.
 
-    ``key`` names what the latents were made with (``driveforge.datasets.latents.cache.latent_key``), ``keep`` one of ``KEEPINGS``.
+    ``key`` names what the latents were made with (``latent_key``), ``keep`` one of ``KEEPINGS``.
     """
 
     capacity: int

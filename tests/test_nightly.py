@@ -12,9 +12,9 @@ from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.evaluation.results import read_probed
 from driveforge.finetune.world_model.model import model_digest
+from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.registry.versions import CANDIDATE, CHAMPION, registry_of
-from driveforge.pipelines.config.compose import compose
 from tests.pipelines.scenes import driving_scene
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "nightly.sh"

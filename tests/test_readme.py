@@ -1,17 +1,21 @@
 """What the README tells people to type is understood, and works."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from driveforge.pipelines.cli import main
-from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.simulate import simulate, tables_root
-from driveforge.pipelines.inputs.sources import framing_of
 from driveforge.pipelines.commands.catalogue import VERBS
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.inputs.sources import framing_of
+from driveforge.pipelines.simulate import simulate, tables_root
+from tests.faults.small_run import make_run
 
 REPOSITORY = Path(__file__).parents[1]
 SMALL = [
@@ -46,6 +50,16 @@ def test_the_readme_has_commands_for_most_verbs() -> None:
 def test_a_command_of_the_readme_is_understood(words: list[str]) -> None:
     verb = next(verb for verb in VERBS if verb.name == words[0])
     compose([*verb.presets, *(word for word in words[1:] if "=" in word)])
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "demo")
+    (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    told = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert len(told.stdout.splitlines()) >= 2
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ from typing import Any
 
 from scipy.stats import beta
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.files.json_record import read_json, record_of
 from driveforge.validation.catalogue import criterion_of
 from driveforge.validation.covariates import EVERY_CLIP
 from driveforge.validation.nonconformity import Tail, clip_score, rig_of, surprises_of, totals_of
-from driveforge.validation.tail_model import CovariateScale, Expectation
 from driveforge.validation.records import Measures
+from driveforge.validation.tail_model import CovariateScale, Expectation
 
 CONFIDENCE = 0.95
 FORMAT = 6
@@ -137,8 +137,9 @@ class Calibration:
         )
 
     @classmethod
-    def load(cls, path: Path) -> "Calibration":
+    def load(cls, path: Path | str) -> "Calibration":
         """A UserError where the file is missing, is no calibration, or was changed since it was made."""
+        path = Path(path)
         if not path.exists():
             raise UserError(f"{path} does not exist: make it with `driveforge calibrate`")
         record = read_json(path, ANEW)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.select_frames import excerpt_of_clip
 from driveforge.datasets.scene import Clip
+from driveforge.datasets.select_frames import excerpt_of_clip
 from driveforge.validation.camera.deep_check import deep_measures
 from driveforge.validation.camera.epipolar import cheirality_measure, epipolar_measures, stationary_measure
 from driveforge.validation.camera.overlap import overlap_measures
@@ -26,12 +26,12 @@ from driveforge.validation.camera.pose_refinement import (
 from driveforge.validation.camera.scale import parked_scale_measure, road_scale_measure
 from driveforge.validation.camera.triangulation import reprojection_measures
 from driveforge.validation.catalogue import DEFINITIONS
-from driveforge.validation.measure_covariates import circumstances
-from driveforge.validation.point_tracking.protocol import PointTracker
-from driveforge.validation.point_tracking.tracks import LUCAS_KANADE, Tracks, track_view
 from driveforge.validation.instruments import STANDARD, Instruments
 from driveforge.validation.long_clips import windows_of, worst_of
+from driveforge.validation.measure_covariates import circumstances
 from driveforge.validation.objects.measures import object_measures
+from driveforge.validation.point_tracking.protocol import PointTracker
+from driveforge.validation.point_tracking.tracks import LUCAS_KANADE, Tracks, track_view
 from driveforge.validation.records import TOO_FEW_FRAMES, Measure, Measures, unmeasurable
 from driveforge.validation.temporal import (
     MIN_FRAMES,

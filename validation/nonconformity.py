@@ -16,6 +16,7 @@ import numpy as np
 from driveforge.datasets.errors import UserError
 from driveforge.validation.catalogue import CRITERIA, criterion_of
 from driveforge.validation.covariates import Circumstances
+from driveforge.validation.records import Measures
 from driveforge.validation.tail_model import (
     MIN_VALUES,
     TAIL_FROM,
@@ -25,7 +26,6 @@ from driveforge.validation.tail_model import (
     fit_expectation,
     mean_excess,
 )
-from driveforge.validation.records import Measures
 
 # In mean excesses of measures: totals that agree by chance must not make a limit of iron.
 _MIN_EXCESS = 0.3

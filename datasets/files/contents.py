@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import replace_file, sha256_of
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import replace_file, sha256_of
 from driveforge.datasets.files.json_record import read_record
 
 NOTES = "digests.json"

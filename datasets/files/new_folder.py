@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import sync_folder, writing
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import sync_folder, writing
 
 # In every folder that we may remove again, until it is complete.
 MARK = ".driveforge-scratch"

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from driveforge.datasets.files.atomic import make_folder, replace_file
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import make_folder, replace_file
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.latents.shards import (
     Description,

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import replace_file
 
 # One metadata entry only: safetensors keeps its metadata in a hash map, so several would come out in any order and the
 # bytes of a shard would differ from run to run.

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from nuscenes.nuscenes import NuScenes
-from nuscenes.utils.splits import create_splits_scenes
-
 from driveforge.datasets.errors import UserError, shown
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.nuscenes.checks import check_maps, read_table
 from driveforge.datasets.nuscenes.taxonomy import Row
+from nuscenes.nuscenes import NuScenes
+from nuscenes.utils.splits import create_splits_scenes
 
 
 class CheckedNuScenes(NuScenes):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.geometry import Array
 from driveforge.datasets.files.json_record import read_record
+from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Lane
 
 NEAR_PATH_M = 60.0

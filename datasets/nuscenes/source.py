@@ -13,8 +13,8 @@ from PIL import Image
 from driveforge.datasets.errors import UserError, shown
 from driveforge.datasets.framing import Framing, reframe_camera, reframe_frames
 from driveforge.datasets.nuscenes.boxes import read_tracks
-from driveforge.datasets.nuscenes.extrapolate import continue_scene
 from driveforge.datasets.nuscenes.devkit import open_tables, split_names, split_of
+from driveforge.datasets.nuscenes.extrapolate import continue_scene
 from driveforge.datasets.nuscenes.frames import Recording, frames_by_scene, read_recordings
 from driveforge.datasets.nuscenes.gaps import check_images, too_short
 from driveforge.datasets.nuscenes.lanes import read_lanes

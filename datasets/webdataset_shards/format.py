@@ -12,7 +12,7 @@
 =================  ====================================================================================================
 
 Every key has one type in all samples, since loaders take the types of the first few for all: so lanes, of which there
-may be none, are a text. Units and frames are those of ``driveforge.datasets.geometry``. Nothing is pickled, and the same clip
+may be none, are a text. Units and frames are those of ``datasets/geometry.py``. Nothing is pickled, and the same clip
 gives the same bytes.
 """
 

@@ -12,15 +12,22 @@ from typing import Any
 
 from rich.progress import Progress
 
-from driveforge.datasets.files.atomic import remove_half_written, replace_file, sync_folder, writing
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import remove_half_written, replace_file, sync_folder, writing
 from driveforge.datasets.progress import shown
 from driveforge.datasets.scene import CLIP_ID
-from driveforge.datasets.webdataset_shards.index import INDEX_FILE, INDEX_VERSION, FileEntry, Index, ShardEntry, read_index
-from driveforge.datasets.webdataset_shards.format import dump_json, extended_json
-from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members
 from driveforge.datasets.webdataset_shards.croissant import croissant
 from driveforge.datasets.webdataset_shards.data_card import DataCard, Provenance, SampleFacts, data_card
+from driveforge.datasets.webdataset_shards.format import dump_json, extended_json
+from driveforge.datasets.webdataset_shards.index import (
+    INDEX_FILE,
+    INDEX_VERSION,
+    FileEntry,
+    Index,
+    ShardEntry,
+    read_index,
+)
+from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 
 CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"

@@ -7,8 +7,8 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.datasets.webdataset_shards.index import INDEX_FILE, read_index
 from driveforge.datasets.webdataset_shards.format import clip_from_members, scene_from_members
+from driveforge.datasets.webdataset_shards.index import INDEX_FILE, read_index
 from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members, scan_tar
 
 
@@ -31,9 +31,9 @@ class ShardSource:
     names the shard that is missing, damaged or of another size than the index says, and the sample that is wrong.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self._samples: dict[str, _Sample] = {}
-        for tar in listed_tars(root):
+        for tar in listed_tars(Path(root)):
             for key, spans in scan_tar(tar).items():
                 sample = _described(tar, key, spans)
                 if sample.scene.clip_id in self._samples:

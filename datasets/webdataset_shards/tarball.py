@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import sha256_of, writing
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import sha256_of, writing
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.format import EXTENSIONS
 from driveforge.datasets.webdataset_shards.tar_samples import scan_tar

@@ -1,1 +1,1 @@
-"""What a world model can do, measured on held-out clips of every domain: its losses, its motion and its pictures."""
+"""What a model can do on held-out clips of every domain, and what it has forgotten, compared clip by clip."""

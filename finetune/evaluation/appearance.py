@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from driveforge.datasets.select_frames import excerpt_of_clip
 from driveforge.datasets.scene import Clip
+from driveforge.datasets.select_frames import excerpt_of_clip
 from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet
 from driveforge.finetune.evaluation.results import ProbeValue
+from driveforge.validation.set_metrics.appearance import looks_extractor
 from driveforge.validation.set_metrics.features import Extractor, FeatureSet, embed_clips
 from driveforge.validation.set_metrics.frechet import MIN_CLIPS, frechet_distance
-from driveforge.validation.set_metrics.appearance import looks_extractor
 from driveforge.validation.set_metrics.motion import CUBE_FRAMES, motion_extractor
 
 FEWER_CLIPS = f"fewer than {MIN_CLIPS} clips of the domain"

@@ -6,11 +6,11 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from driveforge.finetune.training.module import WorldModelModule
-from driveforge.finetune.evaluation.evaluate import probe
 from driveforge.finetune.evaluation.clips import ProbeSet
+from driveforge.finetune.evaluation.evaluate import probe
 from driveforge.finetune.evaluation.results import append_probed
 from driveforge.finetune.evaluation.settings import ProbeSettings
+from driveforge.finetune.training.module import WorldModelModule
 
 
 class ProbeEvery(Callback):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.finetune.world_model.conditions import Conditions, encode_clip, stack_conditions
 from driveforge.finetune.evaluation.regions import moving_pixels, share_of_cells
+from driveforge.finetune.world_model.conditions import Conditions, encode_clip, stack_conditions
 from driveforge.finetune.world_model.vae import decode
 
 

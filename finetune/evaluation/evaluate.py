@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune import flow, sampling
-from driveforge.finetune.evaluation import follow, looks, losses, motion, points, regions, targets
-from driveforge.finetune.evaluation.random_numbers import seed_of
+from driveforge.finetune.evaluation import appearance, losses, motion, object_search, points, regions, targets
 from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet, batch_of, codec_digest
+from driveforge.finetune.evaluation.random_numbers import seed_of
 from driveforge.finetune.evaluation.results import Probed, ProbeValue
 from driveforge.finetune.evaluation.settings import ProbeSettings
+from driveforge.finetune.world_model import flow, sampling
+from driveforge.finetune.world_model.model import WorldModel
 from driveforge.finetune.world_model.sampling import SamplerSettings, sample
 from driveforge.finetune.world_model.vae import decode
-from driveforge.finetune.world_model.model import WorldModel
 from driveforge.validation.set_metrics.features import code_hash
 
 Frames = NDArray[np.uint8]
@@ -50,7 +50,7 @@ def probe(
         if look is not None:
             look(clip, frames)
     if generated:
-        values += looks.frechet_values(probe_set, generated, settings.context - 1)
+        values += appearance.frechet_values(probe_set, generated, settings.context - 1)
     return Probed(protocol=protocol_of(probe_set, settings), values=tuple(values))
 
 
@@ -58,7 +58,7 @@ def measured_as_if(probe_set: ProbeSet, settings: ProbeSettings, made: Callable[
     """The measures of generation of clips that no model made: of ``true`` or ``frozen`` ones, to read others by."""
     generated = {clip: made(clip) for clip in probe_set.clips}
     values = [value for clip, frames in generated.items() for value in clip_values(clip, frames, settings)]
-    values += looks.frechet_values(probe_set, generated, settings.context - 1)
+    values += appearance.frechet_values(probe_set, generated, settings.context - 1)
     return Probed(protocol=protocol_of(probe_set, settings), values=tuple(values))
 
 
@@ -72,7 +72,7 @@ def frozen(clip: ProbeClip, context: int) -> Frames:
 def clip_values(clip: ProbeClip, frames: Frames, settings: ProbeSettings) -> Iterator[ProbeValue]:
     """Everything that is measured on one generated clip."""
     yield from motion.motion_values(clip, frames, settings.context - 1)
-    yield from looks.next_frame_values(clip, frames, settings.context - 1)
+    yield from appearance.next_frame_values(clip, frames, settings.context - 1)
 
 
 def generate(model: WorldModel, clips: Sequence[ProbeClip], settings: ProbeSettings) -> list[Frames]:
@@ -97,8 +97,10 @@ def protocol_of(probe_set: ProbeSet, settings: ProbeSettings) -> str:
 
 @cache
 def _code() -> str:
-    extractors = (extractor.hash for extractor in looks.extractors().values())
-    return "-".join([code_hash(flow, sampling, follow, looks, losses, motion, points, regions, targets), *extractors])
+    extractors = (extractor.hash for extractor in appearance.extractors().values())
+    return "-".join(
+        [code_hash(flow, sampling, object_search, appearance, losses, motion, points, regions, targets), *extractors]
+    )
 
 
 @contextlib.contextmanager

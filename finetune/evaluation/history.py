@@ -8,8 +8,8 @@ import numpy as np
 
 from driveforge.datasets.geometry import Array
 from driveforge.finetune.evaluation.paired import sign_of
-from driveforge.finetune.evaluation.transfer import backward_transfer, forgetting
 from driveforge.finetune.evaluation.results import Probed, read_probed
+from driveforge.finetune.evaluation.transfer import backward_transfer, forgetting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

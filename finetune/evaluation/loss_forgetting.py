@@ -5,8 +5,8 @@ from collections.abc import Collection
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.evaluate import probe
 from driveforge.finetune.evaluation.clips import ProbeSet
+from driveforge.finetune.evaluation.evaluate import probe
 from driveforge.finetune.evaluation.settings import ProbeSettings
 from driveforge.finetune.training.shares import Probe
 from driveforge.finetune.world_model.model import WorldModel

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driveforge.finetune.world_model.conditions import Conditions
-from driveforge.finetune.world_model.flow import Velocity
-from driveforge.finetune.evaluation.random_numbers import generator_of
 from driveforge.finetune.evaluation.clips import ProbeClip, batch_of
+from driveforge.finetune.evaluation.random_numbers import generator_of
 from driveforge.finetune.evaluation.results import ProbeValue
 from driveforge.finetune.evaluation.settings import Mode, ProbeSettings
+from driveforge.finetune.world_model.conditions import Conditions
+from driveforge.finetune.world_model.flow import Velocity
 
 NOTHING_MOVES = "nothing moves by itself"
 NOTHING_STANDS = "everything moves by itself"

@@ -11,11 +11,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.select_frames import excerpt_of_clip
 from driveforge.datasets.geometry import Array
+from driveforge.datasets.select_frames import excerpt_of_clip
+from driveforge.finetune.evaluation.clips import ProbeClip
 from driveforge.finetune.evaluation.object_search import Followed, follow
 from driveforge.finetune.evaluation.points import MIN_POINTS, TruePoints, point_errors, true_points
-from driveforge.finetune.evaluation.clips import ProbeClip
 from driveforge.finetune.evaluation.results import ProbeValue
 from driveforge.finetune.evaluation.targets import Target, targets_of
 from driveforge.validation.camera.pose_refinement import pose_measures, refine_all, why_not_refined

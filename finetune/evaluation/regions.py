@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.evaluation.targets import STILL_M_S, speeds
-from driveforge.validation.views.flow import Flow, dis_flow, is_visible
 from driveforge.validation.views.boxes import Boxes, project_boxes
+from driveforge.validation.views.flow import Flow, dis_flow, is_visible
 from driveforge.validation.views.view import REFERENCE_ROWS, View, one_thread, reference_view
 
 GAP = 2  # frames over which flow is looked at: slow things have gone far enough, and most are still in view

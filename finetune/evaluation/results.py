@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import replace_file
 
 SCHEMA = pyarrow.schema(
     [

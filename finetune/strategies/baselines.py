@@ -38,7 +38,7 @@ class Joint(Strategy):
 class Interpolate(Strategy):
     """Naive, then (1 - w) base + w tuned: WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903); w is ``weight``.
 
-    ``driveforge.finetune.strategies.interpolation.best_point`` finds a better w than the usual one, given something that can tell.
+    ``interpolation.best_point`` finds a better w than the usual one, given something that can tell.
     """
 
     name = "interpolate"

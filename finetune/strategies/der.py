@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from driveforge.datasets.latents.shards import LatentSample
 from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter
-from driveforge.finetune.world_model.flow import Draws, draw, flow_matching_loss
+from driveforge.datasets.latents.shards import LatentSample
 from driveforge.finetune.strategies.distillation_loss import alone, mismatch, rows_of
 from driveforge.finetune.strategies.strategy import Ground, Overheard, Prediction, Strategy
+from driveforge.finetune.world_model.flow import Draws, draw, flow_matching_loss
 from driveforge.finetune.world_model.model import WorldModel, model_digest
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.selection import counter_generator

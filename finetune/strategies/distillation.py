@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from driveforge.finetune.strategies.distillation_loss import mismatch, rows_of
-from driveforge.finetune.strategies.weight_delta import Weights, trained_weights
 from driveforge.finetune.strategies.strategy import Ground, Prediction, Strategy
+from driveforge.finetune.strategies.weight_delta import Weights, trained_weights
 from driveforge.finetune.world_model.model import WorldModel
 
 

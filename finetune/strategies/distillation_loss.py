@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from driveforge.datasets.latents.shards import LatentSample
-from driveforge.finetune.world_model.conditions import Conditions, stack_conditions
 from driveforge.finetune.strategies.strategy import Prediction
+from driveforge.finetune.world_model.conditions import Conditions, stack_conditions
 from driveforge.finetune.world_model.model import WorldModel
 
 

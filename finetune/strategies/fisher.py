@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 
 from driveforge.datasets.latents.shards import LatentSample, LatentShard, write_shard
-from driveforge.finetune.world_model.flow import draw, flow_matching_loss
 from driveforge.finetune.strategies.distillation_loss import alone
-from driveforge.finetune.strategies.weight_delta import Weights, movable
 from driveforge.finetune.strategies.strategy import Ground
+from driveforge.finetune.strategies.weight_delta import Weights, movable
+from driveforge.finetune.world_model.flow import draw, flow_matching_loss
 from driveforge.finetune.world_model.model import model_digest
 from driveforge.replay.buffer import ReplayBuffer
 

@@ -1,10 +1,10 @@
 """The strategies by the name that ``finetune.strategy`` gives them."""
 
 from driveforge.datasets.errors import UserError
+from driveforge.finetune.strategies.baselines import Interpolate, Joint, Naive, Replay
 from driveforge.finetune.strategies.der import DarkReplay
 from driveforge.finetune.strategies.distillation import Distill
 from driveforge.finetune.strategies.regularization import Ewc, EwcRank1, L2Start
-from driveforge.finetune.strategies.baselines import Interpolate, Joint, Naive, Replay
 from driveforge.finetune.strategies.strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {

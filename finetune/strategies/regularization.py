@@ -8,8 +8,8 @@ from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.strategies.fisher import diagonal_fisher, main_direction, stored_estimate
-from driveforge.finetune.strategies.weight_delta import Weights, displacement, trained_weights
 from driveforge.finetune.strategies.strategy import Ground, Prediction, Strategy
+from driveforge.finetune.strategies.weight_delta import Weights, displacement, trained_weights
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
 

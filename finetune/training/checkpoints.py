@@ -17,8 +17,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from rich import get_console
 
-from driveforge.datasets.files.atomic import replacing
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import replacing
 
 # Where the newest is damaged, the one before it is taken.
 KEPT = 2

@@ -10,16 +10,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.files.lock import held
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.finetune.training.adapters import choose_trained, merge_adapter
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
-from driveforge.finetune.training.shares import AdaptShare, LogShares, Probe
 from driveforge.finetune.strategies.registry import strategy_of
 from driveforge.finetune.strategies.strategy import Ground
+from driveforge.finetune.training.adapters import choose_trained, merge_adapter
 from driveforge.finetune.training.loop import train
+from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.shares import AdaptShare, LogShares, Probe
 from driveforge.finetune.world_model.model import WorldModel, model_digest
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader

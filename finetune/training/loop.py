@@ -9,12 +9,12 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from driveforge.datasets.files.atomic import remove_half_written
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import remove_half_written
 from driveforge.finetune.training.checkpoints import DurableCheckpointIO, SaveEvery, newest_checkpoint, record_in
 from driveforge.finetune.training.module import WorldModelModule
-from driveforge.finetune.training.ranks import leads, processes
 from driveforge.finetune.training.progress import StepProgress
+from driveforge.finetune.training.ranks import leads, processes
 
 # Makes the batches of plan steps start, start + 1, ... for one rank of a world: (start, rank, world size) -> batches.
 Batches = Callable[[int, int, int], Iterable[Mapping[str, Any]]]

@@ -12,10 +12,10 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.conditions import stack_conditions
-from driveforge.finetune.world_model.flow import draw, flow_matching_loss
 from driveforge.finetune.strategies.baselines import Naive
 from driveforge.finetune.strategies.strategy import Overheard, Strategy
+from driveforge.finetune.world_model.conditions import stack_conditions
+from driveforge.finetune.world_model.flow import draw, flow_matching_loss
 from driveforge.finetune.world_model.model import WorldModel
 
 

@@ -12,10 +12,10 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driveforge.datasets.conditioning.warp import carry_frame
-from driveforge.datasets.errors import UserError
 from driveforge.datasets.conditioning.layout import draw_layout
 from driveforge.datasets.conditioning.rays import plucker_rays
+from driveforge.datasets.conditioning.warp import carry_frame
+from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.finetune.world_model.captions import caption_ids
 from driveforge.finetune.world_model.vae import encode

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.world_model.conditions import encode_conditions, stack_conditions
+from driveforge.finetune.world_model.model import WorldModel, model_digest
 from driveforge.finetune.world_model.sampling import SamplerSettings, sample
 from driveforge.finetune.world_model.vae import decode, encode
-from driveforge.finetune.world_model.model import WorldModel, model_digest
 
 
 class Generator:
@@ -22,7 +22,8 @@ class Generator:
         self.digest = digest
 
     @classmethod
-    def load(cls, directory: Path, device: str = "cpu") -> "Generator":
+    def load(cls, directory: Path | str, device: str = "cpu") -> "Generator":
+        directory = Path(directory)
         model = WorldModel.from_pretrained(directory).to(device)
         model.vae.to(device)
         return cls(model, model_digest(directory))

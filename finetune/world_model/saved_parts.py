@@ -21,8 +21,8 @@ from diffusers import ModelMixin
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from driveforge.datasets.files.atomic import sha256_of, sync_folder
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import sha256_of, sync_folder
 from driveforge.datasets.files.json_record import read_json, record_of
 
 SUMS = "SHA256SUMS"

@@ -9,6 +9,7 @@ _PIPELINE = ("data", "replay", "model", "finetune", "generate", "validate", "exp
 VERBS = (
     Verb(
         name="demo",
+        module="driveforge.pipelines.demo",
         run_dir="begun",
         summary="run everything, small, on simulated driving: the place to start",
         description=(
@@ -24,6 +25,7 @@ VERBS = (
     *OF_CLIPS,
     Verb(
         name="run",
+        module="driveforge.pipelines.run",
         run_dir="begun",
         summary="the whole way, from driving data to shards",
         description="Fine-tune, generate, calibrate, gate, review and export, one after the other; resumes.",
@@ -35,6 +37,7 @@ VERBS = (
     ),
     Verb(
         name="ui",
+        module="driveforge.pipelines.ui",
         run_dir="read",
         summary="show runs and rejected clips in MLflow, on this machine only",
         description="Serves the MLflow store on the loopback address until interrupted.",

@@ -7,6 +7,7 @@ from driveforge.pipelines.commands.verb import Verb
 OF_CLIPS = (
     Verb(
         name="generate",
+        module="driveforge.pipelines.generate.command",
         run_dir="begun",
         summary="generate candidate clips and commit each with its measures",
         description="Units that an earlier run committed to <run_dir>/candidates are not made again.",
@@ -15,6 +16,7 @@ OF_CLIPS = (
     ),
     Verb(
         name="measure",
+        module="driveforge.pipelines.validate.measure",
         summary="measure clips of any origin; needs no model",
         description=(
             "PATH is a folder of videos with scene.json, of shards, or a nuScenes root, told apart by what lies\n"
@@ -36,6 +38,7 @@ OF_CLIPS = (
     ),
     Verb(
         name="corrupt",
+        module="driveforge.pipelines.validate.corrupt",
         summary="spoil good clips in one known way, to find out what a measure or a gate sees",
         description=(
             "CLIP is anything that measure reads; every clip in it is written to DIR as a clip folder, spoilt by\n"
@@ -59,30 +62,8 @@ OF_CLIPS = (
         ),
     ),
     Verb(
-        name="study",
-        run_dir="begun",
-        summary="run an experiment again: what the gate sees, what fine-tuning forgets",
-        description=(
-            "validator: measures good clips and clips spoilt in every known way, at three sizes, with peers' measures\n"
-            "beside ours; an hour or two on two cores. forgetting: fine-tunes small models on driving in every way\n"
-            "there is, and judges what they gained and lost; some three hours. Both write a page with a picture, and\n"
-            "go on where an earlier call stopped."
-        ),
-        examples=(
-            "driveforge study validator",
-            "driveforge study validator study.rows=[64] study.num_good=200 --out /tmp/study.md",
-            "driveforge study forgetting forgetting.seeds=1 forgetting.seeds_of_rest=1",
-            "driveforge study forgetting forgetting.driving_footage=[road/a.mp4] forgetting.other_footage=[walk/b.mp4]",
-        ),
-        sections=("study", "forgetting"),
-        usage=" validator | forgetting [--out FILE]",
-        arguments=(
-            (("what",), {"choices": ("validator", "forgetting"), "help": "what is studied"}),
-            (("--out",), {"type": Path, "metavar": "FILE", "help": "the page; default: docs/study-<what>.md"}),
-        ),
-    ),
-    Verb(
         name="calibrate",
+        module="driveforge.pipelines.validate.calibrate",
         run_dir="begun",
         summary="make the gate's limits from known-good clips",
         description="The clips of the data are seen through the model's own codec first, so that geometry is judged.",
@@ -91,6 +72,7 @@ OF_CLIPS = (
     ),
     Verb(
         name="gate",
+        module="driveforge.pipelines.validate.gate",
         run_dir="continued",
         summary="accept or reject every candidate, with reasons",
         description=(
@@ -102,6 +84,7 @@ OF_CLIPS = (
     ),
     Verb(
         name="review",
+        module="driveforge.pipelines.validate.review",
         run_dir="continued",
         summary="draw the rejected clips again, with their reasons, beside accepted ones",
         description="Writes <run_dir>/review from what the gate decided, as gate does, and logs it to MLflow.",
@@ -110,6 +93,7 @@ OF_CLIPS = (
     ),
     Verb(
         name="export",
+        module="driveforge.pipelines.export",
         run_dir="continued",
         summary="pack the accepted clips into WebDataset shards",
         description="Writes <run_dir>/shards with index.json, Croissant metadata and a data card.",
@@ -118,6 +102,7 @@ OF_CLIPS = (
     ),
     Verb(
         name="verify",
+        module="driveforge.pipelines.verify",
         run_dir="read",
         summary="check every byte of exported shards",
         description="DIR is what export wrote, <run_dir>/shards by default. Exit status 1 where anything is wrong.",

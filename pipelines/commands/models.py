@@ -7,6 +7,7 @@ from driveforge.pipelines.commands.verb import Verb
 OF_MODELS = (
     Verb(
         name="simulate",
+        module="driveforge.pipelines.simulate",
         summary="write the simulated world as nuScenes tables, and replay domains as video folders",
         description=(
             "DIR/nuscenes is a data root that nuscenes-devkit opens; DIR/replay holds a folder a clip, with video.mp4\n"
@@ -19,6 +20,7 @@ OF_MODELS = (
     ),
     Verb(
         name="pretrain",
+        module="driveforge.pipelines.train.pretrain",
         summary="train the base checkpoint, from nothing or from an earlier one",
         description="Trains the VAE and the world model on diverse procedural domains. Stop it at will: it resumes.",
         examples=(
@@ -30,6 +32,7 @@ OF_MODELS = (
     ),
     Verb(
         name="cache",
+        module="driveforge.pipelines.train.cache",
         run_dir="begun",
         summary="encode clips once, so that fine-tuning reads latents instead of video",
         description="Writes the latents of the driving data and of the replay domains to <run_dir>/latents.",
@@ -38,6 +41,7 @@ OF_MODELS = (
     ),
     Verb(
         name="replay",
+        module="driveforge.pipelines.replay.command",
         summary="keep a buffer of other domains that outlasts runs: add, stats, verify, drop",
         description=(
             "The buffer is replay.buffer=DIR, by default the folder replay beside the run folders; a fine-tune uses\n"
@@ -73,6 +77,7 @@ OF_MODELS = (
     ),
     Verb(
         name="finetune",
+        module="driveforge.pipelines.train.finetune",
         run_dir="begun",
         summary="fine-tune the world model on the driving data, with replay",
         description="Resumes a run that was cut short. The result is <run_dir>/model.",
@@ -85,6 +90,7 @@ OF_MODELS = (
     ),
     Verb(
         name="probe",
+        module="driveforge.pipelines.train.probe",
         run_dir="begun",
         summary="measure on held-out clips what a model can do: losses, motion and looks, domain by domain",
         description=(
@@ -111,6 +117,7 @@ OF_MODELS = (
     ),
     Verb(
         name="promote",
+        module="driveforge.pipelines.registry.promote",
         run_dir="continued",
         summary="make a fine-tuned model champion if driving improved and nothing was forgotten",
         description=(
@@ -128,6 +135,7 @@ OF_MODELS = (
     ),
     Verb(
         name="rollback",
+        module="driveforge.pipelines.registry.rollback",
         run_dir="read",
         summary="take the champion back: the one before it is champion again",
         description="The model that was taken back is not promoted again, until its tag is taken away in MLflow.",

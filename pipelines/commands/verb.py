@@ -11,11 +11,13 @@ Argument = tuple[tuple[str, ...], Mapping[str, Any]]
 class Verb:
     """One verb: ``arguments`` are those of argparse, ``sections`` the parts of the configuration that it reads.
 
-    ``presets`` are settings of its own; those on the command line come on top. ``run_dir`` says what the verb does to
-    the run folder: nothing; it reads what is there; it goes on with one that is there; or it may begin one.
+    ``module`` holds its ``main``, and is imported when the verb is called. ``presets`` are settings of its own; those
+    on the command line come on top. ``run_dir`` says what the verb does to the run folder: nothing; it reads what is
+    there; it goes on with one that is there; or it may begin one.
     """
 
     name: str
+    module: str
     summary: str
     description: str
     examples: tuple[str, ...]

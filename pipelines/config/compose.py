@@ -48,7 +48,7 @@ def group_choices() -> dict[str, list[str]]:
 
     A file with a leading underscore cannot be chosen: others build on it.
     """
-    root = resources.files("conf")
+    root = resources.files("driveforge.conf")
     folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
     return {
         folder.name: sorted(
@@ -65,7 +65,7 @@ def _compose_groups(choices: list[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     logging.getLogger("hydra").setLevel(logging.ERROR)
-    with initialize_config_module(config_module="conf", version_base="1.3"):
+    with initialize_config_module(config_module="driveforge.conf", version_base="1.3"):
         composed = OmegaConf.to_container(hydra_compose("config", overrides=choices), resolve=True)
     assert isinstance(composed, dict)
     return {str(key): value for key, value in composed.items()}

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from driveforge.pipelines.config.build import Range
 from driveforge.pipelines.config.sizes import FRAMES, SIDE
-from driveforge.pipelines.config.studies import ForgettingConfig, StudyConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,8 +268,6 @@ class Config:
     promote: PromoteConfig
     generate: GenerateConfig
     validate: ValidateConfig
-    study: StudyConfig
-    forgetting: ForgettingConfig
     export: ExportConfig
     executor: ExecutorConfig
     tracking: TrackingConfig

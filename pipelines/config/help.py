@@ -6,9 +6,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from driveforge.pipelines.commands.verb import Verb
 from driveforge.pipelines.config.build import text_of
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.commands.verb import Verb
 
 
 def settings_help(verb: Verb) -> str:
@@ -41,7 +41,7 @@ def _choices(section: str) -> dict[str, type]:
 
 def _read(name: str) -> dict[str, Any]:
     """One file of ``conf/`` over those it builds on."""
-    values = yaml.safe_load((resources.files("conf") / f"{name}.yaml").read_text("utf-8"))
+    values = yaml.safe_load((resources.files("driveforge.conf") / f"{name}.yaml").read_text("utf-8"))
     if "/" in name:
         below = [part for part in values.pop("defaults", []) if part != "_self_"]
         for part in below:

@@ -1,1 +1,1 @@
-"""What is asked of the generator, in units of work, and the candidates that came of it."""
+"""From scenes to candidate clips: requests, units of work, commits, executors."""

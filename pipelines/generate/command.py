@@ -17,18 +17,18 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import shown, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extended_json
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.config.config import Config, ExecutorConfig
 from driveforge.pipelines.console import show
+from driveforge.pipelines.generate.commit import CommitLog, gc, remove_scratch
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import require_executor, run_units
 from driveforge.pipelines.generate.executors.work import UnitOutcome
-from driveforge.pipelines.generate.commit import CommitLog, gc, remove_scratch
 from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
 from driveforge.pipelines.generate.units import Plan, Unit, open_or_create_plan
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
-from driveforge.pipelines.registry.models import checkpoint_of
-from driveforge.pipelines.config.config import Config, ExecutorConfig
-from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.inputs.sources import for_generation, open_source
+from driveforge.pipelines.registry.models import checkpoint_of
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.validation.instruments import STANDARD, Instruments
 from driveforge.validation.measures import measure

@@ -11,14 +11,22 @@ import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import create_file, remove_half_written, replace_file, replacing, sha256_of, sync_folder, writing
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import (
+    create_file,
+    remove_half_written,
+    replace_file,
+    replacing,
+    sha256_of,
+    sync_folder,
+    writing,
+)
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.format import dump_json
 from driveforge.datasets.webdataset_shards.tar_samples import Span, scan_tar
-from driveforge.pipelines.generate.marker import TAR_NAME, Marker, tar_name
 from driveforge.datasets.webdataset_shards.tarball import TarSummary, summarize
+from driveforge.pipelines.generate.marker import TAR_NAME, Marker, tar_name
 
 AGAIN = "run `driveforge generate` to have the unit made again"
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import scene_from_json, scene_to_json
-from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
 from driveforge.pipelines.config.config import GenerateConfig
 
 if TYPE_CHECKING:  # at run time only where one is made: it brings diffusers, which a plan's reader does without

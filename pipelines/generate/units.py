@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import parse_json
 from driveforge.pipelines.generate.requests import Request, canonical_json, request_from_json, request_to_json
 from driveforge.pipelines.processes.threads import THREADS

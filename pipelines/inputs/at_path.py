@@ -10,8 +10,8 @@ from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import latent_key
 from driveforge.datasets.scene import Scene
-from driveforge.datasets.webdataset_shards.source import ShardSource, holds_shards
 from driveforge.datasets.source import Source
+from driveforge.datasets.webdataset_shards.source import ShardSource, holds_shards
 from driveforge.finetune.world_model.model import model_digest
 from driveforge.pipelines.config.config import Data, NuScenesData, ReplayConfig
 from driveforge.pipelines.inputs.sources import for_training, open_replay, open_source

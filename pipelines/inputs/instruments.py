@@ -5,9 +5,9 @@ from functools import lru_cache
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import ValidateConfig
+from driveforge.validation.instruments import Instruments
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import LUCAS_KANADE
-from driveforge.validation.instruments import Instruments
 
 # Called in the process that measures; has to be picklable by reference to get there.
 InstrumentsLoader = Callable[[], Instruments]

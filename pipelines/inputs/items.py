@@ -16,10 +16,7 @@ from driveforge.datasets.folder_source import VideoFolderSource, load_clip
 from driveforge.datasets.framing import reframe_camera, reframe_frames
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.webdataset_shards.source import holds_shards, listed_tars
-from driveforge.datasets.webdataset_shards.format import clip_from_members
 from driveforge.datasets.source import Source
-from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
 from driveforge.datasets.video_files import (
     SCENE_FILE,
     SUFFIXES,
@@ -29,6 +26,9 @@ from driveforge.datasets.video_files import (
     printable,
     videos_under,
 )
+from driveforge.datasets.webdataset_shards.format import clip_from_members
+from driveforge.datasets.webdataset_shards.source import holds_shards, listed_tars
+from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
 from driveforge.pipelines.console import show
 
 
@@ -91,14 +91,15 @@ class NuScenesItem:
 Item = FolderItem | VideoItem | TarItem | NuScenesItem
 
 
-def list_footage(
-    path: Path, version: str = "", cameras: Sequence[str] = ("CAM_FRONT",), height: int = 256
+def list_clips(
+    path: Path | str, version: str = "", cameras: Sequence[str] = ("CAM_FRONT",), height: int = 256
 ) -> Sequence[Item]:
     """Every clip under ``path``, told apart by what lies in it: nuScenes tables, shards, or videos at any depth.
 
     ``version`` chooses among several nuScenes tables; ``cameras`` and ``height`` (rows) are for nuScenes alone. A
     UserError where nothing of the kind is there.
     """
+    path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder")
     if versions := sorted(p.name for p in path.glob("v1.0-*") if p.is_dir()):

@@ -5,8 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.files.json_record import read_json
+from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.pipelines.config.config import ReplayConfig

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.finetune.evaluation.object_search import Followed, follow
-from driveforge.finetune.evaluation.motion import truth_of
 from driveforge.finetune.evaluation.clips import ProbeClip
+from driveforge.finetune.evaluation.motion import truth_of
+from driveforge.finetune.evaluation.object_search import Followed, follow
 from driveforge.finetune.evaluation.targets import Target
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet
 

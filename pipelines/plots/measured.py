@@ -14,6 +14,8 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from driveforge.datasets.scene import Clip
+from driveforge.pipelines.plots.annotations import Shown, marks_of, shown_frames
+from driveforge.pipelines.plots.captions import VERDICT_COLOURS, heading, lines_of, subtitle
 from driveforge.pipelines.plots.frame_panel import (
     BLAMED,
     BOX,
@@ -25,9 +27,7 @@ from driveforge.pipelines.plots.frame_panel import (
     Still,
     draw_still,
 )
-from driveforge.pipelines.plots.annotations import Shown, marks_of, shown_frames
 from driveforge.pipelines.plots.timeline_panel import COLOURS, WORST, draw_frame_numbers, draw_marks, draw_row, rows_of
-from driveforge.pipelines.plots.captions import VERDICT_COLOURS, heading, lines_of, subtitle
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.measures import Inspected, Measures
 from driveforge.validation.review.timeline import timeline

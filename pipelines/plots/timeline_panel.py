@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from driveforge.datasets.geometry import Array
-from driveforge.pipelines.plots.frame_panel import SEEN, STRAY_COLOURS, STRAY_SCALE
 from driveforge.pipelines.plots.annotations import Kind, Mark, Shown
+from driveforge.pipelines.plots.frame_panel import SEEN, STRAY_COLOURS, STRAY_SCALE
 from driveforge.validation.review.drawing import short_id
 from driveforge.validation.review.timeline import Timeline
 

@@ -1,1 +1,1 @@
-"""Who is champion: the versions and aliases in the registry, and what is said of a promotion."""
+"""Models: where one is, the versions and aliases in the registry, promotion and rollback."""

@@ -5,17 +5,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.files.atomic import create_file
+import driveforge
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import read_json, read_record
-from driveforge.pipelines.tracking.store import has_store
-from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, registry_of
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, registry_of
+from driveforge.pipelines.tracking.store import has_store
 
 # Beside the weights of a fine-tuned model: all that decided them.
 LINEAGE = "lineage.json"
 CHAMPION_OR_BASE = "champion-or-base"
-BASE = Path(__file__).parent.parent / "finetune" / "base"
+BASE = Path(driveforge.__file__).parent / "finetune" / "base"
 
 
 def checkpoint_of(config: Config) -> Path:

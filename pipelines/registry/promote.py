@@ -14,12 +14,12 @@ from driveforge.finetune.evaluation.history import Stage, read_course, transfer_
 from driveforge.finetune.evaluation.promotion_rule import Judgement, Rule, judge
 from driveforge.finetune.evaluation.results import Probed, append_probed
 from driveforge.finetune.world_model.model import model_digest
+from driveforge.pipelines.config.config import Config, PromoteConfig
 from driveforge.pipelines.console import show
+from driveforge.pipelines.registry.messages import lines_of, summary_of
 from driveforge.pipelines.registry.models import BASE, lineage_in
 from driveforge.pipelines.registry.plot import draw
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, registry_of, sole_promoter
-from driveforge.pipelines.registry.messages import lines_of, summary_of
-from driveforge.pipelines.config.config import Config, PromoteConfig
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 
 PROBE, ORIGIN = "probe.parquet", "origin.parquet"

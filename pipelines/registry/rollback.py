@@ -2,9 +2,9 @@
 
 import argparse
 
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.registry.versions import registry_of, sole_promoter
-from driveforge.pipelines.config.config import Config
 
 
 def main(config: Config, args: argparse.Namespace) -> None:

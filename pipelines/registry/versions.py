@@ -14,9 +14,9 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.lock import held
-from driveforge.pipelines.tracking.store import has_store, open_store
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.tracking.runs import Tracker
+from driveforge.pipelines.tracking.store import has_store, open_store
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 MODEL_FOLDER = "model"

@@ -1,1 +1,1 @@
-"""What the verb ``replay`` does: clips into the standing buffer, and a look at what is there."""
+"""The command replay: clips into the persistent buffer, and a look at what is there."""

@@ -14,18 +14,18 @@ from driveforge.datasets.latents.cache import LatentSample
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.video_files import clip_id_of
-from driveforge.pipelines.train.cache import OpenSource, encode_scenes
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.inputs.at_path import is_simulated, open_path, place_of, scenes_to_add, standing_key
 from driveforge.pipelines.inputs.items import show_left_out
 from driveforge.pipelines.inputs.licenses import licence_of
+from driveforge.pipelines.inputs.sources import framing_of
 from driveforge.pipelines.registry.models import checkpoint_of
 from driveforge.pipelines.replay.replaced import footage_of, replaced
-from driveforge.pipelines.inputs.at_path import is_simulated, open_path, place_of, scenes_to_add, standing_key
-from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.sources import framing_of
+from driveforge.pipelines.train.cache import OpenSource, encode_scenes
 from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.persistent import changing, open_standing, require_key, standing_settings
 from driveforge.replay.plan import DRIVING
 from driveforge.replay.settings import BufferSettings
-from driveforge.replay.persistent import changing, open_standing, require_key, standing_settings
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 

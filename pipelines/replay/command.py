@@ -8,14 +8,14 @@ from pathlib import Path
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.console import show
-from driveforge.pipelines.replay.add import Wish, add, parse_room
-from driveforge.pipelines.inputs.at_path import place_of
-from driveforge.pipelines.replay.stats import draw, read_stats, table
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import show
+from driveforge.pipelines.inputs.at_path import place_of
+from driveforge.pipelines.replay.add import Wish, add, parse_room
+from driveforge.pipelines.replay.stats import draw, read_stats, table
 from driveforge.replay.audit import audit
-from driveforge.replay.segments import Entry
 from driveforge.replay.persistent import drop, licence_of
+from driveforge.replay.segments import Entry
 
 
 def main(config: Config, args: argparse.Namespace) -> int:

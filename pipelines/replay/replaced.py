@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-from driveforge.datasets.files.contents import digests_of
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.contents import digests_of
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
-from driveforge.replay.segments import Entry
 from driveforge.replay.persistent import StandingBuffer
+from driveforge.replay.segments import Entry
 
 
 def footage_of(scenes: Iterable[Scene], source: Source, notes: Path) -> dict[str, dict[str, str]]:

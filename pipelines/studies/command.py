@@ -1,18 +1,73 @@
-"""Studies: experiments that anyone can run again, each with a page of what was found."""
+"""The command line of a study: ``python -m driveforge.pipelines.studies.NAME [KEY=VALUE ...] [--out FILE]``."""
 
 import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
+from typing import Any, Protocol, TypeVar, get_type_hints
 
-from driveforge.pipelines.config.config import Config
+import yaml
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.progress import told_in_lines
+from driveforge.pipelines.cli import status_of
+from driveforge.pipelines.config.build import build, text_of, unknown
+from driveforge.pipelines.run_dir import sole_writer
 
 
-def main(config: Config, args: argparse.Namespace) -> None:
-    page = args.out or Path("docs") / f"study-{args.what}.md"
-    if args.what == "validator":
-        from driveforge.pipelines.studies.validator.study import study_validator
+class StudySettings(Protocol):
+    """A record of settings, with the folder that keeps what the study makes."""
 
-        study_validator(config, page)
-    else:
-        from driveforge.pipelines.studies.forgetting.study import study_forgetting
+    @property
+    def run_dir(self) -> Path: ...
 
-        study_forgetting(config, page)
+
+Settings = TypeVar("Settings", bound=StudySettings)
+
+
+def settings_of(record: type[Settings], overrides: Sequence[str] = ()) -> Settings:
+    """The values of ``settings.yaml`` beside ``record``, under ``overrides`` such as ``seed=3``."""
+    values = _defaults(record)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or key not in values:
+            raise UserError(unknown(f"no setting {override!r}", key, values))
+        values[key] = value
+    return build(record, values)
+
+
+def run_study(
+    record: type[Settings], study: Callable[[Settings, Path], None], about: str, argv: Sequence[str] | None = None
+) -> int:
+    """The exit status of a study, as of a command."""
+    name = record.__module__.split(".")[-2]
+    rows = [f"  {key}={text_of(value)}  {_words(record, key)}" for key, value in _defaults(record).items()]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m driveforge.pipelines.studies.{name}",
+        description=about,
+        epilog="\n".join(["settings:", *rows]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, default=Path("docs") / f"study-{name}.md", metavar="FILE", help="the page")
+    arguments = parser.parse_intermixed_args(sys.argv[1:] if argv is None else argv)
+
+    def work() -> int:
+        settings = settings_of(record, arguments.settings)
+        with sole_writer(settings.run_dir, waits=True), told_in_lines("study"):
+            study(settings, arguments.out)
+        return 0
+
+    return status_of(work)
+
+
+def _defaults(record: type[Any]) -> dict[str, Any]:
+    folder = record.__module__.rpartition(".")[0]
+    values = yaml.safe_load((resources.files(folder) / "settings.yaml").read_text("utf-8"))
+    assert isinstance(values, dict)
+    return values
+
+
+def _words(record: type[Any], key: str) -> str:
+    return str(get_type_hints(record, include_extras=True)[key].__metadata__[0])

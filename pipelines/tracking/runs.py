@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.tracking.store import artifact_root, configured_uri, open_store, store_uri, told_in_a_line
-from driveforge.pipelines.tracking.outbox import Outbox, Run
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.pipelines.config.build import text_of
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.tracking.outbox import Outbox, Run
+from driveforge.pipelines.tracking.store import artifact_root, configured_uri, open_store, store_uri, told_in_a_line
 
 __all__ = ["Tracker", "artifact_root", "pipeline_run", "store_uri"]
 

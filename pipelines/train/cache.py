@@ -21,14 +21,14 @@ from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
 from driveforge.finetune.world_model.conditions import encode_clip, require_encodable
-from driveforge.finetune.world_model.vae import load_vae
 from driveforge.finetune.world_model.model import model_digest
+from driveforge.finetune.world_model.vae import load_vae
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.items import show_left_out
 from driveforge.pipelines.inputs.licenses import licensed
-from driveforge.pipelines.registry.models import checkpoint_of
-from driveforge.pipelines.processes.parallel import on_all_cores
-from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.sources import for_training, framing_of, open_replay, open_source
+from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.registry.models import checkpoint_of
 
 OpenSource = Callable[[], Source]
 Encode = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]

@@ -11,28 +11,36 @@ from rich import get_console
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.lock import held
-from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.files.new_folder import new_folder
-from driveforge.finetune.training.fine_tune import FineTuneSettings, ReplayMix, contents_of, facts_of, fine_tune, is_adaptive, plan_of
-from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
-from driveforge.finetune.training.module import TrainingSettings
+from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.evaluation.evaluate import protocol_of
-from driveforge.finetune.training.ranks import leads
-from driveforge.finetune.world_model.saved_parts import seal
-from driveforge.finetune.training.shares import Probe
+from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
 from driveforge.finetune.strategies.registry import strategy_of
+from driveforge.finetune.training.fine_tune import (
+    FineTuneSettings,
+    ReplayMix,
+    contents_of,
+    facts_of,
+    fine_tune,
+    is_adaptive,
+    plan_of,
+)
+from driveforge.finetune.training.module import TrainingSettings
+from driveforge.finetune.training.ranks import leads
+from driveforge.finetune.training.shares import Probe
 from driveforge.finetune.world_model.model import WorldModel, model_digest
-from driveforge.pipelines.train.cache import cache_driving, cache_replay
+from driveforge.finetune.world_model.saved_parts import seal
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.inputs.at_path import standing_key
+from driveforge.pipelines.inputs.sources import framing_of, open_replay
 from driveforge.pipelines.registry.models import LINEAGE, lineage_in, start_of
+from driveforge.pipelines.replay.replaced import require_current
+from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
+from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+from driveforge.pipelines.train.cache import cache_driving, cache_replay
 from driveforge.pipelines.train.probe import settings_of as probe_settings_of
 from driveforge.pipelines.train.probe import while_training
 from driveforge.pipelines.train.probe_clips import probe_set_of
-from driveforge.pipelines.replay.replaced import require_current
-from driveforge.pipelines.inputs.at_path import standing_key
-from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.sources import framing_of, open_replay
-from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
-from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import open_standing
 

@@ -19,26 +19,26 @@ import torch
 from diffusers import AutoencoderKLWan
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.lock import held
-from driveforge.datasets.framing import Framing
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.files.json_record import read_json
-from driveforge.datasets.latents.cache import LatentCache
+from driveforge.datasets.files.lock import held
 from driveforge.datasets.files.new_folder import is_vacant, new_folder
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.progress import track
 from driveforge.datasets.source import Source
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
-from driveforge.finetune.world_model.preconditioning import measure_std
-from driveforge.finetune.world_model.saved_parts import saving, seal
 from driveforge.finetune.training.loop import train
-from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, make_vae, to_signal
+from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
 from driveforge.finetune.training.vae import train_vae
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, model_digest
-from driveforge.pipelines.train.cache import encode_source
-from driveforge.pipelines.console import say
+from driveforge.finetune.world_model.preconditioning import measure_std
+from driveforge.finetune.world_model.saved_parts import saving, seal
+from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, make_vae, to_signal
 from driveforge.pipelines.config.config import Config, PretrainConfig
+from driveforge.pipelines.console import say
 from driveforge.pipelines.inputs.sources import framing_of, open_pretraining
+from driveforge.pipelines.train.cache import encode_source
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
 

@@ -12,18 +12,18 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from driveforge.finetune.evaluation.callback import ProbeEvery
-from driveforge.finetune.evaluation.evaluate import probe
 from driveforge.finetune.evaluation.clips import ProbeClip
+from driveforge.finetune.evaluation.evaluate import probe
 from driveforge.finetune.evaluation.results import Probed, append_probed
 from driveforge.finetune.evaluation.settings import ProbeSettings
 from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.pipelines.config.config import Config, ProbeConfig
 from driveforge.pipelines.console import plain
-from driveforge.pipelines.registry.models import checkpoint_of, lineage_in
 from driveforge.pipelines.plots.contact_sheet import write_png
 from driveforge.pipelines.plots.continuation import continued
-from driveforge.pipelines.train.probe_clips import probe_set_of
-from driveforge.pipelines.config.config import Config, ProbeConfig
+from driveforge.pipelines.registry.models import checkpoint_of, lineage_in
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+from driveforge.pipelines.train.probe_clips import probe_set_of
 
 TABLE = "probe.parquet"
 # What the table on screen shows of each domain, and how a column is headed.

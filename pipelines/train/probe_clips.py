@@ -9,22 +9,29 @@ from pathlib import Path
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from driveforge.datasets.files.contents import digests_of
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.contents import digests_of
 from driveforge.datasets.files.lock import held
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter, latent_key
 from driveforge.datasets.progress import track, working
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
+from driveforge.finetune.evaluation.clips import (
+    ProbeClip,
+    ProbeSet,
+    codec_digest,
+    encode_probe_clip,
+    of_one_camera,
+    one_camera,
+)
 from driveforge.finetune.world_model.conditions import require_encodable
-from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet, codec_digest, encode_probe_clip, of_one_camera, one_camera
 from driveforge.finetune.world_model.vae import load_vae
-from driveforge.pipelines.train.cache import OpenSource, encode_scenes, identity_of
+from driveforge.pipelines.config.config import Config, NuScenesData, SimulatedData
 from driveforge.pipelines.console import say
 from driveforge.pipelines.inputs.at_path import open_path
-from driveforge.pipelines.config.config import Config, NuScenesData, SimulatedData
 from driveforge.pipelines.inputs.sources import HELD_OUT, for_generation, framing_of, open_probe
+from driveforge.pipelines.train.cache import OpenSource, encode_scenes, identity_of
 
 FORMAT = "probe 1"
 Choose = Callable[[Sequence[Scene]], list[Scene]]

@@ -1,1 +1,1 @@
-"""What a reviewer sees and decides: the gallery page, and verdicts against the gate."""
+"""From candidates to verdicts: measure, calibrate, gate, review."""

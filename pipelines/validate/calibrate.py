@@ -12,20 +12,20 @@ from rich.table import Table
 
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
-from driveforge.datasets.webdataset_shards.format import stored
 from driveforge.datasets.source import Source
+from driveforge.datasets.webdataset_shards.format import stored
+from driveforge.pipelines.config.config import Config, Data, Framing, SimulatedData
 from driveforge.pipelines.console import plain, show
 from driveforge.pipelines.generate.command import Generator, GeneratorLoader, load_generator, trained_model
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
-from driveforge.pipelines.processes.parallel import on_all_cores
-from driveforge.pipelines.config.config import Config, Data, Framing, SimulatedData
 from driveforge.pipelines.inputs.sources import open_source
+from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate, scenes_needed
+from driveforge.validation.guarantee import calibration_rows, refused_words
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
-from driveforge.validation.guarantee import calibration_rows, refused_words
 from driveforge.validation.records import Measures
 
 FILL_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")

@@ -5,13 +5,13 @@ import argparse
 from rich import get_console
 from rich.table import Table
 
-from driveforge.datasets.files.atomic import WriteError
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import WriteError
 from driveforge.datasets.folder_source import write_clip_folder
-from driveforge.pipelines.console import show
-from driveforge.pipelines.inputs.items import list_footage
 from driveforge.pipelines.config.build import unknown
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import show
+from driveforge.pipelines.inputs.items import list_clips
 from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
 
 LIST = "list"
@@ -30,10 +30,10 @@ def main(config: Config, args: argparse.Namespace) -> int:
     about = CORRUPTIONS[args.kind]
     strength = about.strong if args.strength is None else args.strength
     about.check(strength)
-    other = list_footage(args.other)[0].load() if args.other else None
+    other = list_clips(args.other)[0].load() if args.other else None
     if "other" in about.needs and other is None:
         raise UserError(f"{args.kind} needs a clip of another place: --other CLIP")
-    items, bad = list_footage(args.clip), 0
+    items, bad = list_clips(args.clip), 0
     for item in items:
         try:
             spoilt = corrupt(item.load(), args.kind, strength, seed=args.seed, other=other)

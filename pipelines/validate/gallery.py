@@ -10,8 +10,8 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import replace_file
 
 STATES = {"rejected": "Rejected", "unmeasured": "Could not be measured", "accepted": "Accepted, to compare"}
 

@@ -15,15 +15,15 @@ import pyarrow.parquet
 from rich import get_console
 from rich.table import Table
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError, shown
-from driveforge.pipelines.validate.calibrate import calibration_path
-from driveforge.pipelines.console import show
-from driveforge.pipelines.generate.command import candidates_root
-from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
-from driveforge.pipelines.validate.overrides import Override, read_overrides
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import show
+from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
+from driveforge.pipelines.generate.command import candidates_root
 from driveforge.pipelines.tracking.runs import pipeline_run
+from driveforge.pipelines.validate.calibrate import calibration_path
+from driveforge.pipelines.validate.overrides import Override, read_overrides
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.verdict import Reason, Verdict, judge
 

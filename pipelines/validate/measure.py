@@ -14,16 +14,16 @@ import pyarrow.parquet
 from rich import get_console
 from rich.table import Table
 
-from driveforge.datasets.files.atomic import WriteError, replace_file, replacing
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import WriteError, replace_file, replacing
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.video_files import describe_unread, unread_under
-from driveforge.pipelines.console import show
-from driveforge.pipelines.inputs.items import FolderItem, Item, VideoItem, list_footage
-from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
-from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.config.config import Config, Data, NuScenesData
+from driveforge.pipelines.console import show
+from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
+from driveforge.pipelines.inputs.items import FolderItem, Item, VideoItem, list_clips
+from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import Inspected, inspect
@@ -61,7 +61,7 @@ class Measured:
 def main(config: Config, args: argparse.Namespace) -> int:
     """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
     out = args.out or config.run_dir / "measures.parquet"
-    items, console = list_footage(args.path, *_chosen_tables(config.data)), get_console()
+    items, console = list_clips(args.path, *_chosen_tables(config.data)), get_console()
     holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
     if holds_videos and (unread := unread_under(args.path)):
         show(describe_unread(unread))

@@ -14,12 +14,12 @@ from driveforge.datasets.files.atomic import replace_file, replacing
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.video import encode_mp4
-from driveforge.pipelines.validate.calibrate import calibration_path
-from driveforge.pipelines.console import show
-from driveforge.pipelines.validate.gate import VERDICTS_FILE, Decision, count_reasons, count_states, decided
-from driveforge.pipelines.validate.gallery import Bar, Card, pick, write_gallery
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import show
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+from driveforge.pipelines.validate.calibrate import calibration_path
+from driveforge.pipelines.validate.gallery import Bar, Card, pick, write_gallery
+from driveforge.pipelines.validate.gate import VERDICTS_FILE, Decision, count_reasons, count_states, decided
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.guarantee import refused_words
 from driveforge.validation.records import Measures

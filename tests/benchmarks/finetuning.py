@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
+from driveforge.finetune.training.loop import train
+from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
 from driveforge.finetune.world_model.conditions import MASK_CHANNELS, RAY_CHANNELS, stack_conditions
 from driveforge.finetune.world_model.flow import draw, flow_matching_loss
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
-from driveforge.finetune.training.loop import train
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan

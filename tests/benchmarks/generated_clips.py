@@ -1,4 +1,5 @@
-"""Make the clips of ``validation/generated`` anew: ``python -m tests.benchmarks.generated_clips runs/generated``.
+"""Make the clips of ``pipelines/studies/validator/labeled_clips`` anew:
+``python -m tests.benchmarks.generated_clips runs/generated``.
 
 Real output of world models, good and bad: a base as it was used, the same guided too strongly, and one that stopped
 learning early, all on held-out simulated scenes. The committed clips are of the base that shipped before the present
@@ -16,16 +17,16 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
 from driveforge.datasets.scene import Scene
-from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampling import SamplerSettings
-from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
+from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.train.pretrain import main as pretrain
-from driveforge.pipelines.config.compose import compose
-from driveforge.datasets.webdataset_shards.tarball import write_tar
 
 # That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.
 HELD_OUT = SimulationConfig(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)

@@ -18,9 +18,9 @@ import numpy as np
 from driveforge.finetune.evaluation.evaluate import frozen, measured_as_if, probe
 from driveforge.finetune.evaluation.results import Probed
 from driveforge.finetune.world_model.model import WorldModel
+from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.train.probe import settings_of
 from driveforge.pipelines.train.probe_clips import probe_set_of
-from driveforge.pipelines.config.compose import compose
 
 MEASURES = {
     "PSNR of the next frame, dB": "next/psnr",

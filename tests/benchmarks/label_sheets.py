@@ -1,4 +1,5 @@
-"""What the labels of ``validation/generated`` were made by: `python -m tests.benchmarks.label_sheets runs/sheets`.
+"""What the labels of ``pipelines/studies/validator/labeled_clips`` were made by:
+``python -m tests.benchmarks.label_sheets runs/sheets``.
 
 One picture a clip, without its recipe and without a measurement. From above: the clip at five instants; the same with
 the commanded boxes (green) and lanes (orange) on it; five instants between; and two rows of pixels over time, the first

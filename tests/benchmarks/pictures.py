@@ -19,9 +19,9 @@ import numpy as np
 import webdataset
 from numpy.typing import NDArray
 
-from driveforge.pipelines.validate.gate import read_ledger
 from driveforge.pipelines.generate.candidates import iter_candidates
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
+from driveforge.pipelines.validate.gate import read_ledger
 
 ROWS = 4
 UNIT_BOX = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))

@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from driveforge.datasets.edits import NotApplicable, edit_scene
 from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, pose, project, transform
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
 from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampling import SamplerSettings
-from driveforge.datasets.edits import NotApplicable, edit_scene
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
 from driveforge.validation.measures import recovered_yaw_rate, static_track_residual
 

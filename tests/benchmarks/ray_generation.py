@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, candidate_members, generate
 from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
 from driveforge.pipelines.generate.units import Plan, open_or_create_plan
-from driveforge.pipelines.config.compose import compose
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
+from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
 from driveforge.finetune.training.shares import LogShares
-from driveforge.finetune.training.loop import train
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader

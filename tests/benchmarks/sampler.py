@@ -19,9 +19,9 @@ from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSourc
 from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampling import SamplerSettings
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
+from driveforge.validation.measures import measure, static_track_residual
 from tests.benchmarks.detail import KEPT, detail_kept, visible_parts
 from tests.benchmarks.quality import FOLLOWED, moved_boxes
-from driveforge.validation.measures import measure, static_track_residual
 
 SEED = 22_000
 SCENES_A_DOMAIN = 12

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import torch
 
-from tests.benchmarks.measuring import clips_at
+from driveforge.validation.measures import measure
 from driveforge.validation.point_tracking.cotracker import untrained_predictor
 from driveforge.validation.point_tracking.tracks import track_view
-from driveforge.validation.measures import measure
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
+from tests.benchmarks.measuring import clips_at
 
 GRID = 10
 WANTED = 10.0

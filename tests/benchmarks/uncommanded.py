@@ -12,12 +12,12 @@ import numpy as np
 from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip, make
 from driveforge.pipelines.studies.validator.results import auroc
-from tests.benchmarks.uncommanded_road import uncommanded_sample
 from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
 from driveforge.validation.corruptions.requirements import NotApplicable
 from driveforge.validation.records import Sample
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import one_thread, reference_view
+from tests.benchmarks.uncommanded_road import uncommanded_sample
 
 SEED, FIRST, ROWS = 77_000, 100, 256
 KINDS = ("uncommanded-moving", "uncommanded-parked")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
 from driveforge.datasets.geometry import inverse, yaw_of
 from driveforge.datasets.scene import Scene
-from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
 from tests.pipelines.scenes import driving_scene
 
 

@@ -14,7 +14,13 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse, pixel_rays, project, transform, yaw_of
 from driveforge.datasets.scene import Camera, Clip, Scene
-from driveforge.datasets.simulated_source import DOMAINS, DRIVING_DOMAINS, SimulatedSource, SimulationConfig, simulated_scene
+from driveforge.datasets.simulated_source import (
+    DOMAINS,
+    DRIVING_DOMAINS,
+    SimulatedSource,
+    SimulationConfig,
+    simulated_scene,
+)
 from driveforge.datasets.simulation.overlap import footprint, overlapping
 
 SMALL = SimulationConfig(num_scenes=40, num_frames=9)
@@ -51,7 +57,7 @@ def test_every_domain_renders_moving_pictures(domain: str) -> None:
 
 def test_a_fresh_process_makes_the_same_bytes() -> None:
     program = (
-        "import hashlib; from datasets.simulated_source import *;"
+        "import hashlib; from driveforge.datasets.simulated_source import *;"
         "c = SimulationConfig(num_scenes=40, num_frames=9); s = SimulatedSource(c);"
         "print(hashlib.sha256(s.load(simulated_scene(c, 'driving-rain', 2)).frames.tobytes()).hexdigest())"
     )

@@ -4,7 +4,14 @@ from pathlib import Path, PurePath
 import pytest
 
 from driveforge.datasets.scene import CLIP_ID
-from driveforge.datasets.video_files import clip_id_of, clip_ids_of, descriptions_under, unread_under, videos_in, videos_under
+from driveforge.datasets.video_files import (
+    clip_id_of,
+    clip_ids_of,
+    descriptions_under,
+    unread_under,
+    videos_in,
+    videos_under,
+)
 
 
 def touch(root: Path, *names: str) -> None:

@@ -10,13 +10,13 @@ from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.latents.cache import LatentSample
 from driveforge.datasets.video import encode_mp4
 from driveforge.finetune.world_model.conditions import encode_clip
-from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, to_signal
 from driveforge.finetune.world_model.model import WorldModel
-from driveforge.pipelines.inputs.at_path import standing_key
+from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, to_signal
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.inputs.at_path import standing_key
 from driveforge.pipelines.inputs.sources import framing_of
-from driveforge.replay.settings import BufferSettings
 from driveforge.replay.persistent import changing
+from driveforge.replay.settings import BufferSettings
 from tests.finetune.small_run import TINY
 
 FRAMING = ("data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5")

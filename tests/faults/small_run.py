@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-from driveforge.pipelines.export import export
-from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.export import export
+from driveforge.pipelines.validate.gate import gate
+from driveforge.validation.cross_conformal import calibrate
 from tests.pipelines.generating import generate_small
 from tests.pipelines.judging import some_measures
-from driveforge.validation.cross_conformal import calibrate
 
 
 def config_of(run_dir: Path) -> Config:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 Work = Callable[[], object]
 # What commands import as they go.
@@ -34,19 +35,25 @@ def main(verb: str, words: Sequence[str]) -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
+def stage_of(verb: str) -> ModuleType:
+    from driveforge.pipelines.commands.catalogue import VERBS
+
+    return import_module(next(known.module for known in VERBS if known.name == verb))
+
+
 def on_command_line(verb: str, words: Sequence[str]) -> Work:
     from driveforge.pipelines import cli
 
-    import_module(f"pipelines.{verb}")
+    stage_of(verb)
     return partial(cli.main, [verb, *words])
 
 
 def in_run_folder(verb: str, words: Sequence[str]) -> Work:
     """Without MLflow, whose ids and times differ from run to run."""
-    from driveforge.pipelines.run_dir import sole_writer
     from driveforge.pipelines.config.compose import compose
+    from driveforge.pipelines.run_dir import sole_writer
 
-    stage, config = import_module(f"pipelines.{verb}"), compose(list(words))
+    stage, config = stage_of(verb), compose(list(words))
 
     def work() -> None:
         with sole_writer(config.run_dir):

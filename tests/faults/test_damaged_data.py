@@ -18,9 +18,9 @@ from driveforge.datasets.folder_source import VideoFolderSource, write_clip_fold
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.scene_json import scene_to_json
-from driveforge.datasets.webdataset_shards.source import ShardSource
-from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.source import Source
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.webdataset_shards.source import ShardSource
 from tests.datasets.nuscenes.world import VERSION, write_world
 from tests.datasets.small_clips import small_clip
 from tests.faults.mutations import mutated

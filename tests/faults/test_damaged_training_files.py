@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.finetune.world_model.saved_parts import SUMS
 from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.finetune.world_model.saved_parts import SUMS
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import changing, open_standing
 from tests.faults.mutated import copy_of, mutate

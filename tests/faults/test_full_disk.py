@@ -10,17 +10,17 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.pipelines.export import export
+from driveforge.pipelines.plots.limits import draw_limits
 from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.validate.measure import write_measures
-from driveforge.pipelines.plots.limits import draw_limits
 from driveforge.pipelines.validate.review import write_review
 from driveforge.pipelines.verify import verify
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.cross_conformal import calibrate
 from tests.datasets.small_clips import small_clip
 from tests.faults.small_run import config_of, contents
 from tests.pipelines.generating import generate_small
 from tests.pipelines.judging import some_measures
-from driveforge.validation.calibration import Calibration
-from driveforge.validation.cross_conformal import calibrate
 
 
 @pytest.fixture

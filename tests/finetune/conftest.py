@@ -6,8 +6,8 @@ import torch
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Clip, Lane, Scene, Track
-from driveforge.finetune.world_model.vae import initialise_from_pca, to_signal
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.vae import initialise_from_pca, to_signal
 
 HEIGHT, WIDTH, FRAMES = 32, 48, 5
 TINY = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)

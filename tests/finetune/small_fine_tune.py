@@ -8,9 +8,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample
+from driveforge.finetune.strategies import fisher
 from driveforge.finetune.training.fine_tune import FineTuned, FineTuneSettings, ReplayMix, fine_tune
 from driveforge.finetune.training.module import TrainingSettings
-from driveforge.finetune.strategies import fisher
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
 from tests.finetune.small_run import TINY, random_cache

@@ -9,8 +9,8 @@ from lightning.pytorch.callbacks import Callback
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
 from driveforge.finetune.training.adapters import choose_trained, merge_adapter
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
 from driveforge.finetune.training.loop import train
+from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan

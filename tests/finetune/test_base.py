@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict, fields
 
 from driveforge.finetune.world_model.model import WorldModel
-from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.config.config import PretrainConfig
+from driveforge.pipelines.registry.models import BASE
 
 
 def test_every_file_has_its_sum() -> None:

@@ -3,10 +3,10 @@
 from functools import partial
 from pathlib import Path
 
+from driveforge.pipelines.config.config import ExecutorConfig, GenerateConfig
 from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, GenerateSummary, generate
 from driveforge.pipelines.generate.requests import plan_requests, store_first_frames
 from driveforge.pipelines.generate.units import Plan, open_or_create_plan
-from driveforge.pipelines.config.config import ExecutorConfig, GenerateConfig
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from driveforge.finetune.evaluation.results import Probed, ProbeValue, append_probed
 from driveforge.finetune.world_model.model import model_digest
-from driveforge.pipelines import promote as stage
 from driveforge.pipelines.cli import main
+from driveforge.pipelines.registry import promote as stage
 from driveforge.pipelines.registry.versions import Registry
 
 LOOKS, MOTION = "next/psnr", "points/static"

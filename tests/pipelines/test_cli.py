@@ -16,10 +16,11 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines import cli
+from driveforge.pipelines.commands.catalogue import VERBS
+from driveforge.pipelines.commands.verb import Verb
 from driveforge.pipelines.config.build import text_of
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config, NuScenesData
-from driveforge.pipelines.commands.catalogue import VERBS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [verb.name for verb in VERBS]
@@ -45,8 +46,8 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     calls: list[tuple[Config, argparse.Namespace]] = []
-    for name in NAMES:
-        module = ModuleType(f"pipelines.{name}")
+    for verb in VERBS:
+        module = ModuleType(verb.module)
         module.main = lambda config, args: calls.append((config, args))  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
     yield calls
@@ -93,15 +94,15 @@ def test_another_error_of_the_system_is_none_of_the_disk(monkeypatch: pytest.Mon
         cli.main(["measure", str(tmp_path), f"run_dir={tmp_path / 'run'}"])
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_verb_has_its_module(name: str) -> None:
-    tree = ast.parse((ROOT / "pipelines" / f"{name}.py").read_text())
+@pytest.mark.parametrize("verb", VERBS, ids=NAMES)
+def test_every_verb_has_its_module(verb: Verb) -> None:
+    tree = ast.parse((ROOT / f"{verb.module.replace('.', '/')}.py").read_text())
     (main,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
     assert [argument.arg for argument in main.args.args] == ["config", "args"]
 
 
 def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
-    code = "import sys, pipelines.cli as cli\n"
+    code = "import sys, driveforge.pipelines.cli as cli\n"
     code += "try: cli.main(['--help'])\nfinally: print([m for m in HEAVY if m in sys.modules])"
     code = code.replace("HEAVY", repr(HEAVY))
     seconds = []
@@ -249,7 +250,8 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, seen: o
 
 
 def test_threads_that_wait_do_not_spin(seen: object) -> None:
-    code = "import os, pipelines.cli as c; c.main(['ui', 'run_dir=/no/where']); print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import os, driveforge.pipelines.cli as c; c.main(['ui', 'run_dir=/no/where']); "
+    code += "print(os.environ['OMP_WAIT_POLICY'])"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment).stdout
     assert out.strip().endswith("PASSIVE")

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.export import export, main
-from driveforge.pipelines.validate.gate import VERDICTS_FILE, write_rows
-from driveforge.pipelines.generate.commit import CommitLog
-from driveforge.pipelines.config.compose import compose
 from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.export import export, main
+from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.validate.gate import VERDICTS_FILE, write_rows
 from driveforge.pipelines.verify import verify
 from tests.datasets.small_clips import small_clip
 

@@ -9,14 +9,14 @@ from driveforge.datasets.errors import MAX_LENGTH, UserError
 from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.webdataset_shards.format import clip_members
-from driveforge.pipelines.train.cache import cache_driving
-from driveforge.pipelines.cli import main
-from driveforge.pipelines.demo import require_long_enough
-from driveforge.pipelines.registry.models import BASE
-from driveforge.pipelines.config.compose import compose
 from driveforge.datasets.webdataset_shards.tarball import write_tar
-from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
+from driveforge.pipelines.cli import main
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.demo import require_long_enough
 from driveforge.pipelines.inputs.sources import open_source
+from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
+from driveforge.pipelines.train.cache import cache_driving
 from tests.datasets.small_clips import small_clip
 
 
@@ -36,11 +36,6 @@ def test_a_setting_is_refused_by_every_verb(
     assert main([verb, setting, f"run_dir={tmp_path / 'run'}"]) == 2
     assert capsys.readouterr().err == f"driveforge: {says}\n"
     assert not (tmp_path / "run").exists()
-
-
-def test_the_study_refuses_them_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["study", "forgetting", "forgetting.num_frames=8", f"run_dir={tmp_path / 'run'}"]) == 2
-    assert "forgetting.num_frames must be from 5 to 61 in steps of 4, got 8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("num_frames", "says"), [(8, "has 8 frames of 80x48"), (9, "")])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.demo import main as demo
 from driveforge.pipelines.validate.gate import read_ledger
-from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.verify import verify
 
 SMALL = [

@@ -12,8 +12,8 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines import cli
-from driveforge.pipelines.run_dir import SETTINGS, kept_settings, require_run, settings_of
 from driveforge.pipelines.config.config import Config, NuScenesData
+from driveforge.pipelines.run_dir import SETTINGS, kept_settings, require_run, settings_of
 
 HOLD = """
 import sys

@@ -58,7 +58,16 @@ def test_the_server_shows_the_run_and_its_artifacts_and_ends(config: Config) -> 
 @pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
 def test_the_server_ends_with_the_command_however_it_ends(config: Config, signum: str, status: int) -> None:
     port = _free_port()
-    command = [sys.executable, "-u", "-m", "driveforge.pipelines.cli", "ui", "--port", str(port), f"run_dir={config.run_dir}"]
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "driveforge.pipelines.cli",
+        "ui",
+        "--port",
+        str(port),
+        f"run_dir={config.run_dir}",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     assert f"http://127.0.0.1:{port}" in process.stdout.readline()

@@ -12,8 +12,8 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.replay.audit import audit
-from driveforge.replay.settings import BufferSettings
 from driveforge.replay.persistent import changing, drop, licence_of, open_standing
+from driveforge.replay.settings import BufferSettings
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = BufferSettings(capacity=40, key="codec")

@@ -12,8 +12,8 @@ import torch
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse
 from driveforge.datasets.scene import Camera, Clip, Scene
-from tests.validation.street import street
 from driveforge.validation.measures import Measures, measure
+from tests.validation.street import street
 
 REAL_DATA = Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 

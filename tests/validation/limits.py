@@ -6,8 +6,8 @@ from driveforge.validation.calibration import Calibration, Threshold
 from driveforge.validation.catalogue import CRITERIA
 from driveforge.validation.covariates import COVARIATES, EVERY_CLIP
 from driveforge.validation.nonconformity import Tail
-from driveforge.validation.tail_model import CovariateScale, Expectation, to_scale
 from driveforge.validation.records import LUCAS_KANADE
+from driveforge.validation.tail_model import CovariateScale, Expectation, to_scale
 
 FLAT = (0.0,) * len(COVARIATES)
 

@@ -20,20 +20,20 @@ import pytest
 
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.video import encode_mp4
-from driveforge.pipelines.inputs.items import FolderItem, VideoItem, list_footage
-from driveforge.pipelines.validate.measure import Measured, main, measure_item
-from driveforge.pipelines.config.compose import compose
+from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
-from tests.validation.mutations.drawn import EVERY, Mutant, mutants
-from tests.validation.mutations.files import Input, write_inputs
-from tests.validation.street import street
-from tests.validation.test_verdict import limits_around
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.inputs.items import FolderItem, VideoItem, list_clips
+from driveforge.pipelines.validate.measure import Measured, main, measure_item
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 from driveforge.validation.verdict import Verdict, judge
+from tests.validation.mutations.drawn import EVERY, Mutant, mutants
+from tests.validation.mutations.files import Input, write_inputs
+from tests.validation.street import street
+from tests.validation.test_verdict import limits_around
 
 SEED = 0
 NUM_CLIPS, NUM_INPUTS = 300, 200
@@ -101,7 +101,7 @@ def check_input(one: Input, results: list[Measured], limits: Calibration) -> Non
 
 def results_of(root: Path) -> Iterator[tuple[str, Measured]]:
     """What ``driveforge measure`` makes of every clip under ``root``, with the folder in ``root`` it is from."""
-    for item in list_footage(root):
+    for item in list_clips(root):
         assert isinstance(item, FolderItem | VideoItem)
         path = item.folder if isinstance(item, FolderItem) else item.video
         yield path.relative_to(root).parts[0], measure_item(item)
@@ -139,7 +139,7 @@ def test_a_clip_that_cannot_be_held_in_memory_is_refused_before_it_is_decoded(
     monkeypatch.setattr("driveforge.datasets.folder_source.MAX_PIXEL_BYTES", 9 * 64 * 96 * 3)
     for frames in (9, 10):
         (tmp_path / f"{frames}.mp4").write_bytes(encode_mp4(np.zeros((frames, 64, 96, 3), np.uint8), 10.0))
-    ten, nine = (measure_item(item) for item in list_footage(tmp_path))
+    ten, nine = (measure_item(item) for item in list_clips(tmp_path))
     assert nine.measures is not None and ten.measures is None
     assert re.search(r"10\.mp4: 10 frames of 96x64 .* cut the video", ten.error)
 
@@ -181,7 +181,7 @@ def test_ten_thousand_frames_are_one_clip_and_measured_as_such(limits: Calibrati
     there_and_back = [*range(25), *range(23, 0, -1)]
     frames = small.frames[0][np.resize(there_and_back, 10_000)]
     (tmp_path / "long.mp4").write_bytes(encode_mp4(frames, 10.0))
-    (item,) = list_footage(tmp_path)
+    (item,) = list_clips(tmp_path)
     result = measure_item(item)
     assert result.measures is not None
     assert judged(result.measures, limits).state in ("rejected", "unmeasured")
@@ -192,7 +192,7 @@ def test_a_folder_of_its_own_needs_a_video(good: Clip, tmp_path: Path) -> None:
     """A description without its video is told; it is not passed over for having no video."""
     folder = write_clip_folder(tmp_path, good)
     next(folder.glob("*.mp4")).unlink()
-    (item,) = list_footage(tmp_path)
+    (item,) = list_clips(tmp_path)
     assert "there is no such video" in measure_item(item).error
 
 
@@ -217,7 +217,7 @@ def test_a_shard_of_nonsense_is_told_sample_by_sample(good: Clip, tmp_path: Path
     }
     samples = [(key, members | changed) for key, changed in nonsense.items()]
     write_tar(tmp_path / "shard.tar", [("good", members), *samples])
-    first, *others = (measure_item(item) for item in list_footage(tmp_path))
+    first, *others = (measure_item(item) for item in list_clips(tmp_path))
     assert first.measures is not None and len(others) == len(nonsense)
     for key, result in zip(nonsense, others, strict=True):
         assert is_clear(result.error) and result.error.startswith(f"shard.tar/{key}: "), result.error

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from driveforge.datasets.select_frames import excerpt, excerpt_of_clip
 from driveforge.datasets.scene import Clip
-from tests.validation.street import commanded_box, reordered, street
+from driveforge.datasets.select_frames import excerpt, excerpt_of_clip
 from driveforge.validation.long_clips import LONGEST, WINDOW, windows_of
 from driveforge.validation.measures import inspect, measure
+from tests.validation.street import commanded_box, reordered, street
 
 LENGTH = 60
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from tests.validation.street import street
 from driveforge.validation.covariates import Circumstances
 from driveforge.validation.measure_covariates import noise_level
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
+from tests.validation.street import street
 
 
 def around(clip: Clip) -> Circumstances:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from driveforge.validation.catalogue import CRITERIA, DEFINITIONS, criterion_of
-from driveforge.validation.nonconformity import clip_score, fit_tails, totals_of
 from driveforge.validation.cross_conformal import calibrate
+from driveforge.validation.nonconformity import clip_score, fit_tails, totals_of
 from driveforge.validation.records import Measures, measured
 from driveforge.validation.verdict import judge
 

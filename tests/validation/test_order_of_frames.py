@@ -8,8 +8,8 @@ import pytest
 
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
-from tests.validation.street import reordered
 from driveforge.validation.measures import Measures, measure
+from tests.validation.street import reordered
 
 FRAMES = np.arange(24)
 HALF = len(FRAMES) // 2

@@ -6,13 +6,13 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
-from tests.validation.limits import limits_at
-from tests.validation.street import commanded_box, commanded_yaw, reordered
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.catalogue import DEFINITIONS
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures, unmeasurable
 from driveforge.validation.verdict import judge
+from tests.validation.limits import limits_at
+from tests.validation.street import commanded_box, commanded_yaw, reordered
 
 
 def limits_around(good: Measures) -> Calibration:

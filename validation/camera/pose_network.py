@@ -15,7 +15,15 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse, is_rigid
 from driveforge.validation.camera.pairs import MIN_BASELINE_M
 from driveforge.validation.local_weights import load_torchscript
-from driveforge.validation.records import NO_POSE_NETWORK, STATIONARY_EGO, Measure, Sample, measured, typical, unmeasurable
+from driveforge.validation.records import (
+    NO_POSE_NETWORK,
+    STATIONARY_EGO,
+    Measure,
+    Sample,
+    measured,
+    typical,
+    unmeasurable,
+)
 from driveforge.validation.views.view import Command, View
 
 GAP = 4  # frames, as for the motion that our own tracks show

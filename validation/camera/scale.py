@@ -13,12 +13,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.geometry import Array, box_corners, inverse, transform
 from driveforge.datasets.conditioning.layout import NEAR_M
+from driveforge.datasets.geometry import Array, box_corners, inverse, transform
 from driveforge.datasets.scene import Track
 from driveforge.validation.camera.pairs import too_few_tracks
 from driveforge.validation.camera.pose_refinement import Refined, rotation_matrix
-from driveforge.validation.camera.road import MIN_BASELINE_M, Road, ground_axes, heading, road_normals, road_pairs, road_patch
+from driveforge.validation.camera.road import (
+    MIN_BASELINE_M,
+    Road,
+    ground_axes,
+    heading,
+    road_normals,
+    road_pairs,
+    road_patch,
+)
 from driveforge.validation.point_tracking.box_motion import ray_box
 from driveforge.validation.point_tracking.tracks import Tracks, Window
 from driveforge.validation.records import (

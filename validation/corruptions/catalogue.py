@@ -10,9 +10,9 @@ import numpy as np
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.scene_json import scene_to_json
-from driveforge.validation.corruptions import of_boxes, of_cameras, of_objects, of_pixels, of_pose, of_time
-from driveforge.validation.corruptions.requirements import Need, NotApplicable, check_needs
+from driveforge.validation.corruptions import boxes, cameras, objects, pixels, pose, time
 from driveforge.validation.corruptions.never_drawn import never_drawn
+from driveforge.validation.corruptions.requirements import Need, NotApplicable, check_needs
 from driveforge.validation.views.view import one_thread, without_held_frames
 
 GROUPS = ("pose", "pixels", "time", "objects", "cameras")
@@ -65,56 +65,56 @@ CORRUPTIONS: dict[str, Corruption] = {
     **_define(
         "pose",
         ("pose",),
-        ("yaw-rate", "deg/s", 1.5, 5.0, of_pose.yaw_rate, "the ego is said to turn more to one side than it does"),
-        ("lateral-drift", "m/s", 0.25, 0.8, of_pose.lateral_drift, "the ego is said to slide sideways"),
-        ("speed", "%", 15.0, 40.0, of_pose.speed, "the ego is said to be faster or slower than it is"),
+        ("yaw-rate", "deg/s", 1.5, 5.0, pose.yaw_rate, "the ego is said to turn more to one side than it does"),
+        ("lateral-drift", "m/s", 0.25, 0.8, pose.lateral_drift, "the ego is said to slide sideways"),
+        ("speed", "%", 15.0, 40.0, pose.speed, "the ego is said to be faster or slower than it is"),
         (
             "pose-jitter",
             "deg",
             0.1,
             0.4,
-            of_pose.pose_jitter,
+            pose.pose_jitter,
             "the commanded orientation jitters (rms about each axis)",
         ),
-        ("focal-length", "%", 6.0, 20.0, of_pose.focal_length, "all focal lengths are said to be longer or shorter"),
+        ("focal-length", "%", 6.0, 20.0, pose.focal_length, "all focal lengths are said to be longer or shorter"),
     ),
     **_define(
         "pixels",
         (),
-        ("local-warp", "% of width", 0.8, 2.5, of_pixels.local_warp, "a region of the picture swings to and fro"),
-        ("rolling-warp", "% of width", 0.3, 1.0, of_pixels.rolling_warp, "waves roll through the rows of the picture"),
-        ("flicker", "%", 2.0, 6.0, of_pixels.flicker, "the brightness flickers (rms gain)"),
-        ("boil", "grey levels", 6.0, 14.0, of_pixels.boil, "surfaces change their texture in every frame (rms)"),
+        ("local-warp", "% of width", 0.8, 2.5, pixels.local_warp, "a region of the picture swings to and fro"),
+        ("rolling-warp", "% of width", 0.3, 1.0, pixels.rolling_warp, "waves roll through the rows of the picture"),
+        ("flicker", "%", 2.0, 6.0, pixels.flicker, "the brightness flickers (rms gain)"),
+        ("boil", "grey levels", 6.0, 14.0, pixels.boil, "surfaces change their texture in every frame (rms)"),
     ),
     **_define(
         "time",
         (),
-        ("freeze", "frames", 2, 6, of_time.freeze, "one frame is held for some more"),
-        ("stutter", "frames", 2, 6, of_time.stutter, "some frames repeat the one before"),
-        ("swap", "pairs", 1, 3, of_time.swap, "neighbouring frames have changed places"),
-        ("shuffle", "frames", 4, 8, of_time.shuffle, "the frames of a stretch are shuffled"),
-        ("skip", "frames", 2, 4, of_time.skip, "frames are left out while the command goes on"),
-        ("reverse", "% of frames", 50.0, 100.0, of_time.reverse, "a stretch is played backwards"),
+        ("freeze", "frames", 2, 6, time.freeze, "one frame is held for some more"),
+        ("stutter", "frames", 2, 6, time.stutter, "some frames repeat the one before"),
+        ("swap", "pairs", 1, 3, time.swap, "neighbouring frames have changed places"),
+        ("shuffle", "frames", 4, 8, time.shuffle, "the frames of a stretch are shuffled"),
+        ("skip", "frames", 2, 4, time.skip, "frames are left out while the command goes on"),
+        ("reverse", "% of frames", 50.0, 100.0, time.reverse, "a stretch is played backwards"),
     ),
     **_define(
         "time",
         ("other",),
-        ("cut", "% of frames", 25.0, 50.0, of_time.cut, "the last frames are of another place"),
+        ("cut", "% of frames", 25.0, 50.0, time.cut, "the last frames are of another place"),
     ),
     **_define(
         "objects",
         ("pose", "boxes"),
-        ("object-teleport", "m", 1.0, 3.0, of_boxes.object_teleport, "the box of an object jumps aside"),
-        ("object-drift", "m/s", 0.5, 2.0, of_boxes.object_drift, "the box of an object drifts off it"),
-        ("object-growth", "%", 15.0, 40.0, of_objects.object_growth, "an object grows in its box"),
-        ("identity-swap", "% opacity", 50.0, 100.0, of_objects.identity_swap, "an object becomes another one"),
-        ("vanish", "% of frames", 20.0, 33.0, of_objects.vanish, "an object vanishes at the end, its box does not"),
+        ("object-teleport", "m", 1.0, 3.0, boxes.object_teleport, "the box of an object jumps aside"),
+        ("object-drift", "m/s", 0.5, 2.0, boxes.object_drift, "the box of an object drifts off it"),
+        ("object-growth", "%", 15.0, 40.0, objects.object_growth, "an object grows in its box"),
+        ("identity-swap", "% opacity", 50.0, 100.0, objects.identity_swap, "an object becomes another one"),
+        ("vanish", "% of frames", 20.0, 33.0, objects.vanish, "an object vanishes at the end, its box does not"),
         (
             "uncommanded-parked",
             "% of frames",
             50.0,
             100.0,
-            of_boxes.uncommanded_parked,
+            boxes.uncommanded_parked,
             "a parked object is drawn that has no box",
         ),
         (
@@ -122,7 +122,7 @@ CORRUPTIONS: dict[str, Corruption] = {
             "% of frames",
             50.0,
             100.0,
-            of_boxes.uncommanded_moving,
+            boxes.uncommanded_moving,
             "a moving object is drawn that has no box",
         ),
     ),
@@ -134,9 +134,9 @@ CORRUPTIONS: dict[str, Corruption] = {
     **_define(
         "cameras",
         ("pose", "cameras"),
-        ("camera-yaw", "deg", 1.5, 4.0, of_cameras.camera_yaw, "one camera is said to look further to one side"),
-        ("camera-pitch", "deg", 1.0, 2.0, of_cameras.camera_pitch, "one camera is said to look further up or down"),
-        ("camera-async", "s", 0.1, 0.3, of_cameras.camera_async, "one camera is early"),
+        ("camera-yaw", "deg", 1.5, 4.0, cameras.camera_yaw, "one camera is said to look further to one side"),
+        ("camera-pitch", "deg", 1.0, 2.0, cameras.camera_pitch, "one camera is said to look further up or down"),
+        ("camera-async", "s", 0.1, 0.3, cameras.camera_async, "one camera is early"),
     ),
 }
 

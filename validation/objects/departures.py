@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driveforge.datasets.geometry import Array, box_corners, inverse
 from driveforge.datasets.conditioning.layout import NEAR_M
-from driveforge.validation.point_tracking.tracks import Tracks
+from driveforge.datasets.geometry import Array, box_corners, inverse
 from driveforge.validation.objects.outlier_score import stands_out
+from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import Command, View
 

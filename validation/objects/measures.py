@@ -12,13 +12,13 @@ import numpy as np
 
 from driveforge.datasets.scene import Track
 from driveforge.validation.catalogue import OBJECT_SUFFIXES
-from driveforge.validation.point_tracking.protocol import Mask
-from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
-from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.objects.appearance import appearance_changes, appearance_heights
 from driveforge.validation.objects.blockiness import blockiness
 from driveforge.validation.objects.departures import break_heights, steps_of
 from driveforge.validation.objects.observations import LARGE_PX, Sighting, sightings
+from driveforge.validation.point_tracking.protocol import Mask
+from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
+from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import Command, View

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.validation.point_tracking.protocol import Followed, Seeds
 from driveforge.validation.local_weights import require_local
+from driveforge.validation.point_tracking.protocol import Followed, Seeds
 from driveforge.validation.views.view import View
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.epipolar import track_residuals
 from driveforge.validation.camera.pairs import MIN_BASELINE_M, Pair, derotated_flow, pair_of
 from driveforge.validation.camera.pose_refinement import GAP, MIN_TRACKS, Refined, refine, yaw_about
-from driveforge.validation.point_tracking.tracks import Tracks, Window
 from driveforge.validation.objects.observations import sightings
+from driveforge.validation.point_tracking.tracks import Tracks, Window
 from driveforge.validation.temporal import MIN_STEP_TRACKS, frame_changes
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import Command, View

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
-from driveforge.validation.point_tracking import lucas_kanade, seeds, tracks
+from driveforge.validation.point_tracking import lucas_kanade, queries, tracks
 from driveforge.validation.point_tracking.protocol import Points
 from driveforge.validation.point_tracking.queries import STRIDE
 from driveforge.validation.point_tracking.tracks import Tracks, track_view
@@ -39,7 +39,7 @@ def motion_extractor() -> Extractor:
     """One row of ``motion_histograms`` a clip."""
     return Extractor(
         name="motion-histograms",
-        hash=code_hash(sys.modules[__name__], seeds, lucas_kanade, tracks, view),
+        hash=code_hash(sys.modules[__name__], queries, lucas_kanade, tracks, view),
         embed=lambda clip: motion_histograms(clip)[None],
     )
 

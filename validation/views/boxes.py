@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, project
 from driveforge.datasets.conditioning.layout import NEAR_M, clip_to_near
+from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, project
 from driveforge.validation.views.view import Command, View
 
 FAR_M = 120.0

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.select_frames import excerpt
 from driveforge.datasets.geometry import Array, inverse
 from driveforge.datasets.scene import Camera, Clip, Scene, Track
+from driveforge.datasets.select_frames import excerpt
 from driveforge.validation.records import NO_INTRINSICS, NO_POSE
 
 # Lengths in the image are told in pixels of an image scaled to this many rows, so that sizes can be compared.

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.webdataset_shards.format import dump_json
 from driveforge.pipelines.generate.units import Unit

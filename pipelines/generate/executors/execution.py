@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.fleet import Fleet
 from driveforge.pipelines.generate.executors.work import UnitOutcome, WorkerFactory
 from driveforge.pipelines.generate.units import Unit
-from driveforge.pipelines.config.config import ExecutorConfig
 
 
 def require_executor(settings: ExecutorConfig) -> None:

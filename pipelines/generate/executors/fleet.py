@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from driveforge.datasets.errors import UserError
+from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.console import say
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.work import ProcessPool, TaskResult, UnitOutcome, WorkerProcess
 from driveforge.pipelines.generate.units import Unit
-from driveforge.pipelines.config.config import ExecutorConfig
 
 # A busy machine may hold up the quickest unit for so long.
 MIN_TIMEOUT = 30.0

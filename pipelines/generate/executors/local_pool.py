@@ -19,7 +19,11 @@ from driveforge.pipelines.generate.units import Unit
 from driveforge.pipelines.processes.orphans import end_with_parent
 from driveforge.pipelines.processes.threads import ENVIRONMENT, limit_threads
 
-_IMPORTED_ONCE = ["driveforge.finetune.world_model.sampling", "driveforge.pipelines.generate.command", "driveforge.validation.measures"]
+_IMPORTED_ONCE = [
+    "driveforge.finetune.world_model.sampling",
+    "driveforge.pipelines.generate.command",
+    "driveforge.validation.measures",
+]
 
 
 class LocalPool:

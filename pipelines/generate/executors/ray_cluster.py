@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import driveforge
 from driveforge.datasets.errors import UserError, shown
 from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.processes.signals import kept_handlers
 from driveforge.pipelines.processes.threads import ENVIRONMENT
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")
+PACKAGE = Path(driveforge.__file__).parent
 # Frames stay in the worker that made them, so the object store only needs Ray's minimum.
 OBJECT_STORE_BYTES = 100 * 2**20
 QUIET = {"log_to_driver": False, "logging_level": "error", "namespace": "driveforge"}
@@ -62,7 +62,7 @@ def _own_cluster(workers: int) -> Iterator[None]:
 def _start(workers: int) -> None:
     import ray
 
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     try:
         with _stoppable_start():
             ray.init(
@@ -100,10 +100,9 @@ def _cluster_at(address: str) -> Iterator[None]:
     _require_workers(address)
     import ray
 
-    modules = [str(ROOT / package) for package in PACKAGES]
     try:
         with _stoppable_start():
-            ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT, "py_modules": modules}, **QUIET)
+            ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT, "py_modules": [str(PACKAGE)]}, **QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"executor.address={address}: Ray cannot connect: {shown(error, 150)}") from error
     try:

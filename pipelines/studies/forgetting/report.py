@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from driveforge.datasets.files.atomic import replace_file, replacing
 from driveforge.pipelines.studies.forgetting import results
 from driveforge.pipelines.studies.forgetting.footage import domain_of
-from driveforge.pipelines.studies.forgetting.workspace import Ground
 from driveforge.pipelines.studies.forgetting.results import Estimate, Quantity, Yardsticks, yardsticks
 from driveforge.pipelines.studies.forgetting.runs import Outcome
+from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.studies.forgetting.variants import (
     ADAPTIVE,
     BASE,
@@ -27,7 +27,7 @@ from driveforge.pipelines.studies.forgetting.variants import (
     Variant,
     replaying,
 )
-from driveforge.pipelines.config.studies import ForgettingConfig
+from driveforge.pipelines.studies.forgetting.workspace import Ground
 
 # What was hoped for: share of the lost dynamics that replay gives back, and of naive's visual gain that it may cost.
 RECOVERED, COST = 0.80, 0.05
@@ -42,7 +42,7 @@ def write_report(path: Path, ground: Ground, outcomes: Sequence[Outcome]) -> Non
     replace_file(path, markdown(ground.study, outcomes, by, picture.name).encode())
 
 
-def markdown(study: ForgettingConfig, outcomes: Sequence[Outcome], by: Yardsticks, picture: str) -> str:
+def markdown(study: ForgettingStudy, outcomes: Sequence[Outcome], by: Yardsticks, picture: str) -> str:
     return "\n".join(
         [
             _head(study, outcomes),
@@ -61,7 +61,7 @@ def markdown(study: ForgettingConfig, outcomes: Sequence[Outcome], by: Yardstick
     )
 
 
-def _head(study: ForgettingConfig, outcomes: Sequence[Outcome]) -> str:
+def _head(study: ForgettingStudy, outcomes: Sequence[Outcome]) -> str:
     what, judged = _SIMULATED, f"{study.judge_clips} clips of every domain"
     if study.driving_footage:
         driving, others = (
@@ -69,19 +69,19 @@ def _head(study: ForgettingConfig, outcomes: Sequence[Outcome]) -> str:
         )
         what = _REAL.format(driving=driving, others=others)
         judged = "the last part of the driving videos, whose clips overlap, and on the others"
-    told = f"""Made by `driveforge study forgetting`. For every seed a small world model learns how things move in four
-simulated domains that are not driving ({study.base_steps} steps of {study.batch_size} clips). {what} It is fine-tuned
-for {study.steps} steps in each way below, at equal steps and equal samples. Clips have {study.num_frames} frames of
-{study.width} x {study.height} px at 10 Hz. All training is to go on from a few frames without a command, so that motion
-has to come from the model. A run is judged once, on {judged} that nothing was trained on or chosen by: four frames are
-given, the rest is generated. Adaptive shares and the points of interpolation go by other clips. Changes are against the
-base of the same seed, clip by clip, above 0 where it became better; intervals hold 95 % of resamplings of both runs and
-clips. Judged with: {outcomes[0].probed.protocol}."""
+    told = f"""Made by `python -m driveforge.pipelines.studies.forgetting`. For every seed a small world model learns
+how things move in four simulated domains that are not driving ({study.base_steps} steps of {study.batch_size} clips).
+{what} It is fine-tuned for {study.steps} steps in each way below, at equal steps and equal samples. Clips have
+{study.num_frames} frames of {study.width} x {study.height} px at 10 Hz. All training is to go on from a few frames
+without a command, so that motion has to come from the model. A run is judged once, on {judged} that nothing was trained
+on or chosen by: four frames are given, the rest is generated. Adaptive shares and the points of interpolation go by
+other clips. Changes are against the base of the same seed, clip by clip, above 0 where it became better; intervals hold
+95 % of resamplings of both runs and clips. Judged with: {outcomes[0].probed.protocol}."""
     title = f"# Study: what fine-tuning forgets{', on real footage' * bool(study.driving_footage)}"
     return f"{title}\n\n{fill(' '.join(told.split()), 120)}\n{_command(study)}"
 
 
-def _command(study: ForgettingConfig) -> str:
+def _command(study: ForgettingStudy) -> str:
     """How a study of footage is made again, where the folders of its videos lie."""
     if not study.driving_footage:
         return ""
@@ -95,7 +95,7 @@ def _command(study: ForgettingConfig) -> str:
         f"seeds={study.seeds}",
         f"seeds_of_rest={study.seeds_of_rest}",
     )
-    lines = ["driveforge study forgetting", *(f"    forgetting.{setting}" for setting in settings)]
+    lines = ["python -m driveforge.pipelines.studies.forgetting", *(f"    {setting}" for setting in settings)]
     return "\n```sh\n" + " \\\n".join(lines) + "\n```\n"
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from driveforge.datasets.geometry import Array
 from driveforge.finetune.evaluation.paired import sign_of
 from driveforge.finetune.evaluation.results import Probed
-from driveforge.pipelines.studies.forgetting.workspace import DRIVING
 from driveforge.pipelines.studies.forgetting.runs import Outcome
 from driveforge.pipelines.studies.forgetting.variants import BASE, Variant
+from driveforge.pipelines.studies.forgetting.workspace import DRIVING
 
 Chosen = NDArray[np.int64]
 

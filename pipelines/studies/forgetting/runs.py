@@ -14,19 +14,19 @@ import torch
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.files.new_folder import begin_scratch, is_vacant, new_folder, remove_scratch
+from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.progress import track
-from driveforge.finetune.training.fine_tune import fine_tune
-from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
-from driveforge.finetune.strategies.interpolation import POINTS, best_point, interpolated
-from driveforge.finetune.evaluation.evaluate import frozen, measured_as_if, probe
 from driveforge.finetune.evaluation.clips import ProbeSet
+from driveforge.finetune.evaluation.evaluate import frozen, measured_as_if, probe
+from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
 from driveforge.finetune.evaluation.results import Probed, append_probed, read_probed
+from driveforge.finetune.strategies.interpolation import POINTS, best_point, interpolated
+from driveforge.finetune.training.fine_tune import fine_tune
 from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModel
-from driveforge.pipelines.studies.forgetting.workspace import CHOICE, DRIVING, JUDGE, Ground, make_base
-from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, Run, runs_of
 from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, Run, runs_of
+from driveforge.pipelines.studies.forgetting.workspace import CHOICE, DRIVING, JUDGE, Ground, make_base
 from driveforge.replay.buffer import ReplayBuffer
 
 # Notes of what is not trained here.

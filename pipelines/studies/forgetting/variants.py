@@ -6,7 +6,7 @@ from typing import Literal
 
 from driveforge.finetune.training.fine_tune import FineTuneSettings, ReplayMix
 from driveforge.finetune.training.module import TrainingSettings
-from driveforge.pipelines.config.studies import ForgettingConfig
+from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 
 STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still picture", "base", "naive", "interpolate", "adaptive"
 FIXED_SHARES = (0.01, 0.05, 0.10, 0.25, 0.50)
@@ -36,7 +36,7 @@ class Variant:
     def is_fixed_replay(self) -> bool:
         return self.strategy == "replay" and self.schedule == "fixed"
 
-    def settings(self, study: ForgettingConfig, seed: int) -> FineTuneSettings:
+    def settings(self, study: ForgettingStudy, seed: int) -> FineTuneSettings:
         """The same steps and batches for all."""
         return FineTuneSettings(
             strategy=self.strategy,
@@ -103,7 +103,7 @@ class Run:
         return f"{self.variant.name.replace(' ', '-').replace('%', 'pc').replace(',', '')}-{self.seed}"
 
 
-def runs_of(study: ForgettingConfig) -> Iterator[Run]:
+def runs_of(study: ForgettingStudy) -> Iterator[Run]:
     """Seed by seed, so that a study that is cut short has whole comparisons."""
     for seed in range(study.seeds):
         for variant in (*VARIANTS, *HARDER):

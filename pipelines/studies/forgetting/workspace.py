@@ -6,22 +6,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from driveforge.datasets.files.new_folder import new_folder
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.datasets.files.new_folder import new_folder
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 from driveforge.datasets.source import Source
-from driveforge.finetune.training.module import TrainingSettings
 from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet, codec_digest
 from driveforge.finetune.evaluation.settings import ProbeSettings
-from driveforge.finetune.world_model.vae import load_vae
+from driveforge.finetune.training.module import TrainingSettings
 from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModelConfig
-from driveforge.pipelines.train.cache import encode_source
-from driveforge.pipelines.studies.forgetting.footage import CHOSEN, JUDGED, TRAINED, Footage, domain_of
+from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.studies.forgetting.footage import CHOSEN, JUDGED, TRAINED, Footage, domain_of
+from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
+from driveforge.pipelines.train.cache import encode_source
 from driveforge.pipelines.train.pretrain import fresh_model, train_on_all
 from driveforge.pipelines.train.probe_clips import encoded_probe_clips
-from driveforge.pipelines.config.studies import ForgettingConfig
 from driveforge.replay.buffer import ReplayBuffer
 
 DRIVING = "driving-day"
@@ -37,7 +37,7 @@ CHOICE = ProbeSettings(num_steps=1, dynamics=False, sigma_edges=(0.75, 1.0))
 class Ground:
     """Everything is kept in ``root``, by the settings that decide it; what is there is not made again."""
 
-    study: ForgettingConfig
+    study: ForgettingStudy
     store: Path
 
     @property
@@ -103,7 +103,7 @@ class Ground:
         later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay",
                  "driving_footage", "other_footage")  # fmt: skip
         nothing: dict[str, Any] = dict.fromkeys(later, 0)
-        bare: ForgettingConfig = replace(self.study, seeds=0, seeds_of_rest=0, **nothing)
+        bare: ForgettingStudy = replace(self.study, seeds=0, seeds_of_rest=0, **nothing)
         return self.store / f"forgetting-base-{_key(bare)}" / f"{seed}" / "model"
 
     def _simulated(self, domains: tuple[str, ...], clips: int, seed: int) -> SimulatedSource:
@@ -139,7 +139,7 @@ def _same(source: Source) -> Source:
     return source
 
 
-def _key(study: ForgettingConfig) -> str:
+def _key(study: ForgettingStudy) -> str:
     return hashlib.sha256(repr(study).encode()).hexdigest()[:8]
 
 

@@ -1,6 +1,6 @@
 """Real output of world models, labelled by eye, as the gate and its peers see it: a section of the validator study.
 
-The clips, how each was made and who labelled them by what: ``validation/generated``.
+The clips, how each was made and who labelled them by what: ``labeled_clips``.
 """
 
 import csv
@@ -12,25 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-import driveforge.validation
 from driveforge.datasets.webdataset_shards.format import scene_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.validate.calibrate import FILL_DOMAINS, KnownGood, measure_known_good
-from driveforge.pipelines.inputs.items import TarItem
-from driveforge.pipelines.generate.command import load_generator
-from driveforge.pipelines.registry.models import BASE
-from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.config.config import SimulatedData
+from driveforge.pipelines.generate.command import load_generator
+from driveforge.pipelines.inputs.items import TarItem
+from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.pipelines.studies.validator.results import OURS, RATE, auroc, peer_score
+from driveforge.pipelines.validate.calibrate import FILL_DOMAINS, KnownGood, measure_known_good
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
-from driveforge.validation.measures import measure
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.validation.guarantee import refused_words
+from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 from driveforge.validation.verdict import Verdict, judge
 
-FOLDER = Path(validation.__file__).parent / "generated"
+FOLDER = Path(__file__).parent / "labeled_clips"
 NUM_GOOD = 300
 RESAMPLES = 2000
 
@@ -130,8 +129,8 @@ def section(seen: Sequence[Seen], calibration: Calibration) -> str:
 def _head(seen: Sequence[Seen], calibration: Calibration) -> str:
     num_broken = sum(one.label.broken for one in seen)
     return f"""{len(seen)} clips of 17 frames at 96 x 160: an earlier base as it was used, the same over-guided,
-and one whose training was stopped early (`validation/generated`). By looks alone, one rater called {num_broken} broken.
-Limits are from {NUM_GOOD} simulated clips through the shipped codec; of good ones they refuse
+and one whose training was stopped early (`pipelines/studies/validator/labeled_clips`). By looks alone, one rater called
+{num_broken} broken. Limits are from {NUM_GOOD} simulated clips through the shipped codec; of good ones they refuse
 {refused_words(calibration)}. Intervals hold 95 % of {RESAMPLES} resamplings of the clips.
 """
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.select_frames import excerpt_of_clip
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.inputs.items import Item, list_footage
+from driveforge.datasets.select_frames import excerpt_of_clip
+from driveforge.pipelines.inputs.items import Item, list_clips
 from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.studies.validator.results import RATE, auroc
 from driveforge.pipelines.studies.validator.trials import strengths
@@ -70,7 +70,7 @@ def real_section(roots: Sequence[Path], simulated: Sequence[Measures]) -> str:
 
 
 def _windows(root: Path) -> Iterator[Window]:
-    items = list_footage(root, height=ROWS)
+    items = list_clips(root, height=ROWS)
     for item in items:
         clip = _load(item)
         length = clip.scene.num_frames

@@ -6,11 +6,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from driveforge.datasets.files.atomic import replace_file, replacing
+from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.pipelines.studies.validator.results import OURS, PROMISES, Refused, Result, Row, mean_auroc
 from driveforge.pipelines.studies.validator.trials import strengths
 from driveforge.validation.calibration import upper_bound
 from driveforge.validation.corruptions.catalogue import CORRUPTIONS
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 
 UNCOMMANDED = tuple(kind for kind in CORRUPTIONS if kind.startswith("uncommanded"))
 COLOURS = {"mild": "#7fb2e5", "between": "#4a7fc0", "strong": "#1f4e8c"}
@@ -35,13 +35,13 @@ def markdown(results: Sequence[Result], front: Result, sections: Mapping[str, st
 
 _HEAD = """# Study: what the validator sees
 
-Made by `driveforge study validator`. Good clips are simulated drives of 24 frames at 10 Hz, worn as recordings are
-(noise, blur, compression, drifting exposure, commands and boxes a little off), by night, with a poor camera, fast and
-standing too. Limits are calibrated at a nominal 1 % of false rejects; AUROC is that of the surprise over all
-measures, against audited good clips of every condition. Peers' measures judge some of the same clips
-(`validation/peers` says after whom); ordinary clips are spoilt, each kind mildly and strongly. A peer that looks at
-pixels alone says the same of a clip under a wrong command as of the good one: what it has above 0.5 there is that
-ordinary clips move more than the audited ones do on average.
+Made by `python -m driveforge.pipelines.studies.validator`. Good clips are simulated drives of 24 frames at 10 Hz, worn
+as recordings are (noise, blur, compression, drifting exposure, commands and boxes a little off), by night, with a poor
+camera, fast and standing too. Limits are calibrated at a nominal 1 % of false rejects; AUROC is that of the surprise
+over all measures, against audited good clips of every condition. Peers' measures judge some of the same clips
+(`pipelines/studies/validator/baselines` says after whom); ordinary clips are spoilt, each kind mildly and strongly. A
+peer that looks at pixels alone says the same of a clip under a wrong command as of the good one: what it has above 0.5
+there is that ordinary clips move more than the audited ones do on average.
 """
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.pipelines.studies.validator.trials import Trial
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.validation.verdict import judge
 
 RATE = 0.01

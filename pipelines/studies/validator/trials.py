@@ -10,14 +10,14 @@ from typing import Any
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
 from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.pipelines.studies.validator.clips import GoodClip, make
 from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
 from driveforge.validation.corruptions.requirements import NotApplicable
 from driveforge.validation.measures import measure
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.validation.records import Measures
 
-# Between the two of the catalogue, a strength for which a promise is made (see ``driveforge.pipelines.studies.validator.results``).
+# Between the two of the catalogue, a strength for which a promise is made (see ``results``).
 BETWEEN = {"yaw-rate": 2.0, "pose-jitter": 0.2, "lateral-drift": 0.5}
 
 

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from driveforge.datasets.conditioning.layout import draw_layout
+from driveforge.datasets.conditioning.rays import plucker_rays
 from driveforge.datasets.conditioning.warp import carry_frame
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, Array, inverse, pose, project, transform, yaw_rotation
-from driveforge.datasets.conditioning.layout import draw_layout
-from driveforge.datasets.conditioning.rays import plucker_rays
 from driveforge.datasets.scene import Camera, Scene, Track
 
 H, W, T = 96, 160, 9

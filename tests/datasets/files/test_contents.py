@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from driveforge.datasets import contents
+from driveforge.datasets.files import contents
 from driveforge.datasets.files.contents import NOTES, digests_of
 
 

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter, LatentSample, latent_key, write_latents
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def make_sample(number, domain="driving-day", dtype=torch.float32):

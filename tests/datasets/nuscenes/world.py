@@ -21,7 +21,7 @@ INTRINSICS = np.array([[90.0, 0, 55.5], [0, 90.0, 31.5], [0, 0, 1]])
 
 def real_data() -> Path:
     """The folder of real footage; skips the test where there is none."""
-    root = Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
+    root = Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
     if not root.is_dir():
         pytest.skip(f"real footage is not at {root}; set DRIVEFORGE_REAL_DATA")
     return root

@@ -11,11 +11,11 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.webdataset_shards.source import ShardSource
-from driveforge.datasets.webdataset_shards.format import clip_members
-from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
 from driveforge.datasets.webdataset_shards.data_card import Provenance
+from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.packing import AcceptedSample, PackSettings, pack
+from driveforge.datasets.webdataset_shards.source import ShardSource
+from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from tests.datasets.small_clips import bare_clip, small_clip, smooth_frames
 

@@ -7,9 +7,9 @@ from webdataset import TarWriter
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
+from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.index import INDEX_VERSION, Index, ShardEntry
 from driveforge.datasets.webdataset_shards.source import ShardSource
-from driveforge.datasets.webdataset_shards.format import clip_members
 from tests.datasets.small_clips import assert_same_scene, bare_clip, small_clip
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import MAX_LENGTH, UserError
-from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
 from tests.datasets.small_clips import assert_same_scene, small_clip
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.evaluation.callback import ProbeEvery
 from driveforge.finetune.evaluation.clips import ProbeSet, make_probe_set
 from driveforge.finetune.evaluation.results import read_probed
 from driveforge.finetune.evaluation.settings import ProbeSettings
+from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.world_model.model import WorldModel
 from tests.finetune.evaluation.sliding import sliding
 from tests.finetune.small_run import TINY, run

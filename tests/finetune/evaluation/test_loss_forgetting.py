@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
 from driveforge.finetune.evaluation.clips import make_probe_set
+from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
 from driveforge.finetune.evaluation.settings import ProbeSettings
-from driveforge.finetune.world_model.vae import initialise_from_pca, make_vae, to_signal
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.vae import initialise_from_pca, make_vae, to_signal
 from tests.finetune.evaluation.sliding import sliding
 
 SIZES = WorldModelConfig(latent_channels=24, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from driveforge.finetune.evaluation.motion import NO_OBJECTS, STANDS, motion_values
 from driveforge.finetune.evaluation.clips import ProbeClip
+from driveforge.finetune.evaluation.motion import NO_OBJECTS, STANDS, motion_values
+from driveforge.validation.records import NO_POSE
 from tests.finetune.evaluation.sliding import SPEED, START, probe_clip, sliding, without_tracks
 from tests.validation.street import street
-from driveforge.validation.records import NO_POSE
 
 ROWS = 256 / 48  # reference px in a px
 

@@ -7,8 +7,8 @@ import pytest
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.evaluation.object_search import Followed, follow
 from driveforge.finetune.evaluation.targets import Target, targets_of
-from tests.finetune.evaluation.sliding import START, sliding
 from driveforge.validation.views.view import reference_view
+from tests.finetune.evaluation.sliding import START, sliding
 
 TRUE = sliding()
 

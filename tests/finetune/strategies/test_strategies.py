@@ -9,14 +9,14 @@ from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.finetune.training.adapters import choose_trained, merge_adapter
-from driveforge.finetune.world_model.conditions import stack_conditions
-from driveforge.finetune.training.fine_tune import fine_tune, plan_of
-from driveforge.finetune.world_model.flow import Draws, draw, flow_matching_loss
-from driveforge.finetune.strategies import dark, fisher
+from driveforge.finetune.strategies import der, fisher
 from driveforge.finetune.strategies.registry import STRATEGIES
-from driveforge.finetune.strategies.weight_delta import displacement, movable, trained_weights
 from driveforge.finetune.strategies.strategy import Ground, Overheard, Prediction, Strategy
+from driveforge.finetune.strategies.weight_delta import displacement, movable, trained_weights
+from driveforge.finetune.training.adapters import choose_trained, merge_adapter
+from driveforge.finetune.training.fine_tune import fine_tune, plan_of
+from driveforge.finetune.world_model.conditions import stack_conditions
+from driveforge.finetune.world_model.flow import Draws, draw, flow_matching_loss
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.pipelines.config.config import FinetuneConfig
 from driveforge.replay.buffer import ReplayBuffer
@@ -151,13 +151,13 @@ def test_targets_are_made_once_and_taken_up_where_they_were_left(
 ) -> None:
     ground, made = ground_of(root, tmp_path / "broken"), []
 
-    def target(*given: Any, real: Any = dark._target) -> Any:
+    def target(*given: Any, real: Any = der._target) -> Any:
         made.append(given[1].clip_id)
         if len(made) == 4:
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr(dark, "_target", target)
+    monkeypatch.setattr(der, "_target", target)
     with pytest.raises(KeyboardInterrupt):
         STRATEGIES["der"]().prepare(ground)
     STRATEGIES["der"]().prepare(ground)

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 
 from tests.finetune.small_run import random_cache, run
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 STEPS = 12
 
 

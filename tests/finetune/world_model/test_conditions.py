@@ -8,8 +8,8 @@ from driveforge.datasets.conditioning.layout import draw_layout
 from driveforge.datasets.scene import Camera, Clip
 from driveforge.finetune.world_model.captions import CAPTION_TOKENS, caption_ids
 from driveforge.finetune.world_model.conditions import BOX_WEIGHT, encode_clip, encode_conditions, stack_conditions
-from driveforge.finetune.world_model.vae import encode
 from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.vae import encode
 
 YES = torch.tensor([True])
 

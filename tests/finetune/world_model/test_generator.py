@@ -11,8 +11,8 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.generator import Generator
-from driveforge.finetune.world_model.sampling import SamplerSettings, sample
 from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.sampling import SamplerSettings, sample
 
 QUICK = SamplerSettings(num_steps=2)
 

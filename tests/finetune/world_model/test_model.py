@@ -10,8 +10,8 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.conditions import Conditions, encode_clip, stack_conditions
-from driveforge.finetune.world_model.saved_parts import SUMS
 from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.finetune.world_model.saved_parts import SUMS
 
 
 def conditions_of(model: WorldModel, clip: Clip, count: int = 1) -> tuple[torch.Tensor, Conditions]:

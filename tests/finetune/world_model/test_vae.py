@@ -7,8 +7,16 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.vae import decode, encode, initialise_from_pca, load_vae, make_vae, to_frames, to_signal
 from driveforge.finetune.training.vae import train_vae
+from driveforge.finetune.world_model.vae import (
+    decode,
+    encode,
+    initialise_from_pca,
+    load_vae,
+    make_vae,
+    to_frames,
+    to_signal,
+)
 
 
 def textured(count: int = 6, seed: int = 0) -> np.ndarray:

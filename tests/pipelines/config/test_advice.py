@@ -10,8 +10,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.commands.catalogue import VERBS
+from driveforge.pipelines.config.config import Config
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")

@@ -12,15 +12,15 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
-from driveforge.pipelines.generate.executors.attempts import AttemptLog
-from driveforge.pipelines.generate.command import generate, main
-from driveforge.pipelines.generate.candidates import iter_candidates
-from driveforge.pipelines.generate.commit import CommitLog
-from driveforge.pipelines.generate.units import Plan
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.generate.candidates import iter_candidates
+from driveforge.pipelines.generate.command import generate, main
+from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.generate.executors.attempts import AttemptLog
+from driveforge.pipelines.generate.units import Plan
+from driveforge.validation.measures import measure
 from tests.pipelines.generating import executor, generate_small, small_plan
 from tests.pipelines.generators import FakeGenerator
-from driveforge.validation.measures import measure
 
 
 def committed(root: Path) -> dict[str, tuple[str, ...]]:

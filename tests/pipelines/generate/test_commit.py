@@ -8,8 +8,8 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.generate.commit import CommitLog, gc
 from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.generate.commit import CommitLog, gc
 
 NUM_UNITS = 150
 # Children of fork are killed for real, and need not import everything again.

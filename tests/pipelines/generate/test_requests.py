@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from driveforge.datasets.edits import EDITS
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.world_model.sampling import SamplerSettings
-from driveforge.datasets.edits import EDITS
+from driveforge.pipelines.config.config import GenerateConfig
 from driveforge.pipelines.generate.requests import (
     Request,
     load_first_frames,
@@ -15,7 +16,6 @@ from driveforge.pipelines.generate.requests import (
     request_to_json,
     store_first_frames,
 )
-from driveforge.pipelines.config.config import GenerateConfig
 from tests.pipelines.scenes import driving_scene
 
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.validate.calibrate import KnownGood, measure_known_good
-from driveforge.pipelines.generate.command import generate
-from driveforge.pipelines.generate.candidates import iter_candidates
-from driveforge.pipelines.inputs.instruments import load_instruments
-from driveforge.pipelines.validate.measure import main as measure_main
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import ValidateConfig
+from driveforge.pipelines.generate.candidates import iter_candidates
+from driveforge.pipelines.generate.command import generate
+from driveforge.pipelines.inputs.instruments import load_instruments
+from driveforge.pipelines.validate.calibrate import KnownGood, measure_known_good
+from driveforge.pipelines.validate.measure import main as measure_main
+from driveforge.validation.instruments import STANDARD
 from tests.pipelines.generating import executor, small_plan
 from tests.pipelines.generators import FakeGenerator
-from driveforge.validation.instruments import STANDARD
 
 
 class SeesNoMotion(torch.nn.Module):

@@ -8,10 +8,10 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.scene_json import scene_to_json
-from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.video import encode_mp4
-from driveforge.pipelines.inputs.items import list_footage
+from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.inputs.items import list_clips
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 
@@ -29,7 +29,7 @@ def test_videos_with_and_without_a_description(tmp_path: Path) -> None:
     (tmp_path / "deeper" / "Plain One.mp4").write_bytes(video)
     (tmp_path / "c.mp4").write_bytes(video)
     (tmp_path / "c.scene.json").write_text(json.dumps(scene_to_json(clip("c").scene)))
-    clips = [item.load() for item in list_footage(tmp_path)]
+    clips = [item.load() for item in list_clips(tmp_path)]
     assert sorted(c.scene.clip_id for c in clips) == ["a", "b", "c", "deeper-plain-one", "plain-one"]
     posed = {c.scene.clip_id for c in clips if c.scene.ego_to_world is not None}
     assert posed == {"a", "b", "c"}
@@ -40,7 +40,7 @@ def test_a_bad_clip_fails_alone(tmp_path: Path) -> None:
     folder = write_clip_folder(tmp_path, clip("torn"))
     video = next(folder.glob("*.mp4"))
     video.write_bytes(video.read_bytes()[:300])
-    items = {item.name: item for item in list_footage(tmp_path)}
+    items = {item.name: item for item in list_clips(tmp_path)}
     assert items["good"].load().scene.clip_id == "good"
     with pytest.raises(UserError, match="torn"):
         items["torn"].load()
@@ -49,24 +49,24 @@ def test_a_bad_clip_fails_alone(tmp_path: Path) -> None:
 def test_shards_one_by_one(tmp_path: Path) -> None:
     write_tar(tmp_path / "x-0.tar", ((name, clip_members(clip(name), {})) for name in ("a", "b")))
     (tmp_path / "x-1.tar").write_bytes(b"not a tar at all")
-    items = {item.name: item for item in list_footage(tmp_path)}
+    items = {item.name: item for item in list_clips(tmp_path)}
     assert list(items) == ["x-0.tar/a", "x-0.tar/b", "x-1.tar"]
     assert items["x-0.tar/b"].load().scene.clip_id == "b"
     with pytest.raises(UserError, match=r"x-1\.tar"):
         items["x-1.tar"].load()
-    assert len(list_footage(tmp_path / "x-0.tar")) == 2
+    assert len(list_clips(tmp_path / "x-0.tar")) == 2
 
 
 def test_one_video_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(encode_mp4(clip("v").frames[0], 10.0))
-    (item,) = list_footage(tmp_path / "v.mp4")
+    (item,) = list_clips(tmp_path / "v.mp4")
     assert item.load().scene.num_frames == 9
 
 
 @pytest.mark.real
 def test_nuscenes_is_one_clip_a_scene_at_the_asked_height(real_data: Path) -> None:
     root = real_data / "noncommercial" / "kitti_straight" / "nuscenes_format"
-    (item,) = list_footage(root)
+    (item,) = list_clips(root)
     loaded = item.load()
     assert loaded.scene.num_frames == 51
     assert loaded.frames.shape[2] == 256
@@ -76,12 +76,12 @@ def test_nuscenes_is_one_clip_a_scene_at_the_asked_height(real_data: Path) -> No
 
 def test_what_holds_no_clips_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        list_footage(tmp_path / "absent")
+        list_clips(tmp_path / "absent")
     with pytest.raises(UserError, match="no videos"):
-        list_footage(tmp_path)
+        list_clips(tmp_path)
     for name in ("v1.0-mini", "v1.0-trainval"):
         (tmp_path / name).mkdir()
     with pytest.raises(UserError, match=r"v1\.0-mini, v1\.0-trainval; choose"):
-        list_footage(tmp_path)
+        list_clips(tmp_path)
     with pytest.raises(UserError, match=r"no tables v1\.0-tset"):
-        list_footage(tmp_path, version="v1.0-tset")
+        list_clips(tmp_path, version="v1.0-tset")

@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip
 from driveforge.pipelines.plots.annotations import MAX_MARKS, marks_of, shown_frames
-from driveforge.pipelines.plots.measured import WIDTH, draw_measured
 from driveforge.pipelines.plots.captions import heading, lines_of
-from tests.validation.limits import limits_at
-from tests.validation.street import commanded_yaw, reordered, street
+from driveforge.pipelines.plots.measured import WIDTH, draw_measured
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.measures import Inspected, inspect
 from driveforge.validation.review.drawing import short_id
 from driveforge.validation.review.timeline import Timeline, timeline
 from driveforge.validation.verdict import Verdict, judge
+from tests.validation.limits import limits_at
+from tests.validation.street import commanded_yaw, reordered, street
 
 FROZEN = [0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 11, 12, 13, 14, 15, 16]
 LIMITS = limits_at(

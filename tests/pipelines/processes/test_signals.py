@@ -77,7 +77,7 @@ def test_workers_end_with_the_command(signum: int, tmp_path: Path) -> None:
     script, notes = tmp_path / "work.py", tmp_path / "notes"
     script.write_text(PARALLEL)
     notes.mkdir()
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen(
         [sys.executable, str(script), str(notes)], env=environment, stderr=subprocess.PIPE, text=True
     )
@@ -94,7 +94,7 @@ def test_workers_end_with_the_command(signum: int, tmp_path: Path) -> None:
 def test_a_terminal_that_interrupts_the_group_gets_no_tracebacks(tmp_path: Path) -> None:
     script = tmp_path / "work.py"
     script.write_text(PARALLEL)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(script), str(tmp_path)]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert wait_until(lambda: len(list(tmp_path.iterdir())) > 1)

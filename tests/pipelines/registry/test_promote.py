@@ -11,13 +11,13 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.world_model.model import model_digest
-from driveforge.pipelines import promote as stage
 from driveforge.pipelines.cli import main
-from driveforge.pipelines.registry.models import BASE, checkpoint_of, start_of
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.registry import promote as stage
+from driveforge.pipelines.registry.models import BASE, checkpoint_of, start_of
 from tests.pipelines.promoting import MOTION, make_model, make_run, probe
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,13 @@ from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.datasets.video import encode_mp4
 from driveforge.pipelines import cli
-from driveforge.pipelines.train.finetune import fill_buffer
+from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.inputs.licenses import licensed
+from driveforge.pipelines.inputs.sources import framing_of, open_replay
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.replay import add
 from driveforge.pipelines.replay.add import Room, parse_room
-from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.sources import framing_of, open_replay
+from driveforge.pipelines.train.finetune import fill_buffer
 from driveforge.replay.persistent import open_standing
 
 FRAMING = ["data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5"]

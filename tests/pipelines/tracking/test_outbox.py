@@ -17,9 +17,10 @@ import torch
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
-from driveforge.pipelines import cli, outbox
+from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.tracking import outbox
 from driveforge.pipelines.tracking.runs import WAITING, pipeline_run
 
 

@@ -11,10 +11,10 @@ from driveforge.datasets.latents.cache import LatentCache, LatentSample
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.datasets.video import encode_mp4
-from driveforge.pipelines import cache
-from driveforge.pipelines.train.cache import cache_driving
-from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.train import cache
+from driveforge.pipelines.train.cache import cache_driving
 
 FRAMING = ["data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5"]
 

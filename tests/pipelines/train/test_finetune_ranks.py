@@ -11,7 +11,7 @@ import pytest
 from driveforge.datasets.files.lock import held
 from driveforge.finetune.world_model.model import WorldModel
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SETTINGS = [
     "data=simulated",
     "data.num_scenes=4",

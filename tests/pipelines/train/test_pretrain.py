@@ -11,8 +11,8 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.clips import codec_digest
 from driveforge.finetune.world_model.model import WorldModel, model_digest
-from driveforge.pipelines.train.pretrain import main
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.train.pretrain import main
 
 SMALL = [
     "data.height=32",

@@ -12,9 +12,9 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.results import read_probed
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, model_digest
-from driveforge.pipelines.train.probe import main, while_training
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.tracking.runs import store_uri
+from driveforge.pipelines.train.probe import main, while_training
 
 SIZES = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 SMALL = [

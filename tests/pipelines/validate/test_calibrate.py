@@ -6,15 +6,22 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.webdataset_shards.format import stored
-from driveforge.pipelines.validate.calibrate import KnownGood, known_good, limits_table, measure_known_good, simulated_like, spread
-from driveforge.pipelines.plots.limits import draw_limits
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.sources import open_source
-from tests.pipelines.generators import FakeGenerator
-from tests.pipelines.judging import some_measures
+from driveforge.pipelines.plots.limits import draw_limits
+from driveforge.pipelines.validate.calibrate import (
+    KnownGood,
+    known_good,
+    limits_table,
+    measure_known_good,
+    simulated_like,
+    spread,
+)
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.measures import measure
+from tests.pipelines.generators import FakeGenerator
+from tests.pipelines.judging import some_measures
 
 
 @pytest.fixture

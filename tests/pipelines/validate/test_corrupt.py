@@ -8,11 +8,11 @@ from driveforge.datasets.folder_source import VideoFolderSource, write_clip_fold
 from driveforge.datasets.geometry import inverse, yaw_of
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.format import clip_members
-from driveforge.pipelines.cli import main
 from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.cli import main
+from driveforge.validation.corruptions.catalogue import CORRUPTIONS
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS
 
 
 def clip(clip_id: str) -> Clip:

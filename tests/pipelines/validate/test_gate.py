@@ -7,16 +7,24 @@ import pyarrow.parquet
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.validate.gate import VERDICTS_FILE, decide, decided, gate, read_ledger, summary_table, write_ledger
-from driveforge.pipelines.generate.candidates import Candidate, SampleRef, iter_candidates
-from driveforge.pipelines.validate.overrides import Override
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
-from tests.pipelines.generating import generate_small
-from tests.pipelines.judging import some_measures
+from driveforge.pipelines.generate.candidates import Candidate, SampleRef, iter_candidates
+from driveforge.pipelines.validate.gate import (
+    VERDICTS_FILE,
+    decide,
+    decided,
+    gate,
+    read_ledger,
+    summary_table,
+    write_ledger,
+)
+from driveforge.pipelines.validate.overrides import Override
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.records import Measures
+from tests.pipelines.generating import generate_small
+from tests.pipelines.judging import some_measures
 
 
 @pytest.fixture(scope="module")

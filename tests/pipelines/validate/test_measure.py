@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.inputs.items import list_footage
-from driveforge.pipelines.validate.measure import Measured, main, measure_item
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.inputs.items import list_clips
+from driveforge.pipelines.validate.measure import Measured, main, measure_item
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 from tests.validation.street import commanded_yaw, street
@@ -142,7 +142,7 @@ def test_a_clip_that_cannot_be_drawn_keeps_its_measures(tmp_path: Path, monkeypa
         raise ValueError("nothing to draw on")
 
     monkeypatch.setattr("driveforge.pipelines.plots.measured.draw_measured", fail)
-    (item,) = list_footage(write_clip_folder(tmp_path, clip("a")))
+    (item,) = list_clips(write_clip_folder(tmp_path, clip("a")))
     result = measure_item(item, drawn=True)
     assert isinstance(result, Measured)
     assert result.measures is not None and result.measures.clip_id == "a"

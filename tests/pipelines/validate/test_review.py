@@ -5,20 +5,20 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from driveforge.datasets.video import decode_mp4
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
-from driveforge.datasets.video import decode_mp4
-from driveforge.finetune.world_model.sampling import SamplerSettings
-from driveforge.pipelines.validate.gate import Decision
-from driveforge.pipelines.generate.candidates import Candidate, SampleRef
-from driveforge.pipelines.validate.review import bars, counts, write_review
-from driveforge.pipelines.validate.overrides import Override
 from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.pipelines.generate.candidates import Candidate, SampleRef
+from driveforge.pipelines.validate.gate import Decision
+from driveforge.pipelines.validate.overrides import Override
+from driveforge.pipelines.validate.review import bars, counts, write_review
+from driveforge.validation.records import Measures, measured, unmeasurable
+from driveforge.validation.verdict import Reason, Verdict, judge
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.scenes import driving_scene
 from tests.validation.limits import limits_at
-from driveforge.validation.records import Measures, measured, unmeasurable
-from driveforge.validation.verdict import Reason, Verdict, judge
 
 LIMITS = {"track_epipolar": 1.5, "pose_yaw": 2.0, "object_residual": 1.0}
 CALIBRATION = limits_at("by hand", LIMITS, note="MADE BY HAND")

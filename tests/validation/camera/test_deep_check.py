@@ -7,11 +7,11 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
-from tests.validation.street import street
 from driveforge.validation.camera.deep_check import deep_measures, map_frames, path_strays, require_pycolmap
 from driveforge.validation.records import NO_DEEP_CHECK, STATIONARY_EGO, TOO_FEW_ROWS, Measures
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import View, reference_view
+from tests.validation.street import street
 
 NAMES = ("pose_map_unregistered", "pose_map_path")
 

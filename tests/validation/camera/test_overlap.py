@@ -12,12 +12,12 @@ from driveforge.datasets.framing import Framing
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pixel_rays, pose, yaw_rotation
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.scene import Camera, Clip, Scene
-from tests.validation.conftest import REAL_DATA
-from tests.validation.street import resized
 from driveforge.validation.camera.overlap import overlap_measures
 from driveforge.validation.measures import Measures, measure
 from driveforge.validation.records import NO_OVERLAP, NO_OVERLAP_TEXTURE, NO_POSE, ONE_CAMERA, STATIONARY_EGO, Measure
 from driveforge.validation.views.view import views_of
+from tests.validation.conftest import REAL_DATA
+from tests.validation.street import resized
 
 HEIGHT, WIDTH, FRAMES = 128, 224, 8
 WALL_M = 9.0

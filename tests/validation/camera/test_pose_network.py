@@ -10,15 +10,15 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, pose, yaw_rotation
 from driveforge.datasets.scene import Clip
-from tests.validation.limits import limits_at
-from tests.validation.networks import Shapeless
-from tests.validation.street import commanded_yaw, street
 from driveforge.validation.camera.pose_network import PoseNetwork, load_pose_network
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.records import NO_POSE, NO_POSE_NETWORK, STATIONARY_EGO, Measures
 from driveforge.validation.verdict import judge
 from driveforge.validation.views.view import reference_view
+from tests.validation.limits import limits_at
+from tests.validation.networks import Shapeless
+from tests.validation.street import commanded_yaw, street
 
 NAMES = ("pose_network_rotation", "pose_network_translation")
 

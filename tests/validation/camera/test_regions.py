@@ -3,10 +3,10 @@
 import numpy as np
 
 from driveforge.datasets.scene import Clip
-from tests.validation.street import street
 from driveforge.validation.camera.regions import region_medians
 from driveforge.validation.corruptions.catalogue import corrupt
 from driveforge.validation.measures import measure
+from tests.validation.street import street
 
 SIZE = (300, 200)
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pose, yaw_rotation
 from driveforge.datasets.scene import Clip, Track
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
-from tests.validation.street import commanded_speed, commanded_yaw, drive, street
 from driveforge.validation.camera.pose_refinement import rotation_matrix
 from driveforge.validation.camera.scale import is_parked, scale_of_points
 from driveforge.validation.measures import measure
@@ -27,6 +26,7 @@ from driveforge.validation.records import (
     STATIONARY_EGO,
     Measure,
 )
+from tests.validation.street import commanded_speed, commanded_yaw, drive, street
 
 FACTORS = (0.8, 1.0, 1.15, 1.4)
 

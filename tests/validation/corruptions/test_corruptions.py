@@ -8,11 +8,11 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.scene_json import scene_from_json, scene_to_json
-from tests.validation.corruptible import bare, content, numbered, simulated
-from tests.validation.street import street
 from driveforge.validation.corruptions.catalogue import CORRUPTIONS, GROUPS, corrupt
 from driveforge.validation.corruptions.requirements import NotApplicable
 from driveforge.validation.measures import Measures, measure
+from tests.validation.corruptible import bare, content, numbered, simulated
+from tests.validation.street import street
 
 ON_THE_COMMAND = {
     "yaw-rate",

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from driveforge.datasets.geometry import inverse, pose, yaw_of, yaw_rotation
 from driveforge.datasets.scene import Clip
-from tests.validation.corruptible import simulated
-from tests.validation.street import CAR_SIZE, drive
 from driveforge.validation.corruptions.catalogue import corrupt
 from driveforge.validation.corruptions.requirements import NotApplicable
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
+from tests.validation.corruptible import simulated
+from tests.validation.street import CAR_SIZE, drive
 
 seeds = st.integers(0, 2**32 - 1)
 # The clip is shared by all examples on purpose: nothing may change it.

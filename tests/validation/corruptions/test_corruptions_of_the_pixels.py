@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driveforge.datasets.geometry import pose
 from driveforge.datasets.conditioning.layout import colour_of
+from driveforge.datasets.geometry import pose
 from driveforge.datasets.scene import Clip
-from tests.validation.corruptible import grey, laid_out, numbered, numbers, ramps
-from tests.validation.street import commanded_box, street
 from driveforge.validation.corruptions.catalogue import corrupt
 from driveforge.validation.corruptions.requirements import NotApplicable
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
+from tests.validation.corruptible import grey, laid_out, numbered, numbers, ramps
+from tests.validation.street import commanded_box, street
 
 seeds = st.integers(0, 2**32 - 1)
 many = settings(max_examples=50, deadline=None)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from tests.validation.street import street
 from driveforge.validation.measures import measure
 from driveforge.validation.objects.blockiness import GRID_PX, blockiness
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
+from tests.validation.street import street
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driveforge.datasets.scene import Clip
-from tests.validation.street import commanded_box, street
 from driveforge.validation.corruptions.catalogue import corrupt
 from driveforge.validation.measures import Measures, measure
-from driveforge.validation.objects.outlier_score import stands_out
 from driveforge.validation.objects.measures import is_person
+from driveforge.validation.objects.outlier_score import stands_out
 from driveforge.validation.records import NO_BOXES
+from tests.validation.street import commanded_box, street
 
 FRAMES = np.arange(17)
 SHARES = st.lists(st.floats(0, 1), min_size=9, max_size=20)

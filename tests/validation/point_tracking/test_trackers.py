@@ -12,16 +12,16 @@ import torch
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
-from tests.validation.street import street
+from driveforge.validation.instruments import Instruments
+from driveforge.validation.measures import measure
 from driveforge.validation.point_tracking.cotracker import CoTracker, load_cotracker, untrained_predictor
 from driveforge.validation.point_tracking.lucas_kanade import LucasKanade
 from driveforge.validation.point_tracking.protocol import BACKGROUND, Followed, Seeds
 from driveforge.validation.point_tracking.tracks import track_view
-from driveforge.validation.instruments import Instruments
-from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import View, reference_view
+from tests.validation.street import street
 
 
 class Drifting:

@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 
 from driveforge.datasets.scene import Clip
-from tests.validation.street import commanded_yaw, street
 from driveforge.validation.point_tracking.protocol import BACKGROUND
 from driveforge.validation.point_tracking.queries import STRIDE, WINDOW
 from driveforge.validation.review.drawing import draw_tracks, track_clip
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import one_thread, reference_view
+from tests.validation.street import commanded_yaw, street
 
 
 def test_windows_cover_all_frames_and_every_step_is_told_once(clip: Clip) -> None:

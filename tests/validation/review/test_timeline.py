@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from tests.validation.street import brightened, commanded_yaw, reordered, street
 from driveforge.validation.camera.pose_refinement import GAP
 from driveforge.validation.measures import inspect
 from driveforge.validation.review.intervals import Stretch, stretches
 from driveforge.validation.review.timeline import Timeline, object_trails_at, timeline, trails_at
+from tests.validation.street import brightened, commanded_yaw, reordered, street
 
 
 def times_of(clip: Clip) -> Timeline:

@@ -7,11 +7,11 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
-from tests.validation.films import filmed
+from driveforge.validation.set_metrics.appearance import frame_looks, looks_extractor
 from driveforge.validation.set_metrics.features import Extractor, embed_clips
 from driveforge.validation.set_metrics.frechet import frechet, frechet_distance
-from driveforge.validation.set_metrics.appearance import frame_looks, looks_extractor
 from driveforge.validation.set_metrics.motion import ANGLES, COLUMNS, ROWS, motion_extractor, motion_histograms
+from tests.validation.films import filmed
 
 
 def sliding(velocity: tuple[float, float], num_frames: int = 9, name: str = "sliding") -> Clip:

@@ -8,16 +8,13 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
-from tests.validation.films import filmed
-from driveforge.pipelines.studies.validator.baselines.matches import tsed
-from driveforge.pipelines.studies.validator.baselines.pixels import temporal_flicker
-from driveforge.validation.set_metrics import looks, motion
+from driveforge.validation.set_metrics import appearance, motion
+from driveforge.validation.set_metrics.appearance import looks_extractor
 from driveforge.validation.set_metrics.features import Extractor, FeatureSet, code_hash, embed_clips
 from driveforge.validation.set_metrics.frechet import clips_needed, frechet, frechet_distance
-from driveforge.validation.set_metrics.appearance import looks_extractor
-from driveforge.validation.set_metrics.mean import measure_extractor, set_mean
 from driveforge.validation.set_metrics.motion import motion_extractor
 from driveforge.validation.set_metrics.protocol import SetProtocol, SetResult, change
+from tests.validation.films import filmed
 
 PROTOCOL = SetProtocol(
     measure="frechet-looks",
@@ -186,16 +183,5 @@ def test_a_set_remembers_what_it_was_taken_of_in_any_order() -> None:
 
 
 def test_the_hash_is_of_the_code() -> None:
-    assert code_hash(looks) == code_hash(looks) != code_hash(motion)
+    assert code_hash(appearance) == code_hash(appearance) != code_hash(motion)
     assert looks_extractor().hash != motion_extractor().hash
-
-
-def test_means_over_a_set_keep_a_protocol_and_refuse_what_could_not_be_measured() -> None:
-    levels = {f"c{step}": np.array([100.0, 100 + step]).reshape(2, 1, 1, 1) for step in (10, 30)}
-    clips = [filmed(np.broadcast_to(level, (2, 8, 8, 3)), name) for name, level in levels.items()]
-    features = embed_clips(clips, measure_extractor("peer_flicker", "1", temporal_flicker))
-    result = set_mean(features, "mean flicker")
-    assert result.value == pytest.approx(20 / 255)
-    assert (result.protocol.num_clips, result.protocol.reference) == (2, "")
-    with pytest.raises(UserError, match="c10: peer_tsed cannot be measured"):
-        embed_clips(clips, measure_extractor("peer_tsed", "1", tsed))

@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping
 
 from driveforge.datasets.scene import Clip
 from driveforge.pipelines.studies.validator.baselines.matches import self_fitted_sampson, tsed
-from driveforge.pipelines.studies.validator.baselines.pixels import interpolation_residual, temporal_flicker, warping_error
+from driveforge.pipelines.studies.validator.baselines.pixels import (
+    interpolation_residual,
+    temporal_flicker,
+    warping_error,
+)
 from driveforge.validation.records import Measure
 
 PEERS: Mapping[str, Callable[[Clip], Measure]] = {

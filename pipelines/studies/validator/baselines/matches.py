@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
-from driveforge.validation.camera.epipolar import MIN_ADJACENT_BASELINE_M, essential, sampson
 from driveforge.pipelines.studies.validator.baselines.records import peer_measure
+from driveforge.validation.camera.epipolar import MIN_ADJACENT_BASELINE_M, essential, sampson
 from driveforge.validation.records import STATIONARY_EGO, TOO_FEW_FRAMES, Measure, Sample
 from driveforge.validation.views.view import Command, one_thread, reference_view
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip
-from driveforge.validation.views.flow import MIN_SIDE, FlowEstimator, dis_flow, is_visible, warp
 from driveforge.pipelines.studies.validator.baselines.records import peer_measure
 from driveforge.validation.records import DEGENERATE, TOO_FEW_FRAMES, Measure, Sample
+from driveforge.validation.views.flow import MIN_SIDE, FlowEstimator, dis_flow, is_visible, warp
 from driveforge.validation.views.pixels import reference_pixels
 from driveforge.validation.views.view import one_thread
 

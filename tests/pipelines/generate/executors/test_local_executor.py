@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
+from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.generate.executors import fleet
 from driveforge.pipelines.generate.executors.attempts import AttemptLog, Attempts
 from driveforge.pipelines.generate.executors.execution import run_units
 from driveforge.pipelines.generate.executors.work import UnitOutcome
 from driveforge.pipelines.generate.units import Unit
-from driveforge.pipelines.config.config import ExecutorConfig
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SETTINGS = ExecutorConfig(name="local", workers=1, address=None, max_attempts=3, unit_timeout=10.0, first_timeout=60.0)
 
 
@@ -110,7 +110,8 @@ def test_workers_that_cannot_start_end_the_run_with_their_reason(tmp_path: Path)
 
 def test_an_attempt_is_on_disk_before_it_starts_and_no_process_outlives_the_run(tmp_path: Path) -> None:
     code = (
-        "from tests.pipelines.executors.test_local_executor import outcomes; from pathlib import Path;"
+        "from tests.pipelines.generate.executors.test_local_executor import outcomes; "
+        "from pathlib import Path;"
         f"outcomes(Path({str(tmp_path)!r}), 'hang-1', 'ok-1')"
     )
     run = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
+from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.generate.executors import fleet
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import run_units
 from driveforge.pipelines.generate.executors.work import UnitOutcome
 from driveforge.pipelines.generate.units import Unit
-from driveforge.pipelines.config.config import ExecutorConfig
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def settings(address: str | None = None) -> ExecutorConfig:

@@ -5,12 +5,13 @@ import pytest
 
 from driveforge.finetune.evaluation.results import Probed, ProbeValue
 from driveforge.finetune.world_model.model import OTHER_DOMAINS
-from driveforge.pipelines.studies.forgetting.workspace import DRIVING
+from driveforge.pipelines.studies.command import settings_of
 from driveforge.pipelines.studies.forgetting.report import markdown
 from driveforge.pipelines.studies.forgetting.results import change, kept, lead, level, yardsticks
 from driveforge.pipelines.studies.forgetting.runs import Outcome
+from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.studies.forgetting.variants import BASE, HARDER, NAIVE, STILL, VARIANTS, runs_of
-from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.studies.forgetting.workspace import DRIVING
 
 SEEDS, CLIPS = 3, 12
 BY = yardsticks(OTHER_DOMAINS, has_objects=True)
@@ -77,7 +78,7 @@ def test_a_change_that_is_not_there_is_not_certain() -> None:
 
 
 def test_the_page_states_the_phenomenon_and_every_way(outcomes: list[Outcome]) -> None:
-    page = markdown(compose([]).forgetting, outcomes, BY, "picture.png")
+    page = markdown(settings_of(ForgettingStudy), outcomes, BY, "picture.png")
     assert "looks: improved; driving, loss at high noise: improved; other domains, object error, px: got worse" in page
     for variant in VARIANTS[1:]:
         assert f"| {variant.name} | 2 | 25.0% | 75%" in page, variant.name
@@ -86,20 +87,20 @@ def test_the_page_states_the_phenomenon_and_every_way(outcomes: list[Outcome]) -
 
 def test_a_study_of_the_key_ways_alone_has_a_page_too(outcomes: list[Outcome]) -> None:
     key = {STILL, BASE, *(variant.name for variant in VARIANTS if variant.is_key)}
-    page = markdown(compose([]).forgetting, [o for o in outcomes if o.variant in key], BY, "picture.png")
+    page = markdown(settings_of(ForgettingStudy), [o for o in outcomes if o.variant in key], BY, "picture.png")
     assert "| adaptive |" in page and "| ewc |" not in page and "3 x the rate" not in page
 
 
 def test_a_page_on_footage_says_how_it_is_made_again(outcomes: list[Outcome]) -> None:
-    footage = ["forgetting.driving_footage=[/data/road/a.mp4]", "forgetting.other_footage=[/data/walk/b.mp4]"]
+    footage = ["driving_footage=[/data/road/a.mp4]", "other_footage=[/data/walk/b.mp4]"]
     few = {STILL, BASE, NAIVE, "replay 25%", "adaptive", "interpolate"}
-    page = markdown(compose(footage).forgetting, [o for o in outcomes if o.variant in few], BY, "picture.png")
+    page = markdown(settings_of(ForgettingStudy, footage), [o for o in outcomes if o.variant in few], BY, "picture.png")
     assert "real driving (road)" in " ".join(page.split())
-    assert "    forgetting.driving_footage=[road/a.mp4] \\\n    forgetting.other_footage=[walk/b.mp4] \\\n" in page
+    assert "    driving_footage=[road/a.mp4] \\\n    other_footage=[walk/b.mp4] \\\n" in page
 
 
 def test_key_ways_are_run_with_every_seed_and_no_two_runs_share_a_name() -> None:
-    study = compose(["forgetting.seeds=5", "forgetting.seeds_of_rest=3"]).forgetting
+    study = settings_of(ForgettingStudy, ["seeds=5", "seeds_of_rest=3"])
     runs = list(runs_of(study))
     assert len({run.name for run in runs}) == len(runs)
     counts = {variant.name: sum(run.variant == variant for run in runs) for variant in VARIANTS}

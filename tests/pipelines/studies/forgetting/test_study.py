@@ -5,9 +5,10 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from driveforge.pipelines.studies.command import settings_of
+from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.studies.forgetting.study import study_forgetting
 from driveforge.pipelines.studies.forgetting.variants import BASE, HARDER, STILL, VARIANTS
-from driveforge.pipelines.config.compose import compose
 
 SMALL = {
     "height": 48,
@@ -27,14 +28,15 @@ SMALL = {
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_way_is_run_and_judged_once(tmp_path: Path) -> None:
-    config = compose([f"run_dir={tmp_path}", *(f"forgetting.{name}={value}" for name, value in SMALL.items())])
+    small = [f"{name}={value}" for name, value in SMALL.items()]
+    settings = settings_of(ForgettingStudy, [f"run_dir={tmp_path}", *small])
     page = tmp_path / "page.md"
-    study_forgetting(config, page)
+    study_forgetting(settings, page)
     told = page.read_text()
     assert all(f"| {variant.name} |" in told for variant in VARIANTS)
     table = pyarrow.parquet.read_table(page.with_suffix(".parquet"))
     assert set(table["model"].to_pylist()) == {STILL, BASE, *(variant.name for variant in (*VARIANTS, *HARDER))}
     assert len(set(table["protocol"].to_pylist())) == 1
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("probe.parquet")}
-    study_forgetting(config, page)
+    study_forgetting(settings, page)
     assert {path: path.stat().st_mtime_ns for path in made} == made and page.read_text() == told

@@ -3,9 +3,9 @@
 import numpy as np
 
 from driveforge.datasets.scene import Clip
-from tests.validation.street import street
-from driveforge.validation.measures import static_track_residual
 from driveforge.pipelines.studies.validator.degradation import Wear, at_night, draw_wear, noisy, worn
+from driveforge.validation.measures import static_track_residual
+from tests.validation.street import street
 
 NONE = Wear(noise=0.0, blur=0.0, quality=100, exposure=0.0, pose_deg=0.0, pose_m=0.0, box_m=0.0)
 

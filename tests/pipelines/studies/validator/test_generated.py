@@ -9,11 +9,11 @@ from scipy.stats import norm
 
 from driveforge.datasets.webdataset_shards.format import clip_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.inputs.items import list_footage
-from driveforge.pipelines.studies.validator.generated import FOLDER, Labelled, Seen, interval, read_labels, section
-from tests.pipelines.judging import some_measures
-from driveforge.validation.cross_conformal import calibrate
+from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
+from driveforge.pipelines.studies.validator.generated import FOLDER, Labelled, Seen, interval, read_labels, section
+from driveforge.validation.cross_conformal import calibrate
+from tests.pipelines.judging import some_measures
 
 
 def test_every_clip_is_there_whole_and_labelled_once() -> None:
@@ -22,7 +22,7 @@ def test_every_clip_is_there_whole_and_labelled_once() -> None:
     with (FOLDER / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["clip"] for row in rows] == [clip.scene.clip_id for clip in clips]
-    assert len(list_footage(FOLDER)) == len(rows), "`driveforge measure` finds them"
+    assert len(list_clips(FOLDER)) == len(rows), "`driveforge measure` finds them"
     for row in rows:
         assert row["label"] == ("usable" if int(row["severity"]) < 2 else "broken") and 0 <= int(row["severity"]) <= 3
         assert row["what"]

@@ -6,7 +6,7 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
-from driveforge.pipelines.inputs.items import list_footage
+from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.studies.validator import real
 from driveforge.pipelines.studies.validator.real import FRAMES, Window, real_section, see
 from tests.pipelines.judging import some_measures
@@ -31,7 +31,7 @@ def test_a_recording_shorter_than_two_windows_is_refused(tmp_path: Path) -> None
 
 def test_what_cannot_be_done_to_a_window_is_left_out(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, street(num_frames=2 * FRAMES, height=64, width=112).with_scene(tracks=()))
-    (item,) = list_footage(tmp_path)
+    (item,) = list_clips(tmp_path)
     assert see(Window(item=item, sequence="a", first=3, kind="object-drift", level="mild")) is None
     seen = see(Window(item=item, sequence="a", first=3))
     assert seen is not None and seen.measures["track_epipolar"].value is not None

@@ -12,15 +12,16 @@ from driveforge.datasets.simulation.driving import driving_world
 from driveforge.datasets.simulation.renderer import Stage
 from driveforge.datasets.simulation.rigs import mount_cameras
 from driveforge.datasets.simulation.scene_of import scene_of
-from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.studies.command import settings_of
+from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.pipelines.studies.validator.clips import GoodClip, as_annotated, make
 from driveforge.pipelines.studies.validator.report import write_report
 from driveforge.pipelines.studies.validator.results import auroc, evaluate
+from driveforge.pipelines.studies.validator.settings import ValidatorStudy
 from driveforge.pipelines.studies.validator.study import cases_of, cases_of_front
 from driveforge.pipelines.studies.validator.trials import Case, Trial, run_cases
-from tests.pipelines.judging import some_measures
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.validation.records import Measures
+from tests.pipelines.judging import some_measures
 
 
 def test_auroc_is_the_chance_that_a_bad_clip_scores_higher() -> None:
@@ -32,7 +33,7 @@ def test_auroc_is_the_chance_that_a_bad_clip_scores_higher() -> None:
 
 
 def test_no_clip_is_in_two_parts_and_only_ordinary_ones_are_spoilt() -> None:
-    settings = replace(compose([]).study, num_good=20, num_audit=10, num_spoilt=9)
+    settings = replace(settings_of(ValidatorStudy), num_good=20, num_audit=10, num_spoilt=9)
     cases = cases_of(settings, 64)
     assert len({case.good.number for case in cases}) == len(cases) == 39
     spoilt = [case for case in cases if case.kinds]

@@ -7,13 +7,22 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from tests.validation.street import brightened, commanded_yaw, reordered, resized, street
-from driveforge.validation.measures import static_track_residual
 from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
-from driveforge.validation.views.flow import dis_flow, is_visible, warp
-from driveforge.pipelines.studies.validator.baselines.matches import epipolar_distance, match_neighbours, self_fitted_sampson, tsed
-from driveforge.pipelines.studies.validator.baselines.pixels import interpolation_residual, temporal_flicker, warping_error
+from driveforge.pipelines.studies.validator.baselines.matches import (
+    epipolar_distance,
+    match_neighbours,
+    self_fitted_sampson,
+    tsed,
+)
+from driveforge.pipelines.studies.validator.baselines.pixels import (
+    interpolation_residual,
+    temporal_flicker,
+    warping_error,
+)
+from driveforge.validation.measures import static_track_residual
 from driveforge.validation.records import NO_POSE, STATIONARY_EGO, TOO_FEW_FRAMES, Measure
+from driveforge.validation.views.flow import dis_flow, is_visible, warp
+from tests.validation.street import brightened, commanded_yaw, reordered, resized, street
 
 
 @pytest.fixture(scope="module")

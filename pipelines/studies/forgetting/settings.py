@@ -1,4 +1,4 @@
-"""What the studies may be told."""
+"""How much forgetting is studied; the values are in ``settings.yaml``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +9,7 @@ from driveforge.pipelines.config.sizes import FRAMES, SIDE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StudyConfig:
-    """How much the validator is studied on: simulated clips, and real footage where there is some."""
-
-    rows: Annotated[tuple[int, ...], "heights of the clips: 256, 128, 64"]
-    num_good: Annotated[int, "good clips to calibrate on", Range(1)]
-    num_audit: Annotated[int, "good clips that are audited", Range(1)]
-    num_spoilt: Annotated[int, "clips that are spoilt in every way", Range(3)]
-    num_front: Annotated[int, "good clips of three cameras to calibrate on, of 128 rows", Range(4)]
-    real: Annotated[tuple[Path, ...], "footage with poses to hold the limits against: nuScenes roots, clip folders"]
-    seed: Annotated[int, "of all clips", Range(0)]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ForgettingConfig:
+class ForgettingStudy:
     """What fine-tuning forgets, and what helps: small models, each way of fine-tuning with several seeds."""
 
     height: Annotated[int, "rows", SIDE]
@@ -44,3 +31,4 @@ class ForgettingConfig:
     driving_footage: Annotated[tuple[Path, ...], "videos to fine-tune on, in place of simulated driving"]
     other_footage: Annotated[tuple[Path, ...], "videos to judge on beside it, in folders that name their domains"]
     seed: Annotated[int, "of all clips", Range(0)]
+    run_dir: Annotated[Path, "what the study makes goes here"]

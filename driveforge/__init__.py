@@ -1,0 +1,90 @@
+"""driveforge: synthetic driving data that a perception team can train on.
+
+The names of a notebook, each imported when it is first used. A clip from the simulated world, measured against its
+commanded ego pose, and the same clip under a wrong one:
+
+>>> import driveforge
+>>> source = driveforge.SimulatedSource(driveforge.SimulationConfig(num_scenes=1, domains=("driving-day",)))
+>>> clip = source.load(source.scenes()[0])
+>>> clip.frames.shape
+(1, 17, 96, 160, 3)
+>>> driveforge.measure(clip)["pose_yaw"].value < 0.5
+True
+>>> wrong = driveforge.corrupt(clip, "yaw-rate", 5.0, seed=0)
+>>> driveforge.measure(wrong)["pose_yaw"].value > 4
+True
+
+In a checkout the packages below are links to the folders beside this one; in an installed wheel they are here.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from driveforge.datasets.scene import Camera, Clip, Scene, Track
+    from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+    from driveforge.datasets.webdataset_shards.source import ShardSource
+    from driveforge.finetune.training.fine_tune import FineTuneSettings, fine_tune
+    from driveforge.finetune.world_model.generator import Generator
+    from driveforge.finetune.world_model.sampling import SamplerSettings
+    from driveforge.pipelines.inputs.items import list_clips
+    from driveforge.pipelines.plots.measured import draw_measured
+    from driveforge.validation.calibration import Calibration
+    from driveforge.validation.corruptions.catalogue import corrupt
+    from driveforge.validation.measures import inspect, measure
+    from driveforge.validation.verdict import judge
+
+# Where each name is.
+_MODULES = {
+    "Calibration": "validation.calibration",
+    "Camera": "datasets.scene",
+    "Clip": "datasets.scene",
+    "FineTuneSettings": "finetune.training.fine_tune",
+    "Generator": "finetune.world_model.generator",
+    "SamplerSettings": "finetune.world_model.sampling",
+    "Scene": "datasets.scene",
+    "ShardSource": "datasets.webdataset_shards.source",
+    "SimulatedSource": "datasets.simulated_source",
+    "SimulationConfig": "datasets.simulated_source",
+    "Track": "datasets.scene",
+    "corrupt": "validation.corruptions.catalogue",
+    "draw_measured": "pipelines.plots.measured",
+    "fine_tune": "finetune.training.fine_tune",
+    "inspect": "validation.measures",
+    "judge": "validation.verdict",
+    "list_clips": "pipelines.inputs.items",
+    "measure": "validation.measures",
+}
+
+__all__ = [
+    "Calibration",
+    "Camera",
+    "Clip",
+    "FineTuneSettings",
+    "Generator",
+    "SamplerSettings",
+    "Scene",
+    "ShardSource",
+    "SimulatedSource",
+    "SimulationConfig",
+    "Track",
+    "corrupt",
+    "draw_measured",
+    "fine_tune",
+    "inspect",
+    "judge",
+    "list_clips",
+    "measure",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'driveforge' has no attribute {name!r}")
+    value = getattr(import_module(f"driveforge.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

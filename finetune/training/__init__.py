@@ -1,0 +1,1 @@
+"""Training: the Lightning module, the fine-tune, checkpoints, ranks and progress."""

@@ -1,0 +1,1 @@
+"""What lies at a path that a user names: sources of clips, single clips, licenses, instruments."""

@@ -1,0 +1,1 @@
+"""Processes of a command: workers, signals, threads, and none of them left behind."""

@@ -1,0 +1,1 @@
+"""Training stages: encode, pretrain, fine-tune, evaluate."""

@@ -1,0 +1,35 @@
+"""The command line of a study: settings of its own, errors in a line, help that shows them."""
+
+from pathlib import Path
+
+import pytest
+
+from driveforge.datasets.errors import UserError
+from driveforge.pipelines.studies.command import run_study, settings_of
+from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
+from driveforge.pipelines.studies.validator.settings import ValidatorStudy
+
+
+def test_settings_come_from_the_file_beside_and_from_the_command_line() -> None:
+    assert settings_of(ForgettingStudy).seeds == 5
+    assert settings_of(ValidatorStudy, ["rows=[64]", "run_dir=here"]).rows == (64,)
+    with pytest.raises(UserError, match="num_frames must be from 5 to 61 in steps of 4, got 8"):
+        settings_of(ForgettingStudy, ["num_frames=8"])
+    with pytest.raises(UserError, match="did you mean steps"):
+        settings_of(ForgettingStudy, ["stepz=1"])
+
+
+def test_a_study_is_called_with_its_settings_and_page(tmp_path: Path) -> None:
+    calls = []
+    words = ["seeds=2", "--out", str(tmp_path / "page.md"), f"run_dir={tmp_path / 'run'}"]
+    assert run_study(ForgettingStudy, lambda settings, page: calls.append((settings.seeds, page)), "", words) == 0
+    assert calls == [(2, tmp_path / "page.md")]
+
+
+def test_a_wrong_setting_is_a_line_and_help_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_study(ForgettingStudy, lambda settings, page: None, "", ["steps=0"]) == 2
+    assert capsys.readouterr().err == "driveforge: steps must be 1 or more, got 0\n"
+    with pytest.raises(SystemExit):
+        run_study(ValidatorStudy, lambda settings, page: None, "What it does.", ["--help"])
+    shown = capsys.readouterr().out
+    assert "What it does." in shown and "num_good=330" in shown
