@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 import driveforge
 from driveforge.datasets.errors import UserError, shown
@@ -56,7 +58,25 @@ def _own_cluster(workers: int) -> Iterator[None]:
         _start(workers)
         yield
     finally:
-        ray.shutdown()
+        with _ended_together():
+            ray.shutdown()
+
+
+@contextmanager
+def _ended_together() -> Iterator[None]:
+    """A block in which Ray ends; what raylet started, and would see to its own end seconds later, ends with it."""
+    started: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.name() in ("raylet", "gcs_server"):
+                started += [child, *child.children(recursive=True)]
+    try:
+        yield
+    finally:
+        _, left = psutil.wait_procs(started, timeout=1.0)
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _start(workers: int) -> None:

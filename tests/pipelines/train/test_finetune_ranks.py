@@ -41,7 +41,9 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
 
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    assert len(client.search_runs(experiments)) == 1
+    runs = client.search_runs(experiments)
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert (len(runs), len(children)) == (2, 1), "that of the run folder, and its stage"
 
 
 @pytest.mark.slow
