@@ -9,15 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 import driveforge
 from driveforge.datasets.errors import UserError, shown
 from driveforge.pipelines.config.config import ExecutorConfig
+from driveforge.pipelines.processes.descendants import no_descendants_left
 from driveforge.pipelines.processes.signals import kept_handlers
 from driveforge.pipelines.processes.threads import ENVIRONMENT
 
@@ -54,29 +53,13 @@ def _own_cluster(workers: int) -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
-    try:
-        _start(workers)
-        yield
-    finally:
-        with _ended_together():
+    # Ray's agents see only seconds later that their raylet has ended.
+    with no_descendants_left():
+        try:
+            _start(workers)
+            yield
+        finally:
             ray.shutdown()
-
-
-@contextmanager
-def _ended_together() -> Iterator[None]:
-    """A block in which Ray ends; what raylet started, and would see to its own end seconds later, ends with it."""
-    started: list[psutil.Process] = []
-    for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):
-            if child.name() in ("raylet", "gcs_server"):
-                started += [child, *child.children(recursive=True)]
-    try:
-        yield
-    finally:
-        _, left = psutil.wait_procs(started, timeout=1.0)
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
 
 
 def _start(workers: int) -> None:
