@@ -17,14 +17,16 @@ def settings_help(verb: Verb) -> str:
     if verb.presets:
         lines += [f"{verb.name} presets, over the defaults below: {' '.join(verb.presets)}", ""]
     lines += ["settings:"]
-    lines += [_line("run_dir", _read("config")["run_dir"], get_type_hints(Config, include_extras=True)["run_dir"])]
+    lines += [
+        setting_line("run_dir", _read("config")["run_dir"], get_type_hints(Config, include_extras=True)["run_dir"])
+    ]
     for section in verb.sections:
         told: set[str] = set()
         for choice, record in _choices(section).items():
             lines += ["", f"  {section}={choice}   {record.__doc__}"]
             values = _read(f"{section}/{choice}")
             hints = get_type_hints(record, include_extras=True)
-            fresh = [_line(f"{section}.{key}", values[key], hints[key]) for key in hints if key != "name"]
+            fresh = [setting_line(f"{section}.{key}", values[key], hints[key]) for key in hints if key != "name"]
             lines += [line for line in fresh if line not in told]
             told.update(fresh)
     return "\n".join(lines) + "\n"
@@ -49,6 +51,7 @@ def _read(name: str) -> dict[str, Any]:
     return dict(values)
 
 
-def _line(key: str, value: Any, hint: Any) -> str:
+def setting_line(key: str, value: Any, hint: Any) -> str:
+    """A setting with its default and the words beside its type, ``Annotated[int, "words"]``."""
     shown = f"{key}=..." if value == "???" else f"{key}={text_of(value)}"
     return f"    {shown:<40}  {hint.__metadata__[0]}"

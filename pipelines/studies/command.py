@@ -12,7 +12,8 @@ import yaml
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import told_in_lines
 from driveforge.pipelines.cli import status_of
-from driveforge.pipelines.config.build import build, text_of, unknown
+from driveforge.pipelines.config.build import build, unknown
+from driveforge.pipelines.config.help import setting_line
 from driveforge.pipelines.run_dir import sole_writer
 
 
@@ -42,7 +43,8 @@ def run_study(
 ) -> int:
     """The exit status of a study, as of a command."""
     name = record.__module__.split(".")[-2]
-    rows = [f"  {key}={text_of(value)}  {_words(record, key)}" for key, value in _defaults(record).items()]
+    hints = get_type_hints(record, include_extras=True)
+    rows = [setting_line(key, value, hints[key]) for key, value in _defaults(record).items()]
     parser = argparse.ArgumentParser(
         prog=f"python -m driveforge.pipelines.studies.{name}",
         description=about,
@@ -55,7 +57,7 @@ def run_study(
 
     def work() -> int:
         settings = settings_of(record, arguments.settings)
-        with sole_writer(settings.run_dir, waits=True), told_in_lines("study"):
+        with sole_writer(settings.run_dir), told_in_lines("study"):
             study(settings, arguments.out)
         return 0
 
@@ -67,7 +69,3 @@ def _defaults(record: type[Any]) -> dict[str, Any]:
     values = yaml.safe_load((resources.files(folder) / "settings.yaml").read_text("utf-8"))
     assert isinstance(values, dict)
     return values
-
-
-def _words(record: type[Any], key: str) -> str:
-    return str(get_type_hints(record, include_extras=True)[key].__metadata__[0])
