@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.files.new_folder import new_folder
-from driveforge.datasets.framing import Framing, reframe_camera, reframe_frames
+from driveforge.datasets.framing import Framing
+from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_frames
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.scene_json import read_scene_json, scene_to_json
 from driveforge.datasets.select_frames import excerpt
@@ -232,7 +233,7 @@ def _cuts(recording: _Recording, framing: Framing | None) -> Iterator[_Cut]:
     if framing is None:
         yield _Cut(scene=scene, recording=recording, indices=np.arange(scene.num_frames))
         return
-    for number, indices in enumerate(framing.windows(scene.timestamps)):
+    for number, indices in enumerate(clip_windows(framing, scene.timestamps)):
         if indices[0] < scene.num_frames - scene.held_frames:
             clip_id = f"{scene.clip_id}-{number:04d}"
             yield _Cut(scene=_cut_scene(scene, indices, framing, clip_id), recording=recording, indices=indices)

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from driveforge.datasets.scene import Camera, Clip, Scene, Track
     from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
     from driveforge.datasets.webdataset_shards.source import ShardSource
-    from driveforge.finetune.training.fine_tune import FineTuneSettings, fine_tune
+    from driveforge.finetune.training.fine_tune import fine_tune
+    from driveforge.finetune.training.settings import FineTuneSettings
     from driveforge.finetune.world_model.generator import Generator
-    from driveforge.finetune.world_model.sampling import SamplerSettings
+    from driveforge.finetune.world_model.sampler_settings import SamplerSettings
     from driveforge.pipelines.inputs.items import list_clips
     from driveforge.pipelines.plots.measured import draw_measured
     from driveforge.validation.calibration import Calibration

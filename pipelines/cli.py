@@ -91,9 +91,10 @@ def _run(argv: list[str]) -> int:
 def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> int:
     """The status of the verb's work, under the settings of its run folder and of the command line."""
     from driveforge.pipelines import run_dir
+    from driveforge.pipelines.config import saved
     from driveforge.pipelines.config.compose import compose, run_dir_of
     from driveforge.pipelines.config.inputs import require_inputs
-    from driveforge.pipelines.tracking.store import require_answer, store_uri
+    from driveforge.pipelines.tracking.store import find_store, require_answer
 
     if verb.run_dir == "unused":
         return _work(verb, compose([*verb.presets, *overrides]), args)
@@ -105,17 +106,17 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
     # others would not wait with it: it is refused, and torchrun ends them.
     is_one_of_many = bool(os.environ.get("TORCHELASTIC_RUN_ID"))
     if verb.run_dir == "read" or (is_one_of_many and os.environ["RANK"] != "0"):
-        config, _ = run_dir.settings_of(folder, verb.presets, overrides)
+        config, _ = saved.settings_of(folder, verb.presets, overrides)
         return _work(verb, config, args)
     with run_dir.sole_writer(folder, waits=not is_one_of_many):
-        config, before = run_dir.settings_of(folder, verb.presets, overrides)
+        config, before = saved.settings_of(folder, verb.presets, overrides)
         if verb.run_dir == "begun":
             run_dir.say_if_mistyped(folder)
         if verb.name != "demo":  # which makes what it reads
             require_inputs(config, verb.sections)
         if "tracking" in verb.sections:
-            require_answer(store_uri(config))
-        with run_dir.kept_settings(config, before, begins=verb.run_dir == "begun"):
+            require_answer(find_store(config.run, config.tracking).uri)
+        with saved.kept_settings(config, before, begins=verb.run_dir == "begun"):
             return _work(verb, config, args)
 
 

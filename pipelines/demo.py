@@ -1,23 +1,24 @@
 """The demo: a simulated data set, and the whole road over it, small enough for two cores and a coffee."""
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
-from driveforge.pipelines.config.config import Config, NuScenesData, SimulateConfig
-from driveforge.pipelines.inputs.sources import framing_of
+from driveforge.datasets.simulation.settings import SimulateSettings
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.config.saved import with_full_paths, write_settings
+from driveforge.pipelines.inputs.settings import NuScenesData
 from driveforge.pipelines.run import run
-from driveforge.pipelines.run_dir import with_full_paths, write_settings
 from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
 from driveforge.pipelines.tracking.runs import pipeline_run
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
     """Simulate, then run on the tables and folders that were written, read back as real data would be."""
-    framing = framing_of(config.data)
+    framing = config.data.framing
     require_long_enough(config.simulate, framing)
-    world = config.run_dir / "world"
+    world = config.run.simulated
     simulate(config.simulate, world, framing)
     data = NuScenesData(
         name="nuscenes",
@@ -27,11 +28,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         cameras=config.simulate.cameras,
         sweeps=True,
         continue_short=False,
-        height=config.data.height,
-        width=config.data.width,
-        frame_rate=config.data.frame_rate,
-        num_frames=config.data.num_frames,
-        stride=config.data.stride,
+        **asdict(framing),
     )
     config = with_full_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(world))))
     write_settings(config)
@@ -39,7 +36,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         return run(config, tracker)
 
 
-def require_long_enough(settings: SimulateConfig, framing: Framing) -> None:
+def require_long_enough(settings: SimulateSettings, framing: Framing) -> None:
     """A UserError where no simulated drive lasts as long as a clip."""
     if settings.seconds < framing.seconds:
         raise UserError(

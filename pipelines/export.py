@@ -9,40 +9,36 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.data_card import Provenance
-from driveforge.datasets.webdataset_shards.packing import AcceptedSample, PackSettings, pack
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack
+from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.datasets.webdataset_shards.tar_samples import Span
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
-from driveforge.pipelines.generate.command import candidates_root
 from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
-from driveforge.pipelines.validate.gate import VERDICTS_FILE, read_ledger
+from driveforge.pipelines.validate.gate import read_ledger
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Pack what was accepted and say where it is."""
-    index = export(config)
+    index = export(config.run, config.export)
     with pipeline_run(config, "export") as tracker:
-        log_export(config, index, tracker)
-    where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {shards_root(config)}"
+        log_export(config.run.shards, index, tracker)
+    where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {config.run.shards}"
     show(where)
 
 
-def log_export(config: Config, index: Mapping[str, Any], tracker: Tracker) -> None:
+def log_export(shards: Path, index: Mapping[str, Any], tracker: Tracker) -> None:
     tracker.metrics({"shards": len(index["shards"]), "clips": index["num_samples"]})
     for name in ("index.json", "README.md", "croissant.json"):
-        tracker.artifact(shards_root(config) / name)
+        tracker.artifact(shards / name)
 
 
-def export(config: Config) -> dict[str, Any]:
+def export(run: RunDir, settings: ExportSettings) -> dict[str, Any]:
     """Pack the accepted candidates of a run; the index of its shards. A UserError where none was accepted."""
-    rows = read_ledger(config.run_dir / VERDICTS_FILE)
-    settings = PackSettings(clips_per_shard=config.export.clips_per_shard)
-    return pack(accepted_samples(rows, candidates_root(config)), shards_root(config), settings, provenance(rows))
-
-
-def shards_root(config: Config) -> Path:
-    return config.run_dir / "shards"
+    rows = read_ledger(run.verdicts)
+    return pack(accepted_samples(rows, run.candidates), run.shards, settings, provenance(rows))
 
 
 def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:

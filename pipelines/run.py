@@ -8,15 +8,17 @@ from rich.console import Console
 from rich.table import Table
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain, show
-from driveforge.pipelines.export import export, log_export, shards_root
+from driveforge.pipelines.export import export, log_export
 from driveforge.pipelines.generate.command import generate_candidates, log_generation
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.inputs.instruments import load_instruments
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.finetune import finetune
-from driveforge.pipelines.validate.calibrate import calibrate_run, calibration_path
+from driveforge.pipelines.validate.calibrate import calibrate_run
 from driveforge.pipelines.validate.gate import Decision, count_reasons, count_states, gate
 from driveforge.pipelines.validate.review import Review, review
 
@@ -31,7 +33,7 @@ def run(config: Config, tracker: Tracker) -> int:
     console = Console()
     # What is missing is said before hours of training.
     load_instruments(config.validate)
-    require_calibration(config)
+    require_calibration(config.validate.calibration)
     require_executor(config.executor)
     console.rule("Fine-tune")
     with tracker.child("finetune") as child:
@@ -42,11 +44,11 @@ def run(config: Config, tracker: Tracker) -> int:
         log_generation(made, child)
     console.rule("Calibrate, gate, review")
     ensure_calibration(config)
-    decisions = gate(config)
-    reviewed = review(config, decisions, tracker)
+    decisions = gate(config.run, config.calibration_path)
+    reviewed = review(config.run, config.calibration_path, decisions, tracker)
     console.rule("Export")
-    shards = _export(config, decisions, tracker)
-    console.print(summary(config, decisions, reviewed, shards))
+    shards = _export(config.run, config.export, decisions, tracker)
+    console.print(summary(config.run_dir, decisions, reviewed, shards))
     for unit, error in made.failed.items():
         show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
     return 1 if made.failed or shards is None else 0
@@ -54,28 +56,27 @@ def run(config: Config, tracker: Tracker) -> int:
 
 def ensure_calibration(config: Config) -> None:
     """A calibration that is there is kept: it may be the reviewer's choice."""
-    require_calibration(config)
-    if not calibration_path(config).exists():
+    require_calibration(config.validate.calibration)
+    if not config.calibration_path.exists():
         calibrate_run(config)
 
 
-def require_calibration(config: Config) -> None:
+def require_calibration(path: Path | None) -> None:
     """A UserError where a calibration was named that is not there."""
-    path = config.validate.calibration
     if path is not None and not path.exists():
         raise UserError(f"validate.calibration={path} does not exist: run `driveforge calibrate`, or leave the key out")
 
 
-def _export(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> Path | None:
+def _export(run: RunDir, settings: ExportSettings, decisions: Sequence[Decision], tracker: Tracker) -> Path | None:
     if not any(decision.state == "accepted" for decision in decisions):
         return None
     with tracker.child("export") as child:
-        index = export(config)
-        log_export(config, index, child)
-    return shards_root(config)
+        index = export(run, settings)
+        log_export(run.shards, index, child)
+    return run.shards
 
 
-def summary(config: Config, decisions: Sequence[Decision], reviewed: Review, shards: Path | None) -> Table:
+def summary(run_dir: Path, decisions: Sequence[Decision], reviewed: Review, shards: Path | None) -> Table:
     """What came out and where it is."""
     states, reasons = count_states(decisions), count_reasons(decisions)
     table = Table(show_header=False, title="What came out")
@@ -89,5 +90,5 @@ def summary(config: Config, decisions: Sequence[Decision], reviewed: Review, sha
     table.add_section()
     table.add_row("shards", plain(shards or "none: nothing was accepted"))
     table.add_row("rejected clips, playing", plain(reviewed.gallery))
-    table.add_row("in MLflow", plain(f"driveforge ui run_dir={config.run_dir}"))
+    table.add_row("in MLflow", plain(f"driveforge ui run_dir={run_dir}"))
     return table

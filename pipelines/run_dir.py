@@ -1,35 +1,152 @@
-"""A run folder: one command writes in it at a time, and it keeps the settings that it was begun with.
-
-Later stages read them from ``<run_dir>/settings.yaml``. Paths stand there in full, or, inside the run folder, behind
-``${run_dir}``, so that stages may be called from anywhere and the folder may move.
-"""
+"""A run folder: where a run keeps what it makes, and one command at a time writes there."""
 
 import difflib
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.lock import held
-from driveforge.pipelines.config.build import text_of
-from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import say
 
 SETTINGS = "settings.yaml"
-_RUN_DIR = "${run_dir}"
-_HOLDS = (SETTINGS, "model", "finetune", "latents", "candidates", "calibration.json", "verdicts.parquet", "shards")
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """Every file and folder of a run, and those that it shares with the runs beside it."""
+
+    root: Path
+
+    @property
+    def model(self) -> Path:
+        """The fine-tuned model."""
+        return self.root / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "finetune"
+
+    @property
+    def latents(self) -> Path:
+        return self.root / "latents"
+
+    @property
+    def cache_lock(self) -> Path:
+        return self.root / ".caches.lock"
+
+    @property
+    def replay(self) -> Path:
+        """Replay buffers of this run alone."""
+        return self.root / "replay"
+
+    @property
+    def evaluation(self) -> Path:
+        """A table of the evaluations of this run's models."""
+        return self.root / "evaluation.parquet"
+
+    @property
+    def evaluation_picture(self) -> Path:
+        return self.root / "evaluation.png"
+
+    @property
+    def promotion_picture(self) -> Path:
+        return self.root / "promotion.png"
+
+    @property
+    def starting_champion(self) -> Path:
+        """Which champion the fine-tune started from."""
+        return self.root / "champion.json"
+
+    @property
+    def candidates(self) -> Path:
+        return self.root / "candidates"
+
+    @property
+    def measures(self) -> Path:
+        return self.root / "measures.parquet"
+
+    @property
+    def calibration(self) -> Path:
+        return self.root / "calibration.json"
+
+    @property
+    def verdicts(self) -> Path:
+        return self.root / "verdicts.parquet"
+
+    @property
+    def overrides(self) -> Path:
+        """Decisions of reviewers."""
+        return self.root / "overrides.json"
+
+    @property
+    def review(self) -> Path:
+        return self.root / "review"
+
+    @property
+    def shards(self) -> Path:
+        return self.root / "shards"
+
+    @property
+    def simulated(self) -> Path:
+        """The data set that the demo simulates."""
+        return self.root / "world"
+
+    @property
+    def mlflow_runs(self) -> Path:
+        """Ids of this run and its stages in MLflow."""
+        return self.root / "mlflow.json"
+
+    @property
+    def mlflow_outbox(self) -> Path:
+        """What MLflow has not taken yet."""
+        return self.root / "mlflow-waiting.jsonl"
+
+    @property
+    def settings(self) -> Path:
+        return self.root / SETTINGS
+
+    @property
+    def _shared(self) -> Path:
+        return self.root.resolve().parent
+
+    @property
+    def evaluation_clips(self) -> Path:
+        """Encoded held-out clips, shared by the runs beside this one, like all that follows."""
+        return self._shared / "evaluation"
+
+    @property
+    def persistent_replay(self) -> Path:
+        """The default buffer of ``driveforge replay``."""
+        return self.root.parent / "replay"
+
+    @property
+    def champions(self) -> Path:
+        """Copies of champions from a registry elsewhere."""
+        return self._shared / "champions"
+
+    @property
+    def promotion_lock(self) -> Path:
+        return self._shared / ".promote.lock"
+
+    @property
+    def mlflow_store(self) -> Path:
+        return self._shared / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self._shared / "mlartifacts"
+
+    def is_begun(self) -> bool:
+        """Whether a command has made anything here."""
+        made = (self.settings, self.model, self.checkpoints, self.latents, self.candidates)
+        return any(path.exists() for path in (*made, self.calibration, self.verdicts, self.shards))
 
 
 def require_run(run_dir: Path) -> None:
     """A UserError where ``run_dir`` is no run folder, with the nearest that is one."""
-    if not any((run_dir / name).exists() for name in _HOLDS):
+    if not RunDir(run_dir).is_begun():
         near = nearest_run(run_dir)
         advice = f"did you mean run_dir={near}?" if near else "begin with `driveforge run` or `driveforge finetune`"
         raise UserError(f"run_dir={run_dir} holds no run; {advice}")
@@ -63,144 +180,3 @@ def say_if_mistyped(run_dir: Path) -> None:
     """A word where a run is begun beside one with a similar name."""
     if not (run_dir / SETTINGS).exists() and (near := nearest_run(run_dir)):
         say(f"this begins a new run in {run_dir}; there is {near}")
-
-
-def settings_of(run_dir: Path, presets: Sequence[str], overrides: Sequence[str]) -> tuple[Config, Config | None]:
-    """The settings for a command in ``run_dir``, and those that were noted there: None in a new run.
-
-    ``overrides`` stand over what was noted, and over ``presets`` in a new run. UserError: unreadable or wrong ones.
-    """
-    saved = _read_settings(run_dir)
-    if saved is None:
-        return with_full_paths(compose([*presets, *overrides])), None
-    try:
-        before = compose([f"run_dir={run_dir}"], saved)
-    except UserError as error:
-        raise UserError(f"{run_dir / SETTINGS}: {error}; correct the file, or delete it") from error
-    return with_full_paths(compose([f"run_dir={run_dir}", *overrides], saved)), before
-
-
-def _read_settings(run_dir: Path) -> dict[str, Any] | None:
-    path = run_dir / SETTINGS
-    if not path.exists():
-        return None
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read ({shown(error, 100)}); correct the file, or delete it") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path} holds no sections of settings; correct the file, or delete it")
-    known = {field.name for field in fields(Config)} - {"run_dir"}
-    for name, section in record.items():
-        if name not in known or not isinstance(section, dict):
-            raise UserError(f"{path}: {shown(name)} is no section of settings; correct the file, or delete it")
-    return {name: _each(section, _from_saved(run_dir)) for name, section in record.items()}
-
-
-@contextmanager
-def kept_settings(config: Config, before: Config | None, *, begins: bool) -> Iterator[None]:
-    """Note ``config`` in its run folder and tell what differs from ``before``; undone if the command is refused.
-
-    In a folder without settings they are noted only by a command that ``begins`` a run.
-    """
-    if before is None and not begins:
-        yield
-        return
-    path = config.run_dir / SETTINGS
-    old = path.read_bytes() if before is not None else None
-    if before is not None:
-        for line in differences(before, config):
-            say(f"{path}: {line}")
-    write_settings(config)
-    try:
-        yield
-    except UserError:
-        if old is None:
-            path.unlink(missing_ok=True)
-        else:
-            replace_file(path, old)
-        raise
-
-
-def write_settings(config: Config) -> None:
-    """Note ``config`` in its run folder."""
-    record = {
-        field.name: _each(_plain(getattr(config, field.name)), _to_saved(config.run_dir))
-        for field in fields(config)
-        if field.name != "run_dir"
-    }
-    content = yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode()
-    path = config.run_dir / SETTINGS
-    if not path.exists() or path.read_bytes() != content:
-        replace_file(path, content)
-
-
-def differences(before: Config, now: Config) -> list[str]:
-    """One line for each setting that is not what it was."""
-    was, is_now = (dict(_flat(_plain(config))) for config in (before, now))
-    keys = [
-        key
-        for key in dict.fromkeys([*was, *is_now])
-        if key != "run_dir" and was.get(key, _NOTHING) != is_now.get(key, _NOTHING)
-    ]
-    return [f"{key} was {_told(was, key)}, is now {_told(is_now, key)}" for key in keys]
-
-
-def with_full_paths(config: Config) -> Config:
-    """``config`` with every relative path but ``run_dir`` made absolute; a model folder is a path too."""
-    full = {field.name: _full(getattr(config, field.name)) for field in fields(config) if field.name != "run_dir"}
-    named = Path(config.model.checkpoint)
-    if named.is_dir() and config.model.checkpoint not in ("base", "champion", "champion-or-base"):
-        full["model"] = replace(config.model, checkpoint=os.path.abspath(named))
-    return replace(config, **full)
-
-
-_NOTHING = object()
-
-
-def _told(values: Mapping[str, Any], key: str) -> str:
-    return shown(text_of(values[key]), 80) if key in values else "not there"
-
-
-def _full(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: _full(getattr(value, field.name)) for field in fields(value)})
-    if isinstance(value, tuple):
-        return tuple(map(_full, value))
-    return Path(os.path.abspath(value)) if isinstance(value, Path) else value
-
-
-def _plain(value: Any) -> Any:
-    """A record as mappings, lists and plain values, which YAML holds."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, Mapping):
-        yield where, value
-        return
-    for key, inner in value.items():
-        yield from _flat(inner, f"{where}.{key}" if where else str(key))
-
-
-def _each(value: Any, change: Callable[[str], str]) -> Any:
-    """``value`` with every text in it changed."""
-    if isinstance(value, Mapping):
-        return {key: _each(inner, change) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_each(item, change) for item in value]
-    return change(value) if isinstance(value, str) else value
-
-
-def _to_saved(run_dir: Path) -> Callable[[str], str]:
-    here = os.path.abspath(run_dir)
-    return lambda text: _RUN_DIR + text[len(here) :] if text == here or text.startswith(here + os.sep) else text
-
-
-def _from_saved(run_dir: Path) -> Callable[[str], str]:
-    here = os.path.abspath(run_dir)
-    return lambda text: here + text[len(_RUN_DIR) :] if text.startswith(_RUN_DIR) else text

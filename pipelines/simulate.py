@@ -21,21 +21,20 @@ from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 from driveforge.datasets.simulation.recording import record_drive
-from driveforge.pipelines.config.config import Config, SimulateConfig
+from driveforge.datasets.simulation.settings import SimulateSettings
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import say
-from driveforge.pipelines.inputs.sources import framing_of
 from driveforge.pipelines.processes.parallel import on_all_cores
 
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"
 KEY_FRAMES_HZ = 2.0
-DEFAULT_FRAMING = Framing()
 # In each of the two folders: the settings that made it.
 MADE_BY = "simulated.json"
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    simulate(config.simulate, args.out, framing_of(config.data))
+    simulate(config.simulate, args.out, config.data.framing)
     print(f"{config.simulate.num_scenes} drives in {tables_root(args.out)} ({VERSION})")
     print(f"{config.simulate.replay_clips} clips of other domains in {replay_root(args.out)}")
 
@@ -48,7 +47,7 @@ def replay_root(out: Path) -> Path:
     return out / "replay"
 
 
-def simulate(settings: SimulateConfig, out: Path, framing: Framing = DEFAULT_FRAMING) -> None:
+def simulate(settings: SimulateSettings, out: Path, framing: Framing) -> None:
     """Write the whole world under ``out``, on all cores; clips of other domains last as long as one of ``framing``.
 
     The same settings give the same bytes, and what they already finished is kept. A UserError, before anything is
@@ -67,7 +66,7 @@ def simulate(settings: SimulateConfig, out: Path, framing: Framing = DEFAULT_FRA
 class _World:
     """All that decides the bytes of a simulated world."""
 
-    settings: SimulateConfig
+    settings: SimulateSettings
     framing: Framing
 
     @property
@@ -124,7 +123,7 @@ def _sign(folder: Path, world: _World) -> None:
     (folder / MADE_BY).write_text(json.dumps(world.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
-def _write_drive(settings: SimulateConfig, root: Path, number: int) -> tuple[Scene, TableRows]:
+def _write_drive(settings: SimulateSettings, root: Path, number: int) -> tuple[Scene, TableRows]:
     """One drive's images and its table rows; the variants take turns."""
     index, variant = divmod(number, len(VARIANTS))
     recording = record_drive(

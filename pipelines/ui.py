@@ -11,13 +11,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.processes import supervise
-from driveforge.pipelines.tracking.store import artifact_root, configured_uri, has_store, open_store, store_uri
+from driveforge.pipelines.tracking.store import Store, find_store, open_store
 
 # MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.
 HOST = "127.0.0.1"
@@ -25,27 +24,26 @@ START_SECONDS = 120.0
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    with serve(config, args.port) as (address, server):
+    with serve(find_store(config.run, config.tracking), args.port) as (address, server):
         print(f"MLflow shows the runs at {address}   (Ctrl-C stops it)", flush=True)
         return server.wait()
 
 
 @contextmanager
-def serve(config: Config, port: int) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+def serve(store: Store, port: int) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """The address and the process of a server that answers; it ends, with its workers, when the block is left, and
     when this process is killed.
 
     UserError: no store yet, the port is taken, or the server did not start.
     """
-    store = store_uri(config)
-    if not has_store(config):
-        raise UserError(f"no runs in {config.run_dir.resolve().parent}: run driveforge demo, or give run_dir=RUN")
-    if configured_uri(config) is None:
-        open_store(config)  # which finds its artifacts after a move
+    if not store.exists:
+        raise UserError(f"no runs in {store.database.parent}: run driveforge demo, or give run_dir=RUN")
+    if store.configured is None:
+        open_store(store)  # which finds its artifacts after a move
     _check_free(port)
     address = f"http://{HOST}:{port}"
     with tempfile.TemporaryFile() as log:
-        server = _start(store, artifact_root(config), port, log)
+        server = _start(store, port, log)
         try:
             _wait_for(address, server, log)
             yield address, server
@@ -64,10 +62,10 @@ def _check_free(port: int) -> None:
             raise UserError(f"port {port} cannot be used ({error}); choose another with --port") from None
 
 
-def _start(store: str, artifacts: Path, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _start(store: Store, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
     command = [sys.executable, supervise.__file__]
     command += [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", store, "--default-artifact-root", artifacts.as_uri()]
+    command += ["--backend-store-uri", store.uri, "--default-artifact-root", store.artifacts.as_uri()]
     environment = os.environ | {
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -49,7 +49,7 @@ def main(config: "Config", args: argparse.Namespace) -> int:
     """Verify the given folder, or the run's shards; status 1 where anything is wrong."""
     if args.directory is None:
         require_run(config.run_dir)
-    report = verify(args.directory or config.run_dir / "shards")
+    report = verify(args.directory or config.run.shards)
     for problem in report.problems:
         show(problem, head="wrong  ", style="red")
     if report.strays:

@@ -13,7 +13,6 @@ import pytest
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.commands.catalogue import VERBS
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.sources import framing_of
 from driveforge.pipelines.simulate import simulate, tables_root
 from tests.faults.small_run import make_run
 
@@ -23,7 +22,7 @@ SMALL = [
     "finetune.batch_size=2",
     "generate.num_clips=2",
     "generate.clips_per_unit=1",
-    "generate.num_steps=1",
+    "generate.sampler.num_steps=1",
     "generate.edits=[as-recorded]",
     "validate.num_clips=29",
     "validate.false_reject_rate=0.05",
@@ -67,7 +66,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world")
     overrides = ["simulate=demo", "simulate.num_scenes=5", "simulate.seconds=4", "simulate.replay_clips=4"]
     config = compose(overrides)
-    simulate(config.simulate, out, framing_of(config.data))
+    simulate(config.simulate, out, config.data.framing)
     return out
 
 

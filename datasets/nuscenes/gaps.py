@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.framing import MAX_LAG, Framing
+from driveforge.datasets.framing import Framing
 from driveforge.datasets.nuscenes.frames import Recording
+from driveforge.datasets.reframe import MAX_LAG
 
 
 def check_images(recording: Recording) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.framing import Framing, reframe_camera, reframe_frames
+from driveforge.datasets.framing import Framing
 from driveforge.datasets.nuscenes.boxes import read_tracks
 from driveforge.datasets.nuscenes.devkit import open_tables, split_names, split_of
 from driveforge.datasets.nuscenes.extrapolate import continue_scene
@@ -20,6 +20,7 @@ from driveforge.datasets.nuscenes.gaps import check_images, too_short
 from driveforge.datasets.nuscenes.lanes import read_lanes
 from driveforge.datasets.nuscenes.orientation import check_orientations
 from driveforge.datasets.nuscenes.taxonomy import Row, domain_of
+from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_frames
 from driveforge.datasets.scene import Camera, Clip, Scene
 
 
@@ -224,7 +225,7 @@ def _windows(recording: Recording, framing: Framing | None) -> list[NDArray[np.i
     if framing is None:
         check_images(recording)
         return [np.arange(len(recording.timestamps))]
-    return framing.windows(recording.seconds, recording.image_seconds[1:])
+    return clip_windows(framing, recording.seconds, recording.image_seconds[1:])
 
 
 def _clip_name(recording: Recording) -> str:

@@ -27,6 +27,7 @@ from driveforge.datasets.webdataset_shards.index import (
     ShardEntry,
     read_index,
 )
+from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 
@@ -34,19 +35,6 @@ CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"
 # So many shards at least, where there are clips for them: each worker of a small loader gets one.
 MIN_SHARDS = 4
 SHARD_NAME = re.compile(r"[a-z0-9_-]+-\d{5}-[0-9a-f]{8}\.tar")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackSettings:
-    """``license`` goes into the card and the Croissant file as it is: a URL, or an SPDX name."""
-
-    clips_per_shard: int = 64
-    name: str = "driveforge-clips"
-    license: str = ""
-
-    def __post_init__(self) -> None:
-        if self.clips_per_shard < 1:
-            raise UserError(f"clips_per_shard must be at least 1, got {self.clips_per_shard}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +57,7 @@ class AcceptedSample:
 
 
 def pack(
-    accepted: Iterable[AcceptedSample], out: Path, settings: PackSettings, provenance: Provenance
+    accepted: Iterable[AcceptedSample], out: Path, settings: ExportSettings, provenance: Provenance
 ) -> dict[str, Any]:
     """Write shards, ``croissant.json``, ``README.md`` and, last, ``index.json`` to ``out``; the index as a dict.
 
@@ -83,7 +71,7 @@ def pack(
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     shards = _write_shards(samples, splits, out, settings)
-    card = DataCard(name=settings.name, license=settings.license, samples=facts, provenance=provenance)
+    card = DataCard(name=settings.name, license=settings.license or "", samples=facts, provenance=provenance)
     files = {
         CROISSANT_FILE: (json.dumps(croissant(card, shards), indent=1, ensure_ascii=False) + "\n").encode(),
         CARD_FILE: data_card(card, shards).encode(),
@@ -120,7 +108,7 @@ def _splits(facts: Iterable[SampleFacts]) -> dict[str, list[str]]:
 
 
 def _write_shards(
-    samples: Mapping[str, AcceptedSample], splits: Mapping[str, Sequence[str]], out: Path, settings: PackSettings
+    samples: Mapping[str, AcceptedSample], splits: Mapping[str, Sequence[str]], out: Path, settings: ExportSettings
 ) -> list[dict[str, Any]]:
     """Every shard under the name that its bytes decide; what the index says of each."""
     shards = []
@@ -161,7 +149,7 @@ def _even_counts(num_clips: int, clips_per_shard: int) -> list[int]:
     return [num_clips // num_shards + (shard < num_clips % num_shards) for shard in range(num_shards)]
 
 
-def _index(settings: PackSettings, shards: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> Index:
+def _index(settings: ExportSettings, shards: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> Index:
     splits: Counter[str] = Counter()
     for shard in shards:
         splits[shard["split"]] += shard["num_samples"]

@@ -17,7 +17,8 @@ from driveforge.finetune.evaluation.results import Probed, ProbeValue
 from driveforge.finetune.evaluation.settings import ProbeSettings
 from driveforge.finetune.world_model import flow, sampling
 from driveforge.finetune.world_model.model import WorldModel
-from driveforge.finetune.world_model.sampling import SamplerSettings, sample
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.finetune.world_model.sampling import sample
 from driveforge.finetune.world_model.vae import decode
 from driveforge.validation.set_metrics.features import code_hash
 
@@ -79,7 +80,14 @@ def generate(model: WorldModel, clips: Sequence[ProbeClip], settings: ProbeSetti
     """How ``model`` goes on from the first frames of each clip, without a command and from pure noise."""
     latents, command = batch_of(clips, model.config.domains, model.device)
     conditions = command.going_on(latents, torch.full((len(clips),), settings.context, device=latents.device))
-    sampler = SamplerSettings(num_steps=settings.num_steps, strength=1.0, guidance_scale=1.0)
+    sampler = SamplerSettings(
+        num_steps=settings.num_steps,
+        strength=1.0,
+        inpaint_steps=0,
+        inpaint_strength=1.0,
+        guidance_scale=1.0,
+        sigmas=(),
+    )
     seeds = [seed_of(settings.seed, clip, "generate") for clip in clips]
     frames = decode(model.vae, sample(model, conditions, seeds, sampler)).cpu().numpy()
     return list(frames)

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.flow import CONTEXT
+from driveforge.datasets.settings import Range
+from driveforge.finetune.world_model.continuation import CONTEXT_FRAMES
 
 Mode = Literal["predict", "command"]
 
@@ -19,17 +20,19 @@ class ProbeSettings:
     ``dynamics`` no clip is made and losses alone are measured, at a third of the cost.
     """
 
-    seed: int = 0
-    context: int = 4
-    modes: tuple[Mode, ...] = ("predict",)
-    sigma_edges: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
-    num_steps: int = 1
-    dynamics: bool = True
-    batch_size: int = 8
+    seed: Annotated[int, "of the procedural clips and of all noise; must differ from every training seed", Range(0)]
+    context: Annotated[int, "given frames; the model generates the rest", Range(*CONTEXT_FRAMES)]
+    modes: Annotated[tuple[Mode, ...], "of the loss: without a command, and with all conditions"]
+    sigma_edges: Annotated[tuple[float, ...], "edges of the noise levels that losses are reported for"]
+    num_steps: Annotated[int, "sampling steps", Range(1)]
+    dynamics: Annotated[bool, "generate clips and measure their motion too; false: losses alone, at half the cost"]
+    batch_size: Annotated[int, "clips at a time", Range(1)]
 
     def __post_init__(self) -> None:
-        if not CONTEXT[0] <= self.context <= CONTEXT[1]:
-            raise UserError(f"context must be from {CONTEXT[0]} to {CONTEXT[1]} frames, got {self.context}")
+        if not CONTEXT_FRAMES[0] <= self.context <= CONTEXT_FRAMES[1]:
+            raise UserError(
+                f"context must be from {CONTEXT_FRAMES[0]} to {CONTEXT_FRAMES[1]} frames, got {self.context}"
+            )
         rising = all(a < b for a, b in pairwise(self.sigma_edges))
         if len(self.sigma_edges) < 2 or not rising or self.sigma_edges[0] < 0 or self.sigma_edges[-1] > 1:
             raise UserError(f"sigma_edges must rise from 0 or more to 1 or less, got {list(self.sigma_edges)}")

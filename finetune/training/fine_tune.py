@@ -1,10 +1,10 @@
 """One fine-tune from a base to a tuned model, by any strategy: needs folders and settings, no ledger and no command."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -18,49 +18,16 @@ from driveforge.finetune.strategies.registry import strategy_of
 from driveforge.finetune.strategies.strategy import Ground
 from driveforge.finetune.training.adapters import choose_trained, merge_adapter
 from driveforge.finetune.training.loop import train
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.module import WorldModelModule
+from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.shares import AdaptShare, LogShares, Probe
 from driveforge.finetune.world_model.model import WorldModel, model_digest
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader
+from driveforge.replay.mix import ReplayMix
 from driveforge.replay.plan import DRIVING, BatchPlan
 from driveforge.replay.share import FixedShare, LinearShare, ShareSchedule
 from driveforge.replay.share_control import AdaptiveShare
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReplayMix:
-    """How replay enters the batches of the strategies that replay.
-
-    ``share`` of the samples, fixed; or on a line to ``final_share`` at the last step; or, adaptive, the share to begin
-    with, moved every ``probe_every`` optimiser steps so that no domain is forgotten by more than ``tolerance``.
-    """
-
-    share: float = 0.25
-    schedule: Literal["fixed", "linear", "adaptive"] = "fixed"
-    final_share: float = 0.25
-    tolerance: float = 0.05
-    probe_every: int = 50
-    loss_weight: float = 1.0
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FineTuneSettings:
-    """All that decides a fine-tune beside its data; ``strategy_weight`` None is the strategy's usual one."""
-
-    strategy: str
-    training: TrainingSettings
-    replay: ReplayMix = ReplayMix()
-    strategy_weight: float | None = None
-    adapter: Literal["lora", "full"] = "lora"
-    lora_rank: int = 16
-    batch_size: int = 4
-    checkpoint_every: int = 50
-
-    @property
-    def batches(self) -> int:
-        return self.training.steps * self.training.accumulate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,6 +47,7 @@ def fine_tune(
     driving: LatentCache,
     replay: ReplayBuffer | None,
     settings: FineTuneSettings,
+    mix: ReplayMix,
     folder: Path,
     *,
     probe: Probe | None = None,
@@ -91,35 +59,45 @@ def fine_tune(
     ``driving`` and ``replay`` must be of the base's codec. ``probe`` is needed by an adaptive share alone. Seeds torch.
     A UserError where the strategy lacks samples, or where ``folder`` holds another run.
     """
-    plan = plan_of(settings, len(driving), replay)
-    torch.manual_seed(settings.training.seed)
+    plan = plan_of(settings, mix, len(driving), replay)
+    torch.manual_seed(settings.seed)
     model = WorldModel.from_pretrained(base).train()
     choose_trained(model, settings.adapter, settings.lora_rank)
+    if settings.compile:
+        model.transformer.compile_repeated_blocks()
     model.to(torch.accelerator.current_accelerator() or "cpu")
     strategy = strategy_of(settings.strategy)(settings.strategy_weight)
-    predict, seed = settings.training.predict, settings.training.seed
+    predict, seed = settings.continuation_prob, settings.seed
     make_folder(folder)
     # Of several processes of one run, the first makes what the others then find.
     with held(folder / ".lock"):
         strategy.prepare(Ground(base=base, model=model, replay=replay, folder=folder, seed=seed, predict=predict))
-    facts = contents_of(base, driving, replay) | facts_of(settings, plan)
-    module = WorldModelModule(model, settings.training, strategy, facts)
-    adapt = _adapt(settings, plan, probe)
+    facts = contents_of(base, driving, replay) | facts_of(settings, mix, plan)
+    module = WorldModelModule(model, settings, strategy, facts)
+    adapt = _adapt(settings, mix, plan, probe)
     current = adapt.plan if adapt else lambda: plan
-    known_until = adapt.known_until if adapt else lambda: settings.batches
+    known_until = adapt.known_until if adapt else lambda: settings.num_batches
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
-        while start < settings.batches:
-            stop = min(known_until(), settings.batches)
+        while start < settings.num_batches:
+            stop = min(known_until(), settings.num_batches)
             assert start < stop, "no batch is asked for before its share is decided"
-            yield from plan_loader(current(), driving, replay, start=start, stop=stop, rank=rank, world_size=world_size)
+            yield from plan_loader(
+                current(),
+                driving,
+                replay,
+                start=start,
+                stop=stop,
+                rank=rank,
+                world_size=world_size,
+                num_workers=settings.num_workers,
+            )
             start = stop
 
     train(
         module,
         batches,
         folder,
-        checkpoint_every=settings.checkpoint_every,
         logger=logger,
         callbacks=[*([adapt] if adapt else []), LogShares(current), *callbacks],
     )
@@ -127,12 +105,12 @@ def fine_tune(
     merge_adapter(model)
     return FineTuned(
         model=strategy.finished(model, base),
-        realised=current().realised(settings.batches),
+        realised=current().realised(settings.num_batches),
         decisions=tuple(adapt.decisions) if adapt else (),
     )
 
 
-def plan_of(settings: FineTuneSettings, num_driving: int, replay: ReplayBuffer | None) -> BatchPlan:
+def plan_of(settings: FineTuneSettings, mix: ReplayMix, num_driving: int, replay: ReplayBuffer | None) -> BatchPlan:
     """The batches of a run; with an adaptive share, as they would be if it never moved."""
     strategy, pools = strategy_of(settings.strategy), {} if replay is None else replay.sizes
     if strategy.needs_buffer and not pools:
@@ -141,14 +119,14 @@ def plan_of(settings: FineTuneSettings, num_driving: int, replay: ReplayBuffer |
     if strategy.mix == "pools":
         share = FixedShare(Fraction(sum(pools.values()), sum(pools.values()) + num_driving))
     elif strategy.mix == "share":
-        share = _schedule(settings)
+        share = _schedule(mix, settings.num_batches)
     return BatchPlan(
-        seed=settings.replay.seed,
+        seed=mix.seed,
         batch_size=settings.batch_size,
         share=share,
         pools=pools,
         num_driving=num_driving,
-        loss_weight=1.0 if strategy.mix == "pools" else settings.replay.loss_weight,
+        loss_weight=1.0 if strategy.mix == "pools" else mix.loss_weight,
         by_size=strategy.mix == "pools",
     )
 
@@ -165,7 +143,7 @@ def contents_of(base: Path, driving: LatentCache, replay: ReplayBuffer | None) -
     }
 
 
-def facts_of(settings: FineTuneSettings, plan: BatchPlan) -> dict[str, Any]:
+def facts_of(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan) -> dict[str, Any]:
     """What decides the weights beside ``TrainingSettings``, the base and the samples themselves; plain values."""
     strategy = strategy_of(settings.strategy)(settings.strategy_weight)
     facts = {
@@ -173,32 +151,29 @@ def facts_of(settings: FineTuneSettings, plan: BatchPlan) -> dict[str, Any]:
         "strategy_weight": strategy.weight,
         "adapter": settings.adapter,
         "lora_rank": settings.lora_rank,
-        "batch_size": settings.batch_size,
         "share": str(plan.schedule),
         "pools": {DRIVING: plan.num_driving} | dict(plan.pools),
         "replay_seed": plan.seed,
         "loss_weight": plan.loss_weight,
     }
-    if is_adaptive(settings):
-        facts["adaptive"] = {name: asdict(settings.replay)[name] for name in ("tolerance", "probe_every")}
+    if is_adaptive(settings, mix):
+        facts["adaptive"] = {"tolerance": mix.tolerance, "eval_every": mix.eval_every}
     return facts
 
 
-def _schedule(settings: FineTuneSettings) -> float | ShareSchedule:
-    mix = settings.replay
+def _schedule(mix: ReplayMix, num_batches: int) -> float | ShareSchedule:
     if mix.schedule == "linear" and mix.share != mix.final_share:
-        return LinearShare(mix.share, mix.final_share, settings.batches)
+        return LinearShare(mix.share, mix.final_share, num_batches)
     return mix.share
 
 
-def is_adaptive(settings: FineTuneSettings) -> bool:
-    return settings.replay.schedule == "adaptive" and strategy_of(settings.strategy).mix == "share"
+def is_adaptive(settings: FineTuneSettings, mix: ReplayMix) -> bool:
+    return mix.schedule == "adaptive" and strategy_of(settings.strategy).mix == "share"
 
 
-def _adapt(settings: FineTuneSettings, plan: BatchPlan, probe: Probe | None) -> AdaptShare | None:
-    if not is_adaptive(settings):
+def _adapt(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan, probe: Probe | None) -> AdaptShare | None:
+    if not is_adaptive(settings, mix):
         return None
     if probe is None:
         raise UserError("replay.schedule=adaptive needs a probe that tells what was forgotten")
-    control = AdaptiveShare(tolerance=settings.replay.tolerance)
-    return AdaptShare(plan, settings.replay.share, control, probe, settings.replay.probe_every)
+    return AdaptShare(plan, mix.share, AdaptiveShare(tolerance=mix.tolerance), probe, mix.eval_every)

@@ -46,7 +46,6 @@ def train(
     batches: Batches,
     root: Path,
     *,
-    checkpoint_every: int,
     logger: Logger | bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> None:
@@ -75,8 +74,8 @@ def train(
         default_root_dir=root,
         max_steps=settings.steps,
         max_epochs=-1,
-        accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=settings.clip or None,
+        accumulate_grad_batches=settings.accumulate_grad_batches,
+        gradient_clip_val=settings.max_grad_norm or None,
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         logger=logger,
         plugins=[DurableCheckpointIO()],
@@ -84,12 +83,12 @@ def train(
         enable_model_summary=False,
         enable_progress_bar=False,
         callbacks=[
-            SaveEvery(root, checkpoint_every),
+            SaveEvery(root, settings.checkpoint_every),
             StepProgress("Training"),
             *callbacks,
         ],
     )
-    trainer.fit(module, datamodule=PlannedData(batches, settings.accumulate), ckpt_path=newest)
+    trainer.fit(module, datamodule=PlannedData(batches, settings.accumulate_grad_batches), ckpt_path=newest)
     module.cpu()
 
 

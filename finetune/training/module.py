@@ -3,8 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
@@ -14,29 +13,10 @@ from torch import Tensor
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.strategies.baselines import Naive
 from driveforge.finetune.strategies.strategy import Overheard, Strategy
+from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.world_model.conditions import stack_conditions
 from driveforge.finetune.world_model.flow import draw, flow_matching_loss
 from driveforge.finetune.world_model.model import WorldModel
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingSettings:
-    """How the weights move. ``steps`` counts optimiser steps, each of ``accumulate`` batches.
-
-    ``predict`` is the share of samples that go on from a few frames without a command.
-    """
-
-    steps: int
-    learning_rate: float
-    warmup: int = 20
-    decay: Literal["constant", "cosine"] = "constant"
-    weight_decay: float = 0.01
-    ema_decay: float = 0.999
-    clip: float = 1.0
-    accumulate: int = 1
-    precision: Literal["32", "bf16"] = "32"
-    predict: float = 0.0
-    seed: int = 0
 
 
 class WorldModelModule(lightning.LightningModule):
@@ -89,7 +69,11 @@ class WorldModelModule(lightning.LightningModule):
         tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         conditions = stack_conditions(tensors, batch["domain"], batch["caption"], self.model.config.domains)
         draws = draw(
-            self.settings.seed, batch["step"], batch["slot"].tolist(), latents.shape[1:], predict=self.settings.predict
+            self.settings.seed,
+            batch["step"],
+            batch["slot"].tolist(),
+            latents.shape[1:],
+            predict=self.settings.continuation_prob,
         )
         heard = Overheard(self.model)
         losses = flow_matching_loss(heard, latents, batch["cell_weight"], conditions, self.strategy.draws(batch, draws))
@@ -111,7 +95,7 @@ class WorldModelModule(lightning.LightningModule):
     @property
     def record(self) -> dict[str, Any]:
         """All that a checkpoint must agree with to be resumed."""
-        return asdict(self.settings) | self.facts
+        return self.settings.training_record() | self.facts
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(
@@ -145,7 +129,7 @@ def learning_rate_factor(settings: TrainingSettings) -> Callable[[int], float]:
     """Linear warm-up, then constant, or a cosine down to 3 % at the last step."""
 
     def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, settings.warmup))
+        warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
         if settings.decay == "constant":
             return warm
         return warm * max(0.03, 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps))))

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from driveforge.finetune.world_model.continuation import CONTEXT_FRAMES
+
 if TYPE_CHECKING:
     from driveforge.finetune.world_model.conditions import Conditions
 
@@ -26,9 +28,6 @@ DROP_FRAMES = 0.10
 DROP_LAYOUT = 0.08
 DROP_POSE = 0.08
 DROP_WORDS = 0.15
-
-# Given frames of a sample that is to go on by itself: two show a motion, more make it surer.
-CONTEXT = (2, 6)
 
 
 class Velocity(Protocol):
@@ -61,7 +60,7 @@ def draw(seed: int, step: int, slots: Sequence[int], shape: Sequence[int], *, pr
         normals.append(torch.randn((), generator=generator))
         noises.append(torch.randn(*shape, generator=generator))
         goes_on = bool(torch.rand((), generator=generator) < predict)
-        contexts.append(goes_on * torch.randint(CONTEXT[0], CONTEXT[1] + 1, (), generator=generator))
+        contexts.append(goes_on * torch.randint(CONTEXT_FRAMES[0], CONTEXT_FRAMES[1] + 1, (), generator=generator))
     flags, context = torch.stack(uniforms), torch.stack(contexts)
     rates = {"frames": DROP_FRAMES, "layout": DROP_LAYOUT, "pose": DROP_POSE, "words": DROP_WORDS}
     return Draws(

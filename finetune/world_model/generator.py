@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.world_model.conditions import encode_conditions, stack_conditions
 from driveforge.finetune.world_model.model import WorldModel, model_digest
-from driveforge.finetune.world_model.sampling import SamplerSettings, sample
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.finetune.world_model.sampling import sample
 from driveforge.finetune.world_model.vae import decode, encode
 
 

@@ -1,7 +1,6 @@
 """Sampling: noise to latent video under classifier-free guidance, with UniPC on a stated list of noise levels."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -9,57 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driveforge.datasets.errors import UserError
 from driveforge.finetune.world_model.flow import Velocity, shifted
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 
 if TYPE_CHECKING:  # diffusers takes seconds to import, and settings alone do without
     from driveforge.finetune.world_model.conditions import Conditions
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplerSettings:
-    """``sigmas`` (falling, in (0, 1]) replaces the shifted levels that ``num_steps`` makes, from ``strength`` down.
+def noise_levels(settings: SamplerSettings, *, has_frames: bool) -> list[float]:
+    """The noise levels that are visited, highest first; 0 follows the last."""
+    even = torch.linspace(1, 0, settings.num_steps + 1, dtype=torch.float64)[:-1]
+    highest = settings.strength if has_frames else 1.0
+    return list(settings.sigmas) or [highest * float(s) for s in shifted(even)]
 
-    Below a strength of 1 sampling begins at that noise level, from what was carried of the first frames, as SDEdit does
-    (Meng et al. 2022, arXiv 2108.01073); it is 1, and begins from pure noise, where there are no first frames.
-    What the carried frames cannot show begins further up, at ``inpaint_strength``, and takes ``inpaint_steps`` down to
-    ``strength`` first, while the rest stays the carried frames under noise of the same level (Differential Diffusion,
-    Levin and Fried 2023, arXiv 2306.00950).
-    Guidance moves the velocity away from the one without commands: 1 is none (Ho and Salimans 2022, arXiv 2207.12598).
-    """
 
-    num_steps: int = 4
-    strength: float = 0.5
-    inpaint_steps: int = 4
-    inpaint_strength: float = 0.95
-    guidance_scale: float = 2.0
-    sigmas: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise UserError(f"num_steps must be at least 1, got {self.num_steps}")
-        if self.inpaint_steps < 0:
-            raise UserError(f"inpaint_steps must not be negative, got {self.inpaint_steps}")
-        for name, level in (("strength", self.strength), ("inpaint_strength", self.inpaint_strength)):
-            if not 0 < level <= 1:
-                raise UserError(f"{name} must lie above 0 and up to 1, got {level}")
-        if self.guidance_scale < 0:
-            raise UserError(f"guidance_scale must not be negative, got {self.guidance_scale}")
-        falling = all(a > b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False))
-        if self.sigmas and not (falling and self.sigmas[-1] > 0 and self.sigmas[0] <= 1):
-            raise UserError(f"sigmas must fall from at most 1 to above 0, got {list(self.sigmas)}")
-
-    def levels(self, *, has_frames: bool) -> list[float]:
-        """The noise levels that are visited, highest first; 0 follows the last."""
-        even = torch.linspace(1, 0, self.num_steps + 1, dtype=torch.float64)[:-1]
-        highest = self.strength if has_frames else 1.0
-        return list(self.sigmas) or [highest * float(s) for s in shifted(even)]
-
-    def inpaint_levels(self, highest: float) -> list[float]:
-        """The noise levels above ``highest``, where sampling of the rest begins, from ``inpaint_strength`` down."""
-        if self.inpaint_strength <= highest:
-            return []
-        return [float(x) for x in np.linspace(self.inpaint_strength, highest, self.inpaint_steps + 1)[:-1]]
+def inpaint_levels(settings: SamplerSettings, highest: float) -> list[float]:
+    """The noise levels above ``highest``, where sampling of the rest begins, from ``inpaint_strength`` down."""
+    if settings.inpaint_strength <= highest:
+        return []
+    return [float(x) for x in np.linspace(settings.inpaint_strength, highest, settings.inpaint_steps + 1)[:-1]]
 
 
 @torch.no_grad()
@@ -72,8 +39,8 @@ def sample(model: Velocity, conditions: "Conditions", seed: int | Sequence[int],
     noise = _noise(shape, seed).to(carried.device)
     given = (conditions.given > 0).expand(shape)
     shown = (conditions.mask[:, 1:2] >= 0.5).expand(shape)
-    levels = settings.levels(has_frames=bool(given.any()))
-    above = settings.inpaint_levels(levels[0])
+    levels = noise_levels(settings, has_frames=bool(given.any()))
+    above = inpaint_levels(settings, levels[0])
     velocity = _guided(model, conditions, settings.guidance_scale)
 
     def carried_at(level: float) -> Tensor:

@@ -4,36 +4,14 @@ import difflib
 import math
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.settings import Range
 
 Record = TypeVar("Record")
-
-
-@dataclass(frozen=True)
-class Range:
-    """Limits of a number, both included, noted beside its type: ``Annotated[int, "steps", Range(1)]``.
-
-    With a ``step`` only low, low + step, low + 2 step and so on are right.
-    """
-
-    low: float
-    high: float = math.inf
-    step: float = 0
-
-    def check(self, value: float, where: str) -> None:
-        wanted = f"{self.low:g} or more" if self.high == math.inf else f"from {self.low:g} to {self.high:g}"
-        if not self.low <= value <= self.high:
-            raise UserError(f"{where} must be {wanted}, got {value:g}")
-        if self.step and (beyond := (value - self.low) % self.step):
-            below = value - beyond
-            raise UserError(
-                f"{where} must be {wanted} in steps of {self.step:g}, got {value:g}; "
-                f"take {below:g} or {below + self.step:g}"
-            )
 
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.build import build, unknown
@@ -21,7 +21,9 @@ def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = Non
     pairs = [_split(override) for override in overrides]
     groups, saved = group_choices(), saved or {}
     named = {
-        key: section["name"] for key, section in saved.items() if isinstance(section, Mapping) and "name" in section
+        key: section["name"]
+        for key, section in saved.items()
+        if isinstance(section, Mapping) and "name" in section and _names_its_choice(key)
     }
     chosen = {key: value for key, value in pairs if key in groups}
     for key, value in (named | chosen).items():
@@ -81,7 +83,7 @@ def _split(override: str) -> tuple[str, str]:
 def _set(mapping: dict[str, Any], dotted: str, value: str) -> None:
     """Set one value; every part of the dotted key must be there already."""
     *path, last = dotted.split(".")
-    if last == "name":
+    if last == "name" and _names_its_choice(path[0]):
         raise UserError(f"{dotted} follows from the group: write {'.'.join(path)}={value}")
     node, where = mapping, ""
     for part in path:
@@ -100,6 +102,13 @@ def _child(node: dict[str, Any], part: str, where: str, dotted: str) -> Any:
             raise UserError(f"{where}={node['name']} has no {part}; {dotted} goes with {' or '.join(others)}: add it")
         raise UserError(unknown(f"no setting {dotted}", part, node, where))
     return node[part]
+
+
+def _names_its_choice(group: str) -> bool:
+    """Whether ``name`` in the group is the name of its file: ``data=video`` has ``data.name=video``."""
+    hint = get_type_hints(Config).get(group)
+    records = get_args(hint) or (hint,)
+    return all(get_origin(get_type_hints(record).get("name")) is Literal for record in records)
 
 
 def _choices_with(group: str, key: str) -> list[str]:

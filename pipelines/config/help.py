@@ -1,8 +1,10 @@
 """The settings of a verb with their defaults, as its help tells them."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from importlib import resources
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -25,8 +27,7 @@ def settings_help(verb: Verb) -> str:
         for choice, record in _choices(section).items():
             lines += ["", f"  {section}={choice}   {record.__doc__}"]
             values = _read(f"{section}/{choice}")
-            hints = get_type_hints(record, include_extras=True)
-            fresh = [setting_line(f"{section}.{key}", values[key], hints[key]) for key in hints if key != "name"]
+            fresh = list(_setting_lines(section, values, record))
             lines += [line for line in fresh if line not in told]
             told.update(fresh)
     return "\n".join(lines) + "\n"
@@ -39,6 +40,15 @@ def _choices(section: str) -> dict[str, type]:
         return {get_args(get_type_hints(option)["name"])[0]: option for option in get_args(kind)}
     chosen = next(entry[section] for entry in _read("config")["defaults"] if section in entry)
     return {chosen: kind}
+
+
+def _setting_lines(where: str, values: Mapping[str, Any], record: type) -> Iterator[str]:
+    """A line for each setting of ``record``, and of the records in it."""
+    for key, hint in get_type_hints(record, include_extras=True).items():
+        if is_dataclass(hint):
+            yield from _setting_lines(f"{where}.{key}", values[key], hint)  # type: ignore[arg-type]
+        elif get_origin(get_type_hints(record)[key]) is not Literal or key != "name":
+            yield setting_line(f"{where}.{key}", values[key], hint)
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -18,15 +18,18 @@ from driveforge.datasets.progress import shown, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extended_json
 from driveforge.datasets.webdataset_shards.tarball import write_tar
-from driveforge.pipelines.config.config import Config, ExecutorConfig
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.generate.commit import CommitLog, gc, remove_scratch
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import require_executor, run_units
+from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.executors.work import UnitOutcome
 from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
+from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.units import Plan, Unit, open_or_create_plan
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
+from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.inputs.sources import for_generation, open_source
 from driveforge.pipelines.registry.models import checkpoint_of
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
@@ -34,7 +37,7 @@ from driveforge.validation.instruments import STANDARD, Instruments
 from driveforge.validation.measures import measure
 
 if TYPE_CHECKING:
-    from driveforge.finetune.world_model.sampling import SamplerSettings
+    from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 
 # Stored beside the plan, under a name made of their content.
 FIRST_FRAMES_FOLDER = "first_frames"
@@ -74,7 +77,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     with pipeline_run(config, "generation") as tracker:
         summary = generate_candidates(config)
         log_generation(summary, tracker)
-    show(f"{summary.committed} candidates in {candidates_root(config)}, {summary.made} of them made now")
+    show(f"{summary.committed} candidates in {config.run.candidates}, {summary.made} of them made now")
     for unit, error in summary.failed.items():
         show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
     return 1 if summary.failed else 0
@@ -88,21 +91,16 @@ def generate_candidates(config: Config) -> GenerateSummary:
     """All candidates that ``config`` asks for, by the run's fine-tuned model, or the configured one without it."""
     from driveforge.finetune.world_model.model import model_digest
 
-    folder, root = trained_model(config), candidates_root(config)
+    folder, root = trained_model(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
-    plan = plan_candidates(config, model_digest(folder))
+    plan = plan_candidates(root, config.data, config.generate, model_digest(folder))
     return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
-
-
-def candidates_root(config: Config) -> Path:
-    return config.run_dir / "candidates"
 
 
 def trained_model(config: Config) -> Path:
     """``<run_dir>/model`` where a fine-tune has left one, else the configured checkpoint."""
-    folder = config.run_dir / "model"
-    return folder if folder.is_dir() else checkpoint_of(config)
+    return config.run.model if config.run.model.is_dir() else checkpoint_of(config)
 
 
 def load_generator(folder: Path) -> Generator:
@@ -114,11 +112,11 @@ def load_generator(folder: Path) -> Generator:
     return WorldModelGenerator.load(folder, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def plan_candidates(config: Config, model: str) -> Plan:
-    """The plan of ``config``: clips of the model with digest ``model``, from the held-out scenes of ``config.data``."""
+def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: str) -> Plan:
+    """The plan in ``root``: clips of the model with digest ``model``, from the held-out scenes of ``data``."""
     from driveforge.finetune.world_model.conditions import require_encodable
 
-    root, source = candidates_root(config), open_source(config.data)
+    source = open_source(data)
 
     def store(scene: Scene) -> str:
         return store_first_frames(root / FIRST_FRAMES_FOLDER, source.load(scene).frames[:, :NUM_FIRST_FRAMES])
@@ -126,15 +124,15 @@ def plan_candidates(config: Config, model: str) -> Plan:
     everything = source.scenes()
     scenes = [everything[number] for number in for_generation(everything)]
     require_encodable(scenes)
-    requests = plan_requests(scenes, store, config.generate, model)
-    return open_or_create_plan(root, requests, config.generate.clips_per_unit)
+    requests = plan_requests(scenes, store, settings, model)
+    return open_or_create_plan(root, requests, settings.clips_per_unit)
 
 
 def generate(
     root: Path,
     plan: Plan,
     loader: GeneratorLoader,
-    executor: ExecutorConfig,
+    executor: ExecutorSettings,
     instruments: InstrumentsLoader = Instruments,
 ) -> GenerateSummary:
     """Make every unit of ``plan`` that is not committed under ``root`` yet; set aside those that keep failing.
@@ -175,7 +173,7 @@ def withdraw_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
 
 
 def _outcomes(
-    plan: Plan, log: CommitLog, factory: Callable[[], "ClipMaker"], executor: ExecutorConfig
+    plan: Plan, log: CommitLog, factory: Callable[[], "ClipMaker"], executor: ExecutorSettings
 ) -> Iterator[UnitOutcome]:
     """Outcomes of the uncommitted units, under a progress bar of clips."""
     pending, attempts = [unit for unit in plan.units if not log.is_committed(unit.id)], AttemptLog(log.root)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,8 @@ from driveforge.datasets.errors import UserError, shown
 from driveforge.datasets.files.atomic import replace_file
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import scene_from_json, scene_to_json
-from driveforge.pipelines.config.config import GenerateConfig
-
-if TYPE_CHECKING:  # at run time only where one is made: it brings diffusers, which a plan's reader does without
-    from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.pipelines.generate.settings import GenerateSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -30,7 +28,7 @@ class Request:
     scene: Scene
     seed: int
     model: str
-    settings: "SamplerSettings"
+    settings: SamplerSettings
     edit: str
     first_frames: str = ""
 
@@ -59,7 +57,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
 def request_from_json(record: dict[str, Any], where: str = "") -> Request:
     """The request of ``record``; a UserError that names ``where`` if a field is missing or wrong."""
     try:
-        settings = _sampler_settings(**{**record["settings"], "sigmas": tuple(record["settings"]["sigmas"])})
+        settings = SamplerSettings(**{**record["settings"], "sigmas": tuple(record["settings"]["sigmas"])})
         return Request(
             scene=scene_from_json(record["scene"], where),
             seed=int(record["seed"]),
@@ -75,13 +73,12 @@ def request_from_json(record: dict[str, Any], where: str = "") -> Request:
 
 
 def plan_requests(
-    scenes: Sequence[Scene], first_frames: Callable[[Scene], str], settings: GenerateConfig, model: str
+    scenes: Sequence[Scene], first_frames: Callable[[Scene], str], settings: GenerateSettings, model: str
 ) -> list[Request]:
     """``settings.num_clips`` requests that take scenes and edits in turn, each with a seed drawn from a counter.
 
     ``first_frames`` stores the first frames of a recorded scene and names them; it is asked only where they are used.
     """
-    with_frame, without_frame = _samplers(settings)
     requests: list[Request] = []
     choices = _edited_scenes(scenes, settings.edits)
     for number, (scene, edit, edited) in zip(range(settings.num_clips), choices, strict=False):
@@ -91,37 +88,13 @@ def plan_requests(
             scene=replace(edited, held_frames=0),
             seed=_seed(settings.seed, number),
             model=model,
-            settings=with_frame if keeps_first_frame else without_frame,
+            settings=settings.sampler if keeps_first_frame else settings.sampler_without_frame,
             edit=edit,
             first_frames=first_frames(scene) if keeps_first_frame else "",
         )
         clip_id = f"{request.scene.clip_id}-{request.id[:8]}"
         requests.append(replace(request, scene=replace(request.scene, clip_id=clip_id)))
     return requests
-
-
-def _samplers(settings: GenerateConfig) -> tuple["SamplerSettings", "SamplerSettings"]:
-    """How clips with and without a first frame are sampled: without one, everything has to come from noise."""
-    with_frame = _sampler_settings(
-        num_steps=settings.num_steps,
-        strength=settings.strength,
-        inpaint_steps=settings.inpaint_steps,
-        inpaint_strength=settings.inpaint_strength,
-        guidance_scale=settings.guidance_scale,
-    )
-    without_frame = _sampler_settings(
-        num_steps=settings.num_steps_without_frame,
-        strength=1.0,
-        inpaint_steps=0,
-        guidance_scale=settings.guidance_scale_without_frame,
-    )
-    return with_frame, without_frame
-
-
-def _sampler_settings(**fields: Any) -> "SamplerSettings":
-    from driveforge.finetune.world_model.sampling import SamplerSettings
-
-    return SamplerSettings(**fields)
 
 
 def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tuple[Scene, str, Scene]]:

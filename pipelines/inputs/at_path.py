@@ -13,8 +13,9 @@ from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.datasets.webdataset_shards.source import ShardSource, holds_shards
 from driveforge.finetune.world_model.model import model_digest
-from driveforge.pipelines.config.config import Data, NuScenesData, ReplayConfig
+from driveforge.pipelines.inputs.settings import Data, NuScenesData
 from driveforge.pipelines.inputs.sources import for_training, open_replay, open_source
+from driveforge.pipelines.replay.settings import ReplaySettings
 
 
 def standing_key(framing: Framing, checkpoint: Path) -> str:
@@ -27,12 +28,12 @@ def is_simulated(path: Path) -> bool:
     return str(path) == "simulated" and not path.exists()
 
 
-def place_of(path: Path, replay: ReplayConfig) -> str:
+def place_of(path: Path, replay: ReplaySettings) -> str:
     """Where clips are from, as the buffer remembers it."""
     return f"simulated-{replay.seed}" if is_simulated(path) else str(path.resolve())
 
 
-def open_path(path: Path, data: Data, replay: ReplayConfig, framing: Framing) -> Source:
+def open_path(path: Path, data: Data, replay: ReplaySettings, framing: Framing) -> Source:
     """The clips at ``path``: a nuScenes root (as ``data`` says), shards, videos, or the domains that are simulated."""
     if is_simulated(path):
         return open_replay(replace(replay, root=None), framing)

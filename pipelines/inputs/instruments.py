@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.config.config import ValidateConfig
+from driveforge.validation.instrument_settings import InstrumentSettings
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import LUCAS_KANADE
@@ -14,27 +14,27 @@ InstrumentsLoader = Callable[[], Instruments]
 
 
 @lru_cache(maxsize=1)
-def load_instruments(config: ValidateConfig) -> Instruments:
+def load_instruments(settings: InstrumentSettings) -> Instruments:
     """A UserError where weights or a package are missing, before any clip is touched."""
     from driveforge.validation.camera.deep_check import require_pycolmap
     from driveforge.validation.camera.pose_network import load_pose_network
 
-    if config.deep_check:
+    if settings.colmap_check:
         require_pycolmap()
     return Instruments(
-        tracker=_tracker(config),
-        pose_network=load_pose_network(config.pose_network) if config.pose_network else None,
-        deep_check=config.deep_check,
+        tracker=_tracker(settings),
+        pose_network=load_pose_network(settings.pose_network) if settings.pose_network else None,
+        deep_check=settings.colmap_check,
     )
 
 
-def _tracker(config: ValidateConfig) -> PointTracker:
-    if config.tracker == "lucas_kanade":
-        if config.tracker_weights:
+def _tracker(settings: InstrumentSettings) -> PointTracker:
+    if settings.tracker == "lucas_kanade":
+        if settings.tracker_weights:
             raise UserError("validate.tracker_weights is given, but lucas_kanade needs none; set validate.tracker too")
         return LUCAS_KANADE
-    if config.tracker_weights is None:
+    if settings.tracker_weights is None:
         raise UserError("validate.tracker=cotracker needs validate.tracker_weights=FILE; nothing is downloaded")
     from driveforge.validation.point_tracking.cotracker import load_cotracker
 
-    return load_cotracker(config.tracker_weights)
+    return load_cotracker(settings.tracker_weights)

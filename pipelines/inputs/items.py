@@ -13,8 +13,8 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import VideoFolderSource, load_clip
-from driveforge.datasets.framing import reframe_camera, reframe_frames
 from driveforge.datasets.nuscenes.source import NuScenesSource
+from driveforge.datasets.reframe import reframe_camera, reframe_frames
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.source import Source
 from driveforge.datasets.video_files import (

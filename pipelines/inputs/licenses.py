@@ -9,7 +9,7 @@ from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
-from driveforge.pipelines.config.config import ReplayConfig
+from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.replay.persistent import NOT_STATED
 
 # The procedural world is nobody else's.
@@ -27,16 +27,16 @@ def licence_of(root: Path | None, source: Source) -> Callable[[Scene], str]:
     return lambda scene: _stated(top, top)
 
 
-def licensed(opened: Callable[[], Source], replay: ReplayConfig, scenes: Sequence[Scene]) -> Sequence[int]:
-    """Numbers of the scenes that ``replay.licences`` lets in; a UserError where that is none."""
-    if replay.licences is None:
+def licensed(opened: Callable[[], Source], replay: ReplaySettings, scenes: Sequence[Scene]) -> Sequence[int]:
+    """Numbers of the scenes that ``replay.licenses`` lets in; a UserError where that is none."""
+    if replay.licenses is None:
         return range(len(scenes))
     told = licence_of(replay.root, opened())
     found = [told(scene) for scene in scenes]
-    numbers = [n for n, licence in enumerate(found) if licence in replay.licences]
+    numbers = [n for n, licence in enumerate(found) if licence in replay.licenses]
     if not numbers:
         raise UserError(
-            f"replay.licences={', '.join(replay.licences)} lets no clip in; there are {', '.join(sorted(set(found)))}"
+            f"replay.licenses={', '.join(replay.licenses)} lets no clip in; there are {', '.join(sorted(set(found)))}"
         )
     return numbers
 

@@ -2,28 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
-from driveforge.pipelines.config.config import (
-    Data,
-    NuScenesData,
-    PretrainConfig,
-    ProbeConfig,
-    ReplayConfig,
-    ShardData,
-    SimulatedData,
-    VideoData,
-)
-
-
-def framing_of(data: Data) -> Framing:
-    """The size, rate and length that the clips of ``data`` are brought to."""
-    return Framing(**{f.name: getattr(data, f.name) for f in fields(Framing)})
-
+from driveforge.pipelines.inputs.settings import Data, NuScenesData, ShardData, SimulatedData, VideoData
+from driveforge.pipelines.replay.settings import ReplaySettings
+from driveforge.pipelines.train.settings import EvaluateSettings, PretrainSettings
 
 # The splits that no fine-tune may see, so that what is generated from them is generated from unseen scenes.
 HELD_OUT = ("val", "mini_val", "test")
@@ -43,14 +29,14 @@ def open_source(data: Data) -> Source:
     """The source behind a ``data`` group; UserError where its root holds nothing of the kind."""
     match data:
         case SimulatedData():
-            return _simulated(data.num_scenes, data.domains, data.seed, framing_of(data))
+            return _simulated(data.num_scenes, data.domains, data.seed, data.framing)
         case NuScenesData():
             from driveforge.datasets.nuscenes.source import NuScenesSource
 
             return NuScenesSource(
                 data.root,
                 data.version,
-                framing_of(data),
+                data.framing,
                 split=data.split,
                 cameras=data.cameras,
                 sweeps=data.sweeps,
@@ -59,14 +45,14 @@ def open_source(data: Data) -> Source:
         case VideoData():
             from driveforge.datasets.folder_source import VideoFolderSource
 
-            return VideoFolderSource(data.root, framing_of(data), data.domain)
+            return VideoFolderSource(data.root, data.framing, data.domain)
         case ShardData():
             from driveforge.datasets.webdataset_shards.source import ShardSource
 
             return ShardSource(data.root)
 
 
-def open_replay(replay: ReplayConfig, framing: Framing) -> Source:
+def open_replay(replay: ReplaySettings, framing: Framing) -> Source:
     """The clips of other domains: a folder of videos, or the procedural domains where none is named."""
     if replay.root is not None:
         from driveforge.datasets.folder_source import VideoFolderSource
@@ -75,12 +61,12 @@ def open_replay(replay: ReplayConfig, framing: Framing) -> Source:
     return _simulated(replay.num_scenes, replay.domains, replay.seed, framing)
 
 
-def open_pretraining(pretrain: PretrainConfig, framing: Framing) -> Source:
+def open_pretraining(pretrain: PretrainSettings, framing: Framing) -> Source:
     """The procedural clips that the base checkpoint is made from, through many cameras, since real rigs differ."""
     return _simulated(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing, varied_cameras=True)
 
 
-def open_probe(probe: ProbeConfig, framing: Framing) -> Source:
+def open_probe(probe: EvaluateSettings, framing: Framing) -> Source:
     """The procedural clips that models are probed with; their seed is no other's."""
     return _simulated(probe.clips_per_domain * len(probe.domains), probe.domains, probe.seed, framing)
 

@@ -11,7 +11,7 @@ from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import read_json, read_record
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, registry_of
-from driveforge.pipelines.tracking.store import has_store
+from driveforge.pipelines.tracking.store import find_store
 
 # Beside the weights of a fine-tuned model: all that decided them.
 LINEAGE = "lineage.json"
@@ -59,7 +59,7 @@ def start_of(config: Config) -> Path:
     """
     if config.model.checkpoint not in (CHAMPION, CHAMPION_OR_BASE):
         return checkpoint_of(config)
-    note = config.run_dir / "champion.json"
+    note = config.run.starting_champion
     if not note.exists():
         champion = _champion(config)
         began = _Beginning(version=champion.number, digest=champion.digest) if champion else _Beginning()
@@ -77,7 +77,7 @@ def start_of(config: Config) -> Path:
 def _champion(config: Config) -> Version | None:
     """The champion; where there is none yet, None if that was allowed for, else a UserError."""
     may_be_none = config.model.checkpoint == CHAMPION_OR_BASE
-    if may_be_none and not has_store(config):
+    if may_be_none and not find_store(config.run, config.tracking).exists:
         return None
     champion = registry_of(config).alias(CHAMPION)
     if champion is None and not may_be_none:
@@ -86,4 +86,4 @@ def _champion(config: Config) -> Version | None:
 
 
 def _folder(config: Config, registry: Registry, version: Version) -> Path:
-    return registry.folder(version, config.run_dir.resolve().parent / "champions")
+    return registry.folder(version, config.run.champions)

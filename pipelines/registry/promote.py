@@ -14,15 +14,17 @@ from driveforge.finetune.evaluation.history import Stage, read_course, transfer_
 from driveforge.finetune.evaluation.promotion_rule import Judgement, Rule, judge
 from driveforge.finetune.evaluation.results import Probed, append_probed
 from driveforge.finetune.world_model.model import model_digest
-from driveforge.pipelines.config.config import Config, PromoteConfig
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.registry.messages import lines_of, summary_of
 from driveforge.pipelines.registry.models import BASE, lineage_in
 from driveforge.pipelines.registry.plot import draw
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, registry_of, sole_promoter
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 
-PROBE, ORIGIN = "probe.parquet", "origin.parquet"
+# In the MLflow run of a promotion: the evaluation of the model that the first champion was tuned from.
+ORIGIN = "origin.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +54,11 @@ class _Known:
 
 def main(config: Config, args: argparse.Namespace) -> int:
     """Promote or refuse; status 1 where the champion stays who it was."""
-    folder = args.candidate or config.run_dir / "model"
+    folder = args.candidate or config.run.model
     if not (folder / "world_model.json").is_file():
         raise UserError(f"{folder} holds no world_model.json; give a model folder, or run_dir=RUN of a fine-tune")
     digest = model_digest(folder)
-    with sole_promoter(config), pipeline_run(config, "promote") as tracker:
+    with sole_promoter(config.run), pipeline_run(config, "promote") as tracker:
         registry = registry_of(config)
         champion = registry.alias(CHAMPION)
         if champion and champion.digest == digest:
@@ -75,12 +77,12 @@ def promote(
     """Judge the model in ``folder``, register it, and make it champion if it passed; under ``sole_promoter``."""
     _refuse_rolled_back(registry.with_digest(digest))
     known = _known(folder, digest, registry, champion)
-    rule = rule_of(config.promote)
+    rule = config.promote
     judgement = judge(known.candidate.probed, known.earlier, rule)
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    picture = config.run_dir / "promotion.png"
+    picture = config.run.promotion_picture
     draw(picture, judgement, known.course, rule)
-    _log(tracker, judgement, known, rule, folder.parent / PROBE, picture)
+    _log(tracker, judgement, known, rule, RunDir(folder.parent).evaluation, picture)
     version = registry.register(folder, digest, tracker)
     registry.describe(version, summary_of(judgement, champion))
     if judgement.promotes:
@@ -88,20 +90,9 @@ def promote(
     return Promotion(candidate=version, champion=champion, judgement=judgement, picture=picture)
 
 
-def rule_of(settings: PromoteConfig) -> Rule:
-    return Rule(
-        improve=settings.improve,
-        dynamics=settings.dynamics,
-        driving=settings.driving,
-        tolerance=settings.tolerance,
-        confidence=settings.confidence,
-        min_clips=settings.min_clips,
-    )
-
-
 def _known(folder: Path, digest: str, registry: Registry, champion: Version | None) -> _Known:
     """What the probe of the candidate's run, and that kept with the champion, know of the models."""
-    table = folder.parent / PROBE
+    table = RunDir(folder.parent).evaluation
     stages = read_course(table) if table.is_file() else []
     candidate = _probed(stages, digest, "", f"driveforge probe {folder} run_dir={folder.parent}", table)
     protocol = candidate.probed.protocol
@@ -111,7 +102,7 @@ def _known(folder: Path, digest: str, registry: Registry, champion: Version | No
         origin = _probed(stages, start, protocol, command, table)
         return _Known(course=_course(stages, start, candidate), candidate=candidate, champion=None, origin=origin)
     command = f"driveforge probe champion run_dir={folder.parent}"
-    kept = [*_kept(registry, champion, PROBE), *stages]
+    kept = [*_kept(registry, champion, table.name), *stages]
     origins = _kept(registry, champion, ORIGIN)
     if not origins:
         raise UserError(f"{champion} was not registered by promote: move the alias champion to a version that was")

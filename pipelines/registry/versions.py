@@ -15,8 +15,9 @@ from typing import Any
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.lock import held
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker
-from driveforge.pipelines.tracking.store import has_store, open_store
+from driveforge.pipelines.tracking.store import find_store, open_store
 
 CHAMPION, CANDIDATE = "champion", "candidate"
 MODEL_FOLDER = "model"
@@ -165,14 +166,15 @@ class Registry:
 
 def registry_of(config: Config) -> Registry:
     """The registry in the store of the runs; a UserError where there is no store yet, or it does not answer."""
-    if not has_store(config):
+    store = find_store(config.run, config.tracking)
+    if not store.exists:
         raise UserError(f"no models are registered beside {config.run_dir}: promote one first, or give run_dir=RUN")
-    return Registry(client=open_store(config), name=config.promote.registered_as)
+    return Registry(client=open_store(store), name=config.promote.registered_as)
 
 
-def sole_promoter(config: Config) -> AbstractContextManager[None]:
+def sole_promoter(run: RunDir) -> AbstractContextManager[None]:
     """Waits until nobody else promotes or rolls back beside these run folders."""
-    return held(config.run_dir.resolve().parent / ".promote.lock")
+    return held(run.promotion_lock)
 
 
 def _read(found: Any) -> Version:

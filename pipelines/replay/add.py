@@ -14,13 +14,12 @@ from driveforge.datasets.latents.cache import LatentSample
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.video_files import clip_id_of
-from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.at_path import is_simulated, open_path, place_of, scenes_to_add, standing_key
 from driveforge.pipelines.inputs.items import show_left_out
 from driveforge.pipelines.inputs.licenses import licence_of
-from driveforge.pipelines.inputs.sources import framing_of
-from driveforge.pipelines.registry.models import checkpoint_of
+from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.replay.replaced import footage_of, replaced
+from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import OpenSource, encode_scenes
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import changing, open_standing, require_key, standing_settings
@@ -79,21 +78,21 @@ def parse_room(text: str) -> Room:
     return Room(num_bytes=int(number * _UNITS[found[2] or ""])) if has_unit else Room(clips=int(number))
 
 
-def add(config: Config, root: Path, wish: Wish) -> Added:
+def add(root: Path, data: Data, replay: ReplaySettings, checkpoint: Path, wish: Wish) -> Added:
     """Offers the clips at ``wish.path`` to the buffer in ``root``, encoding only those that may stay."""
-    framing, checkpoint = framing_of(config.data), checkpoint_of(config)
+    framing = data.framing
     path = wish.path if is_simulated(wish.path) else wish.path.resolve()
-    opened = partial(open_path, path, config.data, config.replay, framing)
+    opened = partial(open_path, path, data, replay, framing)
     source = opened()
     show_left_out(source)
     scenes = scenes_to_add(path, source, framing)
-    place = place_of(path, config.replay)
+    place = place_of(path, replay)
     told = licence_of(None if is_simulated(path) else path, source)
     scores = _read_scores(wish.scores, scenes) if wish.scores else {}
     names = {scene.clip_id: _name(scene, place, wish.domain) for scene in scenes}
     new = BufferSettings(
-        capacity=config.replay.capacity,
-        seed=config.replay.seed,
+        capacity=replay.capacity,
+        seed=replay.seed,
         key=standing_key(framing, checkpoint),
         keep=wish.keep or "random",
     )

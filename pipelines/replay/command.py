@@ -1,7 +1,6 @@
 """The standing replay buffer: fill it, look into it, check it, and take clips out of it again."""
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,9 @@ from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.inputs.at_path import place_of
+from driveforge.pipelines.registry.models import checkpoint_of
 from driveforge.pipelines.replay.add import Wish, add, parse_room
+from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.replay.stats import draw, read_stats, table
 from driveforge.replay.audit import audit
 from driveforge.replay.persistent import drop, licence_of
@@ -20,22 +21,26 @@ from driveforge.replay.segments import Entry
 
 def main(config: Config, args: argparse.Namespace) -> int:
     """Do what the sub-verb says; status 1 where ``verify`` finds anything wrong."""
-    root = config.replay.buffer or config.run_dir.parent / "replay"
-    does: dict[str, Callable[[Config, argparse.Namespace, Path], int]] = {
-        "add": _add,
-        "stats": _stats,
-        "verify": _verify,
-        "drop": _drop,
-    }
-    return does[args.what](config, args, root)
+    root = config.replay.buffer or config.run.persistent_replay
+    match args.what:
+        case "add":
+            return _add(config, args, root)
+        case "stats":
+            return _stats(args.out, root)
+        case "verify":
+            return _verify(root)
+        case _:
+            return _drop(config.replay, args, root)
 
 
 def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
     if args.path is None:
         raise UserError("say what to add: driveforge replay add SOURCE; SOURCE is a folder, or the word simulated")
     added = add(
-        config,
         root,
+        config.data,
+        config.replay,
+        checkpoint_of(config),
         Wish(
             path=args.path,
             domain=args.domain,
@@ -57,16 +62,16 @@ def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
     return 0
 
 
-def _stats(config: Config, args: argparse.Namespace, root: Path) -> int:
+def _stats(picture: Path | None, root: Path) -> int:
     stats = read_stats(root)
     get_console().print(table(stats))
-    if args.out:
-        draw(args.out, stats)
-        show(str(args.out))
+    if picture:
+        draw(picture, stats)
+        show(str(picture))
     return 0
 
 
-def _verify(config: Config, args: argparse.Namespace, root: Path) -> int:
+def _verify(root: Path) -> int:
     report = audit(root)
     for problem in report.problems:
         show(problem, head="wrong  ", style="red")
@@ -75,9 +80,9 @@ def _verify(config: Config, args: argparse.Namespace, root: Path) -> int:
     return 1 if report.problems else 0
 
 
-def _drop(config: Config, args: argparse.Namespace, root: Path) -> int:
+def _drop(replay: ReplaySettings, args: argparse.Namespace, root: Path) -> int:
     wanted = {"domain": args.domain, "licence": args.licence}
-    wanted["place"] = place_of(args.path, config.replay) if args.path else None
+    wanted["place"] = place_of(args.path, replay) if args.path else None
     wanted = {name: value for name, value in wanted.items() if value is not None}
     if not wanted:
         raise UserError("say what to drop: --domain NAME, --licence NAME, the SOURCE it came from, or several of them")

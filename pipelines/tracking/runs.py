@@ -16,17 +16,14 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import replace_file
 from driveforge.pipelines.config.build import text_of
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.outbox import Outbox, Run
-from driveforge.pipelines.tracking.store import artifact_root, configured_uri, open_store, store_uri, told_in_a_line
-
-__all__ = ["Tracker", "artifact_root", "pipeline_run", "store_uri"]
+from driveforge.pipelines.tracking.store import Store, find_store, open_store, told_in_a_line
 
 # Rows of the table that MLflow shows in the browser; the parquet beside it holds them all.
 TABLE_ROWS = 2000
 # Single clips that are logged for MLflow's own player; the gallery holds more.
 LOGGED_CLIPS = 24
-# In the run folder: the ids of its run and of its stages' runs. Beside it: what MLflow did not take yet.
-RUNS, WAITING = "mlflow.json", "mlflow-waiting.jsonl"
 # Commands that are the whole way; all others are stages of the folder's run.
 WHOLE = ("run", "demo")
 
@@ -36,6 +33,7 @@ class Tracker:
     """Writes to one MLflow run; none of its calls fails because MLflow does not answer."""
 
     config: Config
+    store: Store
     client: Any
     outbox: Outbox
     experiment_id: str
@@ -45,7 +43,7 @@ class Tracker:
     def run_id(self) -> str:
         """MLflow's id of the run; a UserError where MLflow has not taken the run yet."""
         if self.run.id is None:
-            raise UserError(f"MLflow at {store_uri(self.config)} does not answer; run this again when it does")
+            raise UserError(f"MLflow at {self.store.uri} does not answer; run this again when it does")
         return self.run.id
 
     @contextlib.contextmanager
@@ -54,12 +52,12 @@ class Tracker:
 
         It is ended when the block is left: as finished, as killed by an interruption, or as failed by an exception.
         """
-        noted = _noted(self.config)
+        noted = _noted(self.config.run)
         run = _unfinished(self.client, noted["stages"].get(name), self.config)
         if run is None:
             run = self._begin(name, {"mlflow.parentRunId": self.run.id} if self.run.id else {})
             noted["stages"][name] = run.id
-            _note(self.config, noted)
+            _note(self.config.run, noted)
         tracker = replace(self, run=run)
         with tracker.running():
             tracker.params(self.config)
@@ -132,11 +130,14 @@ def pipeline_run(config: Config, name: str) -> Iterator[Tracker]:
     A UserError where the store does not answer or open at the start. Later on what it does not take waits.
     """
     config.run_dir.mkdir(parents=True, exist_ok=True)
-    client, uri = open_store(config), store_uri(config)
-    with told_in_a_line(uri):
-        outbox = Outbox(client, uri, config.run_dir / WAITING)
-        experiment = _experiment(client, config)
-        whole = _whole(Tracker(config=config, client=client, outbox=outbox, experiment_id=experiment, run=Run()))
+    store = find_store(config.run, config.tracking)
+    client = open_store(store)
+    with told_in_a_line(store.uri):
+        outbox = Outbox(client, store.uri, config.run.mlflow_outbox)
+        experiment = _experiment(client, store, config.tracking.experiment)
+        whole = _whole(
+            Tracker(config=config, store=store, client=client, outbox=outbox, experiment_id=experiment, run=Run())
+        )
         try:
             with whole.running():
                 if name in WHOLE:
@@ -150,22 +151,22 @@ def pipeline_run(config: Config, name: str) -> Iterator[Tracker]:
 
 def _whole(tracker: Tracker) -> Tracker:
     """The tracker of the folder's run, which is begun unless this store has it."""
-    noted = _noted(tracker.config)
+    noted = _noted(tracker.config.run)
     found = _existing(tracker.client, noted["run"])
     if found is not None:
         return replace(tracker, run=Run(id=found.info.run_id))
     begun = replace(tracker, run=tracker._begin(tracker.config.run_dir.resolve().name, {}))
     begun.params(tracker.config)
-    _note(tracker.config, {"run": begun.run.id, "stages": {}})
+    _note(tracker.config.run, {"run": begun.run.id, "stages": {}})
     return begun
 
 
-def _experiment(client: Any, config: Config) -> str:
-    found = client.get_experiment_by_name(config.tracking.experiment)
+def _experiment(client: Any, store: Store, name: str) -> str:
+    found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    location = None if configured_uri(config) else artifact_root(config).as_uri()
-    return str(client.create_experiment(config.tracking.experiment, artifact_location=location))
+    location = None if store.configured else store.artifacts.as_uri()
+    return str(client.create_experiment(name, artifact_location=location))
 
 
 def _unfinished(client: Any, run_id: str | None, config: Config) -> Run | None:
@@ -189,21 +190,21 @@ def _existing(client: Any, run_id: str | None) -> Any:
     return found if found.info.lifecycle_stage == "active" else None
 
 
-def _noted(config: Config) -> dict[str, Any]:
+def _noted(run: RunDir) -> dict[str, Any]:
     """The ids that the run folder knows; those of a file that cannot be read are none."""
     try:
-        record = json.loads((config.run_dir / RUNS).read_text(encoding="utf-8"))
-        run, stages = record["run"], dict(record["stages"])
+        record = json.loads(run.mlflow_runs.read_text(encoding="utf-8"))
+        run_id, stages = record["run"], dict(record["stages"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {"run": None, "stages": {}}
     return {
-        "run": run if isinstance(run, str) else None,
+        "run": run_id if isinstance(run_id, str) else None,
         "stages": {name: stage for name, stage in stages.items() if isinstance(stage, str)},
     }
 
 
-def _note(config: Config, record: Mapping[str, Any]) -> None:
-    replace_file(config.run_dir / RUNS, json.dumps(record, indent=2).encode() + b"\n")
+def _note(run: RunDir, record: Mapping[str, Any]) -> None:
+    replace_file(run.mlflow_runs, json.dumps(record, indent=2).encode() + b"\n")
 
 
 def _now() -> int:

@@ -10,12 +10,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from driveforge.datasets.errors import UserError, shown
 from driveforge.datasets.files.lock import held
-from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.tracking.settings import TrackingSettings
 
 _ARTIFACTS = "mlartifacts"
 # Columns of MLflow's tables that hold the absolute place of an artifact.
@@ -29,44 +31,48 @@ _PLACES = (
 _ANSWER_SECONDS = 10.0
 
 
-def configured_uri(config: Config) -> str | None:
-    """The address that was given, by setting or by MLflow's own environment variable; None: the default store."""
-    return config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Store:
+    """An MLflow store: ``configured`` is a server or a database; None is the default, a sqlite ``database`` file.
+
+    The default store keeps artifacts in the folder ``artifacts``; a configured one has its own place.
+    """
+
+    configured: str | None
+    database: Path
+    artifacts: Path
+
+    @property
+    def uri(self) -> str:
+        # A folder's name may hold characters that mean something in an address. With the driver named, MLflow makes no
+        # folder of it.
+        path = str(self.database)
+        quoted = path.replace("%", "%25").replace("?", "%3F")
+        return self.configured or f"sqlite{'' if quoted == path else '+pysqlite'}:///{quoted}"
+
+    @property
+    def exists(self) -> bool:
+        """True of a configured store, and of the default one once something was logged."""
+        return self.configured is not None or self.database.exists()
 
 
-def store_uri(config: Config) -> str:
-    """The address of the MLflow store: as configured, or a sqlite file beside the run folders."""
-    path = str(store_file(config))
-    # What a folder's name holds may mean something in an address. With the driver named, MLflow makes no folder of it.
-    quoted = path.replace("%", "%25").replace("?", "%3F")
-    return configured_uri(config) or f"sqlite{'' if quoted == path else '+pysqlite'}:///{quoted}"
+def find_store(run: RunDir, settings: TrackingSettings) -> Store:
+    """The store of a run: as set, or as MLflow's own environment variable says, or beside the run folders."""
+    configured = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+    return Store(configured=configured, database=run.mlflow_store, artifacts=run.mlflow_artifacts)
 
 
-def store_file(config: Config) -> Path:
-    return config.run_dir.resolve().parent / "mlflow.db"
-
-
-def has_store(config: Config) -> bool:
-    """Whether there is a store: one that is configured, or the default one once something was logged."""
-    return configured_uri(config) is not None or store_file(config).exists()
-
-
-def artifact_root(config: Config) -> Path:
-    """Where the default store keeps artifacts; a configured server has its own place."""
-    return config.run_dir.resolve().parent / _ARTIFACTS
-
-
-def open_store(config: Config) -> Any:
+def open_store(store: Store) -> Any:
     """An MLflow client of the store, which is made if it is the default one. UserError: it does not answer or open."""
     import mlflow
 
-    uri = store_uri(config)
+    uri = store.uri
     require_answer(uri)
     try:
         # Processes that open a new store at once would race its migration.
-        with told_in_a_line(uri), held(store_file(config).with_name(".mlflow.lock")):
-            if not configured_uri(config) and store_file(config).exists():
-                follow_move(store_file(config))
+        with told_in_a_line(uri), held(store.database.with_name(".mlflow.lock")):
+            if store.configured is None and store.database.exists():
+                follow_move(store.database)
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # which makes it, or shows that it cannot be used
             return client
@@ -102,10 +108,10 @@ def told_in_a_line(uri: str) -> Iterator[None]:
         raise UserError(f"MLflow at {shown(uri, 100)}: {shown(error, 160)}") from error
 
 
-def follow_move(store: Path) -> None:
-    """Put right the places of artifacts that were noted under another folder than that of the file ``store``."""
-    here = store.with_name(_ARTIFACTS).as_uri()
-    with closing(sqlite3.connect(store, timeout=30)) as database, database:
+def follow_move(database_file: Path) -> None:
+    """Put right the places of artifacts that were noted under another folder than that of ``database_file``."""
+    here = database_file.with_name(_ARTIFACTS).as_uri()
+    with closing(sqlite3.connect(database_file, timeout=30)) as database, database:
         columns = [(table, column) for table, column in _PLACES if _has(database, table, column)]
         if ("experiments", "artifact_location") not in columns:
             return

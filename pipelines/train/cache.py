@@ -26,9 +26,11 @@ from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.items import show_left_out
 from driveforge.pipelines.inputs.licenses import licensed
-from driveforge.pipelines.inputs.sources import for_training, framing_of, open_replay, open_source
+from driveforge.pipelines.inputs.settings import Data
+from driveforge.pipelines.inputs.sources import for_training, open_replay, open_source
 from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.registry.models import checkpoint_of
+from driveforge.pipelines.replay.settings import ReplaySettings
 
 OpenSource = Callable[[], Source]
 Encode = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]
@@ -37,26 +39,24 @@ Encode = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]
 def main(config: Config, args: argparse.Namespace) -> None:
     """Encode the driving data, and the replay domains where replay has a share."""
     checkpoint = checkpoint_of(config)
-    cache = cache_driving(config, checkpoint)
+    cache = cache_driving(config.data, checkpoint, config.run.latents)
     print(f"{len(cache)} driving clips in {cache.folder}")
     if config.replay.share > 0:
-        others = cache_replay(config, checkpoint)
+        others = cache_replay(config.replay, config.data.framing, checkpoint, config.run.latents)
         print(f"{len(others)} clips of other domains in {others.folder}")
 
 
-def cache_driving(config: Config, checkpoint: Path) -> LatentCache:
-    """Latents of the driving data under ``checkpoint``'s codec, in ``<run_dir>/latents``; held-out scenes stay out."""
-    opened = partial(open_source, config.data)
-    root = config.run_dir / "latents"
-    return encode_source(opened, framing_of(config.data), checkpoint, root, "driving clips", for_training)
+def cache_driving(data: Data, checkpoint: Path, latents: Path) -> LatentCache:
+    """Latents of the driving data under ``checkpoint``'s codec, in ``latents``; held-out scenes stay out."""
+    opened = partial(open_source, data)
+    return encode_source(opened, data.framing, checkpoint, latents, "driving clips", for_training)
 
 
-def cache_replay(config: Config, checkpoint: Path) -> LatentCache:
+def cache_replay(replay: ReplaySettings, framing: Framing, checkpoint: Path, latents: Path) -> LatentCache:
     """Latents of the replay domains, framed like the driving data; clips under other licences stay out."""
-    framing = framing_of(config.data)
-    opened = partial(open_replay, config.replay, framing)
-    chosen = partial(licensed, opened, config.replay)
-    return encode_source(opened, framing, checkpoint, config.run_dir / "latents", "replay clips", chosen)
+    opened = partial(open_replay, replay, framing)
+    chosen = partial(licensed, opened, replay)
+    return encode_source(opened, framing, checkpoint, latents, "replay clips", chosen)
 
 
 def encode_source(

@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,31 @@ from rich import get_console
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.lock import held
 from driveforge.datasets.files.new_folder import new_folder
+from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.evaluation.evaluate import protocol_of
 from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
 from driveforge.finetune.strategies.registry import strategy_of
-from driveforge.finetune.training.fine_tune import (
-    FineTuneSettings,
-    ReplayMix,
-    contents_of,
-    facts_of,
-    fine_tune,
-    is_adaptive,
-    plan_of,
-)
-from driveforge.finetune.training.module import TrainingSettings
+from driveforge.finetune.training.fine_tune import contents_of, facts_of, fine_tune, is_adaptive, plan_of
 from driveforge.finetune.training.ranks import leads
+from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.shares import Probe
 from driveforge.finetune.world_model.model import WorldModel, model_digest
 from driveforge.finetune.world_model.saved_parts import seal
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.at_path import standing_key
-from driveforge.pipelines.inputs.sources import framing_of, open_replay
+from driveforge.pipelines.inputs.sources import open_replay
 from driveforge.pipelines.registry.models import LINEAGE, lineage_in, start_of
 from driveforge.pipelines.replay.replaced import require_current
+from driveforge.pipelines.replay.settings import ReplaySettings
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.cache import cache_driving, cache_replay
-from driveforge.pipelines.train.probe import settings_of as probe_settings_of
 from driveforge.pipelines.train.probe import while_training
 from driveforge.pipelines.train.probe_clips import probe_set_of
 from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.mix import ReplayMix
 from driveforge.replay.persistent import open_standing
 
 # What the lineage tells beside what decided the weights.
@@ -64,15 +59,17 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
     Of several processes that train together, the one that leads has the tracker and writes the folder.
     """
     # Of the processes that train together, one after the other finds what the first has made.
-    with held(config.run_dir / ".caches.lock"):
+    with held(config.run.cache_lock):
         checkpoint = start_of(config)
-        require_replay(config)
-        driving = cache_driving(config, checkpoint)
-        replay = fill_buffer(config, checkpoint)
-        settings = settings_of(config)
-        lineage = lineage_of(settings, checkpoint, driving, replay)
+        settings, mix = config.finetune, config.replay
+        replays = uses_replay(settings.strategy, mix)
+        if replays:
+            require_footage(config.replay, config.data.framing)
+        driving = cache_driving(config.data, checkpoint, config.run.latents)
+        replay = fill_buffer(config.replay, config.data.framing, checkpoint, config.run) if replays else None
+        lineage = lineage_of(settings, mix, checkpoint, driving, replay)
         probe = None
-        if is_adaptive(settings):
+        if is_adaptive(settings, mix):
             probe, lineage["probe"] = _probe_of(config, checkpoint, driving)
         callbacks = while_training(config, checkpoint)
     if tracker is not None:
@@ -80,7 +77,7 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
         tracker.dataset("driving", driving.key, str(driving.folder), "training")
         if replay is not None:
             tracker.dataset("replay", replay.digest(), str(replay.root), "training")
-    folder = config.run_dir / "model"
+    folder = config.run.model
     if not _is_done(folder, lineage):
         logger = TrackerLogger(tracker) if tracker is not None else False
         tuned = fine_tune(
@@ -88,7 +85,8 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
             driving,
             replay,
             settings,
-            config.run_dir / "finetune",
+            mix,
+            config.run.checkpoints,
             probe=probe,
             logger=logger,
             callbacks=callbacks,
@@ -98,85 +96,49 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
     return folder
 
 
-def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer | None:
-    """The clips of the other domains, or None where the strategy has no use for them.
-
-    They are those of the standing buffer ``replay.buffer``, or of ``<run_dir>/replay``, which is filled here.
-    """
-    if not uses_replay(config):
-        return None
-    if config.replay.buffer is not None:
-        key = standing_key(framing_of(config.data), checkpoint)
-        standing = open_standing(config.replay.buffer, key=key, licences=config.replay.licences)
-        require_current(standing, config.replay.buffer)
+def fill_buffer(replay: ReplaySettings, framing: Framing, checkpoint: Path, run: RunDir) -> ReplayBuffer:
+    """The clips of the other domains: those of the persistent ``replay.buffer``, or of one that is filled here."""
+    if replay.buffer is not None:
+        standing = open_standing(replay.buffer, key=standing_key(framing, checkpoint), licences=replay.licenses)
+        require_current(standing, replay.buffer)
         return standing
-    others = cache_replay(config, checkpoint)
-    root = config.run_dir / "replay" / others.key
-    with ReplayBuffer(root, config.replay.capacity, seed=config.replay.seed, key=others.key) as buffer:
+    others = cache_replay(replay, framing, checkpoint, run.latents)
+    root = run.replay / others.key
+    with ReplayBuffer(root, replay.capacity, seed=replay.seed, key=others.key) as buffer:
         for number in range(len(others)):
             buffer.offer(others.sample(number))
     return buffer
 
 
-def uses_replay(config: Config) -> bool:
-    strategy = strategy_of(config.finetune.strategy)
-    is_idle = config.replay.share == 0 and config.replay.schedule == "fixed"
+def uses_replay(strategy_name: str, mix: ReplayMix) -> bool:
+    """Whether a strategy needs samples of other domains at this share."""
+    strategy = strategy_of(strategy_name)
+    is_idle = mix.share == 0 and mix.schedule == "fixed"
     return strategy.needs_buffer or not (strategy.mix == "none" or is_idle)
 
 
-def require_replay(config: Config) -> None:
+def require_footage(replay: ReplaySettings, framing: Framing) -> None:
     """A UserError where the replay footage cannot be opened: it is read only after all of the driving data."""
-    if uses_replay(config) and config.replay.buffer is None and config.replay.root is not None:
-        open_replay(config.replay, framing_of(config.data))
-
-
-def settings_of(config: Config) -> FineTuneSettings:
-    tuning, replay = config.finetune, config.replay
-    return FineTuneSettings(
-        strategy=tuning.strategy,
-        strategy_weight=tuning.strategy_weight,
-        adapter=tuning.adapter,
-        lora_rank=tuning.lora_rank,
-        batch_size=tuning.batch_size,
-        checkpoint_every=tuning.checkpoint_every,
-        replay=ReplayMix(
-            share=replay.share,
-            schedule=replay.schedule,
-            final_share=replay.final_share,
-            tolerance=replay.tolerance,
-            probe_every=replay.probe_every,
-            loss_weight=replay.loss_weight,
-            seed=replay.seed,
-        ),
-        training=TrainingSettings(
-            steps=tuning.steps,
-            learning_rate=tuning.learning_rate,
-            ema_decay=tuning.ema_decay,
-            clip=tuning.clip,
-            accumulate=tuning.accumulate,
-            precision=tuning.precision,
-            predict=tuning.predict,
-            seed=tuning.seed,
-        ),
-    )
+    if replay.buffer is None and replay.root is not None:
+        open_replay(replay, framing)
 
 
 def lineage_of(
-    settings: FineTuneSettings, checkpoint: Path, driving: LatentCache, replay: ReplayBuffer | None
+    settings: FineTuneSettings, mix: ReplayMix, checkpoint: Path, driving: LatentCache, replay: ReplayBuffer | None
 ) -> dict[str, Any]:
     """All that decides the weights: what they start from, what they see, and how they move."""
     return {
         **contents_of(checkpoint, driving, replay),
         "driving_clips": len(driving),
-        "training": asdict(settings.training),
-        **facts_of(settings, plan_of(settings, len(driving), replay)),
+        "training": settings.training_record(),
+        **facts_of(settings, mix, plan_of(settings, mix, len(driving), replay)),
     }
 
 
 def _probe_of(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[Probe, str]:
     """What tells an adaptive share how much is forgotten of the domains that are not being learnt; its protocol."""
     probe_set = probe_set_of(config, checkpoint)
-    how = replace(probe_settings_of(config.probe), dynamics=False)
+    how = replace(config.probe, dynamics=False)
     others = sorted({clip.domain for clip in probe_set.clips} - set(driving.domains))
     return loss_forgetting(WorldModel.from_pretrained(checkpoint), probe_set, how, others), protocol_of(probe_set, how)
 

@@ -29,16 +29,18 @@ from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.progress import track
 from driveforge.datasets.source import Source
 from driveforge.finetune.training.loop import train
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.module import WorldModelModule
+from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.training.vae import train_vae
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, model_digest
 from driveforge.finetune.world_model.preconditioning import measure_std
 from driveforge.finetune.world_model.saved_parts import saving, seal
 from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, make_vae, to_signal
-from driveforge.pipelines.config.config import Config, PretrainConfig
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import say
-from driveforge.pipelines.inputs.sources import framing_of, open_pretraining
+from driveforge.pipelines.inputs.sources import open_pretraining
 from driveforge.pipelines.train.cache import encode_source
+from driveforge.pipelines.train.settings import PretrainSettings
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
 
@@ -57,14 +59,14 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 def pretrain(config: Config) -> None:
     """The base checkpoint in ``<pretrain.out>/model``."""
-    settings, framing = config.pretrain, framing_of(config.data)
+    settings, framing = config.pretrain, config.data.framing
     folder = settings.out / "model"
     if not _is_done(folder, settings, framing):
         make_base(settings, framing)
     print(f"base checkpoint {model_digest(folder)} in {folder}")
 
 
-def make_base(settings: PretrainConfig, framing: Framing) -> None:
+def make_base(settings: PretrainSettings, framing: Framing) -> None:
     opened = partial(open_pretraining, settings, framing)
     if not (settings.out / "vae" / "config.json").is_file():
         if settings.start is None:
@@ -75,7 +77,7 @@ def make_base(settings: PretrainConfig, framing: Framing) -> None:
     ship(train_world_model(cache, settings), settings, framing)
 
 
-def train_codec(source: Source, settings: PretrainConfig) -> None:
+def train_codec(source: Source, settings: PretrainSettings) -> None:
     """PCA, then gradient descent; the codec lands in ``<out>/vae``, its curve in ``<out>/vae_curve.csv``."""
     chosen = np.linspace(0, len(source) - 1, min(len(source), settings.vae_clips)).astype(int)
     scenes = source.scenes()
@@ -117,29 +119,14 @@ def _keep_codec(vae: AutoencoderKLWan, out: Path) -> None:
         vae.save_pretrained(scratch)
 
 
-def train_world_model(cache: LatentCache, settings: PretrainConfig) -> WorldModel:
+def train_world_model(cache: LatentCache, settings: PretrainSettings) -> WorldModel:
     """The averaged model after ``settings.steps`` steps, resumed from ``<out>/checkpoints`` where there are any."""
     if settings.start is None:
         model = fresh_model(WorldModelConfig(), load_vae(settings.out), cache, settings.seed)
     else:
         model = WorldModel.from_pretrained(settings.start)
     return train_on_all(
-        cache,
-        model,
-        TrainingSettings(
-            steps=settings.steps,
-            learning_rate=settings.learning_rate,
-            warmup=100,
-            decay="cosine",
-            ema_decay=settings.ema_decay,
-            precision=settings.precision,
-            predict=settings.predict,
-            seed=settings.seed,
-        ),
-        settings.out / "checkpoints",
-        batch_size=settings.batch_size,
-        checkpoint_every=settings.checkpoint_every,
-        logger=CSVLogger(settings.out, name="curves"),
+        cache, model, settings, settings.out / "checkpoints", logger=CSVLogger(settings.out, name="curves")
     )
 
 
@@ -157,19 +144,28 @@ def train_on_all(
     training: TrainingSettings,
     checkpoints: Path,
     *,
-    batch_size: int,
-    checkpoint_every: int,
     logger: Logger | bool = False,
 ) -> WorldModel:
     """``model`` trained on all of a cache and averaged, resumed from ``checkpoints`` where there are any."""
-    facts = {"start": model.digest(), "clips": cache.digest(), "batch_size": batch_size}
+    facts = {"start": model.digest(), "clips": cache.digest()}
+    if training.compile:
+        model.transformer.compile_repeated_blocks()
     module = WorldModelModule(model.train(), training, facts=facts)
-    plan = BatchPlan(seed=training.seed, batch_size=batch_size, share=0.0, pools={}, num_driving=len(cache))
+    plan = BatchPlan(seed=training.seed, batch_size=training.batch_size, share=0.0, pools={}, num_driving=len(cache))
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
-        yield from plan_loader(plan, cache, None, start=start, stop=training.steps, rank=rank, world_size=world_size)
+        yield from plan_loader(
+            plan,
+            cache,
+            None,
+            start=start,
+            stop=training.num_batches,
+            rank=rank,
+            world_size=world_size,
+            num_workers=training.num_workers,
+        )
 
-    train(module, batches, checkpoints, checkpoint_every=checkpoint_every, logger=logger)
+    train(module, batches, checkpoints, logger=logger)
     module.adopt_average()
     return module.model
 
@@ -182,7 +178,7 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
     return measure_std(*stacked)
 
 
-def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
+def ship(model: WorldModel, settings: PretrainSettings, framing: Framing) -> None:
     """``<out>/model``: half-precision weights, the recipe that made them, their curves, and the sums of it all."""
     recipe = _recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
     if settings.start is not None:
@@ -195,14 +191,14 @@ def ship(model: WorldModel, settings: PretrainConfig, framing: Framing) -> None:
         seal(folder)
 
 
-def _recipe(settings: PretrainConfig, framing: Framing) -> dict[str, Any]:
+def _recipe(settings: PretrainSettings, framing: Framing) -> dict[str, Any]:
     """The settings that decide a base, wherever it lies, as JSON gives them back."""
     decisive = {key: value for key, value in asdict(settings).items() if key != "out"}
     plain: dict[str, Any] = json.loads(json.dumps({"pretrain": decisive, "framing": asdict(framing)}, default=str))
     return plain
 
 
-def _is_done(folder: Path, settings: PretrainConfig, framing: Framing) -> bool:
+def _is_done(folder: Path, settings: PretrainSettings, framing: Framing) -> bool:
     """Whether the base is there; a UserError where another one is, which nobody has said to throw away."""
     if is_vacant(folder):
         return False

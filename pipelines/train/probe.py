@@ -15,17 +15,16 @@ from driveforge.finetune.evaluation.callback import ProbeEvery
 from driveforge.finetune.evaluation.clips import ProbeClip
 from driveforge.finetune.evaluation.evaluate import probe
 from driveforge.finetune.evaluation.results import Probed, append_probed
-from driveforge.finetune.evaluation.settings import ProbeSettings
 from driveforge.finetune.world_model.model import WorldModel, model_digest
-from driveforge.pipelines.config.config import Config, ProbeConfig
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain
 from driveforge.pipelines.plots.contact_sheet import write_png
 from driveforge.pipelines.plots.continuation import continued
 from driveforge.pipelines.registry.models import checkpoint_of, lineage_in
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.probe_clips import probe_set_of
+from driveforge.pipelines.train.settings import EvaluateSettings
 
-TABLE = "probe.parquet"
 # What the table on screen shows of each domain, and how a column is headed.
 HEADLINES = {
     "loss\nmoving": "loss/predict/{}/moving",
@@ -42,7 +41,7 @@ HEADLINES = {
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Probe one model; what the table held of it gives way."""
-    named = args.model or str(config.run_dir / "model")
+    named = args.model or str(config.run.model)
     folder = checkpoint_of(replace(config, model=replace(config.model, checkpoint=named)))
     with pipeline_run(config, "probe") as tracker:
         probed = probe_model(config, folder, tracker)
@@ -52,40 +51,28 @@ def main(config: Config, args: argparse.Namespace) -> None:
 def probe_model(config: Config, folder: Path, tracker: Tracker) -> Probed:
     """Probe the model in ``folder``; its values go to ``probe.parquet`` and MLflow, some of its clips to a picture."""
     probe_set = probe_set_of(config, folder)
-    settings = settings_of(config.probe)
+    settings = config.probe
     shown: dict[str, tuple[ProbeClip, NDArray[np.uint8]]] = {}
     model = WorldModel.from_pretrained(folder)
     probed = probe(model, probe_set, settings, lambda clip, frames: _keep(shown, clip, frames))
-    step, digest, path = steps_of(folder), model_digest(folder), config.run_dir / TABLE
+    step, digest, path = steps_of(folder), model_digest(folder), config.run.evaluation
     append_probed(path, probed, step=step, model=digest)
     tracker.params({"probed": {"model": digest, "step": step, "protocol": probed.protocol}})
     tracker.metrics({f"probe/{domain}/{name}": mean for (domain, name), mean in probed.means().items()}, step)
     tracker.artifact(path)
     if shown:
-        picture = config.run_dir / "probe.png"
+        picture = config.run.evaluation_picture
         write_png(picture, continued(list(shown.values()), settings.context))
         tracker.artifact(picture)
     return probed
-
-
-def settings_of(config: ProbeConfig) -> ProbeSettings:
-    return ProbeSettings(
-        seed=config.seed,
-        context=config.context,
-        modes=config.modes,
-        sigma_edges=config.sigma_edges,
-        num_steps=config.num_steps,
-        dynamics=config.dynamics,
-        batch_size=config.batch_size,
-    )
 
 
 def while_training(config: Config, checkpoint: Path) -> list[Callback]:
     """What probes a fine-tune from ``checkpoint`` into the table of the run; nothing where ``probe.every`` is 0."""
     if config.probe.every == 0:
         return []
-    probe_set, path = probe_set_of(config, checkpoint), config.run_dir / TABLE
-    settings, base = settings_of(config.probe), model_digest(checkpoint)
+    probe_set, path = probe_set_of(config, checkpoint), config.run.evaluation
+    settings, base = config.probe, model_digest(checkpoint)
     return [ProbeEvery(probe_set, settings, path, steps=config.probe.every, base=base)]
 
 
@@ -96,7 +83,7 @@ def steps_of(folder: Path) -> int:
     return steps if isinstance(steps, int) else 0
 
 
-def table(config: ProbeConfig, probed: Probed, named: str) -> Table:
+def table(config: EvaluateSettings, probed: Probed, named: str) -> Table:
     """Means by domain of what tells most; the loss is that of the upper noise levels, where motion is decided."""
     means = probed.means()
     low, high = sorted(config.sigma_edges)[-2:]

@@ -27,10 +27,12 @@ from driveforge.finetune.evaluation.clips import (
 )
 from driveforge.finetune.world_model.conditions import require_encodable
 from driveforge.finetune.world_model.vae import load_vae
-from driveforge.pipelines.config.config import Config, NuScenesData, SimulatedData
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import say
 from driveforge.pipelines.inputs.at_path import open_path
-from driveforge.pipelines.inputs.sources import HELD_OUT, for_generation, framing_of, open_probe
+from driveforge.pipelines.inputs.settings import Data, NuScenesData, SimulatedData
+from driveforge.pipelines.inputs.sources import HELD_OUT, for_generation, open_probe
+from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import OpenSource, encode_scenes, identity_of
 
 FORMAT = "probe 1"
@@ -44,25 +46,26 @@ def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
     taken. A UserError where a seed of training is the probe's, or where footage holds too few clips.
     """
     _require_unseen(config)
-    framing, root = framing_of(config.data), config.run_dir.parent / "probe"
+    framing, root = config.data.framing, config.run.evaluation_clips
     clips: list[ProbeClip] = []
     if config.probe.domains:
         clips += encoded_probe_clips(partial(open_probe, config.probe, framing), framing, checkpoint, root)
     chosen = partial(_held_out, count=config.probe.clips_per_domain)
     for path in config.probe.footage:
-        clips += encoded_probe_clips(partial(open_footage, config, path), framing, checkpoint, root, chosen)
+        clips += encoded_probe_clips(
+            partial(open_footage, config.data, config.replay, path), framing, checkpoint, root, chosen
+        )
     return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(checkpoint)))
 
 
-def open_footage(config: Config, path: Path) -> Source:
+def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
     """The clips at ``path``, of all splits. A UserError where it is what is trained on, and none is held out."""
     if not path.exists():
         raise UserError(f"probe.footage: {path} is not there")
-    data = config.data
     if isinstance(data, NuScenesData):
         data = replace(data, split="all")
-    source = open_path(path, data, config.replay, framing_of(data))
-    is_trained_on = path.resolve() == getattr(config.data, "root", Path()).resolve()
+    source = open_path(path, data, replay, data.framing)
+    is_trained_on = path.resolve() == getattr(data, "root", Path()).resolve()
     if is_trained_on and not any(scene.split in HELD_OUT for scene in source.scenes()):
         raise UserError(
             f"probe.footage: {path} is data.root too, and no scene of it is held out ({', '.join(HELD_OUT)}): "

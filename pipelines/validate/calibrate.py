@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.datasets.webdataset_shards.format import stored
-from driveforge.pipelines.config.config import Config, Data, Framing, SimulatedData
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain, show
 from driveforge.pipelines.generate.command import Generator, GeneratorLoader, load_generator, trained_model
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
+from driveforge.pipelines.inputs.settings import Data, SimulatedData
 from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.tracking.runs import pipeline_run
+from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate, scenes_needed
 from driveforge.validation.guarantee import calibration_rows, refused_words
@@ -43,7 +45,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     """Write the calibration of ``config`` and show its limits, as a table and as a picture."""
     from driveforge.pipelines.plots.limits import draw_limits
 
-    path, console = calibration_path(config), get_console()
+    path, console = config.calibration_path, get_console()
     with pipeline_run(config, "calibrate") as tracker:
         calibration = calibrate_run(config)
         draw_limits(path.with_suffix(".png"), calibration)
@@ -53,14 +55,10 @@ def main(config: Config, args: argparse.Namespace) -> None:
     show(f"{path}, drawn in {path.with_suffix('.png').name}")
 
 
-def calibration_path(config: Config) -> Path:
-    return config.validate.calibration or config.run_dir / "calibration.json"
-
-
 def calibrate_run(config: Config) -> Calibration:
     """Limits from ``validate.num_clips`` clips of ``config.data``, through the codec of the model that generates."""
     folder = trained_model(config)
-    items = known_good(config)
+    items = known_good(config.data, config.validate)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
     measured = measure_known_good(items, partial(load_generator, folder), instruments)
@@ -71,31 +69,31 @@ def calibrate_run(config: Config) -> Calibration:
         false_reject_rate=config.validate.false_reject_rate,
         scenes=[recording for recording, _ in results],
     )
-    calibration.save(calibration_path(config))
+    calibration.save(config.calibration_path)
     return calibration
 
 
-def known_good(config: Config) -> list[KnownGood]:
-    """Clips from all over ``config.data``; where its recordings are too few, simulated clips make up the number."""
-    wanted, needed = config.validate.num_clips, scenes_needed(config.validate.false_reject_rate)
-    scenes = _source(config.data).scenes()
+def known_good(data: Data, settings: ValidateSettings) -> list[KnownGood]:
+    """Clips from all over ``data``; where its recordings are too few, simulated clips make up the number."""
+    wanted, needed = settings.num_clips, scenes_needed(settings.false_reject_rate)
+    scenes = _source(data).scenes()
     numbers = spread(len(scenes), wanted)
-    items = [KnownGood(data=config.data, number=number) for number in numbers]
+    items = [KnownGood(data=data, number=number) for number in numbers]
     recordings = len({recording_of(scenes[number]) for number in numbers})
     if recordings < needed <= wanted:
         missing = max(wanted - len(items), needed - recordings)
         get_console().print(
-            f"[yellow]{recordings} recordings of {config.data.name} are too few to calibrate on; {missing} simulated "
+            f"[yellow]{recordings} recordings of {data.name} are too few to calibrate on; {missing} simulated "
             "clips are added, and the limits speak of those too[/yellow]"
         )
-        simulated = simulated_like(config.data, missing)
+        simulated = simulated_like(data, missing)
         items += [KnownGood(data=simulated, number=number) for number in spread(len(_source(simulated)), missing)]
     return items
 
 
 def simulated_like(data: Data, num_scenes: int) -> SimulatedData:
     """Simulated driving of the size, rate and length of ``data``."""
-    framing = {field.name: getattr(data, field.name) for field in fields(Framing)}
+    framing = asdict(data.framing)
     return SimulatedData(name="simulated", num_scenes=num_scenes, domains=FILL_DOMAINS, seed=0, **framing)
 
 

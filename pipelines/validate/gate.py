@@ -20,15 +20,12 @@ from driveforge.datasets.files.atomic import replace_file
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
-from driveforge.pipelines.generate.command import candidates_root
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import pipeline_run
-from driveforge.pipelines.validate.calibrate import calibration_path
 from driveforge.pipelines.validate.overrides import Override, read_overrides
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.verdict import Reason, Verdict, judge
 
-VERDICTS_FILE = "verdicts.parquet"
-OVERRIDES_FILE = "overrides.json"
 # In the schema's metadata: the digest of the rows, since parquet itself does not notice a changed byte.
 _DIGEST = b"driveforge.sha256"
 _REASON = pa.struct(
@@ -78,23 +75,22 @@ def main(config: Config, args: argparse.Namespace) -> None:
     """Judge, write ``<run_dir>/verdicts.parquet`` and the review, and show what was decided."""
     from driveforge.pipelines.validate.review import review  # which judges nothing itself
 
-    decisions = gate(config)
+    decisions = gate(config.run, config.calibration_path)
     with pipeline_run(config, "gate") as tracker:
-        review(config, decisions, tracker)
+        review(config.run, config.calibration_path, decisions, tracker)
     console = get_console()
     console.print(summary_table(decisions))
-    show(config.run_dir / VERDICTS_FILE)
+    show(config.run.verdicts)
 
 
-def gate(config: Config) -> list[Decision]:
+def gate(run: RunDir, calibration_path: Path) -> list[Decision]:
     """Decisions on all candidates of a run, written to its ledger."""
-    calibration = Calibration.load(calibration_path(config))
-    root = candidates_root(config)
-    candidates = list(iter_candidates(root))
+    calibration = Calibration.load(calibration_path)
+    candidates = list(iter_candidates(run.candidates))
     if not candidates:
-        raise UserError(f"{root} holds no committed clip to judge: run `driveforge generate` first")
-    decisions = decide(candidates, calibration, read_overrides(config.run_dir / OVERRIDES_FILE))
-    write_ledger(config.run_dir / VERDICTS_FILE, decisions)
+        raise UserError(f"{run.candidates} holds no committed clip to judge: run `driveforge generate` first")
+    decisions = decide(candidates, calibration, read_overrides(run.overrides))
+    write_ledger(run.verdicts, decisions)
     return decisions
 
 
@@ -104,7 +100,7 @@ def decide(
     """A decision on every candidate, in their order; a UserError where an override is on no candidate."""
     known = {candidate.clip_id for candidate in candidates}
     if strays := sorted(set(overrides) - known):
-        raise UserError(f"{OVERRIDES_FILE}: {strays[0]} is no candidate of this run; correct the clip id or remove it")
+        raise UserError(f"overrides.json: {strays[0]} is no candidate of this run; correct the clip id or remove it")
     return [
         Decision(candidate=c, verdict=judge(c.measures, calibration), override=overrides.get(c.clip_id))
         for c in candidates
@@ -141,10 +137,10 @@ def _digest(table: pa.Table) -> bytes:
     return hashlib.sha256(json.dumps(table.to_pylist()).encode()).hexdigest().encode()
 
 
-def decided(config: Config) -> list[Decision]:
+def decided(run: RunDir) -> list[Decision]:
     """The decisions in the ledger of a run, on the candidates that are there. A UserError where there is no ledger."""
-    rows = {row["clip_id"]: row for row in read_ledger(config.run_dir / VERDICTS_FILE)}
-    candidates = iter_candidates(candidates_root(config))
+    rows = {row["clip_id"]: row for row in read_ledger(run.verdicts)}
+    candidates = iter_candidates(run.candidates)
     return [_decision(candidate, rows[candidate.clip_id]) for candidate in candidates if candidate.clip_id in rows]
 
 

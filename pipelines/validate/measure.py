@@ -19,10 +19,11 @@ from driveforge.datasets.files.atomic import WriteError, replace_file, replacing
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.video_files import describe_unread, unread_under
-from driveforge.pipelines.config.config import Config, Data, NuScenesData
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.inputs.items import FolderItem, Item, VideoItem, list_clips
+from driveforge.pipelines.inputs.settings import Data, NuScenesData
 from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
@@ -60,7 +61,7 @@ class Measured:
 
 def main(config: Config, args: argparse.Namespace) -> int:
     """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
-    out = args.out or config.run_dir / "measures.parquet"
+    out = args.out or config.run.measures
     items, console = list_clips(args.path, *_chosen_tables(config.data)), get_console()
     holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
     if holds_videos and (unread := unread_under(args.path)):
@@ -68,7 +69,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     pictures = None if args.pictures is None else _folder(args.pictures)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said once, not for every clip
-    limits = _limits(config, pictures)
+    limits = _limits(config.validate.calibration, pictures)
     measure_one = partial(measure_item, drawn=pictures is not None, calibration=limits, instruments=instruments)
     sets: list[Measures] = []
     names: Counter[str] = Counter()
@@ -105,9 +106,8 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _limits(config: Config, pictures: Path | None) -> Calibration | None:
+def _limits(path: Path | None, pictures: Path | None) -> Calibration | None:
     """Only limits that were asked for by name: those of a run need not hold for any footage."""
-    path = config.validate.calibration
     return Calibration.load(path) if pictures is not None and path is not None else None
 
 

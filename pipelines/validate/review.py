@@ -16,10 +16,10 @@ from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.video import encode_mp4
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
-from driveforge.pipelines.validate.calibrate import calibration_path
 from driveforge.pipelines.validate.gallery import Bar, Card, pick, write_gallery
-from driveforge.pipelines.validate.gate import VERDICTS_FILE, Decision, count_reasons, count_states, decided
+from driveforge.pipelines.validate.gate import Decision, count_reasons, count_states, decided
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.guarantee import refused_words
 from driveforge.validation.records import Measures
@@ -44,18 +44,18 @@ class Review:
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Draw the review of what the gate decided."""
-    decisions = decided(config)
+    decisions = decided(config.run)
     with pipeline_run(config, "review") as tracker:
-        made = review(config, decisions, tracker)
+        made = review(config.run, config.calibration_path, decisions, tracker)
     show(made.gallery)
 
 
-def review(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> Review:
+def review(run: RunDir, calibration_path: Path, decisions: Sequence[Decision], tracker: Tracker) -> Review:
     """Write the review of a run into ``<run_dir>/review`` and log it, with the counts, to MLflow."""
-    calibration = Calibration.load(calibration_path(config))
-    made = write_review(config.run_dir / "review", decisions, calibration)
+    calibration = Calibration.load(calibration_path)
+    made = write_review(run.review, decisions, calibration)
     tracker.metrics(counts(decisions))
-    tracker.artifact(config.run_dir / VERDICTS_FILE)
+    tracker.artifact(run.verdicts)
     tracker.rejections(made.rejections, made.gallery, made.clips)
     return made
 

@@ -18,12 +18,14 @@ import torch
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
 from driveforge.finetune.training.loop import train
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.module import WorldModelModule
+from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.world_model.conditions import MASK_CHANNELS, RAY_CHANNELS, stack_conditions
 from driveforge.finetune.world_model.flow import draw, flow_matching_loss
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
+from tests.defaults import fine_tune_settings
 
 BATCH, FRAMES, HEIGHT, WIDTH = 4, 17, 12, 20
 
@@ -88,7 +90,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    settings = TrainingSettings(steps=options.steps, learning_rate=1e-3, precision="bf16")
+    settings = fine_tune_settings(steps=options.steps, learning_rate=1e-3, precision="bf16")
     with tempfile.TemporaryDirectory() as root:
         cache = random_cache(Path(root))
         pairs = [(ours(cache, settings), bare(cache, settings)) for _ in range(options.rounds)]

@@ -23,10 +23,11 @@ from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSourc
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.finetune.world_model.generator import Generator
-from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.train.pretrain import main as pretrain
+from tests.defaults import sampler_settings
 
 # That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.
 HELD_OUT = SimulationConfig(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
@@ -84,17 +85,17 @@ def train_to(work: Path, steps: int) -> Path:
 
 def recipes() -> list[Recipe]:
     """All clips, in the order of their numbers."""
-    default = SamplerSettings(**BEGINS_AT_ONCE, num_steps=1, strength=0.7)
+    default = sampler_settings(**BEGINS_AT_ONCE, num_steps=1, strength=0.7)
     plain = itertools.cycle(COMMANDS)
     either = itertools.cycle([*COMMANDS[:3], WEATHERS[0], *COMMANDS[3:5], WEATHERS[1]])
     made: list[tuple[str, str, str, SamplerSettings]] = []
     made += [("good settings", "base", next(plain), default) for _ in range(20)]
     made += [("no first frame", "base", weather, default) for weather in (*WEATHERS, "dusk")]
     for scale, strength, steps in itertools.product((2.0, 4.0), (0.7, 1.0), (1, 6)):
-        settings = SamplerSettings(inpaint_steps=0, guidance_scale=scale, strength=strength, num_steps=steps)
+        settings = sampler_settings(inpaint_steps=0, guidance_scale=scale, strength=strength, num_steps=steps)
         made += [("over-guided", "base", next(either), settings) for _ in range(2)]
     for steps_taken, (strength, steps) in itertools.product(STAGES, ((0.7, 1), (1.0, 1), (0.7, 6), (1.0, 10))):
-        settings = SamplerSettings(**BEGINS_AT_ONCE, strength=strength, num_steps=steps)
+        settings = sampler_settings(**BEGINS_AT_ONCE, strength=strength, num_steps=steps)
         made += [("under-trained", f"after {steps_taken} steps", next(either), settings)]
     rng = np.random.default_rng(DRAW)
     scenes = iter(rng.permutation(len(DRIVING_DOMAINS) * HELD_OUT.num_scenes))

@@ -19,9 +19,10 @@ from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse,
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
 from driveforge.finetune.world_model.generator import Generator
-from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
 from driveforge.validation.measures import recovered_yaw_rate, static_track_residual
+from tests.defaults import sampler_settings
 
 # No training, pretraining or demo uses this seed.
 HELD_OUT_SEED = 20_000
@@ -29,7 +30,7 @@ TURNING_DEG_S = 4.0
 # A boxed vehicle counts as moved where it went at least half, and at most one and a half times, as far as commanded.
 FOLLOWED = (0.5, 1.5)
 MIN_COMMANDED_PX = 6.0
-SHIPPED = SamplerSettings()
+SHIPPED = sampler_settings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, candidate_members, generate
 from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames

@@ -22,13 +22,14 @@ import torch
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
 from driveforge.finetune.training.loop import train
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.shares import LogShares
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
 from tests.benchmarks.finetuning import random_cache
+from tests.defaults import fine_tune_settings
 
 DOMAINS = ("orbit", "handheld", "falling", "walkers")
 BATCH, FRAMES, CLIPS = 4, 5, 64
@@ -58,7 +59,7 @@ def step_times(plan: BatchPlan, cache: LatentCache, buffer: ReplayBuffer | None,
             asked.append(time.process_time())
 
     torch.manual_seed(0)
-    settings = TrainingSettings(steps=steps + 2, learning_rate=1e-3, precision="bf16")
+    settings = fine_tune_settings(steps=steps + 2, learning_rate=1e-3, precision="bf16")
     module = WorldModelModule(WorldModel.make(WorldModelConfig()).train(), settings)
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
         train(module, batches, Path(root), checkpoint_every=10 * steps, callbacks=[LogShares(plan)])

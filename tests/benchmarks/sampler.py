@@ -17,27 +17,28 @@ from rich.progress import track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
 from driveforge.finetune.world_model.generator import Generator
-from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
 from driveforge.validation.measures import measure, static_track_residual
 from tests.benchmarks.detail import KEPT, detail_kept, visible_parts
 from tests.benchmarks.quality import FOLLOWED, moved_boxes
+from tests.defaults import sampler_settings
 
 SEED = 22_000
 SCENES_A_DOMAIN = 12
 
 WITH_FRAME = {
-    "from 0.7, 1 step, guidance 1.5": SamplerSettings(num_steps=1, strength=0.7, inpaint_steps=0, guidance_scale=1.5),
-    "from 0.7, 4 steps, guidance 1.5": SamplerSettings(strength=0.7, inpaint_steps=0, guidance_scale=1.5),
-    "4 from 0.95, then the same": SamplerSettings(strength=0.7, guidance_scale=1.5),
-    "4 from 0.95, then from 0.5, 4 steps, guidance 1": SamplerSettings(guidance_scale=1.0),
-    "the same, guidance 1.5": SamplerSettings(guidance_scale=1.5),
-    "the same, guidance 2 (shipped)": SamplerSettings(),
-    "the same, guidance 3": SamplerSettings(guidance_scale=3.0),
-    "2 from 0.95, then from 0.5, 2 steps, guidance 2": SamplerSettings(num_steps=2, inpaint_steps=2),
+    "from 0.7, 1 step, guidance 1.5": sampler_settings(num_steps=1, strength=0.7, inpaint_steps=0, guidance_scale=1.5),
+    "from 0.7, 4 steps, guidance 1.5": sampler_settings(strength=0.7, inpaint_steps=0, guidance_scale=1.5),
+    "4 from 0.95, then the same": sampler_settings(strength=0.7, guidance_scale=1.5),
+    "4 from 0.95, then from 0.5, 4 steps, guidance 1": sampler_settings(guidance_scale=1.0),
+    "the same, guidance 1.5": sampler_settings(guidance_scale=1.5),
+    "the same, guidance 2 (shipped)": sampler_settings(),
+    "the same, guidance 3": sampler_settings(guidance_scale=3.0),
+    "2 from 0.95, then from 0.5, 2 steps, guidance 2": sampler_settings(num_steps=2, inpaint_steps=2),
 }
 WITHOUT_FRAME = {
-    f"{steps} steps, guidance {scale:g}": SamplerSettings(
+    f"{steps} steps, guidance {scale:g}": sampler_settings(
         num_steps=steps, strength=1.0, inpaint_steps=0, guidance_scale=scale
     )
     for steps, scale in ((1, 1.5), (4, 1.5), (6, 1.5), (8, 1.5), (8, 2.0), (8, 3.0))

@@ -10,9 +10,11 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import VideoFolderSource, write_clip_folder
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.geometry import project
+from driveforge.datasets.reframe import clip_windows
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.video import decode_mp4, encode_mp4
 from tests.datasets.small_clips import assert_same_scene, bare_clip, moving_mount, small_clip, smooth_frames
+from tests.defaults import make_framing
 
 
 def put_video(path: Path, num_frames: int = 25, rate: float = 10, size: tuple[int, int] = (48, 80)) -> Path:
@@ -47,12 +49,12 @@ def test_videos_without_a_description_know_their_times_only(tmp_path: Path) -> N
 
 def test_long_videos_are_cut_into_clips_of_the_framing(tmp_path: Path) -> None:
     put_video(tmp_path / "long.mp4", num_frames=60, rate=30)
-    framing = Framing(height=24, width=32, frame_rate=10, num_frames=5, stride=5)
+    framing = make_framing(height=24, width=32, frame_rate=10, num_frames=5, stride=5)
     source = VideoFolderSource(tmp_path, framing, "handheld")
     assert [scene.clip_id for scene in source.scenes()] == [f"long-{i:04d}" for i in range(4)]
     second = source.scenes()[1]
     assert second.domain == "handheld" and abs(second.frame_rate - 10) < 0.1
-    picked = framing.windows(np.arange(60) / 30)[1]
+    picked = clip_windows(framing, np.arange(60) / 30)[1]
     np.testing.assert_allclose(second.timestamps, picked / 30, atol=1e-3)
     frames = source.load(second).frames
     assert frames.shape == (1, 5, 24, 32, 3)
@@ -64,9 +66,9 @@ def test_framing_carries_calibration_poses_and_tracks_along(tmp_path: Path) -> N
     whole = small_clip(num_frames=12).with_scene(held_frames=4)
     whole = Clip(scene=moving_mount(whole.scene), frames=whole.frames)
     write_clip_folder(tmp_path, whole)
-    framing = Framing(height=24, width=32, frame_rate=5, num_frames=3, stride=3)
+    framing = make_framing(height=24, width=32, frame_rate=5, num_frames=3, stride=3)
     first, second = VideoFolderSource(tmp_path, framing).scenes()
-    picked = framing.windows(whole.scene.timestamps)[1]
+    picked = clip_windows(framing, whole.scene.timestamps)[1]
     np.testing.assert_array_equal(second.timestamps, whole.scene.timestamps[picked])
     np.testing.assert_array_equal(second.ego_to_world, whole.scene.ego_to_world[picked])
     np.testing.assert_array_equal(second.cameras[0].camera_to_ego, whole.scene.cameras[0].camera_to_ego[picked])
@@ -108,7 +110,7 @@ def test_wrong_folders_are_told_by_their_file(tmp_path: Path) -> None:
 
     fails("no video matches")
     path = put_video(tmp_path / "v.mp4", num_frames=5)
-    fails("none long enough for 17 frames at 10 Hz", Framing())
+    fails("none long enough for 17 frames at 10 Hz", make_framing())
     for folder in ("a", "b"):
         write_clip_folder(tmp_path / folder, small_clip())
     fails(r"a.*mp4 and .*b.*mp4 both make clip drive-1: rename")
@@ -135,7 +137,7 @@ def test_what_gives_no_clip_is_told(tmp_path: Path) -> None:
     put_video(tmp_path / "short.mov", num_frames=5)
     put_video(tmp_path / ".hidden.mp4", num_frames=5)
     (tmp_path / "other.AVI").write_bytes(b"")
-    source = VideoFolderSource(tmp_path, Framing(height=32, width=48))
+    source = VideoFolderSource(tmp_path, make_framing(height=32, width=48))
     assert [scene.clip_id for scene in source.scenes()] == ["long-0000"]
     short, unread = source.left_out
     assert short == f"1 videos are too short for a clip, the first is {tmp_path / 'short.mov'}"
@@ -159,7 +161,7 @@ def test_real_clips_are_cut_and_resized() -> None:
     root = Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "clips"
     if not root.exists():
         pytest.skip("no real footage here (DRIVEFORGE_REAL_DATA)")
-    source = VideoFolderSource(root, Framing(), "handheld", pattern="clip_256x448.mp4")
+    source = VideoFolderSource(root, make_framing(), "handheld", pattern="clip_256x448.mp4")
     assert len({scene.clip_id for scene in source.scenes()}) == len(source) > 20
     clip = source.load(source.scenes()[-1])
     assert clip.frames.shape == (1, 17, 96, 160, 3)

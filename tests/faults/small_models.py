@@ -14,7 +14,6 @@ from driveforge.finetune.world_model.model import WorldModel
 from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, to_signal
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.inputs.at_path import standing_key
-from driveforge.pipelines.inputs.sources import framing_of
 from driveforge.replay.persistent import changing
 from driveforge.replay.settings import BufferSettings
 from tests.finetune.small_run import TINY
@@ -43,7 +42,7 @@ def make_video(folder: Path, frames: NDArray[np.uint8]) -> Path:
 
 def make_buffer(folder: Path, base: Path, footage: Path) -> Path:
     """A standing replay buffer of the clips of some footage, encoded in this process."""
-    framing = framing_of(compose(list(FRAMING)).data)
+    framing = compose(list(FRAMING)).data.framing
     source, vae = VideoFolderSource(footage, framing), load_vae(base)
     with changing(folder, BufferSettings(capacity=8, key=standing_key(framing, base))) as buffer:
         for scene in source.scenes():

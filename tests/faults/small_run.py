@@ -6,6 +6,7 @@ from pathlib import Path
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.export import export
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from driveforge.validation.cross_conformal import calibrate
 from tests.pipelines.generating import generate_small
@@ -20,9 +21,9 @@ def make_run(run_dir: Path) -> None:
     generate_small(run_dir / "candidates")
     calibrate(some_measures(60), name="by hand").save(run_dir / "calibration.json")
     words = {"verdict": "accept", "who": "anna", "why": "looks fine"}
-    clips = [decision.candidate.clip_id for decision in gate(config_of(run_dir))]
+    clips = [decision.candidate.clip_id for decision in gate(RunDir(run_dir), RunDir(run_dir).calibration)]
     (run_dir / "overrides.json").write_text(json.dumps({clip_id: words for clip_id in (clips[0], clips[5])}))
-    gate(config_of(run_dir))
+    gate(RunDir(run_dir), RunDir(run_dir).calibration)
     export(config_of(run_dir))
 
 

@@ -13,6 +13,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
 from driveforge.pipelines.export import export
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from tests.faults.small_run import config_of, contents
 from tests.faults.tally import MUTATION, TOLD, Record
@@ -88,7 +89,7 @@ def test_a_tar_that_rotted_is_named_and_made_again(
             stage(config)
     assert generate_small(run_dir / "candidates").made == 2
     assert tar.name in "".join(capsys.readouterr().out.split())
-    gate(config)
+    gate(config.run, config.calibration_path)
     export(config)
     assert contents(run_dir) == whole
     record_property(MUTATION, ["a tar that rotted, and is made again", TOLD])
@@ -145,7 +146,7 @@ def test_an_altered_marker_is_named_and_its_unit_made_again(
         assert len(str(told.value)) <= 300
     assert generate_small(run_dir / "candidates").made == 2
     assert "unit-000001 is made again" in capsys.readouterr().out
-    gate(config)
+    gate(config.run, config.calibration_path)
     export(config)
     assert contents(run_dir) == whole
     record_property(MUTATION, ["an altered marker, whose unit is made again", TOLD])
@@ -155,7 +156,7 @@ def test_the_marker_of_another_unit_is_no_marker_of_this_one(run_dir: Path) -> N
     commits = run_dir / "candidates" / "_commits"
     (commits / "unit-000001.json").write_bytes((commits / "unit-000000.json").read_bytes())
     with pytest.raises(UserError, match=r"unit-000001\.json: unit must be unit-000001, got unit-000000"):
-        gate(config_of(run_dir))
+        gate(RunDir(run_dir), RunDir(run_dir).calibration)
     assert generate_small(run_dir / "candidates").made == 2
 
 
@@ -163,6 +164,6 @@ def test_a_whole_run_is_not_touched(run_dir: Path, capsys: pytest.CaptureFixture
     whole = contents(run_dir)
     assert generate_small(run_dir / "candidates").made == 0
     assert "again" not in capsys.readouterr().out
-    gate(config_of(run_dir))
+    gate(RunDir(run_dir), RunDir(run_dir).calibration)
     export(config_of(run_dir))
     assert contents(run_dir) == whole

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.folder_source import VideoFolderSource, write_clip_folder
-from driveforge.datasets.framing import Framing
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
@@ -23,10 +22,11 @@ from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.source import ShardSource
 from tests.datasets.nuscenes.world import VERSION, write_world
 from tests.datasets.small_clips import small_clip
+from tests.defaults import make_framing
 from tests.faults.mutations import mutated
 from tests.faults.tally import OTHER, SAME, Record, judge, kind_of
 
-FRAMING = Framing(height=32, width=48, num_frames=5, stride=5)
+FRAMING = make_framing(height=32, width=48, num_frames=5, stride=5)
 
 
 def nuscenes(root: Path) -> Callable[[], Source]:

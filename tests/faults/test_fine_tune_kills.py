@@ -44,7 +44,7 @@ def test_fine_tune_is_killed_and_ends_with_the_same_model(
     words = [
         *FRAMING, "data=video", f"data.root={make_video(tmp_path / 'drive', coarse_frames(0, clips * 5))}",
         f"replay.buffer={buffer}", f"model.checkpoint={base}", f"finetune.steps={steps}", "finetune.checkpoint_every=1",
-        "finetune.batch_size=2", "finetune.accumulate=2", f"run_dir={run_dir}",
+        "finetune.batch_size=2", "finetune.accumulate_grad_batches=2", f"run_dir={run_dir}",
     ]  # fmt: skip
     with victim("finetune", run_dir, "finetune", *words, environment={"TMPDIR": str(elsewhere)}) as command:
         finish(command)

@@ -11,6 +11,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.pipelines.export import export
 from driveforge.pipelines.plots.limits import draw_limits
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.validate.measure import write_measures
 from driveforge.pipelines.validate.review import write_review
@@ -62,7 +63,7 @@ def write_clip(run_dir: Path) -> None:
 
 
 def gate_again(run_dir: Path) -> None:
-    gate(config_of(run_dir))
+    gate(RunDir(run_dir), RunDir(run_dir).calibration)
 
 
 def export_again(run_dir: Path) -> None:
@@ -116,7 +117,10 @@ def test_generate_ends_where_the_disk_is_full_and_goes_on_when_there_is_room(
 
 def test_a_review_ends_where_the_disk_is_full(disk: Path, finished_run: Path) -> None:
     run_dir = run_on(disk, finished_run)
-    decisions, limits = gate(config_of(run_dir)), Calibration.load(run_dir / "calibration.json")
+    decisions, limits = (
+        gate(RunDir(run_dir), RunDir(run_dir).calibration),
+        Calibration.load(run_dir / "calibration.json"),
+    )
     fill(disk, 30_000)
     with pytest.raises(UserError, match=rf"{run_dir}/review.* cannot be written"):
         write_review(run_dir / "review", decisions, limits)

@@ -9,6 +9,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.index import read_index
 from driveforge.pipelines.export import export
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.verify import verify
 from tests.faults.mutations import mutated
@@ -20,7 +21,7 @@ Readers = Callable[[Path], None]
 
 
 def judged_and_exported(run_dir: Path) -> None:
-    gate(config_of(run_dir))
+    gate(RunDir(run_dir), RunDir(run_dir).calibration)
     export(config_of(run_dir))
 
 

@@ -9,10 +9,12 @@ from lightning.pytorch.callbacks import Callback
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample
 from driveforge.finetune.strategies import fisher
-from driveforge.finetune.training.fine_tune import FineTuned, FineTuneSettings, ReplayMix, fine_tune
-from driveforge.finetune.training.module import TrainingSettings
+from driveforge.finetune.training.fine_tune import FineTuned, fine_tune
+from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.mix import ReplayMix
+from tests.defaults import fine_tune_settings, replay_mix
 from tests.finetune.small_run import TINY, random_cache
 
 STEPS = 7
@@ -34,24 +36,35 @@ def prepare_root(root: Path) -> None:
             buffer.offer(LatentSample(clip_id=f"r{number}", domain=domain, caption="x", tensors=tensors))
 
 
-def settings_for(strategy: str, **changes: Any) -> FineTuneSettings:
-    """Changes are of ``FineTuneSettings``, of its ``replay`` (``share``, ``schedule``, ...), or ``steps``."""
+Settings = tuple[FineTuneSettings, ReplayMix]
+
+
+def settings_for(strategy: str, **changes: Any) -> Settings:
+    """Changes are of ``FineTuneSettings``, or of ``ReplayMix`` (``share``, ``schedule``, ...)."""
     mix = {name: changes.pop(name) for name in list(changes) if name in ReplayMix.__dataclass_fields__}
-    training = TrainingSettings(
-        steps=changes.pop("steps", STEPS), learning_rate=1e-3, accumulate=2, ema_decay=0.9, warmup=3, predict=0.3
+    usual: dict[str, Any] = {
+        "steps": STEPS,
+        "accumulate_grad_batches": 2,
+        "ema_decay": 0.9,
+        "warmup_steps": 3,
+        "continuation_prob": 0.3,
+        "adapter": "full",
+        "lora_rank": 2,
+        "checkpoint_every": 2,
+    }
+    return (
+        fine_tune_settings(strategy=strategy, **usual | changes),
+        replay_mix(**{"share": 0.5, "eval_every": 2} | mix),
     )
-    usual: dict[str, Any] = {"adapter": "full", "lora_rank": 2, "batch_size": 4, "checkpoint_every": 2}
-    replay = ReplayMix(**{"share": 0.5, "probe_every": 2} | mix)
-    return FineTuneSettings(strategy=strategy, training=training, replay=replay, **usual | changes)
 
 
-def run(root: Path, name: str, settings: FineTuneSettings, *callbacks: Callback, **given: Any) -> FineTuned:
+def run(root: Path, name: str, settings: Settings, *callbacks: Callback, **given: Any) -> FineTuned:
     """A fine-tune in ``root/name``; ``probe`` and ``replay`` may be given."""
     # Enough to test that they are the same again.
     fisher.NUM_GRADIENTS = 6
     replay = given.pop("replay", None) or ReplayBuffer.open(root / "buffer")
     cache = LatentCache(root / "latents", "key")
-    return fine_tune(root / "base", cache, replay, settings, root / name, callbacks=callbacks, **given)
+    return fine_tune(root / "base", cache, replay, *settings, root / name, callbacks=callbacks, **given)
 
 
 class Pause(Callback):
@@ -67,7 +80,7 @@ def fickle_probe(model: WorldModel) -> dict[str, float]:
     return {"orbit": float(weights.sum() * 1e5) % 0.1, "falling": 0.0}
 
 
-def run_slowly(root: Path, name: str, settings: FineTuneSettings) -> None:
+def run_slowly(root: Path, name: str, settings: Settings) -> None:
     """What a process does that is to be killed."""
     torch.set_num_threads(1)
     run(root, name, settings, Pause(), probe=fickle_probe)

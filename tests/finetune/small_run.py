@@ -10,10 +10,11 @@ from lightning.pytorch.callbacks import Callback
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
 from driveforge.finetune.training.adapters import choose_trained, merge_adapter
 from driveforge.finetune.training.loop import train
-from driveforge.finetune.training.module import TrainingSettings, WorldModelModule
+from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
+from tests.defaults import fine_tune_settings
 
 CLIPS = 10
 TINY = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
@@ -48,7 +49,9 @@ def run(
     # A fresh model is silent, and a silent one passes no gradient on to an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     choose_trained(model, adapter, rank=2)  # type: ignore[arg-type]
-    settings = TrainingSettings(steps=steps, learning_rate=learning_rate, accumulate=2, ema_decay=0.9, warmup=3)
+    settings = fine_tune_settings(
+        steps=steps, learning_rate=learning_rate, accumulate_grad_batches=2, ema_decay=0.9, warmup_steps=3
+    )
     module = WorldModelModule(model, settings)
     plan = BatchPlan(seed=0, batch_size=2, share=0.0, pools={}, num_driving=len(cache))
 
@@ -58,7 +61,7 @@ def run(
                 batch["latents"] = batch["latents"] * float("nan")
             yield batch
 
-    train(module, batches, root, checkpoint_every=3, callbacks=callbacks)
+    train(module, batches, root, callbacks=callbacks)
     module.adopt_average()
     merge_adapter(model)
     return module

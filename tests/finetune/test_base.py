@@ -5,8 +5,8 @@ import json
 from dataclasses import asdict, fields
 
 from driveforge.finetune.world_model.model import WorldModel
-from driveforge.pipelines.config.config import PretrainConfig
 from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.train.settings import PretrainSettings
 
 
 def test_every_file_has_its_sum() -> None:
@@ -21,6 +21,6 @@ def test_every_file_has_its_sum() -> None:
 def test_the_recipe_says_what_was_trained() -> None:
     recipe = json.loads((BASE / "recipe.json").read_text())
     assert {"pretrain", "framing", "model", "torch"} <= recipe.keys()
-    assert recipe["pretrain"].keys() == {field.name for field in fields(PretrainConfig)}
+    assert recipe["pretrain"].keys() == {field.name for field in fields(PretrainSettings)}
     config = asdict(WorldModel.from_pretrained(BASE).config)
     assert recipe["model"] == {**config, "domains": list(config["domains"])}

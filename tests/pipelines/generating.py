@@ -3,14 +3,15 @@
 from functools import partial
 from pathlib import Path
 
-from driveforge.pipelines.config.config import ExecutorConfig, GenerateConfig
 from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, GenerateSummary, generate
+from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.requests import plan_requests, store_first_frames
+from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.units import Plan, open_or_create_plan
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 
-SETTINGS = GenerateConfig(
+SETTINGS = GenerateSettings(
     num_clips=12,
     clips_per_unit=2,
     edits=("as-recorded", "dusk", "slower", "agent-shifts"),
@@ -28,8 +29,10 @@ NUM_UNITS = 6
 NUM_FRAMES = 4
 
 
-def executor(name: str = "local") -> ExecutorConfig:
-    return ExecutorConfig(name=name, workers=2, address=None, max_attempts=2, unit_timeout=10.0, first_timeout=600.0)
+def executor(name: str = "local") -> ExecutorSettings:
+    return ExecutorSettings(
+        name=name, workers=2, address=None, max_attempts=2, timeout_factor=10.0, first_timeout=600.0
+    )
 
 
 def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> Plan:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import inverse
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.finetune.world_model.sampling import SamplerSettings
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 
 
 class FakeGenerator:

@@ -20,7 +20,8 @@ from driveforge.pipelines.commands.catalogue import VERBS
 from driveforge.pipelines.commands.verb import Verb
 from driveforge.pipelines.config.build import text_of
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.config.config import Config, NuScenesData
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.inputs.settings import NuScenesData
 
 ROOT = Path(__file__).parents[2]
 NAMES = [verb.name for verb in VERBS]

@@ -16,7 +16,8 @@ from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.export import export, main
 from driveforge.pipelines.generate.commit import CommitLog
-from driveforge.pipelines.validate.gate import VERDICTS_FILE, write_rows
+from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.validate.gate import write_rows
 from driveforge.pipelines.verify import verify
 from tests.datasets.small_clips import small_clip
 
@@ -71,7 +72,7 @@ def config(tmp_path: Path) -> SimpleNamespace:
 
 
 def put_ledger(run_dir: Path, rows: list[dict[str, Any]]) -> None:
-    write_rows(run_dir / VERDICTS_FILE, rows)
+    write_rows(RunDir(run_dir).verdicts, rows)
 
 
 def test_only_what_was_accepted_is_exported_with_its_verdict(config: SimpleNamespace) -> None:
@@ -135,7 +136,7 @@ def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: SimpleN
     put_ledger(config.run_dir, [row("u-0-0", tar, "rejected")])
     with pytest.raises(UserError, match="no clip was accepted"):
         export(config)
-    (config.run_dir / VERDICTS_FILE).unlink()
+    (config.run.verdicts).unlink()
     with pytest.raises(UserError, match="run `driveforge gate` first"):
         export(config)
     assert not (config.run_dir / "shards" / "index.json").exists()

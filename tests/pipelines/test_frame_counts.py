@@ -7,7 +7,6 @@ import pytest
 
 from driveforge.datasets.errors import MAX_LENGTH, UserError
 from driveforge.datasets.folder_source import VideoFolderSource
-from driveforge.datasets.framing import Framing
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.cli import main
@@ -18,6 +17,7 @@ from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
 from driveforge.pipelines.train.cache import cache_driving
 from tests.datasets.small_clips import small_clip
+from tests.defaults import make_framing
 
 
 @pytest.mark.parametrize("verb", ["demo", "pretrain", "cache", "generate", "finetune", "run"])
@@ -47,10 +47,10 @@ def test_shards_of_another_length_are_refused_before_they_are_encoded(
     write_tar(shards / "a.tar", [("drive-1", clip_members(small_clip(num_frames=num_frames), {}))])
     config = compose(["data=shards", f"data.root={shards}", f"run_dir={tmp_path}"])
     if not says:
-        assert len(cache_driving(config, BASE)) == 1
+        assert len(cache_driving(config.data, BASE, config.run.latents)) == 1
         return
     with pytest.raises(UserError) as told:
-        cache_driving(config, BASE)
+        cache_driving(config.data, BASE, config.run.latents)
     message = str(told.value)
     assert says in message and "takes 1 + 4k frames up to 61" in message and len(message) <= MAX_LENGTH
     assert not (tmp_path / "latents").exists()
@@ -64,7 +64,7 @@ TINY = [
 
 @pytest.mark.parametrize(("rate", "num_frames"), [(10.0, 9), (20.0, 21)])
 def test_simulated_replay_clips_are_long_enough_for_the_framing(rate: float, num_frames: int, tmp_path: Path) -> None:
-    framing = Framing(height=32, width=48, num_frames=num_frames, stride=num_frames)
+    framing = make_framing(height=32, width=48, num_frames=num_frames, stride=num_frames)
     simulate(compose([*TINY, f"simulate.frame_rate={rate}"]).simulate, tmp_path, framing)
     scenes = VideoFolderSource(replay_root(tmp_path), framing).scenes()
     assert [scene.num_frames for scene in scenes] == [num_frames] * 2
@@ -79,7 +79,7 @@ def test_a_demo_with_clips_longer_than_its_drives_is_refused_at_once(
 
 
 def test_a_drive_as_long_as_a_clip_gives_one(tmp_path: Path) -> None:
-    framing = Framing(height=32, width=48, num_frames=13, stride=13)
+    framing = make_framing(height=32, width=48, num_frames=13, stride=13)
     settings = compose([*TINY, "simulate.seconds=1.2"]).simulate
     require_long_enough(settings, framing)
     simulate(settings, tmp_path, framing)

@@ -12,8 +12,10 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines import cli
-from driveforge.pipelines.config.config import Config, NuScenesData
-from driveforge.pipelines.run_dir import SETTINGS, kept_settings, require_run, settings_of
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.config.saved import kept_settings, settings_of
+from driveforge.pipelines.inputs.settings import NuScenesData
+from driveforge.pipelines.run_dir import SETTINGS, require_run
 
 HOLD = """
 import sys

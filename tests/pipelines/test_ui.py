@@ -16,6 +16,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.tracking.runs import pipeline_run
+from driveforge.pipelines.tracking.store import Store, find_store
 from driveforge.pipelines.ui import serve
 
 
@@ -29,6 +30,10 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return config
 
 
+def _store(config: Config) -> Store:
+    return find_store(config.run, config.tracking)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -36,7 +41,7 @@ def _free_port() -> int:
 
 
 def test_the_server_shows_the_run_and_its_artifacts_and_ends(config: Config) -> None:
-    with serve(config, _free_port()) as (address, server):
+    with serve(_store(config), _free_port()) as (address, server):
         with urllib.request.urlopen(f"{address}/health") as answer:
             assert answer.read() == b"OK"
         search = urllib.request.Request(
@@ -89,16 +94,25 @@ def test_a_taken_port_is_one_line(config: Config) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(UserError, match="choose another with --port"), serve(config, taken.getsockname()[1]):
+        with (
+            pytest.raises(UserError, match="choose another with --port"),
+            serve(_store(config), taken.getsockname()[1]),
+        ):
             pass
 
 
 def test_no_store_yet_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="run driveforge demo"), serve(replace(compose(), run_dir=tmp_path / "x"), 5000):
+    with (
+        pytest.raises(UserError, match="run driveforge demo"),
+        serve(_store(replace(compose(), run_dir=tmp_path / "x")), 5000),
+    ):
         pass
 
 
 def test_a_server_that_does_not_start_says_why(config: Config) -> None:
     tracking = replace(config.tracking, uri="nosuchdb://store")
-    with pytest.raises(UserError, match=r"did not start.*\S"), serve(replace(config, tracking=tracking), _free_port()):
+    with (
+        pytest.raises(UserError, match=r"did not start.*\S"),
+        serve(_store(replace(config, tracking=tracking)), _free_port()),
+    ):
         pass

@@ -13,12 +13,13 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.format import clip_members
-from driveforge.datasets.webdataset_shards.packing import AcceptedSample, PackSettings, pack
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack
 from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import summarize, write_tar
 from driveforge.pipelines.verify import main, verify
 from tests.datasets.small_clips import small_clip
+from tests.defaults import export_settings
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def root(tmp_path: Path) -> Path:
     tar = tmp_path / "candidates.tar"
     write_tar(tar, [(f"drive-{i}", clip_members(small_clip(f"drive-{i}", seed=i), {})) for i in range(6)])
     samples = [AcceptedSample(tar=tar, key=key, members=spans) for key, spans in scan_tar(tar).items()]
-    pack(samples, tmp_path / "shards", PackSettings(), Provenance())
+    pack(samples, tmp_path / "shards", export_settings(), Provenance())
     return tmp_path / "shards"
 
 

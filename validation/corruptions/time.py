@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.framing import reframe_frames
+from driveforge.datasets.reframe import reframe_frames
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.validation.corruptions.requirements import NotApplicable, check_frames, share_of_frames
 from driveforge.validation.views.view import without_held_frames

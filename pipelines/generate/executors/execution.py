@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
-from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.fleet import Fleet
+from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.executors.work import UnitOutcome, WorkerFactory
 from driveforge.pipelines.generate.units import Unit
 
 
-def require_executor(settings: ExecutorConfig) -> None:
+def require_executor(settings: ExecutorSettings) -> None:
     """A UserError at once where nobody listens at the address of a Ray cluster, before any work is done."""
     if settings.name == "ray" and settings.address:
         from driveforge.pipelines.generate.executors.ray_cluster import require_listener
@@ -18,7 +18,7 @@ def require_executor(settings: ExecutorConfig) -> None:
 
 
 def run_units(
-    units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorConfig, log: AttemptLog
+    units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorSettings, log: AttemptLog
 ) -> Iterator[UnitOutcome]:
     """An outcome for every unit, as they come; a UserError if the workers themselves cannot start."""
     if not units:

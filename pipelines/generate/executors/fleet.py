@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.console import say
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
+from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.executors.work import ProcessPool, TaskResult, UnitOutcome, WorkerProcess
 from driveforge.pipelines.generate.units import Unit
 
@@ -38,7 +38,7 @@ class _Slot:
 class Fleet:
     """``workers`` processes of ``pool``; every attempt is noted in ``log`` before it begins."""
 
-    def __init__(self, pool: ProcessPool, *, workers: int, settings: ExecutorConfig, log: AttemptLog) -> None:
+    def __init__(self, pool: ProcessPool, *, workers: int, settings: ExecutorSettings, log: AttemptLog) -> None:
         self._pool = pool
         self._num_workers = workers
         self._settings = settings
@@ -102,7 +102,7 @@ class Fleet:
         """Seconds that a unit may take."""
         if not self._durations:
             return self._settings.first_timeout
-        return max(MIN_TIMEOUT, self._settings.unit_timeout * median(self._durations))
+        return max(MIN_TIMEOUT, self._settings.timeout_factor * median(self._durations))
 
     def _stop(self, slot: _Slot) -> TaskResult:
         seconds = time.monotonic() - slot.since

@@ -15,7 +15,7 @@ from typing import Any
 
 import driveforge
 from driveforge.datasets.errors import UserError, shown
-from driveforge.pipelines.config.config import ExecutorConfig
+from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.processes.descendants import no_descendants_left
 from driveforge.pipelines.processes.signals import kept_handlers
 from driveforge.pipelines.processes.threads import ENVIRONMENT
@@ -39,7 +39,7 @@ print("answer", json.dumps(answer))
 
 
 @contextmanager
-def connected(settings: ExecutorConfig) -> Iterator[None]:
+def connected(settings: ExecutorSettings) -> Iterator[None]:
     """A Ray for as long as the context lasts; a UserError within 30 s where the cluster cannot be used."""
     with _cluster_at(settings.address) if settings.address else _own_cluster(settings.workers):
         yield

@@ -117,14 +117,14 @@ def _base_of(seed: int) -> None:
 def _make(run: Run) -> None:
     ground = _worker.ground
     base, began = ground.base(run.seed), time.monotonic()
-    settings = run.variant.settings(ground.study, run.seed)
+    settings, mix = run.variant.settings(ground.study, run.seed), run.variant.mix(ground.study, run.seed)
     scratch = ground.root / "scratch" / run.name
     if is_vacant(scratch):
         begin_scratch(scratch)
     start = WorldModel.from_pretrained(base)
     adapts = run.variant.schedule == "adaptive"
     forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS) if adapts else None
-    tuned = fine_tune(base, _worker.driving, _worker.buffer, settings, scratch, probe=forgotten)
+    tuned = fine_tune(base, _worker.driving, _worker.buffer, settings, mix, scratch, probe=forgotten)
     model = tuned.model.eval()
     notes: dict[str, Any] = {"decisions": tuned.decisions}
     if run.variant.strategy == INTERPOLATE:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from driveforge.pipelines.config.build import Range
-from driveforge.pipelines.config.sizes import FRAMES, SIDE
+from driveforge.datasets.framing import FRAMES, SIDE
+from driveforge.datasets.settings import Range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from driveforge.finetune.training.fine_tune import FineTuneSettings, ReplayMix
-from driveforge.finetune.training.module import TrainingSettings
+from driveforge.finetune.training.settings import FineTuneSettings, StrategyName
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
+from driveforge.replay.mix import ReplayMix
 
 STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still picture", "base", "naive", "interpolate", "adaptive"
 FIXED_SHARES = (0.01, 0.05, 0.10, 0.25, 0.50)
@@ -22,7 +22,7 @@ class Variant:
     """
 
     way: str
-    strategy: str
+    strategy: StrategyName
     share: float = 0.0
     schedule: Literal["fixed", "adaptive"] = "fixed"
     is_key: bool = False
@@ -38,27 +38,39 @@ class Variant:
 
     def settings(self, study: ForgettingStudy, seed: int) -> FineTuneSettings:
         """The same steps and batches for all."""
+        # The study is of its own settings, so that its results stay those of its page when defaults change.
         return FineTuneSettings(
             strategy=self.strategy,
             # Mixed afterwards, at the point that the probe finds best.
             strategy_weight=1.0 if self.strategy == INTERPOLATE else None,
-            training=TrainingSettings(
-                steps=study.steps,
-                learning_rate=self.rate * study.learning_rate,
-                ema_decay=study.ema_decay,
-                precision=study.precision,
-                predict=1.0,
-                seed=seed,
-            ),
-            replay=ReplayMix(
-                share=self.share,
-                schedule=self.schedule,
-                probe_every=max(1, study.steps // DECISIONS),
-                seed=seed,
-            ),
+            steps=study.steps,
+            accumulate_grad_batches=1,
+            learning_rate=self.rate * study.learning_rate,
+            warmup_steps=20,
+            decay="constant",
+            weight_decay=0.01,
+            ema_decay=study.ema_decay,
+            max_grad_norm=1.0,
+            precision=study.precision,
+            compile=False,
+            num_workers=0,
+            continuation_prob=1.0,
+            seed=seed,
             adapter="full",
+            lora_rank=16,
             batch_size=study.batch_size,
             checkpoint_every=study.steps,
+        )
+
+    def mix(self, study: ForgettingStudy, seed: int) -> ReplayMix:
+        return ReplayMix(
+            share=self.share,
+            schedule=self.schedule,
+            final_share=self.share,
+            tolerance=0.05,
+            eval_every=max(1, study.steps // DECISIONS),
+            loss_weight=1.0,
+            seed=seed,
         )
 
 

@@ -13,7 +13,7 @@ from driveforge.datasets.simulated_source import SimulatedSource, SimulationConf
 from driveforge.datasets.source import Source
 from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet, codec_digest
 from driveforge.finetune.evaluation.settings import ProbeSettings
-from driveforge.finetune.training.module import TrainingSettings
+from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModelConfig
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.registry.models import BASE
@@ -28,9 +28,17 @@ DRIVING = "driving-day"
 # The parts are of different seeds, so that no clip is in two of them.
 _BASE_SEED, _DRIVING_SEED, _JUDGE_SEED, _CHOICE_SEED = 0, 1, 2, 3
 SIZES = WorldModelConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
-JUDGE = ProbeSettings(num_steps=1)
+JUDGE = ProbeSettings(
+    seed=0,
+    context=4,
+    modes=("predict",),
+    sigma_edges=(0.0, 0.25, 0.5, 0.75, 1.0),
+    num_steps=1,
+    dynamics=True,
+    batch_size=8,
+)
 # What a run may look at while it trains, or choose by: losses alone, at the noise levels that motion is drawn from.
-CHOICE = ProbeSettings(num_steps=1, dynamics=False, sigma_edges=(0.75, 1.0))
+CHOICE = replace(JUDGE, dynamics=False, sigma_edges=(0.75, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,12 +159,19 @@ def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
     study = ground.study
     training = TrainingSettings(
         steps=study.base_steps,
+        batch_size=study.batch_size,
+        accumulate_grad_batches=1,
         learning_rate=study.base_learning_rate,
-        warmup=100,
+        warmup_steps=100,
         decay="cosine",
+        weight_decay=0.01,
         ema_decay=0.995,
+        max_grad_norm=1.0,
         precision=study.precision,
-        predict=1.0,
+        compile=False,
+        num_workers=0,
+        checkpoint_every=100,
+        continuation_prob=1.0,
         seed=seed,
     )
     model = train_on_all(
@@ -164,8 +179,6 @@ def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
         fresh_model(SIZES, load_vae(BASE), others, seed),
         training,
         folder.parent / "checkpoints",
-        batch_size=study.batch_size,
-        checkpoint_every=100,
     )
     with new_folder(folder) as scratch:
         model.save_pretrained(scratch)

@@ -6,8 +6,8 @@ import numpy as np
 
 from driveforge.datasets.conditioning.layout import NEAR_M
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.framing import reframe_camera
 from driveforge.datasets.geometry import Array, box_corners, inverse, project
+from driveforge.datasets.reframe import reframe_camera
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.simulation.driving import driving_world
 from driveforge.datasets.simulation.renderer import Stage

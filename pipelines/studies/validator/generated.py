@@ -14,9 +14,9 @@ import numpy as np
 
 from driveforge.datasets.webdataset_shards.format import scene_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.config.config import SimulatedData
 from driveforge.pipelines.generate.command import load_generator
 from driveforge.pipelines.inputs.items import TarItem
+from driveforge.pipelines.inputs.settings import SimulatedData
 from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from driveforge.pipelines.config.build import Range
+from driveforge.datasets.settings import Range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,10 +24,11 @@ from tests.datasets.nuscenes.world import (
     track,
     write_world,
 )
+from tests.defaults import make_framing
 
 Rows = list[dict[str, Any]]
 BOTH = ("CAM_FRONT", "CAM_BACK")
-SHORT = Framing(height=32, width=56, num_frames=5, stride=5)
+SHORT = make_framing(height=32, width=56, num_frames=5, stride=5)
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_clips_are_cut_where_the_calibration_changes(world: Path, changes: dict[
     a, b = first.cameras[0], second.cameras[0]
     assert np.allclose(a.intrinsics, b.intrinsics) == ("translation" in changes)
     assert np.allclose(a.camera_to_ego, b.camera_to_ego) == ("camera_intrinsic" in changes)
-    assert "has 6 frames (0.5 s) until its calibration changes" in refused(world, Framing())
+    assert "has 6 frames (0.5 s) until its calibration changes" in refused(world, make_framing())
 
 
 def test_a_row_for_every_image_of_one_calibration_cuts_nothing(world: Path) -> None:

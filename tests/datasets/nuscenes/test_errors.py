@@ -12,6 +12,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from tests.datasets.nuscenes.world import VERSION, edit_table, real_data, small_scene, write_world
+from tests.defaults import make_framing
 
 Rows = list[dict[str, Any]]
 
@@ -137,7 +138,7 @@ def test_cameras_of_different_sizes_need_a_framing(world: Path) -> None:
     edit_table(world, "sample_data", lambda rows: [r.update(width=200) for r in rows if "CAM_BACK" in r["filename"]])
     cameras = ("CAM_FRONT", "CAM_BACK")
     assert "must have one size (CAM_FRONT 112x64, CAM_BACK 200x64); give a framing" in refused(world, cameras=cameras)
-    source = NuScenesSource(world, VERSION, Framing(height=32, width=56, num_frames=5, stride=5), cameras=cameras)
+    source = NuScenesSource(world, VERSION, make_framing(height=32, width=56, num_frames=5, stride=5), cameras=cameras)
     assert source.load(source.scenes()[0]).frames.shape == (2, 5, 32, 56, 3)
 
 
@@ -175,12 +176,12 @@ def test_splits(world: Path) -> None:
 
 
 def test_scene_too_short(world: Path) -> None:
-    message = refused(world, framing=Framing())
+    message = refused(world, framing=make_framing())
     assert message.startswith(
         "scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 a second: lower data.num_frames"
     )
     assert message.endswith("or continue short scenes with data.continue_short=true")
-    assert "has 3 frames" in refused(world, framing=Framing(num_frames=4), sweeps=False)
+    assert "has 3 frames" in refused(world, framing=make_framing(num_frames=4), sweeps=False)
 
 
 def test_lanes_file_that_is_broken(world: Path) -> None:
@@ -191,7 +192,7 @@ def test_lanes_file_that_is_broken(world: Path) -> None:
 
 def test_clip_of_another_source(world: Path, tmp_path: Path) -> None:
     other = write_world(tmp_path / "other")
-    framing = Framing(height=32, width=56, num_frames=5, stride=5)
+    framing = make_framing(height=32, width=56, num_frames=5, stride=5)
     scene = NuScenesSource(other, VERSION, None).scenes()[0]
     source = NuScenesSource(world, VERSION, framing, cameras=("CAM_BACK",))
     with pytest.raises(UserError, match="has no clip 'sim-0001-000'"):
@@ -202,7 +203,7 @@ def test_clip_of_another_source(world: Path, tmp_path: Path) -> None:
 def test_one_real_sample_is_too_short() -> None:
     root = real_data() / "noncommercial" / "nuscenes_one_sample"
     for continue_short in (False, True):
-        message = refused(root, framing=Framing(), continue_short=continue_short)
+        message = refused(root, framing=make_framing(), continue_short=continue_short)
         assert message.startswith("scene scene-0061 has 1 frame (0.0 s), clips need 17")
     (scene,) = NuScenesSource(root, VERSION, None).scenes()
     assert scene.split == "mini_train" and len(scene.tracks) == 68

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from driveforge.datasets.framing import Framing
 from driveforge.datasets.geometry import box_corners, inverse, project, transform, yaw_of
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.nuscenes.tables import NuScenesWriter
@@ -24,8 +23,9 @@ from tests.datasets.nuscenes.world import (
     small_scene,
     write_world,
 )
+from tests.defaults import make_framing
 
-SMALL = Framing(height=32, width=56, frame_rate=10, num_frames=5, stride=3)
+SMALL = make_framing(height=32, width=56, frame_rate=10, num_frames=5, stride=3)
 
 
 def by_category(scene: Scene) -> dict[str, Track]:
@@ -134,7 +134,7 @@ def test_a_point_is_found_where_its_projection_says(
     root = tmp_path_factory.mktemp("dot")
     with NuScenesWriter(root, VERSION) as writer:
         writer.add_recording(scene, dotted)
-    framing = Framing(height=size[0], width=size[1], frame_rate=10, num_frames=1, stride=20)
+    framing = make_framing(height=size[0], width=size[1], frame_rate=10, num_frames=1, stride=20)
     source = NuScenesSource(root, VERSION, framing)
     read = source.scenes()[0]
     picture = source.load(read).frames[0, 0, ..., 0].astype(float)
@@ -180,7 +180,7 @@ def test_splits(tmp_path: Path) -> None:
 
 def test_a_short_scene_goes_on_at_constant_velocity(world: Path) -> None:
     truth = small_scene()  # turns and drives at constant rates, so its continuation is known
-    framing = Framing(height=HEIGHT, width=WIDTH, frame_rate=10, num_frames=16, stride=16)
+    framing = make_framing(height=HEIGHT, width=WIDTH, frame_rate=10, num_frames=16, stride=16)
     source = NuScenesSource(world, VERSION, framing, continue_short=True)
     (scene,) = source.scenes()
     assert (scene.num_frames, scene.held_frames) == (16, 5)
@@ -206,7 +206,7 @@ def test_a_short_scene_is_passed_over_where_others_are_long_enough(tmp_path: Pat
         cameras=scene.cameras,
     )
     root = write_world(tmp_path, scene, short)
-    framing = Framing(height=32, width=56, num_frames=8, stride=8)
+    framing = make_framing(height=32, width=56, num_frames=8, stride=8)
     source = NuScenesSource(root, VERSION, framing)
     assert [s.clip_id for s in source.scenes()] == ["sim-0002-000"]
     (line,) = source.left_out
@@ -219,7 +219,7 @@ def test_a_short_scene_is_passed_over_where_others_are_long_enough(tmp_path: Pat
 def test_six_real_cameras() -> None:
     names = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK_RIGHT", "CAM_BACK")
     root = real_data() / "nuscenes_format" / "tri_six_cameras"
-    source = NuScenesSource(root, VERSION, Framing(), cameras=names, continue_short=True)
+    source = NuScenesSource(root, VERSION, make_framing(), cameras=names, continue_short=True)
     (scene,) = source.scenes()
     assert (scene.num_frames, scene.held_frames, len(scene.cameras)) == (17, 14, 6)
     speed = np.linalg.norm(np.diff(scene.ego_to_world[:, :3, 3], axis=0), axis=1) / np.diff(scene.timestamps)
@@ -247,7 +247,7 @@ def test_real_key_frames_and_sweeps() -> None:
     (scene,) = source.scenes()
     assert scene.num_frames == 51 and np.allclose(np.diff(scene.timestamps), 0.1, atol=1e-5)
     assert len(NuScenesSource(root, VERSION, None, sweeps=False).scenes()[0].timestamps) == 11
-    clips = NuScenesSource(root, VERSION, Framing(height=256, width=448))
+    clips = NuScenesSource(root, VERSION, make_framing(height=256, width=448))
     assert [s.clip_id for s in clips.scenes()] == ["scene-9001-000", "scene-9001-001", "scene-9001-002"]
     frames = clips.load(clips.scenes()[2]).frames
     assert frames.shape == (1, 17, 256, 448, 3) and frames.std() > 20

@@ -13,14 +13,15 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.format import clip_members
-from driveforge.datasets.webdataset_shards.packing import AcceptedSample, PackSettings, pack
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack
 from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from tests.datasets.small_clips import bare_clip, small_clip, smooth_frames
+from tests.defaults import export_settings
 
 PROVENANCE = Provenance(model="abc123", calibration="known-good", num_generated=20, rejected={"static_residual": 9})
-SETTINGS = PackSettings(clips_per_shard=3, license="CC-BY-4.0")
+SETTINGS = export_settings(clips_per_shard=3, license="CC-BY-4.0")
 
 
 def candidates(folder: Path, *clips: Clip) -> list[AcceptedSample]:
@@ -61,7 +62,7 @@ def test_shards_are_even_within_a_split_and_hold_every_clip_once(samples: list[A
 def test_small_exports_still_have_a_shard_for_each_of_a_few_workers(
     samples: list[AcceptedSample], tmp_path: Path, num_clips: int, per_shard: int, shards: int
 ) -> None:
-    index = pack(samples[:num_clips], tmp_path, PackSettings(clips_per_shard=per_shard), PROVENANCE)
+    index = pack(samples[:num_clips], tmp_path, export_settings(clips_per_shard=per_shard), PROVENANCE)
     counts = [shard["num_samples"] for shard in index["shards"]]
     assert len(counts) == shards and sum(counts) == num_clips and max(counts) - min(counts) <= 1
 
@@ -123,7 +124,7 @@ def test_what_cannot_be_exported_is_told(samples: list[AcceptedSample], tmp_path
     with pytest.raises(UserError, match="odd: split 'Mini Train'"):
         pack([odd], tmp_path, SETTINGS, PROVENANCE)
     with pytest.raises(UserError, match="clips_per_shard"):
-        PackSettings(clips_per_shard=0)
+        export_settings(clips_per_shard=0)
     assert not (tmp_path / "index.json").exists()
 
 

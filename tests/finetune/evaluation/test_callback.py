@@ -8,14 +8,14 @@ import torch
 from driveforge.finetune.evaluation.callback import ProbeEvery
 from driveforge.finetune.evaluation.clips import ProbeSet, make_probe_set
 from driveforge.finetune.evaluation.results import read_probed
-from driveforge.finetune.evaluation.settings import ProbeSettings
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.world_model.model import WorldModel
+from tests.defaults import evaluation_settings
 from tests.finetune.evaluation.sliding import sliding
 from tests.finetune.small_run import TINY, run
 
 STEPS = 5
-SETTINGS = ProbeSettings(dynamics=False, sigma_edges=(0.5, 1.0))
+SETTINGS = evaluation_settings(dynamics=False, sigma_edges=(0.5, 1.0))
 
 
 @pytest.fixture(scope="module")

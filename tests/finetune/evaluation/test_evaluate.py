@@ -13,13 +13,13 @@ from driveforge.finetune.evaluation.clips import ProbeSet, make_probe_set
 from driveforge.finetune.evaluation.evaluate import frozen, measured_as_if, probe
 from driveforge.finetune.evaluation.metrics import MORE_IS_BETTER
 from driveforge.finetune.evaluation.results import Probed
-from driveforge.finetune.evaluation.settings import ProbeSettings
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.finetune.world_model.vae import initialise_from_pca, make_vae, to_signal
+from tests.defaults import evaluation_settings
 from tests.finetune.evaluation.sliding import sliding
 
-SETTINGS = ProbeSettings(num_steps=2, batch_size=2)
+SETTINGS = evaluation_settings(num_steps=2, batch_size=2)
 SIZES = WorldModelConfig(latent_channels=24, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 
 

@@ -5,9 +5,9 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.clips import make_probe_set
 from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
-from driveforge.finetune.evaluation.settings import ProbeSettings
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.finetune.world_model.vae import initialise_from_pca, make_vae, to_signal
+from tests.defaults import evaluation_settings
 from tests.finetune.evaluation.sliding import sliding
 
 SIZES = WorldModelConfig(latent_channels=24, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
@@ -18,7 +18,7 @@ def test_forgetting_is_the_growth_of_the_loss_over_that_of_the_base() -> None:
     clips, vae = [sliding(seed=seed) for seed in range(2)], make_vae(SIZES.latent_channels, SIZES.patch_size)
     initialise_from_pca(vae, to_signal(torch.from_numpy(np.concatenate([clip.frames for clip in clips]))))
     base = WorldModel.make(SIZES, vae)
-    probe_set, settings = make_probe_set(vae, clips), ProbeSettings(dynamics=False)
+    probe_set, settings = make_probe_set(vae, clips), evaluation_settings(dynamics=False)
     forgotten = loss_forgetting(base, probe_set, settings, ["walkers"])
     assert forgotten(base) == {"walkers": 0.0}
     torch.nn.init.constant_(base.transformer.proj_out.bias, 1.0)

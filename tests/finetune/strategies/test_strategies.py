@@ -15,10 +15,10 @@ from driveforge.finetune.strategies.strategy import Ground, Overheard, Predictio
 from driveforge.finetune.strategies.weight_delta import displacement, movable, trained_weights
 from driveforge.finetune.training.adapters import choose_trained, merge_adapter
 from driveforge.finetune.training.fine_tune import fine_tune, plan_of
+from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.world_model.conditions import stack_conditions
 from driveforge.finetune.world_model.flow import Draws, draw, flow_matching_loss
 from driveforge.finetune.world_model.model import WorldModel
-from driveforge.pipelines.config.config import FinetuneConfig
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import Batch, plan_loader
 from tests.finetune.small_fine_tune import fickle_probe, prepare_root, run, settings_for
@@ -57,7 +57,7 @@ def move(model: WorldModel) -> None:
 
 def a_batch(root: Path, buffer: ReplayBuffer, step: int = 0) -> Batch:
     cache = LatentCache(root / "latents", "key")
-    plan = plan_of(settings_for("replay"), len(cache), buffer)
+    plan = plan_of(*settings_for("replay"), len(cache), buffer)
     return next(iter(plan_loader(plan, cache, buffer, start=step, stop=step + 1)))
 
 
@@ -71,7 +71,7 @@ def ask(strategy: Strategy, model: WorldModel, batch: Batch, seed: int = 3) -> t
 
 
 def test_the_setting_names_every_strategy() -> None:
-    hint: Any = get_type_hints(FinetuneConfig)["strategy"]
+    hint: Any = get_type_hints(FineTuneSettings)["strategy"]
     assert set(get_args(hint)) == set(STRATEGIES)
 
 
@@ -239,7 +239,7 @@ def test_a_stronger_pull_holds_the_weights_closer(root: Path) -> None:
 
 
 def test_joint_takes_every_sample_of_all_pools_once_an_epoch(buffer: ReplayBuffer) -> None:
-    plan = plan_of(settings_for("joint", batch_size=6), 10, buffer)
+    plan = plan_of(*settings_for("joint", batch_size=6), 10, buffer)
     drawn = [(draw.pool, draw.index) for step in range(3) for draw in plan.batch(step)]
     assert len(drawn) == len(set(drawn)) == 18 == 10 + len(buffer)
     assert plan.realised(3) == {"driving": 10, "falling": 4, "orbit": 4}

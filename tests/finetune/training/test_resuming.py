@@ -13,7 +13,8 @@ from lightning.pytorch.callbacks import Callback
 
 from driveforge.finetune.strategies.registry import STRATEGIES
 from driveforge.finetune.training.checkpoints import newest_checkpoint
-from driveforge.finetune.training.fine_tune import FineTuned, FineTuneSettings
+from driveforge.finetune.training.fine_tune import FineTuned
+from driveforge.finetune.training.settings import FineTuneSettings
 from tests.finetune.small_fine_tune import fickle_probe, prepare_root, run, run_slowly, settings_for
 
 RUNS = {name: settings_for(name) for name in STRATEGIES} | {

@@ -4,7 +4,8 @@ import torch
 
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.conditions import encode_clip, stack_conditions
-from driveforge.finetune.world_model.flow import CONTEXT, DROP_LAYOUT, Draws, draw, flow_matching_loss
+from driveforge.finetune.world_model.continuation import CONTEXT_FRAMES
+from driveforge.finetune.world_model.flow import DROP_LAYOUT, Draws, draw, flow_matching_loss
 from driveforge.finetune.world_model.model import WorldModel
 
 SHAPE = (4, 5, 4, 6)
@@ -29,9 +30,9 @@ def test_draws_have_the_stated_distributions() -> None:
 
 
 def test_a_share_of_the_samples_goes_on_from_a_few_frames() -> None:
-    contexts = draw(0, 0, range(3000), (1, 1, 1, 1), predict=0.3).context
+    contexts = draw(0, 0, range(3000), (1, 1, 1, 1), continuation_prob=0.3).context
     assert abs((contexts > 0).float().mean() - 0.3) < 0.03
-    assert set(contexts.tolist()) == {0, *range(CONTEXT[0], CONTEXT[1] + 1)}
+    assert set(contexts.tolist()) == {0, *range(CONTEXT_FRAMES[0], CONTEXT_FRAMES[1] + 1)}
 
 
 def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model: WorldModel, clip: Clip) -> None:

@@ -12,9 +12,11 @@ from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.model import WorldModel
-from driveforge.finetune.world_model.sampling import SamplerSettings, sample
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.finetune.world_model.sampling import inpaint_levels, noise_levels, sample
+from tests.defaults import sampler_settings
 
-QUICK = SamplerSettings(num_steps=2)
+QUICK = sampler_settings(num_steps=2)
 
 
 @pytest.fixture
@@ -46,18 +48,18 @@ def test_reconstruct_is_the_codec_alone(generator: Generator, clip: Clip) -> Non
 
 
 def test_levels_are_even_and_shifted_or_as_given() -> None:
-    settings = SamplerSettings(num_steps=2, strength=0.6, inpaint_steps=2, inpaint_strength=0.9)
-    assert settings.levels(has_frames=True) == pytest.approx([0.6, 0.45])
-    assert settings.levels(has_frames=False) == pytest.approx([1.0, 0.75]), "there is nothing to begin from"
-    assert SamplerSettings(sigmas=(0.9, 0.3)).levels(has_frames=True) == [0.9, 0.3]
-    assert settings.inpaint_levels(0.6) == pytest.approx([0.9, 0.75])
-    assert settings.inpaint_levels(1.0) == [], "all begins above it"
+    settings = sampler_settings(num_steps=2, strength=0.6, inpaint_steps=2, inpaint_strength=0.9)
+    assert noise_levels(settings, has_frames=True) == pytest.approx([0.6, 0.45])
+    assert noise_levels(settings, has_frames=False) == pytest.approx([1.0, 0.75]), "there is nothing to begin from"
+    assert noise_levels(sampler_settings(sigmas=(0.9, 0.3)), has_frames=True) == [0.9, 0.3]
+    assert inpaint_levels(settings, 0.6) == pytest.approx([0.9, 0.75])
+    assert inpaint_levels(settings, 1.0) == [], "all begins above it"
     with pytest.raises(UserError, match="fall"):
-        SamplerSettings(sigmas=(0.3, 0.9))
+        sampler_settings(sigmas=(0.3, 0.9))
     with pytest.raises(UserError, match="num_steps"):
-        SamplerSettings(num_steps=0)
+        sampler_settings(num_steps=0)
     with pytest.raises(UserError, match="strength"):
-        SamplerSettings(strength=0.0)
+        sampler_settings(strength=0.0)
 
 
 def _conditions(value: float) -> Conditions:
@@ -71,8 +73,8 @@ def _conditions(value: float) -> Conditions:
 @pytest.mark.parametrize(
     "settings",
     [
-        SamplerSettings(num_steps=8, guidance_scale=1.0),
-        SamplerSettings(sigmas=(1.0, 0.8, 0.5, 0.2), guidance_scale=1.0),
+        sampler_settings(num_steps=8, guidance_scale=1.0),
+        sampler_settings(sigmas=(1.0, 0.8, 0.5, 0.2), guidance_scale=1.0),
     ],
 )
 def test_the_sampler_walks_to_the_data(settings: SamplerSettings) -> None:
@@ -89,7 +91,7 @@ def test_guidance_moves_away_from_the_unguided() -> None:
     def towards(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
         return (noisy - c.layout) / sigma.view(-1, 1, 1, 1, 1)
 
-    out = sample(towards, _conditions(0.5), 0, SamplerSettings(num_steps=8, guidance_scale=2.0))
+    out = sample(towards, _conditions(0.5), 0, sampler_settings(num_steps=8, guidance_scale=2.0))
     torch.testing.assert_close(out, torch.full_like(out, 1.0), atol=1e-2, rtol=0)
 
 
@@ -106,7 +108,7 @@ def test_only_what_the_carried_frames_cannot_show_begins_further_up() -> None:
         visited.append((float(sigma[0]), noisy))
         return torch.zeros_like(noisy)
 
-    settings = SamplerSettings(num_steps=1, strength=0.5, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.0)
+    settings = sampler_settings(num_steps=1, strength=0.5, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.0)
     sample(silent, conditions, 0, settings)
     assert [level for level, _ in visited] == pytest.approx([0.9, 0.7, 0.5])
     noise = torch.randn(1, 2, 3, 2, 2, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.preconditioning import measure_std, precondition
-from driveforge.finetune.world_model.sampling import SamplerSettings, sample
+from driveforge.finetune.world_model.sampling import sample
+from tests.defaults import sampler_settings
 
 
 def conditions(carried: torch.Tensor, share: float) -> Conditions:
@@ -47,7 +48,7 @@ def test_a_silent_network_samples_the_carried_frame() -> None:
     def silent(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
         return precondition(noisy, sigma, c, torch.full((2, 3), 0.01)).mean
 
-    out = sample(silent, told, 0, SamplerSettings(num_steps=10, guidance_scale=1.0))
+    out = sample(silent, told, 0, sampler_settings(num_steps=10, guidance_scale=1.0))
     torch.testing.assert_close(out, carried, atol=0.05, rtol=0)
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.build import Range, build, text_of
 from driveforge.pipelines.config.compose import compose, group_choices
-from driveforge.pipelines.config.config import Config, NuScenesData, SimulatedData
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.inputs.settings import NuScenesData, SimulatedData
 
 CHOICES = [(group, choice) for group, choices in group_choices().items() for choice in choices]
 

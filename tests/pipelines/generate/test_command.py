@@ -118,7 +118,13 @@ def test_a_configuration_is_enough(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
     WorldModel.make(tiny).save_pretrained(tmp_path / "model")
-    overrides = ["data.height=32", "data.width=48", "data.num_frames=5", "data.num_scenes=4", "generate.num_steps=1"]
+    overrides = [
+        "data.height=32",
+        "data.width=48",
+        "data.num_frames=5",
+        "data.num_scenes=4",
+        "generate.sampler.num_steps=1",
+    ]
     config = compose([f"run_dir={tmp_path}", "generate.num_clips=3", "generate.clips_per_unit=2", *overrides])
     assert main(config, Namespace()) == 0
     candidates = list(iter_candidates(tmp_path / "candidates"))

@@ -6,8 +6,6 @@ import pytest
 
 from driveforge.datasets.edits import EDITS
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.sampling import SamplerSettings
-from driveforge.pipelines.config.config import GenerateConfig
 from driveforge.pipelines.generate.requests import (
     Request,
     load_first_frames,
@@ -16,6 +14,8 @@ from driveforge.pipelines.generate.requests import (
     request_to_json,
     store_first_frames,
 )
+from driveforge.pipelines.generate.settings import GenerateSettings
+from tests.defaults import sampler_settings
 from tests.pipelines.scenes import driving_scene
 
 
@@ -24,14 +24,14 @@ def request(**changes: object) -> Request:
         "scene": driving_scene(yaw_rate=0.1),
         "seed": 7,
         "model": "m1",
-        "settings": SamplerSettings(sigmas=(0.9, 0.3)),
+        "settings": sampler_settings(sigmas=(0.9, 0.3)),
         "edit": "slower",
         "first_frames": "abc.npy",
     }
     return Request(**{**fields, **changes})
 
 
-def settings(**changes: object) -> GenerateConfig:
+def settings(**changes: object) -> GenerateSettings:
     fields = {
         "num_clips": 12,
         "clips_per_unit": 2,
@@ -45,7 +45,7 @@ def settings(**changes: object) -> GenerateConfig:
         "guidance_scale_without_frame": 2.5,
         "seed": 3,
     }
-    return GenerateConfig(**{**fields, **changes})
+    return GenerateSettings(**{**fields, **changes})
 
 
 def plan(**changes: object) -> list[Request]:
@@ -66,7 +66,7 @@ def test_json_gives_the_request_back() -> None:
     [
         {"seed": 8},
         {"model": "m2"},
-        {"settings": SamplerSettings(num_steps=11, sigmas=(0.9, 0.3))},
+        {"settings": sampler_settings(num_steps=11, sigmas=(0.9, 0.3))},
         {"edit": "as-recorded"},
         {"first_frames": ""},
         {"scene": driving_scene(yaw_rate=0.1000001)},
@@ -160,6 +160,6 @@ def test_clips_without_a_first_frame_have_sampler_settings_of_their_own() -> Non
     with_frame = {request.settings for request in requests if request.first_frames}
     without_frame = {request.settings for request in requests if not request.first_frames}
     assert with_frame == {
-        SamplerSettings(num_steps=4, strength=0.7, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.5)
+        sampler_settings(num_steps=4, strength=0.7, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.5)
     }
-    assert without_frame == {SamplerSettings(num_steps=9, strength=1.0, inpaint_steps=0, guidance_scale=2.5)}
+    assert without_frame == {sampler_settings(num_steps=9, strength=1.0, inpaint_steps=0, guidance_scale=2.5)}

@@ -3,15 +3,17 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.sampling import SamplerSettings
 from driveforge.pipelines.generate.requests import Request
 from driveforge.pipelines.generate.units import make_units, open_or_create_plan, read_plan
+from tests.defaults import sampler_settings
 from tests.pipelines.scenes import driving_scene
 
 
 def requests(count: int, seed: int = 0) -> list[Request]:
     return [
-        Request(scene=driving_scene(f"s-{i}"), seed=seed + i, model="m", settings=SamplerSettings(), edit="as-recorded")
+        Request(
+            scene=driving_scene(f"s-{i}"), seed=seed + i, model="m", settings=sampler_settings(), edit="as-recorded"
+        )
         for i in range(count)
     ]
 

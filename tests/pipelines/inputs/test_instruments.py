@@ -9,12 +9,12 @@ import torch
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.config.config import ValidateConfig
 from driveforge.pipelines.generate.candidates import iter_candidates
 from driveforge.pipelines.generate.command import generate
 from driveforge.pipelines.inputs.instruments import load_instruments
 from driveforge.pipelines.validate.calibrate import KnownGood, measure_known_good
 from driveforge.pipelines.validate.measure import main as measure_main
+from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.instruments import STANDARD
 from tests.pipelines.generating import executor, small_plan
 from tests.pipelines.generators import FakeGenerator
@@ -25,12 +25,12 @@ class SeesNoMotion(torch.nn.Module):
         return torch.eye(4).repeat(frames.shape[0], 1, 1)
 
 
-def validate(*overrides: str) -> ValidateConfig:
+def validate(*overrides: str) -> ValidateSettings:
     return compose([f"validate.{override}" for override in overrides]).validate
 
 
 @pytest.fixture
-def with_network(tmp_path: Path) -> ValidateConfig:
+def with_network(tmp_path: Path) -> ValidateSettings:
     path = tmp_path / "network.pt"
     torch.jit.script(SeesNoMotion()).save(str(path))
     return validate(f"pose_network={path}")
@@ -62,14 +62,14 @@ def test_measuring_refuses_once_and_not_for_every_clip(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_candidates_are_measured_with_them(tmp_path: Path, with_network: ValidateConfig) -> None:
+def test_candidates_are_measured_with_them(tmp_path: Path, with_network: ValidateSettings) -> None:
     root = tmp_path / "candidates"
     generate(root, small_plan(root, num_frames=6), FakeGenerator, executor(), partial(load_instruments, with_network))
     for candidate in iter_candidates(root):
         assert candidate.measures["pose_network_rotation"].value is not None
 
 
-def test_known_good_clips_are_measured_with_them_in_other_processes(with_network: ValidateConfig) -> None:
+def test_known_good_clips_are_measured_with_them_in_other_processes(with_network: ValidateSettings) -> None:
     data = compose(["data.num_scenes=1", "data.num_frames=5", "data.domains=[driving-day]"]).data
     good = [KnownGood(data=data, number=0)]
     ((_, measures),) = measure_known_good(good, FakeGenerator, partial(load_instruments, with_network))

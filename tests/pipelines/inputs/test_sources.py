@@ -6,7 +6,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.video import encode_mp4
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.sources import framing_of, open_pretraining, open_replay, open_source
+from driveforge.pipelines.inputs.sources import open_pretraining, open_replay, open_source
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_folder_of_videos_is_brought_to_the_framing(footage: Path) -> None:
 
 
 def test_replay_comes_from_footage_or_from_the_procedural_domains(footage: Path) -> None:
-    framing = framing_of(compose(["data.num_frames=5", "data.stride=5"]).data)
+    framing = compose(["data.num_frames=5", "data.stride=5"]).data.framing
     assert [
         scene.num_frames for scene in open_replay(compose([f"replay.root={footage}"]).replay, framing).scenes()
     ] == [5, 5]
@@ -48,6 +48,6 @@ def test_replay_comes_from_footage_or_from_the_procedural_domains(footage: Path)
 
 def test_pretraining_reads_all_of_its_domains() -> None:
     pretrain = compose(["pretrain.num_scenes=7"]).pretrain
-    assert {scene.domain for scene in open_pretraining(pretrain, framing_of(compose().data)).scenes()} == set(
+    assert {scene.domain for scene in open_pretraining(pretrain, compose().data.framing).scenes()} == set(
         pretrain.domains
     )

@@ -19,12 +19,14 @@ from driveforge.datasets.source import Source
 from driveforge.datasets.video import encode_mp4
 from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.licenses import licensed
-from driveforge.pipelines.inputs.sources import framing_of, open_replay
+from driveforge.pipelines.inputs.sources import open_replay
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.replay import add
 from driveforge.pipelines.replay.add import Room, parse_room
-from driveforge.pipelines.train.finetune import fill_buffer
+from driveforge.pipelines.train.finetune import fill_buffer, uses_replay
+from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import open_standing
 
 FRAMING = ["data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5"]
@@ -73,6 +75,10 @@ def verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tu
         return status, said.out + said.err
 
     return call
+
+
+def _buffer(config: Config, checkpoint: Path) -> ReplayBuffer:
+    return fill_buffer(config.replay, config.data.framing, checkpoint, config.run)
 
 
 def test_add_fills_a_buffer_that_stats_and_verify_read(
@@ -131,25 +137,25 @@ def test_a_licence_may_be_said_and_keeps_clips_out_of_training(
     verb("add", footage)
     verb("add", footage / "rides" / "video.mp4", "--domain", "rides", "--licence", "Apache-2.0")
     settings = [f"replay.buffer={tmp_path / 'buffer'}", *FRAMING]
-    licences = ["replay.licences=[MIT, Apache-2.0]"]
-    buffer = fill_buffer(compose([*settings, *licences]), BASE)
+    licences = ["replay.licenses=[MIT, Apache-2.0]"]
+    buffer = _buffer(compose([*settings, *licences]), BASE)
     assert buffer is not None and buffer.sizes == {"rides": 2, "video": 2}
-    whole = fill_buffer(compose(settings), BASE)
+    whole = _buffer(compose(settings), BASE)
     assert whole is not None and len(whole) == 8
     with pytest.raises(UserError, match="another codec, or clips of another size"):
-        fill_buffer(compose([*settings, "data.height=64"]), BASE)
-    assert fill_buffer(compose([*settings, "finetune.strategy=naive"]), BASE) is None
+        _buffer(compose([*settings, "data.height=64"]), BASE)
+    assert not uses_replay("naive", compose(settings).replay)
 
 
 def test_a_run_that_fills_its_own_buffer_heeds_licences_too(footage: Path) -> None:
-    config = compose([f"replay.root={footage}", "replay.licences=[MIT]", *FRAMING])
-    opened = partial(open_replay, config.replay, framing_of(config.data))
+    config = compose([f"replay.root={footage}", "replay.licenses=[MIT]", *FRAMING])
+    opened = partial(open_replay, config.replay, config.data.framing)
     scenes = opened().scenes()
     assert {scenes[n].clip_id for n in licensed(opened, config.replay, scenes)} == {
         "walks-video-0000",
         "walks-video-0001",
     }
-    none = compose([f"replay.root={footage}", "replay.licences=[GPL]", *FRAMING])
+    none = compose([f"replay.root={footage}", "replay.licenses=[GPL]", *FRAMING])
     with pytest.raises(UserError, match="lets no clip in; there are CC BY-NC"):
         licensed(opened, none.replay, scenes)
 
@@ -244,16 +250,16 @@ def test_footage_that_was_replaced_under_its_name_is_noticed_and_added_again(
 ) -> None:
     assert verb("add", footage)[0] == 0
     config = compose([f"replay.buffer={tmp_path / 'buffer'}", *FRAMING])
-    before = fill_buffer(config, BASE)
+    before = _buffer(config, BASE)
     assert before is not None
     video, known = footage / "walks" / "video.mp4", len(encoded)
     video.write_bytes(encode_mp4(np.full((10, 32, 48, 3), 90, np.uint8), 10.0))
     with pytest.raises(UserError, match=rf"footage of 2 clips was replaced.*walks.*replay add {footage}"):
-        fill_buffer(config, BASE)
+        _buffer(config, BASE)
     status, said = verb("add", footage)
     assert status == 0 and "2 clips left" in said and "2 new encoded" in said
     assert encoded[known:] == ["walks-video-0000", "walks-video-0001"]
-    after = fill_buffer(config, BASE)
+    after = _buffer(config, BASE)
     assert after is not None and after.digest() != before.digest() and after.sizes == before.sizes
     shades = {float(after.sample("video", n).tensors["latents"].mean()) for n in range(6)}
     assert any(abs(shade - 90) < 3 for shade in shades), "the new pixels are there"
@@ -265,4 +271,4 @@ def test_a_buffer_outlasts_its_footage(
 ) -> None:
     verb("add", footage)
     shutil.rmtree(footage)
-    assert fill_buffer(compose([f"replay.buffer={tmp_path / 'buffer'}", *FRAMING]), BASE) is not None
+    assert _buffer(compose([f"replay.buffer={tmp_path / 'buffer'}", *FRAMING]), BASE) is not None

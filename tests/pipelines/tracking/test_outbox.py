@@ -20,8 +20,9 @@ from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking import outbox
-from driveforge.pipelines.tracking.runs import WAITING, pipeline_run
+from driveforge.pipelines.tracking.runs import pipeline_run
 
 
 def free_port() -> int:
@@ -87,10 +88,10 @@ def test_what_a_dead_server_missed_it_gets_when_it_is_back(
         tracker.artifact(note)
         with tracker.child("generation") as child:
             child.metrics({"clips": 4})
-        assert (config.run_dir / WAITING).exists()
+        assert (config.run.mlflow_outbox).exists()
         server.start()
         tracker.metrics({"loss": 1.0}, 3)
-        assert not (config.run_dir / WAITING).exists()
+        assert not (config.run.mlflow_outbox).exists()
     client = mlflow.MlflowClient(tracking_uri=server.uri)
     history = client.get_metric_history(tracker.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 3.0), (2, 2.0), (3, 1.0)]
@@ -116,7 +117,7 @@ def test_the_next_command_sends_what_this_one_could_not(
         assert again.run_id == tracker.run_id
     client = mlflow.MlflowClient(tracking_uri=server.uri)
     assert client.get_run(tracker.run_id).data.metrics == {"loss": 2.0}
-    assert not (config.run_dir / WAITING).exists()
+    assert not (config.run.mlflow_outbox).exists()
 
 
 SMALL = [
@@ -145,7 +146,7 @@ def test_a_fine_tune_goes_on_while_the_server_is_away_and_its_curve_has_no_gap(s
         assert process.poll() is None
         time.sleep(0.01)
     server.kill()
-    while not (run_dir / WAITING).exists():
+    while not RunDir(run_dir).mlflow_outbox.exists():
         assert process.poll() is None
         time.sleep(0.01)
     # It stands still until the server is up, so that it cannot end before.
@@ -161,14 +162,14 @@ def test_a_fine_tune_goes_on_while_the_server_is_away_and_its_curve_has_no_gap(s
     assert {name: run.info.status for name, run in runs.items()} == {"a": "FINISHED", "finetune": "FINISHED"}
     curve = client.get_metric_history(runs["finetune"].info.run_id, "loss")
     assert [metric.step for metric in curve] == [9, 19, 29, 39]
-    assert not (run_dir / WAITING).exists()
+    assert not RunDir(run_dir).mlflow_outbox.exists()
 
 
 def test_torn_entries_are_left_out_with_a_word(
     server: Server, config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.run_dir.mkdir(parents=True)
-    (config.run_dir / WAITING).write_text(
+    (config.run.mlflow_outbox).write_text(
         '{"run": "a", "id": null\n[]\n{"run": [], "id": 1, "kind": "x", "values": 3}\n'
     )
     with pipeline_run(config, "run"):

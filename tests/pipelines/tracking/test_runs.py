@@ -12,7 +12,8 @@ import pytest
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.tracking.runs import TABLE_ROWS, artifact_root, pipeline_run, store_uri
+from driveforge.pipelines.tracking.runs import TABLE_ROWS, pipeline_run
+from driveforge.pipelines.tracking.store import find_store
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def _runs(config: Config, name: str) -> list[Any]:
 
 
 def _client(config: Config) -> mlflow.MlflowClient:
-    return mlflow.MlflowClient(tracking_uri=store_uri(config))
+    return mlflow.MlflowClient(tracking_uri=find_store(config.run, config.tracking).uri)
 
 
 def test_a_pipeline_run_holds_its_settings_and_its_children(config: Config) -> None:
@@ -140,7 +141,7 @@ def test_rejections_are_logged_as_parquet_table_gallery_and_clips(config: Config
         tracker.rejections(verdicts, gallery, [clip])
     names = {a.path for a in _client(config).list_artifacts(tracker.run_id, "rejections")}
     assert names == {f"rejections/{n}" for n in ("verdicts.parquet", "gallery.html", "table.json", "clips")}
-    (logged,) = artifact_root(config).rglob("table.json")
+    (logged,) = find_store(config.run, config.tracking).artifacts.rglob("table.json")
     shown = json.loads(logged.read_text())
     assert shown["columns"] == ["clip_id", "reasons", "worst"]
     assert len(shown["data"]) == TABLE_ROWS
@@ -158,12 +159,12 @@ def test_nothing_rejected_makes_no_table(config: Config, tmp_path: Path) -> None
 
 def test_a_store_of_the_environment_is_used(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
-    assert store_uri(config) == "http://tracking:5000"
+    assert find_store(config.run, config.tracking).uri == "http://tracking:5000"
     given = replace(config, tracking=replace(config.tracking, uri="http://other:1"))
-    assert store_uri(given) == "http://other:1"
+    assert find_store(given.run, given.tracking).uri == "http://other:1"
 
 
 def test_a_configured_store_is_used(config: Config, tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'elsewhere.db'}"
-    assert store_uri(replace(config, tracking=replace(config.tracking, uri=uri))) == uri
-    assert store_uri(config) == f"sqlite:///{config.run_dir.parent / 'mlflow.db'}"
+    assert find_store(config.run, replace(config.tracking, uri=uri)).uri == uri
+    assert find_store(config.run, config.tracking).uri == f"sqlite:///{config.run_dir.parent / 'mlflow.db'}"

@@ -42,7 +42,7 @@ def film(path: Path, shade: int) -> None:
 
 def cached(root: Path, run_dir: str) -> LatentCache:
     config = compose(["data=video", f"data.root={root / 'footage'}", f"run_dir={root / run_dir}", *FRAMING])
-    return cache_driving(config, BASE)
+    return cache_driving(config.data, BASE, config.run.latents)
 
 
 def test_footage_that_was_replaced_under_its_name_is_encoded_again(tmp_path: Path, encoded: list[str]) -> None:

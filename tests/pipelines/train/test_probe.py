@@ -13,7 +13,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.results import read_probed
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, model_digest
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.tracking.runs import store_uri
+from driveforge.pipelines.tracking.store import find_store
 from driveforge.pipelines.train.probe import main, while_training
 
 SIZES = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
@@ -45,7 +45,7 @@ def test_a_model_is_probed_and_probed_again_from_what_is_stored(folder: Path, tm
     assert {value.domain for value in probed.values} == {"walkers"}
     picture = cv2.imread(str(tmp_path / "run" / "probe.png"))
     assert picture is not None and np.ptp(picture) > 100
-    client = mlflow.MlflowClient(tracking_uri=store_uri(config))
+    client = mlflow.MlflowClient(tracking_uri=find_store(config.run, config.tracking).uri)
     runs = client.search_runs([client.get_experiment_by_name(config.tracking.experiment).experiment_id])
     (run,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert run.data.metrics["probe/walkers/loss/predict/0.75-1/all"] > 0

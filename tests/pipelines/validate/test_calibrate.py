@@ -30,7 +30,7 @@ def config() -> Config:
 
 
 def test_clips_are_measured_as_the_codec_and_h264_pass_them(config: Config) -> None:
-    items = known_good(replace(config, validate=replace(config.validate, false_reject_rate=0.9)))
+    items = known_good(config.data, replace(config.validate, false_reject_rate=0.9))
     measured = [measures for _, measures in measure_known_good(items, FakeGenerator)]
     source = open_source(config.data)
     scenes = source.scenes()
@@ -41,7 +41,7 @@ def test_clips_are_measured_as_the_codec_and_h264_pass_them(config: Config) -> N
 
 def test_too_few_clips_are_made_up_with_simulated_ones(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     config = replace(config, validate=replace(config.validate, num_clips=32))
-    items = known_good(config)
+    items = known_good(config.data, config.validate)
     assert len(items) == 32
     assert [item.number for item in items if item.data == config.data] == [0, 1, 2]
     assert {item.data.num_frames for item in items} == {5}

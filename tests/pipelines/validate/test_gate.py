@@ -10,8 +10,8 @@ from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.generate.candidates import Candidate, SampleRef, iter_candidates
+from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import (
-    VERDICTS_FILE,
     decide,
     decided,
     gate,
@@ -62,8 +62,8 @@ def candidates() -> list[Candidate]:
 def test_good_clips_pass_and_bad_ones_are_rejected_with_reasons(
     tmp_path: Path, calibration: Calibration, candidates: list[Candidate]
 ) -> None:
-    write_ledger(tmp_path / VERDICTS_FILE, decide(candidates, calibration, {}))
-    rows = read_ledger(tmp_path / VERDICTS_FILE)
+    write_ledger(RunDir(tmp_path).verdicts, decide(candidates, calibration, {}))
+    rows = read_ledger(RunDir(tmp_path).verdicts)
     assert [row["clip_id"] for row in rows] == [c.clip_id for c in candidates]
     assert [row["state"] for row in rows[20:]] == ["rejected"] * 5
     assert [row["state"] for row in rows[:20]].count("accepted") >= 16
@@ -77,8 +77,8 @@ def test_good_clips_pass_and_bad_ones_are_rejected_with_reasons(
 
 
 def test_committed_candidates_are_judged_from_what_they_carry(config: Config) -> None:
-    decisions = gate(config)
-    rows = read_ledger(config.run_dir / VERDICTS_FILE)
+    decisions = gate(config.run, config.calibration_path)
+    rows = read_ledger(config.run.verdicts)
     committed = list(iter_candidates(config.run_dir / "candidates"))
     assert [row["clip_id"] for row in rows] == [c.clip_id for c in committed]
     assert {d.state for d in decisions} == {"unmeasured"}, "four frames are too few to show anything"
@@ -86,30 +86,30 @@ def test_committed_candidates_are_judged_from_what_they_carry(config: Config) ->
 
 
 def test_the_gate_runs_again_to_the_same_ledger(config: Config) -> None:
-    gate(config)
-    first = (config.run_dir / VERDICTS_FILE).read_bytes()
-    gate(config)
-    assert (config.run_dir / VERDICTS_FILE).read_bytes() == first
+    gate(config.run, config.calibration_path)
+    first = (config.run.verdicts).read_bytes()
+    gate(config.run, config.calibration_path)
+    assert (config.run.verdicts).read_bytes() == first
 
 
 def test_a_reviewer_overrules_the_gate(config: Config) -> None:
-    chosen = gate(config)[3].candidate.clip_id
+    chosen = gate(config.run, config.calibration_path)[3].candidate.clip_id
     word = {chosen: {"verdict": "accept", "who": "anna", "why": "looks fine"}}
     (config.run_dir / "overrides.json").write_text(json.dumps(word))
-    gate(config)
-    rows = {row["clip_id"]: row for row in read_ledger(config.run_dir / VERDICTS_FILE)}
+    gate(config.run, config.calibration_path)
+    rows = {row["clip_id"]: row for row in read_ledger(config.run.verdicts)}
     assert [clip_id for clip_id, row in rows.items() if row["state"] == "accepted"] == [chosen]
     assert rows[chosen]["gate_state"] == "unmeasured"
     assert (rows[chosen]["override_who"], rows[chosen]["override_why"]) == ("anna", "looks fine")
 
 
 def test_the_review_finds_in_the_ledger_what_was_decided(config: Config) -> None:
-    chosen = gate(config)[3].candidate.clip_id
+    chosen = gate(config.run, config.calibration_path)[3].candidate.clip_id
     word = {chosen: {"verdict": "accept", "who": "anna", "why": "looks fine"}}
     (config.run_dir / "overrides.json").write_text(json.dumps(word))
-    made = [(d.candidate.clip_id, d.verdict, d.override) for d in gate(config)]
+    made = [(d.candidate.clip_id, d.verdict, d.override) for d in gate(config.run, config.calibration_path)]
     (config.run_dir / "overrides.json").unlink()
-    assert [(d.candidate.clip_id, d.verdict, d.override) for d in decided(config)] == made
+    assert [(d.candidate.clip_id, d.verdict, d.override) for d in decided(config.run)] == made
 
 
 def test_an_override_of_no_candidate_is_told(calibration: Calibration, candidates: list[Candidate]) -> None:
@@ -120,12 +120,12 @@ def test_an_override_of_no_candidate_is_told(calibration: Calibration, candidate
 
 def test_what_must_come_first_is_told(config: Config, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="driveforge calibrate"):
-        gate(replace(config, run_dir=tmp_path))
+        gate(RunDir(tmp_path), config.calibration_path)
     ready = replace(config.validate, calibration=config.run_dir / "calibration.json")
     with pytest.raises(UserError, match="driveforge generate"):
-        gate(replace(config, run_dir=tmp_path, validate=ready))
+        gate(RunDir(tmp_path), ready.calibration)
     with pytest.raises(UserError, match="driveforge gate"):
-        read_ledger(tmp_path / VERDICTS_FILE)
+        read_ledger(RunDir(tmp_path).verdicts)
 
 
 def test_the_summary_counts_states_and_reasons(calibration: Calibration, candidates: list[Candidate]) -> None:
@@ -144,7 +144,7 @@ def test_the_summary_counts_states_and_reasons(calibration: Calibration, candida
 def test_a_ledger_that_was_changed_or_torn_since_is_refused(
     tmp_path: Path, calibration: Calibration, candidates: list[Candidate]
 ) -> None:
-    path = tmp_path / VERDICTS_FILE
+    path = RunDir(tmp_path).verdicts
     write_ledger(path, decide(candidates, calibration, {}))
     whole, table = path.read_bytes(), pyarrow.parquet.read_table(path)
     states = pa.array(["accepted"] * len(table))

@@ -9,13 +9,13 @@ from driveforge.datasets.video import decode_mp4
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
 from driveforge.datasets.webdataset_shards.tarball import write_tar
-from driveforge.finetune.world_model.sampling import SamplerSettings
 from driveforge.pipelines.generate.candidates import Candidate, SampleRef
 from driveforge.pipelines.validate.gate import Decision
 from driveforge.pipelines.validate.overrides import Override
 from driveforge.pipelines.validate.review import bars, counts, write_review
 from driveforge.validation.records import Measures, measured, unmeasurable
 from driveforge.validation.verdict import Reason, Verdict, judge
+from tests.defaults import sampler_settings
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.scenes import driving_scene
 from tests.validation.limits import limits_at
@@ -33,7 +33,7 @@ def _reason(code: str) -> Reason:
 @pytest.fixture(scope="module")
 def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scene = driving_scene("clip-0")
-    clip = FakeGenerator().generate(scene, None, seed=1, settings=SamplerSettings())
+    clip = FakeGenerator().generate(scene, None, seed=1, settings=sampler_settings())
     path = tmp_path_factory.mktemp("candidates") / "unit.tar"
     write_tar(path, [("clip-0", clip_members(clip, {}))])
     return path

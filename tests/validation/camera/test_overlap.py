@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from driveforge.datasets.framing import Framing
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pixel_rays, pose, yaw_rotation
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.scene import Camera, Clip, Scene
@@ -16,6 +15,7 @@ from driveforge.validation.camera.overlap import overlap_measures
 from driveforge.validation.measures import Measures, measure
 from driveforge.validation.records import NO_OVERLAP, NO_OVERLAP_TEXTURE, NO_POSE, ONE_CAMERA, STATIONARY_EGO, Measure
 from driveforge.validation.views.view import views_of
+from tests.defaults import make_framing
 from tests.validation.conftest import REAL_DATA
 from tests.validation.street import resized
 
@@ -150,7 +150,7 @@ def test_real_cameras_agree_and_a_turned_one_does_not() -> None:
     root: Path = REAL_DATA / "nuscenes_format" / "tri_six_cameras"
     if not root.exists():
         pytest.skip("real footage is absent: set DRIVEFORGE_REAL_DATA")
-    framing = Framing(height=256, width=448, num_frames=3, stride=3)
+    framing = make_framing(height=256, width=448, num_frames=3, stride=3)
     names = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK_RIGHT", "CAM_BACK")
     source = NuScenesSource(root, "v1.0-mini", framing, cameras=names)
     clip = source.load(source.scenes()[0])

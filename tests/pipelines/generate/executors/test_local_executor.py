@@ -11,23 +11,25 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.generate.executors import fleet
 from driveforge.pipelines.generate.executors.attempts import AttemptLog, Attempts
 from driveforge.pipelines.generate.executors.execution import run_units
+from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.executors.work import UnitOutcome
 from driveforge.pipelines.generate.units import Unit
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
 ROOT = Path(__file__).resolve().parents[4]
-SETTINGS = ExecutorConfig(name="local", workers=1, address=None, max_attempts=3, unit_timeout=10.0, first_timeout=60.0)
+SETTINGS = ExecutorSettings(
+    name="local", workers=1, address=None, max_attempts=3, timeout_factor=10.0, first_timeout=60.0
+)
 
 
 def units(*ids: str) -> list[Unit]:
     return [Unit(id=name, requests=()) for name in ids]
 
 
-def outcomes(log: Path, *ids: str, settings: ExecutorConfig = SETTINGS) -> dict[str, UnitOutcome]:
+def outcomes(log: Path, *ids: str, settings: ExecutorSettings = SETTINGS) -> dict[str, UnitOutcome]:
     made = list(run_units(units(*ids), partial(EchoWorker, log), settings, AttemptLog(log)))
     assert len(made) == len(ids)
     return {outcome.unit: outcome for outcome in made}

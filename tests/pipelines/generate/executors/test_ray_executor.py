@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.config.config import ExecutorConfig
 from driveforge.pipelines.generate.executors import fleet
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import run_units
+from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.executors.work import UnitOutcome
 from driveforge.pipelines.generate.units import Unit
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
@@ -23,9 +23,9 @@ from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def settings(address: str | None = None) -> ExecutorConfig:
-    return ExecutorConfig(
-        name="ray", workers=2, address=address, max_attempts=2, unit_timeout=10.0, first_timeout=300.0
+def settings(address: str | None = None) -> ExecutorSettings:
+    return ExecutorSettings(
+        name="ray", workers=2, address=address, max_attempts=2, timeout_factor=10.0, first_timeout=300.0
     )
 
 

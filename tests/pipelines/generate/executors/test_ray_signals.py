@@ -20,7 +20,7 @@ SETTINGS = [
     "data.width=48",
     "data.num_frames=5",
     "data.num_scenes=4",
-    "generate.num_steps=1",
+    "generate.sampler.num_steps=1",
     "generate.num_clips=4",
     "generate.clips_per_unit=1",
 ]

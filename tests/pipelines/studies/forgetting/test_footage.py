@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.framing import Framing
 from driveforge.datasets.video import encode_mp4
 from driveforge.pipelines.studies.forgetting.footage import CHOSEN, JUDGED, TRAINED, Footage
+from tests.defaults import make_framing
 
-FRAMING = Framing(height=32, width=48, num_frames=5, stride=2)
+FRAMING = make_framing(height=32, width=48, num_frames=5, stride=2)
 
 
 @pytest.fixture(scope="module")

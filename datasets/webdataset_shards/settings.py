@@ -1,0 +1,15 @@
+"""Settings of exported shards."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from driveforge.datasets.settings import Range
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSettings:
+    """Packing of accepted clips."""
+
+    clips_per_shard: Annotated[int, "samples in a tar", Range(1)]
+    name: Annotated[str, "of the data set, in its card and Croissant file"]
+    license: Annotated[str | None, "of the data set: an SPDX name or a URL; null: not stated"]

@@ -1,0 +1,58 @@
+"""Settings of a training run, and of a fine-tune."""
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from driveforge.datasets.settings import Range
+
+StrategyName = Literal["naive", "replay", "replay+distill", "der", "l2sp", "ewc", "ewc-rank1", "joint", "interpolate"]
+
+# How a run is carried out, which leaves its weights as they are.
+_WITHOUT_EFFECT = ("checkpoint_every", "num_workers")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSettings:
+    """How weights are trained: AdamW, linear warm-up, an exponential moving average of the weights."""
+
+    steps: Annotated[int, "optimizer steps", Range(1)]
+    batch_size: Annotated[int, "clips in a batch", Range(1)]
+    accumulate_grad_batches: Annotated[int, "batches in an optimizer step", Range(1)]
+    learning_rate: Annotated[float, "peak", Range(0)]
+    warmup_steps: Annotated[int, "optimizer steps of linear warm-up", Range(0)]
+    decay: Annotated[Literal["constant", "cosine"], "of the learning rate after warm-up; cosine: to 3 % at the end"]
+    weight_decay: Annotated[float, "of AdamW", Range(0)]
+    ema_decay: Annotated[float, "of the averaged weights", Range(0, 1)]
+    max_grad_norm: Annotated[float, "gradients are clipped to it; 0: not clipped", Range(0)]
+    precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
+    compile: Annotated[bool, "torch.compile of the transformer's blocks; needs a C++ compiler"]
+    num_workers: Annotated[int, "processes that load batches; 0: the training process itself", Range(0)]
+    checkpoint_every: Annotated[int, "optimizer steps", Range(1)]
+    continuation_prob: Annotated[
+        float, "share of samples that continue from a few frames without a command", Range(0, 1)
+    ]
+    seed: Annotated[int, "of data order and noise", Range(0)]
+
+    @property
+    def num_batches(self) -> int:
+        return self.steps * self.accumulate_grad_batches
+
+    def training_record(self) -> dict[str, Any]:
+        """The training settings that decide the weights, as plain values."""
+        names = [name for name in TrainingSettings.__dataclass_fields__ if name not in _WITHOUT_EFFECT]
+        record = asdict(self)
+        return {name: record[name] for name in names}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineTuneSettings(TrainingSettings):
+    """Fine-tuning of the world model on the driving data."""
+
+    strategy: Annotated[StrategyName, "against forgetting; naive does nothing"]
+    strategy_weight: Annotated[
+        float | None,
+        "of the strategy's loss term, or of the tuned weights in interpolate; null: the strategy's default",
+        Range(0),
+    ]
+    adapter: Annotated[Literal["lora", "full"], "what is trained"]
+    lora_rank: Annotated[int, "used with the lora adapter", Range(1)]

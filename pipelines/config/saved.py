@@ -1,0 +1,165 @@
+"""The settings that a run was begun with, saved in ``<run_dir>/settings.yaml`` for its later stages.
+
+Paths are saved in full, or, inside the run folder, as ``${run_dir}/…``, so that stages may be called from anywhere and
+the folder may move.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.files.atomic import replace_file
+from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import say
+from driveforge.pipelines.run_dir import SETTINGS
+
+_RUN_DIR = "${run_dir}"
+
+
+def settings_of(run_dir: Path, presets: Sequence[str], overrides: Sequence[str]) -> tuple[Config, Config | None]:
+    """The settings for a command in ``run_dir``, and those that were noted there: None in a new run.
+
+    ``overrides`` stand over what was noted, and over ``presets`` in a new run. UserError: unreadable or wrong ones.
+    """
+    saved = _read_settings(run_dir)
+    if saved is None:
+        return with_full_paths(compose([*presets, *overrides])), None
+    try:
+        before = compose([f"run_dir={run_dir}"], saved)
+    except UserError as error:
+        raise UserError(f"{run_dir / SETTINGS}: {error}; correct the file, or delete it") from error
+    return with_full_paths(compose([f"run_dir={run_dir}", *overrides], saved)), before
+
+
+def _read_settings(run_dir: Path) -> dict[str, Any] | None:
+    path = run_dir / SETTINGS
+    if not path.exists():
+        return None
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read ({shown(error, 100)}); correct the file, or delete it") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path} holds no sections of settings; correct the file, or delete it")
+    known = {field.name for field in fields(Config)} - {"run_dir"}
+    for name, section in record.items():
+        if name not in known or not isinstance(section, dict):
+            raise UserError(f"{path}: {shown(name)} is no section of settings; correct the file, or delete it")
+    return {name: _each(section, _from_saved(run_dir)) for name, section in record.items()}
+
+
+@contextmanager
+def kept_settings(config: Config, before: Config | None, *, begins: bool) -> Iterator[None]:
+    """Note ``config`` in its run folder and tell what differs from ``before``; undone if the command is refused.
+
+    In a folder without settings they are noted only by a command that ``begins`` a run.
+    """
+    if before is None and not begins:
+        yield
+        return
+    path = config.run_dir / SETTINGS
+    old = path.read_bytes() if before is not None else None
+    if before is not None:
+        for line in differences(before, config):
+            say(f"{path}: {line}")
+    write_settings(config)
+    try:
+        yield
+    except UserError:
+        if old is None:
+            path.unlink(missing_ok=True)
+        else:
+            replace_file(path, old)
+        raise
+
+
+def write_settings(config: Config) -> None:
+    """Note ``config`` in its run folder."""
+    record = {
+        field.name: _each(_plain(getattr(config, field.name)), _to_saved(config.run_dir))
+        for field in fields(config)
+        if field.name != "run_dir"
+    }
+    content = yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode()
+    path = config.run_dir / SETTINGS
+    if not path.exists() or path.read_bytes() != content:
+        replace_file(path, content)
+
+
+def differences(before: Config, now: Config) -> list[str]:
+    """One line for each setting that is not what it was."""
+    was, is_now = (dict(_flat(_plain(config))) for config in (before, now))
+    keys = [
+        key
+        for key in dict.fromkeys([*was, *is_now])
+        if key != "run_dir" and was.get(key, _NOTHING) != is_now.get(key, _NOTHING)
+    ]
+    return [f"{key} was {_told(was, key)}, is now {_told(is_now, key)}" for key in keys]
+
+
+def with_full_paths(config: Config) -> Config:
+    """``config`` with every relative path but ``run_dir`` made absolute; a model folder is a path too."""
+    full = {field.name: _full(getattr(config, field.name)) for field in fields(config) if field.name != "run_dir"}
+    named = Path(config.model.checkpoint)
+    if named.is_dir() and config.model.checkpoint not in ("base", "champion", "champion-or-base"):
+        full["model"] = replace(config.model, checkpoint=os.path.abspath(named))
+    return replace(config, **full)
+
+
+_NOTHING = object()
+
+
+def _told(values: Mapping[str, Any], key: str) -> str:
+    return shown(text_of(values[key]), 80) if key in values else "not there"
+
+
+def _full(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _full(getattr(value, field.name)) for field in fields(value)})
+    if isinstance(value, tuple):
+        return tuple(map(_full, value))
+    return Path(os.path.abspath(value)) if isinstance(value, Path) else value
+
+
+def _plain(value: Any) -> Any:
+    """A record as mappings, lists and plain values, which YAML holds."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        yield where, value
+        return
+    for key, inner in value.items():
+        yield from _flat(inner, f"{where}.{key}" if where else str(key))
+
+
+def _each(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with every text in it changed."""
+    if isinstance(value, Mapping):
+        return {key: _each(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_each(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def _to_saved(run_dir: Path) -> Callable[[str], str]:
+    here = os.path.abspath(run_dir)
+    return lambda text: _RUN_DIR + text[len(here) :] if text == here or text.startswith(here + os.sep) else text
+
+
+def _from_saved(run_dir: Path) -> Callable[[str], str]:
+    here = os.path.abspath(run_dir)
+    return lambda text: here + text[len(_RUN_DIR) :] if text.startswith(_RUN_DIR) else text

@@ -1,0 +1,22 @@
+"""Settings of generation."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from driveforge.datasets.settings import Range
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateSettings:
+    """Which clips are requested from the model, and how they are sampled."""
+
+    num_clips: Annotated[int, "candidates", Range(1)]
+    clips_per_unit: Annotated[int, "clips that one worker generates and commits together", Range(1)]
+    edits: Annotated[
+        tuple[str, ...],
+        "applied in turn: as-recorded, slower, shift-left, mirror-yaw, dusk, agent-shifts … (datasets/edits.py)",
+    ]
+    sampler: SamplerSettings
+    sampler_without_frame: SamplerSettings
+    seed: Annotated[int, "of the requests and their noise", Range(0)]

@@ -1,0 +1,22 @@
+"""Settings of the model registry."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from driveforge.finetune.evaluation.promotion_rule import Rule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSettings:
+    """The world model that a command starts from."""
+
+    checkpoint: Annotated[
+        str, "base: ships with the project; champion: see promote; champion-or-base; or a model folder"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromoteSettings(Rule):
+    """When a fine-tuned model becomes champion, by its evaluation on held-out clips."""
+
+    registered_as: Annotated[str, "name of the models in MLflow's registry"]

@@ -1,0 +1,17 @@
+"""Settings of measuring, calibration and the gate."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from driveforge.datasets.settings import Range
+from driveforge.validation.instrument_settings import InstrumentSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidateSettings(InstrumentSettings):
+    """How clips are measured, and how the gate is calibrated."""
+
+    calibration: Annotated[Path | None, "a calibration file; null: <run_dir>/calibration.json (measure: none)"]
+    false_reject_rate: Annotated[float, "share of good clips that the gate may reject", Range(0, 1)]
+    num_clips: Annotated[int, "known-good clips for calibration", Range(1)]
