@@ -33,13 +33,13 @@ class SimulationConfig:
     meet other vehicles than this one.
     """
 
-    seed: int = 0
-    domains: tuple[str, ...] = DOMAINS
-    num_scenes: int = 100
-    height: int = 96
-    width: int = 160
-    frame_rate: float = 10.0
-    num_frames: int = 17
+    seed: int
+    domains: tuple[str, ...]
+    num_scenes: int
+    height: int
+    width: int
+    frame_rate: float
+    num_frames: int
     cameras: tuple[str, ...] = ("CAM_FRONT",)
     varied_cameras: bool = False
 

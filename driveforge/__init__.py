@@ -4,7 +4,8 @@ The names of a notebook, each imported when it is first used. A clip from the si
 commanded ego pose, and the same clip under a wrong one:
 
 >>> import driveforge
->>> source = driveforge.SimulatedSource(driveforge.SimulationConfig(num_scenes=1, domains=("driving-day",)))
+>>> config = driveforge.load_config("data.num_scenes=1", "data.domains=[driving-day]")
+>>> source = driveforge.open_source(config.data)
 >>> clip = source.load(source.scenes()[0])
 >>> clip.frames.shape
 (1, 17, 96, 160, 3)
@@ -22,13 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from driveforge.datasets.scene import Camera, Clip, Scene, Track
-    from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
     from driveforge.datasets.webdataset_shards.source import ShardSource
     from driveforge.finetune.training.fine_tune import fine_tune
     from driveforge.finetune.training.settings import FineTuneSettings
     from driveforge.finetune.world_model.generator import Generator
     from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+    from driveforge.pipelines.config.compose import load_config
     from driveforge.pipelines.inputs.items import list_clips
+    from driveforge.pipelines.inputs.sources import open_source
     from driveforge.pipelines.plots.measured import draw_measured
     from driveforge.validation.calibration import Calibration
     from driveforge.validation.corruptions.catalogue import corrupt
@@ -40,13 +42,11 @@ _MODULES = {
     "Calibration": "validation.calibration",
     "Camera": "datasets.scene",
     "Clip": "datasets.scene",
-    "FineTuneSettings": "finetune.training.fine_tune",
+    "FineTuneSettings": "finetune.training.settings",
     "Generator": "finetune.world_model.generator",
-    "SamplerSettings": "finetune.world_model.sampling",
+    "SamplerSettings": "finetune.world_model.sampler_settings",
     "Scene": "datasets.scene",
     "ShardSource": "datasets.webdataset_shards.source",
-    "SimulatedSource": "datasets.simulated_source",
-    "SimulationConfig": "datasets.simulated_source",
     "Track": "datasets.scene",
     "corrupt": "validation.corruptions.catalogue",
     "draw_measured": "pipelines.plots.measured",
@@ -54,6 +54,8 @@ _MODULES = {
     "inspect": "validation.measures",
     "judge": "validation.verdict",
     "list_clips": "pipelines.inputs.items",
+    "load_config": "pipelines.config.compose",
+    "open_source": "pipelines.inputs.sources",
     "measure": "validation.measures",
 }
 
@@ -66,8 +68,6 @@ __all__ = [
     "SamplerSettings",
     "Scene",
     "ShardSource",
-    "SimulatedSource",
-    "SimulationConfig",
     "Track",
     "corrupt",
     "draw_measured",
@@ -75,7 +75,9 @@ __all__ = [
     "inspect",
     "judge",
     "list_clips",
+    "load_config",
     "measure",
+    "open_source",
 ]
 
 

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 from driveforge.datasets.framing import Framing
+from driveforge.datasets.simulated_source import DOMAINS, SimulationConfig
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.finetune.evaluation.settings import ProbeSettings
 from driveforge.finetune.training.settings import FineTuneSettings
@@ -41,3 +42,9 @@ def evaluation_settings(**changes: Any) -> ProbeSettings:
 
 def export_settings(**changes: Any) -> ExportSettings:
     return replace(defaults().export, **changes)
+
+
+def simulation_config(**changes: Any) -> SimulationConfig:
+    """100 clips of each simulated domain."""
+    size = {name: getattr(defaults().data, name) for name in ("height", "width", "frame_rate", "num_frames")}
+    return SimulationConfig(**{"seed": 0, "domains": DOMAINS, "num_scenes": 100} | size | changes)

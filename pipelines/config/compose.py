@@ -12,6 +12,11 @@ from driveforge.pipelines.config.build import build, unknown
 from driveforge.pipelines.config.config import Config
 
 
+def load_config(*overrides: str) -> Config:
+    """The default settings, under overrides as on the command line: ``load_config("data.num_scenes=3")``."""
+    return compose(overrides)
+
+
 def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = None) -> Config:
     """The configuration under ``overrides`` such as ``data=nuscenes`` (a group) and ``data.root=DIR`` (a value).
 

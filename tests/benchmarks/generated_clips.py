@@ -19,7 +19,7 @@ from rich.progress import track
 
 from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
 from driveforge.datasets.scene import Scene
-from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
+from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.finetune.world_model.generator import Generator
@@ -27,10 +27,10 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.train.pretrain import main as pretrain
-from tests.defaults import sampler_settings
+from tests.defaults import sampler_settings, simulation_config
 
 # That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.
-HELD_OUT = SimulationConfig(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
+HELD_OUT = simulation_config(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
 # The numbers of steps after which one short training run is taken as it is.
 STAGES = (40, 60)
 # Under a changed weather there is no first frame, so the model has the layout alone.

@@ -9,15 +9,16 @@ import time
 import cv2
 
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.validation.measures import measure
+from tests.defaults import simulation_config
 
 SIZES = ((96, 160), (256, 448))
 
 
 def clips_at(height: int, width: int, count: int, num_frames: int = 17) -> list[Clip]:
     source = SimulatedSource(
-        SimulationConfig(domains=("driving-day",), num_scenes=count, height=height, width=width, num_frames=num_frames)
+        simulation_config(domains=("driving-day",), num_scenes=count, height=height, width=width, num_frames=num_frames)
     )
     return [source.load(scene) for scene in source.scenes()]
 

@@ -17,12 +17,12 @@ from rich.progress import track
 from driveforge.datasets.edits import NotApplicable, edit_scene
 from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, pose, project, transform
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
+from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
 from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
 from driveforge.validation.measures import recovered_yaw_rate, static_track_residual
-from tests.defaults import sampler_settings
+from tests.defaults import sampler_settings, simulation_config
 
 # No training, pretraining or demo uses this seed.
 HELD_OUT_SEED = 20_000
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=10, help="of each kind")
     arguments = parser.parse_args()
     generator = Generator.load(arguments.model)
-    source = SimulatedSource(SimulationConfig(seed=HELD_OUT_SEED, domains=DRIVING_DOMAINS, num_scenes=40))
+    source = SimulatedSource(simulation_config(seed=HELD_OUT_SEED, domains=DRIVING_DOMAINS, num_scenes=40))
     scenes = [source.scenes()[domain * 40 + index] for index in range(40) for domain in range(3)]
     report(
         Figures(

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource, SimulationConfig
+from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
 from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
 from driveforge.validation.measures import measure, static_track_residual
 from tests.benchmarks.detail import KEPT, detail_kept, visible_parts
 from tests.benchmarks.quality import FOLLOWED, moved_boxes
-from tests.defaults import sampler_settings
+from tests.defaults import sampler_settings, simulation_config
 
 SEED = 22_000
 SCENES_A_DOMAIN = 12
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
     generator = Generator.load(arguments.model)
-    source = SimulatedSource(SimulationConfig(seed=SEED, domains=DRIVING_DOMAINS, num_scenes=SCENES_A_DOMAIN))
+    source = SimulatedSource(simulation_config(seed=SEED, domains=DRIVING_DOMAINS, num_scenes=SCENES_A_DOMAIN))
     nearest = sorted(source.scenes(), key=lambda scene: -largest_box(scene))
     recorded = [source.load(scene) for scene in nearest[: arguments.clips]]
     made = {

@@ -22,8 +22,9 @@ from driveforge.datasets.simulated_source import (
     simulated_scene,
 )
 from driveforge.datasets.simulation.overlap import footprint, overlapping
+from tests.defaults import simulation_config
 
-SMALL = SimulationConfig(num_scenes=40, num_frames=9)
+SMALL = simulation_config(num_scenes=40, num_frames=9)
 
 
 @lru_cache(maxsize=8)
@@ -33,12 +34,12 @@ def _clip(domain: str, index: int) -> Clip:
 
 @lru_cache
 def _driving_scenes() -> tuple[Scene, ...]:
-    config = SimulationConfig(num_scenes=40, domains=("driving-day",))
+    config = simulation_config(num_scenes=40, domains=("driving-day",))
     return tuple(SimulatedSource(config).scenes())
 
 
 def test_scenes_are_listed_domain_by_domain() -> None:
-    source = SimulatedSource(SimulationConfig(num_scenes=2, domains=("orbit", "walkers")))
+    source = SimulatedSource(simulation_config(num_scenes=2, domains=("orbit", "walkers")))
     names = [scene.clip_id for scene in source.scenes()]
     assert names == ["sim-orbit-000000", "sim-orbit-000001", "sim-walkers-000000", "sim-walkers-000001"]
     assert len(source) == len(source.scenes()) == 4
@@ -58,7 +59,7 @@ def test_every_domain_renders_moving_pictures(domain: str) -> None:
 def test_a_fresh_process_makes_the_same_bytes() -> None:
     program = (
         "import hashlib; from driveforge.datasets.simulated_source import *;"
-        "c = SimulationConfig(num_scenes=40, num_frames=9); s = SimulatedSource(c);"
+        "c = simulation_config(num_scenes=40, num_frames=9); s = SimulatedSource(c);"
         "print(hashlib.sha256(s.load(simulated_scene(c, 'driving-rain', 2)).frames.tobytes()).hexdigest())"
     )
     root = Path(__file__).parents[2]
@@ -69,14 +70,14 @@ def test_a_fresh_process_makes_the_same_bytes() -> None:
 
 
 def test_the_image_size_does_not_change_the_scene() -> None:
-    large = simulated_scene(SimulationConfig(num_scenes=40, num_frames=9, height=256, width=448), "driving-day", 3)
+    large = simulated_scene(simulation_config(num_scenes=40, num_frames=9, height=256, width=448), "driving-day", 3)
     small = simulated_scene(SMALL, "driving-day", 3)
     np.testing.assert_array_equal(large.ego_to_world, small.ego_to_world)
     assert [t.id for t in large.tracks] == [t.id for t in small.tracks]
 
 
 def test_seeds_and_indices_differ() -> None:
-    other = SimulationConfig(seed=1, num_scenes=40, num_frames=9)
+    other = simulation_config(seed=1, num_scenes=40, num_frames=9)
     poses = [simulated_scene(c, "driving-day", i).ego_to_world for c, i in ((SMALL, 0), (SMALL, 8), (other, 0))]
     assert not np.allclose(poses[0], poses[1]) and not np.allclose(poses[0], poses[2])
 
@@ -166,7 +167,7 @@ def test_lanes_lie_beside_the_path_and_tracks_are_near() -> None:
 @pytest.mark.parametrize("index", [1, 4])
 def test_static_points_move_as_the_pose_says(index: int) -> None:
     """Lucas-Kanade tracks of the picture agree with the flow that the commanded pose and true depth predict."""
-    config = SimulationConfig(
+    config = simulation_config(
         num_scenes=8, num_frames=3, height=256, width=448, domains=("driving-day",), frame_rate=20
     )
     assert np.median(_track_errors(config, index)) < 0.5
@@ -206,7 +207,7 @@ def _world_points(scene: Scene, camera: Camera, depth: Array) -> Array:
 
 def test_six_cameras_see_six_ways() -> None:
     cameras = ("CAM_FRONT", "CAM_BACK", "CAM_FRONT_LEFT")
-    config = SimulationConfig(num_scenes=1, num_frames=2, domains=("driving-day",), cameras=cameras)
+    config = simulation_config(num_scenes=1, num_frames=2, domains=("driving-day",), cameras=cameras)
     clip = SimulatedSource(config).load(simulated_scene(config, "driving-day", 0))
     assert clip.frames.shape == (3, 2, 96, 160, 3)
     front, back, left = (c.camera_to_ego[:3, 2] for c in clip.scene.cameras)  # type: ignore[index]
@@ -216,7 +217,7 @@ def test_six_cameras_see_six_ways() -> None:
 
 
 def test_varied_cameras_differ_in_make_but_film_the_same_scene() -> None:
-    varied = SimulationConfig(num_scenes=40, num_frames=9, varied_cameras=True)
+    varied = simulation_config(num_scenes=40, num_frames=9, varied_cameras=True)
     first, second = (simulated_scene(varied, "driving-day", i).cameras[0] for i in (0, 1))
     assert first.intrinsics[0, 0] != second.intrinsics[0, 0]  # type: ignore[index]
     assert 75 < first.intrinsics[0, 0] < 165  # type: ignore[index]
@@ -233,12 +234,12 @@ def test_varied_cameras_differ_in_make_but_film_the_same_scene() -> None:
 )
 def test_wrong_settings_are_told(wrong: dict[str, object], word: str) -> None:
     with pytest.raises(UserError, match=word):
-        SimulationConfig(**wrong)  # type: ignore[arg-type]
+        simulation_config(**wrong)
 
 
 def test_an_unknown_camera_or_clip_is_told() -> None:
     with pytest.raises(UserError, match="CAM_TOP"):
-        simulated_scene(SimulationConfig(cameras=("CAM_TOP",), num_frames=2), "driving-day", 0)
-    orbiting = SimulatedSource(SimulationConfig(domains=("orbit",)))
+        simulated_scene(simulation_config(cameras=("CAM_TOP",), num_frames=2), "driving-day", 0)
+    orbiting = SimulatedSource(simulation_config(domains=("orbit",)))
     with pytest.raises(UserError, match="not a clip of this simulation"):
         orbiting.load(_clip("walkers", 1).scene)

@@ -8,14 +8,15 @@ import numpy as np
 from driveforge.datasets.conditioning.layout import draw_layout
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.scene_json import scene_to_json
-from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.simulated_source import SimulatedSource
+from tests.defaults import simulation_config
 
 
 @lru_cache
 def simulated() -> Clip:
     """13 frames of a street in the simulated world, with traffic and parked cars, seen by two cameras."""
     cameras = ("CAM_FRONT", "CAM_FRONT_LEFT")
-    source = SimulatedSource(SimulationConfig(num_scenes=1, domains=("driving-day",), num_frames=13, cameras=cameras))
+    source = SimulatedSource(simulation_config(num_scenes=1, domains=("driving-day",), num_frames=13, cameras=cameras))
     return source.load(source.scenes()[0])
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.validation.measures import Measures, measure
+from tests.defaults import simulation_config
 from tests.validation.street import reordered
 
 FRAMES = np.arange(24)
@@ -74,7 +75,7 @@ def assert_raised(clip: Clip, good: Measures, kind: str) -> None:
 @pytest.fixture(scope="module", params=[(64, 112), (128, 224)], ids=["64 rows", "128 rows"])
 def traffic(request: pytest.FixtureRequest) -> tuple[Clip, Measures]:
     height, width = request.param
-    config = SimulationConfig(domains=("driving-day",), num_scenes=2, height=height, width=width, num_frames=24)
+    config = simulation_config(domains=("driving-day",), num_scenes=2, height=height, width=width, num_frames=24)
     source = SimulatedSource(config)
     clip = source.load(source.scenes()[1])
     return clip, measure(clip)

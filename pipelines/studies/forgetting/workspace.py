@@ -123,6 +123,7 @@ class Ground:
                 num_scenes=clips,
                 height=framing.height,
                 width=framing.width,
+                frame_rate=framing.frame_rate,
                 num_frames=framing.num_frames,
             )
         )

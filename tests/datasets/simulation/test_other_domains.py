@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driveforge.datasets.geometry import inverse, pixel_rays, transform, yaw_of
-from driveforge.datasets.simulated_source import SimulationConfig, _world, simulated_scene
+from driveforge.datasets.simulated_source import _world, simulated_scene
 from driveforge.datasets.simulation.falling import bounce
 from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS
 from driveforge.datasets.simulation.renderer import Stage
+from tests.defaults import simulation_config
 
-CONFIG = SimulationConfig(num_scenes=20, num_frames=9, domains=tuple(OTHER_DOMAINS))
+CONFIG = simulation_config(num_scenes=20, num_frames=9, domains=tuple(OTHER_DOMAINS))
 
 
 @settings(max_examples=15, deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pose, yaw_rotation
 from driveforge.datasets.scene import Clip, Track
-from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.validation.camera.pose_refinement import rotation_matrix
 from driveforge.validation.camera.scale import is_parked, scale_of_points
 from driveforge.validation.measures import measure
@@ -26,6 +26,7 @@ from driveforge.validation.records import (
     STATIONARY_EGO,
     Measure,
 )
+from tests.defaults import simulation_config
 from tests.validation.street import commanded_speed, commanded_yaw, drive, street
 
 FACTORS = (0.8, 1.0, 1.15, 1.4)
@@ -137,7 +138,7 @@ def test_why_parked_boxes_tell_nothing(clip: Clip) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(96, 160), (256, 448)])
 def test_simulated_footage_agrees_with_its_speed_and_not_with_another(height: int, width: int) -> None:
-    config = SimulationConfig(domains=("driving-day",), num_scenes=2, height=height, width=width, num_frames=13)
+    config = simulation_config(domains=("driving-day",), num_scenes=2, height=height, width=width, num_frames=13)
     source = SimulatedSource(config)
     drawn = source.load(source.scenes()[1])
     true, fast = road(drawn), road(commanded_speed(drawn, 1.15))

@@ -6,11 +6,12 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.validation.set_metrics.appearance import frame_looks, looks_extractor
 from driveforge.validation.set_metrics.features import Extractor, embed_clips
 from driveforge.validation.set_metrics.frechet import frechet, frechet_distance
 from driveforge.validation.set_metrics.motion import ANGLES, COLUMNS, ROWS, motion_extractor, motion_histograms
+from tests.defaults import simulation_config
 from tests.validation.films import filmed
 
 
@@ -78,7 +79,7 @@ def test_looks_of_odd_sizes_are_finite(size: tuple[int, int]) -> None:
 def simulated(domain: str, indices: range) -> list[Clip]:
     """Of a seed with which both halves of the driving turn to either side: others drew left turns first, then right."""
     source = SimulatedSource(
-        SimulationConfig(domains=(domain,), num_scenes=100, num_frames=9, height=64, width=96, seed=2)
+        simulation_config(domains=(domain,), num_scenes=100, num_frames=9, height=64, width=96, seed=2)
     )
     scenes = source.scenes()
     return [source.load(scenes[i]) for i in indices]
