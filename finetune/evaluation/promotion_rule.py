@@ -8,11 +8,11 @@ passes with a chance of at most 1 - confidence (intersection-union test, Berger 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from typing import Literal
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.paired import Paired, compare
+from driveforge.finetune.evaluation.promotion_settings import Rule
 from driveforge.finetune.evaluation.results import Probed
 
 # More clips than this that can no longer be measured, as a share of those that could be, are themselves a fall that the
@@ -20,25 +20,6 @@ from driveforge.finetune.evaluation.results import Probed
 MOST_LOST = 0.1
 
 State = Literal["improved", "worse", "held", "fell", "cannot tell"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """``driving`` are patterns of domains, such as ``driving-*``; ``improve`` is measured there, all clips together.
-
-    No measure of ``dynamics`` may fall by more than ``tolerance``, a share of its value before, in any domain. Fewer
-    pairs of clips than ``min_clips`` tell nothing.
-    """
-
-    improve: str
-    dynamics: tuple[str, ...]
-    driving: tuple[str, ...]
-    tolerance: float
-    confidence: float
-    min_clips: int
-
-    def is_driving(self, domain: str) -> bool:
-        return any(fnmatch(domain, pattern) for pattern in self.driving)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from driveforge.datasets.files.atomic import replacing
 from driveforge.finetune.evaluation.history import Stage
 from driveforge.finetune.evaluation.paired import Paired, compare, sign_of
-from driveforge.finetune.evaluation.promotion_rule import Check, Judgement, Rule, State
+from driveforge.finetune.evaluation.promotion_rule import Check, Judgement, State
+from driveforge.finetune.evaluation.promotion_settings import Rule
 from driveforge.pipelines.registry.messages import by_how_much, from_to, gist
 
 INK, FAINT, GRID = "#222222", "#9aa4ad", "#eef0f2"

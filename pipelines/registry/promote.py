@@ -11,7 +11,8 @@ from rich import get_console
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.history import Stage, read_course, transfer_of
-from driveforge.finetune.evaluation.promotion_rule import Judgement, Rule, judge
+from driveforge.finetune.evaluation.promotion_rule import Judgement, judge
+from driveforge.finetune.evaluation.promotion_settings import Rule
 from driveforge.finetune.evaluation.results import Probed, append_probed
 from driveforge.finetune.world_model.model import model_digest
 from driveforge.pipelines.config.config import Config

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from driveforge.finetune.evaluation.promotion_rule import Rule
+from driveforge.finetune.evaluation.promotion_settings import Rule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

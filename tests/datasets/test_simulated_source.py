@@ -59,6 +59,7 @@ def test_every_domain_renders_moving_pictures(domain: str) -> None:
 def test_a_fresh_process_makes_the_same_bytes() -> None:
     program = (
         "import hashlib; from driveforge.datasets.simulated_source import *;"
+        "from tests.defaults import simulation_config;"
         "c = simulation_config(num_scenes=40, num_frames=9); s = SimulatedSource(c);"
         "print(hashlib.sha256(s.load(simulated_scene(c, 'driving-rain', 2)).frames.tobytes()).hexdigest())"
     )

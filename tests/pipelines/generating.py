@@ -8,6 +8,7 @@ from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.requests import plan_requests, store_first_frames
 from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.units import Plan, open_or_create_plan
+from tests.defaults import sampler_settings
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 
@@ -15,13 +16,8 @@ SETTINGS = GenerateSettings(
     num_clips=12,
     clips_per_unit=2,
     edits=("as-recorded", "dusk", "slower", "agent-shifts"),
-    num_steps=2,
-    strength=0.7,
-    inpaint_steps=0,
-    inpaint_strength=0.95,
-    guidance_scale=1.0,
-    num_steps_without_frame=2,
-    guidance_scale_without_frame=1.0,
+    sampler=sampler_settings(num_steps=2, strength=0.7, inpaint_steps=0, guidance_scale=1.0),
+    sampler_without_frame=sampler_settings(num_steps=2, strength=1.0, inpaint_steps=0, guidance_scale=1.0),
     seed=5,
 )
 NUM_UNITS = 6

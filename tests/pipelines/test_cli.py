@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -140,12 +141,21 @@ def test_help_of_a_verb_shows_examples_and_every_setting_it_reads(
     shown = capsys.readouterr().out
     verb = VERBS[NAMES.index(name)]
     assert all(example in shown for example in verb.examples)
-    told = dict(re.findall(r"^    ([a-z_]+[.][a-z_]+)=(.*?)  ", shown, re.MULTILINE))
+    told = dict(re.findall(r"^    ([a-z_]+[.][a-z_.]+)=(.*?)  ", shown, re.MULTILINE))
     assert {key.split(".")[0] for key in told} == set(verb.sections)
     for section in set(verb.sections) - {"data"}:
         values = getattr(DEFAULTS, section)
-        wanted = {field.name: text_of(getattr(values, field.name)) for field in fields(values) if field.name != "name"}
-        assert {key.split(".")[1]: value for key, value in told.items() if key.startswith(f"{section}.")} == wanted
+        wanted = dict(_flat(section, values))
+        assert {key: value for key, value in told.items() if key.startswith(f"{section}.")} == wanted
+
+
+def _flat(where: str, record: Any) -> Iterator[tuple[str, str]]:
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if is_dataclass(value):
+            yield from _flat(f"{where}.{field.name}", value)
+        elif field.name != "name" or where == "export":
+            yield f"{where}.{field.name}", text_of(value)
 
 
 @pytest.mark.parametrize("example", [example for verb in VERBS for example in verb.examples])

@@ -2,7 +2,6 @@ import argparse
 import json
 from itertools import permutations
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +13,7 @@ from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.export import export, main
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.run_dir import RunDir
@@ -49,7 +49,7 @@ def row(clip_id: str, tar: str, state: str, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> SimpleNamespace:
+def config(tmp_path: Path) -> Config:
     """A run with six committed candidates in two units, three of them accepted, one of those by a reviewer."""
     log = CommitLog(tmp_path / "candidates")
     for unit in ("u-0", "u-1"):
@@ -68,15 +68,15 @@ def config(tmp_path: Path) -> SimpleNamespace:
             row("u-1-2", tars[1], "unmeasured", reasons=[]),
         ],
     )
-    return SimpleNamespace(run_dir=tmp_path, export=SimpleNamespace(clips_per_shard=2))
+    return compose([f"run_dir={tmp_path}", "export.clips_per_shard=2"])
 
 
 def put_ledger(run_dir: Path, rows: list[dict[str, Any]]) -> None:
     write_rows(RunDir(run_dir).verdicts, rows)
 
 
-def test_only_what_was_accepted_is_exported_with_its_verdict(config: SimpleNamespace) -> None:
-    index = export(config)
+def test_only_what_was_accepted_is_exported_with_its_verdict(config: Config) -> None:
+    index = export(config.run, config.export)
     source = ShardSource(config.run_dir / "shards")
     assert {scene.clip_id for scene in source.scenes()} == {"u-0-0", "u-1-0", "u-1-1"}
     assert index["num_samples"] == 3 and verify(config.run_dir / "shards").ok
@@ -89,8 +89,8 @@ def test_only_what_was_accepted_is_exported_with_its_verdict(config: SimpleNames
     assert source.metadata("u-0-0")["seed"] == 1
 
 
-def test_every_key_has_one_type_in_all_samples(config: SimpleNamespace) -> None:
-    export(config)
+def test_every_key_has_one_type_in_all_samples(config: Config) -> None:
+    export(config.run, config.export)
     tars = sorted((config.run_dir / "shards").glob("*.tar"))
     described = [json.loads(members["json"]) for tar in tars for _, members in read_samples(tar)]
     assert len(described) == 3
@@ -109,40 +109,40 @@ def nulls(value: Any, key: str = "") -> list[str]:
     return [key] if value is None else []
 
 
-def test_the_card_tells_the_ledger(config: SimpleNamespace) -> None:
-    export(config)
+def test_the_card_tells_the_ledger(config: Config) -> None:
+    export(config.run, config.export)
     card = (config.run_dir / "shards" / "README.md").read_text()
     for words in ("| 6, 3, static_residual 2, unmeasured 1 |", "`abc123`", "known-good"):
         assert words in card
 
 
-def test_exporting_again_changes_nothing_and_follows_a_new_ledger(config: SimpleNamespace) -> None:
-    export(config)
+def test_exporting_again_changes_nothing_and_follows_a_new_ledger(config: Config) -> None:
+    export(config.run, config.export)
     shards = config.run_dir / "shards"
     before = {path.name: path.read_bytes() for path in shards.iterdir()}
-    export(config)
+    export(config.run, config.export)
     assert before == {path.name: path.read_bytes() for path in shards.iterdir()}
     tar = CommitLog(config.run_dir / "candidates").markers()[0].tar
     put_ledger(config.run_dir, [row("u-0-2", tar, "accepted")])
-    export(config)
+    export(config.run, config.export)
     assert [scene.clip_id for scene in ShardSource(shards).scenes()] == ["u-0-2"] and verify(shards).ok
 
 
-def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: SimpleNamespace) -> None:
+def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: Config) -> None:
     tar = CommitLog(config.run_dir / "candidates").markers()[0].tar
     put_ledger(config.run_dir, [row("gone", tar, "accepted")])
     with pytest.raises(UserError, match="no longer holds gone: run `driveforge gate` again"):
-        export(config)
+        export(config.run, config.export)
     put_ledger(config.run_dir, [row("u-0-0", tar, "rejected")])
     with pytest.raises(UserError, match="no clip was accepted"):
-        export(config)
+        export(config.run, config.export)
     (config.run.verdicts).unlink()
     with pytest.raises(UserError, match="run `driveforge gate` first"):
-        export(config)
+        export(config.run, config.export)
     assert not (config.run_dir / "shards" / "index.json").exists()
 
 
-def test_the_command_says_where_the_shards_are(config: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_where_the_shards_are(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     main(compose([f"run_dir={config.run_dir}"]), argparse.Namespace())
     shards = json.loads((config.run_dir / "shards" / "index.json").read_bytes())["shards"]
     assert f"3 clips in {len(shards)} shards: {config.run_dir}/shards\n" in capsys.readouterr().out

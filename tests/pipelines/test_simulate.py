@@ -9,6 +9,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.simulate import simulate
+from tests.defaults import make_framing
 
 SMALL = ["simulate=demo", "simulate.num_scenes=1", "simulate.seconds=1", "simulate.replay_clips=1"]
 
@@ -19,14 +20,14 @@ def _content(root: Path) -> dict[str, bytes]:
 
 def test_a_world_is_made_once_and_a_missing_part_again(tmp_path: Path) -> None:
     settings = compose(SMALL).simulate
-    simulate(settings, tmp_path)
+    simulate(settings, tmp_path, make_framing())
     made = _content(tmp_path)
     assert {name.split("/")[0] for name in made} == {"nuscenes", "replay"}
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    simulate(settings, tmp_path)
+    simulate(settings, tmp_path, make_framing())
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
     (tmp_path / "replay").rename(tmp_path.parent / "gone")
-    simulate(settings, tmp_path)
+    simulate(settings, tmp_path, make_framing())
     assert set(_content(tmp_path)) == set(made)
 
 
@@ -45,8 +46,8 @@ def test_a_folder_of_the_user_is_refused_and_stays(
 
 def test_a_world_of_other_settings_stays_and_the_difference_is_named(tmp_path: Path) -> None:
     settings = compose(SMALL).simulate
-    simulate(settings, tmp_path)
+    simulate(settings, tmp_path, make_framing())
     made = _content(tmp_path)
     with pytest.raises(UserError, match=r"simulate\.seed was 0"):
-        simulate(replace(settings, seed=1), tmp_path)
+        simulate(replace(settings, seed=1), tmp_path, make_framing())
     assert _content(tmp_path) == made

@@ -4,7 +4,6 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack
 from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import summarize, write_tar
+from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.verify import main, verify
 from tests.datasets.small_clips import small_clip
 from tests.defaults import export_settings
@@ -179,7 +179,7 @@ def test_what_lies_beside_an_export_is_told_and_is_no_damage(root: Path, capsys:
     (root / "train-00009-deadbeef.tar").write_bytes(b"of an export that was killed")
     report = verify(root)
     assert report.ok and len(report.strays) == 5
-    assert main(SimpleNamespace(run_dir=root.parent), argparse.Namespace(directory=None)) == 0
+    assert main(compose([f"run_dir={root.parent}"]), argparse.Namespace(directory=None)) == 0
     assert "beside it, and no part of it: .DS_Store, .nv-meta" in capsys.readouterr().out
 
 
@@ -245,7 +245,7 @@ def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
 def test_the_command_ends_with_status_1_where_something_is_wrong(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = SimpleNamespace(run_dir=root.parent)
+    config = compose([f"run_dir={root.parent}"])
     assert main(config, argparse.Namespace(directory=None)) == 0
     assert "6 clips in 4 shards" in capsys.readouterr().out
     first_shard(root).unlink()

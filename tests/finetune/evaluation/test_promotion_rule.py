@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.promotion_rule import Check, Judgement, Rule, judge
+from driveforge.finetune.evaluation.promotion_rule import Check, Judgement, judge
+from driveforge.finetune.evaluation.promotion_settings import Rule
 from driveforge.finetune.evaluation.results import Probed
 from tests.finetune.evaluation.probes import probed
 

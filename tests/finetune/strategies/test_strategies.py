@@ -257,9 +257,9 @@ def test_what_a_strategy_lacks_is_said(root: Path, tmp_path: Path) -> None:
     cache = LatentCache(root / "latents", "key")
     for name in ("ewc", "ewc-rank1", "joint"):
         with pytest.raises(UserError, match=f"finetune.strategy={name} needs replay samples"):
-            fine_tune(root / "base", cache, None, settings_for(name), tmp_path)
+            fine_tune(root / "base", cache, None, *settings_for(name), tmp_path)
     with pytest.raises(UserError, match="no strategy 'lwf'; there are naive, replay"):
-        fine_tune(root / "base", cache, None, settings_for("lwf"), tmp_path)
+        fine_tune(root / "base", cache, None, *settings_for("lwf"), tmp_path)
     with pytest.raises(UserError, match="adaptive needs a probe"):
         run(root, "blind", settings_for("replay", schedule="adaptive"))
 

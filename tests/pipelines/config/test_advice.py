@@ -60,8 +60,16 @@ def keys() -> set[str]:
     found = {"run_dir", *SECTIONS}
     for section, kind in get_type_hints(Config).items():
         records = [kind] if is_dataclass(kind) else [option for option in get_args(kind) if is_dataclass(option)]
-        found |= {f"{section}.{name}" for record in records for name in get_type_hints(record)}
+        found |= {f"{section}.{name}" for record in records for name in _fields(record)}
     return found
+
+
+def _fields(record: type) -> Iterator[str]:
+    """Names of settings, dotted where a record is in the record."""
+    for name, hint in get_type_hints(record).items():
+        yield name
+        if is_dataclass(hint):
+            yield from (f"{name}.{inner}" for inner in get_type_hints(hint))
 
 
 def test_every_setting_that_a_text_names_exists() -> None:

@@ -18,6 +18,9 @@ from driveforge.pipelines.generate.settings import GenerateSettings
 from tests.defaults import sampler_settings
 from tests.pipelines.scenes import driving_scene
 
+WITH_FRAME = sampler_settings(num_steps=4, strength=0.7, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.5)
+WITHOUT_FRAME = sampler_settings(num_steps=9, strength=1.0, inpaint_steps=0, guidance_scale=2.5)
+
 
 def request(**changes: object) -> Request:
     fields = {
@@ -36,13 +39,8 @@ def settings(**changes: object) -> GenerateSettings:
         "num_clips": 12,
         "clips_per_unit": 2,
         "edits": ("as-recorded", "rain", "agent-shifts"),
-        "num_steps": 4,
-        "strength": 0.7,
-        "inpaint_steps": 2,
-        "inpaint_strength": 0.9,
-        "guidance_scale": 1.5,
-        "num_steps_without_frame": 9,
-        "guidance_scale_without_frame": 2.5,
+        "sampler": WITH_FRAME,
+        "sampler_without_frame": WITHOUT_FRAME,
         "seed": 3,
     }
     return GenerateSettings(**{**fields, **changes})
@@ -159,7 +157,5 @@ def test_clips_without_a_first_frame_have_sampler_settings_of_their_own() -> Non
     requests = plan()
     with_frame = {request.settings for request in requests if request.first_frames}
     without_frame = {request.settings for request in requests if not request.first_frames}
-    assert with_frame == {
-        sampler_settings(num_steps=4, strength=0.7, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.5)
-    }
-    assert without_frame == {sampler_settings(num_steps=9, strength=1.0, inpaint_steps=0, guidance_scale=2.5)}
+    assert with_frame == {WITH_FRAME}
+    assert without_frame == {WITHOUT_FRAME}

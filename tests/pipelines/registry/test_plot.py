@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from driveforge.finetune.evaluation.history import Stage
-from driveforge.finetune.evaluation.promotion_rule import Rule, judge
+from driveforge.finetune.evaluation.promotion_rule import judge
+from driveforge.finetune.evaluation.promotion_settings import Rule
 from driveforge.finetune.evaluation.results import Probed
 from driveforge.pipelines.registry.plot import COLOURS, draw
 from tests.pipelines.promoting import LOOKS, MOTION, probe

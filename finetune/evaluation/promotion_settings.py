@@ -1,0 +1,22 @@
+"""Settings of the promotion rule."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Annotated
+
+from driveforge.datasets.settings import Range
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """Which metrics must improve, which must not regress, and how certain that has to be."""
+
+    improve: Annotated[str, "metric that must improve, over all driving clips"]
+    dynamics: Annotated[tuple[str, ...], "metrics that must not regress in any domain"]
+    driving: Annotated[tuple[str, ...], "patterns of the driving domains"]
+    tolerance: Annotated[float, "largest regression that is allowed, relative to the earlier value", Range(0)]
+    confidence: Annotated[float, "at which a larger regression must be excluded", Range(0.5, 0.999)]
+    min_clips: Annotated[int, "fewer pairs of clips are inconclusive", Range(2)]
+
+    def is_driving(self, domain: str) -> bool:
+        return any(fnmatch(domain, pattern) for pattern in self.driving)
