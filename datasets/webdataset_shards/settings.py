@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from driveforge.datasets.errors import UserError
 from driveforge.datasets.settings import Range
 
 
@@ -13,3 +14,7 @@ class ExportSettings:
     clips_per_shard: Annotated[int, "samples in a tar", Range(1)]
     name: Annotated[str, "of the data set, in its card and Croissant file"]
     license: Annotated[str | None, "of the data set: an SPDX name or a URL; null: not stated"]
+
+    def __post_init__(self) -> None:
+        if self.clips_per_shard < 1:
+            raise UserError(f"clips_per_shard must be at least 1, got {self.clips_per_shard}")

@@ -50,7 +50,12 @@ def run(
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     choose_trained(model, adapter, rank=2)  # type: ignore[arg-type]
     settings = fine_tune_settings(
-        steps=steps, learning_rate=learning_rate, accumulate_grad_batches=2, ema_decay=0.9, warmup_steps=3
+        steps=steps,
+        learning_rate=learning_rate,
+        accumulate_grad_batches=2,
+        ema_decay=0.9,
+        warmup_steps=3,
+        checkpoint_every=3,
     )
     module = WorldModelModule(model, settings)
     plan = BatchPlan(seed=0, batch_size=2, share=0.0, pools={}, num_driving=len(cache))

@@ -125,7 +125,7 @@ def require_pycolmap() -> Any:
     try:
         import pycolmap
     except ImportError as error:
-        raise UserError('validate.deep_check needs pycolmap: pip install "driveforge[deep]"') from error
+        raise UserError('validate.colmap_check needs pycolmap: pip install "driveforge[deep]"') from error
     pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # a map that fails is told as a measure
     return pycolmap
 

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -120,10 +119,9 @@ def test_an_override_of_no_candidate_is_told(calibration: Calibration, candidate
 
 def test_what_must_come_first_is_told(config: Config, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="driveforge calibrate"):
-        gate(RunDir(tmp_path), config.calibration_path)
-    ready = replace(config.validate, calibration=config.run_dir / "calibration.json")
+        gate(RunDir(tmp_path), RunDir(tmp_path).calibration)
     with pytest.raises(UserError, match="driveforge generate"):
-        gate(RunDir(tmp_path), ready.calibration)
+        gate(RunDir(tmp_path), config.calibration_path)
     with pytest.raises(UserError, match="driveforge gate"):
         read_ledger(RunDir(tmp_path).verdicts)
 
