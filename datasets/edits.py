@@ -2,7 +2,7 @@
 
 An edit is a pure function from Scene to Scene. It keeps timestamps and calibration, and where it keeps the first frame
 it keeps the start of every path too, so that the first frame still shows what is commanded. A scene that cannot be
-edited that way (no pose, nothing to move) raises ``NotApplicable``.
+edited that way (no pose, nothing to move) raises ``EditNotApplicable``.
 """
 
 import re
@@ -17,12 +17,12 @@ from driveforge.datasets.geometry import Array, inverse, project, transform, yaw
 from driveforge.datasets.scene import Camera, Scene, Track
 
 MIN_PATH_M = 2.0
-_OTHER_SIDE = {"left": "right", "right": "left"}
+_OPPOSITE_SIDE = {"left": "right", "right": "left"}
 # A vehicle cannot slide sideways: the lateral offset of a path is at most this share of its length.
-MAX_LATERAL_SHARE = 1 / 8
+MAX_LATERAL_RATIO = 1 / 8
 
 
-class NotApplicable(UserError):
+class EditNotApplicable(UserError):
     """The scene lacks what the edit would change."""
 
 
@@ -34,68 +34,70 @@ class Edit:
     keeps_first_frame: bool = True
 
 
-def as_recorded(scene: Scene) -> Scene:
+def identity(scene: Scene) -> Scene:
     return scene
 
 
-def under_weather(scene: Scene, weather: str) -> Scene:
+def change_weather(scene: Scene, weather: str) -> Scene:
     """The driving scene in another domain, ``driving-<weather>``, with the caption's word for the old one replaced."""
     domain = f"driving-{weather}"
     if not scene.domain.startswith("driving") or scene.domain == domain:
-        raise NotApplicable(f"{scene.clip_id}: domain {scene.domain!r} cannot be turned into {domain!r}")
-    before = scene.domain.removeprefix("driving").removeprefix("-")
-    words, count = re.subn(rf"\b{re.escape(before)}\b", weather, scene.caption) if before else (scene.caption, 0)
-    return replace(scene, domain=domain, caption=words if count else f"{weather}, {words}".rstrip(", "))
+        raise EditNotApplicable(f"{scene.clip_id}: domain {scene.domain!r} cannot be turned into {domain!r}")
+    old_weather = scene.domain.removeprefix("driving").removeprefix("-")
+    caption, count = (
+        re.subn(rf"\b{re.escape(old_weather)}\b", weather, scene.caption) if old_weather else (scene.caption, 0)
+    )
+    return replace(scene, domain=domain, caption=caption if count else f"{weather}, {caption}".rstrip(", "))
 
 
-def ego_slower(scene: Scene, last_speed: float = 0.2) -> Scene:
+def slow_ego(scene: Scene, last_speed: float = 0.2) -> Scene:
     """The ego path at a speed that falls evenly to ``last_speed`` times the recorded one."""
     path = _ego_path(scene)
-    return _with_ego_path(scene, _interpolate(scene.timestamps, path, _braked(scene.timestamps, last_speed)))
+    return _with_ego_path(scene, _interpolate(scene.timestamps, path, _braking_times(scene.timestamps, last_speed)))
 
 
-def ego_shifted(scene: Scene, metres: float) -> Scene:
-    """The ego path moved to its left (negative: right) by a smooth offset that grows to ``metres``."""
-    return _with_ego_path(scene, _shifted(_ego_path(scene), metres))
+def shift_ego(scene: Scene, meters: float) -> Scene:
+    """The ego path moved to its left (negative: right) by a smooth offset that grows to ``meters``."""
+    return _with_ego_path(scene, _shift_path(_ego_path(scene), meters))
 
 
-def ego_mirrored(scene: Scene) -> Scene:
+def mirror_ego(scene: Scene) -> Scene:
     """The ego path mirrored about the vertical plane through its first heading: left turns become right turns."""
     path = _ego_path(scene)
     mirror = np.diag([1.0, -1.0, 1.0, 1.0])
-    caption = re.sub(r"\b(left|right)\b", lambda side: _OTHER_SIDE[side[0]], scene.caption)
+    caption = re.sub(r"\b(left|right)\b", lambda side: _OPPOSITE_SIDE[side[0]], scene.caption)
     scene = replace(scene, caption=caption)
     return _with_ego_path(scene, np.asarray(path[0] @ mirror @ (inverse(path[0]) @ path) @ mirror))
 
 
-def agent_brakes(scene: Scene) -> Scene:
+def brake_agent(scene: Scene) -> Scene:
     """The most visible moving vehicle brakes evenly to a stop."""
     track, present = _most_visible_vehicle(scene)
     times = scene.timestamps[present]
-    return _with_track_path(scene, track, _interpolate(times, track.box_to_world[present], _braked(times, 0.0)))
+    return _with_track_path(scene, track, _interpolate(times, track.box_to_world[present], _braking_times(times, 0.0)))
 
 
-def agent_shifts(scene: Scene, metres: float = 1.5) -> Scene:
+def shift_agent(scene: Scene, meters: float = 1.5) -> Scene:
     """The most visible moving vehicle drifts sideways, away from the ego path."""
     track, present = _most_visible_vehicle(scene)
     assert scene.ego_to_world is not None
     path = track.box_to_world[present]
     box_to_ego = inverse(scene.ego_to_world[present][0]) @ path[0]
-    away = np.sign(box_to_ego[1, 3] * box_to_ego[1, 1]) or 1.0  # which of its own sides looks away from the ego path
-    return _with_track_path(scene, track, _shifted(path, away * metres))
+    side = np.sign(box_to_ego[1, 3] * box_to_ego[1, 1]) or 1.0  # which of its own sides looks away from the ego path
+    return _with_track_path(scene, track, _shift_path(path, side * meters))
 
 
 EDITS: dict[str, Edit] = {
-    "as-recorded": Edit(apply=as_recorded),
-    "slower": Edit(apply=ego_slower),
-    "shift-left": Edit(apply=lambda scene: ego_shifted(scene, 1.0)),
-    "shift-right": Edit(apply=lambda scene: ego_shifted(scene, -1.0)),
-    "mirror-yaw": Edit(apply=ego_mirrored),
-    "day": Edit(apply=lambda scene: under_weather(scene, "day"), keeps_first_frame=False),
-    "dusk": Edit(apply=lambda scene: under_weather(scene, "dusk"), keeps_first_frame=False),
-    "rain": Edit(apply=lambda scene: under_weather(scene, "rain"), keeps_first_frame=False),
-    "agent-brakes": Edit(apply=agent_brakes),
-    "agent-shifts": Edit(apply=agent_shifts),
+    "as-recorded": Edit(apply=identity),
+    "slower": Edit(apply=slow_ego),
+    "shift-left": Edit(apply=lambda scene: shift_ego(scene, 1.0)),
+    "shift-right": Edit(apply=lambda scene: shift_ego(scene, -1.0)),
+    "mirror-yaw": Edit(apply=mirror_ego),
+    "day": Edit(apply=lambda scene: change_weather(scene, "day"), keeps_first_frame=False),
+    "dusk": Edit(apply=lambda scene: change_weather(scene, "dusk"), keeps_first_frame=False),
+    "rain": Edit(apply=lambda scene: change_weather(scene, "rain"), keeps_first_frame=False),
+    "agent-brakes": Edit(apply=brake_agent),
+    "agent-shifts": Edit(apply=shift_agent),
 }
 
 
@@ -107,57 +109,57 @@ def edit_scene(scene: Scene, name: str) -> Scene:
 
 def _ego_path(scene: Scene) -> Array:
     if scene.ego_to_world is None:
-        raise NotApplicable(f"{scene.clip_id}: it has no ego pose to edit")
-    if _length(scene.ego_to_world) < MIN_PATH_M:
-        raise NotApplicable(f"{scene.clip_id}: the ego vehicle moves less than {MIN_PATH_M} m")
+        raise EditNotApplicable(f"{scene.clip_id}: it has no ego pose to edit")
+    if _path_length(scene.ego_to_world) < MIN_PATH_M:
+        raise EditNotApplicable(f"{scene.clip_id}: the ego vehicle moves less than {MIN_PATH_M} m")
     return scene.ego_to_world
 
 
 def _with_ego_path(scene: Scene, path: Array) -> Scene:
     """Cameras that folded recorded ego motion into their extrinsics are held as they were in the first frame."""
-    cameras = tuple(_rigidly_mounted(camera) for camera in scene.cameras)
+    cameras = tuple(_fix_extrinsics(camera) for camera in scene.cameras)
     return replace(scene, ego_to_world=path, cameras=cameras)
 
 
-def _rigidly_mounted(camera: Camera) -> Camera:
-    mount = camera.camera_to_ego
-    return camera if mount is None or mount.ndim == 2 else replace(camera, camera_to_ego=mount[0])
+def _fix_extrinsics(camera: Camera) -> Camera:
+    extrinsics = camera.camera_to_ego
+    return camera if extrinsics is None or extrinsics.ndim == 2 else replace(camera, camera_to_ego=extrinsics[0])
 
 
 def _with_track_path(scene: Scene, track: Track, path: Array) -> Scene:
     """``path`` ``(N, 4, 4)`` replaces the poses of the N frames in which ``track`` is present."""
     poses = np.array(track.box_to_world)
     poses[track.present] = path
-    moved = replace(track, box_to_world=poses)
-    return replace(scene, tracks=tuple(moved if t.id == track.id else t for t in scene.tracks))
+    edited_track = replace(track, box_to_world=poses)
+    return replace(scene, tracks=tuple(edited_track if t.id == track.id else t for t in scene.tracks))
 
 
-def _length(path: Array) -> float:
+def _path_length(path: Array) -> float:
     return float(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1).sum())
 
 
-def _braked(times: Array, last_speed: float) -> Array:
+def _braking_times(times: Array, last_speed: float) -> Array:
     """Instants of the recording to show at ``times``: time itself slows evenly from 1 to ``last_speed``."""
     elapsed = times - times[0]
     return np.asarray(times - (1 - last_speed) * elapsed**2 / (2 * elapsed[-1]))
 
 
-def _shifted(path: Array, metres: float) -> Array:
+def _shift_path(path: Array, meters: float) -> Array:
     """``path`` ``(N, 4, 4)`` with a lateral offset that follows smoothstep of the way gone; it heads where it goes."""
     steps = np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1)
-    gone, length = np.append(0.0, np.cumsum(steps)), float(steps.sum())
-    largest = float(np.clip(metres, -length * MAX_LATERAL_SHARE, length * MAX_LATERAL_SHARE))
-    u = gone / length
+    traveled, length = np.append(0.0, np.cumsum(steps)), float(steps.sum())
+    largest = float(np.clip(meters, -length * MAX_LATERAL_RATIO, length * MAX_LATERAL_RATIO))
+    u = traveled / length
     offset, slope = largest * u**2 * (3 - 2 * u), largest * 6 * u * (1 - u) / length
     change = np.tile(np.eye(4), (len(path), 1, 1))
     change[:, 1, 3], change[:, :3, :3] = offset, yaw_rotation(np.arctan(slope))
     return np.asarray(path @ change)
 
 
-def _interpolate(times: Array, path: Array, at: Array) -> Array:
-    """Poses ``(M, 4, 4)`` at the instants ``at``, all within ``times``: linear in place, chordal in rotation."""
-    after = np.clip(np.searchsorted(times, at, side="left"), 1, len(times) - 1)
-    weight = ((at - times[after - 1]) / (times[after] - times[after - 1]))[:, None, None]
+def _interpolate(times: Array, path: Array, query_times: Array) -> Array:
+    """Poses ``(M, 4, 4)`` at ``query_times``, all within ``times``: linear in place, chordal in rotation."""
+    after = np.clip(np.searchsorted(times, query_times, side="left"), 1, len(times) - 1)
+    weight = ((query_times - times[after - 1]) / (times[after] - times[after - 1]))[:, None, None]
     blend = (1 - weight) * path[after - 1] + weight * path[after]
     u, _, vt = np.linalg.svd(blend[:, :3, :3])
     blend[:, :3, :3] = u @ vt
@@ -167,24 +169,24 @@ def _interpolate(times: Array, path: Array, at: Array) -> Array:
 def _most_visible_vehicle(scene: Scene) -> tuple[Track, NDArray[np.bool_]]:
     """The moving vehicle with the largest image area summed over frames, and the frames it is present in."""
     if scene.ego_to_world is None or not any(camera.is_calibrated for camera in scene.cameras):
-        raise NotApplicable(f"{scene.clip_id}: without pose and calibration nobody knows which vehicle is seen")
+        raise EditNotApplicable(f"{scene.clip_id}: without pose and calibration nobody knows which vehicle is seen")
     moving = [t for t in scene.tracks if t.category.startswith("vehicle") and t.present.sum() > 1
-              and _length(t.box_to_world[t.present]) >= MIN_PATH_M]  # fmt: skip
+              and _path_length(t.box_to_world[t.present]) >= MIN_PATH_M]  # fmt: skip
     areas = [_image_area(scene, track) for track in moving]
     if not areas or max(areas) <= 0:
-        raise NotApplicable(f"{scene.clip_id}: no moving vehicle is in view")
+        raise EditNotApplicable(f"{scene.clip_id}: no moving vehicle is in view")
     chosen = moving[int(np.argmax(areas))]
     return chosen, chosen.present
 
 
 def _image_area(scene: Scene, track: Track) -> float:
-    """Pixels that the track's box roughly covers, summed over frames and cameras that have its centre in view."""
-    centres, total = track.box_to_world[:, :3, 3], 0.0
+    """Pixels that the track's box roughly covers, summed over frames and cameras that have its center in view."""
+    centers, total = track.box_to_world[:, :3, 3], 0.0
     for camera in scene.cameras:
         if not camera.is_calibrated:
             continue
         assert camera.intrinsics is not None
-        in_camera = transform(inverse(scene.camera_to_world(camera)), centres[:, None])[:, 0]
+        in_camera = transform(inverse(scene.camera_to_world(camera)), centers[:, None])[:, 0]
         pixels, depth = project(in_camera, camera.intrinsics)
         inside = (depth > 1.0) & (pixels >= 0).all(1) & (pixels < [camera.width, camera.height]).all(1) & track.present
         focal = camera.intrinsics[0, 0]

@@ -1,7 +1,7 @@
 """The one exception that is written for people: commands print it as a line, without a traceback."""
 
 MAX_LENGTH = 300
-_KEPT_AT_END = 120
+_TAIL_LENGTH = 120
 
 
 class UserError(ValueError):
@@ -12,16 +12,16 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_fitted(str(message)))
+        super().__init__(_truncate(str(message)))
 
 
-def shown(text: object, length: int = 60) -> str:
+def shorten(text: object, length: int = 60) -> str:
     """``text`` from a user's file as a message may hold it: on one line, and not without end."""
     line = " ".join(str(text).split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
-def _fitted(message: str) -> str:
+def _truncate(message: str) -> str:
     if len(message) <= MAX_LENGTH:
         return message
-    return f"{message[: MAX_LENGTH - _KEPT_AT_END - 1]}…{message[-_KEPT_AT_END:]}"
+    return f"{message[: MAX_LENGTH - _TAIL_LENGTH - 1]}…{message[-_TAIL_LENGTH:]}"

@@ -15,24 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replace_file
-from driveforge.datasets.files.new_folder import new_folder
+from driveforge.datasets.files.atomic import write_atomic
+from driveforge.datasets.files.atomic_folder import atomic_folder
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_frames
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.scene_json import read_scene_json, scene_to_json
-from driveforge.datasets.select_frames import excerpt
-from driveforge.datasets.video import VideoInfo, encode_mp4, probe, read_frames
+from driveforge.datasets.select_frames import select_frames
+from driveforge.datasets.video import VideoInfo, encode_mp4, read_frames, read_video_info
 from driveforge.datasets.video_files import (
     SCENE_FILE,
-    SUFFIXES,
-    clip_id_of,
-    clip_ids_of,
-    describe_unread,
+    VIDEO_SUFFIXES,
+    describe_unsupported,
+    find_unsupported,
+    find_videos,
+    list_videos,
+    make_clip_id,
+    make_clip_ids,
     printable,
-    unread_under,
-    videos_in,
-    videos_under,
 )
 from driveforge.datasets.webdataset_shards.format import video_member
 
@@ -49,7 +49,7 @@ class _Recording:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Cut:
+class _VideoWindow:
     """The frames of a recording that make one clip."""
 
     scene: Scene
@@ -62,7 +62,7 @@ class VideoFolderSource:
 
     Without a framing every video is one clip at its own size and rate. ``domain`` replaces what descriptions say; a
     video without either is of domain "video". Videos too short for the framing and those of other formats are left
-    out, as ``left_out`` tells in a line each. A UserError names the file that is missing, cut short or wrong, and the
+    out, as ``skipped`` tells in a line each. A UserError names the file that is missing, cut short or wrong, and the
     folder where nothing can be used.
     """
 
@@ -70,42 +70,42 @@ class VideoFolderSource:
         self, root: Path, framing: Framing | None, domain: str | None = None, *, pattern: str | None = None
     ) -> None:
         self._framing = framing
-        self._cuts: dict[str, _Cut] = {}
-        recordings = [_with_domain(recording, domain) for recording in _recordings(root, pattern)]
+        self._windows: dict[str, _VideoWindow] = {}
+        recordings = [_override_domain(recording, domain) for recording in _find_recordings(root, pattern)]
         too_short = []
         for recording in recordings:
-            cuts = list(_cuts(recording, framing))
-            too_short += [] if cuts else [recording.videos[0].path]
-            for cut in cuts:
-                other = self._cuts.setdefault(cut.scene.clip_id, cut)
-                if other is not cut:
+            windows = list(_windows(recording, framing))
+            too_short += [] if windows else [recording.videos[0].path]
+            for window in windows:
+                other = self._windows.setdefault(window.scene.clip_id, window)
+                if other is not window:
                     first, second = other.recording.videos[0].path, recording.videos[0].path
-                    raise UserError(f"{first} and {second} both make clip {cut.scene.clip_id}: rename one of them")
-        self.left_out = tuple(_left_out(too_short, [] if pattern else unread_under(root)))
-        if not self._cuts:
-            raise UserError(_nothing(root, len(recordings), pattern, framing))
+                    raise UserError(f"{first} and {second} both make clip {window.scene.clip_id}: rename one of them")
+        self.skipped = tuple(_describe_skipped(too_short, [] if pattern else find_unsupported(root)))
+        if not self._windows:
+            raise UserError(_no_clips_message(root, len(recordings), pattern, framing))
 
     def __len__(self) -> int:
-        return len(self._cuts)
+        return len(self._windows)
 
     def scenes(self) -> Sequence[Scene]:
-        return [cut.scene for cut in self._cuts.values()]
+        return [window.scene for window in self._windows.values()]
 
-    def folder_of(self, scene: Scene) -> Path:
-        return self._cuts[scene.clip_id].recording.videos[0].path.parent
+    def clip_folder(self, scene: Scene) -> Path:
+        return self._windows[scene.clip_id].recording.videos[0].path.parent
 
     def files(self, scene: Scene) -> Sequence[Path]:
-        return [video.path for video in self._cut(scene).recording.videos]
+        return [video.path for video in self._window(scene).recording.videos]
 
     def load(self, scene: Scene) -> Clip:
         """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
-        cut = self._cut(scene)
-        return _loaded(scene, cut.recording.videos, cut.indices, self._framing)
+        window = self._window(scene)
+        return _load_clip(scene, window.recording.videos, window.indices, self._framing)
 
-    def _cut(self, scene: Scene) -> _Cut:
-        if scene.clip_id not in self._cuts:
+    def _window(self, scene: Scene) -> _VideoWindow:
+        if scene.clip_id not in self._windows:
             raise UserError(f"no clip {scene.clip_id!r} in this folder of video")
-        return self._cuts[scene.clip_id]
+        return self._windows[scene.clip_id]
 
 
 def load_clip(path: Path) -> Clip:
@@ -114,14 +114,14 @@ def load_clip(path: Path) -> Clip:
     A UserError as of ``VideoFolderSource``, and for a clip whose pixels do not fit in memory.
     """
     if path.is_dir() and (path / SCENE_FILE).exists():
-        recording = _described(path / SCENE_FILE, videos_in(path))
+        recording = _recording_from_description(path / SCENE_FILE, list_videos(path))
     else:
-        recording = _of_video(path, clip_id_of(path.stem), [path])
+        recording = _read_recording(path, make_clip_id(path.stem), [path])
     scene = recording.scene
-    return _loaded(scene, recording.videos, np.arange(scene.num_frames), None)
+    return _load_clip(scene, recording.videos, np.arange(scene.num_frames), None)
 
 
-def _loaded(scene: Scene, videos: Sequence[VideoInfo], indices: NDArray[np.int64], framing: Framing | None) -> Clip:
+def _load_clip(scene: Scene, videos: Sequence[VideoInfo], indices: NDArray[np.int64], framing: Framing | None) -> Clip:
     height, width = (framing.height, framing.width) if framing else (videos[0].height, videos[0].width)
     shape = (len(videos), len(indices), height, width, 3)
     if math.prod(shape) > MAX_PIXEL_BYTES:
@@ -142,55 +142,55 @@ def write_clip_folder(root: Path, clip: Clip) -> Path:
     A UserError where there is something already.
     """
     folder = root / clip.scene.clip_id
-    with new_folder(folder) as scratch:
+    with atomic_folder(folder) as scratch:
         for camera, frames in zip(clip.scene.cameras, clip.frames, strict=True):
-            replace_file(scratch / video_member(camera.name), encode_mp4(frames, clip.scene.frame_rate or 1.0))
-        replace_file(scratch / SCENE_FILE, json.dumps(scene_to_json(clip.scene)).encode() + b"\n")
+            write_atomic(scratch / video_member(camera.name), encode_mp4(frames, clip.scene.frame_rate or 1.0))
+        write_atomic(scratch / SCENE_FILE, json.dumps(scene_to_json(clip.scene)).encode() + b"\n")
     return folder
 
 
-def _left_out(too_short: Sequence[Path], unread: Sequence[Path]) -> Iterator[str]:
+def _describe_skipped(too_short: Sequence[Path], unsupported: Sequence[Path]) -> Iterator[str]:
     if too_short:
         yield f"{len(too_short)} videos are too short for a clip, the first is {printable(too_short[0])}"
-    if unread:
-        yield describe_unread(unread)
+    if unsupported:
+        yield describe_unsupported(unsupported)
 
 
-def _nothing(root: Path, num_videos: int, pattern: str | None, framing: Framing | None) -> str:
+def _no_clips_message(root: Path, num_videos: int, pattern: str | None, framing: Framing | None) -> str:
     if num_videos and framing:
-        wanted = f"{framing.num_frames} frames at {framing.frame_rate:g} Hz"
-        return f"{root}: {num_videos} videos, none long enough for {wanted}; lower data.num_frames (to 1 + 4k)"
-    return f"{root}: no video matches {pattern or ', '.join(f'*{suffix}' for suffix in SUFFIXES)}"
+        expected = f"{framing.num_frames} frames at {framing.frame_rate:g} Hz"
+        return f"{root}: {num_videos} videos, none long enough for {expected}; lower data.num_frames (to 1 + 4k)"
+    return f"{root}: no video matches {pattern or ', '.join(f'*{suffix}' for suffix in VIDEO_SUFFIXES)}"
 
 
-def _recordings(root: Path, pattern: str | None) -> Iterator[_Recording]:
+def _find_recordings(root: Path, pattern: str | None) -> Iterator[_Recording]:
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder of video")
-    found = sorted(root.rglob(pattern)) if pattern else videos_under(root)
-    ids = clip_ids_of(path.relative_to(root) for path in found)
+    found = sorted(root.rglob(pattern)) if pattern else find_videos(root)
+    ids = make_clip_ids(path.relative_to(root) for path in found)
     described: set[Path] = set()
     for path in found:
         clip_id = ids[path.relative_to(root)]
         if not (path.parent / SCENE_FILE).exists():
-            yield _of_video(path, clip_id, [path])
+            yield _read_recording(path, clip_id, [path])
         elif path.parent not in described:
             described.add(path.parent)
-            beside = sorted(path.parent.glob(pattern)) if pattern else videos_in(path.parent)
-            yield _of_video(path, clip_id, beside)
+            siblings = sorted(path.parent.glob(pattern)) if pattern else list_videos(path.parent)
+            yield _read_recording(path, clip_id, siblings)
 
 
-def _of_video(path: Path, clip_id: str, found: Sequence[Path]) -> _Recording:
+def _read_recording(path: Path, clip_id: str, found: Sequence[Path]) -> _Recording:
     """The recording that ``path`` belongs to; ``found`` are the videos that were asked for in its folder.
 
     ``clip_id`` is for a video that nothing describes.
     """
     for description in (path.parent / SCENE_FILE, path.with_name(f"{path.stem}.{SCENE_FILE}")):
         if description.exists():
-            return _described(description, found)
-    return _undescribed(path, clip_id)
+            return _recording_from_description(description, found)
+    return _recording_from_video(path, clip_id)
 
 
-def _described(description: Path, found: Sequence[Path]) -> _Recording:
+def _recording_from_description(description: Path, found: Sequence[Path]) -> _Recording:
     scene = read_scene_json(description)
     if len(scene.cameras) == 1 and len(found) == 1:
         paths = [found[0]]
@@ -198,19 +198,19 @@ def _described(description: Path, found: Sequence[Path]) -> _Recording:
         by_name = {path.name.lower(): path for path in found}
         members = [video_member(camera.name) for camera in scene.cameras]
         paths = [by_name.get(member, description.parent / member) for member in members]
-    videos = tuple(probe(path) for path in paths)
+    videos = tuple(read_video_info(path) for path in paths)
     for camera, video in zip(scene.cameras, videos, strict=True):
-        has, wanted = (len(video.pts), video.width, video.height), (scene.num_frames, camera.width, camera.height)
-        if has != wanted:
+        actual, expected = (len(video.pts), video.width, video.height), (scene.num_frames, camera.width, camera.height)
+        if actual != expected:
             raise UserError(
-                f"{video.path}: {has[0]} frames of {has[1]}x{has[2]}, but {description.name} says "
-                f"{wanted[0]} of {wanted[1]}x{wanted[2]} for camera {camera.name}"
+                f"{video.path}: {actual[0]} frames of {actual[1]}x{actual[2]}, but {description.name} says "
+                f"{expected[0]} of {expected[1]}x{expected[2]} for camera {camera.name}"
             )
     return _Recording(scene=scene, videos=videos)
 
 
-def _undescribed(path: Path, clip_id: str) -> _Recording:
-    video = probe(path)
+def _recording_from_video(path: Path, clip_id: str) -> _Recording:
+    video = read_video_info(path)
     try:
         scene = Scene(
             clip_id=clip_id,
@@ -224,27 +224,29 @@ def _undescribed(path: Path, clip_id: str) -> _Recording:
     return _Recording(scene=scene, videos=(video,))
 
 
-def _with_domain(recording: _Recording, domain: str | None) -> _Recording:
+def _override_domain(recording: _Recording, domain: str | None) -> _Recording:
     return replace(recording, scene=replace(recording.scene, domain=domain)) if domain else recording
 
 
-def _cuts(recording: _Recording, framing: Framing | None) -> Iterator[_Cut]:
+def _windows(recording: _Recording, framing: Framing | None) -> Iterator[_VideoWindow]:
     scene = recording.scene
     if framing is None:
-        yield _Cut(scene=scene, recording=recording, indices=np.arange(scene.num_frames))
+        yield _VideoWindow(scene=scene, recording=recording, indices=np.arange(scene.num_frames))
         return
     for number, indices in enumerate(clip_windows(framing, scene.timestamps)):
         if indices[0] < scene.num_frames - scene.held_frames:
             clip_id = f"{scene.clip_id}-{number:04d}"
-            yield _Cut(scene=_cut_scene(scene, indices, framing, clip_id), recording=recording, indices=indices)
+            yield _VideoWindow(
+                scene=_select_scene(scene, indices, framing, clip_id), recording=recording, indices=indices
+            )
 
 
-def _cut_scene(scene: Scene, indices: NDArray[np.int64], framing: Framing, clip_id: str) -> Scene:
+def _select_scene(scene: Scene, indices: NDArray[np.int64], framing: Framing, clip_id: str) -> Scene:
     """``scene`` at the frames ``indices``, seen through reframed cameras; tracks that are never present are dropped."""
-    cut = excerpt(scene, indices)
+    window = select_frames(scene, indices)
     return replace(
-        cut,
+        window,
         clip_id=clip_id,
-        cameras=tuple(reframe_camera(camera, framing.height, framing.width) for camera in cut.cameras),
-        tracks=tuple(track for track in cut.tracks if track.present.any()),
+        cameras=tuple(reframe_camera(camera, framing.height, framing.width) for camera in window.cameras),
+        tracks=tuple(track for track in window.tracks if track.present.any()),
     )

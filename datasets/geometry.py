@@ -1,7 +1,7 @@
 """Rigid poses, pinhole projection and boxes.
 
 Frames: camera x right, y down, z forward (OpenCV); ego x forward, y left, z up (nuScenes). A pose named ``a_to_b`` is a
-``(..., 4, 4)`` float64 matrix that maps a-coordinates to b. Pixel centres are integers. Metres, radians.
+``(..., 4, 4)`` float64 matrix that maps a-coordinates to b. Pixel centers are integers. Meters, radians.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ BOX_FACES: tuple[tuple[int, int, int, int], ...] = (
 
 
 def pose(rotation: ArrayLike, translation: ArrayLike) -> Array:
-    """``(..., 4, 4)`` pose from a ``(..., 3, 3)`` rotation and a ``(..., 3)`` translation in metres."""
+    """``(..., 4, 4)`` pose from a ``(..., 3, 3)`` rotation and a ``(..., 3)`` translation in meters."""
     rotation, translation = np.asarray(rotation, np.float64), np.asarray(translation, np.float64)
     shape = np.broadcast_shapes(rotation.shape[:-2], translation.shape[:-1])
     out = np.zeros((*shape, 4, 4))
@@ -43,7 +43,7 @@ def yaw_rotation(yaw: ArrayLike) -> Array:
     return np.stack([np.stack([c, -s, o], -1), np.stack([s, c, o], -1), np.stack([o, o, i], -1)], -2)
 
 
-def yaw_of(a_to_b: Array) -> Array:
+def yaw_from_pose(a_to_b: Array) -> Array:
     """Heading ``(...,)`` of the a-frame's x axis in the b-frame's x-y plane, radians."""
     return np.asarray(np.arctan2(a_to_b[..., 1, 0], a_to_b[..., 0, 0]))
 
@@ -54,7 +54,7 @@ def transform(a_to_b: Array, points: Array) -> Array:
 
 
 def project(points: Array, intrinsics: Array) -> tuple[Array, Array]:
-    """Pixels ``(..., 2)`` and depths ``(...,)`` in metres of camera-frame points ``(..., 3)``.
+    """Pixels ``(..., 2)`` and depths ``(...,)`` in meters of camera-frame points ``(..., 3)``.
 
     Points at depth <= 0 give pixels that mean nothing: mask them by the depth.
     """
@@ -65,13 +65,13 @@ def project(points: Array, intrinsics: Array) -> tuple[Array, Array]:
 
 
 def pixel_rays(intrinsics: Array, height: int, width: int) -> Array:
-    """Camera-frame directions ``(H, W, 3)`` through every pixel centre, with z = 1."""
+    """Camera-frame directions ``(H, W, 3)`` through every pixel center, with z = 1."""
     u, v = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
     return np.asarray(np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(intrinsics).T)
 
 
 def box_corners(box_to_frame: Array, size: Array) -> Array:
-    """Corners ``(..., 8, 3)`` of boxes of ``size`` (length, width, height) in metres; order as in ``BOX_FACES``."""
+    """Corners ``(..., 8, 3)`` of boxes of ``size`` (length, width, height) in meters; order as in ``BOX_FACES``."""
     return transform(box_to_frame, np.asarray(_CORNERS * size))
 
 

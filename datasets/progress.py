@@ -13,9 +13,9 @@ from rich.progress import Progress
 
 Item = TypeVar("Item")
 
-LINE_SECONDS = 30.0
+LOG_INTERVAL_S = 30.0
 # What is going on, the innermost last: bars, and words for what cannot be counted.
-_current: list[Progress | str] = []
+_active: list[Progress | str] = []
 
 
 def track(
@@ -27,61 +27,65 @@ def track(
     console: Console | None = None,
 ) -> Iterator[Item]:
     """The items, under a bar that counts them."""
-    with shown(Progress(console=console, disable=disable)) as progress:
+    with show_progress(Progress(console=console, disable=disable)) as progress:
         yield from progress.track(items, total=total, description=description)
 
 
 @contextmanager
-def shown(progress: Progress) -> Iterator[Progress]:
+def show_progress(progress: Progress) -> Iterator[Progress]:
     """Show ``progress`` in the block."""
-    with progress, _noted(progress):
+    with progress, _registered(progress):
         yield progress
 
 
 @contextmanager
-def working(words: str) -> Iterator[None]:
+def show_status(message: str) -> Iterator[None]:
     """Say in the block what is being done that cannot be counted."""
-    with get_console().status(words), _noted(words):
+    with get_console().status(message), _registered(message):
         yield
 
 
 @contextmanager
-def _noted(what: Progress | str) -> Iterator[None]:
-    _current.append(what)
+def _registered(item: Progress | str) -> Iterator[None]:
+    _active.append(item)
     try:
         yield
     finally:
-        _current.remove(what)
+        _active.remove(item)
 
 
 @contextmanager
-def told_in_lines(name: str) -> Iterator[None]:
+def log_progress(name: str) -> Iterator[None]:
     """Where standard output is no terminal: a line on stderr every 30 s of the block, with how far it is."""
     if sys.stdout.isatty():
         yield
         return
-    ended = threading.Event()
-    threading.Thread(target=_tell, args=(name, ended), daemon=True).start()
+    has_ended = threading.Event()
+    threading.Thread(target=_log_periodically, args=(name, has_ended), daemon=True).start()
     try:
         yield
     finally:
-        ended.set()
+        has_ended.set()
 
 
-def _tell(name: str, ended: threading.Event) -> None:
-    began = time.monotonic()
-    while not ended.wait(LINE_SECONDS):
-        seconds = round(time.monotonic() - began)
-        print(f"{name}: {_where() or 'at work'}, {seconds // 60} min {seconds % 60} s", file=sys.stderr, flush=True)
+def _log_periodically(name: str, has_ended: threading.Event) -> None:
+    started = time.monotonic()
+    while not has_ended.wait(LOG_INTERVAL_S):
+        seconds = round(time.monotonic() - started)
+        print(
+            f"{name}: {_describe_current() or 'at work'}, {seconds // 60} min {seconds % 60} s",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
-def _where() -> str:
+def _describe_current() -> str:
     """The innermost work in words, as ``Encoding 34 of 120``."""
-    for what in reversed(_current):
-        if isinstance(what, str):
-            return what
-        for task in reversed(what.tasks):
-            if not what.disable:
+    for item in reversed(_active):
+        if isinstance(item, str):
+            return item
+        for task in reversed(item.tasks):
+            if not item.disable:
                 total = "" if task.total is None else f" of {task.total:g}"
                 return f"{task.description or 'Generating'} {task.completed:g}{total}"
     return ""

@@ -22,8 +22,8 @@ def clip_windows(framing: Framing, timestamps: Array, image_times: Array | None 
     its own, within 0.6 of a grid step) is given up and the next one starts behind the gap, so no clip repeats an
     image or jumps.
     """
-    shown = timestamps[None] if image_times is None else np.concatenate([timestamps[None], image_times])
-    late = (np.abs(shown - timestamps) > MAX_LAG * (1.0 / framing.frame_rate)).any(0)
+    all_times = timestamps[None] if image_times is None else np.concatenate([timestamps[None], image_times])
+    is_late = (np.abs(all_times - timestamps) > MAX_LAG * (1.0 / framing.frame_rate)).any(0)
     step = 1.0 / framing.frame_rate
     half_gap = 0.5 * float(np.median(np.diff(timestamps))) if len(timestamps) > 1 else 0.0
     windows: list[NDArray[np.int64]] = []
@@ -31,36 +31,36 @@ def clip_windows(framing: Framing, timestamps: Array, image_times: Array | None 
     while start < len(timestamps):
         grid = timestamps[start] + step * np.arange(framing.num_frames)
         nearest = np.abs(timestamps[None, :] - grid[:, None]).argmin(1)
-        good = (np.abs(timestamps[nearest] - grid) <= MAX_LAG * step) & ~late[nearest]
-        good[1:] &= (np.diff(shown[:, nearest]) > 0).all(0)
-        if good.all():
+        is_valid = (np.abs(timestamps[nearest] - grid) <= MAX_LAG * step) & ~is_late[nearest]
+        is_valid[1:] &= (np.diff(all_times[:, nearest]) > 0).all(0)
+        if is_valid.all():
             windows.append(nearest)
             after = grid[0] + step * framing.stride
             start = int(np.searchsorted(timestamps, after - half_gap))
         else:
-            first_bad = int(np.argmin(good))
-            start = max(start, int(nearest[first_bad - 1]) if first_bad else start) + 1
+            first_invalid = int(np.argmin(is_valid))
+            start = max(start, int(nearest[first_invalid - 1]) if first_invalid else start) + 1
     return windows
 
 
 def crop_geometry(source: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float]:
-    """Scale, and crop offset x0, y0 in target pixels, that fill ``target`` (H, W) from the centre of ``source``."""
+    """Scale, and crop offset x0, y0 in target pixels, that fill ``target`` (H, W) from the center of ``source``."""
     scale = max(target[0] / source[0], target[1] / source[1])
     return scale, (source[1] * scale - target[1]) / 2, (source[0] * scale - target[0]) / 2
 
 
 def reframe_camera(camera: Camera, height: int, width: int) -> Camera:
-    """``camera`` as it sees after ``reframe_frames``: u' = s (u + 0.5) - 0.5 - x0, pixel centres at integers."""
+    """``camera`` as it sees after ``reframe_frames``: u' = s (u + 0.5) - 0.5 - x0, pixel centers at integers."""
     intrinsics = camera.intrinsics
     if intrinsics is not None:
         scale, x0, y0 = crop_geometry((camera.height, camera.width), (height, width))
-        moved = np.array([[scale, 0, scale / 2 - 0.5 - x0], [0, scale, scale / 2 - 0.5 - y0], [0, 0, 1]])
-        intrinsics = moved @ intrinsics
+        adjustment = np.array([[scale, 0, scale / 2 - 0.5 - x0], [0, scale, scale / 2 - 0.5 - y0], [0, 0, 1]])
+        intrinsics = adjustment @ intrinsics
     return replace(camera, width=width, height=height, intrinsics=intrinsics)
 
 
 def reframe_frames(frames: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize ``(T, H, W, 3)`` to fill ``(T, height, width, 3)`` and crop the centre, anti-aliased when shrinking.
+    """Resize ``(T, H, W, 3)`` to fill ``(T, height, width, 3)`` and crop the center, anti-aliased when shrinking.
 
     One affine warp does both, so that the crop offset may be a fraction of a pixel and the intrinsics stay exact.
     """

@@ -11,58 +11,59 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.geometry import Array, is_rigid
 
 CLIP_ID = re.compile(r"[a-z0-9_-]+")
 LANE_KINDS = ("boundary", "divider", "crossing")
 
 # What no recording reaches, so that whoever computes with what lies within need not think of floats that overflow.
-MAX_M = 1e9
+MAX_COORDINATE_M = 1e9
 MAX_SIDE_PX = 16384
-MAX_S, MIN_STEP_S = 1e11, 1e-7
+MAX_TIME_S, MIN_STEP_S = 1e11, 1e-7
 MIN_FOCAL, MAX_INTRINSIC = 0.01, 1e4  # of the image's side: a view of 179 degrees, one of 20 seconds of arc
 
 
-def _frozen(array: Any, dtype: type, owner: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
+def _freeze_array(array: Any, dtype: type, label: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """A read-only copy of ``array``, or a UserError that says which shape was expected (None is any length)."""
-    given = _regular(array, owner)
+    given = _as_array(array, label)
     if given.size and given.dtype.kind not in ("biu" if dtype is np.bool_ else "iuf"):
-        raise UserError(f"{owner} must hold {'true or false' if dtype is np.bool_ else 'numbers'} alone")
+        raise UserError(f"{label} must hold {'true or false' if dtype is np.bool_ else 'numbers'} alone")
     out: NDArray[Any] = np.array(given, dtype=dtype)
     if out.ndim != len(shape) or any(
-        want is not None and want != got for want, got in zip(shape, out.shape, strict=True)
+        expected_size is not None and expected_size != size
+        for expected_size, size in zip(shape, out.shape, strict=True)
     ):
-        wanted = "(" + ", ".join("*" if n is None else str(n) for n in shape) + ")"
-        raise UserError(f"{owner} must have shape {wanted}, got {out.shape}")
+        expected = "(" + ", ".join("*" if n is None else str(n) for n in shape) + ")"
+        raise UserError(f"{label} must have shape {expected}, got {out.shape}")
     if out.dtype.kind == "f" and not np.isfinite(out).all():
-        raise UserError(f"{owner} holds NaN or infinite values")
+        raise UserError(f"{label} holds NaN or infinite values")
     out.setflags(write=False)
     return out
 
 
-def _regular(array: Any, owner: str) -> NDArray[Any]:
+def _as_array(array: Any, label: str) -> NDArray[Any]:
     try:
         return np.asarray(array)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{owner} must be a regular array, all rows of one length") from error
+        raise UserError(f"{label} must be a regular array, all rows of one length") from error
 
 
-def _metres(array: Any, owner: str, shape: tuple[int | None, ...]) -> Array:
-    out = _frozen(array, np.float64, owner, shape)
-    if (np.abs(out) > MAX_M).any():
-        raise UserError(f"{owner} reaches beyond {MAX_M:.0e} m; is it in metres?")
+def _check_meters(array: Any, label: str, shape: tuple[int | None, ...]) -> Array:
+    out = _freeze_array(array, np.float64, label, shape)
+    if (np.abs(out) > MAX_COORDINATE_M).any():
+        raise UserError(f"{label} reaches beyond {MAX_COORDINATE_M:.0e} m; is it in meters?")
     return out
 
 
-def _poses(array: Any, owner: str, shape: tuple[int | None, ...]) -> Array:
-    out = _metres(array, owner, shape)
+def _check_poses(array: Any, label: str, shape: tuple[int | None, ...]) -> Array:
+    out = _check_meters(array, label, shape)
     if not is_rigid(out):
-        raise UserError(f"{owner} must be rigid: a right-handed orthonormal rotation, and a last row of 0 0 0 1")
+        raise UserError(f"{label} must be rigid: a right-handed orthonormal rotation, and a last row of 0 0 0 1")
     return out
 
 
-def _is_of_another_size(x: float, y: float) -> bool:
+def _has_wrong_resolution(x: float, y: float) -> bool:
     """Whether a principal point, in sides of the image, lies far outside, or off the center by one factor both ways.
 
     A crop may put it anywhere near the image, but hardly on the diagonal through the first pixel.
@@ -88,32 +89,32 @@ class Camera:
 
     def __post_init__(self) -> None:
         if not CLIP_ID.fullmatch(self.name.lower()):
-            raise UserError(f"camera name {shown(self.name)!r} may hold only letters, digits, '-' and '_'")
+            raise UserError(f"camera name {shorten(self.name)!r} may hold only letters, digits, '-' and '_'")
         if not (1 <= self.width <= MAX_SIDE_PX and 1 <= self.height <= MAX_SIDE_PX):
             raise UserError(f"camera {self.name}: size {self.width}x{self.height} px is not 1 to {MAX_SIDE_PX} a side")
         if self.intrinsics is not None:
-            k = _frozen(self.intrinsics, np.float64, f"camera {self.name}: intrinsics", (3, 3))
-            in_sides = np.abs(k[:2]) / [[self.width], [self.height]]
+            k = _freeze_array(self.intrinsics, np.float64, f"camera {self.name}: intrinsics", (3, 3))
+            normalized = np.abs(k[:2]) / [[self.width], [self.height]]
             if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose([k[1, 0], *k[2]], [0, 0, 0, 1]):
                 raise UserError(
                     f"camera {self.name}: intrinsics must be [fx, skew, cx], [0, fy, cy], [0, 0, 1] with positive "
                     "focal lengths fx and fy"
                 )
-            if min(in_sides[0, 0], in_sides[1, 1]) < MIN_FOCAL or in_sides.max() > MAX_INTRINSIC:
+            if min(normalized[0, 0], normalized[1, 1]) < MIN_FOCAL or normalized.max() > MAX_INTRINSIC:
                 raise UserError(
                     f"camera {self.name}: intrinsics of focal lengths {k[0, 0]:.3g}, {k[1, 1]:.3g} and principal point "
                     f"{k[0, 2]:.3g}, {k[1, 2]:.3g} are of no camera of {self.width}x{self.height} px; are they in px?"
                 )
-            if _is_of_another_size(k[0, 2] / self.width, k[1, 2] / self.height):
+            if _has_wrong_resolution(k[0, 2] / self.width, k[1, 2] / self.height):
                 raise UserError(
                     f"camera {self.name}: the principal point {k[0, 2]:.5g}, {k[1, 2]:.5g} does not fit an image of "
                     f"{self.width}x{self.height} px; are the intrinsics of another resolution?"
                 )
             object.__setattr__(self, "intrinsics", k)
         if self.camera_to_ego is not None:
-            owner = f"camera {self.name}: camera_to_ego"
-            is_fixed = _regular(self.camera_to_ego, owner).ndim == 2
-            checked = _poses(self.camera_to_ego, owner, (4, 4) if is_fixed else (None, 4, 4))
+            label = f"camera {self.name}: camera_to_ego"
+            is_fixed = _as_array(self.camera_to_ego, label).ndim == 2
+            checked = _check_poses(self.camera_to_ego, label, (4, 4) if is_fixed else (None, 4, 4))
             object.__setattr__(self, "camera_to_ego", checked)
 
     @property
@@ -125,7 +126,7 @@ class Camera:
 class Track:
     """One object through the clip: ``size`` is (length, width, height) m along the box's x, y, z.
 
-    ``box_to_world`` ``(T, 4, 4)`` holds the box centre; where ``present`` ``(T,)`` is False its value means nothing.
+    ``box_to_world`` ``(T, 4, 4)`` holds the box center; where ``present`` ``(T,)`` is False its value means nothing.
     """
 
     id: str
@@ -135,27 +136,27 @@ class Track:
     present: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        owner = f"track {shown(self.id)}"
-        object.__setattr__(self, "size", _metres(self.size, f"{owner}: size", (3,)))
+        label = f"track {shorten(self.id)}"
+        object.__setattr__(self, "size", _check_meters(self.size, f"{label}: size", (3,)))
         if (self.size <= 0).any():
-            raise UserError(f"{owner}: size {self.size.tolist()} must be positive")
-        poses = _poses(self.box_to_world, f"{owner}: box_to_world", (None, 4, 4))
+            raise UserError(f"{label}: size {self.size.tolist()} must be positive")
+        poses = _check_poses(self.box_to_world, f"{label}: box_to_world", (None, 4, 4))
         object.__setattr__(self, "box_to_world", poses)
-        present = _frozen(self.present, np.bool_, f"{owner}: present", (len(poses),))
+        present = _freeze_array(self.present, np.bool_, f"{label}: present", (len(poses),))
         object.__setattr__(self, "present", present)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Lane:
-    """A line painted on, or bounding, the road: ``points`` is a world polyline ``(N, 3)`` in metres."""
+    """A line painted on, or bounding, the road: ``points`` is a world polyline ``(N, 3)`` in meters."""
 
     kind: str
     points: Array
 
     def __post_init__(self) -> None:
         if self.kind not in LANE_KINDS:
-            raise UserError(f"lane kind {shown(self.kind)!r} is not one of {', '.join(LANE_KINDS)}")
-        object.__setattr__(self, "points", _metres(self.points, f"{self.kind} lane: points", (None, 3)))
+            raise UserError(f"lane kind {shorten(self.kind)!r} is not one of {', '.join(LANE_KINDS)}")
+        object.__setattr__(self, "points", _check_meters(self.points, f"{self.kind} lane: points", (None, 3)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -181,17 +182,17 @@ class Scene:
 
     def __post_init__(self) -> None:
         if not CLIP_ID.fullmatch(self.clip_id):
-            raise UserError(f"clip id {shown(self.clip_id)!r} may hold only a-z, 0-9, '-' and '_'")
-        times = _frozen(self.timestamps, np.float64, f"{self.clip_id}: timestamps", (None,))
-        if (np.abs(times) > MAX_S).any():
-            raise UserError(f"{self.clip_id}: timestamps reach beyond {MAX_S:.0e} s; are they in seconds?")
+            raise UserError(f"clip id {shorten(self.clip_id)!r} may hold only a-z, 0-9, '-' and '_'")
+        times = _freeze_array(self.timestamps, np.float64, f"{self.clip_id}: timestamps", (None,))
+        if (np.abs(times) > MAX_TIME_S).any():
+            raise UserError(f"{self.clip_id}: timestamps reach beyond {MAX_TIME_S:.0e} s; are they in seconds?")
         if len(times) < 1 or (np.diff(times) < MIN_STEP_S).any():
             raise UserError(
                 f"{self.clip_id}: timestamps must be at least one and rise strictly, by {MIN_STEP_S:.0e} s or more"
             )
         object.__setattr__(self, "timestamps", times)
         if self.ego_to_world is not None:
-            poses = _poses(self.ego_to_world, f"{self.clip_id}: ego_to_world", (len(times), 4, 4))
+            poses = _check_poses(self.ego_to_world, f"{self.clip_id}: ego_to_world", (len(times), 4, 4))
             object.__setattr__(self, "ego_to_world", poses)
         if not 0 <= self.held_frames < len(times):
             raise UserError(f"{self.clip_id}: held_frames {self.held_frames} must be in 0..{len(times) - 1}")
@@ -199,11 +200,11 @@ class Scene:
             raise UserError(f"{self.clip_id}: needs at least one camera, each with a name of its own")
         if len({t.id for t in self.tracks}) != len(self.tracks):
             raise UserError(f"{self.clip_id}: track ids must differ")
-        for owner, length in [(f"camera {c.name}", c.camera_to_ego.shape[0]) for c in self.cameras
+        for label, length in [(f"camera {c.name}", c.camera_to_ego.shape[0]) for c in self.cameras
                               if c.camera_to_ego is not None and c.camera_to_ego.ndim == 3] + [
                               (f"track {t.id}", len(t.present)) for t in self.tracks]:  # fmt: skip
             if length != len(times):
-                raise UserError(f"{self.clip_id}: {shown(owner)} has {length} frames, the scene has {len(times)}")
+                raise UserError(f"{self.clip_id}: {shorten(label)} has {length} frames, the scene has {len(times)}")
 
     @property
     def num_frames(self) -> int:
@@ -237,9 +238,9 @@ class Clip:
     def __post_init__(self) -> None:
         scene, frames = self.scene, self.frames
         first = scene.cameras[0]
-        wanted = (len(scene.cameras), scene.num_frames, first.height, first.width, 3)
-        if frames.dtype != np.uint8 or frames.shape != wanted:
-            raise UserError(f"{scene.clip_id}: frames must be uint8 {wanted}, got {frames.dtype} {frames.shape}")
+        expected = (len(scene.cameras), scene.num_frames, first.height, first.width, 3)
+        if frames.dtype != np.uint8 or frames.shape != expected:
+            raise UserError(f"{scene.clip_id}: frames must be uint8 {expected}, got {frames.dtype} {frames.shape}")
         if any((c.height, c.width) != (first.height, first.width) for c in scene.cameras):
             raise UserError(f"{scene.clip_id}: all cameras of a clip must have one size; resize them together")
         if frames.flags.writeable:

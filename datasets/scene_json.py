@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.scene import Camera, Lane, Scene, Track
 
@@ -19,10 +19,10 @@ _SCENE_KEYS = (
 _CAMERA_KEYS = ("name", "width", "height", "intrinsics", "camera_to_ego")
 _TRACK_KEYS = ("id", "category", "size", "box_to_world", "present")
 _LANE_KEYS = ("kind", "points")
-_TEXTS = ("clip_id", "domain", "caption", "source", "split", "name", "id", "category", "kind")
-_WHOLE = ("width", "height", "held_frames")
+_STRING_KEYS = ("clip_id", "domain", "caption", "source", "split", "name", "id", "category", "kind")
+_INTEGER_KEYS = ("width", "height", "held_frames")
 
-Made = TypeVar("Made", Camera, Track, Lane, Scene)
+RecordT = TypeVar("RecordT", Camera, Track, Lane, Scene)
 
 
 def scene_to_json(scene: Scene) -> dict[str, Any]:
@@ -69,24 +69,26 @@ def scene_from_json(record: Mapping[str, Any], where: str = "") -> Scene:
     ``clip_id``, ``domain``, ``timestamps`` and ``cameras`` must be there, and so must ``name``, ``width`` and
     ``height`` of a camera and every key of a track or lane; the rest may be left out.
     """
-    fields = _record(record, _SCENE_KEYS, ("clip_id", "domain", "timestamps", "cameras"), where)
+    fields = _check_keys(record, _SCENE_KEYS, ("clip_id", "domain", "timestamps", "cameras"), where)
     version = fields.pop("schema_version", SCHEMA_VERSION)
     if type(version) is not int or version != SCHEMA_VERSION:
-        raise UserError(f"{_at(where, 'schema_version')} is {shown(version)}, this version reads {SCHEMA_VERSION}")
+        raise UserError(
+            f"{_join_key(where, 'schema_version')} is {shorten(version)}, this version reads {SCHEMA_VERSION}"
+        )
     cameras = [
-        _made(Camera, entry, _CAMERA_KEYS, _CAMERA_KEYS[:3], _at(where, f"cameras[{i}]"))
-        for i, entry in enumerate(_list(fields["cameras"], _at(where, "cameras")))
+        _build_record(Camera, entry, _CAMERA_KEYS, _CAMERA_KEYS[:3], _join_key(where, f"cameras[{i}]"))
+        for i, entry in enumerate(_check_list(fields["cameras"], _join_key(where, "cameras")))
     ]
     tracks = [
-        _made(Track, entry, _TRACK_KEYS, _TRACK_KEYS, _at(where, f"tracks[{i}]"))
-        for i, entry in enumerate(_list(fields.get("tracks", []), _at(where, "tracks")))
+        _build_record(Track, entry, _TRACK_KEYS, _TRACK_KEYS, _join_key(where, f"tracks[{i}]"))
+        for i, entry in enumerate(_check_list(fields.get("tracks", []), _join_key(where, "tracks")))
     ]
     lanes = [
-        _made(Lane, entry, _LANE_KEYS, _LANE_KEYS, _at(where, f"lanes[{i}]"))
-        for i, entry in enumerate(_list(fields.get("lanes", []), _at(where, "lanes")))
+        _build_record(Lane, entry, _LANE_KEYS, _LANE_KEYS, _join_key(where, f"lanes[{i}]"))
+        for i, entry in enumerate(_check_list(fields.get("lanes", []), _join_key(where, "lanes")))
     ]
     entries = fields | {"cameras": tuple(cameras), "tracks": tuple(tracks), "lanes": tuple(lanes)}
-    return _made(Scene, entries, _SCENE_KEYS, (), where)
+    return _build_record(Scene, entries, _SCENE_KEYS, (), where)
 
 
 def read_scene_json(path: Path) -> Scene:
@@ -94,40 +96,43 @@ def read_scene_json(path: Path) -> Scene:
     return scene_from_json(read_json(path), str(path))
 
 
-def _made(kind: type[Made], entry: object, known: Sequence[str], required: Sequence[str], where: str) -> Made:
-    """``kind`` made of the fields in ``entry``; what it finds wrong is told with ``where``."""
-    fields = _record(entry, known, required, where)
+def _build_record(
+    record_type: type[RecordT], entry: object, known: Sequence[str], required: Sequence[str], where: str
+) -> RecordT:
+    """``record_type`` made of the fields in ``entry``; what it finds wrong is told with ``where``."""
+    fields = _check_keys(entry, known, required, where)
     for key, value in fields.items():
-        if key in _TEXTS and not isinstance(value, str):
-            raise UserError(f"{_at(where, key)} must be a string, got {type(value).__name__}")
-        if key in _WHOLE and type(value) is not int:
-            raise UserError(f"{_at(where, key)} must be a whole number, got {shown(json.dumps(value))}")
+        if key in _STRING_KEYS and not isinstance(value, str):
+            raise UserError(f"{_join_key(where, key)} must be a string, got {type(value).__name__}")
+        if key in _INTEGER_KEYS and type(value) is not int:
+            raise UserError(f"{_join_key(where, key)} must be a whole number, got {shorten(json.dumps(value))}")
     try:
-        return kind(**fields)
+        return record_type(**fields)
     except (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise UserError(f"{where}: {shown(error, 200)}" if where else shown(error, 200)) from error
+        raise UserError(f"{where}: {shorten(error, 200)}" if where else shorten(error, 200)) from error
 
 
-def _record(entry: object, known: Sequence[str], required: Sequence[str], where: str) -> dict[str, Any]:
+def _check_keys(entry: object, known: Sequence[str], required: Sequence[str], where: str) -> dict[str, Any]:
     if not isinstance(entry, Mapping):
         raise UserError(f"{where or 'a scene'} must be a JSON object, got {type(entry).__name__}")
     for key in required:
         if key not in entry:
-            raise UserError(f"{_at(where, key)} is missing")
+            raise UserError(f"{_join_key(where, key)} is missing")
     for key in entry:
         if key not in known:
-            near = difflib.get_close_matches(shown(key), known, 1)
+            matches = difflib.get_close_matches(shorten(key), known, 1)
             raise UserError(
-                f"{_at(where, shown(key))} is not a key here" + (f"; did you mean {near[0]}?" if near else "")
+                f"{_join_key(where, shorten(key))} is not a key here"
+                + (f"; did you mean {matches[0]}?" if matches else "")
             )
     return dict(entry)
 
 
-def _list(value: object, where: str) -> list[Any]:
+def _check_list(value: object, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise UserError(f"{where} must be a list, got {type(value).__name__}")
     return value
 
 
-def _at(where: str, key: str) -> str:
+def _join_key(where: str, key: str) -> str:
     return f"{where}: {key}" if where else key

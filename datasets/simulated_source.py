@@ -11,18 +11,18 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Camera, Clip, Scene
-from driveforge.datasets.simulation.driving import driving_world
-from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS, other_world
-from driveforge.datasets.simulation.renderer import Stage
-from driveforge.datasets.simulation.rigs import free_camera, mount_cameras, vary_cameras
+from driveforge.datasets.simulation.driving import build_driving_world
+from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS, build_other_world
+from driveforge.datasets.simulation.renderer import Renderer
+from driveforge.datasets.simulation.rigs import free_camera, mount_cameras, randomize_cameras
 from driveforge.datasets.simulation.scenarios import SCENARIOS
-from driveforge.datasets.simulation.scene_of import scene_of
-from driveforge.datasets.simulation.weathers import VARIANTS
+from driveforge.datasets.simulation.weather import WEATHER_VARIANTS
 from driveforge.datasets.simulation.world import World
+from driveforge.datasets.simulation.world_to_scene import world_to_scene
 
-DRIVING_DOMAINS = tuple(f"driving-{variant}" for variant in VARIANTS)
+DRIVING_DOMAINS = tuple(f"driving-{variant}" for variant in WEATHER_VARIANTS)
 DOMAINS = (*DRIVING_DOMAINS, *OTHER_DOMAINS)
-_EVERY_NTH_IS_VAL = 5
+_VAL_EVERY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +68,8 @@ class SimulatedSource:
 
     def load(self, scene: Scene) -> Clip:
         """Render ``scene``, which must be one of this source's; a UserError otherwise."""
-        stage = Stage(_world(self.config, *_parse(self.config, scene.clip_id)))
-        views = [[stage.draw(t, camera) for t in range(scene.num_frames)] for camera in scene.cameras]
+        renderer = Renderer(_simulate_world(self.config, *_parse_clip_id(self.config, scene.clip_id)))
+        views = [[renderer.render(t, camera) for t in range(scene.num_frames)] for camera in scene.cameras]
         return Clip(scene=scene, frames=np.array(views))
 
 
@@ -103,29 +103,29 @@ def simulated_scene(config: SimulationConfig, domain: str, index: int) -> Scene:
     else:
         cameras = mount_cameras(config.cameras, config.height, config.width)
         if config.varied_cameras:
-            cameras = vary_cameras(cameras, np.random.default_rng((_seed(config, domain, index), 1)))
-    split = "val" if index % _EVERY_NTH_IS_VAL == _EVERY_NTH_IS_VAL - 1 else "train"
-    return scene_of(
-        _world(config, domain, index), cameras, clip_id=f"sim-{domain}-{index:06d}", domain=domain, split=split
+            cameras = randomize_cameras(cameras, np.random.default_rng((_clip_seed(config, domain, index), 1)))
+    split = "val" if index % _VAL_EVERY == _VAL_EVERY - 1 else "train"
+    return world_to_scene(
+        _simulate_world(config, domain, index), cameras, clip_id=f"sim-{domain}-{index:06d}", domain=domain, split=split
     )
 
 
-def _parse(config: SimulationConfig, clip_id: str) -> tuple[str, int]:
+def _parse_clip_id(config: SimulationConfig, clip_id: str) -> tuple[str, int]:
     domain, _, index = clip_id.removeprefix("sim-").rpartition("-")
     if not clip_id.startswith("sim-") or domain not in config.domains or not index.isdigit():
         raise UserError(f"{clip_id} is not a clip of this simulation; its domains are {', '.join(config.domains)}")
     return domain, int(index)
 
 
-def _seed(config: SimulationConfig, domain: str, index: int) -> int:
+def _clip_seed(config: SimulationConfig, domain: str, index: int) -> int:
     return int(np.random.SeedSequence((config.seed, zlib.crc32(domain.encode()), index)).generate_state(1)[0])
 
 
 @lru_cache(maxsize=2)
-def _world(config: SimulationConfig, domain: str, index: int) -> World:
+def _simulate_world(config: SimulationConfig, domain: str, index: int) -> World:
     """Kept for a moment, because a Scene's pixels are mostly asked for right after the Scene."""
     timestamps = np.arange(config.num_frames) / config.frame_rate
-    seed = _seed(config, domain, index)
+    seed = _clip_seed(config, domain, index)
     if domain in OTHER_DOMAINS:
-        return other_world(domain, seed, timestamps)
-    return driving_world(domain.removeprefix("driving-"), SCENARIOS[index % len(SCENARIOS)], seed, timestamps)
+        return build_other_world(domain, seed, timestamps)
+    return build_driving_world(domain.removeprefix("driving-"), SCENARIOS[index % len(SCENARIOS)], seed, timestamps)

@@ -16,13 +16,13 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import MAX_SIDE_PX
 
 KEYFRAME_INTERVAL = 12
 # libx264's macroblock tree gives the same pictures other bytes, by what the process encoded and drew before.
-_SAME_BYTES = {"flags": "+bitexact", "x264-params": "mbtree=0"}
+_DETERMINISTIC_OPTIONS = {"flags": "+bitexact", "x264-params": "mbtree=0"}
 # BT.601, limited range, and tagged so: readers that ignore tags (OpenCV among them) assume it, the others obey them.
 _COLORSPACE = Colorspace.ITU601
 _COLORSPACE_TAG = 6
@@ -62,14 +62,20 @@ def encode_mp4(frames: NDArray[np.uint8], frame_rate: float, *, crf: int = 18) -
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(frame_rate).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": str(crf), "g": str(KEYFRAME_INTERVAL), "bf": "0", "threads": "1", **_SAME_BYTES}
+        stream.options = {
+            "crf": str(crf),
+            "g": str(KEYFRAME_INTERVAL),
+            "bf": "0",
+            "threads": "1",
+            **_DETERMINISTIC_OPTIONS,
+        }
         stream.codec_context.colorspace, stream.codec_context.color_range = _COLORSPACE_TAG, _COLOR_RANGE
         for index, image in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24").reformat(
+            video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24").reformat(
                 format="yuv420p", dst_colorspace=_COLORSPACE, dst_color_range=_COLOR_RANGE
             )
-            picture.pts = index
-            container.mux(stream.encode(picture))
+            video_frame.pts = index
+            container.mux(stream.encode(video_frame))
         container.mux(stream.encode())
     return buffer.getvalue()
 
@@ -83,10 +89,10 @@ def decode_mp4(video: bytes | Path, name: str = "") -> tuple[NDArray[np.uint8], 
     name = name or (str(video) if isinstance(video, Path) else "video")
     images: list[NDArray[np.uint8]] = []
     pts = []
-    with _opened(video, name) as (container, stream):
+    with _open_video(video, name) as (container, stream):
         for frame in container.decode(stream):
-            image = _image(frame, stream, name)
-            images.append(_of_size(image, images[0].shape if images else image.shape, name))
+            image = _to_rgb(frame, stream, name)
+            images.append(_check_size(image, images[0].shape if images else image.shape, name))
             pts.append(frame.pts)
         time_base = float(stream.time_base)
     if not images:
@@ -94,33 +100,33 @@ def decode_mp4(video: bytes | Path, name: str = "") -> tuple[NDArray[np.uint8], 
     return np.stack(images), np.asarray((np.array(pts) - pts[0]) * time_base)
 
 
-def probe(path: Path) -> VideoInfo:
+def read_video_info(path: Path) -> VideoInfo:
     """Size and frame times of ``path``, as shown; a UserError where it is missing, cut short or no video."""
-    with _opened(path, str(path)) as (container, stream):
-        shown = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
-        if any(packet.pts is None for packet in shown) or not shown:
+    with _open_video(path, str(path)) as (container, stream):
+        packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
+        if any(packet.pts is None for packet in packets) or not packets:
             raise UserError(f"{path}: holds no video frames with presentation times")
-        pts = np.sort(np.array([packet.pts for packet in shown], np.int64))
+        pts = np.sort(np.array([packet.pts for packet in packets], np.int64))
         container.seek(0)
         first = next(container.decode(stream), None)
         if first is None:
             raise UserError(f"{path}: its first frame cannot be decoded")
-        height, width = _image(first, stream, str(path)).shape[:2]
+        height, width = _to_rgb(first, stream, str(path)).shape[:2]
         return VideoInfo(path=path, width=width, height=height, pts=pts, time_base=stream.time_base)
 
 
 def read_frames(video: VideoInfo, indices: Sequence[int] | NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     """The frames ``(H, W, 3)`` at rising ``indices``, one at a time, decoded from the key frame before the first on."""
-    wanted = [int(video.pts[index]) for index in indices]
+    pending = [int(video.pts[index]) for index in indices]
     name = str(video.path)
-    with _opened(video.path, name) as (container, stream):
-        for frame in _decode_from(container, stream, wanted[0]):
-            if wanted and frame.pts == wanted[0]:
-                yield _of_size(_image(frame, stream, name), (video.height, video.width, 3), name)
-                wanted.pop(0)
-            if not wanted:
+    with _open_video(video.path, name) as (container, stream):
+        for frame in _decode_from(container, stream, pending[0]):
+            if pending and frame.pts == pending[0]:
+                yield _check_size(_to_rgb(frame, stream, name), (video.height, video.width, 3), name)
+                pending.pop(0)
+            if not pending:
                 return
-    raise UserError(f"{name}: the frame at {float(wanted[0] * video.time_base):.3f} s cannot be decoded")
+    raise UserError(f"{name}: the frame at {float(pending[0] * video.time_base):.3f} s cannot be decoded")
 
 
 def _decode_from(container: Any, stream: Any, pts: int) -> Iterator[Any]:
@@ -138,7 +144,7 @@ def _decode_from(container: Any, stream: Any, pts: int) -> Iterator[Any]:
 
 
 @contextmanager
-def _opened(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
+def _open_video(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
     """An open container and its video stream; every way a file can be bad becomes a UserError naming it."""
     if isinstance(video, Path) and video.exists() and not video.is_file():
         raise UserError(f"{name}: is no file, though named like a video")
@@ -150,7 +156,7 @@ def _opened(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
             missing = _missing_bytes(file) if "mp4" in container.format.name else 0
             if missing:
                 raise UserError(f"{name}: the video is cut short, {missing} bytes are missing at its end")
-            stream = _footage(container.streams.video)
+            stream = _select_stream(container.streams.video)
             if stream is None:
                 raise UserError(f"{name}: holds no video stream")
             if stream.codec_context is None:
@@ -163,8 +169,8 @@ def _opened(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
     except FileNotFoundError as error:
         raise UserError(f"{name}: there is no such video") from error
     except Exception as error:  # decoders raise what they like
-        told = shown(getattr(error, "strerror", None) or error, 120)
-        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({told})") from error
+        reason = shorten(getattr(error, "strerror", None) or error, 120)
+        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({reason})") from error
 
 
 def _missing_bytes(file: IO[bytes]) -> int:
@@ -183,19 +189,19 @@ def _missing_bytes(file: IO[bytes]) -> int:
     return max(0, end - total)
 
 
-def _footage(streams: Sequence[Any]) -> Any | None:
+def _select_stream(streams: Sequence[Any]) -> Any | None:
     """The stream with the most frames, then the largest: pictures of a cover and previews are streams too."""
-    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
-    sizes = {stream.index: stream.codec_context for stream in moving}
+    candidates = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    sizes = {stream.index: stream.codec_context for stream in candidates}
 
     def extent(stream: Any) -> tuple[int, int]:
         codec = sizes[stream.index]
         return stream.frames, codec.width * codec.height if codec else 0
 
-    return max(moving, key=extent, default=None)
+    return max(candidates, key=extent, default=None)
 
 
-def _image(frame: Any, stream: Any, name: str) -> NDArray[np.uint8]:
+def _to_rgb(frame: Any, stream: Any, name: str) -> NDArray[np.uint8]:
     """``(H, W, 3)`` as it is shown."""
     if frame.is_corrupt or frame.pts is None:
         raise UserError(f"{name}: a damaged frame; make the video again")
@@ -207,10 +213,10 @@ def _image(frame: Any, stream: Any, name: str) -> NDArray[np.uint8]:
             raise UserError(f"{name}: its pixels are {aspect:g} times as wide as high, which no camera's are")
         image = np.asarray(cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
     matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
-    return image if matrix is None else _turned(image, np.frombuffer(bytes(matrix), np.int32), name)
+    return image if matrix is None else _apply_display_matrix(image, np.frombuffer(bytes(matrix), np.int32), name)
 
 
-def _turned(image: NDArray[np.uint8], matrix: NDArray[np.int32], name: str) -> NDArray[np.uint8]:
+def _apply_display_matrix(image: NDArray[np.uint8], matrix: NDArray[np.int32], name: str) -> NDArray[np.uint8]:
     """``image`` under the display matrix of its track, which maps pixel (x, y) to (a x + c y, b x + d y)."""
     a, b, c, d = (float(matrix[n]) for n in (0, 1, 3, 4))
     if max(abs(a), abs(b), abs(c), abs(d)) == 0:
@@ -224,7 +230,7 @@ def _turned(image: NDArray[np.uint8], matrix: NDArray[np.int32], name: str) -> N
     return np.ascontiguousarray(image[:: 1 if down > 0 else -1, :: 1 if right > 0 else -1])
 
 
-def _of_size(image: NDArray[np.uint8], shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
+def _check_size(image: NDArray[np.uint8], shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
     if image.shape != shape:
         raise UserError(
             f"{name}: changes its size from {shape[1]}x{shape[0]} to {image.shape[1]}x{image.shape[0]}; cut it there"

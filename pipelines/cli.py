@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import lack_of_room
+from driveforge.datasets.files.atomic import find_write_error
 from driveforge.pipelines.commands.catalogue import VERBS
 from driveforge.pipelines.commands.verb import Verb
 from driveforge.pipelines.config.build import unknown
@@ -108,7 +108,7 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
     if verb.run_dir == "read" or (is_one_of_many and os.environ["RANK"] != "0"):
         config, _ = saved.settings_of(folder, verb.presets, overrides)
         return _work(verb, config, args)
-    with run_dir.sole_writer(folder, waits=not is_one_of_many):
+    with run_dir.sole_writer(folder, blocking=not is_one_of_many):
         config, before = saved.settings_of(folder, verb.presets, overrides)
         if verb.run_dir == "begun":
             run_dir.say_if_mistyped(folder)
@@ -122,14 +122,14 @@ def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> 
 
 def _work(verb: Verb, config: Config, args: argparse.Namespace) -> int:
     _quiet()
-    from driveforge.datasets.progress import told_in_lines
+    from driveforge.datasets.progress import log_progress
 
     stage = importlib.import_module(verb.module)
-    with told_in_lines(verb.name):
+    with log_progress(verb.name):
         try:
             return int(stage.main(config, args) or 0)
         except Exception as error:
-            if isinstance(error, UserError) or (refusal := lack_of_room(error, config.run_dir)) is None:
+            if isinstance(error, UserError) or (refusal := find_write_error(error, config.run_dir)) is None:
                 raise
             raise refusal from error
 

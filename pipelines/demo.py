@@ -27,7 +27,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         split="all",
         cameras=config.simulate.cameras,
         sweeps=True,
-        continue_short=False,
+        pad_short_scenes=False,
         **asdict(framing),
     )
     config = with_full_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(world))))

@@ -9,7 +9,7 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.data_card import Provenance
-from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack_shards
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.datasets.webdataset_shards.tar_samples import Span
 from driveforge.pipelines.config.config import Config
@@ -38,7 +38,7 @@ def log_export(shards: Path, index: Mapping[str, Any], tracker: Tracker) -> None
 def export(run: RunDir, settings: ExportSettings) -> dict[str, Any]:
     """Pack the accepted candidates of a run; the index of its shards. A UserError where none was accepted."""
     rows = read_ledger(run.verdicts)
-    return pack(accepted_samples(rows, run.candidates), run.shards, settings, provenance(rows))
+    return pack_shards(accepted_samples(rows, run.candidates), run.shards, settings, provenance(rows))
 
 
 def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:

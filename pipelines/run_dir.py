@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.lock import held
+from driveforge.datasets.files.lock import file_lock
 from driveforge.pipelines.console import say
 
 SETTINGS = "settings.yaml"
@@ -161,14 +161,14 @@ def nearest_run(run_dir: Path) -> Path | None:
 
 
 @contextmanager
-def sole_writer(run_dir: Path, *, waits: bool = True) -> Iterator[None]:
+def sole_writer(run_dir: Path, *, blocking: bool = True) -> Iterator[None]:
     """Waits, with a word, until no other command writes in ``run_dir``; a folder that stays empty goes again.
 
-    A UserError instead where it ``waits`` not.
+    A UserError instead where it ``blocking`` not.
     """
     is_new = not run_dir.exists()
     try:
-        with held(run_dir / ".lock", say, waits=waits):
+        with file_lock(run_dir / ".lock", say, blocking=blocking):
             yield
     finally:
         if is_new:

@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic_folder import atomic_folder, is_absent_or_empty
 from driveforge.datasets.files.json_record import read_json
-from driveforge.datasets.files.lock import held
-from driveforge.datasets.files.new_folder import is_vacant, new_folder
+from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.nuscenes.rows import write_recording
-from driveforge.datasets.nuscenes.tables import NuScenesWriter
 from driveforge.datasets.nuscenes.taxonomy import TableRows
+from driveforge.datasets.nuscenes.writer import NuScenesWriter
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
-from driveforge.datasets.simulation.recording import record_drive
+from driveforge.datasets.simulation.long_drive import simulate_drive
 from driveforge.datasets.simulation.settings import SimulateSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import say
@@ -56,7 +56,7 @@ def simulate(settings: SimulateSettings, out: Path, framing: Framing) -> None:
     world = _World(settings=settings, framing=framing)
     for folder in _PARTS:
         _is_made(out / folder, world)
-    with held(out / ".lock", say):
+    with file_lock(out / ".lock", say):
         for folder, write in _PARTS.items():
             if not _is_made(out / folder, world):
                 write(world, out)
@@ -82,7 +82,7 @@ class _World:
 
 
 def _is_made(folder: Path, world: _World) -> bool:
-    if is_vacant(folder):
+    if is_absent_or_empty(folder):
         return False
     wanted = world.to_json()
     try:
@@ -91,7 +91,7 @@ def _is_made(folder: Path, world: _World) -> bool:
         made_by = None
     if not isinstance(made_by, dict):
         raise UserError(f"{folder} was not made by driveforge simulate, and is left alone; choose another folder")
-    changed = [f"{key} was {shown(made_by.get(key))}" for key in wanted if made_by.get(key) != wanted[key]]
+    changed = [f"{key} was {shorten(made_by.get(key))}" for key in wanted if made_by.get(key) != wanted[key]]
     if changed:
         raise UserError(f"{folder} holds another world ({changed[0]}); choose another folder, or delete it yourself")
     return True
@@ -99,7 +99,7 @@ def _is_made(folder: Path, world: _World) -> bool:
 
 def _write_drives(world: _World, out: Path) -> None:
     settings = world.settings
-    with new_folder(tables_root(out)) as root:
+    with atomic_folder(tables_root(out)) as root:
         with NuScenesWriter(root, VERSION) as tables:
             drives = on_all_cores(partial(_write_drive, settings, root), range(settings.num_scenes))
             for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
@@ -109,7 +109,7 @@ def _write_drives(world: _World, out: Path) -> None:
 
 def _write_replay(world: _World, out: Path) -> None:
     number = world.settings.replay_clips
-    with new_folder(replay_root(out)) as root:
+    with atomic_folder(replay_root(out)) as root:
         clips = on_all_cores(partial(_write_replay_clip, world, root), range(number))
         for _ in track(clips, "Simulating other domains", total=number):
             pass
@@ -126,7 +126,7 @@ def _sign(folder: Path, world: _World) -> None:
 def _write_drive(settings: SimulateSettings, root: Path, number: int) -> tuple[Scene, TableRows]:
     """One drive's images and its table rows; the variants take turns."""
     index, variant = divmod(number, len(VARIANTS))
-    recording = record_drive(
+    recording = simulate_drive(
         VARIANTS[variant],
         index,
         seed=settings.seed,

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import sha256_of
+from driveforge.datasets.files.atomic import sha256_file
 from driveforge.datasets.progress import track
 from driveforge.datasets.webdataset_shards.data_card import NO_SPLIT
 from driveforge.datasets.webdataset_shards.format import clip_from_members, video_member
@@ -154,7 +154,7 @@ def _check_bytes(path: Path, expected: FileEntry | ShardEntry) -> Iterator[str]:
     if (size := path.stat().st_size) != expected.num_bytes:
         yield f"has {size} bytes, the index says {expected.num_bytes}"
     try:
-        digest = sha256_of(path)
+        digest = sha256_file(path)
     except OSError as error:
         yield f"cannot be read ({error.strerror})"
         return

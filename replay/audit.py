@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import sha256_of
-from driveforge.datasets.latents.shards import read_description
+from driveforge.datasets.files.atomic import sha256_file
+from driveforge.datasets.latents.shards import read_shard_header
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.generations import MANIFEST, lease_newest
 from driveforge.replay.persistent import read_manifest
@@ -54,13 +54,13 @@ def _damage(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]
             yield f"{folder.name}/{name}: is missing"
         elif (found := path.stat().st_size) != size:
             yield f"{folder.name}/{name}: has {found} bytes, {size} were written"
-        elif sha256_of(path) != sha256:
+        elif sha256_file(path) != sha256:
             yield f"{folder.name}/{name}: differs from its sha256{_held_by(path)}"
 
 
 def _held_by(path: Path) -> str:
     try:
-        clips = [entry["clip_id"] for entry in read_description(path).entries]
+        clips = [entry["clip_id"] for entry in read_shard_header(path).entries]
     except UserError:
         return ""
     more = f" and {len(clips) - 3} more" if len(clips) > 3 else ""

@@ -19,7 +19,7 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder
-from driveforge.datasets.latents.shards import LatentSample, require_storable
+from driveforge.datasets.latents.shards import LatentSample, check_storable
 from driveforge.replay.ranking import Ranking, priority_of
 from driveforge.replay.retention import KEEPINGS, Features, Tally
 from driveforge.replay.segments import SEGMENT_SIZE, Entry, Segments
@@ -72,7 +72,7 @@ class ReplayBuffer:
         for location, entry in self._segments.entries():
             self._admit(entry["domain"], entry["clip_id"], location)
         first = self._segments.first()
-        self._layout = None if first is None else first.layout
+        self._tensor_specs = None if first is None else first.tensor_specs
 
     @classmethod
     def open(cls, root: Path) -> Self:
@@ -94,13 +94,13 @@ class ReplayBuffer:
 
     def offer(self, sample: LatentSample) -> bool:
         """Whether the sample is in the buffer now. It may be evicted later by others of its domain, or a new domain."""
-        require_storable(sample, self._layout)
+        check_storable(sample, self._tensor_specs)
         self._require_place(sample.domain)
         is_held = self.holds(sample.domain, sample.clip_id)
         described = self._keeping.describe(sample)
         if is_held or not self._admit(sample.domain, sample.clip_id, self._segments.next_location):
             return is_held
-        self._layout = sample.layout
+        self._tensor_specs = sample.tensor_specs
         if not self._keeping.by_hash:
             known = self.tallies.get(sample.domain, Tally(count=0, total=np.zeros_like(described)))
             self.tallies[sample.domain] = known.add(described)

@@ -121,7 +121,7 @@ def _require_one_layout(plan: BatchPlan, driving: DrivingSamples, replay: Replay
     if replay is not None and plan.replays:
         samples.append(replay.sample(next(iter(plan.pools)), 0))
     for sample in samples:
-        if sample.layout != samples[0].layout:
+        if sample.tensor_specs != samples[0].tensor_specs:
             raise UserError(
                 f"clips {samples[0].clip_id} and {sample.clip_id} cannot share a batch: their stored tensors differ in "
                 "name, shape or dtype; make the driving cache and the replay buffer with one transform and one VAE"

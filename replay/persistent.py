@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replace_file, sha256_of
+from driveforge.datasets.files.atomic import sha256_file, write_atomic
 from driveforge.datasets.files.json_record import read_json, read_record
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.generations import MANIFEST, Lease, generations, lease_newest, next_generation
@@ -56,7 +56,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         # A digest of its own, since no other file speaks for this one.
-        replace_file(
+        write_atomic(
             folder / MANIFEST, json.dumps(self.record | {"digest": _digest(self.record)}, sort_keys=True).encode()
         )
 
@@ -85,7 +85,7 @@ def require_whole(folder: Path, files: Mapping[str, tuple[int, str]]) -> None:
         if not _counts(name):
             continue
         found = (folder / name).stat().st_size
-        if found != size or (name == SETTINGS and sha256_of(folder / name) != sha256):
+        if found != size or (name == SETTINGS and sha256_file(folder / name) != sha256):
             raise UserError(f"{folder / name}: is not as it was written; see `driveforge replay verify`")
 
 
@@ -184,7 +184,7 @@ def _files(folder: Path, newest: Path | None, old: Manifest) -> dict[str, tuple[
     files = {}
     for path in sorted(folder.iterdir()):
         is_known = newest is not None and path.name in old.files and _is_same(path, newest / path.name)
-        files[path.name] = old.files[path.name] if is_known else (path.stat().st_size, sha256_of(path))
+        files[path.name] = old.files[path.name] if is_known else (path.stat().st_size, sha256_file(path))
     return files
 
 

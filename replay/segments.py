@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.latents.shards import LatentSample, OpenShards, read_description, write_shard
+from driveforge.datasets.latents.shards import LatentSample, OpenShards, read_shard_header, write_shard
 
 SEGMENT_SIZE = 64
 _NAME = re.compile(r"segment-(\d{6,})\.safetensors")
@@ -69,7 +69,7 @@ class Segments:
     def entries(self) -> Iterator[tuple[int, Entry]]:
         """Of all that lies on disk: its location, and what is told of it, in the order of the disk."""
         for number in self._numbers:
-            for row, entry in enumerate(read_description(self._path(number)).entries):
+            for row, entry in enumerate(read_shard_header(self._path(number)).entries):
                 yield number * SEGMENT_SIZE + row, entry
 
     def add(self, sample: LatentSample) -> None:

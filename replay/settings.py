@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import replace_file
-from driveforge.datasets.files.json_record import read_json, record_of
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import write_atomic
+from driveforge.datasets.files.json_record import read_json, validate_record
 from driveforge.replay.retention import KEEPINGS
 
 SETTINGS = "buffer.json"
@@ -59,7 +59,7 @@ class BufferSettings:
         return record | quotas | ({"keep": self.keep} if self.keep != "random" else {})
 
     def write(self, root: Path) -> None:
-        replace_file(root / SETTINGS, json.dumps(self.record).encode())
+        write_atomic(root / SETTINGS, json.dumps(self.record).encode())
 
 
 def read_settings(root: Path) -> BufferSettings:
@@ -73,8 +73,8 @@ def read_settings(root: Path) -> BufferSettings:
         raise UserError(f"{path}: must be an object, got {type(record).__name__}; {advice}")
     found = record.pop("format", None)
     if found != FORMAT:
-        raise UserError(f"{path}: has format {shown(found)}, this version reads {FORMAT}; {advice}")
-    return record_of(record, BufferSettings, str(path), advice)
+        raise UserError(f"{path}: has format {shorten(found)}, this version reads {FORMAT}; {advice}")
+    return validate_record(record, BufferSettings, str(path), advice)
 
 
 def claim_settings(root: Path, settings: BufferSettings) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from scipy.stats import beta
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replace_file
-from driveforge.datasets.files.json_record import read_json, record_of
+from driveforge.datasets.files.atomic import write_atomic
+from driveforge.datasets.files.json_record import read_json, validate_record
 from driveforge.validation.catalogue import criterion_of
 from driveforge.validation.covariates import EVERY_CLIP
 from driveforge.validation.nonconformity import Tail, clip_score, rig_of, surprises_of, totals_of
@@ -132,7 +132,7 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write it to ``path`` in one step, with the digest of its content."""
         record = asdict(self)
-        replace_file(
+        write_atomic(
             path, json.dumps({"format": FORMAT, "sha256": _sha256(record), **record}, indent=1).encode() + b"\n"
         )
 
@@ -146,7 +146,7 @@ class Calibration:
         if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
             raise UserError(f"{path}: not a calibration, or one of another version; {ANEW}")
         digest = record.pop("sha256", None)
-        calibration = record_of(record, cls, str(path), ANEW)
+        calibration = validate_record(record, cls, str(path), ANEW)
         if digest != _sha256(asdict(calibration)):
             raise UserError(f"{path}: its content was changed since it was made; {ANEW}")
         return calibration

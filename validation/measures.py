@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.select_frames import excerpt_of_clip
+from driveforge.datasets.select_frames import select_clip_frames
 from driveforge.validation.camera.deep_check import deep_measures
 from driveforge.validation.camera.epipolar import cheirality_measure, epipolar_measures, stationary_measure
 from driveforge.validation.camera.overlap import overlap_measures
@@ -71,7 +71,7 @@ def measure(clip: Clip, instruments: Instruments = STANDARD) -> Measures:
     if len(windows) == 1:
         return _inspect(clip, instruments).measures
     return worst_of(
-        [(int(frames[0]), _inspect(excerpt_of_clip(clip, frames), instruments).measures) for frames in windows]
+        [(int(frames[0]), _inspect(select_clip_frames(clip, frames), instruments).measures) for frames in windows]
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.json_record import record_of
+from driveforge.datasets.files.json_record import validate_record
 from driveforge.validation.catalogue import DEFINITIONS
 from driveforge.validation.covariates import Circumstances
 
@@ -108,7 +108,7 @@ class Measures:
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str = "measures") -> "Measures":
         """The inverse of ``to_json``; a UserError names ``where`` and the key that is missing, unknown or wrong."""
-        return record_of(record, cls, where)
+        return validate_record(record, cls, where)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.geometry import Array
 from driveforge.validation.catalogue import DEFINITIONS, definition
 from driveforge.validation.covariates import COVARIATES, Circumstances
@@ -83,7 +83,7 @@ class Expectation:
 
     def __post_init__(self) -> None:
         if self.measure.rpartition("/")[2] not in DEFINITIONS:
-            raise UserError(f"{shown(self.measure)} is no measure")
+            raise UserError(f"{shorten(self.measure)} is no measure")
         if len(self.slopes) != len(COVARIATES):
             raise UserError(f"slopes of {self.measure} need a number for each of {', '.join(COVARIATES)}")
         if not np.isfinite([*self.slopes, self.location, self.excess, *self.allowances.values()]).all():

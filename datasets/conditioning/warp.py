@@ -1,6 +1,6 @@
 """Carrying a known frame along the commanded motion: what the later frames would show if the world were simple.
 
-The world is taken to be flat ground, upright walls some metres beside the commanded path, and the commanded boxes. Each
+The world is taken to be flat ground, upright walls some meters beside the commanded path, and the commanded boxes. Each
 pixel of a later frame is traced into that world and back into the known frame. Whatever depth the walls guess, a static
 point moves along its true epipolar line, so what is carried agrees with the commanded pose exactly; the model has to
 mend depth, fill in what was hidden, and sharpen. Rendering a geometric cache as a condition follows GEN3C (Ren et al.
@@ -18,16 +18,16 @@ from driveforge.datasets.scene import Camera, Scene
 WALL_DISTANCE_M = 11.0
 BACKDROP_M = 90.0
 _CELL_M = 0.5
-_REACH_M = 120.0
+_GRID_EXTENT_M = 120.0
 _DEFAULT_CAMERA_HEIGHT_M = 1.5
 _GROUND = -1
 # Beyond this magnification a carried surface has no detail left to show, and a small model sharpens it into nothing.
-MAX_STRETCH = 2.0
+MAX_MAGNIFICATION = 2.0
 # A point of a box further behind what the known frame shows there is on a side that was turned away.
-SIDE_SLACK_M = 0.4
+OCCLUSION_TOLERANCE_M = 0.4
 
 
-def carry_frame(
+def warp_frame(
     image: NDArray[np.uint8], scene: Scene, camera: Camera, start: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """``image`` ``(H, W, 3)``, taken at frame ``start``, as seen from every later frame.
@@ -39,28 +39,28 @@ def carry_frame(
     """
     camera_to_start = inverse(scene.camera_to_world(camera)[start]) @ scene.camera_to_world(camera)[start:]
     ego_to_camera = inverse(np.asarray(camera.camera_to_ego).reshape(-1, 4, 4)[0])
-    level = _level_frame(ego_to_camera)
+    level = _level_to_camera(ego_to_camera)
     poses = inverse(level) @ camera_to_start
     path = (inverse(level) @ camera_to_start @ ego_to_camera)[:, :2, 3]
     to_level = inverse(level) @ inverse(scene.camera_to_world(camera)[start])
-    boxes, sizes, seen = _boxes(scene, start, to_level)
+    boxes, sizes, present = _collect_boxes(scene, start, to_level)
     height, width = image.shape[:2]
     maps = np.empty((len(poses), height, width, 2), np.float32)
-    known, turned_away = np.zeros(maps.shape[:3], np.bool_), np.zeros(maps.shape[:3], np.bool_)
-    owners = np.empty(maps.shape[:3], np.int64)
+    valid, self_occluded = np.zeros(maps.shape[:3], np.bool_), np.zeros(maps.shape[:3], np.bool_)
+    surface_ids = np.empty(maps.shape[:3], np.int64)
     depths = np.empty((height, width))
     intrinsics = np.asarray(camera.intrinsics)
     cameras = (intrinsics, np.linalg.inv(intrinsics))
-    scenery = (boxes, sizes, seen, _distance_to_path(path))
-    _trace(maps, known, turned_away, owners, depths, poses, cameras, *scenery)
-    on_box = owners >= 0
-    frames = np.where(on_box[..., None], _pull(image, maps), _pull(_without_boxes(image, on_box[0]), maps))
-    frames[turned_away] = _box_colors(image, owners[0], len(boxes))[owners[turned_away]]
-    known &= _resolution(maps) * MAX_STRETCH >= 1
-    return frames, known
+    proxy_world = (boxes, sizes, present, _distance_to_path(path))
+    _trace_pixels(maps, valid, self_occluded, surface_ids, depths, poses, cameras, *proxy_world)
+    on_box = surface_ids >= 0
+    frames = np.where(on_box[..., None], _remap(image, maps), _remap(_inpaint_boxes(image, on_box[0]), maps))
+    frames[self_occluded] = _mean_box_colors(image, surface_ids[0], len(boxes))[surface_ids[self_occluded]]
+    valid &= _sampling_density(maps) * MAX_MAGNIFICATION >= 1
+    return frames, valid
 
 
-def _resolution(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+def _sampling_density(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Source pixels per pixel ``(T, H, W)`` of ``maps`` ``(T, H, W, 2)``, along the direction that is stretched most.
 
     The smaller singular value of the Jacobian J: of J^T J = [[a, b], [b, c]], half of a + c - sqrt((a - c)^2 + 4 b^2)
@@ -71,27 +71,27 @@ def _resolution(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(np.maximum(a + c - np.sqrt((a - c) ** 2 + 4 * b**2), 0) / 2), np.float32)
 
 
-def _pull(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _remap(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     """``image`` at the pixels of ``maps`` ``(T, H, W, 2)``; its edge goes on outside."""
-    pulled = [cv2.remap(image, m[..., 0], m[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for m in maps]
-    return np.asarray(np.stack(pulled), np.uint8)
+    remapped = [cv2.remap(image, m[..., 0], m[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for m in maps]
+    return np.asarray(np.stack(remapped), np.uint8)
 
 
-def _without_boxes(image: NDArray[np.uint8], boxed: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _inpaint_boxes(image: NDArray[np.uint8], box_mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """``image`` with its vehicles painted over by what surrounds them (Telea 2004)."""
-    hidden = cv2.dilate(boxed.astype(np.uint8), np.ones((3, 3), np.uint8))
+    hidden = cv2.dilate(box_mask.astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.asarray(cv2.inpaint(image, hidden, 3, cv2.INPAINT_TELEA), np.uint8)
 
 
-def _box_colors(image: NDArray[np.uint8], owners: NDArray[np.int64], num_boxes: int) -> NDArray[np.uint8]:
+def _mean_box_colors(image: NDArray[np.uint8], surface_ids: NDArray[np.int64], num_boxes: int) -> NDArray[np.uint8]:
     """Mean color ``(N, 3)`` of what ``image`` shows of each box, that of the image where it shows nothing of it."""
     colors = np.tile(image.reshape(-1, 3).mean(0), (num_boxes, 1))
-    for box in np.unique(owners[owners >= 0]):
-        colors[box] = image[owners == box].mean(0)
+    for box in np.unique(surface_ids[surface_ids >= 0]):
+        colors[box] = image[surface_ids == box].mean(0)
     return colors.round().astype(np.uint8)
 
 
-def _level_frame(ego_to_camera: Array) -> Array:
+def _level_to_camera(ego_to_camera: Array) -> Array:
     """Pose level_to_camera of a frame with the ego's axes, right below the camera on the ground."""
     height = inverse(ego_to_camera)[2, 3]
     if height < 0.3:  # the ego frame is the camera's own, as on hand-held rigs
@@ -101,7 +101,7 @@ def _level_frame(ego_to_camera: Array) -> Array:
     return level
 
 
-def _boxes(scene: Scene, start: int, to_level: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _collect_boxes(scene: Scene, start: int, to_level: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Of what exists from ``start`` on: poses ``(N, T, 4, 4)`` box to level, sizes ``(N, 3)``, presence ``(N, T)``."""
     tracks = [track for track in scene.tracks if track.present[start:].any()]
     if not tracks:
@@ -114,18 +114,18 @@ def _boxes(scene: Scene, start: int, to_level: Array) -> tuple[Array, Array, NDA
 
 
 def _distance_to_path(path: Array) -> NDArray[np.float32]:
-    """Distance in metres to the path, on a grid of ``_CELL_M`` around the level frame's origin.
+    """Distance in meters to the path, on a grid of ``_CELL_M`` around the level frame's origin.
 
     ``path`` ``(T, 2)`` is carried on straight at both ends.
     """
     heading = path[-1] - path[max(0, len(path) - 4)]
     norm = float(np.linalg.norm(heading))
     heading = heading / norm if norm > 0.3 else np.array([1.0, 0.0])
-    line = np.concatenate([path[:1] - [[_REACH_M, 0]], path, path[-1:] + heading * _REACH_M])
-    size = int(2 * _REACH_M / _CELL_M)
+    line = np.concatenate([path[:1] - [[_GRID_EXTENT_M, 0]], path, path[-1:] + heading * _GRID_EXTENT_M])
+    size = int(2 * _GRID_EXTENT_M / _CELL_M)
     canvas = np.full((size, size), 255, np.uint8)
     # The grid's row is x and its column is y; OpenCV wants (column, row).
-    points = np.round((line[:, ::-1] + _REACH_M) / _CELL_M).astype(np.int32)
+    points = np.round((line[:, ::-1] + _GRID_EXTENT_M) / _CELL_M).astype(np.int32)
     cv2.polylines(canvas, [points.reshape(-1, 1, 2)], False, 0, 1)
     return np.asarray(cv2.distanceTransform(canvas, cv2.DIST_L2, 5) * _CELL_M, np.float32)
 
@@ -138,7 +138,7 @@ def _rotate(pose, vector, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _unmove(pose, point, out):  # type: ignore[no-untyped-def]
+def _apply_inverse(pose, point, out):  # type: ignore[no-untyped-def]
     """``out`` = ``point`` in the frame that ``pose`` maps from."""
     for k in range(3):
         out[k] = 0.0
@@ -147,7 +147,7 @@ def _unmove(pose, point, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _hit_box(origin, direction, box, size):  # type: ignore[no-untyped-def]
+def _intersect_box(origin, direction, box, size):  # type: ignore[no-untyped-def]
     """Entry distance of a ray into a box, or inf (slab test, Kay and Kajiya 1986)."""
     near, far = 0.2, np.inf
     for axis in range(3):
@@ -167,16 +167,16 @@ def _hit_box(origin, direction, box, size):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _nearest(origin, direction, boxes, sizes, seen, t, distance):  # type: ignore[no-untyped-def]
+def _intersect_nearest(origin, direction, boxes, sizes, present, t, distance):  # type: ignore[no-untyped-def]
     """Owner (box index, ground or backdrop) and distance of the first thing a ray meets in the proxy world."""
-    owner, depth = _GROUND, BACKDROP_M
+    surface_id, depth = _GROUND, BACKDROP_M
     if direction[2] < -1e-6:
         depth = min(depth, -origin[2] / direction[2])
     flat = np.sqrt(direction[0] ** 2 + direction[1] ** 2) + 1e-9
     s = 0.5
     for _ in range(40):  # sphere tracing towards the wall (Hart 1996); the distance to the path bounds each step
-        row = int((origin[0] + s * direction[0] + _REACH_M) / _CELL_M)
-        column = int((origin[1] + s * direction[1] + _REACH_M) / _CELL_M)
+        row = int((origin[0] + s * direction[0] + _GRID_EXTENT_M) / _CELL_M)
+        column = int((origin[1] + s * direction[1] + _GRID_EXTENT_M) / _CELL_M)
         if s >= depth or row < 0 or column < 0 or row >= distance.shape[0] or column >= distance.shape[1]:
             break
         gap = WALL_DISTANCE_M - distance[row, column]
@@ -185,24 +185,24 @@ def _nearest(origin, direction, boxes, sizes, seen, t, distance):  # type: ignor
             break
         s += max(gap, 0.25) / flat
     for i in range(len(sizes)):
-        if seen[i, t]:
-            entry = _hit_box(origin, direction, boxes[i, t], sizes[i])
+        if present[i, t]:
+            entry = _intersect_box(origin, direction, boxes[i, t], sizes[i])
             if entry < depth:
-                owner, depth = i, entry
-    return owner, depth
+                surface_id, depth = i, entry
+    return surface_id, depth
 
 
 @numba.njit(cache=True, nogil=True)
-def _trace(maps, known, turned_away, owners, depths, poses, cameras, boxes, sizes, seen, distance):  # type: ignore[no-untyped-def]
+def _trace_pixels(maps, valid, self_occluded, surface_ids, depths, poses, cameras, boxes, sizes, present, distance):  # type: ignore[no-untyped-def]
     """Fill ``maps`` ``(T, H, W, 2)`` with the pixel of frame 0 under each later pixel.
 
-    ``owners`` ``(T, H, W)`` is what each pixel shows, ``known`` whether frame 0 shows that very point, ``turned_away``
-    whether it is a box's and lies outside of frame 0 or behind what that shows; ``depths`` ``(H, W)`` along the optical
-    axis are those of frame 0. ``cameras`` are the intrinsics and their inverse.
+    ``surface_ids`` ``(T, H, W)`` is what each pixel shows, ``valid`` whether frame 0 shows that very point,
+    ``self_occluded`` whether it is a box's and lies outside of frame 0 or behind what that shows; ``depths`` ``(H, W)``
+    along the optical axis are those of frame 0. ``cameras`` are the intrinsics and their inverse.
     """
     intrinsics, inverse_intrinsics = cameras
     num_frames, height, width = maps.shape[:3]
-    ray, direction, point, local, seen_at = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    ray, direction, point, local, source_point = np.empty(3), np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     for t in range(num_frames):
         origin = poses[t, :3, 3]
         for v in range(height):
@@ -210,30 +210,36 @@ def _trace(maps, known, turned_away, owners, depths, poses, cameras, boxes, size
                 for k in range(3):
                     ray[k] = inverse_intrinsics[k, 0] * u + inverse_intrinsics[k, 1] * v + inverse_intrinsics[k, 2]
                 _rotate(poses[t], ray, direction)
-                owner, depth = _nearest(origin, direction, boxes, sizes, seen, t, distance)
-                owners[t, v, u] = owner
+                surface_id, depth = _intersect_nearest(origin, direction, boxes, sizes, present, t, distance)
+                surface_ids[t, v, u] = surface_id
                 if t == 0:
                     depths[v, u] = depth
-                if owner >= 0 and not seen[owner, 0]:  # it appears later: nothing of it can be carried
-                    turned_away[t, v, u], maps[t, v, u, 0], maps[t, v, u, 1] = True, u, v
+                if surface_id >= 0 and not present[surface_id, 0]:  # it appears later: nothing of it can be carried
+                    self_occluded[t, v, u], maps[t, v, u, 0], maps[t, v, u, 1] = True, u, v
                     continue
                 for k in range(3):
                     point[k] = origin[k] + depth * direction[k]
-                if owner >= 0:  # the point rides on its box, back to where the box was
-                    _unmove(boxes[owner, t], point, local)
-                    _rotate(boxes[owner, 0], local, point)
+                if surface_id >= 0:  # the point rides on its box, back to where the box was
+                    _apply_inverse(boxes[surface_id, t], point, local)
+                    _rotate(boxes[surface_id, 0], local, point)
                     for k in range(3):
-                        point[k] += boxes[owner, 0, k, 3]
-                _unmove(poses[0], point, seen_at)
-                ahead = max(seen_at[2], 0.2)
-                x = (intrinsics[0, 0] * seen_at[0] + intrinsics[0, 1] * seen_at[1]) / ahead + intrinsics[0, 2]
-                y = intrinsics[1, 1] * seen_at[1] / ahead + intrinsics[1, 2]
+                        point[k] += boxes[surface_id, 0, k, 3]
+                _apply_inverse(poses[0], point, source_point)
+                source_depth = max(source_point[2], 0.2)
+                x = (
+                    intrinsics[0, 0] * source_point[0] + intrinsics[0, 1] * source_point[1]
+                ) / source_depth + intrinsics[0, 2]
+                y = intrinsics[1, 1] * source_point[1] / source_depth + intrinsics[1, 2]
                 column, row = round(x), round(y)
-                inside = seen_at[2] > 0.2 and 0 <= column < width and 0 <= row < height
-                known[t, v, u] = inside and owners[0, row, column] == owner
-                if owner >= 0:
-                    behind = inside and owners[0, row, column] >= 0 and seen_at[2] > depths[row, column] + SIDE_SLACK_M
-                    turned_away[t, v, u] = behind or not inside
-                    known[t, v, u] &= not behind
+                inside = source_point[2] > 0.2 and 0 <= column < width and 0 <= row < height
+                valid[t, v, u] = inside and surface_ids[0, row, column] == surface_id
+                if surface_id >= 0:
+                    is_occluded = (
+                        inside
+                        and surface_ids[0, row, column] >= 0
+                        and source_point[2] > depths[row, column] + OCCLUSION_TOLERANCE_M
+                    )
+                    self_occluded[t, v, u] = is_occluded or not inside
+                    valid[t, v, u] &= not is_occluded
                 maps[t, v, u, 0] = min(max(x, 0.0), width - 1.0)
                 maps[t, v, u, 1] = min(max(y, 0.0), height - 1.0)

@@ -21,56 +21,56 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 
-Kind = TypeVar("Kind")
+RecordT = TypeVar("RecordT")
 
 _MAX_DEPTH = 100
 
 
-def read_record(path: Path, kind: type[Kind], advice: str = "") -> Kind:
-    """The ``kind`` in the file ``path``; ``advice`` ends each message, such as "make it again with `driveforge gate`".
+def read_record(path: Path, record_type: type[RecordT], hint: str = "") -> RecordT:
+    """The ``record_type`` in the file ``path``; ``hint`` ends each message, as "make it again with `driveforge gate`".
 
-    ``kind`` is a frozen dataclass or a plain type such as ``dict[str, float]``. UserError: the file is missing, is no
-    file, is no JSON, or holds something else than ``kind``.
+    ``record_type`` is a frozen dataclass or a plain type such as ``dict[str, float]``. UserError: the file is missing,
+    is no file, is no JSON, or holds something else than ``record_type``.
     """
-    return record_of(read_json(path, advice), kind, str(path), advice)
+    return validate_record(read_json(path, hint), record_type, str(path), hint)
 
 
-def parse_record(content: bytes, kind: type[Kind], where: str, advice: str = "") -> Kind:
+def parse_record(content: bytes, record_type: type[RecordT], where: str, hint: str = "") -> RecordT:
     """As ``read_record``, of bytes that are at hand: a member of a tar, a line of a log. ``where`` names them."""
-    return record_of(parse_json(content, where, advice), kind, where, advice)
+    return validate_record(parse_json(content, where, hint), record_type, where, hint)
 
 
-def record_of(value: object, kind: type[Kind], where: str, advice: str = "") -> Kind:
+def validate_record(value: object, record_type: type[RecordT], where: str, hint: str = "") -> RecordT:
     """As ``read_record``, of values that were parsed before."""
     from pydantic import ValidationError
 
-    _check_plain(value, "", where, advice)
+    _check_values(value, "", where, hint)
     try:
         # Only in JSON may an array stand for a tuple without types being bent elsewhere too.
-        (record,) = _adapter(kind).validate_json(json.dumps([value]))  # type: ignore[arg-type]
+        (record,) = _adapter(record_type).validate_json(json.dumps([value]))  # type: ignore[arg-type]
     except ValidationError as error:
-        raise UserError(_message(where, _told(error), advice)) from None
+        raise UserError(_format_error(where, _format_validation_error(error), hint)) from None
     return record  # type: ignore[no-any-return]
 
 
-def read_json(path: Path, advice: str = "") -> Any:
+def read_json(path: Path, hint: str = "") -> Any:
     """The value in the file ``path``, of any type and finite or not; for what ``read_record`` cannot describe."""
     if path.exists() and not path.is_file():
-        raise UserError(_message(str(path), "is no file", advice))
+        raise UserError(_format_error(str(path), "is no file", hint))
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(_message(str(path), f"cannot be read ({error.strerror})", advice)) from None
-    return parse_json(content, str(path), advice)
+        raise UserError(_format_error(str(path), f"cannot be read ({error.strerror})", hint)) from None
+    return parse_json(content, str(path), hint)
 
 
-def parse_json(content: bytes, where: str, advice: str = "") -> Any:
+def parse_json(content: bytes, where: str, hint: str = "") -> Any:
     """As ``read_json``, of bytes that are at hand."""
     try:
         text = content.decode("utf-8-sig")
-        value = json.loads(text, object_pairs_hook=_without_repeats)
+        value = json.loads(text, object_pairs_hook=_reject_duplicate_keys)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
         return value
@@ -81,11 +81,11 @@ def parse_json(content: bytes, where: str, advice: str = "") -> Any:
     except RecursionError:
         problem = "is not valid JSON: its values are nested too deep"
     except ValueError as error:
-        problem = f"is not valid JSON: {shown(error, 120)}" if text.strip() else "is not valid JSON: it is empty"
-    raise UserError(_message(where, problem, advice))
+        problem = f"is not valid JSON: {shorten(error, 120)}" if text.strip() else "is not valid JSON: it is empty"
+    raise UserError(_format_error(where, problem, hint))
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
         keys = [key for key, _ in pairs]
@@ -93,45 +93,45 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _check_plain(value: object, key: str, where: str, advice: str, depth: int = 0) -> None:
+def _check_values(value: object, key: str, where: str, hint: str, depth: int = 0) -> None:
     """A UserError for numbers that are not finite, also where a record takes values of any type, and for depth."""
     if depth > _MAX_DEPTH:
-        raise UserError(_message(where, f"{shown(key)} is nested too deep", advice))
+        raise UserError(_format_error(where, f"{shorten(key)} is nested too deep", hint))
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(_message(where, f"{key or 'the value'} holds NaN or infinite values", advice))
+        raise UserError(_format_error(where, f"{key or 'the value'} holds NaN or infinite values", hint))
     if isinstance(value, dict):
         for name, item in value.items():
-            _check_plain(item, f"{key}.{name}" if key else str(name), where, advice, depth + 1)
+            _check_values(item, f"{key}.{name}" if key else str(name), where, hint, depth + 1)
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            _check_plain(item, f"{key}[{number}]", where, advice, depth + 1)
+            _check_values(item, f"{key}[{number}]", where, hint, depth + 1)
 
 
 @cache
-def _adapter(kind: Any) -> Any:
+def _adapter(record_type: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
     # A plain dataclass takes its configuration from what it lies in, here a tuple of one.
-    return TypeAdapter(tuple[kind], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+    return TypeAdapter(tuple[record_type], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 
 
-def _told(error: Any) -> str:
+def _format_validation_error(error: Any) -> str:
     """The first thing that pydantic found wrong, as ``key must be ..., got ...``."""
-    found = error.errors(include_url=False)[0]
+    details = error.errors(include_url=False)[0]
     key = ""
-    for part in found["loc"][1:]:
+    for part in details["loc"][1:]:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-    key = shown(key, 80)
-    match found["type"]:
+    key = shorten(key, 80)
+    match details["type"]:
         case "missing":
             return f"{key} is missing"
         case "unexpected_keyword_argument" | "extra_forbidden":
             return f"{key} is not a key here"
         case "value_error":
-            return f"{key}: {found['ctx']['error']}" if key else str(found["ctx"]["error"])
-    wanted = found["msg"].replace("Input should be", "must be").replace("valid array", "list")
-    return f"{key} {wanted}, got {shown(json.dumps(found['input'], ensure_ascii=False, default=str))}".strip()
+            return f"{key}: {details['ctx']['error']}" if key else str(details["ctx"]["error"])
+    expected = details["msg"].replace("Input should be", "must be").replace("valid array", "list")
+    return f"{key} {expected}, got {shorten(json.dumps(details['input'], ensure_ascii=False, default=str))}".strip()
 
 
-def _message(where: str, problem: str, advice: str) -> str:
-    return f"{where}: {problem}" + (f"; {advice}" if advice else "")
+def _format_error(where: str, problem: str, hint: str) -> str:
+    return f"{where}: {problem}" + (f"; {hint}" if hint else "")

@@ -11,18 +11,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 
 
 @contextmanager
-def held(path: Path, say: Callable[[str], None] = lambda line: None, *, waits: bool = True) -> Iterator[None]:
+def file_lock(
+    path: Path, notify: Callable[[str], None] = lambda line: None, *, blocking: bool = True
+) -> Iterator[None]:
     """Waits until no other process holds the file ``path``, which is made with its folder and goes when let go of.
 
-    The kernel keeps the lock, so a killed process lets go. ``say`` is given one line about the holder before a wait.
-    A UserError where ``path`` cannot be written or locked, or is held and ``waits`` is false.
+    The kernel keeps the lock, so a killed process lets go. ``notify`` is given one line about the holder before a wait.
+    A UserError where ``path`` cannot be written or locked, or is held and ``blocking`` is false.
     """
     try:
-        file = _acquire(path, say, waits)
+        file = _acquire(path, notify, blocking)
     except OSError as error:
         raise UserError(f"{path} cannot be locked ({error.strerror}): is its folder writable?") from error
     with file:
@@ -34,39 +36,39 @@ def held(path: Path, say: Callable[[str], None] = lambda line: None, *, waits: b
                 path.unlink()
 
 
-def _acquire(path: Path, say: Callable[[str], None], waits: bool) -> IO[str]:
+def _acquire(path: Path, notify: Callable[[str], None], blocking: bool) -> IO[str]:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
         try:
-            _lock(file, say, waits)
+            _lock(file, notify, blocking)
         except BaseException:
             file.close()
             raise
-        if is_at(path, file):
-            _sign(file)
+        if is_same_file(path, file):
+            _write_holder(file)
             return file
         file.close()
 
 
-def _lock(file: IO[str], say: Callable[[str], None], waits: bool) -> None:
+def _lock(file: IO[str], notify: Callable[[str], None], blocking: bool) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        if not waits:
-            raise UserError(f"{_holder(file)} holds {file.name}; run this again when it has ended") from None
-        say(f"waiting for {_holder(file)}, which holds {file.name}")
+        if not blocking:
+            raise UserError(f"{_describe_holder(file)} holds {file.name}; run this again when it has ended") from None
+        notify(f"waiting for {_describe_holder(file)}, which holds {file.name}")
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def is_at(path: Path, file: IO[Any]) -> bool:
+def is_same_file(path: Path, file: IO[Any]) -> bool:
     """Whether the file that was locked is the one under its name, and not one that was removed meanwhile."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     return False
 
 
-def _sign(file: IO[str]) -> None:
+def _write_holder(file: IO[str]) -> None:
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
     since = datetime.now().astimezone().isoformat(" ", "seconds")
     file.truncate(0)
@@ -74,11 +76,11 @@ def _sign(file: IO[str]) -> None:
     file.flush()
 
 
-def _holder(file: IO[str]) -> str:
+def _describe_holder(file: IO[str]) -> str:
     file.seek(0)
     try:
         holder = json.loads(file.read())
-        told = f"{holder['command']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"
+        description = f"{holder['command']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"
     except (ValueError, KeyError, TypeError):
         return "another process"
-    return shown(told, 160)
+    return shorten(description, 160)

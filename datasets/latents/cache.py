@@ -15,16 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import make_folder, replace_file
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import make_folder, write_atomic
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.latents.shards import (
-    Description,
     LatentSample,
     LatentShard,
     OpenShards,
-    read_description,
-    require_storable,
+    ShardHeader,
+    check_storable,
+    read_shard_header,
     write_shard,
 )
 
@@ -71,11 +71,11 @@ class LatentCacheWriter:
         self._key = key
         self._shard_size = shard_size
         make_folder(self._folder)
-        told = [read_description(path) for path in _shard_paths(self._folder)]
-        self._entries = [description.entries for description in told]
-        self._digests = [description.digest for description in told]
+        headers = [read_shard_header(path) for path in _shard_paths(self._folder)]
+        self._entries = [header.entries for header in headers]
+        self._digests = [header.digest for header in headers]
         self._pending: list[LatentSample] = []
-        self._layout = LatentShard(_shard_path(self._folder, 0)).sample(0).layout if self._entries else None
+        self._tensor_specs = LatentShard(_shard_path(self._folder, 0)).sample(0).tensor_specs if self._entries else None
         self.stored = {entry["clip_id"] for entries in self._entries for entry in entries}
 
     def add(self, sample: LatentSample) -> None:
@@ -84,8 +84,8 @@ class LatentCacheWriter:
             raise UserError(
                 f"clip {sample.clip_id}: is already in the latent cache {self._folder}; clip ids must differ"
             )
-        require_storable(sample, self._layout)
-        self._layout = sample.layout
+        check_storable(sample, self._tensor_specs)
+        self._tensor_specs = sample.tensor_specs
         if not self._pending and self._entries and len(self._entries[-1]) < self._shard_size:
             self._reopen_last_shard()
         self._pending.append(sample)
@@ -119,7 +119,7 @@ class LatentCacheWriter:
         path, content = self._folder / INDEX, json.dumps(asdict(index), indent=1).encode()
         # Processes that find a finished cache at the same time must not write over each other.
         if not path.is_file() or path.read_bytes() != content:
-            replace_file(path, content)
+            write_atomic(path, content)
 
 
 class LatentCache:
@@ -135,16 +135,16 @@ class LatentCache:
         self._digest: str | None = None
         digests = _read_index(Path(root), key).shards
         paths = [_shard_path(self.folder, number) for number in range(len(digests))]
-        if len(there := _shard_paths(self.folder)) > len(paths):
+        if len(actual := _shard_paths(self.folder)) > len(paths):
             raise UserError(
-                f"{self.folder / INDEX}: names {len(paths)} of {len(there)} shards; delete {self.folder} and run again"
+                f"{self.folder / INDEX}: names {len(paths)} of {len(actual)} shards; delete {self.folder} and run again"
             )
-        told = [_described(path, digest) for path, digest in zip(paths, digests, strict=True)]
-        entries = [entry for description in told for entry in description.entries]
+        headers = [_read_checked_header(path, digest) for path, digest in zip(paths, digests, strict=True)]
+        entries = [entry for header in headers for entry in header.entries]
         self.clip_ids: tuple[str, ...] = tuple(entry["clip_id"] for entry in entries)
         self.domains: tuple[str, ...] = tuple(entry["domain"] for entry in entries)
         self._files = [path.name for path in paths]
-        self._starts = list(accumulate((len(description.entries) for description in told), initial=0))
+        self._starts = list(accumulate((len(header.entries) for header in headers), initial=0))
         self._shards = OpenShards(self.folder)
 
     def __len__(self) -> int:
@@ -158,8 +158,8 @@ class LatentCache:
     def digest(self) -> str:
         """sha256 of the content, every clip of which is read once to know that it is as it was written."""
         if self._digest is None:
-            read = (self.sample(number).digest() for number in range(len(self)))
-            self._digest = hashlib.sha256(json.dumps(list(read)).encode()).hexdigest()
+            digests = (self.sample(number).digest() for number in range(len(self)))
+            self._digest = hashlib.sha256(json.dumps(list(digests)).encode()).hexdigest()
         return self._digest
 
     def indices(self, domain: str) -> tuple[int, ...]:
@@ -179,8 +179,8 @@ def _shard_paths(folder: Path) -> list[Path]:
     return paths
 
 
-def _described(path: Path, digest: str) -> Description:
-    found = read_description(path)
+def _read_checked_header(path: Path, digest: str) -> ShardHeader:
+    found = read_shard_header(path)
     if found.digest != digest:
         raise UserError(f"{path}: is not the shard that {INDEX} means; delete {path.parent} and run again")
     return found
@@ -189,17 +189,18 @@ def _described(path: Path, digest: str) -> Description:
 def _read_index(root: Path, key: str) -> _Index:
     path = root / key / INDEX
     if not path.exists():
-        raise UserError(_absence(root, key))
+        raise UserError(_describe_missing(root, key))
     index = read_record(path, _Index, f"delete {path.parent} and run again")
     if (index.format, index.key) != (FORMAT, key):
         raise UserError(
-            f"{path}: was made with another source, transform or VAE (its key is {shown(index.key)}, wanted is {key}); "
+            f"{path}: was made with another source, transform or VAE "
+            f"(its key is {shorten(index.key)}, wanted is {key}); "
             f"delete {path.parent} and make it again"
         )
     return index
 
 
-def _absence(root: Path, key: str) -> str:
+def _describe_missing(root: Path, key: str) -> str:
     if (root / key).exists():
         return f"the latent cache {root / key} is unfinished; run the same `driveforge cache` again to finish it"
     others = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))

@@ -16,13 +16,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import write_atomic
 
 # One metadata entry only: safetensors keeps its metadata in a hash map, so several would come out in any order and the
 # bytes of a shard would differ from run to run.
 METADATA_KEY = "driveforge"
-OPEN_SHARDS = 1024
+MAX_OPEN_SHARDS = 1024
 _ADVICE = "delete it and run again to have it made anew"
 
 
@@ -42,25 +42,25 @@ class LatentSample:
 
     @property
     def entry(self) -> dict[str, Any]:
-        words = {"clip_id": self.clip_id, "domain": self.domain, "caption": self.caption}
-        return words | ({"origin": self.origin} if self.origin else {})
+        fields = {"clip_id": self.clip_id, "domain": self.domain, "caption": self.caption}
+        return fields | ({"origin": self.origin} if self.origin else {})
 
     @property
-    def layout(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    def tensor_specs(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """Shape and dtype of every tensor."""
         return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in sorted(self.tensors.items())}
 
     def digest(self) -> str:
         """sha256, in hex, of all that is stored of the clip but its origin."""
-        words = [self.clip_id, self.domain, self.caption, str(self.layout)]
-        digest = hashlib.sha256(json.dumps(words).encode())
+        fields = [self.clip_id, self.domain, self.caption, str(self.tensor_specs)]
+        digest = hashlib.sha256(json.dumps(fields).encode())
         for _, tensor in sorted(self.tensors.items()):
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Description:
+class ShardHeader:
     """What a shard tells of its samples: ``entries`` is clip id, domain, caption and, where it is known, origin.
 
     ``sha256`` is that of each sample, ``digest`` that of all, and of these words.
@@ -71,12 +71,12 @@ class Description:
     digest: str
 
 
-def require_storable(sample: LatentSample, layout: dict[str, tuple[tuple[int, ...], torch.dtype]] | None) -> None:
+def check_storable(sample: LatentSample, tensor_specs: dict[str, tuple[tuple[int, ...], torch.dtype]] | None) -> None:
     """A UserError naming the clip where its tensors are not finite or are not laid out like those stored before."""
     if not sample.tensors:
         raise UserError(f"clip {sample.clip_id}: has no tensors to store")
-    if layout is not None and sample.layout != layout:
-        differing = sorted(set(sample.layout.items()) ^ set(layout.items()), key=str)
+    if tensor_specs is not None and sample.tensor_specs != tensor_specs:
+        differing = sorted(set(sample.tensor_specs.items()) ^ set(tensor_specs.items()), key=str)
         raise UserError(
             f"clip {sample.clip_id}: its tensors differ in name, shape or dtype from those already stored "
             f"({', '.join(f'{name} {shape} {dtype}' for name, (shape, dtype) in differing)})"
@@ -91,16 +91,16 @@ def write_shard(path: Path, samples: Sequence[LatentSample]) -> str:
     stacked = {
         name: torch.stack([sample.tensors[name].detach().cpu() for sample in samples]) for name in samples[0].tensors
     }
-    told = json.dumps([[sample.entry for sample in samples], [sample.digest() for sample in samples]])
-    digest = hashlib.sha256(told.encode()).hexdigest()
-    replace_file(path, save(stacked, metadata={METADATA_KEY: digest + told}))
+    payload = json.dumps([[sample.entry for sample in samples], [sample.digest() for sample in samples]])
+    digest = hashlib.sha256(payload.encode()).hexdigest()
+    write_atomic(path, save(stacked, metadata={METADATA_KEY: digest + payload}))
     return digest
 
 
-def read_description(path: Path) -> Description:
+def read_shard_header(path: Path) -> ShardHeader:
     """Of a shard whose header is as it was written, a UserError where it is not; reads the header only."""
     with _open(path) as file:
-        return _description(file, path)
+        return _parse_header(file, path)
 
 
 class LatentShard:
@@ -111,20 +111,20 @@ class LatentShard:
         self._path = path
         self._checked = set() if checked is None else checked
         with _open(path) as file:
-            self._told = _description(file, path)
+            self._header = _parse_header(file, path)
             self._tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if not self._tensors or any(not t.ndim or len(t) != len(self) for t in self._tensors.values()):
             raise UserError(f"{path}: its tensors are not of {len(self)} clips; {_ADVICE}")
 
     def __len__(self) -> int:
-        return len(self._told.entries)
+        return len(self._header.entries)
 
     def sample(self, row: int) -> LatentSample:
         """A UserError naming file and clip where it is not as it was written."""
         tensors = {name: tensor[row] for name, tensor in self._tensors.items()}
-        sample = LatentSample(tensors=tensors, **self._told.entries[row])
+        sample = LatentSample(tensors=tensors, **self._header.entries[row])
         if row not in self._checked:
-            if sample.digest() != self._told.sha256[row]:
+            if sample.digest() != self._header.sha256[row]:
                 raise UserError(f"{self._path}: clip {sample.clip_id} is not as it was written; {_ADVICE}")
             self._checked.add(row)
         return sample
@@ -133,7 +133,7 @@ class LatentShard:
 class OpenShards:
     """The shards of a folder by file name, mapped when they are first asked for, in each process anew."""
 
-    def __init__(self, folder: Path, limit: int = OPEN_SHARDS) -> None:
+    def __init__(self, folder: Path, limit: int = MAX_OPEN_SHARDS) -> None:
         self._folder = folder
         self._limit = limit
         self._open: OrderedDict[str, LatentShard] = OrderedDict()
@@ -156,15 +156,15 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a shard of latents ({shown(error)}); {_ADVICE}") from None
+        raise UserError(f"{path}: cannot be read as a shard of latents ({shorten(error)}); {_ADVICE}") from None
 
 
-def _description(file: Any, path: Path) -> Description:
+def _parse_header(file: Any, path: Path) -> ShardHeader:
     metadata = file.metadata() or {}
     if METADATA_KEY not in metadata:
         raise UserError(f"{path}: is a safetensors file, but not a shard of latents")
-    digest, told = metadata[METADATA_KEY][:64], metadata[METADATA_KEY][64:]
-    if digest != hashlib.sha256(told.encode()).hexdigest():
+    digest, payload = metadata[METADATA_KEY][:64], metadata[METADATA_KEY][64:]
+    if digest != hashlib.sha256(payload.encode()).hexdigest():
         raise UserError(f"{path}: its description is not as it was written; {_ADVICE}")
-    entries, digests = json.loads(told)
-    return Description(entries=entries, sha256=digests, digest=digest)
+    entries, digests = json.loads(payload)
+    return ShardHeader(entries=entries, sha256=digests, digest=digest)

@@ -7,9 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array, inverse
-from driveforge.datasets.nuscenes.lidar import visible_shares
+from driveforge.datasets.nuscenes.lidar import visible_fractions
 from driveforge.datasets.nuscenes.poses import pose_fields
-from driveforge.datasets.nuscenes.taxonomy import Row, TableRows, attribute_tokens, linked, token, visibility_token
+from driveforge.datasets.nuscenes.taxonomy import (
+    Row,
+    TableRows,
+    attribute_tokens,
+    link_rows,
+    make_token,
+    visibility_token,
+)
 from driveforge.datasets.scene import Scene, Track
 
 
@@ -40,23 +47,23 @@ def annotation_rows(scene: Scene, keys: Sequence[KeyFrame], hits: Sequence[NDArr
     A visible box counts at least one lidar point, because the devkit's filters drop boxes without any.
     """
     by_track: dict[str, list[Row]] = {track.id: [] for track in scene.tracks}
-    for key, on_boxes in zip(keys, hits, strict=True):
-        shares = visible_shares(key.boxes_to_ego, key.sizes, scene.cameras, key.t)
-        for track, share, num_points in zip(key.tracks, shares, on_boxes, strict=True):
+    for key, box_hits in zip(keys, hits, strict=True):
+        shares = visible_fractions(key.boxes_to_ego, key.sizes, scene.cameras, key.t)
+        for track, share, num_points in zip(key.tracks, shares, box_hits, strict=True):
             by_track[track.id].append(_annotation(scene, track, key.t, float(share), int(num_points)))
-    chains = {track: linked(by_track[track.id]) for track in scene.tracks if by_track[track.id]}
+    annotations_by_track = {track: link_rows(by_track[track.id]) for track in scene.tracks if by_track[track.id]}
     return {
-        "sample_annotation": [row for chain in chains.values() for row in chain],
-        "instance": [_instance(scene, track, chain) for track, chain in chains.items()],
+        "sample_annotation": [row for annotations in annotations_by_track.values() for row in annotations],
+        "instance": [_instance(scene, track, annotations) for track, annotations in annotations_by_track.items()],
     }
 
 
 def _annotation(scene: Scene, track: Track, t: int, share: float, num_points: int) -> Row:
     length, width, height = track.size.tolist()
     return {
-        "token": token(scene.clip_id, "annotation", track.id, t),
-        "sample_token": token(scene.clip_id, "sample", t),
-        "instance_token": token(scene.clip_id, "instance", track.id),
+        "token": make_token(scene.clip_id, "annotation", track.id, t),
+        "sample_token": make_token(scene.clip_id, "sample", t),
+        "instance_token": make_token(scene.clip_id, "instance", track.id),
         "visibility_token": visibility_token(share),
         "attribute_tokens": attribute_tokens(track.category, _speed(scene, track, t)),
         "size": [width, length, height],
@@ -68,8 +75,8 @@ def _annotation(scene: Scene, track: Track, t: int, share: float, num_points: in
 
 def _instance(scene: Scene, track: Track, annotations: Sequence[Row]) -> Row:
     return {
-        "token": token(scene.clip_id, "instance", track.id),
-        "category_token": token("category", track.category),
+        "token": make_token(scene.clip_id, "instance", track.id),
+        "category_token": make_token("category", track.category),
         "nbr_annotations": len(annotations),
         "first_annotation_token": annotations[0]["token"],
         "last_annotation_token": annotations[-1]["token"],
@@ -77,9 +84,9 @@ def _instance(scene: Scene, track: Track, annotations: Sequence[Row]) -> Row:
 
 
 def _speed(scene: Scene, track: Track, t: int) -> float:
-    """Speed in m/s towards a neighbouring frame in which the track is present too; 0 where there is none."""
-    for other in (t + 1, t - 1):
-        if 0 <= other < scene.num_frames and track.present[other]:
-            way = np.linalg.norm(track.box_to_world[other, :3, 3] - track.box_to_world[t, :3, 3])
-            return float(way / abs(scene.timestamps[other] - scene.timestamps[t]))
+    """Speed in m/s towards a neighboring frame in which the track is present too; 0 where there is none."""
+    for neighbor in (t + 1, t - 1):
+        if 0 <= neighbor < scene.num_frames and track.present[neighbor]:
+            distance = np.linalg.norm(track.box_to_world[neighbor, :3, 3] - track.box_to_world[t, :3, 3])
+            return float(distance / abs(scene.timestamps[neighbor] - scene.timestamps[t]))
     return 0.0

@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import parse_json
 from driveforge.datasets.nuscenes.taxonomy import Row
-from driveforge.datasets.scene import MAX_M
+from driveforge.datasets.scene import MAX_COORDINATE_M
 
 # The fields that are read here or by the devkit while it indexes the tables.
 _FIELDS: dict[str, dict[str, type]] = {
@@ -32,13 +32,13 @@ _FIELDS: dict[str, dict[str, type]] = {
     "map": {"filename": str, "log_tokens": list},
 }  # fmt: skip
 
-_NUMBERS: dict[str, dict[str, int]] = {
+_VECTOR_LENGTHS: dict[str, dict[str, int]] = {
     "ego_pose": {"translation": 3, "rotation": 4},
     "calibrated_sensor": {"translation": 3, "rotation": 4},
     "sample_annotation": {"translation": 3, "size": 3, "rotation": 4},
 }
 
-_KINDS = {str: "text", list: "a list", bool: "true or false", int: "whole microseconds"}
+_TYPE_NAMES = {str: "text", list: "a list", bool: "true or false", int: "whole microseconds"}
 _MAX_MICROSECONDS = 2**53
 
 
@@ -47,14 +47,14 @@ def read_table(path: Path) -> list[Row]:
     rows = _read_rows(path)
     if path.stem not in _FIELDS:  # tables of extensions, which only the devkit reads
         return rows
-    seen: set[str] = set()
+    tokens: set[str] = set()
     fields = {"token": str, **_FIELDS[path.stem]}
     for number, row in enumerate(rows):
         _check_fields(path, number, row, fields)
-        if row["token"] in seen:
-            raise UserError(f"{path}: token {shown(row['token'])} is there twice")
-        seen.add(row["token"])
-        for field, length in _NUMBERS.get(path.stem, {}).items():
+        if row["token"] in tokens:
+            raise UserError(f"{path}: token {shorten(row['token'])} is there twice")
+        tokens.add(row["token"])
+        for field, length in _VECTOR_LENGTHS.get(path.stem, {}).items():
             _check_numbers(path, row, field, length)
         if "filename" in fields:
             _check_filename(path, row)
@@ -65,11 +65,11 @@ def check_maps(root: Path, path: Path, maps: Iterable[Row], logs: Iterable[Row])
     """A UserError where a mask of the map table ``path`` is missing, or a log has no map."""
     mapped: set[str] = set()
     for row in maps:
-        where = f"{path}: token {shown(row['token'])}"
+        where = f"{path}: token {shorten(row['token'])}"
         if not (root / row["filename"]).is_file():
             raise UserError(f"{where}: the map mask {row['filename']} is missing")
         if not all(isinstance(log, str) for log in row["log_tokens"]):
-            raise UserError(f"{where}: log_tokens must be a list of tokens, got {_seen(row['log_tokens'])}")
+            raise UserError(f"{where}: log_tokens must be a list of tokens, got {_format(row['log_tokens'])}")
         mapped.update(row["log_tokens"])
     for log in logs:
         if log["token"] not in mapped:
@@ -90,27 +90,27 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _check_fields(path: Path, number: int, row: Row, fields: Mapping[str, type]) -> None:
-    for field, kind in fields.items():
+    for field, field_type in fields.items():
         if field not in row:
-            raise UserError(f"{path}: record {number} (token {shown(row.get('token', 'missing'))}) has no {field!r}")
-        if type(row[field]) is not kind:
-            where = f"record {number}" if field == "token" else f"token {shown(row['token'])}"
-            raise UserError(f"{path}: {where}: {field} must be {_KINDS[kind]}, got {_seen(row[field])}")
-        if kind is int and not 0 <= row[field] < _MAX_MICROSECONDS:
+            raise UserError(f"{path}: record {number} (token {shorten(row.get('token', 'missing'))}) has no {field!r}")
+        if type(row[field]) is not field_type:
+            where = f"record {number}" if field == "token" else f"token {shorten(row['token'])}"
+            raise UserError(f"{path}: {where}: {field} must be {_TYPE_NAMES[field_type]}, got {_format(row[field])}")
+        if field_type is int and not 0 <= row[field] < _MAX_MICROSECONDS:
             raise UserError(
-                f"{path}: token {shown(row['token'])}: {field} must be whole microseconds, got {_seen(row[field])}"
+                f"{path}: token {shorten(row['token'])}: {field} must be whole microseconds, got {_format(row[field])}"
             )
 
 
 def _check_numbers(path: Path, row: Row, field: str, length: int) -> None:
-    values, where = row[field], f"{path}: token {shown(row['token'])}"
+    values, where = row[field], f"{path}: token {shorten(row['token'])}"
     if len(values) != length or not all(type(value) in (int, float) for value in values):
-        raise UserError(f"{where}: {field} must be {length} numbers, got {_seen(values)}")
+        raise UserError(f"{where}: {field} must be {length} numbers, got {_format(values)}")
     # Whole numbers may be larger than any float.
     if not all(type(value) is int or math.isfinite(value) for value in values):
         raise UserError(f"{where}: {field} holds NaN or infinite values: {values}")
-    if max(map(abs, values)) > MAX_M:
-        raise UserError(f"{where}: {field} {_seen(values)} reaches beyond {MAX_M:.0e} m; is it in meters?")
+    if max(map(abs, values)) > MAX_COORDINATE_M:
+        raise UserError(f"{where}: {field} {_format(values)} reaches beyond {MAX_COORDINATE_M:.0e} m; is it in meters?")
     if field == "rotation" and abs(math.hypot(*values) - 1) > 0.01:
         raise UserError(f"{where}: rotation {values} is not a unit quaternion (w, x, y, z)")
     if field == "size" and min(values) <= 0:
@@ -121,9 +121,9 @@ def _check_filename(path: Path, row: Row) -> None:
     """Files are looked for under the data root alone, whatever a table says."""
     name = row["filename"]
     if not name or name.startswith("/") or ".." in name.split("/") or "\0" in name:
-        where = f"{path}: token {shown(row['token'])}"
-        raise UserError(f"{where}: filename must lie under the data root, got {_seen(row['filename'])}")
+        where = f"{path}: token {shorten(row['token'])}"
+        raise UserError(f"{where}: filename must lie under the data root, got {_format(row['filename'])}")
 
 
-def _seen(value: object) -> str:
-    return shown(json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value)
+def _format(value: object) -> str:
+    return shorten(json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value)

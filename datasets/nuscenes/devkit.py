@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.nuscenes.checks import check_maps, read_table
 from driveforge.datasets.nuscenes.taxonomy import Row
@@ -26,7 +26,7 @@ class CheckedNuScenes(NuScenes):
             return int(self._token2ind[table_name][token])
         except KeyError:
             path = Path(self.table_root) / f"{table_name}.json"
-            raise UserError(f"{path} has no token {shown(token)!r}, which another table refers to") from None
+            raise UserError(f"{path} has no token {shorten(token)!r}, which another table refers to") from None
 
 
 def open_tables(root: Path, version: str) -> CheckedNuScenes:
@@ -44,23 +44,23 @@ def open_tables(root: Path, version: str) -> CheckedNuScenes:
         raise
     except Exception as error:  # the devkit raises what it meets, also on tables that only it reads
         raise UserError(
-            f"nuscenes-devkit cannot read {root / version}: {type(error).__name__}: {shown(error, 120)}"
+            f"nuscenes-devkit cannot read {root / version}: {type(error).__name__}: {shorten(error, 120)}"
         ) from error
 
 
-def split_names(root: Path, version: str) -> dict[str, frozenset[str]]:
+def read_splits(root: Path, version: str) -> dict[str, frozenset[str]]:
     """Scene names of every split: the official ones, joined by those of ``splits.json`` beside the tables (the devkit's
     place for splits of one's own)."""
     splits = {name: frozenset(scenes) for name, scenes in create_splits_scenes().items()}
     path = root / version / "splits.json"
     if path.is_file():
-        own = read_record(path, dict[str, tuple[str, ...]], "it must map names of splits to lists of scene names")
-        for name, scenes in own.items():
+        custom = read_record(path, dict[str, tuple[str, ...]], "it must map names of splits to lists of scene names")
+        for name, scenes in custom.items():
             splits[name] = splits.get(name, frozenset()) | frozenset(scenes)
     return splits
 
 
-def split_of(scene_name: str, version: str, splits: dict[str, frozenset[str]]) -> str:
+def find_split(scene_name: str, version: str, splits: dict[str, frozenset[str]]) -> str:
     """The split that a scene belongs to, "" where none: mini splits win in a mini version, halves of train never."""
     mini = [name for name in splits if name.startswith("mini_")]
     others = [name for name in splits if name not in (*mini, "train_detect", "train_track")]

@@ -6,55 +6,57 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from driveforge.datasets.geometry import Array, inverse, pose, yaw_of, yaw_rotation
+from driveforge.datasets.geometry import Array, inverse, pose, yaw_from_pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Scene, Track
 
 # Velocities are taken over at most this long: it buries the noise of single poses and is still the last motion.
 _VELOCITY_SPAN_S = 0.5
 
 
-def continue_scene(scene: Scene, num_frames: int, frame_rate: float) -> Scene:
+def pad_scene(scene: Scene, num_frames: int, frame_rate: float) -> Scene:
     """``scene`` with frames behind its last at ``frame_rate`` a second, up to ``num_frames``, marked as held.
 
     The ego vehicle keeps its last twist (body velocity and turn rate), every box that is present in the last frame its
     last velocity and yaw rate. Needs an ego pose and at least two frames; the pixels are the caller's to hold.
     """
-    held = num_frames - scene.num_frames
-    assert scene.ego_to_world is not None and scene.num_frames >= 2 and held > 0
+    num_held = num_frames - scene.num_frames
+    assert scene.ego_to_world is not None and scene.num_frames >= 2 and num_held > 0
     times, last = scene.timestamps, scene.num_frames - 1
-    ahead = np.arange(1, held + 1) / frame_rate
+    elapsed = np.arange(1, num_held + 1) / frame_rate
     first = int(np.argmax(times >= times[last] - _VELOCITY_SPAN_S - 1e-6))
     first = min(first, last - 1)
-    twist = twist_of(inverse(scene.ego_to_world[first]) @ scene.ego_to_world[last]) / (times[last] - times[first])
+    twist = motion_to_twist(inverse(scene.ego_to_world[first]) @ scene.ego_to_world[last]) / (
+        times[last] - times[first]
+    )
     return replace(
         scene,
-        timestamps=np.concatenate([times, times[last] + ahead]),
+        timestamps=np.concatenate([times, times[last] + elapsed]),
         ego_to_world=np.concatenate(
-            [scene.ego_to_world, scene.ego_to_world[last] @ motions_of(twist * ahead[:, None])]
+            [scene.ego_to_world, scene.ego_to_world[last] @ twists_to_motions(twist * elapsed[:, None])]
         ),
-        cameras=tuple(_continue_camera(camera, held) for camera in scene.cameras),
-        tracks=tuple(_continue_track(track, times, first, ahead) for track in scene.tracks),
-        held_frames=scene.held_frames + held,
+        cameras=tuple(_pad_camera(camera, num_held) for camera in scene.cameras),
+        tracks=tuple(_pad_track(track, times, first, elapsed) for track in scene.tracks),
+        held_frames=scene.held_frames + num_held,
     )
 
 
-def _continue_camera(camera: Camera, held: int) -> Camera:
+def _pad_camera(camera: Camera, num_held: int) -> Camera:
     if camera.camera_to_ego is None or camera.camera_to_ego.ndim == 2:
         return camera
-    return replace(camera, camera_to_ego=_repeat_last(camera.camera_to_ego, held))
+    return replace(camera, camera_to_ego=_repeat_last(camera.camera_to_ego, num_held))
 
 
-def _continue_track(track: Track, times: Array, first: int, ahead: Array) -> Track:
-    present = np.concatenate([track.present, np.full(len(ahead), track.present[-1])])
-    box_to_world = _repeat_last(track.box_to_world, len(ahead))
+def _pad_track(track: Track, times: Array, first: int, elapsed: Array) -> Track:
+    present = np.concatenate([track.present, np.full(len(elapsed), track.present[-1])])
+    box_to_world = _repeat_last(track.box_to_world, len(elapsed))
     start = first + int(np.argmax(track.present[first:]))
     last = len(times) - 1
     if track.present[last] and start < last:
         a, b, span = track.box_to_world[start], track.box_to_world[last], times[last] - times[start]
         velocity = (b[:3, 3] - a[:3, 3]) / span
-        yaw_rate = np.angle(np.exp(1j * (yaw_of(b) - yaw_of(a)))) / span
-        rotation = yaw_rotation(yaw_rate * ahead) @ b[:3, :3]
-        box_to_world[last + 1 :] = pose(rotation, b[:3, 3] + velocity * ahead[:, None])
+        yaw_rate = np.angle(np.exp(1j * (yaw_from_pose(b) - yaw_from_pose(a)))) / span
+        rotation = yaw_rotation(yaw_rate * elapsed) @ b[:3, :3]
+        box_to_world[last + 1 :] = pose(rotation, b[:3, 3] + velocity * elapsed[:, None])
     return replace(track, box_to_world=box_to_world, present=present)
 
 
@@ -62,25 +64,25 @@ def _repeat_last(array: Array, count: int) -> Array:
     return np.concatenate([array, np.repeat(array[-1:], count, axis=0)])
 
 
-def twist_of(motion: Array) -> Array:
+def motion_to_twist(motion: Array) -> Array:
     """Twist ``(6,)`` (turn, then velocity) whose exponential is the ``(4, 4)`` motion (Lynch and Park 2017, 3.3.3)."""
     # OpenCV takes turns of up to 1e-5 for none.
-    turn = Rotation.from_matrix(motion[:3, :3]).as_rotvec()
-    return np.concatenate([turn, np.linalg.solve(_path_matrix(turn), motion[:3, 3])])
+    rotation_vector = Rotation.from_matrix(motion[:3, :3]).as_rotvec()
+    return np.concatenate([rotation_vector, np.linalg.solve(_left_jacobian(rotation_vector), motion[:3, 3])])
 
 
-def motions_of(twists: Array) -> Array:
+def twists_to_motions(twists: Array) -> Array:
     """Motions ``(N, 4, 4)`` of twists ``(N, 6)``."""
     rotation = np.stack([cv2.Rodrigues(twist[:3].copy())[0] for twist in twists])
-    translation = np.stack([_path_matrix(twist[:3]) @ twist[3:] for twist in twists])
+    translation = np.stack([_left_jacobian(twist[:3]) @ twist[3:] for twist in twists])
     return pose(rotation, translation)
 
 
-def _path_matrix(turn: Array) -> Array:
-    """``(3, 3)``: the mean rotation on the way through ``turn`` ``(3,)``, which maps body velocity to displacement."""
-    x, y, z = turn
+def _left_jacobian(rotation_vector: Array) -> Array:
+    """``(3, 3)``: the mean rotation up to ``rotation_vector`` ``(3,)``, which maps body velocity to displacement."""
+    x, y, z = rotation_vector
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = float(np.linalg.norm(turn))
+    angle = float(np.linalg.norm(rotation_vector))
     if angle < 1e-6:
         return np.eye(3) + cross / 2
     return np.asarray(

@@ -8,17 +8,17 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.geometry import Array, inverse
 from driveforge.datasets.nuscenes.boxes import Instant
 from driveforge.datasets.nuscenes.devkit import CheckedNuScenes
-from driveforge.datasets.nuscenes.poses import poses_of
+from driveforge.datasets.nuscenes.poses import rows_to_poses
 from driveforge.datasets.nuscenes.taxonomy import Row
 from driveforge.datasets.scene import Camera
 
 # A camera that moved or was set anew by more than this is another camera: 2 cm, a sixth of a degree, half a pixel.
-_MOVED_M, _TURNED, _FOCUSED_PX = 0.02, 0.003, 0.5
-_MAX_TO_SAMPLE_US = 500_000
+_MAX_SHIFT_M, _MAX_ROTATION, _MAX_INTRINSICS_CHANGE_PX = 0.02, 0.003, 0.5
+_MAX_SAMPLE_OFFSET_US = 500_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,8 +70,8 @@ def read_recordings(
         nearest = np.abs(_timestamps(nusc, data[channel])[None] - times[:, None]).argmin(1)
         images.append([data[channel][n] for n in nearest])
     return [
-        _recording(nusc, row, channels, [frames[start:stop] for frames in images], instants[start:stop])
-        for start, stop in _calibrated_alike(nusc, images)
+        _build_recording(nusc, row, channels, [frames[start:stop] for frames in images], instants[start:stop])
+        for start, stop in _split_by_calibration(nusc, images)
     ]
 
 
@@ -103,7 +103,7 @@ def _between_key_frames(rows: list[Row], sweeps: bool) -> list[Row]:
     return rows[keys[0] : keys[-1] + 1] if keys else []
 
 
-def _recording(
+def _build_recording(
     nusc: CheckedNuScenes,
     row: Row,
     channels: Sequence[str],
@@ -139,55 +139,55 @@ def _instants(nusc: CheckedNuScenes, rows: Sequence[Row]) -> list[Instant]:
     The sample that a sweep names is not asked: nuScenes names the one that follows, others the nearest or the last.
     """
     keys = [n for n, row in enumerate(rows) if row["is_key_frame"]]
-    instants = [_at_key_frame(nusc, rows[keys[0]])]
+    instants = [_key_frame_instant(nusc, rows[keys[0]])]
     for first, last in pairwise(keys):
         before, after = rows[first]["sample_token"], rows[last]["sample_token"]
         start, end = (nusc.get("sample", token)["timestamp"] for token in (before, after))
         if end <= start:
             raise UserError(
-                f"{nusc.table_root}/sample.json: token {shown(after)} is not later than {shown(before)}, "
+                f"{nusc.table_root}/sample.json: token {shorten(after)} is not later than {shorten(before)}, "
                 f"though its {rows[last]['channel']} image is"
             )
         for row in rows[first + 1 : last]:
             share = min(1.0, max(0.0, (row["timestamp"] - start) / (end - start)))
             instants.append(Instant(before=before, after=after, share=share))
-        instants.append(_at_key_frame(nusc, rows[last]))
+        instants.append(_key_frame_instant(nusc, rows[last]))
     return instants
 
 
-def _at_key_frame(nusc: CheckedNuScenes, row: Row) -> Instant:
+def _key_frame_instant(nusc: CheckedNuScenes, row: Row) -> Instant:
     sample = row["sample_token"]
-    away = abs(row["timestamp"] - nusc.get("sample", sample)["timestamp"])
-    if away > _MAX_TO_SAMPLE_US:
+    offset = abs(row["timestamp"] - nusc.get("sample", sample)["timestamp"])
+    if offset > _MAX_SAMPLE_OFFSET_US:
         raise UserError(
             f"{nusc.table_root}/sample_data.json: token {row['token']}: a key frame must be taken at the time of its "
-            f"sample {shown(sample)}, it is {away / 1e6:.1f} s away"
+            f"sample {shorten(sample)}, it is {offset / 1e6:.1f} s away"
         )
     return Instant(before=sample, after=sample, share=0.0)
 
 
-def _calibrated_alike(nusc: CheckedNuScenes, images: Sequence[Sequence[Row]]) -> Iterator[tuple[int, int]]:
+def _split_by_calibration(nusc: CheckedNuScenes, images: Sequence[Sequence[Row]]) -> Iterator[tuple[int, int]]:
     """Runs of frames, as (first, behind the last), in which every camera keeps its calibration."""
     start = 0
     for n in range(1, len(images[0])):
-        if not all(_is_alike(nusc, frames[start], frames[n]) for frames in images):
+        if not all(_has_same_calibration(nusc, frames[start], frames[n]) for frames in images):
             yield start, n
             start = n
     yield start, len(images[0])
 
 
-def _is_alike(nusc: CheckedNuScenes, first: Row, other: Row) -> bool:
+def _has_same_calibration(nusc: CheckedNuScenes, first: Row, other: Row) -> bool:
     if (first.get("width"), first.get("height")) != (other.get("width"), other.get("height")):
         return False
     if first["calibrated_sensor_token"] == other["calibrated_sensor_token"]:
         return True
     rows = [nusc.get("calibrated_sensor", frame["calibrated_sensor_token"]) for frame in (first, other)]
-    one, two = poses_of(rows)
-    lens, other_lens = (_intrinsics(nusc, row) for row in rows)
+    first_pose, other_pose = rows_to_poses(rows)
+    first_intrinsics, other_intrinsics = (_intrinsics(nusc, row) for row in rows)
     return bool(
-        np.allclose(one[:3, 3], two[:3, 3], rtol=0, atol=_MOVED_M)
-        and np.allclose(one[:3, :3], two[:3, :3], rtol=0, atol=_TURNED)
-        and np.allclose(lens, other_lens, rtol=0, atol=_FOCUSED_PX)
+        np.allclose(first_pose[:3, 3], other_pose[:3, 3], rtol=0, atol=_MAX_SHIFT_M)
+        and np.allclose(first_pose[:3, :3], other_pose[:3, :3], rtol=0, atol=_MAX_ROTATION)
+        and np.allclose(first_intrinsics, other_intrinsics, rtol=0, atol=_MAX_INTRINSICS_CHANGE_PX)
     )
 
 
@@ -205,13 +205,13 @@ def _intrinsics(nusc: CheckedNuScenes, calibration: Row) -> Array:
 
 
 def _ego_poses(nusc: CheckedNuScenes, frames: Sequence[Row]) -> Array:
-    return poses_of([nusc.get("ego_pose", frame["ego_pose_token"]) for frame in frames])
+    return rows_to_poses([nusc.get("ego_pose", frame["ego_pose_token"]) for frame in frames])
 
 
 def _camera(nusc: CheckedNuScenes, channel: str, frames: Sequence[Row], ego_to_world: Array) -> Camera:
     calibrations = [nusc.get("calibrated_sensor", frame["calibrated_sensor_token"]) for frame in frames]
     own_to_reference = inverse(ego_to_world) @ _ego_poses(nusc, frames)
-    camera_to_ego = poses_of(calibrations)
+    camera_to_ego = rows_to_poses(calibrations)
     if not np.allclose(own_to_reference, np.eye(4), rtol=0, atol=1e-9):
         camera_to_ego = own_to_reference @ camera_to_ego
     elif np.allclose(camera_to_ego, camera_to_ego[0], rtol=0, atol=1e-9):
@@ -229,5 +229,5 @@ def _size(nusc: CheckedNuScenes, frame: Row) -> tuple[int, int]:
     size = (frame.get("width"), frame.get("height"))
     if not all(type(side) is int and side > 0 for side in size):
         where = f"{nusc.table_root}/sample_data.json: token {frame['token']}"
-        raise UserError(f"{where}: needs a width and height in pixels, got {shown(size[0])} and {shown(size[1])}")
+        raise UserError(f"{where}: needs a width and height in pixels, got {shorten(size[0])} and {shorten(size[1])}")
     return int(frame["width"]), int(frame["height"])

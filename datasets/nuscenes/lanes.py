@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Lane
 
-NEAR_PATH_M = 60.0
+MAX_PATH_DISTANCE_M = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ def lanes_path(root: Path, scene_name: str) -> Path:
 
 
 def write_lanes(root: Path, scene_name: str, lanes: Iterable[Lane]) -> None:
-    """Write the side file of a scene: a list of ``{"kind": str, "points": [[x, y, z], ...]}`` in world metres."""
+    """Write the side file of a scene: a list of ``{"kind": str, "points": [[x, y, z], ...]}`` in world meters."""
     path = lanes_path(root, scene_name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([{"kind": lane.kind, "points": lane.points.tolist()} for lane in lanes]) + "\n")
@@ -40,25 +40,25 @@ def write_lanes(root: Path, scene_name: str, lanes: Iterable[Lane]) -> None:
 
 def read_lanes(root: Path, scene_name: str, location: str, ego_path: Array) -> tuple[Lane, ...]:
     """Lanes within 60 m of the ``(T, 3)`` ego path; none where the root holds no map of this scene."""
-    lanes = _side_file(lanes_path(root, scene_name)) if _is_plain(scene_name) else None
-    if lanes is None and _is_plain(location) and (root / "maps" / "expansion" / f"{location}.json").is_file():
-        lanes = _expansion(root, location)
-    return tuple(piece for lane in lanes or () for piece in _near(lane, ego_path))
+    lanes = _read_lane_file(lanes_path(root, scene_name)) if _is_safe_name(scene_name) else None
+    if lanes is None and _is_safe_name(location) and (root / "maps" / "expansion" / f"{location}.json").is_file():
+        lanes = _read_map_expansion(root, location)
+    return tuple(piece for lane in lanes or () for piece in _crop_to_path(lane, ego_path))
 
 
-def _is_plain(name: str) -> bool:
+def _is_safe_name(name: str) -> bool:
     """Whether a name out of a table is that of a file in a folder, and leads nowhere else."""
     return Path(name).name == name and "\0" not in name and len(name) < 200
 
 
-def _near(lane: Lane, ego_path: Array) -> list[Lane]:
+def _crop_to_path(lane: Lane, ego_path: Array) -> list[Lane]:
     """The runs of a lane's segments that come within reach of the path; each run keeps its points as they are."""
-    low, high = ego_path[:, :2].min(0) - NEAR_PATH_M, ego_path[:, :2].max(0) + NEAR_PATH_M
+    low, high = ego_path[:, :2].min(0) - MAX_PATH_DISTANCE_M, ego_path[:, :2].max(0) + MAX_PATH_DISTANCE_M
     start, stop = lane.points[:-1, :2], lane.points[1:, :2]
     inside = ((np.maximum(start, stop) >= low) & (np.minimum(start, stop) <= high)).all(1)
     if not inside.any():
         return []
-    inside &= _distance_to_segments(ego_path[:, :2], start, stop) <= NEAR_PATH_M
+    inside &= _distance_to_segments(ego_path[:, :2], start, stop) <= MAX_PATH_DISTANCE_M
     edges = np.flatnonzero(np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8)))
     return [Lane(kind=lane.kind, points=lane.points[a : b + 1]) for a, b in edges.reshape(-1, 2)]
 
@@ -73,7 +73,7 @@ def _distance_to_segments(points: Array, start: Array, stop: Array) -> Array:
     return np.asarray(distances.min(0))
 
 
-def _side_file(path: Path) -> tuple[Lane, ...] | None:
+def _read_lane_file(path: Path) -> tuple[Lane, ...] | None:
     if not path.is_file():
         return None
     records = read_record(path, tuple[_LaneRecord, ...], "it must be a list of {kind, points}")
@@ -84,19 +84,23 @@ def _side_file(path: Path) -> tuple[Lane, ...] | None:
 
 
 @functools.lru_cache(maxsize=4)
-def _expansion(root: Path, location: str) -> tuple[Lane, ...]:
+def _read_map_expansion(root: Path, location: str) -> tuple[Lane, ...]:
     """Every lane of a location; the map is flat at z = 0, as nuScenes' ego poses are."""
     from nuscenes.map_expansion.map_api import NuScenesMap
 
     path = root / "maps" / "expansion" / f"{location}.json"
     try:
-        city = NuScenesMap(dataroot=str(root), map_name=location)
+        expansion = NuScenesMap(dataroot=str(root), map_name=location)
     except Exception as error:
-        raise UserError(f"nuscenes-devkit cannot read the map expansion {path}: {shown(repr(error), 120)}") from error
-    shapes = [("divider", city.extract_line(r["line_token"])) for layer in _LINE_LAYERS for r in getattr(city, layer)]
-    for record in city.drivable_area:
-        for polygon in map(city.extract_polygon, record["polygon_tokens"]):
+        raise UserError(f"nuscenes-devkit cannot read the map expansion {path}: {shorten(repr(error), 120)}") from error
+    shapes = [
+        ("divider", expansion.extract_line(r["line_token"]))
+        for layer in _LINE_LAYERS
+        for r in getattr(expansion, layer)
+    ]
+    for record in expansion.drivable_area:
+        for polygon in map(expansion.extract_polygon, record["polygon_tokens"]):
             shapes += [("boundary", ring) for ring in (polygon.exterior, *polygon.interiors)]
-    shapes += [("crossing", city.extract_polygon(r["polygon_token"]).exterior) for r in city.ped_crossing]
+    shapes += [("crossing", expansion.extract_polygon(r["polygon_token"]).exterior) for r in expansion.ped_crossing]
     lines = ((kind, np.asarray(shape.coords, np.float64)[:, :2]) for kind, shape in shapes if len(shape.coords) >= 2)
     return tuple(Lane(kind=kind, points=np.pad(points, ((0, 0), (0, 1)))) for kind, points in lines)

@@ -16,11 +16,11 @@ _NUM_RINGS, _NUM_AZIMUTHS, _MAX_RANGE_M = 16, 180, 70.0
 _ELEVATIONS = np.radians(np.linspace(-24.0, 4.0, _NUM_RINGS))
 _GROUND_INTENSITY, _BOX_INTENSITY = 10.0, 60.0
 
-# 27 points through the box, a little inside its faces, so that its own hull is not in the way of neighbours that touch.
+# 27 points through the box, a little inside its faces, so that its own hull is not in the way of neighbors that touch.
 _BOX_GRID = np.stack(np.meshgrid(*[[-0.45, 0.0, 0.45]] * 3, indexing="ij"), -1).reshape(-1, 3)
 
 
-def scan(boxes_to_ego: Array, sizes: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def simulate_scan(boxes_to_ego: Array, sizes: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """One turn of the lidar over flat ground (ego z = 0) and boxes ``(B, 4, 4)`` of ``sizes`` ``(B, 3)`` m.
 
     Gives points ``(N, 5)`` float32 (x, y, z m in the lidar frame, intensity, ring) and hits per box ``(B,)``.
@@ -31,16 +31,18 @@ def scan(boxes_to_ego: Array, sizes: Array) -> tuple[NDArray[np.float32], NDArra
     entries = ray_box_entries(np.broadcast_to(origin, directions.shape), directions, boxes_to_ego, sizes)
     nearest = entries.min(1, initial=np.inf)
     ranges = np.minimum(ground, nearest)
-    seen = ranges <= _MAX_RANGE_M
-    points = transform(inverse(LIDAR_TO_EGO), origin + directions[seen] * ranges[seen, None])
-    on_box = (nearest < ground)[seen]
+    in_range = ranges <= _MAX_RANGE_M
+    points = transform(inverse(LIDAR_TO_EGO), origin + directions[in_range] * ranges[in_range, None])
+    on_box = (nearest < ground)[in_range]
     intensity = np.where(on_box, _BOX_INTENSITY, _GROUND_INTENSITY)
-    ring = np.repeat(np.arange(_NUM_RINGS), _NUM_AZIMUTHS)[seen]
-    hits = np.bincount(entries[seen][on_box].argmin(1), minlength=len(sizes)) if len(sizes) else np.zeros(0, np.int64)
+    ring = np.repeat(np.arange(_NUM_RINGS), _NUM_AZIMUTHS)[in_range]
+    hits = (
+        np.bincount(entries[in_range][on_box].argmin(1), minlength=len(sizes)) if len(sizes) else np.zeros(0, np.int64)
+    )
     return np.column_stack([points, intensity, ring]).astype(np.float32), hits
 
 
-def visible_shares(boxes_to_ego: Array, sizes: Array, cameras: tuple[Camera, ...], t: int) -> Array:
+def visible_fractions(boxes_to_ego: Array, sizes: Array, cameras: tuple[Camera, ...], t: int) -> Array:
     """Share ``(B,)`` of each box that lies inside the image of any camera in frame ``t`` and behind no other box."""
     points = transform(boxes_to_ego, _BOX_GRID * sizes[:, None])
     visible = np.zeros(points.shape[:2], np.bool_)

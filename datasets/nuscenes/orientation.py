@@ -10,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.nuscenes.devkit import CheckedNuScenes
 from driveforge.datasets.nuscenes.frames import Recording
-from driveforge.datasets.nuscenes.poses import poses_of
+from driveforge.datasets.nuscenes.poses import rows_to_poses
 from driveforge.datasets.nuscenes.taxonomy import Row
 
 # No road is as steep as 60 degrees, and nobody drives 8 m other than about ahead in every scene of a data set.
-_MIN_UP, _MIN_AHEAD, _MIN_WAY_M = 0.5, 0.5, 8.0
+_MIN_UP, _MIN_FORWARD, _MIN_PATH_M = 0.5, 0.5, 8.0
 _MAX_TILTED_BOXES = 0.1
 _MAX_SPEED = 150.0  # m/s
-_MIN_RIG = 3
+_MIN_RIG_CAMERAS = 3
 _MAX_CAMERA_TILT = 45.0  # degrees
 
 
@@ -31,15 +31,15 @@ def check_orientations(nusc: CheckedNuScenes, scenes: Sequence[Sequence[Recordin
         for recording in recordings:
             _check_speed(nusc, recording)
     paths = [np.concatenate([recording.ego_to_world for recording in recordings]) for recordings in scenes]
-    if told := _odd_paths(paths):
-        raise UserError(_message(nusc, "ego_pose", f"in every scene the vehicle {told}"))
-    if told := _odd_cameras(nusc):
-        raise UserError(_message(nusc, "calibrated_sensor", told))
+    if problem := _diagnose_paths(paths):
+        raise UserError(_format_error(nusc, "ego_pose", f"in every scene the vehicle {problem}"))
+    if problem := _diagnose_cameras(nusc):
+        raise UserError(_format_error(nusc, "calibrated_sensor", problem))
     for recordings in scenes:
         for recording in recordings:
             _check_cameras(nusc, recording)
-    if told := _odd_boxes(nusc):
-        raise UserError(_message(nusc, "sample_annotation", told))
+    if problem := _diagnose_boxes(nusc):
+        raise UserError(_format_error(nusc, "sample_annotation", problem))
 
 
 def _check_speed(nusc: CheckedNuScenes, recording: Recording) -> None:
@@ -49,28 +49,28 @@ def _check_speed(nusc: CheckedNuScenes, recording: Recording) -> None:
         frame = int(speeds.argmax()) + 1
         token = nusc.get("sample_data", recording.sample_data[0][frame])["ego_pose_token"]
         raise UserError(
-            f"{Path(nusc.table_root) / 'ego_pose'}.json: token {shown(token)}: the vehicle jumps by "
+            f"{Path(nusc.table_root) / 'ego_pose'}.json: token {shorten(token)}: the vehicle jumps by "
             f"{steps[frame - 1]:.0f} m in {steps[frame - 1] / speeds[frame - 1]:.2f} s (scene {recording.row['name']})"
         )
 
 
-def _odd_paths(paths: Sequence[Array]) -> str:
+def _diagnose_paths(paths: Sequence[Array]) -> str:
     """What is wrong with all of the ego paths ``(N, 4, 4)``, "" where one is good or nothing can be told."""
     up = [float(path[:, 2, 2].mean()) for path in paths]
     if max(up) < _MIN_UP:
         return f"is tilted by {np.degrees(np.arccos(np.clip(np.mean(up), -1, 1))):.0f} degrees"
-    ahead = [_ahead(path) for path in paths if _way(path) >= _MIN_WAY_M]
-    if ahead and max(ahead) < _MIN_AHEAD:
-        return "drives backwards" if np.mean(ahead) < -_MIN_AHEAD else "drives sideways"
+    ahead = [_forward_fraction(path) for path in paths if _path_length(path) >= _MIN_PATH_M]
+    if ahead and max(ahead) < _MIN_FORWARD:
+        return "drives backwards" if np.mean(ahead) < -_MIN_FORWARD else "drives sideways"
     return ""
 
 
-def _odd_cameras(nusc: CheckedNuScenes) -> str:
+def _diagnose_cameras(nusc: CheckedNuScenes) -> str:
     cameras = {row["token"]: row["channel"] for row in nusc.sensor if row["modality"] == "camera"}
     rows = [row for row in nusc.calibrated_sensor if row["sensor_token"] in cameras]
-    if len({cameras[row["sensor_token"]] for row in rows}) < _MIN_RIG:
+    if len({cameras[row["sensor_token"]] for row in rows}) < _MIN_RIG_CAMERAS:
         return ""
-    rotation = poses_of(rows)[:, :3, :3]
+    rotation = rows_to_poses(rows)[:, :3, :3]
     # Looks about level, with the lower edge of its image below.
     is_level = (np.abs(rotation[:, 2, 2]) < 0.7) & (rotation[:, 2, 1] < -0.5)
     return "most cameras look up or down, or hang upside down" if is_level.mean() < 0.5 else ""
@@ -79,7 +79,7 @@ def _odd_cameras(nusc: CheckedNuScenes) -> str:
 def _check_cameras(nusc: CheckedNuScenes, recording: Recording) -> None:
     for camera, images in zip(recording.cameras, recording.sample_data, strict=True):
         row = nusc.get("calibrated_sensor", nusc.get("sample_data", images[0])["calibrated_sensor_token"])
-        right, down, ahead = poses_of([row])[0, 2, :3]  # how far each axis of the camera points up
+        right, down, ahead = rows_to_poses([row])[0, 2, :3]  # how far each axis of the camera points up
         pitch, roll = np.degrees([np.arcsin(np.clip(ahead, -1, 1)), np.arctan2(right, -down)])
         if abs(pitch) > _MAX_CAMERA_TILT:
             found = f"looks {abs(pitch):.0f} degrees into the {'sky' if pitch > 0 else 'ground'}"
@@ -87,44 +87,44 @@ def _check_cameras(nusc: CheckedNuScenes, recording: Recording) -> None:
             found = f"is rolled by {abs(roll):.0f} degrees"
         else:
             continue
-        where = f"token {shown(row['token'])}: {shown(camera.name)}"
+        where = f"token {shorten(row['token'])}: {shorten(camera.name)}"
         raise UserError(
-            f"{_message(nusc, 'calibrated_sensor', f'{where} {found}')} If so, leave it out of data.cameras"
+            f"{_format_error(nusc, 'calibrated_sensor', f'{where} {found}')} If so, leave it out of data.cameras"
         )
 
 
-def _odd_boxes(nusc: CheckedNuScenes) -> str:
+def _diagnose_boxes(nusc: CheckedNuScenes) -> str:
     rows = [row for row in nusc.sample_annotation if row["category_name"].startswith("vehicle")]
     if not rows:
         return ""
-    poses = poses_of(rows)
+    poses = rows_to_poses(rows)
     if (poses[:, 2, 2] < _MIN_UP).mean() > _MAX_TILTED_BOXES:
         return "many vehicles are tilted by more than 60 degrees"
-    ahead, way = 0.0, 0.0
-    for numbers in _by_instance(nusc, rows):
-        ahead += _ahead(poses[numbers]) * _way(poses[numbers])
-        way += _way(poses[numbers])
-    return "the vehicles drive backwards" if way >= _MIN_WAY_M and ahead / way < -_MIN_AHEAD else ""
+    ahead, path_length = 0.0, 0.0
+    for row_indices in _group_by_instance(nusc, rows):
+        ahead += _forward_fraction(poses[row_indices]) * _path_length(poses[row_indices])
+        path_length += _path_length(poses[row_indices])
+    return "the vehicles drive backwards" if path_length >= _MIN_PATH_M and ahead / path_length < -_MIN_FORWARD else ""
 
 
-def _by_instance(nusc: CheckedNuScenes, rows: Sequence[Row]) -> list[list[int]]:
+def _group_by_instance(nusc: CheckedNuScenes, rows: Sequence[Row]) -> list[list[int]]:
     """Numbers of the rows of each instance, in the order of time."""
-    numbers: dict[str, list[int]] = defaultdict(list)
+    row_indices: dict[str, list[int]] = defaultdict(list)
     times = [nusc.get("sample", row["sample_token"])["timestamp"] for row in rows]
-    for number in np.argsort(times, kind="stable").tolist():
-        numbers[rows[number]["instance_token"]].append(number)
-    return list(numbers.values())
+    for row_index in np.argsort(times, kind="stable").tolist():
+        row_indices[rows[row_index]["instance_token"]].append(row_index)
+    return list(row_indices.values())
 
 
-def _way(path: Array) -> float:
+def _path_length(path: Array) -> float:
     return float(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1).sum())
 
 
-def _ahead(path: Array) -> float:
+def _forward_fraction(path: Array) -> float:
     """Share of the way that leads along the x axis: 1 straight ahead, -1 backwards; 0 where there is no way."""
     steps = np.diff(path[:, :3, 3], axis=0)
-    return float(np.einsum("ij,ij->", steps, path[:-1, :3, 0]) / max(_way(path), 1e-9))
+    return float(np.einsum("ij,ij->", steps, path[:-1, :3, 0]) / max(_path_length(path), 1e-9))
 
 
-def _message(nusc: CheckedNuScenes, table: str, found: str) -> str:
+def _format_error(nusc: CheckedNuScenes, table: str, found: str) -> str:
     return f"{Path(nusc.table_root) / table}.json: {found}; is the rotation in the order w, x, y, z?"

@@ -1,4 +1,4 @@
-"""Poses as nuScenes writes them: a translation in metres and a unit quaternion (w, x, y, z)."""
+"""Poses as nuScenes writes them: a translation in meters and a unit quaternion (w, x, y, z)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from driveforge.datasets.geometry import Array, pose
 
 
-def rotation_of(quaternion: ArrayLike) -> Array:
+def quaternion_to_rotation(quaternion: ArrayLike) -> Array:
     """``(..., 3, 3)`` rotation of ``(..., 4)`` quaternions w, x, y, z; their length does not matter."""
     q = np.asarray(quaternion, np.float64)
     w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
@@ -21,7 +21,7 @@ def rotation_of(quaternion: ArrayLike) -> Array:
     return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
-def quaternion_of(rotation: Array) -> Array:
+def rotation_to_quaternion(rotation: Array) -> Array:
     """Unit quaternions ``(..., 4)``, w >= 0, of ``(..., 3, 3)`` rotations.
 
     The best conditioned row of 4 q q^T is taken (Shepperd, "Quaternion from rotation matrix", 1978).
@@ -42,11 +42,11 @@ def quaternion_of(rotation: Array) -> Array:
     return np.asarray(np.where(q[..., :1] < 0, -q, q))
 
 
-def poses_of(rows: Sequence[Mapping[str, Any]]) -> Array:
+def rows_to_poses(rows: Sequence[Mapping[str, Any]]) -> Array:
     """Poses ``(N, 4, 4)`` of ego_pose or calibrated_sensor rows."""
-    return pose(rotation_of([row["rotation"] for row in rows]), [row["translation"] for row in rows])
+    return pose(quaternion_to_rotation([row["rotation"] for row in rows]), [row["translation"] for row in rows])
 
 
 def pose_fields(a_to_b: Array) -> dict[str, list[float]]:
     """``translation`` and ``rotation`` fields of a row, from a ``(4, 4)`` pose."""
-    return {"translation": a_to_b[:3, 3].tolist(), "rotation": quaternion_of(a_to_b[:3, :3]).tolist()}
+    return {"translation": a_to_b[:3, 3].tolist(), "rotation": rotation_to_quaternion(a_to_b[:3, :3]).tolist()}

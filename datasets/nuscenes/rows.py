@@ -15,10 +15,10 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse
 from driveforge.datasets.nuscenes.annotations import annotation_rows, key_frame_boxes
 from driveforge.datasets.nuscenes.lanes import write_lanes
-from driveforge.datasets.nuscenes.lidar import LIDAR_TO_EGO, scan
+from driveforge.datasets.nuscenes.lidar import LIDAR_TO_EGO, simulate_scan
+from driveforge.datasets.nuscenes.map_raster import place_on_map, write_raster
 from driveforge.datasets.nuscenes.poses import pose_fields
-from driveforge.datasets.nuscenes.raster import place_on_map, write_raster
-from driveforge.datasets.nuscenes.taxonomy import CATEGORIES, Row, TableRows, domain_of, linked, token
+from driveforge.datasets.nuscenes.taxonomy import CATEGORIES, Row, TableRows, infer_domain, link_rows, make_token
 from driveforge.datasets.scene import Camera, Scene
 
 FrameFunction = Callable[[int, int], NDArray[np.uint8]]
@@ -29,7 +29,7 @@ FrameFunction = Callable[[int, int], NDArray[np.uint8]]
 _EPOCH_US = 1_577_836_800_000_000
 _SPREAD_HEX_DIGITS = 12
 VEHICLE = "driveforge"
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+_JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 _DOMAIN_WORDS = {"driving-dusk": "Dusk", "driving-rain": "Rain"}
 
 
@@ -59,10 +59,10 @@ def write_recording(root: Path, scene: Scene, frame: FrameFunction, *, key_frame
     keys = key_frames(scene.num_frames, key_frame_every)
     parts = [_context_rows(scene, keys)]
     for n, camera in enumerate(scene.cameras):
-        images = _jpegs(scene, camera, functools.partial(frame, n))
+        images = _encode_jpegs(scene, camera, functools.partial(frame, n))
         parts.append(_channel_rows(root, scene, keys, _camera_channel(scene, camera), images))
     boxes = key_frame_boxes(scene, keys)
-    clouds, hits = zip(*[scan(key.boxes_to_ego, key.sizes) for key in boxes], strict=True)
+    clouds, hits = zip(*[simulate_scan(key.boxes_to_ego, key.sizes) for key in boxes], strict=True)
     files = ((t, points.astype("<f4").tobytes()) for t, points in zip(keys, clouds, strict=True))
     parts.append(_channel_rows(root, scene, keys, _lidar_channel(scene), files))
     parts.append(annotation_rows(scene, boxes, hits))
@@ -91,10 +91,10 @@ def _check_writable(scene: Scene) -> None:
 def _context_rows(scene: Scene, keys: list[int]) -> TableRows:
     name = scene.clip_id
     samples: list[Row] = [
-        {"token": token(name, "sample", t), "timestamp": _microseconds(scene, t), "scene_token": token(name)}
+        {"token": make_token(name, "sample", t), "timestamp": _microseconds(scene, t), "scene_token": make_token(name)}
         for t in keys
     ]
-    log, mask = token(name, "log"), token(name, "map")
+    log, mask = make_token(name, "log"), make_token(name, "map")
     date = datetime.fromtimestamp(samples[0]["timestamp"] // 1_000_000, UTC).date().isoformat()
     return {
         "log": [{"token": log, "logfile": name, "vehicle": VEHICLE, "date_captured": date, "location": VEHICLE}],
@@ -103,7 +103,7 @@ def _context_rows(scene: Scene, keys: list[int]) -> TableRows:
         ],
         "scene": [
             {
-                "token": token(name),
+                "token": make_token(name),
                 "log_token": log,
                 "nbr_samples": len(keys),
                 "first_sample_token": samples[0]["token"],
@@ -112,13 +112,13 @@ def _context_rows(scene: Scene, keys: list[int]) -> TableRows:
                 "description": _description(scene),
             }
         ],
-        "sample": linked(samples),
+        "sample": link_rows(samples),
     }  # fmt: skip
 
 
 def _description(scene: Scene) -> str:
     """The caption; where it does not tell the domain, a first word does, as in nuScenes ("Night, big street")."""
-    if domain_of(scene.caption) == scene.domain or scene.domain not in _DOMAIN_WORDS:
+    if infer_domain(scene.caption) == scene.domain or scene.domain not in _DOMAIN_WORDS:
         return scene.caption
     return f"{_DOMAIN_WORDS[scene.domain]}, {scene.caption}"
 
@@ -154,13 +154,15 @@ def _lidar_channel(scene: Scene) -> _Channel:
     )
 
 
-def _jpegs(scene: Scene, camera: Camera, image: Callable[[int], NDArray[np.uint8]]) -> Iterator[tuple[int, bytes]]:
+def _encode_jpegs(
+    scene: Scene, camera: Camera, image: Callable[[int], NDArray[np.uint8]]
+) -> Iterator[tuple[int, bytes]]:
     for t in range(scene.num_frames):
-        pixels, wanted = image(t), (camera.height, camera.width, 3)
-        if pixels.shape != wanted or pixels.dtype != np.uint8:
+        pixels, expected = image(t), (camera.height, camera.width, 3)
+        if pixels.shape != expected or pixels.dtype != np.uint8:
             where = f"{scene.clip_id}: frame {t} of {camera.name}"
-            raise UserError(f"{where} must be uint8 {wanted}, got {pixels.dtype} {pixels.shape}")
-        yield t, cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
+            raise UserError(f"{where} must be uint8 {expected}, got {pixels.dtype} {pixels.shape}")
+        yield t, cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _JPEG_OPTIONS)[1].tobytes()
 
 
 def _channel_rows(
@@ -170,19 +172,19 @@ def _channel_rows(
 
     An ego pose has the token of its sample_data, and a sweep belongs to the next key frame, both as in nuScenes.
     """
-    name, calibration = scene.clip_id, token(scene.clip_id, channel.name)
+    name, calibration = scene.clip_id, make_token(scene.clip_id, channel.name)
     frames, poses = [], []
     for t, content in files:
-        own, time = token(name, channel.name, t), _microseconds(scene, t)
+        frame_token, time = make_token(name, channel.name, t), _microseconds(scene, t)
         folder = "samples" if t in keys else "sweeps"
         filename = f"{folder}/{channel.name}/{name}__{channel.name}__{time}.{channel.suffix}"
-        _write(root / filename, content)
-        poses.append({"token": own, "timestamp": time, **pose_fields(channel.ego_to_world[t])})
+        _write_file(root / filename, content)
+        poses.append({"token": frame_token, "timestamp": time, **pose_fields(channel.ego_to_world[t])})
         frames.append(
             {
-                "token": own,
-                "sample_token": token(name, "sample", keys[bisect.bisect_left(keys, t)]),
-                "ego_pose_token": own,
+                "token": frame_token,
+                "sample_token": make_token(name, "sample", keys[bisect.bisect_left(keys, t)]),
+                "ego_pose_token": frame_token,
                 "calibrated_sensor_token": calibration,
                 "timestamp": time,
                 "fileformat": channel.suffix.split(".")[0],
@@ -192,21 +194,21 @@ def _channel_rows(
                 "filename": filename,
             }
         )
-    sensor = token("sensor", channel.name)
-    mounting = {**pose_fields(channel.to_ego), "camera_intrinsic": channel.intrinsics}
+    sensor = make_token("sensor", channel.name)
+    extrinsics = {**pose_fields(channel.to_ego), "camera_intrinsic": channel.intrinsics}
     return {
         "sensor": [{"token": sensor, "channel": channel.name, "modality": channel.modality}],
-        "calibrated_sensor": [{"token": calibration, "sensor_token": sensor, **mounting}],
+        "calibrated_sensor": [{"token": calibration, "sensor_token": sensor, **extrinsics}],
         "ego_pose": poses,
-        "sample_data": linked(frames),
+        "sample_data": link_rows(frames),
     }
 
 
 def _microseconds(scene: Scene, t: int) -> int:
-    start = _EPOCH_US + int(token(scene.clip_id, "start")[:_SPREAD_HEX_DIGITS], 16)
+    start = _EPOCH_US + int(make_token(scene.clip_id, "start")[:_SPREAD_HEX_DIGITS], 16)
     return start + round(float(scene.timestamps[t]) * 1e6)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_file(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)

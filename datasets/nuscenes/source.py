@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.nuscenes.boxes import read_tracks
-from driveforge.datasets.nuscenes.devkit import open_tables, split_names, split_of
-from driveforge.datasets.nuscenes.extrapolate import continue_scene
+from driveforge.datasets.nuscenes.devkit import find_split, open_tables, read_splits
+from driveforge.datasets.nuscenes.extrapolate import pad_scene
 from driveforge.datasets.nuscenes.frames import Recording, frames_by_scene, read_recordings
-from driveforge.datasets.nuscenes.gaps import check_images, too_short
+from driveforge.datasets.nuscenes.gaps import check_images, too_short_error
 from driveforge.datasets.nuscenes.lanes import read_lanes
 from driveforge.datasets.nuscenes.orientation import check_orientations
-from driveforge.datasets.nuscenes.taxonomy import Row, domain_of
+from driveforge.datasets.nuscenes.taxonomy import Row, infer_domain
 from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_frames
 from driveforge.datasets.scene import Camera, Clip, Scene
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Cut:
+class _ClipSpec:
     """A clip to be: which frames of a recording, and how many more are held behind them."""
 
     clip_id: str
@@ -39,8 +39,8 @@ class NuScenesSource:
 
     ``cameras`` are channels, the first is the reference that gives timestamps and ego poses; ``sweeps=False`` takes key
     frames only. Without a ``framing`` every scene is one clip at native size and rate. ``split`` is "all", an official
-    split or one of ``splits.json``. A scene too short for a clip is left out, which ``left_out`` tells in a line, or
-    with ``continue_short`` continued at constant velocity (``Scene.held_frames``).
+    split or one of ``splits.json``. A scene too short for a clip is left out, which ``skipped`` tells in a line, or
+    with ``pad_short_scenes`` continued at constant velocity (``Scene.held_frames``).
 
     Poses, boxes and lanes are read when a scene is asked for and images when a clip is loaded; tables are checked at
     once. Raises UserError naming the table, token or file that is wrong.
@@ -55,26 +55,26 @@ class NuScenesSource:
         split: str = "all",
         cameras: Sequence[str] = ("CAM_FRONT",),
         sweeps: bool = True,
-        continue_short: bool = False,
+        pad_short_scenes: bool = False,
     ) -> None:
         if not cameras or len(set(cameras)) != len(cameras):
             raise UserError(f"cameras must be at least one and differ, got {', '.join(cameras) or 'none'}")
         self._root, self._version, self._framing = Path(root), version, framing
         self._nusc = open_tables(self._root, version)
-        self._splits = split_names(self._root, version)
+        self._splits = read_splits(self._root, version)
         self._split = split
         frames = frames_by_scene(self._nusc, cameras, sweeps)
-        rows = self._rows_of_split()
+        rows = self._select_rows()
         scenes = [read_recordings(self._nusc, row, frames.get(row["token"], {}), cameras) for row in rows]
         check_orientations(self._nusc, scenes)
-        self._cuts = _cut(scenes, framing, continue_short)
-        self.left_out = tuple(_left_out(scenes, self._cuts, framing, continue_short))
-        self._by_id = {cut.clip_id: cut for cut in self._cuts}
-        if len(self._by_id) != len(self._cuts):
+        self._clip_specs = _select_clips(scenes, framing, pad_short_scenes)
+        self.skipped = tuple(_describe_skipped(scenes, self._clip_specs, framing, pad_short_scenes))
+        self._by_id = {spec.clip_id: spec for spec in self._clip_specs}
+        if len(self._by_id) != len(self._clip_specs):
             raise UserError(f"{self._root / version / 'scene.json'}: two scenes have the same name")
 
     def __len__(self) -> int:
-        return len(self._cuts)
+        return len(self._clip_specs)
 
     def scenes(self) -> Sequence[Scene]:
         """Every scene, made when it is indexed: interpolating all boxes of a large data set takes minutes."""
@@ -82,52 +82,52 @@ class NuScenesSource:
 
     def scene(self, number: int) -> Scene:
         """Scene ``number``, with poses, boxes and lanes of its frames."""
-        cut = self._cuts[number]
-        recording, frames = cut.recording, cut.frames
+        spec = self._clip_specs[number]
+        recording, frames = spec.recording, spec.frames
         times = recording.timestamps[frames]
         row, description = recording.row, str(recording.row["description"])
         location = self._nusc.get("log", row["log_token"])["location"]
         scene = Scene(
-            clip_id=cut.clip_id,
-            domain=domain_of(description),
+            clip_id=spec.clip_id,
+            domain=infer_domain(description),
             caption=_caption(description),
             timestamps=(times - times[0]) / 1e6,
             ego_to_world=recording.ego_to_world[frames],
-            cameras=tuple(self._reframed(camera, frames) for camera in recording.cameras),
+            cameras=tuple(self._reframe(camera, frames) for camera in recording.cameras),
             tracks=read_tracks(self._nusc, [recording.instants[n] for n in frames]),
             lanes=read_lanes(self._root, row["name"], location, recording.ego_to_world[frames, :3, 3]),
             source=f"nuscenes:{self._version}/{row['name']}",
-            split=self._split if self._split != "all" else split_of(row["name"], self._version, self._splits),
+            split=self._split if self._split != "all" else find_split(row["name"], self._version, self._splits),
         )
-        if self._framing and cut.held_frames:
-            return continue_scene(scene, self._framing.num_frames, self._framing.frame_rate)
+        if self._framing and spec.held_frames:
+            return pad_scene(scene, self._framing.num_frames, self._framing.frame_rate)
         return scene
 
     def files(self, scene: Scene) -> Sequence[Path]:
-        cut = self._cut_of(scene)
+        spec = self._find_clip(scene)
         return [
-            Path(self._nusc.get_sample_data_path(view[n])) for view in cut.recording.sample_data for n in cut.frames
+            Path(self._nusc.get_sample_data_path(view[n])) for view in spec.recording.sample_data for n in spec.frames
         ]
 
     def load(self, scene: Scene) -> Clip:
         """``scene`` with its pixels; a UserError names an image that is missing, truncated or of another size."""
-        cut = self._cut_of(scene)
+        spec = self._find_clip(scene)
         views = []
-        for camera, tokens in zip(cut.recording.cameras, cut.recording.sample_data, strict=True):
-            images = [self._image(camera, tokens[n]) for n in cut.frames]
-            views.append(np.concatenate(images + images[-1:] * cut.held_frames))
+        for camera, tokens in zip(spec.recording.cameras, spec.recording.sample_data, strict=True):
+            images = [self._read_image(camera, tokens[n]) for n in spec.frames]
+            views.append(np.concatenate(images + images[-1:] * spec.held_frames))
         if len({view.shape for view in views}) != 1:
-            sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in cut.recording.cameras)
+            sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in spec.recording.cameras)
             raise UserError(f"{scene.clip_id}: cameras of one clip must have one size ({sizes}); give a framing")
         return Clip(scene=scene, frames=np.stack(views))
 
-    def _cut_of(self, scene: Scene) -> _Cut:
-        cut = self._by_id.get(scene.clip_id)
-        if cut is None:
+    def _find_clip(self, scene: Scene) -> _ClipSpec:
+        spec = self._by_id.get(scene.clip_id)
+        if spec is None:
             raise UserError(f"{self._root} ({self._version}) has no clip {scene.clip_id!r}")
-        return cut
+        return spec
 
-    def _rows_of_split(self) -> list[Row]:
+    def _select_rows(self) -> list[Row]:
         rows = list(self._nusc.scene)
         if self._split != "all":
             if self._split not in self._splits:
@@ -141,12 +141,12 @@ class NuScenesSource:
             )
         return rows
 
-    def _reframed(self, camera: Camera, frames: NDArray[np.int64]) -> Camera:
+    def _reframe(self, camera: Camera, frames: NDArray[np.int64]) -> Camera:
         if camera.camera_to_ego is not None and camera.camera_to_ego.ndim == 3:
             camera = replace(camera, camera_to_ego=camera.camera_to_ego[frames])
         return reframe_camera(camera, self._framing.height, self._framing.width) if self._framing else camera
 
-    def _image(self, camera: Camera, token: str) -> NDArray[np.uint8]:
+    def _read_image(self, camera: Camera, token: str) -> NDArray[np.uint8]:
         """``(1, H, W, 3)`` pixels of one sample_data row, brought to the clip's size."""
         path = Path(self._nusc.get_sample_data_path(token))
         try:
@@ -155,7 +155,7 @@ class NuScenesSource:
         except FileNotFoundError:
             raise UserError(f"image {path} is missing (sample_data token {token})") from None
         except Exception as error:  # decoders raise what they like
-            raise UserError(f"image {path} cannot be read (sample_data token {token}): {shown(error, 120)}") from None
+            raise UserError(f"image {path} cannot be read (sample_data token {token}): {shorten(error, 120)}") from None
         if pixels.shape[:2] != (camera.height, camera.width):
             raise UserError(
                 f"image {path} is {pixels.shape[1]}x{pixels.shape[0]}, but sample_data token {token} says "
@@ -189,35 +189,43 @@ def _caption(description: str) -> str:
     return " ".join(description.lower().split()).strip(" .,;")[:200]
 
 
-def _cut(scenes: Sequence[Sequence[Recording]], framing: Framing | None, continue_short: bool) -> list[_Cut]:
-    cuts = [cut for recordings in scenes for cut in _cut_scene(recordings, framing, continue_short)]
-    if not cuts and framing:
-        raise too_short([recording for recordings in scenes for recording in recordings], framing, continue_short)
-    return cuts
+def _select_clips(
+    scenes: Sequence[Sequence[Recording]], framing: Framing | None, pad_short_scenes: bool
+) -> list[_ClipSpec]:
+    specs = [spec for recordings in scenes for spec in _select_scene_clips(recordings, framing, pad_short_scenes)]
+    if not specs and framing:
+        raise too_short_error(
+            [recording for recordings in scenes for recording in recordings], framing, pad_short_scenes
+        )
+    return specs
 
 
-def _left_out(
-    scenes: Sequence[Sequence[Recording]], cuts: Sequence[_Cut], framing: Framing | None, continue_short: bool
+def _describe_skipped(
+    scenes: Sequence[Sequence[Recording]], specs: Sequence[_ClipSpec], framing: Framing | None, pad_short_scenes: bool
 ) -> Iterator[str]:
-    cut = {cut.recording.row["token"] for cut in cuts}
-    without = [recordings for recordings in scenes if recordings[0].row["token"] not in cut]
-    if without and framing:
-        first = too_short(without[0], framing, continue_short)
-        yield f"{len(without)} of {len(scenes)} scenes give no clip, the first: {first}"
+    used = {spec.recording.row["token"] for spec in specs}
+    unused = [recordings for recordings in scenes if recordings[0].row["token"] not in used]
+    if unused and framing:
+        first = too_short_error(unused[0], framing, pad_short_scenes)
+        yield f"{len(unused)} of {len(scenes)} scenes give no clip, the first: {first}"
 
 
-def _cut_scene(recordings: Sequence[Recording], framing: Framing | None, continue_short: bool) -> list[_Cut]:
+def _select_scene_clips(
+    recordings: Sequence[Recording], framing: Framing | None, pad_short_scenes: bool
+) -> list[_ClipSpec]:
     """The clips of one scene; where none is long enough and short ones are continued, that of its longest window."""
     windows = [(recording, window, 0) for recording in recordings for window in _windows(recording, framing)]
     length = framing.num_frames if framing else 0
-    while framing and continue_short and not windows and length > 2:
+    while framing and pad_short_scenes and not windows and length > 2:
         length -= 1
         shorter = replace(framing, num_frames=length)
-        held = framing.num_frames - length
-        windows = [(recording, w, held) for recording in recordings for w in _windows(recording, shorter)][:1]
+        num_held = framing.num_frames - length
+        windows = [(recording, w, num_held) for recording in recordings for w in _windows(recording, shorter)][:1]
     return [
-        _Cut(clip_id=f"{_clip_name(recording)}-{n:03d}", recording=recording, frames=window, held_frames=held)
-        for n, (recording, window, held) in enumerate(windows)
+        _ClipSpec(
+            clip_id=f"{_clip_prefix(recording)}-{n:03d}", recording=recording, frames=window, held_frames=num_held
+        )
+        for n, (recording, window, num_held) in enumerate(windows)
     ]
 
 
@@ -228,7 +236,7 @@ def _windows(recording: Recording, framing: Framing | None) -> list[NDArray[np.i
     return clip_windows(framing, recording.seconds, recording.image_seconds[1:])
 
 
-def _clip_name(recording: Recording) -> str:
+def _clip_prefix(recording: Recording) -> str:
     """The scene's name; other cameras than the front one alone are told by the reference camera and their number."""
     name = str(recording.row["name"])
     cameras = recording.cameras

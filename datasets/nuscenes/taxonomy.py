@@ -27,21 +27,21 @@ ATTRIBUTES = (
 _VISIBILITY = ((0.4, "v0-40"), (0.6, "v40-60"), (0.8, "v60-80"), (1.0, "v80-100"))
 
 # Slower than this a vehicle or a person counts as standing, m/s.
-_STANDING_SPEED = 0.2
+_STATIONARY_SPEED = 0.2
 
 
-def token(*names: object) -> str:
+def make_token(*names: object) -> str:
     """32 hex digits that depend on the names alone."""
     return hashlib.blake2b("/".join(map(str, names)).encode(), digest_size=16).hexdigest()
 
 
-def linked(rows: Sequence[Row]) -> list[Row]:
-    """The same rows, each with the tokens of its neighbours as ``prev`` and ``next``, "" at the ends."""
+def link_rows(rows: Sequence[Row]) -> list[Row]:
+    """The same rows, each with the tokens of its neighbors as ``prev`` and ``next``, "" at the ends."""
     tokens = ["", *[row["token"] for row in rows], ""]
     return [{**row, "prev": tokens[n], "next": tokens[n + 2]} for n, row in enumerate(rows)]
 
 
-def domain_of(description: str) -> str:
+def infer_domain(description: str) -> str:
     """Domain of a nuScenes scene, told by the words of its description."""
     if re.search(r"\b(night|dusk)", description, re.IGNORECASE):
         return "driving-dusk"
@@ -51,8 +51,8 @@ def domain_of(description: str) -> str:
 def vocabulary_rows() -> TableRows:
     """Rows of the category, attribute and visibility tables."""
     return {
-        "category": [{"token": token("category", name), "name": name, "description": ""} for name in CATEGORIES],
-        "attribute": [{"token": token("attribute", name), "name": name, "description": ""} for name in ATTRIBUTES],
+        "category": [{"token": make_token("category", name), "name": name, "description": ""} for name in CATEGORIES],
+        "attribute": [{"token": make_token("attribute", name), "name": name, "description": ""} for name in ATTRIBUTES],
         "visibility": [
             {"token": str(n), "level": level, "description": f"up to {share:.0%} of the object is visible"}
             for n, (share, level) in enumerate(_VISIBILITY, 1)
@@ -67,11 +67,11 @@ def visibility_token(share: float) -> str:
 
 def attribute_tokens(category: str, speed: float) -> list[str]:
     """The attribute that nuScenes asks for: moving or not, by ``speed`` in m/s; cycles carry their riders."""
-    moving = speed > _STANDING_SPEED
+    is_moving = speed > _STATIONARY_SPEED
     if category in ("vehicle.bicycle", "vehicle.motorcycle"):
-        return [token("attribute", "cycle.with_rider")]
+        return [make_token("attribute", "cycle.with_rider")]
     if category.startswith("vehicle."):
-        return [token("attribute", "vehicle.moving" if moving else "vehicle.stopped")]
+        return [make_token("attribute", "vehicle.moving" if is_moving else "vehicle.stopped")]
     if category.startswith("human.pedestrian."):
-        return [token("attribute", "pedestrian.moving" if moving else "pedestrian.standing")]
+        return [make_token("attribute", "pedestrian.moving" if is_moving else "pedestrian.standing")]
     return []

@@ -24,7 +24,7 @@ class Atlas:
     index: Mapping[str, int]
 
 
-def pack(textures: Mapping[str, NDArray[np.float32]]) -> Atlas:
+def pack_atlas(textures: Mapping[str, NDArray[np.float32]]) -> Atlas:
     """Pack named textures ``(n, n, 5)`` with all their mip levels (box-filtered; Williams 1983)."""
     levels = np.zeros((len(textures), MAX_LEVELS, 2), np.int64)
     chunks: list[NDArray[np.uint8]] = []
@@ -41,7 +41,9 @@ def pack(textures: Mapping[str, NDArray[np.float32]]) -> Atlas:
     return Atlas(texels=np.concatenate(chunks), levels=levels, index={name: i for i, name in enumerate(textures)})
 
 
-def noise(rng: np.random.Generator, side: int, octaves: tuple[int, ...], decay: float = 0.7) -> NDArray[np.float32]:
+def value_noise(
+    rng: np.random.Generator, side: int, octaves: tuple[int, ...], decay: float = 0.7
+) -> NDArray[np.float32]:
     """Tiling value noise ``(side, side)`` of mean 0 and deviation 1; ``octaves`` are cells per side, coarse first."""
     out = np.zeros((side, side), np.float32)
     amplitude = 1.0
@@ -54,8 +56,10 @@ def noise(rng: np.random.Generator, side: int, octaves: tuple[int, ...], decay: 
     return np.asarray((out - out.mean()) / out.std(), np.float32)
 
 
-def surface(colour: tuple[float, float, float], relief: NDArray[np.float32], contrast: float) -> NDArray[np.float32]:
-    """A matt texture ``(n, n, 5)``: ``colour`` in 0..255, lightened and darkened by ``relief`` ``(n, n)``."""
+def matte_texture(
+    color: tuple[float, float, float], relief: NDArray[np.float32], contrast: float
+) -> NDArray[np.float32]:
+    """A matt texture ``(n, n, 5)``: ``color`` in 0..255, lightened and darkened by ``relief`` ``(n, n)``."""
     canvas = np.zeros((*relief.shape, CHANNELS), np.float32)
-    canvas[..., :3] = np.asarray(colour, np.float32) * (1 + np.float32(contrast) * relief[..., None])
+    canvas[..., :3] = np.asarray(color, np.float32) * (1 + np.float32(contrast) * relief[..., None])
     return np.clip(canvas, 0, 255)

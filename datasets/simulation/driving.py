@@ -4,16 +4,16 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, pose, yaw_rotation
-from driveforge.datasets.simulation.bodies import BUS_COLOURS, CAR_COLOURS, CLOTHES, KINDS, build
-from driveforge.datasets.simulation.overlap import any_overlap, footprint
+from driveforge.datasets.simulation.collision import any_overlap, footprint
 from driveforge.datasets.simulation.parking import park_cars
-from driveforge.datasets.simulation.plan import EGO, WARM_UP_S, Plan
-from driveforge.datasets.simulation.reference_line import STEP_M, ReferenceLine, curvature_profile, trace
-from driveforge.datasets.simulation.road_surface import lane_lines, lay_ground
-from driveforge.datasets.simulation.scenarios import CAPTIONS, SCENARIOS, draw_plan
-from driveforge.datasets.simulation.street import furnish
-from driveforge.datasets.simulation.traffic import Motion, resample, simulate
-from driveforge.datasets.simulation.weathers import draw_weather
+from driveforge.datasets.simulation.reference_line import STEP_M, ReferenceLine, curvature_profile, integrate_curvature
+from driveforge.datasets.simulation.road_surface import build_ground, lane_lines
+from driveforge.datasets.simulation.road_users import BUS_COLORS, CAR_COLORS, CLOTHES, ROAD_USER_TYPES, build_parts
+from driveforge.datasets.simulation.scenarios import CAPTIONS, SCENARIOS, sample_plan
+from driveforge.datasets.simulation.street import place_street_objects
+from driveforge.datasets.simulation.traffic import Trajectory, resample, simulate
+from driveforge.datasets.simulation.traffic_plan import EGO, WARM_UP_S, TrafficPlan
+from driveforge.datasets.simulation.weather import sample_weather
 from driveforge.datasets.simulation.world import Body, World
 
 _MAX_CURVATURE = 1 / 24
@@ -25,26 +25,26 @@ _MIN_GAP_M = 0.15
 _MIN_SPEED = 3.5
 
 
-def driving_world(variant: str, scenario: str, seed: int, timestamps: Array) -> World:
+def build_driving_world(variant: str, scenario: str, seed: int, timestamps: Array) -> World:
     """The world of one recording. ``scenario`` is one of ``SCENARIOS``, or "drive" for long recordings.
 
     Plans whose bodies would touch are drawn again, so nothing overlaps at any time.
     """
     if scenario not in (*SCENARIOS, "drive"):
         raise UserError(f"unknown scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
-    turn = _draw_turn(scenario, np.random.default_rng(seed))
+    turn = _sample_turn(scenario, np.random.default_rng(seed))
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))
-        staged = _stage(scenario, turn, rng, timestamps)
-        if staged is not None:
-            return _build(variant, turn, *staged, seed, rng, timestamps)
+        sample = _sample_traffic(scenario, turn, rng, timestamps)
+        if sample is not None:
+            return _build_world(variant, turn, *sample, seed, rng, timestamps)
     raise RuntimeError(f"no {scenario} without a collision in {_ATTEMPTS} plans for seed {seed}")
 
 
-_Staged = tuple[Plan, ReferenceLine, dict[str, Motion], tuple[Body, ...]]
+_TrafficSample = tuple[TrafficPlan, ReferenceLine, dict[str, Trajectory], tuple[Body, ...]]
 
 
-def _draw_turn(scenario: str, rng: np.random.Generator) -> str:
+def _sample_turn(scenario: str, rng: np.random.Generator) -> str:
     """Which way the road goes, drawn before any plan, so that plans drawn again do not favour a side."""
     if scenario == "drive":
         return "winding road"
@@ -53,63 +53,73 @@ def _draw_turn(scenario: str, rng: np.random.Generator) -> str:
     return str(rng.choice(["curved road left", "curved road right"]))
 
 
-def _stage(scenario: str, turn: str, rng: np.random.Generator, timestamps: Array) -> _Staged | None:
+def _sample_traffic(scenario: str, turn: str, rng: np.random.Generator, timestamps: Array) -> _TrafficSample | None:
     """A plan, its road and its motions at the timestamps; None where two bodies would touch or the ego hardly moves."""
     duration = float(timestamps[-1] - timestamps[0])
-    calm = turn != "straight road" or scenario in ("pedestrian crosses", "car crosses")
-    low, high = (8.0, 12.0) if scenario == "drive" else (4.0, 11.0 if calm else 18.0)
+    is_slow = turn != "straight road" or scenario in ("pedestrian crosses", "car crosses")
+    low, high = (8.0, 12.0) if scenario == "drive" else (4.0, 11.0 if is_slow else 18.0)
     speed = float(rng.uniform(low, high))
-    plan = draw_plan(scenario, speed, rng, duration)
-    everyone = simulate(plan.drivers, plan.orders, plan.crossers, lanes=(plan.road.forward, plan.road.oncoming),
-                        lane_width=plan.road.lane_width, duration=WARM_UP_S + duration)  # fmt: skip
-    motions = {m.name: resample(m, WARM_UP_S + timestamps - timestamps[0]) for m in everyone}
-    motions |= _passers_by(plan, float(motions[EGO].states[0, 0]), rng, timestamps - timestamps[0])
-    start, end = motions[EGO].states[0, 0], motions[EGO].states[-1, 0]
+    plan = sample_plan(scenario, speed, rng, duration)
+    simulated = simulate(
+        plan.drivers,
+        plan.maneuvers,
+        plan.crossing_actors,
+        lanes=(plan.road.forward, plan.road.oncoming),
+        lane_width=plan.road.lane_width,
+        duration=WARM_UP_S + duration,
+    )
+    trajectories = {m.name: resample(m, WARM_UP_S + timestamps - timestamps[0]) for m in simulated}
+    trajectories |= _add_passersby(plan, float(trajectories[EGO].states[0, 0]), rng, timestamps - timestamps[0])
+    start, end = trajectories[EGO].states[0, 0], trajectories[EGO].states[-1, 0]
     if end - start < _MIN_SPEED * duration:
         return None
-    line = _bend(plan, turn, start, end, duration, rng)
+    line = _build_road(plan, turn, start, end, duration, rng)
     parked = park_cars(line, plan, start - 25, end + 90, rng)
-    placed = [_footprints(line, motion, plan.sizes[motion.name]) for motion in motions.values()]
-    placed += [np.repeat(_foot(body)[None], len(timestamps), 0) for body in parked]
-    return None if any_overlap(np.stack(placed), _MIN_GAP_M) else (plan, line, motions, parked)
+    footprints = [_footprints(line, trajectory, plan.sizes[trajectory.name]) for trajectory in trajectories.values()]
+    footprints += [np.repeat(_static_footprint(body)[None], len(timestamps), 0) for body in parked]
+    return None if any_overlap(np.stack(footprints), _MIN_GAP_M) else (plan, line, trajectories, parked)
 
 
-def _passers_by(plan: Plan, ego_along: float, rng: np.random.Generator, elapsed: Array) -> dict[str, Motion]:
-    """People who walk on the pavements, and a cyclist where there is a cycling strip."""
+def _add_passersby(
+    plan: TrafficPlan, ego_along: float, rng: np.random.Generator, elapsed: Array
+) -> dict[str, Trajectory]:
+    """People who walk on the sidewalks, and a cyclist where there is a cycling strip."""
     road = plan.road
-    cast: list[tuple[str, float, float, float]] = []
+    passersby: list[tuple[str, float, float, float]] = []
     for _ in range(int(rng.integers(0, 5))):
         side = 1 if rng.random() < 0.5 else -1
-        left = side * ((road.left_edge if side > 0 else -road.right_edge) + rng.uniform(0.9, road.pavement - 0.4))
-        cast.append(("pedestrian", rng.uniform(4, 55), left, rng.choice([-1, 1]) * rng.uniform(0.9, 1.6)))
+        left = side * ((road.left_edge if side > 0 else -road.right_edge) + rng.uniform(0.9, road.sidewalk - 0.4))
+        passersby.append(("pedestrian", rng.uniform(4, 55), left, rng.choice([-1, 1]) * rng.uniform(0.9, 1.6)))
     if road.strip_use == "cycling" and rng.random() < 0.7:
-        cast.append(("cyclist", rng.uniform(9, 26), road.right_edge + road.right_strip / 2, rng.uniform(2.5, 5.5)))
-    motions = {}
-    for k, (kind, ahead, left, pace) in enumerate(cast):
-        name = f"{kind}{k}"
-        plan.kinds[name], plan.sizes[name] = kind, KINDS[kind].size
+        passersby.append(("cyclist", rng.uniform(9, 26), road.right_edge + road.right_strip / 2, rng.uniform(2.5, 5.5)))
+    trajectories = {}
+    for k, (type_name, ahead, left, pace) in enumerate(passersby):
+        name = f"{type_name}{k}"
+        plan.type_names[name], plan.sizes[name] = type_name, ROAD_USER_TYPES[type_name].size
         along = ego_along + ahead + pace * elapsed
-        motions[name] = Motion(
+        trajectories[name] = Trajectory(
             name=name,
             states=np.column_stack(
                 [along, np.full(len(elapsed), left), np.full(len(elapsed), 0 if pace > 0 else np.pi)]
             ),
         )
-    return motions
+    return trajectories
 
 
-def _bend(plan: Plan, turn: str, start: float, end: float, duration: float, rng: np.random.Generator) -> ReferenceLine:
-    """A road for an ego that goes from ``start`` to ``end`` metres along it."""
+def _build_road(
+    plan: TrafficPlan, turn: str, start: float, end: float, duration: float, rng: np.random.Generator
+) -> ReferenceLine:
+    """A road for an ego that goes from ``start`` to ``end`` meters along it."""
     along = np.arange(np.floor(start - _BEHIND_M), end + _AHEAD_M, STEP_M)
     if plan.junctions:
-        return trace(along, np.zeros_like(along))
+        return integrate_curvature(along, np.zeros_like(along))
     if turn == "winding road":
-        return trace(along, _winding(along, start, rng))
+        return integrate_curvature(along, _winding_curvature(along, start, rng))
     speed = (end - start) / duration
     if turn == "straight road":
-        gentle = float(rng.uniform(-0.02, 0.02)) / speed
-        arcs = [(start - 30, end + 30, gentle), (end + 50, end + 130, float(rng.uniform(-0.012, 0.012)))]
-        return trace(along, curvature_profile(along, arcs, 12.0))
+        slight_curvature = float(rng.uniform(-0.02, 0.02)) / speed
+        arcs = [(start - 30, end + 30, slight_curvature), (end + 50, end + 130, float(rng.uniform(-0.012, 0.012)))]
+        return integrate_curvature(along, curvature_profile(along, arcs, 12.0))
     side = 1 if turn == "curved road left" else -1
     rate = np.radians(rng.uniform(5.0, 20.0))
     curvature = min(rate / speed, 3.2 / speed**2, _MAX_CURVATURE)
@@ -120,10 +130,10 @@ def _bend(plan: Plan, turn: str, start: float, end: float, duration: float, rng:
         (start - float(rng.uniform(3, 14)), leave, side * curvature),
         (after, after + 50, float(rng.uniform(-0.012, 0.012))),
     ]
-    return trace(along, curvature_profile(along, arcs, ramp))
+    return integrate_curvature(along, curvature_profile(along, arcs, ramp))
 
 
-def _winding(along: Array, start: float, rng: np.random.Generator) -> Array:
+def _winding_curvature(along: Array, start: float, rng: np.random.Generator) -> Array:
     """Curvature of left and right bends in turn, so that the road never comes back to itself."""
     arcs = []
     position, heading = start + float(rng.uniform(-5, 10)), 0.0
@@ -137,88 +147,90 @@ def _winding(along: Array, start: float, rng: np.random.Generator) -> Array:
     return curvature_profile(along, arcs, 10.0)
 
 
-def _place(line: ReferenceLine, states: Array) -> tuple[Array, Array]:
+def _to_world(line: ReferenceLine, states: Array) -> tuple[Array, Array]:
     """World positions ``(T, 2)`` and headings ``(T,)`` of states in road coordinates, on the bent road."""
-    positions, course = line.place(states[:, 0], states[:, 1])
+    positions, course = line.to_world(states[:, 0], states[:, 1])
     stretch = 1 - line.curvature_at(states[:, 0]) * states[:, 1]
     return positions, course + np.arctan2(np.sin(states[:, 2]), np.cos(states[:, 2]) * stretch)
 
 
-def _footprints(line: ReferenceLine, motion: Motion, size: tuple[float, float, float]) -> Array:
-    positions, headings = _place(line, motion.states)
+def _footprints(line: ReferenceLine, trajectory: Trajectory, size: tuple[float, float, float]) -> Array:
+    positions, headings = _to_world(line, trajectory.states)
     return np.stack([footprint(x, y, h, size[0], size[1]) for (x, y), h in zip(positions, headings, strict=True)])
 
 
-def _foot(body: Body) -> Array:
+def _static_footprint(body: Body) -> Array:
     m = body.poses[0]
     return footprint(m[0, 3], m[1, 3], float(np.arctan2(m[1, 0], m[0, 0])), body.size[0], body.size[1])
 
 
-def _build(
+def _build_world(
     variant: str,
     turn: str,
-    plan: Plan,
+    plan: TrafficPlan,
     line: ReferenceLine,
-    motions: dict[str, Motion],
+    trajectories: dict[str, Trajectory],
     parked: tuple[Body, ...],
     seed: int,
     rng: np.random.Generator,
     timestamps: Array,
 ) -> World:
-    ego = motions.pop(EGO)
-    movers = tuple(_mover(line, plan, motion, rng, timestamps) for motion in motions.values())
-    statics = furnish(line, plan, rng)
+    ego = trajectories.pop(EGO)
+    moving = tuple(_moving_body(line, plan, trajectory, rng, timestamps) for trajectory in trajectories.values())
+    street_objects = place_street_objects(line, plan, rng)
     return World(
         timestamps=timestamps,
         ego_to_world=_ego_path(line, ego, rng, timestamps),
-        bodies=movers + parked + statics,
-        ground=lay_ground(line, plan, rng),
-        weather=draw_weather(variant, rng),
+        bodies=moving + parked + street_objects,
+        ground=build_ground(line, plan, rng),
+        weather=sample_weather(variant, rng),
         caption=f"{variant}, {turn}, {CAPTIONS[plan.event]}",
         seed=seed,
         lanes=lane_lines(line, plan, ego.states[0, 0] - 16, ego.states[-1, 0] + 80),
-        facts={"scenario": plan.event, "road": turn},
+        metadata={"scenario": plan.event, "road": turn},
     )
 
 
-def _mover(line: ReferenceLine, plan: Plan, motion: Motion, rng: np.random.Generator, timestamps: Array) -> Body:
-    kind, size = plan.kinds[motion.name], plan.sizes[motion.name]
-    positions, headings = _place(line, motion.states)
-    colours = {"pedestrian": CLOTHES, "child": CLOTHES, "cyclist": CLOTHES, "bus": BUS_COLOURS}.get(kind, CAR_COLOURS)
+def _moving_body(
+    line: ReferenceLine, plan: TrafficPlan, trajectory: Trajectory, rng: np.random.Generator, timestamps: Array
+) -> Body:
+    type_name, size = plan.type_names[trajectory.name], plan.sizes[trajectory.name]
+    positions, headings = _to_world(line, trajectory.states)
+    colors = {"pedestrian": CLOTHES, "child": CLOTHES, "cyclist": CLOTHES, "bus": BUS_COLORS}.get(type_name, CAR_COLORS)
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     speeds = steps / np.diff(timestamps)
-    slowing = (
+    is_braking = (
         np.append(np.gradient(speeds, timestamps[:-1]) < -0.8, False)
         if len(speeds) > 1
         else np.zeros(len(timestamps), np.bool_)
     )
-    slowing[-1] = slowing[-2] if len(slowing) > 1 else False
+    is_braking[-1] = is_braking[-2] if len(is_braking) > 1 else False
     return Body(
-        parts=build(kind, size, colours[int(rng.integers(len(colours)))], rng),
+        parts=build_parts(type_name, size, colors[int(rng.integers(len(colors)))], rng),
         poses=pose(yaw_rotation(headings), np.column_stack([positions, np.zeros(len(positions))])),
         size=size,
-        id=motion.name,
-        category=KINDS[kind].category,
-        walked=np.concatenate([[0.0], np.cumsum(steps)]),
-        braking=slowing,
+        id=trajectory.name,
+        category=ROAD_USER_TYPES[type_name].category,
+        distance_walked=np.concatenate([[0.0], np.cumsum(steps)]),
+        braking=is_braking,
     )
 
 
-def _ego_path(line: ReferenceLine, motion: Motion, rng: np.random.Generator, timestamps: Array) -> Array:
+def _ego_path(line: ReferenceLine, trajectory: Trajectory, rng: np.random.Generator, timestamps: Array) -> Array:
     """Poses ``(T, 4, 4)`` of the rear axle's foot, with the body's small dive, roll and bounce."""
-    centre, heading = _place(line, motion.states)
+    center, heading = _to_world(line, trajectory.states)
     elapsed = timestamps - timestamps[0]
-    velocity = np.gradient(centre, elapsed, axis=0)
+    velocity = np.gradient(center, elapsed, axis=0)
     speed = np.linalg.norm(velocity, axis=1)
     pitch = -0.0022 * np.clip(np.gradient(speed, elapsed), -5, 3) + _sway(rng, elapsed, 0.0022)
     roll = 0.0035 * np.clip(speed * np.gradient(np.unwrap(heading), elapsed), -4, 4) + _sway(rng, elapsed, 0.0016)
-    bounce = _sway(rng, elapsed, 0.008)
+    heave = _sway(rng, elapsed, 0.008)
     c, s, o, i = np.cos(pitch), np.sin(pitch), np.zeros_like(pitch), np.ones_like(pitch)
-    tilt = np.stack([np.stack([c, o, s], -1), np.stack([o, i, o], -1), np.stack([-s, o, c], -1)], -2)
+    pitch_rotation = np.stack([np.stack([c, o, s], -1), np.stack([o, i, o], -1), np.stack([-s, o, c], -1)], -2)
     c, s = np.cos(roll), np.sin(roll)
-    lean = np.stack([np.stack([i, o, o], -1), np.stack([o, c, -s], -1), np.stack([o, s, c], -1)], -2)
-    axle = centre - _REAR_AXLE_M * np.stack([np.cos(heading), np.sin(heading)], 1)
-    return pose(yaw_rotation(heading) @ tilt @ lean, np.column_stack([axle, bounce]))
+    roll_rotation = np.stack([np.stack([i, o, o], -1), np.stack([o, c, -s], -1), np.stack([o, s, c], -1)], -2)
+    axle = center - _REAR_AXLE_M * np.stack([np.cos(heading), np.sin(heading)], 1)
+    return pose(yaw_rotation(heading) @ pitch_rotation @ roll_rotation, np.column_stack([axle, heave]))
 
 
 def _sway(rng: np.random.Generator, elapsed: Array, amplitude: float) -> Array:

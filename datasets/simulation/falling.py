@@ -7,10 +7,10 @@ from driveforge.datasets.simulation.world import Size
 
 _GRAVITY = 9.81
 _STEP_S = 1e-3
-_RESTS_BELOW = 0.15
+_REST_SPEED = 0.15
 
 
-def bounce(
+def simulate_bounce(
     timestamps: Array,
     place: Array,
     heading: float,
@@ -21,18 +21,18 @@ def bounce(
     lift: float,
     spin: float,
     restitution: float,
-    rolls: bool,
+    is_rolling: bool,
 ) -> Array:
-    """Poses ``(T, 4, 4)`` of a body's centre, thrown ``lift`` m/s upwards from ``height`` m above the floor.
+    """Poses ``(T, 4, 4)`` of a body's center, thrown ``lift`` m/s upwards from ``height`` m above the floor.
 
     It flies on parabolas; an impact keeps ``restitution`` of its vertical speed and 0.8 of its sideways speed, and it
-    lies still when the rebound is under 0.15 m/s. It turns about the vertical; if it ``rolls``, forward as well.
+    lies still when the rebound is under 0.15 m/s. It turns about the vertical; if it ``is_rolling``, forward as well.
     """
-    x, y, z, yaw, roll = _flight(
+    x, y, z, yaw, roll = _integrate_flight(
         timestamps - timestamps[0], place, heading, size[2] / 2, height, velocity, lift, spin, restitution
     )
     turn = yaw_rotation(yaw)
-    if rolls:
+    if is_rolling:
         bearing = float(np.arctan2(velocity[1], velocity[0]))
         c, s, o, i = np.cos(roll), np.sin(roll), np.zeros_like(roll), np.ones_like(roll)
         forward = np.stack([np.stack([c, o, s], -1), np.stack([o, i, o], -1), np.stack([-s, o, c], -1)], -2)
@@ -40,7 +40,7 @@ def bounce(
     return pose(turn, np.stack([x, y, z + size[2] / 2], 1))
 
 
-def _flight(
+def _integrate_flight(
     elapsed: Array,
     place: Array,
     heading: float,
@@ -65,7 +65,7 @@ def _flight(
         if state[2] < 0:
             state[2] = 0.0
             rebound = -restitution * speed[2]
-            if rebound < _RESTS_BELOW:
+            if rebound < _REST_SPEED:
                 path[k + 1 :] = state
                 break
             speed, spin = np.array([0.8 * speed[0], 0.8 * speed[1], rebound]), 0.8 * spin

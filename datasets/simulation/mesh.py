@@ -1,6 +1,6 @@
 """Polygon parts that bodies are made of.
 
-A part is a closed polyhedron with flat convex faces, given in its own frame (x forward, y left, z up, metres). Faces
+A part is a closed polyhedron with flat convex faces, given in its own frame (x forward, y left, z up, meters). Faces
 run counter-clockwise seen from outside. Textures are named; the atlas knows the names.
 """
 
@@ -16,7 +16,7 @@ WHITE = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swing:
-    """A limb's motion about its y axis: ``amplitude`` and ``phase`` in rad, ``rate`` in rad per metre walked."""
+    """A limb's motion about its y axis: ``amplitude`` and ``phase`` in rad, ``rate`` in rad per meter walked."""
 
     amplitude: float
     phase: float
@@ -25,7 +25,7 @@ class Swing:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Part:
-    """``textures`` names one texture per face; ``tile`` is metres per repeat, or None to stretch over the bounding box.
+    """``textures`` names one texture per face; ``tile`` is meters per repeat, or None to stretch over the bounding box.
 
     ``is_brake_light`` parts shine when their body slows down.
     """
@@ -40,18 +40,18 @@ class Part:
     is_brake_light: bool = False
 
 
-def at(x: float, y: float, z: float) -> Array:
+def translation(x: float, y: float, z: float) -> Array:
     """Pose of a part that is only moved, not turned."""
     return pose(np.eye(3), [x, y, z])
 
 
-BOX_FACES = ((4, 6, 7, 5), (0, 1, 3, 2), (2, 3, 7, 6), (0, 4, 5, 1), (1, 5, 7, 3), (0, 2, 6, 4))
+CUBOID_FACES = ((4, 6, 7, 5), (0, 1, 3, 2), (2, 3, 7, 6), (0, 4, 5, 1), (1, 5, 7, 3), (0, 2, 6, 4))
 
 
 def box(size: tuple[float, float, float], *, front: float = 0, rear: float = 0, side: float = 0) -> Array:
-    """Vertices ``(8, 3)`` of a box standing on z = 0, its top drawn in by ``front``, ``rear`` and ``side`` metres.
+    """Vertices ``(8, 3)`` of a box standing on z = 0, its top drawn in by ``front``, ``rear`` and ``side`` meters.
 
-    Faces are ``BOX_FACES``: +x, -x, +y, -y, +z, -z.
+    Faces are ``CUBOID_FACES``: +x, -x, +y, -y, +z, -z.
     """
     length, width, height = size
     corners = []
@@ -61,7 +61,7 @@ def box(size: tuple[float, float, float], *, front: float = 0, rear: float = 0, 
     return np.array(corners)
 
 
-def gable(length: float, width: float, height: float) -> tuple[Array, tuple[tuple[int, ...], ...]]:
+def gable_roof(length: float, width: float, height: float) -> tuple[Array, tuple[tuple[int, ...], ...]]:
     """A saddle roof on z = 0, its ridge along x: vertices ``(6, 3)``, faces +x, -x, +y slope, -y slope, bottom."""
     x, y = length / 2, width / 2
     vertices = np.array([[-x, -y, 0], [-x, y, 0], [x, -y, 0], [x, y, 0], [-x, 0, height], [x, 0, height]])
@@ -75,26 +75,28 @@ def prism(bottom: float, top: float, height: float, sides: int) -> tuple[Array, 
     low = np.column_stack([bottom * ring, np.zeros(sides)])
     high = np.column_stack([top * ring, np.full(sides, height)])
     around = [(i, (i + 1) % sides, (i + 1) % sides + sides, i + sides) for i in range(sides)]
-    lids = [tuple(range(sides, 2 * sides)), tuple(range(sides - 1, -1, -1))]
-    return np.concatenate([low, high]), (*around, *lids)
+    caps = [tuple(range(sides, 2 * sides)), tuple(range(sides - 1, -1, -1))]
+    return np.concatenate([low, high]), (*around, *caps)
 
 
 def wheel(radius: float, width: float, sides: int = 12) -> tuple[Array, tuple[tuple[int, ...], ...]]:
-    """A prism about the y axis, centred on its hub: ``sides`` tread faces, then the left and right discs."""
+    """A prism about the y axis, centered on its hub: ``sides`` tread faces, then the left and right discs."""
     vertices, faces = prism(radius, radius, width, sides)
     # (x, y, z) -> (x, -z, y) turns the upright axis onto -y and keeps the faces' sense of rotation.
     turned = np.column_stack([vertices[:, 0], width / 2 - vertices[:, 2], vertices[:, 1]])
     return turned, (*faces[:sides], faces[sides + 1], faces[sides])
 
 
-def ball(size: tuple[float, float, float], sides: int = 8, rings: int = 4) -> tuple[Array, tuple[tuple[int, ...], ...]]:
+def ellipsoid(
+    size: tuple[float, float, float], sides: int = 8, rings: int = 4
+) -> tuple[Array, tuple[tuple[int, ...], ...]]:
     """An ellipsoid of the given diameters round the origin, in quads with triangles at the poles."""
-    vertices, faces = _unit_ball(sides, rings)
+    vertices, faces = _unit_sphere(sides, rings)
     return vertices * (np.array(size) / 2), faces
 
 
 @lru_cache
-def _unit_ball(sides: int, rings: int) -> tuple[Array, tuple[tuple[int, ...], ...]]:
+def _unit_sphere(sides: int, rings: int) -> tuple[Array, tuple[tuple[int, ...], ...]]:
     angle = np.arange(sides) * (2 * np.pi / sides)
     level = np.linspace(-np.pi / 2, np.pi / 2, rings + 1)[1:-1]
     grid = [[np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)] for e in level for a in angle]

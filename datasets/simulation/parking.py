@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from driveforge.datasets.geometry import pose, yaw_rotation
-from driveforge.datasets.simulation.bodies import CAR_COLOURS, KINDS, build
-from driveforge.datasets.simulation.plan import Plan
 from driveforge.datasets.simulation.reference_line import ReferenceLine
+from driveforge.datasets.simulation.road_users import CAR_COLORS, ROAD_USER_TYPES, build_parts
+from driveforge.datasets.simulation.traffic_plan import TrafficPlan
 from driveforge.datasets.simulation.world import Body
 
 
@@ -20,8 +20,10 @@ def _slots(line: ReferenceLine, start: float, end: float, left: float) -> Iterat
         slot += 6.2 / max(float(stretch), 0.3)
 
 
-def park_cars(line: ReferenceLine, plan: Plan, start: float, end: float, rng: np.random.Generator) -> tuple[Body, ...]:
-    """Parked cars in the strips along ``start`` to ``end``, clear of junctions and zebras; they are tracks."""
+def park_cars(
+    line: ReferenceLine, plan: TrafficPlan, start: float, end: float, rng: np.random.Generator
+) -> tuple[Body, ...]:
+    """Parked cars in the strips along ``start`` to ``end``, clear of junctions and crosswalks; they are tracks."""
     road = plan.road
     if road.strip_use != "parking":
         return ()
@@ -34,25 +36,27 @@ def park_cars(line: ReferenceLine, plan: Plan, start: float, end: float, rng: np
             if (
                 rng.random() > density
                 or any(abs(slot - s) < h + 9 for s, h in plan.junctions)
-                or any(abs(slot - s) < 7 for s in plan.zebras)
+                or any(abs(slot - s) < 7 for s in plan.crosswalks)
             ):
                 continue
             kind = str(rng.choice(["sedan", "hatchback", "suv", "van"]))
-            length, width, height = (float(v) for v in np.array(KINDS[kind].size) * rng.uniform(0.95, 1.05, 3))
+            length, width, height = (
+                float(v) for v in np.array(ROAD_USER_TYPES[kind].size) * rng.uniform(0.95, 1.05, 3)
+            )
             size = (length, width, height)
-            colour = CAR_COLOURS[int(rng.integers(len(CAR_COLOURS)))]
-            position, heading = line.place(
+            color = CAR_COLORS[int(rng.integers(len(CAR_COLORS)))]
+            position, heading = line.to_world(
                 slot + rng.uniform(-0.3, 0.3), edge - side * (strip / 2 + rng.uniform(-0.1, 0.1))
             )
             turn = np.pi if side > 0 and road.oncoming else 0.0
             placed = pose(yaw_rotation(float(heading) + turn + rng.normal(0, 0.015)), [*position, 0.0])[None]
             bodies.append(
                 Body(
-                    parts=build(kind, size, colour, rng),
+                    parts=build_parts(kind, size, color, rng),
                     poses=placed,
                     size=size,
                     id=f"parked{len(bodies):03d}",
-                    category=KINDS[kind].category,
+                    category=ROAD_USER_TYPES[kind].category,
                 )
             )
     return tuple(bodies)

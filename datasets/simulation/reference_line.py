@@ -1,4 +1,4 @@
-"""The line that a road follows, and road coordinates: metres along it and metres to its left."""
+"""The line that a road follows, and road coordinates: meters along it and meters to its left."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _REACH_M = 34.0
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ReferenceLine:
-    """A smooth plane curve, sampled every ``STEP_M`` metres.
+    """A smooth plane curve, sampled every ``STEP_M`` meters.
 
     ``along (N,)`` and ``points (N, 2)`` are in m, ``heading (N,)`` in rad, ``curvature (N,)`` in 1/m, left positive.
     """
@@ -24,7 +24,7 @@ class ReferenceLine:
     heading: Array
     curvature: Array
 
-    def place(self, along: ArrayLike, left: ArrayLike) -> tuple[Array, Array]:
+    def to_world(self, along: ArrayLike, left: ArrayLike) -> tuple[Array, Array]:
         """World positions ``(..., 2)`` and the line's headings ``(...,)`` at road coordinates.
 
         The line goes straight on beyond its ends.
@@ -41,13 +41,13 @@ class ReferenceLine:
         return np.asarray(np.interp(np.asarray(along, np.float64), self.along, self.curvature, left=0, right=0))
 
     def distance(self, points: Array) -> Array:
-        """Distance in metres of points ``(..., 2)`` to the curve (its samples, so up to 3 cm too long near it)."""
+        """Distance in meters of points ``(..., 2)`` to the curve (its samples, so up to 3 cm too long near it)."""
         flat = points.reshape(-1, 1, 2)
         samples = self.points[None, ::4]
         return np.asarray(np.sqrt(((flat - samples) ** 2).sum(-1).min(1)).reshape(points.shape[:-1]))
 
 
-def trace(along: Array, curvature: Array) -> ReferenceLine:
+def integrate_curvature(along: Array, curvature: Array) -> ReferenceLine:
     """The curve of given ``curvature (N,)`` at ``along (N,)``; it passes the origin, heading +x, at along = 0."""
     middle = (curvature[1:] + curvature[:-1]) / 2
     heading = np.concatenate([[0.0], np.cumsum(middle * np.diff(along))])
@@ -61,7 +61,7 @@ def trace(along: Array, curvature: Array) -> ReferenceLine:
 
 
 def curvature_profile(along: Array, arcs: list[tuple[float, float, float]], ramp: float) -> Array:
-    """Curvature ``(N,)`` of arcs (start, end, curvature) that set in and fade out linearly over ``ramp`` metres."""
+    """Curvature ``(N,)`` of arcs (start, end, curvature) that set in and fade out linearly over ``ramp`` meters."""
     total = np.zeros_like(along)
     for start, end, curvature in arcs:
         rise = np.clip((along - start) / ramp + 0.5, 0, 1)

@@ -10,7 +10,7 @@ from driveforge.datasets.scene import Camera
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Mount:
+class CameraMount:
     """Where a camera sits: position in the ego frame in m, yaw and horizontal field of view in degrees."""
 
     position: tuple[float, float, float]
@@ -19,13 +19,13 @@ class Mount:
 
 
 # After the sensor set-up that nuScenes publishes (Caesar et al. 2020, arXiv 1903.11027).
-MOUNTS: dict[str, Mount] = {
-    "CAM_FRONT": Mount(position=(1.70, 0.02, 1.51), yaw=0.0, field_of_view=64.0),
-    "CAM_FRONT_RIGHT": Mount(position=(1.55, -0.49, 1.50), yaw=-56.0, field_of_view=64.0),
-    "CAM_BACK_RIGHT": Mount(position=(1.01, -0.48, 1.56), yaw=-110.0, field_of_view=64.0),
-    "CAM_BACK": Mount(position=(0.03, 0.0, 1.58), yaw=180.0, field_of_view=89.0),
-    "CAM_BACK_LEFT": Mount(position=(1.03, 0.48, 1.59), yaw=108.0, field_of_view=64.0),
-    "CAM_FRONT_LEFT": Mount(position=(1.52, 0.49, 1.51), yaw=55.0, field_of_view=64.0),
+CAMERA_MOUNTS: dict[str, CameraMount] = {
+    "CAM_FRONT": CameraMount(position=(1.70, 0.02, 1.51), yaw=0.0, field_of_view=64.0),
+    "CAM_FRONT_RIGHT": CameraMount(position=(1.55, -0.49, 1.50), yaw=-56.0, field_of_view=64.0),
+    "CAM_BACK_RIGHT": CameraMount(position=(1.01, -0.48, 1.56), yaw=-110.0, field_of_view=64.0),
+    "CAM_BACK": CameraMount(position=(0.03, 0.0, 1.58), yaw=180.0, field_of_view=89.0),
+    "CAM_BACK_LEFT": CameraMount(position=(1.03, 0.48, 1.59), yaw=108.0, field_of_view=64.0),
+    "CAM_FRONT_LEFT": CameraMount(position=(1.52, 0.49, 1.51), yaw=55.0, field_of_view=64.0),
 }
 
 
@@ -37,31 +37,31 @@ def intrinsics(height: int, width: int, field_of_view: float) -> Array:
 
 def mount_cameras(names: tuple[str, ...], height: int, width: int) -> tuple[Camera, ...]:
     """The named cameras of the rig; a UserError names those there are."""
-    unknown = [name for name in names if name not in MOUNTS]
+    unknown = [name for name in names if name not in CAMERA_MOUNTS]
     if unknown:
-        raise UserError(f"unknown camera {unknown[0]!r}; the simulated rig has {', '.join(MOUNTS)}")
-    return tuple(_mounted(name, MOUNTS[name], height, width) for name in names)
+        raise UserError(f"unknown camera {unknown[0]!r}; the simulated rig has {', '.join(CAMERA_MOUNTS)}")
+    return tuple(_build_camera(name, CAMERA_MOUNTS[name], height, width) for name in names)
 
 
-def vary_cameras(cameras: tuple[Camera, ...], rng: np.random.Generator) -> tuple[Camera, ...]:
+def randomize_cameras(cameras: tuple[Camera, ...], rng: np.random.Generator) -> tuple[Camera, ...]:
     """The same cameras as other makers fit them: other focal lengths, a little higher or lower, not quite level."""
-    zoom, rise = rng.uniform(0.72, 1.2), rng.uniform(-0.25, 0.3)
+    zoom, height_offset = rng.uniform(0.72, 1.2), rng.uniform(-0.25, 0.3)
     pitch, roll = np.radians(rng.uniform(-2.5, 2.5)), np.radians(rng.normal(0, 0.5))
     c, s, cr, sr = np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    nod = pose([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]], [0.0, 0.0, 0.0])
-    lean = pose([[cr, -sr, 0.0], [sr, cr, 0.0], [0.0, 0.0, 1.0]], [0.0, 0.0, 0.0])
-    lift = pose(np.eye(3), [0.0, 0.0, rise])
+    pitch_pose = pose([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]], [0.0, 0.0, 0.0])
+    roll_pose = pose([[cr, -sr, 0.0], [sr, cr, 0.0], [0.0, 0.0, 1.0]], [0.0, 0.0, 0.0])
+    height_pose = pose(np.eye(3), [0.0, 0.0, height_offset])
     return tuple(
         replace(
             camera,
             intrinsics=np.asarray(camera.intrinsics) * [[zoom, 1, 1], [1, zoom, 1], [1, 1, 1]],
-            camera_to_ego=lift @ np.asarray(camera.camera_to_ego) @ nod @ lean,
+            camera_to_ego=height_pose @ np.asarray(camera.camera_to_ego) @ pitch_pose @ roll_pose,
         )
         for camera in cameras
     )
 
 
-def _mounted(name: str, mount: Mount, height: int, width: int) -> Camera:
+def _build_camera(name: str, mount: CameraMount, height: int, width: int) -> Camera:
     return Camera(
         name=name,
         width=width,

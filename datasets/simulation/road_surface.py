@@ -1,37 +1,37 @@
-"""A road's surface: kerbs and pavements, paint, and the lane lines that describe it."""
+"""A road's surface: curbs and sidewalks, paint, and the lane lines that describe it."""
 
 import numpy as np
 
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Lane
-from driveforge.datasets.simulation.plan import CrossSection, Plan
 from driveforge.datasets.simulation.reference_line import ReferenceLine, coordinate_grid
-from driveforge.datasets.simulation.world import Band, Colour, Ground, Stripe
+from driveforge.datasets.simulation.traffic_plan import CrossSection, TrafficPlan
+from driveforge.datasets.simulation.world import Band, Color, Ground, Stripe
 
 _CELL_M = 1.0
-_WHITE: Colour = (222, 222, 218)
-_YELLOW: Colour = (214, 178, 62)
+_WHITE: Color = (222, 222, 218)
+_YELLOW: Color = (214, 178, 62)
 
 
-def lay_ground(line: ReferenceLine, plan: Plan, rng: np.random.Generator) -> Ground:
-    """Asphalt with its paint between kerbs, pavements and verges."""
+def build_ground(line: ReferenceLine, plan: TrafficPlan, rng: np.random.Generator) -> Ground:
+    """Asphalt with its paint between curbs, sidewalks and verges."""
     road = plan.road
     coordinates, origin = coordinate_grid(line, _CELL_M)
-    kerb = 0.22
+    curb = 0.22
     bands = (
-        Band(edge=road.right_edge - road.pavement, texture="verge", tile=11.0),
-        Band(edge=road.right_edge - kerb, texture="pavement", tile=4.0),
-        Band(edge=road.right_edge, texture="kerb", tile=2.4),
+        Band(edge=road.right_edge - road.sidewalk, texture="verge", tile=11.0),
+        Band(edge=road.right_edge - curb, texture="sidewalk", tile=4.0),
+        Band(edge=road.right_edge, texture="curb", tile=2.4),
         Band(edge=road.left_edge, texture="asphalt", tile=9.0),
-        Band(edge=road.left_edge + kerb, texture="kerb", tile=2.4),
-        Band(edge=road.left_edge + road.pavement, texture="pavement", tile=4.0),
+        Band(edge=road.left_edge + curb, texture="curb", tile=2.4),
+        Band(edge=road.left_edge + road.sidewalk, texture="sidewalk", tile=4.0),
         Band(edge=1e9, texture="verge", tile=11.0),
     )
     half = max(-road.right_edge, road.left_edge)
     return Ground(
         coordinates=coordinates, origin=origin, cell=_CELL_M, bands=bands, stripes=_stripes(road, rng),
         junctions=np.array(plan.junctions, np.float64).reshape(-1, 2),
-        zebras=np.array([[s - 1.7, s + 1.7, half] for s in plan.zebras]).reshape(-1, 3),
+        crosswalks=np.array([[s - 1.7, s + 1.7, half] for s in plan.crosswalks]).reshape(-1, 3),
         lane_width=road.lane_width,
     )  # fmt: skip
 
@@ -41,26 +41,26 @@ def _stripes(road: CrossSection, rng: np.random.Generator) -> tuple[Stripe, ...]
     period = float(rng.choice([6.0, 9.0, 12.0]))
     dash = period * float(rng.uniform(0.33, 0.5))
     stripes = [
-        Stripe(lateral=-road.forward * road.lane_width, width=0.13, colour=_WHITE),
-        Stripe(lateral=road.oncoming * road.lane_width, width=0.13, colour=_WHITE),
+        Stripe(lateral=-road.forward * road.lane_width, width=0.13, color=_WHITE),
+        Stripe(lateral=road.oncoming * road.lane_width, width=0.13, color=_WHITE),
     ]
     if road.oncoming:
         if rng.random() < 0.4:
-            stripes += [Stripe(lateral=side * 0.13, width=0.12, colour=middle) for side in (-1, 1)]
+            stripes += [Stripe(lateral=side * 0.13, width=0.12, color=middle) for side in (-1, 1)]
         else:
-            stripes.append(Stripe(lateral=0.0, width=0.14, colour=middle, period=period, dash=dash))
+            stripes.append(Stripe(lateral=0.0, width=0.14, color=middle, period=period, dash=dash))
     for lane in [*range(1, road.forward), *range(1 - road.oncoming, 0)]:
-        stripes.append(Stripe(lateral=-lane * road.lane_width, width=0.14, colour=_WHITE, period=period, dash=dash))
+        stripes.append(Stripe(lateral=-lane * road.lane_width, width=0.14, color=_WHITE, period=period, dash=dash))
     return tuple(stripes)
 
 
-def lane_lines(line: ReferenceLine, plan: Plan, start: float, end: float) -> tuple[Lane, ...]:
-    """The road's edges, lane dividers and zebras between ``start`` and ``end`` metres along, a point every 2 m."""
+def lane_lines(line: ReferenceLine, plan: TrafficPlan, start: float, end: float) -> tuple[Lane, ...]:
+    """The road's edges, lane dividers and crosswalks between ``start`` and ``end`` meters along, a point every 2 m."""
     road = plan.road
     along = np.arange(start, end, 2.0)
     open_road = np.ones(len(along), np.bool_)
-    for centre, half in plan.junctions:
-        open_road &= np.abs(along - centre) > half
+    for center, half in plan.junctions:
+        open_road &= np.abs(along - center) > half
     runs = [run for run in np.split(along, np.flatnonzero(np.diff(open_road)) + 1) if len(run) > 1]
     runs = [run for run in runs if open_road[int(np.searchsorted(along, run[0]))]]
     edges = [("boundary", road.right_edge), ("boundary", road.left_edge)]
@@ -71,14 +71,14 @@ def lane_lines(line: ReferenceLine, plan: Plan, start: float, end: float) -> tup
         for kind, left in edges + dividers
         for run in runs
     ]
-    for centre in plan.zebras:
-        if start < centre < end:
-            s = centre + np.array([-1.7, 1.7, 1.7, -1.7, -1.7])
+    for center in plan.crosswalks:
+        if start < center < end:
+            s = center + np.array([-1.7, 1.7, 1.7, -1.7, -1.7])
             d = np.array([road.right_edge, road.right_edge, road.left_edge, road.left_edge, road.right_edge])
             lanes.append(Lane(kind="crossing", points=_world_points(line, s, d)))
     return tuple(lanes)
 
 
 def _world_points(line: ReferenceLine, along: Array, left: Array) -> Array:
-    points, _ = line.place(along, left)
+    points, _ = line.to_world(along, left)
     return np.column_stack([points, np.zeros(len(points))])

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from driveforge.datasets.simulation.plan import EGO, WARM_UP_S, Casting, CrossSection, Plan
-from driveforge.datasets.simulation.traffic import Crosser, Order
+from driveforge.datasets.simulation.traffic import CrossingActor, Maneuver
+from driveforge.datasets.simulation.traffic_plan import EGO, WARM_UP_S, CrossSection, TrafficPlan, TrafficPlanBuilder
 
 SCENARIOS = ("follow", "brake", "lane change", "cut in", "pedestrian crosses", "car crosses", "oncoming", "parked")
 CAPTIONS = {
@@ -15,30 +15,34 @@ CAPTIONS = {
 }  # fmt: skip
 
 
-def draw_plan(scenario: str, speed: float, rng: np.random.Generator, duration: float) -> Plan:
+def sample_plan(scenario: str, speed: float, rng: np.random.Generator, duration: float) -> TrafficPlan:
     """A plan for a clip of ``duration`` s after the warm-up, the ego going at about ``speed`` m/s."""
-    road = _draw_cross_section(rng, scenario)
-    cast = Casting(rng=rng, road=road, lane=int(rng.integers(road.forward)), speed=speed, duration=duration)
-    cast.drive_ego()
-    _SCENES[scenario](cast)
+    road = _sample_cross_section(rng, scenario)
+    builder = TrafficPlanBuilder(
+        rng=rng, road=road, lane=int(rng.integers(road.forward)), speed=speed, duration=duration
+    )
+    builder.add_ego()
+    _SCENARIO_BUILDERS[scenario](builder)
     if rng.random() < 0.5:
-        cast.drive("follower", cast.lane, -9.5 - speed * cast.uniform(0.7, 1.3), speed * 0.97)
-    _fill_side_lanes(cast, crowded=scenario in ("oncoming", "drive"), quiet=scenario in ("lane change", "cut in"))
-    _fill_oncoming_lanes(cast, crowded=scenario in ("oncoming", "drive"))
-    return Plan(
+        builder.add_vehicle("follower", builder.lane, -9.5 - speed * builder.uniform(0.7, 1.3), speed * 0.97)
+    _fill_side_lanes(
+        builder, is_crowded=scenario in ("oncoming", "drive"), is_quiet=scenario in ("lane change", "cut in")
+    )
+    _fill_oncoming_lanes(builder, is_crowded=scenario in ("oncoming", "drive"))
+    return TrafficPlan(
         event=scenario,
         road=road,
-        drivers=tuple(cast.drivers),
-        orders=tuple(cast.orders),
-        crossers=tuple(cast.crossers),
-        kinds=cast.kinds,
-        sizes=cast.sizes,
-        junctions=tuple(cast.junctions),
-        zebras=tuple(cast.zebras),
+        drivers=tuple(builder.drivers),
+        maneuvers=tuple(builder.maneuvers),
+        crossing_actors=tuple(builder.crossing_actors),
+        type_names=builder.type_names,
+        sizes=builder.sizes,
+        junctions=tuple(builder.junctions),
+        crosswalks=tuple(builder.crosswalks),
     )
 
 
-def _draw_cross_section(rng: np.random.Generator, scenario: str) -> CrossSection:
+def _sample_cross_section(rng: np.random.Generator, scenario: str) -> CrossSection:
     forward = 2 if scenario in ("lane change", "cut in", "drive") else int(rng.choice([1, 1, 2]))
     oncoming = int(rng.choice([1, 2])) if scenario == "oncoming" else int(rng.choice([0, 1, 1, 2]))
     use = "parking" if scenario == "parked" else str(rng.choice(["parking", "cycling", "none"]))
@@ -50,123 +54,131 @@ def _draw_cross_section(rng: np.random.Generator, scenario: str) -> CrossSection
         strip_use=use,
         right_strip=strip,
         left_strip=strip if rng.random() < 0.7 else 0.5,
-        pavement=float(rng.uniform(1.8, 3.5)),
+        sidewalk=float(rng.uniform(1.8, 3.5)),
     )
 
 
-def _follow(cast: Casting) -> None:
-    gap = 7.5 + cast.speed * cast.uniform(0.55, 1.2)
-    cast.drive("leader", cast.lane, gap, cast.speed, target=cast.speed * cast.uniform(0.8, 1.15))
-    if cast.rng.random() < 0.4:
-        beyond = gap + 12 + cast.speed * cast.uniform(0.8, 1.4)
-        cast.drive("second", cast.lane, beyond, cast.speed, target=1.1 * cast.speed)
+def _follow(builder: TrafficPlanBuilder) -> None:
+    gap = 7.5 + builder.speed * builder.uniform(0.55, 1.2)
+    builder.add_vehicle("leader", builder.lane, gap, builder.speed, target=builder.speed * builder.uniform(0.8, 1.15))
+    if builder.rng.random() < 0.4:
+        beyond = gap + 12 + builder.speed * builder.uniform(0.8, 1.4)
+        builder.add_vehicle("second", builder.lane, beyond, builder.speed, target=1.1 * builder.speed)
 
 
-def _brake(cast: Casting) -> None:
-    _follow(cast)
-    slow = float(cast.rng.choice([0.01, cast.speed / 3]))
-    cast.orders.append(Order(time=WARM_UP_S + cast.uniform(-0.5, 0.3), name="leader", target_speed=slow))
+def _brake(builder: TrafficPlanBuilder) -> None:
+    _follow(builder)
+    slow = float(builder.rng.choice([0.01, builder.speed / 3]))
+    builder.maneuvers.append(Maneuver(time=WARM_UP_S + builder.uniform(-0.5, 0.3), name="leader", target_speed=slow))
 
 
-def _change_lane(cast: Casting) -> None:
-    if cast.rng.random() < 0.6:
-        gap = 7.5 + cast.speed * cast.uniform(0.55, 1.2)
-        cast.drive("leader", cast.lane, gap, 0.85 * cast.speed)
-    cast.orders.append(Order(time=WARM_UP_S - cast.uniform(0.1, 0.8), name=EGO, lane=1 - cast.lane))
+def _change_lane(builder: TrafficPlanBuilder) -> None:
+    if builder.rng.random() < 0.6:
+        gap = 7.5 + builder.speed * builder.uniform(0.55, 1.2)
+        builder.add_vehicle("leader", builder.lane, gap, 0.85 * builder.speed)
+    builder.maneuvers.append(Maneuver(time=WARM_UP_S - builder.uniform(0.1, 0.8), name=EGO, lane=1 - builder.lane))
 
 
-def _cut_in(cast: Casting) -> None:
-    cast.drive("cutter", 1 - cast.lane, cast.uniform(9, 14), cast.speed + 0.8)
-    cast.orders.append(Order(time=WARM_UP_S - cast.uniform(0.0, 0.8), name="cutter", lane=cast.lane))
+def _cut_in(builder: TrafficPlanBuilder) -> None:
+    builder.add_vehicle("cutter", 1 - builder.lane, builder.uniform(9, 14), builder.speed + 0.8)
+    builder.maneuvers.append(Maneuver(time=WARM_UP_S - builder.uniform(0.0, 0.8), name="cutter", lane=builder.lane))
 
 
-def _cross_on_foot(cast: Casting) -> None:
-    along = cast.start + 1.05 * cast.speed + cast.uniform(6, 11)
-    _send_pedestrian(cast, along, WARM_UP_S)
-    if cast.rng.random() < 0.65:
-        cast.zebras.append(along)
+def _pedestrian_crosses(builder: TrafficPlanBuilder) -> None:
+    along = builder.start + 1.05 * builder.speed + builder.uniform(6, 11)
+    _add_pedestrian(builder, along, WARM_UP_S)
+    if builder.rng.random() < 0.65:
+        builder.crosswalks.append(along)
 
 
-def _send_pedestrian(cast: Casting, along: float, when: float) -> None:
-    """Someone who at ``when`` s is on the road, a little short of the ego's lane."""
-    name = f"crosser{len(cast.crossers)}"
-    cast.dress(name, ("pedestrian", "pedestrian", "child"))
-    ends = [cast.road.right_edge - 1.2, cast.road.left_edge + 1.2]
-    if cast.rng.random() < 0.4:
+def _add_pedestrian(builder: TrafficPlanBuilder, along: float, time_on_road: float) -> None:
+    """Someone who at ``time_on_road`` s is on the road, a little short of the ego's lane."""
+    name = f"crosser{len(builder.crossing_actors)}"
+    builder.assign_type(name, ("pedestrian", "pedestrian", "child"))
+    ends = [builder.road.right_edge - 1.2, builder.road.left_edge + 1.2]
+    if builder.rng.random() < 0.4:
         ends.reverse()
-    pace = cast.uniform(1.1, 2.0)
-    lead = max(abs(ends[0]) - 3.0, 0.6) / pace * cast.uniform(0.9, 1.4)
-    cast.crossers.append(
-        Crosser(name=name, along=along, start=ends[0], end=ends[1], time=when - lead, speed=pace, margin=0.8)
+    pace = builder.uniform(1.1, 2.0)
+    lead = max(abs(ends[0]) - 3.0, 0.6) / pace * builder.uniform(0.9, 1.4)
+    builder.crossing_actors.append(
+        CrossingActor(
+            name=name, along=along, start=ends[0], end=ends[1], time=time_on_road - lead, speed=pace, margin=0.8
+        )
     )
 
 
-def _cross_by_car(cast: Casting) -> None:
-    cast.dress("crosser0", ("sedan", "hatchback", "suv", "van", "truck"))
-    along = cast.start + 1.3 * cast.speed + cast.uniform(11, 18)
-    start = 45.0 * float(cast.rng.choice([-1, 1]))
-    pace = cast.uniform(5.5, 9.0)
-    drive_time = abs(start - cast.road.lane_centre(cast.lane)) / pace
-    leaves = WARM_UP_S + cast.uniform(0.2, 1.2) - drive_time
-    cast.crossers.append(
-        Crosser(name="crosser0", along=along, start=start, end=-start, time=leaves, speed=pace, margin=3.5)
+def _car_crosses(builder: TrafficPlanBuilder) -> None:
+    builder.assign_type("crosser0", ("sedan", "hatchback", "suv", "van", "truck"))
+    along = builder.start + 1.3 * builder.speed + builder.uniform(11, 18)
+    start = 45.0 * float(builder.rng.choice([-1, 1]))
+    pace = builder.uniform(5.5, 9.0)
+    drive_time = abs(start - builder.road.lane_center(builder.lane)) / pace
+    departure = WARM_UP_S + builder.uniform(0.2, 1.2) - drive_time
+    builder.crossing_actors.append(
+        CrossingActor(name="crosser0", along=along, start=start, end=-start, time=departure, speed=pace, margin=3.5)
     )
-    cast.junctions.append((along, cast.uniform(4.5, 6.0)))
+    builder.junctions.append((along, builder.uniform(4.5, 6.0)))
 
 
-def _perhaps_follow(cast: Casting) -> None:
-    if cast.rng.random() < 0.6:
-        _follow(cast)
+def _maybe_follow(builder: TrafficPlanBuilder) -> None:
+    if builder.rng.random() < 0.6:
+        _follow(builder)
 
 
-def _long_drive(cast: Casting) -> None:
+def _long_drive(builder: TrafficPlanBuilder) -> None:
     """The leader slows and picks up again, the ego changes lane, pedestrians cross."""
-    _follow(cast)
-    time, lane = WARM_UP_S + cast.uniform(1, 4), cast.lane
-    while time < WARM_UP_S + cast.duration:
+    _follow(builder)
+    time, lane = WARM_UP_S + builder.uniform(1, 4), builder.lane
+    while time < WARM_UP_S + builder.duration:
         lane = 1 - lane
-        cast.orders += [
-            Order(time=time, name="leader", target_speed=0.35 * cast.speed),
-            Order(time=time + 2.0, name="leader", target_speed=1.1 * cast.speed),
-            Order(time=time + 4.0, name=EGO, lane=lane),
+        builder.maneuvers += [
+            Maneuver(time=time, name="leader", target_speed=0.35 * builder.speed),
+            Maneuver(time=time + 2.0, name="leader", target_speed=1.1 * builder.speed),
+            Maneuver(time=time + 4.0, name=EGO, lane=lane),
         ]
-        time += cast.uniform(8, 11)
-    for when in np.arange(WARM_UP_S + 6, WARM_UP_S + cast.duration, 11.0):
-        along = 0.8 * cast.speed * float(when) + 16
-        _send_pedestrian(cast, along, float(when))
-        cast.zebras.append(along)
+        time += builder.uniform(8, 11)
+    for time_on_road in np.arange(WARM_UP_S + 6, WARM_UP_S + builder.duration, 11.0):
+        along = 0.8 * builder.speed * float(time_on_road) + 16
+        _add_pedestrian(builder, along, float(time_on_road))
+        builder.crosswalks.append(along)
 
 
-def _fill_side_lanes(cast: Casting, *, crowded: bool, quiet: bool) -> None:
-    """Vehicles beside the ego's lane; far ahead only where a change of lane needs room (``quiet``)."""
-    for lane in set(range(cast.road.forward)) - {cast.lane}:
-        along = cast.speed + cast.uniform(28, 40) if quiet else cast.uniform(-12, 16)
-        for k in range(int(cast.rng.integers(0, 3)) + crowded):
-            lively = not quiet and cast.rng.random() < 0.3
-            cast.drive(f"side{lane}-{k}", lane, along, cast.speed * cast.uniform(0.85, 1.1), lively=lively)
-            along += cast.uniform(13, 30) + 0.6 * cast.speed
+def _fill_side_lanes(builder: TrafficPlanBuilder, *, is_crowded: bool, is_quiet: bool) -> None:
+    """Vehicles beside the ego's lane; far ahead only where a change of lane needs room (``is_quiet``)."""
+    for lane in set(range(builder.road.forward)) - {builder.lane}:
+        along = builder.speed + builder.uniform(28, 40) if is_quiet else builder.uniform(-12, 16)
+        for k in range(int(builder.rng.integers(0, 3)) + is_crowded):
+            may_change_lane = not is_quiet and builder.rng.random() < 0.3
+            builder.add_vehicle(
+                f"side{lane}-{k}",
+                lane,
+                along,
+                builder.speed * builder.uniform(0.85, 1.1),
+                may_change_lane=may_change_lane,
+            )
+            along += builder.uniform(13, 30) + 0.6 * builder.speed
 
 
-def _fill_oncoming_lanes(cast: Casting, *, crowded: bool) -> None:
+def _fill_oncoming_lanes(builder: TrafficPlanBuilder, *, is_crowded: bool) -> None:
     """Vehicles that the ego meets within the clip, or further on in long drives, where they are fewer."""
-    pace = float(np.clip(cast.speed * cast.uniform(0.7, 1.2), 3, 16))
-    nearest = (cast.speed + pace) * WARM_UP_S
-    farthest = nearest + 60 + (cast.duration * (pace + cast.speed) if crowded else 0)
-    for lane in range(cast.road.oncoming):
-        along = nearest + cast.uniform(8, 24)
-        while along < farthest and (crowded or cast.rng.random() < 0.75):
-            cast.drive(f"oncoming{lane}-{len(cast.drivers)}", -1 - lane, along, pace)
-            along += cast.uniform(14, 34) * (2 if cast.duration > 5 else 1) + 0.7 * pace
+    pace = float(np.clip(builder.speed * builder.uniform(0.7, 1.2), 3, 16))
+    nearest = (builder.speed + pace) * WARM_UP_S
+    farthest = nearest + 60 + (builder.duration * (pace + builder.speed) if is_crowded else 0)
+    for lane in range(builder.road.oncoming):
+        along = nearest + builder.uniform(8, 24)
+        while along < farthest and (is_crowded or builder.rng.random() < 0.75):
+            builder.add_vehicle(f"oncoming{lane}-{len(builder.drivers)}", -1 - lane, along, pace)
+            along += builder.uniform(14, 34) * (2 if builder.duration > 5 else 1) + 0.7 * pace
 
 
-_SCENES: dict[str, Callable[[Casting], None]] = {
+_SCENARIO_BUILDERS: dict[str, Callable[[TrafficPlanBuilder], None]] = {
     "follow": _follow,
     "brake": _brake,
     "lane change": _change_lane,
     "cut in": _cut_in,
-    "pedestrian crosses": _cross_on_foot,
-    "car crosses": _cross_by_car,
-    "oncoming": _perhaps_follow,
-    "parked": _perhaps_follow,
+    "pedestrian crosses": _pedestrian_crosses,
+    "car crosses": _car_crosses,
+    "oncoming": _maybe_follow,
+    "parked": _maybe_follow,
     "drive": _long_drive,
 }

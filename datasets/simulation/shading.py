@@ -1,6 +1,6 @@
-"""Colour: what a ray shows of a face, of the ground or of the sky.
+"""Color: what a ray shows of a face, of the ground or of the sky.
 
-All functions are compiled; colours are float 0..255. Textures are filtered trilinearly over the mip pyramid (Williams
+All functions are compiled; colors are float 0..255. Textures are filtered trilinearly over the mip pyramid (Williams
 1983), with two taps along the view on the grazing ground; painted lines are box-filtered exactly, so nothing shimmers.
 """
 
@@ -54,7 +54,7 @@ def _tone(textures, texture, u, v, footprint, scratch):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def sky_colour(direction, light, textures, scratch, out):  # type: ignore[no-untyped-def]
+def sky_color(direction, light, textures, scratch, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` (5,) with the sky along a world direction, which it makes unit: a gradient, clouds, hills."""
     direction /= np.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
     up = max(direction[2], 0.0)
@@ -140,7 +140,7 @@ def _shadow(x, y, shadows):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _paint_lines(ground, road, wear, across, lengthwise, out):  # type: ignore[no-untyped-def]
-    """Blend stripes and zebras into ``out``; ``across`` and ``lengthwise`` are the pixel's extents in metres."""
+    """Blend stripes and crosswalks into ``out``; ``across`` and ``lengthwise`` are the pixel's extents in meters."""
     lateral, along = road[0], road[1]
     for k in range(len(ground.stripes)):
         share = _coverage(lateral - ground.stripes[k, 0], ground.stripes[k, 1] / 2, across)
@@ -152,10 +152,13 @@ def _paint_lines(ground, road, wear, across, lengthwise, out):  # type: ignore[n
             share *= (_pulse_integral(stop, period, dash) - _pulse_integral(start, period, dash)) / lengthwise
         for c in range(3):
             out[c] += share * wear * (ground.stripes[k, 4 + c] - out[c])
-    for k in range(len(ground.zebras)):
-        middle, half = (ground.zebras[k, 0] + ground.zebras[k, 1]) / 2, (ground.zebras[k, 1] - ground.zebras[k, 0]) / 2
+    for k in range(len(ground.crosswalks)):
+        middle, half = (
+            (ground.crosswalks[k, 0] + ground.crosswalks[k, 1]) / 2,
+            (ground.crosswalks[k, 1] - ground.crosswalks[k, 0]) / 2,
+        )
         share = _coverage(along - middle, half, lengthwise)
-        if share > 0 and abs(lateral) < ground.zebras[k, 2]:
+        if share > 0 and abs(lateral) < ground.crosswalks[k, 2]:
             low, high = lateral - across / 2, lateral + across / 2
             share *= (_pulse_integral(high, 1.1, 0.55) - _pulse_integral(low, 1.1, 0.55)) / across
             for c in range(3):
@@ -163,7 +166,7 @@ def _paint_lines(ground, road, wear, across, lengthwise, out):  # type: ignore[n
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def ground_colour(origin, direction, pixel, ground, light, shadows, textures, road, scratch, out):  # type: ignore[no-untyped-def]
+def ground_color(origin, direction, pixel, ground, light, shadows, textures, road, scratch, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` (5,) with the ground along ``direction`` (world, camera depth 1) and return its depth in m.
 
     ``pixel`` is the angle of a pixel, 1 / focal length.
@@ -207,7 +210,7 @@ def ground_colour(origin, direction, pixel, ground, light, shadows, textures, ro
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def haze(out, depth, light):  # type: ignore[no-untyped-def]
-    """Blend a colour into the air between it and the eye."""
+    """Blend a color into the air between it and the eye."""
     clear = np.exp(-((max(depth, 0.0) / light.haze_m) ** 1.5))
     for c in range(3):
         out[c] = out[c] * clear + light.horizon[c] * (1 - clear)

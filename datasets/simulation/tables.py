@@ -30,7 +30,7 @@ class GroundTables(NamedTuple):
     bands: Array
     stripes: Array
     junctions: Array
-    zebras: Array
+    crosswalks: Array
     lane_width: float
     asphalt: float
     noise: int
@@ -62,10 +62,10 @@ class Surfaces(NamedTuple):
 
 
 class Scenery(NamedTuple):
-    """All that colour depends on in one view, besides the camera.
+    """All that color depends on in one view, besides the camera.
 
-    Per face: inverse-depth coefficients ``(F, 3)`` (see ``raster``) and unit world normals ``(F, 3)``. Per part: its
-    ``world_to_part`` ``(P, 4, 4)``. ``shadows`` is what ``shadow_table`` makes.
+    Per face: inverse-depth coefficients ``(F, 3)`` (see ``rasterizer``) and unit world normals ``(F, 3)``. Per part:
+    its ``world_to_part`` ``(P, 4, 4)``. ``shadows`` is what ``shadow_table`` makes.
     """
 
     coefficients: Array
@@ -108,9 +108,9 @@ def surface_tables(parts: list[Part], index: Mapping[str, int]) -> Surfaces:
 
 def ground_tables(ground: Ground, index: Mapping[str, int]) -> GroundTables:
     bands = np.array([[band.edge, index[band.texture], band.tile] for band in ground.bands])
-    stripes = np.array([[s.lateral, s.width, s.period, s.dash, *s.colour] for s in ground.stripes]).reshape(-1, 7)
+    stripes = np.array([[s.lateral, s.width, s.period, s.dash, *s.color] for s in ground.stripes]).reshape(-1, 7)
     return GroundTables(
-        ground.coordinates, *ground.origin, ground.cell, bands, stripes, ground.junctions, ground.zebras,
+        ground.coordinates, *ground.origin, ground.cell, bands, stripes, ground.junctions, ground.crosswalks,
         ground.lane_width, float(index["asphalt"]), index["noise"],
     )  # fmt: skip
 
@@ -140,7 +140,7 @@ def shadow_table(bodies: tuple[Body, ...], poses: Array, eye: Array, weather: We
         if body.casts_shadow and np.hypot(x - eye[0], y - eye[1]) < _SHADOW_REACH_M:
             length, width, height = body.size
             heading = np.arctan2(body_to_world[1, 0], body_to_world[0, 0])
-            lift = max(z - (height / 2 if body.is_centred else 0), 0.0)
+            lift = max(z - (height / 2 if body.is_centered else 0), 0.0)
             drift = -sun * (0.2 * min(height, 3.0) * min(sum(weather.sun) / 3, 1.0) + lift)
             rows.append((x + drift[0], y + drift[1], np.cos(heading), np.sin(heading), length / 2, width / 2,
                          0.5 + 0.12 * min(height, 4.0) + 0.3 * lift, depth / (1 + 0.5 * lift)))  # fmt: skip

@@ -18,7 +18,7 @@ from driveforge.datasets.geometry import Array
 
 STEP_S = 0.05
 _ROAD_START, _ROAD_END = -400.0, 2400.0
-_NOTICE_S = 1.8
+_YIELD_LOOKAHEAD_S = 1.8
 _STEERING_LAG_S = 0.2
 _LATERAL_GAIN = 0.65
 
@@ -41,7 +41,7 @@ class Driver:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
+class Maneuver:
     """At ``time`` s the driver gets a new target speed, a new lane, or both."""
 
     time: float
@@ -51,10 +51,10 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Crosser:
-    """Someone who crosses straight at ``along``, from ``start`` to ``end`` metres left, leaving at ``time`` s.
+class CrossingActor:
+    """Someone who crosses straight at ``along``, from ``start`` to ``end`` meters left, leaving at ``time`` s.
 
-    Drivers keep ``margin`` metres to each side of him clear.
+    Drivers keep ``margin`` meters to each side of him clear.
     """
 
     name: str
@@ -67,8 +67,8 @@ class Crosser:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Motion:
-    """States ``(N, 3)`` every ``STEP_S``: metres along, metres left, heading in rad against the road."""
+class Trajectory:
+    """States ``(N, 3)`` every ``STEP_S``: meters along, meters left, heading in rad against the road."""
 
     name: str
     states: Array
@@ -81,16 +81,16 @@ class _RoadUser(IDMVehicle):
 
     def __init__(self, road: Road, driver: Driver, lane: tuple[str, str, int]) -> None:
         self.LENGTH, self.WIDTH = driver.length, driver.width
-        course = road.network.get_lane(lane)
-        along = course.local_coordinates(np.array([driver.along, course.start[1]]))[0]
-        super().__init__(road, course.position(along, 0), course.heading_at(along), driver.speed, lane,
+        lane_geometry = road.network.get_lane(lane)
+        along = lane_geometry.local_coordinates(np.array([driver.along, lane_geometry.start[1]]))[0]
+        super().__init__(road, lane_geometry.position(along, 0), lane_geometry.heading_at(along), driver.speed, lane,
                          driver.target_speed, enable_lane_change=driver.may_change_lane, timer=0.01)  # fmt: skip
         self.TIME_WANTED = driver.time_gap
         self._steering = 0.0
         self.check_collisions = False
 
     def desired_gap(self, ego_vehicle: Any, front_vehicle: Any = None, projected: bool = True) -> float:
-        """IDM's gap between centres, with the jam distance measured from bumper to bumper."""
+        """IDM's gap between centers, with the jam distance measured from bumper to bumper."""
         self.DISTANCE_WANTED = 2.5 + (ego_vehicle.LENGTH + front_vehicle.LENGTH) / 2
         return float(super().desired_gap(ego_vehicle, front_vehicle, projected))
 
@@ -100,36 +100,45 @@ class _RoadUser(IDMVehicle):
         return float(super().steering_control(target_lane_index))
 
     def step(self, dt: float) -> None:
-        wanted = self.action["acceleration"]
+        acceleration = self.action["acceleration"]
         if self.target_speed < 0.5 and self.speed < 0.4:
-            wanted = min(wanted, -self.speed / dt)
-        self.action["acceleration"] = max(wanted, -self.speed / dt)
+            acceleration = min(acceleration, -self.speed / dt)
+        self.action["acceleration"] = max(acceleration, -self.speed / dt)
         self._steering += dt / _STEERING_LAG_S * (self.action["steering"] - self._steering)
         self.action["steering"] = self._steering
         super().step(dt)
 
 
 def simulate(
-    drivers: tuple[Driver, ...], orders: tuple[Order, ...], crossers: tuple[Crosser, ...], *, lanes: tuple[int, int],
-    lane_width: float, duration: float,
-) -> tuple[Motion, ...]:  # fmt: skip
+    drivers: tuple[Driver, ...],
+    maneuvers: tuple[Maneuver, ...],
+    crossing_actors: tuple[CrossingActor, ...],
+    *,
+    lanes: tuple[int, int],
+    lane_width: float,
+    duration: float,
+) -> tuple[Trajectory, ...]:
     """Motions of all drivers and crossers over ``duration`` s; ``lanes`` counts forward and oncoming lanes."""
     road = Road(_network(lanes, lane_width), [], np_random=np.random.RandomState(0))
     users = {driver.name: _RoadUser(road, driver, _lane_index(driver.lane)) for driver in drivers}
     road.vehicles.extend(users.values())
     states: dict[str, list[tuple[float, float, float]]] = {name: [] for name in users}
-    waiting = sorted(orders, key=lambda order: order.time)
+    pending = sorted(maneuvers, key=lambda maneuver: maneuver.time)
     for step in range(round(duration / STEP_S) + 1):
         time = step * STEP_S
-        while waiting and waiting[0].time <= time:
-            _obey(users[waiting[0].name], waiting.pop(0))
+        while pending and pending[0].time <= time:
+            _apply_maneuver(users[pending[0].name], pending.pop(0))
         for name, user in users.items():
             states[name].append((float(user.position[0]), float(user.position[1]), float(user.heading)))
-        road.objects = [block for crosser in crossers for block in _blocks(road, crosser, time, lanes, lane_width)]
+        road.objects = [
+            obstacle
+            for crossing_actor in crossing_actors
+            for obstacle in _obstacles(road, crossing_actor, time, lanes, lane_width)
+        ]
         road.act()
         road.step(STEP_S)
-    motions = [Motion(name=name, states=np.array(rows)) for name, rows in states.items()]
-    return (*motions, *(_walk(crosser, duration) for crosser in crossers))
+    trajectories = [Trajectory(name=name, states=np.array(rows)) for name, rows in states.items()]
+    return (*trajectories, *(_crossing_trajectory(crossing_actor, duration) for crossing_actor in crossing_actors))
 
 
 def _network(lanes: tuple[int, int], width: float) -> RoadNetwork:
@@ -148,43 +157,49 @@ def _lane_index(lane: int) -> tuple[str, str, int]:
     return ("a", "b", lane) if lane >= 0 else ("b", "a", -1 - lane)
 
 
-def _obey(user: _RoadUser, order: Order) -> None:
-    if order.target_speed is not None:
-        user.target_speed = order.target_speed
-    if order.lane is not None:
-        user.target_lane_index = _lane_index(order.lane)
+def _apply_maneuver(user: _RoadUser, maneuver: Maneuver) -> None:
+    if maneuver.target_speed is not None:
+        user.target_speed = maneuver.target_speed
+    if maneuver.lane is not None:
+        user.target_lane_index = _lane_index(maneuver.lane)
 
 
-def _left_at(crosser: Crosser, time: float) -> float:
-    way = crosser.end - crosser.start
-    return crosser.start + float(np.sign(way)) * min(max(time - crosser.time, 0.0) * crosser.speed, abs(way))
+def _lateral_position(crossing_actor: CrossingActor, time: float) -> float:
+    displacement = crossing_actor.end - crossing_actor.start
+    return crossing_actor.start + float(np.sign(displacement)) * min(
+        max(time - crossing_actor.time, 0.0) * crossing_actor.speed, abs(displacement)
+    )
 
 
-def _blocks(road: Road, crosser: Crosser, time: float, lanes: tuple[int, int], width: float) -> list[Obstacle]:
+def _obstacles(
+    road: Road, crossing_actor: CrossingActor, time: float, lanes: tuple[int, int], width: float
+) -> list[Obstacle]:
     """What drivers yield to: an obstacle in every lane that the crosser is on, or will be within a moment."""
-    now, soon = _left_at(crosser, time), _left_at(crosser, time + _NOTICE_S)
-    low, high = min(now, soon) - crosser.margin, max(now, soon) + crosser.margin
-    blocks = []
+    now, soon = _lateral_position(crossing_actor, time), _lateral_position(crossing_actor, time + _YIELD_LOOKAHEAD_S)
+    low, high = min(now, soon) - crossing_actor.margin, max(now, soon) + crossing_actor.margin
+    obstacles = []
     for lane in [*range(lanes[0]), *range(-lanes[1], 0)]:
-        centre = -(lane + 0.5) * width
-        if low < centre + width / 2 and high > centre - width / 2 and time >= crosser.time - _NOTICE_S:
-            block = Obstacle(road, [crosser.along, centre])
-            block.LENGTH, block.collidable = 2 * crosser.margin, False
-            blocks.append(block)
-    return blocks
+        center = -(lane + 0.5) * width
+        if low < center + width / 2 and high > center - width / 2 and time >= crossing_actor.time - _YIELD_LOOKAHEAD_S:
+            obstacle = Obstacle(road, [crossing_actor.along, center])
+            obstacle.LENGTH, obstacle.collidable = 2 * crossing_actor.margin, False
+            obstacles.append(obstacle)
+    return obstacles
 
 
-def _walk(crosser: Crosser, duration: float) -> Motion:
+def _crossing_trajectory(crossing_actor: CrossingActor, duration: float) -> Trajectory:
     times = np.arange(round(duration / STEP_S) + 1) * STEP_S
-    left = np.array([_left_at(crosser, t) for t in times])
-    heading = np.full(len(times), np.pi / 2 * np.sign(crosser.end - crosser.start))
-    return Motion(name=crosser.name, states=np.column_stack([np.full(len(times), crosser.along), left, heading]))
+    left = np.array([_lateral_position(crossing_actor, t) for t in times])
+    heading = np.full(len(times), np.pi / 2 * np.sign(crossing_actor.end - crossing_actor.start))
+    return Trajectory(
+        name=crossing_actor.name, states=np.column_stack([np.full(len(times), crossing_actor.along), left, heading])
+    )
 
 
-def resample(motion: Motion, times: Array) -> Motion:
+def resample(trajectory: Trajectory, times: Array) -> Trajectory:
     """The same motion at ``times`` (s since the simulation began), interpolated linearly between steps."""
-    grid = np.arange(len(motion.states)) * STEP_S
+    grid = np.arange(len(trajectory.states)) * STEP_S
     columns = [
-        np.interp(times, grid, np.unwrap(column) if k == 2 else column) for k, column in enumerate(motion.states.T)
+        np.interp(times, grid, np.unwrap(column) if k == 2 else column) for k, column in enumerate(trajectory.states.T)
     ]
-    return replace(motion, states=np.stack(columns, 1))
+    return replace(trajectory, states=np.stack(columns, 1))

@@ -1,45 +1,50 @@
-"""What rain does to a frame: the street mirrors what stands on it, and streaks cross the view."""
+"""Day, dusk and rain, each a little different every time."""
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from driveforge.datasets.geometry import Array
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.simulation.world import Weather
 
-_NUM_STREAKS_PER_PIXEL = 0.004
-
-
-def drench(image: Array, bodies: NDArray[np.bool_], gloss: Array, seed: int, t: int, wetness: float) -> Array:
-    """``image`` ``(H, W, 3)`` with reflections below the bodies ``(H, W)`` and the streaks of frame ``t``.
-
-    ``gloss`` ``(H, W)`` 0..1 tells where the ground mirrors; it is 0 where there is no ground.
-    """
-    out = image.copy()
-    _mirror(image, bodies, gloss, out, 0.45 * wetness)
-    rng = np.random.default_rng((seed, t))
-    height, width = image.shape[:2]
-    for _ in range(int(_NUM_STREAKS_PER_PIXEL * height * width * wetness)):
-        x, y, length = rng.uniform(0, width), rng.uniform(-0.1 * height, height), rng.uniform(0.03, 0.09) * height
-        rows = np.arange(max(int(y), 0), min(int(y + length), height))
-        columns = np.clip((x + 0.12 * (rows - y)).astype(int), 0, width - 1)
-        out[rows, columns] += 0.16 * (205 - out[rows, columns])
-    return out
+WEATHER_VARIANTS = ("day", "dusk", "rain")
 
 
-@numba.njit(cache=True, nogil=True)
-def _mirror(image, bodies, gloss, out, strength):  # type: ignore[no-untyped-def]
-    """Mirror each column about the foot of the body that stands above the ground pixel, if one does."""
-    height, width = bodies.shape
-    for x in range(width):
-        foot = -1
-        for y in range(height):
-            if bodies[y, x]:
-                foot = y
-            elif gloss[y, x] == 0:
-                foot = -1
-            elif foot >= 0:
-                source = 2 * foot + 1 - y
-                if source >= 0 and y - foot < 0.35 * height:
-                    fade = gloss[y, x] * strength * (1 - (y - foot) / (0.35 * height))
-                    for c in range(3):
-                        out[y, x, c] += fade * (image[source, x, c] - image[y, x, c])
+def sample_weather(variant: str, rng: np.random.Generator) -> Weather:
+    """A weather of the given variant; a UserError names the variants there are."""
+    azimuth = rng.uniform(0, 2 * np.pi)
+    bearing = (np.cos(azimuth), np.sin(azimuth))
+    if variant == "day":
+        return _day(bearing, rng)
+    if variant == "dusk":
+        return _dusk(bearing, rng)
+    if variant == "rain":
+        return _rain(bearing, rng)
+    raise UserError(f"unknown variant {variant!r}; there are {', '.join(WEATHER_VARIANTS)}")
+
+
+def _day(bearing: tuple[float, float], rng: np.random.Generator) -> Weather:
+    sun = rng.uniform(0.55, 0.95)
+    blue = rng.uniform(0, 1)
+    return Weather(
+        sun_direction=(*bearing, rng.uniform(0.5, 1.4)), sun=(0.62 * sun, 0.6 * sun, 0.54 * sun),
+        ambient=(0.58, 0.61, 0.66),
+        zenith=(70 + 60 * (1 - blue), 125 + 40 * (1 - blue), 205), horizon=(198, 212, 226), cloud=(244, 245, 247),
+        cloudiness=rng.uniform(0.2, 0.75), haze_m=rng.uniform(170, 320), glow=0.12,
+    )  # fmt: skip
+
+
+def _dusk(bearing: tuple[float, float], rng: np.random.Generator) -> Weather:
+    red = rng.uniform(0, 1)
+    return Weather(
+        sun_direction=(*bearing, 0.25), sun=(0.30, 0.17, 0.08), ambient=(0.40, 0.38, 0.46),
+        zenith=(38, 46, 88), horizon=(196 + 25 * red, 128, 98 - 20 * red), cloud=(168, 104, 104),
+        cloudiness=rng.uniform(0.2, 0.6), haze_m=rng.uniform(160, 260), glow=1.25,
+    )  # fmt: skip
+
+
+def _rain(bearing: tuple[float, float], rng: np.random.Generator) -> Weather:
+    gray = rng.uniform(0.85, 1.05)
+    return Weather(
+        sun_direction=(*bearing, 1.5), sun=(0.05, 0.05, 0.05), ambient=(0.60 * gray, 0.63 * gray, 0.67 * gray),
+        zenith=(122 * gray, 130 * gray, 138 * gray), horizon=(164 * gray, 170 * gray, 175 * gray),
+        cloud=(108, 113, 120), cloudiness=rng.uniform(0.7, 1.0), haze_m=rng.uniform(75, 130), glow=0.55, wetness=1.0,
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Lane
 from driveforge.datasets.simulation.mesh import Part
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Size = tuple[float, float, float]
 
 
@@ -19,8 +19,8 @@ class Body:
     """Something made of parts; ``poses`` is ``(T, 4, 4)``, or ``(1, 4, 4)`` where it stands still.
 
     A body with a ``category`` is a track of ``size`` (length, width, height) m, its box standing on the body's origin
-    or, if ``is_centred``, centred on it. ``walked`` ``(T,)`` is the distance in m that drives its swings; ``braking``
-    ``(T,)`` lights its brake lights.
+    or, if ``is_centered``, centered on it. ``distance_walked`` ``(T,)`` is the distance in m that drives its swings;
+    ``braking`` ``(T,)`` lights its brake lights.
     """
 
     parts: tuple[Part, ...]
@@ -28,9 +28,9 @@ class Body:
     size: Size
     id: str = ""
     category: str = ""
-    walked: Array | None = None
+    distance_walked: Array | None = None
     braking: NDArray[np.bool_] | None = None
-    is_centred: bool = False
+    is_centered: bool = False
     casts_shadow: bool = True
 
 
@@ -40,14 +40,14 @@ class Stripe:
 
     lateral: float
     width: float
-    colour: Colour
+    color: Color
     period: float = 0.0
     dash: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Band:
-    """Ground from the previous band's edge up to ``edge`` metres left of the reference line."""
+    """Ground from the previous band's edge up to ``edge`` meters left of the reference line."""
 
     edge: float
     texture: str
@@ -58,10 +58,10 @@ class Band:
 class Ground:
     """Flat ground at z = 0, told by road coordinates.
 
-    ``coordinates`` ``(rows, columns, 2)`` float32 holds (lateral, along) metres on a square grid of ``cell`` metres
-    that starts at ``origin``; the last band goes on for ever. ``junctions`` ``(J, 2)`` are (centre, half width) along
-    the road where a street crosses; ``zebras`` ``(Z, 3)`` are (start, end, half length across); ``lane_width`` spaces
-    the wheel tracks, 0 is none.
+    ``coordinates`` ``(rows, columns, 2)`` float32 holds (lateral, along) meters on a square grid of ``cell`` meters
+    that starts at ``origin``; the last band goes on for ever. ``junctions`` ``(J, 2)`` are (center, half width) along
+    the road where a street crosses; ``crosswalks`` ``(Z, 3)`` are (start, end, half length across); ``lane_width``
+    spaces the wheel tracks, 0 is none.
     """
 
     coordinates: NDArray[np.float32]
@@ -70,20 +70,20 @@ class Ground:
     bands: tuple[Band, ...]
     stripes: tuple[Stripe, ...] = ()
     junctions: Array = field(default_factory=lambda: np.zeros((0, 2)))
-    zebras: Array = field(default_factory=lambda: np.zeros((0, 3)))
+    crosswalks: Array = field(default_factory=lambda: np.zeros((0, 3)))
     lane_width: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weather:
-    """Light and air. Colours are multipliers (``sun``, ``ambient``) or 0..255; ``sun_direction`` points to the sun."""
+    """Light and air. Colors are multipliers (``sun``, ``ambient``) or 0..255; ``sun_direction`` points to the sun."""
 
     sun_direction: tuple[float, float, float]
-    sun: Colour
-    ambient: Colour
-    zenith: Colour
-    horizon: Colour
-    cloud: Colour
+    sun: Color
+    ambient: Color
+    zenith: Color
+    horizon: Color
+    cloud: Color
     cloudiness: float
     haze_m: float
     glow: float
@@ -106,4 +106,4 @@ class World:
     seed: int
     has_interior: bool = False
     lanes: tuple[Lane, ...] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-LOADING = """\
+LOADING_TEMPLATE = """\
 import io, json, av, numpy as np, torch, webdataset as wds
 
 def frames(video):  # H.264 -> (T, H, W, 3) uint8 RGB
@@ -23,7 +23,7 @@ dataset = wds.WebDataset(shards, shardshuffle=False).map_dict(**{{{decoders}}})
 loader = torch.utils.data.DataLoader(dataset, batch_size=None)
 """
 
-CARD = """\
+CARD_TEMPLATE = """\
 # {name}
 
 {summary}
@@ -33,7 +33,7 @@ be measured was not let through. The pixels are synthetic.
 
 | | |
 | --- | --- |
-| licence | {license} |
+| license | {license} |
 | generator (digest of the weights) | {model} |
 | calibration of the gate | {calibration} |
 | generated, accepted, rejected | {outcome} |
@@ -60,8 +60,8 @@ Keys are clip ids. A sample has these members:
 | `tracks.npz` | `ids`, `categories` (N,), `sizes` (N, 3), `box_to_world` (N, T, 4, 4), `present` (N, T) |
 | `thumb.jpg` | the middle frame of the first camera |
 
-Metres and seconds; `a_to_b` maps a-coordinates to b. Camera axes are x right, y down, z forward; the ego's are
-x forward, y left, z up; pixel centres are integers. Boxes are given by their centre and by length, width and height
+Meters and seconds; `a_to_b` maps a-coordinates to b. Camera axes are x right, y down, z forward; the ego's are
+x forward, y left, z up; pixel centers are integers. Boxes are given by their center and by length, width and height
 along their x, y and z. A world point `p` is seen at `intrinsics @ (inv(ego_to_world[t] @ camera_to_ego[t]) @ p)[:3]`,
 divided by its last number. `lanes` is a text that is JSON itself: the `kind` and `points` (N, 3) of each. The last
 `held_frames` frames, where a clip has any, are continued past the end of its recording: do not learn from them.
@@ -85,7 +85,7 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SampleFacts:
+class SampleSummary:
     """What the card counts of one sample; ``cameras`` are "name widthxheight"."""
 
     key: str
@@ -96,15 +96,15 @@ class SampleFacts:
     members: frozenset[str]
 
     @classmethod
-    def of(cls, key: str, described: Mapping[str, Any], members: Iterable[str]) -> "SampleFacts":
+    def from_json(cls, key: str, record: Mapping[str, Any], members: Iterable[str]) -> "SampleSummary":
         """From the key, the ``json`` member and the names of all members."""
-        times, rate = described["timestamps"], described["frame_rate"]
+        times, rate = record["timestamps"], record["frame_rate"]
         return cls(
             key=key,
-            split=described["split"] or NO_SPLIT,
-            domain=described["domain"],
+            split=record["split"] or NO_SPLIT,
+            domain=record["domain"],
             seconds=float(times[-1] - times[0]) + (1 / rate if rate else 0.0),
-            cameras=tuple(f"{camera['name']} {camera['width']}x{camera['height']}" for camera in described["cameras"]),
+            cameras=tuple(f"{camera['name']} {camera['width']}x{camera['height']}" for camera in record["cameras"]),
             members=frozenset(members),
         )
 
@@ -115,7 +115,7 @@ class DataCard:
 
     name: str
     license: str
-    samples: Sequence[SampleFacts] = field(repr=False)
+    samples: Sequence[SampleSummary] = field(repr=False)
     provenance: Provenance
 
     @property
@@ -131,7 +131,7 @@ class DataCard:
 def data_card(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
     """``README.md`` of an export, in Markdown; its Python runs as it stands."""
     provenance = card.provenance
-    return CARD.format(
+    return CARD_TEMPLATE.format(
         name=card.name,
         summary=card.summary,
         license=card.license or "not stated",
@@ -140,7 +140,7 @@ def data_card(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
         outcome=_outcome(card),
         cameras=", ".join(sorted({camera for sample in card.samples for camera in sample.cameras})),
         counts=_counts(card, shards),
-        loading=LOADING.format(split=shards[0]["split"], decoders=_decoders(card.samples)),
+        loading=LOADING_TEMPLATE.format(split=shards[0]["split"], decoders=_decoders(card.samples)),
     )
 
 
@@ -152,12 +152,14 @@ def _outcome(card: DataCard) -> str:
 
 def _counts(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
     clips = Counter((sample.split, sample.domain) for sample in card.samples)
-    of_split = Counter(shard["split"] for shard in shards)
-    rows = [f"| {split} | {domain} | {count} | {of_split[split]} |" for (split, domain), count in sorted(clips.items())]
+    num_shards = Counter(shard["split"] for shard in shards)
+    rows = [
+        f"| {split} | {domain} | {count} | {num_shards[split]} |" for (split, domain), count in sorted(clips.items())
+    ]
     return "\n".join(["| split | domain | clips | shards of the split |", "| --- | --- | --- | --- |", *rows])
 
 
-def _decoders(samples: Sequence[SampleFacts]) -> str:
+def _decoders(samples: Sequence[SampleSummary]) -> str:
     """What decodes each member that every sample has, as the entries of a Python dict."""
     names = {"json": "json.loads", "mp4": "frames", "npy": "array", "npz": "arrays"}
     common = frozenset.intersection(*(sample.members for sample in samples))

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import parse_json
 from driveforge.datasets.scene import Camera, Clip, Scene, Track
 from driveforge.datasets.scene_json import camera_to_json, scene_from_json
@@ -34,7 +34,7 @@ from driveforge.datasets.video import decode_mp4, encode_mp4
 
 SCHEMA_VERSION = 2
 # The first held lanes as a list and fixed mounts as (4, 4).
-_READ_VERSIONS = (1, 2)
+_SUPPORTED_VERSIONS = (1, 2)
 EXTENSIONS = ("jpg", "json", "mp4", "npy", "npz")
 THUMB_WIDTH = 320
 
@@ -46,7 +46,10 @@ def clip_members(clip: Clip, metadata: Mapping[str, Any], *, crf: int = 18) -> d
     """The members of ``clip``'s sample, by their name behind the key; ``metadata`` goes into ``json`` as it is."""
     scene = clip.scene
     rate = scene.frame_rate or 1.0
-    members = {"json": dump_json(_describe(scene) | {"metadata": dict(metadata)}), "tracks.npz": _pack_tracks(scene)}
+    members = {
+        "json": dump_json(_scene_record(scene) | {"metadata": dict(metadata)}),
+        "tracks.npz": _pack_tracks(scene),
+    }
     for camera, frames in zip(scene.cameras, clip.frames, strict=True):
         members[video_member(camera.name)] = encode_mp4(frames, rate, crf=crf)
     if len([name for name in members if name.endswith(".mp4")]) != len(scene.cameras):
@@ -65,7 +68,7 @@ def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, d
     views = []
     for camera in scene.cameras:
         member = video_member(camera.name)
-        frames = decode_mp4(_member(members, member, where), f"{where}: {member}")[0]
+        frames = decode_mp4(_require_member(members, member, where), f"{where}: {member}")[0]
         if frames.shape != (scene.num_frames, camera.height, camera.width, 3):
             raise UserError(
                 f"{where}: {member} has {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}, "
@@ -78,51 +81,51 @@ def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, d
         raise UserError(f"{where}: {error}") from error
 
 
-def stored(clip: Clip) -> Clip:
+def roundtrip_clip(clip: Clip) -> Clip:
     """``clip`` as a shard gives it back: H.264 takes a little of every frame."""
     return clip_from_members(clip_members(clip, {}), clip.scene.clip_id)[0]
 
 
-def extended_json(content: bytes, metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
+def extend_metadata(content: bytes, metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A ``json`` member with ``metadata`` added to its own; a UserError names ``where`` it is damaged."""
-    described = load_json(content, f"{where}: json")
-    return described | {"metadata": described.get("metadata", {}) | dict(metadata)}
+    record_json = load_json(content, f"{where}: json")
+    return record_json | {"metadata": record_json.get("metadata", {}) | dict(metadata)}
 
 
 def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene, dict[str, Any]]:
     """The scene of a sample and its metadata, from ``json``, ``poses.npy`` and ``tracks.npz``; no video is decoded."""
-    described = load_json(_member(members, "json", where), f"{where}: json")
-    version = described.get("schema_version")
-    if type(version) is not int or version not in _READ_VERSIONS:
-        raise UserError(f"{where}: json has schema_version {shown(version)}, this version reads {SCHEMA_VERSION}")
-    record = {key: described[key] for key in (*_SCENE_KEYS, "timestamps", "lanes") if key in described}
-    cameras = described.get("cameras", [])
-    record["cameras"] = [_stored_camera(entry) for entry in cameras] if isinstance(cameras, list) else cameras
+    record_json = load_json(_require_member(members, "json", where), f"{where}: json")
+    version = record_json.get("schema_version")
+    if type(version) is not int or version not in _SUPPORTED_VERSIONS:
+        raise UserError(f"{where}: json has schema_version {shorten(version)}, this version reads {SCHEMA_VERSION}")
+    record = {key: record_json[key] for key in (*_SCENE_KEYS, "timestamps", "lanes") if key in record_json}
+    cameras = record_json.get("cameras", [])
+    record["cameras"] = [_parse_camera(entry) for entry in cameras] if isinstance(cameras, list) else cameras
     if isinstance(record.get("lanes"), str):
         record["lanes"] = parse_json(record["lanes"].encode(), f"{where}: json: lanes")
     scene = scene_from_json(record, f"{where}: json")
-    _check_summary(described, scene, f"{where}: json")
+    _check_summary(record_json, scene, f"{where}: json")
     try:
         poses = _unpack_array(members["poses.npy"]) if "poses.npy" in members else None
-        tracks = _unpack_tracks(_member(members, "tracks.npz", where))
+        tracks = _unpack_tracks(_require_member(members, "tracks.npz", where))
         fields = {name: getattr(scene, name) for name in (*_SCENE_KEYS, "timestamps", "cameras", "lanes")}
-        return Scene(**fields, ego_to_world=poses, tracks=tracks), dict(described.get("metadata", {}))
+        return Scene(**fields, ego_to_world=poses, tracks=tracks), dict(record_json.get("metadata", {}))
     except Exception as error:  # readers of arrays and archives raise what they like
-        raise UserError(f"{where}: {shown(error, 200)}") from error
+        raise UserError(f"{where}: {shorten(error, 200)}") from error
 
 
-def _check_summary(described: Mapping[str, Any], scene: Scene, where: str) -> None:
-    """What other readers take from ``described`` must agree with the rest of it."""
-    wanted = {"num_frames": scene.num_frames, "frame_rate": scene.frame_rate}
-    for key, value in wanted.items():
-        found = described.get(key, value)
+def _check_summary(record_json: Mapping[str, Any], scene: Scene, where: str) -> None:
+    """What other readers take from ``record_json`` must agree with the rest of it."""
+    expected = {"num_frames": scene.num_frames, "frame_rate": scene.frame_rate}
+    for key, value in expected.items():
+        found = record_json.get(key, value)
         if type(found) not in (int, float) or not abs(found - value) <= 1e-6 * max(1.0, value):
-            raise UserError(f"{where}: {key} is {shown(found)}, its timestamps say {value:g}")
-    for number, (camera, entry) in enumerate(zip(scene.cameras, described["cameras"], strict=True)):
+            raise UserError(f"{where}: {key} is {shorten(found)}, its timestamps say {value:g}")
+    for number, (camera, entry) in enumerate(zip(scene.cameras, record_json["cameras"], strict=True)):
         if entry.get("member", video_member(camera.name)) != video_member(camera.name):
             raise UserError(f"{where}: cameras[{number}].member must be {video_member(camera.name)}")
-    if not isinstance(described.get("metadata", {}), dict):
-        raise UserError(f"{where}: metadata must be an object, got {shown(json.dumps(described['metadata']))}")
+    if not isinstance(record_json.get("metadata", {}), dict):
+        raise UserError(f"{where}: metadata must be an object, got {shorten(json.dumps(record_json['metadata']))}")
 
 
 def video_member(camera_name: str) -> str:
@@ -144,26 +147,26 @@ def load_json(content: bytes, where: str) -> dict[str, Any]:
     return record
 
 
-def _describe(scene: Scene) -> dict[str, Any]:
+def _scene_record(scene: Scene) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         **{key: getattr(scene, key) for key in _SCENE_KEYS},
         "frame_rate": scene.frame_rate,
         "num_frames": scene.num_frames,
         "timestamps": scene.timestamps.tolist(),
-        "cameras": [_describe_camera(camera, scene.num_frames) for camera in scene.cameras],
+        "cameras": [_camera_record(camera, scene.num_frames) for camera in scene.cameras],
         "lanes": json.dumps([{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes]),
     }
 
 
-def _describe_camera(camera: Camera, num_frames: int) -> dict[str, Any]:
-    mount = camera.camera_to_ego
-    if mount is not None and mount.ndim == 2:
-        camera = replace(camera, camera_to_ego=np.broadcast_to(mount, (num_frames, 4, 4)))
+def _camera_record(camera: Camera, num_frames: int) -> dict[str, Any]:
+    extrinsics = camera.camera_to_ego
+    if extrinsics is not None and extrinsics.ndim == 2:
+        camera = replace(camera, camera_to_ego=np.broadcast_to(extrinsics, (num_frames, 4, 4)))
     return camera_to_json(camera) | {"member": video_member(camera.name)}
 
 
-def _stored_camera(entry: object) -> object:
+def _parse_camera(entry: object) -> object:
     """The ``entry`` of a camera as ``scene_from_json`` reads it: without its member, a mount that never moves once."""
     if not isinstance(entry, dict):
         return entry
@@ -221,7 +224,7 @@ def _thumbnail(image: NDArray[np.uint8]) -> bytes:
     return bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1])
 
 
-def _member(members: Mapping[str, bytes], name: str, where: str) -> bytes:
+def _require_member(members: Mapping[str, bytes], name: str, where: str) -> bytes:
     if name not in members:
         raise UserError(f"{where}: member {name} is missing; it holds {', '.join(sorted(members)) or 'nothing'}")
     return members[name]

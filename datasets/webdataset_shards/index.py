@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_record
 
 INDEX_FILE = "index.json"
@@ -48,9 +48,9 @@ class Index:
         names = [*self.files, *(shard.name for shard in self.shards)]
         for name in names:
             if name in ("", ".", "..") or Path(name).name != name:
-                raise UserError(f"{shown(name)} is no name of a file beside it")
+                raise UserError(f"{shorten(name)} is no name of a file beside it")
             if names.count(name) > 1:
-                raise UserError(f"{shown(name)} is listed twice")
+                raise UserError(f"{shorten(name)} is listed twice")
 
 
 def read_index(root: Path) -> Index:

@@ -13,12 +13,12 @@ from typing import Any
 from rich.progress import Progress
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import remove_half_written, replace_file, sync_folder, writing
-from driveforge.datasets.progress import shown
+from driveforge.datasets.files.atomic import remove_partial_files, sync_folder, translate_write_errors, write_atomic
+from driveforge.datasets.progress import show_progress
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.croissant import croissant
-from driveforge.datasets.webdataset_shards.data_card import DataCard, Provenance, SampleFacts, data_card
-from driveforge.datasets.webdataset_shards.format import dump_json, extended_json
+from driveforge.datasets.webdataset_shards.data_card import DataCard, Provenance, SampleSummary, data_card
+from driveforge.datasets.webdataset_shards.format import dump_json, extend_metadata
 from driveforge.datasets.webdataset_shards.index import (
     INDEX_FILE,
     INDEX_VERSION,
@@ -46,17 +46,17 @@ class AcceptedSample:
     members: Mapping[str, Span] = field(repr=False)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def description(self) -> dict[str, Any]:
+    def json_member(self) -> dict[str, Any]:
         """The ``json`` member, extended."""
         content = read_members(self.tar, {"json": self.members["json"]})["json"]
-        return extended_json(content, self.metadata, f"{self.tar}: {self.key}")
+        return extend_metadata(content, self.metadata, f"{self.tar}: {self.key}")
 
-    def copy(self) -> tuple[str, dict[str, bytes]]:
+    def export_members(self) -> tuple[str, dict[str, bytes]]:
         """The sample as it is exported: the members as they are, but for the description."""
-        return self.key, read_members(self.tar, self.members) | {"json": dump_json(self.description())}
+        return self.key, read_members(self.tar, self.members) | {"json": dump_json(self.json_member())}
 
 
-def pack(
+def pack_shards(
     accepted: Iterable[AcceptedSample], out: Path, settings: ExportSettings, provenance: Provenance
 ) -> dict[str, Any]:
     """Write shards, ``croissant.json``, ``README.md`` and, last, ``index.json`` to ``out``; the index as a dict.
@@ -65,26 +65,28 @@ def pack(
     neither the order of ``accepted`` nor the machine changes a byte. Videos are copied, not encoded again, one clip in
     memory at a time. An older export in ``out`` stays whole until the new index replaces its own, then its shards go.
     """
-    samples = _unique(accepted)
-    facts = [SampleFacts.of(sample.key, sample.description(), sample.members) for sample in samples.values()]
-    splits = _splits(facts)
-    with writing(out):
+    samples = _index_by_key(accepted)
+    summaries = [
+        SampleSummary.from_json(sample.key, sample.json_member(), sample.members) for sample in samples.values()
+    ]
+    splits = _group_by_split(summaries)
+    with translate_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     shards = _write_shards(samples, splits, out, settings)
-    card = DataCard(name=settings.name, license=settings.license or "", samples=facts, provenance=provenance)
+    card = DataCard(name=settings.name, license=settings.license or "", samples=summaries, provenance=provenance)
     files = {
         CROISSANT_FILE: (json.dumps(croissant(card, shards), indent=1, ensure_ascii=False) + "\n").encode(),
         CARD_FILE: data_card(card, shards).encode(),
     }
     for name, content in files.items():
-        replace_file(out / name, content)
-    index = (json.dumps(asdict(_index(settings, shards, files)), indent=1, ensure_ascii=False) + "\n").encode()
-    replace_file(out / INDEX_FILE, index)
+        write_atomic(out / name, content)
+    index = (json.dumps(asdict(_build_index(settings, shards, files)), indent=1, ensure_ascii=False) + "\n").encode()
+    write_atomic(out / INDEX_FILE, index)
     _remove_stale(out)
     return dict(json.loads(index))
 
 
-def _unique(accepted: Iterable[AcceptedSample]) -> dict[str, AcceptedSample]:
+def _index_by_key(accepted: Iterable[AcceptedSample]) -> dict[str, AcceptedSample]:
     samples: dict[str, AcceptedSample] = {}
     for sample in accepted:
         other = samples.setdefault(sample.key, sample)
@@ -95,10 +97,10 @@ def _unique(accepted: Iterable[AcceptedSample]) -> dict[str, AcceptedSample]:
     return samples
 
 
-def _splits(facts: Iterable[SampleFacts]) -> dict[str, list[str]]:
+def _group_by_split(summaries: Iterable[SampleSummary]) -> dict[str, list[str]]:
     """Keys by split, in the order they are packed in: shuffled for good, by the hash of the key."""
     splits: defaultdict[str, list[str]] = defaultdict(list)
-    for sample in facts:
+    for sample in summaries:
         if not CLIP_ID.fullmatch(sample.split):
             raise UserError(f"{sample.key}: split {sample.split!r} may hold only a-z, 0-9, '-' and '_'")
         splits[sample.split].append(sample.key)
@@ -112,28 +114,28 @@ def _write_shards(
 ) -> list[dict[str, Any]]:
     """Every shard under the name that its bytes decide; what the index says of each."""
     shards = []
-    remove_half_written(out)
-    with shown(Progress()) as progress:
+    remove_partial_files(out)
+    with show_progress(Progress()) as progress:
         task = progress.add_task("Exporting", total=len(samples))
         for split, keys in splits.items():
             ordered = iter(keys)
-            for number, count in enumerate(_even_counts(len(keys), settings.clips_per_shard)):
-                chosen = [samples[key] for key in islice(ordered, count)]
-                shards.append(_write_shard(chosen, out, split, number))
+            for number, count in enumerate(_shard_sizes(len(keys), settings.clips_per_shard)):
+                selected = [samples[key] for key in islice(ordered, count)]
+                shards.append(_write_shard(selected, out, split, number))
                 progress.advance(task, count)
-    with writing(out):
+    with translate_write_errors(out):
         sync_folder(out)
     return shards
 
 
 def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, number: int) -> dict[str, Any]:
     try:
-        summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.copy() for sample in samples))
+        summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.export_members() for sample in samples))
         name = f"{split}-{number:05d}-{summary.sha256[:8]}.tar"
-        with writing(out / name):
+        with translate_write_errors(out / name):
             summary.path.replace(out / name)
     finally:
-        remove_half_written(out)
+        remove_partial_files(out)
     return {
         "name": name,
         "split": split,
@@ -144,12 +146,12 @@ def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, numbe
     }
 
 
-def _even_counts(num_clips: int, clips_per_shard: int) -> list[int]:
+def _shard_sizes(num_clips: int, clips_per_shard: int) -> list[int]:
     num_shards = max(-(-num_clips // clips_per_shard), min(MIN_SHARDS, num_clips))
     return [num_clips // num_shards + (shard < num_clips % num_shards) for shard in range(num_shards)]
 
 
-def _index(settings: ExportSettings, shards: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> Index:
+def _build_index(settings: ExportSettings, shards: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> Index:
     splits: Counter[str] = Counter()
     for shard in shards:
         splits[shard["split"]] += shard["num_samples"]

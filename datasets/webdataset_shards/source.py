@@ -33,9 +33,9 @@ class ShardSource:
 
     def __init__(self, root: Path | str) -> None:
         self._samples: dict[str, _Sample] = {}
-        for tar in listed_tars(Path(root)):
+        for tar in list_tars(Path(root)):
             for key, spans in scan_tar(tar).items():
-                sample = _described(tar, key, spans)
+                sample = _read_sample(tar, key, spans)
                 if sample.scene.clip_id in self._samples:
                     other = self._samples[sample.scene.clip_id].tar
                     raise UserError(f"clip {sample.scene.clip_id} is in {other} and in {tar}: remove one of them")
@@ -66,14 +66,14 @@ class ShardSource:
         return self._samples[clip_id]
 
 
-def holds_shards(root: Path) -> bool:
-    return (root / INDEX_FILE).exists() or bool(_tars(root))
+def has_shards(root: Path) -> bool:
+    return (root / INDEX_FILE).exists() or bool(_find_tars(root))
 
 
-def listed_tars(root: Path) -> list[Path]:
+def list_tars(root: Path) -> list[Path]:
     """The shards of ``root`` in the order of its index (their sizes checked), or every tar in it by name."""
     if not (root / INDEX_FILE).exists():
-        if not (tars := _tars(root)):
+        if not (tars := _find_tars(root)):
             raise UserError(f"{root}: holds neither {INDEX_FILE} nor a *.tar")
         return tars
     for shard in (shards := read_index(root).shards):
@@ -83,12 +83,12 @@ def listed_tars(root: Path) -> list[Path]:
     return [root / shard.name for shard in shards]
 
 
-def _tars(root: Path) -> list[Path]:
+def _find_tars(root: Path) -> list[Path]:
     """As for a shell's ``*.tar``, names that begin with a dot are not meant."""
     return sorted(path for path in root.glob("*.tar") if not path.name.startswith("."))
 
 
-def _described(tar: Path, key: str, spans: dict[str, Span]) -> _Sample:
-    small = {name: span for name, span in spans.items() if name in ("json", "poses.npy", "tracks.npz")}
-    scene, metadata = scene_from_members(read_members(tar, small), f"{tar}: {key}")
+def _read_sample(tar: Path, key: str, spans: dict[str, Span]) -> _Sample:
+    metadata_spans = {name: span for name, span in spans.items() if name in ("json", "poses.npy", "tracks.npz")}
+    scene, metadata = scene_from_members(read_members(tar, metadata_spans), f"{tar}: {key}")
     return _Sample(tar=tar, spans=spans, scene=scene, metadata=metadata)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 
 _META = re.compile(r"(^|/)__[^/]*__($|/)")
 
@@ -33,18 +33,18 @@ def scan_tar(path: Path) -> dict[str, dict[str, Span]]:
         with open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             size = file.seek(0, io.SEEK_END)
             for member in tar:
-                if problem := _add(samples, member, size):
-                    raise UserError(f"{path}: member {shown(member.name)!r} {problem}")
-            if problem := _wrong_end(file, tar.offset):
+                if problem := _add_member(samples, member, size):
+                    raise UserError(f"{path}: member {shorten(member.name)!r} {problem}")
+            if problem := _check_end(file, tar.offset):
                 raise UserError(f"{path}: {problem}")
     except UserError:
         raise
     except (tarfile.TarError, OSError, ValueError, ArithmeticError, LookupError) as error:
-        raise UserError(f"{path}: cannot be read as a tar ({shown(error, 120)})") from error
+        raise UserError(f"{path}: cannot be read as a tar ({shorten(error, 120)})") from error
     return samples
 
 
-def _add(samples: dict[str, dict[str, Span]], member: tarfile.TarInfo, end: int) -> str:
+def _add_member(samples: dict[str, dict[str, Span]], member: tarfile.TarInfo, end: int) -> str:
     """Enter ``member`` of a tar of ``end`` bytes, unless it is passed over; what is wrong with it, "" for nothing."""
     # A negative size would send tarfile back to where it came from, for ever.
     if member.size < 0 or member.offset_data + member.size > end:
@@ -62,7 +62,7 @@ def _add(samples: dict[str, dict[str, Span]], member: tarfile.TarInfo, end: int)
     return ""
 
 
-def _wrong_end(file: IO[bytes], offset: int) -> str:
+def _check_end(file: IO[bytes], offset: int) -> str:
     """What is wrong with a tar whose members end at ``offset``: tarfile takes a damaged header for the end."""
     file.seek(offset)
     header = file.read(tarfile.BLOCKSIZE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import sha256_of, writing
+from driveforge.datasets.files.atomic import sha256_file, translate_write_errors
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.format import EXTENSIONS
 from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
@@ -32,29 +32,29 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) ->
     from webdataset import TarWriter  # brings torch with it, which readers of commit logs can do without
 
     keys: dict[str, None] = {}
-    with writing(path), open(path, "wb") as file:
+    with translate_write_errors(path), open(path, "wb") as file:
         with TarWriter(file, user="driveforge", group="driveforge", mtime=0, encoder=False) as tar:
             for key, members in samples:
-                _require_storable(key, members, keys)
+                _check_sample(key, members, keys)
                 keys[key] = None
                 tar.write({"__key__": key, **members})
         file.flush()
         os.fsync(file.fileno())
-    summary = summarize(path)
+    summary = summarize_tar(path)
     if summary.keys != tuple(keys):
         raise UserError(f"{path}: wrote {len(keys)} samples and read back {summary.num_samples}; is the disk full?")
     return summary
 
 
-def summarize(path: Path) -> TarSummary:
+def summarize_tar(path: Path) -> TarSummary:
     """Open the tar at ``path``, list its samples and hash its bytes; a UserError where it is no whole tar."""
     keys = tuple(scan_tar(path))
     return TarSummary(
-        path=path, num_samples=len(keys), num_bytes=path.stat().st_size, sha256=sha256_of(path), keys=keys
+        path=path, num_samples=len(keys), num_bytes=path.stat().st_size, sha256=sha256_file(path), keys=keys
     )
 
 
-def _require_storable(key: str, members: Mapping[str, bytes], keys: Mapping[str, None]) -> None:
+def _check_sample(key: str, members: Mapping[str, bytes], keys: Mapping[str, None]) -> None:
     if not CLIP_ID.fullmatch(key):
         raise UserError(f"sample key {key!r} may hold only a-z, 0-9, '-' and '_'")
     if key in keys:

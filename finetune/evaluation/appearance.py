@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.select_frames import excerpt_of_clip
+from driveforge.datasets.select_frames import select_clip_frames
 from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet
 from driveforge.finetune.evaluation.results import ProbeValue
 from driveforge.validation.set_metrics.appearance import looks_extractor
@@ -69,4 +69,4 @@ def _true_features(clips: tuple[ProbeClip, ...], start: int, measure: str) -> Fe
 
 def _after(clips: Sequence[ProbeClip], frames: Sequence[NDArray[np.uint8]], start: int) -> Iterator[Clip]:
     for clip, shown in zip(clips, frames, strict=True):
-        yield excerpt_of_clip(clip.showing(shown), np.arange(start, clip.scene.num_frames))
+        yield select_clip_frames(clip.showing(shown), np.arange(start, clip.scene.num_frames))

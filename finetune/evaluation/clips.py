@@ -133,7 +133,7 @@ def batch_of(
     clips: Sequence[ProbeClip], known_domains: tuple[str, ...], device: torch.device
 ) -> tuple[Tensor, Conditions]:
     """Latents (B,Z,F,h,w) and the full command of ``clips``."""
-    names = ("latents", "carried", "layout", "mask", "rays")
+    names = ("latents", "warped", "layout", "mask", "rays")
     tensors = {name: torch.stack([clip.tensors[name] for clip in clips]).float().to(device) for name in names}
     words = [clip.domain for clip in clips], [clip.scene.caption for clip in clips]
     return tensors["latents"], stack_conditions(tensors, *words, known_domains)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
-from driveforge.datasets.select_frames import excerpt_of_clip
+from driveforge.datasets.select_frames import select_clip_frames
 from driveforge.finetune.evaluation.clips import ProbeClip
 from driveforge.finetune.evaluation.object_search import Followed, follow
 from driveforge.finetune.evaluation.points import MIN_POINTS, TruePoints, point_errors, true_points
@@ -164,7 +164,7 @@ def _of_camera(clip: ProbeClip, frames: NDArray[np.uint8], start: int) -> dict[s
 
     ``ego/yaw`` deg/s, ``ego/rotation`` deg over 4 frames, ``ego/translation`` deg between the directions.
     """
-    view = reference_view(excerpt_of_clip(clip.showing(frames), np.arange(start, len(frames))))
+    view = reference_view(select_clip_frames(clip.showing(frames), np.arange(start, len(frames))))
     if view.command is None:
         return dict.fromkeys(EGO_MEASURES.values(), view.why)
     tracks = track_view(view, project_boxes(view))

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import write_atomic
 
 SCHEMA = pyarrow.schema(
     [
@@ -77,7 +77,7 @@ def append_probed(path: Path, probed: Probed, *, step: int, model: str) -> None:
         table = pyarrow.concat_tables([kept, table])
     content = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(table, content)
-    replace_file(path, content.getvalue().to_pybytes())
+    write_atomic(path, content.getvalue().to_pybytes())
 
 
 def read_probed(path: Path) -> dict[tuple[int, str], Probed]:
@@ -102,7 +102,7 @@ def _read(path: Path) -> pyarrow.Table:
     try:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
-        told = shown(error, 100)
+        told = shorten(error, 100)
         raise UserError(f"{path}: not a table of a probe ({told}); delete it or name another file") from error
     if not table.schema.equals(SCHEMA):
         raise UserError(f"{path}: not a table of a probe: its columns are {', '.join(table.column_names)}")

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replacing
+from driveforge.datasets.files.atomic import atomic_file
 
 # Where the newest is damaged, the one before it is taken.
 KEPT = 2
@@ -56,7 +56,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Put it at ``path`` whole; then all but the newest ``KEPT`` go."""
         target = Path(path)
-        with replacing(target) as file:
+        with atomic_file(target) as file:
             _write(file, checkpoint)
         for old in [name for step, name in checkpoints(target.parent) if step <= _step_of(target)][KEPT:]:
             old.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder
-from driveforge.datasets.files.lock import held
+from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.strategies.registry import strategy_of
 from driveforge.finetune.strategies.strategy import Ground
@@ -70,7 +70,7 @@ def fine_tune(
     predict, seed = settings.continuation_prob, settings.seed
     make_folder(folder)
     # Of several processes of one run, the first makes what the others then find.
-    with held(folder / ".lock"):
+    with file_lock(folder / ".lock"):
         strategy.prepare(Ground(base=base, model=model, replay=replay, folder=folder, seed=seed, predict=predict))
     facts = contents_of(base, driving, replay) | facts_of(settings, mix, plan)
     module = WorldModelModule(model, settings, strategy, facts)

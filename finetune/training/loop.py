@@ -9,8 +9,8 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import remove_half_written
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import remove_partial_files
 from driveforge.finetune.training.checkpoints import DurableCheckpointIO, SaveEvery, newest_checkpoint, record_in
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.progress import StepProgress
@@ -62,7 +62,7 @@ def train(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     settings = module.settings
     if leads():
-        remove_half_written(root)
+        remove_partial_files(root)
     newest = newest_checkpoint(root, up_to=settings.steps)
     if newest:
         require_same_run(newest, module)
@@ -96,7 +96,7 @@ def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
     """A UserError where ``checkpoint`` belongs to another run; only a run's length may change."""
     was, now = record_in(checkpoint), module.record
     changed = [
-        f"{key} was {shown(was.get(key), 32)}, is {shown(now.get(key), 32)}"
+        f"{key} was {shorten(was.get(key), 32)}, is {shorten(now.get(key), 32)}"
         for key in now | was
         if key != "steps" and was.get(key) != now.get(key)
     ]

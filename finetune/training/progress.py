@@ -7,7 +7,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from driveforge.datasets.progress import shown
+from driveforge.datasets.progress import show_progress
 
 
 class StepProgress(Callback):
@@ -24,7 +24,7 @@ class StepProgress(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._progress.update(self._task, total=trainer.max_steps, completed=trainer.global_step)
-        self._shown.enter_context(shown(self._progress))
+        self._shown.enter_context(show_progress(self._progress))
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         loss = float(trainer.callback_metrics.get("loss", float("nan")))

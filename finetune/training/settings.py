@@ -7,7 +7,7 @@ from driveforge.datasets.settings import Range
 
 StrategyName = Literal["naive", "replay", "replay+distill", "der", "l2sp", "ewc", "ewc-rank1", "joint", "interpolate"]
 
-# How a run is carried out, which leaves its weights as they are.
+# How a run is warped out, which leaves its weights as they are.
 _WITHOUT_EFFECT = ("checkpoint_every", "num_workers")
 
 

@@ -12,15 +12,15 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driveforge.datasets.conditioning.layout import draw_layout
+from driveforge.datasets.conditioning.layout import render_layout
 from driveforge.datasets.conditioning.rays import plucker_rays
-from driveforge.datasets.conditioning.warp import carry_frame
+from driveforge.datasets.conditioning.warp import warp_frame
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.finetune.world_model.captions import caption_ids
 from driveforge.finetune.world_model.vae import encode
 
-# Channels of the mask: a given (clean) frame? how much of the cell was carried? is there a layout? are there rays?
+# Channels of the mask: a given (clean) frame? how much of the cell was warped? is there a layout? are there rays?
 MASK_CHANNELS = 4
 RAY_CHANNELS = 6
 
@@ -34,12 +34,12 @@ _FRAME_STEP, _TOKEN_PX, _MAX_CELLS = 4, 16, 64
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Conditions:
-    """``carried`` and ``layout`` (B,Z,F,h,w), ``mask`` (B,4,F,h,w), ``rays`` (B,6,F,h,w), ``domain`` (B,), ``caption``.
+    """``warped`` and ``layout`` (B,Z,F,h,w), ``mask`` (B,4,F,h,w), ``rays`` (B,6,F,h,w), ``domain`` (B,), ``caption``.
 
     What is absent is zero: its channels, its mask, domain 0, caption ids 0.
     """
 
-    carried: Tensor
+    warped: Tensor
     layout: Tensor
     mask: Tensor
     rays: Tensor
@@ -53,10 +53,10 @@ class Conditions:
         return self.mask[:, :1, :, :1, :1]
 
     def without_frames(self, drop: Tensor) -> "Conditions":
-        """First frames, and with them all that was carried from them, withheld where ``drop`` (B,) is True."""
+        """First frames, and with them all that was warped from them, withheld where ``drop`` (B,) is True."""
         keep = _keep(drop)
         mask = torch.cat([self.mask[:, :2] * keep, self.mask[:, 2:]], 1)
-        return replace(self, carried=self.carried * keep, mask=mask)
+        return replace(self, warped=self.warped * keep, mask=mask)
 
     def without_layout(self, drop: Tensor) -> "Conditions":
         keep = _keep(drop)
@@ -64,11 +64,11 @@ class Conditions:
         return replace(self, layout=self.layout * keep, mask=mask)
 
     def without_pose(self, drop: Tensor) -> "Conditions":
-        """No rays, and nothing carried by the motion either: only the given frames themselves stay."""
+        """No rays, and nothing warped by the motion either: only the given frames themselves stay."""
         keep = _keep(drop)
         stay = torch.maximum(keep, self.given)
         mask = torch.cat([self.mask[:, :1], self.mask[:, 1:2] * stay, self.mask[:, 2:3], self.mask[:, 3:] * keep], 1)
-        return replace(self, carried=self.carried * stay, rays=self.rays * keep, mask=mask)
+        return replace(self, warped=self.warped * stay, rays=self.rays * keep, mask=mask)
 
     def without_words(self, drop: Tensor) -> "Conditions":
         """Neither caption nor domain."""
@@ -84,13 +84,13 @@ class Conditions:
         places = torch.arange(latents.shape[2], device=latents.device)
         numbers = places % (len(places) // self.num_views)
         beyond = (numbers - context.clamp_min(1)[:, None] + 1).clamp_min(0)
-        carried = latents.gather(2, (places - beyond)[:, None, :, None, None].expand_as(latents))
+        warped = latents.gather(2, (places - beyond)[:, None, :, None, None].expand_as(latents))
         given = (beyond == 0)[:, None, :, None, None].expand_as(self.mask[:, :1]).to(self.mask.dtype)
         commanded = self.without_layout(context > 0).without_pose(context > 0)
         goes_on = (context > 0).view(-1, 1, 1, 1, 1)
         return replace(
             commanded,
-            carried=torch.where(goes_on, carried, commanded.carried),
+            warped=torch.where(goes_on, warped, commanded.warped),
             mask=torch.where(goes_on, torch.cat([given, given, commanded.mask[:, 2:]], 1), commanded.mask),
         )
 
@@ -121,10 +121,10 @@ def require_encodable(scenes: Iterable[Scene]) -> None:
 def encode_conditions(
     vae: AutoencoderKLWan, scene: Scene, first_frames: NDArray[np.uint8] | None, num_given: int = 1
 ) -> dict[str, Tensor]:
-    """One clip's tensors, all but words: ``carried``, ``layout`` (Z,F,h,w), ``mask`` (4,...), ``rays`` (6,...).
+    """One clip's tensors, all but words: ``warped``, ``layout`` (Z,F,h,w), ``mask`` (4,...), ``rays`` (6,...).
 
     ``first_frames`` is ``(V, >= num_given, H, W, 3)`` uint8, or None. Where the scene has no pose, only the given
-    frames themselves are carried, and layout and rays are absent.
+    frames themselves are warped, and layout and rays are absent.
     """
     views = [
         _encode_view(vae, scene, camera, None if first_frames is None else first_frames[v, :num_given])
@@ -141,7 +141,7 @@ def _encode_view(
     has_pose = scene.ego_to_world is not None and camera.is_calibrated
     has_layout = has_pose and bool(scene.tracks or scene.lanes)
     out = {
-        "carried": torch.zeros(vae.config.z_dim, *grid),
+        "warped": torch.zeros(vae.config.z_dim, *grid),
         "layout": torch.zeros(vae.config.z_dim, *grid),
         "mask": torch.zeros(MASK_CHANNELS, *grid),
         "rays": torch.zeros(RAY_CHANNELS, *grid),
@@ -150,26 +150,26 @@ def _encode_view(
         out["rays"] = torch.from_numpy(plucker_rays(scene, camera, cell))
         out["mask"][3] = 1
     if has_layout:
-        out["layout"] = encode(vae, torch.from_numpy(draw_layout(scene, camera))[None])[0]
+        out["layout"] = encode(vae, torch.from_numpy(render_layout(scene, camera))[None])[0]
         out["mask"][2] = 1
     if given is not None:
-        frames, carried = _carried_video(scene, camera, given, has_pose)
+        frames, warped = _warped_video(scene, camera, given, has_pose)
         reach = num_frames if has_pose else len(given)
-        out["carried"][:, :reach] = encode(vae, torch.from_numpy(frames)[None])[0][:, :reach]
+        out["warped"][:, :reach] = encode(vae, torch.from_numpy(frames)[None])[0][:, :reach]
         out["mask"][0, : len(given)] = 1
-        out["mask"][1] = _share_of_cells(carried, cell)
+        out["mask"][1] = _share_of_cells(warped, cell)
     return out
 
 
-def _carried_video(
+def _warped_video(
     scene: Scene, camera: Camera, given: NDArray[np.uint8], has_pose: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Video ``(T, H, W, 3)``, the given frames and then the last of them carried, and its mask ``(T, H, W)``."""
+    """Video ``(T, H, W, 3)``, the given frames and then the last of them warped, and its mask ``(T, H, W)``."""
     last = len(given) - 1
     frames = np.full((scene.num_frames, camera.height, camera.width, 3), 128, np.uint8)
     mask = np.zeros(frames.shape[:3], np.bool_)
     if has_pose:
-        frames[last:], mask[last:] = carry_frame(given[last], scene, camera, last)
+        frames[last:], mask[last:] = warp_frame(given[last], scene, camera, last)
     frames[: last + 1], mask[: last + 1] = given, True
     return frames, mask
 
@@ -190,7 +190,7 @@ def _cell_weight(scene: Scene, camera: Camera, cell: int) -> Tensor:
     """(T,h,w): from 1 up to ``1 + BOX_WEIGHT`` with the share of the cell that is on a box, 0 in held frames."""
     weight = torch.ones(scene.num_frames, camera.height // cell, camera.width // cell)
     if scene.ego_to_world is not None and camera.is_calibrated:
-        boxed = draw_layout(replace(scene, lanes=()), camera).any(-1)
+        boxed = render_layout(replace(scene, lanes=()), camera).any(-1)
         weight += BOX_WEIGHT * _share_of_cells(boxed, cell)
     weight[scene.num_frames - scene.held_frames :] = 0
     return weight
@@ -210,9 +210,9 @@ def stack_conditions(
 ) -> Conditions:
     """Batched tensors (B,...) and their words as Conditions; a domain the model does not know counts as absent."""
     ids = [1 + known_domains.index(name) if name in known_domains else 0 for name in domains]
-    device = tensors["carried"].device
+    device = tensors["warped"].device
     return Conditions(
-        carried=tensors["carried"].float(),
+        warped=tensors["warped"].float(),
         layout=tensors["layout"].float(),
         mask=tensors["mask"].float(),
         rays=tensors["rays"].float(),

@@ -64,7 +64,7 @@ class WorldModelConfig:
 class WorldModel(nn.Module):
     """Velocity of a noisy latent video under ``Conditions``.
 
-    Every condition enters as channels (noise | mask | carried first frames | layout | rays | view); the caption through
+    Every condition enters as channels (noise | mask | warped first frames | layout | rays | view); the caption through
     cross-attention; the domain as a zero-initialised embedding that is added to the AdaLN modulation of every block.
     The transformer speaks about what ``preconditioning`` leaves open; ``latent_std`` (2, Z) is what that needs.
     The codec ``vae`` rides along frozen: it is no submodule, so neither optimiser nor checkpoint sees it.
@@ -104,9 +104,9 @@ class WorldModel(nn.Module):
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         """Velocity (B,Z,F,h,w), noise minus data, of ``noisy`` (B,Z,F,h,w) at noise level ``sigma`` (B,) in 0..1."""
         c, known = conditions, precondition(noisy, sigma, conditions, self.latent_std)
-        carried = c.carried / self.latent_std[0].view(-1, 1, 1, 1)
+        warped = c.warped / self.latent_std[0].view(-1, 1, 1, 1)
         views = self._view_channels(noisy, c.num_views)
-        channels = torch.cat([known.evidence, c.mask, carried, c.layout, c.rays, views], 1)
+        channels = torch.cat([known.evidence, c.mask, warped, c.layout, c.rays, views], 1)
         hooks = [
             self.transformer.condition_embedder.register_forward_hook(_add_modulation(self.domain(c.domain))),
             self.transformer.rope.register_forward_hook(_repeat_per_view(c.num_views)),

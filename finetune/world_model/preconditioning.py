@@ -1,11 +1,11 @@
 """What the network has to say beyond what a Gaussian would: skip connections around the transformer.
 
-Let c be the carried first frame, r = data - c what it leaves open, with a standard deviation S known by channel, and
+Let c be the warped first frame, r = data - c what it leaves open, with a standard deviation S known by channel, and
 x = (1 - sigma) data + sigma noise. Then x' = x - (1 - sigma) c = (1 - sigma) r + sigma noise, and for Gaussian r the
 velocity noise - data has the mean k x' - c and the variance S^2 / T, where T = (1 - sigma)^2 S^2 + sigma^2 and
 k = (sigma - (1 - sigma) S^2) / T. The network predicts only the deviation from that mean, in units of that standard
 deviation, from an input of unit variance: the preconditioning of Karras et al. 2022 (arXiv 2206.00364), for flows and
-around a known frame. A network that says nothing yields the carried frame, which already moves as commanded.
+around a known frame. A network that says nothing yields the warped frame, which already moves as commanded.
 """
 
 from dataclasses import dataclass
@@ -26,22 +26,22 @@ class Preconditioning:
 
 
 def precondition(noisy: Tensor, sigma: Tensor, conditions: Conditions, std: Tensor) -> Preconditioning:
-    """``std`` is (2, Z): S of the latents where nothing was carried, and of what a carried frame leaves open."""
+    """``std`` is (2, Z): S of the latents where nothing was warped, and of what a warped frame leaves open."""
     level = sigma.view(-1, 1, 1, 1, 1)
-    carried_share = conditions.mask[:, 1:2]
+    warped_share = conditions.mask[:, 1:2]
     variances = std.square().view(2, 1, -1, 1, 1, 1)
-    variance = (1 - carried_share) * variances[0] + carried_share * variances[1]
-    rest = noisy - (1 - level) * conditions.carried
+    variance = (1 - warped_share) * variances[0] + warped_share * variances[1]
+    rest = noisy - (1 - level) * conditions.warped
     total = (1 - level).square() * variance + level.square()
     skip = (level - (1 - level) * variance) / total
     return Preconditioning(
-        evidence=rest / total.sqrt(), mean=skip * rest - conditions.carried, scale=(variance / total).sqrt()
+        evidence=rest / total.sqrt(), mean=skip * rest - conditions.warped, scale=(variance / total).sqrt()
     )
 
 
-def measure_std(latents: Tensor, carried: Tensor, mask: Tensor) -> Tensor:
-    """The ``std`` (2, Z) of clips ``latents`` and ``carried`` (N,Z,F,h,w), ``mask`` (N,4,F,h,w)."""
+def measure_std(latents: Tensor, warped: Tensor, mask: Tensor) -> Tensor:
+    """The ``std`` (2, Z) of clips ``latents`` and ``warped`` (N,Z,F,h,w), ``mask`` (N,4,F,h,w)."""
     known = (mask[:, 1] > 0.9) & (mask[:, 0] == 0)
     plain = latents.square().mean((0, 2, 3, 4))
-    rest = (latents - carried).square().movedim(1, -1)[known].mean(0)
+    rest = (latents - warped).square().movedim(1, -1)[known].mean(0)
     return torch.stack([plain, rest]).sqrt().clamp_min(0.02)

@@ -35,31 +35,31 @@ def sample(model: Velocity, conditions: "Conditions", seed: int | Sequence[int],
 
     With a seed for each clip, none depends on what else is in the batch.
     """
-    carried, shape = conditions.carried, conditions.carried.shape
-    noise = _noise(shape, seed).to(carried.device)
+    warped, shape = conditions.warped, conditions.warped.shape
+    noise = _noise(shape, seed).to(warped.device)
     given = (conditions.given > 0).expand(shape)
     shown = (conditions.mask[:, 1:2] >= 0.5).expand(shape)
     levels = noise_levels(settings, has_frames=bool(given.any()))
     above = inpaint_levels(settings, levels[0])
     velocity = _guided(model, conditions, settings.guidance_scale)
 
-    def carried_at(level: float) -> Tensor:
-        return (1 - level) * carried + level * noise
+    def warped_at(level: float) -> Tensor:
+        return (1 - level) * warped + level * noise
 
-    x = carried_at(above[0] if above else levels[0])
+    x = warped_at(above[0] if above else levels[0])
     for level, next_level in pairwise([*above, levels[0]]):
-        x = torch.where(given, carried, x)
+        x = torch.where(given, warped, x)
         x = x + (next_level - level) * velocity(x, level)  # Euler's method: the levels lie close together
-        x = torch.where(shown, carried_at(next_level), x)
+        x = torch.where(shown, warped_at(next_level), x)
     from diffusers import UniPCMultistepScheduler
 
     # UniPC (Zhao et al. 2023, arXiv 2302.04867) reached in 10 steps what Euler's method needed 20 for.
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
-    scheduler.set_timesteps(sigmas=np.array(levels), device=carried.device)
+    scheduler.set_timesteps(sigmas=np.array(levels), device=warped.device)
     for level, timestep in zip(levels, scheduler.timesteps, strict=True):
-        x = torch.where(given, carried, x)
+        x = torch.where(given, warped, x)
         x = scheduler.step(velocity(x, level), timestep, x, return_dict=False)[0]
-    return torch.where(given, carried, x)
+    return torch.where(given, warped, x)
 
 
 def _guided(model: Velocity, conditions: "Conditions", scale: float) -> Callable[[Tensor, float], Tensor]:

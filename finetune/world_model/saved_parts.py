@@ -21,9 +21,9 @@ from diffusers import ModelMixin
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import sha256_of, sync_folder
-from driveforge.datasets.files.json_record import read_json, record_of
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import sha256_file, sync_folder
+from driveforge.datasets.files.json_record import read_json, validate_record
 
 SUMS = "SHA256SUMS"
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
@@ -46,14 +46,14 @@ def read_part(kind: type[Part], folder: Path) -> Part:
             described = kind(**config)
         wanted = {name: tuple(value.shape) for name, value in described.state_dict().items()}
     except Exception as error:
-        raise UserError(f"{folder / CONFIG}: describes no {kind.__name__} ({shown(error, 100)}); {ADVICE}") from error
+        raise UserError(f"{folder / CONFIG}: describes no {kind.__name__} ({shorten(error, 100)}); {ADVICE}") from error
     require_shapes(files[0], found, wanted)
     try:
         part: Part = kind.from_pretrained(
             folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
     except Exception as error:
-        raise UserError(f"{folder}: cannot be read as {kind.__name__} ({shown(error, 100)}); {ADVICE}") from error
+        raise UserError(f"{folder}: cannot be read as {kind.__name__} ({shorten(error, 100)}); {ADVICE}") from error
     require_finite(files[0], part.state_dict())
     return part
 
@@ -72,7 +72,7 @@ def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         if other := [name for name, value in slices.items() if not re.fullmatch(r"B?F\d+", value.get_dtype())]:
-            raise UserError(f"{path}: {shown(other[0])} must hold floating-point numbers; {ADVICE}")
+            raise UserError(f"{path}: {shorten(other[0])} must hold floating-point numbers; {ADVICE}")
         return {name: tuple(value.get_shape()) for name, value in slices.items()}
 
 
@@ -81,11 +81,11 @@ def require_shapes(path: Path, found: Mapping[str, tuple[int, ...]], wanted: Map
         raise UserError(f"{path}: {len(missing)} tensors are missing, the first is {missing[0]}; {ADVICE}")
     if extra := sorted(found.keys() - wanted.keys()):
         raise UserError(
-            f"{path}: {len(extra)} tensors belong to no such model, the first is {shown(extra[0])}; {ADVICE}"
+            f"{path}: {len(extra)} tensors belong to no such model, the first is {shorten(extra[0])}; {ADVICE}"
         )
     for name, shape in wanted.items():
         if found[name] != shape:
-            raise UserError(f"{path}: {name} must have shape {shape}, got {shown(found[name])}; {ADVICE}")
+            raise UserError(f"{path}: {name} must have shape {shape}, got {shorten(found[name])}; {ADVICE}")
 
 
 def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -99,7 +99,7 @@ def require_equal(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any
     for key, value in wanted.items():
         has = tuple(found[key]) if isinstance(found[key], list) else found[key]
         if has != value:
-            raise UserError(f"{path}: {key} must be {value} to fit the other parts, got {shown(has)}; {ADVICE}")
+            raise UserError(f"{path}: {key} must be {value} to fit the other parts, got {shorten(has)}; {ADVICE}")
 
 
 @contextmanager
@@ -108,13 +108,13 @@ def saving(folder: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        raise OSError(errno.EIO, shown(error, 120), str(folder)) from error
+        raise OSError(errno.EIO, shorten(error, 120), str(folder)) from error
 
 
 def seal(folder: Path) -> None:
     """Write ``SHA256SUMS`` over all files below ``folder``, as ``sha256sum -c`` reads it, and sync all to the disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
-    sums = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    sums = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(sums), encoding="utf-8")
     for path in [*files, folder / SUMS]:
         with path.open("rb") as file:
@@ -134,7 +134,7 @@ def require_sealed(folder: Path, read: Iterable[str]) -> None:
             continue  # whoever reads it says what that means
         if name not in sums:
             raise UserError(f"{folder / name}: is not in {SUMS} beside it; {ADVICE}")
-        if sha256_of(folder / name) != sums[name]:
+        if sha256_file(folder / name) != sums[name]:
             raise UserError(f"{folder / name}: differs from {SUMS} beside it; take an unharmed copy of the model")
 
 
@@ -164,15 +164,15 @@ def _config_of(kind: type[ModelMixin], path: Path) -> dict[str, Any]:
     found = read_json(path, ADVICE)
     if not isinstance(found, dict) or found.get("_class_name") != kind.__name__:
         named = found.get("_class_name") if isinstance(found, dict) else type(found).__name__
-        raise UserError(f"{path}: must describe a {kind.__name__}, got {shown(named)}; {ADVICE}")
+        raise UserError(f"{path}: must describe a {kind.__name__}, got {shorten(named)}; {ADVICE}")
     # diffusers' own notes begin with an underscore.
     record: Any = _record_of(kind)  # type: ignore[arg-type]
     plain = {key: value for key, value in found.items() if not key.startswith("_")}
-    config = asdict(record_of(plain, record, str(path), ADVICE))
+    config = asdict(validate_record(plain, record, str(path), ADVICE))
     for key, value in config.items():
         for size in value if isinstance(value, list | tuple) else [value]:
             if type(size) is int and not 0 <= size <= MAX_SIZE:
-                raise UserError(f"{path}: {key} must be 0 to {MAX_SIZE}, got {shown(size)}; {ADVICE}")
+                raise UserError(f"{path}: {key} must be 0 to {MAX_SIZE}, got {shorten(size)}; {ADVICE}")
     return config
 
 
@@ -203,7 +203,7 @@ def _opened(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: is missing, so the model is incomplete; {ADVICE}") from None
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({shown(error, 100)}); {ADVICE}") from None
+        raise UserError(f"{path}: cannot be read as safetensors ({shorten(error, 100)}); {ADVICE}") from None
 
 
 def _sums_in(path: Path) -> dict[str, str]:

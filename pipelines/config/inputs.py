@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.pipelines.config.config import Config
 
 
@@ -11,7 +11,7 @@ def require_inputs(config: Config, sections: Collection[str]) -> None:
     """A UserError that names the first folder of ``sections`` that is not there."""
     for key, path in _inputs(config, sections):
         if not path.exists():
-            raise UserError(f"{key}={shown(path, 200)} does not exist; correct the path, or leave the setting out")
+            raise UserError(f"{key}={shorten(path, 200)} does not exist; correct the path, or leave the setting out")
 
 
 def _inputs(config: Config, sections: Collection[str]) -> Iterator[tuple[str, Path]]:

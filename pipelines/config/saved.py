@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import write_atomic
 from driveforge.pipelines.config.build import text_of
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
@@ -46,13 +46,13 @@ def _read_settings(run_dir: Path) -> dict[str, Any] | None:
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read ({shown(error, 100)}); correct the file, or delete it") from error
+        raise UserError(f"{path} cannot be read ({shorten(error, 100)}); correct the file, or delete it") from error
     if not isinstance(record, dict):
         raise UserError(f"{path} holds no sections of settings; correct the file, or delete it")
     known = {field.name for field in fields(Config)} - {"run_dir"}
     for name, section in record.items():
         if name not in known or not isinstance(section, dict):
-            raise UserError(f"{path}: {shown(name)} is no section of settings; correct the file, or delete it")
+            raise UserError(f"{path}: {shorten(name)} is no section of settings; correct the file, or delete it")
     return {name: _each(section, _from_saved(run_dir)) for name, section in record.items()}
 
 
@@ -77,7 +77,7 @@ def kept_settings(config: Config, before: Config | None, *, begins: bool) -> Ite
         if old is None:
             path.unlink(missing_ok=True)
         else:
-            replace_file(path, old)
+            write_atomic(path, old)
         raise
 
 
@@ -91,7 +91,7 @@ def write_settings(config: Config) -> None:
     content = yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode()
     path = config.run_dir / SETTINGS
     if not path.exists() or path.read_bytes() != content:
-        replace_file(path, content)
+        write_atomic(path, content)
 
 
 def differences(before: Config, now: Config) -> list[str]:
@@ -118,7 +118,7 @@ _NOTHING = object()
 
 
 def _told(values: Mapping[str, Any], key: str) -> str:
-    return shown(text_of(values[key]), 80) if key in values else "not there"
+    return shorten(text_of(values[key]), 80) if key in values else "not there"
 
 
 def _full(value: Any) -> Any:

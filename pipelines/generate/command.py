@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.progress import shown, track
+from driveforge.datasets.progress import show_progress, track
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extended_json
+from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extend_metadata
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
@@ -183,7 +183,7 @@ def _outcomes(
     sizes = {unit.id: len(unit.requests) for unit in plan.units}
     total, to_do = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
     columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
-    with shown(Progress(*columns, disable=not pending)) as progress:
+    with show_progress(Progress(*columns, disable=not pending)) as progress:
         bar = progress.add_task("", total=total, completed=total - to_do)
         for outcome in run_units(pending, factory, executor, attempts):
             progress.advance(bar, sizes[outcome.unit])
@@ -224,7 +224,7 @@ def candidate_members(request: Request, clip: Clip, instruments: Instruments = S
     """The members of a candidate's sample, measured as exported: decoded again from the bytes that are kept."""
     members, clip_id = clip_members(clip, {}), request.scene.clip_id
     metadata = describe_candidate(request, clip_from_members(members, clip_id)[0], instruments)
-    return members | {"json": dump_json(extended_json(members["json"], metadata, clip_id))}
+    return members | {"json": dump_json(extend_metadata(members["json"], metadata, clip_id))}
 
 
 def describe_candidate(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, Any]:

@@ -13,19 +13,19 @@ from pathlib import Path
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import (
+    atomic_file,
     create_file,
-    remove_half_written,
-    replace_file,
-    replacing,
-    sha256_of,
+    remove_partial_files,
+    sha256_file,
     sync_folder,
-    writing,
+    translate_write_errors,
+    write_atomic,
 )
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.format import dump_json
 from driveforge.datasets.webdataset_shards.tar_samples import Span, scan_tar
-from driveforge.datasets.webdataset_shards.tarball import TarSummary, summarize
+from driveforge.datasets.webdataset_shards.tarball import TarSummary, summarize_tar
 from driveforge.pipelines.generate.marker import TAR_NAME, Marker, tar_name
 
 AGAIN = "run `driveforge generate` to have the unit made again"
@@ -91,7 +91,7 @@ class CommitLog:
         tar = self.root / marker.tar
         if not tar.is_file():
             raise UserError(f"{tar}: the committed tar is missing; {AGAIN}")
-        if tar.stat().st_size != marker.num_bytes or sha256_of(tar) != marker.sha256:
+        if tar.stat().st_size != marker.num_bytes or sha256_file(tar) != marker.sha256:
             raise UserError(f"{tar}: is damaged or was changed since it was committed; {AGAIN}")
         samples = scan_tar(tar)
         if tuple(samples) != marker.keys:
@@ -105,7 +105,7 @@ class CommitLog:
 
     def quarantine(self, unit_id: str, text: str) -> None:
         """Note why ``unit_id`` was given up; a later commit of the unit takes the note away."""
-        replace_file(self._quarantine(unit_id), dump_json(asdict(Quarantined(unit=unit_id, text=text))))
+        write_atomic(self._quarantine(unit_id), dump_json(asdict(Quarantined(unit=unit_id, text=text))))
 
     def quarantined(self) -> dict[str, str]:
         """The reason of every unit that was given up, by unit id."""
@@ -117,11 +117,11 @@ class CommitLog:
         """Copy the tar next to its place, sync and read back the copy, then give it a name that its bytes decide."""
         scratch = self.root / f".{unit_id}.{secrets.token_hex(4)}.tmp"
         try:
-            with open(scratch_tar, "rb") as source, replacing(scratch) as copy:
+            with open(scratch_tar, "rb") as source, atomic_file(scratch) as copy:
                 shutil.copyfileobj(source, copy, 1 << 20)
-            summary = summarize(scratch)
+            summary = summarize_tar(scratch)
             path = self.root / tar_name(unit_id, summary.sha256)
-            with writing(path):
+            with translate_write_errors(path):
                 os.replace(scratch, path)
                 sync_folder(self.root)
         finally:
@@ -151,7 +151,7 @@ def gc(root: Path) -> list[Path]:
 def remove_scratch(root: Path) -> list[Path]:
     """Remove what was half-written by processes that were killed."""
     folders = (root, root / "_commits", root / "_quarantine", root / "_attempts")
-    return [path for folder in folders for path in remove_half_written(folder)]
+    return [path for folder in folders for path in remove_partial_files(folder)]
 
 
 def _checked(unit_id: str) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.edits import EDITS, EditNotApplicable, edit_scene
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import scene_from_json, scene_to_json
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
@@ -69,7 +69,7 @@ def request_from_json(record: dict[str, Any], where: str = "") -> Request:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{where}: this is not a request: {shown(repr(error))}") from error
+        raise UserError(f"{where}: this is not a request: {shorten(repr(error))}") from error
 
 
 def plan_requests(
@@ -110,7 +110,7 @@ def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tu
                 scene, edit = scenes[number], edits[(place + turn) % len(edits)]
                 try:
                     yield scene, edit, edit_scene(scene, edit)
-                except NotApplicable as refusal:
+                except EditNotApplicable as refusal:
                     refusals.append(str(refusal))
         if len(refusals) == len(scenes) * len(edits):
             raise UserError(f"no scene allows any of the edits {', '.join(edits)}; for example {refusals[0]}")
@@ -135,7 +135,7 @@ def store_first_frames(folder: Path, frames: NDArray[np.uint8]) -> str:
     np.save(buffer, np.ascontiguousarray(frames), allow_pickle=False)
     name = _content_name(buffer.getvalue())
     if not (folder / name).is_file() or _content_name((folder / name).read_bytes()) != name:
-        replace_file(folder / name, buffer.getvalue())
+        write_atomic(folder / name, buffer.getvalue())
     return name
 
 

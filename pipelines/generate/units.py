@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import parse_json
 from driveforge.pipelines.generate.requests import Request, canonical_json, request_from_json, request_to_json
@@ -76,7 +76,7 @@ def read_plan(root: Path) -> Plan:
             requests = tuple(request_from_json(request, where) for request in record["requests"])
             units.append(Unit(id=record["unit"], requests=requests))
         except (KeyError, TypeError) as error:
-            raise UserError(f"{where}: this is not a unit ({shown(repr(error))}); {_AGAIN}") from error
+            raise UserError(f"{where}: this is not a unit ({shorten(repr(error))}); {_AGAIN}") from error
     return Plan(id=hashlib.sha256(content).hexdigest(), units=tuple(units))
 
 

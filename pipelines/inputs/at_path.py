@@ -11,7 +11,7 @@ from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import latent_key
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
-from driveforge.datasets.webdataset_shards.source import ShardSource, holds_shards
+from driveforge.datasets.webdataset_shards.source import ShardSource, has_shards
 from driveforge.finetune.world_model.model import model_digest
 from driveforge.pipelines.inputs.settings import Data, NuScenesData
 from driveforge.pipelines.inputs.sources import for_training, open_replay, open_source
@@ -39,7 +39,7 @@ def open_path(path: Path, data: Data, replay: ReplaySettings, framing: Framing) 
         return open_replay(replace(replay, root=None), framing)
     if isinstance(data, NuScenesData) and (path / data.version).is_dir():
         return open_source(replace(data, root=path))
-    if holds_shards(path):
+    if has_shards(path):
         return ShardSource(path)
     if path.is_file():
         return VideoFolderSource(path.parent, framing, pattern=escape(path.name))

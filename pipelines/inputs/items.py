@@ -19,15 +19,15 @@ from driveforge.datasets.scene import Clip
 from driveforge.datasets.source import Source
 from driveforge.datasets.video_files import (
     SCENE_FILE,
-    SUFFIXES,
-    clip_id_of,
-    clip_ids_of,
-    descriptions_under,
+    VIDEO_SUFFIXES,
+    find_descriptions,
+    find_videos,
+    make_clip_id,
+    make_clip_ids,
     printable,
-    videos_under,
 )
 from driveforge.datasets.webdataset_shards.format import clip_from_members
-from driveforge.datasets.webdataset_shards.source import holds_shards, listed_tars
+from driveforge.datasets.webdataset_shards.source import has_shards, list_tars
 from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
 from driveforge.pipelines.console import show
 
@@ -104,30 +104,30 @@ def list_clips(
         raise UserError(f"{path}: there is no such file or folder")
     if versions := sorted(p.name for p in path.glob("v1.0-*") if p.is_dir()):
         return list(_nuscenes_items(path, _chosen(path, versions, version), cameras, height))
-    if path.suffix == ".tar" or holds_shards(path):
-        return [item for tar in ([path] if path.is_file() else listed_tars(path)) for item in _tar_items(tar)]
+    if path.suffix == ".tar" or has_shards(path):
+        return [item for tar in ([path] if path.is_file() else list_tars(path)) for item in _tar_items(tar)]
     items = list(_video_items(path))
     if not items:
         raise UserError(
-            f"{path}: holds no nuScenes tables (v1.0-*), no shards (*.tar) and no videos ({', '.join(SUFFIXES)})"
+            f"{path}: holds no nuScenes tables (v1.0-*), no shards (*.tar) and no videos ({', '.join(VIDEO_SUFFIXES)})"
         )
     return items
 
 
-def show_left_out(source: Source) -> None:
+def show_skipped(source: Source) -> None:
     """Say in a line each what of a source gives no clip, and why."""
-    for line in source.left_out if isinstance(source, VideoFolderSource | NuScenesSource) else ():
+    for line in source.skipped if isinstance(source, VideoFolderSource | NuScenesSource) else ():
         show(line)
 
 
 def _video_items(path: Path) -> Iterator[FolderItem | VideoItem]:
     if path.is_file():
-        yield VideoItem(name=path.stem, video=path, clip_id=clip_id_of(path.stem))
+        yield VideoItem(name=path.stem, video=path, clip_id=make_clip_id(path.stem))
         return
-    videos = videos_under(path)
-    ids = clip_ids_of(video.relative_to(path) for video in videos)
+    videos = find_videos(path)
+    ids = make_clip_ids(video.relative_to(path) for video in videos)
     described: set[Path] = set()
-    for found in sorted([*videos, *descriptions_under(path)]):
+    for found in sorted([*videos, *find_descriptions(path)]):
         folder = found.parent
         if not (folder / SCENE_FILE).exists():
             inside = found.relative_to(path)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.scene import Scene
@@ -23,7 +23,7 @@ def licence_of(root: Path | None, source: Source) -> Callable[[Scene], str]:
         return lambda scene: SIMULATED
     top = root if root.is_dir() else root.parent
     if isinstance(source, VideoFolderSource):
-        return lambda scene: _stated(source.folder_of(scene), top)
+        return lambda scene: _stated(source.clip_folder(scene), top)
     return lambda scene: _stated(top, top)
 
 
@@ -56,5 +56,5 @@ def _read(path: Path) -> str:
     for part in (part for part in parts if isinstance(part, dict)):
         for name in ("licence", "license"):
             if isinstance(part.get(name), str) and part[name].strip():
-                return shown(part[name], 200)
+                return shorten(part[name], 200)
     return ""

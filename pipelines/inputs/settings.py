@@ -28,7 +28,7 @@ class NuScenesData(Framing):
     split: Annotated[str, "all, train, val, mini_train, mini_val, test"]
     cameras: Annotated[tuple[str, ...], "channels, for example [CAM_FRONT]"]
     sweeps: Annotated[bool, "read the frames between key frames; boxes are interpolated"]
-    continue_short: Annotated[bool, "hold the last frame of recordings shorter than a clip"]
+    pad_short_scenes: Annotated[bool, "hold the last frame of recordings shorter than a clip"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

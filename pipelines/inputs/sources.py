@@ -40,7 +40,7 @@ def open_source(data: Data) -> Source:
                 split=data.split,
                 cameras=data.cameras,
                 sweeps=data.sweeps,
-                continue_short=data.continue_short,
+                pad_short_scenes=data.pad_short_scenes,
             )
         case VideoData():
             from driveforge.datasets.folder_source import VideoFolderSource

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.files.atomic import write_atomic
 
 _BAND = 22
 _GAP = 4
@@ -40,7 +40,7 @@ def contact_sheet(rows: Sequence[Row], num_frames: int = 5, scale: int = 2, colu
 def write_png(path: Path, image: NDArray[np.uint8]) -> None:
     ok, encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert ok, "OpenCV encodes any uint8 image"
-    replace_file(path, encoded.tobytes())
+    write_atomic(path, encoded.tobytes())
 
 
 def _draw(row: Row, num_frames: int, scale: int) -> NDArray[np.uint8]:

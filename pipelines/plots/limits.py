@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from driveforge.datasets.files.atomic import replacing
+from driveforge.datasets.files.atomic import atomic_file
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.catalogue import FAMILIES, definition
 from driveforge.validation.guarantee import refused_words, usual_limits
@@ -42,5 +42,5 @@ def draw_limits(path: Path, calibration: Calibration) -> None:
         axes.margins(x=0.18)
     if calibration.note:
         figure.suptitle(calibration.note, color="#b00020", fontsize=11, weight="bold")
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         figure.savefig(file, dpi=110)

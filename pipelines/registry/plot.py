@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from driveforge.datasets.files.atomic import replacing
+from driveforge.datasets.files.atomic import atomic_file
 from driveforge.finetune.evaluation.history import Stage
 from driveforge.finetune.evaluation.paired import Paired, compare, sign_of
 from driveforge.finetune.evaluation.promotion_rule import Check, Judgement, State
@@ -50,7 +50,7 @@ def draw(path: Path, judgement: Judgement, course: Sequence[Stage], rule: Rule) 
         _draw_course(axes, check, course, rule)
     verdict, colour = ("PROMOTED", COLOURS["held"]) if judgement.promotes else ("REFUSED", COLOURS["fell"])
     figure.suptitle(f"{verdict}   {gist(judgement)}", color=colour, weight="bold", fontsize=13, x=0.012, ha="left")
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         figure.savefig(file, dpi=110)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.lock import held
+from driveforge.datasets.files.lock import file_lock
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker
@@ -174,7 +174,7 @@ def registry_of(config: Config) -> Registry:
 
 def sole_promoter(run: RunDir) -> AbstractContextManager[None]:
     """Waits until nobody else promotes or rolls back beside these run folders."""
-    return held(run.promotion_lock)
+    return file_lock(run.promotion_lock)
 
 
 def _read(found: Any) -> Version:

@@ -13,9 +13,9 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentSample
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
-from driveforge.datasets.video_files import clip_id_of
+from driveforge.datasets.video_files import make_clip_id
 from driveforge.pipelines.inputs.at_path import is_simulated, open_path, place_of, scenes_to_add, standing_key
-from driveforge.pipelines.inputs.items import show_left_out
+from driveforge.pipelines.inputs.items import show_skipped
 from driveforge.pipelines.inputs.licenses import licence_of
 from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.replay.replaced import footage_of, replaced
@@ -84,7 +84,7 @@ def add(root: Path, data: Data, replay: ReplaySettings, checkpoint: Path, wish: 
     path = wish.path if is_simulated(wish.path) else wish.path.resolve()
     opened = partial(open_path, path, data, replay, framing)
     source = opened()
-    show_left_out(source)
+    show_skipped(source)
     scenes = scenes_to_add(path, source, framing)
     place = place_of(path, replay)
     told = licence_of(None if is_simulated(path) else path, source)
@@ -132,7 +132,7 @@ def _name(scene: Scene, place: str, domain: str | None) -> tuple[str, str]:
     name = domain or scene.domain
     if name == DRIVING:
         raise UserError(f"a replay domain may not be called {DRIVING!r}, which names the driving samples")
-    return name, f"{clip_id_of(Path(place).name)}-{scene.clip_id}"
+    return name, f"{make_clip_id(Path(place).name)}-{scene.clip_id}"
 
 
 def _wanted(buffer: ReplayBuffer, scenes: Sequence[Scene], names: Mapping[str, tuple[str, str]]) -> list[Scene]:

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.contents import digests_of
+from driveforge.datasets.files.digests import compute_digests
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
@@ -24,7 +24,7 @@ def footage_of(scenes: Iterable[Scene], source: Source, notes: Path) -> dict[str
             "files": json.dumps([str(path.resolve()) for path in paths]),
             "content": content,
         }
-        for scene, paths, content in zip(chosen, files, digests_of(files, notes), strict=True)
+        for scene, paths, content in zip(chosen, files, compute_digests(files, notes), strict=True)
     }
 
 
@@ -33,7 +33,7 @@ def replaced(entries: Iterable[Entry], notes: Path) -> list[Entry]:
     origins = [(entry, entry.get("origin", {})) for entry in entries]
     told = [(entry, [Path(path) for path in json.loads(origin.get("files", "[]"))]) for entry, origin in origins]
     there = [(entry, paths) for entry, paths in told if paths and all(path.is_file() for path in paths)]
-    found = digests_of([paths for _, paths in there], notes)
+    found = compute_digests([paths for _, paths in there], notes)
     return [
         entry for (entry, _), content in zip(there, found, strict=True) if content != entry["origin"].get("content")
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from driveforge.datasets.files.atomic import replacing
+from driveforge.datasets.files.atomic import atomic_file
 from driveforge.pipelines.console import plain
 from driveforge.pipelines.replay.add import num_bytes_of
 from driveforge.replay.persistent import licence_of, open_standing
@@ -109,7 +109,7 @@ def draw(path: Path, stats: StandingStats) -> None:
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower left", ncols=3, fontsize=8, frameon=False)
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         figure.savefig(file, dpi=110)
 
 

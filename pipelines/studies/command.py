@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar, get_type_hints
 import yaml
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.progress import told_in_lines
+from driveforge.datasets.progress import log_progress
 from driveforge.pipelines.cli import status_of
 from driveforge.pipelines.config.build import build, unknown
 from driveforge.pipelines.config.help import setting_line
@@ -57,7 +57,7 @@ def run_study(
 
     def work() -> int:
         settings = settings_of(record, arguments.settings)
-        with sole_writer(settings.run_dir), told_in_lines("study"):
+        with sole_writer(settings.run_dir), log_progress("study"):
             study(settings, arguments.out)
         return 0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.pipelines.console import say
 from driveforge.pipelines.tracking.store import require_answer
 
@@ -81,7 +81,7 @@ class Outbox:
         if had_to_wait:
             self._file.unlink(missing_ok=True)
             if self._retry_at is not None:
-                say(f"MLflow at {shown(self._uri, 100)} answers again, and has all that waited")
+                say(f"MLflow at {shorten(self._uri, 100)} answers again, and has all that waited")
         self._retry_at = None
 
     def close(self) -> None:
@@ -101,13 +101,13 @@ class Outbox:
         except MlflowException as error:
             if error.error_code not in _REFUSALS:
                 raise
-            say(f"MLflow refused {call.kind}: {shown(error, 160)}")
+            say(f"MLflow refused {call.kind}: {shorten(error, 160)}")
         except FileNotFoundError as error:
-            say(f"{shown(error.filename or error, 160)} is gone and was not sent to MLflow")
+            say(f"{shorten(error.filename or error, 160)} is gone and was not sent to MLflow")
 
     def _wait(self, error: Exception) -> None:
         if self._retry_at is None:
-            told = f"MLflow at {shown(self._uri, 100)} does not take what it is sent ({shown(error, 100)})"
+            told = f"MLflow at {shorten(self._uri, 100)} does not take what it is sent ({shorten(error, 100)})"
             say(f"{told}; work goes on, and it gets it later")
             self._file.unlink(missing_ok=True)
             for call in self._calls:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.files.atomic import write_atomic
 from driveforge.pipelines.config.build import text_of
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.run_dir import RunDir
@@ -204,7 +204,7 @@ def _noted(run: RunDir) -> dict[str, Any]:
 
 
 def _note(run: RunDir, record: Mapping[str, Any]) -> None:
-    replace_file(run.mlflow_runs, json.dumps(record, indent=2).encode() + b"\n")
+    write_atomic(run.mlflow_runs, json.dumps(record, indent=2).encode() + b"\n")
 
 
 def _now() -> int:

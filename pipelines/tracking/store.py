@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.lock import held
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.lock import file_lock
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.settings import TrackingSettings
 
@@ -70,14 +70,14 @@ def open_store(store: Store) -> Any:
     require_answer(uri)
     try:
         # Processes that open a new store at once would race its migration.
-        with told_in_a_line(uri), held(store.database.with_name(".mlflow.lock")):
+        with told_in_a_line(uri), file_lock(store.database.with_name(".mlflow.lock")):
             if store.configured is None and store.database.exists():
                 follow_move(store.database)
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # which makes it, or shows that it cannot be used
             return client
     except OSError as error:
-        raise UserError(f"MLflow at {shown(uri, 100)}: {shown(error, 160)}") from error
+        raise UserError(f"MLflow at {shorten(uri, 100)}: {shorten(error, 160)}") from error
 
 
 def require_answer(uri: str) -> None:
@@ -92,8 +92,8 @@ def require_answer(uri: str) -> None:
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
         raise UserError(
-            f"the MLflow server {shown(uri, 100)} does not answer ({shown(why, 80)}): start it, or leave tracking.uri "
-            "and MLFLOW_TRACKING_URI out"
+            f"the MLflow server {shorten(uri, 100)} does not answer ({shorten(why, 80)}): start it, or leave "
+            "tracking.uri and MLFLOW_TRACKING_URI out"
         ) from None
 
 
@@ -105,7 +105,7 @@ def told_in_a_line(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, sqlite3.Error) as error:
-        raise UserError(f"MLflow at {shown(uri, 100)}: {shown(error, 160)}") from error
+        raise UserError(f"MLflow at {shorten(uri, 100)}: {shorten(error, 160)}") from error
 
 
 def follow_move(database_file: Path) -> None:

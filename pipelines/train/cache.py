@@ -13,10 +13,10 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driveforge.datasets.files.contents import digests_of
+from driveforge.datasets.files.digests import compute_digests
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter, LatentSample, latent_key
-from driveforge.datasets.progress import track, working
+from driveforge.datasets.progress import show_status, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
@@ -24,7 +24,7 @@ from driveforge.finetune.world_model.conditions import encode_clip, require_enco
 from driveforge.finetune.world_model.model import model_digest
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.items import show_left_out
+from driveforge.pipelines.inputs.items import show_skipped
 from driveforge.pipelines.inputs.licenses import licensed
 from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.inputs.sources import for_training, open_replay, open_source
@@ -74,14 +74,14 @@ def encode_source(
     ``opened`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
     importable by name (a function, or a partial of one).
     """
-    with working(f"Listing {what}"):
+    with show_status(f"Listing {what}"):
         source = opened()
         scenes = list(source.scenes())
         scenes = [scenes[n] for n in chosen(scenes)]
-    show_left_out(source)
+    show_skipped(source)
     require_encodable(scenes)
-    with working(f"Reading {what}"):
-        contents = digests_of([source.files(scene) for scene in scenes], root)
+    with show_status(f"Reading {what}"):
+        contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = identity_of(scenes, contents)
     key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
     with LatentCacheWriter(root, key) as writer:
@@ -93,7 +93,7 @@ def encode_source(
 
 
 def identity_of(scenes: Sequence[Scene], contents: Sequence[str]) -> str:
-    """What tells clips from others: all that is known of them, and the ``digests_of`` their footage."""
+    """What tells clips from others: all that is known of them, and the ``compute_digests`` their footage."""
     return json.dumps([[scene_to_json(scene) for scene in scenes], list(contents)], sort_keys=True)
 
 

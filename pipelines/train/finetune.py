@@ -10,8 +10,8 @@ from typing import Any
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.lock import held
-from driveforge.datasets.files.new_folder import new_folder
+from driveforge.datasets.files.atomic_folder import atomic_folder
+from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.evaluation.evaluate import protocol_of
@@ -59,7 +59,7 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
     Of several processes that train together, the one that leads has the tracker and writes the folder.
     """
     # Of the processes that train together, one after the other finds what the first has made.
-    with held(config.run.cache_lock):
+    with file_lock(config.run.cache_lock):
         checkpoint = start_of(config)
         settings, mix = config.finetune, config.replay
         replays = uses_replay(settings.strategy, mix)
@@ -154,7 +154,7 @@ def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
 
 def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
     """The model appears under its name complete, or not at all."""
-    with new_folder(folder) as scratch:
+    with atomic_folder(folder) as scratch:
         model.save_pretrained(scratch)
         (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
         seal(scratch)

@@ -20,10 +20,10 @@ from diffusers import AutoencoderKLWan
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.files.atomic import write_atomic
+from driveforge.datasets.files.atomic_folder import atomic_folder, is_absent_or_empty
 from driveforge.datasets.files.json_record import read_json
-from driveforge.datasets.files.lock import held
-from driveforge.datasets.files.new_folder import is_vacant, new_folder
+from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.progress import track
@@ -53,7 +53,7 @@ _STATISTICS_CLIPS = 140
 def main(config: Config, args: argparse.Namespace) -> None:
     if config.pretrain.start is not None:
         _require_base(config.pretrain.start)
-    with held(config.pretrain.out / ".lock", say):
+    with file_lock(config.pretrain.out / ".lock", say):
         pretrain(config)
 
 
@@ -96,7 +96,7 @@ def train_codec(source: Source, settings: PretrainSettings) -> None:
         seed=settings.seed,
     )
     curve = [asdict(step) for step in track(steps, "Training the codec", total=settings.vae_steps)]
-    replace_file(settings.out / "vae_curve.csv", _csv(curve))
+    write_atomic(settings.out / "vae_curve.csv", _csv(curve))
     _keep_codec(vae, settings.out)
 
 
@@ -109,13 +109,13 @@ def _require_base(start: Path) -> None:
 
 def _take_codec(start: Path, out: Path) -> None:
     """The codec of an earlier base and its curve, so that both bases speak of the same latents."""
-    replace_file(out / "vae_curve.csv", (start / "vae_curve.csv").read_bytes())
+    write_atomic(out / "vae_curve.csv", (start / "vae_curve.csv").read_bytes())
     _keep_codec(load_vae(start), out)
 
 
 def _keep_codec(vae: AutoencoderKLWan, out: Path) -> None:
     """Under its name the codec is whole, or not there: that it is tells the next call that it is made."""
-    with new_folder(out / "vae") as scratch, saving(scratch):
+    with atomic_folder(out / "vae") as scratch, saving(scratch):
         vae.save_pretrained(scratch)
 
 
@@ -174,7 +174,7 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
     """The standard deviations (2, Z) that the preconditioning needs, from clips all over the cache."""
     numbers = np.linspace(0, len(cache) - 1, min(len(cache), _STATISTICS_CLIPS)).astype(int)
     tensors = [cache.sample(int(n)).tensors for n in numbers]
-    stacked = [torch.stack([t[name].float() for t in tensors]) for name in ("latents", "carried", "mask")]
+    stacked = [torch.stack([t[name].float() for t in tensors]) for name in ("latents", "warped", "mask")]
     return measure_std(*stacked)
 
 
@@ -183,7 +183,7 @@ def ship(model: WorldModel, settings: PretrainSettings, framing: Framing) -> Non
     recipe = _recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
     if settings.start is not None:
         recipe["started_from"] = read_json(settings.start / RECIPE)
-    with new_folder(settings.out / "model") as folder:
+    with atomic_folder(settings.out / "model") as folder:
         model.save_pretrained(folder, torch.float16)
         (folder / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n")
         (folder / "vae_curve.csv").write_bytes(_csv(list(csv.DictReader((settings.out / "vae_curve.csv").open()))))
@@ -200,7 +200,7 @@ def _recipe(settings: PretrainSettings, framing: Framing) -> dict[str, Any]:
 
 def _is_done(folder: Path, settings: PretrainSettings, framing: Framing) -> bool:
     """Whether the base is there; a UserError where another one is, which nobody has said to throw away."""
-    if is_vacant(folder):
+    if is_absent_or_empty(folder):
         return False
     found = read_json(folder / RECIPE, "move the folder away, or choose another pretrain.out")
     wanted = _recipe(settings, framing)

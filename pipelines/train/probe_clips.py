@@ -10,11 +10,11 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.contents import digests_of
-from driveforge.datasets.files.lock import held
+from driveforge.datasets.files.digests import compute_digests
+from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter, latent_key
-from driveforge.datasets.progress import track, working
+from driveforge.datasets.progress import show_status, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
 from driveforge.finetune.evaluation.clips import (
@@ -99,15 +99,15 @@ def encoded_probe_clips(
     opened: OpenSource, framing: Framing, checkpoint: Path, root: Path, chosen: Choose = list
 ) -> Iterator[ProbeClip]:
     """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
-    with working("Listing probe clips"):
+    with show_status("Listing probe clips"):
         source = opened()
         scenes = chosen(list(source.scenes()))
         require_encodable(scenes)
-        contents = digests_of([source.files(scene) for scene in scenes], root)
+        contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = f"{FORMAT} {identity_of(scenes, contents)}"
     key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
     # Runs beside each other share these clips.
-    with held(root / f".{key}.lock", say), LatentCacheWriter(root, key) as writer:
+    with file_lock(root / f".{key}.lock", say), LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
         made = encode_scenes(opened, checkpoint, missing, _encode)
         for sample in track(made, "Encoding probe clips", len(missing), disable=not missing):

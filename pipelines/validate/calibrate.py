@@ -13,7 +13,7 @@ from rich.table import Table
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
-from driveforge.datasets.webdataset_shards.format import stored
+from driveforge.datasets.webdataset_shards.format import roundtrip_clip
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain, show
 from driveforge.pipelines.generate.command import Generator, GeneratorLoader, load_generator, trained_model
@@ -124,7 +124,7 @@ def _start_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> No
 def _measure_one(item: KnownGood) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    return recording_of(scene), measure(stored(_generator.reconstruct(source.load(scene))), _instruments)
+    return recording_of(scene), measure(roundtrip_clip(_generator.reconstruct(source.load(scene))), _instruments)
 
 
 def recording_of(scene: Scene) -> str:

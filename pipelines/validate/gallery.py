@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.files.atomic import write_atomic
 
 STATES = {"rejected": "Rejected", "unmeasured": "Could not be measured", "accepted": "Accepted, to compare"}
 
@@ -77,7 +77,7 @@ def pick(reasons: Mapping[str, Sequence[str]], limit: int) -> list[str]:
 
 def write_gallery(path: Path, cards: Iterable[Card], *, title: str, summary: Sequence[tuple[str, str]]) -> None:
     """Write the page; ``summary`` are the figures at its top, as pairs of a label and a value."""
-    replace_file(path, page(list(cards), title=title, summary=summary).encode())
+    write_atomic(path, page(list(cards), title=title, summary=summary).encode())
 
 
 def page(cards: Sequence[Card], *, title: str, summary: Sequence[tuple[str, str]]) -> str:

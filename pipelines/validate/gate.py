@@ -15,8 +15,8 @@ import pyarrow.parquet
 from rich import get_console
 from rich.table import Table
 
-from driveforge.datasets.errors import UserError, shown
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.files.atomic import write_atomic
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
@@ -117,7 +117,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
     buffer = io.BytesIO()
     pa.parquet.write_table(table.replace_schema_metadata({_DIGEST: _digest(table)}), buffer)
-    replace_file(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     try:
         table = pa.parquet.read_table(path)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({shown(error, 100)}); run `driveforge gate` again") from error
+        raise UserError(f"{path}: cannot be read ({shorten(error, 100)}); run `driveforge gate` again") from error
     if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(_DIGEST) != _digest(table):
         raise UserError(f"{path}: was damaged or changed since the gate wrote it; run `driveforge gate` again")
     return list(table.to_pylist())

@@ -15,10 +15,10 @@ from rich import get_console
 from rich.table import Table
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import WriteError, replace_file, replacing
+from driveforge.datasets.files.atomic import WriteError, atomic_file, write_atomic
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.video_files import describe_unread, unread_under
+from driveforge.datasets.video_files import describe_unsupported, find_unsupported
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
@@ -64,8 +64,8 @@ def main(config: Config, args: argparse.Namespace) -> int:
     out = args.out or config.run.measures
     items, console = list_clips(args.path, *_chosen_tables(config.data)), get_console()
     holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
-    if holds_videos and (unread := unread_under(args.path)):
-        show(describe_unread(unread))
+    if holds_videos and (unread := find_unsupported(args.path)):
+        show(describe_unsupported(unread))
     pictures = None if args.pictures is None else _folder(args.pictures)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said once, not for every clip
@@ -144,7 +144,7 @@ def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> st
     """
     path = folder / f"{clip_id}{'' if number == 1 else f'-{number}'}.png"
     try:
-        replace_file(path, picture)
+        write_atomic(path, picture)
     except WriteError as error:
         return str(error)
     return ""
@@ -156,7 +156,7 @@ def write_measures(path: Path, sets: Iterable[Measures]) -> None:
     ``view`` is "" for the reference camera, else the camera's name.
     """
     rows = [_row(measures.clip_id, m) for measures in sets for m in measures.values]
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from driveforge.datasets.files.atomic import replace_file, replacing
+from driveforge.datasets.files.atomic import atomic_file, write_atomic
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.video import encode_mp4
@@ -81,12 +81,12 @@ def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calib
     drawn = {f"{card.clip_id}.mp4": card.video for card in bad}
     older = _drawn(folder)
     # Noted before they are there, so that the next review knows those of one that was cut short.
-    replace_file(folder / DRAWN, json.dumps(sorted(older | set(drawn))).encode())
+    write_atomic(folder / DRAWN, json.dumps(sorted(older | set(drawn))).encode())
     for name in older - set(drawn):
         (folder / "clips" / name).unlink(missing_ok=True)
     for name, video in drawn.items():
-        replace_file(folder / "clips" / name, video)
-    replace_file(folder / DRAWN, json.dumps(sorted(drawn)).encode())
+        write_atomic(folder / "clips" / name, video)
+    write_atomic(folder / DRAWN, json.dumps(sorted(drawn)).encode())
     write_rejections(folder / "rejections.parquet", decisions)
     summary = _summary(decisions, cards, calibration)
     write_gallery(folder / "gallery.html", cards, title="Rejected clips", summary=summary)
@@ -141,7 +141,7 @@ def write_rejections(path: Path, decisions: Sequence[Decision]) -> None:
     ]
     columns = ("clip_id", "state", "reasons", "in words", "edit", "seed", "calibration", "tar")
     table = pa.Table.from_pylist(rows, schema=pa.schema(dict.fromkeys(columns, pa.string())))
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         pa.parquet.write_table(table, file)
 
 

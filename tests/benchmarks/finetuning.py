@@ -33,7 +33,7 @@ BATCH, FRAMES, HEIGHT, WIDTH = 4, 17, 12, 20
 def random_cache(root: Path) -> LatentCache:
     generator = torch.Generator().manual_seed(0)
     z = WorldModelConfig().latent_channels
-    channels = {"latents": z, "carried": z, "layout": z, "mask": MASK_CHANNELS, "rays": RAY_CHANNELS}
+    channels = {"latents": z, "warped": z, "layout": z, "mask": MASK_CHANNELS, "rays": RAY_CHANNELS}
     samples = []
     for number in range(16):
         shapes = {name: (count, FRAMES, HEIGHT, WIDTH) for name, count in channels.items()}

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
+from driveforge.datasets.edits import EDITS, EditNotApplicable, edit_scene
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
 from driveforge.datasets.webdataset_shards.format import clip_members
@@ -117,7 +117,7 @@ def recipes() -> list[Recipe]:
 def _allows(scene: Scene, edit: str) -> bool:
     try:
         edit_scene(scene, edit)
-    except NotApplicable:
+    except EditNotApplicable:
         return False
     return True
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from driveforge.datasets.edits import NotApplicable, edit_scene
+from driveforge.datasets.edits import EditNotApplicable, edit_scene
 from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, pose, project, transform
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
@@ -140,7 +140,7 @@ def _shiftable(source: SimulatedSource, scenes: Sequence[Scene], count: int) -> 
     for scene in scenes:
         try:
             shifted = edit_scene(scene, "agent-shifts")
-        except NotApplicable:
+        except EditNotApplicable:
             continue
         pairs = zip(scene.tracks, shifted.tracks, strict=True)
         vehicle = next(a.id for a, b in pairs if not np.array_equal(a.box_to_world, b.box_to_world))

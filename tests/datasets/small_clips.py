@@ -9,7 +9,7 @@ from driveforge.datasets.scene import Camera, Clip, Lane, Scene, Track
 
 
 def smooth_frames(num_frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A picture ``(T, H, W, 3)`` of broad colour blobs that slides to the right, 2 px a frame."""
+    """A picture ``(T, H, W, 3)`` of broad color blobs that slides to the right, 2 px a frame."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, : width + 2 * num_frames].astype(float)
     waves = [np.sin(rng.uniform(0.05, 0.15) * x + rng.uniform(0.05, 0.15) * y + rng.uniform(0, 6)) for _ in range(3)]

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driveforge.datasets.edits import EDITS, NotApplicable, edit_scene
-from driveforge.datasets.geometry import inverse, yaw_of
+from driveforge.datasets.edits import EDITS, EditNotApplicable, edit_scene
+from driveforge.datasets.geometry import inverse, yaw_from_pose
 from driveforge.datasets.scene import Scene
 from tests.pipelines.scenes import driving_scene
 
@@ -51,13 +51,13 @@ def test_slower_stays_on_the_recorded_path_and_ends_behind(scene: Scene) -> None
     assert (inverse(start) @ edited[-1])[0, 3] < (inverse(start) @ scene.ego_to_world[-1])[0, 3]
 
 
-@pytest.mark.parametrize(("name", "metres"), [("shift-left", 1.0), ("shift-right", -1.0)])
+@pytest.mark.parametrize(("name", "meters"), [("shift-left", 1.0), ("shift-right", -1.0)])
 @given(speed=st.floats(12.0, 30.0))
-def test_shift_grows_to_a_metre_and_heads_where_it_goes(name: str, metres: float, speed: float) -> None:
+def test_shift_grows_to_a_metre_and_heads_where_it_goes(name: str, meters: float, speed: float) -> None:
     scene = driving_scene(num_frames=17, speed=speed)
     edited = edit_scene(scene, name).ego_to_world
     offset = (inverse(scene.ego_to_world) @ edited)[:, 1, 3]
-    assert offset[-1] == pytest.approx(metres)
+    assert offset[-1] == pytest.approx(meters)
     assert np.all(np.diff(np.abs(offset)) > 0)
     gone = (inverse(edited[:-1]) @ edited[1:])[:, :2, 3]
     assert np.abs(np.arctan2(gone[:, 1], gone[:, 0])).max() < 0.02, "a vehicle cannot slide sideways"
@@ -66,9 +66,9 @@ def test_shift_grows_to_a_metre_and_heads_where_it_goes(name: str, metres: float
 @given(yaw_rate=st.floats(-0.4, 0.4))
 def test_mirror_turns_the_other_way(yaw_rate: float) -> None:
     scene = driving_scene(yaw_rate=yaw_rate)
-    turned = yaw_of(inverse(scene.ego_to_world[0]) @ scene.ego_to_world[-1])
+    turned = yaw_from_pose(inverse(scene.ego_to_world[0]) @ scene.ego_to_world[-1])
     mirrored = edit_scene(scene, "mirror-yaw").ego_to_world
-    assert yaw_of(inverse(mirrored[0]) @ mirrored[-1]) == pytest.approx(-turned, abs=1e-9)
+    assert yaw_from_pose(inverse(mirrored[0]) @ mirrored[-1]) == pytest.approx(-turned, abs=1e-9)
 
 
 def test_mirroring_twice_gives_the_recording_back() -> None:
@@ -126,16 +126,16 @@ def test_cameras_that_fold_ego_motion_in_are_held_as_mounted_at_first() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(EDITS) - {"as-recorded", "dusk", "rain", "day"}))
 def test_a_scene_without_pose_is_told_apart(name: str) -> None:
-    with pytest.raises(NotApplicable, match="scene-1"):
+    with pytest.raises(EditNotApplicable, match="scene-1"):
         edit_scene(replace(driving_scene(), ego_to_world=None), name)
 
 
 def test_weather_is_for_driving_only() -> None:
-    with pytest.raises(NotApplicable, match="orbit"):
+    with pytest.raises(EditNotApplicable, match="orbit"):
         edit_scene(replace(driving_scene(), domain="orbit"), "rain")
 
 
 def test_parked_cars_do_not_brake() -> None:
     scene = driving_scene()
-    with pytest.raises(NotApplicable, match="no moving vehicle"):
+    with pytest.raises(EditNotApplicable, match="no moving vehicle"):
         edit_scene(replace(scene, tracks=scene.tracks[1:]), "agent-brakes")

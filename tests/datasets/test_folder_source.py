@@ -139,12 +139,12 @@ def test_what_gives_no_clip_is_told(tmp_path: Path) -> None:
     (tmp_path / "other.AVI").write_bytes(b"")
     source = VideoFolderSource(tmp_path, make_framing(height=32, width=48))
     assert [scene.clip_id for scene in source.scenes()] == ["long-0000"]
-    short, unread = source.left_out
+    short, unread = source.skipped
     assert short == f"1 videos are too short for a clip, the first is {tmp_path / 'short.mov'}"
     assert unread.startswith(
         f"1 files that look like video were not read (.AVI), the first is {tmp_path / 'other.AVI'}"
     )
-    assert VideoFolderSource(tmp_path, None, pattern="LONG.MP4").left_out == ()
+    assert VideoFolderSource(tmp_path, None, pattern="LONG.MP4").skipped == ()
 
 
 def test_the_scene_as_given_is_the_clips(tmp_path: Path) -> None:

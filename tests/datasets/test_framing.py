@@ -44,14 +44,14 @@ def test_refuses_nonsense() -> None:
 )  # fmt: skip
 def test_a_point_lands_where_the_new_intrinsics_say(h: int, w: int, new_h: int, new_w: int, x: float, y: float) -> None:
     camera = Camera(name="c", width=w, height=h, intrinsics=np.array([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1]]))
-    centre = np.array([round(x * (w - 1)), round(y * (h - 1))])
+    center = np.array([round(x * (w - 1)), round(y * (h - 1))])
     image = np.zeros((1, h, w, 3), np.float32)
     rows, columns = np.mgrid[:h, :w]
     sigma = 0.03 * min(h, w) + 1
-    image[0] = (255 * np.exp(-((columns - centre[0]) ** 2 + (rows - centre[1]) ** 2) / (2 * sigma**2)))[..., None]
+    image[0] = (255 * np.exp(-((columns - center[0]) ** 2 + (rows - center[1]) ** 2) / (2 * sigma**2)))[..., None]
     out = reframe_frames(image.astype(np.uint8), new_h, new_w)[0, ..., 0].astype(float)
     moved = reframe_camera(camera, new_h, new_w).intrinsics
-    ray = np.linalg.inv(camera.intrinsics) @ [*centre, 1]
+    ray = np.linalg.inv(camera.intrinsics) @ [*center, 1]
     expected = (moved @ ray)[:2]
     if not (8 < expected[0] < new_w - 8 and 8 < expected[1] < new_h - 8):
         return

@@ -16,7 +16,7 @@ from driveforge.datasets.geometry import (
     pose,
     project,
     transform,
-    yaw_of,
+    yaw_from_pose,
     yaw_rotation,
 )  # fmt: skip
 
@@ -37,7 +37,7 @@ def test_inverse_undoes_transform(rotation: Array, translation: Array, points: A
 
 @given(st.floats(-3.1, 3.1), vectors)
 def test_yaw_round_trip(yaw: float, translation: Array) -> None:
-    assert abs(float(yaw_of(pose(yaw_rotation(yaw), translation))) - yaw) < 1e-9
+    assert abs(float(yaw_from_pose(pose(yaw_rotation(yaw), translation))) - yaw) < 1e-9
 
 
 @given(st.integers(0, 159), st.integers(0, 95), st.floats(0.5, 80))
@@ -51,10 +51,10 @@ def test_projecting_a_pixels_ray_gives_the_pixel(u: int, v: int, depth: float) -
 def test_faces_of_a_box_are_planar_and_face_outward_pairwise(rotation: Array, translation: Array) -> None:
     size = np.array([4.0, 2.0, 1.5])
     corners = box_corners(a_pose(rotation, translation), size)
-    centre = corners.mean(0)
+    center = corners.mean(0)
     for (first, second), extent in zip(((0, 1), (2, 3), (4, 5)), size, strict=True):
         a, b = (corners[list(BOX_FACES[k])].mean(0) for k in (first, second))
-        np.testing.assert_allclose((a + b) / 2, centre, atol=1e-9)
+        np.testing.assert_allclose((a + b) / 2, center, atol=1e-9)
         np.testing.assert_allclose(np.linalg.norm(a - b), extent, atol=1e-9)
 
 

@@ -6,9 +6,9 @@ import sys
 WORK = """
 import time
 from driveforge.datasets import progress
-progress.LINE_SECONDS = 0.2
-with progress.told_in_lines("cache"):
-    with progress.working("Listing clips"):
+progress.LOG_INTERVAL_S = 0.2
+with progress.log_progress("cache"):
+    with progress.show_status("Listing clips"):
         time.sleep(0.3)
     for number in progress.track(range(3), "Encoding"):
         time.sleep(0.3)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.geometry import Array, inverse, pixel_rays, project, transform, yaw_of
+from driveforge.datasets.geometry import Array, inverse, pixel_rays, project, transform, yaw_from_pose
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.simulated_source import (
     DOMAINS,
@@ -21,7 +21,7 @@ from driveforge.datasets.simulated_source import (
     SimulationConfig,
     simulated_scene,
 )
-from driveforge.datasets.simulation.overlap import footprint, overlapping
+from driveforge.datasets.simulation.collision import footprint, is_overlapping
 from tests.defaults import simulation_config
 
 SMALL = simulation_config(num_scenes=40, num_frames=9)
@@ -98,7 +98,7 @@ def test_scenarios_all_occur_and_turns_are_common() -> None:
     scenes = _driving_scenes()
     events = Counter(scene.caption.split(", ")[2] for scene in scenes)
     assert len(events) == 8 and min(events.values()) == 5
-    rates = np.array([np.degrees(np.ptp(np.unwrap(yaw_of(s.ego_to_world)))) / 1.6 for s in scenes])  # type: ignore[arg-type]
+    rates = np.array([np.degrees(np.ptp(np.unwrap(yaw_from_pose(s.ego_to_world)))) / 1.6 for s in scenes])  # type: ignore[arg-type]
     assert ((rates > 4) & (rates < 21)).mean() >= 0.4
     roads = Counter(scene.caption.split(", ")[1] for scene in scenes)
     assert min(roads["curved road left"], roads["curved road right"]) >= 5
@@ -106,7 +106,7 @@ def test_scenarios_all_occur_and_turns_are_common() -> None:
 
 def test_captions_tell_the_side_of_the_turn() -> None:
     for scene in _driving_scenes():
-        turned = np.degrees(np.unwrap(yaw_of(scene.ego_to_world))[[0, -1]] @ [-1, 1])  # type: ignore[arg-type]
+        turned = np.degrees(np.unwrap(yaw_from_pose(scene.ego_to_world))[[0, -1]] @ [-1, 1])  # type: ignore[arg-type]
         if "curved road left" in scene.caption:
             assert turned > 1, scene.caption
         if "curved road right" in scene.caption:
@@ -129,8 +129,8 @@ def _has_vehicle_ahead(scene: Scene) -> bool:
     camera = scene.cameras[0]
     world_to_camera = inverse(scene.camera_to_world(camera))
     for track in scene.tracks:
-        centres = np.einsum("tij,tj->ti", world_to_camera, track.box_to_world[:, :, 3])[:, :3]
-        pixels, depth = project(centres, np.asarray(camera.intrinsics))
+        centers = np.einsum("tij,tj->ti", world_to_camera, track.box_to_world[:, :, 3])[:, :3]
+        pixels, depth = project(centers, np.asarray(camera.intrinsics))
         seen = (depth > 6) & (depth < 30) & (pixels[:, 0] > 0) & (pixels[:, 0] < camera.width)
         if track.category.startswith("vehicle") and seen.mean() > 0.5:
             return True
@@ -143,15 +143,15 @@ def test_nothing_overlaps_or_jumps() -> None:
             shapes = [_shape(track.box_to_world[t], track.size) for track in scene.tracks if track.present[t]]
             ego = _shape(scene.ego_to_world[t], np.array([4.6, 1.9, 1.6]), ahead=1.35)  # type: ignore[index]
             shapes.append(ego)
-            pairs = [(i, j) for i in range(len(shapes)) for j in range(i) if overlapping(shapes[i], shapes[j], 0.0)]
+            pairs = [(i, j) for i in range(len(shapes)) for j in range(i) if is_overlapping(shapes[i], shapes[j], 0.0)]
             assert not pairs, f"{scene.clip_id} frame {t}: {pairs}"
         for track in scene.tracks:
             assert np.linalg.norm(np.diff(track.box_to_world[:, :3, 3], axis=0), axis=1).max() < 2.5, track.id
 
 
 def _shape(box: Array, size: Array, ahead: float = 0.0) -> Array:
-    centre = box[:2, 3] + ahead * box[:2, 0]
-    return footprint(float(centre[0]), float(centre[1]), float(yaw_of(box)), float(size[0]), float(size[1]))
+    center = box[:2, 3] + ahead * box[:2, 0]
+    return footprint(float(center[0]), float(center[1]), float(yaw_from_pose(box)), float(size[0]), float(size[1]))
 
 
 def test_lanes_lie_beside_the_path_and_tracks_are_near() -> None:
@@ -175,14 +175,14 @@ def test_static_points_move_as_the_pose_says(index: int) -> None:
 
 
 def _track_errors(config: SimulationConfig, index: int) -> Array:
-    from driveforge.datasets.simulated_source import _world
-    from driveforge.datasets.simulation.renderer import Stage
+    from driveforge.datasets.simulated_source import _simulate_world
+    from driveforge.datasets.simulation.renderer import Renderer
 
     scene = simulated_scene(config, "driving-day", index)
     camera = scene.cameras[0]
-    stage = Stage(_world(config, "driving-day", index))
-    frames = [cv2.cvtColor(stage.draw(t, camera), cv2.COLOR_RGB2GRAY) for t in (0, 1)]
-    points = _world_points(scene, camera, stage.depth(0, camera))
+    renderer = Renderer(_simulate_world(config, "driving-day", index))
+    frames = [cv2.cvtColor(renderer.render(t, camera), cv2.COLOR_RGB2GRAY) for t in (0, 1)]
+    points = _world_points(scene, camera, renderer.depth(0, camera))
     still = np.isfinite(points).all(-1) & (np.linalg.norm(points - points[-1, 0], axis=-1) < 60)
     for track in scene.tracks:
         inside = np.abs(transform(inverse(track.box_to_world[0]), np.nan_to_num(points, posinf=1e6, neginf=-1e6)))

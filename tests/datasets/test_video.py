@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.video import decode_mp4, encode_mp4, probe, read_frames
+from driveforge.datasets.video import decode_mp4, encode_mp4, read_frames, read_video_info
 from tests.datasets.small_clips import smooth_frames
 
 FRAMES = smooth_frames(25, 48, 80)
@@ -25,7 +25,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 @given(
     count=st.integers(1, 30), height=st.integers(8, 30), width=st.integers(8, 30), rate=st.sampled_from([1, 10, 29.97])
 )
-def test_round_trip_keeps_count_size_times_and_colours(count: int, height: int, width: int, rate: float) -> None:
+def test_round_trip_keeps_count_size_times_and_colors(count: int, height: int, width: int, rate: float) -> None:
     frames = smooth_frames(count, 2 * height, 2 * width)
     decoded, timestamps = decode_mp4(encode_mp4(frames, rate))
     assert decoded.shape == frames.shape and decoded.dtype == np.uint8
@@ -50,7 +50,7 @@ def test_stream_is_yuv420p_without_b_frames_and_with_key_frames(tmp_path: Path) 
     assert [i for i, packet in enumerate(packets) if packet.is_keyframe][:2] == [0, 12]
 
 
-def test_a_reader_that_ignores_colour_tags_sees_the_same_colours(tmp_path: Path) -> None:
+def test_a_reader_that_ignores_color_tags_sees_the_same_colors(tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     blocks = np.kron(np.random.default_rng(1).integers(0, 256, (3, 5, 3)), np.ones((16, 16, 1))).astype(np.uint8)
     (tmp_path / "v.mp4").write_bytes(encode_mp4(np.stack([blocks] * 3), 10))
@@ -95,7 +95,7 @@ def test_a_cut_is_noticed_where_the_index_comes_first(tmp_path: Path, share: flo
         container.mux(stream.encode())
     cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
     assert len(decode_mp4(whole)[0]) == 25
-    for read in (decode_mp4, probe):
+    for read in (decode_mp4, read_video_info):
         with pytest.raises(UserError, match=r"cut\.mp4: .*cut short"):
             read(cut)
 
@@ -103,7 +103,7 @@ def test_a_cut_is_noticed_where_the_index_comes_first(tmp_path: Path, share: flo
 def test_missing_and_foreign_files_are_refused_by_path(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video at all")
     for name in ("text.mp4", "absent.mp4"):
-        for read in (decode_mp4, probe):
+        for read in (decode_mp4, read_video_info):
             with pytest.raises(UserError, match=name):
                 read(tmp_path / name)
 
@@ -111,7 +111,7 @@ def test_missing_and_foreign_files_are_refused_by_path(tmp_path: Path) -> None:
 def test_probe_and_read_frames_agree_with_a_full_decode(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     path.write_bytes(encode_mp4(FRAMES, 10))
-    video, (decoded, timestamps) = probe(path), decode_mp4(path)
+    video, (decoded, timestamps) = read_video_info(path), decode_mp4(path)
     assert (video.width, video.height) == (80, 48)
     np.testing.assert_array_equal(video.timestamps, timestamps)
     for indices in ([0], [24], [13, 14, 20], list(range(25))):
@@ -126,7 +126,7 @@ def test_frames_are_found_behind_b_frames_and_odd_key_frames(tmp_path: Path) -> 
         for image in FRAMES:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    video, (decoded, _) = probe(path), decode_mp4(path)
+    video, (decoded, _) = read_video_info(path), decode_mp4(path)
     assert len(video.pts) == len(decoded) == 25
     for index in range(25):
         np.testing.assert_array_equal(next(read_frames(video, [index])), decoded[index])
@@ -141,7 +141,7 @@ def test_real_footage_has_the_frames_its_packets_promise() -> None:
     path = real_data() / "clips" / "nvidia_freeway_tele" / "clip_256x448.mp4"
     if not path.exists():
         pytest.skip("no real footage here (DRIVEFORGE_REAL_DATA)")
-    video, (frames, timestamps) = probe(path), decode_mp4(path)
+    video, (frames, timestamps) = read_video_info(path), decode_mp4(path)
     assert frames.shape == (128, 256, 448, 3)
     np.testing.assert_array_equal(video.timestamps, timestamps)
     assert abs(timestamps[-1] - 127 / 30) < 0.01
@@ -183,7 +183,7 @@ def test_frames_are_turned_and_mirrored_as_players_show_them(tmp_path: Path, mat
         put_stream(container, FRAMES, matrix)
     wanted = TURNS[matrix](FRAMES)
     decoded, _ = decode_mp4(path)
-    video = probe(path)
+    video = read_video_info(path)
     assert decoded.shape == wanted.shape and (video.height, video.width) == wanted.shape[1:3]
     assert psnr(decoded, wanted) > 30
     np.testing.assert_array_equal(np.stack(list(read_frames(video, [0, 20]))), decoded[[0, 20]])
@@ -193,7 +193,7 @@ def test_a_picture_that_is_shown_askew_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "askew.mp4"
     with av.open(path, "w") as container:
         put_stream(container, FRAMES, (1, 1, -1, 1))
-    for read in (decode_mp4, probe):
+    for read in (decode_mp4, read_video_info):
         with pytest.raises(UserError, match=r"askew\.mp4: is to be shown askew"):
             read(path)
 
@@ -204,7 +204,7 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction, width: int) -> N
     with av.open(path, "w") as container:
         put_stream(container, FRAMES, sample_aspect_ratio=aspect)
     assert decode_mp4(path)[0].shape == (25, 48, width, 3)
-    assert (probe(path).width, probe(path).height) == (width, 48)
+    assert (read_video_info(path).width, read_video_info(path).height) == (width, 48)
 
 
 @pytest.mark.parametrize("order", ["cover-first", "cover-last", "attached"])
@@ -235,4 +235,4 @@ def test_a_cover_picture_is_no_footage(tmp_path: Path, order: str) -> None:
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
                 container.mux(stream.encode())
     assert decode_mp4(path)[0].shape == FRAMES.shape
-    assert (probe(path).width, len(probe(path).pts)) == (80, 25)
+    assert (read_video_info(path).width, len(read_video_info(path).pts)) == (80, 25)

@@ -5,12 +5,12 @@ import pytest
 
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.video_files import (
-    clip_id_of,
-    clip_ids_of,
-    descriptions_under,
-    unread_under,
-    videos_in,
-    videos_under,
+    find_descriptions,
+    find_unsupported,
+    find_videos,
+    list_videos,
+    make_clip_id,
+    make_clip_ids,
 )
 
 
@@ -28,10 +28,10 @@ def test_footage_is_told_from_what_lies_beside_it(tmp_path: Path) -> None:
         "__MACOSX/._a.mp4", ".Trashes/a/scene.json", "b/._c.mov", "a.THM", "mp4", ".mp4",
     ]  # fmt: skip
     touch(tmp_path, *footage, *beside, "clip.avi", "b/GL010042.LRV", "._clip.avi")
-    assert [path.relative_to(tmp_path).as_posix() for path in videos_under(tmp_path)] == footage
-    assert [path.name for path in videos_in(tmp_path / "b")] == ["c.MoV", "d.m4v"]
-    assert [path.name for path in descriptions_under(tmp_path)] == ["scene.json"]
-    assert [path.name for path in unread_under(tmp_path)] == ["GL010042.LRV", "clip.avi"]
+    assert [path.relative_to(tmp_path).as_posix() for path in find_videos(tmp_path)] == footage
+    assert [path.name for path in list_videos(tmp_path / "b")] == ["c.MoV", "d.m4v"]
+    assert [path.name for path in find_descriptions(tmp_path)] == ["scene.json"]
+    assert [path.name for path in find_unsupported(tmp_path)] == ["GL010042.LRV", "clip.avi"]
 
 
 @pytest.mark.parametrize(
@@ -49,16 +49,16 @@ def test_footage_is_told_from_what_lies_beside_it(tmp_path: Path) -> None:
 )
 def test_names_that_differ_give_ids_that_differ(names: list[str]) -> None:
     paths = [PurePath(name) for name in names]
-    ids = clip_ids_of(paths)
+    ids = make_clip_ids(paths)
     assert len(set(ids.values())) == len(names)
     assert all(CLIP_ID.fullmatch(name) and len(name) < 120 for name in ids.values())
-    assert ids == clip_ids_of(reversed(paths))
+    assert ids == make_clip_ids(reversed(paths))
 
 
 def test_plain_names_stay_as_they_are() -> None:
-    assert clip_id_of("walks/In the park") == "walks-in-the-park"
-    assert clip_ids_of([PurePath("GX010042.MP4")])[PurePath("GX010042.MP4")] == "gx010042"
+    assert make_clip_id("walks/In the park") == "walks-in-the-park"
+    assert make_clip_ids([PurePath("GX010042.MP4")])[PurePath("GX010042.MP4")] == "gx010042"
 
 
 def test_a_name_keeps_its_id_whatever_normal_form_the_disk_gives_it() -> None:
-    assert clip_id_of("caf\u00e9") == clip_id_of("cafe\u0301")
+    assert make_clip_id("caf\u00e9") == make_clip_id("cafe\u0301")

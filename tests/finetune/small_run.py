@@ -24,7 +24,7 @@ def random_cache(root: Path) -> LatentCache:
     if (root / "key" / "index.json").exists():  # several processes may read it, only one may write
         return LatentCache(root, "key")
     generator = torch.Generator().manual_seed(0)
-    shapes = {"latents": 4, "carried": 4, "layout": 4, "mask": 4, "rays": 6}
+    shapes = {"latents": 4, "warped": 4, "layout": 4, "mask": 4, "rays": 6}
     samples = []
     for number in range(CLIPS):
         tensors = {name: torch.randn(channels, 5, 4, 6, generator=generator) for name, channels in shapes.items()}

@@ -12,10 +12,10 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.format import clip_members
-from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack_shards
 from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
-from driveforge.datasets.webdataset_shards.tarball import summarize, write_tar
+from driveforge.datasets.webdataset_shards.tarball import summarize_tar, write_tar
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.verify import main, verify
 from tests.datasets.small_clips import small_clip
@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
     tar = tmp_path / "candidates.tar"
     write_tar(tar, [(f"drive-{i}", clip_members(small_clip(f"drive-{i}", seed=i), {})) for i in range(6)])
     samples = [AcceptedSample(tar=tar, key=key, members=spans) for key, spans in scan_tar(tar).items()]
-    pack(samples, tmp_path / "shards", export_settings(), Provenance())
+    pack_shards(samples, tmp_path / "shards", export_settings(), Provenance())
     return tmp_path / "shards"
 
 
@@ -41,7 +41,7 @@ def reindexed(root: Path, change: Callable[[str, dict[str, bytes]], tuple[str, d
     entry = index["shards"][0]
     (first, *others) = read_samples(root / entry["name"])
     write_unchecked(root / entry["name"], [change(*first), *others])
-    summary = summarize(root / entry["name"])
+    summary = summarize_tar(root / entry["name"])
     index["num_bytes"] += summary.num_bytes - entry["num_bytes"]
     entry.update(num_bytes=summary.num_bytes, sha256=summary.sha256, keys=list(summary.keys))
     (root / "index.json").write_text(json.dumps(index))
@@ -228,7 +228,7 @@ def test_a_wrong_sample_is_found_though_its_bytes_agree_with_the_index(
 def test_a_clip_in_two_shards_and_wrong_totals_are_found(root: Path) -> None:
     index = json.loads((root / "index.json").read_bytes())
     write_tar(root / "again.tar", read_samples(first_shard(root)))
-    summary = summarize(root / "again.tar")
+    summary = summarize_tar(root / "again.tar")
     entry = {"name": "again.tar", "split": "train", "num_samples": summary.num_samples, "num_bytes": summary.num_bytes}
     index["shards"].append(entry | {"sha256": summary.sha256, "keys": list(summary.keys)})
     (root / "index.json").write_text(json.dumps(index))

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from driveforge.datasets.conditioning.layout import draw_layout
+from driveforge.datasets.conditioning.layout import render_layout
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.simulated_source import SimulatedSource
@@ -51,7 +51,7 @@ def ramps(num_frames: int = 17) -> Clip:
 def laid_out(clip: Clip) -> Clip:
     """The scene of ``clip``, where each box is painted in its colour and nothing else is there."""
     scene = replace(clip.scene, lanes=())
-    return Clip(scene=scene, frames=np.stack([draw_layout(scene, camera) for camera in scene.cameras]))
+    return Clip(scene=scene, frames=np.stack([render_layout(scene, camera) for camera in scene.cameras]))
 
 
 def content(clip: Clip) -> tuple[object, bytes]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.select_frames import excerpt, excerpt_of_clip
+from driveforge.datasets.select_frames import select_clip_frames, select_frames
 from driveforge.validation.long_clips import LONGEST, WINDOW, windows_of
 from driveforge.validation.measures import inspect, measure
 from tests.validation.street import commanded_box, reordered, street
@@ -32,7 +32,7 @@ def test_what_happens_late_is_found_where_it_is(long: Clip) -> None:
     assert spoilt.clip_id == long.scene.clip_id
     assert (
         spoilt["time_still"].value
-        == measure(excerpt_of_clip(reordered(long, held), windows_of(LENGTH)[-1]))["time_still"].value
+        == measure(select_clip_frames(reordered(long, held), windows_of(LENGTH)[-1]))["time_still"].value
     )
 
 
@@ -44,7 +44,7 @@ def test_a_picture_is_of_the_whole_and_tells_the_same_numbers(long: Clip) -> Non
 
 def test_an_excerpt_takes_all_that_belongs_to_its_frames(long: Clip) -> None:
     moved = commanded_box(long, np.arange(LENGTH) * 0.1).with_scene(held_frames=5)
-    part = excerpt(moved.scene, np.arange(40, 58))
+    part = select_frames(moved.scene, np.arange(40, 58))
     assert part.held_frames == 3 and part.num_frames == 18
     assert np.array_equal(part.tracks[0].box_to_world, moved.scene.tracks[0].box_to_world[40:58])
     assert np.array_equal(part.ego_to_world, moved.scene.ego_to_world[40:58])

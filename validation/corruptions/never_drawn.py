@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from driveforge.datasets.geometry import Array, inverse, pose, yaw_of, yaw_rotation
+from driveforge.datasets.geometry import Array, inverse, pose, yaw_from_pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Clip, Track
 from driveforge.validation.corruptions.requirements import NotApplicable, poses_of, share_of_frames
 from driveforge.validation.corruptions.visibility import Mask, Sight
@@ -87,7 +87,7 @@ def _drive(path: Array, times: Array) -> tuple[float, float]:
     way = float(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1).sum())
     if way < MIN_WAY_M:
         return 0.0, 0.0
-    return way / float(times[-1] - times[0]), float(yaw_of(inverse(path[0]) @ path[-1])) / way
+    return way / float(times[-1] - times[0]), float(yaw_from_pose(inverse(path[0]) @ path[-1])) / way
 
 
 def _mount(camera: Camera) -> Array:

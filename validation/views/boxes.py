@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.conditioning.layout import NEAR_M, clip_to_near
+from driveforge.datasets.conditioning.layout import NEAR_M, clip_to_near_plane
 from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, project
 from driveforge.validation.views.view import Command, View
 
@@ -133,7 +133,7 @@ def _hull(corners: Array, command: Command, shape: tuple[int, int]) -> NDArray[n
         return None
     points = corners
     if corners[:, 2].min() < NEAR_M:
-        points = np.concatenate([clip_to_near(corners[list(face)], closed=True) for face in BOX_FACES])
+        points = np.concatenate([clip_to_near_plane(corners[list(face)], closed=True) for face in BOX_FACES])
     pixels = np.clip(project(points, command.intrinsics)[0], -8000, 8000)
     low, high = pixels.min(0), pixels.max(0)
     if high[0] < 0 or high[1] < 0 or low[0] >= shape[1] or low[1] >= shape[0]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array, inverse
 from driveforge.datasets.scene import Camera, Clip, Scene, Track
-from driveforge.datasets.select_frames import excerpt
+from driveforge.datasets.select_frames import select_frames
 from driveforge.validation.records import NO_INTRINSICS, NO_POSE
 
 # Lengths in the image are told in pixels of an image scaled to this many rows, so that sizes can be compared.
@@ -95,7 +95,7 @@ def reference_view(clip: Clip) -> View:
 
 def without_held_frames(scene: Scene) -> Scene:
     """The scene up to the last frame that has pixels of its own."""
-    return excerpt(scene, np.arange(scene.num_frames - scene.held_frames)) if scene.held_frames else scene
+    return select_frames(scene, np.arange(scene.num_frames - scene.held_frames)) if scene.held_frames else scene
 
 
 def _view(scene: Scene, camera: Camera, frames: NDArray[np.uint8]) -> View:

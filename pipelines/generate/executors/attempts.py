@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replace_file
+from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.webdataset_shards.format import dump_json
 from driveforge.pipelines.generate.units import Unit
@@ -58,7 +58,7 @@ class AttemptLog:
         return sorted(units, key=lambda unit: known[unit.id].begun - known[unit.id].failed >= max_attempts)
 
     def _write(self, attempts: Attempts) -> None:
-        replace_file(self._path(attempts.unit), dump_json(asdict(attempts)))
+        write_atomic(self._path(attempts.unit), dump_json(asdict(attempts)))
 
     def _path(self, unit_id: str) -> Path:
         return self._folder / f"{unit_id}.json"

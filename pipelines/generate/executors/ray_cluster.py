@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import driveforge
-from driveforge.datasets.errors import UserError, shown
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.processes.descendants import no_descendants_left
 from driveforge.pipelines.processes.signals import kept_handlers
@@ -82,7 +82,7 @@ def _start(workers: int) -> None:
                 **QUIET,
             )
     except Exception as error:  # of a node that does not come up, Ray raises just that
-        raise UserError(f"Ray cannot start here: {shown(error, 150)}; executor=local needs no Ray") from error
+        raise UserError(f"Ray cannot start here: {shorten(error, 150)}; executor=local needs no Ray") from error
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def _cluster_at(address: str) -> Iterator[None]:
         with _stoppable_start():
             ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT, "py_modules": [str(PACKAGE)]}, **QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"executor.address={address}: Ray cannot connect: {shown(error, 150)}") from error
+        raise UserError(f"executor.address={address}: Ray cannot connect: {shorten(error, 150)}") from error
     try:
         yield
     finally:
@@ -150,6 +150,6 @@ def _require_workers(address: str) -> None:
     if answers:
         answer = json.loads(answers[0].removeprefix("answer "))
     if "error" in answer:
-        raise UserError(f"executor.address={address}: Ray cannot connect: {shown(answer['error'], 200)}")
+        raise UserError(f"executor.address={address}: Ray cannot connect: {shorten(answer['error'], 200)}")
     if answer["cpus"] < 1:
         raise UserError(f"executor.address={address}: the cluster has no CPU for a worker; add a node with some")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from driveforge.datasets.files.atomic import WriteError, lack_of_room
+from driveforge.datasets.files.atomic import WriteError, find_write_error
 from driveforge.pipelines.generate.units import Unit
 
 
@@ -28,7 +28,7 @@ def made_by(worker: Worker, unit: Unit) -> dict[str, Any]:
     except WriteError:
         raise
     except Exception as error:
-        if (refusal := lack_of_room(error, Path.cwd())) is None:
+        if (refusal := find_write_error(error, Path.cwd())) is None:
             raise
         raise refusal from error
 

@@ -8,7 +8,7 @@ from textwrap import fill
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from driveforge.datasets.files.atomic import replace_file, replacing
+from driveforge.datasets.files.atomic import atomic_file, write_atomic
 from driveforge.pipelines.studies.forgetting import results
 from driveforge.pipelines.studies.forgetting.footage import domain_of
 from driveforge.pipelines.studies.forgetting.results import Estimate, Quantity, Yardsticks, yardsticks
@@ -39,7 +39,7 @@ def write_report(path: Path, ground: Ground, outcomes: Sequence[Outcome]) -> Non
     picture = path.with_suffix(".png")
     by = yardsticks(ground.judged_domains, has_objects=not ground.study.other_footage)
     draw(picture, outcomes, by)
-    replace_file(path, markdown(ground.study, outcomes, by, picture.name).encode())
+    write_atomic(path, markdown(ground.study, outcomes, by, picture.name).encode())
 
 
 def markdown(study: ForgettingStudy, outcomes: Sequence[Outcome], by: Yardsticks, picture: str) -> str:
@@ -228,7 +228,7 @@ def draw(path: Path, outcomes: Sequence[Outcome], by: Yardsticks) -> None:
     for axes in panels.flat:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8.5, length=2)
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         figure.savefig(file, dpi=100)
 
 

@@ -14,7 +14,7 @@ import torch
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.new_folder import begin_scratch, is_vacant, new_folder, remove_scratch
+from driveforge.datasets.files.atomic_folder import atomic_folder, create_scratch, is_absent_or_empty, remove_scratch
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.progress import track
 from driveforge.finetune.evaluation.clips import ProbeSet
@@ -119,8 +119,8 @@ def _make(run: Run) -> None:
     base, began = ground.base(run.seed), time.monotonic()
     settings, mix = run.variant.settings(ground.study, run.seed), run.variant.mix(ground.study, run.seed)
     scratch = ground.root / "scratch" / run.name
-    if is_vacant(scratch):
-        begin_scratch(scratch)
+    if is_absent_or_empty(scratch):
+        create_scratch(scratch)
     start = WorldModel.from_pretrained(base)
     adapts = run.variant.schedule == "adaptive"
     forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS) if adapts else None
@@ -153,7 +153,7 @@ def _judged(model: WorldModel) -> Probed:
 
 def _keep(name: str, probed: Probed, notes: Mapping[str, Any]) -> None:
     """The judged values of a run and notes on it: there whole, or not at all."""
-    with new_folder(_folder(_worker.ground, name)) as scratch:
+    with atomic_folder(_folder(_worker.ground, name)) as scratch:
         append_probed(scratch / "probe.parquet", probed, step=0, model=name)
         (scratch / "notes.json").write_text(json.dumps(notes))
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.files.new_folder import new_folder
+from driveforge.datasets.files.atomic_folder import atomic_folder
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
@@ -181,6 +181,6 @@ def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
         training,
         folder.parent / "checkpoints",
     )
-    with new_folder(folder) as scratch:
+    with atomic_folder(folder) as scratch:
         model.save_pretrained(scratch)
     return folder

@@ -9,13 +9,13 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, box_corners, inverse, project
 from driveforge.datasets.reframe import reframe_camera
 from driveforge.datasets.scene import Camera, Clip, Scene
-from driveforge.datasets.simulation.driving import driving_world
-from driveforge.datasets.simulation.renderer import Stage
+from driveforge.datasets.simulation.driving import build_driving_world
+from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import mount_cameras
 from driveforge.datasets.simulation.scenarios import SCENARIOS
-from driveforge.datasets.simulation.scene_of import scene_of
-from driveforge.datasets.simulation.weathers import VARIANTS
+from driveforge.datasets.simulation.weather import WEATHER_VARIANTS
 from driveforge.datasets.simulation.world import Body, World
+from driveforge.datasets.simulation.world_to_scene import world_to_scene
 from driveforge.pipelines.studies.validator.degradation import at_night, draw_wear, noisy, worn
 
 NUM_FRAMES, FRAME_RATE = 24, 10.0
@@ -50,7 +50,7 @@ class GoodClip:
 
     @property
     def variant(self) -> str:
-        return VARIANTS[(self.number // len(CONDITIONS)) % len(VARIANTS)]
+        return WEATHER_VARIANTS[(self.number // len(CONDITIONS)) % len(WEATHER_VARIANTS)]
 
 
 def make(good: GoodClip) -> Clip:
@@ -59,7 +59,7 @@ def make(good: GoodClip) -> Clip:
     faster = _FASTER if good.condition == "fast" else 1.0
     seconds = np.arange(NUM_FRAMES) / FRAME_RATE
     scenario = SCENARIOS[int(rng.integers(len(SCENARIOS)))]
-    world = driving_world(good.variant, scenario, int(rng.integers(2**31)), seconds * faster)
+    world = build_driving_world(good.variant, scenario, int(rng.integers(2**31)), seconds * faster)
     if good.condition == "stationary":
         world = _standing(world)
     wear = draw_wear(rng)
@@ -72,26 +72,26 @@ def make(good: GoodClip) -> Clip:
 def _film(good: GoodClip, world: World) -> Clip:
     cameras = mount_cameras(good.cameras, good.rows, WIDTHS[good.rows])
     name = f"study-{good.condition}-{good.number:05d}"
-    scene: Scene = scene_of(world, cameras, clip_id=name, domain=f"driving-{good.variant}", split="val")
-    stage = Stage(world)
-    frames = np.array([[stage.draw(t, c) for t in range(NUM_FRAMES)] for c in cameras])
-    return Clip(scene=as_annotated(scene, stage), frames=frames)
+    scene: Scene = world_to_scene(world, cameras, clip_id=name, domain=f"driving-{good.variant}", split="val")
+    renderer = Renderer(world)
+    frames = np.array([[renderer.render(t, c) for t in range(NUM_FRAMES)] for c in cameras])
+    return Clip(scene=as_annotated(scene, renderer), frames=frames)
 
 
-def as_annotated(scene: Scene, stage: Stage) -> Scene:
+def as_annotated(scene: Scene, renderer: Renderer) -> Scene:
     """The scene with boxes only in frames in which a camera sees something of their object, as annotators draw them."""
-    shares = np.stack([_seen_shares(scene, camera, stage) for camera in scene.cameras])
+    shares = np.stack([_seen_shares(scene, camera, renderer) for camera in scene.cameras])
     hidden = (shares < SEEN_SHARE).any(0) & ~(shares >= SEEN_SHARE).any(0)
     tracks = [replace(track, present=track.present & ~gone) for track, gone in zip(scene.tracks, hidden, strict=True)]
     return replace(scene, tracks=tuple(track for track in tracks if track.present.any()))
 
 
-def _seen_shares(scene: Scene, camera: Camera, stage: Stage) -> Array:
+def _seen_shares(scene: Scene, camera: Camera, renderer: Renderer) -> Array:
     """Share ``(N, T)`` of its box's rectangle that the body of each track fills in a small image; NaN out of view."""
     small = reframe_camera(camera, COUNTING_ROWS, COUNTING_ROWS * camera.width // camera.height)
     assert small.intrinsics is not None, "simulated cameras are calibrated"
-    pixels = np.stack([stage.pixels_of_bodies(t, small) for t in range(scene.num_frames)], 1)
-    body_of = {body.id: number for number, body in enumerate(stage.world.bodies)}
+    pixels = np.stack([renderer.count_body_pixels(t, small) for t in range(scene.num_frames)], 1)
+    body_of = {body.id: number for number, body in enumerate(renderer.world.bodies)}
     world_to_camera = inverse(scene.camera_to_world(small))
     shares = np.full((len(scene.tracks), scene.num_frames), np.nan)
     for number, track in enumerate(scene.tracks):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
-from driveforge.datasets.select_frames import excerpt_of_clip
+from driveforge.datasets.select_frames import select_clip_frames
 from driveforge.pipelines.inputs.items import Item, list_clips
 from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.studies.validator.results import RATE, auroc
@@ -93,9 +93,9 @@ def _load(item: Item) -> Clip:
 def see(window: Window) -> Seen | None:
     """Measured; None where a window cannot be spoilt like this."""
     whole = _load(window.item)
-    clip = excerpt_of_clip(whole, window.first + np.arange(FRAMES))
+    clip = select_clip_frames(whole, window.first + np.arange(FRAMES))
     if window.kind:
-        other = excerpt_of_clip(whole, _elsewhere(window.first, whole.scene.num_frames))
+        other = select_clip_frames(whole, _elsewhere(window.first, whole.scene.num_frames))
         try:
             clip = corrupt(clip, window.kind, strengths(window.kind)[window.level], seed=window.first, other=other)
         except NotApplicable:

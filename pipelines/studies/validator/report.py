@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from driveforge.datasets.files.atomic import replace_file, replacing
+from driveforge.datasets.files.atomic import atomic_file, write_atomic
 from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.pipelines.studies.validator.results import OURS, PROMISES, Refused, Result, Row, mean_auroc
 from driveforge.pipelines.studies.validator.trials import strengths
@@ -19,7 +19,7 @@ COLOURS = {"mild": "#7fb2e5", "between": "#4a7fc0", "strong": "#1f4e8c"}
 def write_report(path: Path, results: Sequence[Result], front: Result, sections: Mapping[str, str]) -> None:
     """Write the report, and its picture beside it; ``front`` is the one of several cameras, ``sections`` by title."""
     draw(path.with_suffix(".png"), [*results, front])
-    replace_file(path, markdown(results, front, sections, path.with_suffix(".png").name).encode())
+    write_atomic(path, markdown(results, front, sections, path.with_suffix(".png").name).encode())
 
 
 def markdown(results: Sequence[Result], front: Result, sections: Mapping[str, str], picture: str) -> str:
@@ -138,5 +138,5 @@ def draw(path: Path, results: Sequence[Result]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
     figure.suptitle("the darker the stronger; ring: best of five peers", fontsize=10)
-    with replacing(path) as file:
+    with atomic_file(path) as file:
         figure.savefig(file, dpi=110)

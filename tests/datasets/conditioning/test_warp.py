@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from driveforge.datasets.conditioning.layout import draw_layout
+from driveforge.datasets.conditioning.layout import render_layout
 from driveforge.datasets.conditioning.rays import plucker_rays
-from driveforge.datasets.conditioning.warp import carry_frame
+from driveforge.datasets.conditioning.warp import warp_frame
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, Array, inverse, pose, project, transform, yaw_rotation
 from driveforge.datasets.scene import Camera, Scene, Track
@@ -41,12 +41,12 @@ def noise_image(seed: int = 0) -> np.ndarray:
 
 
 def a_box(x: float, y: float, dy: float = 0.0) -> Track:
-    centres = np.stack([np.full(T, x), y + dy * np.arange(T), np.full(T, 0.8)], -1)
+    centers = np.stack([np.full(T, x), y + dy * np.arange(T), np.full(T, 0.8)], -1)
     return Track(
         id="car",
         category="vehicle.car",
         size=[4.5, 1.9, 1.6],
-        box_to_world=pose(np.eye(3), centres),
+        box_to_world=pose(np.eye(3), centers),
         present=[True] * T,
     )
 
@@ -60,7 +60,7 @@ def world_at(scene: Scene, frame: int, pixel: Array) -> Array:
 
 def test_the_known_frame_stays_as_it_is() -> None:
     image = noise_image()
-    frames, mask = carry_frame(image, drive(), drive().cameras[0])
+    frames, mask = warp_frame(image, drive(), drive().cameras[0])
     assert np.array_equal(frames[0], image)
     assert mask[0].all()
 
@@ -71,7 +71,7 @@ def test_a_spot_on_the_road_moves_as_commanded(yaw_rate: float) -> None:
     start = np.array([75.0, 66.0])
     image = np.zeros((H, W, 3), np.uint8)
     cv2.circle(image, (75, 66), 2, (255, 255, 255), -1)
-    frames, _ = carry_frame(image, scene, scene.cameras[0])
+    frames, _ = warp_frame(image, scene, scene.cameras[0])
     spot = world_at(scene, 0, start)
     for t in (2, 4):
         expected, _ = project(transform(inverse(scene.camera_to_world(scene.cameras[0])[t]), spot[None])[0], K)
@@ -81,11 +81,11 @@ def test_a_spot_on_the_road_moves_as_commanded(yaw_rate: float) -> None:
 
 def test_a_vehicle_is_carried_with_its_box_and_leaves_a_gap() -> None:
     scene = drive(speed=0.0, boxes=(a_box(14, 0, dy=0.2),))
-    layout = draw_layout(scene, scene.cameras[0])
+    layout = render_layout(scene, scene.cameras[0])
     box_at = [np.nonzero(layout[t].any(-1)) for t in range(T)]
     image = np.zeros((H, W, 3), np.uint8)
     image[box_at[0]] = 200
-    frames, mask = carry_frame(image, scene, scene.cameras[0])
+    frames, mask = warp_frame(image, scene, scene.cameras[0])
     moved = [np.nonzero(frames[t, ..., 0] > 150)[1].mean() for t in (0, 8)]
     boxes = [box_at[t][1].mean() for t in (0, 8)]
     assert moved[1] - moved[0] == pytest.approx(boxes[1] - boxes[0], abs=1.5)
@@ -99,7 +99,7 @@ def test_what_is_magnified_beyond_twofold_is_not_known() -> None:
     at = {0.5: 8.0, 1.0: 4.0}
     for speed, distance in at.items():
         scene = drive(speed=speed * 10, boxes=(a_box(1.5 + 2.25 + 12, 0),))
-        _, mask = carry_frame(noise_image(), scene, scene.cameras[0])
+        _, mask = warp_frame(noise_image(), scene, scene.cameras[0])
         back = slice(46, 50), slice(76, 84)  # the middle of its back, around the optical axis
         assert mask[0][back].all()
         assert mask[-1][back].all() == (distance > 6), f"{distance} m away"
@@ -112,18 +112,18 @@ def test_a_side_that_was_turned_away_is_not_known() -> None:
     turns = yaw_rotation(np.linspace(0, np.pi / 2, T))
     turning = pose(turns, box.box_to_world[:, :3, 3])
     scene = drive(speed=0.0, boxes=(replace(box, box_to_world=turning),))
-    _, mask = carry_frame(noise_image(), scene, scene.cameras[0])
-    side = draw_layout(scene, scene.cameras[0])[-1].any(-1)
+    _, mask = warp_frame(noise_image(), scene, scene.cameras[0])
+    side = render_layout(scene, scene.cameras[0])[-1].any(-1)
     assert mask[0].all()
     assert mask[-1][side].mean() < 0.2
     still = drive(speed=0.0, boxes=(box,))
-    assert carry_frame(noise_image(), still, still.cameras[0])[1].all()
+    assert warp_frame(noise_image(), still, still.cameras[0])[1].all()
 
 
 def test_a_scene_without_pose_cannot_be_carried() -> None:
     scene = Scene(clip_id="x", domain="d", timestamps=[0.0, 0.1], cameras=(Camera(name="c", width=W, height=H),))
     with pytest.raises(UserError, match="no pose"):
-        carry_frame(noise_image(), scene, scene.cameras[0])
+        warp_frame(noise_image(), scene, scene.cameras[0])
 
 
 def test_plucker_rays_are_rays() -> None:
@@ -138,5 +138,5 @@ def test_plucker_rays_are_rays() -> None:
 
 def test_boxes_nearer_than_the_camera_do_not_wrap_around() -> None:
     scene = drive(speed=20.0, boxes=(a_box(9, 0),))
-    layout = draw_layout(scene, scene.cameras[0])
+    layout = render_layout(scene, scene.cameras[0])
     assert layout[0].any() and not layout[8].any()

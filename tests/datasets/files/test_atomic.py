@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from driveforge.datasets.files.atomic import WriteError, create_file, remove_half_written, replace_file, replacing
+from driveforge.datasets.files.atomic import WriteError, atomic_file, create_file, remove_partial_files, write_atomic
 
 SIZE = 200_000
 
@@ -17,7 +17,7 @@ def names(folder: Path) -> list[str]:
 
 def replace_many(path: Path, letter: str) -> None:
     for _ in range(30):
-        replace_file(path, letter.encode() * SIZE)
+        write_atomic(path, letter.encode() * SIZE)
 
 
 def create(path: Path, letter: str) -> None:
@@ -26,7 +26,7 @@ def create(path: Path, letter: str) -> None:
 
 def test_writers_of_one_file_come_after_each_other(tmp_path: Path) -> None:
     path, fork = tmp_path / "file", multiprocessing.get_context("fork")
-    replace_file(path, b"a" * SIZE)
+    write_atomic(path, b"a" * SIZE)
     writers = [fork.Process(target=replace_many, args=(path, letter)) for letter in "bcd"]
     for writer in writers:
         writer.start()
@@ -51,21 +51,21 @@ def test_of_many_that_create_a_file_one_wins(tmp_path: Path) -> None:
 
 def test_a_killed_writer_leaves_the_old_file_and_the_next_takes_what_else_it_left(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    replace_file(path, b"old")
+    write_atomic(path, b"old")
     if (pid := os.fork()) == 0:
-        with replacing(path) as file:
+        with atomic_file(path) as file:
             file.write(b"half" * SIZE)
             file.flush()
             os._exit(0)
     os.waitpid(pid, 0)
     assert path.read_bytes() == b"old" and len(names(tmp_path)) == 2
-    replace_file(path, b"new")
+    write_atomic(path, b"new")
     assert path.read_bytes() == b"new" and names(tmp_path) == ["file"]
 
 
 def test_half_written_files_are_found_in_their_folder(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "file") as file:
-        assert remove_half_written(tmp_path) == [Path(file.name)]
+    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "file") as file:
+        assert remove_partial_files(tmp_path) == [Path(file.name)]
         raise KeyboardInterrupt
     assert names(tmp_path) == []
 
@@ -73,8 +73,8 @@ def test_half_written_files_are_found_in_their_folder(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"file/inner cannot be written \(.+\)"):
-        replace_file(tmp_path / "file" / "inner", b"")
+        write_atomic(tmp_path / "file" / "inner", b"")
     (tmp_path / "folder").mkdir()
     with pytest.raises(WriteError, match="folder cannot be written"):
-        replace_file(tmp_path / "folder", b"content")
+        write_atomic(tmp_path / "folder", b"content")
     assert names(tmp_path) == ["file", "folder"]

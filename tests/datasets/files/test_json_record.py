@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from driveforge.datasets.errors import MAX_LENGTH, UserError
-from driveforge.datasets.files.json_record import parse_record, read_record, record_of
+from driveforge.datasets.files.json_record import parse_record, read_record, validate_record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ def test_a_record_comes_back_typed(tmp_path: Path) -> None:
     assert read_record(path, Index) == wanted
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as some editors begin a file
     assert read_record(path, Index) == wanted
-    assert record_of({"a": 1.5}, dict[str, float], "scores") == {"a": 1.5}
+    assert validate_record({"a": 1.5}, dict[str, float], "scores") == {"a": 1.5}
 
 
 def shard(**changes: Any) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.lock import held
+from driveforge.datasets.files.lock import file_lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from driveforge.datasets.files.lock import held
-with held(Path(sys.argv[1])):
+from driveforge.datasets.files.lock import file_lock
+with file_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -27,7 +27,7 @@ def holder(path: Path) -> subprocess.Popen[str]:
 
 def test_a_second_process_waits_until_the_first_lets_go(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / ".lock"
-    with held(path):
+    with file_lock(path):
         other = holder(path)
         with pytest.raises(subprocess.TimeoutExpired):
             other.communicate(timeout=1.0)
@@ -40,10 +40,10 @@ def test_who_does_not_wait_is_told_who_holds_it(tmp_path: Path) -> None:
     other = holder(path)
     assert other.stdout is not None and other.stdout.readline() == "held\n"
     told = rf"\(process {other.pid} on .* holds {path}; run this again"
-    with pytest.raises(UserError, match=told), held(path, waits=False):
+    with pytest.raises(UserError, match=told), file_lock(path, blocking=False):
         pass
     other.communicate()
-    with held(path, waits=False):
+    with file_lock(path, blocking=False):
         pass
 
 
@@ -53,5 +53,5 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
     assert other.stdout is not None and other.stdout.readline() == "held\n"
     other.kill()
     other.communicate()
-    with held(path):
+    with file_lock(path):
         pass

@@ -37,7 +37,9 @@ def make_sample(number, domain="driving-day", dtype=torch.float32):
 
 def same(a, b):
     return (
-        a.entry == b.entry and a.layout == b.layout and all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
+        a.entry == b.entry
+        and a.tensor_specs == b.tensor_specs
+        and all(torch.equal(a.tensors[n], b.tensors[n]) for n in a.tensors)
     )
 
 

@@ -180,7 +180,7 @@ def test_scene_too_short(world: Path) -> None:
     assert message.startswith(
         "scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 a second: lower data.num_frames"
     )
-    assert message.endswith("or continue short scenes with data.continue_short=true")
+    assert message.endswith("or continue short scenes with data.pad_short_scenes=true")
     assert "has 3 frames" in refused(world, framing=make_framing(num_frames=4), sweeps=False)
 
 
@@ -202,8 +202,8 @@ def test_clip_of_another_source(world: Path, tmp_path: Path) -> None:
 @pytest.mark.real
 def test_one_real_sample_is_too_short() -> None:
     root = real_data() / "noncommercial" / "nuscenes_one_sample"
-    for continue_short in (False, True):
-        message = refused(root, framing=make_framing(), continue_short=continue_short)
+    for pad_short_scenes in (False, True):
+        message = refused(root, framing=make_framing(), pad_short_scenes=pad_short_scenes)
         assert message.startswith("scene scene-0061 has 1 frame (0.0 s), clips need 17")
     (scene,) = NuScenesSource(root, VERSION, None).scenes()
     assert scene.split == "mini_train" and len(scene.tracks) == 68

@@ -1,4 +1,4 @@
-"""Lanes from the map expansion and from the side file, cut to the neighbourhood of the path."""
+"""Lanes from the map expansion and from the side file, cut to the neighborhood of the path."""
 
 import json
 from pathlib import Path

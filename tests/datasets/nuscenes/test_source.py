@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from driveforge.datasets.geometry import box_corners, inverse, project, transform, yaw_of
+from driveforge.datasets.geometry import box_corners, inverse, project, transform, yaw_from_pose
 from driveforge.datasets.nuscenes.source import NuScenesSource
-from driveforge.datasets.nuscenes.tables import NuScenesWriter
+from driveforge.datasets.nuscenes.writer import NuScenesWriter
 from driveforge.datasets.scene import Scene, Track
 from tests.datasets.nuscenes.world import (
     HEIGHT,
@@ -120,7 +120,7 @@ def test_an_edited_scene_keeps_its_edit(world: Path) -> None:
 def test_a_point_is_found_where_its_projection_says(
     tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], ahead: float, left: float, up: float
 ) -> None:
-    """Draw a soft dot where a world point is seen, write, read at another size: its centre is at the new projection."""
+    """Draw a soft dot where a world point is seen, write, read at another size: its center is at the new projection."""
     scene = small_scene()
     world_to_camera = inverse(scene.camera_to_world(scene.cameras[0]))
     point = transform(scene.ego_to_world[0], np.array([[1.2 + ahead, 0.1 + left * ahead, 1.5 + up * ahead]]))
@@ -143,8 +143,8 @@ def test_a_point_is_found_where_its_projection_says(
     )
     picture[picture < 20] = 0
     v, u = np.meshgrid(np.arange(size[0]), np.arange(size[1]), indexing="ij")
-    centre = np.array([(u * picture).sum(), (v * picture).sum()]) / picture.sum()
-    assert np.abs(centre - expected[0]).max() < 0.25
+    center = np.array([(u * picture).sum(), (v * picture).sum()]) / picture.sum()
+    assert np.abs(center - expected[0]).max() < 0.25
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_splits(tmp_path: Path) -> None:
 def test_a_short_scene_goes_on_at_constant_velocity(world: Path) -> None:
     truth = small_scene()  # turns and drives at constant rates, so its continuation is known
     framing = make_framing(height=HEIGHT, width=WIDTH, frame_rate=10, num_frames=16, stride=16)
-    source = NuScenesSource(world, VERSION, framing, continue_short=True)
+    source = NuScenesSource(world, VERSION, framing, pad_short_scenes=True)
     (scene,) = source.scenes()
     assert (scene.num_frames, scene.held_frames) == (16, 5)
     assert np.allclose(np.diff(scene.timestamps), 0.1, atol=1e-6)
@@ -191,7 +191,7 @@ def test_a_short_scene_goes_on_at_constant_velocity(world: Path) -> None:
     truck, last = by_category(scene)["vehicle.truck"], by_category(truth)["vehicle.truck"].box_to_world[10]
     assert truck.present.all()
     assert np.allclose(truck.box_to_world[15, :3, 3], last[:3, 3] + 0.5 * np.array([8.0, 0, 0]), atol=1e-5)
-    assert np.isclose(yaw_of(truck.box_to_world[15]), yaw_of(last) + 0.5 * 0.4, atol=1e-5)
+    assert np.isclose(yaw_from_pose(truck.box_to_world[15]), yaw_from_pose(last) + 0.5 * 0.4, atol=1e-5)
     frames = source.load(scene).frames[0]
     assert (frames[11:] == frames[10]).all() and (frames[10] != frames[9]).any()
 
@@ -209,9 +209,9 @@ def test_a_short_scene_is_passed_over_where_others_are_long_enough(tmp_path: Pat
     framing = make_framing(height=32, width=56, num_frames=8, stride=8)
     source = NuScenesSource(root, VERSION, framing)
     assert [s.clip_id for s in source.scenes()] == ["sim-0002-000"]
-    (line,) = source.left_out
+    (line,) = source.skipped
     assert line.startswith("1 of 2 scenes give no clip, the first: scene sim-0003 has 3 frames")
-    both = NuScenesSource(root, VERSION, framing, continue_short=True).scenes()
+    both = NuScenesSource(root, VERSION, framing, pad_short_scenes=True).scenes()
     assert [(s.clip_id, s.held_frames) for s in both] == [("sim-0002-000", 0), ("sim-0003-000", 5)]
 
 
@@ -219,7 +219,7 @@ def test_a_short_scene_is_passed_over_where_others_are_long_enough(tmp_path: Pat
 def test_six_real_cameras() -> None:
     names = ("CAM_FRONT", "CAM_FRONT_LEFT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK_RIGHT", "CAM_BACK")
     root = real_data() / "nuscenes_format" / "tri_six_cameras"
-    source = NuScenesSource(root, VERSION, make_framing(), cameras=names, continue_short=True)
+    source = NuScenesSource(root, VERSION, make_framing(), cameras=names, pad_short_scenes=True)
     (scene,) = source.scenes()
     assert (scene.num_frames, scene.held_frames, len(scene.cameras)) == (17, 14, 6)
     speed = np.linalg.norm(np.diff(scene.ego_to_world[:, :3, 3], axis=0), axis=1) / np.diff(scene.timestamps)

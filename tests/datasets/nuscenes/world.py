@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
-from driveforge.datasets.nuscenes.tables import NuScenesWriter
+from driveforge.datasets.nuscenes.writer import NuScenesWriter
 from driveforge.datasets.scene import Camera, Lane, Scene, Track
 
 VERSION = "v1.0-mini"
@@ -47,12 +47,12 @@ def track(
 ) -> Track:
     """A box on the ground: straight on from ``start`` m at ``velocity`` m/s, present from frame ``first`` on."""
     seconds = np.arange(NUM_FRAMES) / RATE
-    centre = np.array([*start, size[2] / 2]) + seconds[:, None] * np.array([*velocity, 0.0])
+    center = np.array([*start, size[2] / 2]) + seconds[:, None] * np.array([*velocity, 0.0])
     return Track(
         id=name,
         category=category,
         size=np.array(size),
-        box_to_world=pose(yaw_rotation(yaw_rate * seconds + 0.1), centre),
+        box_to_world=pose(yaw_rotation(yaw_rate * seconds + 0.1), center),
         present=np.arange(NUM_FRAMES) >= first,
     )
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driveforge.datasets.geometry import Array
-from driveforge.datasets.simulation.bodies import KINDS, build
-from driveforge.datasets.simulation.mesh import BOX_FACES, ball, box, gable, prism, wheel
+from driveforge.datasets.simulation.mesh import CUBOID_FACES, box, ellipsoid, gable_roof, prism, wheel
+from driveforge.datasets.simulation.road_users import ROAD_USER_TYPES, build_parts
 
 Faces = tuple[tuple[int, ...], ...]
 lengths = st.floats(0.2, 12)
@@ -23,16 +23,16 @@ def _check_outward(vertices: Array, faces: Faces) -> None:
 def _check_closed(faces: Faces) -> None:
     edges = [(face[k], face[(k + 1) % len(face)]) for face in faces for k in range(len(face))]
     assert len(set(edges)) == len(edges)
-    assert {(b, a) for a, b in edges} == set(edges), "every edge has a neighbour that runs it backwards"
+    assert {(b, a) for a, b in edges} == set(edges), "every edge has a neighbor that runs it backwards"
 
 
 @given(lengths, lengths, lengths)
 def test_boxes_gables_and_balls_are_closed_and_outward(length: float, width: float, height: float) -> None:
     shapes: list[tuple[Array, Faces]] = [
-        (box((length, width, height), front=0.2 * length, rear=0.1 * length, side=0.1 * width), BOX_FACES),
-        gable(length, width, height),
-        ball((length, width, height)),
-        ball((length, width, height), 12, 8),
+        (box((length, width, height), front=0.2 * length, rear=0.1 * length, side=0.1 * width), CUBOID_FACES),
+        gable_roof(length, width, height),
+        ellipsoid((length, width, height)),
+        ellipsoid((length, width, height), 12, 8),
     ]
     for vertices, faces in shapes:
         _check_outward(vertices, faces)
@@ -46,10 +46,10 @@ def test_prisms_and_wheels_are_closed_and_outward(bottom: float, top: float, hei
         _check_closed(faces)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(ROAD_USER_TYPES))
 def test_road_users_stand_on_the_ground_within_their_box(kind: str) -> None:
-    category, size = KINDS[kind].category, KINDS[kind].size
-    parts = build(kind, size, (0.5, 0.5, 0.5), np.random.default_rng(0))
+    category, size = ROAD_USER_TYPES[kind].category, ROAD_USER_TYPES[kind].size
+    parts = build_parts(kind, size, (0.5, 0.5, 0.5), np.random.default_rng(0))
     points = np.concatenate([p.vertices @ p.to_body[:3, :3].T + p.to_body[:3, 3] for p in parts])
     low, high = points.min(0), points.max(0)
     assert low[2] == pytest.approx(0, abs=0.03)

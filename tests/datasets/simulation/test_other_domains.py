@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driveforge.datasets.geometry import inverse, pixel_rays, transform, yaw_of
-from driveforge.datasets.simulated_source import _world, simulated_scene
-from driveforge.datasets.simulation.falling import bounce
+from driveforge.datasets.geometry import inverse, pixel_rays, transform, yaw_from_pose
+from driveforge.datasets.simulated_source import _simulate_world, simulated_scene
+from driveforge.datasets.simulation.falling import simulate_bounce
 from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS
-from driveforge.datasets.simulation.renderer import Stage
+from driveforge.datasets.simulation.renderer import Renderer
 from tests.defaults import simulation_config
 
 CONFIG = simulation_config(num_scenes=20, num_frames=9, domains=tuple(OTHER_DOMAINS))
@@ -19,7 +19,7 @@ CONFIG = simulation_config(num_scenes=20, num_frames=9, domains=tuple(OTHER_DOMA
 @given(height=st.floats(0.3, 4), lift=st.floats(-1, 3), restitution=st.floats(0.2, 0.9))
 def test_bodies_fall_freely_and_lose_height_at_each_bounce(height: float, lift: float, restitution: float) -> None:
     times = np.arange(0, 3, 0.01)
-    poses = bounce(
+    poses = simulate_bounce(
         times,
         np.zeros(2),
         0.0,
@@ -29,7 +29,7 @@ def test_bodies_fall_freely_and_lose_height_at_each_bounce(height: float, lift: 
         lift=lift,
         spin=1.0,
         restitution=restitution,
-        rolls=False,
+        is_rolling=False,
     )
     z = poses[:, 2, 3] - 0.25
     assert z.min() > -0.02, "nothing sinks into the floor"
@@ -42,7 +42,7 @@ def test_bodies_fall_freely_and_lose_height_at_each_bounce(height: float, lift: 
 
 
 def test_bodies_come_to_rest() -> None:
-    poses = bounce(
+    poses = simulate_bounce(
         np.arange(0, 6, 0.1),
         np.zeros(2),
         0.3,
@@ -52,7 +52,7 @@ def test_bodies_come_to_rest() -> None:
         lift=0.0,
         spin=2.0,
         restitution=0.5,
-        rolls=True,
+        is_rolling=True,
     )
     np.testing.assert_array_equal(poses[-1], poses[-5])
 
@@ -62,7 +62,7 @@ def test_the_orbit_keeps_the_middle_in_view() -> None:
         scene = simulated_scene(CONFIG, "orbit", index)
         middle = transform(inverse(scene.ego_to_world), np.array([[0.0, 0.0, 0.5]]))[:, 0]  # type: ignore[arg-type]
         assert (np.abs(np.arctan2(middle[:, 1], middle[:, 0])) < 0.02).all()
-        assert np.ptp(np.unwrap(yaw_of(scene.ego_to_world))) > np.radians(8) * 0.7  # type: ignore[arg-type]
+        assert np.ptp(np.unwrap(yaw_from_pose(scene.ego_to_world))) > np.radians(8) * 0.7  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("domain", sorted(OTHER_DOMAINS))
@@ -71,11 +71,11 @@ def test_tracks_lie_on_their_pixels(domain: str) -> None:
     hits = 0
     for index in range(3):
         scene = simulated_scene(CONFIG, domain, index)
-        camera, stage = scene.cameras[0], Stage(_world(CONFIG, domain, index))
+        camera, renderer = scene.cameras[0], Renderer(_simulate_world(CONFIG, domain, index))
         for t in (0, 8):
             rays = pixel_rays(np.asarray(camera.intrinsics), camera.height, camera.width)
             camera_to_world = scene.camera_to_world(camera)[t]
-            depth = np.minimum(stage.depth(t, camera), 1e4)
+            depth = np.minimum(renderer.depth(t, camera), 1e4)
             points = camera_to_world[:3, 3] + depth[..., None] * (rays @ camera_to_world[:3, :3].T)
             raised = points[..., 2] > 0.05
             for track in scene.tracks:

@@ -8,10 +8,10 @@ import pytest
 
 from driveforge.datasets.geometry import Array, box_corners, inverse, pose, project, transform, yaw_rotation
 from driveforge.datasets.scene import Camera
-from driveforge.datasets.simulation.mesh import BOX_FACES, Part, at, box
-from driveforge.datasets.simulation.renderer import Stage
+from driveforge.datasets.simulation.mesh import CUBOID_FACES, Part, box, translation
+from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import mount_cameras
-from driveforge.datasets.simulation.weathers import draw_weather
+from driveforge.datasets.simulation.weather import sample_weather
 from driveforge.datasets.simulation.world import Band, Body, Ground, World
 
 CAMERA = mount_cameras(("CAM_FRONT",), 96, 160)[0]
@@ -19,12 +19,12 @@ RED, GREEN = (1.0, 0.02, 0.02), (0.02, 1.0, 0.02)
 
 
 def _box_at(x: float, y: float, yaw: float, size: tuple[float, float, float], tint: tuple[float, float, float]) -> Body:
-    part = Part(vertices=box(size), faces=BOX_FACES, textures=("paint",) * 6, tint=tint)
+    part = Part(vertices=box(size), faces=CUBOID_FACES, textures=("paint",) * 6, tint=tint)
     return Body(parts=(part,), poses=pose(yaw_rotation(yaw), [x, y, 0.0])[None], size=size, casts_shadow=False)
 
 
 def _world(*bodies: Body, variant: str = "day") -> World:
-    weather = replace(draw_weather(variant, np.random.default_rng(0)), haze_m=1e6)
+    weather = replace(sample_weather(variant, np.random.default_rng(0)), haze_m=1e6)
     ground = Ground(
         coordinates=np.zeros((2, 2, 2), np.float32),
         origin=(0.0, 0.0),
@@ -45,7 +45,7 @@ def _world(*bodies: Body, variant: str = "day") -> World:
 
 def _hull(world: World, body: Body, t: int, camera: Camera) -> tuple[Array, Array]:
     """Masks ``(H, W)`` of the body's projected hull, shrunk by a pixel and grown by a pixel."""
-    box_to_world = body.poses[0] @ at(0, 0, body.size[2] / 2)
+    box_to_world = body.poses[0] @ translation(0, 0, body.size[2] / 2)
     world_to_camera = inverse(world.ego_to_world[t] @ camera.camera_to_ego)
     corners, depth = project(
         transform(world_to_camera, box_corners(box_to_world, np.array(body.size))), np.asarray(camera.intrinsics)
@@ -63,7 +63,7 @@ def _hull(world: World, body: Body, t: int, camera: Camera) -> tuple[Array, Arra
 def test_a_box_covers_exactly_its_projected_hull(yaw: float, t: int) -> None:
     body = _box_at(12.0, 1.5, yaw, (4.0, 2.0, 1.5), RED)
     world = _world(body)
-    image = Stage(world).draw(t, CAMERA).astype(int)
+    image = Renderer(world).render(t, CAMERA).astype(int)
     red = (image[..., 0] > 2 * image[..., 1]) & (image[..., 0] > 30)
     inside, outside = _hull(world, body, t, CAMERA)
     assert inside.sum() > 50
@@ -73,21 +73,21 @@ def test_a_box_covers_exactly_its_projected_hull(yaw: float, t: int) -> None:
 
 def test_the_nearer_box_hides_the_farther_one() -> None:
     near, far = _box_at(9, 0, 0, (2, 2, 1.5), RED), _box_at(16, 0, 0, (2, 2, 1.5), GREEN)
-    for order in ((near, far), (far, near)):
-        image = Stage(_world(*order)).draw(0, CAMERA).astype(int)
+    for maneuver in ((near, far), (far, near)):
+        image = Renderer(_world(*maneuver)).render(0, CAMERA).astype(int)
         assert ((image[..., 0] > 2 * image[..., 1]) & (image[..., 0] > 30)).sum() > 200
         assert ((image[..., 1] > 2 * image[..., 0]) & (image[..., 1] > 30)).sum() < 60
 
 
 def test_a_box_around_the_near_plane_does_not_tear_the_picture() -> None:
-    image = Stage(_world(_box_at(1.0, 2.2, 0.0, (8, 2, 2), RED))).draw(0, CAMERA).astype(int)
+    image = Renderer(_world(_box_at(1.0, 2.2, 0.0, (8, 2, 2), RED))).render(0, CAMERA).astype(int)
     red = (image[..., 0] > 2 * image[..., 1]) & (image[..., 0] > 30)
     assert red[:, :60].mean() > 0.25 and red[:, 110:].sum() == 0
 
 
 def test_depth_is_that_of_ground_and_boxes() -> None:
-    stage = Stage(_world(_box_at(12, 0, 0, (2, 6, 3), RED)))
-    depth = stage.depth(0, CAMERA)
+    renderer = Renderer(_world(_box_at(12, 0, 0, (2, 6, 3), RED)))
+    depth = renderer.depth(0, CAMERA)
     assert np.isinf(depth[5]).all(), "the sky is far"
     assert depth[48, 80] == pytest.approx(12 - 1 - 1.7, abs=0.02)
     focal = CAMERA.intrinsics[0, 0]  # type: ignore[index]
@@ -95,21 +95,21 @@ def test_depth_is_that_of_ground_and_boxes() -> None:
 
 
 def test_drawing_is_repeatable_and_leaves_the_stage_alone() -> None:
-    stage = Stage(_world(_box_at(10, 0, 0, (4, 2, 1.5), RED), variant="rain"))
-    first = stage.draw(1, CAMERA)
-    stage.draw(2, CAMERA)
-    np.testing.assert_array_equal(stage.draw(1, CAMERA), first)
+    renderer = Renderer(_world(_box_at(10, 0, 0, (4, 2, 1.5), RED), variant="rain"))
+    first = renderer.render(1, CAMERA)
+    renderer.render(2, CAMERA)
+    np.testing.assert_array_equal(renderer.render(1, CAMERA), first)
 
 
 def test_brake_lights_shine_when_the_body_brakes() -> None:
-    light = Part(vertices=box((0.2, 2.0, 1.0)), faces=BOX_FACES, textures=("taillight",) * 6, is_brake_light=True)
+    light = Part(vertices=box((0.2, 2.0, 1.0)), faces=CUBOID_FACES, textures=("taillight",) * 6, is_brake_light=True)
     body = Body(
         parts=(light,),
         poses=pose(np.eye(3), [8.0, 0, 0.5])[None],
         size=(0.2, 2, 1),
         braking=np.array([False, True, True, True]),
     )
-    dark, lit = (Stage(_world(body)).draw(t, CAMERA)[50:56, 70:90, 0].mean() for t in (0, 1))
+    dark, lit = (Renderer(_world(body)).render(t, CAMERA)[50:56, 70:90, 0].mean() for t in (0, 1))
     assert lit > dark + 60
 
 
@@ -117,16 +117,16 @@ def test_small_patterns_do_not_flicker() -> None:
     """Moving by a fraction of a texel at a distance must not change the ground there by more than a little."""
     world = _world(_box_at(60, 20, 0, (2, 2, 2), RED))
     poses = np.stack([pose(np.eye(3), [0.004 * t, 0, 0]) for t in range(4)])
-    stage = Stage(replace(world, ego_to_world=poses))
-    frames = np.stack([stage.draw(t, CAMERA) for t in range(4)]).astype(float)
+    renderer = Renderer(replace(world, ego_to_world=poses))
+    frames = np.stack([renderer.render(t, CAMERA) for t in range(4)]).astype(float)
     assert np.abs(np.diff(frames[:, 50:], axis=0)).mean() < 1.0
 
 
 def test_pixels_of_a_body_are_those_that_nothing_hides() -> None:
     far, near = _box_at(14, 0, 0.4, (4.0, 1.8, 1.5), RED), _box_at(8, 0, 0.0, (0.5, 6.0, 3.0), GREEN)
     beside = _box_at(8, 9, 0.0, (0.5, 2.0, 3.0), GREEN)
-    alone = Stage(_world(far)).pixels_of_bodies(0, CAMERA)
+    alone = Renderer(_world(far)).count_body_pixels(0, CAMERA)
     inner, outer = _hull(_world(far), far, 0, CAMERA)
     assert inner.sum() <= alone[0] <= (~outer).sum()
-    assert Stage(_world(far, beside)).pixels_of_bodies(0, CAMERA)[0] == alone[0]
-    assert Stage(_world(far, near)).pixels_of_bodies(0, CAMERA)[0] == 0
+    assert Renderer(_world(far, beside)).count_body_pixels(0, CAMERA)[0] == alone[0]
+    assert Renderer(_world(far, near)).count_body_pixels(0, CAMERA)[0] == 0

@@ -3,7 +3,15 @@
 import numpy as np
 
 from driveforge.datasets.geometry import Array
-from driveforge.datasets.simulation.traffic import STEP_S, Crosser, Driver, Motion, Order, resample, simulate
+from driveforge.datasets.simulation.traffic import (
+    STEP_S,
+    CrossingActor,
+    Driver,
+    Maneuver,
+    Trajectory,
+    resample,
+    simulate,
+)
 
 
 def _driver(name: str, lane: int, along: float, speed: float) -> Driver:
@@ -11,9 +19,12 @@ def _driver(name: str, lane: int, along: float, speed: float) -> Driver:
 
 
 def _run(
-    *drivers: Driver, orders: tuple[Order, ...] = (), crossers: tuple[Crosser, ...] = (), seconds: float = 6.0
+    *drivers: Driver,
+    maneuvers: tuple[Maneuver, ...] = (),
+    crossing_actors: tuple[CrossingActor, ...] = (),
+    seconds: float = 6.0,
 ) -> dict[str, Array]:
-    motions = simulate(drivers, orders, crossers, lanes=(2, 1), lane_width=3.5, duration=seconds)
+    motions = simulate(drivers, maneuvers, crossing_actors, lanes=(2, 1), lane_width=3.5, duration=seconds)
     return {motion.name: motion.states for motion in motions}
 
 
@@ -30,8 +41,8 @@ def test_drivers_keep_to_their_lanes_and_sides() -> None:
 
 
 def test_a_follower_brakes_with_its_leader_and_does_not_touch_it() -> None:
-    stop = Order(time=1.0, name="leader", target_speed=0.01)
-    states = _run(_driver("ego", 0, 0, 12), _driver("leader", 0, 22, 12), orders=(stop,), seconds=8)
+    stop = Maneuver(time=1.0, name="leader", target_speed=0.01)
+    states = _run(_driver("ego", 0, 0, 12), _driver("leader", 0, 22, 12), maneuvers=(stop,), seconds=8)
     gaps = states["leader"][:, 0] - states["ego"][:, 0] - 4.5
     assert gaps.min() > 0.5
     assert _speeds(states["leader"])[-1] < 0.3 and _speeds(states["ego"])[-1] < 1.5
@@ -39,7 +50,7 @@ def test_a_follower_brakes_with_its_leader_and_does_not_touch_it() -> None:
 
 
 def test_an_order_changes_the_lane_smoothly() -> None:
-    states = _run(_driver("ego", 0, 0, 10), orders=(Order(time=1.0, name="ego", lane=1),), seconds=8)["ego"]
+    states = _run(_driver("ego", 0, 0, 10), maneuvers=(Maneuver(time=1.0, name="ego", lane=1),), seconds=8)["ego"]
     np.testing.assert_allclose(states[:20, 1], -1.75, atol=0.02)
     np.testing.assert_allclose(states[-1, 1], -5.25, atol=0.3)
     assert states[:, 1].min() > -5.6, "it does not overshoot"
@@ -47,8 +58,8 @@ def test_an_order_changes_the_lane_smoothly() -> None:
 
 
 def test_drivers_give_way_to_a_pedestrian() -> None:
-    walker = Crosser(name="walker", along=35, start=-9, end=6, time=0.5, speed=1.4, margin=0.8)
-    states = _run(_driver("ego", 0, 0, 8), crossers=(walker,), seconds=7)
+    walker = CrossingActor(name="walker", along=35, start=-9, end=6, time=0.5, speed=1.4, margin=0.8)
+    states = _run(_driver("ego", 0, 0, 8), crossing_actors=(walker,), seconds=7)
     distance = np.hypot(*(states["ego"][:, :2] - states["walker"][:, :2]).T)
     assert distance.min() > 2.5
     assert _speeds(states["ego"]).min() < 4
@@ -56,5 +67,5 @@ def test_drivers_give_way_to_a_pedestrian() -> None:
 
 
 def test_resampling_interpolates_between_steps() -> None:
-    motion = Motion(name="a", states=np.array([[0.0, 0, 0], [1.0, 2.0, 0], [2.0, 4.0, 0]]))
+    motion = Trajectory(name="a", states=np.array([[0.0, 0, 0], [1.0, 2.0, 0], [2.0, 4.0, 0]]))
     np.testing.assert_allclose(resample(motion, np.array([0.025, 0.075])).states[:, :2], [[0.5, 1.0], [1.5, 3.0]])

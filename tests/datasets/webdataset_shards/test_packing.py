@@ -13,7 +13,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.format import clip_members
-from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack_shards
 from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import write_tar
@@ -48,7 +48,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_shards_are_even_within_a_split_and_hold_every_clip_once(samples: list[AcceptedSample], tmp_path: Path) -> None:
-    index = pack(samples, tmp_path, SETTINGS, PROVENANCE)
+    index = pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     assert index == json.loads((tmp_path / "index.json").read_bytes())
     counts = {split: [s["num_samples"] for s in index["shards"] if s["split"] == split] for split in ("train", "val")}
     assert counts == {"train": [3, 3, 3, 3, 2], "val": [1]}
@@ -62,7 +62,7 @@ def test_shards_are_even_within_a_split_and_hold_every_clip_once(samples: list[A
 def test_small_exports_still_have_a_shard_for_each_of_a_few_workers(
     samples: list[AcceptedSample], tmp_path: Path, num_clips: int, per_shard: int, shards: int
 ) -> None:
-    index = pack(samples[:num_clips], tmp_path, export_settings(clips_per_shard=per_shard), PROVENANCE)
+    index = pack_shards(samples[:num_clips], tmp_path, export_settings(clips_per_shard=per_shard), PROVENANCE)
     counts = [shard["num_samples"] for shard in index["shards"]]
     assert len(counts) == shards and sum(counts) == num_clips and max(counts) - min(counts) <= 1
 
@@ -70,7 +70,7 @@ def test_small_exports_still_have_a_shard_for_each_of_a_few_workers(
 def test_videos_and_arrays_are_copied_and_the_description_is_extended(
     samples: list[AcceptedSample], tmp_path: Path
 ) -> None:
-    pack(samples, tmp_path, SETTINGS, PROVENANCE)
+    pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     source = ShardSource(tmp_path)
     assert source.metadata("drive-5") == {"seed": 3, "verdict": {"state": "accepted"}}
     before = {key: members for sample in samples for key, members in read_samples(sample.tar)}
@@ -82,47 +82,47 @@ def test_videos_and_arrays_are_copied_and_the_description_is_extended(
 
 
 def test_the_same_samples_in_any_order_give_the_same_bytes(samples: list[AcceptedSample], tmp_path: Path) -> None:
-    pack(samples, tmp_path / "a", SETTINGS, PROVENANCE)
-    pack(reversed(samples), tmp_path / "b", SETTINGS, PROVENANCE)
+    pack_shards(samples, tmp_path / "a", SETTINGS, PROVENANCE)
+    pack_shards(reversed(samples), tmp_path / "b", SETTINGS, PROVENANCE)
     first = content(tmp_path / "a")
     assert first == content(tmp_path / "b")
-    pack(samples, tmp_path / "a", SETTINGS, PROVENANCE)
+    pack_shards(samples, tmp_path / "a", SETTINGS, PROVENANCE)
     assert first == content(tmp_path / "a")
 
 
 def test_an_older_export_is_replaced_and_foreign_files_stay(samples: list[AcceptedSample], tmp_path: Path) -> None:
     (tmp_path / "notes.tar").write_bytes(b"mine")
-    pack(samples, tmp_path, SETTINGS, PROVENANCE)
-    index = pack(samples[:4], tmp_path, SETTINGS, PROVENANCE)
+    pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
+    index = pack_shards(samples[:4], tmp_path, SETTINGS, PROVENANCE)
     assert {path.name for path in tmp_path.glob("*.tar")} == {shard["name"] for shard in index["shards"]} | {
         "notes.tar"
     }
 
 
 def test_an_export_that_fails_leaves_the_older_one_whole(samples: list[AcceptedSample], tmp_path: Path) -> None:
-    index = pack(samples[:8], tmp_path / "out", SETTINGS, PROVENANCE)
+    index = pack_shards(samples[:8], tmp_path / "out", SETTINGS, PROVENANCE)
     (doomed,) = candidates(tmp_path / "doomed", small_clip("doomed"))
     whole = doomed.tar.read_bytes()
     doomed.tar.write_bytes(whole[: max(span.offset for span in doomed.members.values())])
     with pytest.raises(UserError, match="cut short"):
-        pack([*samples, doomed], tmp_path / "out", SETTINGS, PROVENANCE)
+        pack_shards([*samples, doomed], tmp_path / "out", SETTINGS, PROVENANCE)
     assert json.loads((tmp_path / "out" / "index.json").read_bytes()) == index
     assert len(ShardSource(tmp_path / "out")) == 8
     doomed.tar.write_bytes(whole)
-    index = pack([*samples, doomed], tmp_path / "out", SETTINGS, PROVENANCE)
+    index = pack_shards([*samples, doomed], tmp_path / "out", SETTINGS, PROVENANCE)
     names = {shard["name"] for shard in index["shards"]}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"index.json", "README.md", "croissant.json"}
 
 
 def test_what_cannot_be_exported_is_told(samples: list[AcceptedSample], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no clip was accepted"):
-        pack([], tmp_path, SETTINGS, PROVENANCE)
+        pack_shards([], tmp_path, SETTINGS, PROVENANCE)
     again = candidates(tmp_path / "again", small_clip("drive-3"))
     with pytest.raises(UserError, match=r"drive-3 is to be exported from .* choose one"):
-        pack([*samples, *again], tmp_path, SETTINGS, PROVENANCE)
+        pack_shards([*samples, *again], tmp_path, SETTINGS, PROVENANCE)
     (odd,) = candidates(tmp_path / "odd", small_clip("odd", split="Mini Train"))
     with pytest.raises(UserError, match="odd: split 'Mini Train'"):
-        pack([odd], tmp_path, SETTINGS, PROVENANCE)
+        pack_shards([odd], tmp_path, SETTINGS, PROVENANCE)
     with pytest.raises(UserError, match="clips_per_shard"):
         export_settings(clips_per_shard=0)
     assert not (tmp_path / "index.json").exists()
@@ -131,7 +131,7 @@ def test_what_cannot_be_exported_is_told(samples: list[AcceptedSample], tmp_path
 def test_croissant_is_valid_and_names_every_shard_with_its_digest(
     samples: list[AcceptedSample], tmp_path: Path
 ) -> None:
-    index = pack(samples, tmp_path, SETTINGS, PROVENANCE)
+    index = pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     metadata = mlcroissant.Dataset(tmp_path / "croissant.json").metadata
     assert not metadata.ctx.issues.errors
     objects = {o.id: o.sha256 for o in metadata.distribution if isinstance(o, mlcroissant.FileObject)}
@@ -139,7 +139,7 @@ def test_croissant_is_valid_and_names_every_shard_with_its_digest(
 
 
 def test_the_card_counts_and_tells_where_the_clips_came_from(samples: list[AcceptedSample], tmp_path: Path) -> None:
-    pack(samples, tmp_path, SETTINGS, PROVENANCE)
+    pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     card = (tmp_path / "README.md").read_text()
     for words in (
         "| train | driving-day | 14 | 5 |",
@@ -160,9 +160,9 @@ for sample in torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=
     poses, tracks = sample["poses.npy"], sample["tracks.npz"]
     assert video.shape == (described["num_frames"], camera["height"], camera["width"], 3)
     assert video.dtype == torch.uint8
-    centre = tracks["box_to_world"].numpy()[0, 4] @ [0, 0, 0, 1]
+    center = tracks["box_to_world"].numpy()[0, 4] @ [0, 0, 0, 1]
     camera_to_world = poses[4].numpy() @ np.array(camera["camera_to_ego"])[4]
-    seen = np.array(camera["intrinsics"]) @ (np.linalg.inv(camera_to_world) @ centre)[:3]
+    seen = np.array(camera["intrinsics"]) @ (np.linalg.inv(camera_to_world) @ center)[:3]
     print(described["clip_id"], tracks["ids"][0], *np.round(seen[:2] / seen[2], 6), int(video.numpy().mean()))
 assert len(list(loader)) == 14
 import sys
@@ -173,7 +173,7 @@ assert not {"datasets", "pipelines", "finetune", "replay", "validation"} & set(s
 def test_the_code_on_the_card_reads_the_shards_with_nothing_of_ours(
     samples: list[AcceptedSample], tmp_path: Path
 ) -> None:
-    pack(samples, tmp_path, SETTINGS, PROVENANCE)
+    pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     loading = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(), re.DOTALL).group(1)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     command = [sys.executable, "-c", loading + PLAIN_READER]
@@ -193,7 +193,7 @@ def test_the_code_on_the_card_reads_the_shards_with_nothing_of_ours(
 
 def test_the_code_on_the_card_asks_only_for_members_that_all_samples_have(tmp_path: Path) -> None:
     mixed = candidates(tmp_path / "c", bare_clip(), small_clip().with_scene(split=""))
-    pack(mixed, tmp_path / "out", SETTINGS, PROVENANCE)
+    pack_shards(mixed, tmp_path / "out", SETTINGS, PROVENANCE)
     card = (tmp_path / "out" / "README.md").read_text()
     assert 'map_dict(**{"json": json.loads, "tracks.npz": arrays})' in card
     assert 'shard["split"] == "all"' in card

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.datasets.webdataset_shards.tarball import summarize, write_tar
+from driveforge.datasets.webdataset_shards.tarball import summarize_tar, write_tar
 
 KEYS = st.from_regex(r"[a-z0-9_-]{1,60}", fullmatch=True)
 MEMBERS = st.dictionaries(
@@ -24,7 +24,7 @@ def test_samples_survive_and_are_summed_up(
     summary = write_tar(path, samples.items())
     assert dict(read_samples(path)) == samples
     assert summary.keys == tuple(samples) and summary.num_samples == len(samples)
-    assert summary == summarize(path) and summary.num_bytes == path.stat().st_size
+    assert summary == summarize_tar(path) and summary.num_bytes == path.stat().st_size
 
 
 def test_the_bytes_know_nothing_of_when_and_who(tmp_path: Path) -> None:
@@ -70,4 +70,4 @@ def test_a_damaged_tar_has_no_summary(tmp_path: Path) -> None:
     write_tar(tmp_path / "t.tar", [("k", {"json": bytes(5000)})])
     (tmp_path / "t.tar").write_bytes((tmp_path / "t.tar").read_bytes()[:2000])
     with pytest.raises(UserError, match=r"t\.tar"):
-        summarize(tmp_path / "t.tar")
+        summarize_tar(tmp_path / "t.tar")

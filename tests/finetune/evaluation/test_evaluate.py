@@ -29,7 +29,7 @@ class Perfect(WorldModel):
     known: Tensor  # (N,Z,F,h,w)
 
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
-        first = (self.known[None, :, :, 0] - conditions.carried[:, None, :, 0]).abs().sum((2, 3, 4))
+        first = (self.known[None, :, :, 0] - conditions.warped[:, None, :, 0]).abs().sum((2, 3, 4))
         return (noisy - self.known[first.argmin(1)]) / sigma.view(-1, 1, 1, 1, 1)
 
 

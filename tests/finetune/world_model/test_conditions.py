@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from driveforge.datasets.conditioning.layout import draw_layout
+from driveforge.datasets.conditioning.layout import render_layout
 from driveforge.datasets.scene import Camera, Clip
 from driveforge.finetune.world_model.captions import CAPTION_TOKENS, caption_ids
 from driveforge.finetune.world_model.conditions import BOX_WEIGHT, encode_clip, encode_conditions, stack_conditions
@@ -17,7 +17,7 @@ YES = torch.tensor([True])
 def test_a_clip_becomes_tensors_of_one_grid(model: WorldModel, clip: Clip) -> None:
     tensors = encode_clip(model.vae, clip)
     assert {name: tuple(t.shape) for name, t in tensors.items()} == {
-        "carried": (4, 5, 4, 6),
+        "warped": (4, 5, 4, 6),
         "layout": (4, 5, 4, 6),
         "mask": (4, 5, 4, 6),
         "rays": (6, 5, 4, 6),
@@ -25,7 +25,7 @@ def test_a_clip_becomes_tensors_of_one_grid(model: WorldModel, clip: Clip) -> No
         "cell_weight": (5, 4, 6),
     }
     assert tensors["mask"][0, 0].eq(1).all() and tensors["mask"][0, 1:].eq(0).all()
-    torch.testing.assert_close(tensors["carried"][:, 0], tensors["latents"][:, 0])
+    torch.testing.assert_close(tensors["warped"][:, 0], tensors["latents"][:, 0])
 
 
 def test_held_frames_weigh_nothing(model: WorldModel, clip: Clip) -> None:
@@ -36,7 +36,7 @@ def test_held_frames_weigh_nothing(model: WorldModel, clip: Clip) -> None:
 
 def test_boxes_weigh_more_than_the_rest_and_lanes_do_not(model: WorldModel, clip: Clip) -> None:
     weight = encode_clip(model.vae, clip)["cell_weight"]
-    boxed = torch.from_numpy(draw_layout(replace(clip.scene, lanes=()), clip.scene.cameras[0]).any(-1))
+    boxed = torch.from_numpy(render_layout(replace(clip.scene, lanes=()), clip.scene.cameras[0]).any(-1))
     cells = boxed.unfold(1, 8, 8).unfold(2, 8, 8)
     assert cells.any() and weight[~cells.any(-1).any(-1)].eq(1).all()
     assert weight[cells.all(-1).all(-1)].eq(1 + BOX_WEIGHT).all() and weight.max() <= 1 + BOX_WEIGHT
@@ -50,28 +50,28 @@ def test_dropping_a_condition_zeroes_it_and_its_mask(model: WorldModel, clip: Cl
     assert full.domain.item() == 1 and full.caption.any()
 
     no_frames = full.without_frames(YES)
-    assert not no_frames.carried.any() and not no_frames.mask[:, :2].any() and no_frames.layout.any()
+    assert not no_frames.warped.any() and not no_frames.mask[:, :2].any() and no_frames.layout.any()
     no_layout = full.without_layout(YES)
     assert not no_layout.layout.any() and not no_layout.mask[:, 2].any() and no_layout.rays.any()
     no_pose = full.without_pose(YES)
     assert not no_pose.rays.any() and not no_pose.mask[:, 3].any()
-    assert torch.equal(no_pose.carried[:, :, 0], full.carried[:, :, 0]) and not no_pose.carried[:, :, 1:].any()
+    assert torch.equal(no_pose.warped[:, :, 0], full.warped[:, :, 0]) and not no_pose.warped[:, :, 1:].any()
     no_words = full.without_words(YES)
     assert not no_words.domain.any() and not no_words.caption.any()
     kept = full.without_frames(~YES).without_layout(~YES).without_pose(~YES).without_words(~YES)
-    assert torch.equal(kept.carried, full.carried) and torch.equal(kept.mask, full.mask)
+    assert torch.equal(kept.warped, full.warped) and torch.equal(kept.mask, full.mask)
 
 
 def test_footage_without_pose_keeps_only_its_first_frame(model: WorldModel, clip: Clip) -> None:
     scene = replace(clip.scene, ego_to_world=None, tracks=(), cameras=(Camera(name="CAM_FRONT", width=48, height=32),))
     tensors = encode_conditions(model.vae, scene, clip.frames)
-    assert not tensors["rays"].any() and not tensors["layout"].any() and not tensors["carried"][:, 1:].any()
+    assert not tensors["rays"].any() and not tensors["layout"].any() and not tensors["warped"][:, 1:].any()
     assert tensors["mask"][0, 0].all() and not tensors["mask"][2:].any()
 
 
 def test_without_first_frames_nothing_is_given(model: WorldModel, clip: Clip) -> None:
     tensors = encode_conditions(model.vae, clip.scene, None)
-    assert not tensors["carried"].any() and not tensors["mask"][:2].any() and tensors["layout"].any()
+    assert not tensors["warped"].any() and not tensors["mask"][:2].any() and tensors["layout"].any()
 
 
 def test_going_on_gives_frames_and_no_command(model: WorldModel, clip: Clip) -> None:
@@ -79,9 +79,9 @@ def test_going_on_gives_frames_and_no_command(model: WorldModel, clip: Clip) -> 
     latents = tensors["latents"]
     conditions = stack_conditions(tensors, ["driving-day"] * 2, [""] * 2, model.config.domains)
     some = conditions.going_on(latents, torch.tensor([0, 3]))
-    assert torch.equal(some.carried[0], conditions.carried[0]) and torch.equal(some.mask[0], conditions.mask[0])
-    assert torch.equal(some.carried[1, :, :3], latents[1, :, :3])
-    assert torch.equal(some.carried[1, :, 3:], latents[1, :, 2:3].expand(-1, 2, -1, -1)), "then it stands still"
+    assert torch.equal(some.warped[0], conditions.warped[0]) and torch.equal(some.mask[0], conditions.mask[0])
+    assert torch.equal(some.warped[1, :, :3], latents[1, :, :3])
+    assert torch.equal(some.warped[1, :, 3:], latents[1, :, 2:3].expand(-1, 2, -1, -1)), "then it stands still"
     assert some.given[1].flatten().tolist() == [1, 1, 1, 0, 0]
     assert not some.layout[1].any() and not some.rays[1].any() and not some.mask[1, 2:].any()
 
@@ -91,7 +91,7 @@ def test_every_view_goes_on_from_frames_of_its_own(model: WorldModel, clip: Clip
     some = stack_conditions(two, ["driving-day"], [""], model.config.domains, num_views=2)
     some = some.going_on(two["latents"], torch.tensor([2]))
     assert some.given.flatten().tolist() == [1, 1, 0, 0, 0] * 2
-    assert torch.equal(some.carried[0, :, -1], two["latents"][0, :, 6])
+    assert torch.equal(some.warped[0, :, -1], two["latents"][0, :, 6])
 
 
 def test_views_lie_one_after_the_other(model: WorldModel, clip: Clip) -> None:

@@ -65,7 +65,7 @@ def test_levels_are_even_and_shifted_or_as_given() -> None:
 def _conditions(value: float) -> Conditions:
     zeros = torch.zeros(1, 2, 3, 2, 2)
     return Conditions(
-        carried=zeros, layout=zeros + value, mask=torch.zeros(1, 4, 3, 2, 2), rays=torch.zeros(1, 6, 3, 2, 2),
+        warped=zeros, layout=zeros + value, mask=torch.zeros(1, 4, 3, 2, 2), rays=torch.zeros(1, 6, 3, 2, 2),
         domain=torch.zeros(1, dtype=torch.long), caption=torch.zeros(1, 12, dtype=torch.long),
     )  # fmt: skip
 
@@ -96,12 +96,12 @@ def test_guidance_moves_away_from_the_unguided() -> None:
 
 
 def test_only_what_the_carried_frames_cannot_show_begins_further_up() -> None:
-    """Left half carried, right half not: until ``strength`` the left stays the carried frames under noise."""
+    """Left half warped, right half not: until ``strength`` the left stays the warped frames under noise."""
     conditions = _conditions(0.0)
     mask = conditions.mask.clone()
     mask[:, 0, 0] = 1  # the first frame is given, and all of it was seen
     mask[:, 1, 0], mask[:, 1, :, :, 0] = 1, 1
-    conditions = replace(conditions, carried=torch.full_like(conditions.carried, 2.0), mask=mask)
+    conditions = replace(conditions, warped=torch.full_like(conditions.warped, 2.0), mask=mask)
     visited: list[tuple[float, torch.Tensor]] = []
 
     def silent(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:

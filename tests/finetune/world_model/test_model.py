@@ -59,7 +59,7 @@ def test_views_share_a_clock(model: WorldModel, clip: Clip) -> None:
     latents, conditions = conditions_of(model, clip)
     doubled = replace(
         conditions,
-        **{name: getattr(conditions, name).repeat(1, 1, 2, 1, 1) for name in ("carried", "layout", "mask", "rays")},
+        **{name: getattr(conditions, name).repeat(1, 1, 2, 1, 1) for name in ("warped", "layout", "mask", "rays")},
         num_views=2,
     )
     out = model(latents.repeat(1, 1, 2, 1, 1), torch.tensor([0.4]), doubled)

@@ -1,4 +1,4 @@
-"""The skip connections are the best linear guess, and a silent network gives back the carried frame."""
+"""The skip connections are the best linear guess, and a silent network gives back the warped frame."""
 
 import numpy as np
 import torch
@@ -11,16 +11,16 @@ from driveforge.finetune.world_model.sampling import sample
 from tests.defaults import sampler_settings
 
 
-def conditions(carried: torch.Tensor, share: float) -> Conditions:
-    mask = torch.zeros(len(carried), 4, *carried.shape[2:])
+def conditions(warped: torch.Tensor, share: float) -> Conditions:
+    mask = torch.zeros(len(warped), 4, *warped.shape[2:])
     mask[:, 1] = share
     return Conditions(
-        carried=carried,
-        layout=torch.zeros_like(carried),
+        warped=warped,
+        layout=torch.zeros_like(warped),
         mask=mask,
-        rays=torch.zeros(len(carried), 6, *carried.shape[2:]),
-        domain=torch.zeros(len(carried), dtype=torch.long),
-        caption=torch.zeros(len(carried), 12, dtype=torch.long),
+        rays=torch.zeros(len(warped), 6, *warped.shape[2:]),
+        domain=torch.zeros(len(warped), dtype=torch.long),
+        caption=torch.zeros(len(warped), 12, dtype=torch.long),
     )
 
 
@@ -29,11 +29,11 @@ def conditions(carried: torch.Tensor, share: float) -> Conditions:
 def test_mean_and_scale_are_those_of_gaussian_data(sigma: float, spread: float, share: float) -> None:
     generator = torch.Generator().manual_seed(0)
     shape = (1, 1, 1, 200, 200)
-    carried, rest, noise = (torch.randn(shape, generator=generator) for _ in range(3))
+    warped, rest, noise = (torch.randn(shape, generator=generator) for _ in range(3))
     std = torch.full((2, 1), spread)
-    data = carried + spread * rest
+    data = warped + spread * rest
     noisy = (1 - sigma) * data + sigma * noise
-    known = precondition(noisy, torch.tensor([sigma]), conditions(carried, share), std)
+    known = precondition(noisy, torch.tensor([sigma]), conditions(warped, share), std)
     error = (noise - data - known.mean) / known.scale
     assert abs(float(known.evidence.std()) - 1) < 0.03
     assert abs(float(error.std()) - 1) < 0.03
@@ -42,22 +42,22 @@ def test_mean_and_scale_are_those_of_gaussian_data(sigma: float, spread: float, 
 
 
 def test_a_silent_network_samples_the_carried_frame() -> None:
-    carried = torch.randn(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    told = conditions(carried, 1.0)
+    warped = torch.randn(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    told = conditions(warped, 1.0)
 
     def silent(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
         return precondition(noisy, sigma, c, torch.full((2, 3), 0.01)).mean
 
     out = sample(silent, told, 0, sampler_settings(num_steps=10, guidance_scale=1.0))
-    torch.testing.assert_close(out, carried, atol=0.05, rtol=0)
+    torch.testing.assert_close(out, warped, atol=0.05, rtol=0)
 
 
 def test_std_is_measured_where_frames_were_carried() -> None:
     generator = torch.Generator().manual_seed(0)
     latents = 2 * torch.randn(8, 3, 4, 6, 6, generator=generator)
-    carried = torch.zeros_like(latents)
+    warped = torch.zeros_like(latents)
     mask = torch.zeros(8, 4, 4, 6, 6)
-    carried[:, :, 2:] = latents[:, :, 2:] + 0.5 * torch.randn(8, 3, 2, 6, 6, generator=generator)
+    warped[:, :, 2:] = latents[:, :, 2:] + 0.5 * torch.randn(8, 3, 2, 6, 6, generator=generator)
     mask[:, 1, 2:] = 1
-    std = measure_std(latents, carried, mask)
+    std = measure_std(latents, warped, mask)
     torch.testing.assert_close(std, torch.tensor([[2.0] * 3, [0.5] * 3]), atol=0.1, rtol=0)

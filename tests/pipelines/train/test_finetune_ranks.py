@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from driveforge.datasets.files.lock import held
+from driveforge.datasets.files.lock import file_lock
 from driveforge.finetune.world_model.model import WorldModel
 
 REPOSITORY = Path(__file__).parents[3]
@@ -53,7 +53,7 @@ def test_a_second_torchrun_in_a_run_folder_is_refused_in_a_line_and_changes_noth
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "driveforge.pipelines.cli", "finetune", *SETTINGS, f"run_dir={run_dir}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with held(run_dir / ".lock"):
+    with file_lock(run_dir / ".lock"):
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode != 0
     assert done.stderr.count(f"holds {run_dir / '.lock'}; run this again when it has ended") == 1

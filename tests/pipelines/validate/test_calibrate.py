@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from driveforge.datasets.webdataset_shards.format import stored
+from driveforge.datasets.webdataset_shards.format import roundtrip_clip
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.sources import open_source
@@ -35,7 +35,7 @@ def test_clips_are_measured_as_the_codec_and_h264_pass_them(config: Config) -> N
     source = open_source(config.data)
     scenes = source.scenes()
     passed = [FakeGenerator().reconstruct(source.load(scenes[item.number])) for item in items]
-    assert measured == [measure(stored(clip)) for clip in passed]
+    assert measured == [measure(roundtrip_clip(clip)) for clip in passed]
     assert measured != [measure(clip) for clip in passed]
 
 

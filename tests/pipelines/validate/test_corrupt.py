@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from driveforge.datasets.folder_source import VideoFolderSource, write_clip_folder
-from driveforge.datasets.geometry import inverse, yaw_of
+from driveforge.datasets.geometry import inverse, yaw_from_pose
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
@@ -28,7 +28,7 @@ def test_a_clip_folder_is_spoilt_and_measured(tmp_path: Path, capsys: pytest.Cap
     folder = out / "a-yaw-rate-3-seed-7"
     assert str(folder) in capsys.readouterr().out
     (scene,) = VideoFolderSource(folder, None).scenes()
-    turned = np.diff(yaw_of(inverse(clip("a").scene.ego_to_world) @ scene.ego_to_world)) * 10
+    turned = np.diff(yaw_from_pose(inverse(clip("a").scene.ego_to_world) @ scene.ego_to_world)) * 10
     np.testing.assert_allclose(np.abs(np.degrees(turned)), 3.0, atol=1e-6)
     assert main(["measure", str(out), "--out", str(tmp_path / "m.parquet"), f"run_dir={tmp_path}"]) == 0
     assert set(pq.read_table(tmp_path / "m.parquet")["clip_id"].to_pylist()) == {"a-yaw-rate-3-seed-7"}

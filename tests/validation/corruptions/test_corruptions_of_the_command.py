@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from driveforge.datasets.geometry import inverse, pose, yaw_of, yaw_rotation
+from driveforge.datasets.geometry import inverse, pose, yaw_from_pose, yaw_rotation
 from driveforge.datasets.scene import Clip
 from driveforge.validation.corruptions.catalogue import corrupt
 from driveforge.validation.corruptions.requirements import NotApplicable
@@ -28,13 +28,13 @@ def test_yaw_rate(clip: Clip, rate: float, turn: float, seed: int) -> None:
     path = corrupt(clip.with_scene(ego_to_world=true), "yaw-rate", rate, seed=seed).scene.ego_to_world
     np.testing.assert_array_equal(path[0], true[0])
     steps, true_steps = inverse(path[:-1]) @ path[1:], inverse(true[:-1]) @ true[1:]
-    turned = np.degrees(yaw_of(steps) - yaw_of(true_steps)) / 0.1
+    turned = np.degrees(yaw_from_pose(steps) - yaw_from_pose(true_steps)) / 0.1
     np.testing.assert_allclose(turned, np.sign(turned[0]) * rate, atol=1e-6)
     np.testing.assert_allclose(steps[:, :3, 3], true_steps[:, :3, 3], atol=1e-9)
 
 
 def test_the_seed_draws_the_side(clip: Clip) -> None:
-    ends = {yaw_of(corrupt(clip, "yaw-rate", 5.0, seed=seed).scene.ego_to_world[-1]) > 0 for seed in range(8)}
+    ends = {yaw_from_pose(corrupt(clip, "yaw-rate", 5.0, seed=seed).scene.ego_to_world[-1]) > 0 for seed in range(8)}
     assert ends == {True, False}
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driveforge.datasets.conditioning.layout import colour_of
+from driveforge.datasets.conditioning.layout import category_color
 from driveforge.datasets.geometry import pose
 from driveforge.datasets.scene import Clip
 from driveforge.validation.corruptions.catalogue import corrupt
@@ -195,7 +195,7 @@ def test_an_object_takes_the_looks_of_another_one_of_its_kind(clip: Clip) -> Non
     frames[:, :, :, 80:] = frames[:, :, :, 80:, ::-1]
     good = Clip(scene=replace(clip.scene, tracks=(red, blue)), frames=frames)
     spoilt = corrupt(good, "identity-swap", 100, seed=0).frames[0, -1].astype(int)
-    assert colour_of(red.category)[0] > colour_of(red.category)[2]
+    assert category_color(red.category)[0] > category_color(red.category)[2]
     halves = [half[half.max(-1) > 60].mean(0) for half in (spoilt[:, :80], spoilt[:, 80:])]
     assert (halves[0][0] > halves[0][2]) == (halves[1][0] > halves[1][2])
 

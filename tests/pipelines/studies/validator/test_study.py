@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.simulation.driving import driving_world
-from driveforge.datasets.simulation.renderer import Stage
+from driveforge.datasets.simulation.driving import build_driving_world
+from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import mount_cameras
-from driveforge.datasets.simulation.scene_of import scene_of
+from driveforge.datasets.simulation.world_to_scene import world_to_scene
 from driveforge.pipelines.studies.command import settings_of
 from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
 from driveforge.pipelines.studies.validator.clips import GoodClip, as_annotated, make
@@ -57,10 +57,10 @@ def test_conditions_show_in_the_clips() -> None:
 def test_boxes_stand_where_something_of_their_object_is_seen() -> None:
     """A box before the camera of which next to nothing is drawn would have had no annotation."""
     cameras = mount_cameras(("CAM_FRONT",), 64, 112)
-    world = driving_world("day", "follow", 0, np.arange(6) / 10)
-    stage = Stage(world)
-    scene = scene_of(world, cameras, clip_id="all", domain="driving-day", split="val")
-    annotated = as_annotated(scene, stage)
+    world = build_driving_world("day", "follow", 0, np.arange(6) / 10)
+    renderer = Renderer(world)
+    scene = world_to_scene(world, cameras, clip_id="all", domain="driving-day", split="val")
+    annotated = as_annotated(scene, renderer)
     before = {track.id: track.present for track in scene.tracks}
     numbers = {body.id: number for number, body in enumerate(world.bodies)}
     dropped = 0
@@ -68,7 +68,7 @@ def test_boxes_stand_where_something_of_their_object_is_seen() -> None:
         gone = np.flatnonzero(before[track.id] & ~track.present)
         dropped += len(gone) + len(scene.tracks) - len(annotated.tracks)
         assert not (track.present & ~before[track.id]).any()
-        assert all(stage.pixels_of_bodies(int(t), cameras[0])[numbers[track.id]] < 100 for t in gone)
+        assert all(renderer.count_body_pixels(int(t), cameras[0])[numbers[track.id]] < 100 for t in gone)
     assert dropped
 
 

@@ -12,8 +12,8 @@ def footprint(x: float, y: float, heading: float, length: float, width: float) -
 
 
 @numba.njit(cache=True, nogil=True)
-def overlapping(a, b, gap):  # type: ignore[no-untyped-def]
-    """True where two rectangles are nearer than ``gap`` metres (separating axes; Gottschalk et al. 1996)."""
+def is_overlapping(a, b, gap):  # type: ignore[no-untyped-def]
+    """True where two rectangles are nearer than ``gap`` meters (separating axes; Gottschalk et al. 1996)."""
     dx, dy = b[0] - a[0], b[1] - a[1]
     turn_c, turn_s = abs(a[2] * b[2] + a[3] * b[3]), abs(a[2] * b[3] - a[3] * b[2])
     if abs(dx * a[2] + dy * a[3]) > a[4] + gap + b[4] * turn_c + b[5] * turn_s:
@@ -31,6 +31,6 @@ def any_overlap(footprints, gap):  # type: ignore[no-untyped-def]
     for t in range(footprints.shape[1]):
         for i in range(len(footprints)):
             for j in range(i):
-                if overlapping(footprints[i, t], footprints[j, t], gap):
+                if is_overlapping(footprints[i, t], footprints[j, t], gap):
                     return True
     return False

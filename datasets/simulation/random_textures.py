@@ -1,17 +1,17 @@
-"""The textures that differ from world to world: asphalt, pavement, verges, facades, floors and walls."""
+"""The textures that differ from world to world: asphalt, sidewalk, verges, facades, floors and walls."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.simulation.atlas import CHANNELS, noise, surface
-from driveforge.datasets.simulation.paint import painted_textures
+from driveforge.datasets.simulation.atlas import CHANNELS, matte_texture, value_noise
+from driveforge.datasets.simulation.static_textures import static_textures
 
 Canvas = NDArray[np.float32]
 NUM_FACADES = 4
 
 
-def textures(with_interior: bool, seed: int) -> dict[str, Canvas]:
+def make_textures(with_interior: bool, seed: int) -> dict[str, Canvas]:
     """All textures of a world, by name; ``with_interior`` adds a floor and a wallpaper."""
     rng = np.random.default_rng((seed, 7))
     return _street_textures(rng) | (_interior_textures(rng) if with_interior else {})
@@ -19,17 +19,17 @@ def textures(with_interior: bool, seed: int) -> dict[str, Canvas]:
 
 def _street_textures(rng: np.random.Generator) -> dict[str, Canvas]:
     """All textures of a street: those painted by hand, and this street's own."""
-    own = {
-        "noise": _raw(noise(rng, 256, (4, 8, 16, 32, 64), 0.62)),
+    street_textures = {
+        "noise": _noise_texture(value_noise(rng, 256, (4, 8, 16, 32, 64), 0.62)),
         "asphalt": asphalt(rng),
         "verge": _verge(rng),
-        "pavement": slabs(rng, rng.uniform(120, 185), 8),
-        "kerb": slabs(rng, rng.uniform(150, 200), 4),
-        "plaster": _paintable(surface((225, 225, 225), noise(rng, 64, (4, 8, 16, 32), 0.8), 0.07)),
+        "sidewalk": slabs(rng, rng.uniform(120, 185), 8),
+        "curb": slabs(rng, rng.uniform(150, 200), 4),
+        "plaster": _make_tintable(matte_texture((225, 225, 225), value_noise(rng, 64, (4, 8, 16, 32), 0.8), 0.07)),
         "tiles": _tiles(rng),
     }
-    own |= {f"facade{i}": facade(rng) for i in range(NUM_FACADES)}
-    return painted_textures() | own
+    street_textures |= {f"facade{i}": facade(rng) for i in range(NUM_FACADES)}
+    return static_textures() | street_textures
 
 
 def _interior_textures(rng: np.random.Generator) -> dict[str, Canvas]:
@@ -41,9 +41,11 @@ def _interior_textures(rng: np.random.Generator) -> dict[str, Canvas]:
 def _planks(rng: np.random.Generator) -> Canvas:
     """Boards of their own tones, with grain along them and dark joints."""
     tone = np.array([170, 124, 82]) * rng.uniform(0.6, 1.15)
-    grain = cv2.resize(noise(rng, 256, (32, 64, 128), 0.9)[:, ::8].copy(), (256, 256), interpolation=cv2.INTER_LINEAR)
+    grain = cv2.resize(
+        value_noise(rng, 256, (32, 64, 128), 0.9)[:, ::8].copy(), (256, 256), interpolation=cv2.INTER_LINEAR
+    )
     boards = np.repeat(rng.normal(1, 0.1, 8), 32).astype(np.float32)[:, None, None]
-    canvas = surface(tuple(tone), grain + noise(rng, 256, (4, 8, 16), 0.8) * 0.6, 0.1) * boards
+    canvas = matte_texture(tuple(tone), grain + value_noise(rng, 256, (4, 8, 16), 0.8) * 0.6, 0.1) * boards
     canvas[np.arange(256) % 32 < 2, :, :3] *= 0.5
     for row in range(8):
         seam = int(rng.integers(256))
@@ -53,24 +55,24 @@ def _planks(rng: np.random.Generator) -> Canvas:
 
 def _wallpaper(rng: np.random.Generator) -> Canvas:
     """A patterned wall: blotches, a skirting and pictures in frames."""
-    canvas = _paintable(surface((225, 225, 225), noise(rng, 256, (4, 8, 16, 32, 64), 0.8), 0.06))
+    canvas = _make_tintable(matte_texture((225, 225, 225), value_noise(rng, 256, (4, 8, 16, 32, 64), 0.8), 0.06))
     if rng.random() < 0.5:
         canvas[:, np.arange(256) % 32 < 10, :3] *= np.float32(rng.uniform(0.75, 0.92))
     for _ in range(int(rng.integers(2, 6))):
         x, y = int(rng.integers(10, 200)), int(rng.integers(70, 150))
         w, h = (int(v) for v in rng.integers(18, 46, 2))
         canvas[y - 3 : y + h + 3, x - 3 : x + w + 3] = (60, 45, 35, 0, 0)
-        picture = surface(tuple(rng.uniform(60, 220, 3)), noise(rng, 64, (4, 8, 16), 0.9), 0.3)
+        picture = matte_texture(tuple(rng.uniform(60, 220, 3)), value_noise(rng, 64, (4, 8, 16), 0.9), 0.3)
         canvas[y : y + h, x : x + w] = picture[:h, :w]
     canvas[-8:, :, :3] *= 0.55
     return canvas
 
 
-def _raw(relief: NDArray[np.float32]) -> Canvas:
-    return surface((128, 128, 128), relief, 0.4)
+def _noise_texture(relief: NDArray[np.float32]) -> Canvas:
+    return matte_texture((128, 128, 128), relief, 0.4)
 
 
-def _paintable(canvas: Canvas) -> Canvas:
+def _make_tintable(canvas: Canvas) -> Canvas:
     canvas[..., 3] = 255
     return canvas
 
@@ -78,8 +80,8 @@ def _paintable(canvas: Canvas) -> Canvas:
 def asphalt(rng: np.random.Generator) -> Canvas:
     """Grain at several scales, stains, filled cracks and rectangular patches."""
     tone = rng.uniform(72, 118)
-    grain = noise(rng, 512, (8, 16, 32, 64, 128, 256), 0.92)
-    canvas = surface((tone, tone * 1.0, tone * rng.uniform(0.98, 1.04)), grain, rng.uniform(0.11, 0.19))
+    grain = value_noise(rng, 512, (8, 16, 32, 64, 128, 256), 0.92)
+    canvas = matte_texture((tone, tone * 1.0, tone * rng.uniform(0.98, 1.04)), grain, rng.uniform(0.11, 0.19))
     for _ in range(int(rng.integers(3, 8))):
         x, y = rng.integers(0, 440, 2)
         w, h = rng.integers(16, 70, 2)
@@ -91,15 +93,15 @@ def asphalt(rng: np.random.Generator) -> Canvas:
         canvas[crack == 1, :3] *= rng.uniform(0.55, 0.75)
     stains = np.zeros((512, 512), np.float32)
     for _ in range(int(rng.integers(8, 20))):
-        centre = tuple(int(c) for c in rng.integers(40, 470, 2))
+        center = tuple(int(c) for c in rng.integers(40, 470, 2))
         axes = tuple(int(c) for c in rng.integers(4, 26, 2))
-        cv2.ellipse(stains, centre, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(-0.15, 0.3)), -1)
+        cv2.ellipse(stains, center, axes, float(rng.uniform(0, 180)), 0, 360, float(rng.uniform(-0.15, 0.3)), -1)
     canvas[..., :3] *= 1 - cv2.GaussianBlur(stains, (0, 0), 2)[..., None]
-    _litter(canvas, rng)
+    _add_debris(canvas, rng)
     return np.clip(canvas, 0, 255)
 
 
-def _litter(canvas: Canvas, rng: np.random.Generator) -> None:
+def _add_debris(canvas: Canvas, rng: np.random.Generator) -> None:
     """Small things that the eye can follow: oil drops, pale stones and repairs, a manhole cover."""
     for _ in range(int(rng.integers(50, 110))):
         x, y = (int(v) for v in rng.integers(8, 504, 2))
@@ -119,7 +121,10 @@ def _litter(canvas: Canvas, rng: np.random.Generator) -> None:
 def slabs(rng: np.random.Generator, tone: float, cells: int) -> Canvas:
     """Paving slabs, each of its own tone, with dark joints."""
     tones = np.kron(rng.normal(1, 0.06, (cells, cells)), np.ones((256 // cells, 256 // cells))).astype(np.float32)
-    canvas = surface((tone, tone * 0.98, tone * 0.95), noise(rng, 256, (16, 32, 64, 128), 0.9), 0.07) * tones[..., None]
+    canvas = (
+        matte_texture((tone, tone * 0.98, tone * 0.95), value_noise(rng, 256, (16, 32, 64, 128), 0.9), 0.07)
+        * tones[..., None]
+    )
     joint = np.arange(256) % (256 // cells) < 3
     canvas[joint, :, :3] *= 0.7
     canvas[:, joint, :3] *= 0.7
@@ -128,20 +133,24 @@ def slabs(rng: np.random.Generator, tone: float, cells: int) -> Canvas:
 
 def _verge(rng: np.random.Generator) -> Canvas:
     """Grass, dry grass, gravel or paved ground."""
-    colours = ((72, 104, 48), (96, 118, 60), (134, 122, 80), (128, 124, 116))
-    colour = np.array(colours[int(rng.integers(len(colours)))]) * rng.uniform(0.85, 1.15)
-    return surface(tuple(colour), noise(rng, 512, (4, 8, 16, 32, 64, 128, 256), 0.95), rng.uniform(0.16, 0.24))
+    colors = ((72, 104, 48), (96, 118, 60), (134, 122, 80), (128, 124, 116))
+    color = np.array(colors[int(rng.integers(len(colors)))]) * rng.uniform(0.85, 1.15)
+    return matte_texture(
+        tuple(color), value_noise(rng, 512, (4, 8, 16, 32, 64, 128, 256), 0.95), rng.uniform(0.16, 0.24)
+    )
 
 
 def _tiles(rng: np.random.Generator) -> Canvas:
-    canvas = _paintable(surface((215, 215, 215), noise(rng, 128, (8, 16, 32, 64), 0.9), 0.1))
+    canvas = _make_tintable(matte_texture((215, 215, 215), value_noise(rng, 128, (8, 16, 32, 64), 0.9), 0.1))
     canvas[np.arange(128) % 16 < 3, :, :3] *= 0.7
     return canvas
 
 
 def facade(rng: np.random.Generator) -> Canvas:
     """Two by two bays of windows: a wall that takes the building's tint, frames, glass, some of it lit at dusk."""
-    canvas = _paintable(surface((225, 225, 225), noise(rng, 256, (4, 8, 16, 32, 64), 0.85), rng.uniform(0.04, 0.09)))
+    canvas = _make_tintable(
+        matte_texture((225, 225, 225), value_noise(rng, 256, (4, 8, 16, 32, 64), 0.85), rng.uniform(0.04, 0.09))
+    )
     if rng.random() < 0.4:
         canvas[np.arange(256) % 8 < 1, :, :3] *= 0.86
     columns, rows = int(rng.choice([2, 4])), int(rng.choice([2, 4]))

@@ -18,7 +18,7 @@ from nuscenes.nuscenes import NuScenes
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import pose
 from driveforge.datasets.nuscenes.rows import key_frames, write_recording
-from driveforge.datasets.nuscenes.tables import TABLES, NuScenesWriter
+from driveforge.datasets.nuscenes.writer import TABLES, NuScenesWriter
 from tests.datasets.nuscenes.world import NUM_FRAMES, VERSION, camera, small_frame, small_scene, track, write_world
 
 

@@ -8,7 +8,7 @@ from driveforge.datasets.simulation.world import Body, World
 _PRESENT_WITHIN_M = 80.0
 
 
-def scene_of(world: World, cameras: tuple[Camera, ...], *, clip_id: str, domain: str, split: str) -> Scene:
+def world_to_scene(world: World, cameras: tuple[Camera, ...], *, clip_id: str, domain: str, split: str) -> Scene:
     """The Scene of a world seen by ``cameras``; a track is present while it is within 80 m of the ego, seen or not."""
     tracks = [_track(world, body) for body in world.bodies if body.category]
     return Scene(
@@ -20,7 +20,7 @@ def scene_of(world: World, cameras: tuple[Camera, ...], *, clip_id: str, domain:
 
 def _track(world: World, body: Body) -> Track:
     boxes = np.array(np.broadcast_to(body.poses, (len(world.timestamps), 4, 4)))
-    if not body.is_centred:
+    if not body.is_centered:
         boxes[:, :3, 3] += boxes[:, :3, 2] * body.size[2] / 2
     near = np.linalg.norm(boxes[:, :3, 3] - world.ego_to_world[:, :3, 3], axis=1) < _PRESENT_WITHIN_M
     return Track(id=body.id, category=body.category, size=np.array(body.size), box_to_world=boxes, present=near)

@@ -3,17 +3,24 @@
 import numpy as np
 
 from driveforge.datasets.geometry import pose
-from driveforge.datasets.simulation.mesh import BOX_FACES, Part, Swing, at, ball, box, wheel
-from driveforge.datasets.simulation.world import Colour, Size
+from driveforge.datasets.simulation.mesh import CUBOID_FACES, Part, Swing, box, ellipsoid, translation, wheel
+from driveforge.datasets.simulation.world import Color, Size
 
 
-def _limb(size: Size, texture: str, tint: Colour, joint: tuple[float, float, float], swing: Swing | None) -> Part:
+def _limb(size: Size, texture: str, tint: Color, joint: tuple[float, float, float], swing: Swing | None) -> Part:
     """A box that hangs from ``joint``."""
     vertices = box(size) - [0, 0, size[2]]
-    return Part(vertices=vertices, faces=BOX_FACES, textures=(texture,) * 6, tint=tint, to_body=at(*joint), swing=swing)
+    return Part(
+        vertices=vertices,
+        faces=CUBOID_FACES,
+        textures=(texture,) * 6,
+        tint=tint,
+        to_body=translation(*joint),
+        swing=swing,
+    )
 
 
-def person(height: float, coat: Colour, trousers: Colour, phase: float) -> tuple[Part, ...]:
+def person(height: float, coat: Color, trousers: Color, phase: float) -> tuple[Part, ...]:
     """A walking figure: legs and arms swing in opposition, two steps to 0.8 of its height."""
     unit = height / 1.74
     rate = 2 * np.pi / (0.8 * height)
@@ -30,55 +37,57 @@ def person(height: float, coat: Colour, trousers: Colour, phase: float) -> tuple
         )
     torso = Part(
         vertices=box((0.24 * unit, 0.42 * unit, 0.62 * unit), side=-0.02),
-        faces=BOX_FACES,
+        faces=CUBOID_FACES,
         textures=("cloth",) * 6,
         tint=coat,
-        to_body=at(0, 0, 0.84 * unit),
+        to_body=translation(0, 0, 0.84 * unit),
     )
     return (*parts, torso, *_head(0.0, 1.6 * unit, unit))
 
 
 def _head(x: float, z: float, unit: float) -> tuple[Part, Part]:
-    face, faces = ball((0.22 * unit, 0.2 * unit, 0.27 * unit))
-    hair, hair_faces = ball((0.23 * unit, 0.22 * unit, 0.2 * unit))
+    face, faces = ellipsoid((0.22 * unit, 0.2 * unit, 0.27 * unit))
+    hair, hair_faces = ellipsoid((0.23 * unit, 0.22 * unit, 0.2 * unit))
     return (
-        Part(vertices=face, faces=faces, textures=("skin",) * len(faces), to_body=at(x, 0, z)),
+        Part(vertices=face, faces=faces, textures=("skin",) * len(faces), to_body=translation(x, 0, z)),
         Part(
             vertices=hair,
             faces=hair_faces,
             textures=("bark",) * len(hair_faces),
-            to_body=at(x - 0.03, 0, z + 0.04 * unit),
+            to_body=translation(x - 0.03, 0, z + 0.04 * unit),
         ),
     )
 
 
-def cyclist(size: Size, coat: Colour, phase: float) -> tuple[Part, ...]:
-    """A rider on a bicycle, pedalling one turn in 4.5 metres."""
+def cyclist(size: Size, coat: Color, phase: float) -> tuple[Part, ...]:
+    """A rider on a bicycle, pedalling one turn in 4.5 meters."""
     length, _, height = size
     radius = 0.34
     vertices, faces = wheel(radius, 0.05)
-    tyres = [
+    tires = [
         Part(
             vertices=vertices,
             faces=faces,
             textures=("black",) * (len(faces) - 2) + ("wheel", "wheel"),
-            to_body=at(x, 0, radius),
+            to_body=translation(x, 0, radius),
         )
         for x in (-length / 2 + radius, length / 2 - radius)
     ]
     frame = Part(
         vertices=box((0.95, 0.06, 0.1)),
-        faces=BOX_FACES,
+        faces=CUBOID_FACES,
         textures=("paint",) * 6,
         tint=(0.2, 0.3, 0.7),
-        to_body=at(0, 0, 0.6),
+        to_body=translation(0, 0, 0.6),
     )
-    bar = Part(vertices=box((0.08, 0.5, 0.06)), faces=BOX_FACES, textures=("black",) * 6, to_body=at(0.42, 0, 0.98))
+    bar = Part(
+        vertices=box((0.08, 0.5, 0.06)), faces=CUBOID_FACES, textures=("black",) * 6, to_body=translation(0.42, 0, 0.98)
+    )
     lean = pose([[0.82, 0.0, 0.57], [0.0, 1.0, 0.0], [-0.57, 0.0, 0.82]], [-0.25, 0.0, 0.92])
-    torso = Part(vertices=box((0.24, 0.4, 0.6)), faces=BOX_FACES, textures=("cloth",) * 6, tint=coat, to_body=lean)
+    torso = Part(vertices=box((0.24, 0.4, 0.6)), faces=CUBOID_FACES, textures=("cloth",) * 6, tint=coat, to_body=lean)
     legs = [
         _limb((0.16, 0.14, 0.72), "cloth", (0.13, 0.14, 0.2), (-0.2, side * 0.12, 0.98),
               Swing(amplitude=0.5, phase=phase + (np.pi if side > 0 else 0), rate=2 * np.pi / 4.5))
         for side in (-1, 1)
     ]  # fmt: skip
-    return (*tyres, frame, bar, torso, *legs, *_head(0.16, height - 0.16, 1.0))
+    return (*tires, frame, bar, torso, *legs, *_head(0.16, height - 0.16, 1.0))

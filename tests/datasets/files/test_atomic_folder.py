@@ -5,28 +5,28 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.new_folder import MARK, begin_scratch, new_folder, remove_scratch
+from driveforge.datasets.files.atomic_folder import SCRATCH_MARKER, atomic_folder, create_scratch, remove_scratch
 
 
 def test_a_folder_appears_complete_and_without_a_mark(tmp_path: Path) -> None:
-    with new_folder(tmp_path / "made") as scratch:
+    with atomic_folder(tmp_path / "made") as scratch:
         (scratch / "a.txt").write_text("a")
         assert not (tmp_path / "made").exists()
     assert [path.name for path in tmp_path.rglob("*")] == ["made", "a.txt"]
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "made") as scratch:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "made") as scratch:
         (scratch / "deep").mkdir()
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
-    begin_scratch(tmp_path / ".made.tmp")
+    create_scratch(tmp_path / ".made.tmp")
     (tmp_path / ".made.tmp" / "torn").write_text("t")
-    with new_folder(tmp_path / "made") as scratch:
-        assert [path.name for path in scratch.iterdir()] == [MARK]
+    with atomic_folder(tmp_path / "made") as scratch:
+        assert [path.name for path in scratch.iterdir()] == [SCRATCH_MARKER]
 
 
 @pytest.mark.parametrize("name", ["made", ".made.tmp"])
@@ -34,14 +34,14 @@ def test_what_is_there_and_not_ours_stays(name: str, tmp_path: Path) -> None:
     theirs = tmp_path / name
     theirs.mkdir()
     (theirs / "thesis.txt").write_text("years")
-    with pytest.raises(UserError, match="move it away"), new_folder(tmp_path / "made"):
+    with pytest.raises(UserError, match="move it away"), atomic_folder(tmp_path / "made"):
         pass
     assert (theirs / "thesis.txt").read_text() == "years"
 
 
 def test_a_link_to_a_marked_folder_is_not_followed(tmp_path: Path) -> None:
-    begin_scratch(tmp_path / "scratch")
+    create_scratch(tmp_path / "scratch")
     (tmp_path / "link").symlink_to(tmp_path / "scratch")
     with pytest.raises(UserError, match="move it away"):
         remove_scratch(tmp_path / "link")
-    assert (tmp_path / "scratch" / MARK).exists()
+    assert (tmp_path / "scratch" / SCRATCH_MARKER).exists()

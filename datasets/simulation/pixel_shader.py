@@ -1,17 +1,17 @@
-"""Pixels: visibility at four sub-pixels, colour once a pixel where they agree and four times where not."""
+"""Pixels: visibility at four sub-pixels, color once a pixel where they agree and four times where not."""
 
 import numba
 import numpy as np
 
 from driveforge.datasets.simulation.atlas import CHANNELS
-from driveforge.datasets.simulation.raster import NOTHING, SUBSAMPLES
-from driveforge.datasets.simulation.shading import band_at, ground_colour, haze, road_coordinates, sample, sky_colour
+from driveforge.datasets.simulation.rasterizer import NO_FACE, SUBSAMPLES
+from driveforge.datasets.simulation.shading import band_at, ground_color, haze, road_coordinates, sample, sky_color
 
 _GROUND = -2
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _aim(direction, rotation, k, u, v):  # type: ignore[no-untyped-def]
+def _cast_ray(direction, rotation, k, u, v):  # type: ignore[no-untyped-def]
     """Fill ``direction`` with the world ray through pixel (u, v), of camera depth 1."""
     a, b = (u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]
     for i in range(3):
@@ -35,7 +35,7 @@ def face_normals(points, corners, face_start):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _face_colour(face, depth, direction, origin, pixel, normal, world_to_part, surfaces, textures, light, uvw, out):  # type: ignore[no-untyped-def]
+def _face_color(face, depth, direction, origin, pixel, normal, world_to_part, surfaces, textures, light, uvw, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` with the lit texture of a face, met at ``depth`` along ``direction`` (world, camera depth 1)."""
     part = surfaces.face_part[face]
     m = world_to_part[part]
@@ -67,53 +67,53 @@ def _face_colour(face, depth, direction, origin, pixel, normal, world_to_part, s
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _classify(seen, x, y, ground, rotation, origin, k, direction, road, kinds):  # type: ignore[no-untyped-def]
-    """Fill ``kinds`` (4,) with what each sub-pixel shows: a face >= 0, NOTHING, or a ground band below that."""
-    for i in range(len(kinds)):
+def _classify(face_ids, x, y, ground, rotation, origin, k, direction, road, labels):  # type: ignore[no-untyped-def]
+    """Fill ``labels`` (4,) with what each sub-pixel shows: a face >= 0, NO_FACE, or a ground band below that."""
+    for i in range(len(labels)):
         row, column = y * SUBSAMPLES + i // SUBSAMPLES, x * SUBSAMPLES + i % SUBSAMPLES
-        kinds[i] = seen[row, column]
-        if kinds[i] == NOTHING:
-            _aim(direction, rotation, k, (column + 0.5) / SUBSAMPLES - 0.5, (row + 0.5) / SUBSAMPLES - 0.5)
+        labels[i] = face_ids[row, column]
+        if labels[i] == NO_FACE:
+            _cast_ray(direction, rotation, k, (column + 0.5) / SUBSAMPLES - 0.5, (row + 0.5) / SUBSAMPLES - 0.5)
             if direction[2] < -1e-4:
                 depth = -origin[2] / direction[2]
                 road_coordinates(ground, origin[0] + depth * direction[0], origin[1] + depth * direction[1], road)
-                kinds[i] = _GROUND - 1 - band_at(ground, road[0], road[1])
+                labels[i] = _GROUND - 1 - band_at(ground, road[0], road[1])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def shade(seen, scenery, camera_to_world, k, height, width):  # type: ignore[no-untyped-def]
+def shade(face_ids, scenery, camera_to_world, k, height, width):  # type: ignore[no-untyped-def]
     """Image ``(H, W, 3)`` float64 0..255, and how well each pixel would mirror if it were wet, ``(H, W)`` 0..1."""
     # Tables are unpacked once and passed on singly: each tuple handed to a function costs a reference count per array.
     coefficients, normals, world_to_part, surfaces, textures, ground, light, shadows = scenery
     image, gloss = np.zeros((height, width, 3)), np.zeros((height, width))
     rotation, origin, pixel = camera_to_world[:3, :3].copy(), camera_to_world[:3, 3].copy(), 1 / k[0, 0]
-    direction, road, colour, scratch = np.empty(3), np.empty(4), np.empty(CHANNELS), np.empty(CHANNELS)
-    kinds = np.empty(SUBSAMPLES * SUBSAMPLES, np.int64)
+    direction, road, color, scratch = np.empty(3), np.empty(4), np.empty(CHANNELS), np.empty(CHANNELS)
+    labels = np.empty(SUBSAMPLES * SUBSAMPLES, np.int64)
     for y in range(height):
         for x in range(width):
-            _classify(seen, x, y, ground, rotation, origin, k, direction, road, kinds)
-            if kinds[0] <= _GROUND:
-                band = _GROUND - 1 - kinds[0]
+            _classify(face_ids, x, y, ground, rotation, origin, k, direction, road, labels)
+            if labels[0] <= _GROUND:
+                band = _GROUND - 1 - labels[0]
                 gloss[y, x] = 1.0 if band < 0 or ground.bands[band, 1] == ground.asphalt else 0.25
-            agree = kinds[0] == kinds[1] and kinds[0] == kinds[2] and kinds[0] == kinds[3]
-            samples = 1 if agree else len(kinds)
+            is_uniform = labels[0] == labels[1] and labels[0] == labels[2] and labels[0] == labels[3]
+            samples = 1 if is_uniform else len(labels)
             for i in range(samples):
-                u = float(x) if agree else x + (i % SUBSAMPLES + 0.5) / SUBSAMPLES - 0.5
-                v = float(y) if agree else y + (i // SUBSAMPLES + 0.5) / SUBSAMPLES - 0.5
-                _aim(direction, rotation, k, u, v)
-                if kinds[i] >= 0:
-                    a, b, c = coefficients[kinds[i]]
+                u = float(x) if is_uniform else x + (i % SUBSAMPLES + 0.5) / SUBSAMPLES - 0.5
+                v = float(y) if is_uniform else y + (i // SUBSAMPLES + 0.5) / SUBSAMPLES - 0.5
+                _cast_ray(direction, rotation, k, u, v)
+                if labels[i] >= 0:
+                    a, b, c = coefficients[labels[i]]
                     depth = 1 / max(a * u + b * v + c, 1e-6)
-                    _face_colour(kinds[i], depth, direction, origin, pixel, normals[kinds[i]], world_to_part, surfaces,
-                                 textures, light, scratch, colour)  # fmt: skip
-                    haze(colour, depth, light)
-                elif kinds[i] <= _GROUND and direction[2] < -1e-5:
-                    depth = ground_colour(
-                        origin, direction, pixel, ground, light, shadows, textures, road, scratch, colour
+                    _face_color(labels[i], depth, direction, origin, pixel, normals[labels[i]], world_to_part, surfaces,
+                                 textures, light, scratch, color)  # fmt: skip
+                    haze(color, depth, light)
+                elif labels[i] <= _GROUND and direction[2] < -1e-5:
+                    depth = ground_color(
+                        origin, direction, pixel, ground, light, shadows, textures, road, scratch, color
                     )
-                    haze(colour, depth, light)
+                    haze(color, depth, light)
                 else:
-                    sky_colour(direction, light, textures, scratch, colour)
+                    sky_color(direction, light, textures, scratch, color)
                 for c in range(3):
-                    image[y, x, c] += colour[c] / samples
+                    image[y, x, c] += color[c] / samples
     return image, gloss

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.new_folder import MARK, begin_scratch, remove_scratch
+from driveforge.datasets.files.atomic_folder import SCRATCH_MARKER, create_scratch, remove_scratch
 from driveforge.datasets.nuscenes.rows import VEHICLE, FrameFunction, write_recording
 from driveforge.datasets.nuscenes.taxonomy import TableRows, vocabulary_rows
 from driveforge.datasets.scene import Scene
@@ -47,20 +47,20 @@ class NuScenesWriter:
 
     def add_recording(self, scene: Scene, frame: FrameFunction, *, key_frame_every: int = 5) -> None:
         """Write ``scene``, whose pixels ``frame(camera_index, frame_index)`` gives; see ``write_recording``."""
-        self._claim(scene.clip_id)
-        self._add(scene.split, write_recording(self._root, scene, frame, key_frame_every=key_frame_every))
+        self._reserve_name(scene.clip_id)
+        self._collect_rows(scene.split, write_recording(self._root, scene, frame, key_frame_every=key_frame_every))
 
     def add_rows(self, scene: Scene, rows: TableRows) -> None:
         """Take in what ``write_recording`` gave for ``scene``, in this process or another."""
-        self._claim(scene.clip_id)
-        self._add(scene.split, rows)
+        self._reserve_name(scene.clip_id)
+        self._collect_rows(scene.split, rows)
 
-    def _claim(self, name: str) -> None:
+    def _reserve_name(self, name: str) -> None:
         if name in self._names:
             raise UserError(f"{self._root}: two recordings are called {name!r}; clip ids must differ")
         self._names.add(name)
 
-    def _add(self, split: str, rows: TableRows) -> None:
+    def _collect_rows(self, split: str, rows: TableRows) -> None:
         self._add_lines(rows)
         if split:
             self._splits.setdefault(split, []).extend(row["name"] for row in rows["scene"])
@@ -73,19 +73,19 @@ class NuScenesWriter:
         """All tables are written aside first, then take their place by a rename."""
         if not self._names:
             raise UserError(f"{self._root}: no recording was added, so there are no tables to write")
-        final = self._root / self._version
-        aside, replaced = self._root / f".{self._version}.partial", self._root / f".{self._version}.replaced"
-        begin_scratch(aside)
+        target = self._root / self._version
+        partial, replaced = self._root / f".{self._version}.partial", self._root / f".{self._version}.replaced"
+        create_scratch(partial)
         remove_scratch(replaced)
         for table, lines in self._lines.items():
-            (aside / f"{table}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
+            (partial / f"{table}.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
         if self._splits:
-            (aside / "splits.json").write_text(json.dumps(self._splits, indent=1, sort_keys=True) + "\n")
-        (aside / MARK).unlink()
-        if final.exists():
-            (final / MARK).touch()
-            os.replace(final, replaced)
-        os.replace(aside, final)
+            (partial / "splits.json").write_text(json.dumps(self._splits, indent=1, sort_keys=True) + "\n")
+        (partial / SCRATCH_MARKER).unlink()
+        if target.exists():
+            (target / SCRATCH_MARKER).touch()
+            os.replace(target, replaced)
+        os.replace(partial, target)
         remove_scratch(replaced)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 NEAR_M = 0.12
 SUBSAMPLES = 2
-NOTHING = -1
+NO_FACE = -1
 _MAX_CORNERS = 24
 
 
@@ -70,13 +70,13 @@ def _span(polygon, count, y):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def rasterise(points, corners, face_start, fx, fy, cx, cy, height, width):  # type: ignore[no-untyped-def]
+def rasterize(points, corners, face_start, fx, fy, cx, cy, height, width):  # type: ignore[no-untyped-def]
     """Faces seen by the sub-pixels, ``(2 H, 2 W)`` int32 or -1, and each face's inverse-depth coefficients ``(F, 3)``.
 
     Inverse depth of face f at pixel (u, v) is ``c[0] u + c[1] v + c[2]``.
     """
     rows, columns = height * SUBSAMPLES, width * SUBSAMPLES
-    seen = np.full((rows, columns), NOTHING, np.int32)
+    face_ids = np.full((rows, columns), NO_FACE, np.int32)
     nearest = np.zeros((rows, columns))
     coefficients = np.zeros((len(face_start) - 1, 3))
     polygon = np.empty((_MAX_CORNERS, 3))
@@ -107,5 +107,5 @@ def rasterise(points, corners, face_start, fx, fy, cx, cy, height, width):  # ty
                 inverse_depth = a * ((x + 0.5) / SUBSAMPLES - 0.5) + b * v + c
                 if inverse_depth > nearest[y, x]:
                     nearest[y, x] = inverse_depth
-                    seen[y, x] = face
-    return seen, coefficients
+                    face_ids[y, x] = face
+    return face_ids, coefficients

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from driveforge.datasets.simulation.bodies import KINDS
-from driveforge.datasets.simulation.traffic import Crosser, Driver, Order
+from driveforge.datasets.simulation.road_users import ROAD_USER_TYPES
+from driveforge.datasets.simulation.traffic import CrossingActor, Driver, Maneuver
 from driveforge.datasets.simulation.world import Size
 
 WARM_UP_S = 2.0
@@ -16,9 +16,9 @@ _VEHICLE_MIX = ("sedan", "hatchback", "suv", "sedan", "hatchback", "suv", "van",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrossSection:
-    """A road from the middle outwards: lanes each way, a strip (``strip_use``: parking, cycling, none), the pavement.
+    """A road from the middle outwards: lanes each way, a strip (``strip_use``: parking, cycling, none), the sidewalk.
 
-    Widths are in metres.
+    Widths are in meters.
     """
 
     forward: int
@@ -26,7 +26,7 @@ class CrossSection:
     lane_width: float
     left_strip: float
     right_strip: float
-    pavement: float
+    sidewalk: float
     strip_use: str
 
     @property
@@ -37,28 +37,28 @@ class CrossSection:
     def right_edge(self) -> float:
         return -self.forward * self.lane_width - self.right_strip
 
-    def lane_centre(self, lane: int) -> float:
-        """Metres left of the middle; lanes as in ``traffic.Driver``."""
+    def lane_center(self, lane: int) -> float:
+        """Meters left of the middle; lanes as in ``traffic.Driver``."""
         return -(lane + 0.5) * self.lane_width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class TrafficPlan:
     """A clip's cast: vehicles, orders and crossers, what kind and size each is, and where the road is interrupted."""
 
     event: str
     road: CrossSection
     drivers: tuple[Driver, ...]
-    orders: tuple[Order, ...] = ()
-    crossers: tuple[Crosser, ...] = ()
-    kinds: dict[str, str] = field(default_factory=dict)
+    maneuvers: tuple[Maneuver, ...] = ()
+    crossing_actors: tuple[CrossingActor, ...] = ()
+    type_names: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, Size] = field(default_factory=dict)
     junctions: tuple[tuple[float, float], ...] = ()
-    zebras: tuple[float, ...] = ()
+    crosswalks: tuple[float, ...] = ()
 
 
 @dataclass(kw_only=True, slots=True)
-class Casting:
+class TrafficPlanBuilder:
     """A plan in the making: what the scenarios add to."""
 
     rng: np.random.Generator
@@ -67,35 +67,35 @@ class Casting:
     speed: float
     duration: float
     drivers: list[Driver] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    crossers: list[Crosser] = field(default_factory=list)
-    kinds: dict[str, str] = field(default_factory=dict)
+    maneuvers: list[Maneuver] = field(default_factory=list)
+    crossing_actors: list[CrossingActor] = field(default_factory=list)
+    type_names: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, Size] = field(default_factory=dict)
     junctions: list[tuple[float, float]] = field(default_factory=list)
-    zebras: list[float] = field(default_factory=list)
+    crosswalks: list[float] = field(default_factory=list)
 
     @property
     def start(self) -> float:
-        """About where the ego is when the clip begins, metres along."""
+        """About where the ego is when the clip begins, meters along."""
         return self.speed * WARM_UP_S
 
     def uniform(self, low: float, high: float) -> float:
         return float(self.rng.uniform(low, high))
 
-    def dress(self, name: str, kinds: tuple[str, ...]) -> Size:
+    def assign_type(self, name: str, type_names: tuple[str, ...]) -> Size:
         """Give someone one of the kinds, and a size near that kind's."""
-        kind = str(self.rng.choice(kinds))
-        length, width, height = KINDS[kind].size
+        type_name = str(self.rng.choice(type_names))
+        length, width, height = ROAD_USER_TYPES[type_name].size
         scale = self.uniform(0.94, 1.06)
-        self.kinds[name] = kind
+        self.type_names[name] = type_name
         self.sizes[name] = (length * scale, width * self.uniform(0.96, 1.04), height * scale)
         return self.sizes[name]
 
-    def drive(
-        self, name: str, lane: int, along: float, speed: float, *, target: float = 0.0, lively: bool = False
+    def add_vehicle(
+        self, name: str, lane: int, along: float, speed: float, *, target: float = 0.0, may_change_lane: bool = False
     ) -> None:
         """Add a vehicle that keeps ``speed``, or aims at ``target`` m/s if that is given."""
-        size = self.dress(name, _VEHICLE_MIX)
+        size = self.assign_type(name, _VEHICLE_MIX)
         self.drivers.append(
             Driver(
                 name=name,
@@ -106,11 +106,11 @@ class Casting:
                 speed=speed,
                 target_speed=max(target or speed, 0.5),
                 time_gap=self.uniform(0.6, 1.2),
-                may_change_lane=lively,
+                may_change_lane=may_change_lane,
             )
         )
 
-    def drive_ego(self) -> None:
+    def add_ego(self) -> None:
         self.sizes[EGO] = EGO_SIZE
         self.drivers.append(
             Driver(

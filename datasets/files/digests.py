@@ -16,29 +16,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import replace_file, sha256_of
+from driveforge.datasets.files.atomic import sha256_file, write_atomic
 from driveforge.datasets.files.json_record import read_record
 
-NOTES = "digests.json"
+DIGEST_CACHE = "digests.json"
 # Two changes within one tick of a file system's clock look like one.
-_TICK_NS = 2_000_000_000
+_CLOCK_TICK_NS = 2_000_000_000
 
-Stamp = tuple[int, int, int, int]
+FileStamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Notes:
+class _DigestCache:
     """``files`` are what the file system said and the sha256, by path; ``digest`` is of them."""
 
-    files: dict[str, tuple[Stamp, str]]
+    files: dict[str, tuple[FileStamp, str]]
     digest: str
 
     def __post_init__(self) -> None:
-        if self.digest != _digest_of(self.files):
+        if self.digest != _hash_json(self.files):
             raise UserError("digest is not that of the files")
 
 
-def digests_of(clips: Sequence[Sequence[Path]], folder: Path) -> list[str]:
+def compute_digests(clips: Sequence[Sequence[Path]], folder: Path) -> list[str]:
     """sha256, in hex, of the files of each clip; "" where a clip has none. Notes are kept in ``folder``.
 
     A file that cannot be read counts as empty: whoever loads the clip says what is wrong with it.
@@ -46,40 +46,40 @@ def digests_of(clips: Sequence[Sequence[Path]], folder: Path) -> list[str]:
     files = dict.fromkeys(path for clip in clips for path in clip)
     if not files:
         return [""] * len(clips)
-    known = _noted(folder / NOTES)
+    cached = _read_cache(folder / DIGEST_CACHE)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip(files, pool.map(lambda path: _digested(path, known), files), strict=True))
-    notes = known | {str(path): note for path, (note, is_settled) in found.items() if is_settled}
-    if notes != known:
+        digested = dict(zip(files, pool.map(lambda path: _digest_file(path, cached), files), strict=True))
+    updated = cached | {str(path): entry for path, (entry, is_settled) in digested.items() if is_settled}
+    if updated != cached:
         with suppress(UserError):  # they only save work
-            replace_file(folder / NOTES, json.dumps({"files": notes, "digest": _digest_of(notes)}).encode())
-    return [_digest_of([found[path][0][1] for path in clip]) if clip else "" for clip in clips]
+            write_atomic(folder / DIGEST_CACHE, json.dumps({"files": updated, "digest": _hash_json(updated)}).encode())
+    return [_hash_json([digested[path][0][1] for path in clip]) if clip else "" for clip in clips]
 
 
-def _digested(path: Path, known: dict[str, tuple[Stamp, str]]) -> tuple[tuple[Stamp, str], bool]:
+def _digest_file(path: Path, cached: dict[str, tuple[FileStamp, str]]) -> tuple[tuple[FileStamp, str], bool]:
     """What the file system says of a file and its sha256, and whether that may be noted."""
     try:
-        stamp = _stamp(path)
-        noted = known.get(str(path))
-        if noted is not None and noted[0] == stamp:
-            return noted, True
-        is_settled = max(stamp[2:]) < time.time_ns() - _TICK_NS
-        return (stamp, sha256_of(path)), is_settled
+        stamp = _read_stamp(path)
+        entry = cached.get(str(path))
+        if entry is not None and entry[0] == stamp:
+            return entry, True
+        is_settled = max(stamp[2:]) < time.time_ns() - _CLOCK_TICK_NS
+        return (stamp, sha256_file(path)), is_settled
     except OSError:
         return ((0, 0, 0, 0), ""), False
 
 
-def _stamp(path: Path) -> Stamp:
+def _read_stamp(path: Path) -> FileStamp:
     status = path.stat()
     return (status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _noted(path: Path) -> dict[str, tuple[Stamp, str]]:
+def _read_cache(path: Path) -> dict[str, tuple[FileStamp, str]]:
     try:
-        return read_record(path, _Notes).files
+        return read_record(path, _DigestCache).files
     except UserError:
         return {}  # they only save work
 
 
-def _digest_of(value: Iterable[object]) -> str:
+def _hash_json(value: Iterable[object]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -7,35 +7,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Scene
-from driveforge.datasets.simulation.driving import driving_world
-from driveforge.datasets.simulation.renderer import Stage
-from driveforge.datasets.simulation.rigs import MOUNTS, mount_cameras
-from driveforge.datasets.simulation.scene_of import scene_of
+from driveforge.datasets.simulation.driving import build_driving_world
+from driveforge.datasets.simulation.renderer import Renderer
+from driveforge.datasets.simulation.rigs import CAMERA_MOUNTS, mount_cameras
+from driveforge.datasets.simulation.world_to_scene import world_to_scene
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Recording:
+class SimulatedDrive:
     """A drive: its Scene at every frame, and the stage that ``image`` renders from."""
 
     scene: Scene
-    stage: Stage
+    renderer: Renderer
 
     def image(self, camera_name: str, t: int) -> NDArray[np.uint8]:
         """Frame ``(H, W, 3)`` uint8 RGB of one camera at time index ``t``; a UserError without such a camera."""
-        return self.stage.draw(t, self.scene.camera(camera_name))
+        return self.renderer.render(t, self.scene.camera(camera_name))
 
 
-def record_drive(
+def simulate_drive(
     variant: str, index: int, *, seed: int, duration: float, height: int, width: int, frame_rate: float = 20.0,
-    cameras: tuple[str, ...] = tuple(MOUNTS),
-) -> Recording:  # fmt: skip
+    cameras: tuple[str, ...] = tuple(CAMERA_MOUNTS),
+) -> SimulatedDrive:  # fmt: skip
     """The ``index``-th drive of ``duration`` s in "day", "dusk" or "rain": a pure function of its arguments.
 
     Traffic slows, changes lane and gives way to pedestrians along a winding road. Image sizes are in pixels.
     """
     timestamps = np.arange(round(duration * frame_rate) + 1) / frame_rate
     mixed = np.random.SeedSequence((seed, zlib.crc32(b"drive"), zlib.crc32(variant.encode()), index))
-    world = driving_world(variant, "drive", int(mixed.generate_state(1)[0]), timestamps)
-    scene = scene_of(world, mount_cameras(cameras, height, width), clip_id=f"sim-drive-{variant}-{index:04d}",
+    world = build_driving_world(variant, "drive", int(mixed.generate_state(1)[0]), timestamps)
+    scene = world_to_scene(world, mount_cameras(cameras, height, width), clip_id=f"sim-drive-{variant}-{index:04d}",
                      domain=f"driving-{variant}", split="val" if index % 5 == 4 else "train")  # fmt: skip
-    return Recording(scene=scene, stage=Stage(world))
+    return SimulatedDrive(scene=scene, renderer=Renderer(world))
