@@ -13,7 +13,7 @@ from driveforge.replay.persistent import read_manifest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Audit:
+class BufferAudit:
     """What was checked, and every problem found, one line each."""
 
     num_files: int
@@ -22,14 +22,14 @@ class Audit:
     problems: tuple[str, ...]
 
 
-def audit(root: Path) -> Audit:
+def audit(root: Path) -> BufferAudit:
     """Reads the newest generation of the buffer in ``root`` as a whole; a UserError where there is none."""
     folder, lease = lease_newest(root)
     try:
         files = read_manifest(folder).files
     except UserError as error:
-        return Audit(num_files=0, num_bytes=0, num_samples=0, problems=(str(error),))
-    problems = [*_strangers(folder, set(files)), *_damage(folder, files)]
+        return BufferAudit(num_files=0, num_bytes=0, num_samples=0, problems=(str(error),))
+    problems = [*_find_unknown_files(folder, set(files)), *_find_damaged_files(folder, files)]
     num_samples = 0
     if not problems:
         try:
@@ -38,16 +38,16 @@ def audit(root: Path) -> Audit:
             problems.append(str(error))
     del lease
     sizes = [size for size, _ in files.values()]
-    return Audit(num_files=len(files), num_bytes=sum(sizes), num_samples=num_samples, problems=tuple(problems))
+    return BufferAudit(num_files=len(files), num_bytes=sum(sizes), num_samples=num_samples, problems=tuple(problems))
 
 
-def _strangers(folder: Path, known: set[str]) -> Iterator[str]:
+def _find_unknown_files(folder: Path, known: set[str]) -> Iterator[str]:
     for path in sorted(folder.iterdir()):
         if path.name not in known | {MANIFEST}:
             yield f"{folder.name}/{path.name}: was not written by this buffer; remove it"
 
 
-def _damage(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:
+def _find_damaged_files(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:
     for name, (size, sha256) in files.items():
         path = folder / name
         if not path.is_file():
@@ -55,10 +55,10 @@ def _damage(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]
         elif (found := path.stat().st_size) != size:
             yield f"{folder.name}/{name}: has {found} bytes, {size} were written"
         elif sha256_file(path) != sha256:
-            yield f"{folder.name}/{name}: differs from its sha256{_held_by(path)}"
+            yield f"{folder.name}/{name}: differs from its sha256{_describe_clips(path)}"
 
 
-def _held_by(path: Path) -> str:
+def _describe_clips(path: Path) -> str:
     try:
         clips = [entry["clip_id"] for entry in read_shard_header(path).entries]
     except UserError:

@@ -20,16 +20,16 @@ import numpy as np
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.latents.shards import LatentSample, check_storable
-from driveforge.replay.ranking import Ranking, priority_of
-from driveforge.replay.retention import KEEPINGS, Features, Tally
+from driveforge.replay.ranking import Ranking, compute_priority
+from driveforge.replay.retention import RETENTION_POLICIES, Features, RunningMean
 from driveforge.replay.segments import SEGMENT_SIZE, Entry, Segments
-from driveforge.replay.settings import BufferSettings, claim_settings, read_settings
+from driveforge.replay.settings import BufferSettings, read_settings, write_or_check_settings
 
-_NOWHERE = np.empty(0, np.uint64)
+_NO_LOCATIONS = np.empty(0, np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BufferStats:
+class ReplayBufferStats:
     """``samples`` and ``quotas`` are by domain; ``num_bytes`` is what lies on disk, evicted samples in it too."""
 
     capacity: int
@@ -39,13 +39,13 @@ class BufferStats:
 
 
 class ReplayBuffer:
-    """At most ``capacity`` samples, shared out among the domains that were offered (``BufferSettings.shares``).
+    """At most ``capacity`` samples, shared out among the domains that were offered (``BufferSettings.allocate_quotas``).
 
     What is alive is recomputed from what lies on disk. So a crash at any moment leaves the content as of the last
     ``flush``, and memory holds 16 bytes a sample. A flush comes of itself every 64 accepted samples, before reading,
     and at the end of a ``with`` block. Only one process may fill it at a time.
 
-    Opening it with other settings than it was made with is a UserError. ``tallies`` are by domain, and are remembered
+    Opening it with other settings than it was made with is a UserError. ``running_means`` are by domain, and are remembered
     by whoever opens the buffer again (``replay.standing``).
     """
 
@@ -57,20 +57,20 @@ class ReplayBuffer:
         seed: int = 0,
         key: str = "",
         quotas: Mapping[str, int] | None = None,
-        keep: str = "random",
+        retention: str = "random",
     ) -> None:
         self.root = Path(root)
-        self.settings = BufferSettings(capacity=capacity, seed=seed, key=key, quotas=quotas or {}, keep=keep)
+        self.settings = BufferSettings(capacity=capacity, seed=seed, key=key, quotas=quotas or {}, retention=retention)
         make_folder(self.root)
-        claim_settings(self.root, self.settings)
-        self.tallies: dict[str, Tally] = {}
-        self._keeping = KEEPINGS[keep]
+        write_or_check_settings(self.root, self.settings)
+        self.running_means: dict[str, RunningMean] = {}
+        self._policy = RETENTION_POLICIES[retention]
         self._rankings: dict[str, Ranking] = {}
         self._quotas: dict[str, int] = {}
         self._digest: str | None = None
         self._segments = Segments(self.root)
         for location, entry in self._segments.entries():
-            self._admit(entry["domain"], entry["clip_id"], location)
+            self._insert(entry["domain"], entry["clip_id"], location)
         first = self._segments.first()
         self._tensor_specs = None if first is None else first.tensor_specs
 
@@ -78,7 +78,7 @@ class ReplayBuffer:
     def open(cls, root: Path) -> Self:
         """A buffer that exists, with the settings it was made with; a UserError where there is none."""
         found = read_settings(Path(root))
-        return cls(root, found.capacity, seed=found.seed, key=found.key, quotas=found.quotas, keep=found.keep)
+        return cls(root, found.capacity, seed=found.seed, key=found.key, quotas=found.quotas, retention=found.retention)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -92,41 +92,41 @@ class ReplayBuffer:
     def __len__(self) -> int:
         return sum(len(ranking) for ranking in self._rankings.values())
 
-    def offer(self, sample: LatentSample) -> bool:
+    def add(self, sample: LatentSample) -> bool:
         """Whether the sample is in the buffer now. It may be evicted later by others of its domain, or a new domain."""
         check_storable(sample, self._tensor_specs)
-        self._require_place(sample.domain)
-        is_held = self.holds(sample.domain, sample.clip_id)
-        described = self._keeping.describe(sample)
-        if is_held or not self._admit(sample.domain, sample.clip_id, self._segments.next_location):
-            return is_held
+        self._require_quota(sample.domain)
+        is_present = self.contains(sample.domain, sample.clip_id)
+        features = self._policy.extract_features(sample)
+        if is_present or not self._insert(sample.domain, sample.clip_id, self._segments.next_location):
+            return is_present
         self._tensor_specs = sample.tensor_specs
-        if not self._keeping.by_hash:
-            known = self.tallies.get(sample.domain, Tally(count=0, total=np.zeros_like(described)))
-            self.tallies[sample.domain] = known.add(described)
+        if not self._policy.is_hash_based:
+            known = self.running_means.get(sample.domain, RunningMean(count=0, total=np.zeros_like(features)))
+            self.running_means[sample.domain] = known.add(features)
         self._segments.add(sample)
         if self._segments.is_full:
             self.flush()
         return True
 
-    def wanted(self, offers: Iterable[tuple[str, str]]) -> list[bool]:
+    def would_accept(self, offers: Iterable[tuple[str, str]]) -> list[bool]:
         """Of each domain and clip id, whether it would be new and stay if all of them were offered; changes nothing."""
         named = list(offers)
-        if not self._keeping.by_hash:
-            return [not self.holds(*name) for name in named]
-        shares = self.settings.shares({*self._rankings, *(domain for domain, _ in named)})
+        if not self._policy.is_hash_based:
+            return [not self.contains(*name) for name in named]
+        shares = self.settings.allocate_quotas({*self._rankings, *(domain for domain, _ in named)})
         trials: dict[str, Ranking] = {domain: Ranking() for domain in shares}
         for domain, ranking in self._rankings.items():
-            trials[domain].extend(ranking)
-        priorities = [priority_of(self.settings.seed, *name) for name in named]
+            trials[domain].copy_from(ranking)
+        priorities = [compute_priority(self.settings.seed, *name) for name in named]
         for (domain, _), priority in zip(named, priorities, strict=True):
-            trials[domain].admit(priority, 0, shares[domain])
+            trials[domain].insert(priority, 0, shares[domain])
         return [
-            trials[name[0]].holds(priority) and not self.holds(*name)
+            trials[name[0]].contains(priority) and not self.contains(*name)
             for name, priority in zip(named, priorities, strict=True)
         ]
 
-    def holds(self, domain: str, clip_id: str) -> bool:
+    def contains(self, domain: str, clip_id: str) -> bool:
         return self._location(domain, clip_id) is not None
 
     def entry(self, domain: str, clip_id: str) -> Entry | None:
@@ -151,51 +151,53 @@ class ReplayBuffer:
         if self._segments.is_written:
             return
         self._segments.write()
-        self._thin(2)
+        self._prune(2)
         if len(self._segments.numbers) > 2 * -(-len(self) // SEGMENT_SIZE) + 1:
             self._rewrite(self._segments.numbers)
 
-    def settle(self, spare: float) -> None:
-        """Brings every domain down to its quota, and what is dead on disk to a ``spare`` part of what is alive."""
-        self.thin()
+    def compact(self, max_dead_share: float) -> None:
+        """Brings every domain down to its quota, and what is dead on disk to a ``max_dead_share`` part of what is alive."""
+        self.prune()
         rows = sum(1 for _ in self._segments.entries())
-        if rows > (1 + spare) * len(self):
-            self.tidy()
+        if rows > (1 + max_dead_share) * len(self):
+            self.vacuum()
 
-    def thin(self) -> None:
+    def prune(self) -> None:
         """Brings every domain down to its quota, where the policy waits for others to choose among."""
         self.flush()
-        self._thin(1)
+        self._prune(1)
 
-    def withhold(self, is_unwanted: Callable[[Entry], bool]) -> int:
+    def exclude(self, should_remove: Callable[[Entry], bool]) -> int:
         """Leaves samples out for as long as this object lives; their number. Whoever withholds may offer nothing."""
         self.flush()
         self._digest = None
-        found = array("Q", (location for location, entry in self._segments.entries() if is_unwanted(entry)))
+        found = array("Q", (location for location, entry in self._segments.entries() if should_remove(entry)))
         before = len(self)
         for domain, ranking in list(self._rankings.items()):
-            ranking.keep(~np.isin(ranking.locations, found))
+            ranking.retain(~np.isin(ranking.locations, found))
             if not len(ranking):
                 del self._rankings[domain]
         return before - len(self)
 
-    def forget(self, is_unwanted: Callable[[Entry], bool]) -> int:
+    def remove(self, should_remove: Callable[[Entry], bool]) -> int:
         """Drops samples for good, from the disk too, with their domain where it has no others; their number."""
-        dropped = self.withhold(is_unwanted)
-        self.tallies = {domain: tally for domain, tally in self.tallies.items() if domain in self._rankings}
-        self._quotas = self.settings.shares(self._rankings)
-        self.tidy()
+        dropped = self.exclude(should_remove)
+        self.running_means = {
+            domain: running_mean for domain, running_mean in self.running_means.items() if domain in self._rankings
+        }
+        self._quotas = self.settings.allocate_quotas(self._rankings)
+        self.vacuum()
         return dropped
 
-    def tidy(self) -> None:
+    def vacuum(self) -> None:
         """Clears all that is dead from the disk."""
         self.flush()
         dead = {location // SEGMENT_SIZE for location, e in self._segments.entries() if not self._is_alive(location, e)}
         self._rewrite(sorted(dead))
 
-    def stats(self) -> BufferStats:
+    def stats(self) -> ReplayBufferStats:
         self.flush()
-        return BufferStats(
+        return ReplayBufferStats(
             capacity=self.settings.capacity,
             samples=self.sizes,
             quotas={domain: self._quotas[domain] for domain in self.domains},
@@ -223,27 +225,29 @@ class ReplayBuffer:
         self.flush()
         return self.__dict__
 
-    def _require_place(self, domain: str) -> None:
+    def _require_quota(self, domain: str) -> None:
         if domain in self._rankings:
             return
-        homeless = [name for name, share in self.settings.shares({*self._rankings, domain}).items() if share < 1]
-        if homeless:
+        zero_quota = [
+            name for name, share in self.settings.allocate_quotas({*self._rankings, domain}).items() if share < 1
+        ]
+        if zero_quota:
             raise UserError(
                 f"replay buffer {self.root}: capacity {self.settings.capacity} leaves no place for domain {domain!r}, "
                 f"it holds {len(self._rankings)} domains; make a larger buffer"
             )
 
-    def _admit(self, domain: str, clip_id: str, location: int) -> bool:
+    def _insert(self, domain: str, clip_id: str, location: int) -> bool:
         """Ranks a sample, evicting whatever no longer fits; False where it has no place or is there already."""
         self._digest = None
         if domain not in self._rankings:
             self._rankings[domain] = Ranking()
-            self._quotas = self.settings.shares(self._rankings)
-            if self._keeping.by_hash:
+            self._quotas = self.settings.allocate_quotas(self._rankings)
+            if self._policy.is_hash_based:
                 for name, other in self._rankings.items():
                     other.trim(self._quotas[name])
-        room = self._quotas[domain] if self._keeping.by_hash else sys.maxsize
-        return self._rankings[domain].admit(priority_of(self.settings.seed, domain, clip_id), location, room)
+        limit = self._quotas[domain] if self._policy.is_hash_based else sys.maxsize
+        return self._rankings[domain].insert(compute_priority(self.settings.seed, domain, clip_id), location, limit)
 
     def _live_samples(self) -> Iterator[LatentSample]:
         for domain, size in self.sizes.items():
@@ -255,34 +259,36 @@ class ReplayBuffer:
 
     def _location(self, domain: str, clip_id: str) -> int | None:
         ranking = self._rankings.get(domain)
-        return ranking.location_of(priority_of(self.settings.seed, domain, clip_id)) if ranking else None
+        return ranking.find_location(compute_priority(self.settings.seed, domain, clip_id)) if ranking else None
 
-    def _thin(self, times: int) -> None:
-        """Lets the policy choose in every domain that has ``times`` its quota, or more."""
-        if self._keeping.by_hash:
+    def _prune(self, factor: int) -> None:
+        """Lets the policy choose in every domain that has ``factor`` its quota, or more."""
+        if self._policy.is_hash_based:
             return
         self._digest = None
         touched: set[int] = set()
         for domain, ranking in self._rankings.items():
             quota, locations = self._quotas[domain], ranking.locations
-            if len(ranking) <= times * quota:
+            if len(ranking) <= factor * quota:
                 continue
-            described: list[Features] = [np.empty(0)] * len(ranking)
+            features: list[Features] = [np.empty(0)] * len(ranking)
             for k in np.argsort(locations):
-                described[k] = self._keeping.describe(self._segments.read(locations[int(k)]))
+                features[k] = self._policy.extract_features(self._segments.read(locations[int(k)]))
             is_chosen = np.zeros(len(ranking), bool)
-            is_chosen[self._keeping.choose(np.stack(described), self._mean(domain, described), quota)] = True
+            is_chosen[self._policy.select(np.stack(features), self._mean(domain, features), quota)] = True
             touched.update(np.asarray(locations)[~is_chosen] // SEGMENT_SIZE)
-            ranking.keep(is_chosen)
+            ranking.retain(is_chosen)
         self._rewrite(sorted(touched))
 
-    def _mean(self, domain: str, described: list[Features]) -> Features:
-        return self.tallies[domain].mean if domain in self.tallies else np.mean(described, axis=0)
+    def _mean(self, domain: str, features: list[Features]) -> Features:
+        return self.running_means[domain].mean if domain in self.running_means else np.mean(features, axis=0)
 
     def _rewrite(self, numbers: Collection[int]) -> None:
         """Copies the living of these segments into new ones and clears the old away."""
-        locations = np.concatenate([np.array(r.locations, np.uint64) for r in self._rankings.values()] or [_NOWHERE])
-        moved = self._segments.copy(numbers, locations)
+        locations = np.concatenate(
+            [np.array(r.locations, np.uint64) for r in self._rankings.values()] or [_NO_LOCATIONS]
+        )
+        relocated = self._segments.copy(numbers, locations)
         for ranking in self._rankings.values():
-            ranking.move(moved)
+            ranking.relocate(relocated)
         self._segments.remove(numbers)

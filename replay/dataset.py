@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.shards import LatentSample
-from driveforge.replay.plan import BatchPlan, Draw
+from driveforge.replay.plan import BatchPlan, BatchSlot
 
 Batch = dict[str, Any]
-PLANNED = ("loss_weight", "is_replay", "step", "slot", "clip_id", "domain", "caption")
+RESERVED_NAMES = ("loss_weight", "is_replay", "step", "slot", "clip_id", "domain", "caption")
 
 
 class DrivingSamples(Protocol):
@@ -33,21 +33,21 @@ class ReplaySamples(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class PlannedSamples(Dataset[tuple[Draw, LatentSample]]):
-    """Looks up the sample of a ``Draw``; ``replay`` may be None where the plan replays nothing."""
+class PlannedSamples(Dataset[tuple[BatchSlot, LatentSample]]):
+    """Looks up the sample of a ``BatchSlot``; ``replay`` may be None where the plan replays nothing."""
 
     driving: DrivingSamples
     replay: ReplaySamples | None
 
-    def __getitem__(self, draw: Draw) -> tuple[Draw, LatentSample]:
-        if not draw.is_replay:
-            return draw, self.driving.sample(draw.index)
+    def __getitem__(self, slot: BatchSlot) -> tuple[BatchSlot, LatentSample]:
+        if not slot.is_replay:
+            return slot, self.driving.sample(slot.index)
         assert self.replay is not None
-        return draw, self.replay.sample(draw.pool, draw.index)
+        return slot, self.replay.sample(slot.pool, slot.index)
 
 
 @dataclass(frozen=True, eq=False)
-class PlanSampler(Sampler[list[Draw]]):
+class PlanSampler(Sampler[list[BatchSlot]]):
     """The batches of one rank for the steps ``start`` to ``stop``, its length known."""
 
     plan: BatchPlan
@@ -59,25 +59,25 @@ class PlanSampler(Sampler[list[Draw]]):
     def __len__(self) -> int:
         return max(self.stop - self.start, 0)
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[BatchSlot]]:
         for step in range(self.start, self.stop):
             yield list(self.plan.rank_slice(step, self.rank, self.world_size))
 
 
-def collate(pairs: Sequence[tuple[Draw, LatentSample]]) -> Batch:
+def collate(pairs: Sequence[tuple[BatchSlot, LatentSample]]) -> Batch:
     """Stacks B samples into one batch.
 
     Each stored tensor becomes ``(B, ...)`` under its own name. Beside them: ``loss_weight`` ``(B,)`` float32,
     ``is_replay`` ``(B,)`` bool, ``slot`` ``(B,)`` int64 (the place in the batch of all ranks), ``step`` int, and the
     lists ``clip_id``, ``domain`` and ``caption``.
     """
-    draws, samples = zip(*pairs, strict=True)
+    slots, samples = zip(*pairs, strict=True)
     stacked = {name: torch.stack([sample.tensors[name] for sample in samples]) for name in samples[0].tensors}
     return stacked | {
-        "loss_weight": torch.tensor([draw.loss_weight for draw in draws], dtype=torch.float32),
-        "is_replay": torch.tensor([draw.is_replay for draw in draws]),
-        "slot": torch.tensor([draw.slot for draw in draws]),
-        "step": draws[0].step,
+        "loss_weight": torch.tensor([slot.loss_weight for slot in slots], dtype=torch.float32),
+        "is_replay": torch.tensor([slot.is_replay for slot in slots]),
+        "slot": torch.tensor([batch_slot.slot for batch_slot in slots]),
+        "step": slots[0].step,
         "clip_id": [sample.clip_id for sample in samples],
         "domain": [sample.domain for sample in samples],
         "caption": [sample.caption for sample in samples],
@@ -101,7 +101,7 @@ def plan_loader(
     """
     if plan.num_driving != len(driving):
         raise UserError(f"the plan is for {plan.num_driving} driving samples, there are {len(driving)}")
-    if plan.replays and (replay is None or dict(plan.pools) != replay.sizes):
+    if plan.has_replay and (replay is None or dict(plan.pools) != replay.sizes):
         found = "none" if replay is None else replay.sizes
         raise UserError(f"the plan is for replay samples {dict(plan.pools)}, the buffer holds {found}")
     _require_one_layout(plan, driving, replay)
@@ -118,7 +118,7 @@ def plan_loader(
 def _require_one_layout(plan: BatchPlan, driving: DrivingSamples, replay: ReplaySamples | None) -> None:
     # A cache and a buffer each hold one layout, so one sample speaks for all of its side.
     samples = [driving.sample(0)] if plan.num_driving else []
-    if replay is not None and plan.replays:
+    if replay is not None and plan.has_replay:
         samples.append(replay.sample(next(iter(plan.pools)), 0))
     for sample in samples:
         if sample.tensor_specs != samples[0].tensor_specs:
@@ -126,6 +126,6 @@ def _require_one_layout(plan: BatchPlan, driving: DrivingSamples, replay: Replay
                 f"clips {samples[0].clip_id} and {sample.clip_id} cannot share a batch: their stored tensors differ in "
                 "name, shape or dtype; make the driving cache and the replay buffer with one transform and one VAE"
             )
-        clash = sorted(set(sample.tensors) & set(PLANNED))
-        if clash:
-            raise UserError(f"clip {sample.clip_id}: a stored tensor may not be called {', '.join(clash)}")
+        reserved = sorted(set(sample.tensors) & set(RESERVED_NAMES))
+        if reserved:
+            raise UserError(f"clip {sample.clip_id}: a stored tensor may not be called {', '.join(reserved)}")

@@ -19,9 +19,9 @@ from driveforge.datasets.files.atomic import make_folder, sync_folder
 
 MANIFEST = "manifest.json"
 _NEXT, _LOCK = ".next", ".writer"
-_FOLDER = re.compile(r"generation-\d{6,}")
+_FOLDER_NAME = re.compile(r"generation-\d{6,}")
 # What lies in a generation; anything else is somebody's, and is never removed.
-_FILE = re.compile(r"manifest\.json|buffer\.json|segment-\d+\.safetensors|\..*\.tmp")
+_FILE_NAME = re.compile(r"manifest\.json|buffer\.json|segment-\d+\.safetensors|\..*\.tmp")
 
 
 class Lease:
@@ -39,14 +39,14 @@ class Lease:
         return Lease, ()
 
 
-def generations(root: Path) -> list[Path]:
+def list_generations(root: Path) -> list[Path]:
     """Oldest first."""
-    return sorted(path for path in _numbered(root) if (path / MANIFEST).is_file())
+    return sorted(path for path in _list_generation_folders(root) if (path / MANIFEST).is_file())
 
 
 def lease_newest(root: Path) -> tuple[Path, Lease]:
     """The generation that counts now, held until the lease is dropped; a UserError where there is none."""
-    while found := generations(root):
+    while found := list_generations(root):
         with suppress(FileNotFoundError):
             descriptor = os.open(found[-1] / MANIFEST, os.O_RDONLY)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -65,25 +65,25 @@ def next_generation(root: Path) -> Iterator[tuple[Path, Path | None]]:
     block is left by an exception. A UserError where another process is changing the buffer.
     """
     make_folder(root)
-    scratch = root / _NEXT
-    with _sole_writer(root):
-        _remove(scratch)
-        newest = next(reversed(generations(root)), None)
-        _link_all(newest, scratch)
+    next_folder = root / _NEXT
+    with _writer_lock(root):
+        _remove_generation(next_folder)
+        newest = next(reversed(list_generations(root)), None)
+        _link_all(newest, next_folder)
         try:
-            yield scratch, newest
-            if (scratch / MANIFEST).exists():
-                sync_folder(scratch)
+            yield next_folder, newest
+            if (next_folder / MANIFEST).exists():
+                sync_folder(next_folder)
                 number = int(newest.name.split("-")[1]) + 1 if newest else 0
-                os.rename(scratch, root / f"generation-{number:06d}")
+                os.rename(next_folder, root / f"generation-{number:06d}")
                 sync_folder(root)
         finally:
-            _remove(scratch)
-        _clear(root)
+            _remove_generation(next_folder)
+        _remove_old_generations(root)
 
 
 @contextmanager
-def _sole_writer(root: Path) -> Iterator[None]:
+def _writer_lock(root: Path) -> Iterator[None]:
     with _lock_file(root / _LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,7 +106,7 @@ def _link_all(source: Path | None, target: Path) -> None:
         raise UserError(f"{target} holds files that are not of a replay buffer, and is left alone; move it away")
     target.mkdir()
     for path in source.iterdir() if source else ():
-        if path.name == MANIFEST or not _FILE.fullmatch(path.name):
+        if path.name == MANIFEST or not _FILE_NAME.fullmatch(path.name):
             continue
         try:
             os.link(path, target / path.name)
@@ -114,33 +114,33 @@ def _link_all(source: Path | None, target: Path) -> None:
             shutil.copyfile(path, target / path.name)
 
 
-def _clear(root: Path) -> None:
+def _remove_old_generations(root: Path) -> None:
     """Removes the generations that no longer count and that nobody reads."""
-    newest = generations(root)[-1:]
-    for folder in set(_numbered(root)) - set(newest):
+    newest = list_generations(root)[-1:]
+    for folder in set(_list_generation_folders(root)) - set(newest):
         try:
             with open(folder / MANIFEST) as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(folder)
+                _remove_generation(folder)
         except BlockingIOError:
             continue
         except FileNotFoundError:
-            _remove(folder)
+            _remove_generation(folder)
 
 
-def _numbered(root: Path) -> list[Path]:
+def _list_generation_folders(root: Path) -> list[Path]:
     """Folders that are called like ours; others are none of our business."""
-    return [path for path in root.glob("generation-*") if _FOLDER.fullmatch(path.name)]
+    return [path for path in root.glob("generation-*") if _FOLDER_NAME.fullmatch(path.name)]
 
 
-def _remove(folder: Path) -> None:
+def _remove_generation(folder: Path) -> None:
     """Removes what lies in a generation, and then the folder, unless something else is in it."""
     if not folder.is_dir() or folder.is_symlink():
         return
     # The manifest goes first: what is half gone is no generation.
     (folder / MANIFEST).unlink(missing_ok=True)
     for path in folder.iterdir():
-        if _FILE.fullmatch(path.name):
+        if _FILE_NAME.fullmatch(path.name):
             path.unlink()
     with suppress(OSError):
         folder.rmdir()

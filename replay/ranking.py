@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 # New samples wait in a short list before they are merged into the long one: an insertion into an array of a million
 # moves megabytes.
-_RECENT = 2048
+_MAX_PENDING = 2048
 
 
-def priority_of(seed: int, domain: str, clip_id: str) -> int:
+def compute_priority(seed: int, domain: str, clip_id: str) -> int:
     """A number below 2**64 that is as good as random and always the same."""
     identity = json.dumps([seed, domain, clip_id]).encode()
     return int.from_bytes(hashlib.blake2b(identity, digest_size=8).digest(), "big")
 
 
-class _Sorted:
+class _SortedArrays:
     """Priorities, rising, each with its location."""
 
     def __init__(self) -> None:
@@ -36,13 +36,13 @@ class _Sorted:
         return len(self.priorities)
 
     def find(self, priority: int) -> int | None:
-        at = bisect_left(self.priorities, priority)
-        return at if at < len(self) and self.priorities[at] == priority else None
+        index = bisect_left(self.priorities, priority)
+        return index if index < len(self) and self.priorities[index] == priority else None
 
     def insert(self, priority: int, location: int) -> None:
-        at = bisect_left(self.priorities, priority)
-        self.priorities.insert(at, priority)
-        self.locations.insert(at, location)
+        index = bisect_left(self.priorities, priority)
+        self.priorities.insert(index, priority)
+        self.locations.insert(index, location)
 
     def pop(self) -> None:
         self.priorities.pop()
@@ -53,80 +53,82 @@ class Ranking:
     """The samples of one domain by rising priority, each with its location: 16 bytes a sample."""
 
     def __init__(self) -> None:
-        self._merged, self._recent = _Sorted(), _Sorted()
+        self._merged, self._pending = _SortedArrays(), _SortedArrays()
 
     def __len__(self) -> int:
-        return len(self._merged) + len(self._recent)
+        return len(self._merged) + len(self._pending)
 
     @property
     def priorities(self) -> "array[int]":
-        return self._whole().priorities
+        return self._merge_pending().priorities
 
     @property
     def locations(self) -> "array[int]":
-        return self._whole().locations
+        return self._merge_pending().locations
 
-    def holds(self, priority: int) -> bool:
-        return self.location_of(priority) is not None
+    def contains(self, priority: int) -> bool:
+        return self.find_location(priority) is not None
 
-    def location_of(self, priority: int) -> int | None:
+    def find_location(self, priority: int) -> int | None:
         """Where the sample lies that has this priority; None where none has."""
-        for part in (self._merged, self._recent):
-            if (at := part.find(priority)) is not None:
-                return part.locations[at]
+        for part in (self._merged, self._pending):
+            if (index := part.find(priority)) is not None:
+                return part.locations[index]
         return None
 
-    def admit(self, priority: int, location: int, quota: int) -> bool:
+    def insert(self, priority: int, location: int, quota: int) -> bool:
         """Takes a sample in, dropping the last beyond the quota; False where it is there already or ranks too low."""
-        parts = (self._merged, self._recent)
+        parts = (self._merged, self._pending)
         rank = sum(bisect_left(part.priorities, priority) for part in parts)
-        if rank >= quota or self.holds(priority):
+        if rank >= quota or self.contains(priority):
             return False
-        self._recent.insert(priority, location)
-        if len(self._recent) > _RECENT:
-            self._whole()
+        self._pending.insert(priority, location)
+        if len(self._pending) > _MAX_PENDING:
+            self._merge_pending()
         self.trim(quota)
         return True
 
-    def extend(self, other: "Ranking") -> None:
+    def copy_from(self, other: "Ranking") -> None:
         """Takes in all of another ranking; for one that is empty."""
         self._merged.priorities, self._merged.locations = other.priorities[:], other.locations[:]
 
     def trim(self, quota: int) -> None:
         """Drops the last until ``quota`` are left."""
-        if len(self) - quota > _RECENT:
-            whole = self._whole()
-            del whole.priorities[quota:], whole.locations[quota:]
+        if len(self) - quota > _MAX_PENDING:
+            arrays = self._merge_pending()
+            del arrays.priorities[quota:], arrays.locations[quota:]
         while len(self) > quota:
-            parts = [part for part in (self._merged, self._recent) if len(part)]
+            parts = [part for part in (self._merged, self._pending) if len(part)]
             max(parts, key=lambda part: part.priorities[-1]).pop()
 
-    def keep(self, chosen: NDArray[np.bool_]) -> None:
+    def retain(self, chosen: NDArray[np.bool_]) -> None:
         """Drops those of which ``chosen`` ``(n,)``, in the order of rank, is False."""
-        whole = self._whole()
+        arrays = self._merge_pending()
         for name in ("priorities", "locations"):
-            setattr(whole, name, _packed(_view(getattr(whole, name))[chosen]))
+            setattr(arrays, name, _to_array(_as_numpy(getattr(arrays, name))[chosen]))
 
-    def move(self, moved: Callable[[NDArray[np.uint64]], NDArray[np.uint64]]) -> None:
-        """Gives every sample the location that ``moved`` makes of the old ones ``(n,)``."""
-        whole = self._whole()
-        whole.locations = _packed(moved(_view(whole.locations)))
+    def relocate(self, new_locations: Callable[[NDArray[np.uint64]], NDArray[np.uint64]]) -> None:
+        """Gives every sample the location that ``new_locations`` makes of the old ones ``(n,)``."""
+        arrays = self._merge_pending()
+        arrays.locations = _to_array(new_locations(_as_numpy(arrays.locations)))
 
-    def _whole(self) -> _Sorted:
-        if len(self._recent):
-            merged, recent = self._merged, self._recent
-            at = np.searchsorted(_view(merged.priorities), _view(recent.priorities))
+    def _merge_pending(self) -> _SortedArrays:
+        if len(self._pending):
+            merged, pending = self._merged, self._pending
+            index = np.searchsorted(_as_numpy(merged.priorities), _as_numpy(pending.priorities))
             for name in ("priorities", "locations"):
                 setattr(
-                    merged, name, _packed(np.insert(_view(getattr(merged, name)), at, _view(getattr(recent, name))))
+                    merged,
+                    name,
+                    _to_array(np.insert(_as_numpy(getattr(merged, name)), index, _as_numpy(getattr(pending, name)))),
                 )
-            self._recent = _Sorted()
+            self._pending = _SortedArrays()
         return self._merged
 
 
-def _view(numbers: "array[int]") -> NDArray[np.uint64]:
+def _as_numpy(numbers: "array[int]") -> NDArray[np.uint64]:
     return np.frombuffer(numbers, np.uint64) if len(numbers) else np.empty(0, np.uint64)
 
 
-def _packed(numbers: NDArray[np.uint64]) -> "array[int]":
+def _to_array(numbers: NDArray[np.uint64]) -> "array[int]":
     return array("Q", numbers.astype(np.uint64).tobytes())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from driveforge.datasets.latents.shards import LatentSample, OpenShards, read_shard_header, write_shard
 
 SEGMENT_SIZE = 64
-_NAME = re.compile(r"segment-(\d{6,})\.safetensors")
+_SEGMENT_NAME = re.compile(r"segment-(\d{6,})\.safetensors")
 Entry = dict[str, Any]
 Locations = NDArray[np.uint64]
 
@@ -29,10 +29,10 @@ class Segments:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        found = (_NAME.fullmatch(path.name) for path in folder.glob("segment-*.safetensors"))
+        found = (_SEGMENT_NAME.fullmatch(path.name) for path in folder.glob("segment-*.safetensors"))
         self._numbers = sorted(int(match[1]) for match in found if match)
         self._next = self._numbers[-1] + 1 if self._numbers else 0
-        self._gathered: list[LatentSample] = []
+        self._pending: list[LatentSample] = []
         self._shards = OpenShards(folder)
 
     @property
@@ -47,16 +47,16 @@ class Segments:
     @property
     def next_location(self) -> int:
         """Where the next sample that is added will lie."""
-        return self._next * SEGMENT_SIZE + len(self._gathered)
+        return self._next * SEGMENT_SIZE + len(self._pending)
 
     @property
     def is_written(self) -> bool:
-        return not self._gathered
+        return not self._pending
 
     @property
     def is_full(self) -> bool:
         """Whether the segment that is being gathered has to be written before anything is added."""
-        return len(self._gathered) == SEGMENT_SIZE
+        return len(self._pending) == SEGMENT_SIZE
 
     def first(self) -> LatentSample | None:
         """Any sample of those on disk, None where there are none."""
@@ -64,7 +64,7 @@ class Segments:
 
     def read(self, location: int) -> LatentSample:
         number, row = divmod(location, SEGMENT_SIZE)
-        return self._gathered[row] if number == self._next else self._shards[_file(number)].sample(row)
+        return self._pending[row] if number == self._next else self._shards[_file_name(number)].sample(row)
 
     def entries(self) -> Iterator[tuple[int, Entry]]:
         """Of all that lies on disk: its location, and what is told of it, in the order of the disk."""
@@ -74,15 +74,15 @@ class Segments:
 
     def add(self, sample: LatentSample) -> None:
         assert not self.is_full
-        self._gathered.append(sample)
+        self._pending.append(sample)
 
     def write(self) -> None:
         """Makes what was added outlast this process, as one segment."""
-        if self._gathered:
-            write_shard(self._path(self._next), self._gathered)
+        if self._pending:
+            write_shard(self._path(self._next), self._pending)
             self._numbers.append(self._next)
             self._next += 1
-            self._gathered = []
+            self._pending = []
 
     def copy(self, numbers: Collection[int], locations: Locations) -> Callable[[Locations], Locations]:
         """Writes those of ``locations`` ``(n,)`` that lie in these segments into new ones, in the order of the disk.
@@ -98,27 +98,27 @@ class Segments:
             if self.is_full:
                 self.write()
         self.write()
-        return lambda places: _moved(places, old, new)
+        return lambda locations: _map_locations(locations, old, new)
 
     def remove(self, numbers: Collection[int]) -> None:
-        gone = set(numbers)
+        removed = set(numbers)
         # Opened anew, lest a map keep a file on disk that is gone from the folder.
         self._shards = OpenShards(self._folder)
-        self._numbers = [number for number in self._numbers if number not in gone]
-        for number in gone:
+        self._numbers = [number for number in self._numbers if number not in removed]
+        for number in removed:
             self._path(number).unlink()
 
     def _path(self, number: int) -> Path:
-        return self._folder / _file(number)
+        return self._folder / _file_name(number)
 
 
-def _moved(places: Locations, old: Locations, new: Locations) -> Locations:
-    """``places``, each that is in ``old`` (rising) replaced by its fellow in ``new``."""
+def _map_locations(locations: Locations, old: Locations, new: Locations) -> Locations:
+    """``locations``, each that is in ``old`` (rising) replaced by its fellow in ``new``."""
     if not len(old):
-        return places
-    at = np.minimum(np.searchsorted(old, places), len(old) - 1)
-    return np.where(old[at] == places, new[at], places)
+        return locations
+    at = np.minimum(np.searchsorted(old, locations), len(old) - 1)
+    return np.where(old[at] == locations, new[at], locations)
 
 
-def _file(number: int) -> str:
+def _file_name(number: int) -> str:
     return f"segment-{number:06d}.safetensors"

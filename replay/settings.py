@@ -9,7 +9,7 @@ from typing import Any
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.files.json_record import read_json, validate_record
-from driveforge.replay.retention import KEEPINGS
+from driveforge.replay.retention import RETENTION_POLICIES
 
 SETTINGS = "buffer.json"
 FORMAT = 2
@@ -19,14 +19,14 @@ FORMAT = 2
 class BufferSettings:
     """``capacity`` and ``quotas`` are clips; domains without a quota share what the others leave, in equal parts.
 
-    ``key`` names what the latents were made with (``latent_key``), ``keep`` one of ``KEEPINGS``.
+    ``key`` names what the latents were made with (``latent_key``), ``retention`` one of ``RETENTION_POLICIES``.
     """
 
     capacity: int
     seed: int = 0
     key: str = ""
     quotas: Mapping[str, int] = field(default_factory=dict)
-    keep: str = "random"
+    retention: str = "random"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "quotas", dict(sorted(self.quotas.items())))
@@ -36,10 +36,10 @@ class BufferSettings:
             raise UserError(f"the quota of {', '.join(bad)} must be at least 1 clip")
         if (total := sum(self.quotas.values())) > self.capacity:
             raise UserError(f"quotas of {total} clips in all exceed the replay buffer's capacity of {self.capacity}")
-        if self.keep not in KEEPINGS:
-            raise UserError(f"a replay buffer keeps by {', '.join(KEEPINGS)}, not by {self.keep!r}")
+        if self.retention not in RETENTION_POLICIES:
+            raise UserError(f"a replay buffer keeps by {', '.join(RETENTION_POLICIES)}, not by {self.retention!r}")
 
-    def shares(self, domains: Iterable[str]) -> dict[str, int]:
+    def allocate_quotas(self, domains: Iterable[str]) -> dict[str, int]:
         """Clips that each of ``domains`` may have, 0 for one that finds no place.
 
         What does not divide evenly goes to the first in alphabetical order. A share only ever falls as domains are
@@ -56,7 +56,7 @@ class BufferSettings:
         """As JSON; what is as usual is left out, so that a plain buffer's file stays as it always was."""
         record = {"format": FORMAT, "capacity": self.capacity, "seed": self.seed, "key": self.key}
         quotas = {"quotas": self.quotas} if self.quotas else {}
-        return record | quotas | ({"keep": self.keep} if self.keep != "random" else {})
+        return record | quotas | ({"retention": self.retention} if self.retention != "random" else {})
 
     def write(self, root: Path) -> None:
         write_atomic(root / SETTINGS, json.dumps(self.record).encode())
@@ -77,12 +77,12 @@ def read_settings(root: Path) -> BufferSettings:
     return validate_record(record, BufferSettings, str(path), advice)
 
 
-def claim_settings(root: Path, settings: BufferSettings) -> None:
+def write_or_check_settings(root: Path, settings: BufferSettings) -> None:
     """Writes ``settings`` where there are none yet; a UserError where ``root`` was made with others."""
     if not (root / SETTINGS).exists():
         settings.write(root)
     found = read_settings(root)
-    for name in ("capacity", "seed", "key", "quotas", "keep"):
+    for name in ("capacity", "seed", "key", "quotas", "retention"):
         if (was := getattr(found, name)) != (value := getattr(settings, name)):
             raise UserError(
                 f"replay buffer {root}: was made with {name} {was!r}, not {value!r}; "

@@ -14,16 +14,16 @@ class ShareSchedule(Protocol):
     """A share for every step, from 0 to 1."""
 
     @property
-    def least(self) -> Fraction:
+    def min_share(self) -> Fraction:
         """No step has a smaller share."""
         ...
 
     @property
-    def most(self) -> Fraction:
+    def max_share(self) -> Fraction:
         """No step has a greater share."""
         ...
 
-    def total(self, step: int) -> Fraction:
+    def cumulative_share(self, step: int) -> Fraction:
         """The exact sum of the shares of the ``step`` steps before this one."""
         ...
 
@@ -38,15 +38,15 @@ class FixedShare:
         require_share(self.share)
 
     @property
-    def least(self) -> Fraction:
-        return exact(self.share)
+    def min_share(self) -> Fraction:
+        return to_fraction(self.share)
 
     @property
-    def most(self) -> Fraction:
-        return exact(self.share)
+    def max_share(self) -> Fraction:
+        return to_fraction(self.share)
 
-    def total(self, step: int) -> Fraction:
-        return exact(self.share) * step
+    def cumulative_share(self, step: int) -> Fraction:
+        return to_fraction(self.share) * step
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,21 @@ class LinearShare:
             raise UserError(f"a share from {self.first} to {self.last} needs 2 steps or more, got {self.steps}")
 
     @property
-    def least(self) -> Fraction:
-        return min(exact(self.first), exact(self.last))
+    def min_share(self) -> Fraction:
+        return min(to_fraction(self.first), to_fraction(self.last))
 
     @property
-    def most(self) -> Fraction:
-        return max(exact(self.first), exact(self.last))
+    def max_share(self) -> Fraction:
+        return max(to_fraction(self.first), to_fraction(self.last))
 
-    def total(self, step: int) -> Fraction:
-        on_line = min(step, self.steps)
-        rise = (exact(self.last) - exact(self.first)) / (self.steps - 1)
-        return on_line * exact(self.first) + rise * (on_line * (on_line - 1) // 2) + (step - on_line) * exact(self.last)
+    def cumulative_share(self, step: int) -> Fraction:
+        num_linear_steps = min(step, self.steps)
+        slope = (to_fraction(self.last) - to_fraction(self.first)) / (self.steps - 1)
+        return (
+            num_linear_steps * to_fraction(self.first)
+            + slope * (num_linear_steps * (num_linear_steps - 1) // 2)
+            + (step - num_linear_steps) * to_fraction(self.last)
+        )
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,18 @@ class SteppedShare:
             require_share(share)
 
     @property
-    def least(self) -> Fraction:
-        return min(exact(share) for _, share in self.changes)
+    def min_share(self) -> Fraction:
+        return min(to_fraction(share) for _, share in self.changes)
 
     @property
-    def most(self) -> Fraction:
-        return max(exact(share) for _, share in self.changes)
+    def max_share(self) -> Fraction:
+        return max(to_fraction(share) for _, share in self.changes)
 
-    def total(self, step: int) -> Fraction:
+    def cumulative_share(self, step: int) -> Fraction:
         ends = [*(start for start, _ in self.changes[1:]), step]
         return sum(
             (
-                exact(share) * (min(end, step) - start)
+                to_fraction(share) * (min(end, step) - start)
                 for (start, share), end in zip(self.changes, ends, strict=True)
                 if start < step
             ),
@@ -110,7 +114,7 @@ class SteppedShare:
         )
 
 
-def exact(share: Share) -> Fraction:
+def to_fraction(share: Share) -> Fraction:
     return Fraction(str(share))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.simulated_source import DOMAINS, SimulationConfig
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
-from driveforge.finetune.evaluation.settings import ProbeSettings
+from driveforge.finetune.evaluation.settings import EvaluationSettings
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
@@ -36,7 +36,7 @@ def replay_mix(**changes: Any) -> ReplayMix:
     return replace(defaults().replay, **changes)
 
 
-def evaluation_settings(**changes: Any) -> ProbeSettings:
+def evaluation_settings(**changes: Any) -> EvaluationSettings:
     return replace(defaults().probe, seed=0, **changes)
 
 

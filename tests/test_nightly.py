@@ -10,8 +10,8 @@ import pytest
 
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.scene import Clip
-from driveforge.finetune.evaluation.results import read_probed
-from driveforge.finetune.world_model.model import model_digest
+from driveforge.finetune.evaluation.results import read_evaluations
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.registry.versions import CANDIDATE, CHAMPION, registry_of
@@ -68,15 +68,15 @@ def test_three_nights(tmp_path: Path) -> None:
         ended = night(tmp_path, name, f"finetune.seed={len(champions)}")
         assert ended.returncode in (0, 1), ended.stderr
         run, model = tmp_path / "runs" / name, tmp_path / "runs" / name / "model"
-        start = champions[-1] if champions else model_digest(BASE)
+        start = champions[-1] if champions else compute_model_digest(BASE)
         assert json.loads((model / "lineage.json").read_text())["base"] == start
-        probed = read_probed(run / "probe.parquet")
-        assert {digest for _, digest in probed} == {start, model_digest(BASE), model_digest(model)}
-        domains = {value.domain for found in probed.values() for value in found.values}
+        evaluation = read_evaluations(run / "evaluation.parquet")
+        assert {digest for _, digest in evaluation} == {start, compute_model_digest(BASE), compute_model_digest(model)}
+        domains = {value.domain for found in evaluation.values() for value in found.values}
         assert domains == {"driving-day", "orbit"}, "driving is the team's held-out footage, and simulated is the rest"
         registry = registry_of(config)
         candidate, champion = registry.alias(CANDIDATE), registry.alias(CHAMPION)
-        assert candidate is not None and candidate.digest == model_digest(model)
+        assert candidate is not None and candidate.digest == compute_model_digest(model)
         if champion is None or champion.digest != candidate.digest:  # one step improves nothing for certain
             registry.crown(candidate, champion)
         champions.append(candidate.digest)

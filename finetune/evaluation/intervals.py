@@ -26,10 +26,10 @@ def ratio_interval(numerator: Array, denominator: Array, confidence: float, seed
     for start in range(0, RESAMPLES, rows := max(1, _CHUNK // count)):
         chosen = generator.integers(0, count, (min(rows, RESAMPLES - start), count))
         ratio, spread = _ratios(numerator[chosen], denominator[chosen])
-        off = ratio - estimate
+        deviation = ratio - estimate
         with np.errstate(divide="ignore", invalid="ignore"):
             # Resamples of equal clips have no spread: their error is as large as may be, unless they are right.
-            errors = np.where(off == 0, 0.0, off / spread)
+            errors = np.where(deviation == 0, 0.0, deviation / spread)
         resampled.append(np.nan_to_num(errors, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
     low, high = np.quantile(np.concatenate(resampled), [1 - confidence, confidence], method="closest_observation")
     return estimate - float(high) * error, estimate - float(low) * error
@@ -37,10 +37,10 @@ def ratio_interval(numerator: Array, denominator: Array, confidence: float, seed
 
 def _ratios(numerator: Array, denominator: Array) -> tuple[Array, Array]:
     """Ratios of means (B,) of ``numerator`` and ``denominator`` (B, N), and their standard errors (B,)."""
-    count, below = numerator.shape[1], denominator.mean(1)
+    count, denominator_mean = numerator.shape[1], denominator.mean(1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = numerator.mean(1) / below
+        ratio = numerator.mean(1) / denominator_mean
         residual = numerator - ratio[:, None] * denominator
-        spread = np.sqrt((residual**2).sum(1) / max(count - 1, 1) / count) / below
+        spread = np.sqrt((residual**2).sum(1) / max(count - 1, 1) / count) / denominator_mean
     # Rounding leaves a trace of spread where there is none.
     return ratio, np.where(spread > 1e-12 * np.abs(numerator).max(), spread, 0.0)

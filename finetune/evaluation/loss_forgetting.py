@@ -5,31 +5,33 @@ from collections.abc import Collection
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.clips import ProbeSet
-from driveforge.finetune.evaluation.evaluate import probe
-from driveforge.finetune.evaluation.settings import ProbeSettings
-from driveforge.finetune.training.shares import Probe
+from driveforge.finetune.evaluation.clips import EvaluationSet
+from driveforge.finetune.evaluation.evaluate import evaluate
+from driveforge.finetune.evaluation.settings import EvaluationSettings
+from driveforge.finetune.training.share_callbacks import ForgettingMetric
 from driveforge.finetune.world_model.model import WorldModel
 
 
-def loss_forgetting(base: WorldModel, probe_set: ProbeSet, settings: ProbeSettings, domains: Collection[str]) -> Probe:
+def make_loss_forgetting_metric(
+    base: WorldModel, evaluation_set: EvaluationSet, settings: EvaluationSettings, domains: Collection[str]
+) -> ForgettingMetric:
     """By how much the loss of a model lies above that of ``base``, as a share of it, in each of ``domains``.
 
     The loss is the mean over all clips, modes and noise levels. A UserError where the set has no clip of a domain.
     """
-    before = _losses(base, probe_set, settings, domains)
+    before = _mean_losses(base, evaluation_set, settings, domains)
 
-    def forgotten(model: WorldModel) -> dict[str, float]:
-        after = _losses(model, probe_set, settings, domains)
+    def measure_forgetting(model: WorldModel) -> dict[str, float]:
+        after = _mean_losses(model, evaluation_set, settings, domains)
         return {domain: after[domain] / before[domain] - 1 for domain in domains}
 
-    return forgotten
+    return measure_forgetting
 
 
-def _losses(
-    model: WorldModel, probe_set: ProbeSet, settings: ProbeSettings, domains: Collection[str]
+def _mean_losses(
+    model: WorldModel, evaluation_set: EvaluationSet, settings: EvaluationSettings, domains: Collection[str]
 ) -> dict[str, float]:
-    means = probe(model, probe_set, settings).means()
+    means = evaluate(model, evaluation_set, settings).means()
     found = {d: [v for (name, measure), v in means.items() if name == d and measure.endswith("/all")] for d in domains}
     for domain, values in found.items():
         if not values:

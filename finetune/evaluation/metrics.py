@@ -1,4 +1,6 @@
 """Which way the measures of a probe point."""
 
 # Of all others, errors, losses and distances, less is better.
-MORE_IS_BETTER = frozenset({"mover/permanence", "standing/permanence", "ego/recovered", "next/psnr", "next/ssim"})
+HIGHER_IS_BETTER = frozenset(
+    {"moving_objects/permanence", "static_objects/permanence", "ego/recovered", "next_frame/psnr", "next_frame/ssim"}
+)

@@ -19,15 +19,15 @@ from driveforge.finetune.evaluation.targets import Target
 
 # Explained share from which an object counts as found. On 66 simulated objects it loses 0 % of those that the codec
 # passed, 2 % of those blurred by 2.5 px and 9 % of those displaced, and finds 15 % of those painted over.
-FOUND = 0.4
-REACH = 0.1  # of the image's rows: how far beyond the last and the true place an object is looked for
-MARGIN = 0.12  # of the box: the rim of the patch around it, in which its outline lies
+MIN_SCORE = 0.4
+SEARCH_MARGIN = 0.1  # of the image's rows: how far beyond the last and the true place an object is looked for
+PATCH_MARGIN = 0.12  # of the box: the rim of the patch around it, in which its outline lies
 
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Followed:
+class ObjectSearchResult:
     """``offset`` ``(T, 2)`` px from the true to the found centre; ``score`` ``(T,)``; ``found`` ``(T,)``.
 
     Where a judged object was not found, ``offset`` is that of the place where it was last seen.
@@ -38,57 +38,57 @@ class Followed:
     found: NDArray[np.bool_]
 
 
-def follow(target: Target, true: Image, generated: Image) -> Followed:
+def search_object(target: Target, true: Image, generated: Image) -> ObjectSearchResult:
     """``true`` and ``generated`` are ``(T, H, W, 3)`` uint8 frames of one clip, given frames alike."""
     num_frames, height = generated.shape[:2]
     offset, score = np.zeros((num_frames, 2)), np.zeros(num_frames)
-    last = target.centre[target.start]
-    kept = _patch(true[target.start], target, target.start)
+    last = target.center[target.start]
+    first_patch = _patch(true[target.start], target, target.start)
     for t in np.flatnonzero(target.judged):
         matches = [
-            _match(generated[t], patch, corner, target.centre[frame], (last, target.centre[t]), REACH * height)
-            for patch, corner, frame in ((*_patch(true[t], target, t), t), (*kept, target.start))
+            _match(generated[t], patch, corner, target.center[frame], (last, target.center[t]), SEARCH_MARGIN * height)
+            for patch, corner, frame in ((*_patch(true[t], target, t), t), (*first_patch, target.start))
         ]
-        score[t], place = max(matches, key=lambda match: match[0])
-        if score[t] >= FOUND:
-            last = place
-        offset[t] = last - target.centre[t]
-    return Followed(offset=offset, score=score, found=target.judged & (score >= FOUND))
+        score[t], position = max(matches, key=lambda match: match[0])
+        if score[t] >= MIN_SCORE:
+            last = position
+        offset[t] = last - target.center[t]
+    return ObjectSearchResult(offset=offset, score=score, found=target.judged & (score >= MIN_SCORE))
 
 
 def _patch(image: Image, target: Target, t: int) -> tuple[Image, Array]:
     """The pixels of the object and a rim, and the corner ``(2,)`` px where they begin."""
     height, width = image.shape[:2]
     low, high = target.rectangle[t, :2], target.rectangle[t, 2:]
-    rim = MARGIN * (high - low)
+    rim = PATCH_MARGIN * (high - low)
     x0, y0 = np.maximum(np.floor(low - rim), 0).astype(int)
     x1, y1 = np.minimum(np.ceil(high + rim) + 1, [width, height]).astype(int)
     return np.ascontiguousarray(image[y0:y1, x0:x1]), np.array([x0, y0], np.float64)
 
 
 def _match(
-    image: Image, patch: Image, corner: Array, centre: Array, places: tuple[Array, Array], reach: float
+    image: Image, patch: Image, corner: Array, center: Array, positions: tuple[Array, Array], margin: float
 ) -> tuple[float, Array]:
-    """Largest explained share of ``patch`` near ``places``, and the centre ``(2,)`` px of the object there."""
+    """Largest explained share of ``patch`` near ``positions``, and the centre ``(2,)`` px of the object there."""
     rows, columns = patch.shape[:2]
-    to_corner = corner - centre
-    low = np.floor(np.minimum(*places) + to_corner - reach).astype(int)
-    high = np.ceil(np.maximum(*places) + to_corner + reach).astype(int) + np.array([columns, rows])
+    to_corner = corner - center
+    low = np.floor(np.minimum(*positions) + to_corner - margin).astype(int)
+    high = np.ceil(np.maximum(*positions) + to_corner + margin).astype(int) + np.array([columns, rows])
     x0, y0 = np.maximum(low, 0)
     x1, y1 = np.minimum(high, [image.shape[1], image.shape[0]])
     if x1 - x0 < columns or y1 - y0 < rows:
-        return -1.0, centre
-    unlike = cv2.matchTemplate(np.ascontiguousarray(image[y0:y1, x0:x1]), patch, cv2.TM_SQDIFF)
-    scores = 1 - unlike / max(float(patch.var((0, 1)).sum()) * rows * columns, 1.0)
+        return -1.0, center
+    differences = cv2.matchTemplate(np.ascontiguousarray(image[y0:y1, x0:x1]), patch, cv2.TM_SQDIFF)
+    scores = 1 - differences / max(float(patch.var((0, 1)).sum()) * rows * columns, 1.0)
     _, best, _, (x, y) = cv2.minMaxLoc(scores)
-    peak = np.array([x0 + x + _vertex(scores[y], x), y0 + y + _vertex(scores[:, x], y)])
+    peak = np.array([x0 + x + _parabola_peak(scores[y], x), y0 + y + _parabola_peak(scores[:, x], y)])
     return float(best), peak - to_corner
 
 
-def _vertex(scores: NDArray[np.float32], k: int) -> float:
+def _parabola_peak(scores: NDArray[np.float32], k: int) -> float:
     """Where, next to ``k``, the parabola through three scores is highest."""
     if not 0 < k < len(scores) - 1:
         return 0.0
     before, at, after = (float(scores[k + d]) for d in (-1, 0, 1))
-    bend = before - 2 * at + after
-    return 0.0 if bend >= 0 else float(np.clip((before - after) / (2 * bend), -0.5, 0.5))
+    curvature = before - 2 * at + after
+    return 0.0 if curvature >= 0 else float(np.clip((before - after) / (2 * curvature), -0.5, 0.5))

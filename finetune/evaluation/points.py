@@ -13,24 +13,24 @@ from driveforge.validation.views.view import View
 
 MIN_POINTS = 5
 MIN_FRAMES = 3
-CORNERS, QUALITY = 160, 0.01
+MAX_CORNERS, CORNER_QUALITY = 160, 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class TruePoints:
-    """``points`` ``(L, N, 2)`` px from frame ``start`` on and whether the true clip ``shows`` them ``(L, N)``."""
+class TruePointTracks:
+    """``points`` ``(L, N, 2)`` px from frame ``start`` on and whether the true clip shows them, ``visible`` ``(L, N)``."""
 
     start: int
     points: Points
-    shows: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
 
 
-def true_points(view: View, start: int) -> TruePoints:
+def track_true_points(view: View, start: int) -> TruePointTracks:
     """Corners of frame ``start`` that could be followed for ``MIN_FRAMES`` frames or more."""
-    corners = _corners(view, start)
-    points, shows = _followed(view, start, corners)
-    long = shows.sum(0) > MIN_FRAMES
-    return TruePoints(start=start, points=points[:, long], shows=shows[:, long])
+    corners = _detect_corners(view, start)
+    points, visible = _track_points(view, start, corners)
+    is_long = visible.sum(0) > MIN_FRAMES
+    return TruePointTracks(start=start, points=points[:, is_long], visible=visible[:, is_long])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,30 +44,30 @@ class PointErrors:
     progress: Array
 
 
-def point_errors(view: View, true: TruePoints) -> PointErrors:
+def compute_point_errors(view: View, true: TruePointTracks) -> PointErrors:
     """How the points of ``true`` go in ``view``, over the frames in which the true clip shows them.
 
     A point that is lost counts as if it had stayed where it was last seen.
     """
-    points, _ = _followed(view, true.start, true.points[0])
-    later = true.shows[1:]
+    points, _ = _track_points(view, true.start, true.points[0])
+    later = true.visible[1:]
     count = later.sum(0).clip(1)
-    went, should = (p[1:] - true.points[0] for p in (points, true.points))
-    power = (should**2).sum(-1)
+    motion, true_motion = (p[1:] - true.points[0] for p in (points, true.points))
+    power = (true_motion**2).sum(-1)
     return PointErrors(
-        distance=np.asarray((np.linalg.norm(went - should, axis=-1) * later).sum(0) / count),
+        distance=np.asarray((np.linalg.norm(motion - true_motion, axis=-1) * later).sum(0) / count),
         path=np.sqrt((power * later).sum(0) / count),
-        progress=((went * should).sum(-1) * later).sum(0) / np.maximum((power * later).sum(0), 1e-9),
+        progress=((motion * true_motion).sum(-1) * later).sum(0) / np.maximum((power * later).sum(0), 1e-9),
     )
 
 
-def _corners(view: View, start: int) -> Points:
+def _detect_corners(view: View, start: int) -> Points:
     spacing = max(3, view.grey.shape[1] // 28)
-    found = cv2.goodFeaturesToTrack(view.grey[start], CORNERS, QUALITY, spacing, blockSize=3)
+    found = cv2.goodFeaturesToTrack(view.grey[start], MAX_CORNERS, CORNER_QUALITY, spacing, blockSize=3)
     return np.zeros((0, 2), np.float32) if found is None else np.asarray(found[:, 0], np.float32)
 
 
-def _followed(view: View, start: int, points: Points) -> tuple[Points, NDArray[np.bool_]]:
+def _track_points(view: View, start: int, points: Points) -> tuple[Points, NDArray[np.bool_]]:
     """Where points go ``(L, N, 2)``, and for how long ``(L, N)``; lost ones stay."""
     length = view.num_frames - start
     owner = np.full(len(points), BACKGROUND)

@@ -11,116 +11,124 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.paired import Paired, compare
-from driveforge.finetune.evaluation.promotion_settings import Rule
-from driveforge.finetune.evaluation.results import Probed
+from driveforge.finetune.evaluation.paired_comparison import PairedComparison, compare
+from driveforge.finetune.evaluation.promotion_settings import PromotionRule
+from driveforge.finetune.evaluation.results import Evaluation
 
 # More clips than this that can no longer be measured, as a share of those that could be, are themselves a fall that the
 # others do not show.
-MOST_LOST = 0.1
+MAX_LOST_SHARE = 0.1
 
-State = Literal["improved", "worse", "held", "fell", "cannot tell"]
+State = Literal["improved", "worse", "retained", "regressed", "inconclusive"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
-    """One comparison with one earlier model, called ``against``; ``tolerance`` is None where it had to improve."""
+class PromotionCheck:
+    """One comparison with one earlier model, called ``baseline``; ``tolerance`` is None where it had to improve."""
 
-    against: str
-    paired: Paired
+    baseline: str
+    comparison: PairedComparison
     tolerance: float | None
     state: State
-    why: str = ""
+    reason: str = ""
 
     @property
     def passed(self) -> bool:
-        return self.state in ("improved", "held")
+        return self.state in ("improved", "retained")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judgement:
-    """``unguarded`` are (domain, measure) that no earlier model could be measured in, so that nothing can be lost."""
+class PromotionDecision:
+    """``unmeasured`` are (domain, measure) that no earlier model could be measured in, so that nothing can be lost."""
 
-    checks: tuple[Check, ...]
-    unguarded: tuple[tuple[str, str], ...] = field(default=())
+    checks: tuple[PromotionCheck, ...]
+    unmeasured: tuple[tuple[str, str], ...] = field(default=())
 
     @property
-    def promotes(self) -> bool:
+    def is_promoted(self) -> bool:
         return all(check.passed for check in self.checks)
 
     @property
-    def failed(self) -> list[Check]:
+    def failed(self) -> list[PromotionCheck]:
         """What stands against promotion, falls first and the largest of them first."""
-        order = ("fell", "worse", "cannot tell")
+        order = ("regressed", "worse", "inconclusive")
         failed = [check for check in self.checks if not check.passed]
-        return sorted(failed, key=lambda check: (order.index(check.state), -_fall(check)))
+        return sorted(failed, key=lambda check: (order.index(check.state), -_regression_size(check)))
 
 
-def judge(candidate: Probed, earlier: Mapping[str, Probed], rule: Rule) -> Judgement:
+def decide_promotion(
+    candidate: Evaluation, earlier: Mapping[str, Evaluation], rule: PromotionRule
+) -> PromotionDecision:
     """The candidate against every model of ``earlier``, by what it is called; the first is the one to improve upon.
 
     A UserError where models were probed in different ways, or where the probe has no such measure or domain.
     """
     _check_names(candidate, rule)
     name, first = next(iter(earlier.items()))
-    checks = [_improvement(candidate, first, name, rule)]
-    unguarded: set[tuple[str, str]] = set()
+    checks = [_check_improvement(candidate, first, name, rule)]
+    unmeasured: set[tuple[str, str]] = set()
     for name, model in earlier.items():
         domains = sorted({value.domain for value in (*model.values, *candidate.values)})
         for domain in domains:
             known = [measure for measure in rule.dynamics if _is_known(model, domain, measure)]
-            unguarded |= {(domain, measure) for measure in rule.dynamics if measure not in known}
+            unmeasured |= {(domain, measure) for measure in rule.dynamics if measure not in known}
             # A domain in which nothing at all is known cannot pass unseen.
-            checks += _guards(candidate, model, name, domain, known or rule.dynamics[:1], rule)
-    return Judgement(checks=tuple(checks), unguarded=tuple(sorted(unguarded)))
+            checks += _check_regressions(candidate, model, name, domain, known or rule.dynamics[:1], rule)
+    return PromotionDecision(checks=tuple(checks), unmeasured=tuple(sorted(unmeasured)))
 
 
-def _improvement(candidate: Probed, model: Probed, name: str, rule: Rule) -> Check:
+def _check_improvement(candidate: Evaluation, model: Evaluation, name: str, rule: PromotionRule) -> PromotionCheck:
     driving = {value.domain for value in candidate.values if rule.is_driving(value.domain)}
-    paired = _compare(model, candidate, rule.improve, driving, "driving", rule)
-    state, why = "cannot tell", _too_little(paired, rule)
-    if not why and paired.change:
-        low, high = paired.change.fall_bounds
-        state, why = ("improved", "") if high < 0 else ("worse", "") if low > 0 else (state, "no improvement is shown")
-    return Check(against=name, paired=paired, tolerance=None, state=state, why=why)  # type: ignore[arg-type]
+    comparison = _compare(model, candidate, rule.improve, driving, "driving", rule)
+    state, reason = "inconclusive", _insufficient_data_reason(comparison, rule)
+    if not reason and comparison.change:
+        low, high = comparison.change.regression_bounds
+        state, reason = (
+            ("improved", "") if high < 0 else ("worse", "") if low > 0 else (state, "no improvement is shown")
+        )
+    return PromotionCheck(baseline=name, comparison=comparison, tolerance=None, state=state, reason=reason)  # type: ignore[arg-type]
 
 
-def _guards(
-    candidate: Probed, model: Probed, name: str, domain: str, measures: Sequence[str], rule: Rule
-) -> Iterator[Check]:
+def _check_regressions(
+    candidate: Evaluation, model: Evaluation, name: str, domain: str, measures: Sequence[str], rule: PromotionRule
+) -> Iterator[PromotionCheck]:
     for measure in measures:
-        paired = _compare(model, candidate, measure, {domain}, domain, rule)
-        state, why = "cannot tell", _too_little(paired, rule)
-        if not why and paired.change:
-            low, high = paired.change.fall_bounds
-            unsure = f"a fall of more than {100 * rule.tolerance:g} % is not excluded"
-            state, why = (
-                ("held", "") if high <= rule.tolerance else ("fell", "") if low > rule.tolerance else (state, unsure)
+        comparison = _compare(model, candidate, measure, {domain}, domain, rule)
+        state, reason = "inconclusive", _insufficient_data_reason(comparison, rule)
+        if not reason and comparison.change:
+            low, high = comparison.change.regression_bounds
+            inconclusive_reason = f"a fall of more than {100 * rule.tolerance:g} % is not excluded"
+            state, reason = (
+                ("retained", "")
+                if high <= rule.tolerance
+                else ("regressed", "")
+                if low > rule.tolerance
+                else (state, inconclusive_reason)
             )
-        yield Check(against=name, paired=paired, tolerance=rule.tolerance, state=state, why=why)  # type: ignore[arg-type]
+        yield PromotionCheck(baseline=name, comparison=comparison, tolerance=rule.tolerance, state=state, reason=reason)  # type: ignore[arg-type]
 
 
 def _compare(
-    model: Probed, candidate: Probed, measure: str, domains: Collection[str], called: str, rule: Rule
-) -> Paired:
-    return compare(model, candidate, measure=measure, domains=domains, called=called, confidence=rule.confidence)
+    model: Evaluation, candidate: Evaluation, measure: str, domains: Collection[str], label: str, rule: PromotionRule
+) -> PairedComparison:
+    return compare(model, candidate, measure=measure, domains=domains, label=label, confidence=rule.confidence)
 
 
-def _too_little(paired: Paired, rule: Rule) -> str:
+def _insufficient_data_reason(comparison: PairedComparison, rule: PromotionRule) -> str:
     """Why the pairs cannot tell anything, or nothing."""
-    if paired.num_pairs < rule.min_clips:
-        clips = paired.num_pairs + len(paired.left_out)
-        return f"measured under both models on {paired.num_pairs} of {clips} clips, {rule.min_clips} are needed"
-    if len(paired.lost) > MOST_LOST * (paired.num_pairs + len(paired.lost)):
-        return f"{len(paired.lost)} clips that could be measured before cannot be any more"
+    if comparison.num_pairs < rule.min_clips:
+        clips = comparison.num_pairs + len(comparison.excluded)
+        return f"measured under both models on {comparison.num_pairs} of {clips} clips, {rule.min_clips} are needed"
+    if len(comparison.lost) > MAX_LOST_SHARE * (comparison.num_pairs + len(comparison.lost)):
+        return f"{len(comparison.lost)} clips that could be measured before cannot be any more"
     return ""
 
 
-def _is_known(model: Probed, domain: str, measure: str) -> bool:
+def _is_known(model: Evaluation, domain: str, measure: str) -> bool:
     return any(v.value is not None for v in model.values if v.domain == domain and v.measure == measure)
 
 
-def _check_names(candidate: Probed, rule: Rule) -> None:
+def _check_names(candidate: Evaluation, rule: PromotionRule) -> None:
     measures = sorted({value.measure for value in candidate.values})
     for measure in (rule.improve, *rule.dynamics):
         if measure not in measures:
@@ -131,5 +139,5 @@ def _check_names(candidate: Probed, rule: Rule) -> None:
         raise UserError(f"no domain of the probe is driving by {patterns}; there are {there}")
 
 
-def _fall(check: Check) -> float:
-    return check.paired.change.fall if check.paired.change else 0.0
+def _regression_size(check: PromotionCheck) -> float:
+    return check.comparison.change.regression if check.comparison.change else 0.0

@@ -8,7 +8,7 @@ from driveforge.datasets.settings import Range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
+class PromotionRule:
     """Which metrics must improve, which must not regress, and how certain that has to be."""
 
     improve: Annotated[str, "metric that must improve, over all driving clips"]

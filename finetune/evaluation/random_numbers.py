@@ -4,14 +4,14 @@ import hashlib
 
 import torch
 
-from driveforge.finetune.evaluation.clips import ProbeClip
+from driveforge.finetune.evaluation.clips import EvaluationClip
 
 
-def seed_of(seed: int, clip: ProbeClip, purpose: str) -> int:
+def derive_seed(seed: int, clip: EvaluationClip, purpose: str) -> int:
     """63 bits; the global generators are neither read nor moved."""
     digest = hashlib.sha256(f"{seed}/{clip.domain}/{clip.clip_id}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def generator_of(seed: int, clip: ProbeClip, purpose: str) -> torch.Generator:
-    return torch.Generator().manual_seed(seed_of(seed, clip, purpose))
+def make_generator(seed: int, clip: EvaluationClip, purpose: str) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, clip, purpose))

@@ -8,20 +8,20 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.settings import Range
 from driveforge.finetune.world_model.continuation import CONTEXT_FRAMES
 
-Mode = Literal["predict", "command"]
+Mode = Literal["continuation", "commanded"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeSettings:
-    """``context`` frames are given, the rest has to come from the model.
+class EvaluationSettings:
+    """``context_frames`` frames are given, the rest has to come from the model.
 
-    ``modes`` of the loss: ``predict`` goes on from those frames without a command, ``command`` is told everything.
+    ``modes`` of the loss: ``continuation`` goes on from those frames without a command, ``commanded`` is told everything.
     Noise levels are drawn within the bins between ``sigma_edges``. ``num_steps`` of sampling make a clip; without
     ``dynamics`` no clip is made and losses alone are measured, at a third of the cost.
     """
 
     seed: Annotated[int, "of the procedural clips and of all noise; must differ from every training seed", Range(0)]
-    context: Annotated[int, "given frames; the model generates the rest", Range(*CONTEXT_FRAMES)]
+    context_frames: Annotated[int, "given frames; the model generates the rest", Range(*CONTEXT_FRAMES)]
     modes: Annotated[tuple[Mode, ...], "of the loss: without a command, and with all conditions"]
     sigma_edges: Annotated[tuple[float, ...], "edges of the noise levels that losses are reported for"]
     num_steps: Annotated[int, "sampling steps", Range(1)]
@@ -29,9 +29,9 @@ class ProbeSettings:
     batch_size: Annotated[int, "clips at a time", Range(1)]
 
     def __post_init__(self) -> None:
-        if not CONTEXT_FRAMES[0] <= self.context <= CONTEXT_FRAMES[1]:
+        if not CONTEXT_FRAMES[0] <= self.context_frames <= CONTEXT_FRAMES[1]:
             raise UserError(
-                f"context must be from {CONTEXT_FRAMES[0]} to {CONTEXT_FRAMES[1]} frames, got {self.context}"
+                f"context_frames must be from {CONTEXT_FRAMES[0]} to {CONTEXT_FRAMES[1]} frames, got {self.context_frames}"
             )
         rising = all(a < b for a, b in pairwise(self.sigma_edges))
         if len(self.sigma_edges) < 2 or not rising or self.sigma_edges[0] < 0 or self.sigma_edges[-1] > 1:

@@ -11,7 +11,7 @@ from driveforge.validation.views.boxes import Boxes, project_boxes
 from driveforge.validation.views.view import View
 
 # An object moves by itself when its box goes faster than this, or did within the clip.
-STILL_M_S = 0.2
+STATIC_SPEED_M_S = 0.2
 MIN_FRAMES = 3
 
 
@@ -19,22 +19,22 @@ MIN_FRAMES = 3
 class Target:
     """One object from the last given frame, ``start``, on.
 
-    ``centre`` ``(T, 2)`` px is the middle of its projected box, ``rectangle`` ``(T, 4)`` x0, y0, x1, y1 px around what
+    ``center`` ``(T, 2)`` px is the middle of its projected box, ``rectangle`` ``(T, 4)`` x0, y0, x1, y1 px around what
     is seen of it, ``size`` ``(T,)`` px the root of its area, ``distance`` ``(T,)`` m. ``judged`` ``(T,)``: frames after
-    ``start`` in which it is seen well enough to be held against. ``moves``: by itself, whatever the camera does.
+    ``start`` in which it is seen well enough to be held against. ``is_moving``: by itself, whatever the camera does.
     """
 
     id: str
-    moves: bool
+    is_moving: bool
     start: int
-    centre: Array
+    center: Array
     rectangle: Array
     size: Array
     distance: Array
     judged: NDArray[np.bool_]
 
 
-def targets_of(view: View, start: int) -> tuple[Target, ...]:
+def find_targets(view: View, start: int) -> tuple[Target, ...]:
     """Objects that are well seen in frame ``start`` and in ``MIN_FRAMES`` later ones; empty without pose or tracks."""
     boxes = project_boxes(view)
     if boxes is None:
@@ -45,10 +45,10 @@ def targets_of(view: View, start: int) -> tuple[Target, ...]:
     return tuple(_target(view, boxes, int(n), start, judged[:, n]) for n in chosen)
 
 
-def speeds(track: Track, timestamps: Array) -> Array:
+def compute_speeds(track: Track, timestamps: Array) -> Array:
     """Speed ``(T,)`` m/s of a track's box in the world, 0 where it is not present."""
-    place = track.box_to_world[:, :3, 3]
-    velocity = np.gradient(place, timestamps, axis=0) if len(timestamps) > 1 else np.zeros_like(place)
+    position = track.box_to_world[:, :3, 3]
+    velocity = np.gradient(position, timestamps, axis=0) if len(timestamps) > 1 else np.zeros_like(position)
     return np.where(track.present, np.linalg.norm(velocity, axis=1), 0.0)
 
 
@@ -56,9 +56,9 @@ def _target(view: View, boxes: Boxes, n: int, start: int, judged: NDArray[np.boo
     rectangle = boxes.rectangle[:, n]
     return Target(
         id=view.tracks[n].id,
-        moves=bool((speeds(view.tracks[n], view.timestamps) > STILL_M_S).any()),
+        is_moving=bool((compute_speeds(view.tracks[n], view.timestamps) > STATIC_SPEED_M_S).any()),
         start=start,
-        centre=rectangle.reshape(-1, 2, 2).mean(1),
+        center=rectangle.reshape(-1, 2, 2).mean(1),
         rectangle=rectangle,
         size=boxes.size[:, n],
         distance=boxes.distance[:, n],

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from driveforge.finetune.strategies.interpolation import interpolated
+from driveforge.finetune.strategies.interpolation import interpolate_weights
 from driveforge.finetune.strategies.strategy import Strategy
 from driveforge.finetune.world_model.model import WorldModel
 
@@ -21,7 +21,7 @@ class Replay(Strategy):
     """
 
     name = "replay"
-    mix = "share"
+    replay_mode = "share"
 
 
 class Joint(Strategy):
@@ -31,18 +31,18 @@ class Joint(Strategy):
     """
 
     name = "joint"
-    mix = "pools"
+    replay_mode = "proportional"
     needs_buffer = True
 
 
 class Interpolate(Strategy):
     """Naive, then (1 - w) base + w tuned: WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903); w is ``weight``.
 
-    ``interpolation.best_point`` finds a better w than the usual one, given something that can tell.
+    ``interpolation.find_best_alpha`` finds a better w than the usual one, given something that can tell.
     """
 
     name = "interpolate"
-    usual_weight = 0.5
+    default_weight = 0.5
 
-    def finished(self, tuned: WorldModel, base: Path) -> WorldModel:
-        return interpolated(WorldModel.from_pretrained(base), tuned, self.weight)
+    def finalize(self, tuned: WorldModel, base: Path) -> WorldModel:
+        return interpolate_weights(WorldModel.from_pretrained(base), tuned, self.weight)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter
 from driveforge.datasets.latents.shards import LatentSample
-from driveforge.finetune.strategies.distillation_loss import alone, mismatch, rows_of
-from driveforge.finetune.strategies.strategy import Ground, Overheard, Prediction, Strategy
-from driveforge.finetune.world_model.flow import Draws, draw, flow_matching_loss
-from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.finetune.strategies.distillation_loss import make_single_sample_batch, select_samples, velocity_mse
+from driveforge.finetune.strategies.strategy import Prediction, RecordingModel, Strategy, StrategyContext
+from driveforge.finetune.world_model.flow import NoiseSample, flow_matching_loss, sample_noise
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.selection import counter_generator
 
@@ -33,45 +33,52 @@ class DarkReplay(Strategy):
     """
 
     name = "der"
-    mix = "share"
-    usual_weight = 1.0
+    replay_mode = "share"
+    default_weight = 1.0
 
     _seed: int
-    _predict: float
+    _continuation_prob: float
     _targets: LatentCache
-    _numbers: dict[str, int]
+    _indices: dict[str, int]
 
-    def prepare(self, ground: Ground) -> None:
-        self._seed, self._predict = ground.seed, ground.predict
-        if ground.replay is not None:
-            self._targets = stored_targets(ground, ground.replay)
-            self._numbers = {name: number for number, name in enumerate(self._targets.clip_ids)}
+    def prepare(self, context: StrategyContext) -> None:
+        self._seed, self._continuation_prob = context.seed, context.continuation_prob
+        if context.replay is not None:
+            self._targets = load_or_compute_targets(context, context.replay)
+            self._indices = {name: number for number, name in enumerate(self._targets.clip_ids)}
 
-    def draws(self, batch: Mapping[str, Any], draws: Draws) -> Draws:
-        rows = self._matched(batch)
+    def adjust_noise(self, batch: Mapping[str, Any], noise_sample: NoiseSample) -> NoiseSample:
+        rows = self._select_stored_rows(batch)
         if not rows:
-            return draws
-        shape = draws.noise.shape[1:]
-        names = [_name(batch["domain"][row], batch["clip_id"][row]) for row in rows]
-        stored = [stored_draw(self._seed, name, shape, self._predict) for name in names]
-        return Draws(
-            sigma=_with_rows(draws.sigma, rows, [fixed.sigma for fixed in stored]),
-            noise=_with_rows(draws.noise, rows, [fixed.noise for fixed in stored]),
-            drop={name: _with_rows(flags, rows, [f.drop[name] for f in stored]) for name, flags in draws.drop.items()},
-            context=_with_rows(draws.context, rows, [fixed.context for fixed in stored]),
+            return noise_sample
+        shape = noise_sample.noise.shape[1:]
+        names = [_sample_name(batch["domain"][row], batch["clip_id"][row]) for row in rows]
+        stored = [sample_stored_noise(self._seed, name, shape, self._continuation_prob) for name in names]
+        return NoiseSample(
+            sigma=_replace_rows(noise_sample.sigma, rows, [fixed.sigma for fixed in stored]),
+            noise=_replace_rows(noise_sample.noise, rows, [fixed.noise for fixed in stored]),
+            drop={
+                name: _replace_rows(flags, rows, [f.drop[name] for f in stored])
+                for name, flags in noise_sample.drop.items()
+            },
+            num_context_frames=_replace_rows(
+                noise_sample.num_context_frames, rows, [fixed.num_context_frames for fixed in stored]
+            ),
         )
 
-    def terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
-        rows = self._matched(batch)
+    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+        rows = self._select_stored_rows(batch)
         if not rows:
             return {}
-        names = [_name(batch["domain"][row], batch["clip_id"][row]) for row in rows]
-        target = torch.stack([self._targets.sample(self._numbers[name]).tensors["velocity"].float() for name in names])
+        names = [_sample_name(batch["domain"][row], batch["clip_id"][row]) for row in rows]
+        target = torch.stack([self._targets.sample(self._indices[name]).tensors["velocity"].float() for name in names])
         chosen = torch.tensor(rows, device=prediction.velocity.device)
-        apart = mismatch(rows_of(prediction, chosen), target.to(chosen.device), batch["cell_weight"][chosen])
-        return {"der": self.weight * apart.sum() / len(batch["is_replay"])}
+        errors = velocity_mse(
+            select_samples(prediction, chosen), target.to(chosen.device), batch["cell_weight"][chosen]
+        )
+        return {"der": self.weight * errors.sum() / len(batch["is_replay"])}
 
-    def _matched(self, batch: Mapping[str, Any]) -> list[int]:
+    def _select_stored_rows(self, batch: Mapping[str, Any]) -> list[int]:
         """The replayed samples of the batch for which the coin says: stored noise."""
         slots = batch["slot"].tolist()
         return [
@@ -81,48 +88,48 @@ class DarkReplay(Strategy):
         ]
 
 
-def stored_targets(ground: Ground, replay: ReplayBuffer) -> LatentCache:
+def load_or_compute_targets(context: StrategyContext, replay: ReplayBuffer) -> LatentCache:
     """The base's velocities for every sample of the buffer, made where they are not there yet; a kill costs a shard."""
-    facts = [model_digest(ground.base), replay.digest(), ground.seed, ground.predict]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    root = ground.folder / "targets"
+    inputs = [compute_model_digest(context.base), replay.digest(), context.seed, context.continuation_prob]
+    key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
+    root = context.folder / "targets"
     if not (root / key / "index.json").exists():
         with LatentCacheWriter(root, key) as writer:
-            for sample in _samples(replay):
-                if _name(sample.domain, sample.clip_id) not in writer.stored:
-                    writer.add(_target(ground, sample))
+            for sample in _iterate_samples(replay):
+                if _sample_name(sample.domain, sample.clip_id) not in writer.stored:
+                    writer.add(_compute_target(context, sample))
     return LatentCache(root, key)
 
 
-def stored_draw(seed: int, name: str, shape: tuple[int, ...], predict: float) -> Draws:
+def sample_stored_noise(seed: int, name: str, shape: tuple[int, ...], continuation_prob: float) -> NoiseSample:
     """The one draw (1,...) of a buffer sample, a function of seed and name alone."""
     number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-    return draw(seed, number, [_STORED_SLOT], shape, predict=predict)
+    return sample_noise(seed, number, [_STORED_SLOT], shape, continuation_prob=continuation_prob)
 
 
-def _target(ground: Ground, sample: LatentSample) -> LatentSample:
-    name = _name(sample.domain, sample.clip_id)
-    latents, cell_weight, conditions = alone(ground.model, sample)
-    draws = stored_draw(ground.seed, name, latents.shape[1:], ground.predict)
-    heard = Overheard(ground.model)
+def _compute_target(context: StrategyContext, sample: LatentSample) -> LatentSample:
+    name = _sample_name(sample.domain, sample.clip_id)
+    latents, cell_weight, conditions = make_single_sample_batch(context.model, sample)
+    noise_sample = sample_stored_noise(context.seed, name, latents.shape[1:], context.continuation_prob)
+    recording_model = RecordingModel(context.model)
     with torch.no_grad():
-        flow_matching_loss(heard, latents, cell_weight, conditions, draws)
-    velocity = heard.prediction.velocity[0].half()
+        flow_matching_loss(recording_model, latents, cell_weight, conditions, noise_sample)
+    velocity = recording_model.prediction.velocity[0].half()
     return LatentSample(clip_id=name, domain=sample.domain, caption="", tensors={"velocity": velocity})
 
 
-def _samples(replay: ReplayBuffer) -> Iterator[LatentSample]:
+def _iterate_samples(replay: ReplayBuffer) -> Iterator[LatentSample]:
     for domain, size in replay.sizes.items():
         for number in range(size):
             yield replay.sample(domain, number)
 
 
-def _name(domain: str, clip_id: str) -> str:
+def _sample_name(domain: str, clip_id: str) -> str:
     return f"{domain}/{clip_id}"
 
 
-def _with_rows(values: Tensor, rows: list[int], instead: list[Tensor]) -> Tensor:
+def _replace_rows(values: Tensor, rows: list[int], replacements: list[Tensor]) -> Tensor:
     """``values`` (B,...), the ``rows`` replaced by one (1,...) each."""
     changed = values.clone()
-    changed[rows] = torch.cat(instead).to(values)
+    changed[rows] = torch.cat(replacements).to(values)
     return changed

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from driveforge.finetune.strategies.distillation_loss import mismatch, rows_of
-from driveforge.finetune.strategies.strategy import Ground, Prediction, Strategy
-from driveforge.finetune.strategies.weight_delta import Weights, trained_weights
+from driveforge.finetune.strategies.distillation_loss import select_samples, velocity_mse
+from driveforge.finetune.strategies.strategy import Prediction, Strategy, StrategyContext
+from driveforge.finetune.strategies.weight_delta import Weights, copy_trainable_weights
 from driveforge.finetune.world_model.model import WorldModel
 
 
@@ -25,21 +25,21 @@ class Distill(Strategy):
     """
 
     name = "replay+distill"
-    mix = "share"
-    usual_weight = 1.0
+    replay_mode = "share"
+    default_weight = 1.0
 
-    _start: Weights
+    _initial_weights: Weights
 
-    def prepare(self, ground: Ground) -> None:
-        self._start = trained_weights(ground.model)
+    def prepare(self, context: StrategyContext) -> None:
+        self._initial_weights = copy_trainable_weights(context.model)
 
-    def terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
         rows = batch["is_replay"].nonzero()[:, 0]
         if not len(rows):
             return {}
-        asked = rows_of(prediction, rows)
-        teacher = {name: value.to(model.device) for name, value in self._start.items()}
+        replayed = select_samples(prediction, rows)
+        teacher = {name: value.to(model.device) for name, value in self._initial_weights.items()}
         with torch.no_grad():
-            target = functional_call(model, teacher, (asked.noisy, asked.sigma, asked.conditions))
-        apart = mismatch(asked, target, batch["cell_weight"][rows])
-        return {"distill": self.weight * apart.sum() / len(batch["is_replay"])}
+            target = functional_call(model, teacher, (replayed.noisy, replayed.sigma, replayed.conditions))
+        errors = velocity_mse(replayed, target, batch["cell_weight"][rows])
+        return {"distill": self.weight * errors.sum() / len(batch["is_replay"])}

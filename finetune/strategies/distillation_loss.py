@@ -12,7 +12,7 @@ from driveforge.finetune.world_model.conditions import Conditions, stack_conditi
 from driveforge.finetune.world_model.model import WorldModel
 
 
-def rows_of(prediction: Prediction, rows: Tensor) -> Prediction:
+def select_samples(prediction: Prediction, rows: Tensor) -> Prediction:
     """The samples ``rows`` (R,) of a batch."""
     conditions = prediction.conditions
     values: dict[str, Any] = {field.name: getattr(conditions, field.name) for field in fields(conditions)}
@@ -27,14 +27,14 @@ def rows_of(prediction: Prediction, rows: Tensor) -> Prediction:
     )
 
 
-def mismatch(prediction: Prediction, target: Tensor, cell_weight: Tensor) -> Tensor:
+def velocity_mse(prediction: Prediction, target: Tensor, cell_weight: Tensor) -> Tensor:
     """Mean squared difference (B,) from the velocities ``target`` (B,Z,F,h,w), weighted like ``flow_matching_loss``."""
     error = (prediction.velocity.float() - target.float()).square().mean(1)
-    weight = cell_weight * (1 - prediction.conditions.given[:, 0])
+    weight = cell_weight * (1 - prediction.conditions.context_mask[:, 0])
     return (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1.0)
 
 
-def alone(model: WorldModel, sample: LatentSample) -> tuple[Tensor, Tensor, Conditions]:
+def make_single_sample_batch(model: WorldModel, sample: LatentSample) -> tuple[Tensor, Tensor, Conditions]:
     """``latents`` (1,Z,F,h,w), ``cell_weight`` (1,F,h,w) and conditions of one stored sample, where the model is.
 
     One at a time: what is computed of a sample must not depend on which others were computed with it.

@@ -7,48 +7,52 @@ import torch
 from torch import Tensor
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.strategies.fisher import diagonal_fisher, main_direction, stored_estimate
-from driveforge.finetune.strategies.strategy import Ground, Prediction, Strategy
-from driveforge.finetune.strategies.weight_delta import Weights, displacement, trained_weights
+from driveforge.finetune.strategies.fisher import (
+    estimate_diagonal_fisher,
+    estimate_principal_direction,
+    load_or_estimate,
+)
+from driveforge.finetune.strategies.strategy import Prediction, Strategy, StrategyContext
+from driveforge.finetune.strategies.weight_delta import Weights, compute_weight_delta, copy_trainable_weights
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
 
 
-class L2Start(Strategy):
+class L2SP(Strategy):
     """L2-SP: weight / 2 * |W - W_0|^2 (Li, Grandvalet & Davoine 2018, arXiv 1802.01483, equation 2).
 
-    Under LoRA, W - W_0 is the product B A for the adapted weights; see ``start.displacement``.
+    Under LoRA, W - W_0 is the product B A for the adapted weights; see ``weight_delta.compute_weight_delta``.
     """
 
     name = "l2sp"
-    usual_weight = 0.05
+    default_weight = 0.05
 
-    _start: Weights
+    _initial_weights: Weights
 
-    def prepare(self, ground: Ground) -> None:
-        self._start = trained_weights(ground.model)
+    def prepare(self, context: StrategyContext) -> None:
+        self._initial_weights = copy_trainable_weights(context.model)
 
-    def terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
-        moved = displacement(model, self._start)
-        return {self.name: self.weight / 2 * _total(value.square().sum() for value in moved.values())}
+    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+        delta = compute_weight_delta(model, self._initial_weights)
+        return {self.name: self.weight / 2 * _sum(value.square().sum() for value in delta.values())}
 
 
-class _Consolidation(L2Start):
+class _Consolidation(L2SP):
     """A pull towards the start that knows from replay samples which directions matter."""
 
     needs_buffer = True
 
-    _known: Weights
+    _importance: Weights
 
-    def estimate(self, ground: Ground, replay: ReplayBuffer) -> Weights:
+    def estimate(self, context: StrategyContext, replay: ReplayBuffer) -> Weights:
         """What replay samples say about the movable weights of the base, by their names."""
         raise NotImplementedError
 
-    def prepare(self, ground: Ground) -> None:
-        super().prepare(ground)
-        if ground.replay is None:
+    def prepare(self, context: StrategyContext) -> None:
+        super().prepare(context)
+        if context.replay is None:
             raise UserError(f"finetune.strategy={self.name} needs replay samples to tell which weights matter")
-        self._known = stored_estimate(ground, ground.replay, self.name, self.estimate)
+        self._importance = load_or_estimate(context, context.replay, self.name, self.estimate)
 
 
 class Ewc(_Consolidation):
@@ -58,15 +62,15 @@ class Ewc(_Consolidation):
     """
 
     name = "ewc"
-    usual_weight = 1e6
+    default_weight = 1e6
 
-    def estimate(self, ground: Ground, replay: ReplayBuffer) -> Weights:
-        return diagonal_fisher(ground, replay)
+    def estimate(self, context: StrategyContext, replay: ReplayBuffer) -> Weights:
+        return estimate_diagonal_fisher(context, replay)
 
-    def terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
-        moved = displacement(model, self._start)
-        bent = ((self._known[name].to(value) * value.square()).sum() for name, value in moved.items())
-        return {self.name: self.weight / 2 * _total(bent)}
+    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+        delta = compute_weight_delta(model, self._initial_weights)
+        weighted_squares = ((self._importance[name].to(value) * value.square()).sum() for name, value in delta.items())
+        return {self.name: self.weight / 2 * _sum(weighted_squares)}
 
 
 class EwcRank1(_Consolidation):
@@ -77,16 +81,16 @@ class EwcRank1(_Consolidation):
     """
 
     name = "ewc-rank1"
-    usual_weight = 1e5
+    default_weight = 1e5
 
-    def estimate(self, ground: Ground, replay: ReplayBuffer) -> Weights:
-        return main_direction(ground, replay)
+    def estimate(self, context: StrategyContext, replay: ReplayBuffer) -> Weights:
+        return estimate_principal_direction(context, replay)
 
-    def terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
-        moved = displacement(model, self._start)
-        along = _total((self._known[name].to(value) * value).sum() for name, value in moved.items())
-        return {self.name: self.weight / 2 * along.square()}
+    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+        delta = compute_weight_delta(model, self._initial_weights)
+        projection = _sum((self._importance[name].to(value) * value).sum() for name, value in delta.items())
+        return {self.name: self.weight / 2 * projection.square()}
 
 
-def _total(values: Any) -> Tensor:
+def _sum(values: Any) -> Tensor:
     return torch.stack(list(values)).sum()

@@ -7,16 +7,16 @@ from peft import LoraConfig
 from driveforge.finetune.world_model.model import WorldModel
 
 # Attention and feed-forward of every Wan block.
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 
 
-def choose_trained(model: WorldModel, adapter: Literal["lora", "full"], rank: int) -> None:
+def set_trainable(model: WorldModel, adapter: Literal["lora", "full"], rank: int) -> None:
     """Set ``requires_grad``: all, or LoRA of ``rank`` (Hu et al. 2021, arXiv 2106.09685) and the embeddings."""
     if adapter == "full":
         model.requires_grad_(True)
         return
     model.transformer.requires_grad_(False)
-    model.transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS)))
+    model.transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS)))
 
 
 def merge_adapter(model: WorldModel) -> None:

@@ -21,23 +21,23 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import atomic_file
 
 # Where the newest is damaged, the one before it is taken.
-KEPT = 2
+NUM_KEPT_CHECKPOINTS = 2
 _NAME = re.compile(r"step=(\d+)\.ckpt")
-_MARK = b"driveforge sha256 "
-_TRAILER = len(_MARK) + 64
-_PIECE = 2**20
+_MAGIC = b"driveforge sha256 "
+_TRAILER_SIZE = len(_MAGIC) + 64
+_CHUNK_SIZE = 2**20
 
 
-class SaveEvery(Checkpoint):
-    """Saves at every ``every``-th optimiser step, as soon as it is taken, into ``root``.
+class PeriodicCheckpoint(Checkpoint):
+    """Saves at every ``every_n_steps``-th optimiser step, as soon as it is taken, into ``root``.
 
     Lightning's own also saves the step that a run went on from, after its first batch: where a step takes several
     batches, that is a state in the middle of one, from which no run goes on as it should.
     """
 
-    def __init__(self, root: Path, every: int) -> None:
+    def __init__(self, root: Path, every_n_steps: int) -> None:
         self._root = root
-        self._every = every
+        self._every_n_steps = every_n_steps
         self._last = 0
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -45,20 +45,22 @@ class SaveEvery(Checkpoint):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         step = trainer.global_step
-        if step > self._last and step % self._every == 0:
+        if step > self._last and step % self._every_n_steps == 0:
             self._last = step
             trainer.save_checkpoint(self._root / f"step={step}.ckpt")
 
 
-class DurableCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's own goes through ``$TMPDIR``, from where a file reaches another file system in pieces."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Put it at ``path`` whole; then all but the newest ``KEPT`` go."""
+        """Put it at ``path`` whole; then all but the newest ``NUM_KEPT_CHECKPOINTS`` go."""
         target = Path(path)
         with atomic_file(target) as file:
-            _write(file, checkpoint)
-        for old in [name for step, name in checkpoints(target.parent) if step <= _step_of(target)][KEPT:]:
+            _write_checkpoint(file, checkpoint)
+        for old in [name for step, name in list_checkpoints(target.parent) if step <= _parse_step(target)][
+            NUM_KEPT_CHECKPOINTS:
+        ]:
             old.unlink(missing_ok=True)
 
     def load_checkpoint(
@@ -68,49 +70,49 @@ class DurableCheckpointIO(TorchCheckpointIO):
         return found
 
 
-def checkpoints(root: Path) -> list[tuple[int, Path]]:
+def list_checkpoints(root: Path) -> list[tuple[int, Path]]:
     """Steps and files of the checkpoints in ``root``, the newest first."""
     found = ((_NAME.fullmatch(path.name), path) for path in root.glob("step=*.ckpt"))
     return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
 
 
-def newest_checkpoint(root: Path, up_to: int | None = None) -> Path | None:
+def find_newest_checkpoint(root: Path, up_to: int | None = None) -> Path | None:
     """The sound checkpoint of ``root`` with the most steps, at most ``up_to``; those that are not sound are told."""
-    for step, path in checkpoints(root):
+    for step, path in list_checkpoints(root):
         if up_to is not None and step > up_to:
             continue
-        if is_sound(path):
+        if is_intact(path):
             return path
         get_console().print(f"{path} is damaged or not ours, so it is passed over", markup=False, soft_wrap=True)
     return None
 
 
-def is_sound(path: Path) -> bool:
-    """Whether ``path`` is, to the last bit, what ``DurableCheckpointIO`` wrote."""
+def is_intact(path: Path) -> bool:
+    """Whether ``path`` is, to the last bit, what ``AtomicCheckpointIO`` wrote."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             digest = hashlib.sha256()
-            for piece in _pieces(file, size - _TRAILER - 2):
-                digest.update(piece)
+            for chunk in _read_chunks(file, size - _TRAILER_SIZE - 2):
+                digest.update(chunk)
             length, trailer = file.read(2), file.read()
     except OSError:
         return False
     # Before its comment was added, the archive ended with the length of none.
     digest.update(bytes(2))
-    return length == _TRAILER.to_bytes(2, "little") and trailer == _MARK + digest.hexdigest().encode()
+    return length == _TRAILER_SIZE.to_bytes(2, "little") and trailer == _MAGIC + digest.hexdigest().encode()
 
 
-def record_in(path: Path) -> dict[str, Any]:
+def read_run_config(path: Path) -> dict[str, Any]:
     """What a sound checkpoint says of its run; its tensors are not read."""
     try:
-        record: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["settings"]
+        run_config: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["run_config"]
     except Exception as error:
         raise UserError(f"{path}: was written by another version; begin in another run_dir") from error
-    return record
+    return run_config
 
 
-class _Hashed:
+class _HashingWriter:
     """A file that is hashed as it is written. A failure waits until ``torch.save`` has ended, which would hide it."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -119,15 +121,15 @@ class _Hashed:
         self.digest = hashlib.sha256()
         self.error: OSError | None = None
 
-    def write(self, piece: Any) -> int:
+    def write(self, chunk: Any) -> int:
         if self.error is None:
             try:
-                self._file.write(piece)
+                self._file.write(chunk)
             except OSError as error:
                 self.error = error
-        self.digest.update(piece)
-        self._tail = (self._tail + bytes(piece[-2:]))[-2:]
-        return len(piece)
+        self.digest.update(chunk)
+        self._tail = (self._tail + bytes(chunk[-2:]))[-2:]
+        return len(chunk)
 
     def flush(self) -> None:
         """Everything is flushed at the end."""
@@ -137,23 +139,23 @@ class _Hashed:
         return self._tail == bytes(2)
 
 
-def _write(file: IO[bytes], checkpoint: dict[str, Any]) -> None:
-    hashed = _Hashed(file)
+def _write_checkpoint(file: IO[bytes], checkpoint: dict[str, Any]) -> None:
+    hashed = _HashingWriter(file)
     torch.save(checkpoint, hashed)  # type: ignore[arg-type]
     if hashed.error is not None:
         raise hashed.error
     assert hashed.ends_without_comment, "torch.save writes a zip archive without a comment"
     file.seek(-2, os.SEEK_CUR)
-    file.write(_TRAILER.to_bytes(2, "little") + _MARK + hashed.digest.hexdigest().encode())
+    file.write(_TRAILER_SIZE.to_bytes(2, "little") + _MAGIC + hashed.digest.hexdigest().encode())
 
 
-def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
-    while size > 0 and (piece := file.read(min(size, _PIECE))):
-        size -= len(piece)
-        yield piece
+def _read_chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := file.read(min(size, _CHUNK_SIZE))):
+        size -= len(chunk)
+        yield chunk
 
 
-def _step_of(path: Path) -> int:
+def _parse_step(path: Path) -> int:
     match = _NAME.fullmatch(path.name)
     assert match, path
     return int(match[1])

@@ -14,31 +14,31 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.finetune.strategies.registry import strategy_of
-from driveforge.finetune.strategies.strategy import Ground
-from driveforge.finetune.training.adapters import choose_trained, merge_adapter
+from driveforge.finetune.strategies.registry import get_strategy
+from driveforge.finetune.strategies.strategy import StrategyContext
+from driveforge.finetune.training.adapters import merge_adapter, set_trainable
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import FineTuneSettings
-from driveforge.finetune.training.shares import AdaptShare, LogShares, Probe
-from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.finetune.training.share_callbacks import AdaptiveShareCallback, ForgettingMetric, ShareLogger
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.replay.adaptive_share import AdaptiveShare
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.mix import ReplayMix
 from driveforge.replay.plan import DRIVING, BatchPlan
 from driveforge.replay.share import FixedShare, LinearShare, ShareSchedule
-from driveforge.replay.share_control import AdaptiveShare
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class FineTuned:
-    """``model`` with averaged weights, adapter merged, on the CPU; samples ``realised`` by pool.
+class FineTuneResult:
+    """``model`` with averaged weights, adapter merged, on the CPU; ``sample_counts`` by pool.
 
     ``decisions`` are (plan step, share) where the share was adaptive, empty elsewhere.
     """
 
     model: WorldModel
-    realised: dict[str, int]
+    sample_counts: dict[str, int]
     decisions: tuple[tuple[int, float], ...]
 
 
@@ -50,40 +50,44 @@ def fine_tune(
     mix: ReplayMix,
     folder: Path,
     *,
-    probe: Probe | None = None,
+    forgetting_metric: ForgettingMetric | None = None,
     logger: Logger | bool = False,
     callbacks: Sequence[Callback] = (),
-) -> FineTuned:
+) -> FineTuneResult:
     """Fine-tune the model in folder ``base``; ``folder`` keeps checkpoints, and is resumed where it has some.
 
-    ``driving`` and ``replay`` must be of the base's codec. ``probe`` is needed by an adaptive share alone. Seeds torch.
+    ``driving`` and ``replay`` must be of the base's codec. ``forgetting_metric`` is needed by an adaptive share alone. Seeds torch.
     A UserError where the strategy lacks samples, or where ``folder`` holds another run.
     """
-    plan = plan_of(settings, mix, len(driving), replay)
+    plan = make_batch_plan(settings, mix, len(driving), replay)
     torch.manual_seed(settings.seed)
     model = WorldModel.from_pretrained(base).train()
-    choose_trained(model, settings.adapter, settings.lora_rank)
+    set_trainable(model, settings.adapter, settings.lora_rank)
     if settings.compile:
         model.transformer.compile_repeated_blocks()
     model.to(torch.accelerator.current_accelerator() or "cpu")
-    strategy = strategy_of(settings.strategy)(settings.strategy_weight)
-    predict, seed = settings.continuation_prob, settings.seed
+    strategy = get_strategy(settings.strategy)(settings.strategy_weight)
+    continuation_prob, seed = settings.continuation_prob, settings.seed
     make_folder(folder)
     # Of several processes of one run, the first makes what the others then find.
     with file_lock(folder / ".lock"):
-        strategy.prepare(Ground(base=base, model=model, replay=replay, folder=folder, seed=seed, predict=predict))
-    facts = contents_of(base, driving, replay) | facts_of(settings, mix, plan)
-    module = WorldModelModule(model, settings, strategy, facts)
-    adapt = _adapt(settings, mix, plan, probe)
-    current = adapt.plan if adapt else lambda: plan
-    known_until = adapt.known_until if adapt else lambda: settings.num_batches
+        strategy.prepare(
+            StrategyContext(
+                base=base, model=model, replay=replay, folder=folder, seed=seed, continuation_prob=continuation_prob
+            )
+        )
+    resolved_config = digest_inputs(base, driving, replay) | resolve_config(settings, mix, plan)
+    module = WorldModelModule(model, settings, strategy, resolved_config)
+    adaptive_callback = _make_adaptive_callback(settings, mix, plan, forgetting_metric)
+    current_plan = adaptive_callback.plan if adaptive_callback else lambda: plan
+    decided_until = adaptive_callback.decided_until if adaptive_callback else lambda: settings.num_batches
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
         while start < settings.num_batches:
-            stop = min(known_until(), settings.num_batches)
+            stop = min(decided_until(), settings.num_batches)
             assert start < stop, "no batch is asked for before its share is decided"
             yield from plan_loader(
-                current(),
+                current_plan(),
                 driving,
                 replay,
                 start=start,
@@ -99,54 +103,56 @@ def fine_tune(
         batches,
         folder,
         logger=logger,
-        callbacks=[*([adapt] if adapt else []), LogShares(current), *callbacks],
+        callbacks=[*([adaptive_callback] if adaptive_callback else []), ShareLogger(current_plan), *callbacks],
     )
-    module.adopt_average()
+    module.copy_ema_to_model()
     merge_adapter(model)
-    return FineTuned(
-        model=strategy.finished(model, base),
-        realised=current().realised(settings.num_batches),
-        decisions=tuple(adapt.decisions) if adapt else (),
+    return FineTuneResult(
+        model=strategy.finalize(model, base),
+        sample_counts=current_plan().count_samples(settings.num_batches),
+        decisions=tuple(adaptive_callback.decisions) if adaptive_callback else (),
     )
 
 
-def plan_of(settings: FineTuneSettings, mix: ReplayMix, num_driving: int, replay: ReplayBuffer | None) -> BatchPlan:
+def make_batch_plan(
+    settings: FineTuneSettings, mix: ReplayMix, num_driving: int, replay: ReplayBuffer | None
+) -> BatchPlan:
     """The batches of a run; with an adaptive share, as they would be if it never moved."""
-    strategy, pools = strategy_of(settings.strategy), {} if replay is None else replay.sizes
+    strategy, pools = get_strategy(settings.strategy), {} if replay is None else replay.sizes
     if strategy.needs_buffer and not pools:
         raise UserError(f"finetune.strategy={strategy.name} needs replay samples, and there are none")
     share: float | ShareSchedule = 0.0
-    if strategy.mix == "pools":
+    if strategy.replay_mode == "proportional":
         share = FixedShare(Fraction(sum(pools.values()), sum(pools.values()) + num_driving))
-    elif strategy.mix == "share":
-        share = _schedule(mix, settings.num_batches)
+    elif strategy.replay_mode == "share":
+        share = _make_schedule(mix, settings.num_batches)
     return BatchPlan(
         seed=mix.seed,
         batch_size=settings.batch_size,
         share=share,
         pools=pools,
         num_driving=num_driving,
-        loss_weight=1.0 if strategy.mix == "pools" else mix.loss_weight,
-        by_size=strategy.mix == "pools",
+        loss_weight=1.0 if strategy.replay_mode == "proportional" else mix.loss_weight,
+        is_proportional=strategy.replay_mode == "proportional",
     )
 
 
-def contents_of(base: Path, driving: LatentCache, replay: ReplayBuffer | None) -> dict[str, str]:
+def digest_inputs(base: Path, driving: LatentCache, replay: ReplayBuffer | None) -> dict[str, str]:
     """Digests of the start and of all samples, which are read for it: a UserError where any is not as it was written.
 
     Where they are the same, and the settings are, so are the weights.
     """
     return {
-        "base": model_digest(base),
+        "base": compute_model_digest(base),
         "driving": driving.digest(),
         "replay": "" if replay is None else replay.digest(),
     }
 
 
-def facts_of(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan) -> dict[str, Any]:
+def resolve_config(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan) -> dict[str, Any]:
     """What decides the weights beside ``TrainingSettings``, the base and the samples themselves; plain values."""
-    strategy = strategy_of(settings.strategy)(settings.strategy_weight)
-    facts = {
+    strategy = get_strategy(settings.strategy)(settings.strategy_weight)
+    resolved_config = {
         "strategy": strategy.name,
         "strategy_weight": strategy.weight,
         "adapter": settings.adapter,
@@ -157,23 +163,27 @@ def facts_of(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan) -> dic
         "loss_weight": plan.loss_weight,
     }
     if is_adaptive(settings, mix):
-        facts["adaptive"] = {"tolerance": mix.tolerance, "eval_every": mix.eval_every}
-    return facts
+        resolved_config["adaptive"] = {"tolerance": mix.tolerance, "eval_every": mix.eval_every}
+    return resolved_config
 
 
-def _schedule(mix: ReplayMix, num_batches: int) -> float | ShareSchedule:
+def _make_schedule(mix: ReplayMix, num_batches: int) -> float | ShareSchedule:
     if mix.schedule == "linear" and mix.share != mix.final_share:
         return LinearShare(mix.share, mix.final_share, num_batches)
     return mix.share
 
 
 def is_adaptive(settings: FineTuneSettings, mix: ReplayMix) -> bool:
-    return mix.schedule == "adaptive" and strategy_of(settings.strategy).mix == "share"
+    return mix.schedule == "adaptive" and get_strategy(settings.strategy).replay_mode == "share"
 
 
-def _adapt(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan, probe: Probe | None) -> AdaptShare | None:
+def _make_adaptive_callback(
+    settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan, forgetting_metric: ForgettingMetric | None
+) -> AdaptiveShareCallback | None:
     if not is_adaptive(settings, mix):
         return None
-    if probe is None:
+    if forgetting_metric is None:
         raise UserError("replay.schedule=adaptive needs a probe that tells what was forgotten")
-    return AdaptShare(plan, mix.share, AdaptiveShare(tolerance=mix.tolerance), probe, mix.eval_every)
+    return AdaptiveShareCallback(
+        plan, mix.share, AdaptiveShare(tolerance=mix.tolerance), forgetting_metric, mix.eval_every
+    )

@@ -11,22 +11,27 @@ from lightning.pytorch.loggers import Logger
 
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import remove_partial_files
-from driveforge.finetune.training.checkpoints import DurableCheckpointIO, SaveEvery, newest_checkpoint, record_in
+from driveforge.finetune.training.checkpoints import (
+    AtomicCheckpointIO,
+    PeriodicCheckpoint,
+    find_newest_checkpoint,
+    read_run_config,
+)
+from driveforge.finetune.training.distributed import distributed_kwargs, is_rank_zero
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.progress import StepProgress
-from driveforge.finetune.training.ranks import leads, processes
 
 # Makes the batches of plan steps start, start + 1, ... for one rank of a world: (start, rank, world size) -> batches.
-Batches = Callable[[int, int, int], Iterable[Mapping[str, Any]]]
+BatchFactory = Callable[[int, int, int], Iterable[Mapping[str, Any]]]
 
 
-class PlannedData(lightning.LightningDataModule):
+class PlannedDataModule(lightning.LightningDataModule):
     """Batches that are a function of the step, so that the step is all that a resumed run has to know."""
 
-    def __init__(self, batches: Batches, accumulate: int) -> None:
+    def __init__(self, make_batches: BatchFactory, accumulate_grad_batches: int) -> None:
         super().__init__()
-        self._batches = batches
-        self._accumulate = accumulate
+        self._batches = make_batches
+        self._accumulate_grad_batches = accumulate_grad_batches
         self._start = 0
 
     def train_dataloader(self) -> Iterable[Mapping[str, Any]]:
@@ -35,7 +40,7 @@ class PlannedData(lightning.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         assert self.trainer is not None
-        return {"start": self.trainer.global_step * self._accumulate}
+        return {"start": self.trainer.global_step * self._accumulate_grad_batches}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._start = state_dict["start"]
@@ -43,7 +48,7 @@ class PlannedData(lightning.LightningDataModule):
 
 def train(
     module: WorldModelModule,
-    batches: Batches,
+    make_batches: BatchFactory,
     root: Path,
     *,
     logger: Logger | bool = False,
@@ -61,14 +66,14 @@ def train(
     # Lightning sets its level when it is imported, and then speaks of GPUs, folders and products on every run.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     settings = module.settings
-    if leads():
+    if is_rank_zero():
         remove_partial_files(root)
-    newest = newest_checkpoint(root, up_to=settings.steps)
+    newest = find_newest_checkpoint(root, up_to=settings.steps)
     if newest:
         require_same_run(newest, module)
     trainer = lightning.Trainer(
         accelerator="auto",
-        **processes(),
+        **distributed_kwargs(),
         # The plan has dealt the batches to the ranks.
         use_distributed_sampler=False,
         default_root_dir=root,
@@ -78,23 +83,23 @@ def train(
         gradient_clip_val=settings.max_grad_norm or None,
         precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         logger=logger,
-        plugins=[DurableCheckpointIO()],
+        plugins=[AtomicCheckpointIO()],
         log_every_n_steps=10,
         enable_model_summary=False,
         enable_progress_bar=False,
         callbacks=[
-            SaveEvery(root, settings.checkpoint_every),
+            PeriodicCheckpoint(root, settings.checkpoint_every),
             StepProgress("Training"),
             *callbacks,
         ],
     )
-    trainer.fit(module, datamodule=PlannedData(batches, settings.accumulate_grad_batches), ckpt_path=newest)
+    trainer.fit(module, datamodule=PlannedDataModule(make_batches, settings.accumulate_grad_batches), ckpt_path=newest)
     module.cpu()
 
 
 def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
     """A UserError where ``checkpoint`` belongs to another run; only a run's length may change."""
-    was, now = record_in(checkpoint), module.record
+    was, now = read_run_config(checkpoint), module.run_config
     changed = [
         f"{key} was {shorten(was.get(key), 32)}, is {shorten(now.get(key), 32)}"
         for key in now | was

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.strategies.baselines import Naive
-from driveforge.finetune.strategies.strategy import Overheard, Strategy
+from driveforge.finetune.strategies.strategy import RecordingModel, Strategy
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.world_model.conditions import stack_conditions
-from driveforge.finetune.world_model.flow import draw, flow_matching_loss
+from driveforge.finetune.world_model.flow import flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel
 
 
@@ -24,7 +24,7 @@ class WorldModelModule(lightning.LightningModule):
 
     A batch is what ``replay.dataset`` yields: stacked tensors of ``encode_clip``, the words, ``loss_weight`` (B,), the
     ``step`` of the plan and the ``slot`` (B,) of each sample in the batch of all ranks; all randomness hangs on those.
-    ``facts`` are plain values that decide the weights too; a checkpoint of other facts is of another run.
+    ``resolved_config`` are plain values that decide the weights too; a checkpoint of other facts is of another run.
     """
 
     def __init__(
@@ -32,23 +32,23 @@ class WorldModelModule(lightning.LightningModule):
         model: WorldModel,
         settings: TrainingSettings,
         strategy: Strategy | None = None,
-        facts: Mapping[str, Any] | None = None,
+        resolved_config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
         self.strategy = strategy or Naive()
-        self.facts = dict(facts or {})
-        self.average = EMAModel(self._trained(), decay=settings.ema_decay, foreach=True)
+        self.resolved_config = dict(resolved_config or {})
+        self.ema = EMAModel(self._trainable_parameters(), decay=settings.ema_decay, foreach=True)
 
-    def _trained(self) -> list[torch.nn.Parameter]:
+    def _trainable_parameters(self) -> list[torch.nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        losses, terms = self._losses(batch)
+        losses, loss_terms = self._compute_losses(batch)
         loss: Tensor = (losses * batch["loss_weight"]).mean()
-        for term in terms.values():
-            loss = loss + term
+        for loss_term in loss_terms.values():
+            loss = loss + loss_term
         if not torch.isfinite(loss):
             raise UserError(
                 f"the loss became {loss.item()} at optimiser step {self.global_step}: the last good "
@@ -58,80 +58,82 @@ class WorldModelModule(lightning.LightningModule):
             chosen = torch.tensor([name == domain for name in batch["domain"]], device=losses.device)
             mean = losses.detach()[chosen].mean()
             self.log(f"loss/{domain}", mean, batch_size=int(chosen.sum()), on_step=True, on_epoch=False)
-        for name, term in terms.items():
-            self.log(f"strategy/{name}", term.detach(), batch_size=len(losses), on_step=True, on_epoch=False)
+        for name, loss_term in loss_terms.items():
+            self.log(f"strategy/{name}", loss_term.detach(), batch_size=len(losses), on_step=True, on_epoch=False)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(losses))
         return loss
 
-    def _losses(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _compute_losses(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The flow loss (B,) of every sample, and what the strategy adds to their mean."""
         latents = batch["latents"].float()
         tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         conditions = stack_conditions(tensors, batch["domain"], batch["caption"], self.model.config.domains)
-        draws = draw(
+        noise_sample = sample_noise(
             self.settings.seed,
             batch["step"],
             batch["slot"].tolist(),
             latents.shape[1:],
-            predict=self.settings.continuation_prob,
+            continuation_prob=self.settings.continuation_prob,
         )
-        heard = Overheard(self.model)
-        losses = flow_matching_loss(heard, latents, batch["cell_weight"], conditions, self.strategy.draws(batch, draws))
-        return losses, self.strategy.terms(self.model, batch, heard.prediction)
+        recording_model = RecordingModel(self.model)
+        losses = flow_matching_loss(
+            recording_model, latents, batch["cell_weight"], conditions, self.strategy.adjust_noise(batch, noise_sample)
+        )
+        return losses, self.strategy.loss_terms(self.model, batch, recording_model.prediction)
 
     @contextmanager
-    def averaged(self) -> Iterator[WorldModel]:
+    def ema_weights(self) -> Iterator[WorldModel]:
         """The model with its averaged weights, in evaluation mode; on leaving, all is to the bit as it was."""
         was_training = self.model.training
-        self.average.store(self._trained())
-        self.average.copy_to(self._trained())
+        self.ema.store(self._trainable_parameters())
+        self.ema.copy_to(self._trainable_parameters())
         try:
             with torch.no_grad():
                 yield self.model.eval()
         finally:
-            self.average.restore(self._trained())
+            self.ema.restore(self._trainable_parameters())
             self.model.train(was_training)
 
     @property
-    def record(self) -> dict[str, Any]:
+    def run_config(self) -> dict[str, Any]:
         """All that a checkpoint must agree with to be resumed."""
-        return self.settings.training_record() | self.facts
+        return self.settings.training_record() | self.resolved_config
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = torch.optim.AdamW(
-            self._trained(),
+            self._trainable_parameters(),
             self.settings.learning_rate,
             (0.9, 0.99),
             weight_decay=self.settings.weight_decay,
             foreach=True,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(self.settings))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, make_lr_lambda(self.settings))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         # The average moves with the optimiser, not in a batch hook: checkpoint callbacks run before those.
         super().optimizer_step(*args, **kwargs)
-        self.average.step(self._trained())
+        self.ema.step(self._trainable_parameters())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["average"] = self.average.state_dict()
-        checkpoint["settings"] = self.record
+        checkpoint["ema"] = self.ema.state_dict()
+        checkpoint["run_config"] = self.run_config
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.average.load_state_dict(checkpoint["average"])
+        self.ema.load_state_dict(checkpoint["ema"])
 
-    def adopt_average(self) -> None:
+    def copy_ema_to_model(self) -> None:
         """Put the averaged weights into the model, for good."""
-        self.average.copy_to(self._trained())
+        self.ema.copy_to(self._trainable_parameters())
 
 
-def learning_rate_factor(settings: TrainingSettings) -> Callable[[int], float]:
+def make_lr_lambda(settings: TrainingSettings) -> Callable[[int], float]:
     """Linear warm-up, then constant, or a cosine down to 3 % at the last step."""
 
     def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-        if settings.decay == "constant":
-            return warm
-        return warm * max(0.03, 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps))))
+        warmup_factor = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+        if settings.lr_schedule == "constant":
+            return warmup_factor
+        return warmup_factor * max(0.03, 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps))))
 
     return factor

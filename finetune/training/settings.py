@@ -20,7 +20,9 @@ class TrainingSettings:
     accumulate_grad_batches: Annotated[int, "batches in an optimizer step", Range(1)]
     learning_rate: Annotated[float, "peak", Range(0)]
     warmup_steps: Annotated[int, "optimizer steps of linear warm-up", Range(0)]
-    decay: Annotated[Literal["constant", "cosine"], "of the learning rate after warm-up; cosine: to 3 % at the end"]
+    lr_schedule: Annotated[
+        Literal["constant", "cosine"], "of the learning rate after warm-up; cosine: to 3 % at the end"
+    ]
     weight_decay: Annotated[float, "of AdamW", Range(0)]
     ema_decay: Annotated[float, "of the averaged weights", Range(0, 1)]
     max_grad_norm: Annotated[float, "gradients are clipped to it; 0: not clipped", Range(0)]

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driveforge.finetune.world_model.vae import to_signal
+from driveforge.finetune.world_model.vae import to_vae_input
 
 # Clips of this length suffice: the codec looks two frames back.
 _FRAMES = 5
@@ -41,7 +41,7 @@ def train_vae(
         warm, cosine = min(1, (step + 1) / 50), max(0.02, 0.5 + 0.5 * np.cos(np.pi * phase))
         optimizer.param_groups[0]["lr"] = learning_rate * warm * cosine
         rng = np.random.Generator(np.random.Philox(key=[seed, step]))
-        target = to_signal(_crops(clips, rng, batch_size))
+        target = to_vae_input(_sample_crops(clips, rng, batch_size))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         latents = vae.encode(target).latent_dist.mode()
         latents = latents + _LATENT_NOISE * torch.randn(latents.shape, generator=generator)
@@ -56,7 +56,7 @@ def train_vae(
     vae.eval().requires_grad_(False)
 
 
-def _crops(clips: NDArray[np.uint8], rng: np.random.Generator, count: int) -> Tensor:
+def _sample_crops(clips: NDArray[np.uint8], rng: np.random.Generator, count: int) -> Tensor:
     """``count`` random stretches ``(count, 5, H, W, 3)``."""
     starts = rng.integers(clips.shape[1] - _FRAMES + 1, size=count)
     chosen = rng.integers(len(clips), size=count)

@@ -4,11 +4,11 @@ import re
 import zlib
 
 CAPTION_TOKENS = 12
-VOCABULARY = 512
+VOCABULARY_SIZE = 512
 
 
 def caption_ids(caption: str) -> list[int]:
     """``CAPTION_TOKENS`` ids in 0..VOCABULARY; 0 pads, so an empty caption is all padding."""
     words = re.findall(r"\w+", caption.lower())[:CAPTION_TOKENS]
-    ids = [1 + zlib.crc32(word.encode()) % VOCABULARY for word in words]
+    ids = [1 + zlib.crc32(word.encode()) % VOCABULARY_SIZE for word in words]
     return ids + [0] * (CAPTION_TOKENS - len(ids))

@@ -29,7 +29,7 @@ RAY_CHANNELS = 6
 BOX_WEIGHT = 3.0
 
 # Wan's codec takes 1 + 4k frames; a token is two by two cells of eight pixels, and there are positions for so many.
-_FRAME_STEP, _TOKEN_PX, _MAX_CELLS = 4, 16, 64
+_FRAME_STEP, _TOKEN_PX, _MAX_TOKENS = 4, 16, 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,59 +48,63 @@ class Conditions:
     num_views: int = 1
 
     @property
-    def given(self) -> Tensor:
+    def context_mask(self) -> Tensor:
         """(B,1,F,1,1), 1 at the frames that are given clean."""
         return self.mask[:, :1, :, :1, :1]
 
     def without_frames(self, drop: Tensor) -> "Conditions":
         """First frames, and with them all that was warped from them, withheld where ``drop`` (B,) is True."""
-        keep = _keep(drop)
+        keep = _keep_mask(drop)
         mask = torch.cat([self.mask[:, :2] * keep, self.mask[:, 2:]], 1)
         return replace(self, warped=self.warped * keep, mask=mask)
 
     def without_layout(self, drop: Tensor) -> "Conditions":
-        keep = _keep(drop)
+        keep = _keep_mask(drop)
         mask = torch.cat([self.mask[:, :2], self.mask[:, 2:3] * keep, self.mask[:, 3:]], 1)
         return replace(self, layout=self.layout * keep, mask=mask)
 
     def without_pose(self, drop: Tensor) -> "Conditions":
         """No rays, and nothing warped by the motion either: only the given frames themselves stay."""
-        keep = _keep(drop)
-        stay = torch.maximum(keep, self.given)
+        keep = _keep_mask(drop)
+        stay = torch.maximum(keep, self.context_mask)
         mask = torch.cat([self.mask[:, :1], self.mask[:, 1:2] * stay, self.mask[:, 2:3], self.mask[:, 3:] * keep], 1)
         return replace(self, warped=self.warped * stay, rays=self.rays * keep, mask=mask)
 
-    def without_words(self, drop: Tensor) -> "Conditions":
+    def without_text(self, drop: Tensor) -> "Conditions":
         """Neither caption nor domain."""
         keep = (~drop).long()
         return replace(self, domain=self.domain * keep, caption=self.caption * keep[:, None])
 
-    def going_on(self, latents: Tensor, context: Tensor) -> "Conditions":
-        """The first ``context`` (B,) frames of ``latents`` (B,Z,F,h,w) given, and no command: how will it go on?
+    def as_continuation(self, latents: Tensor, num_context_frames: Tensor) -> "Conditions":
+        """The first ``num_context_frames`` (B,) frames of ``latents`` (B,Z,F,h,w) given, and no command: how will it go on?
 
-        Where ``context`` is 0 nothing changes. Later frames start from the last given one as it is: what moves in
+        Where ``num_context_frames`` is 0 nothing changes. Later frames start from the last given one as it is: what moves in
         them, and how, has to come from the model.
         """
-        places = torch.arange(latents.shape[2], device=latents.device)
-        numbers = places % (len(places) // self.num_views)
-        beyond = (numbers - context.clamp_min(1)[:, None] + 1).clamp_min(0)
-        warped = latents.gather(2, (places - beyond)[:, None, :, None, None].expand_as(latents))
-        given = (beyond == 0)[:, None, :, None, None].expand_as(self.mask[:, :1]).to(self.mask.dtype)
-        commanded = self.without_layout(context > 0).without_pose(context > 0)
-        goes_on = (context > 0).view(-1, 1, 1, 1, 1)
+        positions = torch.arange(latents.shape[2], device=latents.device)
+        frame_numbers = positions % (len(positions) // self.num_views)
+        frames_past_context = (frame_numbers - num_context_frames.clamp_min(1)[:, None] + 1).clamp_min(0)
+        warped = latents.gather(2, (positions - frames_past_context)[:, None, :, None, None].expand_as(latents))
+        context_mask = (
+            (frames_past_context == 0)[:, None, :, None, None].expand_as(self.mask[:, :1]).to(self.mask.dtype)
+        )
+        commanded = self.without_layout(num_context_frames > 0).without_pose(num_context_frames > 0)
+        is_continuation = (num_context_frames > 0).view(-1, 1, 1, 1, 1)
         return replace(
             commanded,
-            warped=torch.where(goes_on, warped, commanded.warped),
-            mask=torch.where(goes_on, torch.cat([given, given, commanded.mask[:, 2:]], 1), commanded.mask),
+            warped=torch.where(is_continuation, warped, commanded.warped),
+            mask=torch.where(
+                is_continuation, torch.cat([context_mask, context_mask, commanded.mask[:, 2:]], 1), commanded.mask
+            ),
         )
 
-    def unguided(self) -> "Conditions":
+    def unconditional(self) -> "Conditions":
         """What classifier-free guidance steers away from: the given frames and nothing else."""
-        every = torch.ones(len(self.domain), dtype=torch.bool, device=self.domain.device)
-        return self.without_layout(every).without_pose(every).without_words(every)
+        drop_all = torch.ones(len(self.domain), dtype=torch.bool, device=self.domain.device)
+        return self.without_layout(drop_all).without_pose(drop_all).without_text(drop_all)
 
 
-def _keep(drop: Tensor) -> Tensor:
+def _keep_mask(drop: Tensor) -> Tensor:
     return (~drop).float().view(-1, 1, 1, 1, 1)
 
 
@@ -108,18 +112,18 @@ def require_encodable(scenes: Iterable[Scene]) -> None:
     """A UserError naming the first clip whose length or size no model takes: known before anything is rendered."""
     for scene in scenes:
         sides = {side for camera in scene.cameras for side in (camera.height, camera.width)}
-        fits = scene.num_frames % _FRAME_STEP == 1 and scene.num_frames <= _MAX_CELLS
-        if not fits or any(side % _TOKEN_PX or side > _TOKEN_PX * _MAX_CELLS for side in sides):
+        fits = scene.num_frames % _FRAME_STEP == 1 and scene.num_frames <= _MAX_TOKENS
+        if not fits or any(side % _TOKEN_PX or side > _TOKEN_PX * _MAX_TOKENS for side in sides):
             camera = scene.cameras[0]
             raise UserError(
                 f"clip {scene.clip_id} has {scene.num_frames} frames of {camera.width}x{camera.height}, the model "
-                f"takes 1 + {_FRAME_STEP}k frames up to {_MAX_CELLS - _FRAME_STEP + 1}, of sides that are multiples of "
-                f"{_TOKEN_PX} up to {_TOKEN_PX * _MAX_CELLS}"
+                f"takes 1 + {_FRAME_STEP}k frames up to {_MAX_TOKENS - _FRAME_STEP + 1}, of sides that are multiples of "
+                f"{_TOKEN_PX} up to {_TOKEN_PX * _MAX_TOKENS}"
             )
 
 
 def encode_conditions(
-    vae: AutoencoderKLWan, scene: Scene, first_frames: NDArray[np.uint8] | None, num_given: int = 1
+    vae: AutoencoderKLWan, scene: Scene, first_frames: NDArray[np.uint8] | None, num_context_frames: int = 1
 ) -> dict[str, Tensor]:
     """One clip's tensors, all but words: ``warped``, ``layout`` (Z,F,h,w), ``mask`` (4,...), ``rays`` (6,...).
 
@@ -127,14 +131,14 @@ def encode_conditions(
     frames themselves are warped, and layout and rays are absent.
     """
     views = [
-        _encode_view(vae, scene, camera, None if first_frames is None else first_frames[v, :num_given])
+        _encode_view(vae, scene, camera, None if first_frames is None else first_frames[v, :num_context_frames])
         for v, camera in enumerate(scene.cameras)
     ]
     return {name: torch.cat([view[name] for view in views], 1) for name in views[0]}
 
 
 def _encode_view(
-    vae: AutoencoderKLWan, scene: Scene, camera: Camera, given: NDArray[np.uint8] | None
+    vae: AutoencoderKLWan, scene: Scene, camera: Camera, context_frames: NDArray[np.uint8] | None
 ) -> dict[str, Tensor]:
     cell, num_frames = vae.config.patch_size, scene.num_frames
     grid = (num_frames, camera.height // cell, camera.width // cell)
@@ -152,34 +156,34 @@ def _encode_view(
     if has_layout:
         out["layout"] = encode(vae, torch.from_numpy(render_layout(scene, camera))[None])[0]
         out["mask"][2] = 1
-    if given is not None:
-        frames, warped = _warped_video(scene, camera, given, has_pose)
-        reach = num_frames if has_pose else len(given)
-        out["warped"][:, :reach] = encode(vae, torch.from_numpy(frames)[None])[0][:, :reach]
-        out["mask"][0, : len(given)] = 1
-        out["mask"][1] = _share_of_cells(warped, cell)
+    if context_frames is not None:
+        frames, warped = _warped_video(scene, camera, context_frames, has_pose)
+        num_warped = num_frames if has_pose else len(context_frames)
+        out["warped"][:, :num_warped] = encode(vae, torch.from_numpy(frames)[None])[0][:, :num_warped]
+        out["mask"][0, : len(context_frames)] = 1
+        out["mask"][1] = _average_over_cells(warped, cell)
     return out
 
 
 def _warped_video(
-    scene: Scene, camera: Camera, given: NDArray[np.uint8], has_pose: bool
+    scene: Scene, camera: Camera, context_frames: NDArray[np.uint8], has_pose: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Video ``(T, H, W, 3)``, the given frames and then the last of them warped, and its mask ``(T, H, W)``."""
-    last = len(given) - 1
+    last = len(context_frames) - 1
     frames = np.full((scene.num_frames, camera.height, camera.width, 3), 128, np.uint8)
     mask = np.zeros(frames.shape[:3], np.bool_)
     if has_pose:
-        frames[last:], mask[last:] = warp_frame(given[last], scene, camera, last)
-    frames[: last + 1], mask[: last + 1] = given, True
+        frames[last:], mask[last:] = warp_frame(context_frames[last], scene, camera, last)
+    frames[: last + 1], mask[: last + 1] = context_frames, True
     return frames, mask
 
 
-def encode_clip(vae: AutoencoderKLWan, clip: Clip, num_given: int = 1) -> dict[str, Tensor]:
+def encode_clip(vae: AutoencoderKLWan, clip: Clip, num_context_frames: int = 1) -> dict[str, Tensor]:
     """All tensors of one training clip: conditions, ``latents`` (Z,F,h,w) and ``cell_weight`` (F,h,w) of the loss.
 
     Held frames weigh nothing; cells on commanded boxes weigh more than the rest.
     """
-    tensors = encode_conditions(vae, clip.scene, clip.frames, num_given)
+    tensors = encode_conditions(vae, clip.scene, clip.frames, num_context_frames)
     tensors["latents"] = torch.cat(list(encode(vae, torch.from_numpy(np.array(clip.frames)))), 1)
     weights = [_cell_weight(clip.scene, camera, vae.config.patch_size) for camera in clip.scene.cameras]
     tensors["cell_weight"] = torch.cat(weights)
@@ -191,12 +195,12 @@ def _cell_weight(scene: Scene, camera: Camera, cell: int) -> Tensor:
     weight = torch.ones(scene.num_frames, camera.height // cell, camera.width // cell)
     if scene.ego_to_world is not None and camera.is_calibrated:
         boxed = render_layout(replace(scene, lanes=()), camera).any(-1)
-        weight += BOX_WEIGHT * _share_of_cells(boxed, cell)
+        weight += BOX_WEIGHT * _average_over_cells(boxed, cell)
     weight[scene.num_frames - scene.held_frames :] = 0
     return weight
 
 
-def _share_of_cells(mask: NDArray[np.bool_], cell: int) -> Tensor:
+def _average_over_cells(mask: NDArray[np.bool_], cell: int) -> Tensor:
     """``mask`` (T,H,W) averaged over square cells: (T,h,w)."""
     return torch.from_numpy(mask).float().unfold(1, cell, cell).unfold(2, cell, cell).mean((-1, -2))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.world_model.conditions import encode_conditions, stack_conditions
-from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.sampling import sample
 from driveforge.finetune.world_model.vae import decode, encode
@@ -27,7 +27,7 @@ class Generator:
         directory = Path(directory)
         model = WorldModel.from_pretrained(directory).to(device)
         model.vae.to(device)
-        return cls(model, model_digest(directory))
+        return cls(model, compute_model_digest(directory))
 
     def generate(
         self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: SamplerSettings
@@ -36,8 +36,8 @@ class Generator:
 
         Every frame comes out of the codec, the given ones too, so that the look does not change after them.
         """
-        num_given = 0 if first_frames is None else first_frames.shape[1]
-        tensors = encode_conditions(self.model.vae, scene, first_frames, num_given)
+        num_context_frames = 0 if first_frames is None else first_frames.shape[1]
+        tensors = encode_conditions(self.model.vae, scene, first_frames, num_context_frames)
         batched = {name: tensor[None].to(self.model.device) for name, tensor in tensors.items()}
         conditions = stack_conditions(
             batched, [scene.domain], [scene.caption], self.model.config.domains, len(scene.cameras)

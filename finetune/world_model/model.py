@@ -14,20 +14,20 @@ from torch import Tensor, nn
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.json_record import read_record
-from driveforge.finetune.world_model.captions import VOCABULARY
+from driveforge.finetune.world_model.captions import VOCABULARY_SIZE
 from driveforge.finetune.world_model.conditions import MASK_CHANNELS, RAY_CHANNELS, Conditions
 from driveforge.finetune.world_model.preconditioning import precondition
-from driveforge.finetune.world_model.saved_parts import (
+from driveforge.finetune.world_model.serialization import (
     ADVICE,
-    CONFIG,
     MAX_SIZE,
-    files_read,
-    read_part,
-    read_tensors,
+    PART_CONFIG_FILE,
+    list_part_files,
+    load_part,
+    load_tensors,
     require_equal,
-    require_sealed,
-    saving,
-    seal,
+    safetensors_errors_as_os_errors,
+    verify_checksums,
+    write_checksums,
 )
 from driveforge.finetune.world_model.vae import load_vae, make_vae
 
@@ -74,7 +74,7 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config = config
         self.transformer = transformer
-        self.caption = nn.Embedding(VOCABULARY + 1, config.text_dim, padding_idx=0)
+        self.caption = nn.Embedding(VOCABULARY_SIZE + 1, config.text_dim, padding_idx=0)
         self.view = nn.Embedding(MAX_VIEWS, VIEW_CHANNELS)
         modulation = transformer.condition_embedder.time_proj.out_features
         self.domain = nn.Embedding(len(config.domains) + 1, modulation, padding_idx=0)
@@ -85,9 +85,9 @@ class WorldModel(nn.Module):
         self._frozen = [vae.eval().requires_grad_(False)]
 
     @classmethod
-    def make(cls, config: WorldModelConfig, vae: AutoencoderKLWan | None = None) -> "WorldModel":
+    def from_config(cls, config: WorldModelConfig, vae: AutoencoderKLWan | None = None) -> "WorldModel":
         """A model with fresh weights, and a fresh codec where none is given; seed torch before."""
-        transformer = WanTransformer3DModel(**_sizes_of_transformer(config), freq_dim=64, rope_max_seq_len=_ROPE_LENGTH)
+        transformer = WanTransformer3DModel(**_transformer_config(config), freq_dim=64, rope_max_seq_len=_ROPE_LENGTH)
         # A silent start: the first predictions are those of the preconditioning.
         nn.init.zeros_(transformer.proj_out.weight)
         nn.init.zeros_(transformer.proj_out.bias)
@@ -103,17 +103,17 @@ class WorldModel(nn.Module):
 
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         """Velocity (B,Z,F,h,w), noise minus data, of ``noisy`` (B,Z,F,h,w) at noise level ``sigma`` (B,) in 0..1."""
-        c, known = conditions, precondition(noisy, sigma, conditions, self.latent_std)
+        c, preconditioning = conditions, precondition(noisy, sigma, conditions, self.latent_std)
         warped = c.warped / self.latent_std[0].view(-1, 1, 1, 1)
         views = self._view_channels(noisy, c.num_views)
-        channels = torch.cat([known.evidence, c.mask, warped, c.layout, c.rays, views], 1)
+        channels = torch.cat([preconditioning.network_input, c.mask, warped, c.layout, c.rays, views], 1)
         hooks = [
             self.transformer.condition_embedder.register_forward_hook(_add_modulation(self.domain(c.domain))),
             self.transformer.rope.register_forward_hook(_repeat_per_view(c.num_views)),
         ]
         try:
             output = self.transformer(channels, sigma * 1000, self.caption(c.caption), return_dict=False)
-            velocity: Tensor = known.mean + known.scale * output[0].float()
+            velocity: Tensor = preconditioning.mean + preconditioning.scale * output[0].float()
             return velocity
         finally:
             for hook in hooks:
@@ -143,14 +143,14 @@ class WorldModel(nn.Module):
             copy.load_state_dict(part.state_dict())
             for parameter in copy.parameters():  # diffusers' own .to() would keep some of them in float32
                 parameter.data = parameter.data.to(dtype)
-            with saving(directory):
+            with safetensors_errors_as_os_errors(directory):
                 copy.save_pretrained(directory / name)
-        own = {name: value for name, value in self.state_dict().items() if _is_own(name)}
-        words = {name: value.to(dtype).contiguous() for name, value in own.items()}
-        with saving(directory):
-            save_file(words, directory / CONDITIONING_FILE)
+        conditioning = {name: value for name, value in self.state_dict().items() if _is_conditioning_weight(name)}
+        tensors = {name: value.to(dtype).contiguous() for name, value in conditioning.items()}
+        with safetensors_errors_as_os_errors(directory):
+            save_file(tensors, directory / CONDITIONING_FILE)
         (directory / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n")
-        seal(directory)
+        write_checksums(directory)
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> "WorldModel":
@@ -162,27 +162,29 @@ class WorldModel(nn.Module):
             raise UserError(
                 f"{directory} holds no world model: {CONFIG_FILE} is missing; give model.checkpoint a saved model"
             )
-        require_sealed(directory, [CONFIG_FILE, CONDITIONING_FILE, *files_read(directory, "transformer")])
+        verify_checksums(directory, [CONFIG_FILE, CONDITIONING_FILE, *list_part_files(directory, "transformer")])
         config = read_record(directory / CONFIG_FILE, WorldModelConfig, ADVICE)
-        transformer = read_part(WanTransformer3DModel, directory / "transformer")
-        require_equal(directory / "transformer" / CONFIG, transformer.config, _sizes_of_transformer(config))
+        transformer = load_part(WanTransformer3DModel, directory / "transformer")
+        require_equal(directory / "transformer" / PART_CONFIG_FILE, transformer.config, _transformer_config(config))
         if transformer.config.rope_max_seq_len < _ROPE_LENGTH or not 0 < transformer.config.eps < 1e-2:
             raise UserError(
-                f"{directory / 'transformer' / CONFIG}: rope_max_seq_len must be {_ROPE_LENGTH} or more "
+                f"{directory / 'transformer' / PART_CONFIG_FILE}: rope_max_seq_len must be {_ROPE_LENGTH} or more "
                 f"and eps above 0 and below 0.01; {ADVICE}"
             )
         vae = load_vae(directory)
-        sizes_of_codec = {"z_dim": config.latent_channels, "patch_size": config.patch_size}
-        require_equal(directory / "vae" / CONFIG, vae.config, sizes_of_codec)
+        vae_sizes = {"z_dim": config.latent_channels, "patch_size": config.patch_size}
+        require_equal(directory / "vae" / PART_CONFIG_FILE, vae.config, vae_sizes)
         model = cls(config, transformer, vae)
-        own = {name: tuple(value.shape) for name, value in model.state_dict().items() if _is_own(name)}
-        model.load_state_dict(read_tensors(directory / CONDITIONING_FILE, own), strict=False)
+        conditioning = {
+            name: tuple(value.shape) for name, value in model.state_dict().items() if _is_conditioning_weight(name)
+        }
+        model.load_state_dict(load_tensors(directory / CONDITIONING_FILE, conditioning), strict=False)
         if not bool((model.latent_std > 0).all()):
             raise UserError(f"{directory / CONDITIONING_FILE}: latent_std must be above 0; {ADVICE}")
         return model.eval()
 
 
-def model_digest(directory: Path) -> str:
+def compute_model_digest(directory: Path) -> str:
     """sha256, 16 hex digits, over the names and bytes of every weight and configuration file of a saved model."""
     if not directory.is_dir():
         raise UserError(f"{directory}: holds no saved model; {ADVICE}")
@@ -200,7 +202,7 @@ def _digested_files(directory: Path) -> Iterator[str]:
                 yield path.relative_to(directory).as_posix()
 
 
-def _sizes_of_transformer(config: WorldModelConfig) -> dict[str, Any]:
+def _transformer_config(config: WorldModelConfig) -> dict[str, Any]:
     z = config.latent_channels
     return {
         "patch_size": (1, 2, 2),
@@ -214,7 +216,7 @@ def _sizes_of_transformer(config: WorldModelConfig) -> dict[str, Any]:
     }
 
 
-def _is_own(name: str) -> bool:
+def _is_conditioning_weight(name: str) -> bool:
     return not name.startswith("transformer.")
 
 

@@ -18,9 +18,9 @@ from driveforge.finetune.world_model.conditions import Conditions
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Preconditioning:
-    """All (B,Z,F,h,w): the network's unit-variance ``evidence``, and velocity = ``mean`` + ``scale`` * its output."""
+    """All (B,Z,F,h,w): the network's unit-variance ``network_input``, and velocity = ``mean`` + ``scale`` * its output."""
 
-    evidence: Tensor
+    network_input: Tensor
     mean: Tensor
     scale: Tensor
 
@@ -29,19 +29,19 @@ def precondition(noisy: Tensor, sigma: Tensor, conditions: Conditions, std: Tens
     """``std`` is (2, Z): S of the latents where nothing was warped, and of what a warped frame leaves open."""
     level = sigma.view(-1, 1, 1, 1, 1)
     warped_share = conditions.mask[:, 1:2]
-    variances = std.square().view(2, 1, -1, 1, 1, 1)
-    variance = (1 - warped_share) * variances[0] + warped_share * variances[1]
-    rest = noisy - (1 - level) * conditions.warped
+    variance_by_kind = std.square().view(2, 1, -1, 1, 1, 1)
+    variance = (1 - warped_share) * variance_by_kind[0] + warped_share * variance_by_kind[1]
+    residual = noisy - (1 - level) * conditions.warped
     total = (1 - level).square() * variance + level.square()
     skip = (level - (1 - level) * variance) / total
     return Preconditioning(
-        evidence=rest / total.sqrt(), mean=skip * rest - conditions.warped, scale=(variance / total).sqrt()
+        network_input=residual / total.sqrt(), mean=skip * residual - conditions.warped, scale=(variance / total).sqrt()
     )
 
 
-def measure_std(latents: Tensor, warped: Tensor, mask: Tensor) -> Tensor:
+def estimate_latent_std(latents: Tensor, warped: Tensor, mask: Tensor) -> Tensor:
     """The ``std`` (2, Z) of clips ``latents`` and ``warped`` (N,Z,F,h,w), ``mask`` (N,4,F,h,w)."""
-    known = (mask[:, 1] > 0.9) & (mask[:, 0] == 0)
-    plain = latents.square().mean((0, 2, 3, 4))
-    rest = (latents - warped).square().movedim(1, -1)[known].mean(0)
-    return torch.stack([plain, rest]).sqrt().clamp_min(0.02)
+    is_warped = (mask[:, 1] > 0.9) & (mask[:, 0] == 0)
+    unwarped = latents.square().mean((0, 2, 3, 4))
+    residual = (latents - warped).square().movedim(1, -1)[is_warped].mean(0)
+    return torch.stack([unwarped, residual]).sqrt().clamp_min(0.02)

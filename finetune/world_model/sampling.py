@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driveforge.finetune.world_model.flow import Velocity, shifted
+from driveforge.finetune.world_model.flow import VelocityModel, shift_sigma
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 
 if TYPE_CHECKING:  # diffusers takes seconds to import, and settings alone do without
@@ -19,7 +19,7 @@ def noise_levels(settings: SamplerSettings, *, has_frames: bool) -> list[float]:
     """The noise levels that are visited, highest first; 0 follows the last."""
     even = torch.linspace(1, 0, settings.num_steps + 1, dtype=torch.float64)[:-1]
     highest = settings.strength if has_frames else 1.0
-    return list(settings.sigmas) or [highest * float(s) for s in shifted(even)]
+    return list(settings.sigmas) or [highest * float(s) for s in shift_sigma(even)]
 
 
 def inpaint_levels(settings: SamplerSettings, highest: float) -> list[float]:
@@ -30,54 +30,56 @@ def inpaint_levels(settings: SamplerSettings, highest: float) -> list[float]:
 
 
 @torch.no_grad()
-def sample(model: Velocity, conditions: "Conditions", seed: int | Sequence[int], settings: SamplerSettings) -> Tensor:
+def sample(
+    model: VelocityModel, conditions: "Conditions", seed: int | Sequence[int], settings: SamplerSettings
+) -> Tensor:
     """Latents (B,Z,F,h,w); given frames come back untouched. The same seed gives the same latents.
 
     With a seed for each clip, none depends on what else is in the batch.
     """
     warped, shape = conditions.warped, conditions.warped.shape
-    noise = _noise(shape, seed).to(warped.device)
-    given = (conditions.given > 0).expand(shape)
-    shown = (conditions.mask[:, 1:2] >= 0.5).expand(shape)
-    levels = noise_levels(settings, has_frames=bool(given.any()))
-    above = inpaint_levels(settings, levels[0])
-    velocity = _guided(model, conditions, settings.guidance_scale)
+    noise = _sample_noise(shape, seed).to(warped.device)
+    is_context = (conditions.context_mask > 0).expand(shape)
+    is_warped = (conditions.mask[:, 1:2] >= 0.5).expand(shape)
+    levels = noise_levels(settings, has_frames=bool(is_context.any()))
+    upper_levels = inpaint_levels(settings, levels[0])
+    velocity = _guided_velocity(model, conditions, settings.guidance_scale)
 
     def warped_at(level: float) -> Tensor:
         return (1 - level) * warped + level * noise
 
-    x = warped_at(above[0] if above else levels[0])
-    for level, next_level in pairwise([*above, levels[0]]):
-        x = torch.where(given, warped, x)
+    x = warped_at(upper_levels[0] if upper_levels else levels[0])
+    for level, next_level in pairwise([*upper_levels, levels[0]]):
+        x = torch.where(is_context, warped, x)
         x = x + (next_level - level) * velocity(x, level)  # Euler's method: the levels lie close together
-        x = torch.where(shown, warped_at(next_level), x)
+        x = torch.where(is_warped, warped_at(next_level), x)
     from diffusers import UniPCMultistepScheduler
 
     # UniPC (Zhao et al. 2023, arXiv 2302.04867) reached in 10 steps what Euler's method needed 20 for.
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
     scheduler.set_timesteps(sigmas=np.array(levels), device=warped.device)
     for level, timestep in zip(levels, scheduler.timesteps, strict=True):
-        x = torch.where(given, warped, x)
+        x = torch.where(is_context, warped, x)
         x = scheduler.step(velocity(x, level), timestep, x, return_dict=False)[0]
-    return torch.where(given, warped, x)
+    return torch.where(is_context, warped, x)
 
 
-def _guided(model: Velocity, conditions: "Conditions", scale: float) -> Callable[[Tensor, float], Tensor]:
+def _guided_velocity(model: VelocityModel, conditions: "Conditions", scale: float) -> Callable[[Tensor, float], Tensor]:
     """The velocity of ``(x, level)`` under classifier-free guidance; a scale of 1 saves the second forward pass."""
-    unguided = conditions.unguided()
+    unconditional = conditions.unconditional()
 
     def velocity(x: Tensor, level: float) -> Tensor:
         sigma = torch.full((len(x),), level, device=x.device)
-        guided = model(x, sigma, conditions)
+        cond_velocity = model(x, sigma, conditions)
         if scale != 1:
-            plain = model(x, sigma, unguided)
-            guided = plain + scale * (guided - plain)
-        return guided.float()
+            uncond_velocity = model(x, sigma, unconditional)
+            cond_velocity = uncond_velocity + scale * (cond_velocity - uncond_velocity)
+        return cond_velocity.float()
 
     return velocity
 
 
-def _noise(shape: Sequence[int], seed: int | Sequence[int]) -> Tensor:
+def _sample_noise(shape: Sequence[int], seed: int | Sequence[int]) -> Tensor:
     if isinstance(seed, int):
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-    return torch.cat([_noise((1, *shape[1:]), one) for one in seed])
+    return torch.cat([_sample_noise((1, *shape[1:]), one) for one in seed])

@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.saved_parts import CONFIG, files_read, read_part, require_sealed
+from driveforge.finetune.world_model.serialization import PART_CONFIG_FILE, list_part_files, load_part, verify_checksums
 
 # Carries linear signals through the RMS norm: a constant channel so large that the norm divides by it, not by them.
 _ANCHOR = 100.0
@@ -50,14 +50,14 @@ def make_vae(latent_channels: int, patch_size: int) -> AutoencoderKLWan:
 
 
 @torch.no_grad()
-def initialise_from_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float = 0.5) -> None:
+def initialize_from_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float = 0.5) -> None:
     """Make ``vae`` the PCA codec of ``video`` ``(N, 3, T, H, W)`` in [-1, 1].
 
     Component k is scaled by its variance to the power ``-whitening / 2``: 1 makes every latent channel equally loud, 0
     keeps the energy of the pixels. Half-whitening is what the diffusion model learnt best on.
     """
     latent = vae.config.z_dim
-    encode, decode, mean = _patch_pca(vae, video, whitening)
+    encode, decode, mean = _fit_patch_pca(vae, video, whitening)
     for module in vae.modules():
         if isinstance(module, WanResidualBlock):
             nn.init.zeros_(module.conv2.weight)
@@ -66,16 +66,16 @@ def initialise_from_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float =
             nn.init.zeros_(module.proj.weight)
             nn.init.zeros_(module.proj.bias)
     identity = torch.eye(latent)
-    _linear_in(vae.encoder.conv_in, encode, -encode @ mean, latent)
-    _linear_out(vae.encoder.conv_out, identity, torch.zeros(latent))
+    _init_input_conv(vae.encoder.conv_in, encode, -encode @ mean, latent)
+    _init_output_conv(vae.encoder.conv_out, identity, torch.zeros(latent))
     vae.encoder.conv_out.bias[latent:] = 2 * math.log(_POSTERIOR_STD)
-    _pointwise(vae.quant_conv, torch.eye(2 * latent))
-    _pointwise(vae.post_quant_conv, identity)
-    _linear_in(vae.decoder.conv_in, identity, torch.zeros(latent), latent)
-    _linear_out(vae.decoder.conv_out, decode, mean)
+    _init_pointwise_conv(vae.quant_conv, torch.eye(2 * latent))
+    _init_pointwise_conv(vae.post_quant_conv, identity)
+    _init_input_conv(vae.decoder.conv_in, identity, torch.zeros(latent), latent)
+    _init_output_conv(vae.decoder.conv_out, decode, mean)
 
 
-def _patch_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float) -> tuple[Tensor, Tensor, Tensor]:
+def _fit_patch_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float) -> tuple[Tensor, Tensor, Tensor]:
     """Encoder ``(z, p)``, decoder ``(p, z)`` and mean ``(p,)`` of the patches; latents have unit power."""
     patches = rearrange(patchify(video, vae.config.patch_size), "n p t h w -> (n t h w) p")
     mean = patches.mean(0)
@@ -87,7 +87,7 @@ def _patch_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float) -> tuple[
     return (directions / scale).T, directions * scale, mean
 
 
-def _linear_in(conv: WanCausalConv3d, weight: Tensor, bias: Tensor, latent: int) -> None:
+def _init_input_conv(conv: WanCausalConv3d, weight: Tensor, bias: Tensor, latent: int) -> None:
     """``conv`` gives y = weight x + bias as the channels y and -y, and the anchor; the rest starts as small noise."""
     rows = len(weight)
     conv.weight.normal_(0, 2e-4)
@@ -99,7 +99,7 @@ def _linear_in(conv: WanCausalConv3d, weight: Tensor, bias: Tensor, latent: int)
     conv.bias[2 * rows] = _ANCHOR
 
 
-def _linear_out(conv: WanCausalConv3d, weight: Tensor, bias: Tensor) -> None:
+def _init_output_conv(conv: WanCausalConv3d, weight: Tensor, bias: Tensor) -> None:
     """``conv`` undoes the norm and the SiLU before it: silu(y) - silu(-y) is y, and the norm divided by the anchor."""
     rows, columns = weight.shape
     gain = math.sqrt(conv.in_channels) / _ANCHOR
@@ -110,7 +110,7 @@ def _linear_out(conv: WanCausalConv3d, weight: Tensor, bias: Tensor) -> None:
     conv.bias[:rows] = bias
 
 
-def _pointwise(conv: WanCausalConv3d, weight: Tensor) -> None:
+def _init_pointwise_conv(conv: WanCausalConv3d, weight: Tensor) -> None:
     conv.weight.zero_()
     conv.bias.zero_()
     conv.weight[:, :, 0, 0, 0] = weight
@@ -121,19 +121,21 @@ def load_vae(checkpoint: Path) -> AutoencoderKLWan:
     folder = checkpoint / "vae"
     if not folder.is_dir():
         raise UserError(f"{checkpoint} holds no codec: {folder} is missing; give a model that driveforge saved")
-    require_sealed(checkpoint, files_read(checkpoint, "vae"))
-    vae = read_part(AutoencoderKLWan, folder)
+    verify_checksums(checkpoint, list_part_files(checkpoint, "vae"))
+    vae = load_part(AutoencoderKLWan, folder)
     config = vae.config
     for name in ("latents_mean", "latents_std"):
         values = getattr(config, name)
         if len(values) != config.z_dim or (name == "latents_std" and min(values) <= 0):
-            raise UserError(f"{folder / CONFIG}: {name} must be {config.z_dim} numbers, deviations above 0")
+            raise UserError(f"{folder / PART_CONFIG_FILE}: {name} must be {config.z_dim} numbers, deviations above 0")
     if not config.patch_size or config.in_channels != 3 * config.patch_size**2:
-        raise UserError(f"{folder / CONFIG}: in_channels must be 3 times patch_size squared, got {config.in_channels}")
+        raise UserError(
+            f"{folder / PART_CONFIG_FILE}: in_channels must be 3 times patch_size squared, got {config.in_channels}"
+        )
     return vae.eval().requires_grad_(False)
 
 
-def to_signal(frames: Tensor) -> Tensor:
+def to_vae_input(frames: Tensor) -> Tensor:
     """uint8 ``(..., T, H, W, 3)`` as the codec's input ``(..., 3, T, H, W)`` in [-1, 1]."""
     return rearrange(frames, "... t h w c -> ... c t h w").float() / 127.5 - 1
 
@@ -147,16 +149,16 @@ def to_frames(signal: Tensor) -> Tensor:
 @torch.no_grad()
 def encode(vae: AutoencoderKLWan, frames: Tensor) -> Tensor:
     """Latents ``(N, z, T, h, w)`` of uint8 ``(N, T, H, W, 3)``: the posterior's mode, normalised."""
-    latents: Tensor = vae.encode(to_signal(frames)).latent_dist.mode()
-    return (latents - _statistic(vae, "latents_mean")) / _statistic(vae, "latents_std")
+    latents: Tensor = vae.encode(to_vae_input(frames)).latent_dist.mode()
+    return (latents - _latent_statistic(vae, "latents_mean")) / _latent_statistic(vae, "latents_std")
 
 
 @torch.no_grad()
 def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     """Frames uint8 ``(N, T, H, W, 3)`` of latents ``(N, z, T, h, w)``."""
-    raw = latents * _statistic(vae, "latents_std") + _statistic(vae, "latents_mean")
+    raw = latents * _latent_statistic(vae, "latents_std") + _latent_statistic(vae, "latents_mean")
     return to_frames(vae.decode(raw).sample)
 
 
-def _statistic(vae: AutoencoderKLWan, name: str) -> Tensor:
+def _latent_statistic(vae: AutoencoderKLWan, name: str) -> Tensor:
     return torch.tensor(vae.config[name], device=vae.device).view(1, -1, 1, 1, 1)

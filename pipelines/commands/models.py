@@ -97,7 +97,7 @@ OF_MODELS = (
             "MODEL goes on from the first frames of clips that no training sees, without a command, so that all\n"
             "motion has to come from it. Every clip's losses by noise level, apart for what moves and what stands,\n"
             "the error and permanence of its objects, its camera's motion and its looks go to\n"
-            "<run_dir>/probe.parquet, beside those of other models; <run_dir>/probe.png shows some of the clips.\n"
+            "<run_dir>/evaluation.parquet, beside those of other models; <run_dir>/probe.png shows some of the clips.\n"
             "MODEL is a model folder, or base, champion or champion-or-base; <run_dir>/model by default. The clips\n"
             "are made and encoded once, in <run_dir>/../probe."
         ),
@@ -126,7 +126,7 @@ OF_MODELS = (
             "improved, and if a fall of any measure of dynamics beyond the tolerance can be excluded in every domain,\n"
             "against the champion and against the base. Else it says which domain, which measure and by how much,\n"
             "draws it in <run_dir>/promotion.png, leaves the champion alone and ends with exit status 1.\n"
-            "CANDIDATE is a model folder, <run_dir>/model by default; probe.parquet lies beside it."
+            "CANDIDATE is a model folder, <run_dir>/model by default; evaluation.parquet lies beside it."
         ),
         examples=("driveforge promote", "driveforge promote runs/tonight/model promote.tolerance=0.02"),
         sections=("promote", "tracking"),

@@ -89,12 +89,12 @@ def log_generation(summary: GenerateSummary, tracker: Tracker) -> None:
 
 def generate_candidates(config: Config) -> GenerateSummary:
     """All candidates that ``config`` asks for, by the run's fine-tuned model, or the configured one without it."""
-    from driveforge.finetune.world_model.model import model_digest
+    from driveforge.finetune.world_model.model import compute_model_digest
 
     folder, root = trained_model(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
-    plan = plan_candidates(root, config.data, config.generate, model_digest(folder))
+    plan = plan_candidates(root, config.data, config.generate, compute_model_digest(folder))
     return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
 
 

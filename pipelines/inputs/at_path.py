@@ -12,7 +12,7 @@ from driveforge.datasets.latents.cache import latent_key
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.datasets.webdataset_shards.source import ShardSource, has_shards
-from driveforge.finetune.world_model.model import model_digest
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.inputs.settings import Data, NuScenesData
 from driveforge.pipelines.inputs.sources import for_training, open_replay, open_source
 from driveforge.pipelines.replay.settings import ReplaySettings
@@ -21,7 +21,7 @@ from driveforge.pipelines.replay.settings import ReplaySettings
 def standing_key(framing: Framing, checkpoint: Path) -> str:
     """Names the codec, size, rate and length that all clips of a buffer share."""
     shape = {name: getattr(framing, name) for name in ("height", "width", "frame_rate", "num_frames")}
-    return latent_key("replay", shape, model_digest(checkpoint / "vae"))
+    return latent_key("replay", shape, compute_model_digest(checkpoint / "vae"))
 
 
 def is_simulated(path: Path) -> bool:

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.finetune.evaluation.clips import ProbeClip
-from driveforge.finetune.evaluation.motion import truth_of
-from driveforge.finetune.evaluation.object_search import Followed, follow
+from driveforge.finetune.evaluation.clips import EvaluationClip
+from driveforge.finetune.evaluation.motion import compute_ground_truth
+from driveforge.finetune.evaluation.object_search import ObjectSearchResult, search_object
 from driveforge.finetune.evaluation.targets import Target
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet
 
@@ -17,7 +17,7 @@ _SCALE = 3
 _SHOWN = 6
 
 
-def continued(clips: Sequence[tuple[ProbeClip, NDArray[np.uint8]]], context: int) -> NDArray[np.uint8]:
+def continued(clips: Sequence[tuple[EvaluationClip, NDArray[np.uint8]]], context: int) -> NDArray[np.uint8]:
     """A sheet ``(H, W, 3)`` uint8: two rows a clip, from the last given frame to the last one, all that is generated.
 
     Green: where an object truly is. Yellow: where it was found in what was generated. Red: gone, where it was last
@@ -25,12 +25,12 @@ def continued(clips: Sequence[tuple[ProbeClip, NDArray[np.uint8]]], context: int
     """
     rows = []
     for clip, frames in clips:
-        truth = truth_of(clip, context - 1)
+        ground_truth = compute_ground_truth(clip, context - 1)
         true, made = (_enlarged(f[context - 1 :]) for f in (clip.frames, frames))
-        for target in truth.targets:
-            followed = follow(target, truth.view.frames, frames)
+        for target in ground_truth.targets:
+            found_object = search_object(target, ground_truth.view.frames, frames)
             for k in range(1, len(made)):
-                _mark(true[k], made[k], target, followed, context - 1 + k)
+                _mark(true[k], made[k], target, found_object, context - 1 + k)
         rows += [Row(caption=f"{clip.clip_id}: true", frames=true), Row(caption="generated", frames=made)]
     return contact_sheet(rows, num_frames=_SHOWN, scale=1)
 
@@ -40,12 +40,14 @@ def _enlarged(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in frames])
 
 
-def _mark(true: NDArray[np.uint8], made: NDArray[np.uint8], target: Target, followed: Followed, t: int) -> None:
+def _mark(
+    true: NDArray[np.uint8], made: NDArray[np.uint8], target: Target, found_object: ObjectSearchResult, t: int
+) -> None:
     if not target.judged[t]:
         return
     _frame(true, target.rectangle[t], _TRUE)
-    shift = np.tile(followed.offset[t], 2)
-    _frame(made, target.rectangle[t] + shift, _FOUND if followed.found[t] else _GONE)
+    shift = np.tile(found_object.offset[t], 2)
+    _frame(made, target.rectangle[t] + shift, _FOUND if found_object.found[t] else _GONE)
 
 
 def _frame(image: NDArray[np.uint8], rectangle: NDArray[np.float64], colour: tuple[int, int, int]) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.history import Stage, read_course, transfer_of
-from driveforge.finetune.evaluation.promotion_rule import Judgement, judge
-from driveforge.finetune.evaluation.promotion_settings import Rule
-from driveforge.finetune.evaluation.results import Probed, append_probed
-from driveforge.finetune.world_model.model import model_digest
+from driveforge.finetune.evaluation.history import CheckpointEvaluation, compute_transfer, read_history
+from driveforge.finetune.evaluation.promotion_rule import PromotionDecision, decide_promotion
+from driveforge.finetune.evaluation.promotion_settings import PromotionRule
+from driveforge.finetune.evaluation.results import Evaluation, append_evaluation
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.registry.messages import lines_of, summary_of
@@ -34,7 +34,7 @@ class Promotion:
 
     candidate: Version
     champion: Version | None
-    judgement: Judgement
+    decision: PromotionDecision
     picture: Path
 
 
@@ -42,15 +42,15 @@ class Promotion:
 class _Known:
     """The probed models that a decision needs: ``origin`` is the one that the first champion began with."""
 
-    course: list[Stage]
-    candidate: Stage
-    champion: Stage | None
-    origin: Stage
+    history: list[CheckpointEvaluation]
+    candidate: CheckpointEvaluation
+    champion: CheckpointEvaluation | None
+    origin: CheckpointEvaluation
 
     @property
-    def earlier(self) -> dict[str, Probed]:
-        champion = {} if self.champion is None else {"champion": self.champion.probed}
-        return champion | {"base": self.origin.probed}
+    def earlier(self) -> dict[str, Evaluation]:
+        champion = {} if self.champion is None else {"champion": self.champion.evaluation}
+        return champion | {"base": self.origin.evaluation}
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     folder = args.candidate or config.run.model
     if not (folder / "world_model.json").is_file():
         raise UserError(f"{folder} holds no world_model.json; give a model folder, or run_dir=RUN of a fine-tune")
-    digest = model_digest(folder)
+    digest = compute_model_digest(folder)
     with sole_promoter(config.run), pipeline_run(config, "promote") as tracker:
         registry = registry_of(config)
         champion = registry.alias(CHAMPION)
@@ -66,10 +66,10 @@ def main(config: Config, args: argparse.Namespace) -> int:
             show(f"{champion} is champion already")
             return 0
         promotion = promote(config, folder, digest, registry, champion, tracker)
-    for line in lines_of(promotion.judgement, promotion.candidate, promotion.champion):
+    for line in lines_of(promotion.decision, promotion.candidate, promotion.champion):
         get_console().print(line, soft_wrap=True)
     show(f"picture: {promotion.picture}")
-    return 0 if promotion.judgement.promotes else 1
+    return 0 if promotion.decision.is_promoted else 1
 
 
 def promote(
@@ -79,36 +79,36 @@ def promote(
     _refuse_rolled_back(registry.with_digest(digest))
     known = _known(folder, digest, registry, champion)
     rule = config.promote
-    judgement = judge(known.candidate.probed, known.earlier, rule)
+    decision = decide_promotion(known.candidate.evaluation, known.earlier, rule)
     config.run_dir.mkdir(parents=True, exist_ok=True)
     picture = config.run.promotion_picture
-    draw(picture, judgement, known.course, rule)
-    _log(tracker, judgement, known, rule, RunDir(folder.parent).evaluation, picture)
+    draw(picture, decision, known.history, rule)
+    _log(tracker, decision, known, rule, RunDir(folder.parent).evaluation, picture)
     version = registry.register(folder, digest, tracker)
-    registry.describe(version, summary_of(judgement, champion))
-    if judgement.promotes:
+    registry.describe(version, summary_of(decision, champion))
+    if decision.is_promoted:
         registry.crown(version, champion)
-    return Promotion(candidate=version, champion=champion, judgement=judgement, picture=picture)
+    return Promotion(candidate=version, champion=champion, decision=decision, picture=picture)
 
 
 def _known(folder: Path, digest: str, registry: Registry, champion: Version | None) -> _Known:
     """What the probe of the candidate's run, and that kept with the champion, know of the models."""
     table = RunDir(folder.parent).evaluation
-    stages = read_course(table) if table.is_file() else []
+    stages = read_history(table) if table.is_file() else []
     candidate = _probed(stages, digest, "", f"driveforge probe {folder} run_dir={folder.parent}", table)
-    protocol = candidate.probed.protocol
+    protocol = candidate.evaluation.protocol
     start = _start_of(folder)
     if champion is None:
         command = f"driveforge probe START run_dir={folder.parent}` with what it was tuned from, such as `base"
         origin = _probed(stages, start, protocol, command, table)
-        return _Known(course=_course(stages, start, candidate), candidate=candidate, champion=None, origin=origin)
+        return _Known(history=_course(stages, start, candidate), candidate=candidate, champion=None, origin=origin)
     command = f"driveforge probe champion run_dir={folder.parent}"
     kept = [*_kept(registry, champion, table.name), *stages]
     origins = _kept(registry, champion, ORIGIN)
     if not origins:
         raise UserError(f"{champion} was not registered by promote: move the alias champion to a version that was")
     return _Known(
-        course=_course(stages, start, candidate),
+        history=_course(stages, start, candidate),
         candidate=candidate,
         champion=_probed(kept, champion.digest, protocol, command, table),
         origin=_probed([*origins, *stages], origins[0].model, protocol, command.replace("champion", "base"), table),
@@ -117,34 +117,40 @@ def _known(folder: Path, digest: str, registry: Registry, champion: Version | No
 
 def _start_of(folder: Path) -> str:
     """The digest of the model that a fine-tune began with, as its lineage has it; without one, the shipped base."""
-    return str(lineage_in(folder).get("base") or model_digest(BASE))
+    return str(lineage_in(folder).get("base") or compute_model_digest(BASE))
 
 
-def _course(stages: Sequence[Stage], start: str, candidate: Stage) -> list[Stage]:
+def _course(
+    stages: Sequence[CheckpointEvaluation], start: str, candidate: CheckpointEvaluation
+) -> list[CheckpointEvaluation]:
     """What was probed of this run alone: its start, its steps, its end."""
     begun = [replace(stage, step=0) for stage in stages if stage.model == start][:1]
     between = [stage for stage in stages if stage.model.startswith("step-") and stage.step < candidate.step]
-    return [stage for stage in (*begun, *between, candidate) if stage.probed.protocol == candidate.probed.protocol]
+    return [
+        stage for stage in (*begun, *between, candidate) if stage.evaluation.protocol == candidate.evaluation.protocol
+    ]
 
 
-def _probed(stages: Sequence[Stage], model: str, protocol: str, command: str, table: Path) -> Stage:
+def _probed(
+    stages: Sequence[CheckpointEvaluation], model: str, protocol: str, command: str, table: Path
+) -> CheckpointEvaluation:
     """The last stage that is of the model, under the protocol if it is given; else a UserError says how to get it."""
     found = [stage for stage in stages if stage.model == model]
-    like = [stage for stage in found if protocol in ("", stage.probed.protocol)]
+    like = [stage for stage in found if protocol in ("", stage.evaluation.protocol)]
     if not found:
         raise UserError(f"{table} knows nothing of the model {model}: run `{command}`")
     if not like:
         raise UserError(
-            f"models that were probed in different ways cannot be compared: {model} by {found[-1].probed.protocol!r}, "
+            f"models that were probed in different ways cannot be compared: {model} by {found[-1].evaluation.protocol!r}, "
             f"the candidate by {protocol!r}; run `{command}`"
         )
     return like[-1]
 
 
-def _kept(registry: Registry, version: Version, name: str) -> list[Stage]:
+def _kept(registry: Registry, version: Version, name: str) -> list[CheckpointEvaluation]:
     with tempfile.TemporaryDirectory() as scratch:
         file = registry.probe_file(version, name, Path(scratch))
-        return read_course(file) if file else []
+        return read_history(file) if file else []
 
 
 def _refuse_rolled_back(version: Version | None) -> None:
@@ -155,22 +161,24 @@ def _refuse_rolled_back(version: Version | None) -> None:
         )
 
 
-def _log(tracker: Tracker, judgement: Judgement, known: _Known, rule: Rule, table: Path, picture: Path) -> None:
-    tracker.tags({"driveforge.promoted": str(judgement.promotes).lower(), "driveforge.model": known.candidate.model})
+def _log(
+    tracker: Tracker, decision: PromotionDecision, known: _Known, rule: PromotionRule, table: Path, picture: Path
+) -> None:
+    tracker.tags({"driveforge.promoted": str(decision.is_promoted).lower(), "driveforge.model": known.candidate.model})
     metrics = {
-        f"fall/{check.against}/{check.paired.domain}/{check.paired.measure}": check.paired.change.fall
-        for check in judgement.checks
-        if check.paired.change
+        f"regression/{check.baseline}/{check.comparison.domain}/{check.comparison.measure}": check.comparison.change.regression
+        for check in decision.checks
+        if check.comparison.change
     }
-    domains = {value.domain for value in known.candidate.probed.values if not rule.is_driving(value.domain)}
+    domains = {value.domain for value in known.candidate.evaluation.values if not rule.is_driving(value.domain)}
     for measure in rule.dynamics:
-        course = [stage.probed for stage in known.course]
-        metrics |= {f"{name}/{measure}": value for name, value in transfer_of(course, measure, domains).items()}
+        history = [stage.evaluation for stage in known.history]
+        metrics |= {f"{name}/{measure}": value for name, value in compute_transfer(history, measure, domains).items()}
     tracker.metrics({name: value for name, value in metrics.items() if abs(value) < float("inf")})
     with tempfile.TemporaryDirectory() as scratch:
         origin = known.origin
-        append_probed(Path(scratch) / ORIGIN, origin.probed, step=origin.step, model=origin.model)
-        told = json.dumps({"promotes": judgement.promotes, "rule": asdict(rule), **asdict(judgement)})
+        append_evaluation(Path(scratch) / ORIGIN, origin.evaluation, step=origin.step, model=origin.model)
+        told = json.dumps({"is_promoted": decision.is_promoted, "rule": asdict(rule), **asdict(decision)})
         bounded = json.loads(told, parse_constant=lambda _: None)  # JSON knows no infinity
         (Path(scratch) / "promotion.json").write_text(json.dumps(bounded, indent=2) + "\n")
         for file in (table, picture, *sorted(Path(scratch).iterdir())):

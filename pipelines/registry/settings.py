@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from driveforge.finetune.evaluation.promotion_settings import Rule
+from driveforge.finetune.evaluation.promotion_settings import PromotionRule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +16,7 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PromoteSettings(Rule):
+class PromoteSettings(PromotionRule):
     """When a fine-tuned model becomes champion, by its evaluation on held-out clips."""
 
     registered_as: Annotated[str, "name of the models in MLflow's registry"]

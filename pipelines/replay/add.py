@@ -22,7 +22,7 @@ from driveforge.pipelines.replay.replaced import footage_of, replaced
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import OpenSource, encode_scenes
 from driveforge.replay.buffer import ReplayBuffer
-from driveforge.replay.persistent import changing, open_standing, require_key, standing_settings
+from driveforge.replay.persistent import open_persistent, read_persistent_settings, require_key, update_transaction
 from driveforge.replay.plan import DRIVING
 from driveforge.replay.settings import BufferSettings
 
@@ -94,7 +94,7 @@ def add(root: Path, data: Data, replay: ReplaySettings, checkpoint: Path, wish: 
         capacity=replay.capacity,
         seed=replay.seed,
         key=standing_key(framing, checkpoint),
-        keep=wish.keep or "random",
+        retention=wish.keep or "random",
     )
     bytes_a_clip = partial(_bytes_a_clip, root, opened, checkpoint, scenes)
     settings = _settings(root, wish, new, {domain for domain, _ in names.values()}, bytes_a_clip)
@@ -102,22 +102,22 @@ def add(root: Path, data: Data, replay: ReplaySettings, checkpoint: Path, wish: 
     footage = footage_of(scenes, source, root)
 
     def origin(scene: Scene) -> dict[str, str]:
-        words = {"place": place, "source": scene.source, "licence": wish.licence or told(scene)}
+        words = {"place": place, "source": scene.source, "license": wish.licence or told(scene)}
         words |= footage[scene.clip_id]
         words["added"] = datetime.now(UTC).isoformat(timespec="seconds")
         return words | ({"score": repr(scores[scene.clip_id])} if scores else {})
 
-    with changing(root, settings) as buffer:
+    with update_transaction(root, settings) as buffer:
         stale = _stale(buffer, place, {names[clip_id]: found for clip_id, found in footage.items()}, root)
-        num_replaced = buffer.forget(lambda entry: (entry["domain"], entry["clip_id"]) in stale) if stale else 0
+        num_replaced = buffer.remove(lambda entry: (entry["domain"], entry["clip_id"]) in stale) if stale else 0
         twins = {scene.clip_id for scene in scenes if _is_twin(buffer, names[scene.clip_id], place)}
         chosen = _wanted(buffer, [scene for scene in scenes if scene.clip_id not in twins], names)
         encoded = track(encode_scenes(opened, checkpoint, chosen), "Encoding", total=len(chosen), disable=not chosen)
         for scene, sample in zip(chosen, encoded, strict=True):
             domain, clip_id = names[scene.clip_id]
-            buffer.offer(replace(sample, domain=domain, clip_id=clip_id, origin=origin(scene)))
-        buffer.thin()
-        kept = sum(buffer.holds(*names[scene.clip_id]) for scene in chosen)
+            buffer.add(replace(sample, domain=domain, clip_id=clip_id, origin=origin(scene)))
+        buffer.prune()
+        kept = sum(buffer.contains(*names[scene.clip_id]) for scene in chosen)
     return Added(
         num_clips=len(scenes),
         num_encoded=len(chosen),
@@ -136,7 +136,7 @@ def _name(scene: Scene, place: str, domain: str | None) -> tuple[str, str]:
 
 
 def _wanted(buffer: ReplayBuffer, scenes: Sequence[Scene], names: Mapping[str, tuple[str, str]]) -> list[Scene]:
-    may_stay = buffer.wanted(names[scene.clip_id] for scene in scenes)
+    may_stay = buffer.would_accept(names[scene.clip_id] for scene in scenes)
     return [scene for scene, is_wanted in zip(scenes, may_stay, strict=True) if is_wanted]
 
 
@@ -163,11 +163,11 @@ def _settings(
     root: Path, wish: Wish, new: BufferSettings, domains: set[str], bytes_a_clip: Callable[[], int]
 ) -> BufferSettings:
     """Those of the buffer, or ``new`` where there is none yet, changed as asked."""
-    settings = standing_settings(root) or new
+    settings = read_persistent_settings(root) or new
     require_key(root, settings, new.key)
-    if wish.keep and wish.keep != settings.keep:
-        raise UserError(f"{root}: keeps by {settings.keep}, not by {wish.keep}; fill another replay.buffer")
-    if (settings.keep == "loss") != (wish.scores is not None):
+    if wish.keep and wish.keep != settings.retention:
+        raise UserError(f"{root}: keeps by {settings.retention}, not by {wish.keep}; fill another replay.buffer")
+    if (settings.retention == "loss") != (wish.scores is not None):
         raise UserError("--scores FILE goes with a buffer that keeps by loss (--keep loss), and with no other")
     capacity, quotas = settings.capacity, dict(settings.quotas)
     if wish.capacity:
@@ -180,7 +180,7 @@ def _settings(
 def _bytes_a_clip(root: Path, opened: OpenSource, checkpoint: Path, scenes: Sequence[Scene]) -> int:
     """Of latents; all clips of a buffer have as many."""
     with suppress(UserError):  # there is none yet, or it was emptied
-        buffer = open_standing(root)
+        buffer = open_persistent(root)
         return num_bytes_of(buffer.sample(buffer.domains[0], 0))
     return num_bytes_of(next(encode_scenes(opened, checkpoint, scenes[:1])))
 

@@ -15,7 +15,7 @@ from driveforge.pipelines.replay.add import Wish, add, parse_room
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.replay.stats import draw, read_stats, table
 from driveforge.replay.audit import audit
-from driveforge.replay.persistent import drop, licence_of
+from driveforge.replay.persistent import get_license, remove_samples
 from driveforge.replay.segments import Entry
 
 
@@ -81,12 +81,12 @@ def _verify(root: Path) -> int:
 
 
 def _drop(replay: ReplaySettings, args: argparse.Namespace, root: Path) -> int:
-    wanted = {"domain": args.domain, "licence": args.licence}
+    wanted = {"domain": args.domain, "license": args.licence}
     wanted["place"] = place_of(args.path, replay) if args.path else None
     wanted = {name: value for name, value in wanted.items() if value is not None}
     if not wanted:
         raise UserError("say what to drop: --domain NAME, --licence NAME, the SOURCE it came from, or several of them")
-    dropped = drop(root, partial(_matches, wanted))
+    dropped = remove_samples(root, partial(_matches, wanted))
     show(f"{dropped} clips dropped from {root}")
     return 0
 
@@ -94,4 +94,4 @@ def _drop(replay: ReplaySettings, args: argparse.Namespace, root: Path) -> int:
 def _matches(wanted: dict[str, str], entry: Entry) -> bool:
     """Whether all that is asked for is true of the clip."""
     place = entry.get("origin", {}).get("place", "")
-    return wanted.items() <= {"domain": entry["domain"], "licence": licence_of(entry), "place": place}.items()
+    return wanted.items() <= {"domain": entry["domain"], "license": get_license(entry), "place": place}.items()

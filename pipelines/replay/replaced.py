@@ -10,7 +10,7 @@ from driveforge.datasets.files.digests import compute_digests
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
-from driveforge.replay.persistent import StandingBuffer
+from driveforge.replay.persistent import PersistentBuffer
 from driveforge.replay.segments import Entry
 
 
@@ -39,7 +39,7 @@ def replaced(entries: Iterable[Entry], notes: Path) -> list[Entry]:
     ]
 
 
-def require_current(buffer: StandingBuffer, root: Path) -> None:
+def require_current(buffer: PersistentBuffer, root: Path) -> None:
     """A UserError naming the source whose footage was replaced after its clips came into the buffer."""
     if stale := replaced(buffer.entries(), root):
         place = stale[0]["origin"]["place"]

@@ -11,7 +11,7 @@ from rich.table import Table
 from driveforge.datasets.files.atomic import atomic_file
 from driveforge.pipelines.console import plain
 from driveforge.pipelines.replay.add import num_bytes_of
-from driveforge.replay.persistent import licence_of, open_standing
+from driveforge.replay.persistent import get_license, open_persistent
 
 _COLOURS = ("#2f6fb0", "#c2571a", "#2f8f5b", "#7a4fa3", "#8a6d00", "#4aa3a3")
 
@@ -45,12 +45,12 @@ class StandingStats:
 
 def read_stats(root: Path) -> StandingStats:
     """Of the buffer in ``root``, from its headers."""
-    buffer = open_standing(root)
+    buffer = open_persistent(root)
     whole = buffer.stats()
     rows = {domain: DomainStats(domain=domain, quota=quota) for domain, quota in whole.quotas.items()}
     for entry in buffer.entries():
         row, added = rows[entry["domain"]], entry.get("origin", {}).get("added", "")
-        row.licences[licence_of(entry)] += 1
+        row.licences[get_license(entry)] += 1
         row.oldest = min(filter(None, (row.oldest, added)), default="")
         row.newest = max(row.newest, added)
     size = num_bytes_of(buffer.sample(buffer.domains[0], 0))
@@ -59,7 +59,7 @@ def read_stats(root: Path) -> StandingStats:
     return StandingStats(
         root=root,
         capacity=whole.capacity,
-        keep=buffer.settings.keep,
+        keep=buffer.settings.retention,
         num_bytes=whole.num_bytes,
         domains=tuple(rows.values()),
     )
@@ -74,7 +74,7 @@ def table(stats: StandingStats) -> Table:
     drawn.add_column("clips", str(sum(row.num_clips for row in rows)), justify="right")
     drawn.add_column("quota", str(stats.capacity), justify="right")
     drawn.add_column("size", f"{_size(stats.num_bytes)} on disk", justify="right")
-    drawn.add_column("licence")
+    drawn.add_column("license")
     drawn.add_column("oldest (UTC)")
     drawn.add_column("newest (UTC)")
     for row in rows:

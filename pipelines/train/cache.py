@@ -21,7 +21,7 @@ from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
 from driveforge.finetune.world_model.conditions import encode_clip, require_encodable
-from driveforge.finetune.world_model.model import model_digest
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.items import show_skipped
@@ -83,7 +83,7 @@ def encode_source(
     with show_status(f"Reading {what}"):
         contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = identity_of(scenes, contents)
-    key = latent_key(identity, asdict(framing), model_digest(checkpoint / "vae"))
+    key = latent_key(identity, asdict(framing), compute_model_digest(checkpoint / "vae"))
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
         encoded = encode_scenes(opened, checkpoint, missing)

@@ -14,15 +14,21 @@ from driveforge.datasets.files.atomic_folder import atomic_folder
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.finetune.evaluation.evaluate import protocol_of
-from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
-from driveforge.finetune.strategies.registry import strategy_of
-from driveforge.finetune.training.fine_tune import contents_of, facts_of, fine_tune, is_adaptive, plan_of
-from driveforge.finetune.training.ranks import leads
+from driveforge.finetune.evaluation.evaluate import describe_protocol
+from driveforge.finetune.evaluation.loss_forgetting import make_loss_forgetting_metric
+from driveforge.finetune.strategies.registry import get_strategy
+from driveforge.finetune.training.distributed import is_rank_zero
+from driveforge.finetune.training.fine_tune import (
+    digest_inputs,
+    fine_tune,
+    is_adaptive,
+    make_batch_plan,
+    resolve_config,
+)
 from driveforge.finetune.training.settings import FineTuneSettings
-from driveforge.finetune.training.shares import Probe
-from driveforge.finetune.world_model.model import WorldModel, model_digest
-from driveforge.finetune.world_model.saved_parts import seal
+from driveforge.finetune.training.share_callbacks import ForgettingMetric
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.finetune.world_model.serialization import write_checksums
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.at_path import standing_key
 from driveforge.pipelines.inputs.sources import open_replay
@@ -37,20 +43,20 @@ from driveforge.pipelines.train.probe import while_training
 from driveforge.pipelines.train.probe_clips import probe_set_of
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.mix import ReplayMix
-from driveforge.replay.persistent import open_standing
+from driveforge.replay.persistent import open_persistent
 
 # What the lineage tells beside what decided the weights.
-OUTCOMES = ("realised", "decisions")
+OUTCOMES = ("sample_counts", "decisions")
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    if not leads():
+    if not is_rank_zero():
         get_console().quiet = True
         finetune(config, None)
         return
     with pipeline_run(config, "finetune") as tracker:
         folder = finetune(config, tracker)
-    print(f"fine-tuned model {model_digest(folder)} in {folder}")
+    print(f"fine-tuned model {compute_model_digest(folder)} in {folder}")
 
 
 def finetune(config: Config, tracker: Tracker | None) -> Path:
@@ -68,9 +74,9 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
         driving = cache_driving(config.data, checkpoint, config.run.latents)
         replay = fill_buffer(config.replay, config.data.framing, checkpoint, config.run) if replays else None
         lineage = lineage_of(settings, mix, checkpoint, driving, replay)
-        probe = None
+        forgetting_metric = None
         if is_adaptive(settings, mix):
-            probe, lineage["probe"] = _probe_of(config, checkpoint, driving)
+            forgetting_metric, lineage["evaluation"] = _make_forgetting_metric(config, checkpoint, driving)
         callbacks = while_training(config, checkpoint)
     if tracker is not None:
         tracker.params({"lineage": lineage})
@@ -87,34 +93,34 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
             settings,
             mix,
             config.run.checkpoints,
-            probe=probe,
+            forgetting_metric=forgetting_metric,
             logger=logger,
             callbacks=callbacks,
         )
         if tracker is not None:
-            _save(tuned.model, folder, lineage | {"realised": tuned.realised, "decisions": tuned.decisions})
+            _save(tuned.model, folder, lineage | {"sample_counts": tuned.sample_counts, "decisions": tuned.decisions})
     return folder
 
 
 def fill_buffer(replay: ReplaySettings, framing: Framing, checkpoint: Path, run: RunDir) -> ReplayBuffer:
     """The clips of the other domains: those of the persistent ``replay.buffer``, or of one that is filled here."""
     if replay.buffer is not None:
-        standing = open_standing(replay.buffer, key=standing_key(framing, checkpoint), licences=replay.licenses)
+        standing = open_persistent(replay.buffer, key=standing_key(framing, checkpoint), licenses=replay.licenses)
         require_current(standing, replay.buffer)
         return standing
     others = cache_replay(replay, framing, checkpoint, run.latents)
     root = run.replay / others.key
     with ReplayBuffer(root, replay.capacity, seed=replay.seed, key=others.key) as buffer:
         for number in range(len(others)):
-            buffer.offer(others.sample(number))
+            buffer.add(others.sample(number))
     return buffer
 
 
 def uses_replay(strategy_name: str, mix: ReplayMix) -> bool:
     """Whether a strategy needs samples of other domains at this share."""
-    strategy = strategy_of(strategy_name)
+    strategy = get_strategy(strategy_name)
     is_idle = mix.share == 0 and mix.schedule == "fixed"
-    return strategy.needs_buffer or not (strategy.mix == "none" or is_idle)
+    return strategy.needs_buffer or not (strategy.replay_mode == "none" or is_idle)
 
 
 def require_footage(replay: ReplaySettings, framing: Framing) -> None:
@@ -128,19 +134,21 @@ def lineage_of(
 ) -> dict[str, Any]:
     """All that decides the weights: what they start from, what they see, and how they move."""
     return {
-        **contents_of(checkpoint, driving, replay),
+        **digest_inputs(checkpoint, driving, replay),
         "driving_clips": len(driving),
         "training": settings.training_record(),
-        **facts_of(settings, mix, plan_of(settings, mix, len(driving), replay)),
+        **resolve_config(settings, mix, make_batch_plan(settings, mix, len(driving), replay)),
     }
 
 
-def _probe_of(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[Probe, str]:
+def _make_forgetting_metric(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[ForgettingMetric, str]:
     """What tells an adaptive share how much is forgotten of the domains that are not being learnt; its protocol."""
-    probe_set = probe_set_of(config, checkpoint)
+    evaluation_set = probe_set_of(config, checkpoint)
     how = replace(config.probe, dynamics=False)
-    others = sorted({clip.domain for clip in probe_set.clips} - set(driving.domains))
-    return loss_forgetting(WorldModel.from_pretrained(checkpoint), probe_set, how, others), protocol_of(probe_set, how)
+    others = sorted({clip.domain for clip in evaluation_set.clips} - set(driving.domains))
+    return make_loss_forgetting_metric(
+        WorldModel.from_pretrained(checkpoint), evaluation_set, how, others
+    ), describe_protocol(evaluation_set, how)
 
 
 def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
@@ -157,4 +165,4 @@ def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
     with atomic_folder(folder) as scratch:
         model.save_pretrained(scratch)
         (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
-        seal(scratch)
+        write_checksums(scratch)

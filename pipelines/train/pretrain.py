@@ -32,10 +32,10 @@ from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.training.vae import train_vae
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, model_digest
-from driveforge.finetune.world_model.preconditioning import measure_std
-from driveforge.finetune.world_model.saved_parts import saving, seal
-from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, make_vae, to_signal
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, compute_model_digest
+from driveforge.finetune.world_model.preconditioning import estimate_latent_std
+from driveforge.finetune.world_model.serialization import safetensors_errors_as_os_errors, write_checksums
+from driveforge.finetune.world_model.vae import initialize_from_pca, load_vae, make_vae, to_vae_input
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import say
 from driveforge.pipelines.inputs.sources import open_pretraining
@@ -63,7 +63,7 @@ def pretrain(config: Config) -> None:
     folder = settings.out / "model"
     if not _is_done(folder, settings, framing):
         make_base(settings, framing)
-    print(f"base checkpoint {model_digest(folder)} in {folder}")
+    print(f"base checkpoint {compute_model_digest(folder)} in {folder}")
 
 
 def make_base(settings: PretrainSettings, framing: Framing) -> None:
@@ -86,7 +86,7 @@ def train_codec(source: Source, settings: PretrainSettings) -> None:
     config = WorldModelConfig()
     vae = make_vae(config.latent_channels, config.patch_size)
     some = clips[:: max(1, len(clips) // _PCA_CLIPS)]
-    initialise_from_pca(vae, to_signal(torch.from_numpy(some)))
+    initialize_from_pca(vae, to_vae_input(torch.from_numpy(some)))
     steps = train_vae(
         vae,
         clips,
@@ -115,7 +115,7 @@ def _take_codec(start: Path, out: Path) -> None:
 
 def _keep_codec(vae: AutoencoderKLWan, out: Path) -> None:
     """Under its name the codec is whole, or not there: that it is tells the next call that it is made."""
-    with atomic_folder(out / "vae") as scratch, saving(scratch):
+    with atomic_folder(out / "vae") as scratch, safetensors_errors_as_os_errors(scratch):
         vae.save_pretrained(scratch)
 
 
@@ -133,7 +133,7 @@ def train_world_model(cache: LatentCache, settings: PretrainSettings) -> WorldMo
 def fresh_model(sizes: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache, seed: int) -> WorldModel:
     """An untrained model, preconditioned for the latents of ``cache``. Seeds torch."""
     torch.manual_seed(seed)
-    model = WorldModel.make(sizes, vae)
+    model = WorldModel.from_config(sizes, vae)
     model.latent_std.copy_(latent_std(cache))
     return model
 
@@ -150,7 +150,7 @@ def train_on_all(
     facts = {"start": model.digest(), "clips": cache.digest()}
     if training.compile:
         model.transformer.compile_repeated_blocks()
-    module = WorldModelModule(model.train(), training, facts=facts)
+    module = WorldModelModule(model.train(), training, resolved_config=facts)
     plan = BatchPlan(seed=training.seed, batch_size=training.batch_size, share=0.0, pools={}, num_driving=len(cache))
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
@@ -166,7 +166,7 @@ def train_on_all(
         )
 
     train(module, batches, checkpoints, logger=logger)
-    module.adopt_average()
+    module.copy_ema_to_model()
     return module.model
 
 
@@ -175,7 +175,7 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
     numbers = np.linspace(0, len(cache) - 1, min(len(cache), _STATISTICS_CLIPS)).astype(int)
     tensors = [cache.sample(int(n)).tensors for n in numbers]
     stacked = [torch.stack([t[name].float() for t in tensors]) for name in ("latents", "warped", "mask")]
-    return measure_std(*stacked)
+    return estimate_latent_std(*stacked)
 
 
 def ship(model: WorldModel, settings: PretrainSettings, framing: Framing) -> None:
@@ -188,7 +188,7 @@ def ship(model: WorldModel, settings: PretrainSettings, framing: Framing) -> Non
         (folder / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n")
         (folder / "vae_curve.csv").write_bytes(_csv(list(csv.DictReader((settings.out / "vae_curve.csv").open()))))
         (folder / "curve.csv").write_bytes(_csv(_logged_losses(settings.out / "curves")))
-        seal(folder)
+        write_checksums(folder)
 
 
 def _recipe(settings: PretrainSettings, framing: Framing) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from rich import get_console
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from driveforge.finetune.evaluation.callback import ProbeEvery
-from driveforge.finetune.evaluation.clips import ProbeClip
-from driveforge.finetune.evaluation.evaluate import probe
-from driveforge.finetune.evaluation.results import Probed, append_probed
-from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.finetune.evaluation.callback import EvaluationCallback
+from driveforge.finetune.evaluation.clips import EvaluationClip
+from driveforge.finetune.evaluation.evaluate import evaluate
+from driveforge.finetune.evaluation.results import Evaluation, append_evaluation
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain
 from driveforge.pipelines.plots.contact_sheet import write_png
@@ -27,14 +27,14 @@ from driveforge.pipelines.train.settings import EvaluateSettings
 
 # What the table on screen shows of each domain, and how a column is headed.
 HEADLINES = {
-    "loss\nmoving": "loss/predict/{}/moving",
-    "loss\nstatic": "loss/predict/{}/static",
-    "mover\npx": "mover/ade",
-    "mover\nstays": "mover/permanence",
-    "thing\npx": "standing/ade",
+    "loss\nmoving": "loss/continuation/{}/moving",
+    "loss\nstatic": "loss/continuation/{}/static",
+    "mover\npx": "moving_objects/ade",
+    "mover\nstays": "moving_objects/permanence",
+    "thing\npx": "static_objects/ade",
     "points\npx": "points/static",
-    "next\ndB": "next/psnr",
-    "looks\n": "frechet/looks",
+    "next\ndB": "next_frame/psnr",
+    "looks\n": "frechet/appearance",
     "motion\n": "frechet/motion",
 }
 
@@ -44,36 +44,36 @@ def main(config: Config, args: argparse.Namespace) -> None:
     named = args.model or str(config.run.model)
     folder = checkpoint_of(replace(config, model=replace(config.model, checkpoint=named)))
     with pipeline_run(config, "probe") as tracker:
-        probed = probe_model(config, folder, tracker)
-    get_console().print(table(config.probe, probed, named))
+        evaluation = probe_model(config, folder, tracker)
+    get_console().print(table(config.probe, evaluation, named))
 
 
-def probe_model(config: Config, folder: Path, tracker: Tracker) -> Probed:
-    """Probe the model in ``folder``; its values go to ``probe.parquet`` and MLflow, some of its clips to a picture."""
-    probe_set = probe_set_of(config, folder)
+def probe_model(config: Config, folder: Path, tracker: Tracker) -> Evaluation:
+    """Probe the model in ``folder``; its values go to ``evaluation.parquet`` and MLflow, some of its clips to a picture."""
+    evaluation_set = probe_set_of(config, folder)
     settings = config.probe
-    shown: dict[str, tuple[ProbeClip, NDArray[np.uint8]]] = {}
+    shown: dict[str, tuple[EvaluationClip, NDArray[np.uint8]]] = {}
     model = WorldModel.from_pretrained(folder)
-    probed = probe(model, probe_set, settings, lambda clip, frames: _keep(shown, clip, frames))
-    step, digest, path = steps_of(folder), model_digest(folder), config.run.evaluation
-    append_probed(path, probed, step=step, model=digest)
-    tracker.params({"probed": {"model": digest, "step": step, "protocol": probed.protocol}})
-    tracker.metrics({f"probe/{domain}/{name}": mean for (domain, name), mean in probed.means().items()}, step)
+    evaluation = evaluate(model, evaluation_set, settings, lambda clip, frames: _keep(shown, clip, frames))
+    step, digest, path = steps_of(folder), compute_model_digest(folder), config.run.evaluation
+    append_evaluation(path, evaluation, step=step, model=digest)
+    tracker.params({"probed": {"model": digest, "step": step, "protocol": evaluation.protocol}})
+    tracker.metrics({f"evaluation/{domain}/{name}": mean for (domain, name), mean in evaluation.means().items()}, step)
     tracker.artifact(path)
     if shown:
         picture = config.run.evaluation_picture
-        write_png(picture, continued(list(shown.values()), settings.context))
+        write_png(picture, continued(list(shown.values()), settings.context_frames))
         tracker.artifact(picture)
-    return probed
+    return evaluation
 
 
 def while_training(config: Config, checkpoint: Path) -> list[Callback]:
     """What probes a fine-tune from ``checkpoint`` into the table of the run; nothing where ``probe.every`` is 0."""
     if config.probe.every == 0:
         return []
-    probe_set, path = probe_set_of(config, checkpoint), config.run.evaluation
-    settings, base = config.probe, model_digest(checkpoint)
-    return [ProbeEvery(probe_set, settings, path, steps=config.probe.every, base=base)]
+    evaluation_set, path = probe_set_of(config, checkpoint), config.run.evaluation
+    settings, base = config.probe, compute_model_digest(checkpoint)
+    return [EvaluationCallback(evaluation_set, settings, path, steps=config.probe.every, base=base)]
 
 
 def steps_of(folder: Path) -> int:
@@ -83,13 +83,13 @@ def steps_of(folder: Path) -> int:
     return steps if isinstance(steps, int) else 0
 
 
-def table(config: EvaluateSettings, probed: Probed, named: str) -> Table:
+def table(config: EvaluateSettings, evaluation: Evaluation, named: str) -> Table:
     """Means by domain of what tells most; the loss is that of the upper noise levels, where motion is decided."""
-    means = probed.means()
+    means = evaluation.means()
     low, high = sorted(config.sigma_edges)[-2:]
     names = {heading: name.format(f"{low:g}-{high:g}") for heading, name in HEADLINES.items()}
     drawn = Table(
-        title=plain(f"{named}, gone on from {config.context} frames"),
+        title=plain(f"{named}, gone on from {config.context_frames} frames"),
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -98,7 +98,7 @@ def table(config: EvaluateSettings, probed: Probed, named: str) -> Table:
     drawn.add_column("domain", no_wrap=True)
     for heading in names:
         drawn.add_column(heading, justify="right", no_wrap=True)
-    for domain in dict.fromkeys(value.domain for value in probed.values):
+    for domain in dict.fromkeys(value.domain for value in evaluation.values):
         found = (means.get((domain, name)) for name in names.values())
         drawn.add_row(plain(domain), *("-" if value is None else f"{value:.3g}" for value in found))
     drawn.caption = (
@@ -110,6 +110,8 @@ def table(config: EvaluateSettings, probed: Probed, named: str) -> Table:
     return drawn
 
 
-def _keep(shown: dict[str, tuple[ProbeClip, NDArray[np.uint8]]], clip: ProbeClip, frames: NDArray[np.uint8]) -> None:
+def _keep(
+    shown: dict[str, tuple[EvaluationClip, NDArray[np.uint8]]], clip: EvaluationClip, frames: NDArray[np.uint8]
+) -> None:
     """The first clip of each domain."""
     shown.setdefault(clip.domain, (clip, frames))

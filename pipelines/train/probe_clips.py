@@ -18,12 +18,12 @@ from driveforge.datasets.progress import show_status, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
 from driveforge.finetune.evaluation.clips import (
-    ProbeClip,
-    ProbeSet,
-    codec_digest,
-    encode_probe_clip,
-    of_one_camera,
-    one_camera,
+    EvaluationClip,
+    EvaluationSet,
+    compute_vae_digest,
+    encode_evaluation_clip,
+    to_single_camera_clip,
+    to_single_camera_scene,
 )
 from driveforge.finetune.world_model.conditions import require_encodable
 from driveforge.finetune.world_model.vae import load_vae
@@ -39,7 +39,7 @@ FORMAT = "probe 1"
 Choose = Callable[[Sequence[Scene]], list[Scene]]
 
 
-def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
+def probe_set_of(config: Config, checkpoint: Path) -> EvaluationSet:
     """The clips of ``config.probe`` as the codec of ``checkpoint`` encodes them; only what is new is encoded.
 
     Procedural clips are of ``probe.seed``; of footage those of its held-out scenes, or all where it knows none, evenly
@@ -47,7 +47,7 @@ def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
     """
     _require_unseen(config)
     framing, root = config.data.framing, config.run.evaluation_clips
-    clips: list[ProbeClip] = []
+    clips: list[EvaluationClip] = []
     if config.probe.domains:
         clips += encoded_probe_clips(partial(open_probe, config.probe, framing), framing, checkpoint, root)
     chosen = partial(_held_out, count=config.probe.clips_per_domain)
@@ -55,7 +55,7 @@ def probe_set_of(config: Config, checkpoint: Path) -> ProbeSet:
         clips += encoded_probe_clips(
             partial(open_footage, config.data, config.replay, path), framing, checkpoint, root, chosen
         )
-    return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(checkpoint)))
+    return EvaluationSet(clips=tuple(clips), vae_digest=compute_vae_digest(load_vae(checkpoint)))
 
 
 def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
@@ -97,7 +97,7 @@ def _held_out(scenes: Sequence[Scene], count: int) -> list[Scene]:
 
 def encoded_probe_clips(
     opened: OpenSource, framing: Framing, checkpoint: Path, root: Path, chosen: Choose = list
-) -> Iterator[ProbeClip]:
+) -> Iterator[EvaluationClip]:
     """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
     with show_status("Listing probe clips"):
         source = opened()
@@ -105,7 +105,7 @@ def encoded_probe_clips(
         require_encodable(scenes)
         contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = f"{FORMAT} {identity_of(scenes, contents)}"
-    key = latent_key(identity, asdict(framing), codec_digest(load_vae(checkpoint)))
+    key = latent_key(identity, asdict(framing), compute_vae_digest(load_vae(checkpoint)))
     # Runs beside each other share these clips.
     with file_lock(root / f".{key}.lock", say), LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
@@ -115,8 +115,8 @@ def encoded_probe_clips(
     cache = LatentCache(root, key)
     samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
     for scene in scenes:
-        yield ProbeClip(scene=of_one_camera(scene), tensors=samples[scene.clip_id].tensors)
+        yield EvaluationClip(scene=to_single_camera_scene(scene), tensors=samples[scene.clip_id].tensors)
 
 
 def _encode(vae: AutoencoderKLWan, clip: Clip) -> dict[str, Tensor]:
-    return encode_probe_clip(vae, one_camera(clip))
+    return encode_evaluation_clip(vae, to_single_camera_clip(clip))

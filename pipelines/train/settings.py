@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from driveforge.datasets.settings import Range
-from driveforge.finetune.evaluation.settings import ProbeSettings
+from driveforge.finetune.evaluation.settings import EvaluationSettings
 from driveforge.finetune.training.settings import TrainingSettings
 
 
@@ -24,7 +24,7 @@ class PretrainSettings(TrainingSettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateSettings(ProbeSettings):
+class EvaluateSettings(EvaluationSettings):
     """How a model is evaluated: held-out clips of every domain, continued without commands."""
 
     domains: Annotated[tuple[str, ...], "procedural domains"]

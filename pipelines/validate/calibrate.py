@@ -139,12 +139,12 @@ def _source(data: Data) -> Source:
 
 
 def _name(items: Sequence[KnownGood], folder: Path, tracker: str) -> str:
-    from driveforge.finetune.world_model.model import model_digest
+    from driveforge.finetune.world_model.model import compute_model_digest
 
     counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
     followed = "" if tracker == "lucas_kanade" else f", followed by {tracker}"
-    return f"{clips} clips through the codec {model_digest(folder / 'vae')[:8]} and H.264{followed}"
+    return f"{clips} clips through the codec {compute_model_digest(folder / 'vae')[:8]} and H.264{followed}"
 
 
 def limits_table(calibration: Calibration) -> Table:

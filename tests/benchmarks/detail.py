@@ -19,7 +19,7 @@ MIN_PIXELS = 64
 MIN_FRAMES = 8
 # Frames at either end of a box's life.
 NUM_ENDS = 3
-KEPT = 0.7
+NUM_KEPT_CHECKPOINTS = 0.7
 
 
 def detail_kept(frames: NDArray[np.uint8], scene: Scene) -> list[float]:

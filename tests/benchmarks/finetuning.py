@@ -21,7 +21,7 @@ from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.world_model.conditions import MASK_CHANNELS, RAY_CHANNELS, stack_conditions
-from driveforge.finetune.world_model.flow import draw, flow_matching_loss
+from driveforge.finetune.world_model.flow import flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
@@ -54,7 +54,7 @@ def ours(cache: LatentCache, settings: TrainingSettings) -> float:
         yield from plan_loader(plan, cache, None, start=start, stop=settings.steps)
 
     torch.manual_seed(0)
-    module = WorldModelModule(WorldModel.make(WorldModelConfig()).train(), settings)
+    module = WorldModelModule(WorldModel.from_config(WorldModelConfig()).train(), settings)
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
         train(module, batches, Path(root), checkpoint_every=settings.steps)
     return (time.perf_counter() - began) / settings.steps
@@ -63,7 +63,7 @@ def ours(cache: LatentCache, settings: TrainingSettings) -> float:
 def bare(cache: LatentCache, settings: TrainingSettings) -> float:
     """Seconds a step of the loop that one would write by hand, batches stacked in memory beforehand."""
     torch.manual_seed(0)
-    model = WorldModel.make(WorldModelConfig()).train()
+    model = WorldModel.from_config(WorldModelConfig()).train()
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, foreach=True)
     samples = [cache.sample(i).tensors for i in range(len(cache))]
     names = samples[0].keys()
@@ -73,11 +73,11 @@ def bare(cache: LatentCache, settings: TrainingSettings) -> float:
         batch = batches[step % len(batches)]
         latents = batch["latents"].float()
         conditions = stack_conditions(batch, ["orbit"] * BATCH, ["a"] * BATCH, model.config.domains)
-        draws = draw(0, step, range(BATCH), latents.shape[1:])
+        noise_sample = sample_noise(0, step, range(BATCH), latents.shape[1:])
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-            loss = flow_matching_loss(model, latents, batch["cell_weight"], conditions, draws).mean()
+            loss = flow_matching_loss(model, latents, batch["cell_weight"], conditions, noise_sample).mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
     return (time.perf_counter() - began) / settings.steps

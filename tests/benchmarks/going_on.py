@@ -15,27 +15,27 @@ from pathlib import Path
 
 import numpy as np
 
-from driveforge.finetune.evaluation.evaluate import frozen, measured_as_if, probe
-from driveforge.finetune.evaluation.results import Probed
+from driveforge.finetune.evaluation.evaluate import evaluate, evaluate_frames, repeat_last_frame
+from driveforge.finetune.evaluation.results import Evaluation
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.train.probe import settings_of
 from driveforge.pipelines.train.probe_clips import probe_set_of
 
 MEASURES = {
-    "PSNR of the next frame, dB": "next/psnr",
-    "SSIM of the next frame": "next/ssim",
+    "PSNR of the next frame, dB": "next_frame/psnr",
+    "SSIM of the next frame": "next_frame/ssim",
     "points of the background, px": "points/static",
-    "objects that move by themselves, px": "mover/ade",
-    "things that stand, px": "standing/ade",
-    "share of movers still there": "mover/permanence",
-    "Frechet distance of looks": "frechet/looks",
-    "loss at noise 0.75 to 1": "loss/predict/0.75-1/all",
+    "objects that move by themselves, px": "moving_objects/ade",
+    "things that stand, px": "static_objects/ade",
+    "share of movers still there": "moving_objects/permanence",
+    "Frechet distance of looks": "frechet/appearance",
+    "loss at noise 0.75 to 1": "loss/continuation/0.75-1/all",
 }
 
 
-def mean_of(probed: Probed, measure: str) -> str:
-    found = [mean for (_, name), mean in probed.means().items() if name == measure and mean is not None]
+def mean_of(evaluation: Evaluation, measure: str) -> str:
+    found = [mean for (_, name), mean in evaluation.means().items() if name == measure and mean is not None]
     return f"{np.mean(found):.3g}" if found else ""
 
 
@@ -46,16 +46,18 @@ def main() -> None:
     args = parser.parse_args()
     config = compose([])
     settings, clips = settings_of(config.probe), probe_set_of(config, args.models[0])
-    columns = {"still picture": measured_as_if(clips, settings, partial(frozen, context=settings.context))}
+    columns = {
+        "still picture": evaluate_frames(clips, settings, partial(repeat_last_frame, context=settings.context_frames))
+    }
     for path, steps in itertools.product(args.models, args.steps):
         began = time.process_time()
         name = f"{path}, {steps} step{'s' if steps > 1 else ''}"
-        columns[name] = probe(WorldModel.from_pretrained(path), clips, replace(settings, num_steps=steps))
+        columns[name] = evaluate(WorldModel.from_pretrained(path), clips, replace(settings, num_steps=steps))
         print(f"{name}: {time.process_time() - began:.0f} CPU-seconds", file=sys.stderr)
     print(f"| mean over {len(clips.domains)} domains | {' | '.join(columns)} |")
     print("| --- |" + " --- |" * len(columns))
     for words, measure in MEASURES.items():
-        print(f"| {words} | {' | '.join(mean_of(probed, measure) for probed in columns.values())} |")
+        print(f"| {words} | {' | '.join(mean_of(evaluation, measure) for evaluation in columns.values())} |")
     print(f"\n{columns['still picture'].protocol}")
 
 

@@ -1,7 +1,7 @@
 """What replay costs, a training step with it against one without: ``python -m tests.benchmarks.replay_cost``.
 
 The default model (random weights) trains on batches of as many random latents either way, through the stage's own
-parts. With replay, a share of each batch comes from a replay buffer on disk with four domains, and the realised shares
+parts. With replay, a share of each batch comes from a replay buffer on disk with four domains, and the sample_counts shares
 are followed. Seconds are those of the processor on one thread, so that other programs do not count. Rounds of both take
 turns; medians over the steps of all rounds are compared.
 """
@@ -23,7 +23,7 @@ import torch
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
-from driveforge.finetune.training.shares import LogShares
+from driveforge.finetune.training.share_callbacks import ShareLogger
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader
@@ -60,9 +60,9 @@ def step_times(plan: BatchPlan, cache: LatentCache, buffer: ReplayBuffer | None,
 
     torch.manual_seed(0)
     settings = fine_tune_settings(steps=steps + 2, learning_rate=1e-3, precision="bf16")
-    module = WorldModelModule(WorldModel.make(WorldModelConfig()).train(), settings)
+    module = WorldModelModule(WorldModel.from_config(WorldModelConfig()).train(), settings)
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
-        train(module, batches, Path(root), checkpoint_every=10 * steps, callbacks=[LogShares(plan)])
+        train(module, batches, Path(root), checkpoint_every=10 * steps, callbacks=[ShareLogger(plan)])
     return [after - before for before, after in pairwise(asked)][-steps:]
 
 
@@ -86,7 +86,7 @@ def main() -> None:
         cache = write_latents(Path(folder, "driving"), "key", samples)
         with ReplayBuffer(Path(folder, "buffer"), CLIPS) as buffer:
             for number, sample in enumerate(samples):
-                buffer.offer(replace(sample, domain=DOMAINS[number % len(DOMAINS)]))
+                buffer.add(replace(sample, domain=DOMAINS[number % len(DOMAINS)]))
         naive = BatchPlan(seed=0, batch_size=BATCH, share=0.0, pools={}, num_driving=len(cache))
         mixed = replace(naive, share=options.share, pools=buffer.sizes)
         loading = {

@@ -74,7 +74,7 @@ def latents(count: int, grid: tuple[int, int, int]) -> list[LatentSample]:
 def our_batches(samples: Sequence[LatentSample], root: Path, batch_size: int) -> Callable[[int], Iterable[Any]]:
     with ReplayBuffer(root, len(samples)) as buffer:
         for sample in samples:
-            buffer.offer(sample)
+            buffer.add(sample)
     plan = BatchPlan(seed=0, batch_size=batch_size, share=1.0, pools=buffer.sizes, num_driving=0)
     return lambda batches: plan_loader(plan, _NoSamples(), buffer, start=0, stop=batches)
 

@@ -20,7 +20,7 @@ from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
 from driveforge.validation.measures import measure, static_track_residual
-from tests.benchmarks.detail import KEPT, detail_kept, visible_parts
+from tests.benchmarks.detail import NUM_KEPT_CHECKPOINTS, detail_kept, visible_parts
 from tests.benchmarks.quality import FOLLOWED, moved_boxes
 from tests.defaults import sampler_settings, simulation_config
 
@@ -111,7 +111,7 @@ def row(name: str, made: Made) -> str:
     residuals = [r for clip in made.clips if (r := static_track_residual(clip)) is not None]
     lost = [m.value for clip in made.clips if (m := measure(clip)["time_track_loss"]).value is not None]
     kept = [share for clip in made.clips for share in detail_kept(clip.frames[0], clip.scene)]
-    keeping = f"{sum(share >= KEPT for share in kept)} of {len(kept)}"
+    keeping = f"{sum(share >= NUM_KEPT_CHECKPOINTS for share in kept)} of {len(kept)}"
     return (
         f"| {name} | {psnr:.2f} | {np.median(residuals):.2f} | {np.mean(lost):.3f} | {np.median(kept):.2f} "
         f"| {keeping} | {made.followed} | {made.seconds:.1f} |"

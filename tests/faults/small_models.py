@@ -11,10 +11,10 @@ from driveforge.datasets.latents.cache import LatentSample
 from driveforge.datasets.video import encode_mp4
 from driveforge.finetune.world_model.conditions import encode_clip
 from driveforge.finetune.world_model.model import WorldModel
-from driveforge.finetune.world_model.vae import initialise_from_pca, load_vae, to_signal
+from driveforge.finetune.world_model.vae import initialize_from_pca, load_vae, to_vae_input
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.inputs.at_path import standing_key
-from driveforge.replay.persistent import changing
+from driveforge.replay.persistent import update_transaction
 from driveforge.replay.settings import BufferSettings
 from tests.finetune.small_run import TINY
 
@@ -27,9 +27,9 @@ def coarse_frames(seed: int, number: int = 20) -> NDArray[np.uint8]:
 
 def make_base(folder: Path) -> Path:
     torch.manual_seed(0)
-    model = WorldModel.make(TINY)
+    model = WorldModel.from_config(TINY)
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
-    initialise_from_pca(model.vae, to_signal(torch.from_numpy(coarse_frames(0)[None, :5])))
+    initialize_from_pca(model.vae, to_vae_input(torch.from_numpy(coarse_frames(0)[None, :5])))
     model.save_pretrained(folder)
     return folder
 
@@ -44,10 +44,10 @@ def make_buffer(folder: Path, base: Path, footage: Path) -> Path:
     """A standing replay buffer of the clips of some footage, encoded in this process."""
     framing = compose(list(FRAMING)).data.framing
     source, vae = VideoFolderSource(footage, framing), load_vae(base)
-    with changing(folder, BufferSettings(capacity=8, key=standing_key(framing, base))) as buffer:
+    with update_transaction(folder, BufferSettings(capacity=8, key=standing_key(framing, base))) as buffer:
         for scene in source.scenes():
             tensors = encode_clip(vae, source.load(scene))
             halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
             sample = LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=halved)
-            buffer.offer(sample)
+            buffer.add(sample)
     return folder

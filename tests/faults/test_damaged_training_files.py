@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.finetune.world_model.model import WorldModel, model_digest
-from driveforge.finetune.world_model.saved_parts import SUMS
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.finetune.world_model.serialization import CHECKSUMS_FILE
 from driveforge.replay.buffer import ReplayBuffer
-from driveforge.replay.persistent import changing, open_standing
+from driveforge.replay.persistent import open_persistent, update_transaction
 from tests.faults.mutated import copy_of, mutate
-from tests.faults.tally import OTHER, SAME, Record, judge
+from tests.faults.running_mean import OTHER, SAME, Record, judge
 from tests.finetune.small_fine_tune import prepare_root, run, settings_for
 
 FEW, MANY = range(20), range(20, 250)
@@ -31,10 +31,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     prepare_root(root)
     plain = ReplayBuffer.open(root / "buffer")
-    with changing(root / "standing", plain.settings) as buffer:
+    with update_transaction(root / "standing", plain.settings) as buffer:
         for domain, size in plain.sizes.items():
             for number in range(size):
-                buffer.offer(plain.sample(domain, number))
+                buffer.add(plain.sample(domain, number))
     run(root, "run", SETTINGS)
     return root
 
@@ -77,12 +77,14 @@ def test_a_damaged_model_without_sums_is_refused_or_is_another_model(
     sound: Path, tmp_path: Path, seed: int, record_property: Record
 ) -> None:
     folder = copy_of(sound / "base", tmp_path / "base")
-    (folder / SUMS).unlink()
+    (folder / CHECKSUMS_FILE).unlink()
     kind, done = mutate(folder, random.Random(seed))
 
     def end_of(found: str) -> str:
         same = found == weights_of(sound / "base")
-        assert same or model_digest(folder) != model_digest(sound / "base"), f"{done}: one digest for two models"
+        assert same or compute_model_digest(folder) != compute_model_digest(sound / "base"), (
+            f"{done}: one digest for two models"
+        )
         assert "nan" not in found and "inf" not in found, done
         return SAME if same else OTHER
 
@@ -110,7 +112,7 @@ def test_a_damaged_buffer_of_a_run_is_refused_or_filled_again(
         with ReplayBuffer(folder, 8) as buffer:
             for domain, size in whole.sizes.items():
                 for number in range(size):
-                    buffer.offer(whole.sample(domain, number))
+                    buffer.add(whole.sample(domain, number))
         return ReplayBuffer.open(folder).digest()
 
     folder = copy_of(sound / "buffer", tmp_path / "buffer")
@@ -120,7 +122,7 @@ def test_a_damaged_buffer_of_a_run_is_refused_or_filled_again(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_damaged_standing_buffer_is_refused(sound: Path, tmp_path: Path, seed: int, record_property: Record) -> None:
     def digest(root: Path) -> str:
-        return open_standing(root).digest()
+        return open_persistent(root).digest()
 
     folder = copy_of(sound / "standing", tmp_path / "standing")
     require_right(record_property, "standing buffer", folder, seed, digest, digest(sound / "standing"), (".writer",))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from driveforge.finetune.training.checkpoints import checkpoints, is_sound
+from driveforge.finetune.training.checkpoints import is_intact, list_checkpoints
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
+from tests.faults.running_mean import Record
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
-from tests.faults.tally import Record
 
 OTHER_DISK = Path("/dev/shm")
 # At any moment (a run from nothing encodes then), while checkpoints are written, and while the model is saved.
@@ -52,7 +52,7 @@ def test_fine_tune_is_killed_and_ends_with_the_same_model(
         shutil.move(run_dir / "latents", latents)
         shutil.rmtree(run_dir)
         for number, _ in enumerate(killed(command, MOMENTS, kills, random.Random(kills), record_property), start=1):
-            assert all(is_sound(path) for _, path in checkpoints(run_dir / "finetune")), "none is torn"
+            assert all(is_intact(path) for _, path in list_checkpoints(run_dir / "finetune")), "none is torn"
             if not (run_dir / "model").exists():
                 continue
             assert everything(run_dir / "model") == model, "a model is whole or not there"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from driveforge.replay.audit import audit
-from driveforge.replay.persistent import open_standing
+from driveforge.replay.persistent import open_persistent
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
+from tests.faults.running_mean import Record
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
-from tests.faults.tally import Record
 
 MOMENTS = (
     Moment(pattern="buffer.json", within=1.0),
@@ -53,7 +53,7 @@ def start_anew(buffer: Path, old: Path) -> None:
 
 def clips(root: Path) -> list[tuple[Any, ...]]:
     """All that is stored of each clip, bytes of tensors too, but the time at which it was added."""
-    buffer = open_standing(root)
+    buffer = open_persistent(root)
     samples = [buffer.sample(domain, n) for domain, size in buffer.sizes.items() for n in range(size)]
     return [
         (

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample
 from driveforge.finetune.strategies import fisher
-from driveforge.finetune.training.fine_tune import FineTuned, fine_tune
+from driveforge.finetune.training.fine_tune import FineTuneResult, fine_tune
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
@@ -23,7 +23,7 @@ DOMAINS = ("falling", "orbit")
 
 def prepare_root(root: Path) -> None:
     torch.manual_seed(0)
-    model = WorldModel.make(TINY)
+    model = WorldModel.from_config(TINY)
     # A fresh model is silent, and a silent one passes no gradient on to an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     model.save_pretrained(root / "base")
@@ -33,7 +33,7 @@ def prepare_root(root: Path) -> None:
             tensors = cache.sample(number).tensors
             domain = DOMAINS[number % 2]
             tensors = tensors | {"latents": tensors["latents"] + 0.1}
-            buffer.offer(LatentSample(clip_id=f"r{number}", domain=domain, caption="x", tensors=tensors))
+            buffer.add(LatentSample(clip_id=f"r{number}", domain=domain, caption="x", tensors=tensors))
 
 
 Settings = tuple[FineTuneSettings, ReplayMix]
@@ -58,7 +58,7 @@ def settings_for(strategy: str, **changes: Any) -> Settings:
     )
 
 
-def run(root: Path, name: str, settings: Settings, *callbacks: Callback, **given: Any) -> FineTuned:
+def run(root: Path, name: str, settings: Settings, *callbacks: Callback, **given: Any) -> FineTuneResult:
     """A fine-tune in ``root/name``; ``probe`` and ``replay`` may be given."""
     # Enough to test that they are the same again.
     fisher.NUM_GRADIENTS = 6
@@ -83,4 +83,4 @@ def fickle_probe(model: WorldModel) -> dict[str, float]:
 def run_slowly(root: Path, name: str, settings: Settings) -> None:
     """What a process does that is to be killed."""
     torch.set_num_threads(1)
-    run(root, name, settings, Pause(), probe=fickle_probe)
+    run(root, name, settings, Pause(), forgetting_metric=fickle_probe)

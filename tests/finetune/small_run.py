@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
-from driveforge.finetune.training.adapters import choose_trained, merge_adapter
+from driveforge.finetune.training.adapters import merge_adapter, set_trainable
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
@@ -45,10 +45,10 @@ def run(
 ) -> WorldModelModule:
     cache = random_cache(root.parent / "latents")
     torch.manual_seed(0)
-    model = WorldModel.make(TINY).train()
+    model = WorldModel.from_config(TINY).train()
     # A fresh model is silent, and a silent one passes no gradient on to an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
-    choose_trained(model, adapter, rank=2)  # type: ignore[arg-type]
+    set_trainable(model, adapter, rank=2)  # type: ignore[arg-type]
     settings = fine_tune_settings(
         steps=steps,
         learning_rate=learning_rate,
@@ -67,6 +67,6 @@ def run(
             yield batch
 
     train(module, batches, root, callbacks=callbacks)
-    module.adopt_average()
+    module.copy_ema_to_model()
     merge_adapter(model)
     return module

@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from driveforge.finetune.evaluation.results import Probed, ProbeValue, append_probed
-from driveforge.finetune.world_model.model import model_digest
+from driveforge.finetune.evaluation.results import Evaluation, EvaluationValue, append_evaluation
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.registry import promote as stage
 from driveforge.pipelines.registry.versions import Registry
 
-LOOKS, MOTION = "next/psnr", "points/static"
+LOOKS, MOTION = "next_frame/psnr", "points/static"
 DOMAINS = ("driving-day", "orbit", "walkers")
 CLIPS = 10
 
 
 def probe(
     looks: float = 0.0, falls: Mapping[str, float] | None = None, *, spread: float = 0.005, protocol: str = "p1"
-) -> Probed:
+) -> Evaluation:
     """``looks`` dB better than the base, in driving; motion worse by ``falls`` of the base's in a domain."""
     values = []
     for number, domain in enumerate(DOMAINS):
@@ -36,9 +36,9 @@ def probe(
         worse = base * (1 + (falls or {}).get(domain, 0.0)) * noise
         for clip in range(CLIPS):
             told: dict[str, Any] = {"clip_id": f"{domain}-{clip}", "domain": domain}
-            values.append(ProbeValue(**told, measure=MOTION, value=float(worse[clip])))
-            values.append(ProbeValue(**told, measure=LOOKS, value=float(20 + base[clip] + looks * noise[clip])))
-    return Probed(protocol=protocol, values=tuple(values))
+            values.append(EvaluationValue(**told, measure=MOTION, value=float(worse[clip])))
+            values.append(EvaluationValue(**told, measure=LOOKS, value=float(20 + base[clip] + looks * noise[clip])))
+    return Evaluation(protocol=protocol, values=tuple(values))
 
 
 def make_model(folder: Path, weights: str) -> str:
@@ -47,19 +47,21 @@ def make_model(folder: Path, weights: str) -> str:
     (folder / "world_model.json").write_text("{}\n")
     (folder / "lineage.json").write_text('{"base": "base"}\n')
     (folder / "weights.safetensors").write_text(weights)
-    return model_digest(folder)
+    return compute_model_digest(folder)
 
 
-def make_run(run_dir: Path, course: Mapping[int | tuple[int, str], Probed]) -> str:
+def make_run(run_dir: Path, history: Mapping[int | tuple[int, str], Evaluation]) -> str:
     """A run that ended with a model of its own; returns its digest.
 
-    ``course`` has what was probed at a step. The last is of the model, the others are of the base and of unnamed models
+    ``history`` has what was probed at a step. The last is of the model, the others are of the base and of unnamed models
     between, unless a digest is given with the step.
     """
     digest = make_model(run_dir / "model", str(run_dir))
-    for number, (key, found) in enumerate(course.items()):
+    for number, (key, found) in enumerate(history.items()):
         step, model = key if isinstance(key, tuple) else (key, f"step-{key}" if key else "base")
-        append_probed(run_dir / "probe.parquet", found, step=step, model=digest if number == len(course) - 1 else model)
+        append_evaluation(
+            run_dir / "evaluation.parquet", found, step=step, model=digest if number == len(history) - 1 else model
+        )
     return digest
 
 
@@ -67,13 +69,13 @@ def _promoting(run_dir: str, settings: list[str], *, at: float, kill: bool) -> i
     """The id of a process that begins to promote at a moment; decisions take a while, so that they would overlap."""
     if child := os.fork():
         return child
-    judge = stage.judge
+    judge = stage.decide_promotion
 
     def slow(*args: Any) -> Any:
         time.sleep(0.5)
         return judge(*args)
 
-    stage.judge = slow
+    stage.decide_promotion = slow
     stage.draw = lambda path, *_: path.write_bytes(b"a picture")
     if kill:
         Registry.crown = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]

@@ -38,7 +38,9 @@ def test_from_nothing_to_shards_and_once_more(tmp_path: Path) -> None:
     assert status == (0 if accepted else 1)
     assert (run_dir / "review" / "gallery.html").stat().st_size > 10_000
     lineage = json.loads((run_dir / "model" / "lineage.json").read_text())
-    assert lineage["realised"]["driving"] == 3 and sum(lineage["realised"].values()) == 4, "a quarter is replayed"
+    assert lineage["sample_counts"]["driving"] == 3 and sum(lineage["sample_counts"].values()) == 4, (
+        "a quarter is replayed"
+    )
     if accepted:
         report = verify(run_dir / "shards")
         assert report.ok and report.num_samples == len(accepted)

@@ -36,5 +36,5 @@ def replay(tmp_path_factory: pytest.TempPathFactory, make_sample: MakeSample) ->
     with ReplayBuffer(tmp_path_factory.mktemp("buffer"), 12) as buffer:
         for number in range(10):
             for domain in ("orbit", "falling", "walkers"):
-                buffer.offer(make_sample(number, domain))
+                buffer.add(make_sample(number, domain))
     return buffer

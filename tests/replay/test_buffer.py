@@ -28,7 +28,7 @@ def content(buffer):
 
 def test_keeps_everything_while_there_is_room(tmp_path, make_sample):
     with ReplayBuffer(tmp_path, 10) as buffer:
-        assert all(buffer.offer(make_sample(n)) for n in range(10))
+        assert all(buffer.add(make_sample(n)) for n in range(10))
     assert buffer.sizes == {"orbit": 10}
     stored = {buffer.sample("orbit", i).clip_id: buffer.sample("orbit", i) for i in range(10)}
     for n in range(10):
@@ -42,11 +42,11 @@ def test_offer_tells_whether_the_sample_is_held(tmp_path, make_sample):
     buffer = ReplayBuffer(tmp_path, 5)
     answers = {}
     for n in range(40):
-        answers[make_sample(n).clip_id] = buffer.offer(make_sample(n))
+        answers[make_sample(n).clip_id] = buffer.add(make_sample(n))
         held = content(buffer)["orbit"]
         assert answers[make_sample(n).clip_id] == (make_sample(n).clip_id in held)
     assert not all(answers.values())
-    assert all(buffer.offer(make_sample(int(clip_id[-5:]))) for clip_id in held)
+    assert all(buffer.add(make_sample(int(clip_id[-5:]))) for clip_id in held)
 
 
 @settings(max_examples=25, deadline=None)
@@ -60,7 +60,7 @@ def test_capacity_and_balance_hold_after_every_offer(make_sample, stream, capaci
         buffer = ReplayBuffer(Path(folder), capacity, seed=seed)
         offered: dict[str, set[int]] = {}
         for domain, number in stream:
-            buffer.offer(make_sample(number, domain))
+            buffer.add(make_sample(number, domain))
             offered.setdefault(domain, set()).add(number)
             assert len(buffer) <= capacity
             for name, numbers in offered.items():
@@ -78,13 +78,13 @@ def test_order_repetition_and_reopening_change_nothing(make_sample, data, capaci
     with tempfile.TemporaryDirectory() as folder:
         with ReplayBuffer(Path(folder, "a"), capacity) as once:
             for domain, n in clips:
-                once.offer(make_sample(n, domain))
+                once.add(make_sample(n, domain))
         with ReplayBuffer(Path(folder, "b"), capacity) as before:
             for domain, n in shuffled[:stop]:
-                before.offer(make_sample(n, domain))
+                before.add(make_sample(n, domain))
         with ReplayBuffer(Path(folder, "b"), capacity) as again:
             for domain, n in shuffled:
-                again.offer(make_sample(n, domain))
+                again.add(make_sample(n, domain))
         assert content(once) == content(again) == content(ReplayBuffer.open(Path(folder, "b")))
         assert once.digest() == again.digest()
 
@@ -93,15 +93,15 @@ def test_the_digest_is_of_the_content(tmp_path, make_sample):
     digests = set()
     for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0)):
         with ReplayBuffer(tmp_path / name, 4) as buffer:
-            buffer.offer(LatentSample(clip_id="x", domain="d", caption="", tensors={"latents": torch.tensor([value])}))
+            buffer.add(LatentSample(clip_id="x", domain="d", caption="", tensors={"latents": torch.tensor([value])}))
         digests.add(buffer.digest())
     assert len(digests) == 2
 
 
 def test_the_digest_is_the_same_before_and_after_a_flush_that_thins(tmp_path, make_sample):
-    buffer = ReplayBuffer(tmp_path, 10, keep="loss")
+    buffer = ReplayBuffer(tmp_path, 10, retention="loss")
     for n in range(30):
-        buffer.offer(replace(make_sample(n), origin={"score": str(n)}))
+        buffer.add(replace(make_sample(n), origin={"score": str(n)}))
     digest = buffer.digest()
     assert len(buffer) == 10
     assert digest == ReplayBuffer.open(tmp_path).digest()
@@ -114,7 +114,7 @@ def test_the_reservoir_is_uniform(tmp_path, make_sample):
     for seed in range(60):
         with ReplayBuffer(tmp_path / str(seed), 10, seed=seed) as buffer:
             for sample in stream:
-                buffer.offer(sample)
+                buffer.add(sample)
         kept.update(content(buffer)["orbit"])
     expected = 60 * 10 / 50
     chi_square = sum((kept[sample.clip_id] - expected) ** 2 / (expected * 0.8) for sample in stream)
@@ -125,7 +125,7 @@ def test_the_reservoir_is_uniform(tmp_path, make_sample):
 def test_dead_samples_are_cleared_from_disk(tmp_path, make_sample):
     buffer = ReplayBuffer(tmp_path, 20)
     for n in range(3000):
-        buffer.offer(make_sample(n))
+        buffer.add(make_sample(n))
         if n % 50 == 0:
             buffer.sample("orbit", 0)
     kept = content(buffer)
@@ -141,8 +141,8 @@ def test_dead_samples_are_cleared_from_disk(tmp_path, make_sample):
 def test_stats(tmp_path, make_sample):
     with ReplayBuffer(tmp_path, 7) as buffer:
         for n in range(5):
-            buffer.offer(make_sample(n, "walkers"))
-        buffer.offer(make_sample(0, "orbit"))
+            buffer.add(make_sample(n, "walkers"))
+        buffer.add(make_sample(0, "orbit"))
     stats = buffer.stats()
     assert stats.quotas == {"orbit": 4, "walkers": 3}
     assert stats.samples == {"orbit": 1, "walkers": 3}
@@ -151,7 +151,7 @@ def test_stats(tmp_path, make_sample):
 @pytest.mark.parametrize("change", [{"capacity": 9}, {"seed": 1}, {"key": "other"}])
 def test_opening_with_other_settings_is_refused(tmp_path, make_sample, change):
     with ReplayBuffer(tmp_path, 8, key="vae") as buffer:
-        buffer.offer(make_sample(0))
+        buffer.add(make_sample(0))
     wanted = {"capacity": 8, "seed": 0, "key": "vae"} | change
     with pytest.raises(UserError, match=next(iter(change))):
         ReplayBuffer(tmp_path, **wanted)
@@ -160,16 +160,16 @@ def test_opening_with_other_settings_is_refused(tmp_path, make_sample, change):
 
 def test_bad_samples_are_refused_and_lose_nothing(tmp_path, make_sample):
     buffer = ReplayBuffer(tmp_path, 2)
-    buffer.offer(make_sample(0))
+    buffer.add(make_sample(0))
     with pytest.raises(UserError, match=r"orbit-00001.*differ"):
-        buffer.offer(make_sample(1, channels=3))
+        buffer.add(make_sample(1, channels=3))
     broken = make_sample(2)
     broken.tensors["latents"][0, 0, 0, 0] = float("nan")
     with pytest.raises(UserError, match=r"orbit-00002.*NaN"):
-        buffer.offer(broken)
-    buffer.offer(make_sample(0, "falling"))
+        buffer.add(broken)
+    buffer.add(make_sample(0, "falling"))
     with pytest.raises(UserError, match="capacity 2"):
-        buffer.offer(make_sample(0, "walkers"))
+        buffer.add(make_sample(0, "walkers"))
     assert buffer.sizes == {"falling": 1, "orbit": 1}
 
 
@@ -183,7 +183,7 @@ def test_what_is_not_a_buffer_is_said_so(tmp_path):
 
 def test_a_truncated_segment_is_named(tmp_path, make_sample):
     with ReplayBuffer(tmp_path, 4) as buffer:
-        buffer.offer(make_sample(0))
+        buffer.add(make_sample(0))
     segment = next(tmp_path.glob("segment-*"))
     segment.write_bytes(segment.read_bytes()[:-10])
     with pytest.raises(UserError, match=segment.name):
@@ -192,7 +192,7 @@ def test_a_truncated_segment_is_named(tmp_path, make_sample):
 
 def test_unknown_domain_and_index(tmp_path, make_sample):
     with ReplayBuffer(tmp_path, 4) as buffer:
-        buffer.offer(make_sample(0))
+        buffer.add(make_sample(0))
     with pytest.raises(UserError, match="no domain 'rain'"):
         buffer.sample("rain", 0)
     with pytest.raises(IndexError):
@@ -202,7 +202,7 @@ def test_unknown_domain_and_index(tmp_path, make_sample):
 def test_a_pickled_buffer_reads_the_same(tmp_path, make_sample):
     buffer = ReplayBuffer(tmp_path, 10)
     for n in range(30):
-        buffer.offer(make_sample(n))
+        buffer.add(make_sample(n))
     copy = pickle.loads(pickle.dumps(buffer))
     assert content(copy) == content(buffer)
     assert len(list(tmp_path.glob("segment-*"))) == 1
@@ -211,7 +211,7 @@ def test_a_pickled_buffer_reads_the_same(tmp_path, make_sample):
 def test_memory_holds_sixteen_bytes_a_sample(tmp_path, make_sample):
     with ReplayBuffer(tmp_path, 500) as buffer:
         for n in range(500):
-            buffer.offer(make_sample(n))
+            buffer.add(make_sample(n))
     for i in range(500):
         buffer.sample("orbit", i)
     assert len(pickle.dumps(buffer)) < 500 * 16 + 1500
@@ -226,7 +226,7 @@ with ReplayBuffer(Path(sys.argv[1]), 150) as buffer:
     for n in range(2000):
         for domain in ("orbit", "falling"):
             tensors = {"latents": torch.full((2, 3, 2, 2), float(n)), "present": torch.ones(4)}
-            buffer.offer(LatentSample(clip_id=f"{domain}-{n:05d}", domain=domain, caption=f"clip {n}", tensors=tensors))
+            buffer.add(LatentSample(clip_id=f"{domain}-{n:05d}", domain=domain, caption=f"clip {n}", tensors=tensors))
         print(n, flush=True)
     sys.stdin.read()
 """
@@ -236,7 +236,7 @@ def test_survives_sigkill_at_any_moment(tmp_path, make_sample):
     clips = [(domain, n) for n in range(2000) for domain in ("orbit", "falling")]
     with ReplayBuffer(tmp_path / "whole", 150) as whole:
         for domain, n in clips:
-            whole.offer(make_sample(n, domain))
+            whole.add(make_sample(n, domain))
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     for attempt, offers in enumerate((90, 700, 1300)):
         process = subprocess.Popen(
@@ -258,7 +258,7 @@ def test_survives_sigkill_at_any_moment(tmp_path, make_sample):
                 assert torch.equal(sample.tensors["latents"], wanted.tensors["latents"])
     with ReplayBuffer(tmp_path / "killed", 150) as resumed:
         for domain, n in clips:
-            resumed.offer(make_sample(n, domain))
+            resumed.add(make_sample(n, domain))
     assert resumed.digest() == whole.digest()
 
 
@@ -268,11 +268,11 @@ def test_a_compaction_cut_short_leaves_the_same_content(tmp_path, make_sample, m
         patch.setattr(Path, "unlink", lambda *_, **__: None)
         with ReplayBuffer(tmp_path / "cut", 20) as cut:
             for n in range(2500):
-                cut.offer(make_sample(n))
+                cut.add(make_sample(n))
                 if n % 100 == 0:
                     cut.flush()
     assert len(list((tmp_path / "cut").glob("segment-*"))) > 3
     with ReplayBuffer(tmp_path / "whole", 20) as whole:
         for n in range(2500):
-            whole.offer(make_sample(n))
+            whole.add(make_sample(n))
     assert ReplayBuffer.open(tmp_path / "cut").digest() == whole.digest()

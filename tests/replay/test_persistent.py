@@ -12,7 +12,7 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.replay.audit import audit
-from driveforge.replay.persistent import changing, drop, licence_of, open_standing
+from driveforge.replay.persistent import get_license, open_persistent, remove_samples, update_transaction
 from driveforge.replay.settings import BufferSettings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,12 +29,12 @@ def make(make_sample):
 
 @pytest.fixture
 def filled(tmp_path, make):
-    """Thirty clips under MIT, and as many of another domain and licence, of which forty stay."""
+    """Thirty clips under MIT, and as many of another domain and license, of which forty stay."""
     root = tmp_path / "buffer"
-    with changing(root, SETTINGS) as buffer:
+    with update_transaction(root, SETTINGS) as buffer:
         for n in range(30):
-            buffer.offer(make(n, licence="MIT"))
-            buffer.offer(make(n, "falling", licence="CC BY 4.0"))
+            buffer.add(make(n, license="MIT"))
+            buffer.add(make(n, "falling", license="CC BY 4.0"))
     return root
 
 
@@ -47,46 +47,46 @@ def folders(root):
 
 
 def test_what_was_added_is_there_for_the_next(filled, make):
-    assert open_standing(filled).sizes == {"falling": 20, "orbit": 20}
-    with changing(filled, SETTINGS) as buffer:
+    assert open_persistent(filled).sizes == {"falling": 20, "orbit": 20}
+    with update_transaction(filled, SETTINGS) as buffer:
         for n in range(5):
-            buffer.offer(make(n, "walkers"))
-    assert open_standing(filled).sizes == {"falling": 14, "orbit": 13, "walkers": 5}
+            buffer.add(make(n, "walkers"))
+    assert open_persistent(filled).sizes == {"falling": 14, "orbit": 13, "walkers": 5}
     assert audit(filled).problems == ()
     assert folders(filled) == ["generation-000001"]
 
 
 def test_one_stream_in_several_changes_is_as_good_as_in_one(filled, tmp_path, make):
-    with changing(tmp_path / "parts", SETTINGS) as buffer:
+    with update_transaction(tmp_path / "parts", SETTINGS) as buffer:
         for n in range(29, 10, -1):
-            buffer.offer(make(n, "falling", licence="CC BY 4.0"))
-    with changing(tmp_path / "parts", SETTINGS) as buffer:
+            buffer.add(make(n, "falling", license="CC BY 4.0"))
+    with update_transaction(tmp_path / "parts", SETTINGS) as buffer:
         for n in range(30):
-            buffer.offer(make(n, licence="MIT"))
-            buffer.offer(make(n, "falling", licence="CC BY 4.0"))
-    assert open_standing(tmp_path / "parts").digest() == open_standing(filled).digest()
+            buffer.add(make(n, license="MIT"))
+            buffer.add(make(n, "falling", license="CC BY 4.0"))
+    assert open_persistent(tmp_path / "parts").digest() == open_persistent(filled).digest()
 
 
 def test_a_change_that_fails_or_changes_nothing_leaves_all_as_it_was(filled, make):
-    before = open_standing(filled).digest()
-    with pytest.raises(RuntimeError), changing(filled, SETTINGS) as buffer:
+    before = open_persistent(filled).digest()
+    with pytest.raises(RuntimeError), update_transaction(filled, SETTINGS) as buffer:
         for n in range(100, 200):
-            buffer.offer(make(n))
+            buffer.add(make(n))
         raise RuntimeError
-    with changing(filled, SETTINGS) as buffer:
-        assert not any(buffer.wanted(("orbit", make(n).clip_id) for n in range(30)))
-        buffer.offer(make(3))
-    assert open_standing(filled).digest() == before
+    with update_transaction(filled, SETTINGS) as buffer:
+        assert not any(buffer.would_accept(("orbit", make(n).clip_id) for n in range(30)))
+        buffer.add(make(3))
+    assert open_persistent(filled).digest() == before
     assert folders(filled) == ["generation-000000"]
 
 
 def test_those_who_are_wanted_are_those_who_stay(filled, make):
     offers = [make(n, domain) for domain in ("orbit", "walkers") for n in range(60)]
-    with changing(filled, SETTINGS) as buffer:
+    with update_transaction(filled, SETTINGS) as buffer:
         before = clips(buffer)
-        wanted = buffer.wanted((sample.domain, sample.clip_id) for sample in offers)
+        wanted = buffer.would_accept((sample.domain, sample.clip_id) for sample in offers)
         for sample in offers:
-            buffer.offer(sample)
+            buffer.add(sample)
         new = clips(buffer) - before
     assert {(s.domain, s.clip_id) for s, is_wanted in zip(offers, wanted, strict=True) if is_wanted} == new
     assert len(new) > 10
@@ -94,67 +94,67 @@ def test_those_who_are_wanted_are_those_who_stay(filled, make):
 
 def test_quotas_hold_and_the_rest_is_shared(filled, make):
     settings = replace(SETTINGS, quotas={"walkers": 4})
-    with changing(filled, settings) as buffer:
+    with update_transaction(filled, settings) as buffer:
         for n in range(30):
-            buffer.offer(make(n, "walkers"))
-    assert open_standing(filled).sizes == {"falling": 18, "orbit": 18, "walkers": 4}
-    with changing(filled, replace(SETTINGS, quotas={"walkers": 4, "orbit": 2})):
+            buffer.add(make(n, "walkers"))
+    assert open_persistent(filled).sizes == {"falling": 18, "orbit": 18, "walkers": 4}
+    with update_transaction(filled, replace(SETTINGS, quotas={"walkers": 4, "orbit": 2})):
         pass
-    assert open_standing(filled).sizes == {"falling": 18, "orbit": 2, "walkers": 4}
-    with changing(filled, SETTINGS):
+    assert open_persistent(filled).sizes == {"falling": 18, "orbit": 2, "walkers": 4}
+    with update_transaction(filled, SETTINGS):
         pass
-    assert open_standing(filled).sizes == {"falling": 14, "orbit": 2, "walkers": 4}, "what is gone does not come back"
+    assert open_persistent(filled).sizes == {"falling": 14, "orbit": 2, "walkers": 4}, "what is gone does not come back"
     with (
         pytest.raises(UserError, match="leave no place for walkers"),
-        changing(filled, BufferSettings(capacity=3, key="codec", quotas={"orbit": 2})),
+        update_transaction(filled, BufferSettings(capacity=3, key="codec", quotas={"orbit": 2})),
     ):
         pass
 
 
-@pytest.mark.parametrize("keep", ["herding", "loss"])
-def test_other_policies_choose_over_the_whole_stream(keep, tmp_path, make):
-    settings = BufferSettings(capacity=10, keep=keep)
+@pytest.mark.parametrize("retention", ["herding", "loss"])
+def test_other_policies_choose_over_the_whole_stream(retention, tmp_path, make):
+    settings = BufferSettings(capacity=10, retention=retention)
     for numbers in (range(0, 170), range(170, 300)):
-        with changing(tmp_path / keep, settings) as buffer:
+        with update_transaction(tmp_path / retention, settings) as buffer:
             for n in numbers:
-                buffer.offer(make(n, score=repr(float(-abs(n - 250)))))
-    buffer = open_standing(tmp_path / keep)
+                buffer.add(make(n, score=repr(float(-abs(n - 250)))))
+    buffer = open_persistent(tmp_path / retention)
     numbers = sorted(int(clip_id[-5:]) for _, clip_id in clips(buffer))
     assert len(numbers) == 10
-    if keep == "loss":
+    if retention == "loss":
         assert set(range(246, 255)) <= set(numbers)
     else:
         # Chance is 27 away, one standard deviation.
         assert abs(sum(numbers) / 10 - 149.5) < 5, "their mean is near that of all that was offered"
-    assert audit(tmp_path / keep).problems == ()
+    assert audit(tmp_path / retention).problems == ()
 
 
 def test_only_what_is_licensed_is_read(filled):
-    buffer = open_standing(filled, licences=["MIT"])
+    buffer = open_persistent(filled, licenses=["MIT"])
     assert buffer.sizes == {"orbit": 20}
-    assert {licence_of(entry) for entry in buffer.entries()} == {"MIT"}
-    assert open_standing(filled).sizes == {"falling": 20, "orbit": 20}
+    assert {get_license(entry) for entry in buffer.entries()} == {"MIT"}
+    assert open_persistent(filled).sizes == {"falling": 20, "orbit": 20}
     with pytest.raises(UserError, match="holds no clips under GPL"):
-        open_standing(filled, licences=["GPL"])
+        open_persistent(filled, licenses=["GPL"])
 
 
 def test_what_is_dropped_is_gone_from_the_disk(filled):
-    assert drop(filled, lambda entry: licence_of(entry) == "MIT") == 20
-    assert open_standing(filled).sizes == {"falling": 20}
+    assert remove_samples(filled, lambda entry: get_license(entry) == "MIT") == 20
+    assert open_persistent(filled).sizes == {"falling": 20}
     assert not any(b"MIT" in path.read_bytes() for path in filled.rglob("segment-*"))
     assert audit(filled).problems == ()
 
 
 def test_a_reader_keeps_what_it_opened_while_others_change_it(filled, make):
-    reader = open_standing(filled)
+    reader = open_persistent(filled)
     digest = reader.digest()
     copy = pickle.loads(pickle.dumps(reader))
-    drop(filled, lambda entry: entry["domain"] == "orbit")
+    remove_samples(filled, lambda entry: entry["domain"] == "orbit")
     assert reader.digest() == copy.digest() == digest
     assert len(folders(filled)) == 2
     del reader
-    with changing(filled, SETTINGS) as buffer:
-        buffer.offer(make(99, "walkers"))
+    with update_transaction(filled, SETTINGS) as buffer:
+        buffer.add(make(99, "walkers"))
     assert folders(filled) == ["generation-000002"]
 
 
@@ -164,7 +164,7 @@ def test_readers_that_come_and_go_meanwhile_always_find_a_whole_buffer(filled, m
     def read():
         while not stop.is_set():
             try:
-                buffer = open_standing(filled)
+                buffer = open_persistent(filled)
                 assert len(clips(buffer)) == len(buffer) >= 40
             except Exception as error:
                 failures.append(error)
@@ -173,9 +173,9 @@ def test_readers_that_come_and_go_meanwhile_always_find_a_whole_buffer(filled, m
     for reader in readers:
         reader.start()
     for n in range(6):
-        with changing(filled, SETTINGS) as buffer:
+        with update_transaction(filled, SETTINGS) as buffer:
             for k in range(10):
-                buffer.offer(make(100 + 10 * n + k, licence="MIT"))
+                buffer.add(make(100 + 10 * n + k, license="MIT"))
     stop.set()
     for reader in readers:
         reader.join()
@@ -184,17 +184,20 @@ def test_readers_that_come_and_go_meanwhile_always_find_a_whole_buffer(filled, m
 
 def test_two_cannot_change_it_at_once(filled):
     with (
-        changing(filled),
+        update_transaction(filled),
         pytest.raises(UserError, match="another process is changing"),
-        changing(filled),
+        update_transaction(filled),
     ):
         pass
 
 
 def test_another_codec_or_no_buffer_is_said(filled, tmp_path):
     with pytest.raises(UserError, match="another codec"):
-        open_standing(filled, key="other")
-    for refused in (lambda: open_standing(tmp_path / "no"), lambda: drop(tmp_path / "no", lambda entry: True)):
+        open_persistent(filled, key="other")
+    for refused in (
+        lambda: open_persistent(tmp_path / "no"),
+        lambda: remove_samples(tmp_path / "no", lambda entry: True),
+    ):
         with pytest.raises(UserError, match="no replay buffer yet"):
             refused()
 
@@ -235,11 +238,11 @@ import sys, torch
 from pathlib import Path
 from driveforge.datasets.latents.cache import LatentSample
 from driveforge.replay.settings import BufferSettings
-from driveforge.replay.persistent import changing
+from driveforge.replay.persistent import update_transaction
 with changing(Path(sys.argv[1]), BufferSettings(capacity=300, key="codec")) as buffer:
     for n in range(1000):
         tensors = {"latents": torch.full((2, 3, 2, 2), float(n)), "present": torch.ones(4)}
-        buffer.offer(LatentSample(clip_id=f"orbit-{n:05d}", domain="orbit", caption=f"clip {n}", tensors=tensors))
+        buffer.add(LatentSample(clip_id=f"orbit-{n:05d}", domain="orbit", caption=f"clip {n}", tensors=tensors))
         if n % 50 == 0:
             print(n, flush=True)
     print("ends", flush=True)
@@ -247,19 +250,19 @@ with changing(Path(sys.argv[1]), BufferSettings(capacity=300, key="codec")) as b
 
 
 def test_a_kill_in_the_middle_leaves_the_old_buffer_or_the_new(filled, tmp_path):
-    old = open_standing(filled).digest()
+    old = open_persistent(filled).digest()
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
     def start(root):
         command = [sys.executable, "-c", ADD, str(root)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
-    with changing(tmp_path / "whole", BufferSettings(capacity=300, key="codec")) as buffer:
-        for sample in (open_standing(filled).sample(d, i) for d in ("falling", "orbit") for i in range(20)):
-            buffer.offer(sample)
+    with update_transaction(tmp_path / "whole", BufferSettings(capacity=300, key="codec")) as buffer:
+        for sample in (open_persistent(filled).sample(d, i) for d in ("falling", "orbit") for i in range(20)):
+            buffer.add(sample)
     whole = start(tmp_path / "whole")
     whole.communicate()
-    new = open_standing(tmp_path / "whole").digest()
+    new = open_persistent(tmp_path / "whole").digest()
     for until, delay in (("500", 0.0), ("ends", 0.0), ("ends", 0.01)):
         process = start(filled)
         for line in process.stdout:
@@ -268,10 +271,10 @@ def test_a_kill_in_the_middle_leaves_the_old_buffer_or_the_new(filled, tmp_path)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert open_standing(filled).digest() in ((old, new) if until == "ends" else (old,))
+        assert open_persistent(filled).digest() in ((old, new) if until == "ends" else (old,))
         assert audit(filled).problems == ()
     start(filled).communicate()
-    assert open_standing(filled).digest() == new
+    assert open_persistent(filled).digest() == new
     assert not (filled / ".next").exists()
 
 
@@ -280,14 +283,14 @@ import sys, torch
 from pathlib import Path
 from driveforge.datasets.latents.cache import LatentSample
 from driveforge.replay.settings import BufferSettings
-from driveforge.replay.persistent import changing, open_standing
+from driveforge.replay.persistent import update_transaction, open_standing
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 tensors = {"latents": torch.zeros(1, 1, 1, 2)}
-with changing(root, BufferSettings(capacity=2_000_000)) as buffer:
+with update_transaction(root, BufferSettings(capacity=2_000_000)) as buffer:
     for n in range(count):
-        origin = {"place": "/footage", "licence": "MIT", "added": "2026-01-01T00:00:00+00:00"}
+        origin = {"place": "/footage", "license": "MIT", "added": "2026-01-01T00:00:00+00:00"}
         sample = LatentSample(clip_id=f"c{n}", domain=f"d{n % 3}", caption="", tensors=tensors, origin=origin)
-        buffer.offer(sample)
+        buffer.add(sample)
 reader = open_standing(root)
 assert len(reader) == count
 for n in range(0, count, max(1, count // 3000)):
@@ -315,13 +318,13 @@ def test_what_is_not_of_the_buffer_is_never_removed(filled, make):
     for path in theirs:
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
-    with changing(filled, SETTINGS) as buffer:
-        buffer.offer(make(99, "walkers"))
+    with update_transaction(filled, SETTINGS) as buffer:
+        buffer.add(make(99, "walkers"))
     assert [path.read_text() for path in theirs] == ["mine", "mine"]
     assert [path.name for path in (filled / "generation-000000").iterdir()] == ["notes.txt"]
     assert audit(filled).problems == ()
     (filled / ".next").mkdir()
     (filled / ".next" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="left alone"), changing(filled):
+    with pytest.raises(UserError, match="left alone"), update_transaction(filled):
         pass
     assert (filled / ".next" / "thesis.txt").read_text() == "mine"

@@ -34,13 +34,13 @@ def test_shares_are_exact_within_one_sample_at_every_step(plan):
     counts = Counter()
     share = Fraction(str(plan.share))
     for step in range(40):
-        assert plan.realised(step) == {pool: counts[pool] for pool in (DRIVING, *plan.pools)}
+        assert plan.count_samples(step) == {pool: counts[pool] for pool in (DRIVING, *plan.pools)}
         batch = plan.batch(step)
         assert len(batch) == plan.batch_size
         counts.update(draw.pool for draw in batch)
-        exact = share * plan.batch_size * (step + 1)
-        assert abs(sum(counts[domain] for domain in plan.pools) - exact) < 1
-        assert all(abs(counts[domain] - exact / len(plan.pools)) < 1 for domain in plan.pools)
+        to_fraction = share * plan.batch_size * (step + 1)
+        assert abs(sum(counts[domain] for domain in plan.pools) - to_fraction) < 1
+        assert all(abs(counts[domain] - to_fraction / len(plan.pools)) < 1 for domain in plan.pools)
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,7 +81,7 @@ def test_driving_samples_come_once_an_epoch_in_an_order_of_its_own():
 
 
 def test_a_share_means_its_decimal():
-    assert plan(share=0.3, batch_size=10, pools={"orbit": 5}).realised(1) == {DRIVING: 7, "orbit": 3}
+    assert plan(share=0.3, batch_size=10, pools={"orbit": 5}).count_samples(1) == {DRIVING: 7, "orbit": 3}
 
 
 def test_driving_goes_on_where_replay_interrupted_it():
@@ -117,7 +117,7 @@ def test_loss_weight_changes_no_batch():
 def test_a_share_of_zero_is_naive_and_needs_no_pools():
     naive = plan(share=0.0, pools={})
     assert {draw.pool for step in range(9) for draw in naive.batch(step)} == {DRIVING}
-    assert naive.realised(9) == {DRIVING: 72}
+    assert naive.count_samples(9) == {DRIVING: 72}
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_a_share_of_zero_is_naive_and_needs_no_pools():
 def test_a_share_that_changes_is_exact_within_one_sample_at_every_step(share, batch_size):
     changing, counts = plan(share=share, batch_size=batch_size), Counter()
     for step in range(40):
-        assert changing.realised(step) == {pool: counts[pool] for pool in (DRIVING, *changing.pools)}
+        assert changing.count_samples(step) == {pool: counts[pool] for pool in (DRIVING, *changing.pools)}
         batch = changing.batch(step)
         assert len(batch) == batch_size
         counts.update(draw.pool for draw in batch)
-        exact = share.total(step + 1) * batch_size
-        assert 0 <= exact - sum(counts[domain] for domain in POOLS) < 1
-        assert all(abs(counts[domain] - exact / len(POOLS)) < 1 for domain in POOLS)
+        to_fraction = share.cumulative_share(step + 1) * batch_size
+        assert 0 <= to_fraction - sum(counts[domain] for domain in POOLS) < 1
+        assert all(abs(counts[domain] - to_fraction / len(POOLS)) < 1 for domain in POOLS)
 
 
 def test_a_later_change_leaves_earlier_batches_alone():
@@ -146,9 +146,9 @@ def test_a_later_change_leaves_earlier_batches_alone():
 
 
 def test_by_size_every_replay_sample_comes_once_before_any_again():
-    dealt, counts, drawn = plan(share=0.5, by_size=True), Counter(), []
+    dealt, counts, drawn = plan(share=0.5, is_proportional=True), Counter(), []
     for step in range(21):
-        assert dealt.realised(step) == {pool: counts[pool] for pool in (DRIVING, *dealt.pools)}
+        assert dealt.count_samples(step) == {pool: counts[pool] for pool in (DRIVING, *dealt.pools)}
         batch = dealt.batch(step)
         counts.update(draw.pool for draw in batch)
         drawn += [(draw.pool, draw.index) for draw in batch if draw.is_replay]

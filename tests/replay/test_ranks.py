@@ -32,15 +32,15 @@ def test_ranks_share_out_the_batches_of_one(plan, start):
     assert all(len(draws) == plan.batch_size for draws in alone)
     for world_size in WORLDS:
         ranks = [list(PlanSampler(plan, start, stop, rank, world_size)) for rank in range(world_size)]
-        counts = Counter(plan.realised(start))
+        counts = Counter(plan.count_samples(start))
         for number, slices in enumerate(zip(*ranks, strict=True)):
             places = [draw for part in slices for draw in part]
             assert len(places) == plan.batch_size, "no place twice"
             assert set(places) == alone[number]
             counts.update(draw.pool for draw in places)
-            exact = Fraction(str(plan.share)) * plan.batch_size * (start + number + 1)
-            assert abs(sum(counts[domain] for domain in plan.pools) - exact) < 1
-            assert all(abs(counts[domain] - exact / len(plan.pools)) < 1 for domain in plan.pools)
+            to_fraction = Fraction(str(plan.share)) * plan.batch_size * (start + number + 1)
+            assert abs(sum(counts[domain] for domain in plan.pools) - to_fraction) < 1
+            assert all(abs(counts[domain] - to_fraction / len(plan.pools)) < 1 for domain in plan.pools)
 
 
 def planned(driving, replay, share=0.3):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driveforge.datasets.errors import UserError
+from driveforge.replay.adaptive_share import AdaptiveShare
 from driveforge.replay.share import FixedShare, LinearShare, SteppedShare
-from driveforge.replay.share_control import AdaptiveShare
 
 shares = st.decimals(0, 1, places=3).map(float)
 
@@ -16,10 +16,10 @@ shares = st.decimals(0, 1, places=3).map(float)
 @given(first=shares, last=shares, steps=st.integers(2, 30))
 def test_a_line_goes_from_end_to_end_in_even_strides_and_stays(first: float, last: float, steps: int) -> None:
     line = LinearShare(first, last, steps)
-    found = [line.total(step + 1) - line.total(step) for step in range(steps + 3)]
+    found = [line.cumulative_share(step + 1) - line.cumulative_share(step) for step in range(steps + 3)]
     assert found[0] == Fraction(str(first)) and set(found[steps - 1 :]) == {Fraction(str(last))}
     assert len({b - a for a, b in pairwise(found[:steps])}) == 1
-    assert (line.least, line.most) == (min(found), max(found))
+    assert (line.min_share, line.max_share) == (min(found), max(found))
 
 
 @settings(max_examples=60, deadline=None)
@@ -29,8 +29,8 @@ def test_a_stepped_share_holds_until_the_next(changes: dict[int, float], first: 
     stepped = SteppedShare(tuple(sorted(changes.items())))
     for step in range(25):
         wanted = changes[max(start for start in changes if start <= step)]
-        assert stepped.total(step + 1) - stepped.total(step) == Fraction(str(wanted))
-    assert (float(stepped.least), float(stepped.most)) == (min(changes.values()), max(changes.values()))
+        assert stepped.cumulative_share(step + 1) - stepped.cumulative_share(step) == Fraction(str(wanted))
+    assert (float(stepped.min_share), float(stepped.max_share)) == (min(changes.values()), max(changes.values()))
 
 
 def test_what_is_no_share_is_said() -> None:
@@ -58,14 +58,14 @@ def test_the_share_keeps_its_limits() -> None:
     control, high, low = AdaptiveShare(tolerance=0.1), 0.2, 0.2
     for _ in range(20):
         high, low = control.next_share(high, {"orbit": 1.0}), control.next_share(low, {"orbit": -1.0})
-    assert (high, low) == (control.highest, control.lowest)
-    assert control.next_share(0.0, {"orbit": 1.0}) == control.lowest
+    assert (high, low) == (control.max_share, control.min_share)
+    assert control.next_share(0.0, {"orbit": 1.0}) == control.min_share
 
 
 def test_a_controller_that_cannot_work_is_refused() -> None:
     with pytest.raises(UserError, match="tolerance 0 must be above 0"):
         AdaptiveShare(tolerance=0)
     with pytest.raises(UserError, match="must rise"):
-        AdaptiveShare(tolerance=0.1, lowest=0.5, highest=0.2)
+        AdaptiveShare(tolerance=0.1, min_share=0.5, max_share=0.2)
     with pytest.raises(UserError, match="measured no domain"):
         AdaptiveShare(tolerance=0.1).next_share(0.2, {})

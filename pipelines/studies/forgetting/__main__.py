@@ -10,7 +10,7 @@ ABOUT = """\
 Fine-tunes small models on driving with every strategy and evaluates what they gained and forgot: some three hours on
 two cores. Writes a page with a picture, and resumes where an earlier call stopped.
 
-  python -m driveforge.pipelines.studies.forgetting seeds=1 seeds_of_rest=1
+  python -m driveforge.pipelines.studies.forgetting num_seeds=1 num_secondary_seeds=1
   python -m driveforge.pipelines.studies.forgetting driving_footage=[road/a.mp4] other_footage=[walk/b.mp4]"""
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ from driveforge.datasets.framing import Framing
 from driveforge.datasets.scene import Clip, Scene
 
 # Of the length of every video, from and to: what is trained on, chosen by, and judged on.
-TRAINED, CHOSEN, JUDGED = (0.0, 0.5), (0.5, 0.7), (0.7, 1.0)
-WHOLE = (0.0, 1.0)
+TRAIN_PART, VALIDATION_PART, TEST_PART = (0.0, 0.5), (0.5, 0.7), (0.7, 1.0)
+FULL_PART = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Footage:
+class FootageSource:
     """A source of the clips in a ``part`` of the time of some videos: of ``domain``, or each of its folder's name.
 
     Clips keep the times that their frames stand for. Frames nearest to the framing's rate come at uneven times where a
@@ -29,13 +29,13 @@ class Footage:
     videos: tuple[Path, ...]
     framing: Framing
     domain: str | None = None
-    part: tuple[float, float] = WHOLE
+    part: tuple[float, float] = FULL_PART
 
     def __len__(self) -> int:
         return len(self._origins)
 
     def scenes(self) -> Sequence[Scene]:
-        return [self._at_nominal_times(scene) for scene, _ in self._origins.values()]
+        return [self._with_nominal_timestamps(scene) for scene, _ in self._origins.values()]
 
     def files(self, scene: Scene) -> Sequence[Path]:
         _, source = self._origins[scene.clip_id]
@@ -50,7 +50,7 @@ class Footage:
         """Every clip's scene as it was recorded, and the source that has it; a UserError where there is none."""
         origins = {
             scene.clip_id: (scene, source)
-            for source in map(self._source_of, self.videos)
+            for source in map(self._open_source, self.videos)
             for scene in _within(source.scenes(), self.part)
         }
         if not origins:
@@ -60,18 +60,20 @@ class Footage:
             )
         return origins
 
-    def _source_of(self, video: Path) -> VideoFolderSource:
+    def _open_source(self, video: Path) -> VideoFolderSource:
         if not video.is_file():
             raise UserError(f"{video}: no such video")
         # Under the folder above, clips are named after the video's own folder too: many are called alike.
         pattern = f"{escape(video.parent.name)}/{escape(video.name)}"
-        return VideoFolderSource(video.parent.parent, self.framing, self.domain or domain_of(video), pattern=pattern)
+        return VideoFolderSource(
+            video.parent.parent, self.framing, self.domain or folder_domain(video), pattern=pattern
+        )
 
-    def _at_nominal_times(self, scene: Scene) -> Scene:
+    def _with_nominal_timestamps(self, scene: Scene) -> Scene:
         return replace(scene, timestamps=scene.timestamps[0] + np.arange(scene.num_frames) / self.framing.frame_rate)
 
 
-def domain_of(video: Path) -> str:
+def folder_domain(video: Path) -> str:
     return video.parent.name.lower()
 
 

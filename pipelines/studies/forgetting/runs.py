@@ -17,167 +17,198 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic_folder import atomic_folder, create_scratch, is_absent_or_empty, remove_scratch
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.progress import track
-from driveforge.finetune.evaluation.clips import ProbeSet
-from driveforge.finetune.evaluation.evaluate import frozen, measured_as_if, probe
-from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
-from driveforge.finetune.evaluation.results import Probed, append_probed, read_probed
-from driveforge.finetune.strategies.interpolation import POINTS, best_point, interpolated
+from driveforge.finetune.evaluation.clips import EvaluationSet
+from driveforge.finetune.evaluation.evaluate import evaluate, evaluate_frames, repeat_last_frame
+from driveforge.finetune.evaluation.loss_forgetting import make_loss_forgetting_metric
+from driveforge.finetune.evaluation.results import Evaluation, append_evaluation, read_evaluations
+from driveforge.finetune.strategies.interpolation import ALPHAS, find_best_alpha, interpolate_weights
 from driveforge.finetune.training.fine_tune import fine_tune
 from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModel
 from driveforge.pipelines.processes.parallel import on_all_cores
-from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, Run, runs_of
-from driveforge.pipelines.studies.forgetting.workspace import CHOICE, DRIVING, JUDGE, Ground, make_base
+from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, StudyRun, plan_runs
+from driveforge.pipelines.studies.forgetting.workspace import (
+    DRIVING,
+    TEST_EVALUATION,
+    VALIDATION_EVALUATION,
+    StudyWorkspace,
+    make_base,
+)
 from driveforge.replay.buffer import ReplayBuffer
 
 # Notes of what is not trained here.
-_IDLE = {"replayed": 0.0, "seconds": 0.0}
+_NO_TRAINING = {"replayed": 0.0, "seconds": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class RunResult:
     """What became of one run: its judged values, the replay samples in all samples, and what else it tells."""
 
     variant: str
     seed: int
-    probed: Probed
-    replayed: float
+    evaluation: Evaluation
+    replay_share: float
     seconds: float
     notes: Mapping[str, Any]
 
 
-def run_all(ground: Ground) -> list[Outcome]:
+def run_all(workspace: StudyWorkspace) -> list[RunResult]:
     """Everything that is not there yet, on all cores; then what all of it came to.
 
     A UserError where runs of an earlier call were judged in another way.
     """
-    driving, others = ground.driving(), ground.others()
-    ground.buffer(others)
-    seeds, runs = range(ground.study.seeds), list(runs_of(ground.study))
-    prepared = (ground, driving.key, others.key)
+    driving, others = workspace.driving(), workspace.others()
+    workspace.buffer(others)
+    seeds, runs = range(workspace.study.num_seeds), list(plan_runs(workspace.study))
+    prepared = (workspace, driving.key, others.key)
     # Their clips are encoded on all cores before each worker opens them.
-    ground.judge_set(), ground.choice_set()
-    bare = [seed for seed in seeds if not _folder(ground, f"{BASE}-{seed}").is_dir()]
-    missing = [run for run in runs if not _folder(ground, run.name).is_dir()]
-    for _ in track(on_all_cores(_base_of, bare, _start, prepared), "Training bases", len(bare), disable=not bare):
+    workspace.test_set(), workspace.validation_set()
+    missing_bases = [seed for seed in seeds if not _run_folder(workspace, f"{BASE}-{seed}").is_dir()]
+    missing = [run for run in runs if not _run_folder(workspace, run.name).is_dir()]
+    for _ in track(
+        on_all_cores(_train_base, missing_bases, _start_worker, prepared),
+        "Training bases",
+        len(missing_bases),
+        disable=not missing_bases,
+    ):
         pass
-    for _ in track(on_all_cores(_make, missing, _start, prepared), "Fine-tuning", len(missing), disable=not missing):
+    for _ in track(
+        on_all_cores(_run_fine_tune, missing, _start_worker, prepared), "Fine-tuning", len(missing), disable=not missing
+    ):
         pass
-    outcomes = [
-        _outcome(ground, STILL, 0, STILL),
-        *(_outcome(ground, BASE, seed, f"{BASE}-{seed}") for seed in seeds),
-        *(_outcome(ground, run.variant.name, run.seed, run.name) for run in runs),
+    run_results = [
+        _load_result(workspace, STILL, 0, STILL),
+        *(_load_result(workspace, BASE, seed, f"{BASE}-{seed}") for seed in seeds),
+        *(_load_result(workspace, run.variant.name, run.seed, run.name) for run in runs),
     ]
-    if len({outcome.probed.protocol for outcome in outcomes}) > 1:
+    if len({run_result.evaluation.protocol for run_result in run_results}) > 1:
         raise UserError(
-            f"{ground.root / 'runs'} holds runs that were judged in different ways: delete it and run again"
+            f"{workspace.root / 'runs'} holds runs that were judged in different ways: delete it and run again"
         )
-    return outcomes
+    return run_results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Worker:
-    ground: Ground
+class _StudyWorker:
+    workspace: StudyWorkspace
     driving: LatentCache
     others: LatentCache
     buffer: ReplayBuffer
-    judge_set: ProbeSet
-    choice_set: ProbeSet
+    test_set: EvaluationSet
+    validation_set: EvaluationSet
 
 
-_worker: _Worker
+_worker: _StudyWorker
 
 
-def _start(ground: Ground, driving: str, others: str) -> None:
+def _start_worker(workspace: StudyWorkspace, driving: str, others: str) -> None:
     """Caches are opened by their keys: to list simulated clips takes longer than to train on them for a while."""
     global _worker
     # The parent shows how far all runs are.
     get_console().quiet = True
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    cached = LatentCache(ground.latents, others)
-    _worker = _Worker(
-        ground=ground,
-        driving=LatentCache(ground.latents, driving),
+    cached = LatentCache(workspace.latents, others)
+    _worker = _StudyWorker(
+        workspace=workspace,
+        driving=LatentCache(workspace.latents, driving),
         others=cached,
-        buffer=ground.buffer(cached),
-        judge_set=ground.judge_set(),
-        choice_set=ground.choice_set(),
+        buffer=workspace.buffer(cached),
+        test_set=workspace.test_set(),
+        validation_set=workspace.validation_set(),
     )
 
 
-def _base_of(seed: int) -> None:
-    ground, name = _worker.ground, f"{BASE}-{seed}"
-    if seed == 0 and not _folder(ground, STILL).is_dir():
-        _keep(STILL, measured_as_if(_worker.judge_set, JUDGE, partial(frozen, context=JUDGE.context)), _IDLE)
-    base = make_base(ground, _worker.others, seed)
-    if not _folder(ground, name).is_dir():
-        _keep(name, _judged(WorldModel.from_pretrained(base)), _IDLE)
+def _train_base(seed: int) -> None:
+    workspace, name = _worker.workspace, f"{BASE}-{seed}"
+    if seed == 0 and not _run_folder(workspace, STILL).is_dir():
+        _save_result(
+            STILL,
+            evaluate_frames(
+                _worker.test_set,
+                TEST_EVALUATION,
+                partial(repeat_last_frame, context_frames=TEST_EVALUATION.context_frames),
+            ),
+            _NO_TRAINING,
+        )
+    base = make_base(workspace, _worker.others, seed)
+    if not _run_folder(workspace, name).is_dir():
+        _save_result(name, _evaluate(WorldModel.from_pretrained(base)), _NO_TRAINING)
 
 
-def _make(run: Run) -> None:
-    ground = _worker.ground
-    base, began = ground.base(run.seed), time.monotonic()
-    settings, mix = run.variant.settings(ground.study, run.seed), run.variant.mix(ground.study, run.seed)
-    scratch = ground.root / "scratch" / run.name
+def _run_fine_tune(run: StudyRun) -> None:
+    workspace = _worker.workspace
+    base, start_time = workspace.base(run.seed), time.monotonic()
+    settings, mix = run.variant.settings(workspace.study, run.seed), run.variant.mix(workspace.study, run.seed)
+    scratch = workspace.root / "scratch" / run.name
     if is_absent_or_empty(scratch):
         create_scratch(scratch)
     start = WorldModel.from_pretrained(base)
-    adapts = run.variant.schedule == "adaptive"
-    forgotten = loss_forgetting(start, _worker.choice_set, CHOICE, OTHER_DOMAINS) if adapts else None
-    tuned = fine_tune(base, _worker.driving, _worker.buffer, settings, mix, scratch, probe=forgotten)
+    is_adaptive = run.variant.schedule == "adaptive"
+    forgetting_metric = (
+        make_loss_forgetting_metric(start, _worker.validation_set, VALIDATION_EVALUATION, OTHER_DOMAINS)
+        if is_adaptive
+        else None
+    )
+    tuned = fine_tune(
+        base, _worker.driving, _worker.buffer, settings, mix, scratch, forgetting_metric=forgetting_metric
+    )
     model = tuned.model.eval()
     notes: dict[str, Any] = {"decisions": tuned.decisions}
     if run.variant.strategy == INTERPOLATE:
-        model, notes["alpha"] = _best_mixture(start, model)
-    total = sum(tuned.realised.values())
-    replayed = sum(count for pool, count in tuned.realised.items() if pool != "driving") / total
-    _keep(run.name, _judged(model), {**notes, "replayed": replayed, "seconds": time.monotonic() - began})
+        model, notes["alpha"] = _find_best_interpolation(start, model)
+    total = sum(tuned.sample_counts.values())
+    replay_share = sum(count for pool, count in tuned.sample_counts.items() if pool != "driving") / total
+    _save_result(
+        run.name, _evaluate(model), {**notes, "replayed": replay_share, "seconds": time.monotonic() - start_time}
+    )
     remove_scratch(scratch)
 
 
-def _best_mixture(base: WorldModel, tuned: WorldModel) -> tuple[WorldModel, float]:
+def _find_best_interpolation(base: WorldModel, tuned: WorldModel) -> tuple[WorldModel, float]:
     """Driving and the mean of the other domains count alike, each as a share of the base's loss."""
-    above_base = loss_forgetting(base, _worker.choice_set, CHOICE, (DRIVING, *OTHER_DOMAINS))
+    loss_increase = make_loss_forgetting_metric(
+        base, _worker.validation_set, VALIDATION_EVALUATION, (DRIVING, *OTHER_DOMAINS)
+    )
 
     def score(alpha: float) -> float:
-        losses = above_base(interpolated(base, tuned, alpha).eval())
+        losses = loss_increase(interpolate_weights(base, tuned, alpha).eval())
         return -losses[DRIVING] - float(np.mean([losses[domain] for domain in OTHER_DOMAINS]))
 
-    alpha, _ = best_point(POINTS, score)
-    return interpolated(base, tuned, alpha).eval(), alpha
+    alpha, _ = find_best_alpha(ALPHAS, score)
+    return interpolate_weights(base, tuned, alpha).eval(), alpha
 
 
-def _judged(model: WorldModel) -> Probed:
-    return probe(model, _worker.judge_set, JUDGE)
+def _evaluate(model: WorldModel) -> Evaluation:
+    return evaluate(model, _worker.test_set, TEST_EVALUATION)
 
 
-def _keep(name: str, probed: Probed, notes: Mapping[str, Any]) -> None:
+def _save_result(name: str, evaluation: Evaluation, notes: Mapping[str, Any]) -> None:
     """The judged values of a run and notes on it: there whole, or not at all."""
-    with atomic_folder(_folder(_worker.ground, name)) as scratch:
-        append_probed(scratch / "probe.parquet", probed, step=0, model=name)
+    with atomic_folder(_run_folder(_worker.workspace, name)) as scratch:
+        append_evaluation(scratch / "evaluation.parquet", evaluation, step=0, model=name)
         (scratch / "notes.json").write_text(json.dumps(notes))
 
 
-def _folder(ground: Ground, name: str) -> Path:
-    return ground.root / "runs" / name
+def _run_folder(workspace: StudyWorkspace, name: str) -> Path:
+    return workspace.root / "runs" / name
 
 
-def _outcome(ground: Ground, variant: str, seed: int, name: str) -> Outcome:
-    folder = _folder(ground, name)
+def _load_result(workspace: StudyWorkspace, variant: str, seed: int, name: str) -> RunResult:
+    folder = _run_folder(workspace, name)
     notes = json.loads((folder / "notes.json").read_text())
-    (probed,) = read_probed(folder / "probe.parquet").values()
-    return Outcome(
+    (evaluation,) = read_evaluations(folder / "evaluation.parquet").values()
+    return RunResult(
         variant=variant,
         seed=seed,
-        probed=probed,
-        replayed=notes.pop("replayed"),
+        evaluation=evaluation,
+        replay_share=notes.pop("replayed"),
         seconds=notes.pop("seconds"),
         notes=notes,
     )
 
 
-def raw_table(outcomes: Sequence[Outcome], path: Path) -> None:
+def write_raw_table(run_results: Sequence[RunResult], path: Path) -> None:
     """All judged values of all runs as one parquet, so that everything can be reckoned again."""
     path.unlink(missing_ok=True)
-    for outcome in outcomes:
-        append_probed(path, outcome.probed, step=outcome.seed, model=outcome.variant)
+    for run_result in run_results:
+        append_evaluation(path, run_result.evaluation, step=run_result.seed, model=run_result.variant)

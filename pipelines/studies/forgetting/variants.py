@@ -16,21 +16,21 @@ DECISIONS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One ``way`` to fine-tune; ``is_key`` ones are run with every seed, the rest with fewer.
+    """One way to fine-tune, ``label``; ``is_primary`` ones are run with every seed, the rest with fewer.
 
-    ``rate`` multiplies the study's learning rate.
+    ``lr_factor`` multiplies the study's learning rate.
     """
 
-    way: str
+    label: str
     strategy: StrategyName
     share: float = 0.0
     schedule: Literal["fixed", "adaptive"] = "fixed"
-    is_key: bool = False
-    rate: float = 1.0
+    is_primary: bool = False
+    lr_factor: float = 1.0
 
     @property
     def name(self) -> str:
-        return self.way if self.rate == 1.0 else f"{self.way}, {self.rate:g} x the rate"
+        return self.label if self.lr_factor == 1.0 else f"{self.label}, {self.lr_factor:g} x the rate"
 
     @property
     def is_fixed_replay(self) -> bool:
@@ -45,9 +45,9 @@ class Variant:
             strategy_weight=1.0 if self.strategy == INTERPOLATE else None,
             steps=study.steps,
             accumulate_grad_batches=1,
-            learning_rate=self.rate * study.learning_rate,
+            learning_rate=self.lr_factor * study.learning_rate,
             warmup_steps=20,
-            decay="constant",
+            lr_schedule="constant",
             weight_decay=0.01,
             ema_decay=study.ema_decay,
             max_grad_norm=1.0,
@@ -74,37 +74,39 @@ class Variant:
         )
 
 
-def replaying(share: float) -> str:
+def replay_label(share: float) -> str:
     """The name of replay at a fixed share."""
     return f"replay {share:.0%}"
 
 
-def _replaying(share: float) -> Variant:
-    return Variant(way=replaying(share), strategy="replay", share=share, is_key=share == USUAL_SHARE)
+def _replay_variant(share: float) -> Variant:
+    return Variant(label=replay_label(share), strategy="replay", share=share, is_primary=share == USUAL_SHARE)
 
 
-_FORGETFUL = Variant(way=NAIVE, strategy="naive", is_key=True)
-_FIXED = tuple(_replaying(share) for share in FIXED_SHARES)
+_NAIVE = Variant(label=NAIVE, strategy="naive", is_primary=True)
+_FIXED_SHARE_VARIANTS = tuple(_replay_variant(share) for share in FIXED_SHARES)
 # From no replay at all to the largest fixed share.
-LADDER = (_FORGETFUL, *_FIXED)
+SHARE_SWEEP = (_NAIVE, *_FIXED_SHARE_VARIANTS)
 VARIANTS = (
-    *LADDER,
-    Variant(way=ADAPTIVE, strategy="replay", share=0.1, schedule="adaptive", is_key=True),
-    Variant(way=INTERPOLATE, strategy="interpolate", is_key=True),
-    Variant(way="replay+distill", strategy="replay+distill", share=USUAL_SHARE),
-    Variant(way="der", strategy="der", share=USUAL_SHARE),
-    Variant(way="l2sp", strategy="l2sp"),
-    Variant(way="ewc", strategy="ewc"),
-    Variant(way="ewc-rank1", strategy="ewc-rank1"),
-    Variant(way="joint", strategy="joint"),
+    *SHARE_SWEEP,
+    Variant(label=ADAPTIVE, strategy="replay", share=0.1, schedule="adaptive", is_primary=True),
+    Variant(label=INTERPOLATE, strategy="interpolate", is_primary=True),
+    Variant(label="replay+distill", strategy="replay+distill", share=USUAL_SHARE),
+    Variant(label="der", strategy="der", share=USUAL_SHARE),
+    Variant(label="l2sp", strategy="l2sp"),
+    Variant(label="ewc", strategy="ewc"),
+    Variant(label="ewc-rank1", strategy="ewc-rank1"),
+    Variant(label="joint", strategy="joint"),
 )
 # At the rate of the base itself: what a careless fine-tune does, and what helps against it.
-_TRIED_HARD = (NAIVE, replaying(0.10), replaying(USUAL_SHARE), ADAPTIVE, INTERPOLATE)
-HARDER = tuple(replace(variant, is_key=True, rate=3.0) for variant in VARIANTS if variant.way in _TRIED_HARD)
+_HIGH_LR_LABELS = (NAIVE, replay_label(0.10), replay_label(USUAL_SHARE), ADAPTIVE, INTERPOLATE)
+HIGH_LR_VARIANTS = tuple(
+    replace(variant, is_primary=True, lr_factor=3.0) for variant in VARIANTS if variant.label in _HIGH_LR_LABELS
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class StudyRun:
     """One fine-tune of the base of its seed."""
 
     variant: Variant
@@ -115,9 +117,9 @@ class Run:
         return f"{self.variant.name.replace(' ', '-').replace('%', 'pc').replace(',', '')}-{self.seed}"
 
 
-def runs_of(study: ForgettingStudy) -> Iterator[Run]:
+def plan_runs(study: ForgettingStudy) -> Iterator[StudyRun]:
     """Seed by seed, so that a study that is cut short has whole comparisons."""
-    for seed in range(study.seeds):
-        for variant in (*VARIANTS, *HARDER):
-            if variant.is_key or seed < study.seeds_of_rest:
-                yield Run(variant=variant, seed=seed)
+    for seed in range(study.num_seeds):
+        for variant in (*VARIANTS, *HIGH_LR_VARIANTS):
+            if variant.is_primary or seed < study.num_secondary_seeds:
+                yield StudyRun(variant=variant, seed=seed)

@@ -11,13 +11,19 @@ from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 from driveforge.datasets.source import Source
-from driveforge.finetune.evaluation.clips import ProbeClip, ProbeSet, codec_digest
-from driveforge.finetune.evaluation.settings import ProbeSettings
+from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet, compute_vae_digest
+from driveforge.finetune.evaluation.settings import EvaluationSettings
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModelConfig
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.registry.models import BASE
-from driveforge.pipelines.studies.forgetting.footage import CHOSEN, JUDGED, TRAINED, Footage, domain_of
+from driveforge.pipelines.studies.forgetting.footage import (
+    TEST_PART,
+    TRAIN_PART,
+    VALIDATION_PART,
+    FootageSource,
+    folder_domain,
+)
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.train.cache import encode_source
 from driveforge.pipelines.train.pretrain import fresh_model, train_on_all
@@ -26,36 +32,36 @@ from driveforge.replay.buffer import ReplayBuffer
 
 DRIVING = "driving-day"
 # The parts are of different seeds, so that no clip is in two of them.
-_BASE_SEED, _DRIVING_SEED, _JUDGE_SEED, _CHOICE_SEED = 0, 1, 2, 3
-SIZES = WorldModelConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
-JUDGE = ProbeSettings(
+_BASE_SEED, _DRIVING_SEED, _TEST_SEED, _VALIDATION_SEED = 0, 1, 2, 3
+MODEL_CONFIG = WorldModelConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
+TEST_EVALUATION = EvaluationSettings(
     seed=0,
-    context=4,
-    modes=("predict",),
+    context_frames=4,
+    modes=("continuation",),
     sigma_edges=(0.0, 0.25, 0.5, 0.75, 1.0),
     num_steps=1,
     dynamics=True,
     batch_size=8,
 )
 # What a run may look at while it trains, or choose by: losses alone, at the noise levels that motion is drawn from.
-CHOICE = replace(JUDGE, dynamics=False, sigma_edges=(0.75, 1.0))
+VALIDATION_EVALUATION = replace(TEST_EVALUATION, dynamics=False, sigma_edges=(0.75, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ground:
+class StudyWorkspace:
     """Everything is kept in ``root``, by the settings that decide it; what is there is not made again."""
 
     study: ForgettingStudy
-    store: Path
+    root_dir: Path
 
     @property
     def root(self) -> Path:
-        return self.store / f"forgetting-{_key(replace(self.study, seeds=0, seeds_of_rest=0))}"
+        return self.root_dir / f"forgetting-{_key(replace(self.study, num_seeds=0, num_secondary_seeds=0))}"
 
     @property
     def latents(self) -> Path:
         """Where the clips that are trained on lie encoded, by the keys of their caches."""
-        return self.store / "latents"
+        return self.root_dir / "latents"
 
     @property
     def framing(self) -> Framing:
@@ -69,15 +75,15 @@ class Ground:
         )
 
     @property
-    def judged_domains(self) -> tuple[str, ...]:
+    def test_domains(self) -> tuple[str, ...]:
         """Beside driving: those of the base, or of the footage."""
-        return tuple(domain_of(video) for video in self.study.other_footage) or OTHER_DOMAINS
+        return tuple(folder_domain(video) for video in self.study.other_footage) or OTHER_DOMAINS
 
     def driving(self) -> LatentCache:
         what = "driving clips"
         if not self.study.driving_footage:
             return self._cache(self._simulated((DRIVING,), self.study.driving_clips, _DRIVING_SEED), what)
-        return self._cache(self._driving_footage(TRAINED), what)
+        return self._cache(self._driving_footage(TRAIN_PART), what)
 
     def others(self) -> LatentCache:
         """Of the domains that the base is trained on, and that replay draws from."""
@@ -85,34 +91,36 @@ class Ground:
         return self._cache(simulated, "clips of other domains")
 
     def buffer(self, others: LatentCache) -> ReplayBuffer:
-        with ReplayBuffer(self.store / "replay" / others.key, len(others), key=others.key) as buffer:
+        with ReplayBuffer(self.root_dir / "replay" / others.key, len(others), key=others.key) as buffer:
             for number in range(len(others)) if len(buffer) < len(others) else ():
-                buffer.offer(others.sample(number))
+                buffer.add(others.sample(number))
         return buffer
 
-    def judge_set(self) -> ProbeSet:
+    def test_set(self) -> EvaluationSet:
         """The clips that results are measured on: no run sees or chooses by them."""
         study = self.study
         if not study.driving_footage:
             domains = (DRIVING, *OTHER_DOMAINS)
-            return self._probe_set(self._simulated(domains, study.judge_clips, _JUDGE_SEED))
-        return self._probe_set(self._driving_footage(JUDGED), Footage(videos=study.other_footage, framing=self.framing))
+            return self._evaluation_set(self._simulated(domains, study.test_clips, _TEST_SEED))
+        return self._evaluation_set(
+            self._driving_footage(TEST_PART), FootageSource(videos=study.other_footage, framing=self.framing)
+        )
 
-    def choice_set(self) -> ProbeSet:
+    def validation_set(self) -> EvaluationSet:
         """The clips that adaptive shares and interpolation go by: the domains of the base, and driving."""
-        others = self._simulated(OTHER_DOMAINS, self.study.choice_clips, _CHOICE_SEED)
+        others = self._simulated(OTHER_DOMAINS, self.study.validation_clips, _VALIDATION_SEED)
         if not self.study.driving_footage:
-            driving = self._simulated((DRIVING,), self.study.choice_clips, _CHOICE_SEED)
-            return self._probe_set(driving, others)
-        return self._probe_set(self._driving_footage(CHOSEN), others)
+            driving = self._simulated((DRIVING,), self.study.validation_clips, _VALIDATION_SEED)
+            return self._evaluation_set(driving, others)
+        return self._evaluation_set(self._driving_footage(VALIDATION_PART), others)
 
     def base(self, seed: int) -> Path:
         """Bases cost most, so they serve studies that differ in what comes after them."""
-        later = ("driving_clips", "judge_clips", "choice_clips", "steps", "learning_rate", "ema_decay",
+        later = ("driving_clips", "test_clips", "validation_clips", "steps", "learning_rate", "ema_decay",
                  "driving_footage", "other_footage")  # fmt: skip
-        nothing: dict[str, Any] = dict.fromkeys(later, 0)
-        bare: ForgettingStudy = replace(self.study, seeds=0, seeds_of_rest=0, **nothing)
-        return self.store / f"forgetting-base-{_key(bare)}" / f"{seed}" / "model"
+        ignored: dict[str, Any] = dict.fromkeys(later, 0)
+        base_settings: ForgettingStudy = replace(self.study, num_seeds=0, num_secondary_seeds=0, **ignored)
+        return self.root_dir / f"forgetting-base-{_key(base_settings)}" / f"{seed}" / "model"
 
     def _simulated(self, domains: tuple[str, ...], clips: int, seed: int) -> SimulatedSource:
         framing = self.framing
@@ -128,22 +136,22 @@ class Ground:
             )
         )
 
-    def _driving_footage(self, part: tuple[float, float]) -> Footage:
+    def _driving_footage(self, part: tuple[float, float]) -> FootageSource:
         # Short videos give few clips, so these overlap within their part of the time.
         framing = replace(self.framing, stride=self.study.num_frames // 3)
-        return Footage(videos=self.study.driving_footage, framing=framing, domain=DRIVING, part=part)
+        return FootageSource(videos=self.study.driving_footage, framing=framing, domain=DRIVING, part=part)
 
     def _cache(self, source: Source, what: str) -> LatentCache:
-        return encode_source(partial(_same, source), self.framing, BASE, self.latents, what)
+        return encode_source(partial(_identity, source), self.framing, BASE, self.latents, what)
 
-    def _probe_set(self, *sources: Source) -> ProbeSet:
-        clips: list[ProbeClip] = []
+    def _evaluation_set(self, *sources: Source) -> EvaluationSet:
+        clips: list[EvaluationClip] = []
         for source in sources:
-            clips += encoded_probe_clips(partial(_same, source), self.framing, BASE, self.store / "probe")
-        return ProbeSet(clips=tuple(clips), codec=codec_digest(load_vae(BASE)))
+            clips += encoded_probe_clips(partial(_identity, source), self.framing, BASE, self.root_dir / "evaluation")
+        return EvaluationSet(clips=tuple(clips), vae_digest=compute_vae_digest(load_vae(BASE)))
 
 
-def _same(source: Source) -> Source:
+def _identity(source: Source) -> Source:
     """Sources of this study are of settings alone, so they travel to other processes as they are."""
     return source
 
@@ -152,19 +160,19 @@ def _key(study: ForgettingStudy) -> str:
     return hashlib.sha256(repr(study).encode()).hexdigest()[:8]
 
 
-def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
+def make_base(workspace: StudyWorkspace, others: LatentCache, seed: int) -> Path:
     """A small world model that learnt how things move in ``others`` and saw no driving, trained to go on."""
-    folder = ground.base(seed)
+    folder = workspace.base(seed)
     if folder.is_dir():
         return folder
-    study = ground.study
+    study = workspace.study
     training = TrainingSettings(
         steps=study.base_steps,
         batch_size=study.batch_size,
         accumulate_grad_batches=1,
         learning_rate=study.base_learning_rate,
         warmup_steps=100,
-        decay="cosine",
+        lr_schedule="cosine",
         weight_decay=0.01,
         ema_decay=0.995,
         max_grad_norm=1.0,
@@ -177,7 +185,7 @@ def make_base(ground: Ground, others: LatentCache, seed: int) -> Path:
     )
     model = train_on_all(
         others,
-        fresh_model(SIZES, load_vae(BASE), others, seed),
+        fresh_model(MODEL_CONFIG, load_vae(BASE), others, seed),
         training,
         folder.parent / "checkpoints",
     )

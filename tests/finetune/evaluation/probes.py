@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
-from driveforge.finetune.evaluation.results import Probed, ProbeValue
+from driveforge.finetune.evaluation.results import Evaluation, EvaluationValue
 
 
-def probed(scores: Mapping[tuple[str, str], Sequence[float | None]], protocol: str = "p1") -> Probed:
+def evaluation(scores: Mapping[tuple[str, str], Sequence[float | None]], protocol: str = "p1") -> Evaluation:
     """``scores[domain, measure]`` are of the clips ``<domain>-0``, ``<domain>-1`` and so on; None is unmeasurable."""
-    return Probed(
+    return Evaluation(
         protocol=protocol,
         values=tuple(
-            ProbeValue(
+            EvaluationValue(
                 clip_id=f"{domain}-{n}",
                 domain=domain,
                 measure=measure,
                 value=score,
-                why="hidden" if score is None else "",
+                reason="hidden" if score is None else "",
             )
             for (domain, measure), found in scores.items()
             for n, score in enumerate(found)

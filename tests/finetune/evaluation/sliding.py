@@ -8,8 +8,8 @@ import torch
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose
 from driveforge.datasets.scene import Camera, Clip, Scene, Track
-from driveforge.finetune.evaluation.clips import ProbeClip
-from driveforge.finetune.evaluation.regions import moving_pixels, share_of_cells
+from driveforge.finetune.evaluation.clips import EvaluationClip
+from driveforge.finetune.evaluation.moving_regions import average_over_cells, segment_moving_pixels
 
 HEIGHT, WIDTH, FRAMES = 48, 80, 9
 START = 3  # the last given frame
@@ -64,10 +64,12 @@ def _draw(wall: np.ndarray, texture: np.ndarray, centre: np.ndarray, drawn: bool
     return np.round(inside * board + (1 - inside) * wall).astype(np.uint8)
 
 
-def probe_clip(clip: Clip) -> ProbeClip:
+def probe_clip(clip: Clip) -> EvaluationClip:
     """The clip as a perfect codec passes it, with what the measures of motion look at."""
-    moving = torch.from_numpy(share_of_cells(moving_pixels(clip), 8))
-    return ProbeClip(scene=clip.scene, tensors={"frames": torch.from_numpy(clip.frames[0].copy()), "moving": moving})
+    moving = torch.from_numpy(average_over_cells(segment_moving_pixels(clip), 8))
+    return EvaluationClip(
+        scene=clip.scene, tensors={"frames": torch.from_numpy(clip.frames[0].copy()), "moving": moving}
+    )
 
 
 def without_tracks(clip: Clip) -> Clip:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from driveforge.finetune.evaluation.callback import ProbeEvery
-from driveforge.finetune.evaluation.clips import ProbeSet, make_probe_set
-from driveforge.finetune.evaluation.results import read_probed
+from driveforge.finetune.evaluation.callback import EvaluationCallback
+from driveforge.finetune.evaluation.clips import EvaluationSet, make_evaluation_set
+from driveforge.finetune.evaluation.results import read_evaluations
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.world_model.model import WorldModel
 from tests.defaults import evaluation_settings
@@ -19,28 +19,28 @@ SETTINGS = evaluation_settings(dynamics=False, sigma_edges=(0.5, 1.0))
 
 
 @pytest.fixture(scope="module")
-def probe_set() -> ProbeSet:
+def evaluation_set() -> EvaluationSet:
     torch.manual_seed(0)  # as ``run`` makes its model
-    return make_probe_set(WorldModel.make(TINY).vae, [sliding()])
+    return make_evaluation_set(WorldModel.from_config(TINY).vae, [sliding()])
 
 
 def weights(module: WorldModelModule) -> list[torch.Tensor]:
-    return [*module.model.state_dict().values(), *module.average.shadow_params]
+    return [*module.model.state_dict().values(), *module.ema.shadow_params]
 
 
-def test_probing_changes_nothing_and_a_resumed_run_says_the_same(probe_set: ProbeSet, tmp_path: Path) -> None:
-    def every_two(path: Path) -> list[ProbeEvery]:
-        return [ProbeEvery(probe_set, SETTINGS, path, steps=2, base="base")]
+def test_probing_changes_nothing_and_a_resumed_run_says_the_same(evaluation_set: EvaluationSet, tmp_path: Path) -> None:
+    def every_two(path: Path) -> list[EvaluationCallback]:
+        return [EvaluationCallback(evaluation_set, SETTINGS, path, steps=2, base="base")]
 
     plain = weights(run(tmp_path / "plain", STEPS))
     whole = weights(run(tmp_path / "whole", STEPS, callbacks=every_two(tmp_path / "whole.parquet")))
     assert all(torch.equal(a, b) for a, b in zip(plain, whole, strict=True))
-    found = read_probed(tmp_path / "whole.parquet")
+    found = read_evaluations(tmp_path / "whole.parquet")
     assert list(found) == [(0, "base"), (2, "step-2"), (4, "step-4"), (5, "step-5")]
-    assert len({probed.values for probed in found.values()}) == 4, "weights have moved"
+    assert len({evaluation.values for evaluation in found.values()}) == 4, "weights have moved"
 
     run(tmp_path / "halved", 3, callbacks=every_two(tmp_path / "halved.parquet"))
     resumed = weights(run(tmp_path / "halved", STEPS, callbacks=every_two(tmp_path / "halved.parquet")))
     assert all(torch.equal(a, b) for a, b in zip(plain, resumed, strict=True))
-    again = read_probed(tmp_path / "halved.parquet")
+    again = read_evaluations(tmp_path / "halved.parquet")
     assert {key: again[key] for key in found} == found

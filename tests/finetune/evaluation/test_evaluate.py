@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.clips import ProbeSet, make_probe_set
-from driveforge.finetune.evaluation.evaluate import frozen, measured_as_if, probe
-from driveforge.finetune.evaluation.metrics import MORE_IS_BETTER
-from driveforge.finetune.evaluation.results import Probed
+from driveforge.finetune.evaluation.clips import EvaluationSet, make_evaluation_set
+from driveforge.finetune.evaluation.evaluate import evaluate, evaluate_frames, repeat_last_frame
+from driveforge.finetune.evaluation.metrics import HIGHER_IS_BETTER
+from driveforge.finetune.evaluation.results import Evaluation
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
-from driveforge.finetune.world_model.vae import initialise_from_pca, make_vae, to_signal
+from driveforge.finetune.world_model.vae import initialize_from_pca, make_vae, to_vae_input
 from tests.defaults import evaluation_settings
 from tests.finetune.evaluation.sliding import sliding
 
@@ -38,68 +38,70 @@ def model() -> WorldModel:
     torch.manual_seed(0)
     vae = make_vae(SIZES.latent_channels, SIZES.patch_size)
     pixels = np.concatenate([sliding(seed=seed).frames for seed in range(3)])
-    initialise_from_pca(vae, to_signal(torch.from_numpy(pixels)))
-    model = WorldModel.make(SIZES, vae)
+    initialize_from_pca(vae, to_vae_input(torch.from_numpy(pixels)))
+    model = WorldModel.from_config(SIZES, vae)
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     return model
 
 
 @pytest.fixture(scope="module")
-def probe_set(model: WorldModel) -> ProbeSet:
-    return make_probe_set(model.vae, [sliding(seed=seed) for seed in range(3)])
+def evaluation_set(model: WorldModel) -> EvaluationSet:
+    return make_evaluation_set(model.vae, [sliding(seed=seed) for seed in range(3)])
 
 
 @pytest.fixture(scope="module")
-def probed(model: WorldModel, probe_set: ProbeSet) -> Probed:
-    return probe(model, probe_set, SETTINGS)
+def evaluation(model: WorldModel, evaluation_set: EvaluationSet) -> Evaluation:
+    return evaluate(model, evaluation_set, SETTINGS)
 
 
-def test_a_perfect_model_loses_nothing_and_moves_as_is_true(model: WorldModel, probe_set: ProbeSet) -> None:
+def test_a_perfect_model_loses_nothing_and_moves_as_is_true(model: WorldModel, evaluation_set: EvaluationSet) -> None:
     perfect = Perfect(model.config, model.transformer, model.vae)
-    perfect.known = torch.stack([clip.tensors["latents"].float() for clip in probe_set.clips])
-    means = {measure: mean for (_, measure), mean in probe(perfect, probe_set, SETTINGS).means().items()}
+    perfect.known = torch.stack([clip.tensors["latents"].float() for clip in evaluation_set.clips])
+    means = {measure: mean for (_, measure), mean in evaluate(perfect, evaluation_set, SETTINGS).means().items()}
     losses = [mean for measure, mean in means.items() if measure.startswith("loss/")]
     assert len(losses) == 4 * 3 and max(losses) < 1e-6
-    assert means["mover/ade"] < 0.5 and means["mover/permanence"] == 1.0
-    assert means["next/psnr"] > 45 and means["next/ssim"] > 0.99
+    assert means["moving_objects/ade"] < 0.5 and means["moving_objects/permanence"] == 1.0
+    assert means["next_frame/psnr"] > 45 and means["next_frame/ssim"] > 0.99
 
 
-def test_every_clip_has_every_measure_or_a_reason(probed: Probed, probe_set: ProbeSet) -> None:
-    measures = {value.measure for value in probed.values}
-    assert measures >= MORE_IS_BETTER
-    assert {f"loss/predict/0.75-1/{region}" for region in ("all", "moving", "static")} <= measures
-    keys = [(value.clip_id, value.measure) for value in probed.values]
+def test_every_clip_has_every_measure_or_a_reason(evaluation: Evaluation, evaluation_set: EvaluationSet) -> None:
+    measures = {value.measure for value in evaluation.values}
+    assert measures >= HIGHER_IS_BETTER
+    assert {f"loss/continuation/0.75-1/{region}" for region in ("all", "moving", "static")} <= measures
+    keys = [(value.clip_id, value.measure) for value in evaluation.values]
     assert len(keys) == len(set(keys))
     of_sets = {m for m in measures if m.startswith("frechet/")}
     assert len(keys) == 3 * len(measures - of_sets) + len(of_sets)
-    few = {value.why for value in probed.values if value.measure in of_sets}
+    few = {value.reason for value in evaluation.values if value.measure in of_sets}
     assert few == {"fewer than 8 clips of the domain"}
 
 
 def test_the_same_model_is_found_the_same_and_other_weights_are_not(
-    model: WorldModel, probe_set: ProbeSet, probed: Probed
+    model: WorldModel, evaluation_set: EvaluationSet, evaluation: Evaluation
 ) -> None:
-    assert probe(model, probe_set, SETTINGS) == probed
-    other = WorldModel.make(SIZES, model.vae)
-    assert probe(other, probe_set, SETTINGS) != probed
+    assert evaluate(model, evaluation_set, SETTINGS) == evaluation
+    other = WorldModel.from_config(SIZES, model.vae)
+    assert evaluate(other, evaluation_set, SETTINGS) != evaluation
 
 
-def test_a_clip_is_measured_alike_in_any_company(model: WorldModel, probe_set: ProbeSet, probed: Probed) -> None:
-    alone = ProbeSet(clips=probe_set.clips[2:], codec=probe_set.codec)
-    expected = [v for v in probed.values if v.clip_id == "sliding-2"]
-    found = [v for v in probe(model, alone, replace(SETTINGS, batch_size=1)).values if v.clip_id]
+def test_a_clip_is_measured_alike_in_any_company(
+    model: WorldModel, evaluation_set: EvaluationSet, evaluation: Evaluation
+) -> None:
+    alone = EvaluationSet(clips=evaluation_set.clips[2:], vae_digest=evaluation_set.vae_digest)
+    expected = [v for v in evaluation.values if v.clip_id == "sliding-2"]
+    found = [v for v in evaluate(model, alone, replace(SETTINGS, batch_size=1)).values if v.clip_id]
     for a, b in zip(found, expected, strict=True):
-        assert (a.measure, a.why) == (b.measure, b.why)
+        assert (a.measure, a.reason) == (b.measure, b.reason)
         assert a.value == (None if b.value is None else pytest.approx(b.value, rel=1e-2, abs=1e-2))
 
 
-def test_no_trace_is_left_in_model_or_generators(model: WorldModel, probe_set: ProbeSet) -> None:
+def test_no_trace_is_left_in_model_or_generators(model: WorldModel, evaluation_set: EvaluationSet) -> None:
     model.train()
     model.caption.eval()
     modes = [module.training for module in model.modules()]
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
-    probe(model, probe_set, SETTINGS)
+    evaluate(model, evaluation_set, SETTINGS)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
     assert [module.training for module in model.modules()] == modes
@@ -107,44 +109,54 @@ def test_no_trace_is_left_in_model_or_generators(model: WorldModel, probe_set: P
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_losses_alone_are_those_of_the_whole(model: WorldModel, probe_set: ProbeSet, probed: Probed) -> None:
-    alone = probe(model, probe_set, replace(SETTINGS, dynamics=False))
-    assert [v for v in probed.values if v.measure.startswith("loss/")] == list(alone.values)
+def test_losses_alone_are_those_of_the_whole(
+    model: WorldModel, evaluation_set: EvaluationSet, evaluation: Evaluation
+) -> None:
+    alone = evaluate(model, evaluation_set, replace(SETTINGS, dynamics=False))
+    assert [v for v in evaluation.values if v.measure.startswith("loss/")] == list(alone.values)
 
 
-def test_told_everything_the_loss_is_another(model: WorldModel, probe_set: ProbeSet) -> None:
-    settings = replace(SETTINGS, dynamics=False, modes=("predict", "command"), sigma_edges=(0.5, 1.0))
-    means = probe(model, probe_set, settings).means()
-    assert means["walkers", "loss/command/0.5-1/all"] != means["walkers", "loss/predict/0.5-1/all"]
+def test_told_everything_the_loss_is_another(model: WorldModel, evaluation_set: EvaluationSet) -> None:
+    settings = replace(SETTINGS, dynamics=False, modes=("continuation", "commanded"), sigma_edges=(0.5, 1.0))
+    means = evaluate(model, evaluation_set, settings).means()
+    assert means["walkers", "loss/commanded/0.5-1/all"] != means["walkers", "loss/continuation/0.5-1/all"]
 
 
-def test_the_protocol_tells_what_decides_the_numbers(model: WorldModel, probe_set: ProbeSet, probed: Probed) -> None:
-    fewer = ProbeSet(clips=probe_set.clips[:2], codec=probe_set.codec)
+def test_the_protocol_tells_what_decides_the_numbers(
+    model: WorldModel, evaluation_set: EvaluationSet, evaluation: Evaluation
+) -> None:
+    fewer = EvaluationSet(clips=evaluation_set.clips[:2], vae_digest=evaluation_set.vae_digest)
     others = [
-        measured_as_if(probe_set, replace(SETTINGS, seed=1), lambda clip: frozen(clip, 4)).protocol,
-        measured_as_if(probe_set, replace(SETTINGS, num_steps=3), lambda clip: frozen(clip, 4)).protocol,
-        measured_as_if(fewer, SETTINGS, lambda clip: frozen(clip, 4)).protocol,
+        evaluate_frames(evaluation_set, replace(SETTINGS, seed=1), lambda clip: repeat_last_frame(clip, 4)).protocol,
+        evaluate_frames(
+            evaluation_set, replace(SETTINGS, num_steps=3), lambda clip: repeat_last_frame(clip, 4)
+        ).protocol,
+        evaluate_frames(fewer, SETTINGS, lambda clip: repeat_last_frame(clip, 4)).protocol,
     ]
-    assert len({probed.protocol, *others}) == 4
-    assert measured_as_if(probe_set, SETTINGS, lambda clip: clip.frames).protocol == probed.protocol
+    assert len({evaluation.protocol, *others}) == 4
+    assert evaluate_frames(evaluation_set, SETTINGS, lambda clip: clip.frames).protocol == evaluation.protocol
 
 
-def test_a_model_with_another_codec_is_refused(model: WorldModel, probe_set: ProbeSet) -> None:
+def test_a_model_with_another_codec_is_refused(model: WorldModel, evaluation_set: EvaluationSet) -> None:
     with pytest.raises(UserError, match="another codec"):
-        probe(WorldModel.make(SIZES), probe_set, SETTINGS)
+        evaluate(WorldModel.from_config(SIZES), evaluation_set, SETTINGS)
 
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"context": 1}, "context"), ({"sigma_edges": (0.5, 0.2)}, "sigma_edges"), ({"num_steps": 0}, "num_steps")],
+    [
+        ({"context_frames": 1}, "context_frames"),
+        ({"sigma_edges": (0.5, 0.2)}, "sigma_edges"),
+        ({"num_steps": 0}, "num_steps"),
+    ],
 )
 def test_settings_that_cannot_be_are_refused(change: dict[str, object], word: str) -> None:
     with pytest.raises(UserError, match=word):
         replace(SETTINGS, **change)
 
 
-def test_a_set_has_clips_each_once(probe_set: ProbeSet) -> None:
+def test_a_set_has_clips_each_once(evaluation_set: EvaluationSet) -> None:
     with pytest.raises(UserError, match="twice"):
-        ProbeSet(clips=(*probe_set.clips, probe_set.clips[0]), codec=probe_set.codec)
+        EvaluationSet(clips=(*evaluation_set.clips, evaluation_set.clips[0]), vae_digest=evaluation_set.vae_digest)
     with pytest.raises(UserError, match="at least one"):
-        ProbeSet(clips=(), codec="")
+        EvaluationSet(clips=(), vae_digest="")

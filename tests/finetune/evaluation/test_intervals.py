@@ -7,8 +7,8 @@ ONES = np.ones(12)
 
 
 def test_a_bound_misses_the_true_mean_about_as_often_as_it_says() -> None:
-    draws = np.random.default_rng(0).normal(3.0, 1.0, (240, 12))
-    bounds = np.array([ratio_interval(draw, ONES, 0.9, seed=0) for draw in draws])
+    noise_sample = np.random.default_rng(0).normal(3.0, 1.0, (240, 12))
+    bounds = np.array([ratio_interval(draw, ONES, 0.9, seed=0) for draw in noise_sample])
     below, above = (bounds[:, 1] < 3.0).mean(), (bounds[:, 0] > 3.0).mean()
     assert 0.05 < below < 0.15 and 0.05 < above < 0.15
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.clips import make_probe_set
-from driveforge.finetune.evaluation.loss_forgetting import loss_forgetting
+from driveforge.finetune.evaluation.clips import make_evaluation_set
+from driveforge.finetune.evaluation.loss_forgetting import make_loss_forgetting_metric
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
-from driveforge.finetune.world_model.vae import initialise_from_pca, make_vae, to_signal
+from driveforge.finetune.world_model.vae import initialize_from_pca, make_vae, to_vae_input
 from tests.defaults import evaluation_settings
 from tests.finetune.evaluation.sliding import sliding
 
@@ -16,13 +16,13 @@ SIZES = WorldModelConfig(latent_channels=24, patch_size=8, num_layers=1, num_hea
 def test_forgetting_is_the_growth_of_the_loss_over_that_of_the_base() -> None:
     torch.manual_seed(0)
     clips, vae = [sliding(seed=seed) for seed in range(2)], make_vae(SIZES.latent_channels, SIZES.patch_size)
-    initialise_from_pca(vae, to_signal(torch.from_numpy(np.concatenate([clip.frames for clip in clips]))))
-    base = WorldModel.make(SIZES, vae)
-    probe_set, settings = make_probe_set(vae, clips), evaluation_settings(dynamics=False)
-    forgotten = loss_forgetting(base, probe_set, settings, ["walkers"])
+    initialize_from_pca(vae, to_vae_input(torch.from_numpy(np.concatenate([clip.frames for clip in clips]))))
+    base = WorldModel.from_config(SIZES, vae)
+    evaluation_set, settings = make_evaluation_set(vae, clips), evaluation_settings(dynamics=False)
+    forgotten = make_loss_forgetting_metric(base, evaluation_set, settings, ["walkers"])
     assert forgotten(base) == {"walkers": 0.0}
     torch.nn.init.constant_(base.transformer.proj_out.bias, 1.0)
     # The output is in units of the standard deviation that it has itself, so a bias of one adds about as much again.
     assert 0.5 < forgotten(base)["walkers"] < 2.0
     with pytest.raises(UserError, match="no clips of orbit"):
-        loss_forgetting(base, probe_set, settings, ["orbit", "walkers"])
+        make_loss_forgetting_metric(base, evaluation_set, settings, ["orbit", "walkers"])

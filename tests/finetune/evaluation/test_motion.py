@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from driveforge.finetune.evaluation.clips import ProbeClip
-from driveforge.finetune.evaluation.motion import NO_OBJECTS, STANDS, motion_values
+from driveforge.finetune.evaluation.clips import EvaluationClip
+from driveforge.finetune.evaluation.motion import NO_OBJECTS, STATIONARY_CAMERA, measure_motion
 from driveforge.validation.records import NO_POSE
 from tests.finetune.evaluation.sliding import SPEED, START, probe_clip, sliding, without_tracks
 from tests.validation.street import street
@@ -14,70 +14,72 @@ ROWS = 256 / 48  # reference px in a px
 
 
 @pytest.fixture(scope="module")
-def sliding_clip() -> ProbeClip:
+def sliding_clip() -> EvaluationClip:
     return probe_clip(sliding())
 
 
 @pytest.fixture(scope="module")
-def driving_clip() -> ProbeClip:
+def driving_clip() -> EvaluationClip:
     return probe_clip(street(yaw_rate=6.0))
 
 
-def measured(clip: ProbeClip, frames: np.ndarray) -> dict[str, float | str]:
-    return {v.measure: v.why if v.value is None else v.value for v in motion_values(clip, frames, START)}
+def measured(clip: EvaluationClip, frames: np.ndarray) -> dict[str, float | str]:
+    return {v.measure: v.reason if v.value is None else v.value for v in measure_motion(clip, frames, START)}
 
 
-def frozen(clip: ProbeClip) -> np.ndarray:
+def repeat_last_frame(clip: EvaluationClip) -> np.ndarray:
     frames = clip.frames.copy()
     frames[START + 1 :] = frames[START]
     return frames
 
 
-def test_the_truth_moves_without_error(sliding_clip: ProbeClip, driving_clip: ProbeClip) -> None:
+def test_the_truth_moves_without_error(sliding_clip: EvaluationClip, driving_clip: EvaluationClip) -> None:
     found = measured(sliding_clip, sliding_clip.frames)
-    assert found["mover/permanence"] == 1.0
-    assert found["mover/ade"] < 0.5 and found["mover/fde"] < 0.5 and found["mover/ade_m"] < 0.02
-    assert found["mover/velocity"] < 0.2
+    assert found["moving_objects/permanence"] == 1.0
+    assert (
+        found["moving_objects/ade"] < 0.5 and found["moving_objects/fde"] < 0.5 and found["moving_objects/ade_m"] < 0.02
+    )
+    assert found["moving_objects/velocity"] < 0.2
     driven = measured(driving_clip, driving_clip.frames)
     assert driven["points/static"] == 0.0 and driven["ego/speed"] == 0.0 and driven["ego/recovered"] == 1.0
     assert driven["ego/rotation"] < 0.5 and driven["ego/translation"] < 5.0
 
 
 def test_a_frozen_clip_keeps_its_objects_and_gets_every_motion_wrong(
-    sliding_clip: ProbeClip, driving_clip: ProbeClip
+    sliding_clip: EvaluationClip, driving_clip: EvaluationClip
 ) -> None:
-    found = measured(sliding_clip, frozen(sliding_clip))
-    assert found["mover/permanence"] == 1.0
-    assert found["mover/ade"] == pytest.approx(np.mean([2, 4, 6, 8, 10]) * ROWS, rel=0.05)
-    assert found["mover/fde"] == pytest.approx(10 * ROWS, rel=0.05)
-    assert found["mover/ade_m"] == pytest.approx(3 * SPEED / 10, rel=0.05)
-    assert found["mover/velocity"] == pytest.approx(SPEED, rel=0.1)
-    driven = measured(driving_clip, frozen(driving_clip))
+    found = measured(sliding_clip, repeat_last_frame(sliding_clip))
+    assert found["moving_objects/permanence"] == 1.0
+    assert found["moving_objects/ade"] == pytest.approx(np.mean([2, 4, 6, 8, 10]) * ROWS, rel=0.05)
+    assert found["moving_objects/fde"] == pytest.approx(10 * ROWS, rel=0.05)
+    assert found["moving_objects/ade_m"] == pytest.approx(3 * SPEED / 10, rel=0.05)
+    assert found["moving_objects/velocity"] == pytest.approx(SPEED, rel=0.1)
+    driven = measured(driving_clip, repeat_last_frame(driving_clip))
     assert driven["ego/speed"] == pytest.approx(1.0, abs=0.05)
     assert driven["points/static"] > 5.0
     assert driven["ego/translation"] == 90.0, "pixels that stand agree with no direction"
     assert driven["ego/rotation"] > 1.0
 
 
-def test_an_object_that_vanishes_does_not_drop_out(sliding_clip: ProbeClip) -> None:
+def test_an_object_that_vanishes_does_not_drop_out(sliding_clip: EvaluationClip) -> None:
     found = measured(sliding_clip, sliding(drawn=False).frames[0])
-    assert found["mover/permanence"] == 0.0
-    assert found["mover/ade"] > np.mean([2, 4, 6, 8, 10]) * ROWS, "worse than if it had stayed"
+    assert found["moving_objects/permanence"] == 0.0
+    assert found["moving_objects/ade"] > np.mean([2, 4, 6, 8, 10]) * ROWS, "worse than if it had stayed"
 
 
 def test_what_stands_cannot_vanish_for_free() -> None:
     clip = probe_clip(sliding(speed=0.0))
     found = measured(clip, sliding(speed=0.0, drawn=False).frames[0])
-    assert found["standing/permanence"] == 0.0
-    assert found["standing/ade"] > 10 * ROWS, "its own size at least"
-    assert found["mover/ade"] == NO_OBJECTS
+    assert found["static_objects/permanence"] == 0.0
+    assert found["static_objects/ade"] > 10 * ROWS, "its own size at least"
+    assert found["moving_objects/ade"] == NO_OBJECTS
 
 
-def test_what_cannot_be_measured_says_why(sliding_clip: ProbeClip) -> None:
+def test_what_cannot_be_measured_says_why(sliding_clip: EvaluationClip) -> None:
     clip = probe_clip(without_tracks(sliding()))
     found = measured(clip, clip.frames)
-    assert found["mover/ade"] == found["standing/permanence"] == NO_OBJECTS
-    assert measured(sliding_clip, sliding_clip.frames)["ego/speed"] == STANDS
+    assert found["moving_objects/ade"] == found["static_objects/permanence"] == NO_OBJECTS
+    assert measured(sliding_clip, sliding_clip.frames)["ego/speed"] == STATIONARY_CAMERA
     unposed = sliding().with_scene(ego_to_world=None)
     clip = probe_clip(Clip(scene=unposed.scene, frames=unposed.frames))
     found = measured(clip, clip.frames)
@@ -85,7 +87,7 @@ def test_what_cannot_be_measured_says_why(sliding_clip: ProbeClip) -> None:
     assert found["points/static"] == 0.0, "points need no pose"
 
 
-def test_a_clip_of_noise_has_lost_its_camera(driving_clip: ProbeClip) -> None:
+def test_a_clip_of_noise_has_lost_its_camera(driving_clip: EvaluationClip) -> None:
     frames = driving_clip.frames.copy()
     frames[START + 1 :] = np.random.default_rng(0).integers(0, 255, frames[START + 1 :].shape, np.uint8)
     found = measured(driving_clip, frames)

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from driveforge.finetune.evaluation.history import scores_of, transfer_of
+from driveforge.finetune.evaluation.history import compute_scores, compute_transfer
 from driveforge.finetune.evaluation.transfer import backward_transfer, forgetting
-from tests.finetune.evaluation.probes import probed
+from tests.finetune.evaluation.probes import evaluation
 
-# Three tasks, each learnt by the model of its number: a row a model, a column a task.
+# Three tasks, each learned_at by the model of its number: a row a model, a column a task.
 SCORES = np.array([[0.9, 0.1, 0.2], [0.6, 0.8, 0.3], [0.5, 0.9, 0.7]])
 
 
@@ -20,25 +20,28 @@ def test_forgetting_is_from_the_best_that_ever_was() -> None:
     assert backward_transfer(recovered, [0]) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("learnt", [[0], [0, 1, 3], [2, 2, 2]])
-def test_what_cannot_be_forgotten_is_refused(learnt: list[int]) -> None:
-    with pytest.raises(ValueError, match="learnt"):
-        forgetting(SCORES, learnt)
+@pytest.mark.parametrize("learned_at", [[0], [0, 1, 3], [2, 2, 2]])
+def test_what_cannot_be_forgotten_is_refused(learned_at: list[int]) -> None:
+    with pytest.raises(ValueError, match="learned_at"):
+        forgetting(SCORES, learned_at)
 
 
 def test_a_course_is_scored_on_the_clips_that_all_of_its_models_have() -> None:
-    course = [
-        probed({("orbit", "mover/ade"): [1.0, 3.0], ("walkers", "mover/ade"): [5.0]}),
-        probed({("orbit", "mover/ade"): [2.0, None], ("walkers", "mover/ade"): [4.0]}),
-        probed({("orbit", "mover/ade"): [4.0, 9.0], ("walkers", "mover/ade"): [6.0]}),
+    history = [
+        evaluation({("orbit", "moving_objects/ade"): [1.0, 3.0], ("walkers", "moving_objects/ade"): [5.0]}),
+        evaluation({("orbit", "moving_objects/ade"): [2.0, None], ("walkers", "moving_objects/ade"): [4.0]}),
+        evaluation({("orbit", "moving_objects/ade"): [4.0, 9.0], ("walkers", "moving_objects/ade"): [6.0]}),
     ]
-    scores, domains = scores_of(course, "mover/ade", {"orbit", "walkers", "falling"})
+    scores, domains = compute_scores(history, "moving_objects/ade", {"orbit", "walkers", "falling"})
     assert domains == ["orbit", "walkers"]
     np.testing.assert_array_equal(scores, [[-1, -5], [-2, -4], [-4, -6]])
-    assert transfer_of(course, "mover/ade", {"orbit", "walkers"}) == {"backward_transfer": -2.0, "forgetting": 2.5}
+    assert compute_transfer(history, "moving_objects/ade", {"orbit", "walkers"}) == {
+        "backward_transfer": -2.0,
+        "forgetting": 2.5,
+    }
 
 
 @pytest.mark.parametrize("domains", [{"falling"}, set()])
 def test_a_course_without_a_common_clip_has_no_transfer(domains: set[str]) -> None:
-    course = [probed({("orbit", "mover/ade"): [1.0]})] * 2
-    assert transfer_of(course, "mover/ade", domains) == {}
+    history = [evaluation({("orbit", "moving_objects/ade"): [1.0]})] * 2
+    assert compute_transfer(history, "moving_objects/ade", domains) == {}

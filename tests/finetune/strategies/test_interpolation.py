@@ -2,18 +2,18 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.strategies.interpolation import POINTS, best_point, interpolated
+from driveforge.finetune.strategies.interpolation import ALPHAS, find_best_alpha, interpolate_weights
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from tests.finetune.conftest import TINY
 
 
 def test_both_ends_are_exact_and_neither_model_is_touched(model: WorldModel) -> None:
-    base = WorldModel.make(TINY, model.vae)
+    base = WorldModel.from_config(TINY, model.vae)
     kept = [{name: value.clone() for name, value in m.state_dict().items()} for m in (base, model)]
     for alpha, end in ((0.0, base), (1.0, model)):
-        mixed = interpolated(base, model, alpha).state_dict()
+        mixed = interpolate_weights(base, model, alpha).state_dict()
         assert all(torch.equal(mixed[name], value) for name, value in end.state_dict().items())
-    half = interpolated(base, model, 0.5)
+    half = interpolate_weights(base, model, 0.5)
     name = "transformer.proj_out.weight"
     torch.testing.assert_close(half.state_dict()[name], (kept[0][name] + kept[1][name]) / 2)
     half.view.weight.data += 1
@@ -22,9 +22,11 @@ def test_both_ends_are_exact_and_neither_model_is_touched(model: WorldModel) -> 
 
 
 def test_models_of_other_sizes_are_refused(model: WorldModel) -> None:
-    other = WorldModel.make(WorldModelConfig(latent_channels=4, num_layers=2, num_heads=1, head_dim=24, ffn_dim=32))
+    other = WorldModel.from_config(
+        WorldModelConfig(latent_channels=4, num_layers=2, num_heads=1, head_dim=24, ffn_dim=32)
+    )
     with pytest.raises(UserError, match=r"cannot be mixed: .* more differ"):
-        interpolated(other, model, 0.5)
+        interpolate_weights(other, model, 0.5)
 
 
 def test_the_best_point_is_the_first_of_the_highest_scores() -> None:
@@ -34,8 +36,8 @@ def test_the_best_point_is_the_first_of_the_highest_scores() -> None:
         asked.append(alpha)
         return -abs(alpha - 0.45)
 
-    best, scores = best_point(POINTS, score)
-    assert best == 0.4 and asked == list(POINTS) == list(scores)
-    assert best_point((0.0, 0.5, 1.0), lambda _: 7.0)[0] == 0.0
+    best, scores = find_best_alpha(ALPHAS, score)
+    assert best == 0.4 and asked == list(ALPHAS) == list(scores)
+    assert find_best_alpha((0.0, 0.5, 1.0), lambda _: 7.0)[0] == 0.0
     with pytest.raises(UserError, match="no points"):
-        best_point((), score)
+        find_best_alpha((), score)

@@ -11,13 +11,17 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.strategies import der, fisher
 from driveforge.finetune.strategies.registry import STRATEGIES
-from driveforge.finetune.strategies.strategy import Ground, Overheard, Prediction, Strategy
-from driveforge.finetune.strategies.weight_delta import displacement, movable, trained_weights
-from driveforge.finetune.training.adapters import choose_trained, merge_adapter
-from driveforge.finetune.training.fine_tune import fine_tune, plan_of
+from driveforge.finetune.strategies.strategy import Prediction, RecordingModel, Strategy, StrategyContext
+from driveforge.finetune.strategies.weight_delta import (
+    compute_weight_delta,
+    copy_trainable_weights,
+    get_effective_weights,
+)
+from driveforge.finetune.training.adapters import merge_adapter, set_trainable
+from driveforge.finetune.training.fine_tune import fine_tune, make_batch_plan
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.world_model.conditions import stack_conditions
-from driveforge.finetune.world_model.flow import Draws, draw, flow_matching_loss
+from driveforge.finetune.world_model.flow import NoiseSample, flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import Batch, plan_loader
@@ -38,12 +42,12 @@ def buffer(root: Path) -> ReplayBuffer:
     return ReplayBuffer.open(root / "buffer")
 
 
-def ground_of(root: Path, folder: Path, adapter: str = "full") -> Ground:
+def ground_of(root: Path, folder: Path, adapter: str = "full") -> StrategyContext:
     torch.manual_seed(0)
     model = WorldModel.from_pretrained(root / "base").train()
-    choose_trained(model, adapter, rank=2)  # type: ignore[arg-type]
+    set_trainable(model, adapter, rank=2)  # type: ignore[arg-type]
     replay = ReplayBuffer.open(root / "buffer")
-    return Ground(base=root / "base", model=model, replay=replay, folder=folder, seed=3, predict=0.5)
+    return StrategyContext(base=root / "base", model=model, replay=replay, folder=folder, seed=3, continuation_prob=0.5)
 
 
 def move(model: WorldModel) -> None:
@@ -57,17 +61,19 @@ def move(model: WorldModel) -> None:
 
 def a_batch(root: Path, buffer: ReplayBuffer, step: int = 0) -> Batch:
     cache = LatentCache(root / "latents", "key")
-    plan = plan_of(*settings_for("replay"), len(cache), buffer)
+    plan = make_batch_plan(*settings_for("replay"), len(cache), buffer)
     return next(iter(plan_loader(plan, cache, buffer, start=step, stop=step + 1)))
 
 
-def ask(strategy: Strategy, model: WorldModel, batch: Batch, seed: int = 3) -> tuple[Prediction, Draws, Tensor]:
+def ask(strategy: Strategy, model: WorldModel, batch: Batch, seed: int = 3) -> tuple[Prediction, NoiseSample, Tensor]:
     """What happens in a training step: the prediction, the draws it was made at, and the flow losses."""
-    draws = strategy.draws(batch, draw(seed, batch["step"], batch["slot"].tolist(), SHAPE, predict=0.5))
-    heard = Overheard(model)
+    noise_sample = strategy.adjust_noise(
+        batch, sample_noise(seed, batch["step"], batch["slot"].tolist(), SHAPE, continuation_prob=0.5)
+    )
+    heard = RecordingModel(model)
     conditions = stack_conditions(batch, batch["domain"], batch["caption"], model.config.domains)
-    losses = flow_matching_loss(heard, batch["latents"], batch["cell_weight"], conditions, draws)
-    return heard.prediction, draws, losses
+    losses = flow_matching_loss(heard, batch["latents"], batch["cell_weight"], conditions, noise_sample)
+    return heard.prediction, noise_sample, losses
 
 
 def test_the_setting_names_every_strategy() -> None:
@@ -82,16 +88,16 @@ def test_nothing_is_added_before_anything_has_moved(
 ) -> None:
     monkeypatch.setattr(fisher, "NUM_GRADIENTS", 4)
     ground, batch = ground_of(root, tmp_path, adapter), a_batch(root, buffer)
-    trained = list(trained_weights(ground.model))
+    trained = list(copy_trainable_weights(ground.model))
     strategy = STRATEGIES[name](weight=1.0)
     strategy.prepare(ground)
-    assert list(trained_weights(ground.model)) == trained, "what is trained stays so"
+    assert list(copy_trainable_weights(ground.model)) == trained, "what is trained stays so"
     prediction, _, _ = ask(strategy, ground.model, batch)
     # The teacher is asked about some of the samples, so not quite 0.
-    assert all(term.item() < 1e-10 for term in strategy.terms(ground.model, batch, prediction).values())
+    assert all(term.item() < 1e-10 for term in strategy.loss_terms(ground.model, batch, prediction).values())
     move(ground.model)
     prediction, _, losses = ask(strategy, ground.model, batch)
-    (term,) = strategy.terms(ground.model, batch, prediction).values()
+    (term,) = strategy.loss_terms(ground.model, batch, prediction).values()
     assert term.item() > 0
     (losses.mean() + term).backward()
     assert all(p.grad is not None for name, p in ground.model.named_parameters() if "lora" in name)
@@ -110,12 +116,14 @@ def test_distilling_compares_with_the_base_where_samples_are_replayed(
     conditions = prediction.conditions
     with torch.no_grad():
         taught = base(prediction.noisy, prediction.sigma, conditions)
-    weight = (batch["cell_weight"] * (1 - conditions.given[:, 0])).expand(-1, -1, 4, 6)
+    weight = (batch["cell_weight"] * (1 - conditions.context_mask[:, 0])).expand(-1, -1, 4, 6)
     error = (prediction.velocity - taught).square().mean(1)
-    apart = (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+    errors = (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
     assert batch["is_replay"].tolist() == [False, False, True, True]
-    wanted = 2.0 * (apart[2] + apart[3]) / 4
-    torch.testing.assert_close(strategy.terms(ground.model, batch, prediction)["distill"], wanted, rtol=1e-4, atol=1e-7)
+    wanted = 2.0 * (errors[2] + errors[3]) / 4
+    torch.testing.assert_close(
+        strategy.loss_terms(ground.model, batch, prediction)["distill"], wanted, rtol=1e-4, atol=1e-7
+    )
 
 
 def test_dark_replay_matches_what_the_base_said_at_one_noise_a_sample(
@@ -128,22 +136,22 @@ def test_dark_replay_matches_what_the_base_said_at_one_noise_a_sample(
     num_replayed = num_matched = 0
     for step in range(24):
         batch = a_batch(root, buffer, step)
-        prediction, draws, _ = ask(strategy, ground.model, batch)
-        fresh = draw(3, step, batch["slot"].tolist(), SHAPE, predict=0.5)
-        is_matched = (draws.noise != fresh.noise).flatten(1).any(1)
+        prediction, noise_sample, _ = ask(strategy, ground.model, batch)
+        fresh = sample_noise(3, step, batch["slot"].tolist(), SHAPE, continuation_prob=0.5)
+        is_matched = (noise_sample.noise != fresh.noise).flatten(1).any(1)
         assert not (is_matched & ~batch["is_replay"]).any(), "driving samples have fresh noise"
         num_replayed, num_matched = num_replayed + int(batch["is_replay"].sum()), num_matched + int(is_matched.sum())
         for row in is_matched.nonzero()[:, 0].tolist():
-            seen.setdefault(batch["clip_id"][row], set()).add(float(draws.sigma[row]))
-        term = strategy.terms(ground.model, batch, prediction).get("der", torch.tensor(0.0))
+            seen.setdefault(batch["clip_id"][row], set()).add(float(noise_sample.sigma[row]))
+        term = strategy.loss_terms(ground.model, batch, prediction).get("der", torch.tensor(0.0))
         assert float(term) < 1e-6, "the base says what it said, but for half precision"
     assert num_replayed == 48 and 12 < num_matched < 36
     assert len(seen) == 8 and all(len(sigmas) == 1 for sigmas in seen.values())
     assert len(set.union(*seen.values())) == 8
     move(ground.model)
     matched = [a_batch(root, buffer, step) for step in range(24)]
-    terms = [strategy.terms(ground.model, b, ask(strategy, ground.model, b)[0]) for b in matched]
-    assert max(float(term["der"]) for term in terms if term) > 1e-4
+    loss_terms = [strategy.loss_terms(ground.model, b, ask(strategy, ground.model, b)[0]) for b in matched]
+    assert max(float(term["der"]) for term in loss_terms if term) > 1e-4
 
 
 def test_targets_are_made_once_and_taken_up_where_they_were_left(
@@ -151,13 +159,13 @@ def test_targets_are_made_once_and_taken_up_where_they_were_left(
 ) -> None:
     ground, made = ground_of(root, tmp_path / "broken"), []
 
-    def target(*given: Any, real: Any = der._target) -> Any:
+    def target(*given: Any, real: Any = der._compute_target) -> Any:
         made.append(given[1].clip_id)
         if len(made) == 4:
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr(der, "_target", target)
+    monkeypatch.setattr(der, "_compute_target", target)
     with pytest.raises(KeyboardInterrupt):
         STRATEGIES["der"]().prepare(ground)
     STRATEGIES["der"]().prepare(ground)
@@ -172,9 +180,12 @@ def test_targets_are_made_once_and_taken_up_where_they_were_left(
 @pytest.mark.parametrize("adapter", ["full", "lora"])
 def test_displacement_is_what_the_merged_model_differs_by(root: Path, tmp_path: Path, adapter: str) -> None:
     model = ground_of(root, tmp_path, adapter).model
-    start, names = trained_weights(model), [name.replace(".base_layer", "") for name in movable(model)]
+    start, names = (
+        copy_trainable_weights(model),
+        [name.replace(".base_layer", "") for name in get_effective_weights(model)],
+    )
     move(model)
-    moved = displacement(model, start)
+    moved = compute_weight_delta(model, start)
     assert sorted(moved) == sorted(names)
     merge_adapter(model)
     base = WorldModel.from_pretrained(root / "base").state_dict()
@@ -190,7 +201,7 @@ def test_l2sp_is_half_the_squared_distance(root: Path, buffer: ReplayBuffer, tmp
     base = WorldModel.from_pretrained(root / "base")
     pairs = zip(ground.model.parameters(), base.parameters(), strict=True)
     distance = sum(float((mine - theirs).double().square().sum()) for mine, theirs in pairs)
-    term = strategy.terms(ground.model, batch, ask(strategy, ground.model, batch)[0])["l2sp"]
+    term = strategy.loss_terms(ground.model, batch, ask(strategy, ground.model, batch)[0])["l2sp"]
     assert float(term) == pytest.approx(0.15 * distance, rel=1e-5)
 
 
@@ -200,20 +211,20 @@ def test_fishers_are_those_of_single_gradients(
 ) -> None:
     monkeypatch.setattr(fisher, "NUM_GRADIENTS", 5)
     ground = ground_of(root, tmp_path, adapter)
-    rows = torch.stack([_flat(gradient) for gradient in fisher.gradients(ground, buffer)]).double()
+    rows = torch.stack([_flat(gradient) for gradient in fisher.compute_gradients(ground, buffer)]).double()
     assert rows.shape[0] == 5
     move(ground.model)
     strategies = [STRATEGIES["ewc"](weight=2.0), STRATEGIES["ewc-rank1"](weight=2.0)]
     for strategy in strategies:
         strategy.prepare(ground_of(root, tmp_path, adapter))
-    start = trained_weights(ground_of(root, tmp_path, adapter).model)
-    moved = _flat(displacement(ground.model, start)).double()
+    start = copy_trainable_weights(ground_of(root, tmp_path, adapter).model)
+    moved = _flat(compute_weight_delta(ground.model, start)).double()
     diagonal, mean = rows.square().mean(0), rows.mean(0)
     coefficient = (rows @ mean).square().mean() / mean.square().sum() ** 2
     wanted = [(diagonal * moved.square()).sum(), coefficient * (mean @ moved) ** 2]
     batch = a_batch(root, buffer)
     for strategy, value in zip(strategies, wanted, strict=True):
-        term = strategy.terms(ground.model, batch, ask(strategy, ground.model, batch)[0])[strategy.name]
+        term = strategy.loss_terms(ground.model, batch, ask(strategy, ground.model, batch)[0])[strategy.name]
         torch.testing.assert_close(term.double(), value, rtol=1e-3, atol=1e-12)
 
 
@@ -225,7 +236,7 @@ def test_fishers_are_kept_and_found_again(root: Path, tmp_path: Path, monkeypatc
     monkeypatch.setattr(fisher, "NUM_GRADIENTS", 4)
     STRATEGIES["ewc"]().prepare(ground_of(root, tmp_path))
     assert [path.name.startswith("ewc-") for path in tmp_path.glob("*.safetensors")] == [True]
-    monkeypatch.setattr(fisher, "gradients", None)
+    monkeypatch.setattr(fisher, "compute_gradients", None)
     STRATEGIES["ewc"]().prepare(ground_of(root, tmp_path))
 
 
@@ -239,10 +250,10 @@ def test_a_stronger_pull_holds_the_weights_closer(root: Path) -> None:
 
 
 def test_joint_takes_every_sample_of_all_pools_once_an_epoch(buffer: ReplayBuffer) -> None:
-    plan = plan_of(*settings_for("joint", batch_size=6), 10, buffer)
-    drawn = [(draw.pool, draw.index) for step in range(3) for draw in plan.batch(step)]
+    plan = make_batch_plan(*settings_for("joint", batch_size=6), 10, buffer)
+    drawn = [(slot.pool, slot.index) for step in range(3) for slot in plan.batch(step)]
     assert len(drawn) == len(set(drawn)) == 18 == 10 + len(buffer)
-    assert plan.realised(3) == {"driving": 10, "falling": 4, "orbit": 4}
+    assert plan.count_samples(3) == {"driving": 10, "falling": 4, "orbit": 4}
 
 
 def test_interpolate_ends_between_the_base_and_the_naive_model(root: Path) -> None:
@@ -276,4 +287,9 @@ def test_what_a_strategy_lacks_is_said(root: Path, tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_strategy_or_share_is_refused(root: Path, changes: dict[str, Any], words: str) -> None:
     run(root, "first", settings_for("replay", steps=2))
     with pytest.raises(UserError, match=words):
-        run(root, "first", settings_for(changes.pop("strategy", "replay"), steps=4, **changes), probe=fickle_probe)
+        run(
+            root,
+            "first",
+            settings_for(changes.pop("strategy", "replay"), steps=4, **changes),
+            forgetting_metric=fickle_probe,
+        )

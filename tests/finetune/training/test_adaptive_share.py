@@ -39,13 +39,13 @@ def test_the_share_rises_while_a_domain_is_forgotten_and_falls_when_none_is(root
 
     watch = Watch()
     settings = settings_for("replay", schedule="adaptive", share=0.2, steps=10, batch_size=10, eval_every=2)
-    tuned = run(root, "rising", settings, watch, probe=probe)
+    tuned = run(root, "rising", settings, watch, forgetting_metric=probe)
     assert asked == [False] * 5, "every two steps, in evaluation mode"
     # Two batches a step: what is decided after step 2 holds from the first batch of step 3, counted from 0.
     shares = (0.2, 0.3, 0.45, 0.3, 0.2)
     assert tuned.decisions == tuple(zip((0, 6, 10, 14, 18, 22), (*shares, 0.1333), strict=True))
     wanted = [2] * 6 + [3] * 4 + [4, 5, 4, 5] + [3] * 4 + [2] * 2
-    assert sum(watch.replayed) == sum(wanted) == tuned.realised["orbit"] + tuned.realised["falling"]
+    assert sum(watch.replayed) == sum(wanted) == tuned.sample_counts["orbit"] + tuned.sample_counts["falling"]
     assert watch.replayed == wanted
 
 
@@ -56,8 +56,11 @@ def test_a_longer_run_goes_on_as_one_that_was_long_from_the_start(root: Path) ->
     def settings(steps: int) -> Any:
         return settings_for("replay", schedule="adaptive", share=0.2, steps=steps, eval_every=2)
 
-    run(root, "longer", settings(4), probe=probe)
-    longer, whole = run(root, "longer", settings(8), probe=probe), run(root, "long", settings(8), probe=probe)
+    run(root, "longer", settings(4), forgetting_metric=probe)
+    longer, whole = (
+        run(root, "longer", settings(8), forgetting_metric=probe),
+        run(root, "long", settings(8), forgetting_metric=probe),
+    )
     assert longer.decisions == whole.decisions
     found, wanted = longer.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
@@ -70,7 +73,9 @@ def test_a_probe_sees_the_average_and_leaves_the_training_as_it_was(root: Path) 
         seen.append({name: value.clone() for name, value in model.state_dict().items()})
         return {"orbit": 0.03}  # within the tolerance, and no room
 
-    watched = run(root, "watched", settings_for("replay", schedule="adaptive", steps=4, eval_every=4), probe=probe)
+    watched = run(
+        root, "watched", settings_for("replay", schedule="adaptive", steps=4, eval_every=4), forgetting_metric=probe
+    )
     plain = run(root, "plain", settings_for("replay", steps=4)).model.state_dict()
     assert watched.decisions[-1][1] == watched.decisions[0][1] == 0.5
     assert all(torch.equal(value, plain[name]) for name, value in watched.model.state_dict().items())
@@ -80,6 +85,6 @@ def test_a_probe_sees_the_average_and_leaves_the_training_as_it_was(root: Path) 
 def test_what_strategy_and_probe_do_is_logged(root: Path, tmp_path: Path) -> None:
     logger = CSVLogger(tmp_path, name="")
     settings = settings_for("replay+distill", schedule="adaptive", steps=10, eval_every=5)
-    run(root, "logged", settings, probe=lambda model: {"orbit": 0.2}, logger=logger)
+    run(root, "logged", settings, forgetting_metric=lambda model: {"orbit": 0.2}, logger=logger)
     header = (tmp_path / "version_0" / "metrics.csv").read_text().splitlines()[0].split(",")
-    assert {"loss", "strategy/distill", "share/orbit", "share/wanted", "forgotten/orbit"} <= set(header)
+    assert {"loss", "strategy/distill", "share/orbit", "share/target", "forgetting/orbit"} <= set(header)

@@ -12,8 +12,8 @@ import torch
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
-from driveforge.finetune.training.checkpoints import checkpoints, is_sound, newest_checkpoint
-from driveforge.finetune.training.fine_tune import FineTuned
+from driveforge.finetune.training.checkpoints import find_newest_checkpoint, is_intact, list_checkpoints
+from driveforge.finetune.training.fine_tune import FineTuneResult
 from driveforge.replay.buffer import ReplayBuffer
 from tests.finetune.small_fine_tune import prepare_root, run, settings_for
 
@@ -34,7 +34,7 @@ def root(stopped: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(stopped, tmp_path / "root"))
 
 
-def digest(tuned: FineTuned) -> str:
+def digest(tuned: FineTuneResult) -> str:
     return tuned.model.digest()
 
 
@@ -61,23 +61,23 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(
     newest = root / "run" / "step=4.ckpt"
     damage(newest)
     capsys.readouterr()
-    assert newest_checkpoint(root / "run") == root / "run" / "step=2.ckpt"
+    assert find_newest_checkpoint(root / "run") == root / "run" / "step=2.ckpt"
     said = capsys.readouterr().out.replace("\n", "")
     assert said == f"{newest} is damaged or not ours, so it is passed over"
     if not newest.is_dir():
         assert digest(run(root, "run", SETTINGS)) == whole
-        assert is_sound(newest), "it was made again"
+        assert is_intact(newest), "it was made again"
 
 
 def test_two_are_kept_and_nothing_else_is_left(root: Path) -> None:
     run(root, "longer", settings_for("naive", steps=9, checkpoint_every=2))
-    assert [path.name for _, path in checkpoints(root / "longer")] == ["step=8.ckpt", "step=6.ckpt"]
+    assert [path.name for _, path in list_checkpoints(root / "longer")] == ["step=8.ckpt", "step=6.ckpt"]
     assert {path.name for path in (root / "longer").iterdir()} == {"step=8.ckpt", "step=6.ckpt"}
 
 
 def test_it_is_read_by_torch_alone(root: Path) -> None:
     kept = torch.load(root / "run" / "step=4.ckpt", weights_only=True)
-    assert kept["global_step"] == 4 and kept["settings"]["strategy"] == "replay"
+    assert kept["global_step"] == 4 and kept["run_config"]["strategy"] == "replay"
 
 
 def test_nothing_goes_through_the_temporary_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +141,7 @@ def other_buffer(root: Path) -> None:
             for number in range(size):
                 sample = old.sample(domain, number)
                 tensors = sample.tensors | {"latents": sample.tensors["latents"] + 1}
-                buffer.offer(
-                    LatentSample(clip_id=sample.clip_id, domain=domain, caption=sample.caption, tensors=tensors)
-                )
+                buffer.add(LatentSample(clip_id=sample.clip_id, domain=domain, caption=sample.caption, tensors=tensors))
     shutil.rmtree(root / "buffer")
     (root / "new").rename(root / "buffer")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.training.checkpoints import newest_checkpoint
+from driveforge.finetune.training.checkpoints import find_newest_checkpoint
 from tests.finetune.small_run import run
 
 STEPS = 14
@@ -15,7 +15,7 @@ STEPS = 14
 def test_a_diverged_loss_stops_in_words_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"loss became nan at optimiser step 7.*learning rate \(now 0.001\)"):
         run(tmp_path / "run", STEPS, spoil_at=14)
-    newest = newest_checkpoint(tmp_path / "run")
+    newest = find_newest_checkpoint(tmp_path / "run")
     assert newest is not None
     kept = torch.load(newest, weights_only=True)
     assert kept["global_step"] == 6

@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from driveforge.finetune.strategies.registry import STRATEGIES
-from driveforge.finetune.training.checkpoints import newest_checkpoint
-from driveforge.finetune.training.fine_tune import FineTuned
+from driveforge.finetune.training.checkpoints import find_newest_checkpoint
+from driveforge.finetune.training.fine_tune import FineTuneResult
 from driveforge.finetune.training.settings import FineTuneSettings
 from tests.finetune.small_fine_tune import fickle_probe, prepare_root, run, run_slowly, settings_for
 
@@ -41,8 +41,8 @@ class Stop(Callback):
             raise Stopped
 
 
-def require_same(broken: FineTuned, whole: FineTuned) -> None:
-    assert broken.realised == whole.realised and broken.decisions == whole.decisions
+def require_same(broken: FineTuneResult, whole: FineTuneResult) -> None:
+    assert broken.sample_counts == whole.sample_counts and broken.decisions == whole.decisions
     found, wanted = broken.model.state_dict(), whole.model.state_dict()
     assert [name for name in wanted if not torch.equal(found[name], wanted[name])] == []
 
@@ -50,11 +50,11 @@ def require_same(broken: FineTuned, whole: FineTuned) -> None:
 @pytest.mark.parametrize("name", [*RUNS, "replay+distill, lora", "ewc, lora"])
 def test_stopped_and_resumed_is_bit_identical(root: Path, name: str) -> None:
     settings = (RUNS | ADAPTED)[name]
-    whole = run(root, f"{name} whole", settings, probe=fickle_probe)
+    whole = run(root, f"{name} whole", settings, forgetting_metric=fickle_probe)
     with pytest.raises(Stopped):
-        run(root, f"{name} stopped", settings, Stop(), probe=fickle_probe)
-    assert newest_checkpoint(root / f"{name} stopped") == root / f"{name} stopped" / "step=4.ckpt"
-    require_same(run(root, f"{name} stopped", settings, probe=fickle_probe), whole)
+        run(root, f"{name} stopped", settings, Stop(), forgetting_metric=fickle_probe)
+    assert find_newest_checkpoint(root / f"{name} stopped") == root / f"{name} stopped" / "step=4.ckpt"
+    require_same(run(root, f"{name} stopped", settings, forgetting_metric=fickle_probe), whole)
 
 
 def kill_midway(root: Path, name: str, settings: FineTuneSettings) -> None:
@@ -64,7 +64,7 @@ def kill_midway(root: Path, name: str, settings: FineTuneSettings) -> None:
     process = context.Process(target=run_slowly, args=(root, name, settings))
     process.start()
     deadline = time.monotonic() + 200
-    while newest_checkpoint(root / name) is None and process.is_alive() and time.monotonic() < deadline:
+    while find_newest_checkpoint(root / name) is None and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.1)
     assert process.pid is not None
@@ -77,15 +77,15 @@ def kill_midway(root: Path, name: str, settings: FineTuneSettings) -> None:
 def test_killed_and_resumed_is_bit_identical(root: Path, name: str) -> None:
     settings = (RUNS | ADAPTED)[name]
     kill_midway(root, f"{name} killed", settings)
-    whole = run(root, f"{name} unharmed", settings, probe=fickle_probe)
-    require_same(run(root, f"{name} killed", settings, probe=fickle_probe), whole)
+    whole = run(root, f"{name} unharmed", settings, forgetting_metric=fickle_probe)
+    require_same(run(root, f"{name} killed", settings, forgetting_metric=fickle_probe), whole)
 
 
 def test_what_a_run_went_on_from_stays_as_it_was(root: Path) -> None:
     """A step here takes two batches: a checkpoint between them would be of neither this step nor the next."""
     settings = settings_for("replay", steps=5)
     whole = run(root, "often", settings)
-    newest = newest_checkpoint(root / "often")
+    newest = find_newest_checkpoint(root / "often")
     assert newest is not None and newest.name == "step=4.ckpt"
     before = newest.read_bytes()
     for _ in range(3):

@@ -56,9 +56,9 @@ def test_dropping_a_condition_zeroes_it_and_its_mask(model: WorldModel, clip: Cl
     no_pose = full.without_pose(YES)
     assert not no_pose.rays.any() and not no_pose.mask[:, 3].any()
     assert torch.equal(no_pose.warped[:, :, 0], full.warped[:, :, 0]) and not no_pose.warped[:, :, 1:].any()
-    no_words = full.without_words(YES)
+    no_words = full.without_text(YES)
     assert not no_words.domain.any() and not no_words.caption.any()
-    kept = full.without_frames(~YES).without_layout(~YES).without_pose(~YES).without_words(~YES)
+    kept = full.without_frames(~YES).without_layout(~YES).without_pose(~YES).without_text(~YES)
     assert torch.equal(kept.warped, full.warped) and torch.equal(kept.mask, full.mask)
 
 
@@ -78,19 +78,19 @@ def test_going_on_gives_frames_and_no_command(model: WorldModel, clip: Clip) -> 
     tensors = {name: torch.stack([tensor, tensor]) for name, tensor in encode_clip(model.vae, clip).items()}
     latents = tensors["latents"]
     conditions = stack_conditions(tensors, ["driving-day"] * 2, [""] * 2, model.config.domains)
-    some = conditions.going_on(latents, torch.tensor([0, 3]))
+    some = conditions.as_continuation(latents, torch.tensor([0, 3]))
     assert torch.equal(some.warped[0], conditions.warped[0]) and torch.equal(some.mask[0], conditions.mask[0])
     assert torch.equal(some.warped[1, :, :3], latents[1, :, :3])
     assert torch.equal(some.warped[1, :, 3:], latents[1, :, 2:3].expand(-1, 2, -1, -1)), "then it stands still"
-    assert some.given[1].flatten().tolist() == [1, 1, 1, 0, 0]
+    assert some.context_mask[1].flatten().tolist() == [1, 1, 1, 0, 0]
     assert not some.layout[1].any() and not some.rays[1].any() and not some.mask[1, 2:].any()
 
 
 def test_every_view_goes_on_from_frames_of_its_own(model: WorldModel, clip: Clip) -> None:
     two = {name: torch.cat([t, t + 1], 1)[None] for name, t in encode_clip(model.vae, clip).items()}
     some = stack_conditions(two, ["driving-day"], [""], model.config.domains, num_views=2)
-    some = some.going_on(two["latents"], torch.tensor([2]))
-    assert some.given.flatten().tolist() == [1, 1, 0, 0, 0] * 2
+    some = some.as_continuation(two["latents"], torch.tensor([2]))
+    assert some.context_mask.flatten().tolist() == [1, 1, 0, 0, 0] * 2
     assert torch.equal(some.warped[0, :, -1], two["latents"][0, :, 6])
 
 

@@ -5,32 +5,32 @@ import torch
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.conditions import encode_clip, stack_conditions
 from driveforge.finetune.world_model.continuation import CONTEXT_FRAMES
-from driveforge.finetune.world_model.flow import DROP_LAYOUT, Draws, draw, flow_matching_loss
+from driveforge.finetune.world_model.flow import DROP_LAYOUT_PROB, NoiseSample, flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel
 
 SHAPE = (4, 5, 4, 6)
-KEEP = {name: torch.tensor([False]) for name in ("frames", "layout", "pose", "words")}
+KEEP = {name: torch.tensor([False]) for name in ("frames", "layout", "pose", "text")}
 
 
 def test_draws_do_not_depend_on_the_company() -> None:
-    together = draw(1, 7, [0, 1, 2, 3], SHAPE)
-    apart = [draw(1, 7, [slot], SHAPE) for slot in range(4)]
-    assert torch.equal(together.noise, torch.cat([d.noise for d in apart]))
-    assert torch.equal(together.sigma, torch.cat([d.sigma for d in apart]))
-    assert not torch.equal(together.noise, draw(1, 8, [0, 1, 2, 3], SHAPE).noise)
-    assert not torch.equal(together.noise, draw(2, 7, [0, 1, 2, 3], SHAPE).noise)
+    together = sample_noise(1, 7, [0, 1, 2, 3], SHAPE)
+    errors = [sample_noise(1, 7, [slot], SHAPE) for slot in range(4)]
+    assert torch.equal(together.noise, torch.cat([d.noise for d in errors]))
+    assert torch.equal(together.sigma, torch.cat([d.sigma for d in errors]))
+    assert not torch.equal(together.noise, sample_noise(1, 8, [0, 1, 2, 3], SHAPE).noise)
+    assert not torch.equal(together.noise, sample_noise(2, 7, [0, 1, 2, 3], SHAPE).noise)
 
 
 def test_draws_have_the_stated_distributions() -> None:
-    many = draw(0, 0, range(3000), (1, 1, 1, 1))
+    many = sample_noise(0, 0, range(3000), (1, 1, 1, 1))
     assert many.sigma.min() > 0 and many.sigma.max() < 1
     assert 0.70 < many.sigma.median() < 0.80, "a shift of 3 moves the middle from 1/2 to 3/4"
-    assert abs(many.drop["layout"].float().mean() - DROP_LAYOUT) < 0.02
-    assert not many.context.any()
+    assert abs(many.drop["layout"].float().mean() - DROP_LAYOUT_PROB) < 0.02
+    assert not many.num_context_frames.any()
 
 
 def test_a_share_of_the_samples_goes_on_from_a_few_frames() -> None:
-    contexts = draw(0, 0, range(3000), (1, 1, 1, 1), continuation_prob=0.3).context
+    contexts = sample_noise(0, 0, range(3000), (1, 1, 1, 1), continuation_prob=0.3).num_context_frames
     assert abs((contexts > 0).float().mean() - 0.3) < 0.03
     assert set(contexts.tolist()) == {0, *range(CONTEXT_FRAMES[0], CONTEXT_FRAMES[1] + 1)}
 
@@ -40,7 +40,9 @@ def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model
     latents = tensors["latents"]
     conditions = stack_conditions(tensors, ["driving-day"], [""], model.config.domains)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
-    draws = Draws(sigma=torch.tensor([0.5]), noise=noise, drop=KEEP, context=torch.zeros(1, dtype=torch.long))
+    noise_sample = NoiseSample(
+        sigma=torch.tensor([0.5]), noise=noise, drop=KEEP, num_context_frames=torch.zeros(1, dtype=torch.long)
+    )
     weight = torch.tensor([1.0, 1, 1, 0, 0]).view(1, 5, 1, 1).expand(1, *latents.shape[2:])
 
     def perfect(noisy: torch.Tensor, sigma: torch.Tensor, _: object) -> torch.Tensor:
@@ -57,5 +59,5 @@ def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model
         return noise - latents + 2
 
     for velocity, expected in ((perfect, 0.0), (wrong_where_it_does_not_matter, 0.0), (wrong, 4.0)):
-        loss = flow_matching_loss(velocity, latents, weight, conditions, draws)  # type: ignore[arg-type]
+        loss = flow_matching_loss(velocity, latents, weight, conditions, noise_sample)  # type: ignore[arg-type]
         torch.testing.assert_close(loss, torch.tensor([expected]), atol=1e-5, rtol=1e-5)

@@ -10,8 +10,8 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.conditions import Conditions, encode_clip, stack_conditions
-from driveforge.finetune.world_model.model import WorldModel, model_digest
-from driveforge.finetune.world_model.saved_parts import SUMS
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.finetune.world_model.serialization import CHECKSUMS_FILE
 
 
 def conditions_of(model: WorldModel, clip: Clip, count: int = 1) -> tuple[torch.Tensor, Conditions]:
@@ -35,10 +35,10 @@ def test_saved_and_loaded_it_is_the_same(model: WorldModel, clip: Clip, tmp_path
     torch.testing.assert_close(
         loaded(latents, sigma, conditions), model(latents, sigma, conditions), atol=1e-4, rtol=1e-4
     )
-    assert model_digest(tmp_path / "m") == model_digest(tmp_path / "m")
-    before = model_digest(tmp_path / "m")
+    assert compute_model_digest(tmp_path / "m") == compute_model_digest(tmp_path / "m")
+    before = compute_model_digest(tmp_path / "m")
     model.save_pretrained(tmp_path / "m", torch.float16)
-    assert model_digest(tmp_path / "m") != before
+    assert compute_model_digest(tmp_path / "m") != before
     half = WorldModel.from_pretrained(tmp_path / "m")
     torch.testing.assert_close(half(latents, sigma, conditions), model(latents, sigma, conditions), atol=2e-2, rtol=0)
 
@@ -81,7 +81,7 @@ def test_a_folder_without_a_model_is_named(model: WorldModel, tmp_path: Path) ->
 
 def test_pickled_weights_are_never_read(model: WorldModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "m")
-    (tmp_path / "m" / SUMS).unlink()
+    (tmp_path / "m" / CHECKSUMS_FILE).unlink()
     weights = tmp_path / "m" / "transformer" / "diffusion_pytorch_model.safetensors"
     torch.save(model.transformer.state_dict(), weights.with_suffix(".bin"))
     WorldModel.from_pretrained(tmp_path / "m")
@@ -92,13 +92,13 @@ def test_pickled_weights_are_never_read(model: WorldModel, tmp_path: Path) -> No
 
 def test_a_part_that_is_a_link_is_in_the_digest(model: WorldModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "m")
-    before = model_digest(tmp_path / "m")
+    before = compute_model_digest(tmp_path / "m")
     (tmp_path / "m" / "vae").rename(tmp_path / "vae")
     (tmp_path / "m" / "vae").symlink_to(tmp_path / "vae")
-    assert model_digest(tmp_path / "m") == before
+    assert compute_model_digest(tmp_path / "m") == before
     config = tmp_path / "vae" / "config.json"
     config.write_text(config.read_text() + " ")
-    assert model_digest(tmp_path / "m") != before
+    assert compute_model_digest(tmp_path / "m") != before
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,6 @@ def test_a_configuration_that_does_not_fit_is_named(
     (tmp_path / "m" / file).write_text(text.replace(old, new, 1))
     with pytest.raises(UserError, match=rf"{re.escape(file)}: differs from SHA256SUMS"):
         WorldModel.from_pretrained(tmp_path / "m")
-    (tmp_path / "m" / SUMS).unlink()
+    (tmp_path / "m" / CHECKSUMS_FILE).unlink()
     with pytest.raises(UserError, match=words):
         WorldModel.from_pretrained(tmp_path / "m")

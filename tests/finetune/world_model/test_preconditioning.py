@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driveforge.finetune.world_model.conditions import Conditions
-from driveforge.finetune.world_model.preconditioning import measure_std, precondition
+from driveforge.finetune.world_model.preconditioning import estimate_latent_std, precondition
 from driveforge.finetune.world_model.sampling import sample
 from tests.defaults import sampler_settings
 
@@ -35,9 +35,9 @@ def test_mean_and_scale_are_those_of_gaussian_data(sigma: float, spread: float, 
     noisy = (1 - sigma) * data + sigma * noise
     known = precondition(noisy, torch.tensor([sigma]), conditions(warped, share), std)
     error = (noise - data - known.mean) / known.scale
-    assert abs(float(known.evidence.std()) - 1) < 0.03
+    assert abs(float(known.network_input.std()) - 1) < 0.03
     assert abs(float(error.std()) - 1) < 0.03
-    correlation = np.corrcoef(error.flatten(), known.evidence.flatten())[0, 1]
+    correlation = np.corrcoef(error.flatten(), known.network_input.flatten())[0, 1]
     assert abs(correlation) < 0.03, "nothing linear is left to say"
 
 
@@ -59,5 +59,5 @@ def test_std_is_measured_where_frames_were_carried() -> None:
     mask = torch.zeros(8, 4, 4, 6, 6)
     warped[:, :, 2:] = latents[:, :, 2:] + 0.5 * torch.randn(8, 3, 2, 6, 6, generator=generator)
     mask[:, 1, 2:] = 1
-    std = measure_std(latents, warped, mask)
+    std = estimate_latent_std(latents, warped, mask)
     torch.testing.assert_close(std, torch.tensor([[2.0] * 3, [0.5] * 3]), atol=0.1, rtol=0)

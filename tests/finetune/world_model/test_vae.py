@@ -11,11 +11,11 @@ from driveforge.finetune.training.vae import train_vae
 from driveforge.finetune.world_model.vae import (
     decode,
     encode,
-    initialise_from_pca,
+    initialize_from_pca,
     load_vae,
     make_vae,
     to_frames,
-    to_signal,
+    to_vae_input,
 )
 
 
@@ -40,13 +40,13 @@ def psnr(vae: torch.nn.Module, clips: np.ndarray) -> float:
 
 def test_signal_round_trip() -> None:
     frames = torch.from_numpy(textured(1))
-    assert torch.equal(to_frames(to_signal(frames)), frames)
+    assert torch.equal(to_frames(to_vae_input(frames)), frames)
 
 
 def test_it_starts_as_the_best_linear_codec() -> None:
     clips = textured()
     vae = make_vae(8, 8).eval()
-    initialise_from_pca(vae, to_signal(torch.from_numpy(clips)))
+    initialize_from_pca(vae, to_vae_input(torch.from_numpy(clips)))
     patches = clips.reshape(-1, 4, 8, 6, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 192).astype(float)
     centred = patches - patches.mean(0)
     values = np.linalg.eigvalsh(np.cov(centred.T))
@@ -62,7 +62,7 @@ def test_training_mends_a_spoilt_codec_and_depends_on_the_seed_alone() -> None:
     for _ in range(2):
         torch.manual_seed(0)
         vae = make_vae(4, 8).eval()
-        initialise_from_pca(vae, to_signal(torch.from_numpy(clips)))
+        initialize_from_pca(vae, to_vae_input(torch.from_numpy(clips)))
         with torch.no_grad():
             vae.decoder.conv_out.bias += 0.2
         before = psnr(vae, clips)

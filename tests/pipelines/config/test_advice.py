@@ -18,7 +18,7 @@ PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")
 SECTIONS = {field.name for field in fields(Config)} - {"run_dir"}
 # A section's name, a dot, a name: a setting, unless it is a file or a call.
 SETTING = re.compile(rf"(?<![\w./<])({'|'.join(SECTIONS)})\.([a-z_]+)(?![\w(.])")
-NOT_SETTINGS = {"model.safetensors", "probe.parquet", "probe.png"}
+NOT_SETTINGS = {"model.safetensors", "evaluation.parquet", "probe.png"}
 # Advice to set something: a name and an equals sign, at the start of a word.
 ASSIGNED = re.compile(r"(?:^|[ (`:])([a-z_]+(?:\.[a-z_]+)*)=(?![=\"'])")
 COMMAND = re.compile(r"`driveforge ([a-z]+)")

@@ -117,7 +117,7 @@ def test_another_model_than_the_planned_one_commits_nothing(tmp_path: Path) -> N
 def test_a_configuration_is_enough(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
-    WorldModel.make(tiny).save_pretrained(tmp_path / "model")
+    WorldModel.from_config(tiny).save_pretrained(tmp_path / "model")
     overrides = [
         "data.height=32",
         "data.width=48",

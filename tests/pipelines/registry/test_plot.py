@@ -4,20 +4,24 @@ import cv2
 import numpy as np
 import pytest
 
-from driveforge.finetune.evaluation.history import Stage
-from driveforge.finetune.evaluation.promotion_rule import judge
-from driveforge.finetune.evaluation.promotion_settings import Rule
-from driveforge.finetune.evaluation.results import Probed
+from driveforge.finetune.evaluation.history import CheckpointEvaluation
+from driveforge.finetune.evaluation.promotion_rule import decide_promotion
+from driveforge.finetune.evaluation.promotion_settings import PromotionRule
+from driveforge.finetune.evaluation.results import Evaluation
 from driveforge.pipelines.registry.plot import COLOURS, draw
 from tests.pipelines.promoting import LOOKS, MOTION, probe
 
-RULE = Rule(improve=LOOKS, dynamics=(MOTION,), driving=("driving-*",), tolerance=0.05, confidence=0.95, min_clips=6)
+RULE = PromotionRule(
+    improve=LOOKS, dynamics=(MOTION,), driving=("driving-*",), tolerance=0.05, confidence=0.95, min_clips=6
+)
 
 
-def picture(path: Path, *course: Probed) -> np.ndarray:
+def picture(path: Path, *history: Evaluation) -> np.ndarray:
     """As it is drawn of the last model of a course against the first, (H, W, 3) RGB."""
-    stages = [Stage(step=100 * n, model=str(n), probed=probed) for n, probed in enumerate(course)]
-    draw(path, judge(course[-1], {"base": course[0]}, RULE), stages, RULE)
+    stages = [
+        CheckpointEvaluation(step=100 * n, model=str(n), evaluation=evaluation) for n, evaluation in enumerate(history)
+    ]
+    draw(path, decide_promotion(history[-1], {"base": history[0]}, RULE), stages, RULE)
     return np.asarray(cv2.imread(str(path))[:, :, ::-1])
 
 
@@ -33,17 +37,17 @@ def test_what_was_forgotten_is_drawn_in_red_and_its_course_too(tmp_path: Path, n
     kept = picture(tmp_path / "b.png", *(probe(share) for share in shares))
     assert forgot.shape[1] > 1000 and forgot.shape[0] > 400
     # The line of what is allowed is red in both: what was forgotten adds its title, its bar and its course.
-    assert pixels_of(forgot, "fell") > 2 * pixels_of(kept, "fell")
-    assert pixels_of(kept, "held") > pixels_of(forgot, "held") > 0
+    assert pixels_of(forgot, "regressed") > 2 * pixels_of(kept, "regressed")
+    assert pixels_of(kept, "retained") > pixels_of(forgot, "retained") > 0
 
 
 def test_what_cannot_be_told_is_drawn_in_its_own_colour(tmp_path: Path) -> None:
-    assert pixels_of(picture(tmp_path / "a.png", probe(), probe(0.5, spread=0.3)), "cannot tell") > 200
+    assert pixels_of(picture(tmp_path / "a.png", probe(), probe(0.5, spread=0.3)), "inconclusive") > 200
 
 
 def test_a_domain_without_clips_in_common_is_drawn_in_words(tmp_path: Path) -> None:
     candidate = probe(0.5)
-    fewer = Probed(protocol="p1", values=tuple(v for v in candidate.values if v.domain != "walkers"))
+    fewer = Evaluation(protocol="p1", values=tuple(v for v in candidate.values if v.domain != "walkers"))
     # Small letters have few pixels of full colour, and how few depends on the machine's fonts.
-    assert pixels_of(picture(tmp_path / "a.png", probe(), fewer), "cannot tell") > 0
-    assert pixels_of(picture(tmp_path / "b.png", probe(), candidate), "cannot tell") == 0
+    assert pixels_of(picture(tmp_path / "a.png", probe(), fewer), "inconclusive") > 0
+    assert pixels_of(picture(tmp_path / "b.png", probe(), candidate), "inconclusive") == 0

@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.model import model_digest
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.registry import promote as stage
@@ -89,10 +89,10 @@ def test_a_model_that_improved_is_champion_and_is_what_the_next_night_starts_fro
     status, told = desk.promote("a")
     assert status == 0
     assert f"PROMOTED version 1 ({digest}) is champion, the first one" in told
-    assert "improved driving, next/psnr: 20.8 -> 21.3, better by 2.4 %" in told
+    assert "improved driving, next_frame/psnr: 20.8 -> 21.3, better by 2.4 %" in told
     assert (desk.champion, desk.alias("candidate")) == ("1", "1")
     config = compose([f"run_dir={desk.run('tomorrow')}", "model.checkpoint=champion", *desk.settings])
-    assert model_digest(checkpoint_of(config)) == digest
+    assert compute_model_digest(checkpoint_of(config)) == digest
 
 
 def test_a_model_that_forgot_one_domain_is_refused_with_domain_measure_and_amount(desk: Desk) -> None:
@@ -106,22 +106,22 @@ def test_a_model_that_forgot_one_domain_is_refused_with_domain_measure_and_amoun
     version = desk.client.get_model_version(desk.name, "2")
     assert version.description.startswith("refused against version 1\norbit, points/static")
     artifacts = {file.path for file in desk.client.list_artifacts(version.run_id)}
-    assert artifacts == {"model", "probe.parquet", "origin.parquet", "promotion.json", "promotion.png"}
+    assert artifacts == {"model", "evaluation.parquet", "origin.parquet", "promotion.json", "promotion.png"}
     run = desk.client.get_run(version.run_id)
     assert (run.info.status, run.data.tags["driveforge.promoted"]) == ("FINISHED", "false")
-    assert run.data.metrics[f"fall/champion/orbit/{MOTION}"] == pytest.approx(0.4, abs=0.01)
+    assert run.data.metrics[f"regression/champion/orbit/{MOTION}"] == pytest.approx(0.4, abs=0.01)
     forgotten = run.data.metrics[f"forgetting/{MOTION}"]
     assert forgotten == -run.data.metrics[f"backward_transfer/{MOTION}"] == pytest.approx(0.4 * 0.86 / 2, abs=0.01)
     logged = json.loads(Path(desk.client.download_artifacts(version.run_id, "promotion.json")).read_text())
-    assert logged["promotes"] is False
-    assert {check["state"] for check in logged["checks"]} == {"improved", "held", "fell"}
+    assert logged["is_promoted"] is False
+    assert {check["state"] for check in logged["checks"]} == {"improved", "retained", "regressed"}
 
 
 def test_what_the_clips_cannot_tell_is_refused_with_those_words(desk: Desk) -> None:
     make_run(desk.run("a"), {0: probe(), 100: probe(0.5, spread=0.3)})
     status, told = desk.promote("a")
     assert status == 1
-    assert "cannot tell" in told and "a fall of more than 5 % is not excluded" in told
+    assert "inconclusive" in told and "a fall of more than 5 % is not excluded" in told
     assert "there is no champion yet" in told
     assert (desk.champion, desk.alias("candidate")) == ("", "1")
     assert desk.promote("a", "promote.min_clips=11")[1].count("10 of 10 clips, 11 are needed") == 4
@@ -132,13 +132,13 @@ def test_without_improvement_the_champion_stays(desk: Desk) -> None:
     crowned(desk, "a")
     make_run(desk.run("b"), {0: probe(), 100: probe(0.2)})
     status, told = desk.promote("b")
-    assert status == 1 and "worse driving, next/psnr: 21.3 -> 21" in told
+    assert status == 1 and "worse driving, next_frame/psnr: 21.3 -> 21" in told
     assert desk.champion == "1"
 
 
 def test_small_falls_night_after_night_do_not_add_up(desk: Desk) -> None:
-    for night, fall in enumerate((0.02, 0.04, 0.06)):
-        make_run(desk.run(str(night)), {0: probe(), 100: probe(0.5 + night, {"orbit": fall}, spread=0.001)})
+    for night, regression in enumerate((0.02, 0.04, 0.06)):
+        make_run(desk.run(str(night)), {0: probe(), 100: probe(0.5 + night, {"orbit": regression}, spread=0.001)})
     told = [desk.promote(str(night)) for night in range(3)]
     assert [status for status, _ in told] == [0, 0, 1]
     reasons = told[2][1].split("kept in")[0]
@@ -159,7 +159,7 @@ def test_another_protocol_is_refused_unless_the_champion_was_probed_under_it_too
 
 def test_a_model_that_is_champion_stays_so(desk: Desk) -> None:
     crowned(desk, "a")
-    assert desk.promote("a") == (0, f"version 1 ({model_digest(desk.run('a') / 'model')}) is champion already")
+    assert desk.promote("a") == (0, f"version 1 ({compute_model_digest(desk.run('a') / 'model')}) is champion already")
 
 
 def test_rollback_goes_back_champion_by_champion_and_then_no_further(desk: Desk) -> None:
@@ -219,17 +219,17 @@ def test_a_killed_promotion_changes_nothing_and_of_two_at_once_the_second_has_to
     assert sorted(statuses) == [0, 1], done.stderr
     winner = {0: "b", 1: "c"}[statuses.index(0)]
     version = desk.client.get_model_version_by_alias(desk.name, "champion")
-    assert version.tags["driveforge.digest"] == model_digest(desk.run(winner) / "model")
+    assert version.tags["driveforge.digest"] == compute_model_digest(desk.run(winner) / "model")
     assert version.tags["driveforge.champion_before"] == "1", "the killed one never was champion"
 
 
 def test_a_fine_tune_goes_on_from_the_champion_that_it_began_with(desk: Desk) -> None:
     (first,) = crowned(desk, "a")
     night = compose([f"run_dir={desk.run('night')}", "model.checkpoint=champion", *desk.settings])
-    assert model_digest(start_of(night)) == first
+    assert compute_model_digest(start_of(night)) == first
     second = make_run(desk.run("b"), {0: probe(), 100: probe(1.0)})
     assert desk.promote("b")[0] == 0
-    assert (model_digest(start_of(night)), model_digest(checkpoint_of(night))) == (first, second)
+    assert (compute_model_digest(start_of(night)), compute_model_digest(checkpoint_of(night))) == (first, second)
 
 
 def test_without_a_champion_the_word_is_a_wrong_setting(desk: Desk, tmp_path: Path) -> None:
@@ -245,13 +245,13 @@ def test_without_a_champion_the_word_is_a_wrong_setting(desk: Desk, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("has_model", "course", "said"),
+    ("has_model", "history", "said"),
     [
         (False, {}, "holds no world_model.json; give a model folder, or run_dir=RUN of a fine-tune"),
-        (True, {}, "probe.parquet"),
+        (True, {}, "evaluation.parquet"),
     ],
 )
-def test_what_is_missing_is_said(desk: Desk, has_model: bool, course: dict[int, object], said: str) -> None:
+def test_what_is_missing_is_said(desk: Desk, has_model: bool, history: dict[int, object], said: str) -> None:
     (desk.run("a") / "finetune").mkdir(parents=True)
     if has_model:
         make_model(desk.run("a") / "model", "w")
@@ -269,6 +269,6 @@ def test_what_a_model_was_tuned_from_has_to_be_probed_too(desk: Desk) -> None:
 def test_a_model_that_the_probe_has_not_seen_is_refused(desk: Desk) -> None:
     make_run(desk.run("a"), {0: probe(), 100: probe(0.5)})
     digest = make_model(desk.run("b") / "model", "other")
-    (desk.run("b") / "probe.parquet").write_bytes((desk.run("a") / "probe.parquet").read_bytes())
+    (desk.run("b") / "evaluation.parquet").write_bytes((desk.run("a") / "evaluation.parquet").read_bytes())
     status, told = desk.promote("b")
     assert status == 2 and f"knows nothing of the model {digest}" in told

@@ -27,7 +27,7 @@ from driveforge.pipelines.replay import add
 from driveforge.pipelines.replay.add import Room, parse_room
 from driveforge.pipelines.train.finetune import fill_buffer, uses_replay
 from driveforge.replay.buffer import ReplayBuffer
-from driveforge.replay.persistent import open_standing
+from driveforge.replay.persistent import open_persistent
 
 FRAMING = ["data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5"]
 BYTES_A_CLIP = 2 * 3 * 4
@@ -93,7 +93,7 @@ def test_add_fills_a_buffer_that_stats_and_verify_read(
     assert cv2.imread(str(tmp_path / "stats.png")).shape[1] > 500
     status, said = verb("verify")
     assert status == 0 and "6 clips" in said and "all as it should be" in said
-    buffer = open_standing(tmp_path / "buffer")
+    buffer = open_persistent(tmp_path / "buffer")
     origin = buffer.sample("handheld", 0).origin
     assert origin["place"] == str(footage) and origin["source"].endswith("video.mp4")
 
@@ -105,7 +105,7 @@ def test_what_is_there_is_not_encoded_again_and_what_would_not_stay_is_never(
     assert len(encoded) == 3
     assert "0 new encoded" in verb("add", footage, "--quota", 3)[1]
     assert len(encoded) == 3
-    assert open_standing(tmp_path / "buffer").sizes == {"video": 3}
+    assert open_persistent(tmp_path / "buffer").sizes == {"video": 3}
 
 
 def test_room_may_be_given_in_bytes(
@@ -113,9 +113,9 @@ def test_room_may_be_given_in_bytes(
 ) -> None:
     room = f"{4 * BYTES_A_CLIP + 1}B"
     assert verb("add", footage, "--capacity", room)[0] == 0
-    assert len(open_standing(tmp_path / "buffer")) == 4
+    assert len(open_persistent(tmp_path / "buffer")) == 4
     assert verb("add", footage, "--quota", f"{2 * BYTES_A_CLIP}B")[0] == 0
-    assert len(open_standing(tmp_path / "buffer")) == 2
+    assert len(open_persistent(tmp_path / "buffer")) == 2
 
 
 def test_clips_of_one_name_from_two_places_are_not_taken_for_each_other(
@@ -166,7 +166,7 @@ def test_scores_choose_who_stays(
     scores = {f"{n}-video-000{k}": k + 0.1 for n in ("falls", "rides", "walks") for k in (0, 1)}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     assert verb("add", footage, "--keep", "loss", "--scores", tmp_path / "scores.json", "--quota", 3)[0] == 0
-    buffer = open_standing(tmp_path / "buffer")
+    buffer = open_persistent(tmp_path / "buffer")
     assert {buffer.sample("video", i).clip_id[-1] for i in range(3)} == {"1"}
     assert "--scores FILE goes with" in verb("add", footage)[1]
     (tmp_path / "few.json").write_text('{"a": 1}')
@@ -181,7 +181,7 @@ def test_drop_takes_all_that_match(
     verb("add", footage / "falls", "--domain", "b")
     assert "0 clips dropped" in verb("drop", footage / "walks", "--domain", "b")[1]
     assert "2 clips dropped" in verb("drop", footage / "walks")[1]
-    assert open_standing(tmp_path / "buffer").sizes == {"b": 2}
+    assert open_persistent(tmp_path / "buffer").sizes == {"b": 2}
     assert "2 clips dropped" in verb("drop", "--licence", "CC BY-NC 4.0")[1]
     assert "holds no clips" in verb("stats")[1]
 
@@ -239,10 +239,10 @@ def test_the_real_codec_fills_it_from_the_simulated_domains(
     verb: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
     assert verb("add", "simulated", "replay.num_scenes=4")[0] == 0
-    buffer = open_standing(tmp_path / "buffer")
+    buffer = open_persistent(tmp_path / "buffer")
     assert buffer.sizes == dict.fromkeys(("falling", "handheld", "orbit", "walkers"), 1)
     assert buffer.sample("orbit", 0).tensors["latents"].abs().max() > 0
-    assert {entry["origin"]["licence"] for entry in buffer.entries()} == {"simulated"}
+    assert {entry["origin"]["license"] for entry in buffer.entries()} == {"simulated"}
 
 
 def test_footage_that_was_replaced_under_its_name_is_noticed_and_added_again(

@@ -137,7 +137,7 @@ SMALL = [
 def test_a_fine_tune_goes_on_while_the_server_is_away_and_its_curve_has_no_gap(server: Server, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
-    WorldModel.make(tiny).save_pretrained(tmp_path / "start")
+    WorldModel.from_config(tiny).save_pretrained(tmp_path / "start")
     run_dir = tmp_path / "runs" / "a"
     words = [f"run_dir={run_dir}", f"model.checkpoint={tmp_path / 'start'}", f"tracking.uri={server.uri}", *SMALL]
     command = [sys.executable, "-m", "driveforge.pipelines.cli", "finetune", *words]

@@ -35,7 +35,7 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("fine-tuned model") == 1
     lineage = json.loads((tmp_path / "run" / "model" / "lineage.json").read_text())
-    assert sum(lineage["realised"].values()) == 3 * 2, "the batch is of both"
+    assert sum(lineage["sample_counts"].values()) == 3 * 2, "the batch is of both"
     WorldModel.from_pretrained(tmp_path / "run" / "model")
     import mlflow
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.clips import codec_digest
-from driveforge.finetune.world_model.model import WorldModel, model_digest
+from driveforge.finetune.evaluation.clips import compute_vae_digest
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.train.pretrain import main
 
@@ -43,15 +43,15 @@ def test_a_checkpoint_comes_with_its_recipe_and_curves_and_can_be_carried_on(tmp
         rows = list(csv.DictReader((folder / name).open()))
         assert rows and all(float(value) == float(value) for row in rows for value in row.values())
 
-    before = model_digest(folder)
+    before = compute_model_digest(folder)
     shards = {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")}
-    assert model_digest(pretrain(tmp_path / "a", 12)) == before, "what is finished is not made again"
+    assert compute_model_digest(pretrain(tmp_path / "a", 12)) == before, "what is finished is not made again"
     assert {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")} == shards
     with pytest.raises(UserError, match=r"a/model was made with other settings; move it away"):
         pretrain(tmp_path / "a", 13)
-    assert model_digest(folder) == before
+    assert compute_model_digest(folder) == before
     folder.rename(tmp_path / "moved away")
-    assert model_digest(pretrain(tmp_path / "a", 12)) == before, "checkpoints are still there"
+    assert compute_model_digest(pretrain(tmp_path / "a", 12)) == before, "checkpoints are still there"
     assert not list((tmp_path / "a").glob(".*"))
 
 
@@ -61,7 +61,7 @@ def test_a_base_may_go_on_from_an_earlier_one_with_its_codec_and_says_so(tmp_pat
     ours, theirs = WorldModel.from_pretrained(second), WorldModel.from_pretrained(first)
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], tensor), name
-    assert codec_digest(ours.vae) == codec_digest(theirs.vae)
+    assert compute_vae_digest(ours.vae) == compute_vae_digest(theirs.vae)
     recipe = json.loads((second / "recipe.json").read_text())
     assert recipe["started_from"] == json.loads((first / "recipe.json").read_text())
 

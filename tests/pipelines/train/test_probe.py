@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.results import read_probed
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, model_digest
+from driveforge.finetune.evaluation.results import read_evaluations
+from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.tracking.store import find_store
 from driveforge.pipelines.train.probe import main, while_training
@@ -31,7 +31,7 @@ SMALL = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "model"
-    WorldModel.make(SIZES).save_pretrained(folder)
+    WorldModel.from_config(SIZES).save_pretrained(folder)
     return folder
 
 
@@ -39,20 +39,20 @@ def test_a_model_is_probed_and_probed_again_from_what_is_stored(folder: Path, tm
     config = compose([*SMALL, f"run_dir={tmp_path / 'run'}"])
     arguments = argparse.Namespace(model=str(folder))
     main(config, arguments)
-    found = read_probed(tmp_path / "run" / "probe.parquet")
-    ((step, model), probed), *none = found.items()
-    assert (step, model, none) == (0, model_digest(folder), [])
-    assert {value.domain for value in probed.values} == {"walkers"}
+    found = read_evaluations(tmp_path / "run" / "evaluation.parquet")
+    ((step, model), evaluation), *none = found.items()
+    assert (step, model, none) == (0, compute_model_digest(folder), [])
+    assert {value.domain for value in evaluation.values} == {"walkers"}
     picture = cv2.imread(str(tmp_path / "run" / "probe.png"))
     assert picture is not None and np.ptp(picture) > 100
     client = mlflow.MlflowClient(tracking_uri=find_store(config.run, config.tracking).uri)
     runs = client.search_runs([client.get_experiment_by_name(config.tracking.experiment).experiment_id])
     (run,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert run.data.metrics["probe/walkers/loss/predict/0.75-1/all"] > 0
+    assert run.data.metrics["evaluation/walkers/loss/continuation/0.75-1/all"] > 0
 
     shards = {path: path.read_bytes() for path in (tmp_path / "probe").rglob("*.safetensors")}
     main(config, arguments)
-    assert read_probed(tmp_path / "run" / "probe.parquet") == found, "the same model, the same numbers, once"
+    assert read_evaluations(tmp_path / "run" / "evaluation.parquet") == found, "the same model, the same numbers, once"
     assert {path: path.read_bytes() for path in (tmp_path / "probe").rglob("*.safetensors")} == shards
 
 

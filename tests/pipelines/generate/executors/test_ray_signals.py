@@ -32,7 +32,7 @@ AT_ONCE, GONE_WITHIN = 20.0, 15.0
 def run_folder(path: Path) -> Path:
     torch.manual_seed(0)
     tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
-    WorldModel.make(tiny).save_pretrained(path / "model")
+    WorldModel.from_config(tiny).save_pretrained(path / "model")
     return path
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.video import encode_mp4
-from driveforge.pipelines.studies.forgetting.footage import CHOSEN, JUDGED, TRAINED, Footage
+from driveforge.pipelines.studies.forgetting.footage import TEST_PART, TRAIN_PART, VALIDATION_PART, FootageSource
 from tests.defaults import make_framing
 
 FRAMING = make_framing(height=32, width=48, num_frames=5, stride=2)
@@ -26,38 +26,38 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
 
 
 def test_clips_of_videos_that_are_called_alike_keep_their_folders_names(videos: tuple[Path, ...]) -> None:
-    scenes = Footage(videos=videos, framing=FRAMING).scenes()
+    scenes = FootageSource(videos=videos, framing=FRAMING).scenes()
     assert len({scene.clip_id for scene in scenes}) == len(scenes)
     assert {scene.domain for scene in scenes} == {"highway", "tele"}
-    assert {scene.domain for scene in Footage(videos=videos, framing=FRAMING, domain="driving-day").scenes()} == {
+    assert {scene.domain for scene in FootageSource(videos=videos, framing=FRAMING, domain="driving-day").scenes()} == {
         "driving-day"
     }
 
 
 def test_no_frame_is_in_two_parts_and_every_part_has_clips_of_every_video(videos: tuple[Path, ...]) -> None:
     times = []
-    for part in (TRAINED, CHOSEN, JUDGED):
-        scenes = Footage(videos=videos, framing=FRAMING, part=part).scenes()
+    for part in (TRAIN_PART, VALIDATION_PART, TEST_PART):
+        scenes = FootageSource(videos=videos, framing=FRAMING, part=part).scenes()
         assert {scene.domain for scene in scenes} == {"highway", "tele"}
         times.append({(scene.domain, round(float(t), 3)) for scene in scenes for t in scene.timestamps})
     assert not times[0] & times[1] and not times[1] & times[2] and not times[0] & times[2]
 
 
 def test_a_clip_is_loaded_from_its_own_video(videos: tuple[Path, ...]) -> None:
-    footage = Footage(videos=videos, framing=FRAMING)
+    footage = FootageSource(videos=videos, framing=FRAMING)
     last = footage.scenes()[-1]
-    alone = Footage(videos=videos[1:], framing=FRAMING)
+    alone = FootageSource(videos=videos[1:], framing=FRAMING)
     np.testing.assert_array_equal(footage.load(last).frames, alone.load(last).frames)
 
 
 def test_clips_of_videos_of_several_rates_have_one_rate(tmp_path: Path) -> None:
     """Frames nearest to 10 Hz of a video of 25 Hz come after 0.08 and 0.12 s by turns."""
     paths = []
-    for rate in (12.5, 25.0):
-        (tmp_path / f"{rate:g}").mkdir()
-        paths.append(tmp_path / f"{rate:g}" / "clip.mp4")
-        paths[-1].write_bytes(encode_mp4(np.zeros((40, 32, 48, 3), np.uint8), rate))
-    footage = Footage(videos=tuple(paths), framing=FRAMING)
+    for lr_factor in (12.5, 25.0):
+        (tmp_path / f"{lr_factor:g}").mkdir()
+        paths.append(tmp_path / f"{lr_factor:g}" / "clip.mp4")
+        paths[-1].write_bytes(encode_mp4(np.zeros((40, 32, 48, 3), np.uint8), lr_factor))
+    footage = FootageSource(videos=tuple(paths), framing=FRAMING)
     for scene in footage.scenes():
         np.testing.assert_allclose(np.diff(scene.timestamps), 0.1)
         np.testing.assert_array_equal(footage.load(scene).scene.timestamps, scene.timestamps)
@@ -65,7 +65,7 @@ def test_clips_of_videos_of_several_rates_have_one_rate(tmp_path: Path) -> None:
 
 def test_a_video_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone/clip\.mp4: no such video"):
-        Footage(videos=(tmp_path / "gone" / "clip.mp4",), framing=FRAMING).scenes()
+        FootageSource(videos=(tmp_path / "gone" / "clip.mp4",), framing=FRAMING).scenes()
 
 
 def test_videos_too_short_for_a_clip_in_their_part_are_named(tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_videos_too_short_for_a_clip_in_their_part_are_named(tmp_path: Path) -> 
     video = tmp_path / "short" / "clip.mp4"
     video.write_bytes(encode_mp4(np.zeros((9, 32, 48, 3), np.uint8), 10.0))
     with pytest.raises(UserError, match=r"short/clip\.mp4: no whole clip lies in 50% to 70% of its time"):
-        Footage(videos=(video,), framing=FRAMING, part=CHOSEN).scenes()
+        FootageSource(videos=(video,), framing=FRAMING, part=VALIDATION_PART).scenes()

@@ -8,19 +8,19 @@ import pytest
 from driveforge.pipelines.studies.command import settings_of
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.studies.forgetting.study import study_forgetting
-from driveforge.pipelines.studies.forgetting.variants import BASE, HARDER, STILL, VARIANTS
+from driveforge.pipelines.studies.forgetting.variants import BASE, HIGH_LR_VARIANTS, STILL, VARIANTS
 
 SMALL = {
     "height": 48,
     "width": 64,
     "base_clips": 3,
     "driving_clips": 3,
-    "judge_clips": 4,
-    "choice_clips": 2,
+    "test_clips": 4,
+    "validation_clips": 2,
     "base_steps": 4,
     "steps": 10,
     "seeds": 1,
-    "seeds_of_rest": 1,
+    "num_secondary_seeds": 1,
     "batch_size": 2,
 }
 
@@ -35,8 +35,12 @@ def test_every_way_is_run_and_judged_once(tmp_path: Path) -> None:
     told = page.read_text()
     assert all(f"| {variant.name} |" in told for variant in VARIANTS)
     table = pyarrow.parquet.read_table(page.with_suffix(".parquet"))
-    assert set(table["model"].to_pylist()) == {STILL, BASE, *(variant.name for variant in (*VARIANTS, *HARDER))}
+    assert set(table["model"].to_pylist()) == {
+        STILL,
+        BASE,
+        *(variant.name for variant in (*VARIANTS, *HIGH_LR_VARIANTS)),
+    }
     assert len(set(table["protocol"].to_pylist())) == 1
-    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("probe.parquet")}
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("evaluation.parquet")}
     study_forgetting(settings, page)
     assert {path: path.stat().st_mtime_ns for path in made} == made and page.read_text() == told

@@ -6,88 +6,88 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
-from driveforge.finetune.evaluation.targets import STILL_M_S, speeds
+from driveforge.finetune.evaluation.targets import STATIC_SPEED_M_S, compute_speeds
 from driveforge.validation.views.boxes import Boxes, project_boxes
 from driveforge.validation.views.flow import Flow, dis_flow, is_visible
 from driveforge.validation.views.view import REFERENCE_ROWS, View, one_thread, reference_view
 
-GAP = 2  # frames over which flow is looked at: slow things have gone far enough, and most are still in view
-STEP = 10  # px between the points that the camera's motion is fitted to
-DEPARTS_PX = 1.6  # of an image of 256 rows
-FLAT_SHARE = 0.8
+FLOW_GAP = 2  # frames over which flow is looked at: slow things have gone far enough, and most are still in view
+GRID_STEP = 10  # px between the points that the camera's motion is fitted to
+MOTION_THRESHOLD_PX = 1.6  # of an image of 256 rows
+MIN_HOMOGRAPHY_INLIERS = 0.8
 
 Mask = NDArray[np.bool_]
 
 
-def moving_pixels(clip: Clip) -> Mask:
+def segment_moving_pixels(clip: Clip) -> Mask:
     """``(T, H, W)``: where the reference view shows what moves by itself.
 
-    With boxes and a pose: the boxes of tracks that are faster than ``STILL_M_S`` in that frame, where no nearer box
-    hides them. Without: where dense flow over ``GAP`` frames, of images scaled to 256 rows and
+    With boxes and a pose: the boxes of tracks that are faster than ``STATIC_SPEED_M_S`` in that frame, where no nearer box
+    hides them. Without: where dense flow over ``FLOW_GAP`` frames, of images scaled to 256 rows and
     seen both ways, departs from the camera's motion. That is a homography
-    where one explains ``FLAT_SHARE`` of the image (a camera that stands, turns, or sees a plane), else the epipolar
+    where one explains ``MIN_HOMOGRAPHY_INLIERS`` of the image (a camera that stands, turns, or sees a plane), else the epipolar
     geometry of the most; so of what overtakes along the camera's own way only what leaves its epipolar lines is seen.
     Source of the choice: Torr, "Geometric motion segmentation and model selection" (1998).
     """
     view = reference_view(clip)
     boxes = project_boxes(view)
     if boxes is not None:
-        return _of_tracks(view, boxes)
+        return _mask_from_tracks(view, boxes)
     with one_thread():
-        return _of_flow(view)
+        return _mask_from_flow(view)
 
 
-def share_of_cells(mask: Mask, cell: int) -> NDArray[np.float32]:
+def average_over_cells(mask: Mask, cell: int) -> NDArray[np.float32]:
     """``mask`` ``(T, H, W)`` averaged over square cells: ``(T, H // cell, W // cell)``."""
     frames, height, width = mask.shape
     cells = mask[:, : height // cell * cell, : width // cell * cell]
     return np.asarray(cells.reshape(frames, height // cell, cell, width // cell, cell).mean((2, 4)), np.float32)
 
 
-def _of_tracks(view: View, boxes: Boxes) -> Mask:
-    moves = np.stack([speeds(track, view.timestamps) > STILL_M_S for track in view.tracks])
+def _mask_from_tracks(view: View, boxes: Boxes) -> Mask:
+    is_moving = np.stack([compute_speeds(track, view.timestamps) > STATIC_SPEED_M_S for track in view.tracks])
     out = np.zeros(view.grey.shape, np.uint8)
     for t, image in enumerate(out):
         for n in np.argsort(-boxes.distance[t]):
             hull = boxes.hulls[t][n]
             if hull is not None:
-                cv2.fillConvexPoly(image, hull, int(moves[n, t]))
+                cv2.fillConvexPoly(image, hull, int(is_moving[n, t]))
     return out > 0
 
 
-def _of_flow(view: View) -> Mask:
+def _mask_from_flow(view: View) -> Mask:
     num_frames, (height, width) = view.num_frames, view.grey.shape[1:]
     size = (round(width * view.scale), REFERENCE_ROWS)
     frames = [cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in view.frames]
     out = np.zeros((num_frames, height, width), np.bool_)
-    gap = min(GAP, num_frames - 1)
+    gap = min(FLOW_GAP, num_frames - 1)
     for t in range(num_frames if gap else 0):
         other = t + gap if t + gap < num_frames else t - gap
         forward, backward = dis_flow(frames[t], frames[other]), dis_flow(frames[other], frames[t])
-        away = (_departure(forward) > DEPARTS_PX) & is_visible(forward, backward)
-        opened = cv2.morphologyEx(away.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
+        is_moving = (_compute_flow_residual(forward) > MOTION_THRESHOLD_PX) & is_visible(forward, backward)
+        opened = cv2.morphologyEx(is_moving.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7), np.uint8))
         out[t] = cv2.resize(opened, (width, height), interpolation=cv2.INTER_AREA) > 0
     return out
 
 
-def _departure(flow: Flow) -> Array:
+def _compute_flow_residual(flow: Flow) -> Array:
     """Distance ``(H, W)`` px of a flow from the camera motion that explains most of it."""
     height, width = flow.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
     start = np.stack([x, y, np.ones_like(x)], -1)
     end = start + np.concatenate([flow, np.zeros((height, width, 1), np.float32)], -1)
-    grid = np.s_[STEP // 2 :: STEP, STEP // 2 :: STEP]
+    grid = np.s_[GRID_STEP // 2 :: GRID_STEP, GRID_STEP // 2 :: GRID_STEP]
     a, b = (points[grid].reshape(-1, 3)[:, :2].copy() for points in (start, end))
-    homography, inliers = cv2.findHomography(a, b, cv2.RANSAC, DEPARTS_PX)
+    homography, inliers = cv2.findHomography(a, b, cv2.RANSAC, MOTION_THRESHOLD_PX)
     fundamental = None
-    if homography is None or inliers.mean() < FLAT_SHARE:
-        fundamental, _ = cv2.findFundamentalMat(a, b, cv2.FM_RANSAC, DEPARTS_PX, 0.99)
+    if homography is None or inliers.mean() < MIN_HOMOGRAPHY_INLIERS:
+        fundamental, _ = cv2.findFundamentalMat(a, b, cv2.FM_RANSAC, MOTION_THRESHOLD_PX, 0.99)
     if fundamental is not None and fundamental.shape == (3, 3):
         return _sampson(fundamental, start, end)
     if homography is None:
         return np.zeros((height, width))
-    moved = start @ homography.T
-    return np.asarray(np.linalg.norm(moved[..., :2] / moved[..., 2:] - end[..., :2], axis=-1))
+    projected = start @ homography.T
+    return np.asarray(np.linalg.norm(projected[..., :2] / projected[..., 2:] - end[..., :2], axis=-1))
 
 
 def _sampson(fundamental: Array, start: Array, end: Array) -> Array:

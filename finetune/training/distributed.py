@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 
 
-def processes() -> dict[str, Any]:
+def distributed_kwargs() -> dict[str, Any]:
     """What Lightning's trainer has to know: this process alone, or all that ``torchrun`` started.
 
     Only ``torchrun`` makes several. Left to itself, Lightning would start the whole program again for every GPU that
@@ -14,10 +14,10 @@ def processes() -> dict[str, Any]:
     """
     if not TorchElasticEnvironment.detect():
         return {"devices": 1}
-    here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-    return {"strategy": "ddp", "devices": here, "num_nodes": everywhere // here}
+    local_world_size, world_size = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    return {"strategy": "ddp", "devices": local_world_size, "num_nodes": world_size // local_world_size}
 
 
-def leads() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process is the one that speaks, writes and saves: that of rank 0, or the only one."""
     return not TorchElasticEnvironment.detect() or os.environ["RANK"] == "0"

@@ -8,15 +8,15 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 
 from driveforge.finetune.world_model.model import WorldModel
+from driveforge.replay.adaptive_share import AdaptiveShare
 from driveforge.replay.plan import BatchPlan
 from driveforge.replay.share import SteppedShare
-from driveforge.replay.share_control import AdaptiveShare
 
 # How far a model has forgotten each domain, relative to the base: above 0 is forgotten.
-Probe = Callable[[WorldModel], Mapping[str, float]]
+ForgettingMetric = Callable[[WorldModel], Mapping[str, float]]
 
 
-class LogShares(Callback):
+class ShareLogger(Callback):
     """Logs ``share/<pool>``, of all samples so far, whenever the trainer logs."""
 
     def __init__(self, plan: Callable[[], BatchPlan]) -> None:
@@ -26,52 +26,59 @@ class LogShares(Callback):
         due = trainer.global_step % trainer.log_every_n_steps == 0
         if trainer.logger is not None and due and trainer.is_global_zero:
             batches = trainer.global_step * trainer.accumulate_grad_batches
-            counts = self._plan().realised(batches)
+            counts = self._plan().count_samples(batches)
             total = max(1, sum(counts.values()))
             shares = {f"share/{pool}": count / total for pool, count in counts.items()}
             trainer.logger.log_metrics(shares, step=trainer.global_step)
 
 
-class AdaptShare(Callback):
-    """Asks ``probe`` about the averaged weights every ``every`` optimiser steps and lets ``control`` choose the share.
+class AdaptiveShareCallback(Callback):
+    """Asks ``forgetting_metric`` about the averaged weights every ``every_n_steps`` optimiser steps and lets ``control`` choose the share.
 
     A decision after step n holds from step n + 1 on: Lightning has the first batch of step n in hand by then. All
     decisions lie in the checkpoint, and Lightning writes that after them, so a resumed run goes on with the same plan.
-    The process of rank 0 asks and tells the others. Logs ``forgotten/<domain>`` and ``share/wanted``.
+    The process of rank 0 asks and tells the others. Logs ``forgetting/<domain>`` and ``share/target``.
     """
 
-    def __init__(self, plan: BatchPlan, share: float, control: AdaptiveShare, probe: Probe, every: int) -> None:
+    def __init__(
+        self,
+        plan: BatchPlan,
+        share: float,
+        control: AdaptiveShare,
+        forgetting_metric: ForgettingMetric,
+        every_n_steps: int,
+    ) -> None:
         self._plan = plan
         self._control = control
-        self._probe = probe
-        self._every = every
-        self._accumulate = 1
+        self._forgetting_metric = forgetting_metric
+        self._every_n_steps = every_n_steps
+        self._accumulate_grad_batches = 1
         self.decisions: list[tuple[int, float]] = [(0, share)]
 
     def plan(self) -> BatchPlan:
-        """The plan as far as it is decided; see ``known_until``."""
+        """The plan as far as it is decided; see ``decided_until``."""
         return replace(self._plan, share=SteppedShare(tuple(self.decisions)))
 
-    def known_until(self) -> int:
+    def decided_until(self) -> int:
         """The first plan step whose share is not decided yet."""
-        return (len(self.decisions) * self._every + 1) * self._accumulate
+        return (len(self.decisions) * self._every_n_steps + 1) * self._accumulate_grad_batches
 
     def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
-        self._accumulate = trainer.accumulate_grad_batches
+        self._accumulate_grad_batches = trainer.accumulate_grad_batches
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
         step = trainer.global_step
-        if step < len(self.decisions) * self._every:
+        if step < len(self.decisions) * self._every_n_steps:
             return
         share = self.decisions[-1][1]
         if trainer.is_global_zero:
-            with module.averaged() as model:
-                forgetting = self._probe(model)
+            with module.ema_weights() as model:
+                forgetting = self._forgetting_metric(model)
             share = self._control.next_share(share, forgetting)
-            logged = {f"forgotten/{domain}": value for domain, value in forgetting.items()} | {"share/wanted": share}
+            logged = {f"forgetting/{domain}": value for domain, value in forgetting.items()} | {"share/target": share}
             if trainer.logger is not None:
                 trainer.logger.log_metrics(logged, step=step)
-        self.decisions.append(((step + 1) * self._accumulate, trainer.strategy.broadcast(share)))
+        self.decisions.append(((step + 1) * self._accumulate_grad_batches, trainer.strategy.broadcast(share)))
 
     def state_dict(self) -> dict[str, Any]:
         return {"decisions": [[step, share] for step, share in self.decisions]}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from driveforge.finetune.evaluation.regions import moving_pixels, share_of_cells
+from driveforge.finetune.evaluation.moving_regions import average_over_cells, segment_moving_pixels
 from tests.finetune.evaluation.sliding import START, sliding, without_tracks
 from tests.validation.street import street
 
@@ -16,25 +16,25 @@ def board(t: int) -> np.ndarray:
 
 
 def test_boxes_that_move_are_moving_and_those_that_stand_are_not() -> None:
-    moving = moving_pixels(sliding())[START]
+    moving = segment_moving_pixels(sliding())[START]
     assert (moving & board(START)).sum() > 0.95 * board(START).sum()
     assert (moving & ~board(START)).sum() < 0.25 * board(START).sum()
-    assert not moving_pixels(sliding(speed=0.0)).any()
+    assert not segment_moving_pixels(sliding(speed=0.0)).any()
 
 
 def test_without_boxes_the_flow_tells() -> None:
-    moving = moving_pixels(without_tracks(sliding()))[START]
+    moving = segment_moving_pixels(without_tracks(sliding()))[START]
     assert (moving & board(START)).sum() > 0.5 * board(START).sum()
     assert (moving & board(START)).sum() > 0.5 * moving.sum()
-    assert moving_pixels(without_tracks(sliding(speed=0.0))).mean() < 0.01
+    assert segment_moving_pixels(without_tracks(sliding(speed=0.0))).mean() < 0.01
 
 
 def test_what_a_driving_camera_sees_go_by_does_not_move_by_itself() -> None:
     clip = without_tracks(street(draw_car=lambda t: False, num_frames=6))
-    assert moving_pixels(clip)[:, 8:-8, 8:-8].mean() < 0.08
+    assert segment_moving_pixels(clip)[:, 8:-8, 8:-8].mean() < 0.08
 
 
 def test_shares_are_of_whole_cells() -> None:
     mask = np.zeros((1, 8, 16), bool)
     mask[0, :4, :8] = True
-    assert share_of_cells(mask, 8).tolist() == [[[0.5, 0.0]]]
+    assert average_over_cells(mask, 8).tolist() == [[[0.5, 0.0]]]

@@ -25,9 +25,9 @@ from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import sha256_file, sync_folder
 from driveforge.datasets.files.json_record import read_json, validate_record
 
-SUMS = "SHA256SUMS"
-CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
-_INDEX = f"{WEIGHTS}.index.json"
+CHECKSUMS_FILE = "SHA256SUMS"
+PART_CONFIG_FILE, PART_WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
+_INDEX_FILE = f"{PART_WEIGHTS_FILE}.index.json"
 ADVICE = "give a model that driveforge saved"
 # No size of a released checkpoint is near it, and a part of this size is described without taking memory.
 MAX_SIZE = 2**17
@@ -35,55 +35,59 @@ MAX_SIZE = 2**17
 Part = TypeVar("Part", bound=ModelMixin)
 
 
-def read_part(kind: type[Part], folder: Path) -> Part:
+def load_part(part_class: type[Part], folder: Path) -> Part:
     """The part saved in ``folder``, as float32; a UserError that names the file in which anything is wrong."""
-    config = _config_of(kind, folder / CONFIG)
+    config = _read_config(part_class, folder / PART_CONFIG_FILE)
     files = _weight_files(folder)
-    found = {name: shape for path in files for name, shape in shapes_in(path).items()}
-    _require_layers(folder / CONFIG, config, len(found))
+    found = {name: shape for path in files for name, shape in read_shapes(path).items()}
+    _require_layers(folder / PART_CONFIG_FILE, config, len(found))
     try:
         with torch.device("meta"):
-            described = kind(**config)
-        wanted = {name: tuple(value.shape) for name, value in described.state_dict().items()}
+            meta_part = part_class(**config)
+        expected = {name: tuple(value.shape) for name, value in meta_part.state_dict().items()}
     except Exception as error:
-        raise UserError(f"{folder / CONFIG}: describes no {kind.__name__} ({shorten(error, 100)}); {ADVICE}") from error
-    require_shapes(files[0], found, wanted)
+        raise UserError(
+            f"{folder / PART_CONFIG_FILE}: describes no {part_class.__name__} ({shorten(error, 100)}); {ADVICE}"
+        ) from error
+    require_shapes(files[0], found, expected)
     try:
-        part: Part = kind.from_pretrained(
+        part: Part = part_class.from_pretrained(
             folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
     except Exception as error:
-        raise UserError(f"{folder}: cannot be read as {kind.__name__} ({shorten(error, 100)}); {ADVICE}") from error
+        raise UserError(
+            f"{folder}: cannot be read as {part_class.__name__} ({shorten(error, 100)}); {ADVICE}"
+        ) from error
     require_finite(files[0], part.state_dict())
     return part
 
 
-def read_tensors(path: Path, wanted: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Exactly the tensors ``wanted``, by name and shape, as float32; a UserError where that is not what is there."""
-    require_shapes(path, shapes_in(path), wanted)
-    with _opened(path) as file:
-        tensors = {name: file.get_tensor(name).float() for name in wanted}
+def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Exactly the tensors ``expected``, by name and shape, as float32; a UserError where that is not what is there."""
+    require_shapes(path, read_shapes(path), expected)
+    with _open_safetensors(path) as file:
+        tensors = {name: file.get_tensor(name).float() for name in expected}
     require_finite(path, tensors)
     return tensors
 
 
-def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Of all tensors of a safetensors file, whose header alone is read; a UserError where one holds no floats."""
-    with _opened(path) as file:
+    with _open_safetensors(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         if other := [name for name, value in slices.items() if not re.fullmatch(r"B?F\d+", value.get_dtype())]:
             raise UserError(f"{path}: {shorten(other[0])} must hold floating-point numbers; {ADVICE}")
         return {name: tuple(value.get_shape()) for name, value in slices.items()}
 
 
-def require_shapes(path: Path, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    if missing := sorted(wanted.keys() - found.keys()):
+def require_shapes(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
+    if missing := sorted(expected.keys() - found.keys()):
         raise UserError(f"{path}: {len(missing)} tensors are missing, the first is {missing[0]}; {ADVICE}")
-    if extra := sorted(found.keys() - wanted.keys()):
+    if extra := sorted(found.keys() - expected.keys()):
         raise UserError(
             f"{path}: {len(extra)} tensors belong to no such model, the first is {shorten(extra[0])}; {ADVICE}"
         )
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         if found[name] != shape:
             raise UserError(f"{path}: {name} must have shape {shape}, got {shorten(found[name])}; {ADVICE}")
 
@@ -94,16 +98,16 @@ def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise UserError(f"{path}: {name} holds NaN or infinite values; {ADVICE}")
 
 
-def require_equal(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """A UserError naming the first key of ``wanted`` that has another value in the configuration at ``path``."""
-    for key, value in wanted.items():
+def require_equal(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """A UserError naming the first key of ``expected`` that has another value in the configuration at ``path``."""
+    for key, value in expected.items():
         has = tuple(found[key]) if isinstance(found[key], list) else found[key]
         if has != value:
             raise UserError(f"{path}: {key} must be {value} to fit the other parts, got {shorten(has)}; {ADVICE}")
 
 
 @contextmanager
-def saving(folder: Path) -> Iterator[None]:
+def safetensors_errors_as_os_errors(folder: Path) -> Iterator[None]:
     """What safetensors cannot write below ``folder`` becomes an OSError, as it is to everybody else."""
     try:
         yield
@@ -111,62 +115,64 @@ def saving(folder: Path) -> Iterator[None]:
         raise OSError(errno.EIO, shorten(error, 120), str(folder)) from error
 
 
-def seal(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
     """Write ``SHA256SUMS`` over all files below ``folder``, as ``sha256sum -c`` reads it, and sync all to the disk."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS_FILE)
     sums = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / SUMS).write_text("".join(sums), encoding="utf-8")
-    for path in [*files, folder / SUMS]:
+    (folder / CHECKSUMS_FILE).write_text("".join(sums), encoding="utf-8")
+    for path in [*files, folder / CHECKSUMS_FILE]:
         with path.open("rb") as file:
             os.fsync(file.fileno())
     for inner in sorted({path.parent for path in files} | {folder}):
         sync_folder(inner)
 
 
-def require_sealed(folder: Path, read: Iterable[str]) -> None:
+def verify_checksums(folder: Path, read: Iterable[str]) -> None:
     """A UserError where one of the files that are to be ``read`` is not as ``SHA256SUMS`` says, if that is there."""
-    path = folder / SUMS
+    path = folder / CHECKSUMS_FILE
     if not path.is_file():
         return
-    sums = _sums_in(path)
+    sums = _read_checksums(path)
     for name in read:
         if not (folder / name).is_file():
             continue  # whoever reads it says what that means
         if name not in sums:
-            raise UserError(f"{folder / name}: is not in {SUMS} beside it; {ADVICE}")
+            raise UserError(f"{folder / name}: is not in {CHECKSUMS_FILE} beside it; {ADVICE}")
         if sha256_file(folder / name) != sums[name]:
-            raise UserError(f"{folder / name}: differs from {SUMS} beside it; take an unharmed copy of the model")
+            raise UserError(
+                f"{folder / name}: differs from {CHECKSUMS_FILE} beside it; take an unharmed copy of the model"
+            )
 
 
-def files_read(folder: Path, part: str) -> list[str]:
-    """Names, relative to the model's ``folder``, of the files that ``read_part`` may read of a part."""
+def list_part_files(folder: Path, part: str) -> list[str]:
+    """Names, relative to the model's ``folder``, of the files that ``load_part`` may read of a part."""
     return [
         f"{part}/{path.name}" for path in sorted((folder / part).glob("*")) if path.suffix in (".json", ".safetensors")
     ]
 
 
 @cache
-def _record_of(kind: Callable[..., ModelMixin]) -> Any:
-    """A record with the arguments of ``kind``, their types and defaults."""
-    hints = get_type_hints(vars(kind)["__init__"])
+def _signature_record(part_class: Callable[..., ModelMixin]) -> Any:
+    """A record with the arguments of ``part_class``, their types and defaults."""
+    hints = get_type_hints(vars(part_class)["__init__"])
     arguments = [
-        value for name, value in inspect.signature(vars(kind)["__init__"]).parameters.items() if name != "self"
+        value for name, value in inspect.signature(vars(part_class)["__init__"]).parameters.items() if name != "self"
     ]
     return make_dataclass(
-        kind.__name__,
+        part_class.__name__,
         [(a.name, hints[a.name], field(default_factory=partial(copy, a.default))) for a in arguments],
         frozen=True,
         kw_only=True,
     )
 
 
-def _config_of(kind: type[ModelMixin], path: Path) -> dict[str, Any]:
+def _read_config(part_class: type[ModelMixin], path: Path) -> dict[str, Any]:
     found = read_json(path, ADVICE)
-    if not isinstance(found, dict) or found.get("_class_name") != kind.__name__:
+    if not isinstance(found, dict) or found.get("_class_name") != part_class.__name__:
         named = found.get("_class_name") if isinstance(found, dict) else type(found).__name__
-        raise UserError(f"{path}: must describe a {kind.__name__}, got {shorten(named)}; {ADVICE}")
+        raise UserError(f"{path}: must describe a {part_class.__name__}, got {shorten(named)}; {ADVICE}")
     # diffusers' own notes begin with an underscore.
-    record: Any = _record_of(kind)  # type: ignore[arg-type]
+    record: Any = _signature_record(part_class)  # type: ignore[arg-type]
     plain = {key: value for key, value in found.items() if not key.startswith("_")}
     config = asdict(validate_record(plain, record, str(path), ADVICE))
     for key, value in config.items():
@@ -185,19 +191,21 @@ def _require_layers(path: Path, config: Mapping[str, Any], num_tensors: int) -> 
 
 def _weight_files(folder: Path) -> list[Path]:
     """One, or those that an index names where the weights are many; only files of the folder itself."""
-    if not (folder / _INDEX).exists():
-        return [folder / WEIGHTS]
-    index = read_json(folder / _INDEX, ADVICE)
-    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not (folder / _INDEX_FILE).exists():
+        return [folder / PART_WEIGHTS_FILE]
+    index = read_json(folder / _INDEX_FILE, ADVICE)
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
     names = (
-        set(places.values()) if isinstance(places, dict) and all(isinstance(v, str) for v in places.values()) else set()
+        set(weight_map.values())
+        if isinstance(weight_map, dict) and all(isinstance(v, str) for v in weight_map.values())
+        else set()
     )
     if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
-        raise UserError(f"{folder / _INDEX}: must map tensors to safetensors files beside it; {ADVICE}")
+        raise UserError(f"{folder / _INDEX_FILE}: must map tensors to safetensors files beside it; {ADVICE}")
     return [folder / name for name in sorted(names)]
 
 
-def _opened(path: Path) -> Any:
+def _open_safetensors(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except FileNotFoundError:
@@ -206,7 +214,7 @@ def _opened(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read as safetensors ({shorten(error, 100)}); {ADVICE}") from None
 
 
-def _sums_in(path: Path) -> dict[str, str]:
+def _read_checksums(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
