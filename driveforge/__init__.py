@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from driveforge.pipelines.config.compose import load_config
     from driveforge.pipelines.inputs.items import list_clips
     from driveforge.pipelines.inputs.sources import open_source
-    from driveforge.pipelines.plots.measured import draw_measured
+    from driveforge.pipelines.plots.measured_clip import plot_measured_clip
     from driveforge.validation.calibration import Calibration
     from driveforge.validation.corruptions.catalogue import corrupt
-    from driveforge.validation.measures import inspect, measure
+    from driveforge.validation.measures import measure, measure_clip
     from driveforge.validation.verdict import judge
 
 # Where each name is.
@@ -49,9 +49,9 @@ _MODULES = {
     "ShardSource": "datasets.webdataset_shards.source",
     "Track": "datasets.scene",
     "corrupt": "validation.corruptions.catalogue",
-    "draw_measured": "pipelines.plots.measured",
+    "plot_measured_clip": "pipelines.plots.measured_clip",
     "fine_tune": "finetune.training.fine_tune",
-    "inspect": "validation.measures",
+    "measure_clip": "validation.measures",
     "judge": "validation.verdict",
     "list_clips": "pipelines.inputs.items",
     "load_config": "pipelines.config.compose",
@@ -70,9 +70,9 @@ __all__ = [
     "ShardSource",
     "Track",
     "corrupt",
-    "draw_measured",
+    "plot_measured_clip",
     "fine_tune",
-    "inspect",
+    "measure_clip",
     "judge",
     "list_clips",
     "load_config",

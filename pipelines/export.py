@@ -17,7 +17,7 @@ from driveforge.pipelines.console import show
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
-from driveforge.pipelines.validate.gate import read_ledger
+from driveforge.pipelines.validate.gate import read_verdicts
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -37,7 +37,7 @@ def log_export(shards: Path, index: Mapping[str, Any], tracker: Tracker) -> None
 
 def export(run: RunDir, settings: ExportSettings) -> dict[str, Any]:
     """Pack the accepted candidates of a run; the index of its shards. A UserError where none was accepted."""
-    rows = read_ledger(run.verdicts)
+    rows = read_verdicts(run.verdicts)
     return pack_shards(accepted_samples(rows, run.candidates), run.shards, settings, provenance(rows))
 
 

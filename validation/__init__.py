@@ -3,5 +3,5 @@
 Begin with ``measures``, where all that is measured comes together; ``catalogue`` has the names, ``calibration`` the
 limits, ``verdict`` what comes of both. Below, from the ground up: ``views`` (one camera), ``point_tracking`` (points
 through it), ``camera`` and ``objects`` (what points tell), ``review`` (for a person who looks). Beside it,
-``corruptions`` spoil clips to test all this, and ``set_metrics`` compares whole sets of clips.
+``corruptions`` corrupt clips to test all this, and ``set_metrics`` compares whole sets of clips.
 """

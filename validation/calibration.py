@@ -16,13 +16,19 @@ from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.files.json_record import read_json, validate_record
 from driveforge.validation.catalogue import criterion_of
 from driveforge.validation.covariates import EVERY_CLIP
-from driveforge.validation.nonconformity import Tail, clip_score, rig_of, surprises_of, totals_of
+from driveforge.validation.nonconformity import (
+    CriterionTail,
+    combine_by_criterion,
+    compute_clip_score,
+    compute_nonconformity_scores,
+    rig_name,
+)
 from driveforge.validation.records import Measures
-from driveforge.validation.tail_model import CovariateScale, Expectation
+from driveforge.validation.tail_model import CovariateScale, TailModel
 
 CONFIDENCE = 0.95
-FORMAT = 6
-ANEW = "make it anew with `driveforge calibrate`"
+FORMAT = 7
+REMAKE_HINT = "make it anew with `driveforge calibrate`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,19 +51,19 @@ class Threshold:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Audit:
-    """What limits from the other folds make of every good clip; ``upper`` bounds the rate at 95 % confidence."""
+class CalibrationAudit:
+    """What limits from the other folds make of every good clip; ``upper_bound`` bounds the rate at 95 % confidence."""
 
     num_scenes: int
     num_clips: int
     num_rejected: int
-    upper: float
+    upper_bound: float
 
     def __post_init__(self) -> None:
         if not (0 < self.num_scenes <= self.num_clips and 0 <= self.num_rejected <= self.num_clips):
             raise UserError("an audit needs clips, and rejects no more of them than there are")
-        if not self.rate <= self.upper <= 1:
-            raise UserError(f"upper bounds the rate {self.rate:g} of an audit, got {self.upper:g}")
+        if not self.rate <= self.upper_bound <= 1:
+            raise UserError(f"upper_bound bounds the rate {self.rate:g} of an audit, got {self.upper_bound:g}")
 
     @property
     def rate(self) -> float:
@@ -69,7 +75,7 @@ class Calibration:
     """Limits, and what they promise: of good clips like these at most ``false_reject_rate`` are rejected.
 
     ``digest`` is the hash of the measures it was made from, ``tracker`` the name of what followed the points of those
-    clips, ``num_fit`` how many they were. ``thresholds`` end with that of every clip; every measure that has an
+    clips, ``num_fit_clips`` how many they were. ``thresholds`` end with that of every clip; every measure that has an
     expectation speaks for a criterion that has a tail.
     """
 
@@ -78,56 +84,56 @@ class Calibration:
     digest: str
     tracker: str
     false_reject_rate: float
-    num_fit: int
+    num_fit_clips: int
     covariate_scale: CovariateScale
-    expectations: tuple[Expectation, ...]
-    tails: tuple[Tail, ...]
+    tail_models: tuple[TailModel, ...]
+    tails: tuple[CriterionTail, ...]
     thresholds: tuple[Threshold, ...]
-    audit: Audit | None = None
+    audit: CalibrationAudit | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.false_reject_rate < 1:
             raise UserError(f"false_reject_rate must lie between 0 and 1, got {self.false_reject_rate:g}")
-        buckets, names = [t.bucket for t in self.thresholds], [e.measure for e in self.expectations]
+        buckets, names = [t.bucket for t in self.thresholds], [e.measure for e in self.tail_models]
         if not buckets or buckets[-1] != EVERY_CLIP or len(set(buckets)) < len(buckets):
             raise UserError(f"thresholds must be of different buckets, the last of {EVERY_CLIP!r}")
         if len(set(names)) < len(names):
-            raise UserError("expectations must be of different measures")
+            raise UserError("tail_models must be of different measures")
         criteria = [tail.criterion for tail in self.tails]
         if len(set(criteria)) < len(criteria) or not {criterion_of(name) for name in names} <= set(criteria):
             raise UserError("tails must be of different criteria, one for each that a measure speaks for")
 
     @cached_property
-    def by_measure(self) -> Mapping[str, Expectation]:
-        return {expectation.measure: expectation for expectation in self.expectations}
+    def tail_model_by_measure(self) -> Mapping[str, TailModel]:
+        return {tail_model.measure: tail_model for tail_model in self.tail_models}
 
     def threshold(self, measures: Measures) -> Threshold:
         """That of the narrowest bucket which the clip belongs to and which was calibrated."""
-        return narrowest(self.thresholds, measures)
+        return select_threshold(self.thresholds, measures)
 
     def limits(self, measures: Measures) -> dict[str, float]:
         """The largest value of every measure that is accepted by itself, for a clip of these circumstances."""
-        score, covariates = self.threshold(measures).score, self.covariate_scale(measures.circumstances)
+        score, covariates = self.threshold(measures).score, self.covariate_scale(measures.covariates)
         return {
-            e.measure: e.value_at(self.surprise_at(score, e.measure), covariates, rig_of(measures))
-            for e in self.expectations
+            e.measure: e.value_at(self.nonconformity_at(score, e.measure), covariates, rig_name(measures))
+            for e in self.tail_models
         }
 
-    def surprises(self, measures: Measures) -> dict[str, float]:
+    def nonconformity_scores(self, measures: Measures) -> dict[str, float]:
         """How surprising every measure of a clip is for which there is a limit."""
-        return surprises_of(measures, self.covariate_scale, self.by_measure)
+        return compute_nonconformity_scores(measures, self.covariate_scale, self.tail_model_by_measure)
 
-    def surprise_at(self, score: float, measure: str) -> float:
+    def nonconformity_at(self, score: float, measure: str) -> float:
         """How surprising ``measure`` has to be to give a clip this score by itself."""
         criterion = criterion_of(measure)
         return next(tail for tail in self.tails if tail.criterion == criterion).total_at(score)
 
-    def score_of(self, surprises: Mapping[str, float]) -> float:
+    def combined_score(self, nonconformity_scores: Mapping[str, float]) -> float:
         """The score that measures give a clip together."""
-        return clip_score(totals_of(surprises), self.tails)
+        return compute_clip_score(combine_by_criterion(nonconformity_scores), self.tails)
 
     def score(self, measures: Measures) -> float:
-        return self.score_of(self.surprises(measures))
+        return self.combined_score(self.nonconformity_scores(measures))
 
     def save(self, path: Path) -> None:
         """Write it to ``path`` in one step, with the digest of its content."""
@@ -142,13 +148,13 @@ class Calibration:
         path = Path(path)
         if not path.exists():
             raise UserError(f"{path} does not exist: make it with `driveforge calibrate`")
-        record = read_json(path, ANEW)
+        record = read_json(path, REMAKE_HINT)
         if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
-            raise UserError(f"{path}: not a calibration, or one of another version; {ANEW}")
+            raise UserError(f"{path}: not a calibration, or one of another version; {REMAKE_HINT}")
         digest = record.pop("sha256", None)
-        calibration = validate_record(record, cls, str(path), ANEW)
+        calibration = validate_record(record, cls, str(path), REMAKE_HINT)
         if digest != _sha256(asdict(calibration)):
-            raise UserError(f"{path}: its content was changed since it was made; {ANEW}")
+            raise UserError(f"{path}: its content was changed since it was made; {REMAKE_HINT}")
         return calibration
 
 
@@ -156,17 +162,17 @@ def _sha256(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def narrowest(thresholds: Sequence[Threshold], measures: Measures) -> Threshold:
+def select_threshold(thresholds: Sequence[Threshold], measures: Measures) -> Threshold:
     """The threshold of the narrowest bucket that a clip belongs to; the last is of every clip."""
     known = {threshold.bucket: threshold for threshold in thresholds}
-    return next(known[bucket] for bucket in buckets_of(measures) if bucket in known)
+    return next(known[bucket] for bucket in list_buckets(measures) if bucket in known)
 
 
-def buckets_of(measures: Measures) -> tuple[str, ...]:
+def list_buckets(measures: Measures) -> tuple[str, ...]:
     """From the narrowest to that of every clip."""
-    return measures.circumstances.buckets() if measures.circumstances else (EVERY_CLIP,)
+    return measures.covariates.buckets() if measures.covariates else (EVERY_CLIP,)
 
 
-def upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
+def clopper_pearson_upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
     """One-sided upper bound of a rate after ``count`` in ``total`` trials (Clopper and Pearson 1934)."""
     return 1.0 if count == total else float(beta.ppf(confidence, count + 1, total - count))

@@ -2,58 +2,58 @@
 
 from dataclasses import dataclass
 
-FAMILIES = ("tracks", "pose", "objects", "time", "looks", "cameras")
+FAMILIES = ("tracks", "pose", "objects", "time", "appearance", "cameras")
 # A clip is held against two criteria, each with half of the false rejects: whether it follows its command, and whether
 # it looks right.
-CRITERIA = {"command": tuple(family for family in FAMILIES if family != "looks"), "looks": ("looks",)}
+CRITERIA = {"command": tuple(family for family in FAMILIES if family != "appearance"), "appearance": ("appearance",)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Definition:
-    """``words`` completes the sentence "In frames 4 to 8 …" for a reviewer. Of all measures, less is better."""
+class MeasureDefinition:
+    """``description`` completes the sentence "In frames 4 to 8 …" for a reviewer. Of all measures, less is better."""
 
     name: str
     family: str
     unit: str
     code: str
-    words: str
+    description: str
 
 
-def _define(family: str, *rows: tuple[str, str, str, str]) -> dict[str, Definition]:
+def _define(family: str, *rows: tuple[str, str, str, str]) -> dict[str, MeasureDefinition]:
     return {
-        name: Definition(name=name, family=family, unit=unit, code=code, words=words)
-        for name, unit, code, words in rows
+        name: MeasureDefinition(name=name, family=family, unit=unit, code=code, description=description)
+        for name, unit, code, description in rows
     }
 
 
 # Suffix, unit, reason code, words. Vehicles and people have measures of the same names, and limits of their own; the
 # looks of people are not judged by themselves, since no face of their box is one of theirs.
-_OF_OBJECTS = (
+_OBJECT_ROWS = (
     ("residual", "ratio", "OBJECT_RESIDUAL", "does not move with its box"),
     ("jump", "size", "OBJECT_JUMP", "jumps away from its box"),
     ("drift", "deg", "OBJECT_DRIFT", "drifts away from its box"),
     ("scale", "ratio", "OBJECT_SCALE", "grows or shrinks otherwise than its box"),
     ("unsupported", "share", "OBJECT_MISSING", "is not in its box: nothing there moves with it"),
-    ("break", "height", "OBJECT_BREAK", "leaves its box from one frame to the next"),
-    ("appearance", "height", "OBJECT_APPEARANCE", "changes its looks"),
-    ("replaced", "height", "OBJECT_REPLACED", "gives way to something else in its box"),
+    ("departure", "outlier score", "OBJECT_DEPARTURE", "leaves its box from one frame to the next"),
+    ("appearance", "outlier score", "OBJECT_APPEARANCE", "changes its looks"),
+    ("replaced", "outlier score", "OBJECT_REPLACED", "gives way to something else in its box"),
 )
 OBJECT_SUFFIXES = {
-    "object": tuple(suffix for suffix, *_ in _OF_OBJECTS),
-    "person": tuple(suffix for suffix, *_ in _OF_OBJECTS if suffix != "appearance"),
+    "object": tuple(suffix for suffix, *_ in _OBJECT_ROWS),
+    "person": tuple(suffix for suffix, *_ in _OBJECT_ROWS if suffix != "appearance"),
 }
 
 
-def _of_objects(group: str, who: str) -> dict[str, Definition]:
-    named = {suffix: (unit, code, f"{who} {does}") for suffix, unit, code, does in _OF_OBJECTS}
+def _define_objects(group: str, subject: str) -> dict[str, MeasureDefinition]:
+    named = {suffix: (unit, code, f"{subject} {predicate}") for suffix, unit, code, predicate in _OBJECT_ROWS}
     return _define("objects", *((f"{group}_{suffix}", *named[suffix]) for suffix in OBJECT_SUFFIXES[group]))
 
 
 # px are pixels of the image scaled to 256 rows; a share lies in 0..1; a size is the
-# root of the area of the object's box; a height is how far a share rises above what is
+# root of the area of the object's box; an outlier score is how far a share rises above what is
 # usual of the object; a ratio compares with what is usual; a log
-# scale is abs(log s) of the factor s on the commanded metres.
-DEFINITIONS: dict[str, Definition] = {
+# scale is abs(log s) of the factor s on the commanded meters.
+DEFINITIONS: dict[str, MeasureDefinition] = {
     **_define(
         "tracks",
         (
@@ -98,8 +98,8 @@ DEFINITIONS: dict[str, Definition] = {
         ("pose_map_unregistered", "share", "POSE_MAP", "frames do not fit into one map of what stands still"),
         ("pose_map_path", "m", "POSE_MAP", "mapping finds the camera on another path than commanded"),
     ),
-    **_of_objects("object", "the object"),
-    **_of_objects("person", "the person or rider"),
+    **_define_objects("object", "the object"),
+    **_define_objects("person", "the person or rider"),
     **_define(
         "time",
         ("time_still", "share", "TIME_FROZEN", "the background stands still though the camera was told to move"),
@@ -112,7 +112,7 @@ DEFINITIONS: dict[str, Definition] = {
         ("time_boil", "share", "TIME_BOIL", "surfaces change their texture as they move"),
     ),
     **_define(
-        "looks",
+        "appearance",
         ("object_blockiness", "ratio", "OBJECT_BLOCKY", "the object is made of blocks that do not fit together"),
     ),
     **_define(
@@ -124,12 +124,12 @@ DEFINITIONS: dict[str, Definition] = {
 }
 
 
-def definition(name: str) -> Definition:
+def get_definition(name: str) -> MeasureDefinition:
     """The definition of a measure, of the reference view or (``CAM_BACK/track_epipolar``) of another camera or two."""
     return DEFINITIONS[name.rpartition("/")[2]]
 
 
 def criterion_of(name: str) -> str:
     """The criterion that a measure speaks for."""
-    family = definition(name).family
+    family = get_definition(name).family
     return next(criterion for criterion, families in CRITERIA.items() if family in families)

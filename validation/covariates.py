@@ -9,27 +9,27 @@ from driveforge.datasets.geometry import Array
 STATIONARY_M_S = 0.5
 FAST_M_S = 15.0
 TURNING_DEG_S = 5.0
-DARK_GREY = 70.0
+DARK_GRAY = 70.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Circumstances:
+class ClipCovariates:
     """``rig`` names the reference camera, its field of view and its size.
 
-    ``speed`` m/s and ``turning`` deg/s are medians of the command, 0 without one. ``flow`` is the median step of
-    background tracks in px of the image scaled to 256 rows. ``noise``, ``brightness``, ``contrast`` are grey levels.
+    ``speed`` m/s and ``rotation_rate`` deg/s are medians of the command, 0 without one. ``flow`` is the median step of
+    background tracks in px of the image scaled to 256 rows. ``noise``, ``brightness``, ``contrast`` are gray levels.
     """
 
     rig: str
     frame_rate: float
     speed: float
-    turning: float
+    rotation_rate: float
     flow: float
     noise: float
     brightness: float
     contrast: float
 
-    def covariates(self) -> Array:
+    def to_vector(self) -> Array:
         """The numbers ``(C,)`` as a regression takes them, on logarithmic scales, in the order of ``COVARIATES``."""
         numbers = asdict(self)
         return np.log([numbers[name] + floor for name, floor in COVARIATES.items()])
@@ -38,22 +38,27 @@ class Circumstances:
     def motion(self) -> str:
         if self.speed < STATIONARY_M_S:
             return "stationary"
-        if self.turning > TURNING_DEG_S:
+        if self.rotation_rate > TURNING_DEG_S:
             return "turning"
         return "fast" if self.speed > FAST_M_S else "moving"
 
     @property
     def light(self) -> str:
-        return "dark" if self.brightness < DARK_GREY else "bright"
+        return "dark" if self.brightness < DARK_GRAY else "bright"
 
     def buckets(self) -> tuple[str, ...]:
         """The groups of like clips that this one belongs to, from the narrowest to all."""
-        form = f"{self.rig} at {self.frame_rate:g} Hz"
-        return (f"{form}, {self.motion}, {self.light}", f"{form}, {self.motion}", form, EVERY_CLIP)
+        rig_and_rate = f"{self.rig} at {self.frame_rate:g} Hz"
+        return (
+            f"{rig_and_rate}, {self.motion}, {self.light}",
+            f"{rig_and_rate}, {self.motion}",
+            rig_and_rate,
+            EVERY_CLIP,
+        )
 
 
 EVERY_CLIP = "every clip"
 
-# Each is told apart from its neighbours above its floor only.
-COVARIATES = {"speed": 1.0, "turning": 1.0, "flow": 0.5, "noise": 0.5, "brightness": 10.0, "contrast": 5.0}
-assert set(COVARIATES) <= {field.name for field in fields(Circumstances)}
+# Each is told apart from its neighbors above its floor only.
+COVARIATES = {"speed": 1.0, "rotation_rate": 1.0, "flow": 0.5, "noise": 0.5, "brightness": 10.0, "contrast": 5.0}
+assert set(COVARIATES) <= {field.name for field in fields(ClipCovariates)}

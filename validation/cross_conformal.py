@@ -18,23 +18,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from driveforge.datasets.errors import UserError
-from driveforge.validation.calibration import Audit, Calibration, Threshold, buckets_of, narrowest, upper_bound
+from driveforge.validation.calibration import (
+    Calibration,
+    CalibrationAudit,
+    Threshold,
+    clopper_pearson_upper_bound,
+    list_buckets,
+    select_threshold,
+)
 from driveforge.validation.catalogue import criterion_of
 from driveforge.validation.covariates import EVERY_CLIP
-from driveforge.validation.nonconformity import clip_score, fit_expectations, fit_tails, rig_of, surprises_of, totals_of
+from driveforge.validation.nonconformity import (
+    combine_by_criterion,
+    compute_clip_score,
+    compute_nonconformity_scores,
+    fit_criterion_tails,
+    fit_tail_models,
+    rig_name,
+)
 from driveforge.validation.records import Measures
 
 NUM_FOLDS = 10
-MIN_FIT = 10
+MIN_FIT_SCENES = 10
 # A bucket has a threshold of its own where about as many of its clips as this lie beyond it, so that no one odd clip
 # sets it.
-MIN_BEYOND = 3
+MIN_EXCEEDANCES = 3
 SIMULATED = "simulated"
 SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Scored:
+class _ScoredClip:
     """A good clip with the score that the other folds give it."""
 
     measures: Measures
@@ -43,14 +57,20 @@ class _Scored:
     score: float
 
 
-def scenes_needed(false_reject_rate: float) -> int:
-    """The fewest scenes that can carry a false-reject rate: ceil(1 / a) - 1, and ``MIN_FIT`` beside any fold."""
-    beside_a_fold = next(n for n in range(MIN_FIT, 2 * MIN_FIT) if n - math.ceil(n / NUM_FOLDS) >= MIN_FIT)
-    return max(_scores_needed(false_reject_rate), beside_a_fold)
+def num_scenes_needed(false_reject_rate: float) -> int:
+    """The fewest scenes that can carry a false-reject rate: ceil(1 / a) - 1, and ``MIN_FIT_SCENES`` beside any fold."""
+    min_outside_fold = next(
+        n for n in range(MIN_FIT_SCENES, 2 * MIN_FIT_SCENES) if n - math.ceil(n / NUM_FOLDS) >= MIN_FIT_SCENES
+    )
+    return max(_num_scores_needed(false_reject_rate), min_outside_fold)
 
 
 def calibrate(
-    sets: Sequence[Measures], *, name: str, false_reject_rate: float = 0.05, scenes: Sequence[str] | None = None
+    clip_measures: Sequence[Measures],
+    *,
+    name: str,
+    false_reject_rate: float = 0.05,
+    scenes: Sequence[str] | None = None,
 ) -> Calibration:
     """Limits from the measures of known-good clips.
 
@@ -59,105 +79,112 @@ def calibrate(
     """
     if not 0 < false_reject_rate < 1:
         raise UserError(f"false_reject_rate must lie between 0 and 1, got {false_reject_rate}")
-    scenes = [measures.clip_id for measures in sets] if scenes is None else list(scenes)
-    if len(scenes) != len(sets):
-        raise UserError(f"{len(sets)} clips but {len(scenes)} scenes were given to calibrate on")
-    trackers = sorted({measures.tracker for measures in sets})
+    scenes = [measures.clip_id for measures in clip_measures] if scenes is None else list(scenes)
+    if len(scenes) != len(clip_measures):
+        raise UserError(f"{len(clip_measures)} clips but {len(scenes)} scenes were given to calibrate on")
+    trackers = sorted({measures.tracker for measures in clip_measures})
     if len(trackers) > 1:
         raise UserError(f"clips followed by {' and by '.join(trackers)} share no limits; measure all with one tracker")
-    if len(set(scenes)) < scenes_needed(false_reject_rate):
+    if len(set(scenes)) < num_scenes_needed(false_reject_rate):
         raise UserError(
             f"clips of {len(set(scenes))} scenes cannot carry a false-reject rate of {false_reject_rate:g}: "
-            f"{scenes_needed(false_reject_rate)} scenes are needed; add some or raise validate.false_reject_rate"
+            f"{num_scenes_needed(false_reject_rate)} scenes are needed; add some or raise validate.false_reject_rate"
         )
-    folds = _folds(dict(zip(scenes, map(rig_of, sets), strict=True)), false_reject_rate)
-    totals = _totals_by_the_other_folds(sets, scenes, folds)
-    tails = fit_tails(list(totals.values()))
-    judged = {tail.criterion for tail in tails}
-    scale, expectations = fit_expectations(sets)
-    scored = _scored(sets, scenes, folds, totals)
+    folds = _assign_folds(dict(zip(scenes, map(rig_name, clip_measures), strict=True)), false_reject_rate)
+    totals = _out_of_fold_totals(clip_measures, scenes, folds)
+    tails = fit_criterion_tails(list(totals.values()))
+    fitted_criteria = {tail.criterion for tail in tails}
+    scale, tail_models = fit_tail_models(clip_measures)
+    scored = _score_held_out(clip_measures, scenes, folds, totals)
     return Calibration(
         name=name,
-        note=SIMULATED_NOTE if any(measures.source.startswith(SIMULATED) for measures in sets) else "",
-        digest=_digest(sets),
+        note=SIMULATED_NOTE if any(measures.source.startswith(SIMULATED) for measures in clip_measures) else "",
+        digest=_digest(clip_measures),
         tracker=trackers[0],
         false_reject_rate=false_reject_rate,
-        num_fit=len(sets),
+        num_fit_clips=len(clip_measures),
         covariate_scale=scale,
-        expectations=tuple(e for e in expectations if criterion_of(e.measure) in judged),
+        tail_models=tuple(e for e in tail_models if criterion_of(e.measure) in fitted_criteria),
         tails=tails,
-        thresholds=_thresholds(scored, false_reject_rate),
-        audit=_audit(scored, false_reject_rate),
+        thresholds=_fit_thresholds(scored, false_reject_rate),
+        audit=_audit_folds(scored, false_reject_rate),
     )
 
 
-def _folds(rigs: Mapping[str, str], rate: float) -> dict[str, int]:
+def _assign_folds(rigs: Mapping[str, str], rate: float) -> dict[str, int]:
     """The fold of each scene that is ever held out, of the rig of each scene.
 
     Every rig is spread over the folds. A rig of one scene is always fitted: held out, it would be judged by other rigs.
     """
     num_scenes = Counter(rigs.values())
     held_out = [scene for scene in rigs if num_scenes[rigs[scene]] > 1]
-    if len(held_out) < _scores_needed(rate):
+    if len(held_out) < _num_scores_needed(rate):
         held_out = list(rigs)
     order = sorted(held_out, key=lambda scene: (rigs[scene], hashlib.sha256(scene.encode()).digest()))
     return {scene: rank % NUM_FOLDS for rank, scene in enumerate(order)}
 
 
-def _totals_by_the_other_folds(
-    sets: Sequence[Measures], scenes: Sequence[str], folds: Mapping[str, int]
+def _out_of_fold_totals(
+    clip_measures: Sequence[Measures], scenes: Sequence[str], folds: Mapping[str, int]
 ) -> dict[int, dict[str, float]]:
     """By number of each clip that is held out: its totals by expectations of all clips outside its fold."""
     totals = {}
     for fold in sorted(set(folds.values())):
-        scale, fitted = fit_expectations([s for s, scene in zip(sets, scenes, strict=True) if folds.get(scene) != fold])
-        expectations = {expectation.measure: expectation for expectation in fitted}
+        scale, fitted = fit_tail_models(
+            [s for s, scene in zip(clip_measures, scenes, strict=True) if folds.get(scene) != fold]
+        )
+        tail_models = {tail_model.measure: tail_model for tail_model in fitted}
         for number, scene in enumerate(scenes):
             if folds.get(scene) == fold:
-                totals[number] = totals_of(surprises_of(sets[number], scale, expectations))
+                totals[number] = combine_by_criterion(
+                    compute_nonconformity_scores(clip_measures[number], scale, tail_models)
+                )
     return totals
 
 
-def _scored(
-    sets: Sequence[Measures], scenes: Sequence[str], folds: Mapping[str, int], totals: Mapping[int, dict[str, float]]
-) -> list[_Scored]:
+def _score_held_out(
+    clip_measures: Sequence[Measures],
+    scenes: Sequence[str],
+    folds: Mapping[str, int],
+    totals: Mapping[int, dict[str, float]],
+) -> list[_ScoredClip]:
     """The held-out clips, each scored under the tails of the other folds' totals."""
     tails = {
-        fold: fit_tails([total for number, total in totals.items() if folds[scenes[number]] != fold])
+        fold: fit_criterion_tails([total for number, total in totals.items() if folds[scenes[number]] != fold])
         for fold in set(folds.values())
     }
     return [
-        _Scored(
-            measures=sets[number],
+        _ScoredClip(
+            measures=clip_measures[number],
             scene=scenes[number],
             fold=(fold := folds[scenes[number]]),
-            score=clip_score(total, tails[fold]),
+            score=compute_clip_score(total, tails[fold]),
         )
         for number, total in totals.items()
     ]
 
 
-def _scores_needed(rate: float) -> int:
+def _num_scores_needed(rate: float) -> int:
     return math.ceil(1 / rate - 1e-9) - 1
 
 
-def _thresholds(scored: Sequence[_Scored], rate: float) -> tuple[Threshold, ...]:
+def _fit_thresholds(scored: Sequence[_ScoredClip], rate: float) -> tuple[Threshold, ...]:
     """One for every bucket whose scenes can carry the rate, that of every clip last."""
-    buckets: dict[str, list[_Scored]] = {}
+    buckets: dict[str, list[_ScoredClip]] = {}
     for clip in scored:
-        for bucket in buckets_of(clip.measures):
+        for bucket in list_buckets(clip.measures):
             buckets.setdefault(bucket, []).append(clip)
-    every = buckets.pop(EVERY_CLIP)
-    enough = MIN_BEYOND * _scores_needed(rate)
-    carrying = {bucket: clips for bucket, clips in sorted(buckets.items()) if _num_scenes(clips) >= enough}
-    return tuple(_threshold(bucket, clips, rate) for bucket, clips in {**carrying, EVERY_CLIP: every}.items())
+    all_clips = buckets.pop(EVERY_CLIP)
+    min_scenes = MIN_EXCEEDANCES * _num_scores_needed(rate)
+    calibrated = {bucket: clips for bucket, clips in sorted(buckets.items()) if _num_scenes(clips) >= min_scenes}
+    return tuple(_fit_threshold(bucket, clips, rate) for bucket, clips in {**calibrated, EVERY_CLIP: all_clips}.items())
 
 
-def _num_scenes(clips: Sequence[_Scored]) -> int:
+def _num_scenes(clips: Sequence[_ScoredClip]) -> int:
     return len({clip.scene for clip in clips})
 
 
-def _threshold(bucket: str, clips: Sequence[_Scored], rate: float) -> Threshold:
+def _fit_threshold(bucket: str, clips: Sequence[_ScoredClip], rate: float) -> Threshold:
     scores = sorted(clip.score for clip in clips)
     rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
     if not math.isfinite(scores[rank - 1]):
@@ -171,23 +198,27 @@ def _threshold(bucket: str, clips: Sequence[_Scored], rate: float) -> Threshold:
     )
 
 
-def _audit(scored: Sequence[_Scored], rate: float) -> Audit | None:
+def _audit_folds(scored: Sequence[_ScoredClip], rate: float) -> CalibrationAudit | None:
     """Every fold under the thresholds of the others; None where a fold leaves too few scenes to carry the rate."""
     rejected = 0
     for fold in {clip.fold for clip in scored}:
         others = [clip for clip in scored if clip.fold != fold]
-        if _num_scenes(others) < _scores_needed(rate):
+        if _num_scenes(others) < _num_scores_needed(rate):
             return None
-        thresholds = _thresholds(others, rate)
-        rejected += sum(clip.score > narrowest(thresholds, clip.measures).score for clip in scored if clip.fold == fold)
-    return Audit(
+        thresholds = _fit_thresholds(others, rate)
+        rejected += sum(
+            clip.score > select_threshold(thresholds, clip.measures).score for clip in scored if clip.fold == fold
+        )
+    return CalibrationAudit(
         num_scenes=_num_scenes(scored),
         num_clips=len(scored),
         num_rejected=rejected,
-        upper=upper_bound(rejected, len(scored)),
+        upper_bound=clopper_pearson_upper_bound(rejected, len(scored)),
     )
 
 
-def _digest(sets: Sequence[Measures]) -> str:
-    records: list[dict[str, Any]] = sorted((m.to_json() for m in sets), key=lambda record: str(record["clip_id"]))
+def _digest(clip_measures: Sequence[Measures]) -> str:
+    records: list[dict[str, Any]] = sorted(
+        (m.to_json() for m in clip_measures), key=lambda record: str(record["clip_id"])
+    )
     return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,19 +4,19 @@ from dataclasses import dataclass
 
 from driveforge.validation.camera.pose_network import PoseNetwork
 from driveforge.validation.point_tracking.protocol import PointTracker
-from driveforge.validation.point_tracking.tracks import LUCAS_KANADE
+from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruments:
-    """``deep_check`` maps the frames with COLMAP, some ten CPU-seconds a camera.
+    """``colmap_check`` maps the frames with COLMAP, some ten CPU-seconds a camera.
 
     Limits hold for clips that were measured with the same ``tracker`` as the calibration's.
     """
 
-    tracker: PointTracker = LUCAS_KANADE
+    tracker: PointTracker = DEFAULT_TRACKER
     pose_network: PoseNetwork | None = None
-    deep_check: bool = False
+    colmap_check: bool = False
 
 
-STANDARD = Instruments()
+DEFAULT_INSTRUMENTS = Instruments()

@@ -6,48 +6,48 @@ from dataclasses import fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.validation.covariates import Circumstances
+from driveforge.validation.covariates import ClipCovariates
 from driveforge.validation.records import Measure, Measures
 
-WINDOW = 24  # frames
-LONGEST = 2 * WINDOW
+WINDOW_FRAMES = 24  # frames
+MAX_WINDOW_FRAMES = 2 * WINDOW_FRAMES
 
 
-def windows_of(num_frames: int) -> list[NDArray[np.int64]]:
-    """The frames of each window: all in one up to ``LONGEST``, else evenly spread windows that overlap a little."""
-    if num_frames <= LONGEST:
+def split_windows(num_frames: int) -> list[NDArray[np.int64]]:
+    """The frames of each window: all in one up to ``MAX_WINDOW_FRAMES``, else evenly spread, overlapping windows."""
+    if num_frames <= MAX_WINDOW_FRAMES:
         return [np.arange(num_frames)]
-    count = -(-num_frames // WINDOW)
-    starts = np.linspace(0, num_frames - WINDOW, count).round().astype(np.int64)
-    return [start + np.arange(WINDOW) for start in starts]
+    count = -(-num_frames // WINDOW_FRAMES)
+    starts = np.linspace(0, num_frames - WINDOW_FRAMES, count).round().astype(np.int64)
+    return [start + np.arange(WINDOW_FRAMES) for start in starts]
 
 
-def worst_of(parts: Sequence[tuple[int, Measures]]) -> Measures:
+def merge_worst(parts: Sequence[tuple[int, Measures]]) -> Measures:
     """Of each measure its largest value over the windows, which begin at the frame told; all of one clip.
 
     Circumstances are the medians of the windows'.
     """
     (_, first), *_ = parts
-    around = [measures.circumstances for _, measures in parts if measures.circumstances]
+    covariates = [measures.covariates for _, measures in parts if measures.covariates]
     by_name: dict[str, list[Measure]] = {}
     for start, measures in parts:
         for m in measures.values:
             by_name.setdefault(m.name, []).append(replace(m, frames=tuple(start + frame for frame in m.frames)))
     return replace(
         first,
-        values=tuple(max(of_name, key=_badness) for of_name in by_name.values()),
-        circumstances=_middle(around) if around else None,
+        values=tuple(max(same_name, key=_sort_key) for same_name in by_name.values()),
+        covariates=_median_covariates(covariates) if covariates else None,
     )
 
 
-def _badness(measure: Measure) -> float:
+def _sort_key(measure: Measure) -> float:
     return -np.inf if measure.value is None else measure.value
 
 
-def _middle(around: Sequence[Circumstances]) -> Circumstances:
+def _median_covariates(covariates: Sequence[ClipCovariates]) -> ClipCovariates:
     numbers = {
-        field.name: float(np.median([getattr(one, field.name) for one in around]))
-        for field in fields(Circumstances)
+        field.name: float(np.median([getattr(one, field.name) for one in covariates]))
+        for field in fields(ClipCovariates)
         if field.name != "rig"
     }
-    return Circumstances(rig=around[0].rig, **numbers)
+    return ClipCovariates(rig=covariates[0].rig, **numbers)

@@ -4,36 +4,36 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.validation.covariates import Circumstances
+from driveforge.validation.covariates import ClipCovariates
 from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.views.view import View
 
 
-def circumstances(view: View, tracks: Tracks) -> Circumstances:
+def measure_covariates(view: View, tracks: Tracks) -> ClipCovariates:
     """The circumstances of a clip, from its reference view and the tracks of that."""
-    speed, turning = _motion(view)
-    rows, columns = view.grey.shape[1:]
-    return Circumstances(
+    speed, rotation_rate = _motion(view)
+    rows, columns = view.gray.shape[1:]
+    return ClipCovariates(
         rig=f"{view.camera} {columns}x{rows}{_field_of_view(view)}",
         frame_rate=round(float(1 / np.median(np.diff(view.timestamps))), 2) if view.num_frames > 1 else 0.0,
         speed=speed,
-        turning=turning,
+        rotation_rate=rotation_rate,
         flow=_flow(tracks) * view.scale,
-        noise=float(np.median([noise_level(frame) for frame in view.grey])),
-        brightness=float(np.median(view.grey)),
-        contrast=float(view.grey.std()),
+        noise=float(np.median([noise_level(frame) for frame in view.gray])),
+        brightness=float(np.median(view.gray)),
+        contrast=float(view.gray.std()),
     )
 
 
-def noise_level(grey: NDArray[np.uint8]) -> float:
-    """Standard deviation of the noise in an image, grey levels; fine texture counts as noise too.
+def noise_level(gray: NDArray[np.uint8]) -> float:
+    """Standard deviation of the noise in an image, gray levels; fine texture counts as noise too.
 
     Immerkaer, "Fast noise variance estimation" (CVIU 1996): the mean absolute difference of two Laplacians.
     """
-    if min(grey.shape) < 3:
+    if min(gray.shape) < 3:
         return 0.0
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    response = cv2.filter2D(grey, cv2.CV_32F, kernel)[1:-1, 1:-1]
+    response = cv2.filter2D(gray, cv2.CV_32F, kernel)[1:-1, 1:-1]
     return float(np.sqrt(np.pi / 2) / 6 * np.abs(response).mean())
 
 
@@ -63,5 +63,5 @@ def _flow(tracks: Tracks) -> float:
 def _field_of_view(view: View) -> str:
     if view.command is None:
         return ""
-    width, focal = view.grey.shape[2], float(view.command.intrinsics[0, 0])
+    width, focal = view.gray.shape[2], float(view.command.intrinsics[0, 0])
     return f" {np.degrees(2 * np.arctan(width / (2 * focal))):.0f} deg"

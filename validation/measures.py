@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.select_frames import select_clip_frames
-from driveforge.validation.camera.deep_check import deep_measures
+from driveforge.validation.camera.colmap_check import colmap_measures
 from driveforge.validation.camera.epipolar import cheirality_measure, epipolar_measures, stationary_measure
 from driveforge.validation.camera.overlap import overlap_measures
 from driveforge.validation.camera.pose_network import pose_network_measures
 from driveforge.validation.camera.pose_refinement import (
+    not_refined_reason,
+    observed_yaw_rate,
     pose_measures,
-    refine_all,
+    refine_motions,
     rigidity_measure,
-    why_not_refined,
-    yaw_rate_seen,
 )
 from driveforge.validation.camera.scale import parked_scale_measure, road_scale_measure
 from driveforge.validation.camera.triangulation import reprojection_measures
 from driveforge.validation.catalogue import DEFINITIONS
-from driveforge.validation.instruments import STANDARD, Instruments
-from driveforge.validation.long_clips import windows_of, worst_of
-from driveforge.validation.measure_covariates import circumstances
+from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
+from driveforge.validation.long_clips import merge_worst, split_windows
+from driveforge.validation.measure_covariates import measure_covariates
 from driveforge.validation.objects.measures import object_measures
 from driveforge.validation.point_tracking.protocol import PointTracker
-from driveforge.validation.point_tracking.tracks import LUCAS_KANADE, Tracks, track_view
-from driveforge.validation.records import TOO_FEW_FRAMES, Measure, Measures, unmeasurable
+from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER, Tracks, track_view
+from driveforge.validation.records import TOO_FEW_FRAMES, Measure, Measures, make_unmeasurable
 from driveforge.validation.temporal import (
     MIN_FRAMES,
     acceleration_measure,
@@ -42,18 +42,26 @@ from driveforge.validation.temporal import (
     track_loss_measure,
 )
 from driveforge.validation.views.boxes import Boxes, project_boxes
-from driveforge.validation.views.view import View, one_thread, reference_view, views_of
+from driveforge.validation.views.view import View, list_views, reference_view, single_threaded_opencv
 
-__all__ = ["Inspected", "Measure", "Measures", "inspect", "measure", "recovered_yaw_rate", "static_track_residual"]
+__all__ = [
+    "MeasuredClip",
+    "Measure",
+    "Measures",
+    "measure_clip",
+    "measure",
+    "recovered_yaw_rate",
+    "static_track_residual",
+]
 
-_OF_ONE_CAMERA = tuple(name for name, about in DEFINITIONS.items() if about.family != "cameras")
-_NEED_COMMAND = tuple(
-    name for name, about in DEFINITIONS.items() if about.family in ("tracks", "pose") or name == "time_still"
+_SINGLE_CAMERA_MEASURES = tuple(name for name, definition in DEFINITIONS.items() if definition.family != "cameras")
+_COMMAND_MEASURES = tuple(
+    name for name, definition in DEFINITIONS.items() if definition.family in ("tracks", "pose") or name == "time_still"
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Inspected:
+class MeasuredClip:
     """The measures of a clip, and what those of its reference ``view`` were taken on."""
 
     measures: Measures
@@ -62,93 +70,98 @@ class Inspected:
     tracks: Tracks
 
 
-def measure(clip: Clip, instruments: Instruments = STANDARD) -> Measures:
+def measure(clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> Measures:
     """All measures of all calibrated cameras; held frames are left out. Never NaN: *unmeasurable* says why instead.
 
     A long clip is measured window by window, in flat memory; of each measure the worst window counts.
     """
     windows = _windows(clip)
     if len(windows) == 1:
-        return _inspect(clip, instruments).measures
-    return worst_of(
-        [(int(frames[0]), _inspect(select_clip_frames(clip, frames), instruments).measures) for frames in windows]
+        return _measure_window(clip, instruments).measures
+    return merge_worst(
+        [
+            (int(frames[0]), _measure_window(select_clip_frames(clip, frames), instruments).measures)
+            for frames in windows
+        ]
     )
 
 
-def inspect(clip: Clip, instruments: Instruments = STANDARD) -> Inspected:
+def measure_clip(clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> MeasuredClip:
     """Measure a clip and keep what was followed in its reference view, all of it, for a picture of it."""
     if len(_windows(clip)) == 1:
-        return _inspect(clip, instruments)
+        return _measure_window(clip, instruments)
     view = reference_view(clip)
-    boxes, tracks = _follow(view, instruments.tracker)
-    return Inspected(measures=measure(clip, instruments), view=view, boxes=boxes, tracks=tracks)
+    boxes, tracks = _track(view, instruments.tracker)
+    return MeasuredClip(measures=measure(clip, instruments), view=view, boxes=boxes, tracks=tracks)
 
 
 def _windows(clip: Clip) -> list[NDArray[np.int64]]:
-    return windows_of(clip.scene.num_frames - clip.scene.held_frames)
+    return split_windows(clip.scene.num_frames - clip.scene.held_frames)
 
 
-def _follow(view: View, tracker: PointTracker = LUCAS_KANADE) -> tuple[Boxes | None, Tracks]:
+def _track(view: View, tracker: PointTracker = DEFAULT_TRACKER) -> tuple[Boxes | None, Tracks]:
     boxes = project_boxes(view)
-    with one_thread():
+    with single_threaded_opencv():
         return boxes, track_view(view, boxes, tracker)
 
 
-def _inspect(clip: Clip, instruments: Instruments) -> Inspected:
+def _measure_window(clip: Clip, instruments: Instruments) -> MeasuredClip:
     """Of a clip of one window."""
-    with one_thread():
-        views = views_of(clip)
+    with single_threaded_opencv():
+        views = list_views(clip)
         reference, *others = views
-        boxes, tracks = _follow(reference, instruments.tracker)
+        boxes, tracks = _track(reference, instruments.tracker)
         values = [*measure_view(reference, boxes, tracks, instruments), *overlap_measures(views)]
-        around = circumstances(reference, tracks)
+        covariates = measure_covariates(reference, tracks)
         for view in others:
             if view.command:
-                of_view = measure_view(view, *_follow(view, instruments.tracker), instruments)
-                values += [replace(m, name=f"{view.camera}/{m.name}") for m in of_view]
+                view_measures = measure_view(view, *_track(view, instruments.tracker), instruments)
+                values += [replace(m, name=f"{view.camera}/{m.name}") for m in view_measures]
     measures = Measures(
         clip_id=clip.scene.clip_id,
         values=tuple(values),
         source=clip.scene.source,
-        circumstances=around,
+        covariates=covariates,
         tracker=instruments.tracker.name,
     )
-    return Inspected(measures=measures, view=reference, boxes=boxes, tracks=tracks)
+    return MeasuredClip(measures=measures, view=reference, boxes=boxes, tracks=tracks)
 
 
-def measure_view(view: View, boxes: Boxes | None, tracks: Tracks, instruments: Instruments = STANDARD) -> list[Measure]:
+def measure_view(
+    view: View, boxes: Boxes | None, tracks: Tracks, instruments: Instruments = DEFAULT_INSTRUMENTS
+) -> list[Measure]:
     """All measures of one camera by itself, in the order of ``DEFINITIONS``."""
     if view.num_frames < MIN_FRAMES:
-        return [unmeasurable(name, TOO_FEW_FRAMES) for name in _OF_ONE_CAMERA]
+        return [make_unmeasurable(name, TOO_FEW_FRAMES) for name in _SINGLE_CAMERA_MEASURES]
     taken = [
-        *_against_command(view, boxes, tracks, instruments),
+        *_command_measures(view, boxes, tracks, instruments),
         *object_measures(view, boxes, tracks),
-        *change_measures(view.grey),
+        *change_measures(view.gray),
         acceleration_measure(tracks, view.scale),
         track_loss_measure(tracks),
-        *photometric_measures(view.grey, tracks),
+        *photometric_measures(view.gray, tracks),
     ]
     by_name = {measure.name: measure for measure in taken}
-    return [by_name[name] for name in _OF_ONE_CAMERA]
+    return [by_name[name] for name in _SINGLE_CAMERA_MEASURES]
 
 
-def _against_command(view: View, boxes: Boxes | None, tracks: Tracks, instruments: Instruments) -> list[Measure]:
+def _command_measures(view: View, boxes: Boxes | None, tracks: Tracks, instruments: Instruments) -> list[Measure]:
     """What is measured on the background against the commanded motion of the camera."""
     if view.command is None:
-        return [unmeasurable(name, view.why) for name in _NEED_COMMAND]
-    refined, why = refine_all(tracks, view.command), why_not_refined(tracks, view.command)
+        return [make_unmeasurable(name, view.reason) for name in _COMMAND_MEASURES]
+    refined, reason = refine_motions(tracks, view.command), not_refined_reason(tracks, view.command)
     return [
         *epipolar_measures(tracks, view.command),
         *reprojection_measures(tracks, view.command),
         cheirality_measure(tracks, view.command),
         stationary_measure(tracks, view.command),
         still_measure(tracks, view.command),
-        *pose_measures(refined, view.command, view.timestamps, why),
-        rigidity_measure(refined, view.command, why),
-        road_scale_measure(view, view.command, boxes, refined, why),
-        parked_scale_measure(view, view.command, boxes, tracks, refined, why),
+        *pose_measures(refined, view.command, view.timestamps, reason),
+        rigidity_measure(refined, view.command, reason),
+        road_scale_measure(view, view.command, boxes, refined, reason),
+        parked_scale_measure(view, view.command, boxes, tracks, refined, reason),
         *pose_network_measures(view, view.command, instruments.pose_network),
-        *deep_measures(view, view.command, boxes, asked=instruments.deep_check),
+        *colmap_measures(view, view.command, boxes, enabled=instruments.colmap_check),
     ]
 
 
@@ -160,7 +173,7 @@ def static_track_residual(clip: Clip) -> float | None:
     view = reference_view(clip)
     if view.command is None:
         return None
-    _, tracks = _follow(view)
+    _, tracks = _track(view)
     return next(m.value for m in epipolar_measures(tracks, view.command) if m.name == "track_epipolar")
 
 
@@ -172,5 +185,5 @@ def recovered_yaw_rate(clip: Clip) -> float | None:
     view = reference_view(clip)
     if view.command is None:
         return None
-    _, tracks = _follow(view)
-    return yaw_rate_seen(refine_all(tracks, view.command), view.command, view.timestamps)
+    _, tracks = _track(view)
+    return observed_yaw_rate(refine_motions(tracks, view.command), view.command, view.timestamps)

@@ -10,7 +10,7 @@ import numpy as np
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.json_record import validate_record
 from driveforge.validation.catalogue import DEFINITIONS
-from driveforge.validation.covariates import Circumstances
+from driveforge.validation.covariates import ClipCovariates
 
 # The tracker that needs no weights.
 LUCAS_KANADE = "lucas_kanade"
@@ -23,15 +23,15 @@ MOVING_EGO = "moving ego"
 NO_BOXES = "no boxes in view"
 SMALL_BOXES = "boxes too small or too briefly in view"
 NO_PARKED_BOXES = "no parked boxes in view"
-NO_GROUND = "height of the camera above the ground unknown"
-LOOKS_ASIDE = "camera does not look along the road"
+NO_CAMERA_HEIGHT = "height of the camera above the ground unknown"
+CAMERA_NOT_ALONG_ROAD = "camera does not look along the road"
 ROAD_HIDDEN = "road out of view or behind boxes"
 ONE_CAMERA = "one camera"
 NO_OVERLAP = "cameras do not overlap"
 NO_POSE_NETWORK = "no pose network given"
-NO_DEEP_CHECK = "no deep check asked for"
-TOO_FEW_ROWS = "too few rows for a deep check"
-EXCUSED = (
+NO_COLMAP_CHECK = "no COLMAP check requested"
+TOO_FEW_ROWS = "too few rows for a COLMAP check"
+NOT_APPLICABLE_REASONS = (
     NO_POSE,
     NO_INTRINSICS,
     STATIONARY_EGO,
@@ -39,13 +39,13 @@ EXCUSED = (
     NO_BOXES,
     SMALL_BOXES,
     NO_PARKED_BOXES,
-    NO_GROUND,
-    LOOKS_ASIDE,
+    NO_CAMERA_HEIGHT,
+    CAMERA_NOT_ALONG_ROAD,
     ROAD_HIDDEN,
     ONE_CAMERA,
     NO_OVERLAP,
     NO_POSE_NETWORK,
-    NO_DEEP_CHECK,
+    NO_COLMAP_CHECK,
     TOO_FEW_ROWS,
 )
 
@@ -62,7 +62,7 @@ NO_OVERLAP_TEXTURE = "no texture where cameras overlap"
 class Measure:
     """One number of one clip; ``frames`` are the worst ones, ``track`` the id of the object where it is about one.
 
-    ``value`` is None, and ``why`` says why, where ``state`` is "unmeasurable".
+    ``value`` is None, and ``reason`` says why, where ``state`` is "unmeasurable".
     """
 
     name: str
@@ -70,12 +70,12 @@ class Measure:
     unit: str
     value: float | None
     state: Literal["measured", "unmeasurable"]
-    why: str = ""
+    reason: str = ""
     frames: tuple[int, ...] = ()
     track: str = ""
 
     def __post_init__(self) -> None:
-        if (self.state == "measured") != (self.value is not None) or (self.value is None) != bool(self.why):
+        if (self.state == "measured") != (self.value is not None) or (self.value is None) != bool(self.reason):
             raise UserError(f"measure {self.name}: needs either a value or a reason why there is none")
         if self.value is not None and not math.isfinite(self.value):
             raise UserError(f"measure {self.name}: value {self.value} is not finite")
@@ -92,7 +92,7 @@ class Measures:
     clip_id: str
     values: tuple[Measure, ...]
     source: str = ""
-    circumstances: Circumstances | None = None
+    covariates: ClipCovariates | None = None
     tracker: str = LUCAS_KANADE
 
     def __getitem__(self, name: str) -> Measure:
@@ -100,10 +100,10 @@ class Measures:
 
     def to_json(self) -> dict[str, Any]:
         values = [{**asdict(measure), "frames": list(measure.frames)} for measure in self.values]
-        around = asdict(self.circumstances) if self.circumstances else None
+        covariates = asdict(self.covariates) if self.covariates else None
         # Lucas-Kanade goes without saying, as it did before there were others: so hashes of older measures hold.
         tracker = {} if self.tracker == LUCAS_KANADE else {"tracker": self.tracker}
-        return {"clip_id": self.clip_id, "source": self.source, "circumstances": around, **tracker, "values": values}
+        return {"clip_id": self.clip_id, "source": self.source, "covariates": covariates, **tracker, "values": values}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str = "measures") -> "Measures":
@@ -120,15 +120,15 @@ class Sample:
     track: str = ""
 
 
-def measured(name: str, value: float, frames: Iterable[int] = (), track: str = "") -> Measure:
+def make_measure(name: str, value: float, frames: Iterable[int] = (), track: str = "") -> Measure:
     """A measure with a value; *unmeasurable* where the value is not finite, so that no NaN ever passes as good."""
     if not math.isfinite(value):
-        return unmeasurable(name, DEGENERATE)
-    about = DEFINITIONS[name]
+        return make_unmeasurable(name, DEGENERATE)
+    definition = DEFINITIONS[name]
     return Measure(
         name=name,
-        family=about.family,
-        unit=about.unit,
+        family=definition.family,
+        unit=definition.unit,
         value=float(value),
         state="measured",
         frames=tuple(int(frame) for frame in frames),
@@ -136,23 +136,25 @@ def measured(name: str, value: float, frames: Iterable[int] = (), track: str = "
     )
 
 
-def unmeasurable(name: str, why: str) -> Measure:
-    about = DEFINITIONS[name]
-    return Measure(name=name, family=about.family, unit=about.unit, value=None, state="unmeasurable", why=why)
+def make_unmeasurable(name: str, reason: str) -> Measure:
+    definition = DEFINITIONS[name]
+    return Measure(
+        name=name, family=definition.family, unit=definition.unit, value=None, state="unmeasurable", reason=reason
+    )
 
 
-def typical(name: str, samples: Sequence[Sample], why: str) -> Measure:
-    """The median of the samples, with the frames of the worst one; without samples unmeasurable because of ``why``."""
+def median_measure(name: str, samples: Sequence[Sample], reason: str) -> Measure:
+    """The median of the samples and the frames of the worst one; without samples unmeasurable because of ``reason``."""
     if not samples:
-        return unmeasurable(name, why)
-    worst_sample = max(samples, key=lambda sample: sample.value)
+        return make_unmeasurable(name, reason)
+    worst = max(samples, key=lambda sample: sample.value)
     median = float(np.median([sample.value for sample in samples]))
-    return measured(name, median, worst_sample.frames, worst_sample.track)
+    return make_measure(name, median, worst.frames, worst.track)
 
 
-def worst(name: str, samples: Sequence[Sample], why: str) -> Measure:
-    """The largest of the samples and its frames; without samples unmeasurable because of ``why``."""
+def worst_measure(name: str, samples: Sequence[Sample], reason: str) -> Measure:
+    """The largest of the samples and its frames; without samples unmeasurable because of ``reason``."""
     if not samples:
-        return unmeasurable(name, why)
+        return make_unmeasurable(name, reason)
     sample = max(samples, key=lambda sample: sample.value)
-    return measured(name, sample.value, sample.frames, sample.track)
+    return make_measure(name, sample.value, sample.frames, sample.track)

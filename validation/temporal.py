@@ -8,58 +8,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
-from driveforge.validation.camera.pairs import MIN_TRACKS, longest_pairs, moving, too_few_tracks, why_not_moving
+from driveforge.validation.camera.pairs import (
+    MIN_TRACKS,
+    longest_pairs,
+    moving_pairs,
+    not_moving_reason,
+    too_few_tracks_reason,
+)
 from driveforge.validation.point_tracking.protocol import Points
 from driveforge.validation.point_tracking.tracks import Tracks
-from driveforge.validation.records import TOO_FEW_FRAMES, Measure, Sample, measured, typical, unmeasurable, worst
-from driveforge.validation.views.pixels import grain
-from driveforge.validation.views.view import Command
+from driveforge.validation.records import (
+    TOO_FEW_FRAMES,
+    Measure,
+    Sample,
+    make_measure,
+    make_unmeasurable,
+    median_measure,
+    worst_measure,
+)
+from driveforge.validation.views.pixels import blur_scale
+from driveforge.validation.views.view import CommandedCamera
 
 MIN_FRAMES = 5
-NEIGHBOURS = 3  # steps on either side that say what change is usual
+NEIGHBOR_STEPS = 3  # steps on either side that say what change is usual
 MIN_STEP_TRACKS = 8
 STILL_PX = 1.0  # reference px over the longest gap
 HIGH_PASS = 7  # frames
-OFFSET = 8.0  # grey levels added to patch means, so that dark patches do not shout
+OFFSET = 8.0  # gray levels added to patch means, so that dark patches do not shout
 
 
-def still_measure(tracks: Tracks, command: Command) -> Measure:
+def still_measure(tracks: Tracks, command: CommandedCamera) -> Measure:
     """Share of tracks that stay within ``STILL_PX`` of their place while the camera was told to move; the worst window.
 
     A frozen clip fulfils the epipolar constraint of any translation, so it has to be told by this.
     """
     pairs = longest_pairs(tracks, command)
     samples = []
-    for pair in moving(pairs):
+    for pair in moving_pairs(pairs):
         shift = np.linalg.norm(pair.b - pair.a, axis=1) / command.pixel
         samples.append(Sample(value=float((shift < STILL_PX).mean()), frames=pair.frames))
-    return worst("time_still", samples, why_not_moving(pairs))
+    return worst_measure("time_still", samples, not_moving_reason(pairs))
 
 
-def change_measures(grey: NDArray[np.uint8]) -> list[Measure]:
-    """Mean absolute change of a step over the median of its neighbours: the least (duplicate) and the largest (cut)."""
-    if len(grey) < MIN_FRAMES:
-        return [unmeasurable(name, TOO_FEW_FRAMES) for name in ("time_duplicate", "time_cut")]
-    change = frame_changes(grey)
-    ratio = (change + 1e-6) / (_usual(change) + 1e-6) if change.any() else np.zeros(len(change))
+def change_measures(gray: NDArray[np.uint8]) -> list[Measure]:
+    """Mean absolute change of a step over the median of its neighbors: the least (duplicate) and the largest (cut)."""
+    if len(gray) < MIN_FRAMES:
+        return [make_unmeasurable(name, TOO_FEW_FRAMES) for name in ("time_duplicate", "time_cut")]
+    change = frame_changes(gray)
+    ratio = (change + 1e-6) / (_neighbor_median(change) + 1e-6) if change.any() else np.zeros(len(change))
     least, most = int(np.argmin(ratio)), int(np.argmax(ratio))
     return [
-        measured("time_duplicate", max(0.0, 1.0 - float(ratio[least])), (least, least + 1)),
-        measured("time_cut", float(ratio[most]), (most, most + 1)),
+        make_measure("time_duplicate", max(0.0, 1.0 - float(ratio[least])), (least, least + 1)),
+        make_measure("time_cut", float(ratio[most]), (most, most + 1)),
     ]
 
 
-def frame_changes(grey: NDArray[np.uint8]) -> Array:
-    """Mean absolute change ``(T - 1,)`` of every step, grey levels, of frames ``(T, H, W)`` that are blurred first."""
-    sigma = max(0.8, grain(*grey.shape[1:]))
-    blurred = (cv2.GaussianBlur(frame, (0, 0), sigma).astype(np.float32) for frame in grey)
+def frame_changes(gray: NDArray[np.uint8]) -> Array:
+    """Mean absolute change ``(T - 1,)`` of every step, gray levels, of frames ``(T, H, W)`` that are blurred first."""
+    sigma = max(0.8, blur_scale(*gray.shape[1:]))
+    blurred = (cv2.GaussianBlur(frame, (0, 0), sigma).astype(np.float32) for frame in gray)
     return np.array([np.abs(b - a).mean() for a, b in pairwise(blurred)])
 
 
-def _usual(change: Array) -> Array:
-    """Median of each step's neighbours, itself left out."""
+def _neighbor_median(change: Array) -> Array:
+    """Median of each step's neighbors, itself left out."""
     windows = [
-        np.concatenate([change[max(0, t - NEIGHBOURS) : t], change[t + 1 : t + 1 + NEIGHBOURS]])
+        np.concatenate([change[max(0, t - NEIGHBOR_STEPS) : t], change[t + 1 : t + 1 + NEIGHBOR_STEPS]])
         for t in range(len(change))
     ]
     return np.array([np.median(window) for window in windows])
@@ -74,7 +88,7 @@ def track_loss_measure(tracks: Tracks) -> Measure:
         if kept + lost >= MIN_STEP_TRACKS:
             frame = window.start + k
             samples.append(Sample(value=lost / (kept + lost), frames=(frame - 1, frame)))
-    return worst("time_track_loss", samples, too_few_tracks(most))
+    return worst_measure("time_track_loss", samples, too_few_tracks_reason(most))
 
 
 def acceleration_measure(tracks: Tracks, scale: float) -> Measure:
@@ -92,14 +106,14 @@ def acceleration_measure(tracks: Tracks, scale: float) -> Measure:
             samples.append(Sample(value=jerk, frames=(window.start + k - 2, window.start + k)))
     usual = 1.0 + float(np.median(speeds)) if speeds else 1.0
     relative = [Sample(value=s.value / usual, frames=s.frames) for s in samples]
-    return worst("time_acceleration", relative, too_few_tracks(most))
+    return worst_measure("time_acceleration", relative, too_few_tracks_reason(most))
 
 
-def photometric_measures(grey: NDArray[np.uint8], tracks: Tracks) -> list[Measure]:
+def photometric_measures(gray: NDArray[np.uint8], tracks: Tracks) -> list[Measure]:
     """Flicker and boil of the patches around background points, from step to step.
 
     Global flicker: standard deviation of the median log gain after its slow part is taken out. Local flicker: median
-    absolute deviation of the log gains of a step. Boil: 1 - the median normalised correlation of the patches.
+    absolute deviation of the log gains of a step. Boil: 1 - the median normalized correlation of the patches.
     """
     frames, gains, spreads, boils, most = [], [], [], [], 0
     for k, window in tracks.steps():
@@ -107,31 +121,31 @@ def photometric_measures(grey: NDArray[np.uint8], tracks: Tracks) -> list[Measur
         most = max(most, int(alive.sum()))
         if alive.sum() < MIN_STEP_TRACKS:
             continue
-        before, after = _patches(grey[t - 1], window.points[k - 1, alive]), _patches(grey[t], window.points[k, alive])
+        before, after = _patches(gray[t - 1], window.points[k - 1, alive]), _patches(gray[t], window.points[k, alive])
         gain = np.log((after.mean(1) + OFFSET) / (before.mean(1) + OFFSET))
         frames.append(t)
         gains.append(float(np.median(gain)))
         spreads.append(Sample(value=float(np.median(np.abs(gain - np.median(gain)))), frames=(t - 1, t)))
         boils.append(Sample(value=1.0 - _median_correlation(before, after), frames=(t - 1, t)))
-    why = too_few_tracks(most) if most < MIN_TRACKS else TOO_FEW_FRAMES
+    reason = too_few_tracks_reason(most) if most < MIN_TRACKS else TOO_FEW_FRAMES
     return [
-        _global_flicker(frames, gains, why),
-        typical("time_flicker_local", spreads, why),
-        typical("time_boil", boils, why),
+        _global_flicker(frames, gains, reason),
+        median_measure("time_flicker_local", spreads, reason),
+        median_measure("time_boil", boils, reason),
     ]
 
 
-def _global_flicker(frames: Sequence[int], gains: Sequence[float], why: str) -> Measure:
+def _global_flicker(frames: Sequence[int], gains: Sequence[float], reason: str) -> Measure:
     if len(gains) < HIGH_PASS:
-        return unmeasurable("time_flicker_global", why)
+        return make_unmeasurable("time_flicker_global", reason)
     slow = cv2.blur(np.array(gains).reshape(-1, 1), (1, HIGH_PASS)).ravel()
     fast = np.array(gains) - slow
     at = frames[int(np.argmax(np.abs(fast)))]
-    return measured("time_flicker_global", float(np.std(fast)), (at - 1, at))
+    return make_measure("time_flicker_global", float(np.std(fast)), (at - 1, at))
 
 
 def _patches(image: NDArray[np.uint8], points: Points) -> Array:
-    """Grey patches ``(N, S)`` around points ``(N, 2)``, bilinearly sampled."""
+    """Gray patches ``(N, S)`` around points ``(N, 2)``, bilinearly sampled."""
     radius = 3 if image.shape[0] > 64 else 2
     dx, dy = np.meshgrid(np.arange(-radius, radius + 1), np.arange(-radius, radius + 1))
     x = (points[:, 0, None] + dx.ravel()).astype(np.float32)

@@ -6,8 +6,8 @@ from typing import Literal
 
 from driveforge.datasets.errors import UserError
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.catalogue import FAMILIES, definition
-from driveforge.validation.records import EXCUSED, Measure, Measures
+from driveforge.validation.catalogue import FAMILIES, get_definition
+from driveforge.validation.records import NOT_APPLICABLE_REASONS, Measure, Measures
 
 NO_LIMIT = "the calibration holds no limit for it"
 
@@ -50,46 +50,57 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
             f"followed by {measures.tracker}; calibrate with the same validate.tracker"
         )
     limits = calibration.limits(measures)
-    guilty = _guilty(calibration.surprises(measures), calibration.threshold(measures).score, calibration.score_of)
-    missing = [reason for family in FAMILIES if (reason := _missing(family, measures.values, limits))]
+    violations = _select_violations(
+        calibration.nonconformity_scores(measures), calibration.threshold(measures).score, calibration.combined_score
+    )
+    missing = [reason for family in FAMILIES if (reason := _unmeasured_reason(family, measures.values, limits))]
     by_name = {measure.name: measure for measure in measures.values}
-    reasons = [_reason(by_name[name], limits[name]) for name in guilty] or missing
+    reasons = [_reason(by_name[name], limits[name]) for name in violations] or missing
     return Verdict(
         clip_id=measures.clip_id,
-        state="rejected" if guilty else "unmeasured" if missing else "accepted",
+        state="rejected" if violations else "unmeasured" if missing else "accepted",
         reasons=tuple(reasons),
         calibration=calibration.name,
     )
 
 
-def _guilty(
-    surprises: Mapping[str, float], threshold: float, score_of: Callable[[Mapping[str, float]], float]
+def _select_violations(
+    nonconformity_scores: Mapping[str, float], threshold: float, combined_score: Callable[[Mapping[str, float]], float]
 ) -> list[str]:
     """Of a clip beyond the threshold: the measures that are too much alone, or the fewest that are so together."""
-    alone = {name: score_of({name: surprise}) for name, surprise in surprises.items()}
-    gravest_first = sorted(surprises, key=lambda name: -alone[name])
-    guilty = [name for name in gravest_first if alone[name] > threshold]
-    if guilty or score_of(surprises) <= threshold:
-        return guilty
-    rests = (score_of({name: surprises[name] for name in gravest_first[n:]}) for n in range(1, len(gravest_first) + 1))
-    return gravest_first[: 1 + next(n for n, rest in enumerate(rests) if rest <= threshold)]
+    individual_scores = {
+        name: combined_score({name: nonconformity}) for name, nonconformity in nonconformity_scores.items()
+    }
+    by_severity = sorted(nonconformity_scores, key=lambda name: -individual_scores[name])
+    violations = [name for name in by_severity if individual_scores[name] > threshold]
+    if violations or combined_score(nonconformity_scores) <= threshold:
+        return violations
+    remaining_scores = (
+        combined_score({name: nonconformity_scores[name] for name in by_severity[n:]})
+        for n in range(1, len(by_severity) + 1)
+    )
+    return by_severity[: 1 + next(n for n, remaining in enumerate(remaining_scores) if remaining <= threshold)]
 
 
 def _reason(measure: Measure, limit: float) -> Reason:
-    about = definition(measure.name)
+    definition = get_definition(measure.name)
     parts = [part for part in (_camera(measure), _frames(measure.frames), _track(measure)) if part]
     where = ", ".join(parts) + ": " if parts else ""
-    unit = "" if about.unit in ("share", "height", "ratio", "size", "log gain", "log scale") else f" {about.unit}"
+    unit = (
+        ""
+        if definition.unit in ("share", "outlier score", "ratio", "size", "log gain", "log scale")
+        else f" {definition.unit}"
+    )
     value = measure.value or 0.0
-    others = "" if value > limit else ", too much with the others"
+    suffix = "" if value > limit else ", too much with the others"
     return Reason(
-        code=about.code,
+        code=definition.code,
         measure=measure.name,
         value=measure.value,
         limit=limit,
         frames=measure.frames,
         track=measure.track,
-        text=f"{where}{about.words} ({measure.name} {value:.3g}{unit}, limit {limit:.3g}{unit}{others})",
+        text=f"{where}{definition.description} ({measure.name} {value:.3g}{unit}, limit {limit:.3g}{unit}{suffix})",
     )
 
 
@@ -105,16 +116,16 @@ def _track(measure: Measure) -> str:
     return f"object {measure.track}" if measure.track else ""
 
 
-def _missing(family: str, values: Sequence[Measure], limits: Mapping[str, float]) -> Reason | None:
+def _unmeasured_reason(family: str, values: Sequence[Measure], limits: Mapping[str, float]) -> Reason | None:
     """Why a family that the clip's command calls for could not be judged; None where it was, or is not called for."""
     members = [m for m in values if m.family == family and "/" not in m.name]
     if any(m.value is not None and m.name in limits for m in members):
         return None
-    called_for = [m for m in members if m.why not in EXCUSED]
-    if not called_for:
+    applicable = [m for m in members if m.reason not in NOT_APPLICABLE_REASONS]
+    if not applicable:
         return None
-    first = called_for[0]
-    why = NO_LIMIT if first.value is not None else first.why
+    first = applicable[0]
+    reason = NO_LIMIT if first.value is not None else first.reason
     return Reason(
         code="UNMEASURED",
         measure=first.name,
@@ -122,5 +133,5 @@ def _missing(family: str, values: Sequence[Measure], limits: Mapping[str, float]
         limit=None,
         frames=(),
         track="",
-        text=f"{family}: nothing could be judged; {first.name}: {why}",
+        text=f"{family}: nothing could be judged; {first.name}: {reason}",
     )

@@ -12,7 +12,7 @@ from driveforge.datasets.scene import Clip
 from driveforge.datasets.select_frames import select_clip_frames
 from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet
 from driveforge.finetune.evaluation.results import EvaluationValue
-from driveforge.validation.set_metrics.appearance import looks_extractor
+from driveforge.validation.set_metrics.appearance import appearance_extractor
 from driveforge.validation.set_metrics.features import Extractor, FeatureSet, embed_clips
 from driveforge.validation.set_metrics.frechet import MIN_CLIPS, frechet_distance
 from driveforge.validation.set_metrics.motion import CUBE_FRAMES, motion_extractor
@@ -38,7 +38,7 @@ def measure_next_frame(clip: EvaluationClip, frames: NDArray[np.uint8], start: i
 
 
 def make_extractors() -> dict[str, Extractor]:
-    return {"frechet/appearance": looks_extractor(), "frechet/motion": motion_extractor()}
+    return {"frechet/appearance": appearance_extractor(), "frechet/motion": motion_extractor()}
 
 
 def measure_frechet(
@@ -55,7 +55,7 @@ def measure_frechet(
                     _frames_after(clips, [generated[clip] for clip in clips], start), extractor
                 )
                 value = frechet_distance(
-                    _embed_true_clips(clips, start, measure), generated_features, measure=measure, relabellings=0
+                    _embed_true_clips(clips, start, measure), generated_features, measure=measure, num_permutations=0
                 )
             yield EvaluationValue(
                 clip_id="", domain=domain, measure=measure, value=value.value if value else None, reason=reason

@@ -18,10 +18,10 @@ from driveforge.finetune.evaluation.object_search import ObjectSearchResult, sea
 from driveforge.finetune.evaluation.points import MIN_POINTS, TruePointTracks, compute_point_errors, track_true_points
 from driveforge.finetune.evaluation.results import EvaluationValue
 from driveforge.finetune.evaluation.targets import Target, find_targets
-from driveforge.validation.camera.pose_refinement import pose_measures, refine_all, why_not_refined
+from driveforge.validation.camera.pose_refinement import not_refined_reason, pose_measures, refine_motions
 from driveforge.validation.point_tracking.tracks import track_view
 from driveforge.validation.views.boxes import project_boxes
-from driveforge.validation.views.view import View, one_thread, reference_view
+from driveforge.validation.views.view import View, reference_view, single_threaded_opencv
 
 OBJECT_MEASURES = ("ade", "fde", "ade_m", "velocity", "acceleration", "permanence")
 NO_OBJECTS = "no clearly visible object of this type"
@@ -55,7 +55,7 @@ def compute_ground_truth(clip: EvaluationClip, start: int) -> GroundTruth:
     found = [target for target in find_targets(view, start) if _is_trackable(view, target)]
     points = track_true_points(view, start)
     share = clip.tensors["moving"][start].float().numpy()
-    cell = view.grey.shape[1] // share.shape[0]
+    cell = view.gray.shape[1] // share.shape[0]
     x, y = (points.points[0] // cell).astype(int).clip(0, np.array(share.shape[::-1]) - 1).T
     return GroundTruth(
         view=view,
@@ -74,7 +74,7 @@ def _is_trackable(view: View, target: Target) -> bool:
 
 def measure_motion(clip: EvaluationClip, frames: NDArray[np.uint8], start: int) -> Iterator[EvaluationValue]:
     """All measures of motion of generated ``frames`` (T,H,W,3) that begin to be the model's after frame ``start``."""
-    with one_thread():
+    with single_threaded_opencv():
         ground_truth = compute_ground_truth(clip, start)
         view = reference_view(clip.with_frames(frames))
         progress, point_values = _measure_points(ground_truth, view)
@@ -171,11 +171,11 @@ def _measure_camera(clip: EvaluationClip, frames: NDArray[np.uint8], start: int)
     """
     view = reference_view(select_clip_frames(clip.with_frames(frames), np.arange(start, len(frames))))
     if view.command is None:
-        return dict.fromkeys(EGO_MEASURES.values(), view.why)
+        return dict.fromkeys(EGO_MEASURES.values(), view.reason)
     tracks = track_view(view, project_boxes(view))
-    refined, reason = refine_all(tracks, view.command), why_not_refined(tracks, view.command)
+    refined, reason = refine_motions(tracks, view.command), not_refined_reason(tracks, view.command)
     measures = pose_measures(refined, view.command, view.timestamps, reason)
-    return {EGO_MEASURES[m.name]: m.why if m.value is None else m.value for m in measures}
+    return {EGO_MEASURES[m.name]: m.reason if m.value is None else m.value for m in measures}
 
 
 def _compare_camera(

@@ -9,7 +9,7 @@ from driveforge.datasets.scene import Clip
 from driveforge.finetune.evaluation.targets import STATIC_SPEED_M_S, compute_speeds
 from driveforge.validation.views.boxes import Boxes, project_boxes
 from driveforge.validation.views.flow import Flow, dis_flow, is_visible
-from driveforge.validation.views.view import REFERENCE_ROWS, View, one_thread, reference_view
+from driveforge.validation.views.view import REFERENCE_ROWS, View, reference_view, single_threaded_opencv
 
 FLOW_GAP = 2  # frames over which flow is looked at: slow things have gone far enough, and most are still in view
 GRID_STEP = 10  # px between the points that the camera's motion is fitted to
@@ -33,7 +33,7 @@ def segment_moving_pixels(clip: Clip) -> Mask:
     boxes = project_boxes(view)
     if boxes is not None:
         return _mask_from_tracks(view, boxes)
-    with one_thread():
+    with single_threaded_opencv():
         return _mask_from_flow(view)
 
 
@@ -46,7 +46,7 @@ def average_over_cells(mask: Mask, cell: int) -> NDArray[np.float32]:
 
 def _mask_from_tracks(view: View, boxes: Boxes) -> Mask:
     is_moving = np.stack([compute_speeds(track, view.timestamps) > STATIC_SPEED_M_S for track in view.tracks])
-    out = np.zeros(view.grey.shape, np.uint8)
+    out = np.zeros(view.gray.shape, np.uint8)
     for t, image in enumerate(out):
         for n in np.argsort(-boxes.distance[t]):
             hull = boxes.hulls[t][n]
@@ -56,7 +56,7 @@ def _mask_from_tracks(view: View, boxes: Boxes) -> Mask:
 
 
 def _mask_from_flow(view: View) -> Mask:
-    num_frames, (height, width) = view.num_frames, view.grey.shape[1:]
+    num_frames, (height, width) = view.num_frames, view.gray.shape[1:]
     size = (round(width * view.scale), REFERENCE_ROWS)
     frames = [cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in view.frames]
     out = np.zeros((num_frames, height, width), np.bool_)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
 from driveforge.validation.point_tracking.lucas_kanade import LucasKanade
-from driveforge.validation.point_tracking.protocol import BACKGROUND, Points, Seeds
+from driveforge.validation.point_tracking.protocol import BACKGROUND, Points, QueryPoints
 from driveforge.validation.views.view import View
 
 MIN_POINTS = 5
@@ -62,19 +62,21 @@ def compute_point_errors(view: View, true: TruePointTracks) -> PointErrors:
 
 
 def _detect_corners(view: View, start: int) -> Points:
-    spacing = max(3, view.grey.shape[1] // 28)
-    found = cv2.goodFeaturesToTrack(view.grey[start], MAX_CORNERS, CORNER_QUALITY, spacing, blockSize=3)
+    spacing = max(3, view.gray.shape[1] // 28)
+    found = cv2.goodFeaturesToTrack(view.gray[start], MAX_CORNERS, CORNER_QUALITY, spacing, blockSize=3)
     return np.zeros((0, 2), np.float32) if found is None else np.asarray(found[:, 0], np.float32)
 
 
 def _track_points(view: View, start: int, points: Points) -> tuple[Points, NDArray[np.bool_]]:
     """Where points go ``(L, N, 2)``, and for how long ``(L, N)``; lost ones stay."""
     length = view.num_frames - start
-    owner = np.full(len(points), BACKGROUND)
-    followed = LucasKanade().follow(view, [Seeds(start=start, length=length, points=points, owner=owner)])[0]
-    height, width = view.grey.shape[1:]
+    box_index = np.full(len(points), BACKGROUND)
+    followed = LucasKanade().track_points(
+        view, [QueryPoints(start=start, length=length, points=points, box_index=box_index)]
+    )[0]
+    height, width = view.gray.shape[1:]
     inside = ((followed.points > 1) & (followed.points < [width - 2, height - 2])).all(-1)
-    alive = np.logical_and.accumulate(followed.kept & inside, axis=0)
+    alive = np.logical_and.accumulate(followed.visible & inside, axis=0)
     out = followed.points.copy()
     for k in range(1, length):
         out[k] = np.where(alive[k, :, None], out[k], out[k - 1])

@@ -26,7 +26,7 @@ OF_CLIPS = (
         examples=(
             "driveforge measure footage/",
             "driveforge measure /data/nuscenes data.cameras=[CAM_BACK] --out measures.parquet",
-            "driveforge measure spoilt/ --pictures pictures validate.calibration=runs/demo/calibration.json",
+            "driveforge measure corrupted/ --pictures pictures validate.calibration=runs/demo/calibration.json",
         ),
         sections=("data", "validate"),
         usage=" PATH [--out FILE] [--pictures DIR]",
@@ -39,23 +39,23 @@ OF_CLIPS = (
     Verb(
         name="corrupt",
         module="driveforge.pipelines.validate.corrupt",
-        summary="spoil good clips in one known way, to find out what a measure or a gate sees",
+        summary="corrupt good clips in one known way, to find out what a measure or a gate sees",
         description=(
-            "CLIP is anything that measure reads; every clip in it is written to DIR as a clip folder, spoilt by\n"
-            "KIND. --kind list shows all kinds, with the unit of their strength and what they need of a clip. The\n"
-            "seed draws what is spoilt, when, and to which side; the same seed gives the same bytes. Exit status 1\n"
-            "where a clip cannot be spoilt that way."
+            "CLIP is anything that measure reads; every clip in it is written to DIR as a clip folder, corrupted by\n"
+            "TYPE. --type list shows all kinds, with the unit of their strength and what they need of a clip. The\n"
+            "seed draws what is corrupted, when, and to which side; the same seed gives the same bytes. Exit status 1\n"
+            "where a clip cannot be corrupted that way."
         ),
         examples=(
-            "driveforge corrupt --kind list",
-            "driveforge corrupt clips/scene-1 --kind yaw-rate --strength 3 --out spoilt",
-            "driveforge corrupt footage/ --kind cut --other clips/scene-2 --seed 1 --out spoilt",
+            "driveforge corrupt --type list",
+            "driveforge corrupt clips/scene-1 --type yaw-rate --strength 3 --out corrupted",
+            "driveforge corrupt footage/ --type cut --other clips/scene-2 --seed 1 --out corrupted",
         ),
-        usage=" CLIP --kind KIND --out DIR [--strength X] [--seed N] [--other CLIP]",
+        usage=" CLIP --type TYPE --out DIR [--strength X] [--seed N] [--other CLIP]",
         arguments=(
-            (("clip",), {"type": Path, "metavar": "CLIP", "nargs": "?", "help": "clips to spoil"}),
-            (("--kind",), {"required": True, "metavar": "KIND", "help": "in which way; list: show all kinds"}),
-            (("--out",), {"type": Path, "metavar": "DIR", "help": "spoilt clips go here"}),
+            (("clip",), {"type": Path, "metavar": "CLIP", "nargs": "?", "help": "clips to corrupt"}),
+            (("--type",), {"required": True, "metavar": "TYPE", "help": "in which way; list: show all kinds"}),
+            (("--out",), {"type": Path, "metavar": "DIR", "help": "corrupted clips go here"}),
             (("--strength",), {"type": float, "metavar": "X", "help": "in the kind's unit; default: a strong one"}),
             (("--seed",), {"type": int, "default": 0, "metavar": "N", "help": "default: 0"}),
             (("--other",), {"type": Path, "metavar": "CLIP", "help": "a clip of another place, for a cut"}),

@@ -33,7 +33,7 @@ from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.inputs.sources import for_generation, open_source
 from driveforge.pipelines.registry.models import checkpoint_of
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
-from driveforge.validation.instruments import STANDARD, Instruments
+from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.measures import measure
 
 if TYPE_CHECKING:
@@ -220,14 +220,14 @@ class ClipMaker:
         return candidate_members(request, clip, self._instruments)
 
 
-def candidate_members(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, bytes]:
+def candidate_members(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, bytes]:
     """The members of a candidate's sample, measured as exported: decoded again from the bytes that are kept."""
     members, clip_id = clip_members(clip, {}), request.scene.clip_id
     metadata = describe_candidate(request, clip_from_members(members, clip_id)[0], instruments)
     return members | {"json": dump_json(extend_metadata(members["json"], metadata, clip_id))}
 
 
-def describe_candidate(request: Request, clip: Clip, instruments: Instruments = STANDARD) -> dict[str, Any]:
+def describe_candidate(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, Any]:
     """What a candidate says of itself: what was asked for, who made it, from what, and what was measured on it.
 
     A pure function of the request and the clip, without a clock in it, so that a repeated unit has the same bytes.

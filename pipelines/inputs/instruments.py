@@ -7,7 +7,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.validation.instrument_settings import InstrumentSettings
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.point_tracking.protocol import PointTracker
-from driveforge.validation.point_tracking.tracks import LUCAS_KANADE
+from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 
 # Called in the process that measures; has to be picklable by reference to get there.
 InstrumentsLoader = Callable[[], Instruments]
@@ -16,7 +16,7 @@ InstrumentsLoader = Callable[[], Instruments]
 @lru_cache(maxsize=1)
 def load_instruments(settings: InstrumentSettings) -> Instruments:
     """A UserError where weights or a package are missing, before any clip is touched."""
-    from driveforge.validation.camera.deep_check import require_pycolmap
+    from driveforge.validation.camera.colmap_check import require_pycolmap
     from driveforge.validation.camera.pose_network import load_pose_network
 
     if settings.colmap_check:
@@ -24,7 +24,7 @@ def load_instruments(settings: InstrumentSettings) -> Instruments:
     return Instruments(
         tracker=_tracker(settings),
         pose_network=load_pose_network(settings.pose_network) if settings.pose_network else None,
-        deep_check=settings.colmap_check,
+        colmap_check=settings.colmap_check,
     )
 
 
@@ -32,7 +32,7 @@ def _tracker(settings: InstrumentSettings) -> PointTracker:
     if settings.tracker == "lucas_kanade":
         if settings.tracker_weights:
             raise UserError("validate.tracker_weights is given, but lucas_kanade needs none; set validate.tracker too")
-        return LUCAS_KANADE
+        return DEFAULT_TRACKER
     if settings.tracker_weights is None:
         raise UserError("validate.tracker=cotracker needs validate.tracker_weights=FILE; nothing is downloaded")
     from driveforge.validation.point_tracking.cotracker import load_cotracker

@@ -12,7 +12,7 @@ from driveforge.validation.review.timeline import Timeline
 from driveforge.validation.verdict import Verdict
 from driveforge.validation.views.view import View
 
-VERDICT_COLOURS = {"accepted": "#1d7a3e", "rejected": "#c21d2c", "unmeasured": "#a8690c"}
+VERDICT_COLORS = {"accepted": "#1d7a3e", "rejected": "#c21d2c", "unmeasured": "#a8690c"}
 
 # The measures that tell most, in words that accuse nobody: without limits no value is good or bad.
 HEADLINES = {
@@ -28,7 +28,7 @@ HEADLINES = {
     "object_drift": "object drifts from its box",
     "object_unsupported": "points in a box that do not move with it",
     "object_blockiness": "steps on the grid of blocks, times the others",
-    "object_break": "points that leave a box in one step",
+    "object_departure": "points that leave a box in one step",
     "person_jump": "person beside its box, in sizes of the box",
     "person_unsupported": "points in a person's box not moving with it",
     "time_still": "points that stand still though told to move",
@@ -40,52 +40,62 @@ HEADLINES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """A line of the list: ``words``, and what stands before them in bold."""
+class CaptionLine:
+    """A line of the list: ``text``, and what stands before them in bold."""
 
     bold: str
-    words: str
+    text: str
 
 
-def subtitle(view: View, times: Timeline, num_cameras: int) -> str:
+def subtitle(view: View, timeline: Timeline, num_cameras: int) -> str:
     """Camera, size, length, rate, and the motion that was commanded."""
-    rows, columns = view.grey.shape[1:]
+    rows, columns = view.gray.shape[1:]
     rate = 1 / float(np.median(np.diff(view.timestamps))) if view.num_frames > 1 else 0.0
-    of = f" (first of {num_cameras} cameras)" if num_cameras > 1 else ""
-    parts = [f"{view.camera}{of}", f"{columns} x {rows} px", f"{view.num_frames} frames at {rate:.3g} Hz"]
+    camera_note = f" (first of {num_cameras} cameras)" if num_cameras > 1 else ""
+    parts = [f"{view.camera}{camera_note}", f"{columns} x {rows} px", f"{view.num_frames} frames at {rate:.3g} Hz"]
     if view.command is None:
-        return "   ·   ".join([*parts, f"no commanded motion ({view.why})"])
-    return "   ·   ".join([*parts, f"commanded: {_speed(times)}, {_turn(times)}", _objects(len(view.tracks))])
+        return "   ·   ".join([*parts, f"no commanded motion ({view.reason})"])
+    return "   ·   ".join(
+        [
+            *parts,
+            f"commanded: {_format_speed(timeline)}, {_format_turn_rate(timeline)}",
+            _format_num_objects(len(view.tracks)),
+        ]
+    )
 
 
-def _speed(times: Timeline) -> str:
-    known = times.speed[np.isfinite(times.speed)]
+def _format_speed(timeline: Timeline) -> str:
+    known = timeline.speed[np.isfinite(timeline.speed)]
     speed = float(np.median(known)) if len(known) else 0.0
     return f"{speed:.1f} m/s ({3.6 * speed:.0f} km/h)" if speed > 0.05 else "standing"
 
 
-def _turn(times: Timeline) -> str:
-    known = times.yaw_commanded[np.isfinite(times.yaw_commanded)]
+def _format_turn_rate(timeline: Timeline) -> str:
+    known = timeline.yaw_commanded[np.isfinite(timeline.yaw_commanded)]
     rate = float(np.median(known)) if len(known) else 0.0
     return f"turning {abs(rate):.1f} °/s {'left' if rate > 0 else 'right'}" if abs(rate) >= 0.05 else "straight on"
 
 
-def _objects(count: int) -> str:
+def _format_num_objects(count: int) -> str:
     return "no objects" if count == 0 else f"{count} object{'s' if count > 1 else ''}"
 
 
-def lines_of(measures: Measures, verdict: Verdict | None) -> list[Line]:
+def caption_lines(measures: Measures, verdict: Verdict | None) -> list[CaptionLine]:
     """The reasons of a verdict, one a code and object; without one, or without reasons, the most telling measures."""
     if verdict is None or not verdict.reasons:
-        found = {m.name: m for m in measures.values if m.value is not None}
-        lines = [Line(bold=_value(found[name]), words=words) for name, words in HEADLINES.items() if name in found]
-        return lines or [Line(bold="nothing", words=f"could be measured: {measures.values[0].why}")]
-    gravest = {(reason.code, reason.track): reason for reason in reversed(verdict.reasons)}
-    shown = [reason for reason in verdict.reasons if gravest[reason.code, reason.track] is reason]
-    return [Line(bold=_code(r.code), words=r.text.replace(r.track, short_id(r.track))) for r in shown]
+        measured = {m.name: m for m in measures.values if m.value is not None}
+        lines = [
+            CaptionLine(bold=_format_value(measured[name]), text=text)
+            for name, text in HEADLINES.items()
+            if name in measured
+        ]
+        return lines or [CaptionLine(bold="nothing", text=f"could be measured: {measures.values[0].reason}")]
+    most_severe = {(reason.code, reason.track): reason for reason in reversed(verdict.reasons)}
+    shown = [reason for reason in verdict.reasons if most_severe[reason.code, reason.track] is reason]
+    return [CaptionLine(bold=_format_code(r.code), text=r.text.replace(r.track, short_id(r.track))) for r in shown]
 
 
-def heading(verdict: Verdict | None, calibration: Calibration | None) -> tuple[str, str]:
+def verdict_heading(verdict: Verdict | None, calibration: Calibration | None) -> tuple[str, str]:
     """The verdict in a word, and under which limits."""
     if verdict is None or calibration is None:
         return "NOT JUDGED", "No limits were given, so these are values, not failures."
@@ -93,7 +103,7 @@ def heading(verdict: Verdict | None, calibration: Calibration | None) -> tuple[s
     return verdict.state.upper(), f"Limits: {calibration.name}.{note}"
 
 
-def _value(measure: Measure) -> str:
+def _format_value(measure: Measure) -> str:
     value = measure.value or 0.0
     if measure.unit == "log scale":
         return f"{100 * np.expm1(value):.0f} %"
@@ -104,5 +114,5 @@ def _value(measure: Measure) -> str:
     return f"{value:.{digits}f} {unit}".rstrip()
 
 
-def _code(code: str) -> str:
+def _format_code(code: str) -> str:
     return code.replace("_", " ").capitalize()

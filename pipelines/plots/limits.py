@@ -6,28 +6,32 @@ from matplotlib.figure import Figure
 
 from driveforge.datasets.files.atomic import atomic_file
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.catalogue import FAMILIES, definition
-from driveforge.validation.guarantee import refused_words, usual_limits
+from driveforge.validation.catalogue import FAMILIES, get_definition
+from driveforge.validation.guarantee import describe_false_reject_rate, typical_limits
 
-_COLOURS = dict(zip(FAMILIES, ("#2f6fb0", "#7a4fa3", "#c2571a", "#2f8f5b", "#8a6d00", "#b0306a"), strict=False))
+_COLORS = dict(zip(FAMILIES, ("#2f6fb0", "#7a4fa3", "#c2571a", "#2f8f5b", "#8a6d00", "#b0306a"), strict=False))
 
 
-def draw_limits(path: Path, calibration: Calibration) -> None:
+def plot_limits(path: Path, calibration: Calibration) -> None:
     """Write a PNG: a bar a measure, from the 80 % point of good clips to the limit, on one logarithmic axis.
 
     Values are those of usual circumstances. The lower part shows how the score's threshold differs by bucket.
     """
-    rows = [(e.measure, begins, limit) for e, begins, limit in usual_limits(calibration) if "/" not in e.measure]
+    rows = [
+        (e.measure, tail_start, limit) for e, tail_start, limit in typical_limits(calibration) if "/" not in e.measure
+    ]
     figure = Figure(figsize=(10, 2.2 + 0.28 * (len(rows) + len(calibration.thresholds))), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=[len(rows) + 1, len(calibration.thresholds) + 1.5])
     for place, (measure, *ends) in enumerate(rows):
-        begins, limit = (max(value, 1e-3) for value in ends)
-        about = definition(measure)
-        upper.plot([begins, limit], [place, place], lw=7, solid_capstyle="butt", color=_COLOURS[about.family])
-        upper.text(limit * 1.06, place, f"{limit:.3g} {about.unit}", va="center", fontsize=8)
+        tail_start, limit = (max(value, 1e-3) for value in ends)
+        definition = get_definition(measure)
+        upper.plot([tail_start, limit], [place, place], lw=7, solid_capstyle="butt", color=_COLORS[definition.family])
+        upper.text(limit * 1.06, place, f"{limit:.3g} {definition.unit}", va="center", fontsize=8)
     upper.set(xscale="log", yticks=range(len(rows)), xlabel="from the 80 % point of good clips to the limit")
     upper.set_yticklabels([measure.replace("_", " ") for measure, *_ in rows], fontsize=8)
-    upper.set_title(f"{calibration.name}\nrejects of good clips: {refused_words(calibration)}", fontsize=10, loc="left")
+    upper.set_title(
+        f"{calibration.name}\nrejects of good clips: {describe_false_reject_rate(calibration)}", fontsize=10, loc="left"
+    )
     for place, threshold in enumerate(calibration.thresholds):
         lower.barh(place, threshold.score, color="#999999", height=0.6)
         lower.text(threshold.score, place, f" {threshold.num_clips} clips", va="center", fontsize=8)

@@ -19,7 +19,7 @@ from driveforge.finetune.world_model.model import WorldModel, compute_model_dige
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain
 from driveforge.pipelines.plots.contact_sheet import write_png
-from driveforge.pipelines.plots.continuation import continued
+from driveforge.pipelines.plots.continuation import render_continuations
 from driveforge.pipelines.registry.models import checkpoint_of, lineage_in
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.probe_clips import probe_set_of
@@ -62,7 +62,7 @@ def probe_model(config: Config, folder: Path, tracker: Tracker) -> Evaluation:
     tracker.artifact(path)
     if shown:
         picture = config.run.evaluation_picture
-        write_png(picture, continued(list(shown.values()), settings.context_frames))
+        write_png(picture, render_continuations(list(shown.values()), settings.context_frames))
         tracker.artifact(picture)
     return evaluation
 

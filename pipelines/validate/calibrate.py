@@ -24,17 +24,17 @@ from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.cross_conformal import calibrate, scenes_needed
-from driveforge.validation.guarantee import calibration_rows, refused_words
+from driveforge.validation.cross_conformal import calibrate, num_scenes_needed
+from driveforge.validation.guarantee import calibration_table_rows, describe_false_reject_rate
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 
-FILL_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
+FILLER_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KnownGood:
+class KnownGoodClip:
     """Clip ``number`` of ``data``, which nobody generated."""
 
     data: Data
@@ -43,12 +43,12 @@ class KnownGood:
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Write the calibration of ``config`` and show its limits, as a table and as a picture."""
-    from driveforge.pipelines.plots.limits import draw_limits
+    from driveforge.pipelines.plots.limits import plot_limits
 
     path, console = config.calibration_path, get_console()
     with pipeline_run(config, "calibrate") as tracker:
         calibration = calibrate_run(config)
-        draw_limits(path.with_suffix(".png"), calibration)
+        plot_limits(path.with_suffix(".png"), calibration)
         for file in (path, path.with_suffix(".png")):
             tracker.artifact(file)
     console.print(limits_table(calibration))
@@ -58,14 +58,14 @@ def main(config: Config, args: argparse.Namespace) -> None:
 def calibrate_run(config: Config) -> Calibration:
     """Limits from ``validate.num_clips`` clips of ``config.data``, through the codec of the model that generates."""
     folder = trained_model(config)
-    items = known_good(config.data, config.validate)
+    items = list_known_good(config.data, config.validate)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
     measured = measure_known_good(items, partial(load_generator, folder), instruments)
     results = list(track(measured, "Calibrating", total=len(items)))
     calibration = calibrate(
         [measures for _, measures in results],
-        name=_name(items, folder, config.validate.tracker),
+        name=_calibration_name(items, folder, config.validate.tracker),
         false_reject_rate=config.validate.false_reject_rate,
         scenes=[recording for recording, _ in results],
     )
@@ -73,61 +73,64 @@ def calibrate_run(config: Config) -> Calibration:
     return calibration
 
 
-def known_good(data: Data, settings: ValidateSettings) -> list[KnownGood]:
+def list_known_good(data: Data, settings: ValidateSettings) -> list[KnownGoodClip]:
     """Clips from all over ``data``; where its recordings are too few, simulated clips make up the number."""
-    wanted, needed = settings.num_clips, scenes_needed(settings.false_reject_rate)
+    num_requested, num_needed = settings.num_clips, num_scenes_needed(settings.false_reject_rate)
     scenes = _source(data).scenes()
-    numbers = spread(len(scenes), wanted)
-    items = [KnownGood(data=data, number=number) for number in numbers]
-    recordings = len({recording_of(scenes[number]) for number in numbers})
-    if recordings < needed <= wanted:
-        missing = max(wanted - len(items), needed - recordings)
+    numbers = evenly_spaced(len(scenes), num_requested)
+    items = [KnownGoodClip(data=data, number=number) for number in numbers]
+    recordings = len({recording_id(scenes[number]) for number in numbers})
+    if recordings < num_needed <= num_requested:
+        num_missing = max(num_requested - len(items), num_needed - recordings)
         get_console().print(
-            f"[yellow]{recordings} recordings of {data.name} are too few to calibrate on; {missing} simulated "
+            f"[yellow]{recordings} recordings of {data.name} are too few to calibrate on; {num_missing} simulated "
             "clips are added, and the limits speak of those too[/yellow]"
         )
-        simulated = simulated_like(data, missing)
-        items += [KnownGood(data=simulated, number=number) for number in spread(len(_source(simulated)), missing)]
+        simulated = simulated_like(data, num_missing)
+        items += [
+            KnownGoodClip(data=simulated, number=number)
+            for number in evenly_spaced(len(_source(simulated)), num_missing)
+        ]
     return items
 
 
 def simulated_like(data: Data, num_scenes: int) -> SimulatedData:
     """Simulated driving of the size, rate and length of ``data``."""
     framing = asdict(data.framing)
-    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=FILL_DOMAINS, seed=0, **framing)
+    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=FILLER_DOMAINS, seed=0, **framing)
 
 
-def spread(total: int, count: int) -> list[int]:
+def evenly_spaced(total: int, count: int) -> list[int]:
     """``count`` numbers evenly over 0..total-1, or all where there are fewer."""
     return [int(place) for place in np.linspace(0, total - 1, min(count, total)).round()]
 
 
 def measure_known_good(
-    items: Sequence[KnownGood], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
+    items: Sequence[KnownGoodClip], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
 ) -> Iterator[tuple[str, Measures]]:
     """Recording and measures of each clip, in order, as the codec and H.264 pass it, like all that is generated.
 
     So geometry is judged, not compression.
     """
-    return on_all_cores(_measure_one, items, _start_worker, (loader, instruments))
+    return on_all_cores(_measure_known_good, items, _init_worker, (loader, instruments))
 
 
 _generator: Generator
 _instruments: Instruments
 
 
-def _start_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
+def _init_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
     global _generator, _instruments
     _generator, _instruments = loader(), instruments()
 
 
-def _measure_one(item: KnownGood) -> tuple[str, Measures]:
+def _measure_known_good(item: KnownGoodClip) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    return recording_of(scene), measure(roundtrip_clip(_generator.reconstruct(source.load(scene))), _instruments)
+    return recording_id(scene), measure(roundtrip_clip(_generator.reconstruct(source.load(scene))), _instruments)
 
 
-def recording_of(scene: Scene) -> str:
+def recording_id(scene: Scene) -> str:
     """Clips of one recording are alike, so they must not stand on both sides of a split."""
     return scene.source or scene.clip_id
 
@@ -138,18 +141,19 @@ def _source(data: Data) -> Source:
     return open_source(data)
 
 
-def _name(items: Sequence[KnownGood], folder: Path, tracker: str) -> str:
+def _calibration_name(items: Sequence[KnownGoodClip], folder: Path, tracker: str) -> str:
     from driveforge.finetune.world_model.model import compute_model_digest
 
     counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
-    followed = "" if tracker == "lucas_kanade" else f", followed by {tracker}"
-    return f"{clips} clips through the codec {compute_model_digest(folder / 'vae')[:8]} and H.264{followed}"
+    tracker_note = "" if tracker == "lucas_kanade" else f", followed by {tracker}"
+    return f"{clips} clips through the codec {compute_model_digest(folder / 'vae')[:8]} and H.264{tracker_note}"
 
 
 def limits_table(calibration: Calibration) -> Table:
-    title = f"{calibration.name}: of good clips like these it rejects {refused_words(calibration)}. {calibration.note}"
+    rate = describe_false_reject_rate(calibration)
+    title = f"{calibration.name}: of good clips like these it rejects {rate}. {calibration.note}"
     table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=plain(title))
-    for row in calibration_rows(calibration):
+    for row in calibration_table_rows(calibration):
         table.add_row(*map(plain, row))
     return table

@@ -1,4 +1,4 @@
-"""Corrupt: good clips spoilt in one known way and by a known amount, as clip folders that measure reads."""
+"""Corrupt: good clips corrupted in one known way and by a known amount, as clip folders that measure reads."""
 
 import argparse
 
@@ -18,41 +18,48 @@ LIST = "list"
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Spoil every clip under ``args.clip``; status 1 where one could not be read or spoilt that way."""
+    """Corrupt every clip under ``args.clip``; status 1 where one could not be read or corrupted that way."""
     console = get_console()
-    if args.kind == LIST:
-        console.print(kinds_table())
+    if args.type == LIST:
+        console.print(corruptions_table())
         return 0
-    if args.kind not in CORRUPTIONS:
-        raise UserError(unknown(f"no kind {args.kind!r}", args.kind, CORRUPTIONS))
+    if args.type not in CORRUPTIONS:
+        raise UserError(unknown(f"no corruption type {args.type!r}", args.type, CORRUPTIONS))
     if args.clip is None or args.out is None:
-        raise UserError("a clip to spoil and --out are needed; see driveforge corrupt --help")
-    about = CORRUPTIONS[args.kind]
-    strength = about.strong if args.strength is None else args.strength
-    about.check(strength)
+        raise UserError("a clip to corrupt and --out are needed; see driveforge corrupt --help")
+    corruption = CORRUPTIONS[args.type]
+    strength = corruption.strong if args.strength is None else args.strength
+    corruption.check(strength)
     other = list_clips(args.other)[0].load() if args.other else None
-    if "other" in about.needs and other is None:
-        raise UserError(f"{args.kind} needs a clip of another place: --other CLIP")
-    items, bad = list_clips(args.clip), 0
+    if "other" in corruption.requirements and other is None:
+        raise UserError(f"{args.type} needs a clip of another place: --other CLIP")
+    items, num_failed = list_clips(args.clip), 0
     for item in items:
         try:
-            spoilt = corrupt(item.load(), args.kind, strength, seed=args.seed, other=other)
-            show(write_clip_folder(args.out, spoilt))
+            corrupted = corrupt(item.load(), args.type, strength, seed=args.seed, other=other)
+            show(write_clip_folder(args.out, corrupted))
         except WriteError:
             raise
         except UserError as error:
-            bad += 1
-            show(error, head="not spoilt: ", style="red")
-    show(f"{len(items) - bad} of {len(items)} clips spoilt by {args.kind}, {strength:g} {about.unit}")
-    return 1 if bad else 0
+            num_failed += 1
+            show(error, head="not corrupted: ", style="red")
+    show(f"{len(items) - num_failed} of {len(items)} clips corrupted by {args.type}, {strength:g} {corruption.unit}")
+    return 1 if num_failed else 0
 
 
-def kinds_table() -> Table:
+def corruptions_table() -> Table:
     """Every kind with the unit of its strength, a mild and a strong one, and what it needs of a clip."""
-    table = Table("mild", "strong", "unit", "kind", "in the clip", "needs", box=None, pad_edge=False)
+    table = Table("mild", "strong", "unit", "type", "in the clip", "requires", box=None, pad_edge=False)
     for column in table.columns[:4]:
         column.no_wrap = True
-    for about in CORRUPTIONS.values():
-        needs = ", ".join(about.needs)
-        table.add_row(f"{about.mild:g}", f"{about.strong:g}", about.unit, about.name, about.words, needs)
+    for corruption in CORRUPTIONS.values():
+        requirements = ", ".join(corruption.requirements)
+        table.add_row(
+            f"{corruption.mild:g}",
+            f"{corruption.strong:g}",
+            corruption.unit,
+            corruption.name,
+            corruption.description,
+            requirements,
+        )
     return table

@@ -46,8 +46,8 @@ SCHEMA = pa.schema(
         "gate_state": pa.string(),
         "reasons": pa.list_(_REASON),
         "calibration": pa.string(),
-        "override_who": pa.string(),
-        "override_why": pa.string(),
+        "override_reviewer": pa.string(),
+        "override_reason": pa.string(),
         "edit": pa.string(),
         "seed": pa.int64(),
         "model": pa.string(),
@@ -90,7 +90,7 @@ def gate(run: RunDir, calibration_path: Path) -> list[Decision]:
     if not candidates:
         raise UserError(f"{run.candidates} holds no committed clip to judge: run `driveforge generate` first")
     decisions = decide(candidates, calibration, read_overrides(run.overrides))
-    write_ledger(run.verdicts, decisions)
+    write_verdicts(run.verdicts, decisions)
     return decisions
 
 
@@ -99,20 +99,20 @@ def decide(
 ) -> list[Decision]:
     """A decision on every candidate, in their order; a UserError where an override is on no candidate."""
     known = {candidate.clip_id for candidate in candidates}
-    if strays := sorted(set(overrides) - known):
-        raise UserError(f"overrides.json: {strays[0]} is no candidate of this run; correct the clip id or remove it")
+    if unknown := sorted(set(overrides) - known):
+        raise UserError(f"overrides.json: {unknown[0]} is no candidate of this run; correct the clip id or remove it")
     return [
         Decision(candidate=c, verdict=judge(c.measures, calibration), override=overrides.get(c.clip_id))
         for c in candidates
     ]
 
 
-def write_ledger(path: Path, decisions: Iterable[Decision]) -> None:
+def write_verdicts(path: Path, decisions: Iterable[Decision]) -> None:
     """One row a candidate in parquet, in one step over any older ledger."""
-    write_rows(path, [_row(decision) for decision in decisions])
+    write_verdict_rows(path, [_row(decision) for decision in decisions])
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_verdict_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows of ``SCHEMA`` as a ledger, with their digest."""
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
     buffer = io.BytesIO()
@@ -120,7 +120,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def read_ledger(path: Path) -> list[dict[str, Any]]:
+def read_verdicts(path: Path) -> list[dict[str, Any]]:
     """The rows of a ledger as plain records; a UserError where there is none, or not the one that the gate wrote."""
     if not path.exists():
         raise UserError(f"{path} does not exist: run `driveforge gate` first")
@@ -137,9 +137,9 @@ def _digest(table: pa.Table) -> bytes:
     return hashlib.sha256(json.dumps(table.to_pylist()).encode()).hexdigest().encode()
 
 
-def decided(run: RunDir) -> list[Decision]:
+def read_decisions(run: RunDir) -> list[Decision]:
     """The decisions in the ledger of a run, on the candidates that are there. A UserError where there is no ledger."""
-    rows = {row["clip_id"]: row for row in read_ledger(run.verdicts)}
+    rows = {row["clip_id"]: row for row in read_verdicts(run.verdicts)}
     candidates = iter_candidates(run.candidates)
     return [_decision(candidate, rows[candidate.clip_id]) for candidate in candidates if candidate.clip_id in rows]
 
@@ -148,9 +148,9 @@ def _decision(candidate: Candidate, row: Mapping[str, Any]) -> Decision:
     reasons = tuple(Reason(**{**reason, "frames": tuple(reason["frames"])}) for reason in row["reasons"])
     verdict = Verdict(clip_id=row["clip_id"], state=row["gate_state"], reasons=reasons, calibration=row["calibration"])
     override = None
-    if row["override_who"] is not None:
+    if row["override_reviewer"] is not None:
         override = Override(
-            clip_id=row["clip_id"], state=row["state"], who=row["override_who"], why=row["override_why"]
+            clip_id=row["clip_id"], state=row["state"], reviewer=row["override_reviewer"], reason=row["override_reason"]
         )
     return Decision(candidate=candidate, verdict=verdict, override=override)
 
@@ -163,8 +163,8 @@ def _row(decision: Decision) -> dict[str, Any]:
         "gate_state": verdict.state,
         "reasons": [asdict(reason) for reason in verdict.reasons],
         "calibration": verdict.calibration,
-        "override_who": override.who if override else None,
-        "override_why": override.why if override else None,
+        "override_reviewer": override.reviewer if override else None,
+        "override_reason": override.reason if override else None,
         "edit": candidate.metadata["edit"],
         "seed": candidate.metadata["seed"],
         "model": candidate.metadata["model"],
@@ -193,6 +193,6 @@ def summary_table(decisions: Sequence[Decision]) -> Table:
         table.add_row(state, str(states[state]))
     for code, count in reasons.most_common():
         table.add_row(f"  {code}", str(count))
-    if overruled := sum(d.override is not None and d.state != d.verdict.state for d in decisions):
-        table.add_row("overruled by review", str(overruled))
+    if num_overruled := sum(d.override is not None and d.state != d.verdict.state for d in decisions):
+        table.add_row("overruled by review", str(num_overruled))
     return table

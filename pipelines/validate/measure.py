@@ -27,7 +27,7 @@ from driveforge.pipelines.inputs.settings import Data, NuScenesData
 from driveforge.pipelines.processes.parallel import on_all_cores
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
-from driveforge.validation.measures import Inspected, inspect
+from driveforge.validation.measures import MeasuredClip, measure_clip
 from driveforge.validation.records import Measure, Measures
 
 SCHEMA = pa.schema(
@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
         "unit": pa.string(),
         "value": pa.float64(),
         "state": pa.string(),
-        "why": pa.string(),
+        "reason": pa.string(),
         "frames": pa.list_(pa.int32()),
         "track": pa.string(),
     }
@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
+class MeasureResult:
     """One item of a set: its measures, or the ``error`` that kept it from having any.
 
     ``picture`` is a PNG where one was asked for; None with measures and an ``error`` where it could not be drawn.
@@ -62,42 +62,42 @@ class Measured:
 def main(config: Config, args: argparse.Namespace) -> int:
     """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
     out = args.out or config.run.measures
-    items, console = list_clips(args.path, *_chosen_tables(config.data)), get_console()
+    items, console = list_clips(args.path, *_requested_tables(config.data)), get_console()
     holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
     if holds_videos and (unread := find_unsupported(args.path)):
         show(describe_unsupported(unread))
-    pictures = None if args.pictures is None else _folder(args.pictures)
+    pictures = None if args.pictures is None else _make_folder(args.pictures)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said once, not for every clip
-    limits = _limits(config.validate.calibration, pictures)
-    measure_one = partial(measure_item, drawn=pictures is not None, calibration=limits, instruments=instruments)
-    sets: list[Measures] = []
+    limits = _load_limits(config.validate.calibration, pictures)
+    measure_one = partial(measure_item, with_picture=pictures is not None, calibration=limits, instruments=instruments)
+    clip_measures: list[Measures] = []
     names: Counter[str] = Counter()
-    bad = 0
+    num_failed = 0
     for result in track(on_all_cores(measure_one, items), "Measuring", total=len(items), console=console):
         error = result.error
         if result.measures is not None:
-            sets.append(result.measures)
+            clip_measures.append(result.measures)
             if pictures is not None and result.picture is not None:
                 names[result.measures.clip_id] += 1
                 error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
         if error:
-            bad += 1
+            num_failed += 1
             show(f" {error}", head=f"{result.name}:", style="red")
-    write_measures(out, sets)
-    console.print(summary_table(sets))
-    show(f"{len(sets)} clips measured, {len(items) - len(sets)} could not be read; {out}")
+    write_measures(out, clip_measures)
+    console.print(summary_table(clip_measures))
+    show(f"{len(clip_measures)} clips measured, {len(items) - len(clip_measures)} could not be read; {out}")
     if pictures is not None:
-        show(f"{len(items) - bad} pictures in {pictures}")
-    return 1 if bad else 0
+        show(f"{len(items) - num_failed} pictures in {pictures}")
+    return 1 if num_failed else 0
 
 
-def _chosen_tables(data: Data) -> tuple[str, tuple[str, ...]]:
+def _requested_tables(data: Data) -> tuple[str, tuple[str, ...]]:
     """Version and cameras that were asked for with ``data=nuscenes``; without it whatever version is there."""
     return (data.version, data.cameras) if isinstance(data, NuScenesData) else ("", ("CAM_FRONT",))
 
 
-def _folder(path: Path) -> Path:
+def _make_folder(path: Path) -> Path:
     """Made before any work is done."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -106,35 +106,35 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _limits(path: Path | None, pictures: Path | None) -> Calibration | None:
+def _load_limits(path: Path | None, pictures: Path | None) -> Calibration | None:
     """Only limits that were asked for by name: those of a run need not hold for any footage."""
     return Calibration.load(path) if pictures is not None and path is not None else None
 
 
 def measure_item(
     item: Item,
-    drawn: bool = False,
+    with_picture: bool = False,
     calibration: Calibration | None = None,
     instruments: InstrumentsLoader = Instruments,
-) -> Measured:
-    """A clip that cannot be read, or not be drawn, is a result too: it must not spoil the others."""
+) -> MeasureResult:
+    """A clip that cannot be read, or not be drawn, is a result too: it must not corrupt the others."""
     measures = None
     try:
         clip = item.load()
-        inspected = inspect(clip, instruments())
-        measures = inspected.measures
-        picture = _picture(clip, inspected, calibration) if drawn else None
-        return Measured(name=item.name, measures=measures, picture=picture)
+        measured_clip = measure_clip(clip, instruments())
+        measures = measured_clip.measures
+        picture = _plot(clip, measured_clip, calibration) if with_picture else None
+        return MeasureResult(name=item.name, measures=measures, picture=picture)
     except UserError as error:
-        return Measured(name=item.name, measures=measures, error=str(error))
+        return MeasureResult(name=item.name, measures=measures, error=str(error))
     except Exception as error:  # decoders raise what they like; one bad file must not end a night's work
-        return Measured(name=item.name, measures=measures, error=f"{type(error).__name__}: {error}")
+        return MeasureResult(name=item.name, measures=measures, error=f"{type(error).__name__}: {error}")
 
 
-def _picture(clip: Clip, inspected: Inspected, calibration: Calibration | None) -> bytes:
-    from driveforge.pipelines.plots.measured import draw_measured
+def _plot(clip: Clip, measured_clip: MeasuredClip, calibration: Calibration | None) -> bytes:
+    from driveforge.pipelines.plots.measured_clip import plot_measured_clip
 
-    return draw_measured(clip, inspected, calibration)
+    return plot_measured_clip(clip, measured_clip, calibration)
 
 
 def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> str:
@@ -150,25 +150,25 @@ def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> st
     return ""
 
 
-def write_measures(path: Path, sets: Iterable[Measures]) -> None:
+def write_measures(path: Path, clip_measures: Iterable[Measures]) -> None:
     """One row for each measure of each clip; ``value`` is null where the measure could not be taken.
 
     ``view`` is "" for the reference camera, else the camera's name.
     """
-    rows = [_row(measures.clip_id, m) for measures in sets for m in measures.values]
+    rows = [_to_row(measures.clip_id, m) for measures in clip_measures for m in measures.values]
     with atomic_file(path) as file:
         pa.parquet.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file)
 
 
-def _row(clip_id: str, measure: Measure) -> dict[str, Any]:
+def _to_row(clip_id: str, measure: Measure) -> dict[str, Any]:
     view, _, name = measure.name.rpartition("/")
     return {"clip_id": clip_id, "view": view, "measure": name, **asdict(measure)}
 
 
-def summary_table(sets: Iterable[Measures]) -> Table:
+def summary_table(clip_measures: Iterable[Measures]) -> Table:
     """Median and 95 % point of every measure over the clips, and how many clips it could be taken on."""
     values: dict[tuple[str, str, str], list[float | None]] = defaultdict(list)
-    for measures in sets:
+    for measures in clip_measures:
         for m in measures.values:
             values[m.family, m.name, m.unit].append(m.value)
     table = Table("family", "measure", "unit", "clips", "median", "95 %")

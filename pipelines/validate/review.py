@@ -18,19 +18,19 @@ from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import show
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
-from driveforge.pipelines.validate.gallery import Bar, Card, pick, write_gallery
-from driveforge.pipelines.validate.gate import Decision, count_reasons, count_states, decided
+from driveforge.pipelines.validate.gallery import Card, MeasureBar, select_covering_clips, write_gallery
+from driveforge.pipelines.validate.gate import Decision, count_reasons, count_states, read_decisions
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.guarantee import refused_words
+from driveforge.validation.guarantee import describe_false_reject_rate
 from driveforge.validation.records import Measures
-from driveforge.validation.review.drawing import draw_tracks, track_clip
+from driveforge.validation.review.drawing import render_tracks, track_clip
 from driveforge.validation.verdict import Verdict
 
 # Enough to see every reason, few enough that the page stays a few megabytes.
 MAX_REJECTED = 36
 MAX_ACCEPTED = 12
 # In the folder of the review: the clips that it drew.
-DRAWN = ".drawn.json"
+DRAWN_FILE = ".drawn.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,23 +44,23 @@ class Review:
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Draw the review of what the gate decided."""
-    decisions = decided(config.run)
+    decisions = read_decisions(config.run)
     with pipeline_run(config, "review") as tracker:
-        made = review(config.run, config.calibration_path, decisions, tracker)
-    show(made.gallery)
+        review_files = review(config.run, config.calibration_path, decisions, tracker)
+    show(review_files.gallery)
 
 
 def review(run: RunDir, calibration_path: Path, decisions: Sequence[Decision], tracker: Tracker) -> Review:
     """Write the review of a run into ``<run_dir>/review`` and log it, with the counts, to MLflow."""
     calibration = Calibration.load(calibration_path)
-    made = write_review(run.review, decisions, calibration)
-    tracker.metrics(counts(decisions))
+    review_files = write_review(run.review, decisions, calibration)
+    tracker.metrics(count_metrics(decisions))
     tracker.artifact(run.verdicts)
-    tracker.rejections(made.rejections, made.gallery, made.clips)
-    return made
+    tracker.rejections(review_files.rejections, review_files.gallery, review_files.clips)
+    return review_files
 
 
-def counts(decisions: Sequence[Decision]) -> dict[str, float]:
+def count_metrics(decisions: Sequence[Decision]) -> dict[str, float]:
     """Clips by state, and rejected clips by reason."""
     states, reasons = count_states(decisions), count_reasons(decisions)
     by_state = {state: float(states[state]) for state in ("accepted", "rejected", "unmeasured")}
@@ -76,17 +76,17 @@ def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calib
 
     Of what an older one left, only the clips that it drew are removed.
     """
-    cards = [_card(decision, calibration) for decision in track(_shown(decisions), "Drawing the review")]
-    bad = [card for card in cards if card.state != "accepted"]
-    drawn = {f"{card.clip_id}.mp4": card.video for card in bad}
-    older = _drawn(folder)
+    cards = [_card(decision, calibration) for decision in track(_select_for_review(decisions), "Drawing the review")]
+    rejected = [card for card in cards if card.state != "accepted"]
+    drawn = {f"{card.clip_id}.mp4": card.video for card in rejected}
+    previous = _read_drawn(folder)
     # Noted before they are there, so that the next review knows those of one that was cut short.
-    write_atomic(folder / DRAWN, json.dumps(sorted(older | set(drawn))).encode())
-    for name in older - set(drawn):
+    write_atomic(folder / DRAWN_FILE, json.dumps(sorted(previous | set(drawn))).encode())
+    for name in previous - set(drawn):
         (folder / "clips" / name).unlink(missing_ok=True)
     for name, video in drawn.items():
         write_atomic(folder / "clips" / name, video)
-    write_atomic(folder / DRAWN, json.dumps(sorted(drawn)).encode())
+    write_atomic(folder / DRAWN_FILE, json.dumps(sorted(drawn)).encode())
     write_rejections(folder / "rejections.parquet", decisions)
     summary = _summary(decisions, cards, calibration)
     write_gallery(folder / "gallery.html", cards, title="Rejected clips", summary=summary)
@@ -97,10 +97,10 @@ def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calib
     )
 
 
-def _drawn(folder: Path) -> set[str]:
+def _read_drawn(folder: Path) -> set[str]:
     """Names of the clips that an older review left; none where its note cannot be read."""
     try:
-        names = json.loads((folder / DRAWN).read_text(encoding="utf-8"))
+        names = json.loads((folder / DRAWN_FILE).read_text(encoding="utf-8"))
         return {name for name in names if CLIP_ID.fullmatch(name.removesuffix(".mp4"))}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return set()
@@ -108,19 +108,19 @@ def _drawn(folder: Path) -> set[str]:
 
 def _summary(decisions: Sequence[Decision], cards: Sequence[Card], calibration: Calibration) -> list[tuple[str, str]]:
     states, on_page = count_states(decisions), Counter(card.state for card in cards)
-    shown = [("generated", f"{len(decisions):,}")]
-    shown += [(state, _of(on_page[state], states[state])) for state in ("accepted", "rejected", "unmeasured")]
+    rows = [("generated", f"{len(decisions):,}")]
+    rows += [(state, _format_count(on_page[state], states[state])) for state in ("accepted", "rejected", "unmeasured")]
     limits = f"{calibration.name}. {calibration.note}" if calibration.note else calibration.name
     return [
-        *shown,
-        ("good clips that these limits refuse", refused_words(calibration)),
+        *rows,
+        ("good clips that these limits refuse", describe_false_reject_rate(calibration)),
         ("limits from", limits),
     ]
 
 
-def _of(shown: int, total: int) -> str:
+def _format_count(rows: int, total: int) -> str:
     """``36 of 5,000`` where the page does not show all."""
-    return f"{total:,}" if shown == total else f"{shown:,} of {total:,}"
+    return f"{total:,}" if rows == total else f"{rows:,} of {total:,}"
 
 
 def write_rejections(path: Path, decisions: Sequence[Decision]) -> None:
@@ -149,35 +149,42 @@ def _codes(decision: Decision) -> list[str]:
     return [reason.code for reason in decision.verdict.reasons]
 
 
-def _shown(decisions: Sequence[Decision]) -> list[Decision]:
+def _select_for_review(decisions: Sequence[Decision]) -> list[Decision]:
     """The decisions whose clips are drawn: bad ones of every reason, good ones evenly over the run."""
     reasons = {d.candidate.clip_id: list(dict.fromkeys(_codes(d))) for d in decisions if d.state != "accepted"}
-    good = [d.candidate.clip_id for d in decisions if d.state == "accepted"]
-    chosen = {*pick(reasons, MAX_REJECTED), *good[:: max(1, -(-len(good) // MAX_ACCEPTED))]}
+    accepted = [d.candidate.clip_id for d in decisions if d.state == "accepted"]
+    chosen = {*select_covering_clips(reasons, MAX_REJECTED), *accepted[:: max(1, -(-len(accepted) // MAX_ACCEPTED))]}
     return [decision for decision in decisions if decision.candidate.clip_id in chosen]
 
 
 def _card(decision: Decision, calibration: Calibration) -> Card:
     candidate = decision.candidate
     clip = candidate.load()
-    about = [clip.scene.domain, f"edit: {candidate.metadata['edit']}", f"seed {candidate.metadata['seed']}"]
+    tags = [clip.scene.domain, f"edit: {candidate.metadata['edit']}", f"seed {candidate.metadata['seed']}"]
     if decision.override:
-        about.append(f"{decision.state} by {decision.override.who}: {decision.override.why}")
+        tags.append(f"{decision.state} by {decision.override.reviewer}: {decision.override.reason}")
     return Card(
         clip_id=candidate.clip_id,
         state=decision.state,
-        video=encode_mp4(draw_tracks(clip, track_clip(clip)), clip.scene.frame_rate, crf=27),
-        about=tuple(about),
+        video=encode_mp4(render_tracks(clip, track_clip(clip)), clip.scene.frame_rate, crf=27),
+        tags=tuple(tags),
         reasons=tuple((reason.code, reason.text) for reason in decision.verdict.reasons),
-        bars=bars(candidate.measures, calibration.limits(candidate.measures), decision.verdict),
+        bars=measure_bars(candidate.measures, calibration.limits(candidate.measures), decision.verdict),
     )
 
 
-def bars(measures: Measures, limits: Mapping[str, float], verdict: Verdict) -> tuple[Bar, ...]:
+def measure_bars(measures: Measures, limits: Mapping[str, float], verdict: Verdict) -> tuple[MeasureBar, ...]:
     """Every measure beside its limit; those without either are left out."""
-    told = {reason.measure for reason in verdict.reasons if reason.value is not None}
+    reason_measures = {reason.measure for reason in verdict.reasons if reason.value is not None}
     return tuple(
-        Bar(name=m.name, value=m.value, limit=limits.get(m.name), unit=m.unit, why=m.why, speaks=m.name in told)
+        MeasureBar(
+            name=m.name,
+            value=m.value,
+            limit=limits.get(m.name),
+            unit=m.unit,
+            reason=m.reason,
+            is_reason=m.name in reason_measures,
+        )
         for m in measures.values
         if m.value is not None or m.name in limits
     )

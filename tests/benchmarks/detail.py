@@ -38,8 +38,8 @@ def detail_kept(frames: NDArray[np.uint8], scene: Scene) -> list[float]:
 
 
 def _laplacian(frame: NDArray[np.uint8]) -> Array:
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.abs(cv2.Laplacian(grey, cv2.CV_32F))
+    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return np.abs(cv2.Laplacian(gray, cv2.CV_32F))
 
 
 def visible_parts(scene: Scene) -> Iterator[NDArray[np.bool_]]:

@@ -122,9 +122,11 @@ def _allows(scene: Scene, edit: str) -> bool:
     return True
 
 
-def make_all(chosen: Sequence[Recipe], generators: dict[str, Generator]) -> Iterator[tuple[str, dict[str, bytes]]]:
+def make_all(
+    displayed_frame: Sequence[Recipe], generators: dict[str, Generator]
+) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key and members of every clip, as a shard holds them; the recipe is the sample's metadata."""
-    for number, recipe in enumerate(track(chosen, "Generating")):
+    for number, recipe in enumerate(track(displayed_frame, "Generating")):
         yield make(number, recipe, generators[recipe.maker])
 
 

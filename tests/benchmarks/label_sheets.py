@@ -20,7 +20,7 @@ from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.pipelines.plots.contact_sheet import write_png
 
 SHOWN = (0, 4, 8, 12, 16)
-BETWEEN = (2, 6, 10, 14, 15)
+ROW_GAP = (2, 6, 10, 14, 15)
 SLICED_ROWS = (44, 62)
 SCALE, TIME_SCALE = 2, 6
 NEAREST_M, FARTHEST_M = 1.0, 50.0
@@ -43,7 +43,7 @@ def draw_sheet(clip: Clip, edit: str) -> NDArray[np.uint8]:
     rows = [
         _side_by_side([_large(frames[t]) for t in SHOWN]),
         _side_by_side([_commanded(frames[t], scene, t) for t in SHOWN]),
-        _side_by_side([_large(frames[t]) for t in BETWEEN]),
+        _side_by_side([_large(frames[t]) for t in ROW_GAP]),
         _side_by_side([_over_time(frames, y) for y in SLICED_ROWS]),
     ]
     width = max(row.shape[1] for row in rows)

@@ -20,8 +20,8 @@ import webdataset
 from numpy.typing import NDArray
 
 from driveforge.pipelines.generate.candidates import iter_candidates
-from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
-from driveforge.pipelines.validate.gate import read_ledger
+from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png
+from driveforge.pipelines.validate.gate import read_verdicts
 
 ROWS = 4
 UNIT_BOX = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
@@ -34,13 +34,17 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     write_png(arguments.out / "clips.png", clips(arguments.run_dir))
-    write_png(arguments.out / "accepted.png", contact_sheet(list(accepted(arguments.run_dir)), scale=1, columns=2))
-    write_png(arguments.out / "boxes.png", contact_sheet(list(boxed(arguments.run_dir / "shards"))[:ROWS], columns=2))
+    write_png(
+        arguments.out / "accepted.png", render_contact_sheet(list(accepted(arguments.run_dir)), scale=1, columns=2)
+    )
+    write_png(
+        arguments.out / "boxes.png", render_contact_sheet(list(boxed(arguments.run_dir / "shards"))[:ROWS], columns=2)
+    )
 
 
 def clips(run_dir: Path) -> NDArray[np.uint8]:
     """Accepted and rejected clips side by side, as many reasons and edits as there are rows."""
-    ledger = {row["clip_id"]: row for row in read_ledger(run_dir / "verdicts.parquet")}
+    ledger = {row["clip_id"]: row for row in read_verdicts(run_dir / "verdicts.parquet")}
     candidates = list(iter_candidates(run_dir / "candidates"))
     good = [c for c in candidates if ledger[c.clip_id]["state"] == "accepted"]
     bad = _varied([c for c in candidates if ledger[c.clip_id]["state"] == "rejected"], ledger)
@@ -48,21 +52,21 @@ def clips(run_dir: Path) -> NDArray[np.uint8]:
     for pair in itertools.zip_longest(good[:ROWS], bad[:ROWS]):
         for candidate in pair:
             if candidate is None:
-                rows.append(Row(caption="", frames=np.full((2, 96, 160, 3), 250, np.uint8)))
+                rows.append(SheetRow(caption="", frames=np.full((2, 96, 160, 3), 250, np.uint8)))
                 continue
             row = ledger[candidate.clip_id]
             reason = row["reasons"][0]["text"].split(";")[0][:90] if row["reasons"] else ""
             caption = f"{row['state']}, {row['edit']}{': ' + reason if reason else ''}"
-            rows.append(Row(caption=caption, frames=candidate.load().frames[0], state=row["state"]))
-    return contact_sheet(rows, num_frames=4, columns=2)
+            rows.append(SheetRow(caption=caption, frames=candidate.load().frames[0], state=row["state"]))
+    return render_contact_sheet(rows, num_frames=4, columns=2)
 
 
-def accepted(run_dir: Path) -> Iterator[Row]:
+def accepted(run_dir: Path) -> Iterator[SheetRow]:
     """Every accepted clip, in the order of the plan, without a score."""
-    states = {row["clip_id"]: row["state"] for row in read_ledger(run_dir / "verdicts.parquet")}
-    chosen = [c for c in iter_candidates(run_dir / "candidates") if states[c.clip_id] == "accepted"]
-    for number, candidate in enumerate(chosen, start=1):
-        yield Row(caption=f"{number}: {candidate.clip_id}", frames=candidate.load().frames[0])
+    states = {row["clip_id"]: row["state"] for row in read_verdicts(run_dir / "verdicts.parquet")}
+    displayed_frame = [c for c in iter_candidates(run_dir / "candidates") if states[c.clip_id] == "accepted"]
+    for number, candidate in enumerate(displayed_frame, start=1):
+        yield SheetRow(caption=f"{number}: {candidate.clip_id}", frames=candidate.load().frames[0])
 
 
 def _varied(candidates: Sequence[Any], ledger: dict[str, Any]) -> list[Any]:
@@ -77,7 +81,7 @@ def _varied(candidates: Sequence[Any], ledger: dict[str, Any]) -> list[Any]:
     return first + rest
 
 
-def boxed(shards: Path) -> Iterator[Row]:
+def boxed(shards: Path) -> Iterator[SheetRow]:
     """Clips of the shards with their boxes drawn, using nothing of ours to read or project them."""
     for sample in webdataset.WebDataset([str(path) for path in sorted(shards.glob("*.tar"))], shardshuffle=False):
         about = json.loads(sample["json"])
@@ -90,7 +94,7 @@ def boxed(shards: Path) -> Iterator[Row]:
             for box, size, present in zip(tracks["box_to_world"], tracks["sizes"], tracks["present"], strict=True):
                 if present[t]:
                     _draw(image, np.linalg.inv(camera_to_world[t]) @ box[t], size, np.array(camera["intrinsics"]))
-        yield Row(caption=about["caption"], frames=frames)
+        yield SheetRow(caption=about["caption"], frames=frames)
 
 
 def _draw(image: NDArray[np.uint8], box_to_camera: NDArray[Any], size: NDArray[Any], k: NDArray[Any]) -> None:

@@ -20,7 +20,7 @@ from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
 from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
-from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
+from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png
 from driveforge.validation.measures import recovered_yaw_rate, static_track_residual
 from tests.defaults import sampler_settings, simulation_config
 
@@ -168,7 +168,7 @@ def _box_places(scene: Scene, vehicle: str) -> Array:
 
 def _follow(clip: Clip, recorded: Scene, vehicle: str) -> Array | None:
     """Where the vehicle's first-frame texture ends up ``(2,)``: Lucas-Kanade from frame to frame, boxes unused."""
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip.frames[0]]
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip.frames[0]]
     box = next(t for t in recorded.tracks if t.id == vehicle)
     camera = recorded.cameras[0]
     depth = float(transform(inverse(recorded.camera_to_world(camera)[0]), box.box_to_world[0, None, :3, 3])[0, 2])
@@ -178,7 +178,7 @@ def _follow(clip: Clip, recorded: Scene, vehicle: str) -> Array | None:
     points = start = np.stack([x.ravel(), y.ravel()], -1).astype(np.float32)[:, None]
     alive = np.ones(len(points), bool)
     options = {"winSize": (11, 11), "maxLevel": 3}
-    for before, after in itertools.pairwise(grey):
+    for before, after in itertools.pairwise(gray):
         moved, forward, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None, **options)
         back, backward, _ = cv2.calcOpticalFlowPyrLK(after, before, moved, None, **options)
         agrees = np.linalg.norm(back - points, axis=-1)[:, 0] < 0.7
@@ -207,9 +207,11 @@ def draw_sheet(generator: Generator, source: SimulatedSource, scenes: Sequence[S
     """Recorded and generated clips one under the other, then the same start under other commands."""
     rows = []
     for scene in scenes[:3]:
-        rows.append(Row(caption=f"recorded: {scene.caption}", frames=source.load(scene).frames[0]))
+        rows.append(SheetRow(caption=f"recorded: {scene.caption}", frames=source.load(scene).frames[0]))
         rows.append(
-            Row(caption="generated from its first frame", frames=generate(generator, source, scene, scene).frames[0])
+            SheetRow(
+                caption="generated from its first frame", frames=generate(generator, source, scene, scene).frames[0]
+            )
         )
     turning = next(s for s in scenes if abs(_commanded_yaw_rate(s)) > 2 * TURNING_DEG_S)
     shifting = next(_shiftable(source, scenes, 1))
@@ -219,8 +221,10 @@ def draw_sheet(generator: Generator, source: SimulatedSource, scenes: Sequence[S
         ("vehicle as recorded", shifting[0], shifting[0]),
         ("vehicle told to move aside", shifting[0], shifting[1]),
     ):
-        rows.append(Row(caption=f"generated: {name}", frames=generate(generator, source, scene, recorded).frames[0]))
-    return contact_sheet(rows, columns=2)
+        rows.append(
+            SheetRow(caption=f"generated: {name}", frames=generate(generator, source, scene, recorded).frames[0])
+        )
+    return render_contact_sheet(rows, columns=2)
 
 
 if __name__ == "__main__":

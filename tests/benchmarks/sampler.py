@@ -18,7 +18,7 @@ from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
 from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
-from driveforge.pipelines.plots.contact_sheet import Row, contact_sheet, write_png
+from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png
 from driveforge.validation.measures import measure, static_track_residual
 from tests.benchmarks.detail import NUM_KEPT_CHECKPOINTS, detail_kept, visible_parts
 from tests.benchmarks.quality import FOLLOWED, moved_boxes
@@ -126,12 +126,12 @@ def _psnr(made: NDArray[np.uint8], recorded: NDArray[np.uint8]) -> float:
 
 def draw(made: Mapping[str, Made]) -> NDArray[np.uint8]:
     """Clip by clip, the recording beside what the settings of ``SHOWN`` make of it."""
-    shown = {name: one for name, one in made.items() if name in SHOWN}
+    displayed = {name: one for name, one in made.items() if name in SHOWN}
     rows = []
     for number, recorded in enumerate(next(iter(made.values())).recorded[:SHOWN_CLIPS]):
-        rows.append(Row(caption=f"recorded: {recorded.scene.caption}", frames=recorded.frames[0]))
-        rows += [Row(caption=name, frames=one.clips[number].frames[0]) for name, one in shown.items()]
-    return contact_sheet(rows, scale=1, columns=1 + len(shown))
+        rows.append(SheetRow(caption=f"recorded: {recorded.scene.caption}", frames=recorded.frames[0]))
+        rows += [SheetRow(caption=name, frames=one.clips[number].frames[0]) for name, one in displayed.items()]
+    return render_contact_sheet(rows, scale=1, columns=1 + len(displayed))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def main() -> None:
     view, predictor = reference_view(clip), untrained_predictor()
     video = torch.from_numpy(np.ascontiguousarray(view.frames.transpose(0, 3, 1, 2)))[None].float()
     tracks = track_view(view, project_boxes(view))
-    followed = sum(len(window.owner) for window in (*tracks.background, *tracks.objects))
+    followed = sum(len(window.box_index) for window in (*tracks.background, *tracks.objects))
     measure(clip)
     ours, theirs = [], []
     for _ in range(args.rounds):

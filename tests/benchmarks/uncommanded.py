@@ -10,13 +10,13 @@ import argparse
 import numpy as np
 
 from driveforge.pipelines.processes.parallel import on_all_cores
-from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip, make
+from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip, make_clip
 from driveforge.pipelines.studies.validator.results import auroc
 from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
-from driveforge.validation.corruptions.requirements import NotApplicable
+from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.records import Sample
 from driveforge.validation.views.boxes import project_boxes
-from driveforge.validation.views.view import one_thread, reference_view
+from driveforge.validation.views.view import reference_view, single_threaded_opencv
 from tests.benchmarks.uncommanded_road import uncommanded_sample
 
 SEED, FIRST, ROWS = 77_000, 100, 256
@@ -25,18 +25,20 @@ KINDS = ("uncommanded-moving", "uncommanded-parked")
 
 def values_of(number: int) -> dict[str, float]:
     """The value of a clip as it is ("good") and, of ordinary ones, of what is made of it; 0 where nothing is seen."""
-    clip = make(GoodClip(number=number, rows=ROWS, seed=SEED))
+    clip = make_clip(GoodClip(number=number, rows=ROWS, seed=SEED))
     clips = {"good": clip}
     if CONDITIONS[number % len(CONDITIONS)] == "usual":
-        for kind in KINDS:
+        for corruption_type in KINDS:
             try:
-                clips[kind] = corrupt(clip, kind, CORRUPTIONS[kind].strong, seed=number)
-            except NotApplicable:
+                clips[corruption_type] = corrupt(
+                    clip, corruption_type, CORRUPTIONS[corruption_type].strong, seed=number
+                )
+            except CorruptionNotApplicable:
                 continue
     values = {}
     for name, one in clips.items():
         view = reference_view(one)
-        with one_thread():
+        with single_threaded_opencv():
             found = uncommanded_sample(view, one.scene.lanes, project_boxes(view))
         values[name] = found.value if isinstance(found, Sample) else 0.0
     return values
@@ -50,10 +52,10 @@ def main() -> None:
     good = [values["good"] for values in found]
     limit = float(np.quantile(good, 0.98))
     print(f"{len(good)} good clips, 98 % below {limit:.1f} px")
-    for kind in KINDS:
-        spoilt = [values[kind] for values in found if kind in values]
-        detected = np.mean([value > limit for value in spoilt])
-        print(f"{kind}: {len(spoilt)} clips, AUROC {auroc(good, spoilt):.2f}, {detected:.0%} beyond")
+    for corruption_type in KINDS:
+        corrupted = [values[corruption_type] for values in found if corruption_type in values]
+        detected = np.mean([value > limit for value in corrupted])
+        print(f"{corruption_type}: {len(corrupted)} clips, AUROC {auroc(good, corrupted):.2f}, {detected:.0%} beyond")
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from driveforge.validation.camera.pairs import MIN_BASELINE_M
 from driveforge.validation.camera.road import road_normals
 from driveforge.validation.camera.scale import MIN_HEIGHT_M
 from driveforge.validation.point_tracking.protocol import Mask
-from driveforge.validation.records import NO_GROUND, ROAD_HIDDEN, TOO_FEW_FRAMES, Sample
+from driveforge.validation.records import NO_CAMERA_HEIGHT, ROAD_HIDDEN, TOO_FEW_FRAMES, Sample
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import REFERENCE_ROWS, Command, View
+from driveforge.validation.views.view import REFERENCE_ROWS, CommandedCamera, View
 
 NEAREST_M, FARTHEST_M = 3.0, 35.0
 # Where no boundary of the road is known: the lane that the ego was told to drive, to either side of its path.
@@ -53,9 +53,9 @@ def uncommanded_sample(view: View, lanes: Sequence[Lane], boxes: Boxes | None) -
     what is beside the road.
     """
     if view.command is None:
-        return view.why
+        return view.reason
     if view.command.height.min() < MIN_HEIGHT_M:
-        return NO_GROUND
+        return NO_CAMERA_HEIGHT
     film, boundaries = _film(view, view.command, boxes), _boundaries(view.command, lanes)
     tried = range(FIRST, view.num_frames - FIRST + 1, STRIDE)
     if len(tried) < 2:
@@ -74,7 +74,7 @@ class _Film:
     """A view of ``shape`` (rows, columns), scaled to 256 rows where it has more, with the ``intrinsics`` of that."""
 
     view: View
-    command: Command
+    command: CommandedCamera
     boxes: Boxes | None
     intrinsics: Array
     shape: tuple[int, int]
@@ -88,8 +88,8 @@ class _Film:
         """The odd number of px nearest to a length, 3 at least."""
         return max(3, 2 * round((reference_px / self.scale - 1) / 2) + 1)
 
-    def grey(self, frame: int) -> Image:
-        image = cv2.resize(self.view.grey[frame], self.shape[::-1], interpolation=cv2.INTER_AREA)
+    def gray(self, frame: int) -> Image:
+        image = cv2.resize(self.view.gray[frame], self.shape[::-1], interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), max(BLUR / self.scale, 0.6)), np.float32)
 
     def hidden(self, frame: int) -> NDArray[np.uint8]:
@@ -97,15 +97,15 @@ class _Film:
         mask = np.zeros(self.shape, np.uint8)
         margin = self.odd(MARGIN)
         if self.boxes:
-            boxes = self.boxes.mask_with_shadows(frame, (self.view.grey.shape[1], self.view.grey.shape[2]))
+            boxes = self.boxes.mask_with_shadows(frame, (self.view.gray.shape[1], self.view.gray.shape[2]))
             boxes = cv2.resize(boxes, self.shape[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8)
             mask = np.asarray(cv2.dilate(boxes, np.ones((margin, margin), np.uint8)), np.uint8)
         mask[:margin], mask[-margin:], mask[:, :margin], mask[:, -margin:] = 255, 255, 255, 255
         return mask
 
 
-def _film(view: View, command: Command, boxes: Boxes | None) -> _Film:
-    height, width = view.grey.shape[1:]
+def _film(view: View, command: CommandedCamera, boxes: Boxes | None) -> _Film:
+    height, width = view.gray.shape[1:]
     shrunk = min(1.0, REFERENCE_ROWS / height)
     shape = (round(height * shrunk), max(round(width * shrunk), 1))
     across, down = shape[1] / width, shape[0] / height
@@ -129,7 +129,7 @@ def _largest(film: _Film, frame: int, boundaries: Array) -> float | None:
     return int(areas.max(initial=0)) * film.scale**2
 
 
-def _frame_apart(command: Command, frame: int, step: int) -> int:
+def _frame_apart(command: CommandedCamera, frame: int, step: int) -> int:
     """The first frame from which the camera was told to be ``WANTED_BASELINE_M`` away, or the last that is tried."""
     last = min(max(frame + step * MAX_GAP, 0), len(command.camera_to_world) - 1)
     tried = np.arange(frame + step, last + step, step)
@@ -138,7 +138,7 @@ def _frame_apart(command: Command, frame: int, step: int) -> int:
     return int(tried[np.argmax(away)] if away.any() else last)
 
 
-def _normal(command: Command, frame: int, other: int) -> Array:
+def _normal(command: CommandedCamera, frame: int, other: int) -> Array:
     """Normal ``(3,)`` of the road in the camera of ``frame``; where the camera stands, any plane does."""
     if command.motion(frame, other).baseline < MIN_BASELINE_M:
         return np.asarray(command.up[frame])
@@ -152,11 +152,11 @@ def _unlike_road(film: _Film, frame: int, other: int, normal: Array, road: Mask,
     """
     motion = film.command.motion(frame, other)
     plane = motion.rotation - np.outer(motion.translation, normal) / film.command.height[frame]
-    carried = film.intrinsics @ plane @ np.linalg.inv(film.intrinsics)
-    carried = carried @ np.array([[1.0, 0, 0], [0, 1.0, top], [0, 0, 1.0]])
+    box_motion = film.intrinsics @ plane @ np.linalg.inv(film.intrinsics)
+    box_motion = box_motion @ np.array([[1.0, 0, 0], [0, 1.0, top], [0, 0, 1.0]])
     size = (film.shape[1], film.shape[0] - top)
-    here, there = film.grey(frame)[top:], _warped(film.grey(other), carried, size, cv2.INTER_LINEAR)
-    seen = road[top:] & (_warped(film.hidden(other), carried, size, cv2.INTER_NEAREST) == 0)
+    here, there = film.gray(frame)[top:], _warped(film.gray(other), box_motion, size, cv2.INTER_LINEAR)
+    seen = road[top:] & (_warped(film.hidden(other), box_motion, size, cv2.INTER_NEAREST) == 0)
     if not seen.any():
         return seen
     side = film.odd(PATCH)
@@ -170,10 +170,10 @@ def _unlike_road(film: _Film, frame: int, other: int, normal: Array, road: Mask,
     return np.asarray(seen & (match < MAX_MATCH) & (difference > MIN_EXCESS * usual))
 
 
-def _warped(image: NDArray[np.uint8] | Image, carried: Array, size: tuple[int, int], how: int) -> NDArray[Any]:
-    """``image`` at the places to which ``carried`` takes the pixels of a picture of ``size``; its edge outside."""
+def _warped(image: NDArray[np.uint8] | Image, box_motion: Array, size: tuple[int, int], how: int) -> NDArray[Any]:
+    """``image`` at the places to which ``box_motion`` takes the pixels of a picture of ``size``; its edge outside."""
     flags = how | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpPerspective(image, carried, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    return np.asarray(cv2.warpPerspective(image, box_motion, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _road(film: _Film, frame: int, normal: Array, boundaries: Array) -> Mask:
@@ -203,7 +203,7 @@ def _crosses(start: Array, ends: Array, boundaries: Array) -> Mask:
     return np.asarray(((on_way > 0) & (on_way < 1) & (on_boundary >= 0) & (on_boundary <= 1)).any(1))
 
 
-def _boundaries(command: Command, lanes: Sequence[Lane]) -> Array:
+def _boundaries(command: CommandedCamera, lanes: Sequence[Lane]) -> Array:
     """Segments ``(M, 2, 2)`` m, world, of the boundaries of the road; where none is known, round the ego's lane."""
     lines = [lane.points[:, :2] for lane in lanes if lane.kind == "boundary"]
     if not lines:

@@ -20,7 +20,7 @@ def config_of(run_dir: Path) -> Config:
 def make_run(run_dir: Path) -> None:
     generate_small(run_dir / "candidates")
     calibrate(some_measures(60), name="by hand").save(run_dir / "calibration.json")
-    words = {"verdict": "accept", "who": "anna", "why": "looks fine"}
+    words = {"verdict": "accept", "reviewer": "anna", "reason": "looks fine"}
     clips = [decision.candidate.clip_id for decision in gate(RunDir(run_dir), RunDir(run_dir).calibration)]
     (run_dir / "overrides.json").write_text(json.dumps({clip_id: words for clip_id in (clips[0], clips[5])}))
     gate(RunDir(run_dir), RunDir(run_dir).calibration)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from driveforge.validation.records import Measures, measured, unmeasurable
+from driveforge.validation.records import Measures, make_measure, make_unmeasurable
 
 
 def some_measures(count: int, *, scale: float = 1.0, seed: int = 0, prefix: str = "good") -> list[Measures]:
@@ -12,10 +12,10 @@ def some_measures(count: int, *, scale: float = 1.0, seed: int = 0, prefix: str 
         Measures(
             clip_id=f"{prefix}-{number}",
             values=(
-                measured("track_epipolar", scale * rng.lognormal(0, 0.2)),
-                measured("pose_yaw", scale * rng.lognormal(0, 0.2)),
-                measured("time_track_loss", 0.1 * rng.lognormal(0, 0.2)),
-                unmeasurable("object_residual", "no boxes in view"),
+                make_measure("track_epipolar", scale * rng.lognormal(0, 0.2)),
+                make_measure("pose_yaw", scale * rng.lognormal(0, 0.2)),
+                make_measure("time_track_loss", 0.1 * rng.lognormal(0, 0.2)),
+                make_unmeasurable("object_residual", "no boxes in view"),
             ),
         )
         for number in range(count)

@@ -17,7 +17,7 @@ from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.export import export, main
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.run_dir import RunDir
-from driveforge.pipelines.validate.gate import write_rows
+from driveforge.pipelines.validate.gate import write_verdict_rows
 from driveforge.pipelines.verify import verify
 from tests.datasets.small_clips import small_clip
 
@@ -56,7 +56,12 @@ def config(tmp_path: Path) -> Config:
         samples = [(f"{unit}-{i}", clip_members(small_clip(f"{unit}-{i}", seed=i), {"seed": 1})) for i in range(3)]
         log.commit(unit, write_tar(tmp_path / "scratch.tar", samples).path)
     tars = [marker.tar for marker in log.markers()]
-    by_review = {"gate_state": "rejected", "reasons": [REASON], "override_who": "Ada", "override_why": "a shadow"}
+    by_review = {
+        "gate_state": "rejected",
+        "reasons": [REASON],
+        "override_reviewer": "Ada",
+        "override_reason": "a shadow",
+    }
     put_ledger(
         tmp_path,
         [
@@ -72,7 +77,7 @@ def config(tmp_path: Path) -> Config:
 
 
 def put_ledger(run_dir: Path, rows: list[dict[str, Any]]) -> None:
-    write_rows(RunDir(run_dir).verdicts, rows)
+    write_verdict_rows(RunDir(run_dir).verdicts, rows)
 
 
 def test_only_what_was_accepted_is_exported_with_its_verdict(config: Config) -> None:
@@ -81,7 +86,7 @@ def test_only_what_was_accepted_is_exported_with_its_verdict(config: Config) -> 
     assert {scene.clip_id for scene in source.scenes()} == {"u-0-0", "u-1-0", "u-1-1"}
     assert index["num_samples"] == 3 and verify(config.run_dir / "shards").ok
     verdict = source.metadata("u-1-1")["verdict"]
-    assert (verdict["gate_state"], verdict["override_who"], verdict["reasons"]) == (
+    assert (verdict["gate_state"], verdict["override_reviewer"], verdict["reasons"]) == (
         "rejected",
         "Ada",
         "static_residual",

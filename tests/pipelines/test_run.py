@@ -8,7 +8,7 @@ import pytest
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.demo import main as demo
-from driveforge.pipelines.validate.gate import read_ledger
+from driveforge.pipelines.validate.gate import read_verdicts
 from driveforge.pipelines.verify import verify
 
 SMALL = [
@@ -32,7 +32,7 @@ def test_from_nothing_to_shards_and_once_more(tmp_path: Path) -> None:
     config = compose([*SMALL, f"run_dir={tmp_path / 'a run'}"])
     status = demo(config, argparse.Namespace())
     run_dir = config.run_dir
-    ledger = read_ledger(run_dir / "verdicts.parquet")
+    ledger = read_verdicts(run_dir / "verdicts.parquet")
     assert len(ledger) == 3
     accepted = [row["clip_id"] for row in ledger if row["state"] == "accepted"]
     assert status == (0 if accepted else 1)
@@ -48,4 +48,4 @@ def test_from_nothing_to_shards_and_once_more(tmp_path: Path) -> None:
     tars = {path: path.stat().st_mtime_ns for path in (run_dir / "candidates").glob("*.tar")}
     assert demo(config, argparse.Namespace()) == status
     assert {path: path.stat().st_mtime_ns for path in (run_dir / "candidates").glob("*.tar")} == tars
-    assert read_ledger(run_dir / "verdicts.parquet") == ledger
+    assert read_verdicts(run_dir / "verdicts.parquet") == ledger

@@ -37,7 +37,7 @@ def numbers(clip: Clip) -> list[int]:
     return [int(level) for level in clip.frames[0, :, 0, 0, 0]]
 
 
-def grey(level: int, num_frames: int = 17) -> Clip:
+def gray(level: int, num_frames: int = 17) -> Clip:
     return bare(np.full((num_frames, 96, 160, 3), level, np.uint8))
 
 
@@ -49,7 +49,7 @@ def ramps(num_frames: int = 17) -> Clip:
 
 
 def laid_out(clip: Clip) -> Clip:
-    """The scene of ``clip``, where each box is painted in its colour and nothing else is there."""
+    """The scene of ``clip``, where each box is painted in its color and nothing else is there."""
     scene = replace(clip.scene, lanes=())
     return Clip(scene=scene, frames=np.stack([render_layout(scene, camera) for camera in scene.cameras]))
 

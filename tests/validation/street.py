@@ -137,11 +137,11 @@ def _render(scene: Scene, t: int, textures: list[list[np.ndarray]], draw_car: bo
     camera = scene.cameras[0]
     rays = pixel_rays(camera.intrinsics, camera.height, camera.width)
     to_world = scene.camera_to_world(camera)[t]
-    rays, centre = rays @ to_world[:3, :3].T, to_world[:3, 3]
+    rays, center = rays @ to_world[:3, :3].T, to_world[:3, 3]
     image = np.full(rays.shape[:2], 190.0) + 20 * rays[..., 2]
     nearest = np.full(rays.shape[:2], np.inf)
     for surface in [*_surroundings(), *(_car_faces(scene.tracks[0], t) if draw_car else [])]:
-        depth, u, v = _meet(surface, rays, centre)
+        depth, u, v = _meet(surface, rays, center)
         seen = (depth > 0.3) & (depth < nearest) & (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
         u, v = u * np.linalg.norm(surface.across), v * np.linalg.norm(surface.along)
         level = np.clip(np.log2(np.maximum(depth, 1e-3) * TEXELS_PER_M / camera.intrinsics[0, 0]), 0, 5).astype(int)
@@ -173,17 +173,17 @@ def _car_faces(car: Track, t: int) -> list[Surface]:
     ]
 
 
-def _meet(surface: Surface, rays: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _meet(surface: Surface, rays: np.ndarray, center: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depth and the two surface coordinates of every pixel's ray; infinity where it is parallel."""
     normal = np.cross(surface.across, surface.along)
     slope = rays @ normal
-    depth = ((surface.origin - centre) @ normal) / np.where(np.abs(slope) < 1e-9, np.inf, slope)
-    offset = centre + depth[..., None] * rays - surface.origin
+    depth = ((surface.origin - center) @ normal) / np.where(np.abs(slope) < 1e-9, np.inf, slope)
+    offset = center + depth[..., None] * rays - surface.origin
     u = offset @ surface.across / (surface.across @ surface.across)
     v = offset @ surface.along / (surface.along @ surface.along)
     return depth, u, v
 
 
 def _sample(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    x, y = ((metres * TEXELS_PER_M % 256).astype(np.float32) for metres in (u, v))
+    x, y = ((meters * TEXELS_PER_M % 256).astype(np.float32) for meters in (u, v))
     return cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)

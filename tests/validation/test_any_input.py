@@ -25,7 +25,7 @@ from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.inputs.items import FolderItem, VideoItem, list_clips
-from driveforge.pipelines.validate.measure import Measured, main, measure_item
+from driveforge.pipelines.validate.measure import MeasureResult, main, measure_item
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
@@ -68,7 +68,7 @@ def warnings_are_errors() -> Iterator[None]:
 def judged(measures: Measures, limits: Calibration) -> Verdict:
     """The verdict on measures that are fit to be written down."""
     assert all(m.value is None or math.isfinite(m.value) for m in measures.values)
-    assert all(bool(m.why) == (m.value is None) for m in measures.values)
+    assert all(bool(m.reason) == (m.value is None) for m in measures.values)
     json.dumps(measures.to_json(), allow_nan=False)
     return judge(measures, limits)
 
@@ -87,7 +87,7 @@ def check_clip(mutant: Mutant, limits: Calibration) -> str:
     return verdict.state
 
 
-def check_input(one: Input, results: list[Measured], limits: Calibration) -> None:
+def check_input(one: Input, results: list[MeasureResult], limits: Calibration) -> None:
     assert results, f"{one.name}: passed over in silence"
     for result in results:
         if result.measures is not None:
@@ -99,7 +99,7 @@ def check_input(one: Input, results: list[Measured], limits: Calibration) -> Non
         assert any(result.measures is not None for result in results), (one.name, results[0].error)
 
 
-def results_of(root: Path) -> Iterator[tuple[str, Measured]]:
+def results_of(root: Path) -> Iterator[tuple[str, MeasureResult]]:
     """What ``driveforge measure`` makes of every clip under ``root``, with the folder in ``root`` it is from."""
     for item in list_clips(root):
         assert isinstance(item, FolderItem | VideoItem)
@@ -117,7 +117,7 @@ def test_every_spoilt_clip_is_judged_or_refused(
     quick = (m for name, m in zip(EVERY, mutants(good, SEED), strict=False) if name not in _LONG)
     states = {mutant.name: check_clip(mutant, limits) for mutant in quick}
     assert set(states.values()) == {"accepted", "rejected", "unmeasured", "refused"}
-    assert states["the world a million metres away"] == "accepted"
+    assert states["the world a million meters away"] == "accepted"
     assert capfd.readouterr().err == ""
 
 
@@ -125,7 +125,7 @@ def test_every_bad_file_is_told_and_spoils_no_other(
     good: Clip, limits: Calibration, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     inputs = write_inputs(tmp_path, good, SEED, 95)
-    results: dict[str, list[Measured]] = defaultdict(list)
+    results: dict[str, list[MeasureResult]] = defaultdict(list)
     for folder, result in results_of(tmp_path):
         results[folder].append(result)
     for one in inputs:
@@ -160,7 +160,7 @@ def test_five_hundred_inputs_take_bounded_time_and_memory(good: Clip, limits: Ca
         check_clip(mutant, limits)
         done(mutant.name)
     inputs = write_inputs(tmp_path, good, SEED, NUM_INPUTS)
-    results: dict[str, list[Measured]] = defaultdict(list)
+    results: dict[str, list[MeasureResult]] = defaultdict(list)
     started = time.monotonic()
     for folder, result in results_of(tmp_path):
         results[folder].append(result)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.validation.calibration import Calibration, upper_bound
-from driveforge.validation.covariates import Circumstances
-from driveforge.validation.cross_conformal import calibrate, scenes_needed
-from driveforge.validation.guarantee import calibration_rows, refused_words
-from driveforge.validation.records import Measures, measured, unmeasurable
+from driveforge.validation.calibration import Calibration, clopper_pearson_upper_bound
+from driveforge.validation.covariates import ClipCovariates
+from driveforge.validation.cross_conformal import calibrate, num_scenes_needed
+from driveforge.validation.guarantee import calibration_table_rows, describe_false_reject_rate
+from driveforge.validation.records import Measures, make_measure, make_unmeasurable
 from driveforge.validation.verdict import judge
 
 NAMES = ("track_epipolar", "pose_yaw", "pose_translation", "object_drift", "object_unsupported", "time_cut")
@@ -24,10 +24,10 @@ NAMES = ("track_epipolar", "pose_yaw", "pose_translation", "object_drift", "obje
 def draw(rng: np.random.Generator, name: str) -> Measures:
     """A good clip: heavy-tailed values, all the larger in hard clips, some of them missing."""
     hard = rng.lognormal(0, 0.3)
-    values = [measured(n, min(0.2 * hard * rng.lognormal(0, 0.5), 1.0), (1, 2)) for n in NAMES[:-1]]
+    values = [make_measure(n, min(0.2 * hard * rng.lognormal(0, 0.5), 1.0), (1, 2)) for n in NAMES[:-1]]
     if rng.random() < 0.3:
-        values[-1] = unmeasurable(NAMES[-2], "no boxes in view")
-    return Measures(clip_id=name, values=(*values, measured("time_cut", 1 + rng.lognormal(-2, 0.3))))
+        values[-1] = make_unmeasurable(NAMES[-2], "no boxes in view")
+    return Measures(clip_id=name, values=(*values, make_measure("time_cut", 1 + rng.lognormal(-2, 0.3))))
 
 
 def draws(seed: int, count: int) -> list[Measures]:
@@ -48,7 +48,7 @@ def test_good_clips_are_rejected_as_often_as_was_asked_for(rate: float) -> None:
 
 @pytest.mark.parametrize(("rate", "needed"), [(0.05, 19), (0.01, 99), (0.2, 12)])
 def test_too_few_clips_are_refused_with_the_number_needed(rate: float, needed: int) -> None:
-    assert scenes_needed(rate) == needed
+    assert num_scenes_needed(rate) == needed
     calibrate(draws(0, needed), name="enough", false_reject_rate=rate)
     with pytest.raises(UserError, match=f"{needed} scenes are needed"):
         calibrate(draws(0, needed - 1), name="too few", false_reject_rate=rate)
@@ -62,13 +62,13 @@ def test_clips_followed_by_different_trackers_share_no_limits() -> None:
 
 
 def test_clips_of_one_scene_stay_on_one_side() -> None:
-    sets = draws(0, 200)
+    clip_measures = draws(0, 200)
     with pytest.raises(UserError, match="clips of 1 scenes"):
-        calibrate(sets, name="one scene", scenes=["same"] * 200)
-    calibration = calibrate(sets, name="forty scenes", scenes=[f"scene-{i // 5}" for i in range(200)])
+        calibrate(clip_measures, name="one scene", scenes=["same"] * 200)
+    calibration = calibrate(clip_measures, name="forty scenes", scenes=[f"scene-{i // 5}" for i in range(200)])
     audit, every = calibration.audit, calibration.thresholds[-1]
     assert audit is not None
-    assert calibration.num_fit == every.num_clips == audit.num_clips == 200
+    assert calibration.num_fit_clips == every.num_clips == audit.num_clips == 200
     assert every.num_scenes == audit.num_scenes == 40
 
 
@@ -101,9 +101,9 @@ def test_it_is_kept_as_json_and_read_back(tmp_path: Path) -> None:
 
 
 def test_its_digest_is_of_the_set_and_not_of_its_order() -> None:
-    sets = draws(0, 60)
-    one = calibrate(sets, name="a")
-    assert calibrate(sets[::-1], name="a").digest == one.digest
+    clip_measures = draws(0, 60)
+    one = calibrate(clip_measures, name="a")
+    assert calibrate(clip_measures[::-1], name="a").digest == one.digest
     assert calibrate(draws(1, 60), name="a").digest != one.digest
 
 
@@ -115,7 +115,7 @@ def test_simulated_clips_are_named_as_what_they_are() -> None:
 
 def test_a_measure_that_was_hardly_ever_taken_gets_no_limit() -> None:
     calibration = calibrate(draws(0, 60), name="draws")
-    assert {row[1] for row in calibration_rows(calibration)} == set(NAMES)
+    assert {row[1] for row in calibration_table_rows(calibration)} == set(NAMES)
     limits = calibration.limits(draws(1, 1)[0])
     assert "pose_rotation" not in limits
     assert all(limit > 0 for limit in limits.values())
@@ -141,8 +141,8 @@ def test_a_share_keeps_a_limit_that_can_be_broken() -> None:
 def test_looks_that_are_opposed_are_worse_than_any_share_and_no_error() -> None:
     """One minus a correlation goes up to 2: the clip is judged, and so is what was calibrated on such a clip."""
     good = draws(5, 60)
-    opposed = replace(good[0], values=(*good[0].values, measured("object_appearance", 1.7, (1, 2))))
-    others = [replace(m, values=(*m.values, measured("object_appearance", 0.2, (1, 2)))) for m in good[1:]]
+    opposed = replace(good[0], values=(*good[0].values, make_measure("object_appearance", 1.7, (1, 2))))
+    others = [replace(m, values=(*m.values, make_measure("object_appearance", 0.2, (1, 2)))) for m in good[1:]]
     calibration = calibrate([opposed, *others], name="draws", false_reject_rate=0.2)
     assert judge(opposed, calibration).state == "rejected"
 
@@ -152,35 +152,35 @@ def test_an_audit_counts_every_good_clip_under_limits_of_other_folds() -> None:
     audit = calibration.audit
     assert audit is not None and audit.num_clips == 200
     assert 0.04 < audit.num_rejected / 200 == audit.rate < 0.16
-    assert audit.upper == upper_bound(audit.num_rejected, 200) > audit.rate
-    assert f"audited {audit.num_rejected} of 200 clips" in refused_words(calibration)
+    assert audit.upper_bound == clopper_pearson_upper_bound(audit.num_rejected, 200) > audit.rate
+    assert f"audited {audit.num_rejected} of 200 clips" in describe_false_reject_rate(calibration)
     assert calibrate(draws(3, 19), name="few").audit is None
 
 
 def test_the_bound_is_that_of_clopper_and_pearson() -> None:
     """The rule of three: after no reject in 299 clips the rate is at most 1 %, with 95 % confidence."""
-    assert upper_bound(0, 299) == pytest.approx(1 - 0.05 ** (1 / 299))
-    assert upper_bound(0, 299) < 0.01 < upper_bound(0, 297)
-    assert upper_bound(5, 5) == 1.0
+    assert clopper_pearson_upper_bound(0, 299) == pytest.approx(1 - 0.05 ** (1 / 299))
+    assert clopper_pearson_upper_bound(0, 299) < 0.01 < clopper_pearson_upper_bound(0, 297)
+    assert clopper_pearson_upper_bound(5, 5) == 1.0
 
 
-USUAL = Circumstances(
-    rig="front", frame_rate=10.0, speed=8.0, turning=1.0, flow=4.0, noise=2.0, brightness=90.0, contrast=40.0
+USUAL = ClipCovariates(
+    rig="front", frame_rate=10.0, speed=8.0, rotation_rate=1.0, flow=4.0, noise=2.0, brightness=90.0, contrast=40.0
 )
 
 
 def in_the_dark(seed: int, count: int) -> list[Measures]:
     """Clips in light and in the dark, where every length and angle is measured three times as large."""
     rng = np.random.default_rng(seed)
-    sets = []
+    clip_measures = []
     for number in range(count):
         around = replace(USUAL, brightness=float(rng.uniform(20, 200)))
         clip = draw(rng, f"clip-{seed}-{number}")
         factor = 3.0 if around.light == "dark" else 1.0
         values = [m for m in clip.values if m.value is not None and m.unit != "share"]
         larger = tuple(replace(m, value=factor * (m.value or 0.0)) for m in values)
-        sets.append(replace(clip, values=larger, circumstances=around))
-    return sets
+        clip_measures.append(replace(clip, values=larger, covariates=around))
+    return clip_measures
 
 
 def test_circumstances_are_made_allowance_for() -> None:
@@ -188,9 +188,9 @@ def test_circumstances_are_made_allowance_for() -> None:
     assert {t.bucket for t in calibration.thresholds} >= {"front at 10 Hz, moving, dark", "every clip"}
     limits = {}
     for light in ("dark", "bright"):
-        clips = [m for m in in_the_dark(1, 400) if m.circumstances and m.circumstances.light == light]
-        excess = [max((m.value or 0) / calibration.limits(clip)[m.name] for m in clip.values) for clip in clips]
-        assert np.mean(np.array(excess) > 1) < 0.12
+        clips = [m for m in in_the_dark(1, 400) if m.covariates and m.covariates.light == light]
+        mean_excess = [max((m.value or 0) / calibration.limits(clip)[m.name] for m in clip.values) for clip in clips]
+        assert np.mean(np.array(mean_excess) > 1) < 0.12
         limits[light] = calibration.limits(clips[0])["pose_yaw"]
     assert limits["dark"] > 1.5 * limits["bright"]
 
@@ -198,8 +198,8 @@ def test_circumstances_are_made_allowance_for() -> None:
 def test_a_few_clips_alike_have_no_threshold_of_their_own() -> None:
     """About 20 dark clips carry 5 %, but the hardest of them would be their limit."""
     clips = in_the_dark(0, 400)
-    dark = [m for m in clips if m.circumstances and m.circumstances.light == "dark"][:25]
-    bright = [m for m in clips if m.circumstances and m.circumstances.light == "bright"][:100]
+    dark = [m for m in clips if m.covariates and m.covariates.light == "dark"][:25]
+    bright = [m for m in clips if m.covariates and m.covariates.light == "bright"][:100]
     calibration = calibrate([*dark, *bright], name="few in the dark")
     assert "front at 10 Hz, moving, dark" not in {threshold.bucket for threshold in calibration.thresholds}
     assert "front at 10 Hz, moving, bright" in {threshold.bucket for threshold in calibration.thresholds}
@@ -208,24 +208,24 @@ def test_a_few_clips_alike_have_no_threshold_of_their_own() -> None:
 def test_a_clip_of_other_circumstances_falls_back_on_every_clip() -> None:
     calibration = calibrate(in_the_dark(0, 400), name="mixed")
     stranger = in_the_dark(1, 1)[0]
-    assert stranger.circumstances is not None
-    stranger = replace(stranger, circumstances=replace(stranger.circumstances, rig="rear", speed=0.0))
+    assert stranger.covariates is not None
+    stranger = replace(stranger, covariates=replace(stranger.covariates, rig="rear", speed=0.0))
     assert calibration.threshold(stranger).bucket == "every clip"
 
 
 def of_rig(rig: str, seed: int, count: int, factor: float) -> list[Measures]:
     """Good clips of a rig whose yaw rates and lengths come out ``factor`` times as large."""
     rng = np.random.default_rng(seed)
-    sets = []
+    clip_measures = []
     for number in range(count):
         clip = draw(rng, f"{rig}-{seed}-{number}")
         values = tuple(replace(m, value=factor * (m.value or 0.0)) for m in clip.values if m.unit in ("px", "deg/s"))
-        sets.append(replace(clip, values=values, circumstances=replace(USUAL, rig=rig)))
-    return sets
+        clip_measures.append(replace(clip, values=values, covariates=replace(USUAL, rig=rig)))
+    return clip_measures
 
 
-def rejects(calibration: Calibration, sets: list[Measures]) -> float:
-    return float(np.mean([judge(measures, calibration).state == "rejected" for measures in sets]))
+def rejects(calibration: Calibration, clip_measures: list[Measures]) -> float:
+    return float(np.mean([judge(measures, calibration).state == "rejected" for measures in clip_measures]))
 
 
 def test_a_little_footage_of_another_rig_keeps_it_from_being_judged_by_the_rest() -> None:
@@ -255,7 +255,7 @@ def in_threshold(**changes: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 def in_expectation(**changes: Any) -> Callable[[dict[str, Any]], Any]:
-    return lambda record: record | {"expectations": [record["expectations"][0] | changes, *record["expectations"][1:]]}
+    return lambda record: record | {"tail_models": [record["tail_models"][0] | changes, *record["tail_models"][1:]]}
 
 
 ALTERED: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -267,13 +267,13 @@ ALTERED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a huge threshold": lambda record: json.dumps(record).replace('"score": ', '"score": 1e999, "was": ', 1),
     "no thresholds": lambda record: record | {"thresholds": []},
     "a threshold of no bucket": in_threshold(bucket="some clips"),
-    "a wider tail": in_expectation(excess=50.0),
-    "no tail": in_expectation(excess=0.0),
+    "a wider tail": in_expectation(mean_excess=50.0),
+    "no tail": in_expectation(mean_excess=0.0),
     "a location far off": in_expectation(location=1e6),
     "fewer slopes": in_expectation(slopes=[]),
     "an unknown measure": in_expectation(measure="nothing"),
-    "an expectation less": lambda record: record | {"expectations": record["expectations"][1:]},
-    "no expectations": lambda record: record | {"expectations": []},
+    "an expectation less": lambda record: record | {"tail_models": record["tail_models"][1:]},
+    "no tail models": lambda record: record | {"tail_models": []},
     "another tracker": lambda record: record | {"tracker": "cotracker"},
     "another rate": lambda record: record | {"false_reject_rate": 0.5},
     "another name": lambda record: record | {"name": "better"},
@@ -281,7 +281,9 @@ ALTERED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a scale of no width": lambda record: (
         record | {"covariate_scale": record["covariate_scale"] | {"width": [0.0] * 6}}
     ),
-    "another tail": lambda record: record | {"tails": [record["tails"][0] | {"excess": 9.0}, *record["tails"][1:]]},
+    "another tail": lambda record: (
+        record | {"tails": [record["tails"][0] | {"mean_excess": 9.0}, *record["tails"][1:]]}
+    ),
     "no tails": lambda record: record | {"tails": []},
     "another version": lambda record: record | {"format": 5},
     "no digest": lambda record: {key: value for key, value in record.items() if key != "sha256"},
@@ -310,6 +312,6 @@ def test_limits_that_judge_nothing_are_refused_however_they_were_signed() -> Non
             replace(calibration.thresholds[-1], score=score)
     with pytest.raises(UserError, match="thresholds"):
         replace(calibration, thresholds=calibration.thresholds[:0])
-    empty = [Measures(clip_id=f"c-{i}", values=(unmeasurable("pose_yaw", "too few tracks"),)) for i in range(60)]
+    empty = [Measures(clip_id=f"c-{i}", values=(make_unmeasurable("pose_yaw", "too few tracks"),)) for i in range(60)]
     with pytest.raises(UserError, match="too few could be measured"):
         calibrate(empty, name="nothing")

@@ -5,18 +5,18 @@ import pytest
 
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.select_frames import select_clip_frames, select_frames
-from driveforge.validation.long_clips import LONGEST, WINDOW, windows_of
-from driveforge.validation.measures import inspect, measure
+from driveforge.validation.long_clips import MAX_WINDOW_FRAMES, WINDOW_FRAMES, split_windows
+from driveforge.validation.measures import measure, measure_clip
 from tests.validation.street import commanded_box, reordered, street
 
 LENGTH = 60
 
 
-@pytest.mark.parametrize("length", [1, 24, LONGEST, LONGEST + 1, 97, 240, 10_000])
+@pytest.mark.parametrize("length", [1, 24, MAX_WINDOW_FRAMES, MAX_WINDOW_FRAMES + 1, 97, 240, 10_000])
 def test_windows_cover_every_frame_and_are_of_one_length(length: int) -> None:
-    windows = windows_of(length)
+    windows = split_windows(length)
     assert np.unique(np.concatenate(windows)).tolist() == list(range(length))
-    assert {len(frames) for frames in windows} == {length if length <= LONGEST else WINDOW}
+    assert {len(frames) for frames in windows} == {length if length <= MAX_WINDOW_FRAMES else WINDOW_FRAMES}
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +26,20 @@ def long() -> Clip:
 
 def test_what_happens_late_is_found_where_it_is(long: Clip) -> None:
     held = [*range(50), *[49] * (LENGTH - 50)]
-    good, spoilt = measure(long), measure(reordered(long, held))
-    assert spoilt["time_still"].value > 0.9 > 5 * good["time_still"].value
-    assert min(spoilt["time_duplicate"].frames) >= 49
-    assert spoilt.clip_id == long.scene.clip_id
+    good, corrupted = measure(long), measure(reordered(long, held))
+    assert corrupted["time_still"].value > 0.9 > 5 * good["time_still"].value
+    assert min(corrupted["time_duplicate"].frames) >= 49
+    assert corrupted.clip_id == long.scene.clip_id
     assert (
-        spoilt["time_still"].value
-        == measure(select_clip_frames(reordered(long, held), windows_of(LENGTH)[-1]))["time_still"].value
+        corrupted["time_still"].value
+        == measure(select_clip_frames(reordered(long, held), split_windows(LENGTH)[-1]))["time_still"].value
     )
 
 
 def test_a_picture_is_of_the_whole_and_tells_the_same_numbers(long: Clip) -> None:
-    inspected = inspect(long)
-    assert inspected.view.num_frames == LENGTH
-    assert inspected.measures == measure(long)
+    measured_clip = measure_clip(long)
+    assert measured_clip.view.num_frames == LENGTH
+    assert measured_clip.measures == measure(long)
 
 
 def test_an_excerpt_takes_all_that_belongs_to_its_frames(long: Clip) -> None:

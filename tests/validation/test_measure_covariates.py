@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from driveforge.validation.covariates import Circumstances
+from driveforge.validation.covariates import ClipCovariates
 from driveforge.validation.measure_covariates import noise_level
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 from tests.validation.street import street
 
 
-def around(clip: Clip) -> Circumstances:
-    circumstances = measure(clip).circumstances
-    assert circumstances is not None
-    return circumstances
+def around(clip: Clip) -> ClipCovariates:
+    covariates = measure(clip).covariates
+    assert covariates is not None
+    return covariates
 
 
 def test_speed_turning_and_rate_are_those_of_the_command() -> None:
     seen = around(street(num_frames=9, speed=8.0, yaw_rate=6.0))
     assert seen.speed == pytest.approx(8.0, rel=0.05)
-    assert seen.turning == pytest.approx(6.0, rel=0.05)
+    assert seen.rotation_rate == pytest.approx(6.0, rel=0.05)
     assert seen.frame_rate == 10.0
     assert (seen.motion, seen.rig) == ("turning", "front 160x96 61 deg")
 
@@ -34,7 +34,7 @@ def test_a_jittering_command_does_not_pass_for_a_turning_one() -> None:
     turn = np.broadcast_to(np.eye(4), path.shape).copy()
     turn[:, 0, 0] = turn[:, 1, 1] = np.cos(angles)
     turn[:, 1, 0], turn[:, 0, 1] = np.sin(angles), -np.sin(angles)
-    assert around(clip.with_scene(ego_to_world=path @ turn)).turning < 1.0  # from frame to frame it is 4 deg/s
+    assert around(clip.with_scene(ego_to_world=path @ turn)).rotation_rate < 1.0  # from frame to frame it is 4 deg/s
 
 
 def test_light_and_contrast_follow_the_pixels() -> None:
@@ -45,7 +45,7 @@ def test_light_and_contrast_follow_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("level", [1.0, 4.0, 10.0])
-def test_noise_is_told_in_grey_levels(level: float) -> None:
+def test_noise_is_told_in_gray_levels(level: float) -> None:
     flat = np.full((80, 120), 120.0) + np.arange(120)
     noisy = flat + np.random.default_rng(0).normal(0, level, flat.shape)
     assert noise_level(noisy.round().clip(0, 255).astype(np.uint8)) == pytest.approx(level, rel=0.1)
@@ -56,7 +56,7 @@ def test_a_clip_without_a_pose_has_circumstances_too() -> None:
     clip = street(num_frames=5)
     poseless = Clip(scene=replace(clip.scene, ego_to_world=None, tracks=()), frames=clip.frames)
     seen = around(poseless)
-    assert (seen.speed, seen.turning, seen.motion) == (0.0, 0.0, "stationary")
+    assert (seen.speed, seen.rotation_rate, seen.motion) == (0.0, 0.0, "stationary")
     assert seen.flow > 0
 
 

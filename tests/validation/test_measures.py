@@ -1,4 +1,4 @@
-"""What is measured on a good clip, and on the same clip spoilt in one way."""
+"""What is measured on a good clip, and on the same clip corrupted in one way."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ FRAMES = np.arange(17)
 
 def value(measures: Measures, name: str) -> float:
     found = measures[name].value
-    assert found is not None, measures[name].why
+    assert found is not None, measures[name].reason
     return found
 
 
@@ -38,10 +38,10 @@ def test_measuring_is_deterministic_and_survives_json(clip: Clip, good: Measures
 
 
 def test_a_yaw_drift_in_the_command_is_measured_as_what_it_is(clip: Clip, good: Measures) -> None:
-    spoilt = measure(commanded_yaw(clip, 3.0))
-    assert value(spoilt, "pose_yaw") == pytest.approx(3.0, abs=0.4)
-    assert value(spoilt, "track_epipolar") > 5 * value(good, "track_epipolar")
-    assert value(spoilt, "track_reprojection") > 4 * value(good, "track_reprojection")
+    corrupted = measure(commanded_yaw(clip, 3.0))
+    assert value(corrupted, "pose_yaw") == pytest.approx(3.0, abs=0.4)
+    assert value(corrupted, "track_epipolar") > 5 * value(good, "track_epipolar")
+    assert value(corrupted, "track_reprojection") > 4 * value(good, "track_reprojection")
 
 
 def test_a_frozen_clip_does_not_pass_for_a_good_one(clip: Clip, good: Measures) -> None:
@@ -65,45 +65,45 @@ def test_a_frozen_clip_does_not_pass_for_a_good_one(clip: Clip, good: Measures) 
     ids=["shuffled", "reversed", "one frame twice", "two frames swapped", "second half frozen"],
 )
 def test_frames_out_of_order_raise(order: list[int], raised: tuple[str, ...], clip: Clip, good: Measures) -> None:
-    spoilt = measure(reordered(clip, order))
+    corrupted = measure(reordered(clip, order))
     for name in raised:
-        assert value(spoilt, name) > 2 * value(good, name), name
+        assert value(corrupted, name) > 2 * value(good, name), name
 
 
 def test_a_cut_is_found_where_it_is(clip: Clip, good: Measures) -> None:
     other = street(seed=1)
     cut = np.concatenate([clip.frames[:, :9], other.frames[:, 9:]], 1)
-    spoilt = measure(Clip(scene=clip.scene, frames=cut))
-    assert value(spoilt, "time_cut") > 1.4 * value(good, "time_cut")
-    assert spoilt["time_cut"].frames == (8, 9)
-    assert value(spoilt, "time_track_loss") > 2 * value(good, "time_track_loss")
+    corrupted = measure(Clip(scene=clip.scene, frames=cut))
+    assert value(corrupted, "time_cut") > 1.4 * value(good, "time_cut")
+    assert corrupted["time_cut"].frames == (8, 9)
+    assert value(corrupted, "time_track_loss") > 2 * value(good, "time_track_loss")
 
 
 def test_flicker_is_told_from_motion(clip: Clip, good: Measures) -> None:
-    spoilt = measure(brightened(clip, 1 + 0.05 * np.random.default_rng(0).normal(size=17)))
-    assert value(spoilt, "time_flicker_global") > 5 * value(good, "time_flicker_global")
-    assert value(spoilt, "track_epipolar") < 2 * value(good, "track_epipolar")
+    corrupted = measure(brightened(clip, 1 + 0.05 * np.random.default_rng(0).normal(size=17)))
+    assert value(corrupted, "time_flicker_global") > 5 * value(good, "time_flicker_global")
+    assert value(corrupted, "track_epipolar") < 2 * value(good, "track_epipolar")
 
 
 def test_an_object_that_drifts_off_its_box(clip: Clip, good: Measures) -> None:
-    spoilt = measure(commanded_box(clip, -0.1 * FRAMES))
+    corrupted = measure(commanded_box(clip, -0.1 * FRAMES))
     for name in ("object_residual", "object_jump", "object_drift"):
-        assert value(spoilt, name) > 5 * value(good, name), name
-        assert spoilt[name].track == "car"
-    assert value(spoilt, "track_epipolar") < 2 * value(good, "track_epipolar")
+        assert value(corrupted, name) > 5 * value(good, name), name
+        assert corrupted[name].track == "car"
+    assert value(corrupted, "track_epipolar") < 2 * value(good, "track_epipolar")
 
 
 def test_an_object_that_is_elsewhere_from_one_frame_on(clip: Clip, good: Measures) -> None:
-    spoilt = measure(commanded_box(clip, -2.0 * (FRAMES > 8)))
-    assert value(spoilt, "object_jump") > 5 * value(good, "object_jump")
-    assert value(spoilt, "object_appearance") > 2 * value(good, "object_appearance")
+    corrupted = measure(commanded_box(clip, -2.0 * (FRAMES > 8)))
+    assert value(corrupted, "object_jump") > 5 * value(good, "object_jump")
+    assert value(corrupted, "object_appearance") > 2 * value(good, "object_appearance")
 
 
 @pytest.mark.parametrize("drawn_until", [0, 9], ids=["never drawn", "vanishes"])
 def test_an_object_that_is_not_there(drawn_until: int, good: Measures) -> None:
-    spoilt = measure(street(draw_car=lambda t: t < drawn_until))
-    assert value(spoilt, "object_unsupported") > max(0.6, 3 * value(good, "object_unsupported"))
-    assert spoilt["object_unsupported"].track == "car"
+    corrupted = measure(street(draw_car=lambda t: t < drawn_until))
+    assert value(corrupted, "object_unsupported") > max(0.6, 3 * value(good, "object_unsupported"))
+    assert corrupted["object_unsupported"].track == "car"
 
 
 @pytest.mark.parametrize("rate", [12.0, -12.0])
@@ -122,18 +122,18 @@ def test_larger_images_give_comparable_numbers() -> None:
 def test_what_cannot_be_measured_says_why(clip: Clip) -> None:
     scene = clip.scene
     bare = replace(scene.cameras[0], intrinsics=None)
-    assert measure(clip.with_scene(ego_to_world=None))["pose_yaw"].why == NO_POSE
-    assert measure(clip.with_scene(cameras=(bare,)))["track_epipolar"].why == NO_INTRINSICS
-    assert measure(clip.with_scene(tracks=()))["object_drift"].why == NO_BOXES
-    grey = measure(Clip(scene=scene, frames=np.full_like(clip.frames, 90)))
-    assert grey["track_epipolar"].why == grey["pose_yaw"].why == "too few tracks (0)"
-    assert grey["object_unsupported"].value == 1.0
+    assert measure(clip.with_scene(ego_to_world=None))["pose_yaw"].reason == NO_POSE
+    assert measure(clip.with_scene(cameras=(bare,)))["track_epipolar"].reason == NO_INTRINSICS
+    assert measure(clip.with_scene(tracks=()))["object_drift"].reason == NO_BOXES
+    gray = measure(Clip(scene=scene, frames=np.full_like(clip.frames, 90)))
+    assert gray["track_epipolar"].reason == gray["pose_yaw"].reason == "too few tracks (0)"
+    assert gray["object_unsupported"].value == 1.0
 
 
 def test_a_standing_ego_is_judged_by_what_stands_still() -> None:
-    standing = street(speed=0.0, num_frames=9)
-    still = measure(standing)
-    assert still["track_epipolar"].why == still["time_still"].why == STATIONARY_EGO
+    stationary_pairs = street(speed=0.0, num_frames=9)
+    still = measure(stationary_pairs)
+    assert still["track_epipolar"].reason == still["time_still"].reason == STATIONARY_EGO
     assert value(still, "pose_yaw") < 0.2
     assert value(still, "track_stationary") < 0.5
     driven = street(num_frames=9).with_scene(ego_to_world=drive(9, 0.0, 0.0))
@@ -157,7 +157,7 @@ def test_odd_shapes_are_measured_or_refused_but_never_crash(frames: int, height:
     )
     pixels = np.random.default_rng(0).integers(0, 255, (1, frames, height, width, 3), np.uint8)
     for m in measure(Clip(scene=small, frames=pixels)).values:
-        assert (m.value is None) == (m.state == "unmeasurable") == bool(m.why)
+        assert (m.value is None) == (m.state == "unmeasurable") == bool(m.reason)
 
 
 def test_held_frames_are_not_judged(clip: Clip, good: Measures) -> None:

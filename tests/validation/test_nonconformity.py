@@ -8,8 +8,8 @@ import pytest
 
 from driveforge.validation.catalogue import CRITERIA, DEFINITIONS, criterion_of
 from driveforge.validation.cross_conformal import calibrate
-from driveforge.validation.nonconformity import clip_score, fit_tails, totals_of
-from driveforge.validation.records import Measures, measured
+from driveforge.validation.nonconformity import combine_by_criterion, compute_clip_score, fit_criterion_tails
+from driveforge.validation.records import Measures, make_measure
 from driveforge.validation.verdict import judge
 
 COMMAND = [name for name in DEFINITIONS if criterion_of(name) == "command"][:20]
@@ -21,8 +21,8 @@ def good(seed: int, count: int, measures: list[str]) -> list[Measures]:
         Measures(
             clip_id=f"{seed}-{n}",
             values=(
-                *(measured(name, min(0.3 * rng.lognormal(0, 0.5), 1.0)) for name in measures),
-                measured("object_blockiness", rng.lognormal(0, 0.2)),
+                *(make_measure(name, min(0.3 * rng.lognormal(0, 0.5), 1.0)) for name in measures),
+                make_measure("object_blockiness", rng.lognormal(0, 0.2)),
             ),
         )
         for n in range(count)
@@ -31,13 +31,13 @@ def good(seed: int, count: int, measures: list[str]) -> list[Measures]:
 
 def test_every_family_speaks_for_one_criterion() -> None:
     assert {criterion_of(name) for name in DEFINITIONS} == set(CRITERIA)
-    assert criterion_of("CAM_BACK/object_blockiness") == "looks"
+    assert criterion_of("CAM_BACK/object_blockiness") == "appearance"
 
 
 def test_many_measures_of_the_command_do_not_raise_the_limit_of_looks() -> None:
     limits = [
-        calibrate(sets, name="some").limits(sets[0])["object_blockiness"]
-        for sets in (good(0, 300, COMMAND[:2]), good(0, 300, COMMAND))
+        calibrate(clip_measures, name="some").limits(clip_measures[0])["object_blockiness"]
+        for clip_measures in (good(0, 300, COMMAND[:2]), good(0, 300, COMMAND))
     ]
     assert limits[1] == pytest.approx(limits[0], rel=0.1)
 
@@ -51,15 +51,15 @@ def test_each_criterion_has_its_share_of_the_false_rejects() -> None:
 
 
 def test_surprises_add_up_within_a_criterion_and_across_both() -> None:
-    odd = totals_of({"pose_yaw": 2.0, "time_cut": 2.0})
-    assert odd == {"command": pytest.approx(2.0 + math.log(2)), "looks": -math.inf}
-    tails = fit_tails([{"command": x, "looks": 2 * x} for x in np.linspace(0, 5, 60)])
-    alone, both = ({"command": 4.0, "looks": looks} for looks in (-math.inf, 8.0))
-    assert clip_score(both, tails) == pytest.approx(clip_score(alone, tails) + math.log(2))
+    odd = combine_by_criterion({"pose_yaw": 2.0, "time_cut": 2.0})
+    assert odd == {"command": pytest.approx(2.0 + math.log(2)), "appearance": -math.inf}
+    tails = fit_criterion_tails([{"command": x, "appearance": 2 * x} for x in np.linspace(0, 5, 60)])
+    alone, both = ({"command": 4.0, "appearance": looks} for looks in (-math.inf, 8.0))
+    assert compute_clip_score(both, tails) == pytest.approx(compute_clip_score(alone, tails) + math.log(2))
 
 
 def test_without_vehicles_clips_are_held_against_their_command_alone() -> None:
-    sets = [replace(m, values=m.values[:-1]) for m in good(0, 60, COMMAND)]
-    calibration = calibrate(sets, name="empty streets")
+    clip_measures = [replace(m, values=m.values[:-1]) for m in good(0, 60, COMMAND)]
+    calibration = calibrate(clip_measures, name="empty streets")
     assert [tail.criterion for tail in calibration.tails] == ["command"]
-    assert math.isfinite(calibration.threshold(sets[0]).score)
+    assert math.isfinite(calibration.threshold(clip_measures[0]).score)

@@ -61,15 +61,15 @@ SPOILT: dict[str, tuple[Callable[[Clip], Clip], tuple[str, ...]]] = {
 
 def value(measures: Measures, name: str) -> float:
     found = measures[name].value
-    assert found is not None, measures[name].why
+    assert found is not None, measures[name].reason
     return found
 
 
-def assert_raised(clip: Clip, good: Measures, kind: str) -> None:
-    spoil, names = SPOILT[kind]
-    spoilt = measure(spoil(clip))
+def assert_raised(clip: Clip, good: Measures, corruption_type: str) -> None:
+    spoil, names = SPOILT[corruption_type]
+    corrupted = measure(spoil(clip))
     for name in names:
-        assert value(spoilt, name) > 1.5 * value(good, name) + 0.05, name
+        assert value(corrupted, name) > 1.5 * value(good, name) + 0.05, name
 
 
 @pytest.fixture(scope="module", params=[(64, 112), (128, 224)], ids=["64 rows", "128 rows"])
@@ -86,12 +86,12 @@ def real_road(kitti: Clip) -> tuple[Clip, Measures]:
     return kitti, measure(kitti)
 
 
-@pytest.mark.parametrize("kind", SPOILT)
-def test_rendered_traffic(kind: str, traffic: tuple[Clip, Measures]) -> None:
-    assert_raised(*traffic, kind)
+@pytest.mark.parametrize("corruption_type", SPOILT)
+def test_rendered_traffic(corruption_type: str, traffic: tuple[Clip, Measures]) -> None:
+    assert_raised(*traffic, corruption_type)
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("kind", SPOILT)
-def test_a_real_road(kind: str, real_road: tuple[Clip, Measures]) -> None:
-    assert_raised(*real_road, kind)
+@pytest.mark.parametrize("corruption_type", SPOILT)
+def test_a_real_road(corruption_type: str, real_road: tuple[Clip, Measures]) -> None:
+    assert_raised(*real_road, corruption_type)

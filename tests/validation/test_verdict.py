@@ -9,7 +9,7 @@ from driveforge.datasets.scene import Clip
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.catalogue import DEFINITIONS
 from driveforge.validation.measures import measure
-from driveforge.validation.records import Measures, unmeasurable
+from driveforge.validation.records import Measures, make_unmeasurable
 from driveforge.validation.verdict import judge
 from tests.validation.limits import limits_at
 from tests.validation.street import commanded_box, commanded_yaw, reordered
@@ -25,8 +25,8 @@ def calibration(good: Measures) -> Calibration:
     return limits_around(good)
 
 
-def without(measures: Measures, family: str, why: str) -> Measures:
-    values = tuple(unmeasurable(m.name, why) if m.family == family else m for m in measures.values)
+def without(measures: Measures, family: str, reason: str) -> Measures:
+    values = tuple(make_unmeasurable(m.name, reason) if m.family == family else m for m in measures.values)
     return replace(measures, values=values)
 
 
@@ -57,7 +57,7 @@ def test_a_frozen_clip_under_a_moving_command_is_rejected(clip: Clip, calibratio
 
 
 @pytest.mark.parametrize(
-    ("family", "why", "state"),
+    ("family", "reason", "state"),
     [
         ("pose", "too few tracks (3)", "unmeasured"),
         ("tracks", "degenerate geometry", "unmeasured"),
@@ -72,9 +72,9 @@ def test_a_frozen_clip_under_a_moving_command_is_rejected(clip: Clip, calibratio
     ],
 )
 def test_what_was_called_for_and_not_measured_is_not_accepted(
-    family: str, why: str, state: str, good: Measures, calibration: Calibration
+    family: str, reason: str, state: str, good: Measures, calibration: Calibration
 ) -> None:
-    verdict = judge(without(good, family, why), calibration)
+    verdict = judge(without(good, family, reason), calibration)
     assert verdict.state == state
     assert [reason.code for reason in verdict.reasons] == (["UNMEASURED"] if state == "unmeasured" else [])
 
@@ -82,7 +82,7 @@ def test_what_was_called_for_and_not_measured_is_not_accepted(
 def test_a_family_without_any_limit_is_not_accepted(good: Measures, calibration: Calibration) -> None:
     poseless = replace(
         calibration,
-        expectations=tuple(x for x in calibration.expectations if DEFINITIONS[x.measure].family != "pose"),
+        tail_models=tuple(x for x in calibration.tail_models if DEFINITIONS[x.measure].family != "pose"),
     )
     verdict = judge(good, poseless)
     assert verdict.state == "unmeasured"

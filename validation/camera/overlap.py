@@ -3,7 +3,7 @@
 Patches of the common part of two views are cut as a virtual camera between them would see them, so that they look alike
 from either. What one sees lies in the other on a short epipolar line, at one place for every depth: a plane is swept
 through depth (Collins, "A space-sweep approach to true multi-image matching", CVPR 1996), and the best zero-mean
-normalised cross-correlation (ZNCC) of each textured patch is taken along its line and, as a control, beside it.
+normalized cross-correlation (ZNCC) of each textured patch is taken along its line and, as a control, beside it.
 """
 
 from collections.abc import Sequence
@@ -23,25 +23,25 @@ from driveforge.validation.records import (
     STATIONARY_EGO,
     Measure,
     Sample,
-    measured,
-    unmeasurable,
-    worst,
+    make_measure,
+    make_unmeasurable,
+    worst_measure,
 )
-from driveforge.validation.views.pixels import grain
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.pixels import blur_scale
+from driveforge.validation.views.view import CommandedCamera, View
 
-NAMES = ("camera_unmatched", "camera_chance", "camera_depth")
-NEAREST_M, FARTHEST_M, DEPTHS = 5.0, 200.0, 24
-FRAMES = 4  # of a clip that are looked at
-SIDE = 5  # points of a patch, each way
-MIN_SEEN = 0.5  # of the depths that have to lie in the other image
-UNSEEN = -2.0  # stands for the ZNCC of a patch that is not in the other image
+MEASURE_NAMES = ("camera_unmatched", "camera_chance", "camera_depth")
+NEAREST_M, FARTHEST_M, NUM_DEPTHS = 5.0, 200.0, 24
+NUM_FRAMES = 4  # of a clip that are looked at
+PATCH_SIDE = 5  # points of a patch, each way
+MIN_VISIBLE_SHARE = 0.5  # of the depths that have to lie in the other image
+NOT_VISIBLE = -2.0  # stands for the ZNCC of a patch that is not in the other image
 MIN_BASELINE_M = 0.4  # over which a camera's own motion shows depth
-MATCH = 0.6  # ZNCC of patches that show the same
-MIN_CONTRAST = 4.0  # grey levels, standard deviation of a patch
+MIN_MATCH_ZNCC = 0.6  # ZNCC of patches that show the same
+MIN_CONTRAST = 4.0  # gray levels, standard deviation of a patch
 MAX_PATCHES, MIN_VISIBLE = 250, 20  # in a frame, textured or not
 MIN_PATCHES = 40  # in all frames together
-CONTROL_SHARE = 0.12  # of the image rows: how far beside its line the control looks
+CONTROL_OFFSET_SHARE = 0.12  # of the image rows: how far beside its line the control looks
 GRID_PX = 8  # between the points by which the common part is found
 MIN_AHEAD = 0.2  # cosine to the virtual camera's axis
 
@@ -57,8 +57,8 @@ class Overlap:
 
     a: View
     b: View
-    a_command: Command
-    b_command: Command
+    a_command: CommandedCamera
+    b_command: CommandedCamera
     axes: Array
     patches: Array
 
@@ -68,64 +68,68 @@ class Overlap:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Matches:
+class PatchMatches:
     """ZNCC of textured patches of one frame, of two cameras.
 
-    The best ``on`` ``(N,)`` their lines and ``beside`` ``(2, N)`` them; and ``at_depth`` ``(M,)``, the one at the depth
+    Best ``on_line`` ``(N,)`` and ``off_line`` ``(2, N)``; and ``at_depth`` ``(M,)``, that at the depth
     that the motion of the first camera shows, where it shows one.
     """
 
     frame: int
-    on: Image
-    beside: Image
+    on_line: Image
+    off_line: Image
     at_depth: Image
 
 
 def overlap_measures(views: Sequence[View]) -> list[Measure]:
     """How badly cameras agree where they overlap: the worst pair, then every pair under its own name.
 
-    ``camera_unmatched``: share of textured patches that match nowhere on their line, with a best ZNCC below ``MATCH``.
+    ``camera_unmatched``: share of textured patches whose best ZNCC on their line is below ``MIN_MATCH_ZNCC``.
     ``camera_chance``: how often patches match as well beside their line as on it, 0.5 where nothing relates.
     ``camera_depth``: share of patches that do not match at the depth which the motion of their own camera shows.
     """
     calibrated = [view for view in views if view.command]
     if len(calibrated) < 2:
-        return [unmeasurable(name, ONE_CAMERA if calibrated else views[0].why) for name in NAMES]
-    overlaps = [found for pair in combinations(calibrated, 2) if (found := find_overlap(*pair))]
-    pairs = [(overlap.name, measures_of(overlap)) for overlap in overlaps]
-    of_rig = [_worst_pair(name, [measures[i] for _, measures in pairs]) for i, name in enumerate(NAMES)]
-    return [*of_rig, *(replace(m, name=f"{pair}/{m.name}") for pair, measures in pairs for m in measures)]
+        return [make_unmeasurable(name, ONE_CAMERA if calibrated else views[0].reason) for name in MEASURE_NAMES]
+    overlaps = [overlap for pair in combinations(calibrated, 2) if (overlap := find_overlap(*pair))]
+    pairs = [(overlap.name, overlap_pair_measures(overlap)) for overlap in overlaps]
+    worst_pairs = [_worst_pair(name, [measures[i] for _, measures in pairs]) for i, name in enumerate(MEASURE_NAMES)]
+    return [*worst_pairs, *(replace(m, name=f"{pair}/{m.name}") for pair, measures in pairs for m in measures)]
 
 
 def _worst_pair(name: str, measures: Sequence[Measure]) -> Measure:
     taken = [Sample(value=m.value, frames=m.frames) for m in measures if m.value is not None]
-    return worst(name, taken, measures[0].why if measures else NO_OVERLAP)
+    return worst_measure(name, taken, measures[0].reason if measures else NO_OVERLAP)
 
 
-def measures_of(overlap: Overlap) -> list[Measure]:
+def overlap_pair_measures(overlap: Overlap) -> list[Measure]:
     """The measures of one pair of cameras, over some frames of the clip."""
-    frames = np.unique(np.linspace(0, overlap.a.num_frames - 1, FRAMES).round().astype(int))
+    frames = np.unique(np.linspace(0, overlap.a.num_frames - 1, NUM_FRAMES).round().astype(int))
     matches = [match_patches(overlap, int(frame)) for frame in frames]
-    centres = overlap.a_command.camera_to_world[:, :3, 3]
-    stands = np.ptp(centres, axis=0).max() < MIN_BASELINE_M
+    centers = overlap.a_command.camera_to_world[:, :3, 3]
+    is_stationary = np.ptp(centers, axis=0).max() < MIN_BASELINE_M
     return [
-        _share("camera_unmatched", [(m.frame, m.on < MATCH) for m in matches], NO_OVERLAP_TEXTURE),
-        _share("camera_chance", [(m.frame, (m.beside >= m.on).mean(0)) for m in matches], NO_OVERLAP_TEXTURE),
-        _share(
+        _share_measure(
+            "camera_unmatched", [(m.frame, m.on_line < MIN_MATCH_ZNCC) for m in matches], NO_OVERLAP_TEXTURE
+        ),
+        _share_measure(
+            "camera_chance", [(m.frame, (m.off_line >= m.on_line).mean(0)) for m in matches], NO_OVERLAP_TEXTURE
+        ),
+        _share_measure(
             "camera_depth",
-            [(m.frame, m.at_depth < MATCH) for m in matches],
-            STATIONARY_EGO if stands else NO_OVERLAP_TEXTURE,
+            [(m.frame, m.at_depth < MIN_MATCH_ZNCC) for m in matches],
+            STATIONARY_EGO if is_stationary else NO_OVERLAP_TEXTURE,
         ),
     ]
 
 
-def _share(name: str, of_frames: Sequence[tuple[int, NDArray[Any]]], why: str) -> Measure:
-    """Mean over the patches of all frames, and the worst frame; unmeasurable because of ``why`` with too few."""
-    patches = np.concatenate([values for _, values in of_frames]).astype(np.float64)
+def _share_measure(name: str, values_by_frame: Sequence[tuple[int, NDArray[Any]]], reason: str) -> Measure:
+    """Mean over the patches of all frames, and the worst frame; unmeasurable because of ``reason`` with too few."""
+    patches = np.concatenate([values for _, values in values_by_frame]).astype(np.float64)
     if len(patches) < MIN_PATCHES:
-        return unmeasurable(name, why)
-    _, worst_frame = max((float(np.mean(values)), frame) for frame, values in of_frames if len(values))
-    return measured(name, float(patches.mean()), [worst_frame])
+        return make_unmeasurable(name, reason)
+    _, worst_frame = max((float(np.mean(values)), frame) for frame, values in values_by_frame if len(values))
+    return make_measure(name, float(patches.mean()), [worst_frame])
 
 
 def find_overlap(a: View, b: View) -> Overlap | None:
@@ -138,14 +142,14 @@ def find_overlap(a: View, b: View) -> Overlap | None:
     common = common[common[:, 2] > MIN_AHEAD]
     if not len(common):
         return None
-    focal, step = min(a.command.intrinsics[0, 0], b.command.intrinsics[0, 0]), _step(a)
+    focal, step = min(a.command.intrinsics[0, 0], b.command.intrinsics[0, 0]), _sample_spacing(a)
     pixels = common[:, :2] / common[:, 2:] * focal
     low, high = pixels.min(0), pixels.max(0)
     # The last holds strips that are hundreds of times as long as wide to no more patches than any other image.
     area, longest = float(np.prod(high - low)), float((high - low).max())
-    spacing = max(step * (SIDE // 2 + 1), float(np.sqrt(area / MAX_PATCHES)), longest / MAX_PATCHES)
+    spacing = max(step * (PATCH_SIDE // 2 + 1), float(np.sqrt(area / MAX_PATCHES)), longest / MAX_PATCHES)
     x, y = np.meshgrid(*(np.arange(*ends, spacing) for ends in zip(low, high, strict=True)))
-    across, down = np.meshgrid(*[step * (np.arange(SIDE) - SIDE // 2)] * 2)
+    across, down = np.meshgrid(*[step * (np.arange(PATCH_SIDE) - PATCH_SIDE // 2)] * 2)
     points = np.stack([x.ravel()[:, None] + across.ravel(), y.ravel()[:, None] + down.ravel()], -1) / focal
     patches = np.concatenate([points, np.ones((*points.shape[:-1], 1))], -1)
     overlap = Overlap(a=a, b=b, a_command=a.command, b_command=b.command, axes=axes, patches=patches)
@@ -154,40 +158,41 @@ def find_overlap(a: View, b: View) -> Overlap | None:
 
 def _num_visible(overlap: Overlap, a_to_b: Array) -> int:
     """Patches that lie in image a, and in image b at enough depths, whatever they show."""
-    blank = np.zeros(overlap.a.grey.shape[1:], np.float32)
-    patches, whole = _cut(overlap, blank)
-    scores = _sweep(patches, overlap.patches @ overlap.axes.T, blank, a_to_b, overlap.b_command)
-    return int((whole & ((scores > UNSEEN).mean(0) >= MIN_SEEN)).sum())
+    blank = np.zeros(overlap.a.gray.shape[1:], np.float32)
+    patches, whole = _cut_patches(overlap, blank)
+    scores = _plane_sweep(patches, overlap.patches @ overlap.axes.T, blank, a_to_b, overlap.b_command)
+    return int((whole & ((scores > NOT_VISIBLE).mean(0) >= MIN_VISIBLE_SHARE)).sum())
 
 
-def match_patches(overlap: Overlap, frame: int) -> Matches:
+def match_patches(overlap: Overlap, frame: int) -> PatchMatches:
     """The textured patches of a frame of ``overlap.a`` in ``overlap.b``, and in its own camera, moved a little."""
     a, b = overlap.a_command, overlap.b_command
-    patches, whole = _cut(overlap, _blurred(overlap.a, frame))
+    patches, whole = _cut_patches(overlap, _blur_frame(overlap.a, frame))
     textured = whole & (patches.std(-1) >= MIN_CONTRAST)
     patches, rays = patches[textured], overlap.patches[textured]
     a_to_b = _a_to_b(a, b, frame)
-    of_b = _blurred(overlap.b, frame)
-    on, *beside = (
-        _sweep(patches, (rays + shift) @ overlap.axes.T, of_b, a_to_b, b) for shift in _shifts(overlap, a_to_b)
+    image_b = _blur_frame(overlap.b, frame)
+    on_line, *off_line = (
+        _plane_sweep(patches, (rays + shift) @ overlap.axes.T, image_b, a_to_b, b)
+        for shift in _ray_shifts(overlap, a_to_b)
     )
-    usable = np.all([(scores > UNSEEN).mean(0) >= MIN_SEEN for scores in (on, *beside)], 0)
-    return Matches(
+    usable = np.all([(scores > NOT_VISIBLE).mean(0) >= MIN_VISIBLE_SHARE for scores in (on_line, *off_line)], 0)
+    return PatchMatches(
         frame=frame,
-        on=on.max(0)[usable],
-        beside=np.stack([scores.max(0)[usable] for scores in beside]),
-        at_depth=_at_own_depth(overlap, frame, patches, rays, on),
+        on_line=on_line.max(0)[usable],
+        off_line=np.stack([scores.max(0)[usable] for scores in off_line]),
+        at_depth=_zncc_at_motion_depth(overlap, frame, patches, rays, on_line),
     )
 
 
-def _cut(overlap: Overlap, image: Image) -> tuple[Image, NDArray[np.bool_]]:
-    """Grey levels ``(N, P)`` of the patches of image a, and which ``(N,)`` lie in it."""
+def _cut_patches(overlap: Overlap, image: Image) -> tuple[Image, NDArray[np.bool_]]:
+    """Gray levels ``(N, P)`` of the patches of image a, and which ``(N,)`` lie in it."""
     pixels = overlap.patches @ (overlap.a_command.intrinsics @ overlap.axes).T
-    return _sample(image, *np.moveaxis(pixels.astype(np.float32), -1, 0))
+    return _sample_image(image, *np.moveaxis(pixels.astype(np.float32), -1, 0))
 
 
-def _at_own_depth(overlap: Overlap, frame: int, patches: Image, rays: Array, on: Image) -> Image:
-    """Of ``on`` ``(D, N)`` the scores ``(M,)`` at the depths that the camera's own motion shows, where it shows one."""
+def _zncc_at_motion_depth(overlap: Overlap, frame: int, patches: Image, rays: Array, on_line: Image) -> Image:
+    """Of ``on_line`` ``(D, N)`` the scores ``(M,)`` at the depths that the camera's own motion shows."""
     a = overlap.a_command
     places = a.camera_to_world[:, :3, 3]
     moved = np.linalg.norm(places - places[frame], axis=1)
@@ -196,26 +201,26 @@ def _at_own_depth(overlap: Overlap, frame: int, patches: Image, rays: Array, on:
         return np.zeros(0, np.float32)
     other = int(reachable[np.argmin(np.abs(reachable - frame))])
     a_to_own = inverse(a.camera_to_world[other]) @ a.camera_to_world[frame]
-    own = _sweep(patches, rays @ overlap.axes.T, _blurred(overlap.a, other), a_to_own, a)
-    depth, found = own.argmax(0), own.max(0) >= MATCH
-    around = np.stack([on[np.clip(depth + k, 0, DEPTHS - 1), np.arange(on.shape[1])] for k in (-1, 0, 1)])
-    return np.asarray(around.max(0)[found & (around > UNSEEN).all(0)])
+    own = _plane_sweep(patches, rays @ overlap.axes.T, _blur_frame(overlap.a, other), a_to_own, a)
+    depth, is_match = own.argmax(0), own.max(0) >= MIN_MATCH_ZNCC
+    around = np.stack([on_line[np.clip(depth + k, 0, NUM_DEPTHS - 1), np.arange(on_line.shape[1])] for k in (-1, 0, 1)])
+    return np.asarray(around.max(0)[is_match & (around > NOT_VISIBLE).all(0)])
 
 
-def _sweep(patches: Image, rays: Array, image: Image, a_to_other: Array, other: Command) -> Image:
-    """ZNCC ``(DEPTHS, N)`` of ``patches`` ``(N, P)`` with ``image``, ``UNSEEN`` where they do not lie in it.
+def _plane_sweep(patches: Image, rays: Array, image: Image, a_to_other: Array, other: CommandedCamera) -> Image:
+    """ZNCC ``(NUM_DEPTHS, N)`` of ``patches`` ``(N, P)`` with ``image``, ``NOT_VISIBLE`` where they do not lie in it.
 
     A point at inverse depth w on the ray r of camera a is seen by another along R r + w t. ``rays`` ``(N, P, 3)``.
     """
     far = (rays @ (other.intrinsics @ a_to_other[:3, :3]).T).astype(np.float32)
     towards = (other.intrinsics @ a_to_other[:3, 3]).astype(np.float32)
-    inverse_depths = np.linspace(1 / FARTHEST_M, 1 / NEAREST_M, DEPTHS, dtype=np.float32)[:, None, None]
+    inverse_depths = np.linspace(1 / FARTHEST_M, 1 / NEAREST_M, NUM_DEPTHS, dtype=np.float32)[:, None, None]
     x, y, z = (far[..., k] + inverse_depths * towards[k] for k in range(3))
-    candidates, seen = _sample(image, x, y, z)
-    return np.where(seen, _zncc(patches, candidates), np.float32(UNSEEN))
+    candidates, seen = _sample_image(image, x, y, z)
+    return np.where(seen, _zncc(patches, candidates), np.float32(NOT_VISIBLE))
 
 
-def _a_to_b(a: Command, b: Command, frame: int) -> Array:
+def _a_to_b(a: CommandedCamera, b: CommandedCamera, frame: int) -> Array:
     """``(4, 4)``: camera ``a`` to camera ``b`` of one frame, each with its own pose."""
     return np.asarray(inverse(b.camera_to_world[frame]) @ a.camera_to_world[frame])
 
@@ -229,7 +234,7 @@ def _virtual_axes(rotation: Array) -> Array:
     return np.stack([x, np.cross(z, x), z], 1)
 
 
-def _common_rays(a: Command, b: Command, a_to_b: Array) -> Array:
+def _common_rays(a: CommandedCamera, b: CommandedCamera, a_to_b: Array) -> Array:
     """Rays ``(N, 3)`` of a coarse grid on image ``a`` that meet something ``b`` can see, near or far."""
     x, y = np.meshgrid(*(np.arange(0, side, GRID_PX, dtype=np.float64) for side in a.image_size))
     rays = a.directions(np.stack([x, y], -1).reshape(-1, 2))
@@ -239,16 +244,16 @@ def _common_rays(a: Command, b: Command, a_to_b: Array) -> Array:
     return np.asarray(rays[seen.any(0)])
 
 
-def _shifts(overlap: Overlap, a_to_b: Array) -> Array:
+def _ray_shifts(overlap: Overlap, a_to_b: Array) -> Array:
     """``(3, 3)``: no shift of the rays, and one to either side of the baseline, along which all lines nearly run."""
     baseline = overlap.axes.T @ inverse(a_to_b)[:3, 3]
     across = np.array([-baseline[1], baseline[0], 0.0]) / max(float(np.hypot(*baseline[:2])), 1e-9)
-    aside = CONTROL_SHARE * overlap.a_command.image_size[1] / overlap.a_command.intrinsics[0, 0] * across
+    aside = CONTROL_OFFSET_SHARE * overlap.a_command.image_size[1] / overlap.a_command.intrinsics[0, 0] * across
     return np.stack([0 * aside, aside, -aside])
 
 
-def _sample(image: Image, x: Image, y: Image, z: Image) -> tuple[Image, NDArray[np.bool_]]:
-    """Grey levels ``(..., P)`` at homogeneous pixels ``(..., P)``, and ``(...)`` whether all ``P`` lie in it."""
+def _sample_image(image: Image, x: Image, y: Image, z: Image) -> tuple[Image, NDArray[np.bool_]]:
+    """Gray levels ``(..., P)`` at homogeneous pixels ``(..., P)``, and ``(...)`` whether all ``P`` lie in it."""
     ahead = z > 1e-6
     depth = np.where(ahead, z, np.float32(1.0))
     u, v = x / depth, y / depth
@@ -266,10 +271,10 @@ def _zncc(a: Image, b: Image) -> Image:
     return np.asarray(np.einsum("np,...np->...n", a, b) / (norm + 1.0))
 
 
-def _step(view: View) -> float:
+def _sample_spacing(view: View) -> float:
     """Pixels between the points of a patch: blurred as the image is, those between would tell nothing more."""
-    return max(1.0, grain(*view.grey.shape[1:]))
+    return max(1.0, blur_scale(*view.gray.shape[1:]))
 
 
-def _blurred(view: View, frame: int) -> Image:
-    return np.asarray(cv2.GaussianBlur(view.grey[frame], (0, 0), 0.8 * _step(view)), np.float32)
+def _blur_frame(view: View, frame: int) -> Image:
+    return np.asarray(cv2.GaussianBlur(view.gray[frame], (0, 0), 0.8 * _sample_spacing(view)), np.float32)

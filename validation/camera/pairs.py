@@ -7,9 +7,9 @@ import numpy as np
 
 from driveforge.datasets.geometry import Array
 from driveforge.validation.point_tracking.protocol import Mask, Points
-from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.point_tracking.tracks import Tracks, TrackWindow
 from driveforge.validation.records import MOVING_EGO, STATIONARY_EGO, TOO_FEW_TRACKS
-from driveforge.validation.views.view import Command, Motion
+from driveforge.validation.views.view import CameraMotion, CommandedCamera
 
 MIN_TRACKS = 15
 # Below this baseline the direction of the translation, and with it the epipolar geometry, is of noise.
@@ -17,7 +17,7 @@ MIN_BASELINE_M = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Pair:
+class FramePair:
     """``a`` and ``b`` ``(N, 3)`` are the directions (z = 1) of the same points in frames ``first`` and ``last``.
 
     ``image`` ``(N, 2)`` px is where they stand in the first frame.
@@ -28,7 +28,7 @@ class Pair:
     a: Array
     b: Array
     image: Points
-    motion: Motion
+    motion: CameraMotion
 
     @property
     def frames(self) -> tuple[int, int]:
@@ -38,11 +38,13 @@ class Pair:
         return len(self.a)
 
 
-def pair_of(window: Window, i: int, j: int, command: Command, among: Mask | None = None) -> Pair:
-    """The tracks of a window that live from its ``i``-th to its ``j``-th frame (and are ``among`` those asked for)."""
-    alive = window.alive[j] if among is None else window.alive[j] & among
+def make_pair(
+    window: TrackWindow, i: int, j: int, command: CommandedCamera, selection: Mask | None = None
+) -> FramePair:
+    """The tracks of a window that live from its ``i``-th to its ``j``-th frame (and are in ``selection``)."""
+    alive = window.alive[j] if selection is None else window.alive[j] & selection
     first, last = window.start + i, window.start + j
-    return Pair(
+    return FramePair(
         first=first,
         last=last,
         a=command.directions(window.points[i, alive]),
@@ -52,60 +54,62 @@ def pair_of(window: Window, i: int, j: int, command: Command, among: Mask | None
     )
 
 
-def longest_pairs(tracks: Tracks, command: Command) -> list[Pair]:
+def longest_pairs(tracks: Tracks, command: CommandedCamera) -> list[FramePair]:
     """For each window, its first frame and the latest one that enough tracks live to see."""
-    return [pair_of(w, 0, _longest_gap(w), command) for w in tracks.background if w.length > 1]
+    return [make_pair(w, 0, _longest_gap(w), command) for w in tracks.background if w.length > 1]
 
 
-def pairs_over(tracks: Tracks, command: Command, gap: int) -> list[Pair]:
+def pairs_with_gap(tracks: Tracks, command: CommandedCamera, gap: int) -> list[FramePair]:
     """For each window, its first frame and the one ``gap`` frames later (or its last)."""
-    return [pair_of(w, 0, min(gap, w.length - 1), command) for w in tracks.background if w.length > 1]
+    return [make_pair(w, 0, min(gap, w.length - 1), command) for w in tracks.background if w.length > 1]
 
 
-def adjacent_pairs(tracks: Tracks, command: Command) -> list[Pair]:
-    """Every two neighbouring frames once."""
-    return [pair_of(window, k - 1, k, command) for k, window in tracks.steps()]
+def adjacent_pairs(tracks: Tracks, command: CommandedCamera) -> list[FramePair]:
+    """Every two neighboring frames once."""
+    return [make_pair(window, k - 1, k, command) for k, window in tracks.steps()]
 
 
-def _longest_gap(window: Window) -> int:
+def _longest_gap(window: TrackWindow) -> int:
     enough = np.flatnonzero(window.alive.sum(1) >= MIN_TRACKS)
     return max(int(enough[-1]), 1) if len(enough) else window.length - 1
 
 
-def derotated(pair: Pair) -> Array:
+def derotate(pair: FramePair) -> Array:
     """Where ``(N, 2)`` on the plane z = 1 the commanded rotation alone would take the tracks."""
     turned = pair.a @ pair.motion.rotation.T
     return np.asarray(turned[:, :2] / np.maximum(turned[:, 2:], 1e-6))
 
 
-def derotated_flow(pair: Pair) -> Array:
+def derotated_flow(pair: FramePair) -> Array:
     """Flow ``(N, 2)`` on the plane z = 1 that is left when the commanded rotation is taken out."""
-    return pair.b[:, :2] - derotated(pair)
+    return pair.b[:, :2] - derotate(pair)
 
 
-def moving(pairs: Iterable[Pair], min_baseline: float = MIN_BASELINE_M, min_tracks: int = MIN_TRACKS) -> list[Pair]:
+def moving_pairs(
+    pairs: Iterable[FramePair], min_baseline: float = MIN_BASELINE_M, min_tracks: int = MIN_TRACKS
+) -> list[FramePair]:
     """Those over which the camera was told to move, with enough tracks to judge by."""
     return [p for p in pairs if p.motion.baseline >= min_baseline and len(p) >= min_tracks]
 
 
-def standing(pairs: Iterable[Pair], min_baseline: float = MIN_BASELINE_M) -> list[Pair]:
+def stationary_pairs(pairs: Iterable[FramePair], min_baseline: float = MIN_BASELINE_M) -> list[FramePair]:
     """Those over which the camera was told to stay in its place (it may turn), with enough tracks to judge by."""
     return [p for p in pairs if p.motion.baseline < min_baseline and len(p) >= MIN_TRACKS]
 
 
-def why_not_moving(pairs: Sequence[Pair], min_baseline: float = MIN_BASELINE_M) -> str:
-    """Why ``moving`` chose none of the pairs."""
-    return _why([p for p in pairs if p.motion.baseline >= min_baseline], STATIONARY_EGO)
+def not_moving_reason(pairs: Sequence[FramePair], min_baseline: float = MIN_BASELINE_M) -> str:
+    """Why ``moving_pairs`` chose none of the pairs."""
+    return _no_pairs_reason([p for p in pairs if p.motion.baseline >= min_baseline], STATIONARY_EGO)
 
 
-def why_not_standing(pairs: Sequence[Pair], min_baseline: float = MIN_BASELINE_M) -> str:
-    """Why ``standing`` chose none of the pairs."""
-    return _why([p for p in pairs if p.motion.baseline < min_baseline], MOVING_EGO)
+def not_stationary_reason(pairs: Sequence[FramePair], min_baseline: float = MIN_BASELINE_M) -> str:
+    """Why ``stationary_pairs`` chose none of the pairs."""
+    return _no_pairs_reason([p for p in pairs if p.motion.baseline < min_baseline], MOVING_EGO)
 
 
-def _why(candidates: Sequence[Pair], otherwise: str) -> str:
-    return too_few_tracks(max(map(len, candidates))) if candidates else otherwise
+def _no_pairs_reason(candidates: Sequence[FramePair], default: str) -> str:
+    return too_few_tracks_reason(max(map(len, candidates))) if candidates else default
 
 
-def too_few_tracks(count: int) -> str:
+def too_few_tracks_reason(count: int) -> str:
     return f"{TOO_FEW_TRACKS} ({count})"

@@ -20,11 +20,11 @@ from driveforge.validation.records import (
     STATIONARY_EGO,
     Measure,
     Sample,
-    measured,
-    typical,
-    unmeasurable,
+    make_measure,
+    make_unmeasurable,
+    median_measure,
 )
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.view import CommandedCamera, View
 
 GAP = 4  # frames, as for the motion that our own tracks show
 RIGID_TOLERANCE = 1e-2
@@ -53,11 +53,11 @@ def load_pose_network(path: Path) -> PoseNetwork:
         import torch
 
         given = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float() / 255
-        found = network(given)
-        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        predicted = network(given)
+        shape = tuple(predicted.shape) if isinstance(predicted, torch.Tensor) else type(predicted).__name__
         if shape != (len(frames), 4, 4):
             raise UserError(f"{path}: must return camera-to-world poses of shape {(len(frames), 4, 4)}, got {shape}")
-        matrices = np.asarray(found.detach().double().numpy())
+        matrices = np.asarray(predicted.detach().double().numpy())
         if not (np.isfinite(matrices).all() and is_rigid(matrices, RIGID_TOLERANCE)):
             raise UserError(f"{path}: what it returns are no rigid poses; rotations must be orthonormal")
         return matrices
@@ -65,24 +65,24 @@ def load_pose_network(path: Path) -> PoseNetwork:
     return poses
 
 
-def pose_network_measures(view: View, command: Command, network: PoseNetwork | None) -> list[Measure]:
+def pose_network_measures(view: View, command: CommandedCamera, network: PoseNetwork | None) -> list[Measure]:
     """Over ``GAP`` frames: rotation off the command (deg, RMS), and its direction of translation (deg, median)."""
     names = ("pose_network_rotation", "pose_network_translation")
     if network is None:
-        return [unmeasurable(name, NO_POSE_NETWORK) for name in names]
+        return [make_unmeasurable(name, NO_POSE_NETWORK) for name in names]
     seen = network(view.frames)
-    turns, tilts = [], []
+    rotation_errors, direction_errors = [], []
     for first in range(view.num_frames - GAP):
         frames = (first, first + GAP)
         a_to_b = inverse(seen[first + GAP]) @ seen[first]
         motion = command.motion(*frames)
-        turn = np.linalg.norm(cv2.Rodrigues(a_to_b[:3, :3] @ motion.rotation.T)[0])
-        turns.append(Sample(value=float(np.degrees(turn)), frames=frames))
+        rotation_error = np.linalg.norm(cv2.Rodrigues(a_to_b[:3, :3] @ motion.rotation.T)[0])
+        rotation_errors.append(Sample(value=float(np.degrees(rotation_error)), frames=frames))
         if motion.baseline >= MIN_BASELINE_M:
-            tilts.append(Sample(value=_angle(a_to_b[:3, 3], motion.translation), frames=frames))
-    worst = max(turns, key=lambda sample: sample.value)
-    rms = float(np.sqrt(np.mean([sample.value**2 for sample in turns])))
-    return [measured(names[0], rms, worst.frames), typical(names[1], tilts, STATIONARY_EGO)]
+            direction_errors.append(Sample(value=_angle(a_to_b[:3, 3], motion.translation), frames=frames))
+    worst = max(rotation_errors, key=lambda sample: sample.value)
+    rms = float(np.sqrt(np.mean([sample.value**2 for sample in rotation_errors])))
+    return [make_measure(names[0], rms, worst.frames), median_measure(names[1], direction_errors, STATIONARY_EGO)]
 
 
 def _angle(seen: Array, commanded: Array) -> float:

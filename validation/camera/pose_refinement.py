@@ -1,6 +1,6 @@
 """The camera motion that the background tracks show, found by refining the commanded one, and how far it is from it.
 
-Five unknowns, a rotation w and two tangent coordinates of the translation's direction, minimise the sum of rho(d) over
+Five unknowns, a rotation w and two tangent coordinates of the translation's direction, minimize the sum of rho(d) over
 the Sampson distances d (reference px). Gauss-Newton by iteratively reweighted least squares; rho is the Geman-McClure
 kernel d² / (s² + d²), whose width s shrinks step by step (graduated non-convexity: Black and Rangarajan, IJCV 1996), so
 that movers lose their say without the search getting caught. It starts from the best of many yaw angles about the
@@ -14,12 +14,19 @@ import cv2
 import numpy as np
 
 from driveforge.datasets.geometry import Array
-from driveforge.validation.camera.epipolar import essential, sampson
-from driveforge.validation.camera.pairs import MIN_BASELINE_M, Pair, pairs_over, too_few_tracks
+from driveforge.validation.camera.epipolar import essential_matrix, sampson_distance
+from driveforge.validation.camera.pairs import MIN_BASELINE_M, FramePair, pairs_with_gap, too_few_tracks_reason
 from driveforge.validation.camera.regions import region_medians
 from driveforge.validation.point_tracking.tracks import Tracks
-from driveforge.validation.records import STATIONARY_EGO, Measure, Sample, measured, typical, unmeasurable
-from driveforge.validation.views.view import Command, Motion
+from driveforge.validation.records import (
+    STATIONARY_EGO,
+    Measure,
+    Sample,
+    make_measure,
+    make_unmeasurable,
+    median_measure,
+)
+from driveforge.validation.views.view import CameraMotion, CommandedCamera
 
 GAP = 4  # frames
 MIN_TRACKS = 20
@@ -36,7 +43,7 @@ Residuals = Callable[[Array], Array]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Refined:
+class RefinedMotion:
     """The motion that the tracks of ``pair`` show.
 
     ``correction`` ``(3,)`` rad is the rotation vector that turns the commanded rotation into the ``rotation`` seen;
@@ -44,57 +51,61 @@ class Refined:
     where the camera was told to stand.
     """
 
-    pair: Pair
+    pair: FramePair
     rotation: Array
     correction: Array
     direction: Array | None
     deviation: float | None
 
 
-def refine(pair: Pair, up: Array, pixel: float) -> Refined:
+def refine_motion(pair: FramePair, up: Array, pixel: float) -> RefinedMotion:
     """Refine the motion commanded over ``pair``; ``up`` ``(3,)`` is the yaw axis in camera coordinates."""
-    moves = pair.motion.baseline >= MIN_BASELINE_M
+    is_moving = pair.motion.baseline >= MIN_BASELINE_M
     start = _best_start(pair, up, pixel)
-    motion = Motion(rotation=start @ pair.motion.rotation, translation=pair.motion.translation)
-    if not moves:
-        turn = _minimise(lambda p: _rotation_residuals(pair, motion, p) / pixel, np.full(3, PRIOR_ROTATION))
-        return _refined(pair, rotation_matrix(turn) @ motion.rotation, None)
+    motion = CameraMotion(rotation=start @ pair.motion.rotation, translation=pair.motion.translation)
+    if not is_moving:
+        turn = _minimize(lambda p: _rotation_residuals(pair, motion, p) / pixel, np.full(3, PRIOR_ROTATION))
+        return _make_refined(pair, rotation_matrix(turn) @ motion.rotation, None)
     tangents = _tangents(motion.translation)
     prior = np.array([PRIOR_ROTATION] * 3 + [PRIOR_DIRECTION] * 2)
-    p = _minimise(lambda p: _epipolar_residuals(pair, motion, tangents, p) / pixel, prior)
-    return _refined(pair, rotation_matrix(p[:3]) @ motion.rotation, _tilted(motion.translation, tangents, p[3:]))
+    p = _minimize(lambda p: _epipolar_residuals(pair, motion, tangents, p) / pixel, prior)
+    return _make_refined(
+        pair, rotation_matrix(p[:3]) @ motion.rotation, _tilt_direction(motion.translation, tangents, p[3:])
+    )
 
 
-def refine_all(tracks: Tracks, command: Command) -> list[Refined]:
+def refine_motions(tracks: Tracks, command: CommandedCamera) -> list[RefinedMotion]:
     """The motion seen over ``GAP`` frames from the beginning of each window, where enough tracks live."""
-    pairs = [pair for pair in pairs_over(tracks, command, GAP) if len(pair) >= MIN_TRACKS]
-    return [refine(pair, command.up[pair.last], command.pixel) for pair in pairs]
+    pairs = [pair for pair in pairs_with_gap(tracks, command, GAP) if len(pair) >= MIN_TRACKS]
+    return [refine_motion(pair, command.up[pair.last], command.pixel) for pair in pairs]
 
 
-def why_not_refined(tracks: Tracks, command: Command) -> str:
-    """Why ``refine_all`` found nothing."""
-    return too_few_tracks(max((len(pair) for pair in pairs_over(tracks, command, GAP)), default=0))
+def not_refined_reason(tracks: Tracks, command: CommandedCamera) -> str:
+    """Why ``refine_motions`` found nothing."""
+    return too_few_tracks_reason(max((len(pair) for pair in pairs_with_gap(tracks, command, GAP)), default=0))
 
 
-def pose_measures(refined: list[Refined], command: Command, timestamps: Array, why: str) -> list[Measure]:
+def pose_measures(
+    refined: list[RefinedMotion], command: CommandedCamera, timestamps: Array, reason: str
+) -> list[Measure]:
     """Yaw-rate bias (deg/s), rotation (deg over ``GAP`` frames, RMS) and median deviation of the translation (deg)."""
     if not refined:
-        return [unmeasurable(name, why) for name in ("pose_yaw", "pose_rotation", "pose_translation")]
+        return [make_unmeasurable(name, reason) for name in ("pose_yaw", "pose_rotation", "pose_translation")]
     yaw = [_rate(yaw_about(command.up[r.pair.last], r.correction), r.pair, timestamps) for r in refined]
     angles = [float(np.degrees(np.linalg.norm(r.correction))) for r in refined]
-    tilts = [
+    direction_errors = [
         Sample(value=float(np.degrees(r.deviation)), frames=r.pair.frames) for r in refined if r.deviation is not None
     ]
     return [
-        measured("pose_yaw", abs(float(np.mean(yaw))), refined[int(np.argmax(np.abs(yaw)))].pair.frames),
-        measured(
+        make_measure("pose_yaw", abs(float(np.mean(yaw))), refined[int(np.argmax(np.abs(yaw)))].pair.frames),
+        make_measure(
             "pose_rotation", float(np.sqrt(np.mean(np.square(angles)))), refined[int(np.argmax(angles))].pair.frames
         ),
-        typical("pose_translation", tilts, STATIONARY_EGO),
+        median_measure("pose_translation", direction_errors, STATIONARY_EGO),
     ]
 
 
-def rigidity_measure(refined: list[Refined], command: Command, why: str) -> Measure:
+def rigidity_measure(refined: list[RefinedMotion], command: CommandedCamera, reason: str) -> Measure:
     """Median over windows of the worst region's median Sampson distance to the motion *seen*, reference px.
 
     What no camera motion explains, whether commanded or not: warps, wobble, parts of the background that swim.
@@ -104,11 +115,11 @@ def rigidity_measure(refined: list[Refined], command: Command, why: str) -> Meas
         for r in refined
         if r.direction is not None and (worst_region := _worst_region(r, r.direction, command)) is not None
     ]
-    moves = not refined or any(r.direction is not None for r in refined)
-    return typical("track_rigidity", samples, why if moves else STATIONARY_EGO)
+    is_moving = not refined or any(r.direction is not None for r in refined)
+    return median_measure("track_rigidity", samples, reason if is_moving else STATIONARY_EGO)
 
 
-def yaw_rate_seen(refined: list[Refined], command: Command, timestamps: Array) -> float | None:
+def observed_yaw_rate(refined: list[RefinedMotion], command: CommandedCamera, timestamps: Array) -> float | None:
     """Mean yaw rate of the ego that the tracks show, deg/s, positive to the left; None where there is none."""
     if not refined:
         return None
@@ -126,16 +137,16 @@ def yaw_about(up: Array, vector: Array) -> float:
     return float(-(up @ vector))
 
 
-def _rate(yaw: float, pair: Pair, timestamps: Array) -> float:
+def _rate(yaw: float, pair: FramePair, timestamps: Array) -> float:
     return float(np.degrees(yaw) / (timestamps[pair.last] - timestamps[pair.first]))
 
 
-def _best_start(pair: Pair, up: Array, pixel: float) -> Array:
+def _best_start(pair: FramePair, up: Array, pixel: float) -> Array:
     """The rotation about ``up`` after which most tracks agree with the commanded motion; the identity where it ties."""
     turns = np.stack([np.eye(3), *(rotation_matrix(-yaw * up) for yaw in START_YAWS)])
     rotations = turns @ pair.motion.rotation
     if pair.motion.baseline >= MIN_BASELINE_M:
-        residuals = sampson(essential(rotations, pair.motion.translation), pair.a, pair.b)
+        residuals = sampson_distance(essential_matrix(rotations, pair.motion.translation), pair.a, pair.b)
     else:
         turned = pair.a @ np.swapaxes(rotations, -1, -2)
         residuals = np.linalg.norm(pair.b[:, :2] - turned[..., :2] / np.maximum(turned[..., 2:], 1e-6), axis=-1)
@@ -145,7 +156,7 @@ def _best_start(pair: Pair, up: Array, pixel: float) -> Array:
     return np.asarray(turns[best] if cost[best] < cost[0] - START_MARGIN else turns[0])
 
 
-def _minimise(residuals: Residuals, prior: Array) -> Array:
+def _minimize(residuals: Residuals, prior: Array) -> Array:
     """Annealed Gauss-Newton from zero; ``prior`` holds the standard deviation of each unknown."""
     p, information = np.zeros(len(prior)), np.diag(prior**-2.0)
     for width in KERNEL_WIDTHS:
@@ -166,12 +177,14 @@ def _jacobian(residuals: Residuals, p: Array, at_p: Array, epsilon: float = 1e-5
     return np.stack([(residuals(p + epsilon * axis) - at_p) / epsilon for axis in np.eye(len(p))], 1)
 
 
-def _epipolar_residuals(pair: Pair, start: Motion, tangents: Array, p: Array) -> Array:
+def _epipolar_residuals(pair: FramePair, start: CameraMotion, tangents: Array, p: Array) -> Array:
     rotation = rotation_matrix(p[:3]) @ start.rotation
-    return sampson(essential(rotation, _tilted(start.translation, tangents, p[3:])), pair.a, pair.b)
+    return sampson_distance(
+        essential_matrix(rotation, _tilt_direction(start.translation, tangents, p[3:])), pair.a, pair.b
+    )
 
 
-def _rotation_residuals(pair: Pair, start: Motion, p: Array) -> Array:
+def _rotation_residuals(pair: FramePair, start: CameraMotion, p: Array) -> Array:
     turned = pair.a @ (rotation_matrix(p) @ start.rotation).T
     return np.asarray((pair.b[:, :2] - turned[:, :2] / np.maximum(turned[:, 2:], 1e-6)).ravel())
 
@@ -184,25 +197,25 @@ def _tangents(translation: Array) -> Array:
     return np.stack([first, np.cross(unit, first)])
 
 
-def _tilted(translation: Array, tangents: Array, tilt: Array) -> Array:
+def _tilt_direction(translation: Array, tangents: Array, tilt: Array) -> Array:
     direction = translation / np.linalg.norm(translation) + tilt @ tangents
     return np.asarray(direction / np.linalg.norm(direction))
 
 
-def _refined(pair: Pair, rotation: Array, direction: Array | None) -> Refined:
+def _make_refined(pair: FramePair, rotation: Array, direction: Array | None) -> RefinedMotion:
     deviation = None
     if direction is not None:
         cosine = direction @ pair.motion.translation / pair.motion.baseline
         deviation = float(np.arccos(np.clip(cosine, -1.0, 1.0)))
     correction = cv2.Rodrigues(rotation @ pair.motion.rotation.T)[0][:, 0]
-    return Refined(pair=pair, rotation=rotation, correction=correction, direction=direction, deviation=deviation)
+    return RefinedMotion(pair=pair, rotation=rotation, correction=correction, direction=direction, deviation=deviation)
 
 
-def _worst_region(refined: Refined, direction: Array, command: Command) -> float | None:
+def _worst_region(refined: RefinedMotion, direction: Array, command: CommandedCamera) -> float | None:
     """How far the tracks of one region agree to be off, reference px: the largest of the regions' signed medians.
 
     None where fewer than two regions hold tracks.
     """
     pair = refined.pair
-    residuals = sampson(essential(refined.rotation, direction), pair.a, pair.b) / command.pixel
+    residuals = sampson_distance(essential_matrix(refined.rotation, direction), pair.a, pair.b) / command.pixel
     return max(map(abs, region_medians(pair.image, residuals, command.image_size)), default=None)

@@ -17,5 +17,5 @@ def region_medians(points: Points | Array, values: Array, image_size: tuple[int,
     column, row = (np.clip(points / np.array(image_size), 0, 0.999) * [COLUMNS, ROWS]).astype(int).T
     region = row * COLUMNS + column
     members = [values[region == r] for r in range(ROWS * COLUMNS)]
-    medians = [float(np.median(some)) for some in members if len(some) >= MIN_TRACKS]
+    medians = [float(np.median(group)) for group in members if len(group) >= MIN_TRACKS]
     return medians if len(medians) > 1 else []

@@ -9,22 +9,22 @@ import numpy as np
 from driveforge.datasets.geometry import Array, inverse, project
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.pixels import grain
-from driveforge.validation.views.view import Command, Motion, View
+from driveforge.validation.views.pixels import blur_scale
+from driveforge.validation.views.view import CameraMotion, CommandedCamera, View
 
-# From and to along the camera's view, and to either side, metres.
+# From and to along the camera's view, and to either side, meters.
 NEAREST_M, FARTHEST_M, HALF_WIDTH_M = 4.5, 18.0, 2.4
 ROWS, COLUMNS = 48, 28
-WANTED_BASELINE_M, MIN_BASELINE_M = 1.6, 0.5
+TARGET_BASELINE_M, MIN_BASELINE_M = 1.6, 0.5
 MAX_GAP, STRIDE = 6, 2  # frames
 
 
-def road_pairs(command: Command) -> list[tuple[int, int]]:
+def road_pairs(command: CommandedCamera) -> list[tuple[int, int]]:
     """(near, far) frames some way apart; the patch before the camera is closer in the near one."""
-    centres, pairs = command.camera_to_world[:, :3, 3], []
-    for a in range(0, len(centres) - 1, STRIDE):
-        baselines = np.linalg.norm(centres[a + 1 : a + 1 + MAX_GAP] - centres[a], axis=1)
-        far_enough = np.flatnonzero(baselines >= WANTED_BASELINE_M)
+    centers, pairs = command.camera_to_world[:, :3, 3], []
+    for a in range(0, len(centers) - 1, STRIDE):
+        baselines = np.linalg.norm(centers[a + 1 : a + 1 + MAX_GAP] - centers[a], axis=1)
+        far_enough = np.flatnonzero(baselines >= TARGET_BASELINE_M)
         gap = int(far_enough[0]) if len(far_enough) else len(baselines) - 1
         if baselines[gap] >= MIN_BASELINE_M:
             b = a + 1 + gap
@@ -32,7 +32,7 @@ def road_pairs(command: Command) -> list[tuple[int, int]]:
     return pairs
 
 
-def heading(command: Command, near: int, far: int) -> Array:
+def heading_direction(command: CommandedCamera, near: int, far: int) -> Array:
     """Unit vector ``(3,)`` in coordinates of ``near`` along which the camera was told to move, later less earlier."""
     towards = inverse(command.camera_to_world[near])[:3, :3] @ (
         command.camera_to_world[max(near, far), :3, 3] - command.camera_to_world[min(near, far), :3, 3]
@@ -40,16 +40,16 @@ def heading(command: Command, near: int, far: int) -> Array:
     return np.asarray(towards / np.linalg.norm(towards))
 
 
-def road_normals(command: Command, pairs: Sequence[tuple[int, int]]) -> list[Array]:
+def road_normals(command: CommandedCamera, pairs: Sequence[tuple[int, int]]) -> list[Array]:
     """Unit normals ``(3,)`` of the road in the near camera of every pair.
 
     A vehicle moves along its road, so the ego's up is turned until the commanded path, over all pairs, lies level: one
     degree that a camera hangs lower than its calibration says would read as seven percent of scale.
     """
-    headings = [heading(command, *pair) for pair in pairs]
+    headings = [heading_direction(command, *pair) for pair in pairs]
     ups = [command.up[near] for near, _ in pairs]
-    climb = float(np.mean([heading @ up for heading, up in zip(headings, ups, strict=True)]))
-    tilted = [up - climb * heading for heading, up in zip(headings, ups, strict=True)]
+    climb = float(np.mean([heading_direction @ up for heading_direction, up in zip(headings, ups, strict=True)]))
+    tilted = [up - climb * heading_direction for heading_direction, up in zip(headings, ups, strict=True)]
     return [normal / np.linalg.norm(normal) for normal in tilted]
 
 
@@ -68,7 +68,7 @@ class Road:
     boxes: Boxes | None
 
     def slopes(
-        self, patch: Array, command: Command, motion: Motion, near: int, far: int, scales: Array
+        self, patch: Array, command: CommandedCamera, motion: CameraMotion, near: int, far: int, scales: Array
     ) -> tuple[Array, Array]:
         """Longitudinal derivatives of the patch in the near frame ``(N,)`` and, for every scale, the far ``(S, N)``."""
         swept = (patch @ motion.rotation.T)[None] + scales[:, None, None, None] * motion.translation
@@ -78,9 +78,11 @@ class Road:
         return a[0, seen], b[:, seen]
 
     def _slope(self, frame: int, pixels: Array, depth: Array) -> tuple[Array, Mask]:
-        """Differences ``(S, ROWS - 2, COLUMNS)`` of grey levels two rows of the patch apart, and whether seen."""
-        height, width = self.view.grey.shape[1:]
-        blurred = cv2.GaussianBlur(self.view.grey[frame], (0, 0), max(0.8, grain(height, width))).astype(np.float32)
+        """Differences ``(S, ROWS - 2, COLUMNS)`` of gray levels two rows of the patch apart, and whether seen."""
+        height, width = self.view.gray.shape[1:]
+        blurred = cv2.GaussianBlur(self.view.gray[frame], (0, 0), max(0.8, blur_scale(height, width))).astype(
+            np.float32
+        )
         maps = pixels.reshape(-1, COLUMNS, 2).astype(np.float32)
         values = cv2.remap(blurred, maps, None, cv2.INTER_LINEAR).reshape(depth.shape)
         inside = (depth > 1.0) & ((pixels >= 1) & (pixels <= [width - 2, height - 2])).all(-1)

@@ -1,4 +1,4 @@
-"""Metric scale: does the camera cover the metres that it was told to, by the road below it and by boxes that stand?
+"""Metric scale: does the camera cover the meters that it was told to, by the road below it and by boxes that stand?
 
 Tracks alone leave the length of a translation open. It is told by what has a known size: the road lies as far below the
 camera as its mount is high, and a parked box is where it was commanded to be. Both look for the factor s on the
@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 from driveforge.datasets.conditioning.layout import NEAR_M
 from driveforge.datasets.geometry import Array, box_corners, inverse, transform
 from driveforge.datasets.scene import Track
-from driveforge.validation.camera.pairs import too_few_tracks
-from driveforge.validation.camera.pose_refinement import Refined, rotation_matrix
+from driveforge.validation.camera.pairs import too_few_tracks_reason
+from driveforge.validation.camera.pose_refinement import RefinedMotion, rotation_matrix
 from driveforge.validation.camera.road import (
     MIN_BASELINE_M,
     Road,
     ground_axes,
-    heading,
+    heading_direction,
     road_normals,
     road_pairs,
     road_patch,
 )
 from driveforge.validation.point_tracking.box_motion import ray_box
-from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.point_tracking.tracks import Tracks, TrackWindow
 from driveforge.validation.records import (
-    LOOKS_ASIDE,
+    CAMERA_NOT_ALONG_ROAD,
     NO_BOXES,
-    NO_GROUND,
+    NO_CAMERA_HEIGHT,
     NO_PARKED_BOXES,
     NO_ROAD_MATCH,
     NO_ROAD_TEXTURE,
@@ -40,17 +40,17 @@ from driveforge.validation.records import (
     SMALL_BOXES,
     STATIONARY_EGO,
     Measure,
-    measured,
-    unmeasurable,
+    make_measure,
+    make_unmeasurable,
 )
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import Command, Motion, View
+from driveforge.validation.views.view import CameraMotion, CommandedCamera, View
 
 LOG_SCALES = np.linspace(-0.6, 0.6, 37)
 MIN_CELLS, MIN_PAIRS = 120, 3
 MIN_HEIGHT_M = 0.3  # a camera lower than this has its ego frame in itself, not on the ground
 MIN_ALONG = 0.8  # cosine between view and path
-MIN_CONTRAST = 0.5  # grey levels
+MIN_CONTRAST = 0.5  # gray levels
 MIN_MATCH = 0.1
 
 PARKED_M = 0.15  # how far an annotated box may stray while it stands
@@ -59,7 +59,7 @@ MIN_POINTS = 12
 MIN_SCALE = 0.05  # of the command: less than this, or backwards, is as wrong as it gets
 
 
-def motion_seen(refined: Sequence[Refined], command: Command, a: int, b: int) -> Motion:
+def corrected_motion(refined: Sequence[RefinedMotion], command: CommandedCamera, a: int, b: int) -> CameraMotion:
     """The commanded motion from frame ``a`` to ``b``, its rotation corrected by what the nearest refined pair shows.
 
     The correction is taken in proportion to the time between the frames.
@@ -68,53 +68,53 @@ def motion_seen(refined: Sequence[Refined], command: Command, a: int, b: int) ->
     nearest = min(refined, key=lambda r: abs(r.pair.first - min(a, b)))
     share = (b - a) / (nearest.pair.last - nearest.pair.first)
     rotation = rotation_matrix(share * nearest.correction) @ commanded.rotation
-    return Motion(rotation=rotation, translation=commanded.translation)
+    return CameraMotion(rotation=rotation, translation=commanded.translation)
 
 
 def road_scale_measure(
-    view: View, command: Command, boxes: Boxes | None, refined: Sequence[Refined], why: str
+    view: View, command: CommandedCamera, boxes: Boxes | None, refined: Sequence[RefinedMotion], reason: str
 ) -> Measure:
     """``pose_scale_road``: abs(log s) of the translation that lays the road patch of two frames on each other.
 
     Plane sweep (Collins, "A space-sweep approach to true multi-image matching", CVPR 1996): a plane n'X = -h takes
-    X_b = (R - s t n' / h) X_a. For every s the zero-mean normalised cross-correlation (ZNCC) of the *longitudinal*
+    X_b = (R - s t n' / h) X_a. For every s the zero-mean normalized cross-correlation (ZNCC) of the *longitudinal*
     derivative of the patches is taken, since lane lines fit any s. The curves of all pairs of frames are averaged and
-    the peak is refined by a parabola. ``why`` is told where ``refined`` is empty.
+    the peak is refined by a parabola. ``reason`` is told where ``refined`` is empty.
     """
     pairs = road_pairs(command)
-    reason = why if not refined else _why_no_road(command, pairs)
+    reason = reason if not refined else _no_road_reason(command, pairs)
     if reason:
-        return unmeasurable("pose_scale_road", reason)
+        return make_unmeasurable("pose_scale_road", reason)
     road = Road(view=view, boxes=boxes)
     patches = [
         road_patch(normal, command.height[near])
         for normal, (near, _) in zip(road_normals(command, pairs), pairs, strict=True)
     ]
     slopes = [
-        road.slopes(patch, command, motion_seen(refined, command, *pair), *pair, np.exp(LOG_SCALES))
+        road.slopes(patch, command, corrected_motion(refined, command, *pair), *pair, np.exp(LOG_SCALES))
         for patch, pair in zip(patches, pairs, strict=True)
     ]
     visible = [(near, far) for near, far in slopes if len(near) >= MIN_CELLS]
     if len(visible) < MIN_PAIRS:
-        return unmeasurable("pose_scale_road", ROAD_HIDDEN)
+        return make_unmeasurable("pose_scale_road", ROAD_HIDDEN)
     curves = [_correlations(near, far) for near, far in visible if near.std() >= MIN_CONTRAST]
     if len(curves) < MIN_PAIRS:
-        return unmeasurable("pose_scale_road", NO_ROAD_TEXTURE)
+        return make_unmeasurable("pose_scale_road", NO_ROAD_TEXTURE)
     curve = np.mean(curves, 0)
     if curve.max() < MIN_MATCH:
-        return unmeasurable("pose_scale_road", NO_ROAD_MATCH)
+        return make_unmeasurable("pose_scale_road", NO_ROAD_MATCH)
     frames = [frame for pair in pairs for frame in pair]
-    return measured("pose_scale_road", abs(_peak(curve)), (min(frames), max(frames)))
+    return make_measure("pose_scale_road", abs(_peak(curve)), (min(frames), max(frames)))
 
 
-def _why_no_road(command: Command, pairs: Sequence[tuple[int, int]]) -> str:
+def _no_road_reason(command: CommandedCamera, pairs: Sequence[tuple[int, int]]) -> str:
     """Why the command leaves no road to sweep; empty where it does not."""
     if len(pairs) < MIN_PAIRS:
         return STATIONARY_EGO
     if command.height.min() < MIN_HEIGHT_M:
-        return NO_GROUND
-    along = [heading(command, *pair) @ ground_axes(command.up[pair[0]])[0] for pair in pairs]
-    return LOOKS_ASIDE if np.median(np.abs(along)) < MIN_ALONG else ""
+        return NO_CAMERA_HEIGHT
+    along = [heading_direction(command, *pair) @ ground_axes(command.up[pair[0]])[0] for pair in pairs]
+    return CAMERA_NOT_ALONG_ROAD if np.median(np.abs(along)) < MIN_ALONG else ""
 
 
 def _correlations(a: Array, b: Array) -> Array:
@@ -124,7 +124,7 @@ def _correlations(a: Array, b: Array) -> Array:
 
 
 def _peak(curve: Array) -> float:
-    """Log scale of the highest point of a curve over ``LOG_SCALES``, by a parabola through it and its neighbours."""
+    """Log scale of the highest point of a curve over ``LOG_SCALES``, by a parabola through it and its neighbors."""
     best = int(np.argmax(curve))
     if not 0 < best < len(curve) - 1:
         return float(LOG_SCALES[best])
@@ -134,41 +134,52 @@ def _peak(curve: Array) -> float:
 
 
 def parked_scale_measure(
-    view: View, command: Command, boxes: Boxes | None, tracks: Tracks, refined: Sequence[Refined], why: str
+    view: View,
+    command: CommandedCamera,
+    boxes: Boxes | None,
+    tracks: Tracks,
+    refined: Sequence[RefinedMotion],
+    reason: str,
 ) -> Measure:
     """``pose_scale_boxes``: abs(log s) of the translation that carries points on parked boxes as their tracks went.
 
     A point X_a on the box is seen later along u (z = 1) where u x (R X_a + s t) = 0, which each point solves for s in
-    the least-squares sense; the median over all points, weighted by the parallax that was commanded, is s. ``why`` is
+    the least-squares sense; the median over all points, weighted by the commanded parallax, is s. ``reason`` is
     told where ``refined`` is empty.
     """
     if not refined:
-        return unmeasurable("pose_scale_boxes", why)
+        return make_unmeasurable("pose_scale_boxes", reason)
     if boxes is None or not boxes.judged.any():
-        return unmeasurable("pose_scale_boxes", NO_BOXES)
-    parked = [owner for owner, track in enumerate(view.tracks) if boxes.judged[:, owner].any() and is_parked(track)]
+        return make_unmeasurable("pose_scale_boxes", NO_BOXES)
+    parked = [
+        box_index
+        for box_index, track in enumerate(view.tracks)
+        if boxes.judged[:, box_index].any() and is_parked(track)
+    ]
     if not parked:
-        return unmeasurable("pose_scale_boxes", NO_PARKED_BOXES)
+        return make_unmeasurable("pose_scale_boxes", NO_PARKED_BOXES)
     found = [
-        _on_parked_box(view.tracks[owner], command, window, np.flatnonzero(window.owner == owner), refined)
+        _parked_box_scales(
+            view.tracks[box_index], command, window, np.flatnonzero(window.box_index == box_index), refined
+        )
         for window in tracks.objects
-        for owner in parked
-        if boxes.judged[window.start : window.start + 2, owner].all()
+        for box_index in parked
+        if boxes.judged[window.start : window.start + 2, box_index].all()
     ]
     if not found:
-        return unmeasurable("pose_scale_boxes", SMALL_BOXES)
-    moved = [sighting for sighting in found if sighting]
-    if not moved:
-        return unmeasurable("pose_scale_boxes", STATIONARY_EGO)
-    if max(sighting.expected for sighting in moved) < MIN_PARALLAX_PX:
-        return unmeasurable("pose_scale_boxes", SMALL_BOXES)
-    scales = np.concatenate([sighting.scales for sighting in moved])
-    parallax = np.concatenate([sighting.parallax for sighting in moved])
+        return make_unmeasurable("pose_scale_boxes", SMALL_BOXES)
+    estimates = [estimate for estimate in found if estimate]
+    if not estimates:
+        return make_unmeasurable("pose_scale_boxes", STATIONARY_EGO)
+    if max(estimate.expected for estimate in estimates) < MIN_PARALLAX_PX:
+        return make_unmeasurable("pose_scale_boxes", SMALL_BOXES)
+    scales = np.concatenate([estimate.scales for estimate in estimates])
+    parallax = np.concatenate([estimate.parallax for estimate in estimates])
     if len(scales) < MIN_POINTS:
-        return unmeasurable("pose_scale_boxes", f"{too_few_tracks(len(scales))} on parked boxes")
+        return make_unmeasurable("pose_scale_boxes", f"{too_few_tracks_reason(len(scales))} on parked boxes")
     scale = _weighted_median(scales, parallax)
-    most = max(moved, key=lambda sighting: float(sighting.parallax.sum()))
-    return measured("pose_scale_boxes", abs(math.log(max(scale, MIN_SCALE))), most.frames, most.track)
+    most = max(estimates, key=lambda estimate: float(estimate.parallax.sum()))
+    return make_measure("pose_scale_boxes", abs(math.log(max(scale, MIN_SCALE))), most.frames, most.track)
 
 
 def is_parked(track: Track) -> bool:
@@ -178,7 +189,7 @@ def is_parked(track: Track) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _OnParkedBox:
+class _ParkedBoxScales:
     """The ``scales`` ``(N,)`` that tracks of one window on one box show, of those with enough parallax.
 
     ``parallax`` ``(N,)`` reference px is how far the commanded translation alone moves each, and ``expected`` how far
@@ -192,12 +203,16 @@ class _OnParkedBox:
     expected: float
 
 
-def _on_parked_box(
-    track: Track, command: Command, window: Window, points: NDArray[np.intp], refined: Sequence[Refined]
-) -> _OnParkedBox | None:
+def _parked_box_scales(
+    track: Track,
+    command: CommandedCamera,
+    window: TrackWindow,
+    points: NDArray[np.intp],
+    refined: Sequence[RefinedMotion],
+) -> _ParkedBoxScales | None:
     """None where the camera was told to stand."""
     first, last = window.start, window.start + window.length - 1
-    motion = motion_seen(refined, command, first, last)
+    motion = corrected_motion(refined, command, first, last)
     if motion.baseline < MIN_BASELINE_M:
         return None
     camera_to_box = inverse(track.box_to_world[first]) @ command.camera_to_world[first]
@@ -207,12 +222,12 @@ def _on_parked_box(
     followed = hit & window.alive[-1, points]
     turned = transform(box_to_camera, on_box[followed]) @ motion.rotation.T
     seen = command.directions(window.points[-1, points[followed]])
-    scales, parallax = scale_of_points(turned, motion.translation, seen)
+    scales, parallax = solve_point_scales(turned, motion.translation, seen)
     strong = parallax >= MIN_PARALLAX_PX * command.pixel
     corners = box_corners(box_to_camera, track.size) @ motion.rotation.T
-    moved = corners + motion.translation
-    _, expected = scale_of_points(corners, motion.translation, moved / np.maximum(moved[:, 2:], NEAR_M))
-    return _OnParkedBox(
+    estimates = corners + motion.translation
+    _, expected = solve_point_scales(corners, motion.translation, estimates / np.maximum(estimates[:, 2:], NEAR_M))
+    return _ParkedBoxScales(
         track=track.id,
         frames=(first, last),
         scales=scales[strong],
@@ -221,7 +236,7 @@ def _on_parked_box(
     )
 
 
-def scale_of_points(turned: Array, translation: Array, seen: Array) -> tuple[Array, Array]:
+def solve_point_scales(turned: Array, translation: Array, seen: Array) -> tuple[Array, Array]:
     """The s ``(N,)`` for which Y + s t is seen along ``seen`` ``(N, 3)`` (z = 1), and how far t moves it where z = 1.
 
     ``turned`` ``(N, 3)`` m are the points Y = R X_a. Least squares over u (Y_z + s t_z) = Y_xy + s t_xy.

@@ -3,63 +3,63 @@
 import numpy as np
 
 from driveforge.datasets.geometry import Array
-from driveforge.validation.camera.pairs import MIN_BASELINE_M, MIN_TRACKS, too_few_tracks
+from driveforge.validation.camera.pairs import MIN_BASELINE_M, MIN_TRACKS, too_few_tracks_reason
 from driveforge.validation.camera.regions import region_medians
-from driveforge.validation.point_tracking.tracks import Tracks, Window
-from driveforge.validation.records import STATIONARY_EGO, Measure, Sample, typical
-from driveforge.validation.views.view import Command
+from driveforge.validation.point_tracking.tracks import Tracks, TrackWindow
+from driveforge.validation.records import STATIONARY_EGO, Measure, Sample, median_measure
+from driveforge.validation.views.view import CommandedCamera
 
 MIN_FRAMES = 5
 OUTLIER_PX = 2.0
 
 
-def triangulate(rays: Array, centres: Array) -> Array:
+def triangulate(rays: Array, centers: Array) -> Array:
     """The points ``(N, 3)`` nearest to their rays, in the least-squares sense.
 
-    ``rays`` ``(L, N, 3)`` are world directions from ``centres`` ``(L, 3)`` m. Minimises the squared distances to the
+    ``rays`` ``(L, N, 3)`` are world directions from ``centers`` ``(L, 3)`` m. Minimizes the squared distances to the
     rays: the sum of (I - dd') (X - c) is zero (Hartley and Sturm, "Triangulation", 1997, the mid-point method).
     """
     unit = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
     across = np.eye(3) - unit[..., :, None] * unit[..., None, :]
     normal = across.sum(0) + 1e-9 * np.eye(3)
-    return np.asarray(np.linalg.solve(normal, np.einsum("lnij,lj->ni", across, centres)[..., None])[..., 0])
+    return np.asarray(np.linalg.solve(normal, np.einsum("lnij,lj->ni", across, centers)[..., None])[..., 0])
 
 
-def reprojection_errors(window: Window, frames: int, command: Command) -> Array:
+def reprojection_errors(window: TrackWindow, frames: int, command: CommandedCamera) -> Array:
     """RMS reprojection error ``(N,)``, reference px, of tracks that live through the first ``frames`` of a window."""
     points = command.directions(window.points[:frames, window.alive[frames - 1]])
     poses = command.camera_to_world[window.start : window.start + frames]
-    centres = poses[:, :3, 3] - poses[0, :3, 3]
-    fixed = triangulate(points @ np.swapaxes(poses[:, :3, :3], -1, -2), centres)
-    seen = (fixed[None] - centres[:, None]) @ poses[:, :3, :3]
+    centers = poses[:, :3, 3] - poses[0, :3, 3]
+    fixed = triangulate(points @ np.swapaxes(poses[:, :3, :3], -1, -2), centers)
+    seen = (fixed[None] - centers[:, None]) @ poses[:, :3, :3]
     depth = np.where(np.abs(seen[..., 2:]) < 1e-3, 1e-3, seen[..., 2:])
     squared = ((seen[..., :2] / depth - points[..., :2]) ** 2).sum(-1)
     return np.asarray(np.sqrt(squared.mean(0)) / command.pixel)
 
 
-def reprojection_measures(tracks: Tracks, command: Command) -> list[Measure]:
+def reprojection_measures(tracks: Tracks, command: CommandedCamera) -> list[Measure]:
     """Of a window the median error, the share of tracks beyond ``OUTLIER_PX``, the worst region's median error.
 
     Of each the median over windows.
     """
-    medians, shares, regions, most, moves = [], [], [], 0, False
+    medians, shares, regions, max_tracks, is_moving = [], [], [], 0, False
     for window in tracks.background:
         if window.length < MIN_FRAMES:
             continue
         last = window.start + window.length - 1
         if command.motion(window.start, last).baseline < MIN_BASELINE_M:
             continue
-        count, moves = int(window.alive[-1].sum()), True
-        most = max(most, count)
+        count, is_moving = int(window.alive[-1].sum()), True
+        max_tracks = max(max_tracks, count)
         if count >= MIN_TRACKS:
             errors = reprojection_errors(window, window.length, command)
             medians.append(Sample(value=float(np.median(errors)), frames=(window.start, last)))
             shares.append(Sample(value=float((errors > OUTLIER_PX).mean()), frames=(window.start, last)))
             if of_regions := region_medians(window.points[0, window.alive[-1]], errors, command.image_size):
                 regions.append(Sample(value=max(of_regions), frames=(window.start, last)))
-    why = too_few_tracks(most) if moves else STATIONARY_EGO
+    reason = too_few_tracks_reason(max_tracks) if is_moving else STATIONARY_EGO
     return [
-        typical("track_reprojection", medians, why),
-        typical("track_reprojection_outliers", shares, why),
-        typical("track_reprojection_region", regions, why),
+        median_measure("track_reprojection", medians, reason),
+        median_measure("track_reprojection_outliers", shares, reason),
+        median_measure("track_reprojection_region", regions, reason),
     ]

@@ -1,4 +1,4 @@
-"""Every way to spoil a clip by name: its unit, a mild and a strong amount, what it needs, and words for people."""
+"""Every way to corrupt a clip by name: its unit, a mild and a strong amount, what it needs, and words for people."""
 
 import math
 import re
@@ -11,23 +11,23 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.validation.corruptions import boxes, cameras, objects, pixels, pose, time
-from driveforge.validation.corruptions.never_drawn import never_drawn
-from driveforge.validation.corruptions.requirements import Need, NotApplicable, check_needs
-from driveforge.validation.views.view import one_thread, without_held_frames
+from driveforge.validation.corruptions.missing_vehicle import missing_vehicle
+from driveforge.validation.corruptions.requirements import CorruptionNotApplicable, Requirement, check_requirements
+from driveforge.validation.views.view import single_threaded_opencv, without_held_frames
 
 GROUPS = ("pose", "pixels", "time", "objects", "cameras")
 
 # Units of which there are only whole numbers, and units of which there are no more than so many.
-COUNTED = ("frames", "pairs")
-MOST = {"% of frames": 100.0, "% opacity": 100.0}
+INTEGER_UNITS = ("frames", "pairs")
+MAX_STRENGTH = {"% of frames": 100.0, "% opacity": 100.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corruption:
-    """One way to spoil a clip, by a strength in ``unit``; ``mild`` is hard to see for a measure, ``strong`` is not.
+    """One way to corrupt a clip, by a strength in ``unit``; ``mild`` is hard to see for a measure, ``strong`` is not.
 
-    ``apply`` takes the clip, the strength, a generator of random numbers and, where it ``needs`` an "other", that clip.
-    ``words`` complete the sentence "In this clip …".
+    ``apply`` takes the clip, the strength, a generator of random numbers and, where it requires an "other", that clip.
+    ``description`` completes the sentence "In this clip …".
     """
 
     name: str
@@ -35,29 +35,36 @@ class Corruption:
     unit: str
     mild: float
     strong: float
-    words: str
+    description: str
     apply: Callable[..., Clip]
-    needs: tuple[Need, ...]
+    requirements: tuple[Requirement, ...]
 
     def check(self, strength: float) -> None:
         """A UserError where there is no such strength."""
-        most = MOST.get(self.unit, math.inf)
+        most = MAX_STRENGTH.get(self.unit, math.inf)
         if not (math.isfinite(strength) and 0 <= strength <= most):
             limits = f"from 0 to {most:g}" if math.isfinite(most) else "0 or more"
             raise UserError(f"the strength of {self.name} is in {self.unit}, {limits}; got {strength:g}")
-        if self.unit in COUNTED and strength != int(strength):
+        if self.unit in INTEGER_UNITS and strength != int(strength):
             raise UserError(f"the strength of {self.name} is a whole number of {self.unit}, got {strength:g}")
 
 
-Row = tuple[str, str, float, float, Callable[..., Clip], str]
+CorruptionRow = tuple[str, str, float, float, Callable[..., Clip], str]
 
 
-def _define(group: str, needs: tuple[Need, ...], *rows: Row) -> dict[str, Corruption]:
+def _define(group: str, requirements: tuple[Requirement, ...], *rows: CorruptionRow) -> dict[str, Corruption]:
     return {
         name: Corruption(
-            name=name, group=group, unit=unit, mild=mild, strong=strong, words=words, apply=apply, needs=needs
+            name=name,
+            group=group,
+            unit=unit,
+            mild=mild,
+            strong=strong,
+            description=description,
+            apply=apply,
+            requirements=requirements,
         )
-        for name, unit, mild, strong, apply, words in rows
+        for name, unit, mild, strong, apply, description in rows
     }
 
 
@@ -84,14 +91,14 @@ CORRUPTIONS: dict[str, Corruption] = {
         ("local-warp", "% of width", 0.8, 2.5, pixels.local_warp, "a region of the picture swings to and fro"),
         ("rolling-warp", "% of width", 0.3, 1.0, pixels.rolling_warp, "waves roll through the rows of the picture"),
         ("flicker", "%", 2.0, 6.0, pixels.flicker, "the brightness flickers (rms gain)"),
-        ("boil", "grey levels", 6.0, 14.0, pixels.boil, "surfaces change their texture in every frame (rms)"),
+        ("boil", "gray levels", 6.0, 14.0, pixels.boil, "surfaces change their texture in every frame (rms)"),
     ),
     **_define(
         "time",
         (),
         ("freeze", "frames", 2, 6, time.freeze, "one frame is held for some more"),
         ("stutter", "frames", 2, 6, time.stutter, "some frames repeat the one before"),
-        ("swap", "pairs", 1, 3, time.swap, "neighbouring frames have changed places"),
+        ("swap", "pairs", 1, 3, time.swap, "neighboring frames have changed places"),
         ("shuffle", "frames", 4, 8, time.shuffle, "the frames of a stretch are shuffled"),
         ("skip", "frames", 2, 4, time.skip, "frames are left out while the command goes on"),
         ("reverse", "% of frames", 50.0, 100.0, time.reverse, "a stretch is played backwards"),
@@ -129,7 +136,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     **_define(
         "objects",
         ("pose",),
-        ("never-drawn", "% of frames", 50.0, 100.0, never_drawn, "a vehicle is commanded that is not drawn"),
+        ("missing-vehicle", "% of frames", 50.0, 100.0, missing_vehicle, "a vehicle is commanded that is not drawn"),
     ),
     **_define(
         "cameras",
@@ -141,29 +148,31 @@ CORRUPTIONS: dict[str, Corruption] = {
 }
 
 
-def corrupt(clip: Clip, kind: str, strength: float, *, seed: int, other: Clip | None = None) -> Clip:
-    """``clip`` spoilt by ``kind`` of ``CORRUPTIONS`` at ``strength``, in the unit of that kind; 0 spoils nothing.
+def corrupt(clip: Clip, corruption_type: str, strength: float, *, seed: int, other: Clip | None = None) -> Clip:
+    """``clip`` with a corruption of ``CORRUPTIONS`` at ``strength``, in the unit of that type; 0 changes nothing.
 
-    A strength has no sign: where there are two directions the seed draws one, and it draws what is spoilt, and when.
+    A strength has no sign: where there are two directions the seed draws one, and it draws what is corrupted, and when.
     The same arguments give the same bytes. Held frames are left out. ``clip_id`` tells all that was done. ``other`` is
-    for kinds that need a clip of another place. NotApplicable where the clip lacks what the kind needs or would not be
+    for types that need another clip. CorruptionNotApplicable where the clip lacks what the type needs or would not be
     changed; a UserError for a kind or a strength that does not exist.
     """
-    about = CORRUPTIONS.get(kind)
-    if about is None:
-        raise UserError(f"no corruption {kind!r}; there are {', '.join(CORRUPTIONS)}")
-    about.check(strength)
+    corruption = CORRUPTIONS.get(corruption_type)
+    if corruption is None:
+        raise UserError(f"no corruption {corruption_type!r}; there are {', '.join(CORRUPTIONS)}")
+    corruption.check(strength)
     if seed < 0:
         raise UserError(f"the seed of a corruption must be 0 or more, got {seed}")
     scene = without_held_frames(clip.scene)
-    check_needs(scene, kind, about.needs, other is not None)
-    good = Clip(scene=scene, frames=clip.frames[:, : scene.num_frames])
+    check_requirements(scene, corruption_type, corruption.requirements, other is not None)
+    clean = Clip(scene=scene, frames=clip.frames[:, : scene.num_frames])
     if strength == 0:
-        return good
-    arguments = (other,) if "other" in about.needs else ()
-    with one_thread():
-        spoilt = about.apply(good, strength, np.random.default_rng(seed), *arguments)
-    if np.array_equal(spoilt.frames, good.frames) and scene_to_json(spoilt.scene) == scene_to_json(scene):
-        raise NotApplicable(f"{scene.clip_id}: {kind} by {strength:g} {about.unit} changes nothing in it")
-    clip_id = re.sub(r"[^a-z0-9-]", "_", f"{scene.clip_id}-{kind}-{strength:g}-seed-{seed}")
-    return Clip(scene=replace(spoilt.scene, clip_id=clip_id), frames=spoilt.frames)
+        return clean
+    arguments = (other,) if "other" in corruption.requirements else ()
+    with single_threaded_opencv():
+        corrupted = corruption.apply(clean, strength, np.random.default_rng(seed), *arguments)
+    if np.array_equal(corrupted.frames, clean.frames) and scene_to_json(corrupted.scene) == scene_to_json(scene):
+        raise CorruptionNotApplicable(
+            f"{scene.clip_id}: {corruption_type} by {strength:g} {corruption.unit} changes nothing in it"
+        )
+    clip_id = re.sub(r"[^a-z0-9-]", "_", f"{scene.clip_id}-{corruption_type}-{strength:g}-seed-{seed}")
+    return Clip(scene=replace(corrupted.scene, clip_id=clip_id), frames=corrupted.frames)

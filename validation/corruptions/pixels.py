@@ -8,9 +8,9 @@ from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
 
 SWING_HZ = 1.0  # of what warps
-REGION = 0.2  # standard deviation of a warped region, share of the image height
-BANDS = 2.5  # waves of a rolling warp over the image height
-GRAIN = 1 / 64  # standard deviation of boiling spots, share of the image height
+REGION_SHARE = 0.2  # standard deviation of a warped region, share of the image height
+NUM_BANDS = 2.5  # waves of a rolling warp over the image height
+SPOT_SHARE = 1 / 64  # standard deviation of boiling spots, share of the image height
 
 Image = NDArray[np.uint8]
 
@@ -24,13 +24,15 @@ def local_warp(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
     times = clip.scene.timestamps - clip.scene.timestamps[0]
     swing = percent / 100 * width * np.sin(2 * np.pi * SWING_HZ * times)
     frames = np.empty_like(clip.frames)
-    for number, view in enumerate(clip.frames):
-        x, y = _textured_place(view[0], rng)
+    for camera_index, view in enumerate(clip.frames):
+        x, y = _sample_textured_pixel(view[0], rng)
         angle = rng.uniform(0, 2 * np.pi)
         columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-        window = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * (REGION * height) ** 2))
+        window = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * (REGION_SHARE * height) ** 2))
         for t, image in enumerate(view):
-            frames[number, t] = _displaced(image, swing[t] * np.cos(angle) * window, swing[t] * np.sin(angle) * window)
+            frames[camera_index, t] = _displace(
+                image, swing[t] * np.cos(angle) * window, swing[t] * np.sin(angle) * window
+            )
     return Clip(scene=clip.scene, frames=frames)
 
 
@@ -41,10 +43,10 @@ def rolling_warp(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
     times = clip.scene.timestamps - clip.scene.timestamps[0]
     frames = np.empty_like(clip.frames)
     for t, elapsed in enumerate(times):
-        phase = start + 2 * np.pi * (BANDS * np.arange(height) / height + SWING_HZ * elapsed)
+        phase = start + 2 * np.pi * (NUM_BANDS * np.arange(height) / height + SWING_HZ * elapsed)
         shift = np.repeat(percent / 100 * width * np.sin(phase)[:, None], width, 1)
-        for number, view in enumerate(clip.frames):
-            frames[number, t] = _displaced(view[t], shift, np.zeros_like(shift))
+        for camera_index, view in enumerate(clip.frames):
+            frames[camera_index, t] = _displace(view[t], shift, np.zeros_like(shift))
     return Clip(scene=clip.scene, frames=frames)
 
 
@@ -54,37 +56,37 @@ def flicker(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
     gains = 1 + percent / 100 * noise / np.sqrt((noise**2).mean())
     frames = np.empty_like(clip.frames)
     for t, gain in enumerate(gains):
-        frames[:, t] = _levels(clip.frames[:, t] * gain)
+        frames[:, t] = _to_uint8(clip.frames[:, t] * gain)
     return Clip(scene=clip.scene, frames=frames)
 
 
 def boil(clip: Clip, levels: float, rng: np.random.Generator) -> Clip:
-    """Small spots are added to every frame anew: smooth grey noise, whose root mean square is ``levels``."""
+    """Small spots are added to every frame anew: smooth gray noise, whose root mean square is ``levels``."""
     height, width = clip.frames.shape[2:4]
     frames = np.empty_like(clip.frames)
     for place in np.ndindex(clip.frames.shape[:2]):
-        spots = cv2.GaussianBlur(rng.normal(size=(height, width)), (0, 0), max(0.8, GRAIN * height))
+        spots = cv2.GaussianBlur(rng.normal(size=(height, width)), (0, 0), max(0.8, SPOT_SHARE * height))
         spots *= levels / np.sqrt((spots**2).mean())
-        frames[place] = _levels(clip.frames[place] + spots[..., None])
+        frames[place] = _to_uint8(clip.frames[place] + spots[..., None])
     return Clip(scene=clip.scene, frames=frames)
 
 
-def _textured_place(image: Image, rng: np.random.Generator) -> tuple[int, int]:
+def _sample_textured_pixel(image: Image, rng: np.random.Generator) -> tuple[int, int]:
     """Column and row, the more likely the more texture is around it: nobody sees the sky warp."""
     height, width = image.shape[:2]
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64)
-    texture = np.hypot(cv2.Sobel(grey, cv2.CV_64F, 1, 0), cv2.Sobel(grey, cv2.CV_64F, 0, 1))
-    around = cv2.GaussianBlur(texture, (0, 0), REGION * height / 2).ravel() ** 2 + 1e-9
-    row, column = divmod(int(rng.choice(around.size, p=around / around.sum())), width)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    texture = np.hypot(cv2.Sobel(gray, cv2.CV_64F, 1, 0), cv2.Sobel(gray, cv2.CV_64F, 0, 1))
+    weights = cv2.GaussianBlur(texture, (0, 0), REGION_SHARE * height / 2).ravel() ** 2 + 1e-9
+    row, column = divmod(int(rng.choice(weights.size, p=weights / weights.sum())), width)
     return column, row
 
 
-def _displaced(image: Image, right: Array, down: Array) -> Image:
+def _displace(image: Image, right: Array, down: Array) -> Image:
     """``image`` whose content is moved by ``right`` and ``down`` ``(H, W)`` px (to first order: it samples behind)."""
     columns, rows = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
     x, y = (columns - right).astype(np.float32), (rows - down).astype(np.float32)
     return np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101))
 
 
-def _levels(values: Array) -> Image:
+def _to_uint8(values: Array) -> Image:
     return np.clip(np.round(values), 0, 255).astype(np.uint8)

@@ -11,43 +11,43 @@ import numpy as np
 from driveforge.datasets.geometry import Array, inverse, pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Clip
 from driveforge.validation.camera.pose_refinement import rotation_matrix
-from driveforge.validation.corruptions.requirements import NotApplicable, poses_of, sign
+from driveforge.validation.corruptions.requirements import CorruptionNotApplicable, random_sign, require_poses
 
 MIN_PATH_M = 1.0
 
 
 def yaw_rate(clip: Clip, degrees_per_second: float, rng: np.random.Generator) -> Clip:
     """The ego is said to turn faster to one side; in its own frame every step stays as it was, so the path bends."""
-    path, times = poses_of(clip.scene), clip.scene.timestamps
-    turns = sign(rng) * np.radians(degrees_per_second) * np.diff(times)
+    path, times = require_poses(clip.scene), clip.scene.timestamps
+    turns = random_sign(rng) * np.radians(degrees_per_second) * np.diff(times)
     steps = inverse(path[:-1]) @ path[1:] @ pose(yaw_rotation(turns), np.zeros(3))
-    bent = [path[0]]
+    bent_path = [path[0]]
     for step in steps:
-        bent.append(bent[-1] @ step)
-    return clip.with_scene(ego_to_world=np.stack(bent))
+        bent_path.append(bent_path[-1] @ step)
+    return clip.with_scene(ego_to_world=np.stack(bent_path))
 
 
-def lateral_drift(clip: Clip, metres_per_second: float, rng: np.random.Generator) -> Clip:
+def lateral_drift(clip: Clip, meters_per_second: float, rng: np.random.Generator) -> Clip:
     """The ego is said to slide to one side, at unchanged heading."""
-    path, times = poses_of(clip.scene), clip.scene.timestamps
+    path, times = require_poses(clip.scene), clip.scene.timestamps
     slide = np.zeros((len(path), 3))
-    slide[:, 1] = sign(rng) * metres_per_second * (times - times[0])
+    slide[:, 1] = random_sign(rng) * meters_per_second * (times - times[0])
     return clip.with_scene(ego_to_world=path @ pose(np.eye(3), slide))
 
 
 def speed(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
     """The ego is said to be faster by ``percent``, or to be as much slower as undoes that; headings stay."""
-    path = np.array(poses_of(clip.scene))
+    path = np.array(require_poses(clip.scene))
     places = path[:, :3, 3]
     if np.linalg.norm(np.diff(places, axis=0), axis=1).sum() < MIN_PATH_M:
-        raise NotApplicable(f"{clip.scene.clip_id}: the ego vehicle moves less than {MIN_PATH_M:g} m")
+        raise CorruptionNotApplicable(f"{clip.scene.clip_id}: the ego vehicle moves less than {MIN_PATH_M:g} m")
     path[:, :3, 3] = places[0] + _factor(percent, rng) * (places - places[0])
     return clip.with_scene(ego_to_world=path)
 
 
 def pose_jitter(clip: Clip, degrees: float, rng: np.random.Generator) -> Clip:
     """Every frame's orientation is off by white noise, whose root mean square about each axis is ``degrees``."""
-    path = poses_of(clip.scene)
+    path = require_poses(clip.scene)
     noise: Array = rng.normal(size=(len(path), 3))
     noise *= np.radians(degrees) / np.sqrt((noise**2).mean(0))
     rotations = np.stack([rotation_matrix(vector) for vector in noise])
@@ -57,14 +57,14 @@ def pose_jitter(clip: Clip, degrees: float, rng: np.random.Generator) -> Clip:
 def focal_length(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
     """All focal lengths are said to be longer by ``percent``, or as much shorter as undoes that."""
     factor = _factor(percent, rng)
-    return clip.with_scene(cameras=tuple(_zoomed(camera, factor) for camera in clip.scene.cameras))
+    return clip.with_scene(cameras=tuple(_scale_focal_length(camera, factor) for camera in clip.scene.cameras))
 
 
 def _factor(percent: float, rng: np.random.Generator) -> float:
-    return float((1 + percent / 100) ** sign(rng))
+    return float((1 + percent / 100) ** random_sign(rng))
 
 
-def _zoomed(camera: Camera, factor: float) -> Camera:
+def _scale_focal_length(camera: Camera, factor: float) -> Camera:
     if camera.intrinsics is None:
         return camera
     return replace(camera, intrinsics=camera.intrinsics * [[factor, 1, 1], [1, factor, 1], [1, 1, 1]])

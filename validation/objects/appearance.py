@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import BOX_FACES, inverse
-from driveforge.validation.objects.outlier_score import stands_out
+from driveforge.validation.objects.outlier_score import outlier_score
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.pixels import grain
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.pixels import blur_scale
+from driveforge.validation.views.view import CommandedCamera, View
 
 FACE_PX = 24
 MARGIN_PX = 3  # the patch may shift this much: boxes are never exact
 GAP = 2  # frames
 MIN_AREA_PX, MIN_AREA_SHARE = 30.0, 0.0025  # px of the image, share of its rows squared
-MIN_CONTRAST = 2.0  # grey levels
+MIN_CONTRAST = 2.0  # gray levels
 # The four upright faces; top and bottom are seen too flatly.
 _UPRIGHT = BOX_FACES[:4]
 _NORMALS = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
@@ -25,47 +25,49 @@ _NORMALS = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
 Faces = dict[int, NDArray[np.float32]]
 
 
-def appearance_changes(view: View, command: Command, boxes: Boxes, owner: int) -> dict[int, float]:
+def appearance_changes(view: View, command: CommandedCamera, boxes: Boxes, box_index: int) -> dict[int, float]:
     """By frame, 1 - ZNCC of an object's face in it and ``GAP`` frames later; of several faces the best one counts.
 
-    ZNCC is the zero-mean normalised cross-correlation, at the best shift of up to ``MARGIN_PX``.
+    ZNCC is the zero-mean normalized cross-correlation, at the best shift of up to ``MARGIN_PX``.
     """
-    rectified = {int(t): _faces(view, command, boxes, int(t), owner) for t in np.flatnonzero(boxes.judged[:, owner])}
+    rectified = {
+        int(t): _faces(view, command, boxes, int(t), box_index) for t in np.flatnonzero(boxes.judged[:, box_index])
+    }
     changes: dict[int, list[float]] = defaultdict(list)
     for t, before in rectified.items():
         after = rectified.get(t + GAP, {})
         for face in before.keys() & after.keys():
-            centre = after[face][MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
-            if before[face].std() >= MIN_CONTRAST and centre.std() >= MIN_CONTRAST:
-                match = cv2.matchTemplate(before[face], np.ascontiguousarray(centre), cv2.TM_CCOEFF_NORMED)
+            center = after[face][MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX]
+            if before[face].std() >= MIN_CONTRAST and center.std() >= MIN_CONTRAST:
+                match = cv2.matchTemplate(before[face], np.ascontiguousarray(center), cv2.TM_CCOEFF_NORMED)
                 changes[t].append(1.0 - float(match.max()))
     return {t: min(values) for t, values in sorted(changes.items())}
 
 
-def appearance_heights(changes: Mapping[int, float]) -> dict[int, float]:
+def appearance_outliers(changes: Mapping[int, float]) -> dict[int, float]:
     """By frame, how far the change of looks at its beginning rises above what is usual of the object.
 
     Both comparisons across that moment have to show it.
     """
     frames, values = list(changes), list(changes.values())
-    heights = {
-        frame + GAP: stands_out(values, i, width=GAP)
+    outlier_scores = {
+        frame + GAP: outlier_score(values, i, width=GAP)
         for i, frame in enumerate(frames[:-1])
         if frames[i + 1] == frame + 1
     }
-    return {frame: height for frame, height in heights.items() if height is not None}
+    return {frame: height for frame, height in outlier_scores.items() if height is not None}
 
 
-def _faces(view: View, command: Command, boxes: Boxes, frame: int, owner: int) -> Faces:
+def _faces(view: View, command: CommandedCamera, boxes: Boxes, frame: int, box_index: int) -> Faces:
     """The faces of a box that look at the camera and lie in the image, each rectified to a square."""
-    track = view.tracks[owner]
+    track = view.tracks[box_index]
     camera_in_box = (inverse(track.box_to_world[frame]) @ command.camera_to_world[frame])[:3, 3]
     facing = _NORMALS @ camera_in_box > np.abs(_NORMALS @ (track.size / 2))
-    height, width = view.grey.shape[1:]
-    image = cv2.GaussianBlur(view.grey[frame], (0, 0), max(0.8, grain(height, width)))
+    height, width = view.gray.shape[1:]
+    image = cv2.GaussianBlur(view.gray[frame], (0, 0), max(0.8, blur_scale(height, width)))
     faces: Faces = {}
     for face in np.flatnonzero(facing):
-        quad = boxes.corners[frame, owner, list(_UPRIGHT[face])].astype(np.float32)
+        quad = boxes.corners[frame, box_index, list(_UPRIGHT[face])].astype(np.float32)
         if _is_large_enough(quad, height) and _lies_in(quad, width, height):
             faces[int(face)] = _rectify(image, quad)
     return faces

@@ -18,15 +18,15 @@ GRID_PX = 8
 MIN_AREA = 0.005  # of the picture
 MIN_FRAMES = 4
 MIN_STEPS = 60  # across the lines of each shift; fewer tell nothing
-MIN_STEP = 0.5  # grey levels: a flat surface has no steps to compare with
+MIN_STEP = 0.5  # gray levels: a flat surface has no steps to compare with
 
 
 def blockiness(view: View, boxes: Boxes, track: int) -> Sample | None:
-    """Mean grey step across the grid's lines over that of its strongest shift, in the later half of the time in view.
+    """Mean gray step across the grid's lines over that of its strongest shift, in the later half of the time in view.
 
     The later half, since a model that begins from a first frame draws worse the further it gets from it.
     """
-    steps = {t: found for t in range(len(view.grey)) if (found := _steps(view, boxes, t, track)) is not None}
+    steps = {t: found for t in range(len(view.gray)) if (found := _steps(view, boxes, t, track)) is not None}
     if len(steps) < MIN_FRAMES:
         return None
     later = sorted(steps)[len(steps) // 2 :]
@@ -38,15 +38,15 @@ def blockiness(view: View, boxes: Boxes, track: int) -> Sample | None:
 
 
 def _steps(view: View, boxes: Boxes, frame: int, track: int) -> Array | None:
-    """Sums and counts ``(2, GRID_PX)`` of grey steps by distance from a grid line; None where too little is in view."""
+    """Sums and counts ``(2, GRID_PX)`` of gray steps by distance from a grid line; None where too little is in view."""
     if boxes.hulls[frame][track] is None:
         return None
-    grey = view.grey[frame].astype(np.float32)
-    inside = boxes.mask_of(frame, track, (grey.shape[0], grey.shape[1])) > 0
+    gray = view.gray[frame].astype(np.float32)
+    inside = boxes.track_mask(frame, track, (gray.shape[0], gray.shape[1])) > 0
     if inside.mean() < MIN_AREA:
         return None
     found = np.zeros((2, GRID_PX))
-    for image, mask in ((grey, inside), (grey.T, inside.T)):
+    for image, mask in ((gray, inside), (gray.T, inside.T)):
         steps, both = np.abs(np.diff(image, axis=0)), mask[1:] & mask[:-1]
         # Step n lies between rows n and n + 1, so the first line of the grid is step 7.
         shift = np.arange(1, len(image)) % GRID_PX

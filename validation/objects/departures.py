@@ -7,10 +7,10 @@ import numpy as np
 
 from driveforge.datasets.conditioning.layout import NEAR_M
 from driveforge.datasets.geometry import Array, box_corners, inverse
-from driveforge.validation.objects.outlier_score import stands_out
+from driveforge.validation.objects.outlier_score import outlier_score
 from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.view import CommandedCamera, View
 
 # A point leaves its box in a step when it moves otherwise by more than this.
 STEP_PX, STEP_SHARE = 0.8, 0.1  # reference px, share of the box's size
@@ -19,7 +19,7 @@ PRIOR_POINTS = 4  # that stayed: a share of few points says less than the same o
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class DepartureStep:
     """Of the points on an object in ``frame - 1``, the ``share`` that is lost or has left the box in ``frame``.
 
     Where the box is no longer ``judged``, only points that are still followed count.
@@ -30,49 +30,51 @@ class Step:
     judged: bool
 
 
-def steps_of(view: View, command: Command, boxes: Boxes, tracks: Tracks, owner: int) -> list[Step]:
+def departure_steps(
+    view: View, command: CommandedCamera, boxes: Boxes, tracks: Tracks, box_index: int
+) -> list[DepartureStep]:
     """Every step over which enough points of an object are followed, in order."""
     followed, lost, strayed = Counter[int](), Counter[int](), Counter[int]()
-    in_front = _in_front(view, command, owner)
+    in_front = _in_front(view, command, box_index)
     for window in tracks.objects:
-        on_box, predicted = window.on_box(owner)
+        on_box, predicted = window.on_box(box_index)
         moved = np.linalg.norm(np.diff(window.points[:, on_box] - predicted, axis=0), axis=2)
         for k in range(1, window.length):
             frame = window.start + k
             if not in_front[frame]:
                 break
-            tolerance = max(STEP_PX / view.scale, STEP_SHARE * boxes.size[frame - 1, owner])
+            tolerance = max(STEP_PX / view.scale, STEP_SHARE * boxes.size[frame - 1, box_index])
             alive = window.alive[k, on_box]
             followed[frame] += int(alive.sum())
             lost[frame] += int(window.lost[k, on_box].sum())
             strayed[frame] += int((alive & (moved[k - 1] >= tolerance)).sum())
     steps = []
     for frame in sorted(followed):
-        if not boxes.judged[frame - 1, owner]:
+        if not boxes.judged[frame - 1, box_index]:
             continue
-        judged = bool(boxes.judged[frame, owner])
+        judged = bool(boxes.judged[frame, box_index])
         gone = strayed[frame] + (lost[frame] if judged else 0)
         total = followed[frame] + (lost[frame] if judged else 0)
         if total >= MIN_POINTS:
-            steps.append(Step(frame=frame, share=gone / (total + PRIOR_POINTS), judged=judged))
+            steps.append(DepartureStep(frame=frame, share=gone / (total + PRIOR_POINTS), judged=judged))
     return steps
 
 
-def break_heights(steps: list[Step]) -> dict[int, float]:
+def departure_outliers(steps: list[DepartureStep]) -> dict[int, float]:
     """By frame, how far the share of points that leave the box rises above what is usual of the object.
 
     A last step is passed over, since whatever leaves the picture loses its points there; not so where the box went
     away and the points did not.
     """
     shares = [step.share for step in steps]
-    heights = {
-        step.frame: stands_out(shares, i) for i, step in enumerate(steps) if i < len(steps) - 1 or not step.judged
+    outlier_scores = {
+        step.frame: outlier_score(shares, i) for i, step in enumerate(steps) if i < len(steps) - 1 or not step.judged
     }
-    return {frame: height for frame, height in heights.items() if height is not None}
+    return {frame: height for frame, height in outlier_scores.items() if height is not None}
 
 
-def _in_front(view: View, command: Command, owner: int) -> Array:
+def _in_front(view: View, command: CommandedCamera, box_index: int) -> Array:
     """In which frames ``(T,)`` a box is there, and wholly before the camera."""
-    track = view.tracks[owner]
+    track = view.tracks[box_index]
     to_camera = inverse(command.camera_to_world) @ track.box_to_world
     return np.asarray(track.present & (box_corners(to_camera, track.size)[..., 2].min(-1) > NEAR_M))

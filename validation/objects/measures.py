@@ -12,22 +12,22 @@ import numpy as np
 
 from driveforge.datasets.scene import Track
 from driveforge.validation.catalogue import OBJECT_SUFFIXES
-from driveforge.validation.objects.appearance import appearance_changes, appearance_heights
+from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
 from driveforge.validation.objects.blockiness import blockiness
-from driveforge.validation.objects.departures import break_heights, steps_of
-from driveforge.validation.objects.observations import LARGE_PX, Sighting, sightings
+from driveforge.validation.objects.departures import departure_outliers, departure_steps
+from driveforge.validation.objects.observations import LARGE_PX, ObjectObservation, observe_objects
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
 from driveforge.validation.point_tracking.tracks import Tracks
-from driveforge.validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst
+from driveforge.validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst_measure
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.view import CommandedCamera, View
 
 TOO_FEW_ON_OBJECTS = f"{TOO_FEW_TRACKS} on objects"
 MIN_WINDOWS = 3
 # A box is never exact: this much residual is nobody's fault.
 TOLERANCE_PX, TOLERANCE_SHARE = 0.5, 0.04  # reference px, share of the box's size
-_LIMBER = {"human", "person", "pedestrian", "animal", "bicycle", "motorcycle", "cyclist", "rider"}
+_NON_RIGID = {"human", "person", "pedestrian", "animal", "bicycle", "motorcycle", "cyclist", "rider"}
 
 
 def object_measures(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measure]:
@@ -36,51 +36,56 @@ def object_measures(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Mea
     people = np.array([is_person(track) for track in view.tracks], bool)
     measures = []
     for group, members in (("object", ~people), ("person", people)):
-        why = view.why or _why_unseen(boxes, members, LARGE_PX / view.scale)
+        reason = view.reason or _unobserved_reason(boxes, members, LARGE_PX / view.scale)
         for suffix in OBJECT_SUFFIXES[group]:
-            of_group = [s[suffix] for owner, s in samples.items() if members[owner] and suffix in s]
-            measures.append(worst(f"{group}_{suffix}", of_group, why))
+            group_samples = [s[suffix] for box_index, s in samples.items() if members[box_index] and suffix in s]
+            measures.append(worst_measure(f"{group}_{suffix}", group_samples, reason))
     return [*measures, _blockiness_measure(view, boxes, ~people)]
 
 
 def _blockiness_measure(view: View, boxes: Boxes | None, vehicles: Mask) -> Measure:
     """The blockiest of the ``vehicles`` ``(N,)``, those that the picture's edge cuts among them."""
     if boxes is None:
-        return worst("object_blockiness", [], view.why or NO_BOXES)
+        return worst_measure("object_blockiness", [], view.reason or NO_BOXES)
     found = [
         replace(sample, track=view.tracks[number].id)
         for number in map(int, np.flatnonzero(vehicles))
         if (sample := blockiness(view, boxes, number))
     ]
-    return worst("object_blockiness", found, SMALL_BOXES if vehicles.any() else NO_BOXES)
+    return worst_measure("object_blockiness", found, SMALL_BOXES if vehicles.any() else NO_BOXES)
 
 
 def is_person(track: Track) -> bool:
     """Whether an object moves within its box, as walkers, riders and animals do."""
-    return not _LIMBER.isdisjoint(track.category.lower().split("."))
+    return not _NON_RIGID.isdisjoint(track.category.lower().split("."))
 
 
-def _samples_by_object(view: View, command: Command, boxes: Boxes, tracks: Tracks) -> dict[int, dict[str, Sample]]:
+def _samples_by_object(
+    view: View, command: CommandedCamera, boxes: Boxes, tracks: Tracks
+) -> dict[int, dict[str, Sample]]:
     """By object and name of the measure, what it shows."""
-    seen, pixel = sightings(view, boxes, tracks), 1.0 / view.scale
+    observations, pixel = observe_objects(view, boxes, tracks), 1.0 / view.scale
     by_object = {}
-    for owner in map(int, np.flatnonzero(boxes.judged.any(0))):
-        windows = s if len(s := seen.get(owner, [])) >= MIN_WINDOWS else []
-        breaks = break_heights(steps_of(view, command, boxes, tracks, owner))
-        looks = appearance_heights(appearance_changes(view, command, boxes, owner))
-        both = {frame: float(np.sqrt(max(breaks[frame], 0) * max(looks[frame], 0))) for frame in breaks.keys() & looks}
+    for box_index in map(int, np.flatnonzero(boxes.judged.any(0))):
+        windows = s if len(s := observations.get(box_index, [])) >= MIN_WINDOWS else []
+        departures = departure_outliers(departure_steps(view, command, boxes, tracks, box_index))
+        appearance = appearance_outliers(appearance_changes(view, command, boxes, box_index))
+        both = {
+            frame: float(np.sqrt(max(departures[frame], 0) * max(appearance[frame], 0)))
+            for frame in departures.keys() & appearance
+        }
         found = {
             "residual": _residual(windows, pixel),
             "jump": _jump(windows, pixel),
             "drift": _drift(windows, command),
             "scale": _scale(windows, pixel),
             "unsupported": _unsupported(windows),
-            "break": _highest(breaks),
-            "appearance": _highest(looks),
-            "replaced": _highest(both),
+            "departure": _max_sample(departures),
+            "appearance": _max_sample(appearance),
+            "replaced": _max_sample(both),
         }
-        track = view.tracks[owner].id
-        by_object[owner] = {
+        track = view.tracks[box_index].id
+        by_object[box_index] = {
             name: Sample(value=sample.value, frames=sample.frames, track=track)
             for name, sample in found.items()
             if sample
@@ -88,22 +93,24 @@ def _samples_by_object(view: View, command: Command, boxes: Boxes, tracks: Track
     return by_object
 
 
-def _residual(seen: Sequence[Sighting], pixel: float) -> Sample | None:
+def _residual(observations: Sequence[ObjectObservation], pixel: float) -> Sample | None:
     """Median over windows of the offset, in units of what a box is off by anyway."""
-    ratios = [(_offset_ratio(s, pixel), s.frames) for s in seen if s.offset is not None]
+    ratios = [(_offset_ratio(s, pixel), s.frames) for s in observations if s.offset is not None]
     if len(ratios) < MIN_WINDOWS:
         return None
     return Sample(value=float(np.median([r for r, _ in ratios])), frames=max(ratios)[1])
 
 
-def _offset_ratio(sighting: Sighting, pixel: float) -> float:
-    tolerance = np.hypot(TOLERANCE_PX * pixel, TOLERANCE_SHARE * sighting.size)
-    return float(np.linalg.norm(sighting.offset) / tolerance) if sighting.offset is not None else 0.0
+def _offset_ratio(observation: ObjectObservation, pixel: float) -> float:
+    tolerance = np.hypot(TOLERANCE_PX * pixel, TOLERANCE_SHARE * observation.size)
+    return float(np.linalg.norm(observation.offset) / tolerance) if observation.offset is not None else 0.0
 
 
-def _jump(seen: Sequence[Sighting], pixel: float) -> Sample | None:
+def _jump(observations: Sequence[ObjectObservation], pixel: float) -> Sample | None:
     """The largest offset, in sizes of the box, that two windows in a row agree on."""
-    shares = [(float(np.linalg.norm(s.offset)) / max(s.size, 10 * pixel), s) for s in seen if s.offset is not None]
+    shares = [
+        (float(np.linalg.norm(s.offset)) / max(s.size, 10 * pixel), s) for s in observations if s.offset is not None
+    ]
     agreed = [(min(a, b), (s.first, t.last)) for (a, s), (b, t) in pairwise(shares)]
     if not agreed:
         return None
@@ -111,43 +118,45 @@ def _jump(seen: Sequence[Sighting], pixel: float) -> Sample | None:
     return Sample(value=value, frames=frames)
 
 
-def _drift(seen: Sequence[Sighting], command: Command) -> Sample | None:
+def _drift(observations: Sequence[ObjectObservation], command: CommandedCamera) -> Sample | None:
     """How far the offsets add up, as an angle at the camera in degrees."""
-    followed = [s for s in seen if s.offset is not None]
+    followed = [s for s in observations if s.offset is not None]
     if len(followed) < MIN_WINDOWS:
         return None
     focal = command.intrinsics[0, 0]
-    total = sum(_own_share(s) * s.offset / focal for s in followed if s.offset is not None)
+    total = sum(_stride_share(s) * s.offset / focal for s in followed if s.offset is not None)
     return Sample(value=float(np.degrees(np.linalg.norm(total))), frames=_span(followed))
 
 
-def _scale(seen: Sequence[Sighting], pixel: float) -> Sample | None:
+def _scale(observations: Sequence[ObjectObservation], pixel: float) -> Sample | None:
     """What the median log of growth adds up to, in units of what tracking noise and box error give.
 
     Of a window in which little is seen of an object a single false track can be far off, so no sum is taken.
     """
-    grown = [s for s in seen if s.growth is not None]
-    if len(grown) < MIN_WINDOWS:
+    with_growth = [s for s in observations if s.growth is not None]
+    if len(with_growth) < MIN_WINDOWS:
         return None
-    total = np.median([s.growth for s in grown if s.growth is not None]) * sum(map(_own_share, grown))
-    noise = np.hypot(0.7 * pixel / np.median([s.size for s in grown]) * np.sqrt(len(grown) / 2), TOLERANCE_SHARE)
-    return Sample(value=float(abs(total) / noise), frames=_span(grown))
+    total = np.median([s.growth for s in with_growth if s.growth is not None]) * sum(map(_stride_share, with_growth))
+    noise = np.hypot(
+        0.7 * pixel / np.median([s.size for s in with_growth]) * np.sqrt(len(with_growth) / 2), TOLERANCE_SHARE
+    )
+    return Sample(value=float(abs(total) / noise), frames=_span(with_growth))
 
 
-def _unsupported(seen: Sequence[Sighting]) -> Sample | None:
+def _unsupported(observations: Sequence[ObjectObservation]) -> Sample | None:
     """The largest share of points on the box that do not move with it which three windows in a row agree on."""
-    runs = [seen[i : i + MIN_WINDOWS] for i in range(len(seen) - MIN_WINDOWS + 1)]
+    runs = [observations[i : i + MIN_WINDOWS] for i in range(len(observations) - MIN_WINDOWS + 1)]
     if not runs:
         return None
     worst_run = min(runs, key=_support)
     return Sample(value=1.0 - _support(worst_run), frames=(worst_run[0].first, worst_run[-1].last))
 
 
-def _support(run: Sequence[Sighting]) -> float:
-    return max(sighting.support for sighting in run)
+def _support(run: Sequence[ObjectObservation]) -> float:
+    return max(observation.support for observation in run)
 
 
-def _why_unseen(boxes: Boxes | None, members: Mask, large: float) -> str:
+def _unobserved_reason(boxes: Boxes | None, members: Mask, large: float) -> str:
     """Why nothing is seen of a group's ``members`` ``(N,)``: boxes ought to show something, or there are none."""
     if boxes is None or not (judged := boxes.judged[:, members]).any():
         return NO_BOXES
@@ -155,19 +164,19 @@ def _why_unseen(boxes: Boxes | None, members: Mask, large: float) -> str:
     return TOO_FEW_ON_OBJECTS if (windows[::OBJECT_STRIDE].sum(0) >= MIN_WINDOWS).any() else SMALL_BOXES
 
 
-def _highest(heights: dict[int, float]) -> Sample | None:
+def _max_sample(outlier_scores: dict[int, float]) -> Sample | None:
     """The moment that stands out most."""
-    if not heights:
+    if not outlier_scores:
         return None
-    frame = max(heights, key=lambda frame: heights[frame])
-    return Sample(value=max(heights[frame], 0.0), frames=(frame - 1, frame))
+    frame = max(outlier_scores, key=lambda frame: outlier_scores[frame])
+    return Sample(value=max(outlier_scores[frame], 0.0), frames=(frame - 1, frame))
 
 
-def _own_share(sighting: Sighting) -> float:
+def _stride_share(observation: ObjectObservation) -> float:
     """Windows overlap: the share of a window's motion that lies before the next one begins."""
-    return min(OBJECT_STRIDE / (sighting.last - sighting.first), 1.0)
+    return min(OBJECT_STRIDE / (observation.last - observation.first), 1.0)
 
 
-def _span(seen: Iterable[Sighting]) -> tuple[int, int]:
-    frames = [frame for s in seen for frame in s.frames]
+def _span(observations: Iterable[ObjectObservation]) -> tuple[int, int]:
+    frames = [frame for s in observations for frame in s.frames]
     return min(frames), max(frames)

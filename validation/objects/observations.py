@@ -10,7 +10,7 @@ import numpy as np
 
 from driveforge.datasets.geometry import Array
 from driveforge.validation.point_tracking.protocol import Points
-from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.point_tracking.tracks import Tracks, TrackWindow
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import View
 
@@ -21,11 +21,11 @@ MAX_MOTION_SHARE = 0.12  # of the image width: beyond, Lucas-Kanade itself is in
 MAX_SIZE_CHANGE = 1.3
 # A point supports its box when it moves with it within this.
 SUPPORT_PX, SUPPORT_SHARE = 0.8, 0.1
-BESIDE_SHARE = 0.5  # of the box's size
+MAX_OFFSET_SHARE = 0.5  # of the box's size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Sighting:
+class ObjectObservation:
     """One object over one window, frames ``first`` to ``last``; ``size`` is its box's, px.
 
     ``support`` is the share of its points, of ``MIN_POINTS`` at least, that are followed to the next frame
@@ -45,35 +45,35 @@ class Sighting:
         return self.first, self.last
 
 
-def sightings(view: View, boxes: Boxes, tracks: Tracks) -> dict[int, list[Sighting]]:
+def observe_objects(view: View, boxes: Boxes, tracks: Tracks) -> dict[int, list[ObjectObservation]]:
     """Sightings of every object that can be judged, by the index of its track, in time order."""
-    seen: dict[int, list[Sighting]] = defaultdict(list)
+    observations: dict[int, list[ObjectObservation]] = defaultdict(list)
     for window in tracks.objects:
-        for owner in np.flatnonzero(boxes.judged[window.start] & boxes.judged[window.start + 1]):
-            sighting = _sight(view, boxes, window, int(owner))
-            if sighting:
-                seen[int(owner)].append(sighting)
-    return seen
+        for box_index in np.flatnonzero(boxes.judged[window.start] & boxes.judged[window.start + 1]):
+            observation = _observe(view, boxes, window, int(box_index))
+            if observation:
+                observations[int(box_index)].append(observation)
+    return observations
 
 
-def _sight(view: View, boxes: Boxes, window: Window, owner: int) -> Sighting | None:
-    on_box, predicted = window.on_box(owner)
-    size = float(boxes.size[window.start, owner])
+def _observe(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> ObjectObservation | None:
+    on_box, predicted = window.on_box(box_index)
+    size = float(boxes.size[window.start, box_index])
     if len(on_box) < MIN_POINTS and size < LARGE_PX / view.scale:
         return None
     points, alive = window.points[:, on_box], window.alive[:, on_box]
-    gap = _gap(view, boxes, window, owner)
+    gap = _gap(view, boxes, window, box_index)
     if gap == 0:
         return None
     residual, kept = points - predicted, alive[gap]
     # A box holds some of what is behind its object too: points of it are passed over where enough others are left.
-    beside = np.linalg.norm(residual[gap], axis=1) < BESIDE_SHARE * size
-    kept = kept & beside if (kept & beside).sum() >= MIN_POINTS else kept
+    is_near = np.linalg.norm(residual[gap], axis=1) < MAX_OFFSET_SHARE * size
+    kept = kept & is_near if (kept & is_near).sum() >= MIN_POINTS else kept
     last = alive[: gap + 1].sum(0) - 1
-    strays = np.linalg.norm(residual[last, np.arange(len(last))], axis=1)
-    near = strays < max(SUPPORT_PX / view.scale, SUPPORT_SHARE * size)
+    errors = np.linalg.norm(residual[last, np.arange(len(last))], axis=1)
+    near = errors < max(SUPPORT_PX / view.scale, SUPPORT_SHARE * size)
     enough = kept.sum() >= MIN_POINTS
-    return Sighting(
+    return ObjectObservation(
         first=window.start,
         last=window.start + gap,
         size=size,
@@ -83,15 +83,15 @@ def _sight(view: View, boxes: Boxes, window: Window, owner: int) -> Sighting | N
     )
 
 
-def _gap(view: View, boxes: Boxes, window: Window, owner: int) -> int:
+def _gap(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> int:
     """The longest gap over which the box stays judged and moves and grows no more than tracks can follow; or 0."""
-    width, size = view.grey.shape[2], boxes.size[:, owner]
-    centre = boxes.rectangle[:, owner].reshape(-1, 2, 2).mean(1)
+    width, size = view.gray.shape[2], boxes.size[:, box_index]
+    center = boxes.rectangle[:, box_index].reshape(-1, 2, 2).mean(1)
     for k in range(1, window.length):
-        motion = float(np.linalg.norm(centre[window.start + k] - centre[window.start]))
+        motion = float(np.linalg.norm(center[window.start + k] - center[window.start]))
         change = size[window.start + k] / size[window.start]
         moderate = motion < MAX_MOTION_SHARE * width and 1 / MAX_SIZE_CHANGE < change < MAX_SIZE_CHANGE
-        if not (moderate and boxes.judged[window.start + k, owner]):
+        if not (moderate and boxes.judged[window.start + k, box_index]):
             return k - 1
     return window.length - 1
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 MIN_SIDE = 3
 
 
-def stands_out(values: Sequence[float], at: int, width: int = 1) -> float | None:
+def outlier_score(values: Sequence[float], at: int, width: int = 1) -> float | None:
     """How far the least of ``values[at : at + width]`` lies above the largest on the calmer of its two sides.
 
     The values next to the run belong to neither side. None where both sides have fewer than ``MIN_SIDE`` values. What

@@ -13,7 +13,7 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.validation.local_weights import require_local
-from driveforge.validation.point_tracking.protocol import Followed, Seeds
+from driveforge.validation.point_tracking.protocol import QueryPoints, TrackedPoints
 from driveforge.validation.views.view import View
 
 if TYPE_CHECKING:
@@ -34,21 +34,21 @@ class CoTracker:
     def __init__(self, predictor: Predictor, device: str = "cpu") -> None:
         self._predictor, self._device = predictor, device
 
-    def follow(self, view: View, seeds: Sequence[Seeds]) -> list[Followed]:
-        return [self._follow(view, one) for one in seeds]
+    def track_points(self, view: View, queries: Sequence[QueryPoints]) -> list[TrackedPoints]:
+        return [self._follow(view, one) for one in queries]
 
-    def _follow(self, view: View, seeds: Seeds) -> Followed:
+    def _follow(self, view: View, queries: QueryPoints) -> TrackedPoints:
         import torch
 
-        shape = (seeds.length, len(seeds.points))
-        if not len(seeds.points):
-            return Followed(points=np.zeros((*shape, 2), np.float32), kept=np.ones(shape, bool))
-        frames = np.ascontiguousarray(view.frames[seeds.start : seeds.start + seeds.length].transpose(0, 3, 1, 2))
+        shape = (queries.length, len(queries.points))
+        if not len(queries.points):
+            return TrackedPoints(points=np.zeros((*shape, 2), np.float32), visible=np.ones(shape, bool))
+        frames = np.ascontiguousarray(view.frames[queries.start : queries.start + queries.length].transpose(0, 3, 1, 2))
         video = torch.from_numpy(frames)[None].float().to(self._device)
-        queries = np.concatenate([np.zeros((len(seeds.points), 1), np.float32), seeds.points], 1)
+        queries = np.concatenate([np.zeros((len(queries.points), 1), np.float32), queries.points], 1)
         with torch.inference_mode():
             tracks, visible = self._predictor(video, queries=torch.from_numpy(queries)[None].to(self._device))
-        return Followed(points=tracks[0].float().cpu().numpy(), kept=visible[0].bool().cpu().numpy())
+        return TrackedPoints(points=tracks[0].float().cpu().numpy(), visible=visible[0].bool().cpu().numpy())
 
 
 def load_cotracker(weights: Path) -> CoTracker:

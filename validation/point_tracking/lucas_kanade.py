@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.validation import records
-from driveforge.validation.point_tracking.protocol import Followed, Mask, Points, Seeds
+from driveforge.validation.point_tracking.protocol import Mask, Points, QueryPoints, TrackedPoints
 from driveforge.validation.views.pixels import values_at
 from driveforge.validation.views.view import REFERENCE_ROWS, View
 
@@ -27,47 +27,49 @@ class LucasKanade:
 
     name = records.LUCAS_KANADE
 
-    def follow(self, view: View, seeds: Sequence[Seeds]) -> list[Followed]:
-        trails = [_Trail(one) for one in seeds]
-        on_objects = [trail for trail in trails if trail.seeds.are_on_objects]
-        on_background = [trail for trail in trails if not trail.seeds.are_on_objects]
-        patch = _patch_size(view.grey.shape[1])
+    def track_points(self, view: View, queries: Sequence[QueryPoints]) -> list[TrackedPoints]:
+        tracks = [_PartialTrack(one) for one in queries]
+        on_objects = [track for track in tracks if track.queries.is_on_objects]
+        on_background = [track for track in tracks if not track.queries.is_on_objects]
+        patch = _patch_size(view.gray.shape[1])
         flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         for t in range(view.num_frames - 1):
-            step = _Step(view.grey[t], view.grey[t + 1], flow)
+            step = _Step(view.gray[t], view.gray[t + 1], flow)
             step.advance(on_background, t, patch=patch, tolerance=1.0)
             step.advance(on_objects, t, patch=max(7, patch - 6), tolerance=1.5)
-        return [Followed(points=trail.points, kept=trail.kept) for trail in trails]
+        return [TrackedPoints(points=track.points, visible=track.visible) for track in tracks]
 
 
-class _Trail:
+class _PartialTrack:
     """Seeds on their way."""
 
-    def __init__(self, seeds: Seeds) -> None:
-        self.seeds = seeds
-        self.points = np.repeat(seeds.points[None], seeds.length, 0)
-        self.kept = np.zeros(self.points.shape[:2], bool)
-        self.kept[0] = True
+    def __init__(self, queries: QueryPoints) -> None:
+        self.queries = queries
+        self.points = np.repeat(queries.points[None], queries.length, 0)
+        self.visible = np.zeros(self.points.shape[:2], bool)
+        self.visible[0] = True
 
     def is_open_at(self, frame: int) -> bool:
-        return len(self.seeds.points) > 0 and self.seeds.start <= frame < self.seeds.start + self.seeds.length - 1
+        return (
+            len(self.queries.points) > 0 and self.queries.start <= frame < self.queries.start + self.queries.length - 1
+        )
 
     def at(self, frame: int) -> Points:
-        return np.asarray(self.points[frame - self.seeds.start])
+        return np.asarray(self.points[frame - self.queries.start])
 
-    def guessed_step(self, frame: int) -> Points:
+    def guess_step(self, frame: int) -> Points:
         """The motion ``(N, 2)`` px that the command tells from ``frame`` to the next."""
-        guess, k = self.seeds.guess, frame - self.seeds.start
+        guess, k = self.queries.guess, frame - self.queries.start
         assert guess is not None
         return np.asarray(guess[k + 1] - guess[k])
 
-    def extend(self, frame: int, points: Points, kept: Mask) -> None:
-        self.points[frame - self.seeds.start] = points
-        self.kept[frame - self.seeds.start] = kept
+    def extend(self, frame: int, points: Points, visible: Mask) -> None:
+        self.points[frame - self.queries.start] = points
+        self.visible[frame - self.queries.start] = visible
 
 
 class _Step:
-    """Two neighbouring frames and the dense flow between them, both ways."""
+    """Two neighboring frames and the dense flow between them, both ways."""
 
     def __init__(self, before: Image, after: Image, dense: cv2.DISOpticalFlow) -> None:
         self.before, self.after = before, after
@@ -75,30 +77,32 @@ class _Step:
         self.forward = dense.calc(before, after, None) if can_flow else np.zeros((*before.shape, 2), np.float32)
         self.backward = dense.calc(after, before, None) if can_flow else np.zeros((*before.shape, 2), np.float32)
 
-    def advance(self, trails: Sequence[_Trail], frame: int, *, patch: int, tolerance: float) -> None:
+    def advance(self, tracks: Sequence[_PartialTrack], frame: int, *, patch: int, tolerance: float) -> None:
         """Carry every open trail from ``frame`` to the next."""
-        trails = [trail for trail in trails if trail.is_open_at(frame)]
-        if not trails:
+        tracks = [track for track in tracks if track.is_open_at(frame)]
+        if not tracks:
             return
-        points = np.concatenate([trail.at(frame) for trail in trails])
+        points = np.concatenate([track.at(frame) for track in tracks])
         limit = tolerance * max(0.25, 0.6 * self.before.shape[0] / REFERENCE_ROWS)
-        moved, kept, unlike = self._try(points, None, patch, limit)
-        if all(trail.seeds.guess is not None for trail in trails):
-            told = np.concatenate([trail.guessed_step(frame) for trail in trails])
-            as_told, kept_as_told, unlike_as_told = self._try(points, told, patch, limit)
-            better = kept_as_told & (~kept | (unlike_as_told < unlike))
-            moved, kept = np.where(better[:, None], as_told, moved), kept | kept_as_told
-        parts = np.cumsum([len(trail.seeds.points) for trail in trails])[:-1]
-        for trail, to, stays in zip(trails, np.split(moved, parts), np.split(kept, parts), strict=True):
-            trail.extend(frame + 1, to.astype(np.float32), stays.astype(np.bool_))
+        moved, visible, dissimilarity = self._track_once(points, None, patch, limit)
+        if all(track.queries.guess is not None for track in tracks):
+            predicted = np.concatenate([track.guess_step(frame) for track in tracks])
+            guided, visible_guided, dissimilarity_guided = self._track_once(points, predicted, patch, limit)
+            better = visible_guided & (~visible | (dissimilarity_guided < dissimilarity))
+            moved, visible = np.where(better[:, None], guided, moved), visible | visible_guided
+        parts = np.cumsum([len(track.queries.points) for track in tracks])[:-1]
+        for track, to, is_visible in zip(tracks, np.split(moved, parts), np.split(visible, parts), strict=True):
+            track.extend(frame + 1, to.astype(np.float32), is_visible.astype(np.bool_))
 
-    def _try(self, points: Points, told: Points | None, patch: int, limit: float) -> tuple[Points, Mask, Points]:
-        """Where ``points`` went, sought along dense flow or the step that was ``told``; who came back; how unlike."""
-        there = values_at(self.forward, points) if told is None else told
-        moved, unlike = _lucas_kanade(self.before, self.after, points, there, patch)
-        home = values_at(self.backward, moved) if told is None else -told
-        back, _ = _lucas_kanade(self.after, self.before, moved, home, patch)
-        return moved, np.linalg.norm(back - points, axis=1) < limit, unlike
+    def _track_once(
+        self, points: Points, predicted: Points | None, patch: int, limit: float
+    ) -> tuple[Points, Mask, Points]:
+        """Where ``points`` went, sought along dense flow or the ``predicted`` step; who came back; how unlike."""
+        forward_step = values_at(self.forward, points) if predicted is None else predicted
+        moved, dissimilarity = _lucas_kanade(self.before, self.after, points, forward_step, patch)
+        backward_step = values_at(self.backward, moved) if predicted is None else -predicted
+        back, _ = _lucas_kanade(self.after, self.before, moved, backward_step, patch)
+        return moved, np.linalg.norm(back - points, axis=1) < limit, dissimilarity
 
 
 def _lucas_kanade(before: Image, after: Image, points: Points, step: Points, patch: int) -> tuple[Points, Points]:
@@ -107,7 +111,7 @@ def _lucas_kanade(before: Image, after: Image, points: Points, step: Points, pat
     Where that fails they land outside the image.
     """
     start = np.ascontiguousarray(points + step, np.float32)
-    moved, status, unlike = cv2.calcOpticalFlowPyrLK(
+    moved, status, dissimilarity = cv2.calcOpticalFlowPyrLK(
         before,
         after,
         points.reshape(-1, 1, 2),
@@ -118,7 +122,7 @@ def _lucas_kanade(before: Image, after: Image, points: Points, step: Points, pat
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
         minEigThreshold=1e-4,
     )
-    return np.where(status > 0, moved[:, 0], -1e3).astype(np.float32), np.asarray(unlike[:, 0], np.float32)
+    return np.where(status > 0, moved[:, 0], -1e3).astype(np.float32), np.asarray(dissimilarity[:, 0], np.float32)
 
 
 def _patch_size(height: int) -> int:

@@ -16,10 +16,10 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Seeds:
+class QueryPoints:
     """``points`` ``(N, 2)`` px in frame ``start``, to be followed through ``length`` frames, that one counted in.
 
-    ``owner`` ``(N,)`` is the index of the track in whose box a point lies, or ``BACKGROUND``; one kind in one record.
+    ``box_index`` ``(N,)`` is the index of the track in whose box a point lies, or ``BACKGROUND``; never both.
     ``guess`` ``(L, N, 2)`` px is where the command would take points on objects, for a tracker that has to start its
     search somewhere; None for the background.
     """
@@ -27,30 +27,30 @@ class Seeds:
     start: int
     length: int
     points: Points
-    owner: NDArray[np.int64]
+    box_index: NDArray[np.int64]
     guess: Points | None = None
 
     @property
-    def are_on_objects(self) -> bool:
-        return bool((self.owner != BACKGROUND).any())
+    def is_on_objects(self) -> bool:
+        return bool((self.box_index != BACKGROUND).any())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Followed:
+class TrackedPoints:
     """Where seeds went: ``points`` ``(L, N, 2)`` px of the image, beginning with the seeds themselves.
 
-    ``kept`` ``(L, N)``: the tracker sees the point in this frame and stands by its place. From the first frame in which
+    ``visible`` ``(L, N)``: the tracker sees the point in this frame. From the first frame in which
     it does not, the track has ended, whatever is said of later ones.
     """
 
     points: Points
-    kept: Mask
+    visible: Mask
 
 
 class PointTracker(Protocol):
     """Anything that follows points. The same view and seeds must give the same answer.
 
-    What is found is to be found in pixels: ``view.frames`` ``(T, H, W, 3)`` RGB or ``view.grey`` ``(T, H, W)``, uint8.
+    What is found is to be found in pixels: ``view.frames`` ``(T, H, W, 3)`` RGB or ``view.gray`` ``(T, H, W)``, uint8.
     Who asks ends tracks that leave the image or go behind a box, and draws the consequences.
     """
 
@@ -58,5 +58,5 @@ class PointTracker(Protocol):
     def name(self) -> str:
         """What measures say that they were taken with."""
 
-    def follow(self, view: View, seeds: Sequence[Seeds]) -> Sequence[Followed]:
+    def track_points(self, view: View, queries: Sequence[QueryPoints]) -> Sequence[TrackedPoints]:
         """All seeds through their frames, in their order. They come together so that work on frames can be shared."""

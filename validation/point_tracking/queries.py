@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.validation.point_tracking.box_motion import Carried, carried_by_box, joined
-from driveforge.validation.point_tracking.protocol import BACKGROUND, Points, Seeds
+from driveforge.validation.point_tracking.box_motion import BoxMotion, concatenate_box_motions, predict_box_motion
+from driveforge.validation.point_tracking.protocol import BACKGROUND, Points, QueryPoints
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.view import CommandedCamera, View
 
 WINDOW, STRIDE = 8, 4
 OBJECT_WINDOW, OBJECT_STRIDE = 5, 2
@@ -26,38 +26,38 @@ BORDER = 3  # px: no seeds closer to the edge, where gradients are made up
 Image = NDArray[np.uint8]
 
 
-def background_seeds(grey: NDArray[np.uint8], covered: NDArray[np.uint8]) -> Iterator[Seeds]:
+def background_queries(gray: NDArray[np.uint8], covered: NDArray[np.uint8]) -> Iterator[QueryPoints]:
     """Seeds of every window, clear of what is ``covered``; both ``(T, H, W)``."""
-    margin = max(3, grey.shape[1] // 32) | 1
-    for start, length in _windows(len(grey), WINDOW, STRIDE):
-        corners = _bucketed_corners(grey[start], cv2.dilate(covered[start], np.ones((margin, margin), np.uint8)))
-        yield Seeds(start=start, length=length, points=corners, owner=np.full(len(corners), BACKGROUND))
+    margin = max(3, gray.shape[1] // 32) | 1
+    for start, length in _windows(len(gray), WINDOW, STRIDE):
+        corners = _bucketed_corners(gray[start], cv2.dilate(covered[start], np.ones((margin, margin), np.uint8)))
+        yield QueryPoints(start=start, length=length, points=corners, box_index=np.full(len(corners), BACKGROUND))
 
 
-def object_seeds(view: View, command: Command, boxes: Boxes) -> Iterator[tuple[Seeds, Carried]]:
+def object_queries(view: View, command: CommandedCamera, boxes: Boxes) -> Iterator[tuple[QueryPoints, BoxMotion]]:
     """Seeds of every window on the boxes that are judged, and where those carry them."""
     for start, length in _windows(view.num_frames, OBJECT_WINDOW, OBJECT_STRIDE):
         judged = list(map(int, np.flatnonzero(boxes.judged[start] & boxes.judged[start + 1])))
         if not judged:
             continue
-        corners = [_object_corners(view.grey[start], boxes, start, j) for j in judged]
-        carried = joined(
-            [carried_by_box(view, command, start, length, c, j) for c, j in zip(corners, judged, strict=True)]
+        corners = [_object_corners(view.gray[start], boxes, start, j) for j in judged]
+        box_motion = concatenate_box_motions(
+            [predict_box_motion(view, command, start, length, c, j) for c, j in zip(corners, judged, strict=True)]
         )
         points = np.concatenate(corners)
-        seeds = Seeds(
+        queries = QueryPoints(
             start=start,
             length=length,
             points=points,
-            owner=np.repeat(judged, list(map(len, corners))),
-            guess=_guess(points, carried),
+            box_index=np.repeat(judged, list(map(len, corners))),
+            guess=_guess(points, box_motion),
         )
-        yield seeds, carried
+        yield queries, box_motion
 
 
-def _guess(points: Points, carried: Carried) -> Points:
+def _guess(points: Points, box_motion: BoxMotion) -> Points:
     """Where points go with their box ``(L, N, 2)`` px; those beside it stay in their place."""
-    return np.where(carried.hit[:, None], carried.points, points).clip(-1e4, 1e4).astype(np.float32)
+    return np.where(box_motion.hit[:, None], box_motion.points, points).clip(-1e4, 1e4).astype(np.float32)
 
 
 def _windows(num_frames: int, length: int, stride: int) -> Iterable[tuple[int, int]]:
@@ -90,7 +90,7 @@ def _object_corners(image: Image, boxes: Boxes, frame: int, track: int) -> Point
     x0, y0, x1, y1 = boxes.rectangle[frame, track]
     left, top = max(int(x0) - 1, 0), max(int(y0) - 1, 0)
     crop = np.s_[top : min(int(y1) + 2, height), left : min(int(x1) + 2, width)]
-    mask = np.ascontiguousarray(boxes.mask_of(frame, track, (height, width))[crop])
+    mask = np.ascontiguousarray(boxes.track_mask(frame, track, (height, width))[crop])
     spacing = max(1.5, (y1 - y0) / 12)
     patch = np.ascontiguousarray(image[crop])
     found = cv2.goodFeaturesToTrack(patch, CORNERS_PER_OBJECT, 0.02, spacing, mask=mask, blockSize=3)

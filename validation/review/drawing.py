@@ -1,20 +1,26 @@
-"""What a reviewer sees: background tracks coloured by how well they keep to the commanded motion, and the boxes."""
+"""What a reviewer sees: background tracks colored by how well they keep to the commanded motion, and the boxes."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip
-from driveforge.validation.camera.pairs import pair_of
-from driveforge.validation.point_tracking.tracks import Tracks, Window, track_view
-from driveforge.validation.review.timeline import strays
+from driveforge.validation.camera.pairs import make_pair
+from driveforge.validation.point_tracking.tracks import Tracks, TrackWindow, track_view
+from driveforge.validation.review.timeline import command_residuals
 from driveforge.validation.views.boxes import Boxes, project_boxes
-from driveforge.validation.views.view import REFERENCE_ROWS, Command, View, one_thread, reference_view
+from driveforge.validation.views.view import (
+    REFERENCE_ROWS,
+    CommandedCamera,
+    View,
+    reference_view,
+    single_threaded_opencv,
+)
 
 TAIL = 4  # frames of a track that are drawn behind its head
 BAD_PX = 2.0  # reference px: wholly red from here on
-BOX_COLOUR = (90, 170, 255)
-UNKNOWN_COLOUR = (200, 200, 200)
+BOX_COLOR = (90, 170, 255)
+UNKNOWN_COLOR = (200, 200, 200)
 _SUBPIXEL_BITS = 4
 
 Frames = NDArray[np.uint8]
@@ -23,18 +29,18 @@ Frames = NDArray[np.uint8]
 def track_clip(clip: Clip) -> Tracks:
     """The tracks of the reference view, as they are measured and drawn."""
     view = reference_view(clip)
-    with one_thread():
+    with single_threaded_opencv():
         return track_view(view, project_boxes(view))
 
 
-def draw_tracks(clip: Clip, tracks: Tracks) -> Frames:
+def render_tracks(clip: Clip, tracks: Tracks) -> Frames:
     """The reference view ``(T, kH, kW, 3)`` RGB with tracks and boxes, k the least factor that gives 256 rows.
 
-    Tracks are green where they agree with the command and red from ``BAD_PX`` on; grey where there is no command.
+    Tracks are green where they agree with the command and red from ``BAD_PX`` on; gray where there is no command.
     Held frames are left out, since nothing is judged by them.
     """
     view = reference_view(clip)
-    factor = max(1, -(-REFERENCE_ROWS // view.grey.shape[1]))
+    factor = max(1, -(-REFERENCE_ROWS // view.gray.shape[1]))
     pixels = clip.view(view.camera)[: view.num_frames]
     size = (pixels.shape[2] * factor, pixels.shape[1] * factor)
     frames = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in pixels])
@@ -42,32 +48,32 @@ def draw_tracks(clip: Clip, tracks: Tracks) -> Frames:
     if boxes:
         _draw_boxes(frames, view, boxes, factor)
     for window in tracks.background:
-        _draw_window(frames, window, _colours(window, view.command), factor)
+        _draw_window(frames, window, _track_colors(window, view.command), factor)
     return np.asarray(frames)
 
 
-def _colours(window: Window, command: Command | None) -> NDArray[np.int64]:
-    """A colour ``(N, 3)`` for every track, by its residual over the frames that it lives."""
-    colours = np.tile(UNKNOWN_COLOUR, (len(window.owner), 1))
+def _track_colors(window: TrackWindow, command: CommandedCamera | None) -> NDArray[np.int64]:
+    """A color ``(N, 3)`` for every track, by its residual over the frames that it lives."""
+    colors = np.tile(UNKNOWN_COLOR, (len(window.box_index), 1))
     if command is None:
-        return colours
-    lives = window.alive.sum(0) - 1
-    for life in np.unique(lives[lives > 0]):
-        among = lives == life
-        residuals = strays(pair_of(window, 0, int(life), command, among), command)
+        return colors
+    lifetimes = window.alive.sum(0) - 1
+    for lifetime in np.unique(lifetimes[lifetimes > 0]):
+        selection = lifetimes == lifetime
+        residuals = command_residuals(make_pair(window, 0, int(lifetime), command, selection), command)
         badness = np.clip(residuals / BAD_PX, 0, 1)[:, None]
-        colours[among] = badness * [255, 40, 30] + (1 - badness) * [40, 230, 60]
-    return colours
+        colors[selection] = badness * [255, 40, 30] + (1 - badness) * [40, 230, 60]
+    return colors
 
 
-def _draw_window(frames: Frames, window: Window, colours: NDArray[np.int64], factor: int) -> None:
+def _draw_window(frames: Frames, window: TrackWindow, colors: NDArray[np.int64], factor: int) -> None:
     for k in range(1, window.length):
         image = frames[window.start + k]
         tails = _scaled(window.points[max(0, k - TAIL) : k + 1], factor)
         for i in np.flatnonzero(window.alive[k]):
-            colour = tuple(map(int, colours[i]))
-            cv2.polylines(image, [np.ascontiguousarray(tails[:, i])], False, colour, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
-            cv2.circle(image, tails[-1, i].tolist(), 2 << _SUBPIXEL_BITS, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+            color = tuple(map(int, colors[i]))
+            cv2.polylines(image, [np.ascontiguousarray(tails[:, i])], False, color, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.circle(image, tails[-1, i].tolist(), 2 << _SUBPIXEL_BITS, color, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def short_id(track: str) -> str:
@@ -81,14 +87,14 @@ def _draw_boxes(frames: Frames, view: View, boxes: Boxes, factor: int) -> None:
             if hull is None:
                 continue
             outline = _scaled(hull, factor)
-            cv2.polylines(image, [outline], True, BOX_COLOUR, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
+            cv2.polylines(image, [outline], True, BOX_COLOR, 1, cv2.LINE_AA, _SUBPIXEL_BITS)
             if boxes.judged[t, n]:
                 x, y = (outline.reshape(-1, 2).min(0) >> _SUBPIXEL_BITS).tolist()
                 name = short_id(track.id)
-                cv2.putText(image, name, (x, y - 2), cv2.FONT_HERSHEY_PLAIN, 0.7, BOX_COLOUR, 1, cv2.LINE_AA)
+                cv2.putText(image, name, (x, y - 2), cv2.FONT_HERSHEY_PLAIN, 0.7, BOX_COLOR, 1, cv2.LINE_AA)
 
 
 def _scaled(points: NDArray[np.generic], factor: int) -> NDArray[np.int32]:
-    """Image points in the enlarged image, as OpenCV's fixed-point numbers; pixel centres are integers."""
+    """Image points in the enlarged image, as OpenCV's fixed-point numbers; pixel centers are integers."""
     enlarged = (points.astype(np.float64) + 0.5) * factor - 0.5
     return np.ascontiguousarray(np.round(enlarged * 2**_SUBPIXEL_BITS).astype(np.int32))

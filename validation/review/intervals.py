@@ -18,19 +18,19 @@ REPEATED, JUMP = 0.2, 2.5  # share of the usual change, times the usual change
 MUCH_LOST, JUMP_LOST = 0.5, 0.2  # share of the points in view: by itself, and at least where the picture jumps
 STRAYS_PX = 2.0  # reference px over GAP frames
 TURNS_DEG_S, HEADS_DEG = 1.5, 3.0  # off the commanded rate, off the commanded direction
-LASTING = 4  # frames: motion is not known so well that a shorter time tells anything
+MIN_INTERVAL_FRAMES = 4  # frames: motion is not known so well that a shorter time tells anything
 UNSUPPORTED = 0.7  # share of the points on a box
 MOVES_M_S = 0.5  # commanded: below it a picture may stand still
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
-    """Frames ``first`` to ``last`` in which something stands out, in ``words``; most so at ``peak``."""
+class Interval:
+    """Frames ``first`` to ``last`` in which something stands out, in ``description``; most so at ``peak``."""
 
     first: int
     last: int
     peak: int
-    words: str
+    description: str
     track: str = ""
 
     @property
@@ -38,51 +38,59 @@ class Stretch:
         return self.last - self.first + 1
 
 
-def stretches(times: Timeline) -> list[Stretch]:
+def find_intervals(timeline: Timeline) -> list[Interval]:
     """What stands out in the clip: the picture itself, then the camera, then objects, each in the order of frames.
 
     What a repeated or a jumping picture brings with it is not told again.
     """
-    moves = ~(times.speed < MOVES_M_S)
-    median = times.residual[:, 1]
-    turns = np.abs(times.yaw_seen - times.yaw_commanded)
-    jumps = (times.change > JUMP) & _peaks(times.change) & ~(times.lost < JUMP_LOST)
+    moves = ~(timeline.speed < MOVES_M_S)
+    median = timeline.residual[:, 1]
+    turns = np.abs(timeline.yaw_observed - timeline.yaw_commanded)
+    jumps = (timeline.change > JUMP) & _peaks(timeline.change) & ~(timeline.lost < JUMP_LOST)
     causes = [
-        *_runs((times.change < REPEATED) & moves, -times.change, "hardly a change from the frame before"),
-        *_runs(jumps, times.change, "the picture jumps"),
-    ]
-    found = [
-        *_runs(times.lost > MUCH_LOST, times.lost, "most points cannot be followed"),
-        *_lasting(replace(run, words=_turning(times, run)) for run in _runs(turns > TURNS_DEG_S, turns)),
-        *_lasting(
-            replace(r, words=_heading(times, r)) for r in _runs(times.heading_off > HEADS_DEG, times.heading_off)
+        *_flagged_intervals(
+            (timeline.change < REPEATED) & moves, -timeline.change, "hardly a change from the frame before"
         ),
-        *_runs(median > STRAYS_PX, median, "the background strays from the command"),
+        *_flagged_intervals(jumps, timeline.change, "the picture jumps"),
     ]
-    for track, share in times.unsupported.items():
-        found += _runs(share > UNSUPPORTED, share, "nothing moves with the box", track)
-    return [*causes, *(run for run in found if not any(_brought_by(cause, run) for cause in causes))]
+    effects = [
+        *_flagged_intervals(timeline.lost > MUCH_LOST, timeline.lost, "most points cannot be followed"),
+        *_drop_short(
+            replace(interval, description=_describe_turn(timeline, interval))
+            for interval in _flagged_intervals(turns > TURNS_DEG_S, turns)
+        ),
+        *_drop_short(
+            replace(r, description=_describe_heading(timeline, r))
+            for r in _flagged_intervals(timeline.heading_error > HEADS_DEG, timeline.heading_error)
+        ),
+        *_flagged_intervals(median > STRAYS_PX, median, "the background strays from the command"),
+    ]
+    for track, share in timeline.unsupported.items():
+        effects += _flagged_intervals(share > UNSUPPORTED, share, "nothing moves with the box", track)
+    return [*causes, *(interval for interval in effects if not any(_is_caused_by(cause, interval) for cause in causes))]
 
 
-def _brought_by(cause: Stretch, stretch: Stretch) -> bool:
+def _is_caused_by(cause: Interval, interval: Interval) -> bool:
     """Points are followed over ``GAP`` frames, so that long a repeated or jumping frame shows in everything else."""
-    return cause.first <= stretch.first and stretch.last <= cause.last + GAP + 1
+    return cause.first <= interval.first and interval.last <= cause.last + GAP + 1
 
 
-def _lasting(runs: Iterable[Stretch]) -> list[Stretch]:
-    return [run for run in runs if run.num_frames >= LASTING]
+def _drop_short(intervals: Iterable[Interval]) -> list[Interval]:
+    return [interval for interval in intervals if interval.num_frames >= MIN_INTERVAL_FRAMES]
 
 
-def _turning(times: Timeline, run: Stretch) -> str:
-    frames = slice(run.first, run.last + 1)
-    told, seen = (float(np.nanmean(rates[frames])) for rates in (times.yaw_commanded, times.yaw_seen))
-    if abs(seen - told) < TURNS_DEG_S:
+def _describe_turn(timeline: Timeline, interval: Interval) -> str:
+    frames = slice(interval.first, interval.last + 1)
+    commanded, observed = (
+        float(np.nanmean(rates[frames])) for rates in (timeline.yaw_commanded, timeline.yaw_observed)
+    )
+    if abs(observed - commanded) < TURNS_DEG_S:
         return "the turn rate jitters about the command"
-    return f"the pixels turn {_side(seen)}, the command {_side(told)}"
+    return f"the pixels turn {_side(observed)}, the command {_side(commanded)}"
 
 
-def _heading(times: Timeline, run: Stretch) -> str:
-    off = float(np.nanmedian(times.heading_off[run.first : run.last + 1]))
+def _describe_heading(timeline: Timeline, interval: Interval) -> str:
+    off = float(np.nanmedian(timeline.heading_error[interval.first : interval.last + 1]))
     return f"the pixels head {off:.0f} deg off the commanded direction"
 
 
@@ -90,17 +98,17 @@ def _side(rate: float) -> str:
     return f"{abs(rate):.1f} deg/s {'left' if rate > 0 else 'right'}"
 
 
-def _runs(flags: Mask, height: Array, words: str = "", track: str = "") -> Iterator[Stretch]:
+def _flagged_intervals(flags: Mask, score: Array, description: str = "", track: str = "") -> Iterator[Interval]:
     """Runs of flagged frames; one frame between two of them does not part them."""
-    at = np.flatnonzero(flags)
-    for run in np.split(at, np.flatnonzero(np.diff(at) > 2) + 1) if len(at) else []:
-        highest = run[height[run] == height[run].max()]
+    flagged = np.flatnonzero(flags)
+    for interval in np.split(flagged, np.flatnonzero(np.diff(flagged) > 2) + 1) if len(flagged) else []:
+        highest = interval[score[interval] == score[interval].max()]
         peak = int(highest[len(highest) // 2])
-        yield Stretch(first=int(run[0]), last=int(run[-1]), peak=peak, words=words, track=track)
+        yield Interval(first=int(interval[0]), last=int(interval[-1]), peak=peak, description=description, track=track)
 
 
 def _peaks(values: Array) -> Mask:
-    """Where a value stands out from both its neighbours too, so that a lively stretch is no jump."""
+    """Where a value stands out from both its neighbors too, so that a lively stretch is no jump."""
     filled = np.nan_to_num(values)
     around = np.maximum(np.r_[0.0, filled[:-1]], np.r_[filled[1:], 0.0])
     return np.asarray(filled > 1.5 * around)

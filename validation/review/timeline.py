@@ -12,13 +12,13 @@ import numpy as np
 
 from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.epipolar import track_residuals
-from driveforge.validation.camera.pairs import MIN_BASELINE_M, Pair, derotated_flow, pair_of
-from driveforge.validation.camera.pose_refinement import GAP, MIN_TRACKS, Refined, refine, yaw_about
-from driveforge.validation.objects.observations import sightings
-from driveforge.validation.point_tracking.tracks import Tracks, Window
+from driveforge.validation.camera.pairs import MIN_BASELINE_M, FramePair, derotated_flow, make_pair
+from driveforge.validation.camera.pose_refinement import GAP, MIN_TRACKS, RefinedMotion, refine_motion, yaw_about
+from driveforge.validation.objects.observations import observe_objects
+from driveforge.validation.point_tracking.tracks import Tracks, TrackWindow
 from driveforge.validation.temporal import MIN_STEP_TRACKS, frame_changes
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.view import CommandedCamera, View
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class Timeline:
     last ``GAP`` frames, reference px. Of the step to a frame: ``change`` ``(T,)`` of the picture over the clip's median
     change, and ``lost`` ``(T,)``, the share of points that could not be followed. ``speed`` ``(T,)`` m/s and
     ``yaw_commanded`` ``(T,)`` deg/s are commanded, the latter over the last ``GAP`` frames (left is positive), as is
-    ``yaw_seen`` ``(T,)``, which the tracks show; ``heading_off`` ``(T,)`` deg is between the direction that they show
+    ``yaw_observed`` ``(T,)``, which the tracks show; ``heading_error`` ``(T,)`` deg is between the direction they show
     and the commanded one; ``refined`` holds the motion that they show. ``unsupported``: for every object's id the share
     ``(T,)`` of the points on its box that do not move with it.
     """
@@ -53,9 +53,9 @@ class Timeline:
     lost: Array
     speed: Array
     yaw_commanded: Array
-    yaw_seen: Array
-    heading_off: Array
-    refined: tuple[Refined | None, ...]
+    yaw_observed: Array
+    heading_error: Array
+    refined: tuple[RefinedMotion | None, ...]
     unsupported: Mapping[str, Array]
 
     @property
@@ -63,7 +63,7 @@ class Timeline:
         return len(self.change)
 
 
-def timeline(view: View, boxes: Boxes | None, tracks: Tracks) -> Timeline:
+def build_timeline(view: View, boxes: Boxes | None, tracks: Tracks) -> Timeline:
     """The numbers of one camera, from the tracks that its measures were taken on."""
     refined = tuple(_refined(view.command, tracks, t) for t in range(view.num_frames))
     return Timeline(
@@ -72,8 +72,8 @@ def timeline(view: View, boxes: Boxes | None, tracks: Tracks) -> Timeline:
         lost=_losses(tracks, view.num_frames),
         speed=_speeds(view),
         yaw_commanded=_yaw_commanded(view),
-        yaw_seen=_yaw_seen(view, refined),
-        heading_off=np.array(
+        yaw_observed=_yaw_seen(view, refined),
+        heading_error=np.array(
             [np.nan if r is None or r.deviation is None else np.degrees(r.deviation) for r in refined]
         ),
         refined=refined,
@@ -81,18 +81,18 @@ def timeline(view: View, boxes: Boxes | None, tracks: Tracks) -> Timeline:
     )
 
 
-def trails_at(tracks: Tracks, command: Command | None, frame: int) -> Trails:
+def trails_at(tracks: Tracks, command: CommandedCamera | None, frame: int) -> Trails:
     """The background points of one frame with their last ``GAP`` frames; none in the first frame."""
     found = _window_at(tracks, frame)
     if found is None:
         return Trails(points=np.zeros((1, 0, 2)), residual=np.zeros(0), lost=np.zeros((0, 2)))
     window, k = found
-    begin, alive = max(0, k - GAP), window.alive[k]
+    start, alive = max(0, k - GAP), window.alive[k]
     residual = np.full(int(alive.sum()), np.nan)
     if command is not None:
-        residual = strays(pair_of(window, begin, k, command), command)
+        residual = command_residuals(make_pair(window, start, k, command), command)
     return Trails(
-        points=window.points[begin : k + 1, alive].astype(np.float64),
+        points=window.points[start : k + 1, alive].astype(np.float64),
         residual=residual,
         lost=window.points[k, window.lost[k]].astype(np.float64),
     )
@@ -103,10 +103,10 @@ def object_trails_at(view: View, tracks: Tracks, frame: int) -> Trails:
     found = [(w, frame - w.start) for w in tracks.objects if 0 < frame - w.start < w.length]
     if not found:
         return Trails(points=np.zeros((1, 0, 2)), residual=np.zeros(0), lost=np.zeros((0, 2)))
-    window, k = max(found, key=lambda held: held[1])
+    window, k = max(found, key=lambda candidate: candidate[1])
     points, residuals = [], []
-    for owner in np.unique(window.owner):
-        on_box, predicted = window.on_box(int(owner))
+    for box_index in np.unique(window.box_index):
+        on_box, predicted = window.on_box(int(box_index))
         seen = window.alive[k, on_box]
         points.append(window.points[: k + 1, on_box[seen]])
         residuals.append(np.linalg.norm(window.points[k, on_box[seen]] - predicted[k, seen], axis=1) * view.scale)
@@ -117,17 +117,17 @@ def object_trails_at(view: View, tracks: Tracks, frame: int) -> Trails:
     )
 
 
-def strays(pair: Pair, command: Command) -> Array:
+def command_residuals(pair: FramePair, command: CommandedCamera) -> Array:
     """Distance ``(N,)`` from the epipolar line, or from the place that the rotation alone gives; reference px."""
     if pair.motion.baseline >= MIN_BASELINE_M:
         return track_residuals(pair, command.pixel)
     return np.asarray(np.linalg.norm(derotated_flow(pair), axis=1) / command.pixel)
 
 
-def _window_at(tracks: Tracks, frame: int) -> tuple[Window, int] | None:
+def _window_at(tracks: Tracks, frame: int) -> tuple[TrackWindow, int] | None:
     """The window that tells most of the last ``GAP`` frames, and the frame's place in it."""
-    holding = [(w, frame - w.start) for w in tracks.background if 0 < frame - w.start < w.length]
-    return max(holding, key=lambda found: (min(found[1], GAP), found[0].start), default=None)
+    candidates = [(w, frame - w.start) for w in tracks.background if 0 < frame - w.start < w.length]
+    return max(candidates, key=lambda found: (min(found[1], GAP), found[0].start), default=None)
 
 
 def _quartiles(residual: Array) -> Array:
@@ -138,17 +138,17 @@ def _quartiles(residual: Array) -> Array:
 
 
 def _changes(view: View) -> Array:
-    change = frame_changes(view.grey)
-    usual = float(np.median(change)) if len(change) else 0.0
-    return np.asarray(np.r_[np.nan, change / usual if usual > 0 else np.ones(len(change))])
+    change = frame_changes(view.gray)
+    median = float(np.median(change)) if len(change) else 0.0
+    return np.asarray(np.r_[np.nan, change / median if median > 0 else np.ones(len(change))])
 
 
 def _losses(tracks: Tracks, num_frames: int) -> Array:
     lost = np.full(num_frames, np.nan)
     for k, window in tracks.steps():
-        gone, kept = int(window.lost[k].sum()), int(window.alive[k].sum())
-        if gone + kept >= MIN_STEP_TRACKS:
-            lost[window.start + k] = gone / (gone + kept)
+        num_lost, num_kept = int(window.lost[k].sum()), int(window.alive[k].sum())
+        if num_lost + num_kept >= MIN_STEP_TRACKS:
+            lost[window.start + k] = num_lost / (num_lost + num_kept)
     return lost
 
 
@@ -160,25 +160,25 @@ def _speeds(view: View) -> Array:
     return speeds
 
 
-def _refined(command: Command | None, tracks: Tracks, frame: int) -> Refined | None:
+def _refined(command: CommandedCamera | None, tracks: Tracks, frame: int) -> RefinedMotion | None:
     found = _window_at(tracks, frame)
     if command is None or found is None:
         return None
     window, k = found
-    pair = pair_of(window, max(0, k - GAP), k, command)
-    return refine(pair, command.up[frame], command.pixel) if len(pair) >= MIN_TRACKS else None
+    pair = make_pair(window, max(0, k - GAP), k, command)
+    return refine_motion(pair, command.up[frame], command.pixel) if len(pair) >= MIN_TRACKS else None
 
 
 def _yaw_commanded(view: View) -> Array:
     rates = np.full(view.num_frames, np.nan)
     if view.command is not None:
         for t in range(1, view.num_frames):
-            begin = max(0, t - GAP)
-            rates[t] = _yaw_rate(view, view.command.motion(begin, t).rotation, begin, t)
+            start = max(0, t - GAP)
+            rates[t] = _yaw_rate(view, view.command.motion(start, t).rotation, start, t)
     return rates
 
 
-def _yaw_seen(view: View, refined: Iterable[Refined | None]) -> Array:
+def _yaw_seen(view: View, refined: Iterable[RefinedMotion | None]) -> Array:
     rates = [np.nan if r is None else _yaw_rate(view, r.rotation, *r.pair.frames) for r in refined]
     return np.array(rates)
 
@@ -192,12 +192,12 @@ def _yaw_rate(view: View, rotation: Array, first: int, last: int) -> float:
 def _unsupported(view: View, boxes: Boxes | None, tracks: Tracks) -> dict[str, Array]:
     """Two sightings in a row have to agree, as for the measure; what they agree on happened where they overlap."""
     shares: dict[str, Array] = {}
-    for owner, seen in sightings(view, boxes, tracks).items() if boxes else ():
+    for box_index, seen in observe_objects(view, boxes, tracks).items() if boxes else ():
         share = np.full(view.num_frames, np.nan)
         for a, b in pairwise(seen):
             value = 1.0 - max(a.support, b.support)
             both = slice(b.first, max(a.last, b.first) + 1)
             share[both] = np.fmax(share[both], value)
         if np.isfinite(share).any():
-            shares[view.tracks[owner].id] = share
+            shares[view.tracks[box_index].id] = share
     return shares

@@ -1,6 +1,6 @@
 """How a clip looks, in 90 numbers that nothing was trained for: features of a Frechet distance of looks.
 
-What they are was chosen for what is known to tell pictures apart without learning. Statistics of colours, in axes that
+What they are was chosen for what is known to tell pictures apart without learning. Statistics of colors, in axes that
 hardly depend on each other (Reinhard et al., "Color transfer between images", 2001). Energy and peakedness of band-pass
 pictures, which blur, noise and lost texture change first: they are what natural-scene statistics judge quality by
 (Mittal et al., "NIQE", 2013), and what textures are made of (Portilla and Simoncelli, 2000). Shares of the gradients in
@@ -30,35 +30,39 @@ FLOOR = 1 / 255
 # One over how far the numbers of a kind spread, all together, from clip to clip of the simulated world and of recorded
 # driving, rounded: so that no one kind decides the distance. Fixed, since weights fitted to a set would change with it.
 MEAN_WEIGHT, SPREAD_WEIGHT, ENERGY_WEIGHT, PEAKEDNESS_WEIGHT, DIRECTION_WEIGHT = 6.0, 8.0, 0.75, 3.0, 1.5
-# Luma and two differences of colour (Rec. 601), of red, green and blue in 0..1.
+# Luma and two differences of color (Rec. 601), of red, green and blue in 0..1.
 OPPONENT = np.array([[0.299, 0.587, 0.114], [0.701, -0.587, -0.114], [-0.299, -0.587, 0.886]], np.float32)
 
 Plane = NDArray[np.float32]
 
 
-def looks_extractor() -> Extractor:
-    """One row of ``looks`` a clip."""
-    return Extractor(name="looks", hash=code_hash(sys.modules[__name__], pixels), embed=lambda clip: looks(clip)[None])
+def appearance_extractor() -> Extractor:
+    """One row of ``appearance_features`` a clip."""
+    return Extractor(
+        name="appearance",
+        hash=code_hash(sys.modules[__name__], pixels),
+        embed=lambda clip: appearance_features(clip)[None],
+    )
 
 
-def looks(clip: Clip) -> Array:
-    """The statistics ``(90,)`` of the reference view, averaged over its frames; see ``frame_looks``."""
-    return np.asarray(np.mean([frame_looks(frame) for frame in reference_pixels(clip)], axis=0))
+def appearance_features(clip: Clip) -> Array:
+    """The statistics ``(90,)`` of the reference view, averaged over its frames; see ``frame_appearance_features``."""
+    return np.asarray(np.mean([frame_appearance_features(frame) for frame in reference_pixels(clip)], axis=0))
 
 
-def frame_looks(frame: NDArray[np.uint8]) -> Array:
+def frame_appearance_features(frame: NDArray[np.uint8]) -> Array:
     """``(90,)``: for each third of an RGB frame ``(H, W, 3)``, from the top, 30 weighted numbers without a unit.
 
-    They are 3 mean colours and 3 spreads of colour (1 is full scale), then for each of 4 octaves of luma its log
+    They are 3 mean colors and 3 spreads of color (1 is full scale), then for each of 4 octaves of luma its log
     energy, its peakedness (mean over root mean square of the band: 0.80 for noise, less for edges) and 4 shares of
     direction.
     """
-    colours = np.asarray(frame, np.float32) / 255 @ OPPONENT.T
-    bands = [_thirds(octave) for octave in _octaves(np.ascontiguousarray(colours[..., 0]))]
+    colors = np.asarray(frame, np.float32) / 255 @ OPPONENT.T
+    bands = [_thirds(octave) for octave in _octaves(np.ascontiguousarray(colors[..., 0]))]
     return np.concatenate(
         [
-            np.concatenate([_colour(third), *(_texture(octave[i]) for octave in bands)])
-            for i, third in enumerate(_thirds(colours))
+            np.concatenate([_color(third), *(_texture(octave[i]) for octave in bands)])
+            for i, third in enumerate(_thirds(colors))
         ]
     )
 
@@ -84,7 +88,7 @@ def _thirds(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     ]
 
 
-def _colour(third: NDArray[np.float32]) -> Array:
+def _color(third: NDArray[np.float32]) -> Array:
     return np.asarray(np.concatenate([MEAN_WEIGHT * third.mean(0), SPREAD_WEIGHT * third.std(0)]), np.float64)
 
 

@@ -85,7 +85,7 @@ def embed_clips(clips: Iterable[Clip], extractor: Extractor) -> FeatureSet:
         shapes.append((scene.num_frames, scene.cameras[0].height, scene.cameras[0].width, *features.shape))
         rates.append(scene.frame_rate)
         values.append(features)
-    _require_one_kind(extractor.name, ids, shapes, rates)
+    _require_uniform(extractor.name, ids, shapes, rates)
     num_frames, height, width = shapes[0][:3]
     return FeatureSet(
         extractor=extractor.name,
@@ -122,7 +122,7 @@ def files_hash(*paths: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _require_one_kind(extractor: str, ids: list[str], shapes: list[tuple[int, ...]], rates: list[float]) -> None:
+def _require_uniform(extractor: str, ids: list[str], shapes: list[tuple[int, ...]], rates: list[float]) -> None:
     if not ids:
         raise UserError(f"{extractor}: there are no clips in the set")
     for clip_id, shape in zip(ids, shapes, strict=True):
@@ -132,10 +132,12 @@ def _require_one_kind(extractor: str, ids: list[str], shapes: list[tuple[int, ..
                 f"{clip_id} has {frames} frames of {width} x {height} px, {ids[0]} has {frames_0} of "
                 f"{width_0} x {height_0}: cut and resize all clips of a set alike"
             )
-    usual = float(np.median(rates))
+    median_rate = float(np.median(rates))
     for clip_id, rate in zip(ids, rates, strict=True):
-        if abs(rate - usual) > RATE_TOLERANCE * usual:
-            raise UserError(f"{clip_id} has {rate:.2f} frames a second, the set {usual:.2f}: resample to one rate")
+        if abs(rate - median_rate) > RATE_TOLERANCE * median_rate:
+            raise UserError(
+                f"{clip_id} has {rate:.2f} frames a second, the set {median_rate:.2f}: resample to one rate"
+            )
     if len(set(ids)) < len(ids):
-        twice = next(clip_id for clip_id in ids if ids.count(clip_id) > 1)
-        raise UserError(f"{twice} is in the set twice: each clip may count once")
+        duplicate = next(clip_id for clip_id in ids if ids.count(clip_id) > 1)
+        raise UserError(f"{duplicate} is in the set twice: each clip may count once")

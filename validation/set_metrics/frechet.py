@@ -12,32 +12,32 @@ from driveforge.validation.set_metrics.features import FeatureSet, require_compa
 from driveforge.validation.set_metrics.protocol import SetResult
 
 MIN_CLIPS = 8
-RELABELLINGS = 99
+NUM_PERMUTATIONS = 99
 
 
 def frechet(a: Array, b: Array) -> float:
     """Squared Frechet distance of samples ``(N, D)`` and ``(M, D)``; unit: that of the features, squared.
 
-    With A and B the centred samples over (N - 1)^(1/2), tr((C1 C2)^(1/2)) is the sum of the singular values of A B'.
+    With A and B the centerd samples over (N - 1)^(1/2), tr((C1 C2)^(1/2)) is the sum of the singular values of A B'.
     So neither a matrix root nor anything added to the diagonal is needed, however few samples there are.
     """
     if len(a) < 2 or len(b) < 2:
         raise UserError(f"a Frechet distance needs two samples on either side, got {len(a)} and {len(b)}")
     mean_a, mean_b = a.mean(0), b.mean(0)
-    centred_a, centred_b = (a - mean_a) / np.sqrt(len(a) - 1), (b - mean_b) / np.sqrt(len(b) - 1)
+    centerd_a, centerd_b = (a - mean_a) / np.sqrt(len(a) - 1), (b - mean_b) / np.sqrt(len(b) - 1)
     means = float(((mean_a - mean_b) ** 2).sum())
-    variances = float((centred_a**2).sum() + (centred_b**2).sum())
-    shared = float(np.linalg.svd(centred_a @ centred_b.T, compute_uv=False).sum())
+    variances = float((centerd_a**2).sum() + (centerd_b**2).sum())
+    shared = float(np.linalg.svd(centerd_a @ centerd_b.T, compute_uv=False).sum())
     return max(means + variances - 2 * shared, 0.0)
 
 
 def frechet_distance(
-    reference: FeatureSet, other: FeatureSet, *, measure: str, seed: int = 0, relabellings: int = RELABELLINGS
+    reference: FeatureSet, other: FeatureSet, *, measure: str, seed: int = 0, num_permutations: int = NUM_PERMUTATIONS
 ) -> SetResult:
-    """Squared Frechet distance of ``other`` to ``reference``; higher is worse, and by how much says ``by_chance``.
+    """Squared Frechet distance of ``other`` to ``reference``; higher is worse, and by how much says ``null_median``.
 
     The distance of few samples is too large even between sets that do not differ, so it is told together with the
-    median over ``relabellings`` random exchanges of whole clips between the two, drawn by ``seed`` (0 exchanges leave
+    median over ``num_permutations`` random exchanges of whole clips between the two, drawn by ``seed`` (0 leave
     that out: each costs as much as the distance itself). A UserError where the sets were taken under different
     protocols (their sizes too: the excess depends on them) or hold fewer than ``MIN_CLIPS``.
     """
@@ -47,24 +47,26 @@ def frechet_distance(
             f"{measure}: {len(reference)} clips a set are too few for a distribution; take {MIN_CLIPS} or more"
         )
     value = frechet(_samples(reference.values), _samples(other.values))
-    chance = _relabelled(np.concatenate([reference.values, other.values]), relabellings, seed)
+    null_distances = _permutation_distances(np.concatenate([reference.values, other.values]), num_permutations, seed)
     return SetResult(
         value=value,
         protocol=reference.protocol(measure, reference=reference.digest(), seed=seed),
-        by_chance=float(np.median(chance)) if len(chance) else None,
-        p_value=float((1 + (chance >= value).sum()) / (1 + len(chance))) if len(chance) else None,
-        caution=_caution(reference),
+        null_median=float(np.median(null_distances)) if len(null_distances) else None,
+        p_value=float((1 + (null_distances >= value).sum()) / (1 + len(null_distances)))
+        if len(null_distances)
+        else None,
+        warning=_sample_size_warning(reference),
     )
 
 
-def clips_needed(features: FeatureSet) -> int:
+def num_clips_needed(features: FeatureSet) -> int:
     """The fewest clips whose covariance can have full rank: one more sample than there are numbers in one."""
     samples, numbers = features.values.shape[1:]
     return max(MIN_CLIPS, -(-(numbers + 1) // samples))
 
 
-def _caution(features: FeatureSet) -> str:
-    needed = clips_needed(features)
+def _sample_size_warning(features: FeatureSet) -> str:
+    needed = num_clips_needed(features)
     if len(features) >= needed:
         return ""
     return (
@@ -77,7 +79,7 @@ def _samples(values: Array) -> Array:
     return values.reshape(-1, values.shape[-1])
 
 
-def _relabelled(values: Array, times: int, seed: int) -> Array:
+def _permutation_distances(values: Array, times: int, seed: int) -> Array:
     """Distances ``(times,)`` between random halves of all clips ``(2 N, S, D)``."""
     rng = np.random.default_rng(seed)
     half = len(values) // 2

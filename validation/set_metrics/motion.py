@@ -23,7 +23,7 @@ from driveforge.validation.point_tracking.queries import STRIDE
 from driveforge.validation.point_tracking.tracks import Tracks, track_view
 from driveforge.validation.set_metrics.features import Extractor, code_hash
 from driveforge.validation.views import view
-from driveforge.validation.views.view import one_thread, reference_view
+from driveforge.validation.views.view import reference_view, single_threaded_opencv
 
 CUBE_FRAMES = 4
 ROWS, COLUMNS = 4, 4
@@ -32,7 +32,7 @@ FASTEST_PX = 255.0
 DOUBLINGS = 8.0  # log2(FASTEST_PX + 1): what the fastest point votes with before it is scaled to 1
 
 # Where points are (N, 2) px, and their velocity or acceleration (N, 2) px a frame (squared), on the way to a frame.
-Moving = tuple[int, Points, Points]
+MovingPoints = tuple[int, Points, Points]
 
 
 def motion_extractor() -> Extractor:
@@ -52,46 +52,48 @@ def motion_histograms(clip: Clip) -> Array:
     rows. Boxes and poses are not looked at. Where nothing could be tracked nothing votes, as if all stood still:
     such a clip is not left out. A UserError for clips of fewer than 5 frames.
     """
-    seen = reference_view(clip)
-    if seen.num_frames <= CUBE_FRAMES:
+    view = reference_view(clip)
+    if view.num_frames <= CUBE_FRAMES:
         raise UserError(
-            f"{clip.scene.clip_id}: histograms of motion need more than {CUBE_FRAMES} frames, got {seen.num_frames}"
+            f"{clip.scene.clip_id}: histograms of motion need more than {CUBE_FRAMES} frames, got {view.num_frames}"
         )
-    with one_thread():
-        followed = track_view(seen, None)
-    cubes = (seen.num_frames - 1) // CUBE_FRAMES
-    height, width = seen.grey.shape[1:]
-    kinds = (_velocities(followed), _accelerations(followed))
-    return np.concatenate([_histogram(moving, cubes, (height, width), seen.scale).ravel() for moving in kinds])
+    with single_threaded_opencv():
+        tracks = track_view(view, None)
+    cubes = (view.num_frames - 1) // CUBE_FRAMES
+    height, width = view.gray.shape[1:]
+    kinds = (_velocities(tracks), _accelerations(tracks))
+    return np.concatenate(
+        [_histogram(moving_pairs, cubes, (height, width), view.scale).ravel() for moving_pairs in kinds]
+    )
 
 
-def _velocities(followed: Tracks) -> Iterator[Moving]:
+def _velocities(tracks: Tracks) -> Iterator[MovingPoints]:
     """Every step once."""
-    for k, window in followed.steps():
+    for k, window in tracks.steps():
         alive = window.alive[k]
         yield window.start + k, window.points[k, alive], window.points[k, alive] - window.points[k - 1, alive]
 
 
-def _accelerations(followed: Tracks) -> Iterator[Moving]:
+def _accelerations(tracks: Tracks) -> Iterator[MovingPoints]:
     """Every two steps that follow each other once."""
-    for window in followed.background:
-        last = window is followed.background[-1]
+    for window in tracks.background:
+        last = window is tracks.background[-1]
         for k in range(2, window.length if last else STRIDE + 2):
             before, middle, after = window.points[k - 2 : k + 1, window.alive[k]]
             yield window.start + k, after, (after - middle) - (middle - before)
 
 
-def _histogram(moving: Iterable[Moving], cubes: int, shape: tuple[int, int], scale: float) -> Array:
+def _histogram(moving_pairs: Iterable[MovingPoints], cubes: int, shape: tuple[int, int], scale: float) -> Array:
     """``(cubes, ROWS, COLUMNS, ANGLES)``: the mean vote in each direction, of all points of a cube."""
     cells = cubes * ROWS * COLUMNS
     votes, points = np.zeros((cells, ANGLES)), np.zeros((cells, 1))
-    for frame, at, vectors in moving:
+    for frame, at, vectors in moving_pairs:
         cube = min((frame - 1) // CUBE_FRAMES, cubes - 1)
         row = (at[:, 1] * ROWS / shape[0]).astype(int).clip(0, ROWS - 1)
         column = (at[:, 0] * COLUMNS / shape[1]).astype(int).clip(0, COLUMNS - 1)
         cell = (cube * ROWS + row) * COLUMNS + column
-        into = cell * ANGLES + _direction(vectors)
-        votes += np.bincount(into, _vote(vectors * scale), votes.size).reshape(votes.shape)
+        bins = cell * ANGLES + _direction(vectors)
+        votes += np.bincount(bins, _vote(vectors * scale), votes.size).reshape(votes.shape)
         points += np.bincount(cell, minlength=cells)[:, None]
     return np.asarray((votes / np.maximum(points, 1.0)).reshape(cubes, ROWS, COLUMNS, ANGLES))
 

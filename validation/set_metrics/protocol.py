@@ -43,17 +43,17 @@ class SetProtocol:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetResult:
-    """One number of a set of clips under its protocol; ``caution`` says what speaks against it ("" if nothing does).
+    """One number of a set of clips under its protocol; ``warning`` says what speaks against it ("" if nothing does).
 
-    ``by_chance`` is the number that two sets of this size show that do not differ (the median over random exchanges of
+    ``null_median`` is the number for two sets of this size that do not differ (the median over random exchanges of
     clips between the two), and ``p_value`` the share of exchanges that show as much; None where nothing was exchanged.
     """
 
     value: float
     protocol: SetProtocol
-    by_chance: float | None = None
+    null_median: float | None = None
     p_value: float | None = None
-    caution: str = ""
+    warning: str = ""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.conditioning.layout import NEAR_M, clip_to_near_plane
 from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, project
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.view import CommandedCamera, View
 
 FAR_M = 120.0
 MIN_ROWS = 6.0  # px of the image
@@ -17,7 +17,7 @@ MIN_IN_VIEW = 0.75
 MAX_OCCLUDED = 0.35
 # Of its height in the image: how far below a driving vehicle the road shows its shadow, or mirrors it when wet.
 SHADOW = 0.7
-DRIVES_M = 0.5
+MOVING_M = 0.5
 EDGE_SHARE = 0.008  # of the image's rows: the rim of a nearer box that belongs to neither
 
 
@@ -28,7 +28,7 @@ class Boxes:
     ``corners`` ``(T, N, 8, 2)`` px mean nothing where a box is not wholly in front of the camera; ``rectangle``
     ``(T, N, 4)`` is x0, y0, x1, y1 of what is before the camera, zeros where nothing is; ``distance`` ``(T, N)`` m;
     ``size`` ``(T, N)`` px is the root of the rectangle's area. ``judged`` ``(T, N)``: large enough, in view and hardly
-    hidden by nearer boxes. ``drives`` ``(N,)``: those that do not stay in their place.
+    hidden by nearer boxes. ``is_moving`` ``(N,)``: those that do not stay in their place.
     """
 
     corners: Array
@@ -36,7 +36,7 @@ class Boxes:
     distance: Array
     size: Array
     judged: NDArray[np.bool_]
-    drives: NDArray[np.bool_]
+    is_moving: NDArray[np.bool_]
     hulls: tuple[tuple[NDArray[np.int32] | None, ...], ...]
 
     def mask(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -50,19 +50,19 @@ class Boxes:
     def mask_with_shadows(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """The mask of the boxes, and of the ground before those that drive, which moves with them as it seems."""
         mask = self.mask(frame, shape)
-        for hull, drives in zip(self.hulls[frame], self.drives, strict=True):
-            if hull is not None and drives:
+        for hull, is_moving in zip(self.hulls[frame], self.is_moving, strict=True):
+            if hull is not None and is_moving:
                 below = hull + np.array([0, round(SHADOW * float(np.ptp(hull[:, 0, 1])))], np.int32)
                 cv2.fillConvexPoly(mask, cv2.convexHull(np.concatenate([hull, below])), 255)
         return mask
 
-    def mask_of(self, frame: int, track: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    def track_mask(self, frame: int, track: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """255 where the box of one track, shrunk a little, covers the image and no nearer box does."""
         mask = np.zeros(shape, np.uint8)
         hull = self.hulls[frame][track]
         if hull is None:
             return mask
-        cv2.fillConvexPoly(mask, _shrunk(hull, 0.92), 255)
+        cv2.fillConvexPoly(mask, _shrink_hull(hull, 0.92), 255)
         for other, other_hull in enumerate(self.hulls[frame]):
             if other_hull is not None and self.distance[frame, other] < self.distance[frame, track]:
                 cv2.fillConvexPoly(mask, other_hull, 0)
@@ -74,16 +74,16 @@ def project_boxes(view: View) -> Boxes | None:
     """The boxes of a view; None where it has no pose or its scene no tracks."""
     if view.command is None or not view.tracks:
         return None
-    shape = view.grey.shape[1:]
+    shape = view.gray.shape[1:]
     to_camera = inverse(view.command.camera_to_world)[:, None] @ np.stack([k.box_to_world for k in view.tracks], 1)
     in_camera = box_corners(to_camera, np.stack([track.size for track in view.tracks])[:, None])
     corners, depth = project(in_camera, view.command.intrinsics)
     distance = np.linalg.norm(to_camera[..., :3, 3], axis=-1)
     present = np.stack([track.present for track in view.tracks], 1)
-    whole = present & (depth.min(-1) > NEAR_M) & (distance < FAR_M)
+    fully_in_front = present & (depth.min(-1) > NEAR_M) & (distance < FAR_M)
     hulls = _hulls(in_camera, present & (distance < FAR_M), view.command, (shape[0], shape[1]))
     rectangle = np.concatenate([corners.min(-2), corners.max(-2)], -1)
-    for t, n in zip(*np.nonzero(~whole), strict=True):
+    for t, n in zip(*np.nonzero(~fully_in_front), strict=True):
         hull = hulls[t][n]
         rectangle[t, n] = 0.0 if hull is None else np.concatenate([hull.min((0, 1)), hull.max((0, 1))])
     extent = np.maximum(rectangle[..., 2:] - rectangle[..., :2], 1.0)
@@ -92,19 +92,21 @@ def project_boxes(view: View) -> Boxes | None:
         rectangle=rectangle,
         distance=distance,
         size=np.sqrt(extent.prod(-1)),
-        judged=_judged(rectangle, distance, whole, (shape[0], shape[1])),
-        drives=np.array([np.ptp(track.box_to_world[:, :3, 3], axis=0).max() > DRIVES_M for track in view.tracks]),
+        judged=_judged(rectangle, distance, fully_in_front, (shape[0], shape[1])),
+        is_moving=np.array([np.ptp(track.box_to_world[:, :3, 3], axis=0).max() > MOVING_M for track in view.tracks]),
         hulls=hulls,
     )
 
 
-def _judged(rectangle: Array, distance: Array, whole: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+def _judged(
+    rectangle: Array, distance: Array, fully_in_front: NDArray[np.bool_], shape: tuple[int, int]
+) -> NDArray[np.bool_]:
     height, width = shape
     area = (rectangle[..., 2:] - rectangle[..., :2]).clip(min=1e-6).prod(-1)
     image = np.array([0.0, 0.0, width - 1, height - 1])
     in_view = _overlap(rectangle, image) / area
     tall = rectangle[..., 3] - rectangle[..., 1] > max(MIN_ROWS, MIN_ROWS_SHARE * height)
-    judged = whole & tall & (in_view > MIN_IN_VIEW)
+    judged = fully_in_front & tall & (in_view > MIN_IN_VIEW)
     for t, j in zip(*np.nonzero(judged), strict=True):
         nearer = distance[t] < distance[t, j]
         hidden = _overlap(rectangle[t, nearer], rectangle[t, j]) / area[t, j]
@@ -119,15 +121,15 @@ def _overlap(a: Array, b: Array) -> Array:
 
 
 def _hulls(
-    in_camera: Array, present: NDArray[np.bool_], command: Command, shape: tuple[int, int]
+    in_camera: Array, present: NDArray[np.bool_], command: CommandedCamera, shape: tuple[int, int]
 ) -> tuple[tuple[NDArray[np.int32] | None, ...], ...]:
     return tuple(
-        tuple(_hull(corners, command, shape) if there else None for corners, there in zip(*row, strict=True))
+        tuple(_hull(corners, command, shape) if is_present else None for corners, is_present in zip(*row, strict=True))
         for row in zip(in_camera, present, strict=True)
     )
 
 
-def _hull(corners: Array, command: Command, shape: tuple[int, int]) -> NDArray[np.int32] | None:
+def _hull(corners: Array, command: CommandedCamera, shape: tuple[int, int]) -> NDArray[np.int32] | None:
     """Convex outline of a box in the image, cut at the near plane; None where it lies outside."""
     if corners[:, 2].max() <= NEAR_M:
         return None
@@ -141,6 +143,6 @@ def _hull(corners: Array, command: Command, shape: tuple[int, int]) -> NDArray[n
     return np.asarray(cv2.convexHull(np.round(pixels).astype(np.int32)))
 
 
-def _shrunk(hull: NDArray[np.int32], factor: float) -> NDArray[np.int32]:
-    centre = hull.mean(0)
-    return np.asarray(np.round((hull - centre) * factor + centre).astype(np.int32))
+def _shrink_hull(hull: NDArray[np.int32], factor: float) -> NDArray[np.int32]:
+    center = hull.mean(0)
+    return np.asarray(np.round((hull - center) * factor + center).astype(np.int32))

@@ -14,13 +14,13 @@ MIN_SIDE = 16  # px: smaller images have no pyramid for dense inverse search
 
 
 def dis_flow(before: Frame, after: Frame) -> Flow:
-    """Flow ``(H, W, 2)`` px by dense inverse search (Kroeger et al., ECCV 2016), on grey values.
+    """Flow ``(H, W, 2)`` px by dense inverse search (Kroeger et al., ECCV 2016), on gray values.
 
     Both frames must have sides of ``MIN_SIDE`` px or more.
     """
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
-    return np.asarray(search.calc(grey[0], grey[1], None), np.float32)
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
+    return np.asarray(search.calc(gray[0], gray[1], None), np.float32)
 
 
 def warp(image: NDArray[np.uint8] | NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The pixels of the camera that is judged, in colour, and the values of an image at points."""
+"""The pixels of the camera that is judged, in color, and the values of an image at points."""
 
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ def values_at(image: NDArray[_T], points: NDArray[np.float32]) -> NDArray[_T]:
     return np.asarray(image[y.clip(0, height - 1), x.clip(0, width - 1)])
 
 
-def grain(height: int, width: int) -> float:
+def blur_scale(height: int, width: int) -> float:
     """Pixels in a 128th of an image's rows: finer things are blurred away where looks are compared.
 
     Of a strip that is much taller than wide it is told by the width. OpenCV takes minutes over the borders of an image

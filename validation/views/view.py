@@ -1,4 +1,4 @@
-"""One camera of a clip, made ready for measuring: grey frames, the commanded motion, the boxes' tracks."""
+"""One camera of a clip, made ready for measuring: gray frames, the commanded motion, the boxes' tracks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,24 +18,24 @@ REFERENCE_ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Motion:
-    """Camera motion from frame a to frame b: X_b = ``rotation`` X_a + ``translation`` (metres)."""
+class CameraMotion:
+    """Camera motion from frame a to frame b: X_b = ``rotation`` X_a + ``translation`` (meters)."""
 
     rotation: Array
     translation: Array
 
     @property
     def baseline(self) -> float:
-        """Metres between the two camera centres."""
+        """Metres between the two camera centers."""
         return float(np.linalg.norm(self.translation))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Command:
+class CommandedCamera:
     """What the camera was told to do: ``camera_to_world`` ``(T, 4, 4)`` and ``intrinsics`` ``(3, 3)`` px.
 
     ``up`` ``(T, 3)`` is the ego's z axis in camera coordinates and ``height`` ``(T,)`` m how far the camera is above
-    the ego's z = 0, which is the ground; ``pixel`` is one reference pixel at the image centre, as a length on the plane
+    the ego's z = 0, which is the ground; ``pixel`` is one reference pixel at the image center, as a length on the plane
     z = 1; ``image_size`` is width, height in px.
     """
 
@@ -46,9 +46,9 @@ class Command:
     pixel: float
     image_size: tuple[int, int]
 
-    def motion(self, a: int, b: int) -> Motion:
+    def motion(self, a: int, b: int) -> CameraMotion:
         a_to_b = inverse(self.camera_to_world[b]) @ self.camera_to_world[a]
-        return Motion(rotation=a_to_b[:3, :3], translation=a_to_b[:3, 3])
+        return CameraMotion(rotation=a_to_b[:3, :3], translation=a_to_b[:3, 3])
 
     def directions(self, points: NDArray[np.float32] | Array) -> Array:
         """Camera-frame directions ``(..., 3)`` with z = 1 through image points ``(..., 2)`` px."""
@@ -58,30 +58,30 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class View:
-    """``frames`` ``(T, H, W, 3)`` RGB and ``grey`` ``(T, H, W)`` are uint8.
+    """``frames`` ``(T, H, W, 3)`` RGB and ``gray`` ``(T, H, W)`` are uint8.
 
-    ``command`` is None, and ``why`` says why, where the camera has no pose.
+    ``command`` is None, and ``reason`` says why, where the camera has no pose.
     """
 
     camera: str
     frames: NDArray[np.uint8]
-    grey: NDArray[np.uint8]
+    gray: NDArray[np.uint8]
     timestamps: Array
     tracks: tuple[Track, ...]
-    command: Command | None
-    why: str = ""
+    command: CommandedCamera | None
+    reason: str = ""
 
     @property
     def scale(self) -> float:
         """Reference pixels in one pixel of this image."""
-        return REFERENCE_ROWS / self.grey.shape[1]
+        return REFERENCE_ROWS / self.gray.shape[1]
 
     @property
     def num_frames(self) -> int:
-        return len(self.grey)
+        return len(self.gray)
 
 
-def views_of(clip: Clip) -> list[View]:
+def list_views(clip: Clip) -> list[View]:
     """The cameras of a clip, calibrated ones first, without frames that are held past the end of the recording."""
     scene = without_held_frames(clip.scene)
     views = [_view(scene, camera, clip.frames[i, : scene.num_frames]) for i, camera in enumerate(scene.cameras)]
@@ -90,7 +90,7 @@ def views_of(clip: Clip) -> list[View]:
 
 def reference_view(clip: Clip) -> View:
     """The first calibrated camera, or the first one where none is calibrated."""
-    return views_of(clip)[0]
+    return list_views(clip)[0]
 
 
 def without_held_frames(scene: Scene) -> Scene:
@@ -103,20 +103,20 @@ def _view(scene: Scene, camera: Camera, frames: NDArray[np.uint8]) -> View:
     return View(
         camera=camera.name,
         frames=frames,
-        grey=np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]),
+        gray=np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]),
         timestamps=scene.timestamps,
         tracks=scene.tracks,
         command=command,
-        why="" if command else NO_INTRINSICS if camera.intrinsics is None else NO_POSE,
+        reason="" if command else NO_INTRINSICS if camera.intrinsics is None else NO_POSE,
     )
 
 
-def _command(scene: Scene, camera: Camera) -> Command | None:
+def _command(scene: Scene, camera: Camera) -> CommandedCamera | None:
     if camera.intrinsics is None or camera.camera_to_ego is None or scene.ego_to_world is None:
         return None
     focal = (camera.intrinsics[0, 0] + camera.intrinsics[1, 1]) / 2
     to_ego = np.broadcast_to(camera.camera_to_ego, (scene.num_frames, 4, 4))
-    return Command(
+    return CommandedCamera(
         intrinsics=camera.intrinsics,
         camera_to_world=scene.camera_to_world(camera),
         up=np.ascontiguousarray(to_ego[:, 2, :3]),
@@ -127,7 +127,7 @@ def _command(scene: Scene, camera: Camera) -> Command | None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_threaded_opencv() -> Iterator[None]:
     """OpenCV on one thread within, as before without: clips are measured side by side, one a process."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)

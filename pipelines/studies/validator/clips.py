@@ -1,4 +1,4 @@
-"""The good clips of the validator study: simulated drives under many conditions, worn as recordings are."""
+"""The good clips of the validator study: simulated drives under many conditions, degraded as recordings are."""
 
 from dataclasses import dataclass, replace
 
@@ -16,17 +16,17 @@ from driveforge.datasets.simulation.scenarios import SCENARIOS
 from driveforge.datasets.simulation.weather import WEATHER_VARIANTS
 from driveforge.datasets.simulation.world import Body, World
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
-from driveforge.pipelines.studies.validator.degradation import at_night, draw_wear, noisy, worn
+from driveforge.pipelines.studies.validator.degradation import as_night, as_noisy, degrade, sample_degradation
 
 NUM_FRAMES, FRAME_RATE = 24, 10.0
 WIDTHS = {256: 448, 128: 224, 64: 112}
 # Of every ten clips: six ordinary ones, and one of each other condition.
 CONDITIONS = ("usual",) * 6 + ("night", "noisy", "fast", "stationary")
 # Of the rectangle of its box: a box of which less is seen would not have been drawn by an annotator.
-SEEN_SHARE = 0.2
-COUNTING_ROWS = 64  # of the image in which that is counted
-_FASTER = 1.7
-_PERSONAL_SPACE_M = 6.0
+MIN_VISIBLE_SHARE = 0.2
+VISIBILITY_ROWS = 64  # of the image in which that is counted
+_SPEED_UP = 1.7
+_MIN_CLEARANCE_M = 6.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,23 +53,29 @@ class GoodClip:
         return WEATHER_VARIANTS[(self.number // len(CONDITIONS)) % len(WEATHER_VARIANTS)]
 
 
-def make(good: GoodClip) -> Clip:
-    """The clip, worn: rendered under its condition, with the errors that commands and boxes have in practice."""
+def make_clip(good: GoodClip) -> Clip:
+    """The clip, degraded: rendered under its condition, with the errors that commands and boxes have in practice."""
     rng = np.random.default_rng((good.seed, good.number))
-    faster = _FASTER if good.condition == "fast" else 1.0
+    speed_up = _SPEED_UP if good.condition == "fast" else 1.0
     seconds = np.arange(NUM_FRAMES) / FRAME_RATE
     scenario = SCENARIOS[int(rng.integers(len(SCENARIOS)))]
-    world = build_driving_world(good.variant, scenario, int(rng.integers(2**31)), seconds * faster)
+    world = build_driving_world(good.variant, scenario, int(rng.integers(2**31)), seconds * speed_up)
     if good.condition == "stationary":
-        world = _standing(world)
-    wear = draw_wear(rng)
-    wear = at_night(wear) if good.condition == "night" else noisy(wear) if good.condition == "noisy" else wear
-    clip = _film(good, world)
+        world = _make_stationary(world)
+    degradation = sample_degradation(rng)
+    degradation = (
+        as_night(degradation)
+        if good.condition == "night"
+        else as_noisy(degradation)
+        if good.condition == "noisy"
+        else degradation
+    )
+    clip = _render_clip(good, world)
     # Seen at another pace, the same frames show a drive as many times faster.
-    return worn(clip.with_scene(timestamps=seconds), wear, int(rng.integers(2**31)))
+    return degrade(clip.with_scene(timestamps=seconds), degradation, int(rng.integers(2**31)))
 
 
-def _film(good: GoodClip, world: World) -> Clip:
+def _render_clip(good: GoodClip, world: World) -> Clip:
     cameras = mount_cameras(good.cameras, good.rows, WIDTHS[good.rows])
     name = f"study-{good.condition}-{good.number:05d}"
     scene: Scene = world_to_scene(world, cameras, clip_id=name, domain=f"driving-{good.variant}", split="val")
@@ -80,15 +86,18 @@ def _film(good: GoodClip, world: World) -> Clip:
 
 def as_annotated(scene: Scene, renderer: Renderer) -> Scene:
     """The scene with boxes only in frames in which a camera sees something of their object, as annotators draw them."""
-    shares = np.stack([_seen_shares(scene, camera, renderer) for camera in scene.cameras])
-    hidden = (shares < SEEN_SHARE).any(0) & ~(shares >= SEEN_SHARE).any(0)
-    tracks = [replace(track, present=track.present & ~gone) for track, gone in zip(scene.tracks, hidden, strict=True)]
+    shares = np.stack([_visible_shares(scene, camera, renderer) for camera in scene.cameras])
+    hidden = (shares < MIN_VISIBLE_SHARE).any(0) & ~(shares >= MIN_VISIBLE_SHARE).any(0)
+    tracks = [
+        replace(track, present=track.present & ~is_hidden)
+        for track, is_hidden in zip(scene.tracks, hidden, strict=True)
+    ]
     return replace(scene, tracks=tuple(track for track in tracks if track.present.any()))
 
 
-def _seen_shares(scene: Scene, camera: Camera, renderer: Renderer) -> Array:
+def _visible_shares(scene: Scene, camera: Camera, renderer: Renderer) -> Array:
     """Share ``(N, T)`` of its box's rectangle that the body of each track fills in a small image; NaN out of view."""
-    small = reframe_camera(camera, COUNTING_ROWS, COUNTING_ROWS * camera.width // camera.height)
+    small = reframe_camera(camera, VISIBILITY_ROWS, VISIBILITY_ROWS * camera.width // camera.height)
     assert small.intrinsics is not None, "simulated cameras are calibrated"
     pixels = np.stack([renderer.count_body_pixels(t, small) for t in range(scene.num_frames)], 1)
     body_of = {body.id: number for number, body in enumerate(renderer.world.bodies)}
@@ -103,11 +112,11 @@ def _seen_shares(scene: Scene, camera: Camera, renderer: Renderer) -> Array:
     return shares
 
 
-def _standing(world: World) -> World:
+def _make_stationary(world: World) -> World:
     """The same traffic, watched by an ego that stands where it began; whoever would drive through it is not there."""
     path = np.repeat(world.ego_to_world[:1], len(world.timestamps), 0)
-    return replace(world, ego_to_world=path, bodies=tuple(b for b in world.bodies if _keeps_away(b, path[0, :2, 3])))
+    return replace(world, ego_to_world=path, bodies=tuple(b for b in world.bodies if _stays_clear(b, path[0, :2, 3])))
 
 
-def _keeps_away(body: Body, place: Array) -> bool:
-    return bool((np.linalg.norm(body.poses[:, :2, 3] - place, axis=1) > _PERSONAL_SPACE_M).all())
+def _stays_clear(body: Body, place: Array) -> bool:
+    return bool((np.linalg.norm(body.poses[:, :2, 3] - place, axis=1) > _MIN_CLEARANCE_M).all())

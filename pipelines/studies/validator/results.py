@@ -1,4 +1,4 @@
-"""What the trials of the validator study come to: AUROC, detection and false rejects, ours and our peers'."""
+"""What the trials of the validator study come to: AUROC, detection and false rejects, ours and our baselines'."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
+from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
 from driveforge.pipelines.studies.validator.trials import Trial
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
@@ -18,7 +18,7 @@ OURS = "ours"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Promise:
+class AcceptanceCriterion:
     """What is wanted of each of ``cases``, kind and level: an AUROC and a share detected, at 256 rows."""
 
     auroc: float
@@ -26,8 +26,8 @@ class Promise:
     cases: tuple[tuple[str, str], ...]
 
 
-PROMISES = (
-    Promise(
+ACCEPTANCE_CRITERIA = (
+    AcceptanceCriterion(
         auroc=0.99,
         detected=0.99,
         cases=(
@@ -40,7 +40,7 @@ PROMISES = (
             ("local-warp", "strong"),
         ),
     ),
-    Promise(
+    AcceptanceCriterion(
         auroc=0.97,
         detected=0.95,
         cases=(
@@ -50,19 +50,19 @@ PROMISES = (
             ("identity-swap", "strong"),
         ),
     ),
-    Promise(
+    AcceptanceCriterion(
         auroc=0.95,
         detected=0.90,
-        cases=(("object-drift", "strong"), ("never-drawn", "strong"), ("camera-yaw", "strong")),
+        cases=(("object-drift", "strong"), ("missing-vehicle", "strong"), ("camera-yaw", "strong")),
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class CorruptionResult:
     """One corruption at one strength: AUROC against good clips by each judge, and the share the gate let not pass."""
 
-    kind: str
+    corruption_type: str
     level: str
     num_clips: int
     auroc: Mapping[str, float]
@@ -70,7 +70,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
+class RejectionCounts:
     """Of ``total`` audited good clips: those rejected, and those where something called for could not be measured."""
 
     rejected: int
@@ -79,64 +79,71 @@ class Refused:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """What the study found of one sort of clips; ``refused``: what became of audited good ones, by condition."""
+class StudyResult:
+    """What the study found of one sort of clips; ``rejections``: what became of audited good ones, by condition."""
 
     title: str
     calibration: Calibration
-    refused: Mapping[str, Refused]
-    table: tuple[Row, ...]
+    rejections: Mapping[str, RejectionCounts]
+    table: tuple[CorruptionResult, ...]
     seconds: float
 
 
-def evaluate(title: str, trials: Sequence[Trial], num_good: int) -> Result:
+def evaluate(title: str, trials: Sequence[Trial], num_good: int) -> StudyResult:
     """The first ``num_good`` good clips are calibrated on; the other ones are audited."""
-    good = [trial for trial in trials if not trial.kind]
+    good = [trial for trial in trials if not trial.corruption_type]
     to_calibrate, audited = good[:num_good], good[num_good:]
     limits = calibrate([trial.measures for trial in to_calibrate], name=title, false_reject_rate=RATE)
-    spoilt = defaultdict(list)
+    corrupted = defaultdict(list)
     for trial in trials:
-        if trial.kind:
-            spoilt[trial.kind, trial.level].append(trial)
-    return Result(
+        if trial.corruption_type:
+            corrupted[trial.corruption_type, trial.level].append(trial)
+    return StudyResult(
         title=title,
         calibration=limits,
-        refused=_refused(audited, limits),
-        table=tuple(_row(kind, level, some, audited, limits) for (kind, level), some in spoilt.items()),
+        rejections=_count_rejections(audited, limits),
+        table=tuple(
+            _row(corruption_type, level, some, audited, limits) for (corruption_type, level), some in corrupted.items()
+        ),
         seconds=float(np.median([trial.seconds for trial in trials])),
     )
 
 
-def _refused(audited: Iterable[Trial], limits: Calibration) -> dict[str, Refused]:
+def _count_rejections(audited: Iterable[Trial], limits: Calibration) -> dict[str, RejectionCounts]:
     states: dict[str, list[str]] = defaultdict(list)
     for trial in audited:
-        around = trial.measures.circumstances
-        for name in {"all", trial.condition, trial.variant} | ({around.motion} if around else set()):
+        covariates = trial.measures.covariates
+        for name in {"all", trial.condition, trial.variant} | ({covariates.motion} if covariates else set()):
             states[name].append(judge(trial.measures, limits).state)
     return {
-        name: Refused(rejected=some.count("rejected"), unmeasured=some.count("unmeasured"), total=len(some))
+        name: RejectionCounts(rejected=some.count("rejected"), unmeasured=some.count("unmeasured"), total=len(some))
         for name, some in sorted(states.items())
     }
 
 
-def _row(kind: str, level: str, spoilt: Sequence[Trial], good: Sequence[Trial], limits: Calibration) -> Row:
-    ours = auroc([limits.score(t.measures) for t in good], [limits.score(t.measures) for t in spoilt])
-    return Row(
-        kind=kind,
+def _row(
+    corruption_type: str, level: str, corrupted: Sequence[Trial], good: Sequence[Trial], limits: Calibration
+) -> CorruptionResult:
+    ours = auroc([limits.score(t.measures) for t in good], [limits.score(t.measures) for t in corrupted])
+    return CorruptionResult(
+        corruption_type=corruption_type,
         level=level,
-        num_clips=len(spoilt),
-        auroc={OURS: ours, **{name: auroc(_peer(name, good), _peer(name, spoilt)) for name in PEERS}},
-        detected=float(np.mean([judge(trial.measures, limits).state != "accepted" for trial in spoilt])),
+        num_clips=len(corrupted),
+        auroc={
+            OURS: ours,
+            **{name: auroc(_baseline_scores(name, good), _baseline_scores(name, corrupted)) for name in BASELINES},
+        },
+        detected=float(np.mean([judge(trial.measures, limits).state != "accepted" for trial in corrupted])),
     )
 
 
-def _peer(name: str, trials: Iterable[Trial]) -> list[float]:
-    """What a peer says of the clips that it judged."""
-    return [peer_score(trial.peers[name]) for trial in trials if trial.peers]
+def _baseline_scores(name: str, trials: Iterable[Trial]) -> list[float]:
+    """What a baseline says of the clips that it judged."""
+    return [baseline_score(trial.baselines[name]) for trial in trials if trial.baselines]
 
 
-def peer_score(value: float | None) -> float:
-    """A peer that cannot tell says that the clip is good."""
+def baseline_score(value: float | None) -> float:
+    """A baseline that cannot tell says that the clip is good."""
     return -np.inf if value is None else value
 
 
@@ -146,6 +153,10 @@ def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
     return float((ranks[len(good) :].sum() - len(bad) * (len(bad) + 1) / 2) / (len(good) * len(bad)))
 
 
-def mean_auroc(result: Result, level: str, judge_name: str = OURS, *, but: Collection[str] = ()) -> float:
-    """Over all kinds at a level ``but`` some."""
-    return float(np.mean([row.auroc[judge_name] for row in result.table if row.level == level and row.kind not in but]))
+def mean_auroc(result: StudyResult, level: str, judge_name: str = OURS, *, exclude: Collection[str] = ()) -> float:
+    """Over all kinds at a level ``exclude`` some."""
+    return float(
+        np.mean(
+            [row.auroc[judge_name] for row in result.table if row.level == level and row.corruption_type not in exclude]
+        )
+    )

@@ -1,4 +1,4 @@
-"""The trials of the validator study: good clips, and the same spoilt in every way, measured by us and by peers."""
+"""The trials of the validator study: good and corrupted clips, measured by us and by baselines."""
 
 import json
 import time
@@ -10,10 +10,10 @@ from typing import Any
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
 from driveforge.pipelines.processes.parallel import on_all_cores
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
-from driveforge.pipelines.studies.validator.clips import GoodClip, make
+from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.studies.validator.clips import GoodClip, make_clip
 from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
-from driveforge.validation.corruptions.requirements import NotApplicable
+from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 
@@ -23,51 +23,51 @@ BETWEEN = {"yaw-rate": 2.0, "pose-jitter": 0.2, "lateral-drift": 0.5}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One good clip and what is done to it: ``kinds`` each at every strength, none for a clip that stays good."""
+    """One good clip and what is done to it: ``corruption_types`` at every strength, none for a clip that stays good."""
 
     good: GoodClip
-    kinds: tuple[str, ...] = ()
-    with_peers: bool = False
+    corruption_types: tuple[str, ...] = ()
+    with_baselines: bool = False
 
     @property
     def name(self) -> str:
-        what = f"{len(self.kinds)} kinds" if self.kinds else "good"
+        what = f"{len(self.corruption_types)} kinds" if self.corruption_types else "good"
         return f"{self.good.rows}-{len(self.good.cameras)}-{self.good.seed}-{self.good.number}-{what}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One measured clip; ``kind`` is "" where it was left good. ``seconds`` are of our measures, on one core.
+    """One measured clip; ``corruption_type`` is "" for a good one. ``seconds`` are of our measures, on one core.
 
-    ``peers`` is empty where they did not judge the clip.
+    ``baselines`` is empty where they did not judge the clip.
     """
 
     number: int
     rows: int
     condition: str
     variant: str
-    kind: str
+    corruption_type: str
     level: str
     measures: Measures
-    peers: dict[str, float | None]
+    baselines: dict[str, float | None]
     seconds: float
 
 
 def run_cases(cases: Sequence[Case], ledger: Path) -> list[Trial]:
     """Trials of all cases; those in the ``ledger`` (JSON lines) are taken from it, the others are made and added."""
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    stored = dict(_stored(ledger))
+    stored = dict(_read_stored(ledger))
     missing = [case for case in cases if case.name not in stored]
     with ledger.open("a") as file:
-        results = track(on_all_cores(try_case, missing), f"Trying {ledger.stem}", len(missing), disable=not missing)
+        results = track(on_all_cores(run_case, missing), f"Trying {ledger.stem}", len(missing), disable=not missing)
         for case, records in zip(missing, results, strict=True):
             stored[case.name] = records
             file.write(json.dumps({"case": case.name, "trials": records}) + "\n")
             file.flush()
-    return [_trial(record) for case in cases for record in stored[case.name]]
+    return [_parse_trial(record) for case in cases for record in stored[case.name]]
 
 
-def _stored(ledger: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _read_stored(ledger: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     lines = ledger.read_text().splitlines() if ledger.is_file() else []
     for line in lines:
         try:
@@ -77,47 +77,47 @@ def _stored(ledger: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         yield record["case"], record["trials"]
 
 
-def try_case(case: Case) -> list[dict[str, Any]]:
+def run_case(case: Case) -> list[dict[str, Any]]:
     """Records of the good clip, or of all that was made of it; what cannot be done to this clip is left out."""
-    clip = make(case.good)
-    if not case.kinds:
-        return [_record(case, clip, "", "")]
-    other = make(GoodClip(number=case.good.number + 1, rows=case.good.rows, seed=case.good.seed + 1))
+    clip = make_clip(case.good)
+    if not case.corruption_types:
+        return [_make_record(case, clip, "", "")]
+    other = make_clip(GoodClip(number=case.good.number + 1, rows=case.good.rows, seed=case.good.seed + 1))
     records = []
-    for kind in case.kinds:
-        for level, strength in strengths(kind).items():
+    for corruption_type in case.corruption_types:
+        for level, strength in strengths(corruption_type).items():
             try:
-                spoilt = corrupt(clip, kind, strength, seed=case.good.number, other=other)
-            except NotApplicable:
+                corrupted = corrupt(clip, corruption_type, strength, seed=case.good.number, other=other)
+            except CorruptionNotApplicable:
                 continue
-            records.append(_record(case, spoilt, kind, level))
+            records.append(_make_record(case, corrupted, corruption_type, level))
     return records
 
 
-def strengths(kind: str) -> dict[str, float]:
+def strengths(corruption_type: str) -> dict[str, float]:
     """The strength of each level at which a kind is tried, in its unit."""
-    about = CORRUPTIONS[kind]
-    between = {"between": BETWEEN[kind]} if kind in BETWEEN else {}
-    return {"mild": about.mild, **between, "strong": about.strong}
+    corruption = CORRUPTIONS[corruption_type]
+    between = {"between": BETWEEN[corruption_type]} if corruption_type in BETWEEN else {}
+    return {"mild": corruption.mild, **between, "strong": corruption.strong}
 
 
-def _record(case: Case, clip: Clip, kind: str, level: str) -> dict[str, Any]:
-    began = time.process_time()
+def _make_record(case: Case, clip: Clip, corruption_type: str, level: str) -> dict[str, Any]:
+    start_time = time.process_time()
     measures = measure(clip)
-    seconds = time.process_time() - began
+    seconds = time.process_time() - start_time
     trial = Trial(
         number=case.good.number,
         rows=case.good.rows,
         condition=case.good.condition,
         variant=case.good.variant,
-        kind=kind,
+        corruption_type=corruption_type,
         level=level,
         measures=measures,
-        peers={name: peer(clip).value for name, peer in PEERS.items()} if case.with_peers else {},
+        baselines={name: baseline(clip).value for name, baseline in BASELINES.items()} if case.with_baselines else {},
         seconds=seconds,
     )
     return {**asdict(trial), "measures": measures.to_json()}
 
 
-def _trial(record: dict[str, Any]) -> Trial:
+def _parse_trial(record: dict[str, Any]) -> Trial:
     return Trial(**{**record, "measures": Measures.from_json(record["measures"])})

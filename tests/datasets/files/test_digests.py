@@ -56,8 +56,8 @@ def test_spoilt_notes_are_made_again(tmp_path: Path, files: list[Path]) -> None:
     settled()
     before = compute_digests([files], tmp_path)
     whole = (tmp_path / DIGEST_CACHE).read_bytes()
-    spoilt = (b"", b"[]", b'{"files": {}, "digest": "0"}', b"\xff", whole.replace(b"a.mp4", b"b.mp4"), whole[:-9])
-    for content in spoilt:
+    corrupted = (b"", b"[]", b'{"files": {}, "digest": "0"}', b"\xff", whole.replace(b"a.mp4", b"b.mp4"), whole[:-9])
+    for content in corrupted:
         (tmp_path / DIGEST_CACHE).write_bytes(content)
         assert compute_digests([files], tmp_path) == before
         assert (tmp_path / DIGEST_CACHE).read_bytes() == whole

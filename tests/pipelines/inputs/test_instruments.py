@@ -12,10 +12,10 @@ from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.candidates import iter_candidates
 from driveforge.pipelines.generate.command import generate
 from driveforge.pipelines.inputs.instruments import load_instruments
-from driveforge.pipelines.validate.calibrate import KnownGood, measure_known_good
+from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known_good
 from driveforge.pipelines.validate.measure import main as measure_main
 from driveforge.pipelines.validate.settings import ValidateSettings
-from driveforge.validation.instruments import STANDARD
+from driveforge.validation.instruments import DEFAULT_INSTRUMENTS
 from tests.pipelines.generating import executor, small_plan
 from tests.pipelines.generators import FakeGenerator
 
@@ -37,7 +37,7 @@ def with_network(tmp_path: Path) -> ValidateSettings:
 
 
 def test_by_default_nothing_is_needed() -> None:
-    assert load_instruments(validate()) == STANDARD
+    assert load_instruments(validate()) == DEFAULT_INSTRUMENTS
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,6 @@ def test_candidates_are_measured_with_them(tmp_path: Path, with_network: Validat
 
 def test_known_good_clips_are_measured_with_them_in_other_processes(with_network: ValidateSettings) -> None:
     data = compose(["data.num_scenes=1", "data.num_frames=5", "data.domains=[driving-day]"]).data
-    good = [KnownGood(data=data, number=0)]
+    good = [KnownGoodClip(data=data, number=0)]
     ((_, measures),) = measure_known_good(good, FakeGenerator, partial(load_instruments, with_network))
     assert measures["pose_network_rotation"].value is not None

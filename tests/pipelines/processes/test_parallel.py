@@ -16,7 +16,7 @@ def square(number: int) -> int:
 
 def refuse_three(number: int) -> int:
     if number == 3:
-        raise UserError("clip 3: is spoilt")
+        raise UserError("clip 3: is corrupted")
     return number
 
 
@@ -43,7 +43,7 @@ def test_every_process_is_prepared(tmp_path: Path) -> None:
 def test_what_came_before_an_error_is_given_first() -> None:
     results = on_all_cores(refuse_three, range(6))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(UserError, match="clip 3: is spoilt"):
+    with pytest.raises(UserError, match="clip 3: is corrupted"):
         next(results)
 
 

@@ -9,14 +9,14 @@ from driveforge.datasets.webdataset_shards.format import roundtrip_clip
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.sources import open_source
-from driveforge.pipelines.plots.limits import draw_limits
+from driveforge.pipelines.plots.limits import plot_limits
 from driveforge.pipelines.validate.calibrate import (
-    KnownGood,
-    known_good,
+    KnownGoodClip,
+    evenly_spaced,
     limits_table,
+    list_known_good,
     measure_known_good,
     simulated_like,
-    spread,
 )
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.measures import measure
@@ -30,7 +30,7 @@ def config() -> Config:
 
 
 def test_clips_are_measured_as_the_codec_and_h264_pass_them(config: Config) -> None:
-    items = known_good(config.data, replace(config.validate, false_reject_rate=0.9))
+    items = list_known_good(config.data, replace(config.validate, false_reject_rate=0.9))
     measured = [measures for _, measures in measure_known_good(items, FakeGenerator)]
     source = open_source(config.data)
     scenes = source.scenes()
@@ -41,7 +41,7 @@ def test_clips_are_measured_as_the_codec_and_h264_pass_them(config: Config) -> N
 
 def test_too_few_clips_are_made_up_with_simulated_ones(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     config = replace(config, validate=replace(config.validate, num_clips=32))
-    items = known_good(config.data, config.validate)
+    items = list_known_good(config.data, config.validate)
     assert len(items) == 32
     assert [item.number for item in items if item.data == config.data] == [0, 1, 2]
     assert {item.data.num_frames for item in items} == {5}
@@ -51,12 +51,12 @@ def test_too_few_clips_are_made_up_with_simulated_ones(config: Config, capsys: p
 def test_other_footage_is_simulated_at_its_own_size(config: Config) -> None:
     like = simulated_like(replace(config.data, height=64, width=112), 4)
     assert (like.height, like.width, like.num_scenes) == (64, 112, 4)
-    assert KnownGood(data=like, number=0) != KnownGood(data=config.data, number=0)
+    assert KnownGoodClip(data=like, number=0) != KnownGoodClip(data=config.data, number=0)
 
 
 @pytest.mark.parametrize(("total", "count"), [(100, 7), (5, 5), (3, 10), (1, 1)])
 def test_known_good_clips_come_evenly_from_all_over(total: int, count: int) -> None:
-    numbers = spread(total, count)
+    numbers = evenly_spaced(total, count)
     assert len(set(numbers)) == min(total, count)
     assert numbers[0] == 0
     assert numbers[-1] == (total - 1 if count > 1 else 0)
@@ -66,15 +66,15 @@ def test_known_good_clips_come_evenly_from_all_over(total: int, count: int) -> N
 def test_the_table_shows_every_limit() -> None:
     calibration = calibrate(some_measures(40), name="by hand", false_reject_rate=0.1)
     table = limits_table(calibration)
-    assert table.row_count == len(calibration.expectations) > 0
+    assert table.row_count == len(calibration.tail_models) > 0
     assert "by hand" in str(table.title)
 
 
 def test_the_limits_are_drawn_with_what_they_hold_for(tmp_path: Path) -> None:
-    sets = [replace(measures, source="simulated:a") for measures in some_measures(40)]
-    calibration = calibrate(sets, name="by hand", false_reject_rate=0.1)
-    draw_limits(tmp_path / "limits.png", calibration)
+    clip_measures = [replace(measures, source="simulated:a") for measures in some_measures(40)]
+    calibration = calibrate(clip_measures, name="by hand", false_reject_rate=0.1)
+    plot_limits(tmp_path / "limits.png", calibration)
     noted = cv2.imread(str(tmp_path / "limits.png"))
     assert noted.shape[1] > 1000 and noted.std() > 10
-    draw_limits(tmp_path / "plain.png", replace(calibration, note=""))
+    plot_limits(tmp_path / "plain.png", replace(calibration, note=""))
     assert not np.array_equal(noted, cv2.imread(str(tmp_path / "plain.png")))

@@ -21,9 +21,9 @@ def clip(clip_id: str) -> Clip:
 
 
 def test_a_clip_folder_is_spoilt_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    good, out = write_clip_folder(tmp_path / "good", clip("a")), tmp_path / "spoilt"
+    good, out = write_clip_folder(tmp_path / "good", clip("a")), tmp_path / "corrupted"
     before = {path.name: path.read_bytes() for path in good.iterdir()}
-    assert main(["corrupt", str(good), "--kind", "yaw-rate", "--strength", "3", "--seed", "7", "--out", str(out)]) == 0
+    assert main(["corrupt", str(good), "--type", "yaw-rate", "--strength", "3", "--seed", "7", "--out", str(out)]) == 0
     assert {path.name: path.read_bytes() for path in good.iterdir()} == before
     folder = out / "a-yaw-rate-3-seed-7"
     assert str(folder) in capsys.readouterr().out
@@ -38,7 +38,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     good = write_clip_folder(tmp_path / "good", clip("a"))
     written = []
     for name in ("one", "other"):
-        assert main(["corrupt", str(good), "--kind", "boil", "--out", str(tmp_path / name)]) == 0
+        assert main(["corrupt", str(good), "--type", "boil", "--out", str(tmp_path / name)]) == 0
         folder = tmp_path / name / "a-boil-14-seed-0"
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert written[0] == written[1]
@@ -50,7 +50,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.Capture
     theirs = out / "a-boil-14-seed-0"
     theirs.mkdir(parents=True)
     (theirs / "scene.json").write_text("years of work")
-    assert main(["corrupt", str(good), "--kind", "boil", "--out", str(out)]) == 1
+    assert main(["corrupt", str(good), "--type", "boil", "--out", str(out)]) == 1
     assert "exists already and is not replaced" in "".join(capsys.readouterr().out.splitlines())
     assert [path.name for path in out.iterdir()] == [theirs.name]
     assert [path.name for path in theirs.iterdir()] == ["scene.json"]
@@ -62,39 +62,39 @@ def test_every_clip_of_a_set_is_spoilt_but_those_that_cannot_be(
 ) -> None:
     posed, bare = clip("posed"), clip("bare").with_scene(ego_to_world=None, tracks=())
     write_tar(tmp_path / "x-0.tar", ((c.scene.clip_id, clip_members(c, {})) for c in (posed, bare)))
-    assert main(["corrupt", str(tmp_path), "--kind", "speed", "--out", str(tmp_path / "out")]) == 1
+    assert main(["corrupt", str(tmp_path), "--type", "speed", "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["posed-speed-40-seed-0"]
-    assert "not spoilt: bare: speed needs an ego pose and a calibrated camera" in said
-    assert "1 of 2 clips spoilt by speed, 40 %" in said
+    assert "not corrupted: bare: speed needs an ego pose and a calibrated camera" in said
+    assert "1 of 2 clips corrupted by speed, 40 %" in said
 
 
 def test_a_cut_goes_to_the_other_clip(tmp_path: Path) -> None:
     good, other = (write_clip_folder(tmp_path / "good", clip(name)) for name in ("a", "b"))
     out = ["--out", str(tmp_path / "out")]
-    assert main(["corrupt", str(good), "--kind", "cut", "--other", str(other), "--strength", "100", *out]) == 0
+    assert main(["corrupt", str(good), "--type", "cut", "--other", str(other), "--strength", "100", *out]) == 0
     sources = [VideoFolderSource(path, None) for path in (tmp_path / "out", other, good)]
-    spoilt, wanted, own = (source.load(source.scenes()[0]).frames.astype(int) for source in sources)
-    assert 5 * np.abs(spoilt - wanted).mean() < np.abs(spoilt - own).mean()
+    corrupted, wanted, own = (source.load(source.scenes()[0]).frames.astype(int) for source in sources)
+    assert 5 * np.abs(corrupted - wanted).mean() < np.abs(corrupted - own).mean()
 
 
 def test_the_kinds_are_listed_with_their_units(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["corrupt", "--kind", "list"]) == 0
+    assert main(["corrupt", "--type", "list"]) == 0
     said = capsys.readouterr().out
-    for name, about in CORRUPTIONS.items():
+    for name, tags in CORRUPTIONS.items():
         (line,) = (line for line in said.splitlines() if f" {name} " in line)
-        assert line.split()[:2] == [f"{about.mild:g}", f"{about.strong:g}"]
-        assert about.unit in line
+        assert line.split()[:2] == [f"{tags.mild:g}", f"{tags.strong:g}"]
+        assert tags.unit in line
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--kind", "yaw_rate"], "no kind 'yaw_rate'; did you mean yaw-rate?"),
-        (["--kind", "freeze", "--strength", "0.5"], "the strength of freeze is a whole number of frames, got 0.5"),
-        (["--kind", "vanish", "--strength", "200"], "the strength of vanish is in % of frames, from 0 to 100; got 200"),
-        (["--kind", "cut"], "cut needs a clip of another place: --other CLIP"),
-        (["--strength", "3"], "the following arguments are required: --kind; see driveforge corrupt --help"),
+        (["--type", "yaw_rate"], "no corruption type 'yaw_rate'; did you mean yaw-rate?"),
+        (["--type", "freeze", "--strength", "0.5"], "the strength of freeze is a whole number of frames, got 0.5"),
+        (["--type", "vanish", "--strength", "200"], "the strength of vanish is in % of frames, from 0 to 100; got 200"),
+        (["--type", "cut"], "cut needs a clip of another place: --other CLIP"),
+        (["--strength", "3"], "the following arguments are required: --type; see driveforge corrupt --help"),
     ],
 )
 def test_a_wrong_command_is_one_line(
@@ -107,7 +107,7 @@ def test_a_wrong_command_is_one_line(
 
 
 def test_a_clip_and_a_place_for_it_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["corrupt", "--kind", "boil"]) == 2
+    assert main(["corrupt", "--type", "boil"]) == 2
     assert (
-        capsys.readouterr().err == "driveforge: a clip to spoil and --out are needed; see driveforge corrupt --help\n"
+        capsys.readouterr().err == "driveforge: a clip to corrupt and --out are needed; see driveforge corrupt --help\n"
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.video import encode_mp4
-from driveforge.pipelines.validate.gallery import Bar, Card, page, pick, write_gallery
+from driveforge.pipelines.validate.gallery import Card, MeasureBar, render_page, select_covering_clips, write_gallery
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -46,10 +46,10 @@ def _video(shade: int = 0) -> bytes:
 
 
 def _cards() -> list[Card]:
-    bars = (
-        Bar(name="static_residual", value=4.1, limit=1.9, unit="px"),
-        Bar(name="TRACK_LOSS", value=0.2, limit=0.5),
-        Bar(name="photometric", value=None, why="no standing points"),
+    measure_bars = (
+        MeasureBar(name="static_residual", value=4.1, limit=1.9, unit="px"),
+        MeasureBar(name="TRACK_LOSS", value=0.2, limit=0.5),
+        MeasureBar(name="photometric", value=None, reason="no standing points"),
     )
     drift = ("static_residual", "Points drift 4.1 px <limit 1.9 px>.")
     return [
@@ -57,9 +57,16 @@ def _cards() -> list[Card]:
             clip_id="good-0",
             state="accepted",
             video=_video(),
-            bars=(Bar(name="static_residual", value=1.0, limit=1.9),),
+            bars=(MeasureBar(name="static_residual", value=1.0, limit=1.9),),
         ),
-        Card(clip_id="bad-0", state="rejected", video=_video(60), about=("driving-day",), reasons=(drift,), bars=bars),
+        Card(
+            clip_id="bad-0",
+            state="rejected",
+            video=_video(60),
+            tags=("driving-day",),
+            reasons=(drift,),
+            bars=measure_bars,
+        ),
         Card(clip_id="bad-1", state="rejected", video=_video(90), reasons=(("frozen", "Nothing moves."), drift)),
     ]
 
@@ -82,7 +89,7 @@ class _Structure(HTMLParser):
 
 
 def test_the_page_is_well_formed_and_loads_nothing_from_outside() -> None:
-    html = page(_cards(), title="Rejected <clips>", summary=[("accepted", "1 & only")])
+    html = render_page(_cards(), title="Rejected <clips>", summary=[("accepted", "1 & only")])
     structure = _Structure()
     structure.feed(html)
     assert structure.open == []
@@ -93,7 +100,7 @@ def test_the_page_is_well_formed_and_loads_nothing_from_outside() -> None:
 
 
 def test_rejected_clips_come_before_accepted_ones_with_measures_against_limits() -> None:
-    html = page(_cards(), title="t", summary=[])
+    html = render_page(_cards(), title="t", summary=[])
     assert html.index("bad-0") < html.index("bad-1") < html.index("good-0")
     broken, kept, missing = re.findall(r'<tr class="(\w+)">(.*?)</tr>', html[html.index("bad-0") : html.index("bad-1")])
     assert broken[0] == "broken" and "4.1 px" in broken[1] and "at most 1.9" in broken[1]
@@ -102,7 +109,7 @@ def test_rejected_clips_come_before_accepted_ones_with_measures_against_limits()
 
 
 def test_a_page_without_clips_says_so() -> None:
-    assert "No clips to show" in page([], title="t", summary=[])
+    assert "No clips to show" in render_page([], title="t", summary=[])
 
 
 def test_a_state_that_is_not_known_is_refused() -> None:
@@ -114,7 +121,7 @@ def test_a_state_that_is_not_known_is_refused() -> None:
     ("value", "limit", "broken"), [(1.0, 1.0, False), (1.1, 1.0, True), (9.0, None, False), (None, 1.0, False)]
 )
 def test_a_bar_knows_whether_its_limit_is_broken(value: float | None, limit: float | None, broken: bool) -> None:
-    assert Bar(name="a", value=value, limit=limit).is_broken is broken
+    assert MeasureBar(name="a", value=value, limit=limit).is_broken is broken
 
 
 @given(
@@ -122,7 +129,7 @@ def test_a_bar_knows_whether_its_limit_is_broken(value: float | None, limit: flo
     st.integers(0, 12),
 )
 def test_pick_shows_every_reason_when_there_is_room(reasons: dict[str, list[str]], limit: int) -> None:
-    chosen = pick(reasons, limit)
+    chosen = select_covering_clips(reasons, limit)
     assert len(chosen) == min(limit, len(reasons))
     assert chosen == [clip_id for clip_id in reasons if clip_id in set(chosen)]
     codes = {code for listed in reasons.values() for code in listed}

@@ -12,11 +12,11 @@ from driveforge.pipelines.generate.candidates import Candidate, SampleRef, iter_
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import (
     decide,
-    decided,
     gate,
-    read_ledger,
+    read_decisions,
+    read_verdicts,
     summary_table,
-    write_ledger,
+    write_verdicts,
 )
 from driveforge.pipelines.validate.overrides import Override
 from driveforge.validation.calibration import Calibration
@@ -61,15 +61,15 @@ def candidates() -> list[Candidate]:
 def test_good_clips_pass_and_bad_ones_are_rejected_with_reasons(
     tmp_path: Path, calibration: Calibration, candidates: list[Candidate]
 ) -> None:
-    write_ledger(RunDir(tmp_path).verdicts, decide(candidates, calibration, {}))
-    rows = read_ledger(RunDir(tmp_path).verdicts)
+    write_verdicts(RunDir(tmp_path).verdicts, decide(candidates, calibration, {}))
+    rows = read_verdicts(RunDir(tmp_path).verdicts)
     assert [row["clip_id"] for row in rows] == [c.clip_id for c in candidates]
     assert [row["state"] for row in rows[20:]] == ["rejected"] * 5
     assert [row["state"] for row in rows[:20]].count("accepted") >= 16
     for row in rows:
         assert (row["state"] == "accepted") == (not row["reasons"])
         assert row["calibration"] == "by hand"
-        assert (row["edit"], row["seed"], row["model"], row["override_who"]) == ("slower", 1, "m", None)
+        assert (row["edit"], row["seed"], row["model"], row["override_reviewer"]) == ("slower", 1, "m", None)
     reasons = {reason["code"]: reason for reason in rows[-1]["reasons"]}
     assert reasons["POSE_YAW"]["value"] > reasons["POSE_YAW"]["limit"]
     assert reasons["POSE_YAW"]["text"]
@@ -77,7 +77,7 @@ def test_good_clips_pass_and_bad_ones_are_rejected_with_reasons(
 
 def test_committed_candidates_are_judged_from_what_they_carry(config: Config) -> None:
     decisions = gate(config.run, config.calibration_path)
-    rows = read_ledger(config.run.verdicts)
+    rows = read_verdicts(config.run.verdicts)
     committed = list(iter_candidates(config.run_dir / "candidates"))
     assert [row["clip_id"] for row in rows] == [c.clip_id for c in committed]
     assert {d.state for d in decisions} == {"unmeasured"}, "four frames are too few to show anything"
@@ -93,26 +93,26 @@ def test_the_gate_runs_again_to_the_same_ledger(config: Config) -> None:
 
 def test_a_reviewer_overrules_the_gate(config: Config) -> None:
     chosen = gate(config.run, config.calibration_path)[3].candidate.clip_id
-    word = {chosen: {"verdict": "accept", "who": "anna", "why": "looks fine"}}
+    word = {chosen: {"verdict": "accept", "reviewer": "anna", "reason": "looks fine"}}
     (config.run_dir / "overrides.json").write_text(json.dumps(word))
     gate(config.run, config.calibration_path)
-    rows = {row["clip_id"]: row for row in read_ledger(config.run.verdicts)}
+    rows = {row["clip_id"]: row for row in read_verdicts(config.run.verdicts)}
     assert [clip_id for clip_id, row in rows.items() if row["state"] == "accepted"] == [chosen]
     assert rows[chosen]["gate_state"] == "unmeasured"
-    assert (rows[chosen]["override_who"], rows[chosen]["override_why"]) == ("anna", "looks fine")
+    assert (rows[chosen]["override_reviewer"], rows[chosen]["override_reason"]) == ("anna", "looks fine")
 
 
 def test_the_review_finds_in_the_ledger_what_was_decided(config: Config) -> None:
     chosen = gate(config.run, config.calibration_path)[3].candidate.clip_id
-    word = {chosen: {"verdict": "accept", "who": "anna", "why": "looks fine"}}
+    word = {chosen: {"verdict": "accept", "reviewer": "anna", "reason": "looks fine"}}
     (config.run_dir / "overrides.json").write_text(json.dumps(word))
     made = [(d.candidate.clip_id, d.verdict, d.override) for d in gate(config.run, config.calibration_path)]
     (config.run_dir / "overrides.json").unlink()
-    assert [(d.candidate.clip_id, d.verdict, d.override) for d in decided(config.run)] == made
+    assert [(d.candidate.clip_id, d.verdict, d.override) for d in read_decisions(config.run)] == made
 
 
 def test_an_override_of_no_candidate_is_told(calibration: Calibration, candidates: list[Candidate]) -> None:
-    stray = Override(clip_id="scene-9", state="accepted", who="anna", why="seen")
+    stray = Override(clip_id="scene-9", state="accepted", reviewer="anna", reason="seen")
     with pytest.raises(UserError, match="scene-9 is no candidate"):
         decide(candidates, calibration, {"scene-9": stray})
 
@@ -123,33 +123,33 @@ def test_what_must_come_first_is_told(config: Config, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="driveforge generate"):
         gate(RunDir(tmp_path), config.calibration_path)
     with pytest.raises(UserError, match="driveforge gate"):
-        read_ledger(RunDir(tmp_path).verdicts)
+        read_verdicts(RunDir(tmp_path).verdicts)
 
 
 def test_the_summary_counts_states_and_reasons(calibration: Calibration, candidates: list[Candidate]) -> None:
     rejected = {
-        c.clip_id: Override(clip_id=c.clip_id, state="rejected", who="a", why="b")
+        c.clip_id: Override(clip_id=c.clip_id, state="rejected", reviewer="a", reason="b")
         for c in candidates
         if c.clip_id.startswith("good")
     }
     table = summary_table(decide(candidates, calibration, rejected))
-    counts = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
-    assert (counts["accepted"], counts["rejected"], counts["unmeasured"]) == ("0", "25", "0")
-    assert counts["  POSE_YAW"] >= "5"
-    assert int(counts["overruled by review"]) >= 16
+    count_metrics = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
+    assert (count_metrics["accepted"], count_metrics["rejected"], count_metrics["unmeasured"]) == ("0", "25", "0")
+    assert count_metrics["  POSE_YAW"] >= "5"
+    assert int(count_metrics["overruled by review"]) >= 16
 
 
 def test_a_ledger_that_was_changed_or_torn_since_is_refused(
     tmp_path: Path, calibration: Calibration, candidates: list[Candidate]
 ) -> None:
     path = RunDir(tmp_path).verdicts
-    write_ledger(path, decide(candidates, calibration, {}))
+    write_verdicts(path, decide(candidates, calibration, {}))
     whole, table = path.read_bytes(), pyarrow.parquet.read_table(path)
     states = pa.array(["accepted"] * len(table))
     pyarrow.parquet.write_table(table.set_column(1, "state", states), path)
     with pytest.raises(UserError, match="changed since the gate wrote it"):
-        read_ledger(path)
+        read_verdicts(path)
     for torn in (b"", whole[:100], whole[:-8], whole[:2000] + bytes(500) + whole[2500:]):
         path.write_bytes(torn)
         with pytest.raises(UserError, match=r"verdicts\.parquet: .*run `driveforge gate` again"):
-            read_ledger(path)
+            read_verdicts(path)

@@ -14,7 +14,7 @@ from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.scene import Clip
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.inputs.items import list_clips
-from driveforge.pipelines.validate.measure import Measured, main, measure_item
+from driveforge.pipelines.validate.measure import MeasureResult, main, measure_item
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 from tests.validation.street import commanded_yaw, street
@@ -36,7 +36,7 @@ def test_a_set_with_a_bad_clip_is_measured_and_says_so(tmp_path: Path, capsys: p
     assert status == 1
     assert {row["clip_id"] for row in rows} == {"a", "b"}
     assert all((row["value"] is None) == (row["state"] == "unmeasurable") for row in rows)
-    assert all(row["why"] for row in rows if row["state"] == "unmeasurable")
+    assert all(row["reason"] for row in rows if row["state"] == "unmeasurable")
     printed = capsys.readouterr().out
     assert len([line for line in printed.splitlines() if line.startswith("torn:")]) == 1
     assert "2 clips measured, 1 could not be read" in printed
@@ -118,8 +118,8 @@ def test_pictures_are_of_one_width_and_small(pictures: Path) -> None:
 
 
 def test_tracks_are_red_where_the_command_is_wrong(pictures: Path) -> None:
-    good, spoilt = (redness(picture(pictures / name)) for name in ("good.png", "spoilt.png"))
-    assert spoilt > 1000 + 4 * good
+    good, corrupted = (redness(picture(pictures / name)) for name in ("good.png", "spoilt.png"))
+    assert corrupted > 1000 + 4 * good
 
 
 def test_a_clip_without_a_pose_has_fewer_curves(pictures: Path) -> None:
@@ -141,10 +141,10 @@ def test_a_clip_that_cannot_be_drawn_keeps_its_measures(tmp_path: Path, monkeypa
     def fail(*arguments: object) -> bytes:
         raise ValueError("nothing to draw on")
 
-    monkeypatch.setattr("driveforge.pipelines.plots.measured.draw_measured", fail)
+    monkeypatch.setattr("driveforge.pipelines.plots.measured_clip.plot_measured_clip", fail)
     (item,) = list_clips(write_clip_folder(tmp_path, clip("a")))
-    result = measure_item(item, drawn=True)
-    assert isinstance(result, Measured)
+    result = measure_item(item, with_picture=True)
+    assert isinstance(result, MeasureResult)
     assert result.measures is not None and result.measures.clip_id == "a"
     assert (result.picture, result.error) == (None, "ValueError: nothing to draw on")
 

@@ -6,7 +6,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.validate.overrides import read_overrides
 
-GOOD = {"verdict": "accept", "who": "anna", "why": "the truck is that long"}
+GOOD = {"verdict": "accept", "reviewer": "anna", "reason": "the truck is that long"}
 
 
 def written(tmp_path: Path, content: object) -> Path:
@@ -18,7 +18,7 @@ def written(tmp_path: Path, content: object) -> Path:
 def test_a_reviewers_word_is_read(tmp_path: Path) -> None:
     overrides = read_overrides(written(tmp_path, {"a": GOOD, "b": {**GOOD, "verdict": "reject"}}))
     assert {clip_id: override.state for clip_id, override in overrides.items()} == {"a": "accepted", "b": "rejected"}
-    assert overrides["a"].who == "anna"
+    assert overrides["a"].reviewer == "anna"
 
 
 def test_no_file_is_no_override(tmp_path: Path) -> None:
@@ -34,11 +34,11 @@ def test_no_file_is_no_override(tmp_path: Path) -> None:
         ([], "must be an object"),
         (None, "must be an object"),
         ({"a": None}, "a must be"),
-        ({"a": {"verdict": "accept"}}, "a.who is missing"),
+        ({"a": {"verdict": "accept"}}, "a.reviewer is missing"),
         ({"a": {**GOOD, "verdict": "accepted"}}, "a.verdict must be 'accept' or 'reject', got \"accepted\""),
         ({"a": {**GOOD, "verdict": ["accept"]}}, "a.verdict must be"),
-        ({"a": {**GOOD, "who": 3}}, "a.who must be"),
-        ({"a": {**GOOD, "why": " "}}, "a: say who decided and why"),
+        ({"a": {**GOOD, "reviewer": 3}}, "a.reviewer must be"),
+        ({"a": {**GOOD, "reason": " "}}, "a: say who decided and why"),
         ({"a": {**GOOD, "more": "x"}}, "a.more is not a key here"),
         (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "'a' is there twice"),
     ],

@@ -12,8 +12,8 @@ from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.generate.candidates import Candidate, SampleRef
 from driveforge.pipelines.validate.gate import Decision
 from driveforge.pipelines.validate.overrides import Override
-from driveforge.pipelines.validate.review import bars, counts, write_review
-from driveforge.validation.records import Measures, measured, unmeasurable
+from driveforge.pipelines.validate.review import count_metrics, measure_bars, write_review
+from driveforge.validation.records import Measures, make_measure, make_unmeasurable
 from driveforge.validation.verdict import Reason, Verdict, judge
 from tests.defaults import sampler_settings
 from tests.pipelines.generators import FakeGenerator
@@ -43,7 +43,7 @@ def _decision(
     tar: Path, number: int, state: str, codes: Sequence[str] = (), override: Override | None = None
 ) -> Decision:
     """A decision on the one clip of ``tar`` under another name: the page cares for names and reasons."""
-    values = (measured("pose_yaw", 4.0 if codes else 1.0), unmeasurable("object_residual", "no boxes in view"))
+    values = (make_measure("pose_yaw", 4.0 if codes else 1.0), make_unmeasurable("object_residual", "no boxes in view"))
     candidate = Candidate(
         ref=SampleRef(unit="unit", tar=tar, key=f"clip-{number}", members=scan_tar(tar)["clip-0"]),
         metadata={"edit": "slow", "seed": 7, "model": "m"},
@@ -55,7 +55,7 @@ def _decision(
 
 
 def test_the_review_shows_bad_clips_with_reasons_and_good_ones_beside_them(tar: Path, tmp_path: Path) -> None:
-    word = Override(clip_id="clip-3", state="accepted", who="anna", why="it is long")
+    word = Override(clip_id="clip-3", state="accepted", reviewer="anna", reason="it is long")
     decisions = [
         _decision(tar, 0, "accepted"),
         _decision(tar, 1, "rejected", ["POSE_YAW", "TRACK_LOSS"]),
@@ -63,11 +63,13 @@ def test_the_review_shows_bad_clips_with_reasons_and_good_ones_beside_them(tar: 
         _decision(tar, 3, "rejected", ["POSE_YAW"], word),
     ]
     made = write_review(tmp_path / "review", decisions, CALIBRATION)
-    page = made.gallery.read_text()
-    assert page.count("<article") == 4 and page.count('<article class="accepted"') == 2
-    assert "POSE_YAW is &lt;why&gt;." in page and "accepted by anna: it is long" in page
-    assert "by hand. MADE BY HAND" in page and "4.8%" in page
-    assert "at most 2" in page and "not measurable: no boxes in view" in page and "edit: slow" in page
+    render_page = made.gallery.read_text()
+    assert render_page.count("<article") == 4 and render_page.count('<article class="accepted"') == 2
+    assert "POSE_YAW is &lt;why&gt;." in render_page and "accepted by anna: it is long" in render_page
+    assert "by hand. MADE BY HAND" in render_page and "4.8%" in render_page
+    assert (
+        "at most 2" in render_page and "not measurable: no boxes in view" in render_page and "edit: slow" in render_page
+    )
     assert [clip.stem for clip in made.clips] == ["clip-1", "clip-2"]
     assert decode_mp4(made.clips[0])[0].shape[0] == 9
     rows = pyarrow.parquet.read_table(made.rejections).to_pylist()
@@ -95,32 +97,35 @@ def test_a_long_night_makes_a_page_of_bounded_length_with_the_rare_reason_on_it(
     decisions += [_decision(tar, 6, "rejected", ["CHEIRALITY"])]
     decisions += [_decision(tar, n, "accepted") for n in range(7, 12)]
     made = write_review(tmp_path / "review", decisions, CALIBRATION)
-    page = made.gallery.read_text()
-    assert page.count('<article class="rejected"') == len(made.clips) == 3
-    assert page.count('<article class="accepted"') == 2
-    assert "CHEIRALITY is" in page
-    assert "<dd>3 of 7</dd>" in page and "<dd>2 of 5</dd>" in page and "<dd>12</dd>" in page
+    render_page = made.gallery.read_text()
+    assert render_page.count('<article class="rejected"') == len(made.clips) == 3
+    assert render_page.count('<article class="accepted"') == 2
+    assert "CHEIRALITY is" in render_page
+    assert "<dd>3 of 7</dd>" in render_page and "<dd>2 of 5</dd>" in render_page and "<dd>12</dd>" in render_page
     assert pyarrow.parquet.read_table(made.rejections).num_rows == 7
 
 
 def test_counts_are_by_state_and_by_reason(tar: Path) -> None:
     decisions = [_decision(tar, 0, "accepted"), *(_decision(tar, n, "rejected", ["POSE_YAW"] * n) for n in (1, 2))]
-    assert counts(decisions) == {
+    assert count_metrics(decisions) == {
         "generated": 3.0, "accepted": 1.0, "rejected": 2.0, "unmeasured": 0.0, "reason/POSE_YAW": 2.0,
     }  # fmt: skip
 
 
 def test_bars_hold_what_was_measured_or_should_have_been() -> None:
-    values = (measured("pose_yaw", 1.0), unmeasurable("object_residual", "no boxes in view"))
-    measures = Measures(clip_id="a", values=(*values, unmeasurable("time_cut", "too few frames")))
-    shown = bars(measures, LIMITS, judge(measures, limits_at("by hand", LIMITS)))
+    values = (make_measure("pose_yaw", 1.0), make_unmeasurable("object_residual", "no boxes in view"))
+    measures = Measures(clip_id="a", values=(*values, make_unmeasurable("time_cut", "too few frames")))
+    shown = measure_bars(measures, LIMITS, judge(measures, limits_at("by hand", LIMITS)))
     assert [(bar.name, bar.value, bar.limit) for bar in shown] == [
         ("pose_yaw", 1.0, 2.0),
         ("object_residual", None, 1.0),
     ]
-    wrong = replace(measures, values=(measured("pose_yaw", 3.0), *measures.values[1:]))
-    assert [bar.speaks for bar in shown] == [False, False]
-    assert [bar.speaks for bar in bars(wrong, LIMITS, judge(wrong, limits_at("by hand", LIMITS)))] == [True, False]
+    wrong = replace(measures, values=(make_measure("pose_yaw", 3.0), *measures.values[1:]))
+    assert [bar.is_reason for bar in shown] == [False, False]
+    assert [bar.is_reason for bar in measure_bars(wrong, LIMITS, judge(wrong, limits_at("by hand", LIMITS)))] == [
+        True,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("note", ["{", '["../../thesis.mp4"]', "[3]", "null"])

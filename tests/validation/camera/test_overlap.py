@@ -14,12 +14,12 @@ from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.validation.camera.overlap import overlap_measures
 from driveforge.validation.measures import Measures, measure
 from driveforge.validation.records import NO_OVERLAP, NO_OVERLAP_TEXTURE, NO_POSE, ONE_CAMERA, STATIONARY_EGO, Measure
-from driveforge.validation.views.view import views_of
+from driveforge.validation.views.view import list_views
 from tests.defaults import make_framing
 from tests.validation.conftest import REAL_DATA
 from tests.validation.street import resized
 
-HEIGHT, WIDTH, FRAMES = 128, 224, 8
+HEIGHT, WIDTH, NUM_FRAMES = 128, 224, 8
 WALL_M = 9.0
 INTRINSICS = np.array([[180.0, 0, (WIDTH - 1) / 2], [0, 180.0, (HEIGHT - 1) / 2], [0, 0, 1]])
 
@@ -35,24 +35,24 @@ def rig(*, cameras: Sequence[Camera] = (), speed: float = 5.0, seed: int = 0) ->
     scene = Scene(
         clip_id=f"rig-{seed}",
         domain="driving-day",
-        timestamps=np.arange(FRAMES) / 10,
+        timestamps=np.arange(NUM_FRAMES) / 10,
         cameras=tuple(cameras) or (camera("left", 70, 0.3), camera("front", 20, -0.2)),
-        ego_to_world=pose(np.eye(3), speed / 10 * np.arange(FRAMES)[:, None] * [1.0, 0.0, 0.0]),
+        ego_to_world=pose(np.eye(3), speed / 10 * np.arange(NUM_FRAMES)[:, None] * [1.0, 0.0, 0.0]),
     )
     noise = np.random.default_rng(seed).normal(0, 1, (1024, 1024)).astype(np.float32)
     wall = sum(cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (1.5, 5)) * 60 + 120
-    frames = [[draw(wall, scene.camera_to_world(c)[t]) for t in range(FRAMES)] for c in scene.cameras]
+    frames = [[draw(wall, scene.camera_to_world(c)[t]) for t in range(NUM_FRAMES)] for c in scene.cameras]
     return Clip(scene=scene, frames=np.array(frames))
 
 
 def draw(wall: np.ndarray, to_world: np.ndarray) -> np.ndarray:
-    """The wall y = ``WALL_M``, of 16 texels a metre; grey where a ray does not meet it."""
+    """The wall y = ``WALL_M``, of 16 texels a meter; gray where a ray does not meet it."""
     rays = pixel_rays(INTRINSICS, HEIGHT, WIDTH) @ to_world[:3, :3].T
     depth = (WALL_M - to_world[1, 3]) / np.maximum(rays[..., 1], 1e-3)
     x, z = (to_world[axis, 3] + depth * rays[..., axis] for axis in (0, 2))
-    grey = cv2.remap(wall, (16 * x % 1023).astype(np.float32), (16 * z % 1023).astype(np.float32), cv2.INTER_LINEAR)
-    grey = np.where((rays[..., 1] > 0) & (depth < 60), grey, 120)
-    return np.repeat(np.clip(grey, 0, 255)[..., None], 3, -1).astype(np.uint8)
+    gray = cv2.remap(wall, (16 * x % 1023).astype(np.float32), (16 * z % 1023).astype(np.float32), cv2.INTER_LINEAR)
+    gray = np.where((rays[..., 1] > 0) & (depth < 60), gray, 120)
+    return np.repeat(np.clip(gray, 0, 255)[..., None], 3, -1).astype(np.uint8)
 
 
 def turned(clip: Clip, degrees: float) -> Clip:
@@ -68,7 +68,7 @@ def with_second(clip: Clip, frames: np.ndarray) -> Clip:
 
 
 def taken(clip: Clip) -> dict[str, Measure]:
-    return {m.name: m for m in overlap_measures(views_of(clip))}
+    return {m.name: m for m in overlap_measures(list_views(clip))}
 
 
 def values(clip: Clip) -> tuple[float, float, float]:
@@ -120,22 +120,22 @@ def test_why_cameras_are_not_compared(good: Clip) -> None:
     one = rig(cameras=[camera("left", 70, 0.3)])
     opposed = rig(cameras=[camera("left", 70, 0.3), camera("right", -70, -0.3)])
     flat = Clip(scene=good.scene, frames=np.full_like(good.frames, 90))
-    standing = taken(rig(speed=0.0))
+    stationary_pairs = taken(rig(speed=0.0))
     for name in ("camera_unmatched", "camera_chance", "camera_depth"):
-        assert taken(one)[name].why == ONE_CAMERA
-        assert taken(opposed)[name].why == NO_OVERLAP
-        assert taken(flat)[name].why == NO_OVERLAP_TEXTURE
-        assert taken(good.with_scene(ego_to_world=None))[name].why == NO_POSE
-    assert standing["camera_depth"].why == STATIONARY_EGO
-    assert standing["camera_unmatched"].value == pytest.approx(0.0, abs=0.1)
+        assert taken(one)[name].reason == ONE_CAMERA
+        assert taken(opposed)[name].reason == NO_OVERLAP
+        assert taken(flat)[name].reason == NO_OVERLAP_TEXTURE
+        assert taken(good.with_scene(ego_to_world=None))[name].reason == NO_POSE
+    assert stationary_pairs["camera_depth"].reason == STATIONARY_EGO
+    assert stationary_pairs["camera_unmatched"].value == pytest.approx(0.0, abs=0.1)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 16), (160, 20)])
 def test_odd_sizes_are_measured_or_refused_but_never_crash(height: int, width: int, good: Clip) -> None:
     cameras = tuple(resized(camera, height, width) for camera in good.scene.cameras)
-    noise = np.random.default_rng(0).integers(0, 255, (2, FRAMES, height, width, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (2, NUM_FRAMES, height, width, 3), np.uint8)
     for m in taken(Clip(scene=replace(good.scene, cameras=cameras), frames=noise)).values():
-        assert (m.value is None) == (m.state == "unmeasurable") == bool(m.why)
+        assert (m.value is None) == (m.state == "unmeasurable") == bool(m.reason)
 
 
 def test_they_are_measures_of_the_clip(good: Clip) -> None:

@@ -50,7 +50,7 @@ def in_another_world(clip: Clip, scale: float = 0.3) -> Array:
 
 
 def test_without_a_network_nothing_is_measured_and_nobody_is_blamed(good: Measures) -> None:
-    assert [good[name].why for name in NAMES] == [NO_POSE_NETWORK] * 2
+    assert [good[name].reason for name in NAMES] == [NO_POSE_NETWORK] * 2
     limits = limits_at("one good clip", {m.name: 2 * m.value + 0.05 for m in good.values if m.value is not None})
     assert judge(good, limits).state == "accepted"
 
@@ -80,13 +80,13 @@ def test_a_network_that_sees_no_motion_is_a_right_angle_off(clip: Clip) -> None:
 
 
 def test_what_the_command_leaves_open_is_excused() -> None:
-    standing = street(speed=0.0, num_frames=9)
+    stationary_pairs = street(speed=0.0, num_frames=9)
     still = np.tile(np.eye(4), (9, 1, 1))
-    measures = measure(standing, Instruments(pose_network=lambda frames: still))
+    measures = measure(stationary_pairs, Instruments(pose_network=lambda frames: still))
     assert measures[NAMES[0]].value == pytest.approx(0.0, abs=1e-3)
-    assert measures[NAMES[1]].why == STATIONARY_EGO
-    poseless = measure(standing.with_scene(ego_to_world=None), Instruments(pose_network=lambda frames: still))
-    assert [poseless[name].why for name in NAMES] == [NO_POSE] * 2
+    assert measures[NAMES[1]].reason == STATIONARY_EGO
+    poseless = measure(stationary_pairs.with_scene(ego_to_world=None), Instruments(pose_network=lambda frames: still))
+    assert [poseless[name].reason for name in NAMES] == [NO_POSE] * 2
 
 
 def test_files_that_are_no_pose_network_are_refused(

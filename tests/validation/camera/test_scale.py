@@ -1,4 +1,4 @@
-"""Metric scale: a known factor on the commanded metres is found, and what leaves it open is told apart."""
+"""Metric scale: a known factor on the commanded meters is found, and what leaves it open is told apart."""
 
 from dataclasses import replace
 
@@ -11,12 +11,12 @@ from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pose, y
 from driveforge.datasets.scene import Clip, Track
 from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.validation.camera.pose_refinement import rotation_matrix
-from driveforge.validation.camera.scale import is_parked, scale_of_points
+from driveforge.validation.camera.scale import is_parked, solve_point_scales
 from driveforge.validation.measures import measure
 from driveforge.validation.records import (
-    LOOKS_ASIDE,
+    CAMERA_NOT_ALONG_ROAD,
     NO_BOXES,
-    NO_GROUND,
+    NO_CAMERA_HEIGHT,
     NO_PARKED_BOXES,
     NO_POSE,
     NO_ROAD_MATCH,
@@ -55,7 +55,7 @@ def test_every_exact_point_tells_the_factor_on_the_translation(seed: int, factor
     turned = points @ rotation_matrix(np.array([0.0, yaw, 0.0])).T
     translation = np.array([0.3, 0.05, -1.5])
     moved = turned + factor * translation
-    scales, parallax = scale_of_points(turned, translation, moved / moved[:, 2:])
+    scales, parallax = solve_point_scales(turned, translation, moved / moved[:, 2:])
     np.testing.assert_allclose(scales[parallax > 1e-3], factor, rtol=1e-6)
 
 
@@ -111,14 +111,14 @@ def test_why_the_road_tells_nothing(clip: Clip) -> None:
     bare, noisy = clip.frames.copy(), clip.frames.copy()
     bare[:, :, 50:] = 120
     noisy[:, :, 50:] = np.random.default_rng(0).integers(0, 255, noisy[:, :, 50:].shape)
-    assert road(clip.with_scene(ego_to_world=None)).why == NO_POSE
-    assert road(street(speed=0.0, num_frames=9)).why == STATIONARY_EGO
-    assert road(on_the_ground(clip, 0.0)).why == NO_GROUND
-    assert road(clip.with_scene(cameras=(aside,))).why == LOOKS_ASIDE
-    assert road(clip.with_scene(tracks=(wall,))).why == ROAD_HIDDEN
-    assert road(Clip(scene=scene, frames=bare)).why == NO_ROAD_TEXTURE
-    assert road(Clip(scene=scene, frames=noisy)).why == NO_ROAD_MATCH
-    assert road(Clip(scene=scene, frames=np.full_like(clip.frames, 90))).why == "too few tracks (0)"
+    assert road(clip.with_scene(ego_to_world=None)).reason == NO_POSE
+    assert road(street(speed=0.0, num_frames=9)).reason == STATIONARY_EGO
+    assert road(on_the_ground(clip, 0.0)).reason == NO_CAMERA_HEIGHT
+    assert road(clip.with_scene(cameras=(aside,))).reason == CAMERA_NOT_ALONG_ROAD
+    assert road(clip.with_scene(tracks=(wall,))).reason == ROAD_HIDDEN
+    assert road(Clip(scene=scene, frames=bare)).reason == NO_ROAD_TEXTURE
+    assert road(Clip(scene=scene, frames=noisy)).reason == NO_ROAD_MATCH
+    assert road(Clip(scene=scene, frames=np.full_like(clip.frames, 90))).reason == "too few tracks (0)"
 
 
 def test_why_parked_boxes_tell_nothing(clip: Clip) -> None:
@@ -128,12 +128,12 @@ def test_why_parked_boxes_tell_nothing(clip: Clip) -> None:
     far[:, :2, 3] = [37.0, 0.0]
     blank = parked.frames.copy()
     blank[:, :, 30:70, :80] = 120
-    assert boxes(parked.with_scene(ego_to_world=None)).why == NO_POSE
-    assert boxes(parked.with_scene(tracks=())).why == NO_BOXES
-    assert boxes(clip).why == NO_PARKED_BOXES
-    assert boxes(parked.with_scene(ego_to_world=drive(9, 0.0, 0.0))).why == STATIONARY_EGO
-    assert boxes(parked.with_scene(tracks=(replace(scene.tracks[0], box_to_world=far),))).why == SMALL_BOXES
-    assert boxes(Clip(scene=scene, frames=blank)).why.endswith("on parked boxes")
+    assert boxes(parked.with_scene(ego_to_world=None)).reason == NO_POSE
+    assert boxes(parked.with_scene(tracks=())).reason == NO_BOXES
+    assert boxes(clip).reason == NO_PARKED_BOXES
+    assert boxes(parked.with_scene(ego_to_world=drive(9, 0.0, 0.0))).reason == STATIONARY_EGO
+    assert boxes(parked.with_scene(tracks=(replace(scene.tracks[0], box_to_world=far),))).reason == SMALL_BOXES
+    assert boxes(Clip(scene=scene, frames=blank)).reason.endswith("on parked boxes")
 
 
 @pytest.mark.parametrize(("height", "width"), [(96, 160), (256, 448)])
@@ -148,7 +148,7 @@ def test_simulated_footage_agrees_with_its_speed_and_not_with_another(height: in
 
 @pytest.mark.real
 def test_a_real_road_tells_the_speed(kitti: Clip) -> None:
-    assert road(kitti).why == NO_GROUND
+    assert road(kitti).reason == NO_CAMERA_HEIGHT
     mounted = on_the_ground(kitti, 1.65)
     true = road(mounted)
     assert true.value is not None and true.value < 0.06

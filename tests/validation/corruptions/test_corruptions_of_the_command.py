@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from driveforge.datasets.geometry import inverse, pose, yaw_from_pose, yaw_rotation
 from driveforge.datasets.scene import Clip
 from driveforge.validation.corruptions.catalogue import corrupt
-from driveforge.validation.corruptions.requirements import NotApplicable
+from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
 from tests.validation.corruptible import simulated
@@ -61,7 +61,7 @@ def test_speed(clip: Clip, percent: float, seed: int) -> None:
 
 
 def test_a_standing_ego_has_no_speed_to_be_wrong(clip: Clip) -> None:
-    with pytest.raises(NotApplicable, match="moves less than 1 m"):
+    with pytest.raises(CorruptionNotApplicable, match="moves less than 1 m"):
         corrupt(clip.with_scene(ego_to_world=drive(17, 0.0, 0.0)), "speed", 40, seed=0)
 
 
@@ -78,8 +78,8 @@ def test_pose_jitter(clip: Clip, degrees: float, seed: int) -> None:
 @many
 @given(percent=st.floats(1, 100), seed=seeds)
 def test_focal_length(percent: float, seed: int) -> None:
-    spoilt = corrupt(simulated(), "focal-length", percent, seed=seed).scene
-    for camera, true in zip(spoilt.cameras, simulated().scene.cameras, strict=True):
+    corrupted = corrupt(simulated(), "focal-length", percent, seed=seed).scene
+    for camera, true in zip(corrupted.cameras, simulated().scene.cameras, strict=True):
         longer = camera.intrinsics[0, 0] / true.intrinsics[0, 0]
         assert max(longer, 1 / longer) == pytest.approx(1 + percent / 100)
         assert camera.intrinsics[1, 1] / true.intrinsics[1, 1] == pytest.approx(longer)
@@ -87,14 +87,14 @@ def test_focal_length(percent: float, seed: int) -> None:
 
 
 @many
-@given(metres=st.floats(0.1, 10), seed=seeds)
-def test_object_teleport(clip: Clip, metres: float, seed: int) -> None:
-    off = _off(clip, "object-teleport", metres, seed)
+@given(meters=st.floats(0.1, 10), seed=seeds)
+def test_object_teleport(clip: Clip, meters: float, seed: int) -> None:
+    off = _off(clip, "object-teleport", meters, seed)
     away = np.linalg.norm(off, axis=1)
     start = int(np.argmax(away > 0))
     assert 3 <= start <= 14
     np.testing.assert_array_equal(away[:start], 0)
-    np.testing.assert_allclose(away[start:], metres)
+    np.testing.assert_allclose(away[start:], meters)
     np.testing.assert_allclose(off[start:], np.tile(off[-1], (17 - start, 1)), atol=1e-9)
     assert np.abs(off[:, 2]).max() < 1e-9, "along the ground"
 
@@ -107,29 +107,29 @@ def test_object_drift(clip: Clip, drift: float, seed: int) -> None:
     assert np.linalg.norm(off[-1]) == pytest.approx(1.6 * drift)
 
 
-def _off(clip: Clip, kind: str, strength: float, seed: int) -> np.ndarray:
+def _off(clip: Clip, corruption_type: str, strength: float, seed: int) -> np.ndarray:
     """How far ``(T, 3)`` m the only box is off, in the world; its heading and size must be right."""
     (true,) = clip.scene.tracks
-    (box,) = corrupt(clip, kind, strength, seed=seed).scene.tracks
+    (box,) = corrupt(clip, corruption_type, strength, seed=seed).scene.tracks
     np.testing.assert_array_equal(box.box_to_world[:, :3, :3], true.box_to_world[:, :3, :3])
     np.testing.assert_array_equal(box.size, true.size)
     return np.asarray(box.box_to_world[:, :3, 3] - true.box_to_world[:, :3, 3])
 
 
-@pytest.mark.parametrize("kind", ["uncommanded-parked", "uncommanded-moving"])
+@pytest.mark.parametrize("corruption_type", ["uncommanded-parked", "uncommanded-moving"])
 @pytest.mark.parametrize(("percent", "gone"), [(50, 6), (100, 13)])
-def test_uncommanded(kind: str, percent: float, gone: int) -> None:
-    spoilt = corrupt(simulated(), kind, percent, seed=0)
+def test_uncommanded(corruption_type: str, percent: float, gone: int) -> None:
+    corrupted = corrupt(simulated(), corruption_type, percent, seed=0)
     changed = [
         (track, true)
-        for track, true in zip(spoilt.scene.tracks, simulated().scene.tracks, strict=True)
+        for track, true in zip(corrupted.scene.tracks, simulated().scene.tracks, strict=True)
         if (track.present != true.present).any()
     ]
     ((track, true),) = changed
     assert not track.present[-gone:].any()
     np.testing.assert_array_equal(track.present[:-gone], true.present[:-gone])
     way = np.linalg.norm(np.diff(true.box_to_world[true.present, :3, 3], axis=0), axis=1).sum()
-    assert way < 0.5 if kind == "uncommanded-parked" else way > 2
+    assert way < 0.5 if corruption_type == "uncommanded-parked" else way > 2
 
 
 @many
@@ -138,45 +138,45 @@ def test_never_drawn(clip: Clip, seed: int, turn: float) -> None:
     path = drive(17, 8.0, turn)
     beside = replace(clip.scene.tracks[0], box_to_world=path @ pose(yaw_rotation(0.0), [9.0, 3.0, CAR_SIZE[2] / 2]))
     good = clip.with_scene(ego_to_world=path, tracks=(beside,))
-    spoilt = corrupt(good, "never-drawn", 50, seed=seed)
-    true, car = spoilt.scene.tracks
+    corrupted = corrupt(good, "missing-vehicle", 50, seed=seed)
+    true, car = corrupted.scene.tracks
     assert true is beside
     assert car.present.tolist() == [False] * 9 + [True] * 8
     np.testing.assert_allclose(car.box_to_world[:, 2, 3] - car.size[2] / 2, 0, atol=1e-9)
     speeds = np.linalg.norm(np.diff(car.box_to_world[:, :3, 3], axis=0), axis=1) / 0.1
     assert 6 < speeds.min() <= speeds.max() < 11, "it drives with the ego, at 8 m/s"
-    boxes = project_boxes(reference_view(spoilt))
+    boxes = project_boxes(reference_view(corrupted))
     assert boxes.judged[car.present, 1].mean() >= 0.75
     nearer_than_touching = (car.size[1] + beside.size[1]) / 2
     assert np.linalg.norm((car.box_to_world - beside.box_to_world)[:, :2, 3], axis=1).min() > nearer_than_touching
 
 
 def test_a_road_that_is_full_has_no_room_for_a_box_more() -> None:
-    with pytest.raises(NotApplicable, match="no room in view"):
-        corrupt(simulated(), "never-drawn", 100, seed=0)
+    with pytest.raises(CorruptionNotApplicable, match="no room in view"):
+        corrupt(simulated(), "missing-vehicle", 100, seed=0)
 
 
 @many
-@given(degrees=st.floats(0.1, 10), seed=seeds, kind=st.sampled_from(["camera-yaw", "camera-pitch"]))
-def test_a_camera_that_is_turned(degrees: float, seed: int, kind: str) -> None:
-    first, turned = corrupt(simulated(), kind, degrees, seed=seed).scene.cameras
+@given(degrees=st.floats(0.1, 10), seed=seeds, corruption_type=st.sampled_from(["camera-yaw", "camera-pitch"]))
+def test_a_camera_that_is_turned(degrees: float, seed: int, corruption_type: str) -> None:
+    first, turned = corrupt(simulated(), corruption_type, degrees, seed=seed).scene.cameras
     true_first, true = simulated().scene.cameras
     assert first is true_first
     rotation = turned.camera_to_ego[:3, :3] @ true.camera_to_ego[:3, :3].T
     angle = np.degrees(np.arccos((np.trace(rotation) - 1) / 2))
     assert angle == pytest.approx(degrees, rel=1e-6)
-    axis = [0.0, 0.0, 1.0] if kind == "camera-yaw" else true.camera_to_ego[:3, 0]
+    axis = [0.0, 0.0, 1.0] if corruption_type == "camera-yaw" else true.camera_to_ego[:3, 0]
     np.testing.assert_allclose(rotation @ axis, axis, atol=1e-9)
     np.testing.assert_array_equal(turned.camera_to_ego[:3, 3], true.camera_to_ego[:3, 3])
 
 
 def test_a_camera_that_moves_on_its_mount_is_turned_in_every_frame() -> None:
     scene = simulated().scene
-    moving = np.tile(scene.cameras[1].camera_to_ego, (13, 1, 1))
-    moving[:, 0, 3] += 0.04 * np.arange(13)
-    cameras = (scene.cameras[0], replace(scene.cameras[1], camera_to_ego=moving))
+    moving_pairs = np.tile(scene.cameras[1].camera_to_ego, (13, 1, 1))
+    moving_pairs[:, 0, 3] += 0.04 * np.arange(13)
+    cameras = (scene.cameras[0], replace(scene.cameras[1], camera_to_ego=moving_pairs))
     turned = corrupt(simulated().with_scene(cameras=cameras), "camera-pitch", 2.0, seed=0).scene.cameras[1]
-    np.testing.assert_array_equal(turned.camera_to_ego[:, :3, 3], moving[:, :3, 3])
+    np.testing.assert_array_equal(turned.camera_to_ego[:, :3, 3], moving_pairs[:, :3, 3])
     np.testing.assert_allclose(
         turned.camera_to_ego[:, 2, 2], np.sin(np.radians(2)) * np.sign(turned.camera_to_ego[0, 2, 2])
     )
@@ -184,10 +184,10 @@ def test_a_camera_that_moves_on_its_mount_is_turned_in_every_frame() -> None:
 
 def test_a_camera_out_of_step() -> None:
     good = simulated()
-    spoilt = corrupt(good, "camera-async", 0.3, seed=0)
-    assert spoilt.scene.num_frames == 10
-    np.testing.assert_array_equal(spoilt.frames[0], good.frames[0, :10])
-    np.testing.assert_array_equal(spoilt.frames[1], good.frames[1, 3:])
-    np.testing.assert_array_equal(spoilt.scene.timestamps, good.scene.timestamps[:10])
-    with pytest.raises(NotApplicable, match=r"0\.04 s is less than half a frame at 10 Hz"):
+    corrupted = corrupt(good, "camera-async", 0.3, seed=0)
+    assert corrupted.scene.num_frames == 10
+    np.testing.assert_array_equal(corrupted.frames[0], good.frames[0, :10])
+    np.testing.assert_array_equal(corrupted.frames[1], good.frames[1, 3:])
+    np.testing.assert_array_equal(corrupted.scene.timestamps, good.scene.timestamps[:10])
+    with pytest.raises(CorruptionNotApplicable, match=r"0\.04 s is less than half a frame at 10 Hz"):
         corrupt(good, "camera-async", 0.04, seed=0)

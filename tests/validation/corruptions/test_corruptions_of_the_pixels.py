@@ -1,4 +1,4 @@
-"""That spoilt pixels are spoilt by as much as was asked for, and where."""
+"""That corrupted pixels are corrupted by as much as was asked for, and where."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -12,10 +12,10 @@ from driveforge.datasets.conditioning.layout import category_color
 from driveforge.datasets.geometry import pose
 from driveforge.datasets.scene import Clip
 from driveforge.validation.corruptions.catalogue import corrupt
-from driveforge.validation.corruptions.requirements import NotApplicable
+from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
-from tests.validation.corruptible import grey, laid_out, numbered, numbers, ramps
+from tests.validation.corruptible import gray, laid_out, numbered, numbers, ramps
 from tests.validation.street import commanded_box, street
 
 seeds = st.integers(0, 2**32 - 1)
@@ -24,9 +24,9 @@ few = settings(max_examples=5, deadline=None)
 FRAMES = list(range(20))
 
 
-def shown(kind: str, strength: float, seed: int, other: Clip | None = None) -> list[int]:
+def shown(corruption_type: str, strength: float, seed: int, other: Clip | None = None) -> list[int]:
     """The numbers of the frames that are shown in the place of 0 to 19."""
-    return numbers(corrupt(numbered(20), kind, strength, seed=seed, other=other))
+    return numbers(corrupt(numbered(20), corruption_type, strength, seed=seed, other=other))
 
 
 @many
@@ -66,11 +66,11 @@ def test_shuffle(window: int, seed: int) -> None:
 @many
 @given(gone=st.integers(1, 16), seed=seeds)
 def test_skip(gone: int, seed: int) -> None:
-    spoilt = corrupt(numbered(20), "skip", gone, seed=seed)
-    steps = np.diff(numbers(spoilt))
-    assert spoilt.scene.num_frames == 20 - gone
+    corrupted = corrupt(numbered(20), "skip", gone, seed=seed)
+    steps = np.diff(numbers(corrupted))
+    assert corrupted.scene.num_frames == 20 - gone
     assert sorted(steps) == [1] * (18 - gone) + [1 + gone]
-    np.testing.assert_allclose(np.diff(spoilt.scene.timestamps), 0.1)
+    np.testing.assert_allclose(np.diff(corrupted.scene.timestamps), 0.1)
 
 
 @many
@@ -95,16 +95,16 @@ def test_cut(percent: int, seed: int) -> None:
 
 
 def test_a_cut_goes_to_a_clip_of_another_size_but_not_to_a_shorter_one() -> None:
-    spoilt = corrupt(numbered(20), "cut", 25, seed=0, other=grey(200, num_frames=5))
-    assert numbers(spoilt)[-5:] == [200] * 5
-    with pytest.raises(NotApplicable, match="bare: has 4 frames, a cut to it needs 5"):
-        corrupt(numbered(20), "cut", 25, seed=0, other=grey(200, num_frames=4))
+    corrupted = corrupt(numbered(20), "cut", 25, seed=0, other=gray(200, num_frames=5))
+    assert numbers(corrupted)[-5:] == [200] * 5
+    with pytest.raises(CorruptionNotApplicable, match="bare: has 4 frames, a cut to it needs 5"):
+        corrupt(numbered(20), "cut", 25, seed=0, other=gray(200, num_frames=4))
 
 
 @few
 @given(percent=st.floats(1, 10), seed=seeds)
 def test_flicker(percent: float, seed: int) -> None:
-    frames = corrupt(grey(120), "flicker", percent, seed=seed).frames[0].astype(float)
+    frames = corrupt(gray(120), "flicker", percent, seed=seed).frames[0].astype(float)
     assert (frames == frames[:, :1, :1, :1]).all()
     assert 100 * np.sqrt(((frames[:, 0, 0, 0] / 120 - 1) ** 2).mean()) == pytest.approx(percent, abs=0.25)
 
@@ -112,7 +112,7 @@ def test_flicker(percent: float, seed: int) -> None:
 @few
 @given(levels=st.floats(3, 25), seed=seeds)
 def test_boil(levels: float, seed: int) -> None:
-    spots = corrupt(grey(120, num_frames=5), "boil", levels, seed=seed).frames[0, ..., 0].astype(float) - 120
+    spots = corrupt(gray(120, num_frames=5), "boil", levels, seed=seed).frames[0, ..., 0].astype(float) - 120
     np.testing.assert_allclose(np.sqrt((spots**2).mean((1, 2))), levels, rtol=0.03)
     alike = np.corrcoef(spots.reshape(5, -1)) - np.eye(5)
     assert np.abs(alike).max() < 0.2, "every frame boils anew"
@@ -157,8 +157,8 @@ def test_object_growth(clip: Clip, seed: int) -> None:
 
 def test_vanish(clip: Clip) -> None:
     good = laid_out(clip)
-    spoilt = corrupt(good, "vanish", 33, seed=0)
-    seen = (spoilt.frames[0].max(-1) > 40).sum((1, 2)) / (good.frames[0].max(-1) > 40).sum((1, 2))
+    corrupted = corrupt(good, "vanish", 33, seed=0)
+    seen = (corrupted.frames[0].max(-1) > 40).sum((1, 2)) / (good.frames[0].max(-1) > 40).sum((1, 2))
     np.testing.assert_array_equal(seen[:11], 1)
     assert seen[11:].max() < 0.02
 
@@ -170,15 +170,15 @@ def test_what_takes_the_place_of_the_vanished_is_what_is_beside_it() -> None:
     good = Clip(scene=scene, frames=np.broadcast_to(empty, (17, 96, 160, 3))[None].copy())
     drawn = laid_out(good).frames
     with_car = replace(good, frames=np.where(drawn.max(-1, keepdims=True) > 40, drawn, good.frames))
-    spoilt = corrupt(with_car, "vanish", 33, seed=0)
-    assert (np.abs(spoilt.frames[:, 11:].astype(int) - good.frames[:, 11:]).max(-1) <= 2).mean() > 0.999
+    corrupted = corrupt(with_car, "vanish", 33, seed=0)
+    assert (np.abs(corrupted.frames[:, 11:].astype(int) - good.frames[:, 11:]).max(-1) <= 2).mean() > 0.999
 
 
 def test_identity_swap(clip: Clip) -> None:
-    spoilt = corrupt(clip, "identity-swap", 100, seed=0)
+    corrupted = corrupt(clip, "identity-swap", 100, seed=0)
     boxes = project_boxes(reference_view(clip))
     inside = np.stack([boxes.mask(t, (96, 160)) > 0 for t in range(17)])
-    change = np.abs(spoilt.frames[0].astype(int) - clip.frames[0]).max(-1)
+    change = np.abs(corrupted.frames[0].astype(int) - clip.frames[0]).max(-1)
     start = int(np.argmax(change.max((1, 2)) > 0))
     assert 3 <= start <= 14
     assert all(change[t][inside[t]].mean() > 15 for t in range(start, 17))
@@ -186,7 +186,7 @@ def test_identity_swap(clip: Clip) -> None:
 
 
 def test_an_object_takes_the_looks_of_another_one_of_its_kind(clip: Clip) -> None:
-    """Two cars side by side in two colours: the one that is spoilt ends in the other's."""
+    """Two cars side by side in two colors: the one that is corrupted ends in the other's."""
     (red,) = clip.scene.tracks
     moved = np.array(red.box_to_world)
     moved[:, :3, 3] -= 5 * moved[:, :3, 1]
@@ -194,14 +194,14 @@ def test_an_object_takes_the_looks_of_another_one_of_its_kind(clip: Clip) -> Non
     frames = laid_out(clip.with_scene(tracks=(red, blue))).frames.copy()
     frames[:, :, :, 80:] = frames[:, :, :, 80:, ::-1]
     good = Clip(scene=replace(clip.scene, tracks=(red, blue)), frames=frames)
-    spoilt = corrupt(good, "identity-swap", 100, seed=0).frames[0, -1].astype(int)
+    corrupted = corrupt(good, "identity-swap", 100, seed=0).frames[0, -1].astype(int)
     assert category_color(red.category)[0] > category_color(red.category)[2]
-    halves = [half[half.max(-1) > 60].mean(0) for half in (spoilt[:, :80], spoilt[:, 80:])]
+    halves = [half[half.max(-1) > 60].mean(0) for half in (corrupted[:, :80], corrupted[:, 80:])]
     assert (halves[0][0] > halves[0][2]) == (halves[1][0] > halves[1][2])
 
 
-@pytest.mark.parametrize("kind", ["vanish", "identity-swap", "object-growth"])
-def test_what_is_nearer_stays_before_the_object_that_is_spoilt(kind: str, clip: Clip) -> None:
+@pytest.mark.parametrize("corruption_type", ["vanish", "identity-swap", "object-growth"])
+def test_what_is_nearer_stays_before_the_object_that_is_spoilt(corruption_type: str, clip: Clip) -> None:
     (car,) = clip.scene.tracks
     post = replace(
         car,
@@ -211,11 +211,11 @@ def test_what_is_nearer_stays_before_the_object_that_is_spoilt(kind: str, clip: 
         box_to_world=clip.scene.ego_to_world @ pose(np.eye(3), [6.0, 1.4, 0.8]),
     )
     good = laid_out(clip.with_scene(tracks=(car, post)))
-    spoilt = corrupt(good, kind, 33, seed=0)
+    corrupted = corrupt(good, corruption_type, 33, seed=0)
     view = reference_view(good)
     before = np.stack([project_boxes(replace(view, tracks=(post,))).mask(t, (96, 160)) > 0 for t in range(17)])
     behind = np.stack([project_boxes(replace(view, tracks=(car,))).mask(t, (96, 160)) > 0 for t in range(17)])
-    changed = (spoilt.frames != good.frames).any(-1)[0]
+    changed = (corrupted.frames != good.frames).any(-1)[0]
     assert (before & behind).sum() > 17 * 20
     assert not changed[before].any()
     assert changed[behind & ~before].mean() > 0.2

@@ -29,7 +29,7 @@ def _boxes(count: int, draw: Callable[[Scene, Rng], dict[str, object]]) -> Make:
 
 
 def _at(scene: Scene, *xyz: float) -> np.ndarray:
-    """Poses ``(T, 4, 4)`` of a box that keeps its place before the ego, metres."""
+    """Poses ``(T, 4, 4)`` of a box that keeps its place before the ego, meters."""
     path = np.tile(np.eye(4), (scene.num_frames, 1, 1)) if scene.ego_to_world is None else scene.ego_to_world
     return np.asarray(path @ pose(np.eye(3), xyz))
 

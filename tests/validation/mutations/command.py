@@ -69,9 +69,9 @@ def _rows(path: np.ndarray) -> np.ndarray:
 
 def _spoilt(array: np.ndarray, rng: Rng, value: float) -> np.ndarray:
     """``array`` with ``value`` in one place."""
-    spoilt = np.array(array)
-    spoilt.flat[int(rng.integers(spoilt.size))] = value
-    return spoilt
+    corrupted = np.array(array)
+    corrupted.flat[int(rng.integers(corrupted.size))] = value
+    return corrupted
 
 
 def _moved(path: np.ndarray, offset: object) -> np.ndarray:
@@ -104,7 +104,7 @@ POSES: dict[str, Make] = {
     "rotation of zeros": of_poses(lambda path, rng: path * [0, 0, 0, 1]),
     "rotation left-handed": of_poses(lambda path, rng: path @ np.diag([1.0, -1, 1, 1])),
     "too few poses": of_poses(lambda path, rng: path[1:]),
-    "the world a million metres away": of_scene(_world_moved),
+    "the world a million meters away": of_scene(_world_moved),
     "at 1000 m/s": of_poses(lambda path, rng: _placed(path, 100.0 * _rows(path) * [1, 0, 0])),
     "at the speed of light": of_poses(lambda path, rng: _placed(path, 3e7 * _rows(path) * [1, 0, 0])),
     "teleporting": of_poses(lambda path, rng: _placed(path, rng.uniform(-300, 300, (len(path), 3)))),

@@ -115,7 +115,7 @@ DESCRIPTIONS: dict[str, tuple[Text, str]] = {
     "presence of words": (of_key("tracks.0.present", lambda v, rng: ["no"] * len(v)), "present"),
     "a size of no size": (of_key("tracks.0.size", lambda v, rng: [0, 0, 0]), "size"),
     "a size by name": (of_key("tracks.0.size", lambda v, rng: {"length": 4}), "size"),
-    "a lane of colours": (of_key("lanes", lambda v, rng: [{"kind": "blue", "points": [[0, 0, 0]]}]), "kind"),
+    "a lane of colors": (of_key("lanes", lambda v, rng: [{"kind": "blue", "points": [[0, 0, 0]]}]), "kind"),
     "another version": (of_key("schema_version", lambda v, rng: {"major": 2}), "schema_version"),
     "an unknown key": (of_text(r'"caption"', '"cap\\ntion"'), "caption"),
     "no timestamps": (without("timestamps"), "timestamps"),

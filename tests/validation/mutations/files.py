@@ -34,11 +34,11 @@ def _cut(content: bytes, rng: Rng) -> bytes:
 
 def _flipped(content: bytes, rng: Rng) -> bytes:
     """Some bytes drawn anew, in the headers as often as in the pictures."""
-    spoilt = bytearray(content)
+    corrupted = bytearray(content)
     low, high = ((0, 60), (0, len(content)), (len(content) - 1000, len(content)))[int(rng.integers(3))]
     for at in rng.integers(low, high, int(rng.integers(1, 30))):
-        spoilt[at] = int(rng.integers(0, 256))
-    return bytes(spoilt)
+        corrupted[at] = int(rng.integers(0, 256))
+    return bytes(corrupted)
 
 
 def _encoded(codec: str, pixel_format: str, container: str = "mp4", shape: tuple[int, ...] = (9, 64, 96, 3)) -> Spoil:
@@ -100,7 +100,7 @@ def _linked(folder: Path, video: Path, rng: Rng) -> None:
     video.symlink_to("elsewhere.bin")
 
 
-def _bad_neighbours(folder: Path, video: Path, rng: Rng) -> None:
+def _bad_neighbors(folder: Path, video: Path, rng: Rng) -> None:
     """Bad videos of the same name and others, in folders inside the clip's."""
     for name in (f"a/{video.name}", "a/other.mp4"):
         (folder / name).parent.mkdir(exist_ok=True)
@@ -110,8 +110,8 @@ def _bad_neighbours(folder: Path, video: Path, rng: Rng) -> None:
 def _described_by(spoil: Text) -> Spoil:
     def both(folder: Path, video: Path, rng: Rng) -> None:
         path = folder / SCENE_FILE
-        spoilt = spoil(path.read_text(), rng)
-        path.write_bytes(spoilt if isinstance(spoilt, bytes) else spoilt.encode())
+        corrupted = spoil(path.read_text(), rng)
+        path.write_bytes(corrupted if isinstance(corrupted, bytes) else corrupted.encode())
 
     return both
 
@@ -151,8 +151,8 @@ VIDEOS: dict[str, Spoil] = {
     "description a folder": _no_description_but_a_folder,
     "video of another name": _renamed("Élan vital (1) ✓.mp4"),
     "video of another suffix": _renamed("front.avi"),
-    "bad neighbours": _bad_neighbours,
-    "bare, with bad neighbours": _bare(_bad_neighbours),
+    "bad neighbors": _bad_neighbors,
+    "bare, with bad neighbors": _bare(_bad_neighbors),
     "one frame": _bare(_noise(1, 64, 96)),
     "two frames": _bare(_noise(2, 64, 96)),
     "a frame less than described": _noise(8, 64, 96),
@@ -160,8 +160,8 @@ VIDEOS: dict[str, Spoil] = {
     "two pixels": _bare(_noise(9, 2, 2)),
     "a strip": _bare(_noise(9, 2, 300)),
     "noise": _noise(9, 64, 96),
-    "grey only": _encoded("libx264", "gray"),
-    "full colour": _encoded("libx264rgb", "rgb24"),
+    "gray only": _encoded("libx264", "gray"),
+    "full color": _encoded("libx264rgb", "rgb24"),
     "ten bits": _encoded("libx264", "yuv420p10le"),
     "odd sizes": _bare(_encoded("libx264", "yuv444p", shape=(9, 33, 47, 3))),
     "one pixel": _bare(_encoded("ffv1", "bgr0", "matroska", shape=(9, 1, 1, 3))),
@@ -177,7 +177,7 @@ EVERY: dict[str, tuple[Spoil, str]] = {name: (spoil, "") for name, spoil in VIDE
 # Drawn again and again, each time otherwise.
 RANDOM = ("video cut short", "video garbled", "bare video garbled", "description cut short", "junk anywhere")
 # Which are no worse than a good clip.
-HARMLESS = ("nothing wrong", "video a link", "video of another name", "bad neighbours", "bare, with bad neighbours")
+HARMLESS = ("nothing wrong", "video a link", "video of another name", "bad neighbors", "bare, with bad neighbors")
 
 
 @dataclass(frozen=True, kw_only=True)

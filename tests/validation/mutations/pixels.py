@@ -28,7 +28,7 @@ def _checks(clip: Clip, rng: Rng) -> np.ndarray:
 
 
 def _shuffled(clip: Clip, rng: Rng) -> Clip:
-    """Frames 0, 2, 4 …, then 1, 3 …, begun anywhere: no two neighbours stay neighbours."""
+    """Frames 0, 2, 4 …, then 1, 3 …, begun anywhere: no two neighbors stay neighbors."""
     length = clip.scene.num_frames
     order = np.roll([*range(0, length, 2), *range(1, length, 2)], int(rng.integers(length)))
     return replace(clip, frames=np.ascontiguousarray(clip.frames[:, order]))
@@ -36,14 +36,14 @@ def _shuffled(clip: Clip, rng: Rng) -> Clip:
 
 # What shows nothing of the motion that was commanded: no verdict may accept it.
 GARBAGE: dict[str, Make] = {
-    "grey": _drawn(lambda clip, rng: np.array(float(rng.integers(0, 256)))),
+    "gray": _drawn(lambda clip, rng: np.array(float(rng.integers(0, 256)))),
     "black": _drawn(lambda clip, rng: np.array(0.0)),
     "saturated": _drawn(lambda clip, rng: np.array(255.0)),
     "blinking": _drawn(lambda clip, rng: rng.choice([0.0, 255.0], (clip.scene.num_frames, 1, 1, 1))),
     "ramp": _drawn(lambda clip, rng: np.linspace(0, 255, clip.frames.shape[3])[:, None]),
     "checks": _drawn(_checks),
-    "grey noise": _drawn(lambda clip, rng: rng.integers(0, 256, (*clip.frames.shape[1:4], 1))),
-    "coloured noise": _drawn(lambda clip, rng: rng.integers(0, 256, clip.frames.shape[1:])),
+    "gray noise": _drawn(lambda clip, rng: rng.integers(0, 256, (*clip.frames.shape[1:4], 1))),
+    "colored noise": _drawn(lambda clip, rng: rng.integers(0, 256, clip.frames.shape[1:])),
     "half black dots": _drawn(lambda clip, rng: clip.frames[0] * (rng.random((*clip.frames.shape[1:4], 1)) < 0.5)),
     "frozen": _drawn(lambda clip, rng: clip.frames[0, 0]),
     "frozen under noise": _drawn(lambda clip, rng: clip.frames[0, 0] + rng.normal(0, 6, clip.frames.shape[1:])),
@@ -56,9 +56,9 @@ def _sized(height: int, width: int) -> Make:
     """Stretched to a size, calibration and all."""
 
     def make(clip: Clip, rng: Rng) -> Clip:
-        stretch = np.diag([width / clip.frames.shape[3], height / clip.frames.shape[2], 1.0])
+        interval = np.diag([width / clip.frames.shape[3], height / clip.frames.shape[2], 1.0])
         cameras = tuple(
-            replace(c, width=width, height=height, intrinsics=None if c.intrinsics is None else stretch @ c.intrinsics)
+            replace(c, width=width, height=height, intrinsics=None if c.intrinsics is None else interval @ c.intrinsics)
             for c in clip.scene.cameras
         )
         frames = [
@@ -116,5 +116,5 @@ LENGTHS: dict[str, Make] = {f"{length} frames": _first(length) for length in (1,
     "all held": lambda clip, rng: clip.with_scene(held_frames=clip.scene.num_frames),
     "fewer frames than times": _one_frame_less,
     "frames of floats": lambda clip, rng: Clip(scene=clip.scene, frames=clip.frames / 255.0),  # type: ignore[arg-type]
-    "frames without colour": lambda clip, rng: Clip(scene=clip.scene, frames=clip.frames[..., 0]),
+    "frames without color": lambda clip, rng: Clip(scene=clip.scene, frames=clip.frames[..., 0]),
 }

@@ -22,7 +22,7 @@ def clip() -> Clip:
 
 def blockiness_of(clip: Clip) -> float:
     found = measure(clip)["object_blockiness"]
-    assert found.value is not None, found.why
+    assert found.value is not None, found.reason
     return found.value
 
 
@@ -37,8 +37,8 @@ def in_blocks(clip: Clip, first: int, size: int = GRID_PX) -> Clip:
 
 
 def test_a_vehicle_in_blocks_is_told_with_its_frames(clip: Clip) -> None:
-    spoilt = in_blocks(clip, first=8)
-    found = measure(spoilt)["object_blockiness"]
+    corrupted = in_blocks(clip, first=8)
+    found = measure(corrupted)["object_blockiness"]
     assert blockiness_of(clip) < 1.15
     assert found.value is not None and found.value > 1.4
     assert found.track == "car" and found.frames == (8, 16)
@@ -70,6 +70,6 @@ def test_a_vehicle_that_the_edge_cuts_is_judged(clip: Clip) -> None:
 
 
 def test_without_vehicles_in_view_there_is_nothing_to_measure(clip: Clip) -> None:
-    assert measure(clip.with_scene(tracks=()))["object_blockiness"].why == NO_BOXES
+    assert measure(clip.with_scene(tracks=()))["object_blockiness"].reason == NO_BOXES
     far = street(num_frames=17, height=32, width=48)
-    assert measure(far)["object_blockiness"].why in (SMALL_BOXES, "")
+    assert measure(far)["object_blockiness"].reason in (SMALL_BOXES, "")

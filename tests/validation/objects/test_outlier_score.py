@@ -11,7 +11,7 @@ from driveforge.datasets.scene import Clip
 from driveforge.validation.corruptions.catalogue import corrupt
 from driveforge.validation.measures import Measures, measure
 from driveforge.validation.objects.measures import is_person
-from driveforge.validation.objects.outlier_score import stands_out
+from driveforge.validation.objects.outlier_score import outlier_score
 from driveforge.validation.records import NO_BOXES
 from tests.validation.street import commanded_box, street
 
@@ -21,26 +21,26 @@ SHARES = st.lists(st.floats(0, 1), min_size=9, max_size=20)
 
 def value(measures: Measures, name: str) -> float:
     found = measures[name].value
-    assert found is not None, measures[name].why
+    assert found is not None, measures[name].reason
     return found
 
 
 def test_a_moment_stands_out_from_its_calmer_side() -> None:
-    assert stands_out([0.1] * 5 + [0.9] + [0.1] * 5, 5) == pytest.approx(0.8)
+    assert outlier_score([0.1] * 5 + [0.9] + [0.1] * 5, 5) == pytest.approx(0.8)
     lasting = [0.1] * 5 + [0.9] * 6
-    assert stands_out(lasting, 5) == pytest.approx(0.8), "what changes for good stands out when it does"
-    assert stands_out(lasting, 8) == 0.0, "and only then"
-    assert stands_out([0.9] * 11, 5) == 0.0
-    assert stands_out([0.1, 0.1, 0.9], 2) is None, "too little to compare with"
+    assert outlier_score(lasting, 5) == pytest.approx(0.8), "what changes for good stands out when it does"
+    assert outlier_score(lasting, 8) == 0.0, "and only then"
+    assert outlier_score([0.9] * 11, 5) == 0.0
+    assert outlier_score([0.1, 0.1, 0.9], 2) is None, "too little to compare with"
 
 
 @given(SHARES)
 def test_no_moment_of_a_series_rises_above_its_range(values: list[float]) -> None:
-    heights = [stands_out(values, at, width) for width in (1, 2) for at in range(len(values) - width + 1)]
+    heights = [outlier_score(values, at, width) for width in (1, 2) for at in range(len(values) - width + 1)]
     assert all(height is None or height <= max(values) - min(values) for height in heights)
-    shifted = [stands_out([v + 1 for v in values], at) for at in range(len(values))]
+    shifted = [outlier_score([v + 1 for v in values], at) for at in range(len(values))]
     assert [h for h in shifted if h is not None] == pytest.approx(
-        [h for at in range(len(values)) if (h := stands_out(values, at)) is not None]
+        [h for at in range(len(values)) if (h := outlier_score(values, at)) is not None]
     )
 
 
@@ -55,16 +55,18 @@ def usual(large: Clip) -> Measures:
 
 
 def test_a_box_that_jumps_breaks_off_at_that_step(large: Clip, usual: Measures) -> None:
-    spoilt = measure(commanded_box(large, -2.0 * (FRAMES > 8)))
-    assert value(spoilt, "object_break") > 0.5 > 0.3 > value(usual, "object_break")
-    assert spoilt["object_break"].frames == (8, 9)
-    assert spoilt["object_break"].track == "car"
+    corrupted = measure(commanded_box(large, -2.0 * (FRAMES > 8)))
+    assert value(corrupted, "object_departure") > 0.5 > 0.3 > value(usual, "object_departure")
+    assert corrupted["object_departure"].frames == (8, 9)
+    assert corrupted["object_departure"].track == "car"
 
 
-@pytest.mark.parametrize("kind", ["identity-swap", "vanish"])
-def test_what_gives_way_to_something_else_is_told_by_points_and_looks(kind: str, large: Clip, usual: Measures) -> None:
-    spoilt = measure(corrupt(large, kind, 33.0 if kind == "vanish" else 100.0, seed=1))
-    assert value(spoilt, "object_replaced") > max(0.3, 4 * value(usual, "object_replaced"))
+@pytest.mark.parametrize("corruption_type", ["identity-swap", "vanish"])
+def test_what_gives_way_to_something_else_is_told_by_points_and_looks(
+    corruption_type: str, large: Clip, usual: Measures
+) -> None:
+    corrupted = measure(corrupt(large, corruption_type, 33.0 if corruption_type == "vanish" else 100.0, seed=1))
+    assert value(corrupted, "object_replaced") > max(0.3, 4 * value(usual, "object_replaced"))
 
 
 def test_growth_of_one_window_is_not_the_growth_of_an_object(large: Clip, usual: Measures) -> None:
@@ -75,12 +77,12 @@ def test_growth_of_one_window_is_not_the_growth_of_an_object(large: Clip, usual:
 def test_people_have_measures_of_their_own(large: Clip) -> None:
     car = large.scene.tracks[0]
     walker = replace(car, category="human.pedestrian.adult")
-    spoilt = commanded_box(large, -2.0 * (FRAMES > 8))
-    moved = replace(walker, box_to_world=spoilt.scene.tracks[0].box_to_world)
+    corrupted = commanded_box(large, -2.0 * (FRAMES > 8))
+    moved = replace(walker, box_to_world=corrupted.scene.tracks[0].box_to_world)
     found = measure(large.with_scene(tracks=(moved,)))
-    assert found["object_break"].why == NO_BOXES
-    assert value(found, "person_break") == value(measure(spoilt), "object_break")
-    assert found["person_break"].track == "car"
+    assert found["object_departure"].reason == NO_BOXES
+    assert value(found, "person_departure") == value(measure(corrupted), "object_departure")
+    assert found["person_departure"].track == "car"
 
 
 @pytest.mark.parametrize(

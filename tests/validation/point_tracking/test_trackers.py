@@ -16,7 +16,7 @@ from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.point_tracking.cotracker import CoTracker, load_cotracker, untrained_predictor
 from driveforge.validation.point_tracking.lucas_kanade import LucasKanade
-from driveforge.validation.point_tracking.protocol import BACKGROUND, Followed, Seeds
+from driveforge.validation.point_tracking.protocol import BACKGROUND, QueryPoints, TrackedPoints
 from driveforge.validation.point_tracking.tracks import track_view
 from driveforge.validation.records import Measures
 from driveforge.validation.views.boxes import project_boxes
@@ -29,8 +29,8 @@ class Drifting:
 
     name = "drifting"
 
-    def follow(self, view: View, seeds: Sequence[Seeds]) -> list[Followed]:
-        honest = LucasKanade().follow(view, seeds)
+    def track_points(self, view: View, queries: Sequence[QueryPoints]) -> list[TrackedPoints]:
+        honest = LucasKanade().track_points(view, queries)
         return [replace(f, points=f.points + _drift(len(f.points), 1.0)) for f in honest]
 
 
@@ -39,8 +39,8 @@ class Blinking:
 
     name = "blinking"
 
-    def follow(self, view: View, seeds: Sequence[Seeds]) -> list[Followed]:
-        return [_held(one) for one in seeds]
+    def track_points(self, view: View, queries: Sequence[QueryPoints]) -> list[TrackedPoints]:
+        return [_held(one) for one in queries]
 
 
 class SlidesRight(torch.nn.Module):
@@ -60,10 +60,10 @@ def _drift(length: int, pixels: float) -> np.ndarray:
     return np.float32(pixels) * np.stack([np.arange(length), np.zeros(length)], -1, dtype=np.float32)[:, None]
 
 
-def _held(seeds: Seeds) -> Followed:
-    kept = np.ones((seeds.length, len(seeds.points)), bool)
-    kept[1] = False
-    return Followed(points=np.repeat(seeds.points[None], seeds.length, 0), kept=kept)
+def _held(queries: QueryPoints) -> TrackedPoints:
+    visible = np.ones((queries.length, len(queries.points)), bool)
+    visible[1] = False
+    return TrackedPoints(points=np.repeat(queries.points[None], queries.length, 0), visible=visible)
 
 
 def test_what_a_tracker_says_is_what_is_measured(clip: Clip, good: Measures) -> None:
@@ -90,21 +90,21 @@ def test_a_track_ends_where_its_tracker_gives_it_up(clip: Clip) -> None:
 
 
 def test_background_and_objects_come_in_records_of_their_own(clip: Clip) -> None:
-    given: list[Seeds] = []
+    given: list[QueryPoints] = []
 
     class Noting:
         name = "noting"
 
-        def follow(self, view: View, seeds: Sequence[Seeds]) -> list[Followed]:
-            given.extend(seeds)
-            return LucasKanade().follow(view, seeds)
+        def track_points(self, view: View, queries: Sequence[QueryPoints]) -> list[TrackedPoints]:
+            given.extend(queries)
+            return LucasKanade().track_points(view, queries)
 
     view = reference_view(clip)
-    assert view.frames.shape == (*view.grey.shape, 3)
+    assert view.frames.shape == (*view.gray.shape, 3)
     tracks = track_view(view, project_boxes(view), Noting())
-    kinds = [one.are_on_objects for one in given]
+    kinds = [one.is_on_objects for one in given]
     assert kinds == [False] * len(tracks.background) + [True] * len(tracks.objects)
-    assert all((one.owner == BACKGROUND).all() != one.are_on_objects for one in given)
+    assert all((one.box_index == BACKGROUND).all() != one.is_on_objects for one in given)
 
 
 def test_cotracker_is_asked_window_by_window_and_its_visibility_ends_tracks(clip: Clip) -> None:
@@ -116,8 +116,8 @@ def test_cotracker_is_asked_window_by_window_and_its_visibility_ends_tracks(clip
 
 
 def test_nothing_to_follow_is_no_fault_of_the_tracker(clip: Clip) -> None:
-    grey = Clip(scene=clip.scene, frames=np.full_like(clip.frames, 90))
-    assert measure(grey, Instruments(tracker=CoTracker(SlidesRight())))["track_epipolar"].why == "too few tracks (0)"
+    gray = Clip(scene=clip.scene, frames=np.full_like(clip.frames, 90))
+    assert measure(gray, Instruments(tracker=CoTracker(SlidesRight())))["track_epipolar"].reason == "too few tracks (0)"
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
@@ -159,9 +159,11 @@ def test_the_genuine_architecture_runs_from_a_file_of_weights(predictor: Any, tm
     tracker = load_cotracker(tmp_path / "weights.pth")
     assert torch.equal(torch.random.get_rng_state(), state)
     view = reference_view(street(num_frames=6))
-    seeds = Seeds(start=2, length=2, points=np.float32([[30.5, 40], [80, 60]]), owner=np.full(2, BACKGROUND))
-    (followed,), (again,) = tracker.follow(view, [seeds]), tracker.follow(view, [seeds])
+    queries = QueryPoints(
+        start=2, length=2, points=np.float32([[30.5, 40], [80, 60]]), box_index=np.full(2, BACKGROUND)
+    )
+    (followed,), (again,) = tracker.track_points(view, [queries]), tracker.track_points(view, [queries])
     assert followed.points.shape == (2, 2, 2) and followed.points.dtype == np.float32
-    assert followed.points[0] == pytest.approx(seeds.points, abs=1e-3)
-    assert followed.kept.shape == (2, 2) and followed.kept[0].all()
+    assert followed.points[0] == pytest.approx(queries.points, abs=1e-3)
+    assert followed.visible.shape == (2, 2) and followed.visible[0].all()
     assert (followed.points == again.points).all() and np.isfinite(followed.points).all()

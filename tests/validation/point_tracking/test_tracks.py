@@ -6,9 +6,9 @@ import numpy as np
 from driveforge.datasets.scene import Clip
 from driveforge.validation.point_tracking.protocol import BACKGROUND
 from driveforge.validation.point_tracking.queries import STRIDE, WINDOW
-from driveforge.validation.review.drawing import draw_tracks, track_clip
+from driveforge.validation.review.drawing import render_tracks, track_clip
 from driveforge.validation.views.boxes import project_boxes
-from driveforge.validation.views.view import one_thread, reference_view
+from driveforge.validation.views.view import reference_view, single_threaded_opencv
 from tests.validation.street import commanded_yaw, street
 
 
@@ -27,7 +27,7 @@ def test_background_seeds_stay_off_the_boxes_and_object_seeds_on_them(clip: Clip
     for window in (*tracks.background, *tracks.objects):
         x, y = np.round(window.points[0]).astype(int).T
         inside = boxes.mask(window.start, (96, 160))[y, x] > 0
-        assert len(inside) and (inside == (window.owner != BACKGROUND)).all()
+        assert len(inside) and (inside == (window.box_index != BACKGROUND)).all()
 
 
 def test_fast_motion_is_followed() -> None:
@@ -46,14 +46,14 @@ def test_a_lost_track_stays_lost_and_a_cut_loses_most(clip: Clip) -> None:
 
 def test_opencv_gets_its_threads_back() -> None:
     before = cv2.getNumThreads()
-    with one_thread():
+    with single_threaded_opencv():
         assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == before
 
 
 def test_the_drawing_shows_green_where_the_command_is_kept_and_red_where_not(clip: Clip) -> None:
-    good, spoilt = clip, commanded_yaw(clip, 5.0)
-    drawn_good, drawn_spoilt = (draw_tracks(c, track_clip(c)).astype(int) for c in (good, spoilt))
+    good, corrupted = clip, commanded_yaw(clip, 5.0)
+    drawn_good, drawn_spoilt = (render_tracks(c, track_clip(c)).astype(int) for c in (good, corrupted))
     assert drawn_good.shape == (17, 288, 480, 3)
     redder = [(d[..., 0] > d[..., 1] + 120).sum() for d in (drawn_good, drawn_spoilt)]
     greener = [(d[..., 1] > d[..., 0] + 120).sum() for d in (drawn_good, drawn_spoilt)]

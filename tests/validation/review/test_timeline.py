@@ -5,19 +5,19 @@ import pytest
 
 from driveforge.datasets.scene import Clip
 from driveforge.validation.camera.pose_refinement import GAP
-from driveforge.validation.measures import inspect
-from driveforge.validation.review.intervals import Stretch, stretches
-from driveforge.validation.review.timeline import Timeline, object_trails_at, timeline, trails_at
+from driveforge.validation.measures import measure_clip
+from driveforge.validation.review.intervals import Interval, find_intervals
+from driveforge.validation.review.timeline import Timeline, build_timeline, object_trails_at, trails_at
 from tests.validation.street import brightened, commanded_yaw, reordered, street
 
 
 def times_of(clip: Clip) -> Timeline:
-    seen = inspect(clip)
-    return timeline(seen.view, seen.boxes, seen.tracks)
+    seen = measure_clip(clip)
+    return build_timeline(seen.view, seen.boxes, seen.tracks)
 
 
-def found(times: Timeline) -> dict[str, Stretch]:
-    return {stretch.words: stretch for stretch in stretches(times)}
+def found(timeline: Timeline) -> dict[str, Interval]:
+    return {interval.description: interval for interval in find_intervals(timeline)}
 
 
 @pytest.fixture(scope="module")
@@ -26,22 +26,22 @@ def good_times(clip: Clip) -> Timeline:
 
 
 def test_in_a_good_clip_nothing_stands_out(good_times: Timeline) -> None:
-    assert stretches(good_times) == []
+    assert find_intervals(good_times) == []
     assert np.nanmax(good_times.residual[:, 1]) < 0.6
     assert (np.diff(good_times.residual[1:], axis=1) >= 0).all()
     np.testing.assert_allclose(good_times.speed[1:], 8.0, rtol=1e-6)
-    np.testing.assert_allclose(good_times.yaw_seen[1:], 0.0, atol=0.6)
+    np.testing.assert_allclose(good_times.yaw_observed[1:], 0.0, atol=0.6)
     assert np.nanmax(good_times.unsupported["car"]) < 0.4
 
 
 def test_nothing_is_told_of_the_first_frame(good_times: Timeline, clip: Clip) -> None:
     assert np.isnan([good_times.residual[0, 1], good_times.change[0], good_times.lost[0], good_times.speed[0]]).all()
-    seen = inspect(clip)
+    seen = measure_clip(clip)
     assert trails_at(seen.tracks, seen.view.command, 0).points.shape[1] == 0
 
 
 def test_trails_reach_back_over_the_frames_that_they_are_judged_by(clip: Clip) -> None:
-    seen = inspect(clip)
+    seen = measure_clip(clip)
     for frame in range(1, 17):
         trails = trails_at(seen.tracks, seen.view.command, frame)
         length, count, _ = trails.points.shape
@@ -53,46 +53,46 @@ def test_trails_reach_back_over_the_frames_that_they_are_judged_by(clip: Clip) -
 
 
 def test_frozen_frames_are_found_and_their_aftermath_is_not_told_again(clip: Clip) -> None:
-    times = times_of(reordered(clip, [0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 11, 12, 13, 14, 15, 16]))
-    (stretch,) = stretches(times)
-    assert (stretch.first, stretch.last) == (8, 10)
-    assert times.change[8:11].max() < 0.01
+    timeline = times_of(reordered(clip, [0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 11, 12, 13, 14, 15, 16]))
+    (interval,) = find_intervals(timeline)
+    assert (interval.first, interval.last) == (8, 10)
+    assert timeline.change[8:11].max() < 0.01
 
 
 def test_a_picture_that_stands_while_the_ego_does_is_not_frozen() -> None:
-    standing = street(speed=0.0, num_frames=9)
-    assert stretches(times_of(reordered(standing, [0, 1, 2, 3, 3, 3, 3, 7, 8]))) == []
+    stationary_pairs = street(speed=0.0, num_frames=9)
+    assert find_intervals(times_of(reordered(stationary_pairs, [0, 1, 2, 3, 3, 3, 3, 7, 8]))) == []
 
 
 def test_a_cut_is_found_in_its_frame(clip: Clip) -> None:
     elsewhere = street(seed=1).frames
     frames = np.concatenate([clip.frames[:, :9], elsewhere[:, 9:]], 1)
-    times = times_of(Clip(scene=clip.scene, frames=frames))
-    assert [(s.first, s.last) for s in stretches(times) if s.first < 14] == [(9, 9)]
-    assert (int(np.nanargmax(times.change)), int(np.nanargmax(times.lost))) == (9, 9)
+    timeline = times_of(Clip(scene=clip.scene, frames=frames))
+    assert [(s.first, s.last) for s in find_intervals(timeline) if s.first < 14] == [(9, 9)]
+    assert (int(np.nanargmax(timeline.change)), int(np.nanargmax(timeline.lost))) == (9, 9)
 
 
 def test_a_wrong_turn_is_told_with_both_rates(clip: Clip) -> None:
-    times = times_of(commanded_yaw(clip, 5.0))
-    np.testing.assert_allclose(times.yaw_commanded[1:], 5.0, atol=0.01)
-    np.testing.assert_allclose(times.yaw_seen[GAP:], 0.0, atol=0.6)
-    (words,) = [words for words in found(times) if "turn" in words]
-    assert words.endswith("the command 5.0 deg/s left")
-    assert times.residual[GAP:, 1].min() > 1.0
+    timeline = times_of(commanded_yaw(clip, 5.0))
+    np.testing.assert_allclose(timeline.yaw_commanded[1:], 5.0, atol=0.01)
+    np.testing.assert_allclose(timeline.yaw_observed[GAP:], 0.0, atol=0.6)
+    (description,) = [description for description in found(timeline) if "turn" in description]
+    assert description.endswith("the command 5.0 deg/s left")
+    assert timeline.residual[GAP:, 1].min() > 1.0
 
 
 def test_a_wrong_direction_is_told_in_degrees(clip: Clip) -> None:
     sliding = np.array(clip.scene.ego_to_world)
     sliding[:, 1, 3] += 0.12 * np.arange(17)  # m to the left a frame, beside 0.8 m ahead: 8.5 deg
-    times = times_of(clip.with_scene(ego_to_world=sliding, tracks=()))
-    assert np.nanmedian(times.heading_off) == pytest.approx(8.5, abs=1.5)
-    assert any("off the commanded direction" in words for words in found(times))
+    timeline = times_of(clip.with_scene(ego_to_world=sliding, tracks=()))
+    assert np.nanmedian(timeline.heading_error) == pytest.approx(8.5, abs=1.5)
+    assert any("off the commanded direction" in description for description in found(timeline))
 
 
 def test_swapped_frames_make_the_turn_jitter_and_not_the_command_wrong() -> None:
     turning = street(yaw_rate=12.0)
-    times = times_of(reordered(turning, [0, 1, 2, 3, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13, 14, 15, 16]))
-    assert "the turn rate jitters about the command" in found(times)
+    timeline = times_of(reordered(turning, [0, 1, 2, 3, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13, 14, 15, 16]))
+    assert "the turn rate jitters about the command" in found(timeline)
 
 
 def test_an_object_that_vanishes_is_told_by_its_id() -> None:
@@ -106,17 +106,17 @@ def test_without_a_pose_the_pixels_still_tell_what_changes(clip: Clip) -> None:
     bare = reordered(
         clip.with_scene(ego_to_world=None, tracks=()), [0, 1, 2, 3, 4, 4, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
     )
-    times = times_of(bare)
-    assert np.isnan(times.residual).all() and np.isnan(times.yaw_commanded).all()
-    assert [(s.first, s.last) for s in stretches(times)] == [(5, 6)]
+    timeline = times_of(bare)
+    assert np.isnan(timeline.residual).all() and np.isnan(timeline.yaw_commanded).all()
+    assert [(s.first, s.last) for s in find_intervals(timeline)] == [(5, 6)]
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3])
 def test_the_shortest_clips_have_a_time_line(num_frames: int) -> None:
-    times = times_of(street(num_frames=num_frames))
-    assert times.num_frames == num_frames
-    assert times.residual.shape == (num_frames, 3)
-    assert stretches(times) == []
+    timeline = times_of(street(num_frames=num_frames))
+    assert timeline.num_frames == num_frames
+    assert timeline.residual.shape == (num_frames, 3)
+    assert find_intervals(timeline) == []
 
 
 def test_a_change_of_light_is_no_cut(clip: Clip) -> None:

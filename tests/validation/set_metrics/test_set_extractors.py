@@ -7,7 +7,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.simulated_source import SimulatedSource
-from driveforge.validation.set_metrics.appearance import frame_looks, looks_extractor
+from driveforge.validation.set_metrics.appearance import appearance_extractor, frame_appearance_features
 from driveforge.validation.set_metrics.features import Extractor, embed_clips
 from driveforge.validation.set_metrics.frechet import frechet, frechet_distance
 from driveforge.validation.set_metrics.motion import ANGLES, COLUMNS, ROWS, motion_extractor, motion_histograms
@@ -55,16 +55,18 @@ def test_a_clip_in_which_nothing_can_be_tracked_counts_as_still_and_short_ones_a
         motion_histograms(sliding((1.0, 0.0), num_frames=4))
 
 
-def test_looks_tell_colour_blur_and_direction_apart() -> None:
+def test_looks_tell_color_blur_and_direction_apart() -> None:
     rng = np.random.default_rng(0)
     noise = rng.uniform(60, 190, (64, 96, 1)).repeat(3, 2).astype(np.uint8)
     stripes = np.broadcast_to(127 + 60 * np.sin(np.arange(96) / 2)[None, :, None], (64, 96, 3)).astype(np.uint8)
-    plain, blurred, reddish = (frame_looks(f).reshape(3, 30) for f in (
+    plain, blurred, reddish = (frame_appearance_features(f).reshape(3, 30) for f in (
         noise, cv2.GaussianBlur(noise, (0, 0), 2), np.clip(noise + np.array([40, 0, 0]), 0, 255).astype(np.uint8),
     ))  # fmt: skip
     assert (blurred[:, 6] < plain[:, 6] - 1).all()
     np.testing.assert_allclose(reddish[:, 1] - plain[:, 1], 6 * 0.701 * 40 / 255, atol=0.02)
-    upright, lying = (frame_looks(f).reshape(3, 30)[:, 8:12] for f in (stripes, stripes[:, :64].transpose(1, 0, 2)))
+    upright, lying = (
+        frame_appearance_features(f).reshape(3, 30)[:, 8:12] for f in (stripes, stripes[:, :64].transpose(1, 0, 2))
+    )
     assert (upright.argmax(1) == 0).all() and (lying.argmax(1) == 2).all()
 
 
@@ -72,7 +74,7 @@ def test_looks_tell_colour_blur_and_direction_apart() -> None:
 def test_looks_of_odd_sizes_are_finite(size: tuple[int, int]) -> None:
     frame = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
     for image in (frame, np.zeros_like(frame)):
-        found = frame_looks(image)
+        found = frame_appearance_features(image)
         assert found.shape == (90,) and np.isfinite(found).all()
 
 
@@ -91,15 +93,15 @@ def worlds() -> tuple[list[Clip], list[Clip], list[Clip]]:
     return simulated("driving-day", range(8)), simulated("driving-day", range(8, 16)), simulated("orbit", range(8))
 
 
-@pytest.mark.parametrize("extractor", [looks_extractor(), motion_extractor()], ids=lambda e: e.name)
+@pytest.mark.parametrize("extractor", [appearance_extractor(), motion_extractor()], ids=lambda e: e.name)
 def test_halves_of_a_domain_are_nearer_than_another_domain(
     extractor: Extractor, worlds: tuple[list[Clip], list[Clip], list[Clip]]
 ) -> None:
     half, other_half, elsewhere = (embed_clips(clips, extractor) for clips in worlds)
     near, far = (frechet_distance(half, other, measure="test") for other in (other_half, elsewhere))
     assert near.p_value is not None and far.p_value is not None
-    assert near.by_chance is not None and far.by_chance is not None
-    assert far.value / far.by_chance > 1.2 * near.value / near.by_chance
+    assert near.null_median is not None and far.null_median is not None
+    assert far.value / far.null_median > 1.2 * near.value / near.null_median
     assert far.value > near.value
     assert near.p_value > 0.02 >= far.p_value
     assert frechet_distance(half, half, measure="test").value == pytest.approx(0, abs=1e-9)
@@ -109,8 +111,8 @@ def test_a_film_run_backwards_looks_the_same_and_moves_otherwise(
     worlds: tuple[list[Clip], list[Clip], list[Clip]],
 ) -> None:
     backwards = [Clip(scene=c.scene, frames=c.frames[:, ::-1]) for c in worlds[0]]
-    assert frechet(*(embed_clips(c, looks_extractor()).values[:, 0] for c in (worlds[0], backwards))) == pytest.approx(
-        0, abs=1e-6
-    )
+    assert frechet(
+        *(embed_clips(c, appearance_extractor()).values[:, 0] for c in (worlds[0], backwards))
+    ) == pytest.approx(0, abs=1e-6)
     forward, reverse = (embed_clips(c, motion_extractor()) for c in (worlds[0], backwards))
     assert frechet_distance(forward, reverse, measure="test").p_value == pytest.approx(0.01)

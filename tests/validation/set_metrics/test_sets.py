@@ -9,16 +9,16 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.validation.set_metrics import appearance, motion
-from driveforge.validation.set_metrics.appearance import looks_extractor
+from driveforge.validation.set_metrics.appearance import appearance_extractor
 from driveforge.validation.set_metrics.features import Extractor, FeatureSet, code_hash, embed_clips
-from driveforge.validation.set_metrics.frechet import clips_needed, frechet, frechet_distance
+from driveforge.validation.set_metrics.frechet import frechet, frechet_distance, num_clips_needed
 from driveforge.validation.set_metrics.motion import motion_extractor
 from driveforge.validation.set_metrics.protocol import SetProtocol, SetResult, change
 from tests.validation.films import filmed
 
 PROTOCOL = SetProtocol(
-    measure="frechet-looks",
-    extractor="looks",
+    measure="frechet-appearance",
+    extractor="appearance",
     extractor_hash="abc",
     reference="123",
     num_clips=64,
@@ -31,7 +31,7 @@ PROTOCOL = SetProtocol(
 BRIGHTNESS = Extractor(name="brightness", hash="1", embed=lambda clip: clip.frames[0].mean((1, 2)))
 
 
-def grey(level: float, name: str, frames: int = 2, rate: float = 10.0) -> Clip:
+def gray(level: float, name: str, frames: int = 2, rate: float = 10.0) -> Clip:
     return filmed(np.full((frames, 4, 4, 3), level), name, rate)
 
 
@@ -87,8 +87,8 @@ def test_sets_that_do_not_differ_are_told_from_sets_that_do() -> None:
     rng = np.random.default_rng(0)
     a, b, shifted = (drawn(rng.normal(size=(30, 20)) + shift) for shift in (0, 0, 0.7))
     same, other = (frechet_distance(a, x, measure="test", seed=1) for x in (b, shifted))
-    assert same.by_chance is not None and same.p_value is not None and other.p_value is not None
-    assert same.value == pytest.approx(same.by_chance, rel=0.3)
+    assert same.null_median is not None and same.p_value is not None and other.p_value is not None
+    assert same.value == pytest.approx(same.null_median, rel=0.3)
     assert same.p_value > 0.05 > 0.011 > other.p_value
     assert other.value > 2 * same.value
     assert same == frechet_distance(a, b, measure="test", seed=1)
@@ -108,10 +108,10 @@ def test_too_few_clips_are_refused_and_few_are_told_with_the_number_needed() -> 
     with pytest.raises(UserError, match="7 clips a set are too few for a distribution; take 8"):
         frechet_distance(drawn(rng.normal(size=(7, 3))), drawn(rng.normal(size=(7, 3))), measure="test")
     few = frechet_distance(drawn(rng.normal(size=(12, 30))), drawn(rng.normal(size=(12, 30))), measure="test")
-    assert few.caution.startswith("12 clips cannot fill a space of 30 numbers (31 can)")
+    assert few.warning.startswith("12 clips cannot fill a space of 30 numbers (31 can)")
     many = frechet_distance(drawn(rng.normal(size=(31, 30))), drawn(rng.normal(size=(31, 30))), measure="test")
-    assert many.caution == ""
-    assert clips_needed(drawn(rng.normal(size=(9, 2, 30)))) == 16
+    assert many.warning == ""
+    assert num_clips_needed(drawn(rng.normal(size=(9, 2, 30)))) == 16
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_results_are_compared_under_one_protocol_only() -> None:
 
 def test_a_protocol_reads_as_one_line_with_everything_in_it() -> None:
     assert str(PROTOCOL) == (
-        "frechet-looks against 123 by looks abc, 64 clips of 17 frames at 10 Hz, 160 x 96 px, seed 0"
+        "frechet-appearance against 123 by appearance abc, 64 clips of 17 frames at 10 Hz, 160 x 96 px, seed 0"
     )
 
 
 def test_a_result_survives_json_and_is_never_nan() -> None:
-    result = SetResult(value=3.0, protocol=PROTOCOL, by_chance=2.0, p_value=0.01, caution="few")
+    result = SetResult(value=3.0, protocol=PROTOCOL, null_median=2.0, p_value=0.01, warning="few")
     assert SetResult.from_json(result.to_json()) == result
     with pytest.raises(UserError, match="not a record"):
         SetResult.from_json({"value": 3.0})
@@ -157,16 +157,16 @@ def test_a_result_survives_json_and_is_never_nan() -> None:
 def test_a_clip_without_finite_features_is_named_and_not_left_out() -> None:
     broken = Extractor(name="broken", hash="1", embed=lambda clip: np.full((1, 2), np.nan))
     with pytest.raises(UserError, match=r"clip-a.*NaN"):
-        embed_clips([grey(1, "clip-a")], broken)
+        embed_clips([gray(1, "clip-a")], broken)
 
 
 @pytest.mark.parametrize(
     ("clips", "words"),
     [
         ([], "no clips"),
-        ([grey(1, "a"), grey(1, "b", frames=3)], "b has 3 frames .* a has 2"),
-        ([grey(1, "a"), grey(1, "b"), grey(1, "c", rate=5.0)], "c has 5.00 frames a second"),
-        ([grey(1, "a"), grey(2, "a")], "a is in the set twice"),
+        ([gray(1, "a"), gray(1, "b", frames=3)], "b has 3 frames .* a has 2"),
+        ([gray(1, "a"), gray(1, "b"), gray(1, "c", rate=5.0)], "c has 5.00 frames a second"),
+        ([gray(1, "a"), gray(2, "a")], "a is in the set twice"),
     ],
 )
 def test_sets_of_unlike_clips_are_refused(clips: Iterable[Clip], words: str) -> None:
@@ -175,8 +175,8 @@ def test_sets_of_unlike_clips_are_refused(clips: Iterable[Clip], words: str) -> 
 
 
 def test_a_set_remembers_what_it_was_taken_of_in_any_order() -> None:
-    a = embed_clips([grey(1, "a", rate=9.9), grey(5, "b", rate=10.1)], BRIGHTNESS)
-    b = embed_clips([grey(5, "b", rate=10.1), grey(1, "a", rate=9.9)], BRIGHTNESS)
+    a = embed_clips([gray(1, "a", rate=9.9), gray(5, "b", rate=10.1)], BRIGHTNESS)
+    b = embed_clips([gray(5, "b", rate=10.1), gray(1, "a", rate=9.9)], BRIGHTNESS)
     assert a.values.shape == (2, 2, 3) and (a.values[1] == 5).all()
     assert a.protocol("x", reference=a.digest()) == b.protocol("x", reference=b.digest())
     assert str(a.protocol("x")) == "x by brightness 1, 2 clips of 2 frames at 10 Hz, 4 x 4 px, seed 0"
@@ -184,4 +184,4 @@ def test_a_set_remembers_what_it_was_taken_of_in_any_order() -> None:
 
 def test_the_hash_is_of_the_code() -> None:
     assert code_hash(appearance) == code_hash(appearance) != code_hash(motion)
-    assert looks_extractor().hash != motion_extractor().hash
+    assert appearance_extractor().hash != motion_extractor().hash

@@ -16,10 +16,10 @@ from driveforge.pipelines.studies.validator.baselines.pixels import (
 )
 from driveforge.validation.records import Measure
 
-PEERS: Mapping[str, Callable[[Clip], Measure]] = {
-    "peer_self_fitted_sampson": self_fitted_sampson,
-    "peer_tsed": tsed,
-    "peer_flicker": temporal_flicker,
-    "peer_warping_error": warping_error,
-    "peer_interpolation_residual": interpolation_residual,
+BASELINES: Mapping[str, Callable[[Clip], Measure]] = {
+    "baseline_self_fitted_sampson": self_fitted_sampson,
+    "baseline_tsed": tsed,
+    "baseline_flicker": temporal_flicker,
+    "baseline_warping_error": warping_error,
+    "baseline_interpolation_residual": interpolation_residual,
 }

@@ -1,4 +1,4 @@
-"""Peers that look at matched points of neighbouring frames, under a geometry of their own or the commanded one."""
+"""Baselines that look at matched points of neighboring frames, under a geometry of their own or the commanded one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.studies.validator.baselines.records import peer_measure
-from driveforge.validation.camera.epipolar import MIN_ADJACENT_BASELINE_M, essential, sampson
+from driveforge.pipelines.studies.validator.baselines.records import baseline_measure
+from driveforge.validation.camera.epipolar import MIN_ADJACENT_BASELINE_M, essential_matrix, sampson_distance
 from driveforge.validation.records import STATIONARY_EGO, TOO_FEW_FRAMES, Measure, Sample
-from driveforge.validation.views.view import Command, one_thread, reference_view
+from driveforge.validation.views.view import CommandedCamera, reference_view, single_threaded_opencv
 
 MAX_KEYPOINTS = 2048
 LOWE_RATIO = 0.8
@@ -26,7 +26,7 @@ TOO_FEW_MATCHES = "too few matches"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Matches:
+class KeypointMatches:
     """The same points in ``frame`` (``a``) and in the next (``b``), each ``(N, 3)``: x, y in px, and 1."""
 
     frame: int
@@ -50,19 +50,19 @@ def self_fitted_sampson(clip: Clip) -> Measure:
     960 x 540 px and below 1 px is called excellent, above 5 px poor.
     """
     view = reference_view(clip)
-    scale = COOKBOOK_ROWS / view.grey.shape[1]
+    scale = COOKBOOK_ROWS / view.gray.shape[1]
     samples = []
-    for pair in match_neighbours(view.grey):
-        fitted = _fundamental(pair, RANSAC_PX / scale)
-        if fitted is not None:
-            error = np.abs(sampson(fitted, pair.a, pair.b)) * scale
+    for pair in match_adjacent_frames(view.gray):
+        fundamental = _fundamental(pair, RANSAC_PX / scale)
+        if fundamental is not None:
+            error = np.abs(sampson_distance(fundamental, pair.a, pair.b)) * scale
             samples.append(Sample(value=float(np.median(error)), frames=pair.frames))
-    why = TOO_FEW_FRAMES if view.num_frames < 2 else TOO_FEW_MATCHES
-    return peer_measure("peer_self_fitted_sampson", "px", samples, why, np.median)
+    reason = TOO_FEW_FRAMES if view.num_frames < 2 else TOO_FEW_MATCHES
+    return baseline_measure("baseline_self_fitted_sampson", "px", samples, reason, np.median)
 
 
 def tsed(clip: Clip) -> Measure:
-    """1 - TSED: the share of neighbouring pairs that do not fit the commanded poses; higher is worse.
+    """1 - TSED: the share of neighboring pairs that do not fit the commanded poses; higher is worse.
 
     A pair is consistent where it has at least 10 matches and their median symmetric epipolar distance is below 2 px
     (images of 256 rows, as there). Pairs over which the camera hardly moves have no epipolar lines and are left out.
@@ -72,54 +72,57 @@ def tsed(clip: Clip) -> Measure:
     """
     view = reference_view(clip)
     if view.command is None:
-        return peer_measure("peer_tsed", "share", [], view.why, np.mean)
+        return baseline_measure("baseline_tsed", "share", [], view.reason, np.mean)
     samples = []
-    for pair in match_neighbours(view.grey):
+    for pair in match_adjacent_frames(view.gray):
         motion = view.command.motion(*pair.frames)
         if motion.baseline < MIN_ADJACENT_BASELINE_M:
             continue
-        f = _in_pixels(essential(motion.rotation, motion.translation), view.command)
+        f = _pixel_fundamental(essential_matrix(motion.rotation, motion.translation), view.command)
         is_consistent = (
             len(pair.a) >= TSED_MATCHES and np.median(epipolar_distance(f, pair.a, pair.b)) * view.scale < TSED_PX
         )
         samples.append(Sample(value=0.0 if is_consistent else 1.0, frames=pair.frames))
-    return peer_measure(
-        "peer_tsed", "share", samples, TOO_FEW_FRAMES if view.num_frames < 2 else STATIONARY_EGO, np.mean
+    return baseline_measure(
+        "baseline_tsed", "share", samples, TOO_FEW_FRAMES if view.num_frames < 2 else STATIONARY_EGO, np.mean
     )
 
 
-def match_neighbours(grey: NDArray[np.uint8]) -> list[Matches]:
-    """SIFT matches of each two neighbouring frames of ``(T, H, W)``: mutual, and clearly better than the next best.
+def match_adjacent_frames(gray: NDArray[np.uint8]) -> list[KeypointMatches]:
+    """SIFT matches of each two neighboring frames of ``(T, H, W)``: mutual, and clearly better than the next best.
 
     Lowe, "Distinctive image features from scale-invariant keypoints" (IJCV 2004), section 7.1.
     """
     sift = cv2.SIFT.create(nfeatures=MAX_KEYPOINTS)
-    with one_thread():
-        found = [sift.detectAndCompute(frame, None) for frame in grey]
+    with single_threaded_opencv():
+        found = [sift.detectAndCompute(frame, None) for frame in gray]
         return [_match(t, *a, *b) for t, (a, b) in enumerate(pairwise(found))]
 
 
 def _match(
     frame: int,
     points_a: Sequence[cv2.KeyPoint],
-    words_a: NDArray[np.float32] | None,
+    descriptors_a: NDArray[np.float32] | None,
     points_b: Sequence[cv2.KeyPoint],
-    words_b: NDArray[np.float32] | None,
-) -> Matches:
-    if words_a is None or words_b is None:
-        return Matches(frame=frame, a=np.zeros((0, 3)), b=np.zeros((0, 3)))
-    forward, backward = _best(words_a, words_b), _best(words_b, words_a)
+    descriptors_b: NDArray[np.float32] | None,
+) -> KeypointMatches:
+    if descriptors_a is None or descriptors_b is None:
+        return KeypointMatches(frame=frame, a=np.zeros((0, 3)), b=np.zeros((0, 3)))
+    forward, backward = (
+        _ratio_test_matches(descriptors_a, descriptors_b),
+        _ratio_test_matches(descriptors_b, descriptors_a),
+    )
     mutual = [(i, j) for i, j in forward.items() if backward.get(j) == i]
-    return Matches(
+    return KeypointMatches(
         frame=frame,
         a=np.array([(*points_a[i].pt, 1.0) for i, _ in mutual]).reshape(-1, 3),
         b=np.array([(*points_b[j].pt, 1.0) for _, j in mutual]).reshape(-1, 3),
     )
 
 
-def _best(words: NDArray[np.float32], among: NDArray[np.float32]) -> dict[int, int]:
+def _ratio_test_matches(descriptors: NDArray[np.float32], candidates: NDArray[np.float32]) -> dict[int, int]:
     """For each descriptor the nearest of the others, where it passes Lowe's test of the ratio to the second nearest."""
-    found = cv2.BFMatcher(cv2.NORM_L2).knnMatch(words, among, k=2)
+    found = cv2.BFMatcher(cv2.NORM_L2).knnMatch(descriptors, candidates, k=2)
     return {
         pair[0].queryIdx: pair[0].trainIdx
         for pair in found
@@ -136,15 +139,15 @@ def epipolar_distance(fundamental: Array, a: Array, b: Array) -> Array:
     return np.asarray((to_a + to_b) / 2)
 
 
-def _fundamental(pair: Matches, threshold_px: float) -> Array | None:
+def _fundamental(pair: KeypointMatches, threshold_px: float) -> Array | None:
     """F ``(3, 3)`` with b'Fa = 0 by RANSAC; None where the matches carry none."""
     if len(pair.a) < MIN_MATCHES_TO_FIT:
         return None
-    with one_thread():
-        fitted, _ = cv2.findFundamentalMat(pair.a[:, :2], pair.b[:, :2], cv2.FM_RANSAC, threshold_px, 0.99)
-    return None if fitted is None or fitted.shape != (3, 3) else np.asarray(fitted)
+    with single_threaded_opencv():
+        fundamental, _ = cv2.findFundamentalMat(pair.a[:, :2], pair.b[:, :2], cv2.FM_RANSAC, threshold_px, 0.99)
+    return None if fundamental is None or fundamental.shape != (3, 3) else np.asarray(fundamental)
 
 
-def _in_pixels(essential_matrix: Array, command: Command) -> Array:
+def _pixel_fundamental(essential_matrix: Array, command: CommandedCamera) -> Array:
     to_plane = np.linalg.inv(command.intrinsics)
     return np.asarray(to_plane.T @ essential_matrix @ to_plane)

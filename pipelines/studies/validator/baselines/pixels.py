@@ -1,4 +1,4 @@
-"""Peers that look at how pixels change from frame to frame, by themselves or along dense flow."""
+"""Baselines that look at how pixels change from frame to frame, by themselves or along dense flow."""
 
 from itertools import pairwise
 
@@ -6,17 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.studies.validator.baselines.records import peer_measure
+from driveforge.pipelines.studies.validator.baselines.records import baseline_measure
 from driveforge.validation.records import DEGENERATE, TOO_FEW_FRAMES, Measure, Sample
 from driveforge.validation.views.flow import MIN_SIDE, FlowEstimator, dis_flow, is_visible, warp
 from driveforge.validation.views.pixels import reference_pixels
-from driveforge.validation.views.view import one_thread
+from driveforge.validation.views.view import single_threaded_opencv
 
 TOO_SMALL = f"images smaller than {MIN_SIDE} px"
 
 
 def temporal_flicker(clip: Clip) -> Measure:
-    """1 - VBench's temporal flickering: mean absolute difference of neighbouring frames over 255; higher is worse.
+    """1 - VBench's temporal flickering: mean absolute difference of neighboring frames over 255; higher is worse.
 
     It was made for clips of a standing camera; of a moving one it tells the motion as well.
 
@@ -27,7 +27,7 @@ def temporal_flicker(clip: Clip) -> Measure:
     samples = [
         Sample(value=float(np.abs(b - a).mean()) / 255, frames=(t, t + 1)) for t, (a, b) in enumerate(pairwise(frames))
     ]
-    return peer_measure("peer_flicker", "share", samples, TOO_FEW_FRAMES, np.mean)
+    return baseline_measure("baseline_flicker", "share", samples, TOO_FEW_FRAMES, np.mean)
 
 
 def warping_error(clip: Clip, flow: FlowEstimator = dis_flow) -> Measure:
@@ -40,22 +40,22 @@ def warping_error(clip: Clip, flow: FlowEstimator = dis_flow) -> Measure:
     """
     frames = reference_pixels(clip)
     if min(frames.shape[1:3]) < MIN_SIDE:
-        return peer_measure("peer_warping_error", "share", [], TOO_SMALL, np.mean)
+        return baseline_measure("baseline_warping_error", "share", [], TOO_SMALL, np.mean)
     samples = []
-    with one_thread():
+    with single_threaded_opencv():
         for t, (a, b) in enumerate(pairwise(frames)):
             forward = flow(a, b)
             seen = is_visible(forward, flow(b, a))
             if seen.any():
                 difference = (warp(b, forward) - a)[seen] / 255
                 samples.append(Sample(value=float((difference**2).mean()), frames=(t, t + 1)))
-    return peer_measure(
-        "peer_warping_error", "share", samples, TOO_FEW_FRAMES if len(frames) < 2 else DEGENERATE, np.mean
+    return baseline_measure(
+        "baseline_warping_error", "share", samples, TOO_FEW_FRAMES if len(frames) < 2 else DEGENERATE, np.mean
     )
 
 
 def interpolation_residual(clip: Clip, flow: FlowEstimator = dis_flow) -> Measure:
-    """1 - VBench's motion smoothness: mean absolute difference of every second frame to what its neighbours predict.
+    """1 - VBench's motion smoothness: mean absolute difference of every second frame to what its neighbors predict.
 
     Of full scale; higher is worse. Frames 1, 3, 5, ... are made from those before and after them, by the flow between
     these in place of the network AMT-S: F_t0 = (F_10 - F_01) / 4 and F_t1 = (F_01 - F_10) / 4 at half time, both
@@ -65,14 +65,14 @@ def interpolation_residual(clip: Clip, flow: FlowEstimator = dis_flow) -> Measur
     """
     frames = reference_pixels(clip)
     if min(frames.shape[1:3]) < MIN_SIDE:
-        return peer_measure("peer_interpolation_residual", "share", [], TOO_SMALL, np.mean)
+        return baseline_measure("baseline_interpolation_residual", "share", [], TOO_SMALL, np.mean)
     samples = []
-    with one_thread():
+    with single_threaded_opencv():
         for t in range(1, len(frames) - 1, 2):
             between = _half_way(frames[t - 1], frames[t + 1], flow)
             residual = float(np.abs(between - frames[t]).mean()) / 255
             samples.append(Sample(value=residual, frames=(t - 1, t + 1)))
-    return peer_measure("peer_interpolation_residual", "share", samples, TOO_FEW_FRAMES, np.mean)
+    return baseline_measure("baseline_interpolation_residual", "share", samples, TOO_FEW_FRAMES, np.mean)
 
 
 def _half_way(before: NDArray[np.uint8], after: NDArray[np.uint8], flow: FlowEstimator) -> NDArray[np.float32]:

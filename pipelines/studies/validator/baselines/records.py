@@ -1,4 +1,4 @@
-"""A peer's number of one clip, as a Measure: higher is worse, also of those that are scores where they come from."""
+"""A baseline's number of one clip, as a Measure: higher is worse, even if the published score is not."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -7,21 +7,21 @@ import numpy as np
 
 from driveforge.validation.records import DEGENERATE, Measure, Sample
 
-FAMILY = "peers"
+FAMILY = "baselines"
 
 
-def peer_measure(
-    name: str, unit: str, samples: Sequence[Sample], why: str, reduce: Callable[[list[float]], np.floating[Any]]
+def baseline_measure(
+    name: str, unit: str, samples: Sequence[Sample], reason: str, reduce: Callable[[list[float]], np.floating[Any]]
 ) -> Measure:
     """The samples reduced to one number, with the frames of the worst of them."""
     if not samples:
-        return _measure(name, unit, None, why)
+        return _measure(name, unit, None, reason)
     value = float(reduce([sample.value for sample in samples]))
     if not np.isfinite(value):
         return _measure(name, unit, None, DEGENERATE)
     return _measure(name, unit, value, frames=max(samples, key=lambda sample: sample.value).frames)
 
 
-def _measure(name: str, unit: str, value: float | None, why: str = "", frames: tuple[int, ...] = ()) -> Measure:
+def _measure(name: str, unit: str, value: float | None, reason: str = "", frames: tuple[int, ...] = ()) -> Measure:
     state: Literal["measured", "unmeasurable"] = "unmeasurable" if value is None else "measured"
-    return Measure(name=name, family=FAMILY, unit=unit, value=value, state=state, why=why, frames=frames)
+    return Measure(name=name, family=FAMILY, unit=unit, value=value, state=state, reason=reason, frames=frames)

@@ -1,4 +1,4 @@
-"""The labelled clips of real generators, and what the study says of them."""
+"""The labeled clips of real generators, and what the study says of them."""
 
 import csv
 from dataclasses import replace
@@ -10,13 +10,20 @@ from scipy.stats import norm
 from driveforge.datasets.webdataset_shards.format import clip_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.pipelines.inputs.items import list_clips
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
-from driveforge.pipelines.studies.validator.generated import FOLDER, Labelled, Seen, interval, read_labels, section
+from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.studies.validator.generated import (
+    FOLDER,
+    LabeledClip,
+    MeasuredLabeledClip,
+    interval,
+    read_labels,
+    section,
+)
 from driveforge.validation.cross_conformal import calibrate
 from tests.pipelines.judging import some_measures
 
 
-def test_every_clip_is_there_whole_and_labelled_once() -> None:
+def test_every_clip_is_there_whole_and_labeled_once() -> None:
     clips = dict(clip_from_members(members, key) for key, members in read_samples(FOLDER / "clips.tar"))
     assert {clip.frames.shape for clip in clips} == {(1, 17, 96, 160, 3)}
     with (FOLDER / "labels.csv").open(newline="") as file:
@@ -36,8 +43,8 @@ def test_labels_know_both_kinds_of_clips_in_more_than_one_group() -> None:
         assert len(some) >= 12 and len({label.group for label in some}) > 1
 
 
-def _seen(number: int, *, broken: bool, scale: float) -> Seen:
-    label = Labelled(
+def _seen(number: int, *, broken: bool, scale: float) -> MeasuredLabeledClip:
+    label = LabeledClip(
         clip_id=f"clip-{number}",
         group="over-guided" if broken else "good settings",
         broken=broken,
@@ -45,7 +52,9 @@ def _seen(number: int, *, broken: bool, scale: float) -> Seen:
         what="melts" if broken else "clean",
     )
     (measures,) = some_measures(1, scale=scale, seed=1000 + number)
-    return Seen(label=label, measures=replace(measures, clip_id=label.clip_id), peers=dict.fromkeys(PEERS))
+    return MeasuredLabeledClip(
+        label=label, measures=replace(measures, clip_id=label.clip_id), baselines=dict.fromkeys(BASELINES)
+    )
 
 
 def test_the_section_tells_who_saw_what_and_names_every_mistake() -> None:

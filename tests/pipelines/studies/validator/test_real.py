@@ -8,13 +8,13 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.studies.validator import real
-from driveforge.pipelines.studies.validator.real import FRAMES, Window, real_section, see
+from driveforge.pipelines.studies.validator.real import FRAMES, FootageWindow, measure_window, real_section
 from tests.pipelines.judging import some_measures
 from tests.validation.street import street
 
 
 def test_each_half_is_judged_by_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real, "KINDS", ("yaw-rate",))
+    monkeypatch.setattr(real, "CORRUPTION_TYPES", ("yaw-rate",))
     write_clip_folder(tmp_path, street(num_frames=2 * FRAMES + 2, height=64, width=112, speed=4.0))
     section = real_section([tmp_path], some_measures(120))
     rows = [line.split(" | ") for line in section.splitlines() if " half |" in line]
@@ -32,6 +32,9 @@ def test_a_recording_shorter_than_two_windows_is_refused(tmp_path: Path) -> None
 def test_what_cannot_be_done_to_a_window_is_left_out(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, street(num_frames=2 * FRAMES, height=64, width=112).with_scene(tracks=()))
     (item,) = list_clips(tmp_path)
-    assert see(Window(item=item, sequence="a", first=3, kind="object-drift", level="mild")) is None
-    seen = see(Window(item=item, sequence="a", first=3))
+    assert (
+        measure_window(FootageWindow(item=item, sequence="a", first=3, corruption_type="object-drift", level="mild"))
+        is None
+    )
+    seen = measure_window(FootageWindow(item=item, sequence="a", first=3))
     assert seen is not None and seen.measures["track_epipolar"].value is not None

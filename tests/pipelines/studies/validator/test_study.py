@@ -13,12 +13,12 @@ from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import mount_cameras
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
 from driveforge.pipelines.studies.command import settings_of
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
-from driveforge.pipelines.studies.validator.clips import GoodClip, as_annotated, make
+from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.studies.validator.clips import GoodClip, as_annotated, make_clip
 from driveforge.pipelines.studies.validator.report import write_report
 from driveforge.pipelines.studies.validator.results import auroc, evaluate
 from driveforge.pipelines.studies.validator.settings import ValidatorStudy
-from driveforge.pipelines.studies.validator.study import cases_of, cases_of_front
+from driveforge.pipelines.studies.validator.study import make_cases, make_front_cases
 from driveforge.pipelines.studies.validator.trials import Case, Trial, run_cases
 from driveforge.validation.records import Measures
 from tests.pipelines.judging import some_measures
@@ -33,23 +33,25 @@ def test_auroc_is_the_chance_that_a_bad_clip_scores_higher() -> None:
 
 
 def test_no_clip_is_in_two_parts_and_only_ordinary_ones_are_spoilt() -> None:
-    settings = replace(settings_of(ValidatorStudy), num_good=20, num_audit=10, num_spoilt=9)
-    cases = cases_of(settings, 64)
+    settings = replace(settings_of(ValidatorStudy), num_good=20, num_audit=10, num_corrupted=9)
+    cases = make_cases(settings, 64)
     assert len({case.good.number for case in cases}) == len(cases) == 39
-    spoilt = [case for case in cases if case.kinds]
-    assert len(spoilt) == 9 and {case.good.condition for case in spoilt} == {"usual"}
-    assert len(spoilt[0].kinds) >= 20
-    front = cases_of_front(replace(settings, num_front=8), 64)
-    assert {case.kinds for case in front} == {(), ("camera-yaw", "camera-pitch", "camera-async")}
+    corrupted = [case for case in cases if case.corruption_types]
+    assert len(corrupted) == 9 and {case.good.condition for case in corrupted} == {"usual"}
+    assert len(corrupted[0].corruption_types) >= 20
+    front = make_front_cases(replace(settings, num_front_cameras=8), 64)
+    assert {case.corruption_types for case in front} == {(), ("camera-yaw", "camera-pitch", "camera-async")}
     assert all(len(case.good.cameras) == 3 for case in front)
 
 
 def test_conditions_show_in_the_clips() -> None:
-    usual, night, fast, standing = (make(GoodClip(number=n, rows=64, seed=1)) for n in (0, 6, 8, 9))
+    usual, night, fast, stationary_pairs = (make_clip(GoodClip(number=n, rows=64, seed=1)) for n in (0, 6, 8, 9))
     assert night.frames.mean() < 0.5 * usual.frames.mean()
-    speeds = [np.linalg.norm(np.diff(c.scene.ego_to_world[:, :3, 3], axis=0), axis=1).mean() for c in (fast, standing)]
+    speeds = [
+        np.linalg.norm(np.diff(c.scene.ego_to_world[:, :3, 3], axis=0), axis=1).mean() for c in (fast, stationary_pairs)
+    ]
     assert speeds[0] > 0.5 > 0.1 > speeds[1]
-    assert np.array_equal(make(GoodClip(number=0, rows=64, seed=1)).frames, usual.frames)
+    assert np.array_equal(make_clip(GoodClip(number=0, rows=64, seed=1)).frames, usual.frames)
     with pytest.raises(UserError, match="choose from 256, 128, 64"):
         GoodClip(number=0, rows=100, seed=1)
 
@@ -72,17 +74,17 @@ def test_boxes_stand_where_something_of_their_object_is_seen() -> None:
     assert dropped
 
 
-def _trial(measures: Measures, kind: str, number: int, factor: float, level: str = "") -> Trial:
+def _parse_trial(measures: Measures, corruption_type: str, number: int, factor: float, level: str = "") -> Trial:
     values = tuple(m if m.value is None else replace(m, value=factor * m.value) for m in measures.values)
     return Trial(
         number=number,
         rows=64,
         condition="usual",
         variant="rain",
-        kind=kind,
+        corruption_type=corruption_type,
         level=level,
         measures=replace(measures, values=values),
-        peers={name: float(number % 7) for name in PEERS},
+        baselines={name: float(number % 7) for name in BASELINES},
         seconds=0.1,
     )
 
@@ -90,9 +92,9 @@ def _trial(measures: Measures, kind: str, number: int, factor: float, level: str
 @pytest.fixture
 def trials() -> list[Trial]:
     measures = some_measures(240)
-    good = [_trial(m, "", n, 1.0) for n, m in enumerate(measures[:200])]
-    mild = [_trial(m, "yaw-rate", n, 2.0, "mild") for n, m in enumerate(measures[200:])]
-    return [*good, *mild, *(_trial(m, "yaw-rate", n, 6.0, "strong") for n, m in enumerate(measures[200:]))]
+    good = [_parse_trial(m, "", n, 1.0) for n, m in enumerate(measures[:200])]
+    mild = [_parse_trial(m, "yaw-rate", n, 2.0, "mild") for n, m in enumerate(measures[200:])]
+    return [*good, *mild, *(_parse_trial(m, "yaw-rate", n, 6.0, "strong") for n, m in enumerate(measures[200:]))]
 
 
 def test_what_is_stored_is_not_made_again_and_a_cut_line_is_passed_over(trials: list[Trial], tmp_path: Path) -> None:
@@ -108,10 +110,10 @@ def test_what_is_stored_is_not_made_again_and_a_cut_line_is_passed_over(trials: 
 
 def test_the_report_tells_what_was_seen(trials: list[Trial], tmp_path: Path) -> None:
     result = evaluate("64 rows", trials, num_good=160)
-    assert result.refused["all"].total == result.refused["rain"].total == 40
+    assert result.rejections["all"].total == result.rejections["rain"].total == 40
     row = next(row for row in result.table if row.level == "strong")
     assert row.auroc["ours"] > 0.95 and row.detected > 0.9 and row.num_clips == 40
-    assert all(0.3 < row.auroc[name] < 0.7 for name in PEERS)
+    assert all(0.3 < row.auroc[name] < 0.7 for name in BASELINES)
     write_report(tmp_path / "study.md", [result], result, {"Real footage": "None."})
     page = (tmp_path / "study.md").read_text()
     assert "## Real footage\n\nNone." in page

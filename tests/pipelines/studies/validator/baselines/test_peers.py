@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.studies.validator.baselines.catalogue import PEERS
+from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
 from driveforge.pipelines.studies.validator.baselines.matches import (
     epipolar_distance,
-    match_neighbours,
+    match_adjacent_frames,
     self_fitted_sampson,
     tsed,
 )
@@ -32,7 +32,7 @@ def driven() -> Clip:
 
 
 def value(measure: Measure) -> float:
-    assert measure.value is not None, measure.why
+    assert measure.value is not None, measure.reason
     return measure.value
 
 
@@ -75,17 +75,17 @@ def test_flicker_takes_motion_for_flicker(driven: Clip) -> None:
 
 def test_flow_explains_motion_and_not_a_change_of_brightness(driven: Clip) -> None:
     sliding = panning(driven, 4)
-    spoilt = brightened(sliding, 1 + 0.1 * (np.arange(7) % 2))
-    for peer in (warping_error, interpolation_residual):
-        assert value(peer(sliding)) < 0.2 * value(temporal_flicker(sliding))
-        assert value(peer(spoilt)) > 5 * value(peer(sliding))
+    corrupted = brightened(sliding, 1 + 0.1 * (np.arange(7) % 2))
+    for baseline in (warping_error, interpolation_residual):
+        assert value(baseline(sliding)) < 0.2 * value(temporal_flicker(sliding))
+        assert value(baseline(corrupted)) > 5 * value(baseline(sliding))
 
 
 def test_warping_error_is_the_mean_square_of_what_the_flow_leaves(driven: Clip) -> None:
     levels = np.array([100, 110, 100, 110, 100, 110, 100])
     flat = with_pixels(driven, np.broadcast_to(levels[None, :, None, None, None], driven.frames.shape))
-    still = np.zeros((192, 320, 2), np.float32)
-    assert value(warping_error(flat, flow=lambda a, b: still)) == pytest.approx((10 / 255) ** 2)
+    plotted = np.zeros((192, 320, 2), np.float32)
+    assert value(warping_error(flat, flow=lambda a, b: plotted)) == pytest.approx((10 / 255) ** 2)
 
 
 def test_a_step_in_which_nothing_is_seen_twice_is_no_perfect_step(driven: Clip) -> None:
@@ -114,7 +114,7 @@ def test_dense_flow_finds_a_known_shift(driven: Clip) -> None:
     np.testing.assert_allclose(np.median(dis_flow(frames[0], frames[1])[20:-20, 20:-20], (0, 1)), [-3, 0], atol=0.2)
 
 
-def test_every_second_frame_is_predicted_from_its_neighbours(driven: Clip) -> None:
+def test_every_second_frame_is_predicted_from_its_neighbors(driven: Clip) -> None:
     """Two swapped frames leave the set of pictures, and so much of the flicker, and break the prediction."""
     sliding = panning(driven, 3)
     swapped = reordered(sliding, [0, 2, 1, 3, 4, 5, 6])
@@ -130,7 +130,7 @@ def test_self_fitted_geometry_is_blind_to_a_wrong_command_and_tsed_and_ours_are_
 
 
 def test_tsed_lets_a_slow_drift_pass_that_ours_sees(driven: Clip) -> None:
-    """Two pixels between neighbours are many degrees a second: the measure over long gaps is the finer one."""
+    """Two pixels between neighbors are many degrees a second: the measure over long gaps is the finer one."""
     drifting = commanded_yaw(driven, 3.0)
     assert value(tsed(drifting)) == 0.0
     assert ours(drifting) > 2 * ours(driven)
@@ -155,21 +155,21 @@ def test_epipolar_distance_of_a_sideways_motion_is_the_difference_in_rows() -> N
 
 
 def test_matches_are_of_the_same_points(driven: Clip) -> None:
-    grey = np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in panning(driven, 5).frames[0, :2]])
-    (pair,) = match_neighbours(grey)
+    gray = np.stack([cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in panning(driven, 5).frames[0, :2]])
+    (pair,) = match_adjacent_frames(gray)
     assert len(pair.a) > 20
     np.testing.assert_allclose(np.median(pair.b - pair.a, 0), [-5, 0, 0], atol=0.2)
 
 
 def test_without_what_it_needs_each_says_why(driven: Clip) -> None:
-    assert tsed(driven.with_scene(ego_to_world=None)).why == NO_POSE
-    assert tsed(driven.with_scene(ego_to_world=np.tile(np.eye(4), (7, 1, 1)))).why == STATIONARY_EGO
-    grey = with_pixels(driven, np.full(driven.frames.shape, 90.0))
-    assert self_fitted_sampson(grey).why == "too few matches"
-    assert value(tsed(grey)) == 1.0
+    assert tsed(driven.with_scene(ego_to_world=None)).reason == NO_POSE
+    assert tsed(driven.with_scene(ego_to_world=np.tile(np.eye(4), (7, 1, 1)))).reason == STATIONARY_EGO
+    gray = with_pixels(driven, np.full(driven.frames.shape, 90.0))
+    assert self_fitted_sampson(gray).reason == "too few matches"
+    assert value(tsed(gray)) == 1.0
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize(("frames", "height", "width"), [(1, 96, 160), (2, 96, 160), (3, 1, 1), (4, 20, 90)])
 def test_odd_shapes_are_measured_or_refused_and_never_nan(
     name: str, frames: int, height: int, width: int, clip: Clip
@@ -183,11 +183,11 @@ def test_odd_shapes_are_measured_or_refused_and_never_nan(
         tracks=(),
     )
     pixels = np.random.default_rng(0).integers(0, 255, (1, frames, height, width, 3), np.uint8)
-    taken = PEERS[name](Clip(scene=small, frames=pixels))
+    taken = BASELINES[name](Clip(scene=small, frames=pixels))
     assert taken.name == name
-    assert (taken.value is None) == bool(taken.why)
+    assert (taken.value is None) == bool(taken.reason)
     if frames == 1:
-        assert taken.why in (TOO_FEW_FRAMES, "too few matches", STATIONARY_EGO)
+        assert taken.reason in (TOO_FEW_FRAMES, "too few matches", STATIONARY_EGO)
 
 
 def test_held_frames_are_left_out(driven: Clip) -> None:
@@ -196,8 +196,8 @@ def test_held_frames_are_left_out(driven: Clip) -> None:
     held = Clip(scene=replace(driven.scene, held_frames=3), frames=frames)
     expected = np.abs(np.diff(driven.frames[0, :4].astype(float), axis=0)).mean() / 255
     assert value(temporal_flicker(held)) == pytest.approx(expected, rel=1e-5)
-    for peer in PEERS.values():
-        assert max(peer(held).frames) < 4
+    for baseline in BASELINES.values():
+        assert max(baseline(held).frames) < 4
 
 
 @pytest.mark.real

@@ -6,8 +6,8 @@ import numpy as np
 
 from driveforge.datasets.geometry import Array, inverse, pose, yaw_from_pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Clip, Track
-from driveforge.validation.corruptions.requirements import NotApplicable, poses_of, share_of_frames
-from driveforge.validation.corruptions.visibility import Mask, Sight
+from driveforge.validation.corruptions.requirements import CorruptionNotApplicable, percent_to_frames, require_poses
+from driveforge.validation.corruptions.visibility import BoxVisibility, Mask
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import View, reference_view
 
@@ -16,32 +16,32 @@ AHEAD_M = (6.0, 22.0)
 MAX_ASIDE_M = 4.0  # of the way that the ego takes: the road, where nothing hides the box
 SPEEDS = (0.9, 1.15)  # of the ego's
 MAX_COVERED = 0.1  # share of the box's image that other boxes may cover
-MIN_SEEN = 0.75  # of the commanded frames
+MIN_VISIBLE_SHARE = 0.75  # of the commanded frames
 MIN_CAMERA_HEIGHT_M = 0.5
-MIN_WAY_M = 1.0
+MIN_PATH_M = 1.0
 TRIALS = 300
 
 
-def never_drawn(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
+def missing_vehicle(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
     """A car is commanded in the last ``percent`` of the frames, with the traffic, in free view, and is not there.
 
     It stands on the ground, which is where other boxes stand, or without any where the ego does. What has no box of its
     own is not avoided, since nobody knows of it.
     """
-    count = share_of_frames(clip, percent)
+    count = percent_to_frames(clip, percent)
     view = reference_view(clip)
-    taken = _taken(view)
+    occupied = _occupied_mask(view)
     ground = _ground(clip, clip.scene.camera(view.camera))
     for _ in range(TRIALS):
-        car = _car(clip, clip.scene.camera(view.camera), count, ground, rng)
-        if _is_in_free_view(car, view, taken):
+        car = _sample_car(clip, clip.scene.camera(view.camera), count, ground, rng)
+        if _is_in_free_view(car, view, occupied):
             return clip.with_scene(tracks=(*clip.scene.tracks, car))
-    raise NotApplicable(f"{clip.scene.clip_id}: there is no room in view for a box where nothing is")
+    raise CorruptionNotApplicable(f"{clip.scene.clip_id}: there is no room in view for a box where nothing is")
 
 
-def _taken(view: View) -> Mask:
+def _occupied_mask(view: View) -> Mask:
     """``(T, H, W)``: where the commanded boxes are in the image."""
-    shape = (view.grey.shape[1], view.grey.shape[2])
+    shape = (view.gray.shape[1], view.gray.shape[2])
     boxes = project_boxes(view)
     return np.stack([boxes.mask(t, shape) > 0 if boxes else np.zeros(shape, bool) for t in range(view.num_frames)])
 
@@ -49,45 +49,47 @@ def _taken(view: View) -> Mask:
 def _ground(clip: Clip, camera: Camera) -> float:
     """Height of the ground in the ego frame, m: the median of where boxes stand, else 0.
 
-    NotApplicable where the ego frame has its origin at the camera, so that nobody knows how high that is.
+    CorruptionNotApplicable where the ego frame has its origin at the camera, so that nobody knows how high that is.
     """
     heights = [
-        (inverse(poses_of(clip.scene)) @ track.box_to_world)[track.present, 2, 3] - track.size[2] / 2
+        (inverse(require_poses(clip.scene)) @ track.box_to_world)[track.present, 2, 3] - track.size[2] / 2
         for track in clip.scene.tracks
     ]
-    if heights and len(below := np.concatenate(heights)):
-        return float(np.median(below))
+    if heights and len(ground_heights := np.concatenate(heights)):
+        return float(np.median(ground_heights))
     if float(_mount(camera)[2, 3]) < MIN_CAMERA_HEIGHT_M:
-        raise NotApplicable(f"{clip.scene.clip_id}: nobody knows where the ground is, the ego frame is the camera's")
+        raise CorruptionNotApplicable(
+            f"{clip.scene.clip_id}: nobody knows where the ground is, the ego frame is the camera's"
+        )
     return 0.0
 
 
-def _car(clip: Clip, camera: Camera, count: int, ground: float, rng: np.random.Generator) -> Track:
+def _sample_car(clip: Clip, camera: Camera, count: int, ground: float, rng: np.random.Generator) -> Track:
     """A car on the arc that the ego drives, or beside it, before the camera; it keeps to its arc and its speed."""
-    path, times = poses_of(clip.scene), clip.scene.timestamps
+    path, times = require_poses(clip.scene), clip.scene.timestamps
     present = np.arange(len(times)) >= len(times) - count
     middle = len(times) - 1 - count // 2
-    looks = 1.0 if _mount(camera)[0, 2] >= 0 else -1.0
-    speed, curvature = _drive(path, times)
-    along = looks * rng.uniform(*AHEAD_M) + rng.uniform(*SPEEDS) * speed * (times - times[middle])
+    view_direction = 1.0 if _mount(camera)[0, 2] >= 0 else -1.0
+    speed, curvature = _ego_arc(path, times)
+    along = view_direction * rng.uniform(*AHEAD_M) + rng.uniform(*SPEEDS) * speed * (times - times[middle])
     headings = curvature * along
     # A chord of an arc of angle a is sinc(a / 2) times as long, and points half the angle away.
     chords = along * np.sinc(headings / 2 / np.pi)
     places = np.stack([chords * np.cos(headings / 2), chords * np.sin(headings / 2), 0 * along], -1)
     arc = pose(yaw_rotation(headings), places)
-    beside = pose(np.eye(3), [0.0, rng.uniform(-MAX_ASIDE_M, MAX_ASIDE_M), ground + CAR_SIZE[2] / 2])
-    taken = {track.id for track in clip.scene.tracks}
-    name = next(name for i in range(len(taken) + 1) if (name := f"never-drawn-{i}") not in taken)
-    boxes = path[middle] @ arc @ beside
+    lateral_offset = pose(np.eye(3), [0.0, rng.uniform(-MAX_ASIDE_M, MAX_ASIDE_M), ground + CAR_SIZE[2] / 2])
+    track_ids = {track.id for track in clip.scene.tracks}
+    name = next(name for i in range(len(track_ids) + 1) if (name := f"missing-vehicle-{i}") not in track_ids)
+    boxes = path[middle] @ arc @ lateral_offset
     return Track(id=name, category="vehicle.car", size=CAR_SIZE, box_to_world=boxes, present=present)
 
 
-def _drive(path: Array, times: Array) -> tuple[float, float]:
+def _ego_arc(path: Array, times: Array) -> tuple[float, float]:
     """Mean speed of the ego, m/s, and the curvature of its way, rad/m; nothing is turned on the spot."""
-    way = float(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1).sum())
-    if way < MIN_WAY_M:
+    path_length = float(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1).sum())
+    if path_length < MIN_PATH_M:
         return 0.0, 0.0
-    return way / float(times[-1] - times[0]), float(yaw_from_pose(inverse(path[0]) @ path[-1])) / way
+    return path_length / float(times[-1] - times[0]), float(yaw_from_pose(inverse(path[0]) @ path[-1])) / path_length
 
 
 def _mount(camera: Camera) -> Array:
@@ -96,14 +98,16 @@ def _mount(camera: Camera) -> Array:
     return np.asarray(camera.camera_to_ego.reshape(-1, 4, 4)[0])
 
 
-def _is_in_free_view(car: Track, view: View, taken: Mask) -> bool:
+def _is_in_free_view(car: Track, view: View, occupied: Mask) -> bool:
     view = replace(view, tracks=(car,))
     boxes = project_boxes(view)
     assert boxes is not None
-    seen = np.flatnonzero(Sight(number=0, view=view, boxes=boxes).seen[:, 0])
-    if len(seen) < MIN_SEEN * car.present.sum():
+    seen = np.flatnonzero(BoxVisibility(camera_index=0, view=view, boxes=boxes).well_visible[:, 0])
+    if len(seen) < MIN_VISIBLE_SHARE * car.present.sum():
         return False
-    height, width = view.grey.shape[1:]
+    height, width = view.gray.shape[1:]
     rectangles = np.clip(boxes.rectangle[seen, 0], 0, [width - 1, height - 1] * 2).astype(int)
-    covered = [taken[t, y0 : y1 + 1, x0 : x1 + 1].mean() for t, (x0, y0, x1, y1) in zip(seen, rectangles, strict=True)]
+    covered = [
+        occupied[t, y0 : y1 + 1, x0 : x1 + 1].mean() for t, (x0, y0, x1, y1) in zip(seen, rectangles, strict=True)
+    ]
     return bool(max(covered) <= MAX_COVERED)

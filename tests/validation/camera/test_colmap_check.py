@@ -7,8 +7,8 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
-from driveforge.validation.camera.deep_check import deep_measures, map_frames, path_strays, require_pycolmap
-from driveforge.validation.records import NO_DEEP_CHECK, STATIONARY_EGO, TOO_FEW_ROWS, Measures
+from driveforge.validation.camera.colmap_check import colmap_measures, map_frames, path_errors, require_pycolmap
+from driveforge.validation.records import NO_COLMAP_CHECK, STATIONARY_EGO, TOO_FEW_ROWS, Measures
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import View, reference_view
 from tests.validation.street import street
@@ -19,20 +19,20 @@ NAMES = ("pose_map_unregistered", "pose_map_path")
 def deep(clip: Clip) -> dict[str, float | None]:
     view = reference_view(clip)
     assert view.command is not None
-    return {m.name: m.value for m in deep_measures(view, view.command, project_boxes(view), asked=True)}
+    return {m.name: m.value for m in colmap_measures(view, view.command, project_boxes(view), asked=True)}
 
 
 def whys(view: View, *, asked: bool) -> list[str]:
     assert view.command is not None
-    return [m.why for m in deep_measures(view, view.command, None, asked=asked)]
+    return [m.reason for m in colmap_measures(view, view.command, None, enabled=asked)]
 
 
 def test_it_is_done_only_when_asked_for_and_where_it_can_be(clip: Clip, good: Measures) -> None:
-    assert [good[name].why for name in NAMES] == [NO_DEEP_CHECK] * 2
-    assert whys(reference_view(clip), asked=False) == [NO_DEEP_CHECK] * 2
+    assert [good[name].reason for name in NAMES] == [NO_COLMAP_CHECK] * 2
+    assert whys(reference_view(clip), asked=False) == [NO_COLMAP_CHECK] * 2
     assert whys(reference_view(clip), asked=True) == [TOO_FEW_ROWS] * 2
-    standing = street(height=256, width=448, num_frames=5, speed=0.0)
-    assert whys(reference_view(standing), asked=True) == [STATIONARY_EGO] * 2
+    stationary_pairs = street(height=256, width=448, num_frames=5, speed=0.0)
+    assert whys(reference_view(stationary_pairs), asked=True) == [STATIONARY_EGO] * 2
 
 
 def test_a_path_is_compared_after_the_best_similarity() -> None:
@@ -40,35 +40,35 @@ def test_a_path_is_compared_after_the_best_similarity() -> None:
     path = rng.normal(size=(12, 3)) * [8.0, 2.0, 0.3]
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     turn *= np.sign(np.linalg.det(turn))
-    assert path_strays(0.2 * path @ turn.T + [5, -3, 1], path) == pytest.approx(0, abs=1e-9)
+    assert path_errors(0.2 * path @ turn.T + [5, -3, 1], path) == pytest.approx(0, abs=1e-9)
     bent = path.copy()
     bent[6] += [0.0, 0.0, 1.0]
-    strays = path_strays(bent, path)
-    assert np.argmax(strays) == 6 and 0.4 < strays[6] < 1.0
+    command_residuals = path_errors(bent, path)
+    assert np.argmax(command_residuals) == 6 and 0.4 < command_residuals[6] < 1.0
     mirrored = path * [1.0, 1.0, -1.0]
-    assert path_strays(mirrored, path).max() > 0.1
+    assert path_errors(mirrored, path).max() > 0.1
 
 
 def test_people_are_told_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
-    with pytest.raises(UserError, match=r"pip install \"driveforge\[deep\]\""):
+    with pytest.raises(UserError, match=r"pip install \"driveforge\[colmap\]\""):
         require_pycolmap()
 
 
 @pytest.mark.slow
 def test_a_good_clip_maps_onto_its_command_and_a_wrong_path_does_not() -> None:
-    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[deep]")
+    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
     clip = street(height=256, width=448, num_frames=12)
     view = reference_view(clip)
     assert view.command is not None
-    centres = map_frames(view, view.command, project_boxes(view))
-    assert sorted(centres) == list(range(12))
-    found = np.stack([centres[t] for t in range(12)])
+    centers = map_frames(view, view.command, project_boxes(view))
+    assert sorted(centers) == list(range(12))
+    found = np.stack([centers[t] for t in range(12)])
 
     def error(ego_to_world: np.ndarray) -> float:
         command = reference_view(clip.with_scene(ego_to_world=ego_to_world)).command
         assert command is not None
-        return float(np.sqrt((path_strays(found, command.camera_to_world[:, :3, 3]) ** 2).mean()))
+        return float(np.sqrt((path_errors(found, command.camera_to_world[:, :3, 3]) ** 2).mean()))
 
     true = clip.scene.ego_to_world
     weaving, braking = true.copy(), true.copy()
@@ -81,7 +81,7 @@ def test_a_good_clip_maps_onto_its_command_and_a_wrong_path_does_not() -> None:
 
 @pytest.mark.slow
 def test_measures_of_the_deep_check_are_those_of_the_whole_clip() -> None:
-    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[deep]")
+    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
     clip = street(height=256, width=448, num_frames=10)
     other = street(height=256, width=448, num_frames=10, seed=1)
     cut = Clip(scene=clip.scene, frames=np.concatenate([clip.frames[:, :7], other.frames[:, 7:]], 1))
@@ -91,8 +91,8 @@ def test_measures_of_the_deep_check_are_those_of_the_whole_clip() -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_a_real_drive_is_found_to_centimetres(kitti: Clip) -> None:
-    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[deep]")
+def test_a_real_drive_is_found_to_centimeters(kitti: Clip) -> None:
+    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
     found = deep(kitti)
     assert found["pose_map_unregistered"] == 0.0
     assert found["pose_map_path"] is not None and found["pose_map_path"] < 0.1

@@ -20,15 +20,15 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array
 from driveforge.validation.records import (
     DEGENERATE,
-    NO_DEEP_CHECK,
+    NO_COLMAP_CHECK,
     STATIONARY_EGO,
     TOO_FEW_ROWS,
     Measure,
-    measured,
-    unmeasurable,
+    make_measure,
+    make_unmeasurable,
 )
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import Command, View
+from driveforge.validation.views.view import CommandedCamera, View
 
 MIN_ROWS = 256
 MIN_TRAVEL_M = 2.0  # between the two ends of the path: a camera that stands cannot be mapped
@@ -37,14 +37,14 @@ MIN_POINTS = 15  # of the map that a further frame must see: half of what COLMAP
 # px. COLMAP's own, 4, are for photographs: at 256 rows whole streets pass for a plane within them, and are mapped so.
 TOLERANCE_PX = 1.5
 NUM_FEATURES = 1024
-NEIGHBOURS = 6  # frames on that each frame is matched with
+SEQUENTIAL_OVERLAP = 6  # frames on that each frame is matched with
 # Between the rays of the two frames that a map begins with. Under a small angle a facade alone can be mapped in two
 # ways, so it is tried only where a large one does not bring all frames together.
-FIRST_ANGLES_DEG = (16.0, 4.0)
+INIT_ANGLES_DEG = (16.0, 4.0)
 SEED = 0
 
 
-def deep_measures(view: View, command: Command, boxes: Boxes | None, *, asked: bool) -> list[Measure]:
+def colmap_measures(view: View, command: CommandedCamera, boxes: Boxes | None, *, enabled: bool) -> list[Measure]:
     """Share of frames outside the largest map, and RMS distance (m) of its camera path from the commanded one.
 
     The path is first brought to the commanded one by the best similarity, since a map has no scale, place or heading
@@ -52,29 +52,32 @@ def deep_measures(view: View, command: Command, boxes: Boxes | None, *, asked: b
     """
     names = ("pose_map_unregistered", "pose_map_path")
     travel = np.linalg.norm(command.camera_to_world[:, :3, 3] - command.camera_to_world[0, :3, 3], axis=1).max()
-    why = (
-        NO_DEEP_CHECK
-        if not asked
+    reason = (
+        NO_COLMAP_CHECK
+        if not enabled
         else TOO_FEW_ROWS
-        if view.grey.shape[1] < MIN_ROWS
+        if view.gray.shape[1] < MIN_ROWS
         else STATIONARY_EGO
         if travel < MIN_TRAVEL_M
         else ""
     )
-    if why:
-        return [unmeasurable(name, why) for name in names]
-    centres = map_frames(view, command, boxes)
-    outside = [t for t in range(view.num_frames) if t not in centres]
-    unregistered = measured(names[0], len(outside) / view.num_frames, outside)
-    if len(centres) < MIN_REGISTERED:
-        return [unregistered, unmeasurable(names[1], DEGENERATE)]
-    frames = sorted(centres)
-    strays = path_strays(np.stack([centres[t] for t in frames]), command.camera_to_world[frames, :3, 3])
-    return [unregistered, measured(names[1], float(np.sqrt(np.mean(strays**2))), [frames[int(np.argmax(strays))]])]
+    if reason:
+        return [make_unmeasurable(name, reason) for name in names]
+    centers = map_frames(view, command, boxes)
+    unregistered_frames = [t for t in range(view.num_frames) if t not in centers]
+    unregistered_share = make_measure(names[0], len(unregistered_frames) / view.num_frames, unregistered_frames)
+    if len(centers) < MIN_REGISTERED:
+        return [unregistered_share, make_unmeasurable(names[1], DEGENERATE)]
+    frames = sorted(centers)
+    errors = path_errors(np.stack([centers[t] for t in frames]), command.camera_to_world[frames, :3, 3])
+    return [
+        unregistered_share,
+        make_measure(names[1], float(np.sqrt(np.mean(errors**2))), [frames[int(np.argmax(errors))]]),
+    ]
 
 
-def map_frames(view: View, command: Command, boxes: Boxes | None) -> Mapping[int, Array]:
-    """Camera centres ``(3,)`` by frame, in the world of the largest map; none where nothing could be mapped."""
+def map_frames(view: View, command: CommandedCamera, boxes: Boxes | None) -> Mapping[int, Array]:
+    """Camera centers ``(3,)`` by frame, in the world of the largest map; none where nothing could be mapped."""
     colmap = require_pycolmap()
     with tempfile.TemporaryDirectory(prefix="driveforge-") as scratch:
         folder = Path(scratch)
@@ -94,30 +97,30 @@ def map_frames(view: View, command: Command, boxes: Boxes | None) -> Mapping[int
         colmap.match_sequential(
             database,
             matching_options={"num_threads": 1},
-            pairing_options={"overlap": NEIGHBOURS, "quadratic_overlap": False},
+            pairing_options={"overlap": SEQUENTIAL_OVERLAP, "quadratic_overlap": False},
             verification_options={"ransac": {"max_error": TOLERANCE_PX, "random_seed": SEED}},
             device=colmap.Device.cpu,
         )
         registered: dict[int, Array] = {}
-        for angle in FIRST_ANGLES_DEG:
-            found = colmap.incremental_mapping(database, images, maps, options=_mapping_options(angle))
-            registered = max([registered, *map(_centres, found.values())], key=len)
+        for angle in INIT_ANGLES_DEG:
+            reconstructions = colmap.incremental_mapping(database, images, maps, options=_mapping_options(angle))
+            registered = max([registered, *map(_camera_centers, reconstructions.values())], key=len)
             if len(registered) == view.num_frames:
                 break
     return registered
 
 
-def _centres(one: Any) -> dict[int, Array]:
-    return {int(Path(i.name).stem): i.projection_center() for i in one.images.values() if i.has_pose}
+def _camera_centers(reconstruction: Any) -> dict[int, Array]:
+    return {int(Path(i.name).stem): i.projection_center() for i in reconstruction.images.values() if i.has_pose}
 
 
-def path_strays(path: Array, commanded: Array) -> Array:
+def path_errors(path: Array, commanded: Array) -> Array:
     """Distances ``(N,)`` m of a path ``(N, 3)`` from the commanded one, after the similarity that fits it best."""
-    about, target = path - path.mean(0), commanded - commanded.mean(0)
-    left, spread, right = np.linalg.svd(target.T @ about)
+    centered, target = path - path.mean(0), commanded - commanded.mean(0)
+    left, spread, right = np.linalg.svd(target.T @ centered)
     upright = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    scale = (spread * upright).sum() / max(float((about**2).sum()), 1e-12)
-    return np.asarray(np.linalg.norm(target - scale * about @ ((left * upright) @ right).T, axis=1))
+    scale = (spread * upright).sum() / max(float((centered**2).sum()), 1e-12)
+    return np.asarray(np.linalg.norm(target - scale * centered @ ((left * upright) @ right).T, axis=1))
 
 
 def require_pycolmap() -> Any:
@@ -125,12 +128,12 @@ def require_pycolmap() -> Any:
     try:
         import pycolmap
     except ImportError as error:
-        raise UserError('validate.colmap_check needs pycolmap: pip install "driveforge[deep]"') from error
+        raise UserError('validate.colmap_check needs pycolmap: pip install "driveforge[colmap]"') from error
     pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # a map that fails is told as a measure
     return pycolmap
 
 
-def _mapping_options(first_angle: float) -> dict[str, Any]:
+def _mapping_options(init_angle: float) -> dict[str, Any]:
     """One map, at the commanded intrinsics, the same every time."""
     return {
         "num_threads": 1,
@@ -148,7 +151,7 @@ def _mapping_options(first_angle: float) -> dict[str, Any]:
             "abs_pose_refine_focal_length": False,
             "abs_pose_refine_extra_params": False,
             "init_max_forward_motion": 1.0,  # a car drives straight on
-            "init_min_tri_angle": first_angle,
+            "init_min_tri_angle": init_angle,
         },
     }
 
@@ -156,14 +159,14 @@ def _mapping_options(first_angle: float) -> dict[str, Any]:
 def _write_images(view: View, boxes: Boxes | None, images: Path, masks: Path) -> None:
     images.mkdir()
     masks.mkdir()
-    for t, grey in enumerate(view.grey):
+    for t, gray in enumerate(view.gray):
         name = f"{t:05d}.png"
-        cv2.imwrite(str(images / name), grey)
+        cv2.imwrite(str(images / name), gray)
         if boxes:
-            cv2.imwrite(str(masks / f"{name}.png"), 255 - boxes.mask(t, (grey.shape[0], grey.shape[1])))
+            cv2.imwrite(str(masks / f"{name}.png"), 255 - boxes.mask(t, (gray.shape[0], gray.shape[1])))
 
 
-def _camera_params(command: Command) -> str:
-    """COLMAP puts the centre of the first pixel at 0.5."""
+def _camera_params(command: CommandedCamera) -> str:
+    """COLMAP puts the center of the first pixel at 0.5."""
     k = command.intrinsics
     return f"{k[0, 0]},{k[1, 1]},{k[0, 2] + 0.5},{k[1, 2] + 0.5}"
