@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from driveforge.pipelines.inputs.sources import open_source
     from driveforge.pipelines.plots.measured_clip import plot_measured_clip
     from driveforge.validation.calibration import Calibration
-    from driveforge.validation.corruptions.catalogue import corrupt
+    from driveforge.validation.corruptions.catalog import corrupt
     from driveforge.validation.measures import measure, measure_clip
     from driveforge.validation.verdict import judge
 
@@ -48,7 +48,7 @@ _MODULES = {
     "Scene": "datasets.scene",
     "ShardSource": "datasets.webdataset_shards.source",
     "Track": "datasets.scene",
-    "corrupt": "validation.corruptions.catalogue",
+    "corrupt": "validation.corruptions.catalog",
     "plot_measured_clip": "pipelines.plots.measured_clip",
     "fine_tune": "finetune.training.fine_tune",
     "measure_clip": "validation.measures",
@@ -70,14 +70,14 @@ __all__ = [
     "ShardSource",
     "Track",
     "corrupt",
-    "plot_measured_clip",
     "fine_tune",
-    "measure_clip",
     "judge",
     "list_clips",
     "load_config",
     "measure",
+    "measure_clip",
     "open_source",
+    "plot_measured_clip",
 ]
 
 

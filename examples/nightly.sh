@@ -19,10 +19,10 @@ FOOTAGE=${FOOTAGE:-$(printf '%s\n' "$@" | sed -n 's/^data\.root=//p' | tail -n 1
 : "${FOOTAGE:?give data.root=DIR, or FOOTAGE=DIR}"
 
 # What earlier models can do is measured first: if that cannot be, no hours of training are spent.
-driveforge probe champion-or-base model.checkpoint=champion-or-base \
-  "probe.footage=[$FOOTAGE]" "probe.domains=[orbit, handheld, falling, walkers]" probe.clips_per_domain=24 \
+driveforge evaluate champion-or-base model.checkpoint=champion-or-base \
+  "evaluate.footage=[$FOOTAGE]" "evaluate.domains=[orbit, handheld, falling, walkers]" evaluate.clips_per_domain=24 \
   "$@" "run_dir=$RUN"
-driveforge probe base "run_dir=$RUN"
+driveforge evaluate base "run_dir=$RUN"
 driveforge finetune "run_dir=$RUN"
-driveforge probe "run_dir=$RUN"
+driveforge evaluate "run_dir=$RUN"
 driveforge promote "run_dir=$RUN"

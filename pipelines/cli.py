@@ -1,6 +1,6 @@
-"""The command ``driveforge``: one verb a stage, settings as KEY=VALUE behind it.
+"""The command ``driveforge``: one command a stage, settings as KEY=VALUE behind it.
 
-The module of a verb is imported only when the verb is called: help must come at once.
+The module of a command is imported only when the command is called: help must come at once.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from typing import Any, NoReturn
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import find_write_error
-from driveforge.pipelines.commands.catalogue import VERBS
-from driveforge.pipelines.commands.verb import Verb
-from driveforge.pipelines.config.build import unknown
+from driveforge.pipelines.commands.catalog import COMMANDS
+from driveforge.pipelines.commands.command import Command
+from driveforge.pipelines.config.build import with_suggestion
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.config.help import settings_help
-from driveforge.pipelines.console import say
-from driveforge.pipelines.processes.signals import stoppable
+from driveforge.pipelines.console import print_message
+from driveforge.pipelines.processes.signals import interruptible
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -53,14 +53,14 @@ _ENVIRONMENT = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; its exit status."""
-    return status_of(partial(_run, list(sys.argv[1:] if argv is None else argv)))
+    return exit_status_of(partial(_run_argv, list(sys.argv[1:] if argv is None else argv)))
 
 
-def status_of(work: Callable[[], int]) -> int:
+def exit_status_of(work: Callable[[], int]) -> int:
     """The exit status of ``work``: 2 for a wrong input, told in a line, 143 or 130 where SIGTERM or SIGINT ended it."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with stoppable() as stop:
+    with interruptible() as stop:
         try:
             return work()
         except BaseException as error:
@@ -68,64 +68,64 @@ def status_of(work: Callable[[], int]) -> int:
             if stop.signum is not None or isinstance(error, KeyboardInterrupt):
                 for process in multiprocessing.active_children():
                     process.kill()
-                say("interrupted")
+                print_message("interrupted")
                 return stop.status
             if isinstance(error, UserError):
-                say(str(error))
+                print_message(str(error))
                 return 2
             raise
 
 
-def _run(argv: list[str]) -> int:
+def _run_argv(argv: list[str]) -> int:
     # Settings are taken out first, so that they may stand before, between or behind options.
     overrides = [word for word in argv if _OVERRIDE.match(word)]
     words = [word for word in argv if not _OVERRIDE.match(word)]
-    verbs = {verb.name: verb for verb in VERBS}
-    if words and not words[0].startswith("-") and words[0] not in verbs:
-        raise UserError(unknown(f"no verb {words[0]!r}", words[0], verbs))
+    commands = {command.name: command for command in COMMANDS}
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        raise UserError(with_suggestion(f"no command {words[0]!r}", words[0], commands))
     args = _parser().parse_args(words or ["--help"])
-    found = _tables_at(args.path) if getattr(args, "path", None) else []
-    return _perform(verbs[args.verb], args, [*found, *overrides])
+    path_overrides = _nuscenes_overrides(args.path) if getattr(args, "path", None) else []
+    return _run_command(commands[args.command], args, [*path_overrides, *overrides])
 
 
-def _perform(verb: Verb, args: argparse.Namespace, overrides: Sequence[str]) -> int:
-    """The status of the verb's work, under the settings of its run folder and of the command line."""
+def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence[str]) -> int:
+    """The status of the command's work, under the settings of its run folder and of the command line."""
     from driveforge.pipelines import run_dir
     from driveforge.pipelines.config import saved
-    from driveforge.pipelines.config.compose import compose, run_dir_of
+    from driveforge.pipelines.config.compose import compose, resolve_run_dir
     from driveforge.pipelines.config.inputs import require_inputs
-    from driveforge.pipelines.tracking.store import find_store, require_answer
+    from driveforge.pipelines.tracking.store import find_store, require_reachable
 
-    if verb.run_dir == "unused":
-        return _work(verb, compose([*verb.presets, *overrides]), args)
-    folder = run_dir_of([*verb.presets, *overrides])
+    if command.run_dir == "unused":
+        return _run_stage(command, compose([*command.presets, *overrides]), args)
+    folder = resolve_run_dir([*command.presets, *overrides])
     # A model that is named need not lie in a run folder.
-    if verb.run_dir == "continued" and getattr(args, "candidate", None) is None:
+    if command.run_dir == "existing" and getattr(args, "candidate", None) is None:
         run_dir.require_run(folder)
     # Of the processes that torchrun started, the first one writes. It does not wait for another command, since the
     # others would not wait with it: it is refused, and torchrun ends them.
-    is_one_of_many = bool(os.environ.get("TORCHELASTIC_RUN_ID"))
-    if verb.run_dir == "read" or (is_one_of_many and os.environ["RANK"] != "0"):
-        config, _ = saved.settings_of(folder, verb.presets, overrides)
-        return _work(verb, config, args)
-    with run_dir.sole_writer(folder, blocking=not is_one_of_many):
-        config, before = saved.settings_of(folder, verb.presets, overrides)
-        if verb.run_dir == "begun":
-            run_dir.say_if_mistyped(folder)
-        if verb.name != "demo":  # which makes what it reads
-            require_inputs(config, verb.sections)
-        if "tracking" in verb.sections:
-            require_answer(find_store(config.run, config.tracking).uri)
-        with saved.kept_settings(config, before, begins=verb.run_dir == "begun"):
-            return _work(verb, config, args)
+    is_distributed = bool(os.environ.get("TORCHELASTIC_RUN_ID"))
+    if command.run_dir == "read" or (is_distributed and os.environ["RANK"] != "0"):
+        config, _ = saved.load_settings(folder, command.presets, overrides)
+        return _run_stage(command, config, args)
+    with run_dir.run_dir_lock(folder, blocking=not is_distributed):
+        config, previous = saved.load_settings(folder, command.presets, overrides)
+        if command.run_dir == "create":
+            run_dir.warn_if_similar(folder)
+        if command.name != "demo":  # which makes what it reads
+            require_inputs(config, command.sections)
+        if "tracking" in command.sections:
+            require_reachable(find_store(config.run, config.tracking).uri)
+        with saved.settings_transaction(config, previous, creates_run=command.run_dir == "create"):
+            return _run_stage(command, config, args)
 
 
-def _work(verb: Verb, config: Config, args: argparse.Namespace) -> int:
-    _quiet()
+def _run_stage(command: Command, config: Config, args: argparse.Namespace) -> int:
+    _silence_libraries()
     from driveforge.datasets.progress import log_progress
 
-    stage = importlib.import_module(verb.module)
-    with log_progress(verb.name):
+    stage = importlib.import_module(command.module)
+    with log_progress(command.name):
         try:
             return int(stage.main(config, args) or 0)
         except Exception as error:
@@ -134,7 +134,7 @@ def _work(verb: Verb, config: Config, args: argparse.Namespace) -> int:
             raise refusal from error
 
 
-def _tables_at(path: Path) -> list[str]:
+def _nuscenes_overrides(path: Path) -> list[str]:
     """The data group for nuScenes tables that lie at ``path``, so that its other settings can be given beside it."""
     versions = sorted(folder.name for folder in path.glob("v1.0-*") if folder.is_dir())
     if not versions:
@@ -142,7 +142,7 @@ def _tables_at(path: Path) -> list[str]:
     return ["data=nuscenes", f"data.root={path}", *([f"data.version={versions[0]}"] if len(versions) == 1 else [])]
 
 
-def _quiet() -> None:
+def _silence_libraries() -> None:
     """Leave the terminal to progress bars and results: warnings of libraries go nowhere, their errors still show."""
     import logging
     import warnings
@@ -157,37 +157,37 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-class _VerbParser(_Parser):
-    """The parser of one verb; its examples and settings are put together only when help is asked for."""
+class _CommandParser(_Parser):
+    """The parser of one command; its examples and settings are put together only when help is asked for."""
 
-    def __init__(self, *, verb: Verb, **options: Any) -> None:
+    def __init__(self, *, command: Command, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
-        self.verb = verb
-        self.prog = f"driveforge {verb.name}"
-        self.usage = f"{self.prog}{verb.usage} [KEY=VALUE ...]"
-        self.description = f"{verb.summary[0].upper()}{verb.summary[1:]}.\n\n{verb.description}"
-        for flags, argument in verb.arguments:
+        self.command = command
+        self.prog = f"driveforge {command.name}"
+        self.usage = f"{self.prog}{command.usage} [KEY=VALUE ...]"
+        self.description = f"{command.summary[0].upper()}{command.summary[1:]}.\n\n{command.description}"
+        for flags, argument in command.arguments:
             self.add_argument(*flags, **argument)
 
     def format_help(self) -> str:
-        return f"{super().format_help()}\n{settings_help(self.verb)}"
+        return f"{super().format_help()}\n{settings_help(self.command)}"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="driveforge",
-        usage="driveforge VERB [KEY=VALUE ...]",
+        usage="driveforge COMMAND [KEY=VALUE ...]",
         description="Synthetic driving clips that a perception team may train on.",
-        epilog="driveforge VERB --help shows what a verb does, examples and its settings.",
+        epilog="driveforge COMMAND --help shows what a command does, examples and its settings.",
         formatter_class=partial(argparse.HelpFormatter, max_help_position=16),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"driveforge {version('driveforge')}")
-    commands = parser.add_subparsers(
-        dest="verb", metavar="VERB        ", title="verbs", required=True, parser_class=_VerbParser
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND     ", title="commands", required=True, parser_class=_CommandParser
     )
-    for verb in VERBS:
-        commands.add_parser(verb.name, help=verb.summary, verb=verb)
+    for command in COMMANDS:
+        subparsers.add_parser(command.name, help=command.summary, command=command)
     return parser
 
 

@@ -7,7 +7,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.simulation.settings import SimulateSettings
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.config.saved import with_full_paths, write_settings
+from driveforge.pipelines.config.saved import with_absolute_paths, write_settings
 from driveforge.pipelines.inputs.settings import NuScenesData
 from driveforge.pipelines.run import run
 from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
@@ -30,7 +30,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         pad_short_scenes=False,
         **asdict(framing),
     )
-    config = with_full_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(world))))
+    config = with_absolute_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(world))))
     write_settings(config)
     with pipeline_run(config, "demo") as tracker:
         return run(config, tracker)

@@ -13,7 +13,7 @@ from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack_s
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.datasets.webdataset_shards.tar_samples import Span
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
@@ -26,13 +26,13 @@ def main(config: Config, args: argparse.Namespace) -> None:
     with pipeline_run(config, "export") as tracker:
         log_export(config.run.shards, index, tracker)
     where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {config.run.shards}"
-    show(where)
+    print_result(where)
 
 
 def log_export(shards: Path, index: Mapping[str, Any], tracker: Tracker) -> None:
-    tracker.metrics({"shards": len(index["shards"]), "clips": index["num_samples"]})
+    tracker.log_metrics({"shards": len(index["shards"]), "clips": index["num_samples"]})
     for name in ("index.json", "README.md", "croissant.json"):
-        tracker.artifact(shards / name)
+        tracker.log_artifact(shards / name)
 
 
 def export(run: RunDir, settings: ExportSettings) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Ite
 
     @cache
     def spans(unit: str, tar: str) -> Mapping[str, Mapping[str, Span]]:
-        marker = log.marker(unit)
-        return log.read_whole(marker) if marker.tar == tar else {}
+        marker = log.read_marker(unit)
+        return log.read_verified(marker) if marker.tar == tar else {}
 
     for row in rows:
         if row["clip_id"] not in spans(row["unit"], row["tar"]):

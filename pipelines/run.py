@@ -10,7 +10,7 @@ from rich.table import Table
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import plain, show
+from driveforge.pipelines.console import plain_text, print_result
 from driveforge.pipelines.export import export, log_export
 from driveforge.pipelines.generate.command import generate_candidates, log_generation
 from driveforge.pipelines.generate.executors.execution import require_executor
@@ -40,18 +40,18 @@ def run(config: Config, tracker: Tracker) -> int:
         finetune(config, child)
     console.rule("Generate and measure")
     with tracker.child("generation") as child:
-        made = generate_candidates(config)
-        log_generation(made, child)
+        generation = generate_candidates(config)
+        log_generation(generation, child)
     console.rule("Calibrate, gate, review")
     ensure_calibration(config)
     decisions = gate(config.run, config.calibration_path)
-    reviewed = review(config.run, config.calibration_path, decisions, tracker)
+    review_result = review(config.run, config.calibration_path, decisions, tracker)
     console.rule("Export")
     shards = _export(config.run, config.export, decisions, tracker)
-    console.print(summary(config.run_dir, decisions, reviewed, shards))
-    for unit, error in made.failed.items():
-        show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
-    return 1 if made.failed or shards is None else 0
+    console.print(summary_table(config.run_dir, decisions, review_result, shards))
+    for unit, error in generation.failed.items():
+        print_result(error.strip().splitlines()[-1], prefix=f"{unit} was set aside: ", style="red")
+    return 1 if generation.failed or shards is None else 0
 
 
 def ensure_calibration(config: Config) -> None:
@@ -76,7 +76,7 @@ def _export(run: RunDir, settings: ExportSettings, decisions: Sequence[Decision]
     return run.shards
 
 
-def summary(run_dir: Path, decisions: Sequence[Decision], reviewed: Review, shards: Path | None) -> Table:
+def summary_table(run_dir: Path, decisions: Sequence[Decision], review_result: Review, shards: Path | None) -> Table:
     """What came out and where it is."""
     states, reasons = count_states(decisions), count_reasons(decisions)
     table = Table(show_header=False, title="What came out")
@@ -88,7 +88,7 @@ def summary(run_dir: Path, decisions: Sequence[Decision], reviewed: Review, shar
     if states["unmeasured"]:
         table.add_row("could not be measured", str(states["unmeasured"]))
     table.add_section()
-    table.add_row("shards", plain(shards or "none: nothing was accepted"))
-    table.add_row("rejected clips, playing", plain(reviewed.gallery))
-    table.add_row("in MLflow", plain(f"driveforge ui run_dir={run_dir}"))
+    table.add_row("shards", plain_text(shards or "none: nothing was accepted"))
+    table.add_row("rejected clips, playing", plain_text(review_result.gallery))
+    table.add_row("in MLflow", plain_text(f"driveforge ui run_dir={run_dir}"))
     return table

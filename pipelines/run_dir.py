@@ -8,9 +8,9 @@ from pathlib import Path
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.lock import file_lock
-from driveforge.pipelines.console import say
+from driveforge.pipelines.console import print_message
 
-SETTINGS = "settings.yaml"
+SETTINGS_FILE = "settings.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class RunDir:
 
     @property
     def settings(self) -> Path:
-        return self.root / SETTINGS
+        return self.root / SETTINGS_FILE
 
     @property
     def _shared(self) -> Path:
@@ -138,7 +138,7 @@ class RunDir:
     def mlflow_artifacts(self) -> Path:
         return self._shared / "mlartifacts"
 
-    def is_begun(self) -> bool:
+    def has_outputs(self) -> bool:
         """Whether a command has made anything here."""
         made = (self.settings, self.model, self.checkpoints, self.latents, self.candidates)
         return any(path.exists() for path in (*made, self.calibration, self.verdicts, self.shards))
@@ -146,29 +146,33 @@ class RunDir:
 
 def require_run(run_dir: Path) -> None:
     """A UserError where ``run_dir`` is no run folder, with the nearest that is one."""
-    if not RunDir(run_dir).is_begun():
-        near = nearest_run(run_dir)
-        advice = f"did you mean run_dir={near}?" if near else "begin with `driveforge run` or `driveforge finetune`"
+    if not RunDir(run_dir).has_outputs():
+        similar = find_similar_run(run_dir)
+        advice = (
+            f"did you mean run_dir={similar}?" if similar else "begin with `driveforge run` or `driveforge finetune`"
+        )
         raise UserError(f"run_dir={run_dir} holds no run; {advice}")
 
 
-def nearest_run(run_dir: Path) -> Path | None:
+def find_similar_run(run_dir: Path) -> Path | None:
     """The run folder beside ``run_dir`` with the most similar name, if any is similar."""
-    beside = run_dir.resolve().parent
-    names = [path.parent.name for path in beside.glob(f"*/{SETTINGS}")] if beside.is_dir() else []
-    near = difflib.get_close_matches(run_dir.name, [name for name in names if name != run_dir.name], n=1, cutoff=0.75)
-    return run_dir.parent / near[0] if near else None
+    siblings = run_dir.resolve().parent
+    names = [path.parent.name for path in siblings.glob(f"*/{SETTINGS_FILE}")] if siblings.is_dir() else []
+    similar = difflib.get_close_matches(
+        run_dir.name, [name for name in names if name != run_dir.name], n=1, cutoff=0.75
+    )
+    return run_dir.parent / similar[0] if similar else None
 
 
 @contextmanager
-def sole_writer(run_dir: Path, *, blocking: bool = True) -> Iterator[None]:
+def run_dir_lock(run_dir: Path, *, blocking: bool = True) -> Iterator[None]:
     """Waits, with a word, until no other command writes in ``run_dir``; a folder that stays empty goes again.
 
     A UserError instead where it ``blocking`` not.
     """
     is_new = not run_dir.exists()
     try:
-        with file_lock(run_dir / ".lock", say, blocking=blocking):
+        with file_lock(run_dir / ".lock", print_message, blocking=blocking):
             yield
     finally:
         if is_new:
@@ -176,7 +180,7 @@ def sole_writer(run_dir: Path, *, blocking: bool = True) -> Iterator[None]:
                 run_dir.rmdir()
 
 
-def say_if_mistyped(run_dir: Path) -> None:
+def warn_if_similar(run_dir: Path) -> None:
     """A word where a run is begun beside one with a similar name."""
-    if not (run_dir / SETTINGS).exists() and (near := nearest_run(run_dir)):
-        say(f"this begins a new run in {run_dir}; there is {near}")
+    if not (run_dir / SETTINGS_FILE).exists() and (similar := find_similar_run(run_dir)):
+        print_message(f"this begins a new run in {run_dir}; there is {similar}")

@@ -23,14 +23,14 @@ from driveforge.datasets.simulated_source import SimulatedSource, SimulationConf
 from driveforge.datasets.simulation.long_drive import simulate_drive
 from driveforge.datasets.simulation.settings import SimulateSettings
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import say
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.console import print_message
+from driveforge.pipelines.processes.parallel import parallel_map
 
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"
 KEY_FRAMES_HZ = 2.0
 # In each of the two folders: the settings that made it.
-MADE_BY = "simulated.json"
+SETTINGS_FILE = "simulated.json"
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -54,11 +54,11 @@ def simulate(settings: SimulateSettings, out: Path, framing: Framing) -> None:
     written, where either folder holds anything else: nothing is ever replaced.
     """
     world = _World(settings=settings, framing=framing)
-    for folder in _PARTS:
-        _is_made(out / folder, world)
-    with file_lock(out / ".lock", say):
-        for folder, write in _PARTS.items():
-            if not _is_made(out / folder, world):
+    for folder in _WRITERS:
+        _is_written(out / folder, world)
+    with file_lock(out / ".lock", print_message):
+        for folder, write in _WRITERS.items():
+            if not _is_written(out / folder, world):
                 write(world, out)
 
 
@@ -81,17 +81,17 @@ class _World:
         return dict(json.loads(json.dumps({**told, **length})))
 
 
-def _is_made(folder: Path, world: _World) -> bool:
+def _is_written(folder: Path, world: _World) -> bool:
     if is_absent_or_empty(folder):
         return False
-    wanted = world.to_json()
+    expected = world.to_json()
     try:
-        made_by = read_json(folder / MADE_BY)
+        recorded = read_json(folder / SETTINGS_FILE)
     except UserError:
-        made_by = None
-    if not isinstance(made_by, dict):
+        recorded = None
+    if not isinstance(recorded, dict):
         raise UserError(f"{folder} was not made by driveforge simulate, and is left alone; choose another folder")
-    changed = [f"{key} was {shorten(made_by.get(key))}" for key in wanted if made_by.get(key) != wanted[key]]
+    changed = [f"{key} was {shorten(recorded.get(key))}" for key in expected if recorded.get(key) != expected[key]]
     if changed:
         raise UserError(f"{folder} holds another world ({changed[0]}); choose another folder, or delete it yourself")
     return True
@@ -101,31 +101,31 @@ def _write_drives(world: _World, out: Path) -> None:
     settings = world.settings
     with atomic_folder(tables_root(out)) as root:
         with NuScenesWriter(root, VERSION) as tables:
-            drives = on_all_cores(partial(_write_drive, settings, root), range(settings.num_scenes))
+            drives = parallel_map(partial(_write_drive, settings, root), range(settings.num_scenes))
             for scene, rows in track(drives, "Simulating drives", total=settings.num_scenes):
                 tables.add_rows(scene, rows)
-        _sign(root, world)
+        _write_settings(root, world)
 
 
 def _write_replay(world: _World, out: Path) -> None:
-    number = world.settings.replay_clips
+    index_in_order = world.settings.replay_clips
     with atomic_folder(replay_root(out)) as root:
-        clips = on_all_cores(partial(_write_replay_clip, world, root), range(number))
-        for _ in track(clips, "Simulating other domains", total=number):
+        clips = parallel_map(partial(_write_replay_clip, world, root), range(index_in_order))
+        for _ in track(clips, "Simulating other domains", total=index_in_order):
             pass
-        _sign(root, world)
+        _write_settings(root, world)
 
 
-_PARTS = {"nuscenes": _write_drives, "replay": _write_replay}
+_WRITERS = {"nuscenes": _write_drives, "replay": _write_replay}
 
 
-def _sign(folder: Path, world: _World) -> None:
-    (folder / MADE_BY).write_text(json.dumps(world.to_json(), indent=2) + "\n", encoding="utf-8")
+def _write_settings(folder: Path, world: _World) -> None:
+    (folder / SETTINGS_FILE).write_text(json.dumps(world.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
-def _write_drive(settings: SimulateSettings, root: Path, number: int) -> tuple[Scene, TableRows]:
+def _write_drive(settings: SimulateSettings, root: Path, index_in_order: int) -> tuple[Scene, TableRows]:
     """One drive's images and its table rows; the variants take turns."""
-    index, variant = divmod(number, len(VARIANTS))
+    index, variant = divmod(index_in_order, len(VARIANTS))
     recording = simulate_drive(
         VARIANTS[variant],
         index,
@@ -137,14 +137,14 @@ def _write_drive(settings: SimulateSettings, root: Path, number: int) -> tuple[S
         cameras=settings.cameras,
     )
     names = [camera.name for camera in recording.scene.cameras]
-    every = max(1, round(settings.frame_rate / KEY_FRAMES_HZ))
+    key_frame_every = max(1, round(settings.frame_rate / KEY_FRAMES_HZ))
     rows = write_recording(
-        root, recording.scene, lambda camera, t: recording.image(names[camera], t), key_frame_every=every
+        root, recording.scene, lambda camera, t: recording.image(names[camera], t), key_frame_every=key_frame_every
     )
     return recording.scene, rows
 
 
-def _write_replay_clip(world: _World, root: Path, number: int) -> None:
+def _write_replay_clip(world: _World, root: Path, index_in_order: int) -> None:
     """One clip of a non-driving domain as a folder; the domains take turns."""
     settings = world.settings
     source = SimulatedSource(
@@ -158,6 +158,6 @@ def _write_replay_clip(world: _World, root: Path, number: int) -> None:
             num_frames=world.num_frames,
         )
     )
-    index, domain = divmod(number, len(settings.replay_domains))
+    index, domain = divmod(index_in_order, len(settings.replay_domains))
     scene = source.scenes()[domain * source.config.num_scenes + index]
     write_clip_folder(root, source.load(scene))

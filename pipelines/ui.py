@@ -54,10 +54,10 @@ def serve(store: Store, port: int) -> Iterator[tuple[str, "subprocess.Popen[byte
 
 
 def _check_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            sock.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise UserError(f"port {port} cannot be used ({error}); choose another with --port") from None
 

@@ -19,7 +19,7 @@ from driveforge.datasets.webdataset_shards.format import clip_from_members, vide
 from driveforge.datasets.webdataset_shards.index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
 from driveforge.datasets.webdataset_shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
 from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 from driveforge.pipelines.run_dir import require_run
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class VerifyReport:
     """What was checked, and every problem found, one line each.
 
-    ``strays`` are names of what lies beside the export and is no part of it.
+    ``extras`` are names of what lies beside the export and is no part of it.
     """
 
     root: Path
@@ -38,7 +38,7 @@ class VerifyReport:
     num_samples: int
     num_bytes: int
     problems: tuple[str, ...]
-    strays: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -51,11 +51,11 @@ def main(config: "Config", args: argparse.Namespace) -> int:
         require_run(config.run_dir)
     report = verify(args.directory or config.run.shards)
     for problem in report.problems:
-        show(problem, head="wrong  ", style="red")
-    if report.strays:
-        show(f"beside it, and no part of it: {_few(set(report.strays))}")
+        print_result(problem, prefix="wrong  ", style="red")
+    if report.extras:
+        print_result(f"beside it, and no part of it: {_format_few(set(report.extras))}")
     verdict = "all as it should be" if report.ok else f"{len(report.problems)} problems"
-    show(
+    print_result(
         f"{report.root}: {report.num_samples} clips in {report.num_shards} shards, {report.num_bytes} bytes: {verdict}"
     )
     return 0 if report.ok else 1
@@ -68,13 +68,16 @@ def verify(root: Path) -> VerifyReport:
     cannot be read is a UserError.
     """
     index = read_index(root)
-    strays = _strays(root, index)
-    problems = [*_check_index(root, index), *(f"{tar}: is not in {INDEX_FILE}" for tar in strays if _is_foreign(tar))]
-    owner: dict[str, str] = {}
+    extras = _find_extras(root, index)
+    problems = [
+        *_check_index(root, index),
+        *(f"{tar}: is not in {INDEX_FILE}" for tar in extras if _is_unlisted_shard(tar)),
+    ]
+    first_shard: dict[str, str] = {}
     for shard in track(index.shards, "Verifying"):
         problems += (f"{shard.name}: {problem}" for problem in _check_shard(root / shard.name, shard))
         for key in shard.keys:
-            if (first := owner.setdefault(key, shard.name)) != shard.name:
+            if (first := first_shard.setdefault(key, shard.name)) != shard.name:
                 problems.append(f"{shard.name}: {key} is in {first} too")
     return VerifyReport(
         root=root,
@@ -82,17 +85,17 @@ def verify(root: Path) -> VerifyReport:
         num_samples=sum(len(shard.keys) for shard in index.shards),
         num_bytes=sum(shard.num_bytes for shard in index.shards),
         problems=tuple(" ".join(problem.split()) for problem in problems),
-        strays=tuple(name for name in strays if not _is_foreign(name)),
+        extras=tuple(name for name in extras if not _is_unlisted_shard(name)),
     )
 
 
-def _strays(root: Path, index: Index) -> list[str]:
+def _find_extras(root: Path, index: Index) -> list[str]:
     """What lies beside an export and is not listed: indices of other readers, what a Finder or a killed export left."""
     listed = {INDEX_FILE, *index.files, *(shard.name for shard in index.shards)}
     return sorted(path.name for path in root.iterdir() if path.name not in listed)
 
 
-def _is_foreign(name: str) -> bool:
+def _is_unlisted_shard(name: str) -> bool:
     """Whether a reader that takes every tar of a folder would take it for a shard, though no export ever named it."""
     return name.endswith(".tar") and not name.startswith(".") and not SHARD_NAME.fullmatch(name)
 
@@ -136,7 +139,7 @@ def _check_shard(path: Path, shard: ShardEntry) -> Iterator[str]:
     if len(samples) != shard.num_samples or tuple(samples) != shard.keys:
         yield (
             f"holds {len(samples)} samples, the index says {shard.num_samples}; missing: "
-            f"{_few(set(shard.keys) - set(samples))}; unknown: {_few(set(samples) - set(shard.keys))}"
+            f"{_format_few(set(shard.keys) - set(samples))}; unknown: {_format_few(set(samples) - set(shard.keys))}"
         )
     for key, spans in samples.items():
         try:
@@ -175,12 +178,12 @@ def _check_sample(key: str, members: Mapping[str, bytes], split: str) -> Iterato
     known = {"json", "tracks.npz", "thumb.jpg", *(video_member(camera.name) for camera in clip.scene.cameras)}
     known |= set() if clip.scene.ego_to_world is None else {"poses.npy"}
     if unknown := set(members) - known:
-        yield f"members {_few(unknown)} do not belong to a sample"
+        yield f"members {_format_few(unknown)} do not belong to a sample"
     thumbnail = np.frombuffer(members.get("thumb.jpg", b""), np.uint8)
     if not thumbnail.size or cv2.imdecode(thumbnail, cv2.IMREAD_COLOR) is None:
         yield "thumb.jpg is missing or no picture"
 
 
-def _few(names: set[str]) -> str:
+def _format_few(names: set[str]) -> str:
     shown = sorted(names)[:3]
     return (", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")) or "none"

@@ -37,7 +37,7 @@ def replay_mix(**changes: Any) -> ReplayMix:
 
 
 def evaluation_settings(**changes: Any) -> EvaluationSettings:
-    return replace(defaults().probe, seed=0, **changes)
+    return replace(defaults().evaluate, seed=0, **changes)
 
 
 def export_settings(**changes: Any) -> ExportSettings:

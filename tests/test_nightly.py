@@ -14,7 +14,7 @@ from driveforge.finetune.evaluation.results import read_evaluations
 from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.registry.models import BASE
-from driveforge.pipelines.registry.versions import CANDIDATE, CHAMPION, registry_of
+from driveforge.pipelines.registry.versions import CANDIDATE, CHAMPION, open_registry
 from tests.pipelines.scenes import driving_scene
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "nightly.sh"
@@ -28,8 +28,8 @@ SMALL = [
     "replay.domains=[orbit]",
     "finetune.steps=1",
     "finetune.batch_size=1",
-    "probe.domains=[orbit]",
-    "probe.clips_per_domain=2",
+    "evaluate.domains=[orbit]",
+    "evaluate.clips_per_domain=2",
 ]
 
 
@@ -74,10 +74,10 @@ def test_three_nights(tmp_path: Path) -> None:
         assert {digest for _, digest in evaluation} == {start, compute_model_digest(BASE), compute_model_digest(model)}
         domains = {value.domain for found in evaluation.values() for value in found.values}
         assert domains == {"driving-day", "orbit"}, "driving is the team's held-out footage, and simulated is the rest"
-        registry = registry_of(config)
+        registry = open_registry(config)
         candidate, champion = registry.alias(CANDIDATE), registry.alias(CHAMPION)
         assert candidate is not None and candidate.digest == compute_model_digest(model)
         if champion is None or champion.digest != candidate.digest:  # one step improves nothing for certain
-            registry.crown(candidate, champion)
+            registry.set_champion(candidate, champion)
         champions.append(candidate.digest)
     assert len(set(champions)) == 3

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from driveforge.pipelines.cli import main
-from driveforge.pipelines.commands.catalogue import VERBS
+from driveforge.pipelines.commands.catalog import COMMANDS
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.simulate import simulate, tables_root
 from tests.faults.small_run import make_run
@@ -41,14 +41,14 @@ def commands() -> Iterator[list[str]]:
                 yield words[1:]
 
 
-def test_the_readme_has_commands_for_most_verbs() -> None:
+def test_the_readme_has_commands_for_most_commands() -> None:
     assert len({words[0] for words in commands()}) >= 8
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_a_command_of_the_readme_is_understood(words: list[str]) -> None:
-    verb = next(verb for verb in VERBS if verb.name == words[0])
-    compose([*verb.presets, *(word for word in words[1:] if "=" in word)])
+    command = next(command for command in COMMANDS if command.name == words[0])
+    compose([*command.presets, *(word for word in words[1:] if "=" in word)])
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:

@@ -152,14 +152,14 @@ def test_the_wheel_holds_every_file_of_the_packages_and_the_command(tmp_path: Pa
     assert {name.split("/")[0] for name in held.namelist()} == {"driveforge", "driveforge-0.1.0.dist-info"}
 
 
-@pytest.mark.parametrize("verb", ["setup", "demo", "test", "test-slow", "test-faults", "format"])
-def test_make_knows_its_verbs_in_any_folder(verb: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["setup", "demo", "test", "test-slow", "test-faults", "format"])
+def test_make_knows_its_targets_in_any_folder(target: str, tmp_path: Path) -> None:
     folder = tmp_path / "a folder with spaces"
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     said = subprocess.run(
-        ["make", "--no-print-directory", "-n", verb], cwd=folder, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", target], cwd=folder, capture_output=True, text=True, check=True
     ).stdout
     assert str(tmp_path) not in said
     alone, all_else = said.index("constraints.txt torch=="), said.index("--constraint constraints.txt --editable .")

@@ -14,7 +14,7 @@ from scipy.stats import beta
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.files.json_record import read_json, validate_record
-from driveforge.validation.catalogue import criterion_of
+from driveforge.validation.catalog import criterion_of
 from driveforge.validation.covariates import EVERY_CLIP
 from driveforge.validation.nonconformity import (
     CriterionTail,

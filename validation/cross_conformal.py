@@ -26,7 +26,7 @@ from driveforge.validation.calibration import (
     list_buckets,
     select_threshold,
 )
-from driveforge.validation.catalogue import criterion_of
+from driveforge.validation.catalog import criterion_of
 from driveforge.validation.covariates import EVERY_CLIP
 from driveforge.validation.nonconformity import (
     combine_by_criterion,

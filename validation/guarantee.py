@@ -1,7 +1,7 @@
 """What a calibration promises, for people: a sentence, and rows of a table."""
 
 from driveforge.validation.calibration import CONFIDENCE, Calibration
-from driveforge.validation.catalogue import get_definition
+from driveforge.validation.catalog import get_definition
 from driveforge.validation.tail_model import TailModel
 
 

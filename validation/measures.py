@@ -25,7 +25,7 @@ from driveforge.validation.camera.pose_refinement import (
 )
 from driveforge.validation.camera.scale import parked_scale_measure, road_scale_measure
 from driveforge.validation.camera.triangulation import reprojection_measures
-from driveforge.validation.catalogue import DEFINITIONS
+from driveforge.validation.catalog import DEFINITIONS
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.long_clips import merge_worst, split_windows
 from driveforge.validation.measure_covariates import measure_covariates
@@ -45,11 +45,11 @@ from driveforge.validation.views.boxes import Boxes, project_boxes
 from driveforge.validation.views.view import View, list_views, reference_view, single_threaded_opencv
 
 __all__ = [
-    "MeasuredClip",
     "Measure",
+    "MeasuredClip",
     "Measures",
-    "measure_clip",
     "measure",
+    "measure_clip",
     "recovered_yaw_rate",
     "static_track_residual",
 ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.validation.catalogue import CRITERIA, criterion_of
+from driveforge.validation.catalog import CRITERIA, criterion_of
 from driveforge.validation.covariates import ClipCovariates
 from driveforge.validation.records import Measures
 from driveforge.validation.tail_model import (

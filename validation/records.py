@@ -9,7 +9,7 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.json_record import validate_record
-from driveforge.validation.catalogue import DEFINITIONS
+from driveforge.validation.catalog import DEFINITIONS
 from driveforge.validation.covariates import ClipCovariates
 
 # The tracker that needs no weights.

@@ -15,7 +15,7 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.geometry import Array
-from driveforge.validation.catalogue import DEFINITIONS, get_definition
+from driveforge.validation.catalog import DEFINITIONS, get_definition
 from driveforge.validation.covariates import COVARIATES, ClipCovariates
 
 MIN_VALUES = 6

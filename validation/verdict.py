@@ -6,7 +6,7 @@ from typing import Literal
 
 from driveforge.datasets.errors import UserError
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.catalogue import FAMILIES, get_definition
+from driveforge.validation.catalog import FAMILIES, get_definition
 from driveforge.validation.records import NOT_APPLICABLE_REASONS, Measure, Measures
 
 NO_LIMIT = "the calibration holds no limit for it"

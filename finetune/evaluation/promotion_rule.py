@@ -135,7 +135,7 @@ def _check_names(candidate: Evaluation, rule: PromotionRule) -> None:
             raise UserError(f"the probe has no measure {measure}; there are {', '.join(measures)}")
     domains = sorted({value.domain for value in candidate.values})
     if not any(rule.is_driving(domain) for domain in domains):
-        patterns, there = ", ".join(rule.driving), ", ".join(domains)
+        patterns, there = ", ".join(rule.driving_domains), ", ".join(domains)
         raise UserError(f"no domain of the probe is driving by {patterns}; there are {there}")
 
 

@@ -13,10 +13,10 @@ class PromotionRule:
 
     improve: Annotated[str, "metric that must improve, over all driving clips"]
     dynamics: Annotated[tuple[str, ...], "metrics that must not regress in any domain"]
-    driving: Annotated[tuple[str, ...], "patterns of the driving domains"]
+    driving_domains: Annotated[tuple[str, ...], "patterns of the driving domains"]
     tolerance: Annotated[float, "largest regression that is allowed, relative to the earlier value", Range(0)]
     confidence: Annotated[float, "at which a larger regression must be excluded", Range(0.5, 0.999)]
     min_clips: Annotated[int, "fewer pairs of clips are inconclusive", Range(2)]
 
     def is_driving(self, domain: str) -> bool:
-        return any(fnmatch(domain, pattern) for pattern in self.driving)
+        return any(fnmatch(domain, pattern) for pattern in self.driving_domains)

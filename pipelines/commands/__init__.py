@@ -1,1 +1,1 @@
-"""The verbs of the command line: what each is for, what it is given, and which settings it reads."""
+"""The commands of the command line: what each is for, what it is given, and which settings it reads."""

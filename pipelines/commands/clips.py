@@ -1,20 +1,20 @@
-"""The verbs that make, measure, judge and pack clips."""
+"""The commands that make, measure, judge and pack clips."""
 
 from pathlib import Path
 
-from driveforge.pipelines.commands.verb import Verb
+from driveforge.pipelines.commands.command import Command
 
-OF_CLIPS = (
-    Verb(
+CLIP_COMMANDS = (
+    Command(
         name="generate",
         module="driveforge.pipelines.generate.command",
-        run_dir="begun",
+        run_dir="create",
         summary="generate candidate clips and commit each with its measures",
         description="Units that an earlier run committed to <run_dir>/candidates are not made again.",
         examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
         sections=("data", "generate", "validate", "executor", "tracking"),
     ),
-    Verb(
+    Command(
         name="measure",
         module="driveforge.pipelines.validate.measure",
         summary="measure clips of any origin; needs no model",
@@ -36,13 +36,13 @@ OF_CLIPS = (
             (("--pictures",), {"type": Path, "metavar": "DIR", "help": "draw every clip, as DIR/<clip id>.png"}),
         ),
     ),
-    Verb(
+    Command(
         name="corrupt",
         module="driveforge.pipelines.validate.corrupt",
         summary="corrupt good clips in one known way, to find out what a measure or a gate sees",
         description=(
             "CLIP is anything that measure reads; every clip in it is written to DIR as a clip folder, corrupted by\n"
-            "TYPE. --type list shows all kinds, with the unit of their strength and what they need of a clip. The\n"
+            "TYPE. --type list shows all types, with the unit of their strength and what they need of a clip. The\n"
             "seed draws what is corrupted, when, and to which side; the same seed gives the same bytes. Exit status 1\n"
             "where a clip cannot be corrupted that way."
         ),
@@ -54,26 +54,26 @@ OF_CLIPS = (
         usage=" CLIP --type TYPE --out DIR [--strength X] [--seed N] [--other CLIP]",
         arguments=(
             (("clip",), {"type": Path, "metavar": "CLIP", "nargs": "?", "help": "clips to corrupt"}),
-            (("--type",), {"required": True, "metavar": "TYPE", "help": "in which way; list: show all kinds"}),
+            (("--type",), {"required": True, "metavar": "TYPE", "help": "in which way; list: show all types"}),
             (("--out",), {"type": Path, "metavar": "DIR", "help": "corrupted clips go here"}),
-            (("--strength",), {"type": float, "metavar": "X", "help": "in the kind's unit; default: a strong one"}),
+            (("--strength",), {"type": float, "metavar": "X", "help": "in the type's unit; default: a strong one"}),
             (("--seed",), {"type": int, "default": 0, "metavar": "N", "help": "default: 0"}),
             (("--other",), {"type": Path, "metavar": "CLIP", "help": "a clip of another place, for a cut"}),
         ),
     ),
-    Verb(
+    Command(
         name="calibrate",
         module="driveforge.pipelines.validate.calibrate",
-        run_dir="begun",
+        run_dir="create",
         summary="make the gate's limits from known-good clips",
-        description="The clips of the data are seen through the model's own codec first, so that geometry is judged.",
+        description="The clips of the data are seen through the model's own VAE first, so that geometry is judged.",
         examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
         sections=("data", "model", "validate", "tracking"),
     ),
-    Verb(
+    Command(
         name="gate",
         module="driveforge.pipelines.validate.gate",
-        run_dir="continued",
+        run_dir="existing",
         summary="accept or reject every candidate, with reasons",
         description=(
             "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Cheap: run it again after another calibration,\n"
@@ -82,25 +82,25 @@ OF_CLIPS = (
         examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),
         sections=("validate", "tracking"),
     ),
-    Verb(
+    Command(
         name="review",
         module="driveforge.pipelines.validate.review",
-        run_dir="continued",
+        run_dir="existing",
         summary="draw the rejected clips again, with their reasons, beside accepted ones",
         description="Writes <run_dir>/review from what the gate decided, as gate does, and logs it to MLflow.",
         examples=("driveforge review", "driveforge review run_dir=runs/demo"),
         sections=("validate", "tracking"),
     ),
-    Verb(
+    Command(
         name="export",
         module="driveforge.pipelines.export",
-        run_dir="continued",
+        run_dir="existing",
         summary="pack the accepted clips into WebDataset shards",
         description="Writes <run_dir>/shards with index.json, Croissant metadata and a data card.",
         examples=("driveforge export", "driveforge export export.clips_per_shard=256"),
         sections=("export", "tracking"),
     ),
-    Verb(
+    Command(
         name="verify",
         module="driveforge.pipelines.verify",
         run_dir="read",

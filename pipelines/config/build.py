@@ -14,7 +14,7 @@ from driveforge.datasets.settings import Range
 Record = TypeVar("Record")
 
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+_TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
 def build(cls: type[Record], mapping: Mapping[str, Any], where: str = "") -> Record:
@@ -26,37 +26,37 @@ def build(cls: type[Record], mapping: Mapping[str, Any], where: str = "") -> Rec
     hints = get_type_hints(cls, include_extras=True)
     for key in mapping:
         if key not in hints:
-            raise UserError(unknown(f"no setting {_join(where, str(key))}", str(key), hints, where))
+            raise UserError(with_suggestion(f"no setting {_join(where, str(key))}", str(key), hints, where))
     missing = [_join(where, name) for name in hints if name not in mapping]
     if missing:
         raise UserError(f"{missing[0]} is not set")
     return cls(**{f.name: _convert(hints[f.name], mapping[f.name], _join(where, f.name)) for f in fields(cls)})  # type: ignore[arg-type]
 
 
-def unknown(problem: str, given: str, right: Iterable[str], where: str = "") -> str:
-    """``problem`` and the nearest of the ``right`` names, or all of them where none is near."""
-    names = sorted(right)
+def with_suggestion(problem: str, given: str, choices: Iterable[str], where: str = "") -> str:
+    """``problem`` and the nearest of the ``choices`` names, or all of them where none is near."""
+    names = sorted(choices)
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     if near:
         return f"{problem}; did you mean {_join(where, near[0])}?"
     return f"{problem}; there are {', '.join(names)}" if names else problem
 
 
-def text_of(value: Any) -> str:
+def format_value(value: Any) -> str:
     """``value`` as it is written behind KEY= on the command line."""
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(text_of(item) for item in value) + "]"
+        return "[" + ", ".join(format_value(item) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
 
 
-def variant(options: Iterable[type], value: Mapping[str, Any], where: str) -> type:
+def select_record(options: Iterable[type], value: Mapping[str, Any], where: str) -> type:
     """The record among ``options`` whose literal ``name`` is ``value["name"]``."""
     by_name = {get_args(get_type_hints(option)["name"])[0]: option for option in options}
     name = value.get("name")
     if name not in by_name:
-        raise UserError(unknown(f"{where}.name={name} is not known", str(name), by_name))
+        raise UserError(with_suggestion(f"{where}.name={name} is not known", str(name), by_name))
     return by_name[name]
 
 
@@ -91,12 +91,12 @@ def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
         return _convert(rest[0], value, where)
     if not isinstance(value, Mapping):
         raise UserError(f"{where} is a group of settings, set one of them: {where}.KEY=VALUE")
-    return build(variant(options, value, where), value, where)
+    return build(select_record(options, value, where), value, where)
 
 
 def _convert_literal(allowed: tuple[Any, ...], value: Any, where: str) -> Any:
     if str(value) not in allowed:
-        raise UserError(unknown(f"{where}={value} is not one of {', '.join(allowed)}", str(value), allowed))
+        raise UserError(with_suggestion(f"{where}={value} is not one of {', '.join(allowed)}", str(value), allowed))
     return str(value)
 
 
@@ -110,7 +110,7 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _convert_scalar(kind: type, value: Any, where: str) -> Any:
-    problem = UserError(f"{where} must be {_KINDS[kind]}, got {value!r}")
+    problem = UserError(f"{where} must be {_TYPE_NAMES[kind]}, got {value!r}")
     if value is None or value == "" or isinstance(value, list | tuple | Mapping):
         raise problem
     if kind is bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.config.build import build, unknown
+from driveforge.pipelines.config.build import build, with_suggestion
 from driveforge.pipelines.config.config import Config
 
 
@@ -33,7 +33,9 @@ def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = Non
     chosen = {key: value for key, value in pairs if key in groups}
     for key, value in (named | chosen).items():
         if value not in groups[key]:
-            raise UserError(unknown(f"{key}={value} is not a choice", value, [f"{key}={name}" for name in groups[key]]))
+            raise UserError(
+                with_suggestion(f"{key}={value} is not a choice", value, [f"{key}={name}" for name in groups[key]])
+            )
     mapping = _compose_groups([f"{key}={value}" for key, value in (named | chosen).items()])
     for key, section in saved.items():
         if key not in chosen:
@@ -44,7 +46,7 @@ def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = Non
     return build(Config, mapping)
 
 
-def run_dir_of(overrides: Sequence[str]) -> Path:
+def resolve_run_dir(overrides: Sequence[str]) -> Path:
     """The run folder that ``compose(overrides)`` would name, whatever else the overrides say."""
     given = [value for key, value in map(_split, overrides) if key == "run_dir"]
     return compose([f"run_dir={value}" for value in given[-1:]]).run_dir
@@ -105,7 +107,7 @@ def _child(node: dict[str, Any], part: str, where: str, dotted: str) -> Any:
     if part not in node:
         if others := _choices_with(where, part):
             raise UserError(f"{where}={node['name']} has no {part}; {dotted} goes with {' or '.join(others)}: add it")
-        raise UserError(unknown(f"no setting {dotted}", part, node, where))
+        raise UserError(with_suggestion(f"no setting {dotted}", part, node, where))
     return node[part]
 
 

@@ -29,7 +29,7 @@ class Config:
     simulate: SimulateSettings
     pretrain: PretrainSettings
     finetune: FineTuneSettings
-    probe: EvaluateSettings
+    evaluate: EvaluateSettings
     promote: PromoteSettings
     generate: GenerateSettings
     validate: ValidateSettings

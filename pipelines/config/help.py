@@ -1,4 +1,4 @@
-"""The settings of a verb with their defaults, as its help tells them."""
+"""The settings of a command with their defaults, as its help tells them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
@@ -8,28 +8,30 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from driveforge.pipelines.commands.verb import Verb
-from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.commands.command import Command
+from driveforge.pipelines.config.build import format_value
 from driveforge.pipelines.config.config import Config
 
 
-def settings_help(verb: Verb) -> str:
-    """The examples of ``verb`` and its settings with their defaults, as the end of its help."""
-    lines = ["examples:", *(f"  {example}" for example in verb.examples), ""]
-    if verb.presets:
-        lines += [f"{verb.name} presets, over the defaults below: {' '.join(verb.presets)}", ""]
+def settings_help(command: Command) -> str:
+    """The examples of ``command`` and its settings with their defaults, as the end of its help."""
+    lines = ["examples:", *(f"  {example}" for example in command.examples), ""]
+    if command.presets:
+        lines += [f"{command.name} presets, over the defaults below: {' '.join(command.presets)}", ""]
     lines += ["settings:"]
     lines += [
-        setting_line("run_dir", _read("config")["run_dir"], get_type_hints(Config, include_extras=True)["run_dir"])
+        format_setting(
+            "run_dir", _load_yaml("config")["run_dir"], get_type_hints(Config, include_extras=True)["run_dir"]
+        )
     ]
-    for section in verb.sections:
-        told: set[str] = set()
+    for section in command.sections:
+        shown_lines: set[str] = set()
         for choice, record in _choices(section).items():
             lines += ["", f"  {section}={choice}   {record.__doc__}"]
-            values = _read(f"{section}/{choice}")
-            fresh = list(_setting_lines(section, values, record))
-            lines += [line for line in fresh if line not in told]
-            told.update(fresh)
+            values = _load_yaml(f"{section}/{choice}")
+            lines_of_choice = list(_setting_lines(section, values, record))
+            lines += [line for line in lines_of_choice if line not in shown_lines]
+            shown_lines.update(lines_of_choice)
     return "\n".join(lines) + "\n"
 
 
@@ -38,7 +40,7 @@ def _choices(section: str) -> dict[str, type]:
     kind = get_type_hints(Config)[section]
     if get_origin(kind) in (Union, UnionType):
         return {get_args(get_type_hints(option)["name"])[0]: option for option in get_args(kind)}
-    chosen = next(entry[section] for entry in _read("config")["defaults"] if section in entry)
+    chosen = next(entry[section] for entry in _load_yaml("config")["defaults"] if section in entry)
     return {chosen: kind}
 
 
@@ -48,20 +50,20 @@ def _setting_lines(where: str, values: Mapping[str, Any], record: type) -> Itera
         if is_dataclass(hint):
             yield from _setting_lines(f"{where}.{key}", values[key], hint)  # type: ignore[arg-type]
         elif get_origin(get_type_hints(record)[key]) is not Literal or key != "name":
-            yield setting_line(f"{where}.{key}", values[key], hint)
+            yield format_setting(f"{where}.{key}", values[key], hint)
 
 
-def _read(name: str) -> dict[str, Any]:
+def _load_yaml(name: str) -> dict[str, Any]:
     """One file of ``conf/`` over those it builds on."""
     values = yaml.safe_load((resources.files("driveforge.conf") / f"{name}.yaml").read_text("utf-8"))
     if "/" in name:
         below = [part for part in values.pop("defaults", []) if part != "_self_"]
         for part in below:
-            values = {**_read(f"{name.split('/')[0]}/{part}"), **values}
+            values = {**_load_yaml(f"{name.split('/')[0]}/{part}"), **values}
     return dict(values)
 
 
-def setting_line(key: str, value: Any, hint: Any) -> str:
+def format_setting(key: str, value: Any, hint: Any) -> str:
     """A setting with its default and the words beside its type, ``Annotated[int, "words"]``."""
-    shown = f"{key}=..." if value == "???" else f"{key}={text_of(value)}"
+    shown = f"{key}=..." if value == "???" else f"{key}={format_value(value)}"
     return f"    {shown:<40}  {hint.__metadata__[0]}"

@@ -15,7 +15,7 @@ def require_inputs(config: Config, sections: Collection[str]) -> None:
 
 
 def _inputs(config: Config, sections: Collection[str]) -> Iterator[tuple[str, Path]]:
-    # The probe reads neither of the first two: it takes size and rate of the one, and the seed of the other.
+    # The evaluation reads neither of the first two: it takes size and rate of the one, and the seed of the other.
     reads_clips = "model" in sections or "generate" in sections
     root = getattr(config.data, "root", None)
     if reads_clips and root is not None:
@@ -25,6 +25,6 @@ def _inputs(config: Config, sections: Collection[str]) -> Iterator[tuple[str, Pa
             yield "replay.root", config.replay.root
         if config.replay.buffer is not None and "finetune" in sections:
             yield "replay.buffer", config.replay.buffer
-    if "probe" in sections:
-        for number, path in enumerate(config.probe.footage):
-            yield f"probe.footage[{number}]", path
+    if "evaluate" in sections:
+        for number, path in enumerate(config.evaluate.footage):
+            yield f"evaluate.footage[{number}]", path

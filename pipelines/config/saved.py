@@ -15,32 +15,32 @@ import yaml
 
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import write_atomic
-from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.config.build import format_value
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import say
-from driveforge.pipelines.run_dir import SETTINGS
+from driveforge.pipelines.console import print_message
+from driveforge.pipelines.run_dir import SETTINGS_FILE
 
 _RUN_DIR = "${run_dir}"
 
 
-def settings_of(run_dir: Path, presets: Sequence[str], overrides: Sequence[str]) -> tuple[Config, Config | None]:
+def load_settings(run_dir: Path, presets: Sequence[str], overrides: Sequence[str]) -> tuple[Config, Config | None]:
     """The settings for a command in ``run_dir``, and those that were noted there: None in a new run.
 
     ``overrides`` stand over what was noted, and over ``presets`` in a new run. UserError: unreadable or wrong ones.
     """
     saved = _read_settings(run_dir)
     if saved is None:
-        return with_full_paths(compose([*presets, *overrides])), None
+        return with_absolute_paths(compose([*presets, *overrides])), None
     try:
-        before = compose([f"run_dir={run_dir}"], saved)
+        previous = compose([f"run_dir={run_dir}"], saved)
     except UserError as error:
-        raise UserError(f"{run_dir / SETTINGS}: {error}; correct the file, or delete it") from error
-    return with_full_paths(compose([f"run_dir={run_dir}", *overrides], saved)), before
+        raise UserError(f"{run_dir / SETTINGS_FILE}: {error}; correct the file, or delete it") from error
+    return with_absolute_paths(compose([f"run_dir={run_dir}", *overrides], saved)), previous
 
 
 def _read_settings(run_dir: Path) -> dict[str, Any] | None:
-    path = run_dir / SETTINGS
+    path = run_dir / SETTINGS_FILE
     if not path.exists():
         return None
     try:
@@ -53,23 +53,23 @@ def _read_settings(run_dir: Path) -> dict[str, Any] | None:
     for name, section in record.items():
         if name not in known or not isinstance(section, dict):
             raise UserError(f"{path}: {shorten(name)} is no section of settings; correct the file, or delete it")
-    return {name: _each(section, _from_saved(run_dir)) for name, section in record.items()}
+    return {name: _map_strings(section, _from_saved(run_dir)) for name, section in record.items()}
 
 
 @contextmanager
-def kept_settings(config: Config, before: Config | None, *, begins: bool) -> Iterator[None]:
-    """Note ``config`` in its run folder and tell what differs from ``before``; undone if the command is refused.
+def settings_transaction(config: Config, previous: Config | None, *, creates_run: bool) -> Iterator[None]:
+    """Note ``config`` in its run folder and tell what differs from ``previous``; undone if the command is refused.
 
-    In a folder without settings they are noted only by a command that ``begins`` a run.
+    In a folder without settings they are noted only by a command that ``creates_run`` a run.
     """
-    if before is None and not begins:
+    if previous is None and not creates_run:
         yield
         return
-    path = config.run_dir / SETTINGS
-    old = path.read_bytes() if before is not None else None
-    if before is not None:
-        for line in differences(before, config):
-            say(f"{path}: {line}")
+    path = config.run_dir / SETTINGS_FILE
+    old = path.read_bytes() if previous is not None else None
+    if previous is not None:
+        for line in changed_settings(previous, config):
+            print_message(f"{path}: {line}")
     write_settings(config)
     try:
         yield
@@ -84,74 +84,76 @@ def kept_settings(config: Config, before: Config | None, *, begins: bool) -> Ite
 def write_settings(config: Config) -> None:
     """Note ``config`` in its run folder."""
     record = {
-        field.name: _each(_plain(getattr(config, field.name)), _to_saved(config.run_dir))
+        field.name: _map_strings(_to_plain(getattr(config, field.name)), _to_saved(config.run_dir))
         for field in fields(config)
         if field.name != "run_dir"
     }
     content = yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode()
-    path = config.run_dir / SETTINGS
+    path = config.run_dir / SETTINGS_FILE
     if not path.exists() or path.read_bytes() != content:
         write_atomic(path, content)
 
 
-def differences(before: Config, now: Config) -> list[str]:
+def changed_settings(previous: Config, now: Config) -> list[str]:
     """One line for each setting that is not what it was."""
-    was, is_now = (dict(_flat(_plain(config))) for config in (before, now))
+    old, new = (dict(_flatten(_to_plain(config))) for config in (previous, now))
     keys = [
         key
-        for key in dict.fromkeys([*was, *is_now])
-        if key != "run_dir" and was.get(key, _NOTHING) != is_now.get(key, _NOTHING)
+        for key in dict.fromkeys([*old, *new])
+        if key != "run_dir" and old.get(key, _MISSING) != new.get(key, _MISSING)
     ]
-    return [f"{key} was {_told(was, key)}, is now {_told(is_now, key)}" for key in keys]
+    return [f"{key} was {_format_setting(old, key)}, is now {_format_setting(new, key)}" for key in keys]
 
 
-def with_full_paths(config: Config) -> Config:
+def with_absolute_paths(config: Config) -> Config:
     """``config`` with every relative path but ``run_dir`` made absolute; a model folder is a path too."""
-    full = {field.name: _full(getattr(config, field.name)) for field in fields(config) if field.name != "run_dir"}
+    absolute = {
+        field.name: _absolute(getattr(config, field.name)) for field in fields(config) if field.name != "run_dir"
+    }
     named = Path(config.model.checkpoint)
     if named.is_dir() and config.model.checkpoint not in ("base", "champion", "champion-or-base"):
-        full["model"] = replace(config.model, checkpoint=os.path.abspath(named))
-    return replace(config, **full)
+        absolute["model"] = replace(config.model, checkpoint=os.path.abspath(named))
+    return replace(config, **absolute)
 
 
-_NOTHING = object()
+_MISSING = object()
 
 
-def _told(values: Mapping[str, Any], key: str) -> str:
-    return shorten(text_of(values[key]), 80) if key in values else "not there"
+def _format_setting(values: Mapping[str, Any], key: str) -> str:
+    return shorten(format_value(values[key]), 80) if key in values else "not there"
 
 
-def _full(value: Any) -> Any:
+def _absolute(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: _full(getattr(value, field.name)) for field in fields(value)})
+        return replace(value, **{field.name: _absolute(getattr(value, field.name)) for field in fields(value)})
     if isinstance(value, tuple):
-        return tuple(map(_full, value))
+        return tuple(map(_absolute, value))
     return Path(os.path.abspath(value)) if isinstance(value, Path) else value
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """A record as mappings, lists and plain values, which YAML holds."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def _flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     if not isinstance(value, Mapping):
         yield where, value
         return
     for key, inner in value.items():
-        yield from _flat(inner, f"{where}.{key}" if where else str(key))
+        yield from _flatten(inner, f"{where}.{key}" if where else str(key))
 
 
-def _each(value: Any, change: Callable[[str], str]) -> Any:
+def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
     """``value`` with every text in it changed."""
     if isinstance(value, Mapping):
-        return {key: _each(inner, change) for key, inner in value.items()}
+        return {key: _map_strings(inner, change) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_each(item, change) for item in value]
+        return [_map_strings(item, change) for item in value]
     return change(value) if isinstance(value, str) else value
 
 

@@ -46,13 +46,13 @@ class Candidate:
 def iter_candidates(root: Path) -> Iterator[Candidate]:
     """Every committed candidate under ``root`` in plan order; a UserError where a byte of its tar has changed since."""
     log = CommitLog(root)
-    for marker in log.markers():
-        for key, members in log.read_whole(marker).items():
+    for marker in log.read_markers():
+        for key, members in log.read_verified(marker).items():
             yield _candidate(SampleRef(unit=marker.unit, tar=root / marker.tar, key=key, members=members))
 
 
 def _candidate(ref: SampleRef) -> Candidate:
     where = f"{ref.tar.name}: {ref.key}"
-    described = load_json(read_members(ref.tar, {"json": ref.members["json"]})["json"], where)
-    metadata = described["metadata"]
+    sample_json = load_json(read_members(ref.tar, {"json": ref.members["json"]})["json"], where)
+    metadata = sample_json["metadata"]
     return Candidate(ref=ref, metadata=metadata, measures=Measures.from_json(metadata["measures"], where))

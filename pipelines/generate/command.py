@@ -19,19 +19,19 @@ from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extend_metadata
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import show
-from driveforge.pipelines.generate.commit import CommitLog, gc, remove_scratch
+from driveforge.pipelines.console import print_result
+from driveforge.pipelines.generate.commit import CommitLog, remove_scratch, remove_unreferenced
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import require_executor, run_units
+from driveforge.pipelines.generate.executors.interface import UnitOutcome
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.executors.work import UnitOutcome
 from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
 from driveforge.pipelines.generate.settings import GenerateSettings
-from driveforge.pipelines.generate.units import Plan, Unit, open_or_create_plan
+from driveforge.pipelines.generate.units import GenerationPlan, Unit, open_or_create_plan
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.inputs.settings import Data
-from driveforge.pipelines.inputs.sources import for_generation, open_source
-from driveforge.pipelines.registry.models import checkpoint_of
+from driveforge.pipelines.inputs.sources import generation_indices, open_source
+from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.measures import measure
@@ -45,7 +45,7 @@ FIRST_FRAMES_FOLDER = "first_frames"
 NUM_FIRST_FRAMES = 1
 
 
-class Generator(Protocol):
+class ClipGenerator(Protocol):
     """What makes clips; ``digest`` tells its weights apart, ``reconstruct`` shows what its codec alone loses."""
 
     digest: str
@@ -57,16 +57,16 @@ class Generator(Protocol):
     def reconstruct(self, clip: Clip) -> Clip: ...
 
 
-GeneratorLoader = Callable[[], Generator]
+ClipGeneratorLoader = Callable[[], ClipGenerator]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GenerateSummary:
-    """``made`` counts the clips of one call, ``committed`` all of the plan so far; ``failed`` maps unit to error."""
+class GenerationSummary:
+    """``num_made`` clips of one call, ``num_committed`` all of the plan so far; ``failed`` maps unit to error."""
 
     plan: str
-    made: int
-    committed: int
+    num_made: int
+    num_committed: int
     seconds: float
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -77,42 +77,44 @@ def main(config: Config, args: argparse.Namespace) -> int:
     with pipeline_run(config, "generation") as tracker:
         summary = generate_candidates(config)
         log_generation(summary, tracker)
-    show(f"{summary.committed} candidates in {config.run.candidates}, {summary.made} of them made now")
+    print_result(f"{summary.num_committed} candidates in {config.run.candidates}, {summary.num_made} of them made now")
     for unit, error in summary.failed.items():
-        show(error.strip().splitlines()[-1], head=f"{unit} was set aside: ", style="red")
+        print_result(error.strip().splitlines()[-1], prefix=f"{unit} was set aside: ", style="red")
     return 1 if summary.failed else 0
 
 
-def log_generation(summary: GenerateSummary, tracker: Tracker) -> None:
-    tracker.metrics({"clips": summary.committed, "seconds": summary.seconds, "failed_units": len(summary.failed)})
+def log_generation(summary: GenerationSummary, tracker: Tracker) -> None:
+    tracker.log_metrics(
+        {"clips": summary.num_committed, "seconds": summary.seconds, "failed_units": len(summary.failed)}
+    )
 
 
-def generate_candidates(config: Config) -> GenerateSummary:
+def generate_candidates(config: Config) -> GenerationSummary:
     """All candidates that ``config`` asks for, by the run's fine-tuned model, or the configured one without it."""
     from driveforge.finetune.world_model.model import compute_model_digest
 
-    folder, root = trained_model(config), config.run.candidates
+    folder, root = resolve_model(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
     plan = plan_candidates(root, config.data, config.generate, compute_model_digest(folder))
     return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
 
 
-def trained_model(config: Config) -> Path:
+def resolve_model(config: Config) -> Path:
     """``<run_dir>/model`` where a fine-tune has left one, else the configured checkpoint."""
-    return config.run.model if config.run.model.is_dir() else checkpoint_of(config)
+    return config.run.model if config.run.model.is_dir() else resolve_checkpoint(config)
 
 
-def load_generator(folder: Path) -> Generator:
+def load_generator(folder: Path) -> ClipGenerator:
     """The world model in ``folder``, on a GPU where this process sees one."""
     import torch
 
-    from driveforge.finetune.world_model.generator import Generator as WorldModelGenerator
+    from driveforge.finetune.world_model.generator import Generator
 
-    return WorldModelGenerator.load(folder, "cuda" if torch.cuda.is_available() else "cpu")
+    return Generator.load(folder, "cuda" if torch.cuda.is_available() else "cpu")
 
 
-def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: str) -> Plan:
+def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: str) -> GenerationPlan:
     """The plan in ``root``: clips of the model with digest ``model``, from the held-out scenes of ``data``."""
     from driveforge.finetune.world_model.conditions import require_encodable
 
@@ -121,8 +123,8 @@ def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: s
     def store(scene: Scene) -> str:
         return store_first_frames(root / FIRST_FRAMES_FOLDER, source.load(scene).frames[:, :NUM_FIRST_FRAMES])
 
-    everything = source.scenes()
-    scenes = [everything[number] for number in for_generation(everything)]
+    all_scenes = source.scenes()
+    scenes = [all_scenes[number] for number in generation_indices(all_scenes)]
     require_encodable(scenes)
     requests = plan_requests(scenes, store, settings, model)
     return open_or_create_plan(root, requests, settings.clips_per_unit)
@@ -130,22 +132,22 @@ def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: s
 
 def generate(
     root: Path,
-    plan: Plan,
-    loader: GeneratorLoader,
+    plan: GenerationPlan,
+    loader: ClipGeneratorLoader,
     executor: ExecutorSettings,
     instruments: InstrumentsLoader = Instruments,
-) -> GenerateSummary:
+) -> GenerationSummary:
     """Make every unit of ``plan`` that is not committed under ``root`` yet; set aside those that keep failing.
 
     ``loader`` and ``instruments`` run once in each worker; for Ray they have to be picklable by reference, as a
     ``partial`` of a function is.
     """
-    log, began = CommitLog(root), time.monotonic()
-    withdraw_damaged(log, plan.units)
-    gc(root)
+    log, start = CommitLog(root), time.monotonic()
+    invalidate_damaged(log, plan.units)
+    remove_unreferenced(root)
     made, failed = 0, {}
     try:
-        for outcome in _outcomes(plan, log, partial(ClipMaker, loader, root, instruments), executor):
+        for outcome in _outcomes(plan, log, partial(GenerationWorker, loader, root, instruments), executor):
             if outcome.error:
                 log.quarantine(outcome.unit, outcome.error)
                 failed[outcome.unit] = outcome.error
@@ -154,46 +156,46 @@ def generate(
     finally:
         remove_scratch(root)
     committed = sum(len(unit.requests) for unit in plan.units if log.is_committed(unit.id))
-    return GenerateSummary(
-        plan=plan.id, made=made, committed=committed, seconds=time.monotonic() - began, failed=failed
+    return GenerationSummary(
+        plan=plan.id, num_made=made, num_committed=committed, seconds=time.monotonic() - start, failed=failed
     )
 
 
-def withdraw_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
+def invalidate_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
     """Have units that were damaged since they were committed count as not made, and say so of each."""
     committed = [unit for unit in units if log.is_committed(unit.id)]
     for unit in track(committed, "Checking what is there", disable=not committed):
         try:
-            keys = tuple(log.read_whole(log.marker(unit.id)))
+            keys = tuple(log.read_verified(log.read_marker(unit.id)))
             if keys != tuple(request.scene.clip_id for request in unit.requests):
                 raise UserError("its clips are not those of the plan")
         except UserError as damage:
-            show(damage, head=f"{unit.id} is made again: ", style="yellow")
-            log.withdraw(unit.id)
+            print_result(damage, prefix=f"{unit.id} is made again: ", style="yellow")
+            log.invalidate(unit.id)
 
 
 def _outcomes(
-    plan: Plan, log: CommitLog, factory: Callable[[], "ClipMaker"], executor: ExecutorSettings
+    plan: GenerationPlan, log: CommitLog, factory: Callable[[], "GenerationWorker"], executor: ExecutorSettings
 ) -> Iterator[UnitOutcome]:
     """Outcomes of the uncommitted units, under a progress bar of clips."""
     pending, attempts = [unit for unit in plan.units if not log.is_committed(unit.id)], AttemptLog(log.root)
     for unit in plan.units:
         if log.is_committed(unit.id):
-            attempts.forget(unit.id)  # the run that committed it may have been killed before it did
+            attempts.clear(unit.id)  # the run that committed it may have been killed before it did
     sizes = {unit.id: len(unit.requests) for unit in plan.units}
-    total, to_do = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
+    total, num_pending = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
     columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
     with show_progress(Progress(*columns, disable=not pending)) as progress:
-        bar = progress.add_task("", total=total, completed=total - to_do)
+        bar = progress.add_task("", total=total, completed=total - num_pending)
         for outcome in run_units(pending, factory, executor, attempts):
             progress.advance(bar, sizes[outcome.unit])
             yield outcome
 
 
-class ClipMaker:
+class GenerationWorker:
     """The worker: holds one generator, and turns each unit into one committed tar."""
 
-    def __init__(self, loader: GeneratorLoader, root: Path, instruments: InstrumentsLoader = Instruments) -> None:
+    def __init__(self, loader: ClipGeneratorLoader, root: Path, instruments: InstrumentsLoader = Instruments) -> None:
         self._generator, self._instruments = loader(), instruments()
         self._root = root
 
@@ -223,11 +225,11 @@ class ClipMaker:
 def candidate_members(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, bytes]:
     """The members of a candidate's sample, measured as exported: decoded again from the bytes that are kept."""
     members, clip_id = clip_members(clip, {}), request.scene.clip_id
-    metadata = describe_candidate(request, clip_from_members(members, clip_id)[0], instruments)
+    metadata = candidate_metadata(request, clip_from_members(members, clip_id)[0], instruments)
     return members | {"json": dump_json(extend_metadata(members["json"], metadata, clip_id))}
 
 
-def describe_candidate(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, Any]:
+def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, Any]:
     """What a candidate says of itself: what was asked for, who made it, from what, and what was measured on it.
 
     A pure function of the request and the clip, without a clock in it, so that a repeated unit has the same bytes.

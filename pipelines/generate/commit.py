@@ -28,15 +28,15 @@ from driveforge.datasets.webdataset_shards.tar_samples import Span, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import TarSummary, summarize_tar
 from driveforge.pipelines.generate.marker import TAR_NAME, Marker, tar_name
 
-AGAIN = "run `driveforge generate` to have the unit made again"
+REGENERATE_HINT = "run `driveforge generate` to have the unit made again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Quarantined:
+class QuarantineRecord:
     """A unit that was given up, and why."""
 
     unit: str
-    text: str
+    reason: str
 
 
 class CommitLog:
@@ -46,12 +46,13 @@ class CommitLog:
         self.root = root
 
     def is_committed(self, unit_id: str) -> bool:
-        return self._marker(unit_id).exists()
+        return self._marker_path(unit_id).exists()
 
     def commit(self, unit_id: str, scratch_tar: Path) -> bool:
         """Publish a copy of ``scratch_tar`` and mark the unit as done; False if another attempt was first.
 
-        A crash at any moment leaves either no marker, and at most a tar that ``gc`` removes, or the finished commit.
+        A crash at any moment leaves either no marker, and at most a tar that ``remove_unreferenced``
+        removes, or the finished commit.
         """
         if self.is_committed(unit_id):
             return False
@@ -64,54 +65,54 @@ class CommitLog:
             num_samples=published.num_samples,
             keys=published.keys,
         )
-        if create_file(self._marker(unit_id), dump_json(asdict(marker))):
-            self._quarantine(unit_id).unlink(missing_ok=True)
+        if create_file(self._marker_path(unit_id), dump_json(asdict(marker))):
+            self._quarantine_path(unit_id).unlink(missing_ok=True)
             return True
-        if self.marker(unit_id).tar != published.path.name:
+        if self.read_marker(unit_id).tar != published.path.name:
             published.path.unlink(missing_ok=True)
         return False
 
-    def marker(self, unit_id: str) -> Marker:
+    def read_marker(self, unit_id: str) -> Marker:
         """The marker of a committed unit; a UserError where it is damaged, or that of another unit."""
-        path = self._marker(unit_id)
-        marker = read_record(path, Marker, AGAIN)
+        path = self._marker_path(unit_id)
+        marker = read_record(path, Marker, REGENERATE_HINT)
         if marker.unit != unit_id:
-            raise UserError(f"{path}: unit must be {unit_id}, got {marker.unit}; {AGAIN}")
+            raise UserError(f"{path}: unit must be {unit_id}, got {marker.unit}; {REGENERATE_HINT}")
         return marker
 
-    def markers(self) -> list[Marker]:
+    def read_markers(self) -> list[Marker]:
         """Every marker, by unit id; a UserError where one is damaged."""
-        return [self.marker(path.stem) for path in sorted((self.root / "_commits").glob("[!.]*.json"))]
+        return [self.read_marker(path.stem) for path in sorted((self.root / "_commits").glob("[!.]*.json"))]
 
-    def read_whole(self, marker: Marker) -> dict[str, dict[str, Span]]:
+    def read_verified(self, marker: Marker) -> dict[str, dict[str, Span]]:
         """The members of every sample of a committed tar, all of whose bytes were read and are as they were committed.
 
         A UserError names the tar that is missing or has changed since, or the marker that speaks of other samples.
         """
         tar = self.root / marker.tar
         if not tar.is_file():
-            raise UserError(f"{tar}: the committed tar is missing; {AGAIN}")
+            raise UserError(f"{tar}: the committed tar is missing; {REGENERATE_HINT}")
         if tar.stat().st_size != marker.num_bytes or sha256_file(tar) != marker.sha256:
-            raise UserError(f"{tar}: is damaged or was changed since it was committed; {AGAIN}")
+            raise UserError(f"{tar}: is damaged or was changed since it was committed; {REGENERATE_HINT}")
         samples = scan_tar(tar)
         if tuple(samples) != marker.keys:
-            raise UserError(f"{self._marker(marker.unit)}: keys are not those of {tar.name}; {AGAIN}")
+            raise UserError(f"{self._marker_path(marker.unit)}: keys are not those of {tar.name}; {REGENERATE_HINT}")
         return samples
 
-    def withdraw(self, unit_id: str) -> None:
+    def invalidate(self, unit_id: str) -> None:
         """Take away the marker of a damaged unit, which then counts as not made; its next attempt replaces the tar."""
-        self._marker(unit_id).unlink(missing_ok=True)
+        self._marker_path(unit_id).unlink(missing_ok=True)
         sync_folder(self.root / "_commits")
 
-    def quarantine(self, unit_id: str, text: str) -> None:
+    def quarantine(self, unit_id: str, reason: str) -> None:
         """Note why ``unit_id`` was given up; a later commit of the unit takes the note away."""
-        write_atomic(self._quarantine(unit_id), dump_json(asdict(Quarantined(unit=unit_id, text=text))))
+        write_atomic(self._quarantine_path(unit_id), dump_json(asdict(QuarantineRecord(unit=unit_id, reason=reason))))
 
-    def quarantined(self) -> dict[str, str]:
+    def read_quarantine(self) -> dict[str, str]:
         """The reason of every unit that was given up, by unit id."""
         paths = sorted((self.root / "_quarantine").glob("[!.]*.json"))
-        notes = [read_record(path, Quarantined, "delete it; its unit is made by the next run") for path in paths]
-        return {note.unit: note.text for note in notes}
+        notes = [read_record(path, QuarantineRecord, "delete it; its unit is made by the next run") for path in paths]
+        return {note.unit: note.reason for note in notes}
 
     def _publish(self, unit_id: str, scratch_tar: Path) -> TarSummary:
         """Copy the tar next to its place, sync and read back the copy, then give it a name that its bytes decide."""
@@ -128,24 +129,24 @@ class CommitLog:
             scratch.unlink(missing_ok=True)
         return replace(summary, path=path)
 
-    def _marker(self, unit_id: str) -> Path:
-        return self.root / "_commits" / f"{_checked(unit_id)}.json"
+    def _marker_path(self, unit_id: str) -> Path:
+        return self.root / "_commits" / f"{_validated_id(unit_id)}.json"
 
-    def _quarantine(self, unit_id: str) -> Path:
-        return self.root / "_quarantine" / f"{_checked(unit_id)}.json"
+    def _quarantine_path(self, unit_id: str) -> Path:
+        return self.root / "_quarantine" / f"{_validated_id(unit_id)}.json"
 
 
-def gc(root: Path) -> list[Path]:
+def remove_unreferenced(root: Path) -> list[Path]:
     """Remove what no marker speaks of: tars of lost or dead attempts, scratch. Run it while nothing is committing.
 
     Files without a name of ours stay.
     """
-    committed = {marker.tar for marker in CommitLog(root).markers()}
-    ours = [path for path in sorted(root.glob("*.tar")) if TAR_NAME.fullmatch(path.name)]
-    leftovers = [path for path in ours if path.name not in committed]
-    for path in leftovers:
+    committed = {marker.tar for marker in CommitLog(root).read_markers()}
+    tars = [path for path in sorted(root.glob("*.tar")) if TAR_NAME.fullmatch(path.name)]
+    unreferenced = [path for path in tars if path.name not in committed]
+    for path in unreferenced:
         path.unlink()
-    return leftovers + remove_scratch(root)
+    return unreferenced + remove_scratch(root)
 
 
 def remove_scratch(root: Path) -> list[Path]:
@@ -154,7 +155,7 @@ def remove_scratch(root: Path) -> list[Path]:
     return [path for folder in folders for path in remove_partial_files(folder)]
 
 
-def _checked(unit_id: str) -> str:
+def _validated_id(unit_id: str) -> str:
     if not CLIP_ID.fullmatch(unit_id):
         raise UserError(f"unit id {unit_id!r} may hold only a-z, 0-9, '-' and '_'")
     return unit_id

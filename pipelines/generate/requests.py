@@ -86,7 +86,7 @@ def plan_requests(
         request = Request(
             # Commands past the end of a recording are commands like any others: the generator has to obey them.
             scene=replace(edited, held_frames=0),
-            seed=_seed(settings.seed, number),
+            seed=_derive_seed(settings.seed, number),
             model=model,
             settings=settings.sampler if keeps_first_frame else settings.sampler_without_frame,
             edit=edit,
@@ -106,7 +106,7 @@ def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tu
     while True:
         refusals = []
         for turn in range(len(edits)):
-            for place, number in enumerate(_scattered(len(scenes))):
+            for place, number in enumerate(_spread_order(len(scenes))):
                 scene, edit = scenes[number], edits[(place + turn) % len(edits)]
                 try:
                     yield scene, edit, edit_scene(scene, edit)
@@ -116,7 +116,7 @@ def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tu
             raise UserError(f"no scene allows any of the edits {', '.join(edits)}; for example {refusals[0]}")
 
 
-def _scattered(count: int) -> list[int]:
+def _spread_order(count: int) -> list[int]:
     """0..count-1 in steps of the golden section: however few are taken, they come from all over."""
     stride = max(1, round(count * 0.618))
     while math.gcd(stride, count) != 1:
@@ -124,7 +124,7 @@ def _scattered(count: int) -> list[int]:
     return [place * stride % count for place in range(count)]
 
 
-def _seed(seed: int, number: int) -> int:
+def _derive_seed(seed: int, number: int) -> int:
     """31 bits, a pure function of both."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big") >> 1
 

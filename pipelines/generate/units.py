@@ -9,10 +9,10 @@ from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import parse_json
 from driveforge.pipelines.generate.requests import Request, canonical_json, request_from_json, request_to_json
-from driveforge.pipelines.processes.threads import THREADS
+from driveforge.pipelines.processes.threads import NUM_THREADS
 
 PLAN_FILE = "plan.jsonl"
-_AGAIN = "delete it: the data, model and settings that it was begun with write it again"
+_RECREATE_HINT = "delete it: the data, model and settings that it was begun with write it again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,8 +22,8 @@ class Unit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """``id`` is the sha256 of the plan file, a pure function of the requests, their grouping and ``THREADS``."""
+class GenerationPlan:
+    """``id`` is the sha256 of the plan file, a pure function of the requests, their grouping and ``NUM_THREADS``."""
 
     id: str
     units: tuple[Unit, ...]
@@ -42,27 +42,28 @@ def make_units(requests: Sequence[Request], clips_per_unit: int) -> tuple[Unit, 
     )
 
 
-def open_or_create_plan(root: Path, requests: Sequence[Request], clips_per_unit: int) -> Plan:
+def open_or_create_plan(root: Path, requests: Sequence[Request], clips_per_unit: int) -> GenerationPlan:
     """The plan under ``root``, written if there is none; a UserError if another plan was begun there."""
     units = make_units(requests, clips_per_unit)
     content = b"".join(canonical_json(_unit_to_json(unit)) + b"\n" for unit in units)
     path = root / PLAN_FILE
-    wanted = hashlib.sha256(content).hexdigest()
+    expected = hashlib.sha256(content).hexdigest()
     if not path.exists():
         create_file(path, content)
     if not path.is_file():
-        raise UserError(f"{path} is no file; {_AGAIN}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != wanted:
+        raise UserError(f"{path} is no file; {_RECREATE_HINT}")
+    actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    if actual != expected:
         read_plan(root)  # one that is damaged is told as such
         raise UserError(
-            f"{path} holds another plan ({found[:12]}) than the data, model and settings now ask for ({wanted[:12]}): "
+            f"{path} holds another plan ({actual[:12]}) than the data, model and settings "
+            f"now ask for ({expected[:12]}): "
             "use those it was begun with to finish it, or another run_dir to begin anew"
         )
-    return Plan(id=wanted, units=units)
+    return GenerationPlan(id=expected, units=units)
 
 
-def read_plan(root: Path) -> Plan:
+def read_plan(root: Path) -> GenerationPlan:
     """The plan under ``root``; a UserError that names the line if the file is absent, torn or no plan."""
     path = root / PLAN_FILE
     if not path.exists():
@@ -72,13 +73,17 @@ def read_plan(root: Path) -> Plan:
     for number, line in enumerate(content.splitlines(), start=1):
         where = f"{path} line {number}"
         try:
-            record = parse_json(line, where, _AGAIN)
+            record = parse_json(line, where, _RECREATE_HINT)
             requests = tuple(request_from_json(request, where) for request in record["requests"])
             units.append(Unit(id=record["unit"], requests=requests))
         except (KeyError, TypeError) as error:
-            raise UserError(f"{where}: this is not a unit ({shorten(repr(error))}); {_AGAIN}") from error
-    return Plan(id=hashlib.sha256(content).hexdigest(), units=tuple(units))
+            raise UserError(f"{where}: this is not a unit ({shorten(repr(error))}); {_RECREATE_HINT}") from error
+    return GenerationPlan(id=hashlib.sha256(content).hexdigest(), units=tuple(units))
 
 
 def _unit_to_json(unit: Unit) -> dict[str, object]:
-    return {"unit": unit.id, "threads": THREADS, "requests": [request_to_json(request) for request in unit.requests]}
+    return {
+        "unit": unit.id,
+        "threads": NUM_THREADS,
+        "requests": [request_to_json(request) for request in unit.requests],
+    }

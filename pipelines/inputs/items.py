@@ -29,7 +29,7 @@ from driveforge.datasets.video_files import (
 from driveforge.datasets.webdataset_shards.format import clip_from_members
 from driveforge.datasets.webdataset_shards.source import has_shards, list_tars
 from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +85,7 @@ class NuScenesItem:
 
     def load(self) -> Clip:
         source = _nuscenes(self.root, self.version, self.camera)
-        return _at_height(source.load(source.scenes()[self.number]), self.height)
+        return _resize_to_height(source.load(source.scenes()[self.number]), self.height)
 
 
 Item = FolderItem | VideoItem | TarItem | NuScenesItem
@@ -103,7 +103,7 @@ def list_clips(
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder")
     if versions := sorted(p.name for p in path.glob("v1.0-*") if p.is_dir()):
-        return list(_nuscenes_items(path, _chosen(path, versions, version), cameras, height))
+        return list(_nuscenes_items(path, _select_version(path, versions, version), cameras, height))
     if path.suffix == ".tar" or has_shards(path):
         return [item for tar in ([path] if path.is_file() else list_tars(path)) for item in _tar_items(tar)]
     items = list(_video_items(path))
@@ -117,7 +117,7 @@ def list_clips(
 def show_skipped(source: Source) -> None:
     """Say in a line each what of a source gives no clip, and why."""
     for line in source.skipped if isinstance(source, VideoFolderSource | NuScenesSource) else ():
-        show(line)
+        print_result(line)
 
 
 def _video_items(path: Path) -> Iterator[FolderItem | VideoItem]:
@@ -144,7 +144,7 @@ def _tar_items(tar: Path) -> list[TarItem]:
         return [TarItem(tar=tar)]
 
 
-def _chosen(root: Path, versions: Sequence[str], version: str) -> str:
+def _select_version(root: Path, versions: Sequence[str], version: str) -> str:
     if version and version not in versions:
         raise UserError(f"{root}: has no tables {version}; it has {', '.join(versions)}")
     if not version and len(versions) > 1:
@@ -165,7 +165,7 @@ def _nuscenes(root: Path, version: str, camera: str) -> NuScenesSource:
     return NuScenesSource(root, version, None, cameras=(camera,), sweeps=True)
 
 
-def _at_height(clip: Clip, height: int) -> Clip:
+def _resize_to_height(clip: Clip, height: int) -> Clip:
     native = clip.scene.cameras[0]
     width = round(native.width * height / native.height)
     cameras = tuple(reframe_camera(camera, height, width) for camera in clip.scene.cameras)

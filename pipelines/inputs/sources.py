@@ -12,24 +12,24 @@ from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.settings import EvaluateSettings, PretrainSettings
 
 # The splits that no fine-tune may see, so that what is generated from them is generated from unseen scenes.
-HELD_OUT = ("val", "mini_val", "test")
+HELD_OUT_SPLITS = ("val", "mini_val", "test")
 
 
-def for_training(scenes: Sequence[Scene]) -> list[int]:
+def training_indices(scenes: Sequence[Scene]) -> list[int]:
     """Numbers of the scenes to train on: those not held out, or all where every one is."""
-    return [n for n, scene in enumerate(scenes) if scene.split not in HELD_OUT] or list(range(len(scenes)))
+    return [n for n, scene in enumerate(scenes) if scene.split not in HELD_OUT_SPLITS] or list(range(len(scenes)))
 
 
-def for_generation(scenes: Sequence[Scene]) -> list[int]:
+def generation_indices(scenes: Sequence[Scene]) -> list[int]:
     """Numbers of the scenes to generate from: those held out, or all where none is."""
-    return [n for n, scene in enumerate(scenes) if scene.split in HELD_OUT] or list(range(len(scenes)))
+    return [n for n, scene in enumerate(scenes) if scene.split in HELD_OUT_SPLITS] or list(range(len(scenes)))
 
 
 def open_source(data: Data) -> Source:
     """The source behind a ``data`` group; UserError where its root holds nothing of the kind."""
     match data:
         case SimulatedData():
-            return _simulated(data.num_scenes, data.domains, data.seed, data.framing)
+            return _open_simulated(data.num_scenes, data.domains, data.seed, data.framing)
         case NuScenesData():
             from driveforge.datasets.nuscenes.source import NuScenesSource
 
@@ -58,20 +58,20 @@ def open_replay(replay: ReplaySettings, framing: Framing) -> Source:
         from driveforge.datasets.folder_source import VideoFolderSource
 
         return VideoFolderSource(replay.root, framing, None)
-    return _simulated(replay.num_scenes, replay.domains, replay.seed, framing)
+    return _open_simulated(replay.num_scenes, replay.domains, replay.seed, framing)
 
 
 def open_pretraining(pretrain: PretrainSettings, framing: Framing) -> Source:
     """The procedural clips that the base checkpoint is made from, through many cameras, since real rigs differ."""
-    return _simulated(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing, varied_cameras=True)
+    return _open_simulated(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing, varied_cameras=True)
 
 
-def open_probe(probe: EvaluateSettings, framing: Framing) -> Source:
-    """The procedural clips that models are probed with; their seed is no other's."""
-    return _simulated(probe.clips_per_domain * len(probe.domains), probe.domains, probe.seed, framing)
+def open_evaluation(evaluate: EvaluateSettings, framing: Framing) -> Source:
+    """The procedural clips that models are evaluated with; their seed is no other's."""
+    return _open_simulated(evaluate.clips_per_domain * len(evaluate.domains), evaluate.domains, evaluate.seed, framing)
 
 
-def _simulated(
+def _open_simulated(
     num_scenes: int, domains: Sequence[str], seed: int, framing: Framing, *, varied_cameras: bool = False
 ) -> Source:
     """``num_scenes`` clips in equal parts over ``domains``, a few more where they do not divide evenly."""

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from driveforge.validation.camera.pose_refinement import GAP
-from driveforge.validation.catalogue import get_definition
+from driveforge.validation.catalog import get_definition
 from driveforge.validation.review.drawing import short_id
 from driveforge.validation.review.intervals import Interval, find_intervals
 from driveforge.validation.review.timeline import Timeline

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from driveforge.datasets.files.atomic import atomic_file
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.catalogue import FAMILIES, get_definition
+from driveforge.validation.catalog import FAMILIES, get_definition
 from driveforge.validation.guarantee import describe_false_reject_rate, typical_limits
 
 _COLORS = dict(zip(FAMILIES, ("#2f6fb0", "#7a4fa3", "#c2571a", "#2f8f5b", "#8a6d00", "#b0306a"), strict=False))

@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 import psutil
 
 # How long descendants may take to end by themselves before they are killed.
-PATIENCE_SECONDS = 2.0
+GRACE_SECONDS = 2.0
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @contextmanager
-def no_descendants_left() -> Iterator[None]:
+def terminate_descendants() -> Iterator[None]:
     """After the block, everything that it started has ended, directly or not, however the block ended.
 
     On Linux that holds for what lost its own parent too: it becomes a child of this process instead of that of init.
@@ -24,12 +24,12 @@ def no_descendants_left() -> Iterator[None]:
     try:
         yield
     finally:
-        _, left = psutil.wait_procs([p for p in _descendants() if p not in known], timeout=PATIENCE_SECONDS)
+        _, left = psutil.wait_procs([p for p in _descendants() if p not in known], timeout=GRACE_SECONDS)
         while left:
             for process in left:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            psutil.wait_procs(left, timeout=PATIENCE_SECONDS)
+            psutil.wait_procs(left, timeout=GRACE_SECONDS)
             # What one of them started in its last moment.
             left = [p for p in _descendants() if p not in known and p not in left]
 

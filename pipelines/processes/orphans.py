@@ -5,12 +5,12 @@ import os
 import threading
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """Without this a process whose parent was killed would wait for work for ever."""
-    threading.Thread(target=_wait_and_end, daemon=True).start()
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
 
 
-def _wait_and_end() -> None:
+def _exit_after_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

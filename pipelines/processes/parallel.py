@@ -10,36 +10,36 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.processes.orphans import end_with_parent
+from driveforge.pipelines.processes.orphans import exit_with_parent
 from driveforge.pipelines.processes.threads import limit_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def on_all_cores(
-    work: Callable[[Item], Result],
+def parallel_map(
+    function: Callable[[Item], Result],
     items: Sequence[Item],
-    prepare: Callable[..., None] | None = None,
-    arguments: tuple[Any, ...] = (),
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
     """``work(item)`` for every item, in order, by one process of one thread a core.
 
     ``prepare(*arguments)`` runs first in every process. All are sent to the processes, so they must be importable by
-    name. What ``work`` raises is raised here, and the rest is dropped. A UserError where a process dies. They end with
-    this process, however it ends.
+    name. What ``function`` raises is raised here, and the rest is dropped. A UserError where a process dies. They end
+    with this process, however it ends.
     """
     if not items:
         return
     spawn = multiprocessing.get_context("spawn")
     workers = min(os.cpu_count() or 1, len(items))
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, spawn, _start, (prepare, arguments)) as pool:
+    with ProcessPoolExecutor(workers, spawn, _start, (initializer, initargs)) as pool:
         try:
             # A terminal interrupts its whole group; processes inherit the mask, and are ended by this one.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                futures = deque(pool.submit(work, item) for item in items)
+                futures = deque(pool.submit(function, item) for item in items)
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             while futures:
@@ -54,8 +54,8 @@ def on_all_cores(
             raise
 
 
-def _start(prepare: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    end_with_parent()
+def _start(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    exit_with_parent()
     limit_threads()
-    if prepare is not None:
-        prepare(*arguments)
+    if initializer is not None:
+        initializer(*initargs)

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 # Terminals and supervisors signal a whole group, so the same one may come twice while blocks are being left.
-_PATIENCE_SECONDS = 5.0
+_GRACE_SECONDS = 5.0
 
 
-class Stop:
+class StopSignal:
     """The signal that came, if any."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Stop:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.signum is None or now - self._since > _PATIENCE_SECONDS:
+        if self.signum is None or now - self._since > _GRACE_SECONDS:
             self.signum, self._since = signum, now
             raise KeyboardInterrupt
 
@@ -33,17 +33,17 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
+def interruptible() -> Iterator[StopSignal]:
     """While the block runs, the two signals interrupt it."""
-    stop = Stop()
-    with kept_handlers():
+    stop = StopSignal()
+    with preserve_handlers():
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, stop.handle)
         yield stop
 
 
 @contextmanager
-def kept_handlers() -> Iterator[None]:
+def preserve_handlers() -> Iterator[None]:
     """What the block does to the handlers of the two signals is undone at its end."""
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:

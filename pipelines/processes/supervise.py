@@ -11,28 +11,28 @@ import sys
 import threading
 import time
 
-PATIENCE_SECONDS = 10.0
+GRACE_SECONDS = 10.0
 
 
 def main(command: list[str]) -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda signum, frame: sys.exit(128 + signum))
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
-    threading.Thread(target=_end_with_asker, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         return child.wait()
     finally:
         _end_group(child)
 
 
-def _end_with_asker() -> None:
+def _exit_with_parent() -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end_group(leader: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + GRACE_SECONDS
     try:
         os.killpg(leader.pid, signal.SIGTERM)
         while time.monotonic() < deadline:

@@ -8,28 +8,28 @@ cores make each step many times slower.
 import os
 import sys
 
-THREADS = 1
+NUM_THREADS = 1
 # Read by libraries when they are loaded.
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": str(THREADS),
-    "OPENBLAS_NUM_THREADS": str(THREADS),
-    "MKL_NUM_THREADS": str(THREADS),
-    "NUMBA_NUM_THREADS": str(THREADS),
-    "OPENCV_FOR_THREADS_NUM": str(THREADS),
+THREAD_ENVIRONMENT = {
+    "OMP_NUM_THREADS": str(NUM_THREADS),
+    "OPENBLAS_NUM_THREADS": str(NUM_THREADS),
+    "MKL_NUM_THREADS": str(NUM_THREADS),
+    "NUMBA_NUM_THREADS": str(NUM_THREADS),
+    "OPENCV_FOR_THREADS_NUM": str(NUM_THREADS),
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
 def limit_threads() -> None:
-    """Hold this process to ``THREADS``, in libraries that are loaded already and in those that are loaded later."""
+    """Hold this process to ``NUM_THREADS``, in libraries that are loaded already and in those that are loaded later."""
     import cv2
     from threadpoolctl import threadpool_limits
 
-    os.environ.update(ENVIRONMENT)
-    threadpool_limits(THREADS)
-    cv2.setNumThreads(THREADS)
+    os.environ.update(THREAD_ENVIRONMENT)
+    threadpool_limits(NUM_THREADS)
+    cv2.setNumThreads(NUM_THREADS)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(THREADS)
+        sys.modules["torch"].set_num_threads(NUM_THREADS)
     if "numba" in sys.modules:
         # Numba reads its environment again whenever it compiles, and refuses another number once it has threads.
         sys.modules["numba"].config.reload_config()

@@ -14,10 +14,10 @@ from driveforge.finetune.evaluation.history import CheckpointEvaluation
 from driveforge.finetune.evaluation.paired_comparison import PairedComparison, compare, metric_sign
 from driveforge.finetune.evaluation.promotion_rule import PromotionCheck, PromotionDecision, State
 from driveforge.finetune.evaluation.promotion_settings import PromotionRule
-from driveforge.pipelines.registry.messages import by_how_much, from_to, gist
+from driveforge.pipelines.registry.messages import format_change, format_values, headline
 
 INK, FAINT, GRID = "#222222", "#9aa4ad", "#eef0f2"
-COLOURS: dict[State, str] = {
+COLORS: dict[State, str] = {
     "improved": "#1d7a3e",
     "retained": "#1d7a3e",
     "inconclusive": "#c77700",
@@ -25,7 +25,7 @@ COLOURS: dict[State, str] = {
     "worse": "#c21d2c",
 }
 _MARKERS = ("o", "D")  # of the earlier models, in their order
-_FARTHEST = 1.0  # a fall that is shown to scale; farther ones are at the rim
+_MAX_REGRESSION = 1.0  # a fall that is shown to scale; farther ones are at the rim
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,24 +39,26 @@ class _Point:
     comparison: PairedComparison
 
 
-def draw(path: Path, decision: PromotionDecision, history: Sequence[CheckpointEvaluation], rule: PromotionRule) -> None:
+def plot_promotion(
+    path: Path, decision: PromotionDecision, history: Sequence[CheckpointEvaluation], rule: PromotionRule
+) -> None:
     """Write a PNG: left a row a domain and measure, right their values over the steps of the run."""
     rows = list(
         dict.fromkeys((c.comparison.domain, c.comparison.measure, c.tolerance is None) for c in decision.checks)
     )
     figure = Figure(figsize=(12.5, max(5.2, 1.9 + 0.34 * len(rows))), layout="constrained", facecolor="white")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1.35, 1])[0]
-    _draw_checks(left.subplots(), decision, rows, rule)
-    shown = _courses(decision)
+    _plot_checks(left.subplots(), decision, rows, rule)
+    shown = _plotted_checks(decision)
     for axes, check in zip(np.atleast_1d(right.subplots(len(shown), 1)), shown, strict=True):
-        _draw_course(axes, check, history, rule)
-    verdict, colour = ("PROMOTED", COLOURS["retained"]) if decision.is_promoted else ("REFUSED", COLOURS["regressed"])
-    figure.suptitle(f"{verdict}   {gist(decision)}", color=colour, weight="bold", fontsize=13, x=0.012, ha="left")
+        _plot_history(axes, check, history, rule)
+    verdict, color = ("PROMOTED", COLORS["retained"]) if decision.is_promoted else ("REFUSED", COLORS["regressed"])
+    figure.suptitle(f"{verdict}   {headline(decision)}", color=color, weight="bold", fontsize=13, x=0.012, ha="left")
     with atomic_file(path) as file:
         figure.savefig(file, dpi=110)
 
 
-def _draw_checks(
+def _plot_checks(
     axes: Axes, decision: PromotionDecision, rows: Sequence[tuple[str, str, bool]], rule: PromotionRule
 ) -> None:
     baseline = list(dict.fromkeys(check.baseline for check in decision.checks))
@@ -66,19 +68,19 @@ def _draw_checks(
         if c.comparison.change
         for end in (c.comparison.change.regression, *_finite(c))
     ]
-    rim = min(_FARTHEST, 1.12 * max([3 * rule.tolerance, *ends]))
+    axis_limit = min(_MAX_REGRESSION, 1.12 * max([3 * rule.tolerance, *ends]))
     axes.axvline(0, color=FAINT, lw=1)
     for row, (*_, gains) in enumerate(rows):
         limit, span = 0.0 if gains else rule.tolerance, (row - 0.5, row + 0.5)
-        axes.fill_betweenx(span, limit, rim, color=COLOURS["regressed"], alpha=0.07, lw=0)
-        axes.plot([limit, limit], span, color=COLOURS["regressed"], lw=1.2, ls="--")
+        axes.fill_betweenx(span, limit, axis_limit, color=COLORS["regressed"], alpha=0.07, lw=0)
+        axes.plot([limit, limit], span, color=COLORS["regressed"], lw=1.2, ls="--")
     for check in decision.checks:
         row = rows.index((check.comparison.domain, check.comparison.measure, check.tolerance is None))
         shift = (baseline.index(check.baseline) - (len(baseline) - 1) / 2) * 0.34
-        _draw_check(axes, check, row + shift, rim, _MARKERS[baseline.index(check.baseline)])
-        axes.text(1.01, row + shift, from_to(check), color=COLOURS[check.state], fontsize=8, va="center",
+        _plot_check(axes, check, row + shift, axis_limit, _MARKERS[baseline.index(check.baseline)])
+        axes.text(1.01, row + shift, format_values(check), color=COLORS[check.state], fontsize=8, va="center",
                   transform=axes.get_yaxis_transform())  # fmt: skip
-    axes.set(xlim=(-rim, rim), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)))
+    axes.set(xlim=(-axis_limit, axis_limit), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)))
     axes.set_yticklabels(
         [f"{domain} · {measure}{' (must improve)' if gains else ''}" for domain, measure, gains in rows]
     )
@@ -92,7 +94,7 @@ def _draw_checks(
         rule.tolerance,
         0.52,
         f" allowed: {100 * rule.tolerance:g} %",
-        color=COLOURS["regressed"],
+        color=COLORS["regressed"],
         fontsize=8.5,
         va="top",
     )
@@ -105,18 +107,18 @@ def _draw_checks(
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw_check(axes: Axes, check: PromotionCheck, place: float, rim: float, marker: str) -> None:
-    colour, change = COLOURS[check.state], check.comparison.change
+def _plot_check(axes: Axes, check: PromotionCheck, y: float, axis_limit: float, marker: str) -> None:
+    color, change = COLORS[check.state], check.comparison.change
     if change is None:
-        axes.text(0, place, " no clips in common", color=colour, fontsize=8, va="center")
+        axes.text(0, y, " no clips in common", color=color, fontsize=8, va="center")
         return
-    low, high = np.clip(change.regression_bounds, -rim, rim)
-    axes.plot([low, high], [place, place], color=colour, lw=2.4, solid_capstyle="butt")
-    at = float(np.clip(change.regression, -rim, rim))
-    axes.plot([at], [place], marker, color=colour, ms=6.5, mec="white", mew=0.8)
+    low, high = np.clip(change.regression_bounds, -axis_limit, axis_limit)
+    axes.plot([low, high], [y, y], color=color, lw=2.4, solid_capstyle="butt")
+    at = float(np.clip(change.regression, -axis_limit, axis_limit))
+    axes.plot([at], [y], marker, color=color, ms=6.5, mec="white", mew=0.8)
     for end, arrow in ((change.regression_bounds[0], "<"), (change.regression_bounds[1], ">")):
-        if abs(end) > rim:
-            axes.plot([np.copysign(0.985 * rim, end)], [place], arrow, color=colour, ms=5)
+        if abs(end) > axis_limit:
+            axes.plot([np.copysign(0.985 * axis_limit, end)], [y], arrow, color=color, ms=5)
 
 
 def _finite(check: PromotionCheck) -> list[float]:
@@ -124,7 +126,7 @@ def _finite(check: PromotionCheck) -> list[float]:
     return [end for end in bounds if abs(end) < float("inf")]
 
 
-def _courses(decision: PromotionDecision) -> list[PromotionCheck]:
+def _plotted_checks(decision: PromotionDecision) -> list[PromotionCheck]:
     """What was gained, and what was lost or most nearly so."""
     gained = [check for check in decision.checks if check.tolerance is None]
     guards = [check for check in (*decision.failed, *decision.checks) if check.tolerance is not None]
@@ -136,31 +138,34 @@ def _courses(decision: PromotionDecision) -> list[PromotionCheck]:
     return [*lost, *gained]
 
 
-def _draw_course(
+def _plot_history(
     axes: Axes, check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule: PromotionRule
 ) -> None:
-    """The measure of a check over the steps of the run; where only two models were probed, every clip is a line."""
-    comparison, colour = check.comparison, COLOURS[check.state]
+    """The measure of a check over the steps of the run; where only two models were evaluated, every clip is a line."""
+    comparison, color = check.comparison, COLORS[check.state]
     points = _points(check, history, rule)
     if len(points) > 2:
         steps = [point.step for point in points]
-        axes.fill_between(steps, [p.low for p in points], [p.high for p in points], color=colour, alpha=0.16, lw=0)
-        axes.plot(steps, [point.mean for point in points], color=colour, lw=2, marker="o", ms=4.5)
-        axes.set_xlabel("optimiser steps", fontsize=9)
+        axes.fill_between(steps, [p.low for p in points], [p.high for p in points], color=color, alpha=0.16, lw=0)
+        axes.plot(steps, [point.mean for point in points], color=color, lw=2, marker="o", ms=4.5)
+        axes.set_xlabel("optimizer steps", fontsize=9)
     elif len(points) == 2:
-        _draw_clips(axes, check, history, rule, colour)
+        _plot_clips(axes, check, history, rule, color)
     if points:
         start = points[0].mean
         axes.axhline(start, color=FAINT, lw=1, ls=":")
         if check.tolerance is not None:
             allowed = start * (1 - metric_sign(comparison.measure) * check.tolerance)
-            axes.axhline(allowed, color=COLOURS["regressed"], lw=1.2, ls="--")
-            axes.text(1.0, allowed, "allowed ", color=COLOURS["regressed"], fontsize=8.5, ha="right", va="bottom",
+            axes.axhline(allowed, color=COLORS["regressed"], lw=1.2, ls="--")
+            axes.text(1.0, allowed, "allowed ", color=COLORS["regressed"], fontsize=8.5, ha="right", va="bottom",
                       transform=axes.get_yaxis_transform())  # fmt: skip
-    told = f"\n{by_how_much(comparison.change)}, against the {check.baseline}" if comparison.change else ""
+    subtitle = f"\n{format_change(comparison.change)}, against the {check.baseline}" if comparison.change else ""
     better = "up" if metric_sign(comparison.measure) > 0 else "down"
     axes.set_title(
-        f"{comparison.domain} · {comparison.measure}  ({better} is better){told}", fontsize=10, loc="left", color=INK
+        f"{comparison.domain} · {comparison.measure}  ({better} is better){subtitle}",
+        fontsize=10,
+        loc="left",
+        color=INK,
     )
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -189,8 +194,8 @@ def _points(check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule
     return points
 
 
-def _draw_clips(
-    axes: Axes, check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule: PromotionRule, colour: str
+def _plot_clips(
+    axes: Axes, check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule: PromotionRule, color: str
 ) -> None:
     """A line a clip from one model to the other, and their means."""
     domains = _domains(check, history, rule)
@@ -207,8 +212,8 @@ def _draw_clips(
         for clip in found[0]
         if found[0][clip] is not None and found[-1].get(clip) is not None
     ], float)  # fmt: skip
-    axes.plot([0, 1], pairs.T, color=colour, lw=0.9, alpha=0.4)
-    axes.plot([0, 1], pairs.mean(0), color=colour, lw=2.6, marker="o", ms=6)
+    axes.plot([0, 1], pairs.T, color=color, lw=0.9, alpha=0.4)
+    axes.plot([0, 1], pairs.mean(0), color=color, lw=2.6, marker="o", ms=6)
     axes.set(xticks=[0, 1], xlim=(-0.15, 1.15))
     axes.set_xticklabels([f"step {stage.step}" for stage in (history[0], history[-1])])
 

@@ -3,14 +3,14 @@
 import argparse
 
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import show
-from driveforge.pipelines.registry.versions import registry_of, sole_promoter
+from driveforge.pipelines.console import print_result
+from driveforge.pipelines.registry.versions import open_registry, promotion_lock
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    registry = registry_of(config)
-    with sole_promoter(config.run):
-        fallen, champion = registry.roll_back()
-    since = f", champion since {fallen.since}," if fallen.since else ""
-    text = f"{champion} is champion again; {fallen}{since} was taken back and will not be promoted again"
-    show(text)
+    registry = open_registry(config)
+    with promotion_lock(config.run):
+        demoted, champion = registry.roll_back()
+    since = f", champion since {demoted.champion_since}," if demoted.champion_since else ""
+    text = f"{champion} is champion again; {demoted}{since} was taken back and will not be promoted again"
+    print_result(text)

@@ -22,25 +22,25 @@ from driveforge.pipelines.tracking.store import find_store, open_store
 CHAMPION, CANDIDATE = "champion", "candidate"
 MODEL_FOLDER = "model"
 _DIGEST = "driveforge.digest"
-_PROBED_IN = "driveforge.probed_in"
-_BEFORE = "driveforge.champion_before"
+_EVALUATION_RUN = "driveforge.evaluation_run"
+_PREVIOUS = "driveforge.champion_before"
 _SINCE = "driveforge.champion_since"
 _ROLLED_BACK = "driveforge.rolled_back"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """One registered model: ``digest`` names its files, ``before`` the version that it took over from, if any.
+    """One registered model: ``digest`` names its files, ``previous`` the version that it took over from, if any.
 
-    ``source`` is where its folder lies, ``probed_in`` the run that keeps what the probe found of it.
+    ``source`` is where its folder lies, ``evaluation_run`` the run that keeps what the evaluation found of it.
     """
 
     number: str
     digest: str
     source: str
-    probed_in: str
-    before: str = ""
-    since: str = ""
+    evaluation_run: str
+    previous: str = ""
+    champion_since: str = ""
     rolled_back: str = ""
 
     def __str__(self) -> str:
@@ -49,51 +49,51 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registry:
-    """The versions registered under ``name``. Callers that change anything hold ``sole_promoter``."""
+    """The versions registered under ``name``. Callers that change anything hold ``promotion_lock``."""
 
     client: Any
     name: str
 
     def alias(self, alias: str) -> Version | None:
         """The version of that alias, wherever it was set."""
-        return self._found(lambda: self.client.get_model_version_by_alias(self.name, alias))
+        return self._lookup(lambda: self.client.get_model_version_by_alias(self.name, alias))
 
     def version(self, number: str) -> Version | None:
-        return self._found(lambda: self.client.get_model_version(self.name, number))
+        return self._lookup(lambda: self.client.get_model_version(self.name, number))
 
     def with_digest(self, digest: str) -> Version | None:
         """The newest version of these very files."""
         found = self.client.search_model_versions(f"name='{self.name}' and tags.`{_DIGEST}`='{digest}'")
-        return max(map(_read, found), key=lambda version: int(version.number), default=None)
+        return max(map(_parse_version, found), key=lambda version: int(version.number), default=None)
 
     def register(self, folder: Path, digest: str, tracker: Tracker) -> Version:
         """The version of the model in ``folder``, made new unless it is there; it becomes the candidate.
 
-        The tracker's run keeps a new version's files, and what the probe found of it.
+        The tracker's run keeps a new version's files, and what the evaluation found of it.
         """
         known = self.with_digest(digest)
         if known is None:
-            tracker.artifact(folder, MODEL_FOLDER)
+            tracker.log_artifact(folder, MODEL_FOLDER)
             source = f"{tracker.client.get_run(tracker.run_id).info.artifact_uri}/{MODEL_FOLDER}"
-            self._make_name()
-            made = self.client.create_model_version(self.name, source, tracker.run_id, tags={_DIGEST: digest})
-            number = str(made.version)
+            self._create_model()
+            created = self.client.create_model_version(self.name, source, tracker.run_id, tags={_DIGEST: digest})
+            number = str(created.version)
         else:
             number = known.number
-        self._tag(number, {_PROBED_IN: tracker.run_id})
+        self._set_tags(number, {_EVALUATION_RUN: tracker.run_id})
         self.client.set_registered_model_alias(self.name, CANDIDATE, number)
-        return self._existing(number)
+        return self._require_version(number)
 
     def describe(self, version: Version, text: str) -> None:
         """Say in the registry what became of a version."""
         self.client.update_model_version(self.name, version.number, text)
 
-    def crown(self, version: Version, over: Version | None) -> None:
-        """Make ``version`` champion after ``over``; a UserError where somebody else was made champion meanwhile."""
+    def set_champion(self, version: Version, previous: Version | None) -> None:
+        """Make ``version`` champion after ``previous``; a UserError where somebody else was made champion meanwhile."""
         now = self.alias(CHAMPION)
-        if (now and now.number) != (over and over.number):
+        if (now and now.number) != (previous and previous.number):
             raise UserError(f"the champion was changed to {now or 'none'} meanwhile; promote again")
-        self._tag(version.number, {_BEFORE: over.number if over else "", _SINCE: _now()})
+        self._set_tags(version.number, {_PREVIOUS: previous.number if previous else "", _SINCE: _now()})
         self.client.set_registered_model_alias(self.name, CHAMPION, version.number)
 
     def roll_back(self) -> tuple[Version, Version]:
@@ -104,14 +104,14 @@ class Registry:
         champion = self.alias(CHAMPION)
         if champion is None:
             raise UserError(f"{self.name} has no champion, so there is nothing to roll back")
-        if not champion.since:
+        if not champion.champion_since:
             raise UserError(f"{champion} was made champion by hand, so what was before is not known: move the alias")
-        if not champion.before:
+        if not champion.previous:
             raise UserError(f"{champion} is the first champion: there is nothing to roll back to")
-        before = self._existing(champion.before)
-        self._tag(champion.number, {_ROLLED_BACK: _now()})
-        self.client.set_registered_model_alias(self.name, CHAMPION, before.number)
-        return champion, before
+        previous = self._require_version(champion.previous)
+        self._set_tags(champion.number, {_ROLLED_BACK: _now()})
+        self.client.set_registered_model_alias(self.name, CHAMPION, previous.number)
+        return champion, previous
 
     def folder(self, version: Version, downloads: Path) -> Path:
         """The files of a version: where they lie on this machine, else copied once to a folder of ``downloads``."""
@@ -128,29 +128,35 @@ class Registry:
             scratch.rmdir()
         return folder
 
-    def probe_file(self, version: Version, name: str, scratch: Path) -> Path | None:
-        """A file that was kept with a version's probe, copied to ``scratch``."""
-        names = {file.path for file in self.client.list_artifacts(version.probed_in)} if version.probed_in else set()
-        return Path(self.client.download_artifacts(version.probed_in, name, str(scratch))) if name in names else None
+    def evaluation_file(self, version: Version, name: str, scratch: Path) -> Path | None:
+        """A file that was kept with a version's evaluation, copied to ``scratch``."""
+        names = (
+            {file.path for file in self.client.list_artifacts(version.evaluation_run)}
+            if version.evaluation_run
+            else set()
+        )
+        return (
+            Path(self.client.download_artifacts(version.evaluation_run, name, str(scratch))) if name in names else None
+        )
 
-    def _existing(self, number: str) -> Version:
+    def _require_version(self, number: str) -> Version:
         version = self.version(number)
         if version is None:
             raise UserError(f"version {number} of {self.name} has been deleted from the registry")
         return version
 
-    def _found(self, ask: Any) -> Version | None:
+    def _lookup(self, query: Any) -> Version | None:
         from mlflow.exceptions import MlflowException
 
         try:
-            return _read(ask())
+            return _parse_version(query())
         except MlflowException as error:
             # A model without the alias is reported as a wrong parameter, a model that is not there as missing.
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
 
-    def _make_name(self) -> None:
+    def _create_model(self) -> None:
         from mlflow.exceptions import MlflowException
 
         try:
@@ -159,12 +165,12 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _tag(self, number: str, tags: Mapping[str, str]) -> None:
+    def _set_tags(self, number: str, tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
             self.client.set_model_version_tag(self.name, number, key, value)
 
 
-def registry_of(config: Config) -> Registry:
+def open_registry(config: Config) -> Registry:
     """The registry in the store of the runs; a UserError where there is no store yet, or it does not answer."""
     store = find_store(config.run, config.tracking)
     if not store.exists:
@@ -172,20 +178,20 @@ def registry_of(config: Config) -> Registry:
     return Registry(client=open_store(store), name=config.promote.registered_as)
 
 
-def sole_promoter(run: RunDir) -> AbstractContextManager[None]:
+def promotion_lock(run: RunDir) -> AbstractContextManager[None]:
     """Waits until nobody else promotes or rolls back beside these run folders."""
     return file_lock(run.promotion_lock)
 
 
-def _read(found: Any) -> Version:
+def _parse_version(found: Any) -> Version:
     tags = found.tags
     return Version(
         number=str(found.version),
         digest=tags.get(_DIGEST, ""),
         source=found.source,
-        probed_in=tags.get(_PROBED_IN, ""),
-        before=tags.get(_BEFORE, ""),
-        since=tags.get(_SINCE, ""),
+        evaluation_run=tags.get(_EVALUATION_RUN, ""),
+        previous=tags.get(_PREVIOUS, ""),
+        champion_since=tags.get(_SINCE, ""),
         rolled_back=tags.get(_ROLLED_BACK, ""),
     )
 

@@ -8,19 +8,19 @@ from rich import get_console
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import show
-from driveforge.pipelines.inputs.at_path import place_of
-from driveforge.pipelines.registry.models import checkpoint_of
-from driveforge.pipelines.replay.add import Wish, add, parse_room
+from driveforge.pipelines.console import print_result
+from driveforge.pipelines.inputs.paths import get_source_id
+from driveforge.pipelines.registry.models import resolve_checkpoint
+from driveforge.pipelines.replay.add import AddRequest, add, parse_size
 from driveforge.pipelines.replay.settings import ReplaySettings
-from driveforge.pipelines.replay.stats import draw, read_stats, table
+from driveforge.pipelines.replay.stats import plot_stats, read_stats, stats_table
 from driveforge.replay.audit import audit
 from driveforge.replay.persistent import get_license, remove_samples
 from driveforge.replay.segments import Entry
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Do what the sub-verb says; status 1 where ``verify`` finds anything wrong."""
+    """Do what the subcommand says; status 1 where ``verify`` finds anything wrong."""
     root = config.replay.buffer or config.run.persistent_replay
     match args.what:
         case "add":
@@ -30,7 +30,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         case "verify":
             return _verify(root)
         case _:
-            return _drop(config.replay, args, root)
+            return _remove(config.replay, args, root)
 
 
 def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
@@ -40,58 +40,62 @@ def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
         root,
         config.data,
         config.replay,
-        checkpoint_of(config),
-        Wish(
+        resolve_checkpoint(config),
+        AddRequest(
             path=args.path,
             domain=args.domain,
-            licence=args.licence,
+            license=args.license,
             scores=args.scores,
-            quota=parse_room(args.quota) if args.quota else None,
-            capacity=parse_room(args.capacity) if args.capacity else None,
-            keep=args.keep,
+            quota=parse_size(args.quota) if args.quota else None,
+            capacity=parse_size(args.capacity) if args.capacity else None,
+            retention=args.retention,
         ),
     )
-    show(f"{added.num_clips} clips in {args.path}: {added.num_encoded} new encoded, {added.num_kept} kept in {root}")
+    print_result(
+        f"{added.num_clips} clips in {args.path}: {added.num_encoded} new encoded, {added.num_kept} kept in {root}"
+    )
     if added.num_replaced:
-        show(f"{added.num_replaced} clips left, since their footage or its description was replaced")
-    if added.twins:
-        show(
-            f"{len(added.twins)} left out, the buffer holds clips of these names from elsewhere: "
-            f"{', '.join(added.twins[:3])} …; rename the folder to add them too"
+        print_result(f"{added.num_replaced} clips left, since their footage or its description was replaced")
+    if added.duplicates:
+        print_result(
+            f"{len(added.duplicates)} left out, the buffer holds clips of these names from elsewhere: "
+            f"{', '.join(added.duplicates[:3])} …; rename the folder to add them too"
         )
     return 0
 
 
 def _stats(picture: Path | None, root: Path) -> int:
     stats = read_stats(root)
-    get_console().print(table(stats))
+    get_console().print(stats_table(stats))
     if picture:
-        draw(picture, stats)
-        show(str(picture))
+        plot_stats(picture, stats)
+        print_result(str(picture))
     return 0
 
 
 def _verify(root: Path) -> int:
     report = audit(root)
     for problem in report.problems:
-        show(problem, head="wrong  ", style="red")
+        print_result(problem, prefix="wrong  ", style="red")
     verdict = f"{len(report.problems)} problems" if report.problems else "all as it should be"
-    show(f"{root}: {report.num_samples} clips, {report.num_files} files, {report.num_bytes} bytes: {verdict}")
+    print_result(f"{root}: {report.num_samples} clips, {report.num_files} files, {report.num_bytes} bytes: {verdict}")
     return 1 if report.problems else 0
 
 
-def _drop(replay: ReplaySettings, args: argparse.Namespace, root: Path) -> int:
-    wanted = {"domain": args.domain, "license": args.licence}
-    wanted["place"] = place_of(args.path, replay) if args.path else None
-    wanted = {name: value for name, value in wanted.items() if value is not None}
-    if not wanted:
-        raise UserError("say what to drop: --domain NAME, --licence NAME, the SOURCE it came from, or several of them")
-    dropped = remove_samples(root, partial(_matches, wanted))
-    show(f"{dropped} clips dropped from {root}")
+def _remove(replay: ReplaySettings, args: argparse.Namespace, root: Path) -> int:
+    criteria = {"domain": args.domain, "license": args.license}
+    criteria["place"] = get_source_id(args.path, replay) if args.path else None
+    criteria = {name: value for name, value in criteria.items() if value is not None}
+    if not criteria:
+        raise UserError(
+            "say what to remove: --domain NAME, --license NAME, the SOURCE it came from, or several of them"
+        )
+    num_removed = remove_samples(root, partial(_matches, criteria))
+    print_result(f"{num_removed} clips removed from {root}")
     return 0
 
 
-def _matches(wanted: dict[str, str], entry: Entry) -> bool:
+def _matches(criteria: dict[str, str], entry: Entry) -> bool:
     """Whether all that is asked for is true of the clip."""
     place = entry.get("origin", {}).get("place", "")
-    return wanted.items() <= {"domain": entry["domain"], "license": get_license(entry), "place": place}.items()
+    return criteria.items() <= {"domain": entry["domain"], "license": get_license(entry), "place": place}.items()

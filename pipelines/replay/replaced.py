@@ -14,7 +14,7 @@ from driveforge.replay.persistent import PersistentBuffer
 from driveforge.replay.segments import Entry
 
 
-def footage_of(scenes: Iterable[Scene], source: Source, notes: Path) -> dict[str, dict[str, str]]:
+def describe_footage(scenes: Iterable[Scene], source: Source, notes: Path) -> dict[str, dict[str, str]]:
     """What a clip's origin tells of its footage, by clip id: the files, their digest, and that of the description."""
     chosen = list(scenes)
     files = [source.files(scene) for scene in chosen]
@@ -28,7 +28,7 @@ def footage_of(scenes: Iterable[Scene], source: Source, notes: Path) -> dict[str
     }
 
 
-def replaced(entries: Iterable[Entry], notes: Path) -> list[Entry]:
+def find_replaced(entries: Iterable[Entry], notes: Path) -> list[Entry]:
     """Those whose files are all there, and are others than they were. Footage that is gone cannot tell."""
     origins = [(entry, entry.get("origin", {})) for entry in entries]
     told = [(entry, [Path(path) for path in json.loads(origin.get("files", "[]"))]) for entry, origin in origins]
@@ -41,9 +41,9 @@ def replaced(entries: Iterable[Entry], notes: Path) -> list[Entry]:
 
 def require_current(buffer: PersistentBuffer, root: Path) -> None:
     """A UserError naming the source whose footage was replaced after its clips came into the buffer."""
-    if stale := replaced(buffer.entries(), root):
-        place = stale[0]["origin"]["place"]
+    if stale := find_replaced(buffer.entries(), root):
+        source_id = stale[0]["origin"]["place"]
         raise UserError(
             f"{root}: the footage of {len(stale)} clips was replaced since they were added, the first is "
-            f"{stale[0]['clip_id']}; run `driveforge replay add {place}` again, or drop them"
+            f"{stale[0]['clip_id']}; run `driveforge replay add {source_id}` again, or remove them"
         )

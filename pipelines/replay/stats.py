@@ -9,102 +9,104 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from driveforge.datasets.files.atomic import atomic_file
-from driveforge.pipelines.console import plain
+from driveforge.pipelines.console import plain_text
 from driveforge.pipelines.replay.add import num_bytes_of
 from driveforge.replay.persistent import get_license, open_persistent
 
-_COLOURS = ("#2f6fb0", "#c2571a", "#2f8f5b", "#7a4fa3", "#8a6d00", "#4aa3a3")
+_COLORS = ("#2f6fb0", "#c2571a", "#2f8f5b", "#7a4fa3", "#8a6d00", "#4aa3a3")
 
 
 @dataclass(kw_only=True, slots=True)
 class DomainStats:
-    """One domain: ``licences`` counts clips, ``oldest`` and ``newest`` are when clips were added, in UTC."""
+    """One domain: ``licenses`` counts clips, ``oldest`` and ``newest`` are when clips were added, in UTC."""
 
     domain: str
     quota: int
     num_bytes: int = 0
     oldest: str = ""
     newest: str = ""
-    licences: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[str] = field(default_factory=Counter)
 
     @property
     def num_clips(self) -> int:
-        return self.licences.total()
+        return self.licenses.total()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StandingStats:
+class BufferStats:
     """``num_bytes`` is what lies on disk; the domains' are of their latents alone."""
 
     root: Path
     capacity: int
-    keep: str
+    retention: str
     num_bytes: int
     domains: tuple[DomainStats, ...]
 
 
-def read_stats(root: Path) -> StandingStats:
+def read_stats(root: Path) -> BufferStats:
     """Of the buffer in ``root``, from its headers."""
     buffer = open_persistent(root)
-    whole = buffer.stats()
-    rows = {domain: DomainStats(domain=domain, quota=quota) for domain, quota in whole.quotas.items()}
+    totals = buffer.stats()
+    rows = {domain: DomainStats(domain=domain, quota=quota) for domain, quota in totals.quotas.items()}
     for entry in buffer.entries():
         row, added = rows[entry["domain"]], entry.get("origin", {}).get("added", "")
-        row.licences[get_license(entry)] += 1
+        row.licenses[get_license(entry)] += 1
         row.oldest = min(filter(None, (row.oldest, added)), default="")
         row.newest = max(row.newest, added)
     size = num_bytes_of(buffer.sample(buffer.domains[0], 0))
     for row in rows.values():
         row.num_bytes = row.num_clips * size
-    return StandingStats(
+    return BufferStats(
         root=root,
-        capacity=whole.capacity,
-        keep=buffer.settings.retention,
-        num_bytes=whole.num_bytes,
+        capacity=totals.capacity,
+        retention=buffer.settings.retention,
+        num_bytes=totals.num_bytes,
         domains=tuple(rows.values()),
     )
 
 
-def table(stats: StandingStats) -> Table:
+def stats_table(stats: BufferStats) -> Table:
     rows = stats.domains
-    drawn = Table(
-        title=plain(f"replay buffer {stats.root}, keeps by {stats.keep}"), title_justify="left", show_footer=True
+    table = Table(
+        title=plain_text(f"replay buffer {stats.root}, keeps by {stats.retention}"),
+        title_justify="left",
+        show_footer=True,
     )
-    drawn.add_column("domain", "all")
-    drawn.add_column("clips", str(sum(row.num_clips for row in rows)), justify="right")
-    drawn.add_column("quota", str(stats.capacity), justify="right")
-    drawn.add_column("size", f"{_size(stats.num_bytes)} on disk", justify="right")
-    drawn.add_column("license")
-    drawn.add_column("oldest (UTC)")
-    drawn.add_column("newest (UTC)")
+    table.add_column("domain", "all")
+    table.add_column("clips", str(sum(row.num_clips for row in rows)), justify="right")
+    table.add_column("quota", str(stats.capacity), justify="right")
+    table.add_column("size", f"{_format_size(stats.num_bytes)} on disk", justify="right")
+    table.add_column("license")
+    table.add_column("oldest (UTC)")
+    table.add_column("newest (UTC)")
     for row in rows:
-        licences = ", ".join(f"{name} ({count})" for name, count in row.licences.most_common())
-        times = (_time(row.oldest), _time(row.newest))
-        cells = (row.domain, row.num_clips, row.quota, _size(row.num_bytes), licences, *times)
-        drawn.add_row(*map(plain, cells))
-    return drawn
+        licenses = ", ".join(f"{name} ({count})" for name, count in row.licenses.most_common())
+        times = (_format_time(row.oldest), _format_time(row.newest))
+        cells = (row.domain, row.num_clips, row.quota, _format_size(row.num_bytes), licenses, *times)
+        table.add_row(*map(plain_text, cells))
+    return table
 
 
-def draw(path: Path, stats: StandingStats) -> None:
-    """Write a PNG: a bar a domain, as long as it has clips, in the colours of their licences; a tick at its quota."""
+def plot_stats(path: Path, stats: BufferStats) -> None:
+    """Write a PNG: a bar a domain, as long as it has clips, in the colors of their licenses; a tick at its quota."""
     rows = stats.domains
-    names = [name for name, _ in sum((row.licences for row in rows), Counter[str]()).most_common()]
+    names = [name for name, _ in sum((row.licenses for row in rows), Counter[str]()).most_common()]
     figure = Figure(figsize=(8, 1.5 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
     before = [0] * len(rows)
     for n, name in enumerate(names):
-        counts = [row.licences[name] for row in rows]
-        axes.barh(range(len(rows)), counts, 0.62, before, color=_COLOURS[n % len(_COLOURS)], label=_short(name))
+        counts = [row.licenses[name] for row in rows]
+        axes.barh(range(len(rows)), counts, 0.62, before, color=_COLORS[n % len(_COLORS)], label=_truncate(name))
         before = [a + b for a, b in zip(before, counts, strict=True)]
-    axes.vlines([row.quota for row in rows], *_ends(len(rows)), color="#444444", lw=1.5, label="quota")
+    axes.vlines([row.quota for row in rows], *_quota_ends(len(rows)), color="#444444", lw=1.5, label="quota")
     for place, row in enumerate(rows):
-        axes.text(row.num_clips, place, f" {row.num_clips} · {_size(row.num_bytes)} ", va="center", fontsize=8)
+        axes.text(row.num_clips, place, f" {row.num_clips} · {_format_size(row.num_bytes)} ", va="center", fontsize=8)
     axes.set(
         yticks=range(len(rows)), xlabel="clips", xlim=(0, 1.2 * max(max(row.quota, row.num_clips) for row in rows))
     )
     axes.set_yticklabels([row.domain for row in rows])
     axes.set_title(
-        f"{sum(before)} of {stats.capacity} clips, {_size(stats.num_bytes)} on disk", loc="left", fontsize=10
+        f"{sum(before)} of {stats.capacity} clips, {_format_size(stats.num_bytes)} on disk", loc="left", fontsize=10
     )
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
@@ -113,19 +115,19 @@ def draw(path: Path, stats: StandingStats) -> None:
         figure.savefig(file, dpi=110)
 
 
-def _ends(count: int) -> tuple[Sequence[float], Sequence[float]]:
+def _quota_ends(count: int) -> tuple[Sequence[float], Sequence[float]]:
     return [n - 0.42 for n in range(count)], [n + 0.42 for n in range(count)]
 
 
-def _short(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
-def _time(stamp: str) -> str:
+def _format_time(stamp: str) -> str:
     return stamp[:16].replace("T", " ")
 
 
-def _size(num_bytes: float) -> str:
+def _format_size(num_bytes: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"

@@ -11,10 +11,10 @@ import yaml
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import log_progress
-from driveforge.pipelines.cli import status_of
-from driveforge.pipelines.config.build import build, unknown
-from driveforge.pipelines.config.help import setting_line
-from driveforge.pipelines.run_dir import sole_writer
+from driveforge.pipelines.cli import exit_status_of
+from driveforge.pipelines.config.build import build, with_suggestion
+from driveforge.pipelines.config.help import format_setting
+from driveforge.pipelines.run_dir import run_dir_lock
 
 
 class StudySettings(Protocol):
@@ -27,13 +27,13 @@ class StudySettings(Protocol):
 Settings = TypeVar("Settings", bound=StudySettings)
 
 
-def settings_of(record: type[Settings], overrides: Sequence[str] = ()) -> Settings:
+def load_settings(record: type[Settings], overrides: Sequence[str] = ()) -> Settings:
     """The values of ``settings.yaml`` beside ``record``, under ``overrides`` such as ``seed=3``."""
     values = _defaults(record)
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or key not in values:
-            raise UserError(unknown(f"no setting {override!r}", key, values))
+            raise UserError(with_suggestion(f"no setting {override!r}", key, values))
         values[key] = value
     return build(record, values)
 
@@ -44,7 +44,7 @@ def run_study(
     """The exit status of a study, as of a command."""
     name = record.__module__.split(".")[-2]
     hints = get_type_hints(record, include_extras=True)
-    rows = [setting_line(key, value, hints[key]) for key, value in _defaults(record).items()]
+    rows = [format_setting(key, value, hints[key]) for key, value in _defaults(record).items()]
     parser = argparse.ArgumentParser(
         prog=f"python -m driveforge.pipelines.studies.{name}",
         description=about,
@@ -56,12 +56,12 @@ def run_study(
     arguments = parser.parse_intermixed_args(sys.argv[1:] if argv is None else argv)
 
     def work() -> int:
-        settings = settings_of(record, arguments.settings)
-        with sole_writer(settings.run_dir), log_progress("study"):
+        settings = load_settings(record, arguments.settings)
+        with run_dir_lock(settings.run_dir), log_progress("study"):
             study(settings, arguments.out)
         return 0
 
-    return status_of(work)
+    return exit_status_of(work)
 
 
 def _defaults(record: type[Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class TrackerLogger(Logger):
         return self._tracker.run.key
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self._tracker.metrics(metrics, step or 0)
+        self._tracker.log_metrics(metrics, step or 0)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """The tracker has logged all settings."""

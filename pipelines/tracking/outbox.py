@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from driveforge.datasets.errors import UserError, shorten
-from driveforge.pipelines.console import say
-from driveforge.pipelines.tracking.store import require_answer
+from driveforge.pipelines.console import print_message
+from driveforge.pipelines.tracking.store import require_reachable
 
 RETRY_SECONDS = 30.0
 # MLflow's words for a call that would fail again.
-_REFUSALS = (
+_PERMANENT_ERRORS = (
     "INVALID_PARAMETER_VALUE",
     "RESOURCE_DOES_NOT_EXIST",
     "RESOURCE_ALREADY_EXISTS",
@@ -30,7 +30,7 @@ _REFUSALS = (
 
 
 @dataclass(kw_only=True, slots=True)
-class Run:
+class MlflowRun:
     """A run as callers know it: ``id`` is MLflow's, None until it has been told of the run."""
 
     id: str | None = None
@@ -39,28 +39,28 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One thing to write: ``kind`` names a function of ``DELIVERIES``, ``values`` are plain."""
+    """One thing to write: ``kind`` names a function of ``HANDLERS``, ``values`` are plain."""
 
-    run: Run
+    run: MlflowRun
     kind: str
     values: dict[str, Any]
 
 
 class Outbox:
-    """Sends calls to the store behind ``client``: at once while it answers, else later. ``waiting`` keeps them."""
+    """Sends calls to the store behind ``client``: at once while it answers, else later. ``pending_file`` keeps them."""
 
-    def __init__(self, client: Any, uri: str, waiting: Path) -> None:
-        self._client, self._uri, self._file = client, uri, waiting
-        self._calls: deque[Call] = deque(_read(waiting))
+    def __init__(self, client: Any, uri: str, pending_file: Path) -> None:
+        self._client, self._uri, self._file = client, uri, pending_file
+        self._calls: deque[Call] = deque(_read_calls(pending_file))
         self._retry_at: float | None = None
         self.flush()
 
-    def send(self, run: Run, kind: str, **values: Any) -> None:
+    def send(self, run: MlflowRun, kind: str, **values: Any) -> None:
         """Send one call after all that came before it."""
         call = Call(run=run, kind=kind, values=values)
         self._calls.append(call)
         if self._retry_at is not None:
-            self._note(call)
+            self._append(call)
         if self._retry_at is None or time.monotonic() >= self._retry_at:
             self.flush()
 
@@ -68,20 +68,20 @@ class Outbox:
         """Send all that waits, as far as it is taken."""
         from mlflow.exceptions import MlflowException
 
-        had_to_wait = self._retry_at is not None or self._file.exists()
+        had_pending = self._retry_at is not None or self._file.exists()
         try:
             if self._retry_at is not None:
-                require_answer(self._uri)
+                require_reachable(self._uri)
             while self._calls:
                 self._deliver(self._calls[0])
                 self._calls.popleft()
         except (MlflowException, UserError, OSError) as error:
-            self._wait(error)
+            self._postpone(error)
             return
-        if had_to_wait:
+        if had_pending:
             self._file.unlink(missing_ok=True)
             if self._retry_at is not None:
-                say(f"MLflow at {shorten(self._uri, 100)} answers again, and has all that waited")
+                print_message(f"MLflow at {shorten(self._uri, 100)} answers again, and has all that waited")
         self._retry_at = None
 
     def close(self) -> None:
@@ -89,7 +89,9 @@ class Outbox:
         if self._calls:
             self.flush()
         if self._calls:
-            say(f"{len(self._calls)} entries for MLflow wait in {self._file} for the next command in this run folder")
+            print_message(
+                f"{len(self._calls)} entries for MLflow wait in {self._file} for the next command in this run folder"
+            )
 
     def _deliver(self, call: Call) -> None:
         from mlflow.exceptions import MlflowException
@@ -97,53 +99,53 @@ class Outbox:
         if call.run.id is None and call.kind != "create":
             return  # MLflow refused the run itself, which was told
         try:
-            DELIVERIES[call.kind](self._client, call.run, call.values)
+            HANDLERS[call.kind](self._client, call.run, call.values)
         except MlflowException as error:
-            if error.error_code not in _REFUSALS:
+            if error.error_code not in _PERMANENT_ERRORS:
                 raise
-            say(f"MLflow refused {call.kind}: {shorten(error, 160)}")
+            print_message(f"MLflow refused {call.kind}: {shorten(error, 160)}")
         except FileNotFoundError as error:
-            say(f"{shorten(error.filename or error, 160)} is gone and was not sent to MLflow")
+            print_message(f"{shorten(error.filename or error, 160)} is gone and was not sent to MLflow")
 
-    def _wait(self, error: Exception) -> None:
+    def _postpone(self, error: Exception) -> None:
         if self._retry_at is None:
-            told = f"MLflow at {shorten(self._uri, 100)} does not take what it is sent ({shorten(error, 100)})"
-            say(f"{told}; work goes on, and it gets it later")
+            text = f"MLflow at {shorten(self._uri, 100)} does not take what it is sent ({shorten(error, 100)})"
+            print_message(f"{text}; work goes on, and it gets it later")
             self._file.unlink(missing_ok=True)
             for call in self._calls:
-                self._note(call)
+                self._append(call)
         self._retry_at = time.monotonic() + RETRY_SECONDS
 
-    def _note(self, call: Call) -> None:
+    def _append(self, call: Call) -> None:
         record = {"run": call.run.key, "id": call.run.id, "kind": call.kind, "values": call.values}
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
 
-def _read(path: Path) -> list[Call]:
+def _read_calls(path: Path) -> list[Call]:
     """The calls that an earlier command could not send; a torn last line is left out."""
     if not path.exists():
         return []
-    runs: dict[str, Run] = {}
+    runs: dict[str, MlflowRun] = {}
     calls = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-            run = runs.setdefault(record["run"], Run(id=record["id"], key=record["run"]))
+            run = runs.setdefault(record["run"], MlflowRun(id=record["id"], key=record["run"]))
             calls.append(Call(run=run, kind=record["kind"], values=dict(record["values"])))
         except (ValueError, KeyError, TypeError, RecursionError):
-            say(f"{path}: one entry for MLflow cannot be read and is left out")
-    return [call for call in calls if call.kind in DELIVERIES]
+            print_message(f"{path}: one entry for MLflow cannot be read and is left out")
+    return [call for call in calls if call.kind in HANDLERS]
 
 
-def _create(client: Any, run: Run, values: dict[str, Any]) -> None:
-    made = client.create_run(
+def _create(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
+    created = client.create_run(
         values["experiment"], start_time=values["time"], run_name=values["name"], tags=values["tags"]
     )
-    run.id = made.info.run_id
+    run.id = created.info.run_id
 
 
-def _params(client: Any, run: Run, values: dict[str, Any]) -> None:
+def _params(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     from mlflow.entities import Param
 
     # A key keeps its value once it is logged.
@@ -153,7 +155,7 @@ def _params(client: Any, run: Run, values: dict[str, Any]) -> None:
         client.log_batch(run.id, params=params[start : start + 100])
 
 
-def _metrics(client: Any, run: Run, values: dict[str, Any]) -> None:
+def _metrics(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     from mlflow.entities import Metric
 
     client.log_batch(
@@ -161,19 +163,19 @@ def _metrics(client: Any, run: Run, values: dict[str, Any]) -> None:
     )
 
 
-def _tags(client: Any, run: Run, values: dict[str, Any]) -> None:
+def _tags(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     for key, value in values["tags"].items():
         client.set_tag(run.id, key, value)
 
 
-def _dataset(client: Any, run: Run, values: dict[str, Any]) -> None:
+def _dataset(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     entity = Dataset(values["name"], values["digest"], source_type="local", source=values["source"])
     client.log_inputs(run.id, [DatasetInput(entity, [InputTag("mlflow.data.context", values["context"])])])
 
 
-def _artifact(client: Any, run: Run, values: dict[str, Any]) -> None:
+def _artifact(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     path = Path(values["path"])
     if not path.exists():
         raise FileNotFoundError(2, "gone", str(path))
@@ -181,18 +183,18 @@ def _artifact(client: Any, run: Run, values: dict[str, Any]) -> None:
     log(run.id, str(path), values["folder"])
 
 
-def _table(client: Any, run: Run, values: dict[str, Any]) -> None:
+def _table(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     client.log_table(run.id, values["rows"], values["file"])
 
 
-def _status(client: Any, run: Run, values: dict[str, Any]) -> None:
+def _status(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     if values["status"] == "RUNNING":
         client.update_run(run.id, status="RUNNING")
     else:
         client.set_terminated(run.id, values["status"], values["time"])
 
 
-DELIVERIES: dict[str, Callable[[Any, Run, dict[str, Any]], None]] = {
+HANDLERS: dict[str, Callable[[Any, MlflowRun, dict[str, Any]], None]] = {
     "create": _create,
     "params": _params,
     "metrics": _metrics,

@@ -14,18 +14,18 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import write_atomic
-from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.config.build import format_value
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.run_dir import RunDir
-from driveforge.pipelines.tracking.outbox import Outbox, Run
-from driveforge.pipelines.tracking.store import Store, find_store, open_store, told_in_a_line
+from driveforge.pipelines.tracking.outbox import MlflowRun, Outbox
+from driveforge.pipelines.tracking.store import Store, find_store, open_store, wrap_mlflow_errors
 
 # Rows of the table that MLflow shows in the browser; the parquet beside it holds them all.
-TABLE_ROWS = 2000
+MAX_TABLE_ROWS = 2000
 # Single clips that are logged for MLflow's own player; the gallery holds more.
-LOGGED_CLIPS = 24
+MAX_LOGGED_CLIPS = 24
 # Commands that are the whole way; all others are stages of the folder's run.
-WHOLE = ("run", "demo")
+PIPELINE_COMMANDS = ("run", "demo")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Tracker:
     client: Any
     outbox: Outbox
     experiment_id: str
-    run: Run
+    run: MlflowRun
 
     @property
     def run_id(self) -> str:
@@ -52,15 +52,15 @@ class Tracker:
 
         It is ended when the block is left: as finished, as killed by an interruption, or as failed by an exception.
         """
-        noted = _noted(self.config.run)
-        run = _unfinished(self.client, noted["stages"].get(name), self.config)
+        run_ids = _read_run_ids(self.config.run)
+        run = _unfinished(self.client, run_ids["stages"].get(name), self.config)
         if run is None:
             run = self._begin(name, {"mlflow.parentRunId": self.run.id} if self.run.id else {})
-            noted["stages"][name] = run.id
-            _note(self.config.run, noted)
+            run_ids["stages"][name] = run.id
+            _write_run_ids(self.config.run, run_ids)
         tracker = replace(self, run=run)
         with tracker.running():
-            tracker.params(self.config)
+            tracker.log_params(self.config)
             yield tracker
 
     @contextlib.contextmanager
@@ -77,50 +77,52 @@ class Tracker:
         finally:
             self.outbox.send(self.run, "status", status=status, time=_now())
 
-    def _begin(self, name: str, tags: Mapping[str, str]) -> Run:
-        run = Run()
-        told = {
+    def _begin(self, name: str, tags: Mapping[str, str]) -> MlflowRun:
+        run = MlflowRun()
+        tags_of_run = {
             "mlflow.user": getpass.getuser(),
             "mlflow.source.type": "LOCAL",
             "mlflow.source.name": f"driveforge {name}",
             "driveforge.run_dir": str(self.config.run_dir.resolve()),
         }
-        self.outbox.send(run, "create", experiment=self.experiment_id, name=name, time=_now(), tags=told | dict(tags))
+        self.outbox.send(
+            run, "create", experiment=self.experiment_id, name=name, time=_now(), tags=tags_of_run | dict(tags)
+        )
         return run
 
-    def params(self, settings: Any) -> None:
+    def log_params(self, settings: Any) -> None:
         """Log settings, a mapping or a record, under dotted keys; a key keeps its value once it is logged."""
-        self.outbox.send(self.run, "params", params=list(_texts(settings)))
+        self.outbox.send(self.run, "params", params=list(_flat_params(settings)))
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log numbers of one step together."""
         metrics = [(key, float(value)) for key, value in values.items()]
         self.outbox.send(self.run, "metrics", metrics=metrics, time=_now(), step=step)
 
-    def tags(self, values: Mapping[str, str]) -> None:
+    def set_tags(self, values: Mapping[str, str]) -> None:
         self.outbox.send(self.run, "tags", tags=dict(values))
 
-    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
+    def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Log that this run read the data set ``name``, known by ``digest``; ``context`` is for example training."""
         uri = json.dumps({"uri": source})
         self.outbox.send(self.run, "dataset", name=name, digest=digest[:36], source=uri, context=context)
 
-    def artifact(self, path: Path, folder: str = "") -> None:
+    def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copy a file, or all of a folder, into the run's artifacts."""
         self.outbox.send(self.run, "artifact", path=str(path.resolve()), folder=folder or None)
 
-    def rejections(self, verdicts: Path, gallery: Path, clips: Sequence[Path] = ()) -> None:
+    def log_rejections(self, verdicts: Path, gallery: Path, clips: Sequence[Path] = ()) -> None:
         """Log what was rejected: the whole parquet, one table to browse, the gallery and the first annotated clips."""
         import pyarrow.parquet
 
-        self.artifact(verdicts, "rejections")
-        self.artifact(gallery, "rejections")
-        table = pyarrow.parquet.read_table(verdicts).slice(0, TABLE_ROWS).to_pydict()
+        self.log_artifact(verdicts, "rejections")
+        self.log_artifact(gallery, "rejections")
+        table = pyarrow.parquet.read_table(verdicts).slice(0, MAX_TABLE_ROWS).to_pydict()
         if any(table.values()):
             rows = {name: [_cell(value) for value in column] for name, column in table.items()}
             self.outbox.send(self.run, "table", rows=rows, file="rejections/table.json")
-        for clip in clips[:LOGGED_CLIPS]:
-            self.artifact(clip, "rejections/clips")
+        for clip in clips[:MAX_LOGGED_CLIPS]:
+            self.log_artifact(clip, "rejections/clips")
 
 
 @contextlib.contextmanager
@@ -132,33 +134,33 @@ def pipeline_run(config: Config, name: str) -> Iterator[Tracker]:
     config.run_dir.mkdir(parents=True, exist_ok=True)
     store = find_store(config.run, config.tracking)
     client = open_store(store)
-    with told_in_a_line(store.uri):
+    with wrap_mlflow_errors(store.uri):
         outbox = Outbox(client, store.uri, config.run.mlflow_outbox)
         experiment = _experiment(client, store, config.tracking.experiment)
-        whole = _whole(
-            Tracker(config=config, store=store, client=client, outbox=outbox, experiment_id=experiment, run=Run())
+        parent = _open_parent(
+            Tracker(config=config, store=store, client=client, outbox=outbox, experiment_id=experiment, run=MlflowRun())
         )
         try:
-            with whole.running():
-                if name in WHOLE:
-                    yield whole
+            with parent.running():
+                if name in PIPELINE_COMMANDS:
+                    yield parent
                 else:
-                    with whole.child(name) as stage:
+                    with parent.child(name) as stage:
                         yield stage
         finally:
             outbox.close()
 
 
-def _whole(tracker: Tracker) -> Tracker:
+def _open_parent(tracker: Tracker) -> Tracker:
     """The tracker of the folder's run, which is begun unless this store has it."""
-    noted = _noted(tracker.config.run)
-    found = _existing(tracker.client, noted["run"])
+    run_ids = _read_run_ids(tracker.config.run)
+    found = _existing(tracker.client, run_ids["run"])
     if found is not None:
-        return replace(tracker, run=Run(id=found.info.run_id))
-    begun = replace(tracker, run=tracker._begin(tracker.config.run_dir.resolve().name, {}))
-    begun.params(tracker.config)
-    _note(tracker.config.run, {"run": begun.run.id, "stages": {}})
-    return begun
+        return replace(tracker, run=MlflowRun(id=found.info.run_id))
+    created = replace(tracker, run=tracker._begin(tracker.config.run_dir.resolve().name, {}))
+    created.log_params(tracker.config)
+    _write_run_ids(tracker.config.run, {"run": created.run.id, "stages": {}})
+    return created
 
 
 def _experiment(client: Any, store: Store, name: str) -> str:
@@ -169,13 +171,13 @@ def _experiment(client: Any, store: Store, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
-def _unfinished(client: Any, run_id: str | None, config: Config) -> Run | None:
+def _unfinished(client: Any, run_id: str | None, config: Config) -> MlflowRun | None:
     found = _existing(client, run_id)
     if found is None or found.info.status == "FINISHED":
         return None
-    settings = dict(_texts(config))
+    settings = dict(_flat_params(config))
     changed = any(settings.get(key, value) != value for key, value in found.data.params.items())
-    return None if changed else Run(id=found.info.run_id)
+    return None if changed else MlflowRun(id=found.info.run_id)
 
 
 def _existing(client: Any, run_id: str | None) -> Any:
@@ -190,7 +192,7 @@ def _existing(client: Any, run_id: str | None) -> Any:
     return found if found.info.lifecycle_stage == "active" else None
 
 
-def _noted(run: RunDir) -> dict[str, Any]:
+def _read_run_ids(run: RunDir) -> dict[str, Any]:
     """The ids that the run folder knows; those of a file that cannot be read are none."""
     try:
         record = json.loads(run.mlflow_runs.read_text(encoding="utf-8"))
@@ -203,7 +205,7 @@ def _noted(run: RunDir) -> dict[str, Any]:
     }
 
 
-def _note(run: RunDir, record: Mapping[str, Any]) -> None:
+def _write_run_ids(run: RunDir, record: Mapping[str, Any]) -> None:
     write_atomic(run.mlflow_runs, json.dumps(record, indent=2).encode() + b"\n")
 
 
@@ -212,8 +214,8 @@ def _now() -> int:
     return int(time.time() * 1000)
 
 
-def _texts(settings: Any) -> Iterator[tuple[str, str]]:
-    return ((key, text_of(value)) for key, value in _flatten(settings))
+def _flat_params(settings: Any) -> Iterator[tuple[str, str]]:
+    return ((key, format_value(value)) for key, value in _flatten(settings))
 
 
 def _flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
@@ -229,4 +231,4 @@ def _flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 def _cell(value: Any) -> Any:
     """A table cell that the browser can show: nested values become text."""
-    return value if value is None or isinstance(value, str | int | float | bool) else text_of(value)
+    return value if value is None or isinstance(value, str | int | float | bool) else format_value(value)

@@ -21,14 +21,14 @@ from driveforge.pipelines.tracking.settings import TrackingSettings
 
 _ARTIFACTS = "mlartifacts"
 # Columns of MLflow's tables that hold the absolute place of an artifact.
-_PLACES = (
+_PATH_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-_ANSWER_SECONDS = 10.0
+_RESPONSE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +67,12 @@ def open_store(store: Store) -> Any:
     import mlflow
 
     uri = store.uri
-    require_answer(uri)
+    require_reachable(uri)
     try:
         # Processes that open a new store at once would race its migration.
-        with told_in_a_line(uri), file_lock(store.database.with_name(".mlflow.lock")):
+        with wrap_mlflow_errors(uri), file_lock(store.database.with_name(".mlflow.lock")):
             if store.configured is None and store.database.exists():
-                follow_move(store.database)
+                relocate_artifacts(store.database)
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)  # which makes it, or shows that it cannot be used
             return client
@@ -80,12 +80,12 @@ def open_store(store: Store) -> Any:
         raise UserError(f"MLflow at {shorten(uri, 100)}: {shorten(error, 160)}") from error
 
 
-def require_answer(uri: str) -> None:
+def require_reachable(uri: str) -> None:
     """A UserError where nobody answers at ``uri``, within seconds: MLflow's own client asks for minutes."""
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_ANSWER_SECONDS):
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_RESPONSE_SECONDS):
             return
     except urllib.error.HTTPError:
         return  # which is an answer
@@ -98,7 +98,7 @@ def require_answer(uri: str) -> None:
 
 
 @contextmanager
-def told_in_a_line(uri: str) -> Iterator[None]:
+def wrap_mlflow_errors(uri: str) -> Iterator[None]:
     """What MLflow raises in the block becomes a UserError."""
     from mlflow.exceptions import MlflowException
 
@@ -108,11 +108,11 @@ def told_in_a_line(uri: str) -> Iterator[None]:
         raise UserError(f"MLflow at {shorten(uri, 100)}: {shorten(error, 160)}") from error
 
 
-def follow_move(database_file: Path) -> None:
+def relocate_artifacts(database_file: Path) -> None:
     """Put right the places of artifacts that were noted under another folder than that of ``database_file``."""
     here = database_file.with_name(_ARTIFACTS).as_uri()
     with closing(sqlite3.connect(database_file, timeout=30)) as database, database:
-        columns = [(table, column) for table, column in _PLACES if _has(database, table, column)]
+        columns = [(table, column) for table, column in _PATH_COLUMNS if _has_column(database, table, column)]
         if ("experiments", "artifact_location") not in columns:
             return
         found = database.execute(
@@ -128,5 +128,5 @@ def follow_move(database_file: Path) -> None:
                 )
 
 
-def _has(database: sqlite3.Connection, table: str, column: str) -> bool:
+def _has_column(database: sqlite3.Connection, table: str, column: str) -> bool:
     return column in {row[1] for row in database.execute(f"PRAGMA table_info({table})")}

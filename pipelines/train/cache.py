@@ -25,20 +25,20 @@ from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.items import show_skipped
-from driveforge.pipelines.inputs.licenses import licensed
+from driveforge.pipelines.inputs.licenses import select_licensed
 from driveforge.pipelines.inputs.settings import Data
-from driveforge.pipelines.inputs.sources import for_training, open_replay, open_source
-from driveforge.pipelines.processes.parallel import on_all_cores
-from driveforge.pipelines.registry.models import checkpoint_of
+from driveforge.pipelines.inputs.sources import open_replay, open_source, training_indices
+from driveforge.pipelines.processes.parallel import parallel_map
+from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.replay.settings import ReplaySettings
 
-OpenSource = Callable[[], Source]
-Encode = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]
+SourceOpener = Callable[[], Source]
+Encoder = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Encode the driving data, and the replay domains where replay has a share."""
-    checkpoint = checkpoint_of(config)
+    checkpoint = resolve_checkpoint(config)
     cache = cache_driving(config.data, checkpoint, config.run.latents)
     print(f"{len(cache)} driving clips in {cache.folder}")
     if config.replay.share > 0:
@@ -48,81 +48,81 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 def cache_driving(data: Data, checkpoint: Path, latents: Path) -> LatentCache:
     """Latents of the driving data under ``checkpoint``'s codec, in ``latents``; held-out scenes stay out."""
-    opened = partial(open_source, data)
-    return encode_source(opened, data.framing, checkpoint, latents, "driving clips", for_training)
+    opener = partial(open_source, data)
+    return encode_source(opener, data.framing, checkpoint, latents, "driving clips", training_indices)
 
 
 def cache_replay(replay: ReplaySettings, framing: Framing, checkpoint: Path, latents: Path) -> LatentCache:
-    """Latents of the replay domains, framed like the driving data; clips under other licences stay out."""
-    opened = partial(open_replay, replay, framing)
-    chosen = partial(licensed, opened, replay)
-    return encode_source(opened, framing, checkpoint, latents, "replay clips", chosen)
+    """Latents of the replay domains, framed like the driving data; clips under other licenses stay out."""
+    opener = partial(open_replay, replay, framing)
+    select = partial(select_licensed, opener, replay)
+    return encode_source(opener, framing, checkpoint, latents, "replay clips", select)
 
 
 def encode_source(
-    opened: OpenSource,
+    opener: SourceOpener,
     framing: Framing,
     checkpoint: Path,
     root: Path,
-    what: str,
-    chosen: Callable[[Sequence[Scene]], Sequence[int]] = lambda scenes: range(len(scenes)),
+    label: str,
+    select: Callable[[Sequence[Scene]], Sequence[int]] = lambda scenes: range(len(scenes)),
 ) -> LatentCache:
-    """The latent cache of a source's ``chosen`` scenes, encoding only what no earlier call has stored.
+    """The latent cache of a source's ``select`` scenes, encoding only what no earlier call has stored.
 
     Footage that was replaced under its name is other footage, and has a cache of its own.
 
-    ``opened`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
+    ``opener`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
     importable by name (a function, or a partial of one).
     """
-    with show_status(f"Listing {what}"):
-        source = opened()
+    with show_status(f"Listing {label}"):
+        source = opener()
         scenes = list(source.scenes())
-        scenes = [scenes[n] for n in chosen(scenes)]
+        scenes = [scenes[n] for n in select(scenes)]
     show_skipped(source)
     require_encodable(scenes)
-    with show_status(f"Reading {what}"):
+    with show_status(f"Reading {label}"):
         contents = compute_digests([source.files(scene) for scene in scenes], root)
-    identity = identity_of(scenes, contents)
+    identity = source_identity(scenes, contents)
     key = latent_key(identity, asdict(framing), compute_model_digest(checkpoint / "vae"))
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
-        encoded = encode_scenes(opened, checkpoint, missing)
-        for sample in track(encoded, f"Encoding {what}", total=len(missing), disable=not missing):
+        encoded = encode_scenes(opener, checkpoint, missing)
+        for sample in track(encoded, f"Encoding {label}", total=len(missing), disable=not missing):
             writer.add(sample)
     return LatentCache(root, key)
 
 
-def identity_of(scenes: Sequence[Scene], contents: Sequence[str]) -> str:
+def source_identity(scenes: Sequence[Scene], contents: Sequence[str]) -> str:
     """What tells clips from others: all that is known of them, and the ``compute_digests`` their footage."""
     return json.dumps([[scene_to_json(scene) for scene in scenes], list(contents)], sort_keys=True)
 
 
 def encode_scenes(
-    opened: OpenSource, checkpoint: Path, scenes: Sequence[Scene], encode: Encode = encode_clip
+    opener: SourceOpener, checkpoint: Path, scenes: Sequence[Scene], encode: Encoder = encode_clip
 ) -> Iterator[LatentSample]:
-    """Samples in the order of ``scenes``, made on all cores; ``encode`` must be importable by name, as ``opened``."""
-    encoded = on_all_cores(_encode_one, scenes, _start_worker, (opened, checkpoint, encode))
+    """Samples in the order of ``scenes``, made on all cores; ``encode`` must be importable by name, as ``opener``."""
+    encoded = parallel_map(_encode_one, scenes, _start_worker, (opener, checkpoint, encode))
     for scene, arrays in zip(scenes, encoded, strict=True):
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
 
 
 @dataclass(frozen=True, slots=True)
-class _Worker:
+class _EncodingWorker:
     """What an encoding process keeps between clips."""
 
     source: Source
     vae: AutoencoderKLWan
-    encode: Encode
+    encode: Encoder
 
 
-_worker: _Worker
+_worker: _EncodingWorker
 
 
-def _start_worker(opened: OpenSource, checkpoint: Path, encode: Encode) -> None:
+def _start_worker(opener: SourceOpener, checkpoint: Path, encode: Encoder) -> None:
     global _worker
     torch.set_num_threads(1)
-    _worker = _Worker(opened(), load_vae(checkpoint), encode)
+    _worker = _EncodingWorker(opener(), load_vae(checkpoint), encode)
 
 
 def _encode_one(scene: Scene) -> dict[str, NDArray[Any]]:

@@ -30,17 +30,17 @@ from driveforge.finetune.training.share_callbacks import ForgettingMetric
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.finetune.world_model.serialization import write_checksums
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.at_path import standing_key
+from driveforge.pipelines.inputs.paths import persistent_key
 from driveforge.pipelines.inputs.sources import open_replay
-from driveforge.pipelines.registry.models import LINEAGE, lineage_in, start_of
+from driveforge.pipelines.registry.models import LINEAGE, read_lineage, resolve_start_checkpoint
 from driveforge.pipelines.replay.replaced import require_current
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.cache import cache_driving, cache_replay
-from driveforge.pipelines.train.probe import while_training
-from driveforge.pipelines.train.probe_clips import probe_set_of
+from driveforge.pipelines.train.evaluate import evaluation_callbacks
+from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.mix import ReplayMix
 from driveforge.replay.persistent import open_persistent
@@ -66,23 +66,23 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
     """
     # Of the processes that train together, one after the other finds what the first has made.
     with file_lock(config.run.cache_lock):
-        checkpoint = start_of(config)
+        checkpoint = resolve_start_checkpoint(config)
         settings, mix = config.finetune, config.replay
         replays = uses_replay(settings.strategy, mix)
         if replays:
             require_footage(config.replay, config.data.framing)
         driving = cache_driving(config.data, checkpoint, config.run.latents)
         replay = fill_buffer(config.replay, config.data.framing, checkpoint, config.run) if replays else None
-        lineage = lineage_of(settings, mix, checkpoint, driving, replay)
+        lineage = build_lineage(settings, mix, checkpoint, driving, replay)
         forgetting_metric = None
         if is_adaptive(settings, mix):
             forgetting_metric, lineage["evaluation"] = _make_forgetting_metric(config, checkpoint, driving)
-        callbacks = while_training(config, checkpoint)
+        callbacks = evaluation_callbacks(config, checkpoint)
     if tracker is not None:
-        tracker.params({"lineage": lineage})
-        tracker.dataset("driving", driving.key, str(driving.folder), "training")
+        tracker.log_params({"lineage": lineage})
+        tracker.log_dataset("driving", driving.key, str(driving.folder), "training")
         if replay is not None:
-            tracker.dataset("replay", replay.digest(), str(replay.root), "training")
+            tracker.log_dataset("replay", replay.digest(), str(replay.root), "training")
     folder = config.run.model
     if not _is_done(folder, lineage):
         logger = TrackerLogger(tracker) if tracker is not None else False
@@ -105,9 +105,9 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
 def fill_buffer(replay: ReplaySettings, framing: Framing, checkpoint: Path, run: RunDir) -> ReplayBuffer:
     """The clips of the other domains: those of the persistent ``replay.buffer``, or of one that is filled here."""
     if replay.buffer is not None:
-        standing = open_persistent(replay.buffer, key=standing_key(framing, checkpoint), licenses=replay.licenses)
-        require_current(standing, replay.buffer)
-        return standing
+        persistent = open_persistent(replay.buffer, key=persistent_key(framing, checkpoint), licenses=replay.licenses)
+        require_current(persistent, replay.buffer)
+        return persistent
     others = cache_replay(replay, framing, checkpoint, run.latents)
     root = run.replay / others.key
     with ReplayBuffer(root, replay.capacity, seed=replay.seed, key=others.key) as buffer:
@@ -129,7 +129,7 @@ def require_footage(replay: ReplaySettings, framing: Framing) -> None:
         open_replay(replay, framing)
 
 
-def lineage_of(
+def build_lineage(
     settings: FineTuneSettings, mix: ReplayMix, checkpoint: Path, driving: LatentCache, replay: ReplayBuffer | None
 ) -> dict[str, Any]:
     """All that decides the weights: what they start from, what they see, and how they move."""
@@ -142,19 +142,19 @@ def lineage_of(
 
 
 def _make_forgetting_metric(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[ForgettingMetric, str]:
-    """What tells an adaptive share how much is forgotten of the domains that are not being learnt; its protocol."""
-    evaluation_set = probe_set_of(config, checkpoint)
-    how = replace(config.probe, dynamics=False)
+    """What tells an adaptive share how much is forgotten of the domains that are not being learned; its protocol."""
+    evaluation_set = load_evaluation_set(config, checkpoint)
+    settings = replace(config.evaluate, dynamics=False)
     others = sorted({clip.domain for clip in evaluation_set.clips} - set(driving.domains))
     return make_loss_forgetting_metric(
-        WorldModel.from_pretrained(checkpoint), evaluation_set, how, others
-    ), describe_protocol(evaluation_set, how)
+        WorldModel.from_pretrained(checkpoint), evaluation_set, settings, others
+    ), describe_protocol(evaluation_set, settings)
 
 
 def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
     if not folder.is_dir():
         return False
-    found = lineage_in(folder)
+    found = read_lineage(folder)
     if {key: value for key, value in found.items() if key not in OUTCOMES} != lineage:
         raise UserError(f"{folder} was fine-tuned from other data or settings: delete it, or begin in another run_dir")
     return True

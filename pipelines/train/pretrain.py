@@ -37,7 +37,7 @@ from driveforge.finetune.world_model.preconditioning import estimate_latent_std
 from driveforge.finetune.world_model.serialization import safetensors_errors_as_os_errors, write_checksums
 from driveforge.finetune.world_model.vae import initialize_from_pca, load_vae, make_vae, to_vae_input
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import say
+from driveforge.pipelines.console import print_message
 from driveforge.pipelines.inputs.sources import open_pretraining
 from driveforge.pipelines.train.cache import encode_source
 from driveforge.pipelines.train.settings import PretrainSettings
@@ -53,7 +53,7 @@ _STATISTICS_CLIPS = 140
 def main(config: Config, args: argparse.Namespace) -> None:
     if config.pretrain.start is not None:
         _require_base(config.pretrain.start)
-    with file_lock(config.pretrain.out / ".lock", say):
+    with file_lock(config.pretrain.out / ".lock", print_message):
         pretrain(config)
 
 
@@ -67,17 +67,17 @@ def pretrain(config: Config) -> None:
 
 
 def make_base(settings: PretrainSettings, framing: Framing) -> None:
-    opened = partial(open_pretraining, settings, framing)
+    opener = partial(open_pretraining, settings, framing)
     if not (settings.out / "vae" / "config.json").is_file():
         if settings.start is None:
-            train_codec(opened(), settings)
+            train_base_vae(opener(), settings)
         else:
-            _take_codec(settings.start, settings.out)
-    cache = encode_source(opened, framing, settings.out, settings.out / "latents", "clips")
-    ship(train_world_model(cache, settings), settings, framing)
+            _copy_vae(settings.start, settings.out)
+    cache = encode_source(opener, framing, settings.out, settings.out / "latents", "clips")
+    save_base(train_world_model(cache, settings), settings, framing)
 
 
-def train_codec(source: Source, settings: PretrainSettings) -> None:
+def train_base_vae(source: Source, settings: PretrainSettings) -> None:
     """PCA, then gradient descent; the codec lands in ``<out>/vae``, its curve in ``<out>/vae_curve.csv``."""
     chosen = np.linspace(0, len(source) - 1, min(len(source), settings.vae_clips)).astype(int)
     scenes = source.scenes()
@@ -85,8 +85,8 @@ def train_codec(source: Source, settings: PretrainSettings) -> None:
     torch.manual_seed(settings.seed)
     config = WorldModelConfig()
     vae = make_vae(config.latent_channels, config.patch_size)
-    some = clips[:: max(1, len(clips) // _PCA_CLIPS)]
-    initialize_from_pca(vae, to_vae_input(torch.from_numpy(some)))
+    sampled = clips[:: max(1, len(clips) // _PCA_CLIPS)]
+    initialize_from_pca(vae, to_vae_input(torch.from_numpy(sampled)))
     steps = train_vae(
         vae,
         clips,
@@ -97,23 +97,23 @@ def train_codec(source: Source, settings: PretrainSettings) -> None:
     )
     curve = [asdict(step) for step in track(steps, "Training the codec", total=settings.vae_steps)]
     write_atomic(settings.out / "vae_curve.csv", _csv(curve))
-    _keep_codec(vae, settings.out)
+    _save_vae(vae, settings.out)
 
 
 def _require_base(start: Path) -> None:
-    """A UserError where ``start`` is not what ``ship`` leaves."""
+    """A UserError where ``start`` is not what ``save_base`` leaves."""
     for name in ("vae/config.json", "vae_curve.csv", RECIPE):
         if not (start / name).is_file():
             raise UserError(f"pretrain.start={start} holds no base: {name} is missing; give a model that pretrain made")
 
 
-def _take_codec(start: Path, out: Path) -> None:
+def _copy_vae(start: Path, out: Path) -> None:
     """The codec of an earlier base and its curve, so that both bases speak of the same latents."""
     write_atomic(out / "vae_curve.csv", (start / "vae_curve.csv").read_bytes())
-    _keep_codec(load_vae(start), out)
+    _save_vae(load_vae(start), out)
 
 
-def _keep_codec(vae: AutoencoderKLWan, out: Path) -> None:
+def _save_vae(vae: AutoencoderKLWan, out: Path) -> None:
     """Under its name the codec is whole, or not there: that it is tells the next call that it is made."""
     with atomic_folder(out / "vae") as scratch, safetensors_errors_as_os_errors(scratch):
         vae.save_pretrained(scratch)
@@ -122,23 +122,23 @@ def _keep_codec(vae: AutoencoderKLWan, out: Path) -> None:
 def train_world_model(cache: LatentCache, settings: PretrainSettings) -> WorldModel:
     """The averaged model after ``settings.steps`` steps, resumed from ``<out>/checkpoints`` where there are any."""
     if settings.start is None:
-        model = fresh_model(WorldModelConfig(), load_vae(settings.out), cache, settings.seed)
+        model = init_model(WorldModelConfig(), load_vae(settings.out), cache, settings.seed)
     else:
         model = WorldModel.from_pretrained(settings.start)
-    return train_on_all(
+    return train_on_cache(
         cache, model, settings, settings.out / "checkpoints", logger=CSVLogger(settings.out, name="curves")
     )
 
 
-def fresh_model(sizes: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache, seed: int) -> WorldModel:
+def init_model(config: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache, seed: int) -> WorldModel:
     """An untrained model, preconditioned for the latents of ``cache``. Seeds torch."""
     torch.manual_seed(seed)
-    model = WorldModel.from_config(sizes, vae)
+    model = WorldModel.from_config(config, vae)
     model.latent_std.copy_(latent_std(cache))
     return model
 
 
-def train_on_all(
+def train_on_cache(
     cache: LatentCache,
     model: WorldModel,
     training: TrainingSettings,
@@ -178,7 +178,7 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
     return estimate_latent_std(*stacked)
 
 
-def ship(model: WorldModel, settings: PretrainSettings, framing: Framing) -> None:
+def save_base(model: WorldModel, settings: PretrainSettings, framing: Framing) -> None:
     """``<out>/model``: half-precision weights, the recipe that made them, their curves, and the sums of it all."""
     recipe = _recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
     if settings.start is not None:
@@ -202,9 +202,9 @@ def _is_done(folder: Path, settings: PretrainSettings, framing: Framing) -> bool
     """Whether the base is there; a UserError where another one is, which nobody has said to throw away."""
     if is_absent_or_empty(folder):
         return False
-    found = read_json(folder / RECIPE, "move the folder away, or choose another pretrain.out")
-    wanted = _recipe(settings, framing)
-    if not isinstance(found, dict) or any(found.get(key) != value for key, value in wanted.items()):
+    recorded = read_json(folder / RECIPE, "move the folder away, or choose another pretrain.out")
+    expected = _recipe(settings, framing)
+    if not isinstance(recorded, dict) or any(recorded.get(key) != value for key, value in expected.items()):
         raise UserError(f"{folder} was made with other settings; move it away, or choose another pretrain.out")
     return True
 
@@ -218,7 +218,7 @@ def _logged_losses(folder: Path) -> list[dict[str, Any]]:
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
-    """CSV of at most some hundred rows, each the mean of as many neighbours."""
+    """CSV of at most some hundred rows, each the mean of as many neighbors."""
     size = max(1, len(rows) // _CURVE_POINTS)
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
     table, names = io.StringIO(), list(rows[0]) if rows else []

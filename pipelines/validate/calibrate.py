@@ -15,12 +15,12 @@ from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.datasets.webdataset_shards.format import roundtrip_clip
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import plain, show
-from driveforge.pipelines.generate.command import Generator, GeneratorLoader, load_generator, trained_model
+from driveforge.pipelines.console import plain_text, print_result
+from driveforge.pipelines.generate.command import ClipGenerator, ClipGeneratorLoader, load_generator, resolve_model
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.inputs.settings import Data, SimulatedData
 from driveforge.pipelines.inputs.sources import open_source
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.calibration import Calibration
@@ -50,14 +50,14 @@ def main(config: Config, args: argparse.Namespace) -> None:
         calibration = calibrate_run(config)
         plot_limits(path.with_suffix(".png"), calibration)
         for file in (path, path.with_suffix(".png")):
-            tracker.artifact(file)
+            tracker.log_artifact(file)
     console.print(limits_table(calibration))
-    show(f"{path}, drawn in {path.with_suffix('.png').name}")
+    print_result(f"{path}, drawn in {path.with_suffix('.png').name}")
 
 
 def calibrate_run(config: Config) -> Calibration:
     """Limits from ``validate.num_clips`` clips of ``config.data``, through the codec of the model that generates."""
-    folder = trained_model(config)
+    folder = resolve_model(config)
     items = list_known_good(config.data, config.validate)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said before any work is done
@@ -106,20 +106,20 @@ def evenly_spaced(total: int, count: int) -> list[int]:
 
 
 def measure_known_good(
-    items: Sequence[KnownGoodClip], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
+    items: Sequence[KnownGoodClip], loader: ClipGeneratorLoader, instruments: InstrumentsLoader = Instruments
 ) -> Iterator[tuple[str, Measures]]:
     """Recording and measures of each clip, in order, as the codec and H.264 pass it, like all that is generated.
 
     So geometry is judged, not compression.
     """
-    return on_all_cores(_measure_known_good, items, _init_worker, (loader, instruments))
+    return parallel_map(_measure_known_good, items, _init_worker, (loader, instruments))
 
 
-_generator: Generator
+_generator: ClipGenerator
 _instruments: Instruments
 
 
-def _init_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
+def _init_worker(loader: ClipGeneratorLoader, instruments: InstrumentsLoader) -> None:
     global _generator, _instruments
     _generator, _instruments = loader(), instruments()
 
@@ -153,7 +153,7 @@ def _calibration_name(items: Sequence[KnownGoodClip], folder: Path, tracker: str
 def limits_table(calibration: Calibration) -> Table:
     rate = describe_false_reject_rate(calibration)
     title = f"{calibration.name}: of good clips like these it rejects {rate}. {calibration.note}"
-    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=plain(title))
+    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=plain_text(title))
     for row in calibration_table_rows(calibration):
-        table.add_row(*map(plain, row))
+        table.add_row(*map(plain_text, row))
     return table

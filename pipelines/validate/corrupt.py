@@ -8,11 +8,11 @@ from rich.table import Table
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import WriteError
 from driveforge.datasets.folder_source import write_clip_folder
-from driveforge.pipelines.config.build import unknown
+from driveforge.pipelines.config.build import with_suggestion
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 from driveforge.pipelines.inputs.items import list_clips
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
+from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 
 LIST = "list"
 
@@ -24,7 +24,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         console.print(corruptions_table())
         return 0
     if args.type not in CORRUPTIONS:
-        raise UserError(unknown(f"no corruption type {args.type!r}", args.type, CORRUPTIONS))
+        raise UserError(with_suggestion(f"no corruption type {args.type!r}", args.type, CORRUPTIONS))
     if args.clip is None or args.out is None:
         raise UserError("a clip to corrupt and --out are needed; see driveforge corrupt --help")
     corruption = CORRUPTIONS[args.type]
@@ -37,13 +37,15 @@ def main(config: Config, args: argparse.Namespace) -> int:
     for item in items:
         try:
             corrupted = corrupt(item.load(), args.type, strength, seed=args.seed, other=other)
-            show(write_clip_folder(args.out, corrupted))
+            print_result(write_clip_folder(args.out, corrupted))
         except WriteError:
             raise
         except UserError as error:
             num_failed += 1
-            show(error, head="not corrupted: ", style="red")
-    show(f"{len(items) - num_failed} of {len(items)} clips corrupted by {args.type}, {strength:g} {corruption.unit}")
+            print_result(error, prefix="not corrupted: ", style="red")
+    print_result(
+        f"{len(items) - num_failed} of {len(items)} clips corrupted by {args.type}, {strength:g} {corruption.unit}"
+    )
     return 1 if num_failed else 0
 
 

@@ -103,7 +103,7 @@ def render_page(cards: Sequence[Card], *, title: str, summary: Sequence[tuple[st
 <dl class="figures">{figures}</dl>
 {_render_filters(cards)}
 </header>
-<main>{sections or "<p>No clips to show.</p>"}</main>
+<main>{sections or "<p>No clips to print_result.</p>"}</main>
 <script>{_asset("gallery.js")}</script>
 </body>
 </html>

@@ -18,7 +18,7 @@ from rich.table import Table
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import pipeline_run
@@ -80,7 +80,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
         review(config.run, config.calibration_path, decisions, tracker)
     console = get_console()
     console.print(summary_table(decisions))
-    show(config.run.verdicts)
+    print_result(config.run.verdicts)
 
 
 def gate(run: RunDir, calibration_path: Path) -> list[Decision]:

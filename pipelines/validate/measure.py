@@ -20,11 +20,11 @@ from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.video_files import describe_unsupported, find_unsupported
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.inputs.items import FolderItem, Item, VideoItem, list_clips
 from driveforge.pipelines.inputs.settings import Data, NuScenesData
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import MeasuredClip, measure_clip
@@ -65,7 +65,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     items, console = list_clips(args.path, *_requested_tables(config.data)), get_console()
     holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
     if holds_videos and (unread := find_unsupported(args.path)):
-        show(describe_unsupported(unread))
+        print_result(describe_unsupported(unread))
     pictures = None if args.pictures is None else _make_folder(args.pictures)
     instruments = partial(load_instruments, config.validate)
     instruments()  # what is missing is said once, not for every clip
@@ -74,7 +74,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     clip_measures: list[Measures] = []
     names: Counter[str] = Counter()
     num_failed = 0
-    for result in track(on_all_cores(measure_one, items), "Measuring", total=len(items), console=console):
+    for result in track(parallel_map(measure_one, items), "Measuring", total=len(items), console=console):
         error = result.error
         if result.measures is not None:
             clip_measures.append(result.measures)
@@ -83,12 +83,12 @@ def main(config: Config, args: argparse.Namespace) -> int:
                 error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
         if error:
             num_failed += 1
-            show(f" {error}", head=f"{result.name}:", style="red")
+            print_result(f" {error}", prefix=f"{result.name}:", style="red")
     write_measures(out, clip_measures)
     console.print(summary_table(clip_measures))
-    show(f"{len(clip_measures)} clips measured, {len(items) - len(clip_measures)} could not be read; {out}")
+    print_result(f"{len(clip_measures)} clips measured, {len(items) - len(clip_measures)} could not be read; {out}")
     if pictures is not None:
-        show(f"{len(items) - num_failed} pictures in {pictures}")
+        print_result(f"{len(items) - num_failed} pictures in {pictures}")
     return 1 if num_failed else 0
 
 

@@ -15,7 +15,7 @@ from driveforge.datasets.progress import track
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.video import encode_mp4
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.validate.gallery import Card, MeasureBar, select_covering_clips, write_gallery
@@ -47,16 +47,16 @@ def main(config: Config, args: argparse.Namespace) -> None:
     decisions = read_decisions(config.run)
     with pipeline_run(config, "review") as tracker:
         review_files = review(config.run, config.calibration_path, decisions, tracker)
-    show(review_files.gallery)
+    print_result(review_files.gallery)
 
 
 def review(run: RunDir, calibration_path: Path, decisions: Sequence[Decision], tracker: Tracker) -> Review:
     """Write the review of a run into ``<run_dir>/review`` and log it, with the counts, to MLflow."""
     calibration = Calibration.load(calibration_path)
     review_files = write_review(run.review, decisions, calibration)
-    tracker.metrics(count_metrics(decisions))
-    tracker.artifact(run.verdicts)
-    tracker.rejections(review_files.rejections, review_files.gallery, review_files.clips)
+    tracker.log_metrics(count_metrics(decisions))
+    tracker.log_artifact(run.verdicts)
+    tracker.log_rejections(review_files.rejections, review_files.gallery, review_files.clips)
     return review_files
 
 

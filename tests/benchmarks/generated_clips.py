@@ -30,7 +30,7 @@ from driveforge.pipelines.train.pretrain import main as pretrain
 from tests.defaults import sampler_settings, simulation_config
 
 # That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.
-HELD_OUT = simulation_config(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
+HELD_OUT_SPLITS = simulation_config(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
 # The numbers of steps after which one short training run is taken as it is.
 STAGES = (40, 60)
 # Under a changed weather there is no first frame, so the model has the layout alone.
@@ -43,7 +43,7 @@ BEGINS_AT_ONCE = {"inpaint_steps": 0, "guidance_scale": 1.0}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """One clip: ``maker`` is "base", or "after N steps"; ``recorded`` numbers a scene of ``HELD_OUT``."""
+    """One clip: ``maker`` is "base", or "after N steps"; ``recorded`` numbers a scene of ``HELD_OUT_SPLITS``."""
 
     group: str
     maker: str
@@ -98,8 +98,8 @@ def recipes() -> list[Recipe]:
         settings = sampler_settings(**BEGINS_AT_ONCE, strength=strength, num_steps=steps)
         made += [("under-trained", f"after {steps_taken} steps", next(either), settings)]
     rng = np.random.default_rng(DRAW)
-    scenes = iter(rng.permutation(len(DRIVING_DOMAINS) * HELD_OUT.num_scenes))
-    listed = SimulatedSource(HELD_OUT).scenes()
+    scenes = iter(rng.permutation(len(DRIVING_DOMAINS) * HELD_OUT_SPLITS.num_scenes))
+    listed = SimulatedSource(HELD_OUT_SPLITS).scenes()
     drawn = [
         Recipe(
             group=group,
@@ -131,7 +131,7 @@ def make_all(
 
 
 def make(number: int, recipe: Recipe, generator: Generator) -> tuple[str, dict[str, bytes]]:
-    source = SimulatedSource(HELD_OUT)
+    source = SimulatedSource(HELD_OUT_SPLITS)
     recorded = source.scenes()[recipe.recorded]
     scene = replace(edit_scene(recorded, recipe.edit), clip_id=f"clip-{number:02d}")
     first = source.load(recorded).frames[:, :1] if EDITS[recipe.edit].keeps_first_frame else None

@@ -2,7 +2,7 @@
 
 The default probe's clips, beside the still picture that repeats the last given frame: a model that knows how things
 move is better than that. Prints a Markdown table of means over the domains, and the protocol. Clips are kept in
-``runs/probe``.
+``runs/evaluation``.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from driveforge.finetune.evaluation.evaluate import evaluate, evaluate_frames, r
 from driveforge.finetune.evaluation.results import Evaluation
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.train.probe import settings_of
-from driveforge.pipelines.train.probe_clips import probe_set_of
+from driveforge.pipelines.train.evaluate import settings_of
+from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
 
 MEASURES = {
     "PSNR of the next frame, dB": "next_frame/psnr",
@@ -42,10 +42,10 @@ def mean_of(evaluation: Evaluation, measure: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL", help="saved models of one codec")
-    parser.add_argument("--steps", type=int, nargs="+", default=[compose([]).probe.num_steps], help="of sampling")
+    parser.add_argument("--steps", type=int, nargs="+", default=[compose([]).evaluate.num_steps], help="of sampling")
     args = parser.parse_args()
     config = compose([])
-    settings, clips = settings_of(config.probe), probe_set_of(config, args.models[0])
+    settings, clips = settings_of(config.evaluate), load_evaluation_set(config, args.models[0])
     columns = {
         "still picture": evaluate_frames(clips, settings, partial(repeat_last_frame, context=settings.context_frames))
     }

@@ -21,7 +21,7 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, candidate_members, generate
 from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
-from driveforge.pipelines.generate.units import Plan, open_or_create_plan
+from driveforge.pipelines.generate.units import GenerationPlan, open_or_create_plan
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 
@@ -55,7 +55,7 @@ def rounds_for(seconds: float) -> int:
     return max(1, round(seconds * rounds / (time.perf_counter() - began)))
 
 
-def plan_at(root: Path, num_clips: int) -> Plan:
+def plan_at(root: Path, num_clips: int) -> GenerationPlan:
     scenes = [driving_scene(f"scene-{i}", num_frames=17, yaw_rate=0.02 * i) for i in range(4)]
     shipped = compose([]).generate
     settings = replace(shipped, num_clips=num_clips, clips_per_unit=CLIPS_PER_UNIT, edits=("as-recorded", "slower"))
@@ -81,7 +81,7 @@ def time_ray(num_clips: int, rounds: int) -> Timing:
         plan = plan_at(root, num_clips)
         began = time.perf_counter()
         summary = generate(root, plan, partial(BusyGenerator, rounds), executor)
-        assert summary.made == num_clips
+        assert summary.num_made == num_clips
         return Timing(clips=num_clips, seconds=time.perf_counter() - began)
 
 

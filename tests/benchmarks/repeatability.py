@@ -60,7 +60,7 @@ def make(run_dir: Path, executor: str, clips: int, rows: int, number: int) -> li
     environment = {**os.environ, "PYTHONHASHSEED": str(number), "MALLOC_PERTURB_": str(number % 256)}
     environment |= {"OPENBLAS_NUM_THREADS": str(1 + number % 3), "OMP_NUM_THREADS": str(1 + number % 2)}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    return CommitLog(run_dir / "candidates").markers()
+    return CommitLog(run_dir / "candidates").read_markers()
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import argparse
 
 import numpy as np
 
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip, make_clip
 from driveforge.pipelines.studies.validator.results import auroc
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
+from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.records import Sample
 from driveforge.validation.views.boxes import project_boxes
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=70)
     options = parser.parse_args()
-    found = list(on_all_cores(values_of, range(FIRST, FIRST + options.clips)))
+    found = list(parallel_map(values_of, range(FIRST, FIRST + options.clips)))
     good = [values["good"] for values in found]
     limit = float(np.quantile(good, 0.98))
     print(f"{len(good)} good clips, 98 % below {limit:.1f} px")

@@ -99,13 +99,13 @@ class Run:
 
 @contextmanager
 def victim(
-    name: str, folder: Path, verb: str, *words: object, environment: Mapping[str, str] | None = None
+    name: str, folder: Path, command: str, *words: object, environment: Mapping[str, str] | None = None
 ) -> Iterator[Victim]:
     """A command that is ready to be started often, without its imports; all that was started is ended afterwards."""
     token, said = uuid.uuid4().hex, folder.parent / f"{folder.name}.said"
     with said.open("wb") as log:
         forks = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.staging", verb, *map(str, words)],
+            [sys.executable, "-m", "tests.faults.staging", command, *map(str, words)],
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1", _TOKEN: token} | dict(environment or {}),
             stdin=subprocess.PIPE,

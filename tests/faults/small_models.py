@@ -13,7 +13,7 @@ from driveforge.finetune.world_model.conditions import encode_clip
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.finetune.world_model.vae import initialize_from_pca, load_vae, to_vae_input
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.at_path import standing_key
+from driveforge.pipelines.inputs.paths import persistent_key
 from driveforge.replay.persistent import update_transaction
 from driveforge.replay.settings import BufferSettings
 from tests.finetune.small_run import TINY
@@ -44,7 +44,7 @@ def make_buffer(folder: Path, base: Path, footage: Path) -> Path:
     """A standing replay buffer of the clips of some footage, encoded in this process."""
     framing = compose(list(FRAMING)).data.framing
     source, vae = VideoFolderSource(footage, framing), load_vae(base)
-    with update_transaction(folder, BufferSettings(capacity=8, key=standing_key(framing, base))) as buffer:
+    with update_transaction(folder, BufferSettings(capacity=8, key=persistent_key(framing, base))) as buffer:
         for scene in source.scenes():
             tensors = encode_clip(vae, source.load(scene))
             halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}

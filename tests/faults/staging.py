@@ -20,9 +20,9 @@ LATER = {
 }
 
 
-def main(verb: str, words: Sequence[str]) -> None:
-    work = _WORKS.get(verb, on_command_line)(verb, words)
-    for name in LATER.get(verb, ()):
+def main(command: str, words: Sequence[str]) -> None:
+    work = _WORKS.get(command, on_command_line)(command, words)
+    for name in LATER.get(command, ()):
         import_module(name)
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -35,39 +35,39 @@ def main(verb: str, words: Sequence[str]) -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-def stage_of(verb: str) -> ModuleType:
-    from driveforge.pipelines.commands.catalogue import VERBS
+def stage_of(command: str) -> ModuleType:
+    from driveforge.pipelines.commands.catalog import COMMANDS
 
-    return import_module(next(known.module for known in VERBS if known.name == verb))
+    return import_module(next(known.module for known in COMMANDS if known.name == command))
 
 
-def on_command_line(verb: str, words: Sequence[str]) -> Work:
+def on_command_line(command: str, words: Sequence[str]) -> Work:
     from driveforge.pipelines import cli
 
-    stage_of(verb)
-    return partial(cli.main, [verb, *words])
+    stage_of(command)
+    return partial(cli.main, [command, *words])
 
 
-def in_run_folder(verb: str, words: Sequence[str]) -> Work:
+def in_run_folder(command: str, words: Sequence[str]) -> Work:
     """Without MLflow, whose ids and times differ from run to run."""
     from driveforge.pipelines.config.compose import compose
-    from driveforge.pipelines.run_dir import sole_writer
+    from driveforge.pipelines.run_dir import run_dir_lock
 
-    stage, config = stage_of(verb), compose(list(words))
+    stage, config = stage_of(command), compose(list(words))
 
     def work() -> None:
-        with sole_writer(config.run_dir):
-            if verb == "calibrate":
+        with run_dir_lock(config.run_dir):
+            if command == "calibrate":
                 from driveforge.pipelines.plots.limits import draw_limits
 
                 draw_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
             else:
-                getattr(stage, verb)(config)
+                getattr(stage, command)(config)
 
     return work
 
 
-def with_the_fake_generator(verb: str, words: Sequence[str]) -> Work:
+def with_the_fake_generator(command: str, words: Sequence[str]) -> Work:
     """Candidates in a folder, by an executor."""
     from tests.pipelines.generating import generate_small
 

@@ -87,7 +87,7 @@ def test_a_tar_that_rotted_is_named_and_made_again(
     for stage in (gate, export):
         with pytest.raises(UserError, match=rf"{tar.name}: is damaged .*driveforge generate"):
             stage(config)
-    assert generate_small(run_dir / "candidates").made == 2
+    assert generate_small(run_dir / "candidates").num_made == 2
     assert tar.name in "".join(capsys.readouterr().out.split())
     gate(config.run, config.calibration_path)
     export(config)
@@ -144,7 +144,7 @@ def test_an_altered_marker_is_named_and_its_unit_made_again(
         with pytest.raises(UserError, match=r"unit-000001.*driveforge generate") as told:
             stage(config)
         assert len(str(told.value)) <= 300
-    assert generate_small(run_dir / "candidates").made == 2
+    assert generate_small(run_dir / "candidates").num_made == 2
     assert "unit-000001 is made again" in capsys.readouterr().out
     gate(config.run, config.calibration_path)
     export(config)
@@ -157,12 +157,12 @@ def test_the_marker_of_another_unit_is_no_marker_of_this_one(run_dir: Path) -> N
     (commits / "unit-000001.json").write_bytes((commits / "unit-000000.json").read_bytes())
     with pytest.raises(UserError, match=r"unit-000001\.json: unit must be unit-000001, got unit-000000"):
         gate(RunDir(run_dir), RunDir(run_dir).calibration)
-    assert generate_small(run_dir / "candidates").made == 2
+    assert generate_small(run_dir / "candidates").num_made == 2
 
 
 def test_a_whole_run_is_not_touched(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = contents(run_dir)
-    assert generate_small(run_dir / "candidates").made == 0
+    assert generate_small(run_dir / "candidates").num_made == 0
     assert "again" not in capsys.readouterr().out
     gate(RunDir(run_dir), RunDir(run_dir).calibration)
     export(config_of(run_dir))

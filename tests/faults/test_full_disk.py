@@ -111,7 +111,7 @@ def test_generate_ends_where_the_disk_is_full_and_goes_on_when_there_is_room(
     after = {name: content for name, content in contents(run_dir).items() if "_attempts" not in name}
     assert after == before, "no unit was set aside, nothing half-written has a name"
     filler.unlink()
-    assert generate_small(run_dir / "candidates").made == 4
+    assert generate_small(run_dir / "candidates").num_made == 4
     assert contents(run_dir) == whole
 
 

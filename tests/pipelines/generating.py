@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
-from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, GenerateSummary, generate
+from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, GenerationSummary, generate
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.requests import plan_requests, store_first_frames
 from driveforge.pipelines.generate.settings import GenerateSettings
-from driveforge.pipelines.generate.units import Plan, open_or_create_plan
+from driveforge.pipelines.generate.units import GenerationPlan, open_or_create_plan
 from tests.defaults import sampler_settings
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
@@ -31,12 +31,12 @@ def executor(name: str = "local") -> ExecutorSettings:
     )
 
 
-def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> Plan:
+def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> GenerationPlan:
     scenes = [driving_scene(f"scene-{i}", num_frames=num_frames, yaw_rate=0.05 * i) for i in range(3)]
     folder = root / FIRST_FRAMES_FOLDER
     requests = plan_requests(scenes, lambda s: store_first_frames(folder, first_frames_of(s)), SETTINGS, "fake-1")
     return open_or_create_plan(root, requests, SETTINGS.clips_per_unit)
 
 
-def generate_small(root: Path, name: str = "local", seconds: float = 0.0) -> GenerateSummary:
+def generate_small(root: Path, name: str = "local", seconds: float = 0.0) -> GenerationSummary:
     return generate(root, small_plan(root), partial(FakeGenerator, seconds=seconds), executor(name))

@@ -1,4 +1,4 @@
-"""Runs with a model folder and a made-up probe table beside it; as a command, promotions that race or are killed.
+"""Runs with a model folder and a made-up evaluation table beside it; as a command, promotions that race or are killed.
 
 ``python -m tests.pipelines.promoting KILLED RUN... KEY=VALUE...`` promotes the first run in a process that is killed
 just before the champion would change, then all others at once, each in its own process. It prints how they ended.
@@ -25,14 +25,14 @@ DOMAINS = ("driving-day", "orbit", "walkers")
 CLIPS = 10
 
 
-def probe(
+def make_evaluation(
     looks: float = 0.0, falls: Mapping[str, float] | None = None, *, spread: float = 0.005, protocol: str = "p1"
 ) -> Evaluation:
     """``looks`` dB better than the base, in driving; motion worse by ``falls`` of the base's in a domain."""
     values = []
     for number, domain in enumerate(DOMAINS):
-        draw = np.random.default_rng(number)
-        base, noise = draw.gamma(9.0, 0.1, CLIPS), 1 + spread * draw.normal(size=CLIPS)
+        plot_promotion = np.random.default_rng(number)
+        base, noise = plot_promotion.gamma(9.0, 0.1, CLIPS), 1 + spread * plot_promotion.normal(size=CLIPS)
         worse = base * (1 + (falls or {}).get(domain, 0.0)) * noise
         for clip in range(CLIPS):
             told: dict[str, Any] = {"clip_id": f"{domain}-{clip}", "domain": domain}
@@ -53,7 +53,7 @@ def make_model(folder: Path, weights: str) -> str:
 def make_run(run_dir: Path, history: Mapping[int | tuple[int, str], Evaluation]) -> str:
     """A run that ended with a model of its own; returns its digest.
 
-    ``history`` has what was probed at a step. The last is of the model, the others are of the base and of unnamed models
+    ``history`` has the evaluations by step. The last is of the model, the others are of the base and of unnamed models
     between, unless a digest is given with the step.
     """
     digest = make_model(run_dir / "model", str(run_dir))
@@ -76,9 +76,9 @@ def _promoting(run_dir: str, settings: list[str], *, at: float, kill: bool) -> i
         return judge(*args)
 
     stage.decide_promotion = slow
-    stage.draw = lambda path, *_: path.write_bytes(b"a picture")
+    stage.plot_promotion = lambda path, *_: path.write_bytes(b"a picture")
     if kill:
-        Registry.crown = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+        Registry.set_champion = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
     time.sleep(max(0.0, at - time.time()))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     os._exit(main(["promote", f"run_dir={run_dir}", *settings]))

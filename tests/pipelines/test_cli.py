@@ -17,22 +17,22 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines import cli
-from driveforge.pipelines.commands.catalogue import VERBS
-from driveforge.pipelines.commands.verb import Verb
-from driveforge.pipelines.config.build import text_of
+from driveforge.pipelines.commands.catalog import COMMANDS
+from driveforge.pipelines.commands.command import Command
+from driveforge.pipelines.config.build import format_value
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.settings import NuScenesData
 
 ROOT = Path(__file__).parents[2]
-NAMES = [verb.name for verb in VERBS]
+NAMES = [command.name for command in COMMANDS]
 DEFAULTS = compose()
 HEAVY = ("torch", "ray", "mlflow", "hydra", "lightning", "diffusers", "nuscenes", "numpy", "cv2")
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple[Config, argparse.Namespace]]]:
-    """Calls that reach a verb: every verb's module is a small one that remembers what it was given.
+    """Calls that reach a command: every command's module is a small one that remembers what it was given.
 
     They stand in a folder that holds the run and the footage that examples name.
     """
@@ -48,8 +48,8 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     calls: list[tuple[Config, argparse.Namespace]] = []
-    for verb in VERBS:
-        module = ModuleType(verb.module)
+    for command in COMMANDS:
+        module = ModuleType(command.module)
         module.main = lambda config, args: calls.append((config, args))  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
     yield calls
@@ -96,9 +96,9 @@ def test_another_error_of_the_system_is_none_of_the_disk(monkeypatch: pytest.Mon
         cli.main(["measure", str(tmp_path), f"run_dir={tmp_path / 'run'}"])
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=NAMES)
-def test_every_verb_has_its_module(verb: Verb) -> None:
-    tree = ast.parse((ROOT / f"{verb.module.replace('.', '/')}.py").read_text())
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_every_command_has_its_module(command: Command) -> None:
+    tree = ast.parse((ROOT / f"{command.module.replace('.', '/')}.py").read_text())
     (main,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
     assert [argument.arg for argument in main.args.args] == ["config", "args"]
 
@@ -124,26 +124,26 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"driveforge \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-def test_no_verb_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([])
     assert stopped.value.code == 0
-    assert "driveforge VERB [KEY=VALUE ...]" in capsys.readouterr().out
+    assert "driveforge COMMAND [KEY=VALUE ...]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_of_a_verb_shows_examples_and_every_setting_it_reads(
+def test_help_of_a_command_shows_examples_and_every_setting_it_reads(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([name, "--help"])
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
-    verb = VERBS[NAMES.index(name)]
-    assert all(example in shown for example in verb.examples)
+    command = COMMANDS[NAMES.index(name)]
+    assert all(example in shown for example in command.examples)
     told = dict(re.findall(r"^    ([a-z_]+[.][a-z_.]+)=(.*?)  ", shown, re.MULTILINE))
-    assert {key.split(".")[0] for key in told} == set(verb.sections)
-    for section in set(verb.sections) - {"data"}:
+    assert {key.split(".")[0] for key in told} == set(command.sections)
+    for section in set(command.sections) - {"data"}:
         values = getattr(DEFAULTS, section)
         wanted = dict(_flat(section, values))
         assert {key: value for key, value in told.items() if key.startswith(f"{section}.")} == wanted
@@ -155,10 +155,10 @@ def _flat(where: str, record: Any) -> Iterator[tuple[str, str]]:
         if is_dataclass(value):
             yield from _flat(f"{where}.{field.name}", value)
         elif field.name != "name" or where == "export":
-            yield f"{where}.{field.name}", text_of(value)
+            yield f"{where}.{field.name}", format_value(value)
 
 
-@pytest.mark.parametrize("example", [example for verb in VERBS for example in verb.examples])
+@pytest.mark.parametrize("example", [example for command in COMMANDS for example in command.examples])
 def test_every_example_is_a_command_that_is_understood(
     example: str,
     seen: list[tuple[Config, argparse.Namespace]],
@@ -168,18 +168,18 @@ def test_every_example_is_a_command_that_is_understood(
     words = example.replace("/data/", f"{tmp_path}/data/").split()
     assert cli.main(words[1:]) == 0, capsys.readouterr().err
     ((config, args),) = seen
-    assert args.verb == example.split()[1]
+    assert args.command == example.split()[1]
     assert isinstance(config, Config)
 
 
-def test_settings_of_the_command_line_come_over_the_presets_of_a_verb(
+def test_settings_of_the_command_line_come_over_the_presets_of_a_command(
     seen: list[tuple[Config, argparse.Namespace]],
 ) -> None:
     assert cli.main(["demo", "executor=local"]) == 0
     assert (seen[0][0].run_dir, seen[0][0].executor.name) == (Path("runs/demo"), "local")
 
 
-def test_settings_may_stand_anywhere_behind_the_verb(seen: list[tuple[Config, argparse.Namespace]]) -> None:
+def test_settings_may_stand_anywhere_behind_the_command(seen: list[tuple[Config, argparse.Namespace]]) -> None:
     words = ["measure", "replay.seed=1", "my clips/", "generate.seed=2", "--out", "a.parquet", "replay.seed=3"]
     assert cli.main(words) == 0
     ((config, args),) = seen
@@ -204,7 +204,7 @@ def test_measure_takes_settings_for_the_tables_at_its_path(
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["finetun"], "no verb 'finetun'; did you mean finetune?"),
+        (["finetun"], "no command 'finetun'; did you mean finetune?"),
         (["simulate"], "the following arguments are required: --out; see driveforge simulate --help"),
         (["verify", "a", "b"], "unrecognized arguments: b; see driveforge --help"),
         (["ui", "--port", "x"], "argument --port: invalid int value: 'x'; see driveforge ui --help"),
@@ -228,7 +228,7 @@ def test_a_wrong_command_is_one_line_and_status_2(
     [(UserError("table ego_pose.json is missing"), 2, "driveforge: table ego_pose.json is missing\n"),
      (KeyboardInterrupt(), 130, "driveforge: interrupted\n")],
 )  # fmt: skip
-def test_what_stops_a_verb_is_told_without_a_traceback(
+def test_what_stops_a_command_is_told_without_a_traceback(
     error: BaseException,
     status: int,
     said: str,
@@ -244,7 +244,7 @@ def test_what_stops_a_verb_is_told_without_a_traceback(
     assert capsys.readouterr().err == said
 
 
-def test_the_status_of_a_verb_is_that_of_the_command(
+def test_the_status_of_a_command_is_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, seen: list[tuple[Config, argparse.Namespace]]
 ) -> None:
     monkeypatch.setattr(sys.modules["driveforge.pipelines.verify"], "main", lambda config, args: 1)

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from driveforge.pipelines.cli import main
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 
 NAMES = ["[red]a[/red]", "[/]", "a[/b", "[bold", ":smile:", "[link=x]y", "\\[x]", "[0]"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_said_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    show(f"runs/{name}/shards", head=f"{name}: ", style="red")
+    print_result(f"runs/{name}/shards", prefix=f"{name}: ", style="red")
     assert capsys.readouterr().out == f"{name}: runs/{name}/shards\n"
 
 
 def test_bytes_that_are_no_text_are_question_marks(capsys: pytest.CaptureFixture[str]) -> None:
-    show("caf\udce9.mp4")
+    print_result("caf\udce9.mp4")
     assert capsys.readouterr().out == "caf?.mp4\n"
 
 

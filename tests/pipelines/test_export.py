@@ -55,7 +55,7 @@ def config(tmp_path: Path) -> Config:
     for unit in ("u-0", "u-1"):
         samples = [(f"{unit}-{i}", clip_members(small_clip(f"{unit}-{i}", seed=i), {"seed": 1})) for i in range(3)]
         log.commit(unit, write_tar(tmp_path / "scratch.tar", samples).path)
-    tars = [marker.tar for marker in log.markers()]
+    tars = [marker.tar for marker in log.read_markers()]
     by_review = {
         "gate_state": "rejected",
         "reasons": [REASON],
@@ -127,14 +127,14 @@ def test_exporting_again_changes_nothing_and_follows_a_new_ledger(config: Config
     before = {path.name: path.read_bytes() for path in shards.iterdir()}
     export(config.run, config.export)
     assert before == {path.name: path.read_bytes() for path in shards.iterdir()}
-    tar = CommitLog(config.run_dir / "candidates").markers()[0].tar
+    tar = CommitLog(config.run_dir / "candidates").read_markers()[0].tar
     put_ledger(config.run_dir, [row("u-0-2", tar, "accepted")])
     export(config.run, config.export)
     assert [scene.clip_id for scene in ShardSource(shards).scenes()] == ["u-0-2"] and verify(shards).ok
 
 
 def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: Config) -> None:
-    tar = CommitLog(config.run_dir / "candidates").markers()[0].tar
+    tar = CommitLog(config.run_dir / "candidates").read_markers()[0].tar
     put_ledger(config.run_dir, [row("gone", tar, "accepted")])
     with pytest.raises(UserError, match="no longer holds gone: run `driveforge gate` again"):
         export(config.run, config.export)

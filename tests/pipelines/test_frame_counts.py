@@ -20,7 +20,7 @@ from tests.datasets.small_clips import small_clip
 from tests.defaults import make_framing
 
 
-@pytest.mark.parametrize("verb", ["demo", "pretrain", "cache", "generate", "finetune", "run"])
+@pytest.mark.parametrize("command", ["demo", "pretrain", "cache", "generate", "finetune", "run"])
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
@@ -30,10 +30,10 @@ from tests.defaults import make_framing
         ("data.height=98", "data.height must be from 16 to 1024 in steps of 16, got 98; take 96 or 112"),
     ],
 )
-def test_a_setting_is_refused_by_every_verb(
-    verb: str, setting: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_setting_is_refused_by_every_command(
+    command: str, setting: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([verb, setting, f"run_dir={tmp_path / 'run'}"]) == 2
+    assert main([command, setting, f"run_dir={tmp_path / 'run'}"]) == 2
     assert capsys.readouterr().err == f"driveforge: {says}\n"
     assert not (tmp_path / "run").exists()
 

@@ -13,30 +13,30 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines import cli
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.config.saved import kept_settings, settings_of
+from driveforge.pipelines.config.saved import load_settings, settings_transaction
 from driveforge.pipelines.inputs.settings import NuScenesData
-from driveforge.pipelines.run_dir import SETTINGS, require_run
+from driveforge.pipelines.run_dir import SETTINGS_FILE, require_run
 
 HOLD = """
 import sys
 from pathlib import Path
-from driveforge.pipelines.run_dir import sole_writer
-with sole_writer(Path(sys.argv[1])):
+from driveforge.pipelines.run_dir import run_dir_lock
+with run_dir_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 def begin(run_dir: Path, *overrides: str) -> Config:
-    config, before = settings_of(run_dir, [], [f"run_dir={run_dir}", *overrides])
+    config, before = load_settings(run_dir, [], [f"run_dir={run_dir}", *overrides])
     run_dir.mkdir(parents=True, exist_ok=True)
-    with kept_settings(config, before, begins=True):
+    with settings_transaction(config, before, creates_run=True):
         return config
 
 
 def test_a_later_stage_reads_the_settings_that_a_run_was_begun_with(tmp_path: Path) -> None:
     begin(tmp_path / "a", "data=nuscenes", "data.root=drives", "data.version=v1.0-trainval", "finetune.steps=7")
-    config, before = settings_of(tmp_path / "a", ["finetune=full"], [])
+    config, before = load_settings(tmp_path / "a", ["finetune=full"], [])
     assert isinstance(config.data, NuScenesData)
     assert config.data.root == Path.cwd() / "drives", "stages may be called from anywhere"
     assert (config.data.version, config.finetune.steps, config.finetune.adapter) == ("v1.0-trainval", 7, "lora")
@@ -54,19 +54,19 @@ def test_a_difference_is_told_key_by_key_and_kept(tmp_path: Path, capsys: pytest
     ]
     begin(tmp_path / "a")
     assert capsys.readouterr().err == ""
-    assert settings_of(tmp_path / "a", [], [])[0].finetune.steps == 9
+    assert load_settings(tmp_path / "a", [], [])[0].finetune.steps == 9
 
 
 def test_another_group_takes_its_own_values(tmp_path: Path) -> None:
     begin(tmp_path / "a", "data=nuscenes", "data.root=drives", "data.stride=3")
-    config, _ = settings_of(tmp_path / "a", [], ["data=video", "data.root=clips"])
+    config, _ = load_settings(tmp_path / "a", [], ["data=video", "data.root=clips"])
     assert (config.data.name, config.data.stride) == ("video", 17)
 
 
 def test_what_lies_in_the_run_folder_is_found_after_a_move(tmp_path: Path) -> None:
     begin(tmp_path / "a", "data=nuscenes", f"data.root={tmp_path}/a/world", f"replay.root={tmp_path}/a-other")
     (tmp_path / "a").rename(tmp_path / "b")
-    config, _ = settings_of(tmp_path / "b", [], [])
+    config, _ = load_settings(tmp_path / "b", [], [])
     assert isinstance(config.data, NuScenesData)
     assert config.data.root == tmp_path / "b" / "world"
     assert config.replay.root == tmp_path / "a-other"
@@ -74,11 +74,11 @@ def test_what_lies_in_the_run_folder_is_found_after_a_move(tmp_path: Path) -> No
 
 def test_a_refused_command_leaves_the_settings_as_they_were(tmp_path: Path) -> None:
     begin(tmp_path / "a", "finetune.steps=7")
-    before = (tmp_path / "a" / SETTINGS).read_bytes()
-    config, old = settings_of(tmp_path / "a", [], ["finetune.steps=9"])
-    with pytest.raises(UserError), kept_settings(config, old, begins=True):
+    before = (tmp_path / "a" / SETTINGS_FILE).read_bytes()
+    config, old = load_settings(tmp_path / "a", [], ["finetune.steps=9"])
+    with pytest.raises(UserError), settings_transaction(config, old, creates_run=True):
         raise UserError("no")
-    assert (tmp_path / "a" / SETTINGS).read_bytes() == before
+    assert (tmp_path / "a" / SETTINGS_FILE).read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -100,16 +100,16 @@ def test_a_refused_command_leaves_the_settings_as_they_were(tmp_path: Path) -> N
 def test_settings_that_cannot_be_read_are_one_line(
     content: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / SETTINGS).write_bytes(content)
+    (tmp_path / SETTINGS_FILE).write_bytes(content)
     assert cli.main(["gate", f"run_dir={tmp_path}"]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and SETTINGS in said and words in said
+    assert said.count("\n") == 1 and SETTINGS_FILE in said and words in said
 
 
-@pytest.mark.parametrize("verb", ["gate", "export", "promote", "verify"])
-def test_a_mistyped_run_folder_is_not_begun(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["gate", "export", "promote", "verify"])
+def test_a_mistyped_run_folder_is_not_begun(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     begin(tmp_path / "tonight")
-    assert cli.main([verb, f"run_dir={tmp_path / 'tonigt'}"]) == 2
+    assert cli.main([command, f"run_dir={tmp_path / 'tonigt'}"]) == 2
     assert "did you mean run_dir=" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["tonight"]
     with pytest.raises(UserError, match="holds no run"):

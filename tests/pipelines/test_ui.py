@@ -26,7 +26,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     note = config.run_dir.parent / "note.txt"
     note.write_text("seen")
     with pipeline_run(config, "run") as tracker:
-        tracker.artifact(note, "notes")
+        tracker.log_artifact(note, "notes")
     return config
 
 
@@ -35,9 +35,9 @@ def _store(config: Config) -> Store:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def test_the_server_shows_the_run_and_its_artifacts_and_ends(config: Config) -> None:
@@ -86,8 +86,8 @@ def test_the_server_ends_with_the_command_however_it_ends(config: Config, signum
 
 
 def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_taken_port_is_one_line(config: Config) -> None:

@@ -178,7 +178,7 @@ def test_what_lies_beside_an_export_is_told_and_is_no_damage(root: Path, capsys:
     (root / ".train-00000.tmp").write_bytes(b"of an export that was killed")
     (root / "train-00009-deadbeef.tar").write_bytes(b"of an export that was killed")
     report = verify(root)
-    assert report.ok and len(report.strays) == 5
+    assert report.ok and len(report.extras) == 5
     assert main(compose([f"run_dir={root.parent}"]), argparse.Namespace(directory=None)) == 0
     assert "beside it, and no part of it: .DS_Store, .nv-meta" in capsys.readouterr().out
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from driveforge.validation.calibration import Calibration, Threshold
-from driveforge.validation.catalogue import CRITERIA
+from driveforge.validation.catalog import CRITERIA
 from driveforge.validation.covariates import COVARIATES, EVERY_CLIP
 from driveforge.validation.nonconformity import CriterionTail
 from driveforge.validation.records import LUCAS_KANADE

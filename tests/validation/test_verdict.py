@@ -7,7 +7,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.catalogue import DEFINITIONS
+from driveforge.validation.catalog import DEFINITIONS
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures, make_unmeasurable
 from driveforge.validation.verdict import judge

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from driveforge.datasets.scene import Track
-from driveforge.validation.catalogue import OBJECT_SUFFIXES
+from driveforge.validation.catalog import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
 from driveforge.validation.objects.blockiness import blockiness
 from driveforge.validation.objects.departures import departure_outliers, departure_steps

@@ -20,12 +20,12 @@ from driveforge.pipelines.generate.units import Unit
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempts:
     unit: str
-    begun: int = 0
-    failed: int = 0
+    num_started: int = 0
+    num_failed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.failed <= self.begun:
-            raise UserError(f"failed must lie from 0 to begun, got {self.failed} of {self.begun}")
+        if not 0 <= self.num_failed <= self.num_started:
+            raise UserError(f"num_failed must lie from 0 to num_started, got {self.num_failed} of {self.num_started}")
 
 
 class AttemptLog:
@@ -34,28 +34,30 @@ class AttemptLog:
     def __init__(self, root: Path) -> None:
         self._folder = root / "_attempts"
 
-    def of(self, unit_id: str) -> Attempts:
+    def read(self, unit_id: str) -> Attempts:
         path = self._path(unit_id)
         return read_record(path, Attempts, "delete it") if path.exists() else Attempts(unit=unit_id)
 
-    def begin(self, unit_id: str) -> None:
-        known = self.of(unit_id)
-        self._write(Attempts(unit=unit_id, begun=known.begun + 1, failed=known.failed))
+    def record_start(self, unit_id: str) -> None:
+        attempts = self.read(unit_id)
+        self._write(Attempts(unit=unit_id, num_started=attempts.num_started + 1, num_failed=attempts.num_failed))
 
-    def fail(self, unit_id: str) -> int:
+    def record_failure(self, unit_id: str) -> int:
         """Note that the attempt under way failed; how many did so far."""
-        known = self.of(unit_id)
-        self._write(Attempts(unit=unit_id, begun=known.begun, failed=known.failed + 1))
-        return known.failed + 1
+        attempts = self.read(unit_id)
+        self._write(Attempts(unit=unit_id, num_started=attempts.num_started, num_failed=attempts.num_failed + 1))
+        return attempts.num_failed + 1
 
-    def forget(self, unit_id: str) -> None:
+    def clear(self, unit_id: str) -> None:
         """Of a unit that was made or given up: whoever tries it again begins anew."""
         self._path(unit_id).unlink(missing_ok=True)
 
-    def in_order(self, units: Sequence[Unit], max_attempts: int) -> list[Unit]:
+    def order_units(self, units: Sequence[Unit], max_attempts: int) -> list[Unit]:
         """``units``, those last of which so many attempts were cut off."""
-        known = {unit.id: self.of(unit.id) for unit in units}
-        return sorted(units, key=lambda unit: known[unit.id].begun - known[unit.id].failed >= max_attempts)
+        attempts = {unit.id: self.read(unit.id) for unit in units}
+        return sorted(
+            units, key=lambda unit: attempts[unit.id].num_started - attempts[unit.id].num_failed >= max_attempts
+        )
 
     def _write(self, attempts: Attempts) -> None:
         write_atomic(self._path(attempts.unit), dump_json(asdict(attempts)))

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
-from driveforge.pipelines.generate.executors.fleet import Fleet
+from driveforge.pipelines.generate.executors.interface import UnitOutcome, WorkerFactory
+from driveforge.pipelines.generate.executors.scheduler import UnitScheduler
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.executors.work import UnitOutcome, WorkerFactory
 from driveforge.pipelines.generate.units import Unit
 
 
@@ -25,13 +25,13 @@ def run_units(
         return
     workers = min(settings.workers, len(units))
     if settings.name == "ray":
-        from driveforge.pipelines.generate.executors.ray_cluster import connected  # Ray takes a second to import
+        from driveforge.pipelines.generate.executors.ray_cluster import ray_session  # Ray takes a second to import
 
-        with connected(settings):
+        with ray_session(settings):
             from driveforge.pipelines.generate.executors.ray_pool import RayPool
 
-            yield from Fleet(RayPool(factory, workers), workers=workers, settings=settings, log=log).make(units)
+            yield from UnitScheduler(RayPool(factory, workers), workers=workers, settings=settings, log=log).make(units)
     else:
         from driveforge.pipelines.generate.executors.local_pool import LocalPool
 
-        yield from Fleet(LocalPool(factory), workers=workers, settings=settings, log=log).make(units)
+        yield from UnitScheduler(LocalPool(factory), workers=workers, settings=settings, log=log).make(units)

@@ -14,12 +14,12 @@ from multiprocessing import connection, forkserver
 from typing import Any
 
 from driveforge.datasets.files.atomic import WriteError
-from driveforge.pipelines.generate.executors.work import TaskResult, WorkerFactory, WorkerProcess, made_by
+from driveforge.pipelines.generate.executors.interface import TaskResult, WorkerFactory, WorkerProcess, run_worker
 from driveforge.pipelines.generate.units import Unit
-from driveforge.pipelines.processes.orphans import end_with_parent
-from driveforge.pipelines.processes.threads import ENVIRONMENT, limit_threads
+from driveforge.pipelines.processes.orphans import exit_with_parent
+from driveforge.pipelines.processes.threads import THREAD_ENVIRONMENT, limit_threads
 
-_IMPORTED_ONCE = [
+_PRELOADED_MODULES = [
     "driveforge.finetune.world_model.sampling",
     "driveforge.pipelines.generate.command",
     "driveforge.validation.measures",
@@ -32,16 +32,16 @@ class LocalPool:
     def __init__(self, factory: WorkerFactory) -> None:
         self._factory = factory
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_IMPORTED_ONCE)
-        with _environment(ENVIRONMENT):
+        self._context.set_forkserver_preload(_PRELOADED_MODULES)
+        with _environment(THREAD_ENVIRONMENT):
             forkserver.ensure_running()
 
     def start(self) -> "LocalProcess":
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._factory), daemon=True)
+        parent_end, child_end = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(child_end, self._factory), daemon=True)
         process.start()
-        theirs.close()
-        return LocalProcess(process, ours)
+        child_end.close()
+        return LocalProcess(process, parent_end)
 
     def wait(self, busy: Sequence[WorkerProcess], timeout: float) -> list[TaskResult]:
         by_pipe = {process.pipe: process for process in busy if isinstance(process, LocalProcess)}
@@ -67,10 +67,10 @@ class LocalProcess:
             record, error, is_fatal = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join()
-            return TaskResult(process=self, error=f"the worker's process died: {self._how_it_ended()}", died=True)
+            return TaskResult(process=self, error=f"the worker's process died: {self._exit_reason()}", has_died=True)
         return TaskResult(process=self, record=record, error=error, is_fatal=is_fatal)
 
-    def _how_it_ended(self) -> str:
+    def _exit_reason(self) -> str:
         code = self._process.exitcode
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
@@ -93,7 +93,7 @@ def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> N
     # Control-C reaches every process of a terminal; what is to be done then is decided by the parent alone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent()
+    exit_with_parent()
     limit_threads()
     try:
         worker = factory()
@@ -107,9 +107,9 @@ def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> N
         except EOFError:
             return
         try:
-            answer = made_by(worker, unit), "", False
+            result = run_worker(worker, unit), "", False
         except WriteError as error:
-            answer = {}, str(error), True
+            result = {}, str(error), True
         except Exception:
-            answer = {}, traceback.format_exc(), False
-        pipe.send(answer)
+            result = {}, traceback.format_exc(), False
+        pipe.send(result)

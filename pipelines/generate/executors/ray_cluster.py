@@ -16,18 +16,18 @@ from typing import Any
 import driveforge
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.processes.descendants import no_descendants_left
-from driveforge.pipelines.processes.signals import kept_handlers
-from driveforge.pipelines.processes.threads import ENVIRONMENT
+from driveforge.pipelines.processes.descendants import terminate_descendants
+from driveforge.pipelines.processes.signals import preserve_handlers
+from driveforge.pipelines.processes.threads import THREAD_ENVIRONMENT
 
 PACKAGE = Path(driveforge.__file__).parent
 # Frames stay in the worker that made them, so the object store only needs Ray's minimum.
 OBJECT_STORE_BYTES = 100 * 2**20
-QUIET = {"log_to_driver": False, "logging_level": "error", "namespace": "driveforge"}
+LOGGING_OPTIONS = {"log_to_driver": False, "logging_level": "error", "namespace": "driveforge"}
 # Together they keep whoever mistypes an address waiting for less than half a minute.
-_LISTENS_WITHIN, _ANSWERS_WITHIN = 5.0, 20.0
+_CONNECT_SECONDS, _RESPONSE_SECONDS = 5.0, 20.0
 # Ray itself asks a cluster that does not answer for a quarter of an hour, and cannot be told to stop: so in a process.
-_PROBE = """
+_CONNECT_SCRIPT = """
 import json, sys, ray
 try:
     ray.init(address=sys.argv[1], log_to_driver=False, logging_level="error")
@@ -39,22 +39,22 @@ print("answer", json.dumps(answer))
 
 
 @contextmanager
-def connected(settings: ExecutorSettings) -> Iterator[None]:
+def ray_session(settings: ExecutorSettings) -> Iterator[None]:
     """A Ray for as long as the context lasts; a UserError within 30 s where the cluster cannot be used."""
-    with _cluster_at(settings.address) if settings.address else _own_cluster(settings.workers):
+    with _remote_cluster(settings.address) if settings.address else _local_cluster(settings.workers):
         yield
 
 
 @contextmanager
-def _own_cluster(workers: int) -> Iterator[None]:
+def _local_cluster(workers: int) -> Iterator[None]:
     """A cluster that lives as long as the context, listens on loopback only and asks for a token."""
-    _keep_loopback()
+    _force_loopback()
     # Given a token here, Ray does not write one into the home directory.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
 
     # Ray's agents see only seconds later that their raylet has ended.
-    with no_descendants_left():
+    with terminate_descendants():
         try:
             _start(workers)
             yield
@@ -67,7 +67,7 @@ def _start(workers: int) -> None:
 
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     try:
-        with _stoppable_start():
+        with _interruptible_start():
             ray.init(
                 address="local",
                 num_cpus=workers,
@@ -75,21 +75,21 @@ def _start(workers: int) -> None:
                 object_store_memory=OBJECT_STORE_BYTES,
                 # Ray puts the interpreter into a shell command as it is, so a folder with spaces needs the quotes.
                 runtime_env={
-                    "env_vars": {**ENVIRONMENT, "PYTHONPATH": path},
+                    "env_vars": {**THREAD_ENVIRONMENT, "PYTHONPATH": path},
                     "py_executable": shlex.quote(sys.executable),
                 },
                 _node_ip_address="127.0.0.1",
-                **QUIET,
+                **LOGGING_OPTIONS,
             )
     except Exception as error:  # of a node that does not come up, Ray raises just that
         raise UserError(f"Ray cannot start here: {shorten(error, 150)}; executor=local needs no Ray") from error
 
 
 @contextmanager
-def _stoppable_start() -> Iterator[None]:
+def _interruptible_start() -> Iterator[None]:
     """A block in which Ray starts; its handler of SIGTERM, which ends the process with status 15, is undone."""
     try:
-        with kept_handlers():
+        with preserve_handlers():
             yield
     except SystemExit:
         signal.raise_signal(signal.SIGTERM)  # to our handler, which should have had it
@@ -97,15 +97,19 @@ def _stoppable_start() -> Iterator[None]:
 
 
 @contextmanager
-def _cluster_at(address: str) -> Iterator[None]:
+def _remote_cluster(address: str) -> Iterator[None]:
     """A connection to a running cluster; its nodes get our packages from here, their dependencies have to be there."""
     require_listener(address)
     _require_workers(address)
     import ray
 
     try:
-        with _stoppable_start():
-            ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT, "py_modules": [str(PACKAGE)]}, **QUIET)
+        with _interruptible_start():
+            ray.init(
+                address=address,
+                runtime_env={"env_vars": THREAD_ENVIRONMENT, "py_modules": [str(PACKAGE)]},
+                **LOGGING_OPTIONS,
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"executor.address={address}: Ray cannot connect: {shorten(error, 150)}") from error
     try:
@@ -114,7 +118,7 @@ def _cluster_at(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _keep_loopback() -> None:
+def _force_loopback() -> None:
     """Ray turns 127.0.0.1 into the outward address unless clusters are switched off; it reads this when imported."""
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
@@ -127,7 +131,7 @@ def require_listener(address: str) -> None:
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise UserError(f"executor.address={address} is no HOST:PORT, such as 10.0.0.1:6379")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _LISTENS_WITHIN).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except OSError as error:
         raise UserError(
             f"executor.address={address}: nobody listens there ({error.strerror or error}); "
@@ -137,13 +141,13 @@ def require_listener(address: str) -> None:
 
 def _require_workers(address: str) -> None:
     """That a Ray of this version answers, and has room for a worker."""
-    command = [sys.executable, "-c", _PROBE, address]
+    command = [sys.executable, "-c", _CONNECT_SCRIPT, address]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWERS_WITHIN)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_RESPONSE_SECONDS)
     except subprocess.TimeoutExpired:
         raise UserError(
             f"executor.address={address}: what listens there does not answer as a Ray cluster within "
-            f"{_ANSWERS_WITHIN:.0f} s; check the port, and that `ray status` works on the head node"
+            f"{_RESPONSE_SECONDS:.0f} s; check the port, and that `ray status` works on the head node"
         ) from None
     answers = [line for line in done.stdout.splitlines() if line.startswith("answer ")]
     answer: dict[str, Any] = {"error": done.stderr or "no answer"}

@@ -10,7 +10,13 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from driveforge.datasets.files.atomic import WriteError
-from driveforge.pipelines.generate.executors.work import TaskResult, Worker, WorkerFactory, WorkerProcess, made_by
+from driveforge.pipelines.generate.executors.interface import (
+    TaskResult,
+    Worker,
+    WorkerFactory,
+    WorkerProcess,
+    run_worker,
+)
 from driveforge.pipelines.generate.units import Unit
 from driveforge.pipelines.processes.threads import limit_threads
 
@@ -29,7 +35,7 @@ class _Actor:
 
     def make(self, unit: Unit) -> dict[str, Any]:
         assert self._worker is not None
-        return made_by(self._worker, unit)
+        return run_worker(self._worker, unit)
 
 
 class RayPool:
@@ -64,7 +70,7 @@ class RayProcess:
         try:
             return TaskResult(process=self, record=ray.get(self.task))
         except RayActorError as death:
-            return TaskResult(process=self, error=f"the worker's process died: {death}", died=True)
+            return TaskResult(process=self, error=f"the worker's process died: {death}", has_died=True)
         except RayTaskError as failure:
             if isinstance(failure.cause, WriteError):
                 return TaskResult(process=self, error=str(failure.cause), is_fatal=True)

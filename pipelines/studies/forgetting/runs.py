@@ -24,7 +24,7 @@ from driveforge.finetune.evaluation.results import Evaluation, append_evaluation
 from driveforge.finetune.strategies.interpolation import ALPHAS, find_best_alpha, interpolate_weights
 from driveforge.finetune.training.fine_tune import fine_tune
 from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModel
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, StudyRun, plan_runs
 from driveforge.pipelines.studies.forgetting.workspace import (
     DRIVING,
@@ -65,14 +65,14 @@ def run_all(workspace: StudyWorkspace) -> list[RunResult]:
     missing_bases = [seed for seed in seeds if not _run_folder(workspace, f"{BASE}-{seed}").is_dir()]
     missing = [run for run in runs if not _run_folder(workspace, run.name).is_dir()]
     for _ in track(
-        on_all_cores(_train_base, missing_bases, _start_worker, prepared),
+        parallel_map(_train_base, missing_bases, _start_worker, prepared),
         "Training bases",
         len(missing_bases),
         disable=not missing_bases,
     ):
         pass
     for _ in track(
-        on_all_cores(_run_fine_tune, missing, _start_worker, prepared), "Fine-tuning", len(missing), disable=not missing
+        parallel_map(_run_fine_tune, missing, _start_worker, prepared), "Fine-tuning", len(missing), disable=not missing
     ):
         pass
     run_results = [

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 from driveforge.pipelines.studies.forgetting.report import write_report
 from driveforge.pipelines.studies.forgetting.runs import run_all, write_raw_table
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
@@ -15,4 +15,4 @@ def study_forgetting(settings: ForgettingStudy, page: Path) -> None:
     run_results = run_all(workspace)
     write_report(page, workspace, run_results)
     write_raw_table(run_results, page.with_suffix(".parquet"))
-    show(page)
+    print_result(page)

@@ -26,8 +26,8 @@ from driveforge.pipelines.studies.forgetting.footage import (
 )
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.train.cache import encode_source
-from driveforge.pipelines.train.pretrain import fresh_model, train_on_all
-from driveforge.pipelines.train.probe_clips import encoded_probe_clips
+from driveforge.pipelines.train.evaluation_clips import encode_evaluation_clips
+from driveforge.pipelines.train.pretrain import init_model, train_on_cache
 from driveforge.replay.buffer import ReplayBuffer
 
 DRIVING = "driving-day"
@@ -147,7 +147,9 @@ class StudyWorkspace:
     def _evaluation_set(self, *sources: Source) -> EvaluationSet:
         clips: list[EvaluationClip] = []
         for source in sources:
-            clips += encoded_probe_clips(partial(_identity, source), self.framing, BASE, self.root_dir / "evaluation")
+            clips += encode_evaluation_clips(
+                partial(_identity, source), self.framing, BASE, self.root_dir / "evaluation"
+            )
         return EvaluationSet(clips=tuple(clips), vae_digest=compute_vae_digest(load_vae(BASE)))
 
 
@@ -183,9 +185,9 @@ def make_base(workspace: StudyWorkspace, others: LatentCache, seed: int) -> Path
         continuation_prob=1.0,
         seed=seed,
     )
-    model = train_on_all(
+    model = train_on_cache(
         others,
-        fresh_model(MODEL_CONFIG, load_vae(BASE), others, seed),
+        init_model(MODEL_CONFIG, load_vae(BASE), others, seed),
         training,
         folder.parent / "checkpoints",
     )

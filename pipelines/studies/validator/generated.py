@@ -17,9 +17,9 @@ from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.pipelines.generate.command import load_generator
 from driveforge.pipelines.inputs.items import TarItem
 from driveforge.pipelines.inputs.settings import SimulatedData
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
-from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.results import OURS, RATE, auroc, baseline_score
 from driveforge.pipelines.validate.calibrate import FILLER_DOMAINS, KnownGoodClip, measure_known_good
 from driveforge.validation.calibration import Calibration
@@ -64,7 +64,7 @@ def generated_section(seed: int) -> str:
     """
     labels = read_labels()
     items = [TarItem(tar=FOLDER / "clips.tar", key=label.clip_id) for label in labels]
-    measured = on_all_cores(_measure, items)
+    measured = parallel_map(_measure, items)
     seen = [
         MeasuredLabeledClip(label=label, measures=m, baselines=p)
         for label, (m, p) in zip(labels, measured, strict=True)

@@ -14,11 +14,11 @@ from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.select_frames import select_clip_frames
 from driveforge.pipelines.inputs.items import Item, list_clips
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.validator.results import RATE, auroc
 from driveforge.pipelines.studies.validator.trials import strengths
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
+from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.measures import measure
@@ -69,7 +69,7 @@ def real_section(roots: Sequence[Path], simulated: Sequence[Measures]) -> str:
         for level in strengths(corruption_type)
     ]
     jobs = [*good, *corrupted]
-    results = track(on_all_cores(measure_window, jobs), "Measuring real footage", total=len(jobs))
+    results = track(parallel_map(measure_window, jobs), "Measuring real footage", total=len(jobs))
     return _markdown([seen for seen in results if seen], simulated)
 
 

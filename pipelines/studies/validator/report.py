@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from driveforge.datasets.files.atomic import atomic_file, write_atomic
-from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.results import (
     ACCEPTANCE_CRITERIA,
     OURS,
@@ -17,7 +17,7 @@ from driveforge.pipelines.studies.validator.results import (
 )
 from driveforge.pipelines.studies.validator.trials import strengths
 from driveforge.validation.calibration import clopper_pearson_upper_bound
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS
+from driveforge.validation.corruptions.catalog import CORRUPTIONS
 
 UNCOMMANDED = tuple(corruption_type for corruption_type in CORRUPTIONS if corruption_type.startswith("uncommanded"))
 COLORS = {"mild": "#7fb2e5", "between": "#4a7fc0", "strong": "#1f4e8c"}

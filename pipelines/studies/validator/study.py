@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import driveforge
-from driveforge.pipelines.console import show
+from driveforge.pipelines.console import print_result
 from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip
 from driveforge.pipelines.studies.validator.generated import generated_section
 from driveforge.pipelines.studies.validator.real import real_section
@@ -13,7 +13,7 @@ from driveforge.pipelines.studies.validator.report import write_report
 from driveforge.pipelines.studies.validator.results import evaluate
 from driveforge.pipelines.studies.validator.settings import ValidatorStudy
 from driveforge.pipelines.studies.validator.trials import Case, run_cases
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS
+from driveforge.validation.corruptions.catalog import CORRUPTIONS
 
 FRONT = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT")
 # Three cameras take three times as long.
@@ -51,7 +51,7 @@ def study_validator(settings: ValidatorStudy, page: Path) -> None:
     if settings.real:
         sections["Real footage"] = real_section(settings.real, good)
     write_report(page, results, front, sections)
-    show(page)
+    print_result(page)
 
 
 def measures_digest() -> str:

@@ -9,15 +9,15 @@ from typing import Any
 
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.processes.parallel import on_all_cores
-from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.processes.parallel import parallel_map
+from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.clips import GoodClip, make_clip
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS, corrupt
+from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 
-# Between the two of the catalogue, a strength for which a promise is made (see ``results``).
+# Between the two of the catalog, a strength for which a promise is made (see ``results``).
 BETWEEN = {"yaw-rate": 2.0, "pose-jitter": 0.2, "lateral-drift": 0.5}
 
 
@@ -59,7 +59,7 @@ def run_cases(cases: Sequence[Case], ledger: Path) -> list[Trial]:
     stored = dict(_read_stored(ledger))
     missing = [case for case in cases if case.name not in stored]
     with ledger.open("a") as file:
-        results = track(on_all_cores(run_case, missing), f"Trying {ledger.stem}", len(missing), disable=not missing)
+        results = track(parallel_map(run_case, missing), f"Trying {ledger.stem}", len(missing), disable=not missing)
         for case, records in zip(missing, results, strict=True):
             stored[case.name] = records
             file.write(json.dumps({"case": case.name, "trials": records}) + "\n")

@@ -11,7 +11,7 @@ from tests.finetune.evaluation.probes import evaluation
 
 LOOKS, MOTION, BOXES = "next_frame/psnr", "points/static", "moving_objects/ade"
 RULE = PromotionRule(
-    improve=LOOKS, dynamics=(MOTION,), driving=("driving-*",), tolerance=0.05, confidence=0.95, min_clips=8
+    improve=LOOKS, dynamics=(MOTION,), driving_domains=("driving-*",), tolerance=0.05, confidence=0.95, min_clips=8
 )
 DOMAINS = ("driving-day", "driving-dusk", "orbit", "walkers")
 

@@ -1,4 +1,4 @@
-"""What messages advise can be typed: every setting, verb and option that they name exists."""
+"""What messages advise can be typed: every setting, command and option that they name exists."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from driveforge.pipelines.commands.catalogue import VERBS
+from driveforge.pipelines.commands.catalog import COMMANDS
 from driveforge.pipelines.config.config import Config
 
 ROOT = Path(__file__).parents[3]
@@ -18,7 +18,7 @@ PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")
 SECTIONS = {field.name for field in fields(Config)} - {"run_dir"}
 # A section's name, a dot, a name: a setting, unless it is a file or a call.
 SETTING = re.compile(rf"(?<![\w./<])({'|'.join(SECTIONS)})\.([a-z_]+)(?![\w(.])")
-NOT_SETTINGS = {"model.safetensors", "evaluation.parquet", "probe.png"}
+NOT_SETTINGS = {"model.safetensors", "evaluation.parquet", "evaluation.png"}
 # Advice to set something: a name and an equals sign, at the start of a word.
 ASSIGNED = re.compile(r"(?:^|[ (`:])([a-z_]+(?:\.[a-z_]+)*)=(?![=\"'])")
 COMMAND = re.compile(r"`driveforge ([a-z]+)")
@@ -99,8 +99,8 @@ def test_every_setting_that_an_error_tells_to_set_exists() -> None:
 
 
 def test_every_command_that_a_text_names_exists() -> None:
-    verbs = {verb.name for verb in VERBS}
-    unknown = [f"{path}: {name}" for path, text in texts() for name in COMMAND.findall(text) if name not in verbs]
+    commands = {command.name for command in COMMANDS}
+    unknown = [f"{path}: {name}" for path, text in texts() for name in COMMAND.findall(text) if name not in commands]
     assert unknown == []
 
 

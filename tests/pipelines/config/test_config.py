@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.config.build import Range, build, text_of
+from driveforge.pipelines.config.build import Range, build, format_value
 from driveforge.pipelines.config.compose import compose, group_choices
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.settings import NuScenesData, SimulatedData
@@ -128,5 +128,5 @@ def test_build_names_the_key_that_is_wrong(change: dict[str, Any], line: str) ->
 @given(st.integers(), st.booleans(), st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True), max_size=4))
 def test_what_text_of_writes_is_read_back(count: int, flag: bool, names: list[str]) -> None:
     wanted = _Outer(inner=_Inner(ratio=0.25, mode="slow"), names=tuple(names), flag=flag, count=count)
-    mapping = {"names": text_of(wanted.names), "flag": text_of(flag), "count": text_of(count)}
-    assert build(_Outer, mapping | {"inner": {"ratio": text_of(0.25), "mode": "slow"}}) == wanted
+    mapping = {"names": format_value(wanted.names), "flag": format_value(flag), "count": format_value(count)}
+    assert build(_Outer, mapping | {"inner": {"ratio": format_value(0.25), "mode": "slow"}}) == wanted

@@ -17,7 +17,7 @@ from driveforge.pipelines.generate.candidates import iter_candidates
 from driveforge.pipelines.generate.command import generate, main
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
-from driveforge.pipelines.generate.units import Plan
+from driveforge.pipelines.generate.units import GenerationPlan
 from driveforge.validation.measures import measure
 from tests.pipelines.generating import executor, generate_small, small_plan
 from tests.pipelines.generators import FakeGenerator
@@ -25,7 +25,7 @@ from tests.pipelines.generators import FakeGenerator
 
 def committed(root: Path) -> dict[str, tuple[str, ...]]:
     """sha256 of the tar and its keys, by unit."""
-    markers = CommitLog(root).markers()
+    markers = CommitLog(root).read_markers()
     for marker in markers:
         assert hashlib.sha256((root / marker.tar).read_bytes()).hexdigest() == marker.sha256
     return {marker.unit: (marker.sha256, *marker.keys) for marker in markers}
@@ -43,7 +43,7 @@ def test_every_planned_clip_is_committed_with_its_story(tmp_path: Path) -> None:
     plan = small_plan(tmp_path)
     requests = [request for unit in plan.units for request in unit.requests]
     candidates = list(iter_candidates(tmp_path))
-    assert (summary.made, summary.committed, summary.failed, summary.plan) == (12, 12, {}, plan.id)
+    assert (summary.num_made, summary.num_committed, summary.failed, summary.plan) == (12, 12, {}, plan.id)
     assert [c.clip_id for c in candidates] == [r.scene.clip_id for r in requests]
     for candidate, request in zip(candidates, requests, strict=True):
         assert candidate.metadata["request"] == request.id
@@ -58,7 +58,7 @@ def test_every_planned_clip_is_committed_with_its_story(tmp_path: Path) -> None:
 
 def test_a_candidate_is_measured_as_it_is_exported(tmp_path: Path) -> None:
     plan = small_plan(tmp_path, num_frames=9)
-    generate(tmp_path, Plan(id=plan.id, units=plan.units[:1]), FakeGenerator, executor())
+    generate(tmp_path, GenerationPlan(id=plan.id, units=plan.units[:1]), FakeGenerator, executor())
     for candidate in iter_candidates(tmp_path):
         assert any(value.value for value in candidate.measures.values), "something could be measured"
         assert candidate.measures == measure(candidate.load())
@@ -77,7 +77,7 @@ def test_every_key_has_one_type_in_all_candidates(tmp_path: Path) -> None:
 def test_a_finished_run_makes_nothing_again(tmp_path: Path) -> None:
     generate_small(tmp_path)
     before = committed(tmp_path)
-    assert generate_small(tmp_path).made == 0
+    assert generate_small(tmp_path).num_made == 0
     assert committed(tmp_path) == before
 
 
@@ -90,7 +90,7 @@ class PoisonedGenerator(FakeGenerator):
 
 def test_an_attempt_whose_run_was_killed_behind_its_commit_is_forgotten(tmp_path: Path) -> None:
     generate_small(tmp_path)
-    AttemptLog(tmp_path).begin("unit-000000")
+    AttemptLog(tmp_path).record_start("unit-000000")
     generate_small(tmp_path)
     assert not list((tmp_path / "_attempts").iterdir())
 
@@ -100,17 +100,17 @@ def test_a_unit_that_fails_is_set_aside_and_made_by_a_later_run(
 ) -> None:
     summary = generate(tmp_path, small_plan(tmp_path), PoisonedGenerator, executor())
     assert len(summary.failed) == 1
-    assert summary.committed == 10
-    (note,) = CommitLog(tmp_path).quarantined().values()
+    assert summary.num_committed == 10
+    (note,) = CommitLog(tmp_path).read_quarantine().values()
     assert "cannot make scene-1" in note
-    assert generate_small(tmp_path).made == 2
-    assert CommitLog(tmp_path).quarantined() == {}
+    assert generate_small(tmp_path).num_made == 2
+    assert CommitLog(tmp_path).read_quarantine() == {}
     assert committed(tmp_path) == uninterrupted
 
 
 def test_another_model_than_the_planned_one_commits_nothing(tmp_path: Path) -> None:
     summary = generate(tmp_path, small_plan(tmp_path), partial(FakeGenerator, "fake-2"), executor())
-    assert summary.committed == 0
+    assert summary.num_committed == 0
     assert "planned for model fake-1" in next(iter(summary.failed.values()))
 
 

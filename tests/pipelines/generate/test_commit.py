@@ -9,7 +9,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.datasets.webdataset_shards.tarball import write_tar
-from driveforge.pipelines.generate.commit import CommitLog, gc
+from driveforge.pipelines.generate.commit import CommitLog, remove_unreferenced
 
 NUM_UNITS = 150
 # Children of fork are killed for real, and need not import everything again.
@@ -25,7 +25,7 @@ def test_a_commit_publishes_the_tar_and_says_what_is_in_it(tmp_path: Path) -> No
     assert not log.is_committed("u-0001")
     assert log.commit("u-0001", tar)
     assert log.is_committed("u-0001") and tar.exists()
-    (marker,) = log.markers()
+    (marker,) = log.read_markers()
     assert marker.unit == "u-0001" and marker.keys == ("k1", "k2")
     assert marker.tar == f"u-0001-{marker.sha256[:8]}.tar"
     assert (log.root / marker.tar).read_bytes() == tar.read_bytes()
@@ -37,7 +37,7 @@ def test_the_first_attempt_wins_and_the_loser_leaves_nothing(tmp_path: Path) -> 
     with ThreadPoolExecutor(8) as pool:
         won = list(pool.map(lambda tar: log.commit("u", tar), tars))
     assert won.count(True) == 1
-    (marker,) = log.markers()
+    (marker,) = log.read_markers()
     assert [path.name for path in log.root.glob("*.tar")] == [marker.tar]
     assert (log.root / marker.tar).read_bytes() == tars[won.index(True)].read_bytes()
 
@@ -48,22 +48,22 @@ def test_a_late_attempt_with_the_same_bytes_keeps_the_committed_tar(tmp_path: Pa
     late = CommitLog(tmp_path / "candidates")
     late.is_committed = lambda unit: False  # type: ignore[method-assign]
     assert not late.commit("u", scratch(tmp_path))
-    assert len(log.markers()) == 1 and list(log.root.glob("*.tar"))
+    assert len(log.read_markers()) == 1 and list(log.root.glob("*.tar"))
 
 
 def test_markers_come_in_unit_order_and_miss_no_tar(tmp_path: Path) -> None:
     log = CommitLog(tmp_path / "candidates")
-    assert log.markers() == []
+    assert log.read_markers() == []
     for unit in ("u-2", "u-10", "u-1"):
         log.commit(unit, scratch(tmp_path))
-    assert [marker.unit for marker in log.markers()] == ["u-1", "u-10", "u-2"]
-    (marker, *_) = log.markers()
+    assert [marker.unit for marker in log.read_markers()] == ["u-1", "u-10", "u-2"]
+    (marker, *_) = log.read_markers()
     (log.root / marker.tar).write_bytes(b"short")
     with pytest.raises(UserError, match=r"u-1-.*\.tar: is damaged .*driveforge generate"):
-        log.read_whole(marker)
+        log.read_verified(marker)
     (log.root / marker.tar).unlink()
     with pytest.raises(UserError, match=r"u-1-.*\.tar: .* is missing.*driveforge generate"):
-        log.read_whole(marker)
+        log.read_verified(marker)
 
 
 def test_a_torn_scratch_tar_is_not_committed(tmp_path: Path) -> None:
@@ -80,16 +80,16 @@ def test_gc_removes_only_what_no_marker_speaks_of(tmp_path: Path) -> None:
     (log.root / "u-deadbeef.tar").write_bytes(b"of an attempt that died")
     (log.root / ".u.x.tmp").write_bytes(b"half")
     (log.root / "_commits" / ".u.json.x.tmp").write_bytes(b"half")
-    assert {path.name for path in gc(log.root)} == {"u-deadbeef.tar", ".u.x.tmp", ".u.json.x.tmp"}
-    assert len(log.markers()) == 1 and gc(log.root) == []
+    assert {path.name for path in remove_unreferenced(log.root)} == {"u-deadbeef.tar", ".u.x.tmp", ".u.json.x.tmp"}
+    assert len(log.read_markers()) == 1 and remove_unreferenced(log.root) == []
 
 
 def test_quarantine_keeps_the_reason_until_the_unit_is_made(tmp_path: Path) -> None:
     log = CommitLog(tmp_path / "candidates")
     log.quarantine("u", "died three times")
-    assert log.quarantined() == {"u": "died three times"} and not log.is_committed("u")
+    assert log.read_quarantine() == {"u": "died three times"} and not log.is_committed("u")
     log.commit("u", scratch(tmp_path))
-    assert log.quarantined() == {}
+    assert log.read_quarantine() == {}
 
 
 def test_unit_ids_cannot_leave_the_folder(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_killed_at_any_moment_and_rerun_nothing_is_lost_or_twice(tmp_path: Path)
         worker.kill()
         worker.join()
         assert worker.exitcode == -signal.SIGKILL
-        assert share <= len(CommitLog(root).markers()) < NUM_UNITS
+        assert share <= len(CommitLog(root).read_markers()) < NUM_UNITS
     commit_all(root)
-    gc(root)
+    remove_unreferenced(root)
     assert not list(root.glob(".*.tmp"))
-    keys = [key for marker in CommitLog(root).markers() for key, _ in read_samples(root / marker.tar)]
+    keys = [key for marker in CommitLog(root).read_markers() for key, _ in read_samples(root / marker.tar)]
     assert sorted(keys) == sorted(f"k{i}" for i in range(NUM_UNITS))
     assert len(list(root.glob("*.tar"))) == NUM_UNITS

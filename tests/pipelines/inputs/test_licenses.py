@@ -5,17 +5,17 @@ import pytest
 
 from driveforge.datasets.errors import MAX_LENGTH, UserError
 from driveforge.datasets.folder_source import VideoFolderSource, write_clip_folder
-from driveforge.pipelines.inputs.licenses import licence_of
+from driveforge.pipelines.inputs.licenses import license_reader
 from tests.datasets.small_clips import small_clip
 
 
 def told(root: Path) -> str:
     source = VideoFolderSource(root, None)
-    return licence_of(root, source)(source.scenes()[0])
+    return license_reader(root, source)(source.scenes()[0])
 
 
 @pytest.mark.parametrize(
-    ("meta", "licence"),
+    ("meta", "license"),
     [
         ({"licence": "MIT"}, "MIT"),
         ({"source": {"license": "CC0\n1.0"}}, "CC0 1.0"),
@@ -24,10 +24,10 @@ def told(root: Path) -> str:
         ("text", ""),
     ],
 )
-def test_the_licence_is_what_a_file_beside_the_clip_says(meta: object, licence: str, tmp_path: Path) -> None:
+def test_the_license_is_what_a_file_beside_the_clip_says(meta: object, license: str, tmp_path: Path) -> None:
     folder = write_clip_folder(tmp_path, small_clip())
     (folder / "meta.json").write_text(json.dumps(meta))
-    assert told(tmp_path) == (licence or told(write_clip_folder(tmp_path / "none", small_clip()).parent))
+    assert told(tmp_path) == (license or told(write_clip_folder(tmp_path / "none", small_clip()).parent))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": 1, "a": 2}', b'{"a": "\\ud800"}'])
@@ -37,5 +37,5 @@ def test_a_file_that_is_no_json_is_told(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         told(tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"{folder / 'meta.json'}: is not valid JSON: ") and message.endswith("give --licence")
+    assert message.startswith(f"{folder / 'meta.json'}: is not valid JSON: ") and message.endswith("give --license")
     assert len(message) <= MAX_LENGTH and "\n" not in message

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from driveforge.pipelines.processes.descendants import no_descendants_left
+from driveforge.pipelines.processes.descendants import terminate_descendants
 
 # A process that starts another one and ends, so that the other loses its parent.
 ORPHAN = """
@@ -24,7 +24,7 @@ def test_children_and_orphans_end_with_the_block(error: type[BaseException] | No
     before = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         try:
-            with no_descendants_left():
+            with terminate_descendants():
                 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
                 orphan = int(subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, check=True).stdout)
                 assert psutil.pid_exists(orphan)
@@ -43,6 +43,6 @@ def test_children_and_orphans_end_with_the_block(error: type[BaseException] | No
 def test_what_ends_by_itself_is_waited_for_a_moment(tmp_path: Path) -> None:
     code = f"import time; time.sleep(0.5); open({str(tmp_path / 'done')!r}, 'w').close()"
     start = time.monotonic()
-    with no_descendants_left():
+    with terminate_descendants():
         subprocess.Popen([sys.executable, "-c", code])
     assert (tmp_path / "done").exists() and time.monotonic() - start < 60

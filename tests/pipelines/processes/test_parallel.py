@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.processes.parallel import parallel_map
 
 
 def square(number: int) -> int:
@@ -31,17 +31,17 @@ def leave_a_note(folder: Path) -> None:
 
 
 def test_results_come_in_order() -> None:
-    assert list(on_all_cores(square, range(20))) == [n * n for n in range(20)]
-    assert list(on_all_cores(square, [])) == []
+    assert list(parallel_map(square, range(20))) == [n * n for n in range(20)]
+    assert list(parallel_map(square, [])) == []
 
 
 def test_every_process_is_prepared(tmp_path: Path) -> None:
-    assert list(on_all_cores(square, [1, 2, 3], leave_a_note, (tmp_path,))) == [1, 4, 9]
+    assert list(parallel_map(square, [1, 2, 3], leave_a_note, (tmp_path,))) == [1, 4, 9]
     assert 1 <= len(list(tmp_path.iterdir())) <= (os.cpu_count() or 1)
 
 
 def test_what_came_before_an_error_is_given_first() -> None:
-    results = on_all_cores(refuse_three, range(6))
+    results = parallel_map(refuse_three, range(6))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(UserError, match="clip 3: is corrupted"):
         next(results)
@@ -49,4 +49,4 @@ def test_what_came_before_an_error_is_given_first() -> None:
 
 def test_a_killed_process_is_told_in_words() -> None:
     with pytest.raises(UserError, match="a worker process died"):
-        list(on_all_cores(die_at_two, range(4)))
+        list(parallel_map(die_at_two, range(4)))

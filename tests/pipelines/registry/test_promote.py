@@ -14,8 +14,8 @@ from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.registry import promote as stage
-from driveforge.pipelines.registry.models import BASE, checkpoint_of, start_of
-from tests.pipelines.promoting import MOTION, make_model, make_run, probe
+from driveforge.pipelines.registry.models import BASE, resolve_checkpoint, resolve_start_checkpoint
+from tests.pipelines.promoting import MOTION, make_evaluation, make_model, make_run
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -71,7 +71,7 @@ def desk(
     runs: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Desk:
     # What a picture shows is tested by itself; to draw one takes as long as all else.
-    monkeypatch.setattr(stage, "draw", lambda path, *_: path.write_bytes(b"a picture"))
+    monkeypatch.setattr(stage, "plot_promotion", lambda path, *_: path.write_bytes(b"a picture"))
     return Desk(runs, request.node.name.removeprefix("test_").replace("[", "-").replace("]", "")[:60], capsys)
 
 
@@ -79,25 +79,25 @@ def crowned(desk: Desk, *names: str) -> list[str]:
     """Champions one after the other, each 0.5 dB better than the one before; their digests."""
     digests = []
     for number, name in enumerate(names):
-        digests.append(make_run(desk.run(name), {0: probe(), 100: probe(0.5 * (number + 1))}))
+        digests.append(make_run(desk.run(name), {0: make_evaluation(), 100: make_evaluation(0.5 * (number + 1))}))
         assert desk.promote(name)[0] == 0
     return digests
 
 
 def test_a_model_that_improved_is_champion_and_is_what_the_next_night_starts_from(desk: Desk) -> None:
-    digest = make_run(desk.run("a"), {0: probe(), 50: probe(0.3), 100: probe(0.5)})
+    digest = make_run(desk.run("a"), {0: make_evaluation(), 50: make_evaluation(0.3), 100: make_evaluation(0.5)})
     status, told = desk.promote("a")
     assert status == 0
     assert f"PROMOTED version 1 ({digest}) is champion, the first one" in told
     assert "improved driving, next_frame/psnr: 20.8 -> 21.3, better by 2.4 %" in told
     assert (desk.champion, desk.alias("candidate")) == ("1", "1")
     config = compose([f"run_dir={desk.run('tomorrow')}", "model.checkpoint=champion", *desk.settings])
-    assert compute_model_digest(checkpoint_of(config)) == digest
+    assert compute_model_digest(resolve_checkpoint(config)) == digest
 
 
 def test_a_model_that_forgot_one_domain_is_refused_with_domain_measure_and_amount(desk: Desk) -> None:
     crowned(desk, "a")
-    make_run(desk.run("b"), {0: probe(), 100: probe(2.0, {"orbit": 0.4})})
+    make_run(desk.run("b"), {0: make_evaluation(), 100: make_evaluation(2.0, {"orbit": 0.4})})
     status, told = desk.promote("b")
     assert status == 1
     assert "REFUSED version 2" in told and "version 1" in told
@@ -118,7 +118,7 @@ def test_a_model_that_forgot_one_domain_is_refused_with_domain_measure_and_amoun
 
 
 def test_what_the_clips_cannot_tell_is_refused_with_those_words(desk: Desk) -> None:
-    make_run(desk.run("a"), {0: probe(), 100: probe(0.5, spread=0.3)})
+    make_run(desk.run("a"), {0: make_evaluation(), 100: make_evaluation(0.5, spread=0.3)})
     status, told = desk.promote("a")
     assert status == 1
     assert "inconclusive" in told and "a fall of more than 5 % is not excluded" in told
@@ -130,7 +130,7 @@ def test_what_the_clips_cannot_tell_is_refused_with_those_words(desk: Desk) -> N
 
 def test_without_improvement_the_champion_stays(desk: Desk) -> None:
     crowned(desk, "a")
-    make_run(desk.run("b"), {0: probe(), 100: probe(0.2)})
+    make_run(desk.run("b"), {0: make_evaluation(), 100: make_evaluation(0.2)})
     status, told = desk.promote("b")
     assert status == 1 and "worse driving, next_frame/psnr: 21.3 -> 21" in told
     assert desk.champion == "1"
@@ -138,21 +138,24 @@ def test_without_improvement_the_champion_stays(desk: Desk) -> None:
 
 def test_small_falls_night_after_night_do_not_add_up(desk: Desk) -> None:
     for night, regression in enumerate((0.02, 0.04, 0.06)):
-        make_run(desk.run(str(night)), {0: probe(), 100: probe(0.5 + night, {"orbit": regression}, spread=0.001)})
+        make_run(
+            desk.run(str(night)),
+            {0: make_evaluation(), 100: make_evaluation(0.5 + night, {"orbit": regression}, spread=0.001)},
+        )
     told = [desk.promote(str(night)) for night in range(3)]
     assert [status for status, _ in told] == [0, 0, 1]
     reasons = told[2][1].split("kept in")[0]
     assert "forgot orbit" in reasons and "against the base" in reasons and "against the champion" not in reasons
 
 
-def test_another_protocol_is_refused_unless_the_champion_was_probed_under_it_too(desk: Desk) -> None:
+def test_another_protocol_is_refused_unless_the_champion_was_evaluated_under_it_too(desk: Desk) -> None:
     (champion,) = crowned(desk, "a")
-    make_run(desk.run("b"), {0: probe(protocol="p2"), 100: probe(1.0, protocol="p2")})
+    make_run(desk.run("b"), {0: make_evaluation(protocol="p2"), 100: make_evaluation(1.0, protocol="p2")})
     status, told = desk.promote("b")
-    assert status == 2 and f"{champion} by 'p1', the candidate by 'p2'; run `driveforge probe champion" in told
+    assert status == 2 and f"{champion} by 'p1', the candidate by 'p2'; run `driveforge evaluate champion" in told
     assert desk.alias("candidate") == "1", "nothing was registered"
-    both = {(0, "base"): probe(protocol="p2"), (100, champion): probe(0.5, protocol="p2")}
-    make_run(desk.run("c"), {**both, 100: probe(1.0, protocol="p2")})
+    both = {(0, "base"): make_evaluation(protocol="p2"), (100, champion): make_evaluation(0.5, protocol="p2")}
+    make_run(desk.run("c"), {**both, 100: make_evaluation(1.0, protocol="p2")})
     assert desk.promote("c")[0] == 0
     assert desk.champion == "2"
 
@@ -188,7 +191,7 @@ def test_what_was_rolled_back_is_not_promoted_again_until_somebody_says_so(desk:
 
 def test_an_alias_that_was_moved_by_hand_is_what_counts(desk: Desk) -> None:
     crowned(desk, "a", "b")
-    make_run(desk.run("c"), {0: probe(), 100: probe(0.7)})
+    make_run(desk.run("c"), {0: make_evaluation(), 100: make_evaluation(0.7)})
     assert desk.promote("c")[0] == 1, "not better than b"
     desk.client.set_registered_model_alias(desk.name, "champion", "1")
     assert desk.promote("c")[0] == 0, "but better than a"
@@ -199,7 +202,7 @@ def test_an_alias_that_was_moved_by_hand_is_what_counts(desk: Desk) -> None:
 
 def test_a_champion_made_by_hand_has_nothing_before_it(desk: Desk) -> None:
     crowned(desk, "a")
-    make_run(desk.run("b"), {0: probe(), 100: probe(0.2)})
+    make_run(desk.run("b"), {0: make_evaluation(), 100: make_evaluation(0.2)})
     desk.promote("b")
     desk.client.set_registered_model_alias(desk.name, "champion", "2")
     status, told = desk.rollback()
@@ -210,7 +213,7 @@ def test_a_champion_made_by_hand_has_nothing_before_it(desk: Desk) -> None:
 def test_a_killed_promotion_changes_nothing_and_of_two_at_once_the_second_has_to_beat_the_first(desk: Desk) -> None:
     crowned(desk, "a")
     for name in ("killed", "b", "c"):
-        make_run(desk.run(name), {0: probe(), 100: probe(1.0)})
+        make_run(desk.run(name), {0: make_evaluation(), 100: make_evaluation(1.0)})
     runs = [str(desk.run(name)) for name in ("killed", "b", "c")]
     command = [sys.executable, "-m", "tests.pipelines.promoting", *runs, *desk.settings]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
@@ -226,10 +229,13 @@ def test_a_killed_promotion_changes_nothing_and_of_two_at_once_the_second_has_to
 def test_a_fine_tune_goes_on_from_the_champion_that_it_began_with(desk: Desk) -> None:
     (first,) = crowned(desk, "a")
     night = compose([f"run_dir={desk.run('night')}", "model.checkpoint=champion", *desk.settings])
-    assert compute_model_digest(start_of(night)) == first
-    second = make_run(desk.run("b"), {0: probe(), 100: probe(1.0)})
+    assert compute_model_digest(resolve_start_checkpoint(night)) == first
+    second = make_run(desk.run("b"), {0: make_evaluation(), 100: make_evaluation(1.0)})
     assert desk.promote("b")[0] == 0
-    assert (compute_model_digest(start_of(night)), compute_model_digest(checkpoint_of(night))) == (first, second)
+    assert (compute_model_digest(resolve_start_checkpoint(night)), compute_model_digest(resolve_checkpoint(night))) == (
+        first,
+        second,
+    )
 
 
 def test_without_a_champion_the_word_is_a_wrong_setting(desk: Desk, tmp_path: Path) -> None:
@@ -237,11 +243,11 @@ def test_without_a_champion_the_word_is_a_wrong_setting(desk: Desk, tmp_path: Pa
     with pytest.raises(
         UserError, match=r"there is no champion yet; use model.checkpoint=base until `driveforge promote`"
     ):
-        checkpoint_of(config)
+        resolve_checkpoint(config)
     with pytest.raises(UserError, match="no models are registered"):
-        checkpoint_of(compose([f"run_dir={tmp_path / 'a'}", "model.checkpoint=champion"]))
+        resolve_checkpoint(compose([f"run_dir={tmp_path / 'a'}", "model.checkpoint=champion"]))
     assert not list(tmp_path.iterdir()), "looking for a champion makes no store"
-    assert start_of(compose([f"run_dir={tmp_path / 'a'}"])) == BASE
+    assert resolve_start_checkpoint(compose([f"run_dir={tmp_path / 'a'}"])) == BASE
 
 
 @pytest.mark.parametrize(
@@ -260,14 +266,14 @@ def test_what_is_missing_is_said(desk: Desk, has_model: bool, history: dict[int,
     assert desk.alias("candidate") == ""
 
 
-def test_what_a_model_was_tuned_from_has_to_be_probed_too(desk: Desk) -> None:
-    make_run(desk.run("a"), {100: probe(0.5)})
+def test_what_a_model_was_tuned_from_has_to_be_evaluated_too(desk: Desk) -> None:
+    make_run(desk.run("a"), {100: make_evaluation(0.5)})
     status, told = desk.promote("a")
-    assert status == 2 and "knows nothing of the model base: run `driveforge probe START" in told
+    assert status == 2 and "knows nothing of the model base: run `driveforge evaluate START" in told
 
 
-def test_a_model_that_the_probe_has_not_seen_is_refused(desk: Desk) -> None:
-    make_run(desk.run("a"), {0: probe(), 100: probe(0.5)})
+def test_a_model_that_the_evaluation_has_not_seen_is_refused(desk: Desk) -> None:
+    make_run(desk.run("a"), {0: make_evaluation(), 100: make_evaluation(0.5)})
     digest = make_model(desk.run("b") / "model", "other")
     (desk.run("b") / "evaluation.parquet").write_bytes((desk.run("a") / "evaluation.parquet").read_bytes())
     status, told = desk.promote("b")

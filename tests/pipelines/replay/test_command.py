@@ -1,4 +1,4 @@
-"""The verb ``replay``, over tiny videos; the codec is a fake that paints each clip in a colour of its own."""
+"""The command ``replay``, over tiny videos; the codec is a fake that paints each clip in a colour of its own."""
 
 import json
 import shutil
@@ -20,11 +20,11 @@ from driveforge.datasets.video import encode_mp4
 from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.licenses import licensed
+from driveforge.pipelines.inputs.licenses import select_licensed
 from driveforge.pipelines.inputs.sources import open_replay
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.replay import add
-from driveforge.pipelines.replay.add import Room, parse_room
+from driveforge.pipelines.replay.add import SizeLimit, parse_size
 from driveforge.pipelines.train.finetune import fill_buffer, uses_replay
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import open_persistent
@@ -52,7 +52,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def footage(tmp_path: Path) -> Path:
-    """Six clips in three folders: two under MIT, two of which nothing is said, two under another licence."""
+    """Six clips in three folders: two under MIT, two of which nothing is said, two under another license."""
     root = tmp_path / "footage"
     for shade, (name, meta) in enumerate(
         (("walks", {"licence": "MIT"}), ("rides", None), ("falls", {"source": {"license": "CC BY-NC 4.0"}}))
@@ -65,7 +65,7 @@ def footage(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     """Exit status and output of ``driveforge replay ...``."""
 
     def call(*words: object) -> tuple[int, str]:
@@ -82,16 +82,16 @@ def _buffer(config: Config, checkpoint: Path) -> ReplayBuffer:
 
 
 def test_add_fills_a_buffer_that_stats_and_verify_read(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    status, said = verb("add", footage, "--domain", "handheld")
+    status, said = command("add", footage, "--domain", "handheld")
     assert (status, sorted(encoded)) == (0, [f"{n}-video-000{k}" for n in ("falls", "rides", "walks") for k in (0, 1)])
     assert "6 clips" in said and "6 kept" in said
-    status, said = verb("stats", "--out", tmp_path / "stats.png")
+    status, said = command("stats", "--out", tmp_path / "stats.png")
     assert status == 0
     assert all(word in said for word in ("handheld", "MIT (2)", "not stated (2)", "CC BY-NC 4.0 (2)", "512", "144 B"))
     assert cv2.imread(str(tmp_path / "stats.png")).shape[1] > 500
-    status, said = verb("verify")
+    status, said = command("verify")
     assert status == 0 and "6 clips" in said and "all as it should be" in said
     buffer = open_persistent(tmp_path / "buffer")
     origin = buffer.sample("handheld", 0).origin
@@ -99,46 +99,46 @@ def test_add_fills_a_buffer_that_stats_and_verify_read(
 
 
 def test_what_is_there_is_not_encoded_again_and_what_would_not_stay_is_never(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    assert verb("add", footage, "--quota", 3)[0] == 0
+    assert command("add", footage, "--quota", 3)[0] == 0
     assert len(encoded) == 3
-    assert "0 new encoded" in verb("add", footage, "--quota", 3)[1]
+    assert "0 new encoded" in command("add", footage, "--quota", 3)[1]
     assert len(encoded) == 3
     assert open_persistent(tmp_path / "buffer").sizes == {"video": 3}
 
 
-def test_room_may_be_given_in_bytes(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+def test_a_size_may_be_given_in_bytes(
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    room = f"{4 * BYTES_A_CLIP + 1}B"
-    assert verb("add", footage, "--capacity", room)[0] == 0
+    size = f"{4 * BYTES_A_CLIP + 1}B"
+    assert command("add", footage, "--capacity", size)[0] == 0
     assert len(open_persistent(tmp_path / "buffer")) == 4
-    assert verb("add", footage, "--quota", f"{2 * BYTES_A_CLIP}B")[0] == 0
+    assert command("add", footage, "--quota", f"{2 * BYTES_A_CLIP}B")[0] == 0
     assert len(open_persistent(tmp_path / "buffer")) == 2
 
 
 def test_clips_of_one_name_from_two_places_are_not_taken_for_each_other(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     other = tmp_path / "other" / "footage"
     (other / "walks").mkdir(parents=True)
     (other / "walks" / "video.mp4").write_bytes(encode_mp4(np.full((10, 32, 48, 3), 200, np.uint8), 10.0))
-    verb("add", footage)
-    status, said = verb("add", other)
+    command("add", footage)
+    status, said = command("add", other)
     assert status == 0 and "2 left out" in said
     other.rename(tmp_path / "others")
-    assert "2 kept" in verb("add", tmp_path / "others")[1]
+    assert "2 kept" in command("add", tmp_path / "others")[1]
 
 
-def test_a_licence_may_be_said_and_keeps_clips_out_of_training(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+def test_a_license_may_be_said_and_keeps_clips_out_of_training(
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    verb("add", footage)
-    verb("add", footage / "rides" / "video.mp4", "--domain", "rides", "--licence", "Apache-2.0")
+    command("add", footage)
+    command("add", footage / "rides" / "video.mp4", "--domain", "rides", "--license", "Apache-2.0")
     settings = [f"replay.buffer={tmp_path / 'buffer'}", *FRAMING]
-    licences = ["replay.licenses=[MIT, Apache-2.0]"]
-    buffer = _buffer(compose([*settings, *licences]), BASE)
+    licenses = ["replay.licenses=[MIT, Apache-2.0]"]
+    buffer = _buffer(compose([*settings, *licenses]), BASE)
     assert buffer is not None and buffer.sizes == {"rides": 2, "video": 2}
     whole = _buffer(compose(settings), BASE)
     assert whole is not None and len(whole) == 8
@@ -147,54 +147,54 @@ def test_a_licence_may_be_said_and_keeps_clips_out_of_training(
     assert not uses_replay("naive", compose(settings).replay)
 
 
-def test_a_run_that_fills_its_own_buffer_heeds_licences_too(footage: Path) -> None:
+def test_a_run_that_fills_its_own_buffer_heeds_licenses_too(footage: Path) -> None:
     config = compose([f"replay.root={footage}", "replay.licenses=[MIT]", *FRAMING])
     opened = partial(open_replay, config.replay, config.data.framing)
     scenes = opened().scenes()
-    assert {scenes[n].clip_id for n in licensed(opened, config.replay, scenes)} == {
+    assert {scenes[n].clip_id for n in select_licensed(opened, config.replay, scenes)} == {
         "walks-video-0000",
         "walks-video-0001",
     }
     none = compose([f"replay.root={footage}", "replay.licenses=[GPL]", *FRAMING])
     with pytest.raises(UserError, match="lets no clip in; there are CC BY-NC"):
-        licensed(opened, none.replay, scenes)
+        select_licensed(opened, none.replay, scenes)
 
 
 def test_scores_choose_who_stays(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     scores = {f"{n}-video-000{k}": k + 0.1 for n in ("falls", "rides", "walks") for k in (0, 1)}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
-    assert verb("add", footage, "--keep", "loss", "--scores", tmp_path / "scores.json", "--quota", 3)[0] == 0
+    assert command("add", footage, "--retention", "loss", "--scores", tmp_path / "scores.json", "--quota", 3)[0] == 0
     buffer = open_persistent(tmp_path / "buffer")
     assert {buffer.sample("video", i).clip_id[-1] for i in range(3)} == {"1"}
-    assert "--scores FILE goes with" in verb("add", footage)[1]
+    assert "--scores FILE goes with" in command("add", footage)[1]
     (tmp_path / "few.json").write_text('{"a": 1}')
-    status, said = verb("add", footage, "--scores", tmp_path / "few.json")
+    status, said = command("add", footage, "--scores", tmp_path / "few.json")
     assert status == 2 and "has no score of 6 clips" in said
 
 
 def test_drop_takes_all_that_match(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    verb("add", footage / "walks", "--domain", "a")
-    verb("add", footage / "falls", "--domain", "b")
-    assert "0 clips dropped" in verb("drop", footage / "walks", "--domain", "b")[1]
-    assert "2 clips dropped" in verb("drop", footage / "walks")[1]
+    command("add", footage / "walks", "--domain", "a")
+    command("add", footage / "falls", "--domain", "b")
+    assert "0 clips removed" in command("remove", footage / "walks", "--domain", "b")[1]
+    assert "2 clips removed" in command("remove", footage / "walks")[1]
     assert open_persistent(tmp_path / "buffer").sizes == {"b": 2}
-    assert "2 clips dropped" in verb("drop", "--licence", "CC BY-NC 4.0")[1]
-    assert "holds no clips" in verb("stats")[1]
+    assert "2 clips removed" in command("remove", "--license", "CC BY-NC 4.0")[1]
+    assert "holds no clips" in command("stats")[1]
 
 
 def test_verify_says_what_is_wrong_with_status_1(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    verb("add", footage)
+    command("add", footage)
     (segment,) = (tmp_path / "buffer").glob("*/segment-*")
     content = bytearray(segment.read_bytes())
     content[-1] ^= 1
     segment.write_bytes(content)
-    status, said = verb("verify")
+    status, said = command("verify")
     assert status == 1 and segment.name in said and "1 problems" in said
 
 
@@ -202,43 +202,43 @@ def test_verify_says_what_is_wrong_with_status_1(
     ("words", "line"),
     [
         (["add"], "say what to add"),
-        (["drop"], "say what to drop"),
+        (["remove"], "say what to remove"),
         (["stats"], "no replay buffer yet"),
         (["add", "nowhere"], "no such folder of video"),
         (["add", "simulated", "--quota", "many"], "'many' is neither a number of clips"),
         (["add", "simulated", "--domain", "driving"], "may not be called 'driving'"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(verb: Callable[..., tuple[int, str]], words: list[str], line: str) -> None:
-    status, said = verb(*words)
+def test_what_cannot_be_done_is_one_line(command: Callable[..., tuple[int, str]], words: list[str], line: str) -> None:
+    status, said = command(*words)
     assert status == 2 and line in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "room"),
+    ("text", "size"),
     [
-        ("500", Room(clips=500)),
-        ("20GB", Room(num_bytes=20 * 10**9)),
-        ("1.5 MiB", Room(num_bytes=3 * 2**19)),
-        ("7b", Room(num_bytes=7)),
+        ("500", SizeLimit(clips=500)),
+        ("20GB", SizeLimit(num_bytes=20 * 10**9)),
+        ("1.5 MiB", SizeLimit(num_bytes=3 * 2**19)),
+        ("7b", SizeLimit(num_bytes=7)),
     ],
 )
-def test_room(text: str, room: Room) -> None:
-    assert parse_room(text) == room
+def test_size(text: str, size: SizeLimit) -> None:
+    assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "1.5", "GB", "3 XB", "0GB"])
-def test_no_room(text: str) -> None:
+def test_no_size(text: str) -> None:
     with pytest.raises(UserError, match="neither a number of clips"):
-        parse_room(text)
+        parse_size(text)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_real_codec_fills_it_from_the_simulated_domains(
-    verb: Callable[..., tuple[int, str]], tmp_path: Path
+    command: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
-    assert verb("add", "simulated", "replay.num_scenes=4")[0] == 0
+    assert command("add", "simulated", "replay.num_scenes=4")[0] == 0
     buffer = open_persistent(tmp_path / "buffer")
     assert buffer.sizes == dict.fromkeys(("falling", "handheld", "orbit", "walkers"), 1)
     assert buffer.sample("orbit", 0).tensors["latents"].abs().max() > 0
@@ -246,9 +246,9 @@ def test_the_real_codec_fills_it_from_the_simulated_domains(
 
 
 def test_footage_that_was_replaced_under_its_name_is_noticed_and_added_again(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    assert verb("add", footage)[0] == 0
+    assert command("add", footage)[0] == 0
     config = compose([f"replay.buffer={tmp_path / 'buffer'}", *FRAMING])
     before = _buffer(config, BASE)
     assert before is not None
@@ -256,19 +256,19 @@ def test_footage_that_was_replaced_under_its_name_is_noticed_and_added_again(
     video.write_bytes(encode_mp4(np.full((10, 32, 48, 3), 90, np.uint8), 10.0))
     with pytest.raises(UserError, match=rf"footage of 2 clips was replaced.*walks.*replay add {footage}"):
         _buffer(config, BASE)
-    status, said = verb("add", footage)
+    status, said = command("add", footage)
     assert status == 0 and "2 clips left" in said and "2 new encoded" in said
     assert encoded[known:] == ["walks-video-0000", "walks-video-0001"]
     after = _buffer(config, BASE)
     assert after is not None and after.digest() != before.digest() and after.sizes == before.sizes
     shades = {float(after.sample("video", n).tensors["latents"].mean()) for n in range(6)}
     assert any(abs(shade - 90) < 3 for shade in shades), "the new pixels are there"
-    assert verb("verify")[0] == 0
+    assert command("verify")[0] == 0
 
 
 def test_a_buffer_outlasts_its_footage(
-    verb: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
+    command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    verb("add", footage)
+    command("add", footage)
     shutil.rmtree(footage)
     assert _buffer(compose([f"replay.buffer={tmp_path / 'buffer'}", *FRAMING]), BASE) is not None

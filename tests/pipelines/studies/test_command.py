@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.studies.command import run_study, settings_of
+from driveforge.pipelines.studies.command import load_settings, run_study
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.studies.validator.settings import ValidatorStudy
 
 
 def test_settings_come_from_the_file_beside_and_from_the_command_line() -> None:
-    assert settings_of(ForgettingStudy).seeds == 5
-    assert settings_of(ValidatorStudy, ["rows=[64]", "run_dir=here"]).rows == (64,)
+    assert load_settings(ForgettingStudy).seeds == 5
+    assert load_settings(ValidatorStudy, ["rows=[64]", "run_dir=here"]).rows == (64,)
     with pytest.raises(UserError, match="num_frames must be from 5 to 61 in steps of 4, got 8"):
-        settings_of(ForgettingStudy, ["num_frames=8"])
+        load_settings(ForgettingStudy, ["num_frames=8"])
     with pytest.raises(UserError, match="did you mean steps"):
-        settings_of(ForgettingStudy, ["stepz=1"])
+        load_settings(ForgettingStudy, ["stepz=1"])
 
 
 def test_a_study_is_called_with_its_settings_and_page(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ from driveforge.pipelines.tracking.runs import pipeline_run
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 class Server:
@@ -82,15 +82,15 @@ def test_what_a_dead_server_missed_it_gets_when_it_is_back(
     note = tmp_path / "note.txt"
     note.write_text("seen")
     with pipeline_run(config, "run") as tracker:
-        tracker.metrics({"loss": 3.0}, 1)
+        tracker.log_metrics({"loss": 3.0}, 1)
         server.kill()
-        tracker.metrics({"loss": 2.0}, 2)
-        tracker.artifact(note)
+        tracker.log_metrics({"loss": 2.0}, 2)
+        tracker.log_artifact(note)
         with tracker.child("generation") as child:
-            child.metrics({"clips": 4})
+            child.log_metrics({"clips": 4})
         assert (config.run.mlflow_outbox).exists()
         server.start()
-        tracker.metrics({"loss": 1.0}, 3)
+        tracker.log_metrics({"loss": 1.0}, 3)
         assert not (config.run.mlflow_outbox).exists()
     client = mlflow.MlflowClient(tracking_uri=server.uri)
     history = client.get_metric_history(tracker.run_id, "loss")
@@ -108,7 +108,7 @@ def test_the_next_command_sends_what_this_one_could_not(
 ) -> None:
     with pipeline_run(config, "run") as tracker:
         server.kill()
-        tracker.metrics({"loss": 2.0}, 2)
+        tracker.log_metrics({"loss": 2.0}, 2)
     assert "wait in" in capsys.readouterr().err
     with pytest.raises(UserError, match="does not answer"), pipeline_run(config, "run"):
         pass

@@ -12,7 +12,7 @@ import pytest
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.tracking.runs import TABLE_ROWS, pipeline_run
+from driveforge.pipelines.tracking.runs import MAX_TABLE_ROWS, pipeline_run
 from driveforge.pipelines.tracking.store import find_store
 
 
@@ -34,9 +34,9 @@ def _client(config: Config) -> mlflow.MlflowClient:
 
 def test_a_pipeline_run_holds_its_settings_and_its_children(config: Config) -> None:
     with pipeline_run(config, "run") as tracker, tracker.child("finetune") as child:
-        child.metrics({"loss": 0.5, "share/orbit": 0.25}, step=3)
-        child.tags({"model": "abc"})
-        child.dataset("driving", "a" * 64, "/data/nuscenes", "training")
+        child.log_metrics({"loss": 0.5, "share/orbit": 0.25}, step=3)
+        child.set_tags({"model": "abc"})
+        child.log_dataset("driving", "a" * 64, "/data/nuscenes", "training")
     parent = _client(config).get_run(tracker.run_id)
     nested = _client(config).get_run(child.run_id)
     assert parent.info.status == nested.info.status == "FINISHED"
@@ -60,7 +60,7 @@ def test_stages_that_run_one_by_one_share_the_run_of_their_folder(config: Config
     config = replace(config, run_dir=config.run_dir.with_name("stages"))
     for name in ("finetune", "gate", "gate"):
         with pipeline_run(config, name) as tracker:
-            tracker.metrics({"clips": 1})
+            tracker.log_metrics({"clips": 1})
     (whole,) = _runs(config, "stages")
     assert whole.info.status == "FINISHED"
     assert whole.data.params["replay.share"] == "0.25"
@@ -90,7 +90,7 @@ def test_a_folder_of_any_name_holds_its_store(name: str, tmp_path: Path) -> None
     note = tmp_path / "note.txt"
     note.write_text("seen")
     with pipeline_run(config, "run") as tracker:
-        tracker.artifact(note)
+        tracker.log_artifact(note)
     assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["mlartifacts", "mlflow.db", "run"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "note.txt"])
     assert [artifact.path for artifact in _client(config).list_artifacts(tracker.run_id)] == ["note.txt"]
@@ -102,7 +102,7 @@ from pathlib import Path
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.tracking.runs import pipeline_run
 with pipeline_run(compose([f"run_dir={sys.argv[1]}"]), "run") as tracker:
-    tracker.artifact(Path(sys.argv[2]))
+    tracker.log_artifact(Path(sys.argv[2]))
 """
 
 
@@ -114,7 +114,7 @@ def test_artifacts_are_found_after_the_folder_of_the_runs_has_moved(tmp_path: Pa
     (tmp_path / "runs").rename(tmp_path / "moved")
     moved = replace(compose(), run_dir=tmp_path / "moved" / "a")
     with pipeline_run(moved, "run") as tracker:
-        tracker.artifact(note, "second")
+        tracker.log_artifact(note, "second")
     assert [artifact.path for artifact in _client(moved).list_artifacts(tracker.run_id)] == ["note.txt", "second"]
     assert not (tmp_path / "runs").exists()
 
@@ -130,7 +130,7 @@ def test_a_note_of_runs_that_cannot_be_used_begins_anew(content: str, config: Co
 
 
 def test_rejections_are_logged_as_parquet_table_gallery_and_clips(config: Config, tmp_path: Path) -> None:
-    rows = TABLE_ROWS + 5
+    rows = MAX_TABLE_ROWS + 5
     verdicts = tmp_path / "verdicts.parquet"
     table = {"clip_id": [f"clip-{i}" for i in range(rows)], "reasons": [["still"]] * rows, "worst": [1.5] * rows}
     pyarrow.parquet.write_table(pyarrow.table(table), verdicts)
@@ -138,13 +138,13 @@ def test_rejections_are_logged_as_parquet_table_gallery_and_clips(config: Config
     gallery.write_text("<html></html>")
     clip.write_bytes(b"video")
     with pipeline_run(config, "gate") as tracker:
-        tracker.rejections(verdicts, gallery, [clip])
+        tracker.log_rejections(verdicts, gallery, [clip])
     names = {a.path for a in _client(config).list_artifacts(tracker.run_id, "rejections")}
     assert names == {f"rejections/{n}" for n in ("verdicts.parquet", "gallery.html", "table.json", "clips")}
     (logged,) = find_store(config.run, config.tracking).artifacts.rglob("table.json")
     shown = json.loads(logged.read_text())
     assert shown["columns"] == ["clip_id", "reasons", "worst"]
-    assert len(shown["data"]) == TABLE_ROWS
+    assert len(shown["data"]) == MAX_TABLE_ROWS
     assert shown["data"][0] == ["clip-0", "[still]", 1.5]
 
 
@@ -153,7 +153,7 @@ def test_nothing_rejected_makes_no_table(config: Config, tmp_path: Path) -> None
     pyarrow.parquet.write_table(pyarrow.table({"clip_id": pyarrow.array([], pyarrow.string())}), verdicts)
     gallery.write_text("<html></html>")
     with pipeline_run(config, "gate") as tracker:
-        tracker.rejections(verdicts, gallery)
+        tracker.log_rejections(verdicts, gallery)
     assert "rejections/table.json" not in {a.path for a in _client(config).list_artifacts(tracker.run_id, "rejections")}
 
 

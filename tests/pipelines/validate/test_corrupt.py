@@ -10,7 +10,7 @@ from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.cli import main
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS
+from driveforge.validation.corruptions.catalog import CORRUPTIONS
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 

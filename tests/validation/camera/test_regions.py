@@ -4,7 +4,7 @@ import numpy as np
 
 from driveforge.datasets.scene import Clip
 from driveforge.validation.camera.regions import region_medians
-from driveforge.validation.corruptions.catalogue import corrupt
+from driveforge.validation.corruptions.catalog import corrupt
 from driveforge.validation.measures import measure
 from tests.validation.street import street
 

@@ -8,7 +8,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.scene_json import scene_from_json, scene_to_json
-from driveforge.validation.corruptions.catalogue import CORRUPTIONS, GROUPS, corrupt
+from driveforge.validation.corruptions.catalog import CORRUPTIONS, GROUPS, corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.measures import Measures, measure
 from tests.validation.corruptible import bare, content, numbered, simulated

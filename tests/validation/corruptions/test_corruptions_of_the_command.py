@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from driveforge.datasets.geometry import inverse, pose, yaw_from_pose, yaw_rotation
 from driveforge.datasets.scene import Clip
-from driveforge.validation.corruptions.catalogue import corrupt
+from driveforge.validation.corruptions.catalog import corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from driveforge.datasets.conditioning.layout import category_color
 from driveforge.datasets.geometry import pose
 from driveforge.datasets.scene import Clip
-from driveforge.validation.corruptions.catalogue import corrupt
+from driveforge.validation.corruptions.catalog import corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driveforge.datasets.scene import Clip
-from driveforge.validation.corruptions.catalogue import corrupt
+from driveforge.validation.corruptions.catalog import corrupt
 from driveforge.validation.measures import Measures, measure
 from driveforge.validation.objects.measures import is_person
 from driveforge.validation.objects.outlier_score import outlier_score

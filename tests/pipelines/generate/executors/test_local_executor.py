@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.generate.executors import fleet
+from driveforge.pipelines.generate.executors import scheduler
 from driveforge.pipelines.generate.executors.attempts import AttemptLog, Attempts
 from driveforge.pipelines.generate.executors.execution import run_units
+from driveforge.pipelines.generate.executors.interface import UnitOutcome
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.executors.work import UnitOutcome
 from driveforge.pipelines.generate.units import Unit
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
@@ -76,8 +76,8 @@ def test_what_raises_exits_or_crashes_is_given_up_after_three_attempts_and_the_r
 def test_what_hangs_is_stopped_at_ten_times_the_median_and_silence_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fleet, "MIN_TIMEOUT", 2.0)
-    monkeypatch.setattr(fleet, "SILENCE", 1.0)
+    monkeypatch.setattr(scheduler, "MIN_TIMEOUT", 2.0)
+    monkeypatch.setattr(scheduler, "SILENCE_SECONDS", 1.0)
     began = time.monotonic()
     results = outcomes(tmp_path, "ok-1", "hang-1", "ok-2", settings=replace(SETTINGS, max_attempts=2))
     assert (results["hang-1"].attempts, results["ok-2"].error) == (2, "")
@@ -120,7 +120,7 @@ def test_an_attempt_is_on_disk_before_it_starts_and_no_process_outlives_the_run(
     deadline = time.monotonic() + 60
     while not (tmp_path / "hang-1").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert AttemptLog(tmp_path).of("hang-1") == Attempts(unit="hang-1", begun=1)
+    assert AttemptLog(tmp_path).read("hang-1") == Attempts(unit="hang-1", begun=1)
     assert len(processes_of(run.pid)) >= 3, "itself, the server that workers are forked from, and a worker"
     run.kill()
     run.wait()
@@ -146,7 +146,7 @@ def processes_of(session: int) -> list[str]:
 def test_a_unit_that_was_cut_off_often_is_made_last_and_blamed_for_nothing(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path)
     for _ in range(5):
-        log.begin("ok-1")
+        log.record_start("ok-1")
     results = outcomes(tmp_path, "ok-1", "ok-2", "ok-3")
     assert list(results) == ["ok-2", "ok-3", "ok-1"]
     assert results["ok-1"].error == "" and results["ok-1"].attempts == 1
@@ -155,7 +155,7 @@ def test_a_unit_that_was_cut_off_often_is_made_last_and_blamed_for_nothing(tmp_p
 def test_failures_that_an_earlier_run_saw_count(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path)
     for _ in range(2):
-        log.begin("raise-1")
-        log.fail("raise-1")
+        log.record_start("raise-1")
+        log.record_failure("raise-1")
     assert outcomes(tmp_path, "raise-1")["raise-1"].attempts == 3
     assert (tmp_path / "raise-1").read_text() == "x"

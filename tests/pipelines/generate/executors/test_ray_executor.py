@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.generate.executors import fleet
+from driveforge.pipelines.generate.executors import scheduler
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import run_units
+from driveforge.pipelines.generate.executors.interface import UnitOutcome
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.executors.work import UnitOutcome
 from driveforge.pipelines.generate.units import Unit
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
@@ -52,7 +52,7 @@ def test_poison_is_given_up_the_killed_is_retried_and_all_else_is_made_once(tmp_
 
 
 def test_what_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "MIN_TIMEOUT", 3.0)
+    monkeypatch.setattr(scheduler, "MIN_TIMEOUT", 3.0)
     results = outcomes(tmp_path, "ok-1", "ok-2", "hang-1", "ok-3")
     assert [name for name, outcome in results.items() if outcome.error] == ["hang-1"]
     assert results["hang-1"].attempts == 2 and "stopped after" in results["hang-1"].error

@@ -5,7 +5,7 @@ import pytest
 
 from driveforge.finetune.evaluation.results import Evaluation, EvaluationValue
 from driveforge.finetune.world_model.model import OTHER_DOMAINS
-from driveforge.pipelines.studies.command import settings_of
+from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.forgetting.report import format_markdown
 from driveforge.pipelines.studies.forgetting.results import (
     advantage,
@@ -86,7 +86,7 @@ def test_a_change_that_is_not_there_is_not_certain() -> None:
 
 
 def test_the_page_states_the_phenomenon_and_every_way(run_results: list[RunResult]) -> None:
-    page = format_markdown(settings_of(ForgettingStudy), run_results, BY, "picture.png")
+    page = format_markdown(load_settings(ForgettingStudy), run_results, BY, "picture.png")
     assert "looks: improved; driving, loss at high noise: improved; other domains, object error, px: got worse" in page
     for variant in VARIANTS[1:]:
         assert f"| {variant.name} | 2 | 25.0% | 75%" in page, variant.name
@@ -96,7 +96,7 @@ def test_the_page_states_the_phenomenon_and_every_way(run_results: list[RunResul
 def test_a_study_of_the_key_ways_alone_has_a_page_too(run_results: list[RunResult]) -> None:
     key = {STILL, BASE, *(variant.name for variant in VARIANTS if variant.is_primary)}
     page = format_markdown(
-        settings_of(ForgettingStudy), [o for o in run_results if o.variant in key], BY, "picture.png"
+        load_settings(ForgettingStudy), [o for o in run_results if o.variant in key], BY, "picture.png"
     )
     assert "| adaptive |" in page and "| ewc |" not in page and "3 x the rate" not in page
 
@@ -105,14 +105,14 @@ def test_a_page_on_footage_says_how_it_is_made_again(run_results: list[RunResult
     footage = ["driving_footage=[/data/road/a.mp4]", "other_footage=[/data/walk/b.mp4]"]
     few = {STILL, BASE, NAIVE, "replay 25%", "adaptive", "interpolate"}
     page = format_markdown(
-        settings_of(ForgettingStudy, footage), [o for o in run_results if o.variant in few], BY, "picture.png"
+        load_settings(ForgettingStudy, footage), [o for o in run_results if o.variant in few], BY, "picture.png"
     )
     assert "real driving (road)" in " ".join(page.split())
     assert "    driving_footage=[road/a.mp4] \\\n    other_footage=[walk/b.mp4] \\\n" in page
 
 
 def test_key_ways_are_run_with_every_seed_and_no_two_runs_share_a_name() -> None:
-    study = settings_of(ForgettingStudy, ["num_seeds=5", "num_secondary_seeds=3"])
+    study = load_settings(ForgettingStudy, ["num_seeds=5", "num_secondary_seeds=3"])
     runs = list(plan_runs(study))
     assert len({run.name for run in runs}) == len(runs)
     counts = {variant.name: sum(run.variant == variant for run in runs) for variant in VARIANTS}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from driveforge.pipelines.studies.command import settings_of
+from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.studies.forgetting.study import study_forgetting
 from driveforge.pipelines.studies.forgetting.variants import BASE, HIGH_LR_VARIANTS, STILL, VARIANTS
@@ -29,7 +29,7 @@ SMALL = {
 @pytest.mark.timeout(1800)
 def test_every_way_is_run_and_judged_once(tmp_path: Path) -> None:
     small = [f"{name}={value}" for name, value in SMALL.items()]
-    settings = settings_of(ForgettingStudy, [f"run_dir={tmp_path}", *small])
+    settings = load_settings(ForgettingStudy, [f"run_dir={tmp_path}", *small])
     page = tmp_path / "page.md"
     study_forgetting(settings, page)
     told = page.read_text()

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from driveforge.datasets.webdataset_shards.format import clip_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.pipelines.inputs.items import list_clips
-from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.generated import (
     FOLDER,
     LabeledClip,

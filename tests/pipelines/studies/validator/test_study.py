@@ -12,8 +12,8 @@ from driveforge.datasets.simulation.driving import build_driving_world
 from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import mount_cameras
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
-from driveforge.pipelines.studies.command import settings_of
-from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.studies.command import load_settings
+from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.clips import GoodClip, as_annotated, make_clip
 from driveforge.pipelines.studies.validator.report import write_report
 from driveforge.pipelines.studies.validator.results import auroc, evaluate
@@ -33,7 +33,7 @@ def test_auroc_is_the_chance_that_a_bad_clip_scores_higher() -> None:
 
 
 def test_no_clip_is_in_two_parts_and_only_ordinary_ones_are_spoilt() -> None:
-    settings = replace(settings_of(ValidatorStudy), num_good=20, num_audit=10, num_corrupted=9)
+    settings = replace(load_settings(ValidatorStudy), num_good=20, num_audit=10, num_corrupted=9)
     cases = make_cases(settings, 64)
     assert len({case.good.number for case in cases}) == len(cases) == 39
     corrupted = [case for case in cases if case.corruption_types]

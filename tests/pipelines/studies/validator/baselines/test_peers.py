@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.studies.validator.baselines.catalogue import BASELINES
+from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.baselines.matches import (
     epipolar_distance,
     match_adjacent_frames,

@@ -1,4 +1,4 @@
-"""One command probes a model: the table, the picture and MLflow have it, and what is encoded is not encoded again."""
+"""One command evaluates a model: the table, the picture and MLflow have it, and nothing is encoded twice."""
 
 import argparse
 from pathlib import Path
@@ -14,16 +14,16 @@ from driveforge.finetune.evaluation.results import read_evaluations
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.tracking.store import find_store
-from driveforge.pipelines.train.probe import main, while_training
+from driveforge.pipelines.train.evaluate import evaluation_callbacks, main
 
 SIZES = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 SMALL = [
     "data.height=32",
     "data.width=48",
     "data.num_frames=9",
-    "probe.domains=[walkers]",
-    "probe.clips_per_domain=1",
-    "probe.num_steps=1",
+    "evaluate.domains=[walkers]",
+    "evaluate.clips_per_domain=1",
+    "evaluate.num_steps=1",
 ]
 
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_model_is_probed_and_probed_again_from_what_is_stored(folder: Path, tmp_path: Path) -> None:
+def test_a_model_is_evaluated_and_evaluated_again_from_what_is_stored(folder: Path, tmp_path: Path) -> None:
     config = compose([*SMALL, f"run_dir={tmp_path / 'run'}"])
     arguments = argparse.Namespace(model=str(folder))
     main(config, arguments)
@@ -43,26 +43,28 @@ def test_a_model_is_probed_and_probed_again_from_what_is_stored(folder: Path, tm
     ((step, model), evaluation), *none = found.items()
     assert (step, model, none) == (0, compute_model_digest(folder), [])
     assert {value.domain for value in evaluation.values} == {"walkers"}
-    picture = cv2.imread(str(tmp_path / "run" / "probe.png"))
+    picture = cv2.imread(str(tmp_path / "run" / "evaluation.png"))
     assert picture is not None and np.ptp(picture) > 100
     client = mlflow.MlflowClient(tracking_uri=find_store(config.run, config.tracking).uri)
     runs = client.search_runs([client.get_experiment_by_name(config.tracking.experiment).experiment_id])
     (run,) = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert run.data.metrics["evaluation/walkers/loss/continuation/0.75-1/all"] > 0
 
-    shards = {path: path.read_bytes() for path in (tmp_path / "probe").rglob("*.safetensors")}
+    shards = {path: path.read_bytes() for path in (tmp_path / "evaluation").rglob("*.safetensors")}
     main(config, arguments)
     assert read_evaluations(tmp_path / "run" / "evaluation.parquet") == found, "the same model, the same numbers, once"
-    assert {path: path.read_bytes() for path in (tmp_path / "probe").rglob("*.safetensors")} == shards
+    assert {path: path.read_bytes() for path in (tmp_path / "evaluation").rglob("*.safetensors")} == shards
 
 
-def test_clips_of_training_are_not_probed(tmp_path: Path) -> None:
-    config = compose([*SMALL, f"run_dir={tmp_path}", "probe.seed=5", "replay.seed=5", "probe.every=1"])
-    with pytest.raises(UserError, match=r"probe\.seed=5 is replay\.seed too"):
-        while_training(config, tmp_path)
+def test_clips_of_training_are_not_evaluated(tmp_path: Path) -> None:
+    config = compose([*SMALL, f"run_dir={tmp_path}", "evaluate.seed=5", "replay.seed=5", "evaluate.every=1"])
+    with pytest.raises(UserError, match=r"evaluate\.seed=5 is replay\.seed too"):
+        evaluation_callbacks(config, tmp_path)
 
 
 def test_footage_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
-    config = compose([*SMALL, f"run_dir={tmp_path / 'run'}", "probe.domains=[]", f"probe.footage=[{tmp_path / 'no'}]"])
-    with pytest.raises(UserError, match=r"probe\.footage"):
+    config = compose(
+        [*SMALL, f"run_dir={tmp_path / 'run'}", "evaluate.domains=[]", f"evaluate.footage=[{tmp_path / 'no'}]"]
+    )
+    with pytest.raises(UserError, match=r"evaluate\.footage"):
         main(config, argparse.Namespace(model=str(folder)))

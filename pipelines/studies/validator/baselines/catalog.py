@@ -1,6 +1,6 @@
 """What others measure of a clip, made without weights, to be run beside our own measures in a study of validators.
 
-No gate judges by these: they are no part of our catalogue and no calibration knows them. Each is a function of one Clip
+No gate judges by these: they are no part of our catalog and no calibration knows them. Each is a function of one Clip
 and looks at its reference view; held frames are left out. Of all of them *higher is worse*, also of those that are
 scores where they come from, and none is ever NaN: *unmeasurable* says why instead.
 """

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from statistics import median
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.console import say
+from driveforge.pipelines.console import print_message
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
+from driveforge.pipelines.generate.executors.interface import ProcessPool, TaskResult, UnitOutcome, WorkerProcess
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.executors.work import ProcessPool, TaskResult, UnitOutcome, WorkerProcess
 from driveforge.pipelines.generate.units import Unit
 
 # A busy machine may hold up the quickest unit for so long.
 MIN_TIMEOUT = 30.0
 # How long nothing may be heard before something is said; then twice as long, and so on.
-SILENCE = 30.0
+SILENCE_SECONDS = 30.0
 _TICK = 0.5
 
 
@@ -35,7 +35,7 @@ class _Slot:
     unit: Unit | None = None
 
 
-class Fleet:
+class UnitScheduler:
     """``workers`` processes of ``pool``; every attempt is noted in ``log`` before it begins."""
 
     def __init__(self, pool: ProcessPool, *, workers: int, settings: ExecutorSettings, log: AttemptLog) -> None:
@@ -46,51 +46,51 @@ class Fleet:
         self._failed_starts = 0
         self._durations: list[float] = []
         self._slots: list[_Slot] = []
-        self._heard = time.monotonic()
-        self._patience = SILENCE
+        self._last_result_at = time.monotonic()
+        self._report_after = SILENCE_SECONDS
 
     def make(self, units: Sequence[Unit]) -> Iterator[UnitOutcome]:
         """An outcome for every unit, as they come; a UserError if the workers themselves cannot start."""
-        waiting = deque(self._log.in_order(units, self._settings.max_attempts))
+        pending = deque(self._log.order_units(units, self._settings.max_attempts))
         try:
-            self._slots = [self._started() for _ in range(self._num_workers)]
-            while waiting or any(slot.unit for slot in self._slots):
+            self._slots = [self._start_slot() for _ in range(self._num_workers)]
+            while pending or any(slot.unit for slot in self._slots):
                 for slot in self._slots:
-                    if waiting and not slot.busy:
-                        self._begin(slot, waiting.popleft())
-                for slot, result in self._ended():
+                    if pending and not slot.busy:
+                        self._submit(slot, pending.popleft())
+                for slot, result in self._finished_tasks():
                     unit = slot.unit
                     if unit is None:
                         self._finish_start(slot, result)
                     elif outcome := self._finish_unit(slot, unit, result):
                         yield outcome
                     else:
-                        waiting.append(unit)
+                        pending.append(unit)
         finally:
             for slot in self._slots:
                 slot.process.kill()
 
-    def _started(self) -> _Slot:
+    def _start_slot(self) -> _Slot:
         return _Slot(process=self._pool.start(), since=time.monotonic())
 
     def _restart(self, slot: _Slot) -> None:
         slot.process, slot.since = self._pool.start(), time.monotonic()
         slot.busy, slot.started, slot.unit = True, False, None
 
-    def _begin(self, slot: _Slot, unit: Unit) -> None:
-        self._log.begin(unit.id)
+    def _submit(self, slot: _Slot, unit: Unit) -> None:
+        self._log.record_start(unit.id)
         slot.busy, slot.unit, slot.since = True, unit, time.monotonic()
         slot.process.submit(unit)
 
-    def _ended(self) -> list[tuple[_Slot, TaskResult]]:
+    def _finished_tasks(self) -> list[tuple[_Slot, TaskResult]]:
         """The tasks that have ended, by themselves or because they took too long."""
         slots = {id(slot.process): slot for slot in self._slots if slot.busy}
         results = self._pool.wait([slot.process for slot in slots.values()], _TICK)
         if results:
-            self._heard, self._patience = time.monotonic(), SILENCE
+            self._last_result_at, self._report_after = time.monotonic(), SILENCE_SECONDS
             return [(slots[id(result.process)], result) for result in results]
-        self._tell_silence()
-        return [(slot, self._stop(slot)) for slot in slots.values() if self._is_overdue(slot)]
+        self._report_silence()
+        return [(slot, self._stop_overdue(slot)) for slot in slots.values() if self._is_overdue(slot)]
 
     def _is_overdue(self, slot: _Slot) -> bool:
         if slot.unit is None and any(other.started for other in self._slots):
@@ -104,23 +104,25 @@ class Fleet:
             return self._settings.first_timeout
         return max(MIN_TIMEOUT, self._settings.timeout_factor * median(self._durations))
 
-    def _stop(self, slot: _Slot) -> TaskResult:
+    def _stop_overdue(self, slot: _Slot) -> TaskResult:
         seconds = time.monotonic() - slot.since
         slot.process.kill()
         unit = slot.unit is not None
-        return TaskResult(process=slot.process, error=f"stopped after {seconds:.0f} s without an end", died=unit)
+        return TaskResult(process=slot.process, error=f"stopped after {seconds:.0f} s without an end", has_died=unit)
 
-    def _tell_silence(self) -> None:
-        silent = time.monotonic() - self._heard
-        if silent < self._patience:
+    def _report_silence(self) -> None:
+        silence = time.monotonic() - self._last_result_at
+        if silence < self._report_after:
             return
-        self._patience *= 2
+        self._report_after *= 2
         busy = [slot.unit.id if slot.unit else "the start of a worker" for slot in self._slots if slot.busy]
         limit = self._timeout() if any(slot.unit for slot in self._slots) else self._settings.first_timeout
-        say(f"nothing was finished for {silent:.0f} s; under way: {', '.join(busy)}; stopped after {limit:.0f} s")
+        print_message(
+            f"nothing was finished for {silence:.0f} s; under way: {', '.join(busy)}; stopped after {limit:.0f} s"
+        )
 
     def _finish_start(self, slot: _Slot, result: TaskResult) -> None:
-        if result.died:
+        if result.has_died:
             self._failed_starts += 1
             if self._failed_starts >= self._settings.max_attempts:
                 raise UserError(f"workers die while they start, {self._failed_starts} times now: {result.error}")
@@ -138,13 +140,13 @@ class Fleet:
             raise UserError(result.error)
         if not result.error:
             self._durations.append(time.monotonic() - slot.since)
-            attempts = self._log.of(unit.id).failed + 1
-            self._log.forget(unit.id)
+            attempts = self._log.read(unit.id).num_failed + 1
+            self._log.clear(unit.id)
             return UnitOutcome(unit=unit.id, attempts=attempts, record=result.record)
-        if result.died:
+        if result.has_died:
             self._restart(slot)
-        attempts = self._log.fail(unit.id)
+        attempts = self._log.record_failure(unit.id)
         if attempts < self._settings.max_attempts:
             return None
-        self._log.forget(unit.id)
+        self._log.clear(unit.id)
         return UnitOutcome(unit=unit.id, attempts=attempts, error=result.error)

@@ -1,16 +1,16 @@
-"""Every verb, in the order of the help."""
+"""Every command, in the order of the help."""
 
-from driveforge.pipelines.commands.clips import OF_CLIPS
-from driveforge.pipelines.commands.models import OF_MODELS
-from driveforge.pipelines.commands.verb import Verb
+from driveforge.pipelines.commands.clips import CLIP_COMMANDS
+from driveforge.pipelines.commands.command import Command
+from driveforge.pipelines.commands.models import MODEL_COMMANDS
 
 _PIPELINE = ("data", "replay", "model", "finetune", "generate", "validate", "export", "executor", "tracking")
 
-VERBS = (
-    Verb(
+COMMANDS = (
+    Command(
         name="demo",
         module="driveforge.pipelines.demo",
-        run_dir="begun",
+        run_dir="create",
         summary="run everything, small, on simulated driving: the place to start",
         description=(
             "Makes a simulated data set, fine-tunes the shipped model on it with replay, generates clips on two Ray\n"
@@ -21,12 +21,12 @@ VERBS = (
         sections=("simulate", *_PIPELINE),
         presets=("run_dir=runs/demo", "executor=ray", "simulate=demo", "finetune=full", "finetune.steps=100"),
     ),
-    *OF_MODELS,
-    *OF_CLIPS,
-    Verb(
+    *MODEL_COMMANDS,
+    *CLIP_COMMANDS,
+    Command(
         name="run",
         module="driveforge.pipelines.run",
-        run_dir="begun",
+        run_dir="create",
         summary="the whole way, from driving data to shards",
         description="Fine-tune, generate, calibrate, gate, review and export, one after the other; resumes.",
         examples=(
@@ -35,7 +35,7 @@ VERBS = (
         ),
         sections=_PIPELINE,
     ),
-    Verb(
+    Command(
         name="ui",
         module="driveforge.pipelines.ui",
         run_dir="read",

@@ -18,7 +18,7 @@ class Worker(Protocol):
         """Make and commit ``unit``; the returned record is small and plain."""
 
 
-def made_by(worker: Worker, unit: Unit) -> dict[str, Any]:
+def run_worker(worker: Worker, unit: Unit) -> dict[str, Any]:
     """What ``worker`` tells of ``unit``; a WriteError too where a full disk is told by a library in words of its own.
 
     It is looked for here, since what an error was raised from does not reach another process.
@@ -67,7 +67,7 @@ class TaskResult:
     process: WorkerProcess
     record: dict[str, Any] = field(default_factory=dict)
     error: str = ""
-    died: bool = False
+    has_died: bool = False
     is_fatal: bool = False
 
 

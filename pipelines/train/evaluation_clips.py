@@ -1,4 +1,4 @@
-"""The held-out clips of the probe that a configuration names, made and encoded once for all runs beside each other."""
+"""The held-out evaluation clips that a configuration names, made and encoded once for all runs beside each other."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -28,32 +28,32 @@ from driveforge.finetune.evaluation.clips import (
 from driveforge.finetune.world_model.conditions import require_encodable
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import say
-from driveforge.pipelines.inputs.at_path import open_path
+from driveforge.pipelines.console import print_message
+from driveforge.pipelines.inputs.paths import open_path
 from driveforge.pipelines.inputs.settings import Data, NuScenesData, SimulatedData
-from driveforge.pipelines.inputs.sources import HELD_OUT, for_generation, open_probe
+from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, generation_indices, open_evaluation
 from driveforge.pipelines.replay.settings import ReplaySettings
-from driveforge.pipelines.train.cache import OpenSource, encode_scenes, identity_of
+from driveforge.pipelines.train.cache import SourceOpener, encode_scenes, source_identity
 
-FORMAT = "probe 1"
-Choose = Callable[[Sequence[Scene]], list[Scene]]
+FORMAT = "evaluation 1"
+SceneSelector = Callable[[Sequence[Scene]], list[Scene]]
 
 
-def probe_set_of(config: Config, checkpoint: Path) -> EvaluationSet:
-    """The clips of ``config.probe`` as the codec of ``checkpoint`` encodes them; only what is new is encoded.
+def load_evaluation_set(config: Config, checkpoint: Path) -> EvaluationSet:
+    """The clips of ``config.evaluate`` as the codec of ``checkpoint`` encodes them; only what is new is encoded.
 
-    Procedural clips are of ``probe.seed``; of footage those of its held-out scenes, or all where it knows none, evenly
-    taken. A UserError where a seed of training is the probe's, or where footage holds too few clips.
+    Procedural clips are of ``evaluate.seed``; of footage those of its held-out scenes, or all where it knows none,
+    evenly taken. A UserError where a seed of training is the evaluation's, or where footage holds too few clips.
     """
     _require_unseen(config)
     framing, root = config.data.framing, config.run.evaluation_clips
     clips: list[EvaluationClip] = []
-    if config.probe.domains:
-        clips += encoded_probe_clips(partial(open_probe, config.probe, framing), framing, checkpoint, root)
-    chosen = partial(_held_out, count=config.probe.clips_per_domain)
-    for path in config.probe.footage:
-        clips += encoded_probe_clips(
-            partial(open_footage, config.data, config.replay, path), framing, checkpoint, root, chosen
+    if config.evaluate.domains:
+        clips += encode_evaluation_clips(partial(open_evaluation, config.evaluate, framing), framing, checkpoint, root)
+    select = partial(_held_out, count=config.evaluate.clips_per_domain)
+    for path in config.evaluate.footage:
+        clips += encode_evaluation_clips(
+            partial(open_footage, config.data, config.replay, path), framing, checkpoint, root, select
         )
     return EvaluationSet(clips=tuple(clips), vae_digest=compute_vae_digest(load_vae(checkpoint)))
 
@@ -61,14 +61,14 @@ def probe_set_of(config: Config, checkpoint: Path) -> EvaluationSet:
 def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
     """The clips at ``path``, of all splits. A UserError where it is what is trained on, and none is held out."""
     if not path.exists():
-        raise UserError(f"probe.footage: {path} is not there")
+        raise UserError(f"evaluate.footage: {path} is not there")
     if isinstance(data, NuScenesData):
         data = replace(data, split="all")
     source = open_path(path, data, replay, data.framing)
     is_trained_on = path.resolve() == getattr(data, "root", Path()).resolve()
-    if is_trained_on and not any(scene.split in HELD_OUT for scene in source.scenes()):
+    if is_trained_on and not any(scene.split in HELD_OUT_SPLITS for scene in source.scenes()):
         raise UserError(
-            f"probe.footage: {path} is data.root too, and no scene of it is held out ({', '.join(HELD_OUT)}): "
+            f"evaluate.footage: {path} is data.root too, and no scene is held out ({', '.join(HELD_OUT_SPLITS)}): "
             "give footage that is not trained on"
         )
     return source
@@ -81,36 +81,38 @@ def _require_unseen(config: Config) -> None:
     if replay.root is None:
         taken["replay.seed"] = replay.seed
     for key, seed in taken.items():
-        if seed == config.probe.seed:
-            raise UserError(f"probe.seed={seed} is {key} too, so clips of training would be probed: choose another")
+        if seed == config.evaluate.seed:
+            raise UserError(
+                f"evaluate.seed={seed} is {key} too, so clips of training would be evaluated on: choose another"
+            )
 
 
 def _held_out(scenes: Sequence[Scene], count: int) -> list[Scene]:
     """``count`` whole held-out scenes of each domain, evenly spaced, or all where there are fewer."""
-    of_domain = defaultdict(list)
-    for scene in (scenes[number] for number in for_generation(scenes)):
+    by_domain = defaultdict(list)
+    for scene in (scenes[number] for number in generation_indices(scenes)):
         if not scene.held_frames:
-            of_domain[scene.domain].append(scene)
-    spread = [(held, min(count, len(held))) for held in of_domain.values()]
+            by_domain[scene.domain].append(scene)
+    spread = [(held, min(count, len(held))) for held in by_domain.values()]
     return [held[k * len(held) // number] for held, number in spread for k in range(number)]
 
 
-def encoded_probe_clips(
-    opened: OpenSource, framing: Framing, checkpoint: Path, root: Path, chosen: Choose = list
+def encode_evaluation_clips(
+    opener: SourceOpener, framing: Framing, checkpoint: Path, root: Path, select: SceneSelector = list
 ) -> Iterator[EvaluationClip]:
     """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
-    with show_status("Listing probe clips"):
-        source = opened()
-        scenes = chosen(list(source.scenes()))
+    with show_status("Listing evaluation clips"):
+        source = opener()
+        scenes = select(list(source.scenes()))
         require_encodable(scenes)
         contents = compute_digests([source.files(scene) for scene in scenes], root)
-    identity = f"{FORMAT} {identity_of(scenes, contents)}"
+    identity = f"{FORMAT} {source_identity(scenes, contents)}"
     key = latent_key(identity, asdict(framing), compute_vae_digest(load_vae(checkpoint)))
     # Runs beside each other share these clips.
-    with file_lock(root / f".{key}.lock", say), LatentCacheWriter(root, key) as writer:
+    with file_lock(root / f".{key}.lock", print_message), LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
-        made = encode_scenes(opened, checkpoint, missing, _encode)
-        for sample in track(made, "Encoding probe clips", len(missing), disable=not missing):
+        made = encode_scenes(opener, checkpoint, missing, _encode)
+        for sample in track(made, "Encoding evaluation clips", len(missing), disable=not missing):
             writer.add(sample)
     cache = LatentCache(root, key)
     samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
