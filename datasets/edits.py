@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from driveforge.datasets.domains import DAY, DUSK, RAIN, driving_domain, is_driving, weather_of
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse, project, transform, yaw_rotation
 from driveforge.datasets.scene import Camera, Scene, Track
@@ -40,10 +41,10 @@ def identity(scene: Scene) -> Scene:
 
 def change_weather(scene: Scene, weather: str) -> Scene:
     """The driving scene in another domain, ``driving-<weather>``, with the caption's word for the old one replaced."""
-    domain = f"driving-{weather}"
-    if not scene.domain.startswith("driving") or scene.domain == domain:
+    domain = driving_domain(weather)
+    if not is_driving(scene.domain) or scene.domain == domain:
         raise EditNotApplicable(f"{scene.clip_id}: domain {scene.domain!r} cannot be turned into {domain!r}")
-    old_weather = scene.domain.removeprefix("driving").removeprefix("-")
+    old_weather = weather_of(scene.domain)
     caption, count = (
         re.subn(rf"\b{re.escape(old_weather)}\b", weather, scene.caption) if old_weather else (scene.caption, 0)
     )
@@ -93,9 +94,9 @@ EDITS: dict[str, Edit] = {
     "shift-left": Edit(apply=lambda scene: shift_ego(scene, 1.0)),
     "shift-right": Edit(apply=lambda scene: shift_ego(scene, -1.0)),
     "mirror-yaw": Edit(apply=mirror_ego),
-    "day": Edit(apply=lambda scene: change_weather(scene, "day"), keeps_first_frame=False),
-    "dusk": Edit(apply=lambda scene: change_weather(scene, "dusk"), keeps_first_frame=False),
-    "rain": Edit(apply=lambda scene: change_weather(scene, "rain"), keeps_first_frame=False),
+    "day": Edit(apply=lambda scene: change_weather(scene, DAY), keeps_first_frame=False),
+    "dusk": Edit(apply=lambda scene: change_weather(scene, DUSK), keeps_first_frame=False),
+    "rain": Edit(apply=lambda scene: change_weather(scene, RAIN), keeps_first_frame=False),
     "agent-brakes": Edit(apply=brake_agent),
     "agent-shifts": Edit(apply=shift_agent),
 }

@@ -9,19 +9,17 @@ from typing import overload
 
 import numpy as np
 
+from driveforge.datasets.domains import ALL_DOMAINS, OTHER_DOMAINS, weather_of
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.simulation.driving import build_driving_world
-from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS, build_other_world
+from driveforge.datasets.simulation.other_domains import build_other_world
 from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import free_camera, mount_cameras, randomize_cameras
 from driveforge.datasets.simulation.scenarios import SCENARIOS
-from driveforge.datasets.simulation.weather import WEATHER_VARIANTS
 from driveforge.datasets.simulation.world import World
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
 
-DRIVING_DOMAINS = tuple(f"driving-{variant}" for variant in WEATHER_VARIANTS)
-DOMAINS = (*DRIVING_DOMAINS, *OTHER_DOMAINS)
 _VAL_EVERY = 5
 
 
@@ -44,9 +42,9 @@ class SimulationConfig:
     varied_cameras: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [domain for domain in self.domains if domain not in DOMAINS]
+        unknown = [domain for domain in self.domains if domain not in ALL_DOMAINS]
         if unknown:
-            raise UserError(f"unknown simulated domain {unknown[0]!r}; there are {', '.join(DOMAINS)}")
+            raise UserError(f"unknown simulated domain {unknown[0]!r}; choose from {', '.join(ALL_DOMAINS)}")
         if min(self.num_scenes, self.height, self.width) < 1 or self.num_frames < 2 or self.frame_rate <= 0:
             raise UserError(f"simulation needs positive sizes and rate and at least 2 frames, got {self}")
 
@@ -128,4 +126,4 @@ def _simulate_world(config: SimulationConfig, domain: str, index: int) -> World:
     seed = _clip_seed(config, domain, index)
     if domain in OTHER_DOMAINS:
         return build_other_world(domain, seed, timestamps)
-    return build_driving_world(domain.removeprefix("driving-"), SCENARIOS[index % len(SCENARIOS)], seed, timestamps)
+    return build_driving_world(weather_of(domain), SCENARIOS[index % len(SCENARIOS)], seed, timestamps)

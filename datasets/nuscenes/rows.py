@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from driveforge.datasets.domains import DRIVING_DUSK, DRIVING_RAIN
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse
 from driveforge.datasets.nuscenes.annotations import annotation_rows, key_frame_boxes
@@ -30,7 +31,7 @@ _EPOCH_US = 1_577_836_800_000_000
 _SPREAD_HEX_DIGITS = 12
 VEHICLE = "driveforge"
 _JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-_DOMAIN_WORDS = {"driving-dusk": "Dusk", "driving-rain": "Rain"}
+_DOMAIN_WORDS = {DRIVING_DUSK: "Dusk", DRIVING_RAIN: "Rain"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

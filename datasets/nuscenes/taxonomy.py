@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from driveforge.datasets.domains import DRIVING_DAY, DRIVING_DUSK, DRIVING_RAIN
+
 Row = dict[str, Any]
 TableRows = dict[str, list[Row]]
 """Rows by the name of their table."""
@@ -44,8 +46,8 @@ def link_rows(rows: Sequence[Row]) -> list[Row]:
 def infer_domain(description: str) -> str:
     """Domain of a nuScenes scene, told by the words of its description."""
     if re.search(r"\b(night|dusk)", description, re.IGNORECASE):
-        return "driving-dusk"
-    return "driving-rain" if re.search(r"\brain", description, re.IGNORECASE) else "driving-day"
+        return DRIVING_DUSK
+    return DRIVING_RAIN if re.search(r"\brain", description, re.IGNORECASE) else DRIVING_DAY
 
 
 def vocabulary_rows() -> TableRows:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from driveforge.datasets.domains import driving_domain
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.simulation.driving import build_driving_world
 from driveforge.datasets.simulation.renderer import Renderer
@@ -37,5 +38,5 @@ def simulate_drive(
     mixed = np.random.SeedSequence((seed, zlib.crc32(b"drive"), zlib.crc32(variant.encode()), index))
     world = build_driving_world(variant, "drive", int(mixed.generate_state(1)[0]), timestamps)
     scene = world_to_scene(world, mount_cameras(cameras, height, width), clip_id=f"sim-drive-{variant}-{index:04d}",
-                     domain=f"driving-{variant}", split="val" if index % 5 == 4 else "train")  # fmt: skip
+                     domain=driving_domain(variant), split="val" if index % 5 == 4 else "train")  # fmt: skip
     return SimulatedDrive(scene=scene, renderer=Renderer(world))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from driveforge.datasets.domains import DAY, DUSK, FALLING, HANDHELD, ORBIT, WALKERS
 from driveforge.datasets.geometry import Array, pose, yaw_rotation
 from driveforge.datasets.simulation.camera_paths import orbit_path, walk_path, watch_path
 from driveforge.datasets.simulation.collision import any_overlap, footprint
@@ -29,7 +30,7 @@ _ATTEMPTS = 60
 
 def build_other_world(domain: str, seed: int, timestamps: Array) -> World:
     """The world of one clip of a non-driving ``domain``, a key of ``OTHER_DOMAINS``."""
-    return OTHER_DOMAINS[domain](np.random.default_rng(seed), seed, timestamps)
+    return _BUILDERS[domain](np.random.default_rng(seed), seed, timestamps)
 
 
 def _make_world(
@@ -48,7 +49,7 @@ def _make_world(
         ego_to_world=path,
         bodies=tuple(bodies),
         ground=ground or _make_floor(rng),
-        weather=weather or sample_weather("dusk" if rng.random() < 0.15 else "day", rng),
+        weather=weather or sample_weather(DUSK if rng.random() < 0.15 else DAY, rng),
         caption=caption,
         seed=seed,
         has_interior=True,
@@ -134,7 +135,7 @@ def _handheld_world(rng: np.random.Generator, seed: int, timestamps: Array) -> W
         off_path = np.linalg.norm(path[:, :2, 3] - solid.place, axis=1).min() > 1.3
         if off_path and abs(solid.place[1]) < half[1] - 0.9:
             bodies.append(static_body(rng, f"object{k}", solid))
-    indoors = sample_weather("day", rng)
+    indoors = sample_weather(DAY, rng)
     return _make_world(rng, seed, timestamps, path, bodies, "hand-held camera in a room", weather=indoors)
 
 
@@ -226,6 +227,9 @@ def _make_walker(rng: np.random.Generator, name: str, elapsed: Array) -> Body:
     )
 
 
-OTHER_DOMAINS: dict[str, Callable[[np.random.Generator, int, Array], World]] = {
-    "orbit": _orbit_world, "handheld": _handheld_world, "falling": _falling_world, "walkers": _walkers_world,
-}  # fmt: skip
+_BUILDERS: dict[str, Callable[[np.random.Generator, int, Array], World]] = {
+    ORBIT: _orbit_world,
+    HANDHELD: _handheld_world,
+    FALLING: _falling_world,
+    WALKERS: _walkers_world,
+}

@@ -2,21 +2,20 @@
 
 import numpy as np
 
+from driveforge.datasets.domains import DAY, DUSK, RAIN, WEATHER_VARIANTS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.simulation.world import Weather
-
-WEATHER_VARIANTS = ("day", "dusk", "rain")
 
 
 def sample_weather(variant: str, rng: np.random.Generator) -> Weather:
     """A weather of the given variant; a UserError names the variants there are."""
     azimuth = rng.uniform(0, 2 * np.pi)
     bearing = (np.cos(azimuth), np.sin(azimuth))
-    if variant == "day":
+    if variant == DAY:
         return _day(bearing, rng)
-    if variant == "dusk":
+    if variant == DUSK:
         return _dusk(bearing, rng)
-    if variant == "rain":
+    if variant == RAIN:
         return _rain(bearing, rng)
     raise UserError(f"unknown variant {variant!r}; there are {', '.join(WEATHER_VARIANTS)}")
 

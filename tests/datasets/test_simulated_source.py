@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from driveforge.datasets.domains import ALL_DOMAINS, DRIVING_DOMAINS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse, pixel_rays, project, transform, yaw_from_pose
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.simulated_source import (
-    DOMAINS,
-    DRIVING_DOMAINS,
     SimulatedSource,
     SimulationConfig,
     simulated_scene,
@@ -46,7 +45,7 @@ def test_scenes_are_listed_domain_by_domain() -> None:
     assert source.scenes()[-1].clip_id == names[-1]
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", ALL_DOMAINS)
 def test_every_domain_renders_moving_pictures(domain: str) -> None:
     clip = _clip(domain, 1)
     frames = clip.frames[0].astype(float)

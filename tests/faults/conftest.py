@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.running_mean import tables
+from tests.faults.outcomes import tables
 from tests.faults.small_run import make_run
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
-from tests.faults.running_mean import Record
+from tests.faults.outcomes import Record
 from tests.faults.small_models import make_base
 
 SMALL = (

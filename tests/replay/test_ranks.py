@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.replay.dataset import PlanSampler, plan_loader
-from driveforge.replay.plan import DRIVING, BatchPlan
+from driveforge.replay.plan import BatchPlan
 
 WORLDS = (1, 2, 4, 8)
 SHARES = (0.01, 0.1, 0.25, 1 / 3, 0.5)

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driveforge.datasets.domains import OTHER_DOMAINS
 from driveforge.datasets.geometry import inverse, pixel_rays, transform, yaw_from_pose
 from driveforge.datasets.simulated_source import _simulate_world, simulated_scene
 from driveforge.datasets.simulation.falling import simulate_bounce
-from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS
 from driveforge.datasets.simulation.renderer import Renderer
 from tests.defaults import simulation_config
 
-CONFIG = simulation_config(num_scenes=20, num_frames=9, domains=tuple(OTHER_DOMAINS))
+CONFIG = simulation_config(num_scenes=20, num_frames=9, domains=OTHER_DOMAINS)
 
 
 @settings(max_examples=15, deadline=None)
