@@ -1,4 +1,4 @@
-"""The simulated world as a source of clips: every clip is a pure function of (seed, domain, index)."""
+"""A source of simulated clips: every clip is a pure function of (seed, domain, index)."""
 
 import zlib
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ _VAL_EVERY = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
-    """``num_scenes`` clips of each domain; ``cameras`` film the driving domains, the others have one of their own.
+    """``num_scenes`` clips per domain; ``cameras`` are those of driving domains, the other domains have one camera.
 
-    ``varied_cameras`` gives every driving clip another focal length, camera height and tilt, for models that are to
-    meet other vehicles than this one.
+    Image sizes are in pixels, ``frame_rate`` in Hz. ``varied_cameras`` randomizes focal length, camera height and tilt
+    of every driving clip, for models that must generalize to other vehicles.
     """
 
     seed: int
@@ -46,11 +46,11 @@ class SimulationConfig:
         if unknown:
             raise UserError(f"unknown simulated domain {unknown[0]!r}; choose from {', '.join(ALL_DOMAINS)}")
         if min(self.num_scenes, self.height, self.width) < 1 or self.num_frames < 2 or self.frame_rate <= 0:
-            raise UserError(f"simulation needs positive sizes and rate and at least 2 frames, got {self}")
+            raise UserError(f"simulation needs a positive size and frame rate and at least 2 frames, got {self}")
 
 
 class SimulatedSource:
-    """Clips named ``sim-<domain>-<index>``. Listing is free: each Scene is simulated when it is asked for."""
+    """Clips named ``sim-<domain>-<index>``. Scenes are simulated when they are indexed, pixels rendered on load."""
 
     def __init__(self, config: SimulationConfig) -> None:
         self.config = config
@@ -65,7 +65,7 @@ class SimulatedSource:
         return ()
 
     def load(self, scene: Scene) -> Clip:
-        """Render ``scene``, which must be one of this source's; a UserError otherwise."""
+        """Render ``scene``; raises UserError if it is not a scene of this source."""
         renderer = Renderer(_simulate_world(self.config, *_parse_clip_id(self.config, scene.clip_id)))
         views = [[renderer.render(t, camera) for t in range(scene.num_frames)] for camera in scene.cameras]
         return Clip(scene=scene, frames=np.array(views))
@@ -94,7 +94,7 @@ class _Scenes(Sequence[Scene]):
 
 
 def simulated_scene(config: SimulationConfig, domain: str, index: int) -> Scene:
-    """The ``index``-th Scene of ``domain``: everything but the pixels. Every fifth is of the "val" split."""
+    """The ``index``-th Scene of ``domain``, without pixels. Every fifth belongs to the "val" split."""
     cameras: tuple[Camera, ...]
     if domain in OTHER_DOMAINS:
         cameras = (free_camera(config.height, config.width),)
@@ -111,7 +111,7 @@ def simulated_scene(config: SimulationConfig, domain: str, index: int) -> Scene:
 def _parse_clip_id(config: SimulationConfig, clip_id: str) -> tuple[str, int]:
     domain, _, index = clip_id.removeprefix("sim-").rpartition("-")
     if not clip_id.startswith("sim-") or domain not in config.domains or not index.isdigit():
-        raise UserError(f"{clip_id} is not a clip of this simulation; its domains are {', '.join(config.domains)}")
+        raise UserError(f"{clip_id} is not a clip of this simulation, whose domains are {', '.join(config.domains)}")
     return domain, int(index)
 
 
@@ -121,7 +121,7 @@ def _clip_seed(config: SimulationConfig, domain: str, index: int) -> int:
 
 @lru_cache(maxsize=2)
 def _simulate_world(config: SimulationConfig, domain: str, index: int) -> World:
-    """Kept for a moment, because a Scene's pixels are mostly asked for right after the Scene."""
+    """Cached, because a scene is usually rendered right after it is listed."""
     timestamps = np.arange(config.num_frames) / config.frame_rate
     seed = _clip_seed(config, domain, index)
     if domain in OTHER_DOMAINS:

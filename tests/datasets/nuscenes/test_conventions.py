@@ -174,7 +174,7 @@ def test_a_row_for_every_image_of_one_calibration_cuts_nothing(world: Path) -> N
 def test_intrinsics_of_another_resolution_are_refused(world: Path, scale: float) -> None:
     matrix = (np.diag([scale, scale, 1]) @ [[90.0, 0, 55.5], [0, 90.0, 31.5], [0, 0, 1]]).tolist()
     edit_table(world, "calibrated_sensor", lambda rows: [row.update(camera_intrinsic=matrix) for row in rows])
-    assert "are the intrinsics of another resolution?" in refused(world)
+    assert "are the intrinsics for another resolution?" in refused(world)
 
 
 def test_a_crop_off_the_center_is_no_other_resolution(world: Path) -> None:
