@@ -60,7 +60,8 @@ def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Ite
             continue
         # Text in every sample, never null or a list that may be empty: loaders take the types of the first few for all.
         verdict = {
-            key: row[key] or "" for key in ("state", "gate_state", "calibration", "override_who", "override_why")
+            key: row[key] or ""
+            for key in ("state", "gate_state", "calibration", "override_reviewer", "override_reason")
         }
         verdict["reasons"] = ", ".join(reason["code"] for reason in row["reasons"])
         yield AcceptedSample(

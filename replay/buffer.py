@@ -46,7 +46,7 @@ class ReplayBuffer:
     and at the end of a ``with`` block. Only one process may fill it at a time.
 
     Opening it with other settings than it was made with is a UserError. ``running_means`` are by domain, and are remembered
-    by whoever opens the buffer again (``replay.standing``).
+    by whoever opens the buffer again (``replay.persistent``).
     """
 
     def __init__(

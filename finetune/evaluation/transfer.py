@@ -35,5 +35,5 @@ def _previously_learned_domains(scores: Array, learned_at: Sequence[int]) -> lis
         )
     earlier = [domain for domain in range(domains) if learned_at[domain] < models - 1]
     if not earlier:
-        raise ValueError("no domain was learnt before the last model: there is nothing to forget")
+        raise ValueError("no domain was learned before the last model: there is nothing to forget")
     return earlier

@@ -11,7 +11,7 @@ from driveforge.pipelines.registry.versions import Version
 _HEADINGS = {
     "regressed": "forgot",
     "worse": "worse",
-    "inconclusive": "cannot tell",
+    "inconclusive": "inconclusive",
     "improved": "improved",
     "retained": "kept",
 }
@@ -72,14 +72,14 @@ def describe_check(check: PromotionCheck) -> str:
 
 
 def headline(decision: PromotionDecision) -> str:
-    """The decision in a line: ``forgot orbit, walkers; cannot tell about falling``."""
+    """The decision in a line: ``forgot orbit, walkers; inconclusive on falling``."""
     worst: dict[str, State] = {}
     for check in decision.failed:
         worst.setdefault(check.comparison.domain, check.state)
     domains: dict[State, list[str]] = {}
     for domain, state in worst.items():
         domains.setdefault(state, []).append(domain)
-    heads = {"regressed": "forgot", "worse": "worse on", "inconclusive": "cannot tell about"}
+    heads = {"regressed": "forgot", "worse": "worse on", "inconclusive": "inconclusive on"}
     text = [f"{heads[state]} {', '.join(names)}" for state, names in domains.items()]
     return "; ".join(text) or "driving improved, nothing was forgotten"
 

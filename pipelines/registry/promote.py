@@ -178,9 +178,9 @@ def _log(
         {"driveforge.promoted": str(decision.is_promoted).lower(), "driveforge.model": models.candidate.model}
     )
     metrics = {
-        f"regression/{check.baseline}/{check.comparison.domain}/{check.comparison.measure}": check.comparison.change.regression
+        f"regression/{check.baseline}/{comparison.domain}/{comparison.measure}": comparison.change.regression
         for check in decision.checks
-        if check.comparison.change
+        if (comparison := check.comparison).change
     }
     domains = {value.domain for value in models.candidate.evaluation.values if not rule.is_driving(value.domain)}
     for measure in rule.dynamics:

@@ -19,7 +19,6 @@ from driveforge.finetune.evaluation.evaluate import evaluate, evaluate_frames, r
 from driveforge.finetune.evaluation.results import Evaluation
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.train.evaluate import settings_of
 from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
 
 MEASURES = {
@@ -45,9 +44,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[compose([]).evaluate.num_steps], help="of sampling")
     args = parser.parse_args()
     config = compose([])
-    settings, clips = settings_of(config.evaluate), load_evaluation_set(config, args.models[0])
+    settings, clips = config.evaluate, load_evaluation_set(config, args.models[0])
     columns = {
-        "still picture": evaluate_frames(clips, settings, partial(repeat_last_frame, context=settings.context_frames))
+        "still picture": evaluate_frames(
+            clips, settings, partial(repeat_last_frame, context_frames=settings.context_frames)
+        )
     }
     for path, steps in itertools.product(args.models, args.steps):
         began = time.process_time()

@@ -58,9 +58,9 @@ def in_run_folder(command: str, words: Sequence[str]) -> Work:
     def work() -> None:
         with run_dir_lock(config.run_dir):
             if command == "calibrate":
-                from driveforge.pipelines.plots.limits import draw_limits
+                from driveforge.pipelines.plots.limits import plot_limits
 
-                draw_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
+                plot_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
             else:
                 getattr(stage, command)(config)
 

@@ -10,7 +10,7 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.pipelines.export import export
-from driveforge.pipelines.plots.limits import draw_limits
+from driveforge.pipelines.plots.limits import plot_limits
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.validate.measure import write_measures
@@ -51,7 +51,7 @@ def calibrate_again(run_dir: Path) -> None:
 
 
 def draw_again(run_dir: Path) -> None:
-    draw_limits(run_dir / "calibration.png", Calibration.load(run_dir / "calibration.json"))
+    plot_limits(run_dir / "calibration.png", Calibration.load(run_dir / "calibration.json"))
 
 
 def measure_again(run_dir: Path) -> None:

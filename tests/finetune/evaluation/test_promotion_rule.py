@@ -141,7 +141,7 @@ def test_only_the_first_has_to_be_improved_upon() -> None:
     [
         ({"improve": "fvd"}, "the probe has no measure fvd; there are next_frame/psnr, points/static"),
         ({"dynamics": (MOTION, "flow")}, "the probe has no measure flow"),
-        ({"driving": ("street*",)}, r"no domain of the probe is driving by street\*; there are driving-day"),
+        ({"driving_domains": ("street*",)}, r"no domain of the probe is driving by street\*; there are driving-day"),
     ],
 )
 def test_a_rule_that_fits_no_probe_is_refused_in_words(change: dict[str, object], said: str) -> None:

@@ -120,7 +120,7 @@ def test_an_attempt_is_on_disk_before_it_starts_and_no_process_outlives_the_run(
     deadline = time.monotonic() + 60
     while not (tmp_path / "hang-1").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert AttemptLog(tmp_path).read("hang-1") == Attempts(unit="hang-1", begun=1)
+    assert AttemptLog(tmp_path).read("hang-1") == Attempts(unit="hang-1", num_started=1)
     assert len(processes_of(run.pid)) >= 3, "itself, the server that workers are forked from, and a worker"
     run.kill()
     run.wait()

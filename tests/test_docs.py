@@ -1,0 +1,48 @@
+"""The pages of ``docs/`` say what works: their Python runs, and their commands are understood."""
+
+import doctest
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from driveforge.pipelines.commands.catalog import COMMANDS
+from driveforge.pipelines.config.compose import compose
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def commands() -> Iterator[list[str]]:
+    """Every ``driveforge`` command of the pages' shell blocks and code spans, as words."""
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        spans = [" ".join(span.split()) for span in re.findall(r"`(driveforge [a-z]+ [^`]*=[^`]*)`", text)]
+        for line in "\n".join([*blocks, *spans]).splitlines():
+            words = shlex.split(line.split("#")[0])
+            if "driveforge" in words:
+                yield words[words.index("driveforge") + 1 :]
+
+
+def test_the_python_of_the_api_page_runs() -> None:
+    result = doctest.testfile(str(ROOT / "docs" / "python-api.md"), module_relative=False)
+    assert result.attempted > 10 and result.failed == 0
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_a_command_of_the_docs_is_understood(words: list[str]) -> None:
+    names = {command.name: command for command in COMMANDS}
+    if words[0].startswith("--"):
+        return
+    command = names[words[0]]
+    data = ["data=nuscenes", "data.root=DIR"] if any(word.startswith("data.version=") for word in words) else []
+    compose([*command.presets, *data, *(word for word in words[1:] if "=" in word and not word.startswith("--"))])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
