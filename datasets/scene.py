@@ -180,9 +180,9 @@ class Scene:
     """Everything about a clip except its pixels.
 
     ``clip_id`` identifies the clip; ``domain`` groups clips of one kind, such as ``driving-day``; ``caption`` is free
-    text. ``timestamps`` ``(T,)`` are seconds, strictly increasing. ``ego_to_world`` ``(T, 4, 4)`` is the ego pose at
-    each timestamp, translation in meters, or None if unknown. ``source`` names the recording, ``split`` the data split;
-    "" if unknown.
+    text. ``timestamps`` ``(T,)`` are the frame times of the first camera in seconds, strictly increasing.
+    ``ego_to_world`` ``(T, 4, 4)`` is the ego pose at each timestamp, translation in meters, or None if unknown.
+    ``source`` names the recording, ``split`` the data split; "" if unknown.
 
     The last ``held_frames`` frames are padding past the end of a short recording: poses and boxes are extrapolated at
     constant velocity and the last recorded image is repeated. Training and evaluation must skip them.
@@ -208,7 +208,7 @@ class Scene:
             raise UserError(f"{self.clip_id}: timestamps reach beyond {MAX_TIME_S:.0e} s; are they in seconds?")
         if len(times) < 1 or (np.diff(times) < MIN_STEP_S).any():
             raise UserError(
-                f"{self.clip_id}: needs at least one timestamp, and each must be at least {MIN_STEP_S:.0e} s after the last"
+                f"{self.clip_id}: timestamps must be at least one and strictly increase, by {MIN_STEP_S:.0e} s or more"
             )
         object.__setattr__(self, "timestamps", times)
         if self.ego_to_world is not None:

@@ -1,4 +1,4 @@
-"""Long drives seen by several cameras, rendered one image at a time so that they can be streamed to disk."""
+"""Long drives with several cameras, rendered one image at a time so that they can be streamed to disk."""
 
 import zlib
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from driveforge.datasets.simulation.world_to_scene import world_to_scene
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SimulatedDrive:
-    """A drive: its Scene at every frame, and the stage that ``image`` renders from."""
+    """A simulated drive: its Scene and the renderer of its images."""
 
     scene: Scene
     renderer: Renderer
 
     def image(self, camera_name: str, t: int) -> NDArray[np.uint8]:
-        """Frame ``(H, W, 3)`` uint8 RGB of one camera at time index ``t``; a UserError without such a camera."""
+        """Frame ``(H, W, 3)`` uint8 RGB of one camera at time index ``t``; raises UserError for an unknown camera."""
         return self.renderer.render(t, self.scene.camera(camera_name))
 
 
@@ -30,9 +30,10 @@ def simulate_drive(
     variant: str, index: int, *, seed: int, duration: float, height: int, width: int, frame_rate: float = 20.0,
     cameras: tuple[str, ...] = tuple(CAMERA_MOUNTS),
 ) -> SimulatedDrive:  # fmt: skip
-    """The ``index``-th drive of ``duration`` s in "day", "dusk" or "rain": a pure function of its arguments.
+    """The ``index``-th drive of ``duration`` s in weather ``variant``: a pure function of its arguments.
 
-    Traffic slows, changes lane and gives way to pedestrians along a winding road. Image sizes are in pixels.
+    Traffic on a winding road slows down, changes lanes and yields to pedestrians. Image sizes are in pixels, the frame
+    rate is in Hz.
     """
     timestamps = np.arange(round(duration * frame_rate) + 1) / frame_rate
     mixed = np.random.SeedSequence((seed, zlib.crc32(b"drive"), zlib.crc32(variant.encode()), index))

@@ -1,4 +1,4 @@
-"""Day, dusk and rain, each a little different every time."""
+"""Random weather: day, dusk and rain."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from driveforge.datasets.simulation.world import Weather
 
 
 def sample_weather(variant: str, rng: np.random.Generator) -> Weather:
-    """A weather of the given variant; a UserError names the variants there are."""
+    """Random weather of the given variant; raises UserError for an unknown variant."""
     azimuth = rng.uniform(0, 2 * np.pi)
     bearing = (np.cos(azimuth), np.sin(azimuth))
     if variant == DAY:
@@ -17,7 +17,7 @@ def sample_weather(variant: str, rng: np.random.Generator) -> Weather:
         return _dusk(bearing, rng)
     if variant == RAIN:
         return _rain(bearing, rng)
-    raise UserError(f"unknown variant {variant!r}; there are {', '.join(WEATHER_VARIANTS)}")
+    raise UserError(f"unknown weather {variant!r}; choose from {', '.join(WEATHER_VARIANTS)}")
 
 
 def _day(bearing: tuple[float, float], rng: np.random.Generator) -> Weather:

@@ -28,8 +28,8 @@ CARD_TEMPLATE = """\
 
 {summary}
 
-All pixels are synthetic. Every clip was validated against its conditioning, the ego pose and the 3D boxes: measured
-deviations are within calibrated limits. Clips that could not be measured were rejected.
+All pixels are synthetic. Every clip was measured against its conditioning (ego pose and 3D boxes) and accepted by a
+gate with calibrated limits, or by a reviewer.
 
 | | |
 | --- | --- |

@@ -40,7 +40,7 @@ def test_arrays_are_read_only() -> None:
     ("changes", "message"),
     [
         ({"clip_id": "Bad Name"}, "clip id"),
-        ({"timestamps": np.array([0, 0.1, 0.1, 0.2, 0.3])}, "s after the last"),
+        ({"timestamps": np.array([0, 0.1, 0.1, 0.2, 0.3])}, "strictly increase"),
         ({"timestamps": np.array([0, 0.1, np.nan, 0.2, 0.3])}, "NaN"),
         ({"ego_to_world": np.tile(np.eye(4), (4, 1, 1))}, r"shape \(5, 4, 4\), got \(4, 4, 4\)"),
         ({"ego_to_world": np.tile(np.diag([1.0, 1, -1, 1]), (5, 1, 1))}, "rigid"),

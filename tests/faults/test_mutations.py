@@ -13,8 +13,8 @@ from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.verify import verify
 from tests.faults.mutations import mutated
-from tests.faults.small_run import config_of, contents
 from tests.faults.outcomes import OTHER, SAME, Record, judge
+from tests.faults.small_run import config_of, contents
 from tests.pipelines.generating import generate_small
 
 Readers = Callable[[Path], None]
