@@ -66,7 +66,7 @@ class SimulatedSource:
 
     def load(self, scene: Scene) -> Clip:
         """Render ``scene``; raises UserError if it is not a scene of this source."""
-        renderer = Renderer(_simulate_world(self.config, *_parse_clip_id(self.config, scene.clip_id)))
+        renderer = Renderer(simulate_world(self.config, *_parse_clip_id(self.config, scene.clip_id)))
         views = [[renderer.render(t, camera) for t in range(scene.num_frames)] for camera in scene.cameras]
         return Clip(scene=scene, frames=np.array(views))
 
@@ -104,7 +104,7 @@ def simulated_scene(config: SimulationConfig, domain: str, index: int) -> Scene:
             cameras = randomize_cameras(cameras, np.random.default_rng((_clip_seed(config, domain, index), 1)))
     split = "val" if index % _VAL_EVERY == _VAL_EVERY - 1 else "train"
     return world_to_scene(
-        _simulate_world(config, domain, index), cameras, clip_id=f"sim-{domain}-{index:06d}", domain=domain, split=split
+        simulate_world(config, domain, index), cameras, clip_id=f"sim-{domain}-{index:06d}", domain=domain, split=split
     )
 
 
@@ -120,8 +120,8 @@ def _clip_seed(config: SimulationConfig, domain: str, index: int) -> int:
 
 
 @lru_cache(maxsize=2)
-def _simulate_world(config: SimulationConfig, domain: str, index: int) -> World:
-    """Cached, because a scene is usually rendered right after it is listed."""
+def simulate_world(config: SimulationConfig, domain: str, index: int) -> World:
+    """The world of the ``index``-th clip of ``domain``. Cached, because a scene is usually rendered after listing."""
     timestamps = np.arange(config.num_frames) / config.frame_rate
     seed = _clip_seed(config, domain, index)
     if domain in OTHER_DOMAINS:

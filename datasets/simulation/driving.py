@@ -58,7 +58,9 @@ def _sample_traffic(scenario: str, turn: str, rng: np.random.Generator, timestam
     """A plan, its road and trajectories at the timestamps; None if bodies collide or the ego vehicle is too slow."""
     duration = float(timestamps[-1] - timestamps[0])
     is_slow = turn != "straight road" or scenario in ("pedestrian crosses", "car crosses")
-    low, high = (8.0, 12.0) if scenario == "drive" else (4.0, 11.0 if is_slow else 18.0)
+    low, high = 4.0, 11.0 if is_slow else 18.0
+    if scenario == "drive":
+        low, high = 8.0, 12.0
     speed = float(rng.uniform(low, high))
     plan = sample_plan(scenario, speed, rng, duration)
     simulated = simulate(

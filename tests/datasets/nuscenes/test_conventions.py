@@ -128,7 +128,9 @@ def test_a_clip_that_no_window_gives_is_told_by_its_gap(world: Path) -> None:
 def test_a_single_frame_is_told_that_nothing_helps(world: Path) -> None:
     edit_table(world, "sample_data", drop(lambda n: n > 0, "CAM_FRONT"))
     message = refused(world, pad_short_scenes=True)
-    assert message.startswith("scene sim-0001 has 1 frame (0.0 s)") and message.endswith("it cannot be used with any settings")
+    assert message.startswith("scene sim-0001 has 1 frame (0.0 s)") and message.endswith(
+        "it cannot be used with any settings"
+    )
 
 
 def new_calibration(world: Path, **changes: Any) -> None:

@@ -137,7 +137,9 @@ def test_cameras_of_different_sizes_need_a_framing(world: Path) -> None:
             Image.open(image).resize((200, 64)).save(image)
     edit_table(world, "sample_data", lambda rows: [r.update(width=200) for r in rows if "CAM_BACK" in r["filename"]])
     cameras = ("CAM_FRONT", "CAM_BACK")
-    assert "must have the same image size (CAM_FRONT 112x64, CAM_BACK 200x64); set a framing" in refused(world, cameras=cameras)
+    assert "must have the same image size (CAM_FRONT 112x64, CAM_BACK 200x64); set a framing" in refused(
+        world, cameras=cameras
+    )
     source = NuScenesSource(world, VERSION, make_framing(height=32, width=56, num_frames=5, stride=5), cameras=cameras)
     assert source.load(source.scenes()[0]).frames.shape == (2, 5, 32, 56, 3)
 
@@ -177,9 +179,7 @@ def test_splits(world: Path) -> None:
 
 def test_scene_too_short(world: Path) -> None:
     message = refused(world, framing=make_framing())
-    assert message.startswith(
-        "scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 Hz: lower data.num_frames"
-    )
+    assert message.startswith("scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 Hz: lower data.num_frames")
     assert message.endswith("or pad short scenes with data.pad_short_scenes=true")
     assert "has 3 frames" in refused(world, framing=make_framing(num_frames=4), sweeps=False)
 
