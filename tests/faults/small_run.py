@@ -24,7 +24,7 @@ def make_run(run_dir: Path) -> None:
     clips = [decision.candidate.clip_id for decision in gate(RunDir(run_dir), RunDir(run_dir).calibration)]
     (run_dir / "overrides.json").write_text(json.dumps({clip_id: words for clip_id in (clips[0], clips[5])}))
     gate(RunDir(run_dir), RunDir(run_dir).calibration)
-    export(config_of(run_dir))
+    export(RunDir(run_dir), config_of(run_dir).export)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

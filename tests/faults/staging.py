@@ -62,7 +62,9 @@ def in_run_folder(command: str, words: Sequence[str]) -> Work:
 
                 plot_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
             else:
-                getattr(stage, command)(config)
+                run = config.run
+                given = {"gate": (run, config.calibration_path), "export": (run, config.export)}.get(command, (config,))
+                getattr(stage, command)(*given)
 
     return work
 

@@ -67,7 +67,7 @@ def gate_again(run_dir: Path) -> None:
 
 
 def export_again(run_dir: Path) -> None:
-    export(config_of(run_dir))
+    export(RunDir(run_dir), config_of(run_dir).export)
 
 
 STAGES = [gate_again, export_again, calibrate_again, draw_again, measure_again, write_clip]
