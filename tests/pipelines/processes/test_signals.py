@@ -30,15 +30,15 @@ sys.exit(cli.main(["verify"]))
 PARALLEL = """
 import os, sys, time
 from pathlib import Path
-from driveforge.pipelines.processes.parallel import on_all_cores
+from driveforge.pipelines.processes.parallel import parallel_map
 def work(item):
     Path(sys.argv[1], str(os.getpid())).touch()
     time.sleep(120)
 if __name__ == "__main__":
-    from driveforge.pipelines.processes.signals import stoppable
-    with stoppable() as stop:
+    from driveforge.pipelines.processes.signals import interruptible
+    with interruptible() as stop:
         try:
-            list(on_all_cores(work, range(4)))
+            list(parallel_map(work, range(4)))
         except KeyboardInterrupt:
             sys.exit(stop.status)
 """
