@@ -16,11 +16,12 @@ from driveforge.datasets.source import Source
 from driveforge.datasets.webdataset_shards.format import roundtrip_clip
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text, print_result
-from driveforge.pipelines.generate.command import ClipGenerator, ClipGeneratorLoader, load_generator, resolve_model
+from driveforge.pipelines.generate.generator import Generator, GeneratorLoader, load_generator
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.inputs.settings import Data, SimulatedData
 from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.processes.parallel import parallel_map
+from driveforge.pipelines.registry.models import resolve_model
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.calibration import Calibration
@@ -106,7 +107,7 @@ def evenly_spaced(total: int, count: int) -> list[int]:
 
 
 def measure_known_good(
-    items: Sequence[KnownGoodClip], loader: ClipGeneratorLoader, instruments: InstrumentsLoader = Instruments
+    items: Sequence[KnownGoodClip], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
 ) -> Iterator[tuple[str, Measures]]:
     """Recording and measures of each clip, in order, as the codec and H.264 pass it, like all that is generated.
 
@@ -115,11 +116,11 @@ def measure_known_good(
     return parallel_map(_measure_known_good, items, _init_worker, (loader, instruments))
 
 
-_generator: ClipGenerator
+_generator: Generator
 _instruments: Instruments
 
 
-def _init_worker(loader: ClipGeneratorLoader, instruments: InstrumentsLoader) -> None:
+def _init_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
     global _generator, _instruments
     _generator, _instruments = loader(), instruments()
 

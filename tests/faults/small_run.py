@@ -9,8 +9,8 @@ from driveforge.pipelines.export import export
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from driveforge.validation.cross_conformal import calibrate
-from tests.pipelines.generating import generate_small
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
+from tests.pipelines.small_plans import generate_small
 
 
 def config_of(run_dir: Path) -> Config:

@@ -71,7 +71,7 @@ def in_run_folder(command: str, words: Sequence[str]) -> Work:
 
 def with_the_fake_generator(command: str, words: Sequence[str]) -> Work:
     """Candidates in a folder, by an executor."""
-    from tests.pipelines.generating import generate_small
+    from tests.pipelines.small_plans import generate_small
 
     def work() -> None:
         generate_small(Path(words[0]), words[1], seconds=0.3)

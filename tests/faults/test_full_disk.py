@@ -20,8 +20,8 @@ from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from tests.datasets.small_clips import small_clip
 from tests.faults.small_run import config_of, contents
-from tests.pipelines.generating import generate_small
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
+from tests.pipelines.small_plans import generate_small
 
 
 @pytest.fixture

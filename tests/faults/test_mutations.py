@@ -14,8 +14,7 @@ from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.verify import verify
 from tests.faults.mutations import mutated
 from tests.faults.small_run import config_of, contents
-from tests.faults.tally import OTHER, SAME, Record, judge
-from tests.pipelines.generating import generate_small
+from tests.pipelines.small_plans import generate_small
 
 Readers = Callable[[Path], None]
 

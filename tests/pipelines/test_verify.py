@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.data_card import Provenance
@@ -32,7 +33,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def first_shard(root: Path) -> Path:
-    return root / json.loads((root / "index.json").read_bytes())["shards"][0]["name"]
+    name: str = json.loads((root / "index.json").read_bytes())["shards"][0]["name"]
+    return root / name
 
 
 def reindexed(root: Path, change: Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]) -> None:
@@ -191,7 +193,7 @@ def with_member(name: str, content: bytes) -> Callable[[str, dict[str, bytes]], 
     return lambda key, members: (key, members | {name: content})
 
 
-def array(values: np.ndarray) -> bytes:
+def array(values: NDArray[np.float64]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, values)
     return buffer.getvalue()

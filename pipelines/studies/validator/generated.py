@@ -14,7 +14,7 @@ import numpy as np
 
 from driveforge.datasets.webdataset_shards.format import scene_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.generate.command import load_generator
+from driveforge.pipelines.generate.generator import load_generator
 from driveforge.pipelines.inputs.items import TarItem
 from driveforge.pipelines.inputs.settings import SimulatedData
 from driveforge.pipelines.processes.parallel import parallel_map

@@ -16,8 +16,8 @@ from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known
 from driveforge.pipelines.validate.measure import main as measure_main
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS
-from tests.pipelines.generating import executor, small_plan
 from tests.pipelines.generators import FakeGenerator
+from tests.pipelines.small_plans import executor, small_plan
 
 
 class SeesNoMotion(torch.nn.Module):

@@ -21,7 +21,7 @@ from driveforge.pipelines.validate.calibrate import (
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.measures import measure
 from tests.pipelines.generators import FakeGenerator
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from driveforge.pipelines.validate.overrides import Override
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.records import Measures
-from tests.pipelines.generating import generate_small
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
+from tests.pipelines.small_plans import generate_small
 
 
 @pytest.fixture(scope="module")

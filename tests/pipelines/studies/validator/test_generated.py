@@ -20,7 +20,7 @@ from driveforge.pipelines.studies.validator.generated import (
     section,
 )
 from driveforge.validation.cross_conformal import calibrate
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
 
 
 def test_every_clip_is_there_whole_and_labeled_once() -> None:

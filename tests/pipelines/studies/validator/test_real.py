@@ -9,7 +9,7 @@ from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.studies.validator import real
 from driveforge.pipelines.studies.validator.real import FRAMES, FootageWindow, measure_window, real_section
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
 from tests.validation.street import street
 
 

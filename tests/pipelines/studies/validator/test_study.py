@@ -21,7 +21,7 @@ from driveforge.pipelines.studies.validator.settings import ValidatorStudy
 from driveforge.pipelines.studies.validator.study import make_cases, make_front_cases
 from driveforge.pipelines.studies.validator.trials import Case, Trial, run_cases
 from driveforge.validation.records import Measures
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
 
 
 def test_auroc_is_the_chance_that_a_bad_clip_scores_higher() -> None:
