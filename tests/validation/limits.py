@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from driveforge.validation.calibration import Calibration, Threshold
-from driveforge.validation.catalog import CRITERIA
 from driveforge.validation.covariates import COVARIATES, EVERY_CLIP
+from driveforge.validation.measure_definition import CRITERIA
 from driveforge.validation.nonconformity import CriterionTail
 from driveforge.validation.records import LUCAS_KANADE
 from driveforge.validation.tail_model import CovariateScale, TailModel, to_model_scale

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Camera, Clip
-from driveforge.validation.catalog import DEFINITIONS, FAMILIES
+from driveforge.validation.catalog import DEFINITIONS
+from driveforge.validation.measure_definition import FAMILIES
 from driveforge.validation.measures import Measures, measure, recovered_yaw_rate, static_track_residual
 from driveforge.validation.records import NO_BOXES, NO_INTRINSICS, NO_POSE, STATIONARY_EGO
 from tests.validation.street import brightened, commanded_box, commanded_yaw, drive, reordered, resized, street

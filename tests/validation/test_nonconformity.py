@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from driveforge.validation.catalog import CRITERIA, DEFINITIONS, criterion_of
+from driveforge.validation.catalog import DEFINITIONS, criterion_of
 from driveforge.validation.cross_conformal import calibrate
+from driveforge.validation.measure_definition import CRITERIA
 from driveforge.validation.nonconformity import combine_by_criterion, compute_clip_score, fit_criterion_tails
 from driveforge.validation.records import Measures, make_measure
 from driveforge.validation.verdict import judge

@@ -40,7 +40,7 @@ def test_rejections_name_measure_frames_value_and_limit(clip: Clip, calibration:
     assert verdict.state == "rejected"
     yaw = next(reason for reason in verdict.reasons if reason.code == "POSE_YAW")
     assert yaw.value is not None and yaw.limit is not None and yaw.value > yaw.limit
-    assert yaw.text.startswith(f"frames {yaw.frames[0]} to {yaw.frames[1]}: the camera turns at another rate")
+    assert yaw.text.startswith(f"frames {yaw.frames[0]} to {yaw.frames[1]}: the camera turns at a different rate")
     assert f"pose_yaw {yaw.value:.3g} deg/s, limit {yaw.limit:.3g} deg/s" in yaw.text
 
 
@@ -90,5 +90,5 @@ def test_a_family_without_any_limit_is_not_accepted(good: Measures, calibration:
 
 
 def test_limits_for_another_tracker_are_refused(good: Measures) -> None:
-    with pytest.raises(UserError, match=r"limits for clips followed by lucas_kanade, but .* by cotracker"):
+    with pytest.raises(UserError, match=r"limits for clips tracked by lucas_kanade, but .* by cotracker"):
         judge(replace(good, tracker="cotracker"), limits_at("by lucas_kanade", {}))

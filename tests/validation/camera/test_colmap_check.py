@@ -8,7 +8,11 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.validation.camera.colmap_check import colmap_measures, map_frames, path_errors, require_pycolmap
-from driveforge.validation.records import NO_COLMAP_CHECK, STATIONARY_EGO, TOO_FEW_ROWS, Measures
+from driveforge.validation.camera.tracked_view import TrackedView
+from driveforge.validation.catalog import NO_COLMAP_CHECK, TOO_FEW_ROWS
+from driveforge.validation.instruments import Instruments
+from driveforge.validation.point_tracking.tracks import Tracks
+from driveforge.validation.records import STATIONARY_EGO, Measures
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import View, reference_view
 from tests.validation.street import street
@@ -16,23 +20,30 @@ from tests.validation.street import street
 NAMES = ("pose_map_unregistered", "pose_map_path")
 
 
-def deep(clip: Clip) -> dict[str, float | None]:
-    view = reference_view(clip)
-    assert view.command is not None
-    return {m.name: m.value for m in colmap_measures(view, view.command, project_boxes(view), asked=True)}
+def colmap_values(clip: Clip) -> dict[str, float | None]:
+    return {m.name: m.value for m in colmap_measures(untracked(reference_view(clip), enabled=True))}
 
 
-def whys(view: View, *, asked: bool) -> list[str]:
-    assert view.command is not None
-    return [m.reason for m in colmap_measures(view, view.command, None, enabled=asked)]
+def reasons(view: View, *, enabled: bool) -> list[str]:
+    return [m.reason for m in colmap_measures(untracked(view, enabled=enabled))]
+
+
+def untracked(view: View, *, enabled: bool) -> TrackedView:
+    """The input of a measure that uses no point tracks."""
+    return TrackedView(
+        view=view,
+        boxes=project_boxes(view),
+        tracks=Tracks(background=(), objects=()),
+        instruments=Instruments(colmap_check=enabled),
+    )
 
 
 def test_it_is_done_only_when_asked_for_and_where_it_can_be(clip: Clip, good: Measures) -> None:
     assert [good[name].reason for name in NAMES] == [NO_COLMAP_CHECK] * 2
-    assert whys(reference_view(clip), asked=False) == [NO_COLMAP_CHECK] * 2
-    assert whys(reference_view(clip), asked=True) == [TOO_FEW_ROWS] * 2
+    assert reasons(reference_view(clip), enabled=False) == [NO_COLMAP_CHECK] * 2
+    assert reasons(reference_view(clip), enabled=True) == [TOO_FEW_ROWS] * 2
     stationary_pairs = street(height=256, width=448, num_frames=5, speed=0.0)
-    assert whys(reference_view(stationary_pairs), asked=True) == [STATIONARY_EGO] * 2
+    assert reasons(reference_view(stationary_pairs), enabled=True) == [STATIONARY_EGO] * 2
 
 
 def test_a_path_is_compared_after_the_best_similarity() -> None:
@@ -85,7 +96,7 @@ def test_measures_of_the_deep_check_are_those_of_the_whole_clip() -> None:
     clip = street(height=256, width=448, num_frames=10)
     other = street(height=256, width=448, num_frames=10, seed=1)
     cut = Clip(scene=clip.scene, frames=np.concatenate([clip.frames[:, :7], other.frames[:, 7:]], 1))
-    found = deep(cut)
+    found = colmap_values(cut)
     assert found["pose_map_unregistered"] == pytest.approx(0.3)
 
 
@@ -93,6 +104,6 @@ def test_measures_of_the_deep_check_are_those_of_the_whole_clip() -> None:
 @pytest.mark.slow
 def test_a_real_drive_is_found_to_centimeters(kitti: Clip) -> None:
     pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
-    found = deep(kitti)
+    found = colmap_values(kitti)
     assert found["pose_map_unregistered"] == 0.0
     assert found["pose_map_path"] is not None and found["pose_map_path"] < 0.1

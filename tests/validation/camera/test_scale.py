@@ -12,16 +12,13 @@ from driveforge.datasets.scene import Clip, Track
 from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.validation.camera.pose_refinement import rotation_matrix
 from driveforge.validation.camera.scale import is_parked, solve_point_scales
+from driveforge.validation.catalog import CAMERA_NOT_ALONG_ROAD, NO_CAMERA_HEIGHT, NO_PARKED_BOXES, ROAD_HIDDEN
 from driveforge.validation.measures import measure
 from driveforge.validation.records import (
-    CAMERA_NOT_ALONG_ROAD,
     NO_BOXES,
-    NO_CAMERA_HEIGHT,
-    NO_PARKED_BOXES,
     NO_POSE,
     NO_ROAD_MATCH,
     NO_ROAD_TEXTURE,
-    ROAD_HIDDEN,
     SMALL_BOXES,
     STATIONARY_EGO,
     Measure,

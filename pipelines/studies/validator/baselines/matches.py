@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
 from driveforge.pipelines.studies.validator.baselines.records import baseline_measure
-from driveforge.validation.camera.epipolar import MIN_ADJACENT_BASELINE_M, essential_matrix, sampson_distance
+from driveforge.validation.camera.epipolar import essential_matrix, sampson_distance
+from driveforge.validation.camera.epipolar_measures import MIN_ADJACENT_BASELINE_M
 from driveforge.validation.records import STATIONARY_EGO, TOO_FEW_FRAMES, Measure, Sample
 from driveforge.validation.views.view import CommandedCamera, reference_view, single_threaded_opencv
 
