@@ -57,7 +57,7 @@ def test_too_few_clips_are_refused_with_the_number_needed(rate: float, needed: i
 def test_clips_followed_by_different_trackers_share_no_limits() -> None:
     some, others = draws(0, 40), [replace(measures, tracker="cotracker") for measures in draws(1, 40)]
     assert calibrate(others, name="cotracker").tracker == "cotracker"
-    with pytest.raises(UserError, match="followed by cotracker and by lucas_kanade share no limits"):
+    with pytest.raises(UserError, match="tracked by cotracker and by lucas_kanade have different limits"):
         calibrate([*some, *others], name="both")
 
 
@@ -130,7 +130,10 @@ def test_what_several_measures_find_a_little_odd_adds_up() -> None:
     assert judge(clip, calibration).state == judge(one_odd, calibration).state == "accepted"
     verdict = judge(replace(clip, values=tuple(odd.values())), calibration)
     assert verdict.state == "rejected" and len(verdict.reasons) > 1
-    assert all(reason.value < reason.limit and "too much with the others" in reason.text for reason in verdict.reasons)  # type: ignore[operator]
+    assert all(
+        reason.value < reason.limit and "too high in combination with others" in reason.text
+        for reason in verdict.reasons
+    )  # type: ignore[operator]
 
 
 def test_a_share_keeps_a_limit_that_can_be_broken() -> None:

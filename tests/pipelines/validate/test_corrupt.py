@@ -91,8 +91,11 @@ def test_the_kinds_are_listed_with_their_units(capsys: pytest.CaptureFixture[str
     ("words", "line"),
     [
         (["--type", "yaw_rate"], "no corruption type 'yaw_rate'; did you mean yaw-rate?"),
-        (["--type", "freeze", "--strength", "0.5"], "the strength of freeze is a whole number of frames, got 0.5"),
-        (["--type", "vanish", "--strength", "200"], "the strength of vanish is in % of frames, from 0 to 100; got 200"),
+        (["--type", "freeze", "--strength", "0.5"], "the strength of freeze must be a whole number of frames, got 0.5"),
+        (
+            ["--type", "vanish", "--strength", "200"],
+            "the strength of vanish must be from 0 to 100 (% of frames), got 200",
+        ),
         (["--type", "cut"], "cut needs a clip of another place: --other CLIP"),
         (["--strength", "3"], "the following arguments are required: --type; see driveforge corrupt --help"),
     ],

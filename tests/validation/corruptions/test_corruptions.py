@@ -137,12 +137,12 @@ def test_what_is_spoilt_is_measured(corruption_type: str, raised: str, clip: Cli
 @pytest.mark.parametrize(
     ("corruption_type", "strength", "said"),
     [
-        ("freeze", 2.5, "the strength of freeze is a whole number of frames, got 2.5"),
-        ("vanish", 101, "the strength of vanish is in % of frames, from 0 to 100; got 101"),
-        ("yaw-rate", -1, "the strength of yaw-rate is in deg/s, 0 or more; got -1"),
-        ("speed", float("nan"), "the strength of speed is in %, 0 or more; got nan"),
-        ("boil", float("inf"), "the strength of boil is in gray levels, 0 or more; got inf"),
-        ("melt", 1, "no corruption 'melt'; there are yaw-rate, lateral-drift"),
+        ("freeze", 2.5, "the strength of freeze must be a whole number of frames, got 2.5"),
+        ("vanish", 101, "the strength of vanish must be from 0 to 100 (% of frames), got 101"),
+        ("yaw-rate", -1, "the strength of yaw-rate must be 0 or more (deg/s), got -1"),
+        ("speed", float("nan"), "the strength of speed must be 0 or more (%), got nan"),
+        ("boil", float("inf"), "the strength of boil must be 0 or more (gray levels), got inf"),
+        ("melt", 1, "no corruption type 'melt'; there are yaw-rate, lateral-drift"),
     ],
 )
 def test_what_does_not_exist_is_told(corruption_type: str, strength: float, said: str) -> None:
@@ -170,7 +170,7 @@ def test_a_clip_that_lacks_what_a_kind_needs_is_told_apart(corruption_type: str)
     [
         ("vanish", {"tracks": ()}, "needs commanded boxes"),
         ("camera-yaw", {}, "needs two calibrated cameras"),
-        ("uncommanded-parked", {}, "no parked object is seen well for long enough"),
+        ("uncommanded-parked", {}, "no parked object is visible for long enough"),
     ],
 )
 def test_a_street_without_what_a_kind_needs(
@@ -186,7 +186,7 @@ def test_a_street_without_what_a_kind_needs(
 )
 def test_a_clip_that_is_too_short_is_told(corruption_type: str, strength: float, least: int) -> None:
     corrupt(numbered(least), corruption_type, strength, seed=0)
-    with pytest.raises(CorruptionNotApplicable, match=f"needs {least} frames or more, it has {least - 1}"):
+    with pytest.raises(CorruptionNotApplicable, match=f"needs {least} frames or more, but has {least - 1}"):
         corrupt(numbered(least - 1), corruption_type, strength, seed=0)
 
 
@@ -218,7 +218,7 @@ def test_real_footage_with_a_pose_and_no_boxes(corruption_type: str, kitti: Clip
         with pytest.raises(CorruptionNotApplicable, match=f"{corruption_type} needs"):
             corrupt(kitti, corruption_type, about.strong, seed=0, other=elsewhere)
     elif corruption_type == "missing-vehicle":
-        with pytest.raises(CorruptionNotApplicable, match="nobody knows where the ground is"):
+        with pytest.raises(CorruptionNotApplicable, match="the height of the ground is unknown"):
             corrupt(kitti, corruption_type, about.strong, seed=0)
     else:
         corrupt(kitti, corruption_type, about.mild, seed=0, other=elsewhere)

@@ -152,7 +152,7 @@ def test_never_drawn(clip: Clip, seed: int, turn: float) -> None:
 
 
 def test_a_road_that_is_full_has_no_room_for_a_box_more() -> None:
-    with pytest.raises(CorruptionNotApplicable, match="no room in view"):
+    with pytest.raises(CorruptionNotApplicable, match="no free place in view"):
         corrupt(simulated(), "missing-vehicle", 100, seed=0)
 
 

@@ -92,7 +92,7 @@ def test_a_wrong_direction_is_told_in_degrees(clip: Clip) -> None:
 def test_swapped_frames_make_the_turn_jitter_and_not_the_command_wrong() -> None:
     turning = street(yaw_rate=12.0)
     timeline = times_of(reordered(turning, [0, 1, 2, 3, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13, 14, 15, 16]))
-    assert "the turn rate jitters about the command" in found(timeline)
+    assert "the turn rate jitters around the command" in found(timeline)
 
 
 def test_an_object_that_vanishes_is_told_by_its_id() -> None:
@@ -120,4 +120,4 @@ def test_the_shortest_clips_have_a_time_line(num_frames: int) -> None:
 
 
 def test_a_change_of_light_is_no_cut(clip: Clip) -> None:
-    assert "the picture jumps" not in found(times_of(brightened(clip, np.linspace(1.0, 0.7, 17))))
+    assert "the image jumps" not in found(times_of(brightened(clip, np.linspace(1.0, 0.7, 17))))

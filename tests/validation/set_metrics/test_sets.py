@@ -105,10 +105,10 @@ def test_frames_of_a_clip_change_sides_together() -> None:
 
 def test_too_few_clips_are_refused_and_few_are_told_with_the_number_needed() -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(UserError, match="7 clips a set are too few for a distribution; take 8"):
+    with pytest.raises(UserError, match="7 clips per set are too few for a distribution; use 8"):
         frechet_distance(drawn(rng.normal(size=(7, 3))), drawn(rng.normal(size=(7, 3))), measure="test")
     few = frechet_distance(drawn(rng.normal(size=(12, 30))), drawn(rng.normal(size=(12, 30))), measure="test")
-    assert few.warning.startswith("12 clips cannot fill a space of 30 numbers (31 can)")
+    assert few.warning.startswith("12 clips are too few for 30 dimensions (31 are enough)")
     many = frechet_distance(drawn(rng.normal(size=(31, 30))), drawn(rng.normal(size=(31, 30))), measure="test")
     assert many.warning == ""
     assert num_clips_needed(drawn(rng.normal(size=(9, 2, 30)))) == 16
@@ -148,7 +148,7 @@ def test_a_protocol_reads_as_one_line_with_everything_in_it() -> None:
 def test_a_result_survives_json_and_is_never_nan() -> None:
     result = SetResult(value=3.0, protocol=PROTOCOL, null_median=2.0, p_value=0.01, warning="few")
     assert SetResult.from_json(result.to_json()) == result
-    with pytest.raises(UserError, match="not a record"):
+    with pytest.raises(UserError, match="not a result"):
         SetResult.from_json({"value": 3.0})
     with pytest.raises(UserError, match="nan"):
         SetResult(value=float("nan"), protocol=PROTOCOL)
@@ -165,7 +165,7 @@ def test_a_clip_without_finite_features_is_named_and_not_left_out() -> None:
     [
         ([], "no clips"),
         ([gray(1, "a"), gray(1, "b", frames=3)], "b has 3 frames .* a has 2"),
-        ([gray(1, "a"), gray(1, "b"), gray(1, "c", rate=5.0)], "c has 5.00 frames a second"),
+        ([gray(1, "a"), gray(1, "b"), gray(1, "c", rate=5.0)], "c has 5.00 frames per second"),
         ([gray(1, "a"), gray(2, "a")], "a is in the set twice"),
     ],
 )
