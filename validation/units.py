@@ -43,7 +43,7 @@ DEG_PER_S = Unit(symbol="deg/s", floor=0.05, suffix=" deg/s", short_suffix=" °/
 M = Unit(symbol="m", floor=0.02, suffix=" m", short_suffix=" m")
 SHARE = Unit(symbol="share", floor=0.02, is_share=True, percent="share")
 # How far a share rises above the usual value of the same object.
-OUTLIER_SCORE = Unit(symbol="outlier score", floor=0.1, is_share=True, short_suffix=" outlier score")
+OUTLIER_SCORE = Unit(symbol="outlier score", floor=0.1, is_share=True)
 # Compared with the usual value, or with the expected error.
 RATIO = Unit(symbol="ratio", floor=0.1, short_suffix=" times")
 # Compared with the root of the area of the object's box.

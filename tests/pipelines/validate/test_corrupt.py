@@ -96,7 +96,7 @@ def test_the_kinds_are_listed_with_their_units(capsys: pytest.CaptureFixture[str
             ["--type", "vanish", "--strength", "200"],
             "the strength of vanish must be from 0 to 100 (% of frames), got 200",
         ),
-        (["--type", "cut"], "cut needs a clip of another place: --other CLIP"),
+        (["--type", "cut"], "cut needs a clip from another place; give --other CLIP"),
         (["--strength", "3"], "the following arguments are required: --type; see driveforge corrupt --help"),
     ],
 )
@@ -112,5 +112,5 @@ def test_a_wrong_command_is_one_line(
 def test_a_clip_and_a_place_for_it_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["corrupt", "--type", "boil"]) == 2
     assert (
-        capsys.readouterr().err == "driveforge: a clip to corrupt and --out are needed; see driveforge corrupt --help\n"
+        capsys.readouterr().err == "driveforge: give a clip to corrupt and --out; see driveforge corrupt --help\n"
     )

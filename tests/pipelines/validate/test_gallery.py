@@ -103,8 +103,8 @@ def test_rejected_clips_come_before_accepted_ones_with_measures_against_limits()
     html = render_page(_cards(), title="t", summary=[])
     assert html.index("bad-0") < html.index("bad-1") < html.index("good-0")
     broken, kept, missing = re.findall(r'<tr class="(\w+)">(.*?)</tr>', html[html.index("bad-0") : html.index("bad-1")])
-    assert broken[0] == "broken" and "4.1 px" in broken[1] and "at most 1.9" in broken[1]
-    assert kept[0] == "kept" and "track loss" in kept[1] and "at most 0.5" in kept[1]
+    assert broken[0] == "broken" and "4.1 px" in broken[1] and "limit 1.9" in broken[1]
+    assert kept[0] == "kept" and "track loss" in kept[1] and "limit 0.5" in kept[1]
     assert missing[0] == "none" and "not measurable: no standing points" in missing[1]
 
 

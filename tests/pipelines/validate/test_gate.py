@@ -113,7 +113,7 @@ def test_the_review_finds_in_the_ledger_what_was_decided(config: Config) -> None
 
 def test_an_override_of_no_candidate_is_told(calibration: Calibration, candidates: list[Candidate]) -> None:
     stray = Override(clip_id="scene-9", state="accepted", reviewer="anna", reason="seen")
-    with pytest.raises(UserError, match="scene-9 is no candidate"):
+    with pytest.raises(UserError, match="this run has no candidate scene-9"):
         decide(candidates, calibration, {"scene-9": stray})
 
 
@@ -136,7 +136,7 @@ def test_the_summary_counts_states_and_reasons(calibration: Calibration, candida
     count_metrics = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
     assert (count_metrics["accepted"], count_metrics["rejected"], count_metrics["unmeasured"]) == ("0", "25", "0")
     assert count_metrics["  POSE_YAW"] >= "5"
-    assert int(count_metrics["overruled by review"]) >= 16
+    assert int(count_metrics["overridden by review"]) >= 16
 
 
 def test_a_ledger_that_was_changed_or_torn_since_is_refused(

@@ -150,7 +150,7 @@ def test_a_clip_that_cannot_be_drawn_keeps_its_measures(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("folder", "calibration", "said"), [("file", "", "is no folder"), ("new", "no.json", "no.json")]
+    ("folder", "calibration", "said"), [("file", "", "cannot be used for pictures"), ("new", "no.json", "no.json")]
 )
 def test_what_is_wrong_with_the_request_is_said_before_any_work(
     folder: str, calibration: str, said: str, tmp_path: Path

@@ -68,7 +68,7 @@ def test_the_review_shows_bad_clips_with_reasons_and_good_ones_beside_them(tar: 
     assert "POSE_YAW is &lt;why&gt;." in render_page and "accepted by anna: it is long" in render_page
     assert "by hand. MADE BY HAND" in render_page and "4.8%" in render_page
     assert (
-        "at most 2" in render_page and "not measurable: no boxes in view" in render_page and "edit: slow" in render_page
+        "limit 2" in render_page and "not measurable: no boxes in view" in render_page and "edit: slow" in render_page
     )
     assert [clip.stem for clip in made.clips] == ["clip-1", "clip-2"]
     assert decode_mp4(made.clips[0])[0].shape[0] == 9
