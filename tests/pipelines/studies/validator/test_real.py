@@ -25,7 +25,7 @@ def test_each_half_is_judged_by_the_other(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_recording_shorter_than_two_windows_is_refused(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, street(num_frames=FRAMES + 3, height=64, width=112))
-    with pytest.raises(UserError, match=f"study.real: street-0 needs a pose and {2 * FRAMES} frames"):
+    with pytest.raises(UserError, match=f"real: street-0 needs a pose and {2 * FRAMES} frames"):
         real_section([tmp_path], some_measures(120))
 
 
