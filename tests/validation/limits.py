@@ -13,7 +13,7 @@ FLAT = (0.0,) * len(COVARIATES)
 
 
 def limits_at(name: str, limits: Mapping[str, float], note: str = "") -> Calibration:
-    """Whatever the circumstances, each measure may go up to its limit, and surprises hardly add up."""
+    """Each measure may reach its limit at any covariates, and scores of several measures hardly add up."""
     return Calibration(
         name=name,
         note=note,

@@ -1,4 +1,4 @@
-"""Verdicts: what is rejected and in which words, and what was not shown to be good."""
+"""Verdicts: which clips are rejected or unmeasured, and their reasons."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from tests.validation.street import commanded_box, commanded_yaw, reordered
 
 
 def limits_around(good: Measures) -> Calibration:
-    """Limits of twice what a good clip shows, and a little room where it shows nothing."""
+    """Limits of twice the values of a good clip, plus a small margin."""
     return limits_at("one good clip", {m.name: 2 * m.value + 0.05 for m in good.values if m.value is not None})
 
 
@@ -71,7 +71,7 @@ def test_a_frozen_clip_under_a_moving_command_is_rejected(clip: Clip, calibratio
         ("cameras", "no texture where cameras overlap", "unmeasured"),
     ],
 )
-def test_what_was_called_for_and_not_measured_is_not_accepted(
+def test_applicable_families_without_values_are_not_accepted(
     family: str, reason: str, state: str, good: Measures, calibration: Calibration
 ) -> None:
     verdict = judge(without(good, family, reason), calibration)

@@ -1,4 +1,4 @@
-"""The deep check: a good clip's path is found again, and a wrong command is held against what was found."""
+"""The COLMAP check: the path of a good clip is reconstructed, and a wrong command deviates from it."""
 
 import sys
 
@@ -38,7 +38,7 @@ def untracked(view: View, *, enabled: bool) -> TrackedView:
     )
 
 
-def test_it_is_done_only_when_asked_for_and_where_it_can_be(clip: Clip, good: Measures) -> None:
+def test_the_check_runs_only_if_enabled_and_applicable(clip: Clip, good: Measures) -> None:
     assert [good[name].reason for name in NAMES] == [NO_COLMAP_CHECK] * 2
     assert reasons(reference_view(clip), enabled=False) == [NO_COLMAP_CHECK] * 2
     assert reasons(reference_view(clip), enabled=True) == [TOO_FEW_ROWS] * 2
@@ -60,7 +60,7 @@ def test_a_path_is_compared_after_the_best_similarity() -> None:
     assert path_errors(mirrored, path).max() > 0.1
 
 
-def test_people_are_told_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(UserError, match=r"pip install \"driveforge\[colmap\]\""):
         require_pycolmap()
@@ -91,7 +91,7 @@ def test_a_good_clip_maps_onto_its_command_and_a_wrong_path_does_not() -> None:
 
 
 @pytest.mark.slow
-def test_measures_of_the_deep_check_are_those_of_the_whole_clip() -> None:
+def test_frames_of_another_place_are_not_registered() -> None:
     pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
     clip = street(height=256, width=448, num_frames=10)
     other = street(height=256, width=448, num_frames=10, seed=1)
@@ -102,7 +102,7 @@ def test_measures_of_the_deep_check_are_those_of_the_whole_clip() -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_a_real_drive_is_found_to_centimeters(kitti: Clip) -> None:
+def test_a_real_path_is_found_to_centimeters(kitti: Clip) -> None:
     pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
     found = colmap_values(kitti)
     assert found["pose_map_unregistered"] == 0.0
