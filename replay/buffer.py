@@ -115,9 +115,8 @@ class ReplayBuffer:
         if not self._policy.is_hash_based:
             return [not self.contains(*name) for name in named]
         shares = self.settings.allocate_quotas({*self._rankings, *(domain for domain, _ in named)})
-        trials: dict[str, Ranking] = {domain: Ranking() for domain in shares}
-        for domain, ranking in self._rankings.items():
-            trials[domain].copy_from(ranking)
+        trials = {domain: Ranking() for domain in shares}
+        trials |= {domain: ranking.copy() for domain, ranking in self._rankings.items()}
         priorities = [compute_priority(self.settings.seed, *name) for name in named]
         for (domain, _), priority in zip(named, priorities, strict=True):
             trials[domain].insert(priority, 0, shares[domain])
