@@ -185,7 +185,7 @@ def test_readers_that_come_and_go_meanwhile_always_find_a_whole_buffer(filled, m
 def test_two_cannot_change_it_at_once(filled):
     with (
         update_transaction(filled),
-        pytest.raises(UserError, match="another process is changing"),
+        pytest.raises(UserError, match=r"holds .*\.writer; run this again"),
         update_transaction(filled),
     ):
         pass
@@ -239,7 +239,7 @@ from pathlib import Path
 from driveforge.datasets.latents.cache import LatentSample
 from driveforge.replay.settings import BufferSettings
 from driveforge.replay.persistent import update_transaction
-with changing(Path(sys.argv[1]), BufferSettings(capacity=300, key="codec")) as buffer:
+with update_transaction(Path(sys.argv[1]), BufferSettings(capacity=300, key="codec")) as buffer:
     for n in range(1000):
         tensors = {"latents": torch.full((2, 3, 2, 2), float(n)), "present": torch.ones(4)}
         buffer.add(LatentSample(clip_id=f"orbit-{n:05d}", domain="orbit", caption=f"clip {n}", tensors=tensors))
@@ -283,7 +283,7 @@ import sys, torch
 from pathlib import Path
 from driveforge.datasets.latents.cache import LatentSample
 from driveforge.replay.settings import BufferSettings
-from driveforge.replay.persistent import update_transaction, open_standing
+from driveforge.replay.persistent import update_transaction, open_persistent
 root, count = Path(sys.argv[1]), int(sys.argv[2])
 tensors = {"latents": torch.zeros(1, 1, 1, 2)}
 with update_transaction(root, BufferSettings(capacity=2_000_000)) as buffer:
@@ -291,7 +291,7 @@ with update_transaction(root, BufferSettings(capacity=2_000_000)) as buffer:
         origin = {"place": "/footage", "license": "MIT", "added": "2026-01-01T00:00:00+00:00"}
         sample = LatentSample(clip_id=f"c{n}", domain=f"d{n % 3}", caption="", tensors=tensors, origin=origin)
         buffer.add(sample)
-reader = open_standing(root)
+reader = open_persistent(root)
 assert len(reader) == count
 for n in range(0, count, max(1, count // 3000)):
     reader.sample("d0", n // 3)
@@ -325,6 +325,6 @@ def test_what_is_not_of_the_buffer_is_never_removed(filled, make):
     assert audit(filled).problems == ()
     (filled / ".next").mkdir()
     (filled / ".next" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="left alone"), update_transaction(filled):
+    with pytest.raises(UserError, match="is not changed"), update_transaction(filled):
         pass
     assert (filled / ".next" / "thesis.txt").read_text() == "mine"
