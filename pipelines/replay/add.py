@@ -14,16 +14,10 @@ from driveforge.datasets.latents.cache import LatentSample
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.video_files import make_clip_id
-from driveforge.pipelines.inputs.items import show_skipped
 from driveforge.pipelines.inputs.licenses import license_reader
-from driveforge.pipelines.inputs.paths import (
-    get_source_id,
-    is_simulated,
-    open_path,
-    persistent_key,
-    select_scenes_to_add,
-)
 from driveforge.pipelines.inputs.settings import Data
+from driveforge.pipelines.inputs.sources import is_simulated, open_path, show_skipped
+from driveforge.pipelines.replay.clips import get_source_id, persistent_key, select_scenes_to_add
 from driveforge.pipelines.replay.replaced import describe_footage, find_replaced
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import SourceOpener, encode_scenes
@@ -100,7 +94,7 @@ def add(root: Path, data: Data, replay: ReplaySettings, checkpoint: Path, reques
     """Offers the clips at ``wish.path`` to the buffer in ``root``, encoding only those that may stay."""
     framing = data.framing
     path = request.path if is_simulated(request.path) else request.path.resolve()
-    opener = partial(open_path, path, data, replay, framing)
+    opener = partial(open_path, path, data, replay)
     source = opener()
     show_skipped(source)
     scenes = select_scenes_to_add(path, source, framing)

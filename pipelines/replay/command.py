@@ -9,9 +9,9 @@ from rich import get_console
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
-from driveforge.pipelines.inputs.paths import get_source_id
 from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.replay.add import AddRequest, add, parse_size
+from driveforge.pipelines.replay.clips import get_source_id
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.replay.stats import plot_stats, read_stats, stats_table
 from driveforge.replay.audit import audit

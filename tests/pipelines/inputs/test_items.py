@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,11 @@ def test_what_holds_no_clips_is_told(tmp_path: Path) -> None:
         list_clips(tmp_path)
     with pytest.raises(UserError, match=r"no tables v1\.0-tset"):
         list_clips(tmp_path, version="v1.0-tset")
+
+
+def test_an_item_is_the_same_in_another_process(tmp_path: Path) -> None:
+    write_clip_folder(tmp_path, clip("a"))
+    (item,) = list_clips(tmp_path)
+    copy = pickle.loads(pickle.dumps(item))
+    assert copy == item and hash(copy) == hash(item)
+    assert copy.load().scene.clip_id == "a"

@@ -17,9 +17,9 @@ def told(root: Path) -> str:
 @pytest.mark.parametrize(
     ("meta", "license"),
     [
-        ({"licence": "MIT"}, "MIT"),
+        ({"license": "MIT"}, "MIT"),
         ({"source": {"license": "CC0\n1.0"}}, "CC0 1.0"),
-        ({"licence": None, "license": ["MIT"]}, ""),
+        ({"license": ["MIT"], "source": {"license": None}}, ""),
         ([1], ""),
         ("text", ""),
     ],

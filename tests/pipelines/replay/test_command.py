@@ -55,7 +55,7 @@ def footage(tmp_path: Path) -> Path:
     """Six clips in three folders: two under MIT, two of which nothing is said, two under another license."""
     root = tmp_path / "footage"
     for shade, (name, meta) in enumerate(
-        (("walks", {"licence": "MIT"}), ("rides", None), ("falls", {"source": {"license": "CC BY-NC 4.0"}}))
+        (("walks", {"license": "MIT"}), ("rides", None), ("falls", {"source": {"license": "CC BY-NC 4.0"}}))
     ):
         (root / name).mkdir(parents=True)
         (root / name / "video.mp4").write_bytes(encode_mp4(np.full((10, 32, 48, 3), 60 * shade, np.uint8), 10.0))
@@ -156,7 +156,7 @@ def test_a_run_that_fills_its_own_buffer_heeds_licenses_too(footage: Path) -> No
         "walks-video-0001",
     }
     none = compose([f"replay.root={footage}", "replay.licenses=[GPL]", *FRAMING])
-    with pytest.raises(UserError, match="lets no clip in; there are CC BY-NC"):
+    with pytest.raises(UserError, match="matches no clip; the licenses found are CC BY-NC"):
         select_licensed(opened, none.replay, scenes)
 
 
@@ -204,7 +204,7 @@ def test_verify_says_what_is_wrong_with_status_1(
         (["add"], "say what to add"),
         (["remove"], "say what to remove"),
         (["stats"], "no replay buffer yet"),
-        (["add", "nowhere"], "no such folder of video"),
+        (["add", "nowhere"], "no such file or folder"),
         (["add", "simulated", "--quota", "many"], "'many' is neither a number of clips"),
         (["add", "simulated", "--domain", "driving"], "may not be called 'driving'"),
     ],
