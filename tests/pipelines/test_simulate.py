@@ -40,7 +40,7 @@ def test_a_folder_of_the_user_is_refused_and_stays(
     (theirs / "data.bin").write_bytes(b"theirs")
     assert cli.main(["simulate", "--out", str(tmp_path), *SMALL]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "left alone" in said
+    assert said.count("\n") == 1 and "is not changed" in said
     assert _content(tmp_path) == {f"{name}/data.bin": b"theirs"}, "nothing was removed, and nothing begun"
 
 

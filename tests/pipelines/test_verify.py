@@ -180,7 +180,7 @@ def test_what_lies_beside_an_export_is_told_and_is_no_damage(root: Path, capsys:
     report = verify(root)
     assert report.ok and len(report.extras) == 5
     assert main(compose([f"run_dir={root.parent}"]), argparse.Namespace(directory=None)) == 0
-    assert "beside it, and no part of it: .DS_Store, .nv-meta" in capsys.readouterr().out
+    assert "not part of the export: .DS_Store, .nv-meta" in capsys.readouterr().out
 
 
 def without(member: str) -> Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]:
@@ -203,8 +203,8 @@ def array(values: np.ndarray) -> bytes:
         (with_member("weights.pkl", b"\x80"), "members weights.pkl do not belong to a sample"),
         (with_member("notes.json", b"{}"), "members notes.json do not belong to a sample"),
         (with_member("json", b"{"), "json: is not valid JSON"),
-        (with_member("thumb.jpg", b"no picture"), "thumb.jpg is missing or no picture"),
-        (without("thumb.jpg"), "thumb.jpg is missing or no picture"),
+        (with_member("thumb.jpg", b"no picture"), "thumb.jpg is missing or not an image"),
+        (without("thumb.jpg"), "thumb.jpg is missing or not an image"),
         (without("cam_front.mp4"), "member cam_front.mp4 is missing"),
         (with_member("cam_front.mp4", b"no video"), "cam_front.mp4: cannot be read"),
         (
@@ -234,7 +234,7 @@ def test_a_clip_in_two_shards_and_wrong_totals_are_found(root: Path) -> None:
     (root / "index.json").write_text(json.dumps(index))
     problems = verify(root).problems
     assert any("is in" in problem and "again.tar" in problem for problem in problems)
-    assert any("num_samples is 6, its shards sum up to 8" in problem for problem in problems)
+    assert any("num_samples is 6, the sum over its shards is 8" in problem for problem in problems)
 
 
 def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_bad_samples_are_refused_and_lose_nothing(tmp_path, make_sample):
 
 
 def test_what_is_not_a_buffer_is_said_so(tmp_path):
-    with pytest.raises(UserError, match="no replay buffer"):
+    with pytest.raises(UserError, match="is not a replay buffer"):
         ReplayBuffer.open(tmp_path)
     (tmp_path / "buffer.json").write_text("{")
     with pytest.raises(UserError, match=r"buffer\.json"):

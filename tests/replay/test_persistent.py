@@ -192,7 +192,7 @@ def test_two_cannot_change_it_at_once(filled):
 
 
 def test_another_codec_or_no_buffer_is_said(filled, tmp_path):
-    with pytest.raises(UserError, match="another codec"):
+    with pytest.raises(UserError, match="another VAE"):
         open_persistent(filled, key="other")
     for refused in (
         lambda: open_persistent(tmp_path / "no"),
@@ -220,7 +220,7 @@ def test_an_audit_names_what_is_wrong(filled, damage):
             words = [segment.name, "missing"]
         case "stranger":
             (folder / "notes.txt").write_text("mine")
-            words = ["notes.txt", "not written by this buffer"]
+            words = ["notes.txt", "does not belong to this buffer"]
         case "settings":
             path = folder / "buffer.json"
             path.write_text(path.read_text().replace("40", "41"))

@@ -65,7 +65,7 @@ def test_the_share_keeps_its_limits() -> None:
 def test_a_controller_that_cannot_work_is_refused() -> None:
     with pytest.raises(UserError, match="tolerance 0 must be above 0"):
         AdaptiveShare(tolerance=0)
-    with pytest.raises(UserError, match="must rise"):
+    with pytest.raises(UserError, match="0 < min_share <= max_share <= 1"):
         AdaptiveShare(tolerance=0.1, min_share=0.5, max_share=0.2)
     with pytest.raises(UserError, match="measured no domain"):
         AdaptiveShare(tolerance=0.1).next_share(0.2, {})

@@ -66,7 +66,7 @@ for _ in range(150):
         (GOOD | {"format": 2}, "format must be 1, got 2"),
         (GOOD | {"shards": {}}, "shards must be a list, got {}"),
         (GOOD | {"shards": None}, "shards must be a list, got null"),
-        (GOOD | {"shads": []}, "shads is not a key here"),
+        (GOOD | {"shads": []}, "shads is not a known key"),
         (GOOD | {"rate": "0.5"}, 'rate must be a valid number, got "0.5"'),
         (GOOD | {"rate": float("nan")}, "rate holds NaN or infinite values"),
         (GOOD | {"rate": 10**400}, "rate must be a finite number"),
@@ -78,7 +78,7 @@ for _ in range(150):
         (shard(keys=["x", ["y"]]), 'shards[1].keys[1] must be a valid string, got ["y"]'),
         (shard(name="x" * 5000, num_bytes=-1), "shards[1]: shard xxx"),
         (shard(name=["x" * 5000]), "shards[1].name must be a valid string"),
-        (GOOD | {"k" * 5000: 1}, "is not a key here"),
+        (GOOD | {"k" * 5000: 1}, "is not a known key"),
     ],
 )
 def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(value: Any, says: str, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(value: Any, s
         (b'{"format": "\xff"}', "byte 12 is not UTF-8"),
         (json.dumps(GOOD).encode("utf-16"), "is not UTF-8"),
         (b'{"format": "\\ud83d"}', "surrogate"),
-        (b'{"format": 1, "shards": [], "format": 1}', "key 'format' is there twice in one object"),
+        (b'{"format": 1, "shards": [], "format": 1}', "duplicate key 'format' in one object"),
         (b"[" * 200_000, "nested too deep"),
         (b'{"a":' * 200_000, "nested too deep"),
         (b'{"format": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
@@ -117,7 +117,7 @@ def test_what_is_no_json_is_told(content: bytes, says: str) -> None:
 
 
 def test_what_is_no_file_is_told(tmp_path: Path) -> None:
-    for path, says in ((tmp_path, "is no file"), (tmp_path / "gone.json", "cannot be read (No such file")):
+    for path, says in ((tmp_path, "is not a file"), (tmp_path / "gone.json", "cannot be read (No such file")):
         with pytest.raises(UserError) as told:
             read_record(path, Index)
         assert str(told.value).startswith(f"{path}: {says}")

@@ -92,7 +92,7 @@ def test_add_fills_a_buffer_that_stats_and_verify_read(
     assert all(word in said for word in ("handheld", "MIT (2)", "not stated (2)", "CC BY-NC 4.0 (2)", "512", "144 B"))
     assert cv2.imread(str(tmp_path / "stats.png")).shape[1] > 500
     status, said = command("verify")
-    assert status == 0 and "6 clips" in said and "all as it should be" in said
+    assert status == 0 and "6 clips" in said and "no problems" in said
     buffer = open_persistent(tmp_path / "buffer")
     origin = buffer.sample("handheld", 0).origin
     assert origin["place"] == str(footage) and origin["source"].endswith("video.mp4")
@@ -126,7 +126,7 @@ def test_clips_of_one_name_from_two_places_are_not_taken_for_each_other(
     (other / "walks" / "video.mp4").write_bytes(encode_mp4(np.full((10, 32, 48, 3), 200, np.uint8), 10.0))
     command("add", footage)
     status, said = command("add", other)
-    assert status == 0 and "2 left out" in said
+    assert status == 0 and "2 skipped" in said
     other.rename(tmp_path / "others")
     assert "2 kept" in command("add", tmp_path / "others")[1]
 
@@ -142,7 +142,7 @@ def test_a_license_may_be_said_and_keeps_clips_out_of_training(
     assert buffer is not None and buffer.sizes == {"rides": 2, "video": 2}
     whole = _buffer(compose(settings), BASE)
     assert whole is not None and len(whole) == 8
-    with pytest.raises(UserError, match="another codec, or clips of another size"):
+    with pytest.raises(UserError, match="another VAE, or with clips of another size"):
         _buffer(compose([*settings, "data.height=64"]), BASE)
     assert not uses_replay("naive", compose(settings).replay)
 
@@ -168,10 +168,10 @@ def test_scores_choose_who_stays(
     assert command("add", footage, "--retention", "loss", "--scores", tmp_path / "scores.json", "--quota", 3)[0] == 0
     buffer = open_persistent(tmp_path / "buffer")
     assert {buffer.sample("video", i).clip_id[-1] for i in range(3)} == {"1"}
-    assert "--scores FILE goes with" in command("add", footage)[1]
+    assert "--scores FILE is needed by" in command("add", footage)[1]
     (tmp_path / "few.json").write_text('{"a": 1}')
     status, said = command("add", footage, "--scores", tmp_path / "few.json")
-    assert status == 2 and "has no score of 6 clips" in said
+    assert status == 2 and "has no score for 6 clips" in said
 
 
 def test_drop_takes_all_that_match(
@@ -201,8 +201,8 @@ def test_verify_says_what_is_wrong_with_status_1(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["add"], "say what to add"),
-        (["remove"], "say what to remove"),
+        (["add"], "replay add needs a SOURCE"),
+        (["remove"], "replay remove needs one or more of"),
         (["stats"], "no replay buffer yet"),
         (["add", "nowhere"], "no such file or folder"),
         (["add", "simulated", "--quota", "many"], "'many' is neither a number of clips"),
@@ -257,7 +257,7 @@ def test_footage_that_was_replaced_under_its_name_is_noticed_and_added_again(
     with pytest.raises(UserError, match=rf"footage of 2 clips was replaced.*walks.*replay add {footage}"):
         _buffer(config, BASE)
     status, said = command("add", footage)
-    assert status == 0 and "2 clips left" in said and "2 new encoded" in said
+    assert status == 0 and "2 clips removed" in said and "2 new encoded" in said
     assert encoded[known:] == ["walks-video-0000", "walks-video-0001"]
     after = _buffer(config, BASE)
     assert after is not None and after.digest() != before.digest() and after.sizes == before.sizes

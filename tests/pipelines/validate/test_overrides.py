@@ -39,8 +39,8 @@ def test_no_file_is_no_override(tmp_path: Path) -> None:
         ({"a": {**GOOD, "verdict": ["accept"]}}, "a.verdict must be"),
         ({"a": {**GOOD, "reviewer": 3}}, "a.reviewer must be"),
         ({"a": {**GOOD, "reason": " "}}, "a: say who decided and why"),
-        ({"a": {**GOOD, "more": "x"}}, "a.more is not a key here"),
-        (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "'a' is there twice"),
+        ({"a": {**GOOD, "more": "x"}}, "a.more is not a known key"),
+        (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "duplicate key 'a'"),
     ],
 )
 def test_what_is_wrong_is_told(tmp_path: Path, content: object, told: str) -> None:
