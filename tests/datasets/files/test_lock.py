@@ -57,7 +57,8 @@ def test_a_lock_that_is_not_waited_for_names_its_holder(tmp_path: Path) -> None:
 
 
 def test_a_wait_names_the_holder_and_survives_the_removal_of_the_folder(tmp_path: Path) -> None:
-    path, lines = tmp_path / "run" / ".lock", []
+    path = tmp_path / "run" / ".lock"
+    lines: list[str] = []
     other = start_holder(path, "remove")
     wait_until_held(other)
     timer = threading.Timer(0.5, other.communicate)

@@ -21,18 +21,18 @@ def footage(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_simulated_clips_come_in_equal_parts_over_the_domains() -> None:
+def test_simulated_clips_are_divided_equally_among_the_domains() -> None:
     source = open_source(compose(["data.num_scenes=5", "data.domains=[driving-day, driving-rain]"]).data)
     assert len(source) == 6
     assert [scene.domain for scene in source.scenes()[2:4]] == ["driving-day", "driving-rain"]
 
 
-def test_no_domain_is_a_clear_error() -> None:
+def test_no_domains_is_an_error() -> None:
     with pytest.raises(UserError, match="names no domain"):
         open_source(compose(["data.domains=[]"]).data)
 
 
-def test_a_folder_of_videos_is_brought_to_the_framing(footage: Path) -> None:
+def test_a_folder_of_videos_is_reframed(footage: Path) -> None:
     sizes = ["data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5"]
     source = open_source(compose(["data=video", f"data.root={footage}", "data.domain=street", *sizes]).data)
     clip = source.load(source.scenes()[0])
@@ -56,7 +56,7 @@ def test_pretraining_reads_all_of_its_domains() -> None:
     )
 
 
-def test_a_path_is_opened_as_what_is_there(footage: Path, tmp_path: Path) -> None:
+def test_a_path_is_opened_as_the_kind_of_data_it_holds(footage: Path, tmp_path: Path) -> None:
     config = compose(["data.num_frames=5", "data.stride=5", "replay.domains=[orbit]", "replay.num_scenes=1"])
     (tmp_path / "shards").mkdir()
     write_tar(tmp_path / "shards" / "x-0.tar", [("a", clip_members(small_clip("a"), {}))])
