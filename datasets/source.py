@@ -29,7 +29,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One clip of a data set that is loaded without the others, so that a damaged one fails alone.
+    """One clip of a data set, loaded independently of the others.
 
     A source raises an error if any file of its data set is wrong. Commands that measure a data set list items instead,
     to measure the good clips and report the others. ``loader(*arguments)`` loads the clip; it must be a module-level

@@ -235,10 +235,7 @@ class ReplayBuffer:
     def _require_quota(self, domain: str) -> None:
         if domain in self._rankings:
             return
-        zero_quota = [
-            name for name, share in self.settings.allocate_quotas({*self._rankings, domain}).items() if share < 1
-        ]
-        if zero_quota:
+        if min(self.settings.allocate_quotas({*self._rankings, domain}).values()) < 1:
             raise UserError(
                 f"replay buffer {self.root}: capacity {self.settings.capacity} leaves no place for domain {domain!r}, "
                 f"it holds {len(self._rankings)} domains; create a buffer with a larger capacity"
