@@ -54,6 +54,8 @@ class SimulationConfig:
 class SimulatedSource:
     """Clips named ``sim-<domain>-<index>``. Listing is free: each Scene is simulated when it is asked for."""
 
+    skipped: Sequence[str] = ()
+
     def __init__(self, config: SimulationConfig) -> None:
         self.config = config
 

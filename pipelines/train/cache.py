@@ -24,10 +24,9 @@ from driveforge.finetune.world_model.conditions import encode_clip, require_enco
 from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.items import show_skipped
 from driveforge.pipelines.inputs.licenses import select_licensed
 from driveforge.pipelines.inputs.settings import Data
-from driveforge.pipelines.inputs.sources import open_replay, open_source, training_indices
+from driveforge.pipelines.inputs.sources import open_replay, open_source, show_skipped, training_indices
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.replay.settings import ReplaySettings

@@ -29,9 +29,8 @@ from driveforge.finetune.world_model.conditions import require_encodable
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message
-from driveforge.pipelines.inputs.paths import open_path
 from driveforge.pipelines.inputs.settings import Data, NuScenesData, SimulatedData
-from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, generation_indices, open_evaluation
+from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, generation_indices, open_evaluation, open_path
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import SourceOpener, encode_scenes, source_identity
 
@@ -64,7 +63,7 @@ def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
         raise UserError(f"evaluate.footage: {path} does not exist")
     if isinstance(data, NuScenesData):
         data = replace(data, split="all")
-    source = open_path(path, data, replay, data.framing)
+    source = open_path(path, data, replay)
     is_trained_on = path.resolve() == getattr(data, "root", Path()).resolve()
     if is_trained_on and not any(scene.split in HELD_OUT_SPLITS for scene in source.scenes()):
         raise UserError(

@@ -18,12 +18,13 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import WriteError, atomic_file, write_atomic
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
+from driveforge.datasets.source import Item
 from driveforge.datasets.video_files import describe_unsupported, find_unsupported
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
-from driveforge.pipelines.inputs.items import FolderItem, Item, VideoItem, list_clips
-from driveforge.pipelines.inputs.settings import Data, NuScenesData
+from driveforge.pipelines.inputs.items import list_clips
+from driveforge.pipelines.inputs.settings import VideoData, find_kind
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
@@ -62,8 +63,9 @@ class MeasureResult:
 def main(config: Config, args: argparse.Namespace) -> int:
     """Measure everything under ``args.path``; returns 1 if a clip could not be read or drawn."""
     out = args.out or config.run.measures
-    items, console = list_clips(args.path, *_requested_tables(config.data)), get_console()
-    holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
+    options, console = config.data.item_options, get_console()
+    items = list_clips(args.path, options.version, options.cameras)
+    holds_videos = args.path.is_dir() and find_kind(args.path) is VideoData
     if holds_videos and (unread := find_unsupported(args.path)):
         print_result(describe_unsupported(unread))
     pictures = None if args.pictures is None else _make_folder(args.pictures)
@@ -90,11 +92,6 @@ def main(config: Config, args: argparse.Namespace) -> int:
     if pictures is not None:
         print_result(f"{len(items) - num_failed} pictures in {pictures}")
     return 1 if num_failed else 0
-
-
-def _requested_tables(data: Data) -> tuple[str, tuple[str, ...]]:
-    """Version and cameras of ``data=nuscenes``; without it, any version and the front camera."""
-    return (data.version, data.cameras) if isinstance(data, NuScenesData) else ("", ("CAM_FRONT",))
 
 
 def _make_folder(path: Path) -> Path:

@@ -85,7 +85,7 @@ def test_what_cannot_be_written_is_named_and_all_else_is_whole(
         filler = fill(disk)
     else:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with pytest.raises(UserError, match=rf"{run_dir}.* cannot be written .*what was finished before is whole") as told:
+    with pytest.raises(UserError, match=rf"{run_dir}.* cannot be written .*finished work is intact") as told:
         stage(run_dir)
     assert len(str(told.value)) <= 300 and "\n" not in str(told.value)
     assert contents(run_dir) == before

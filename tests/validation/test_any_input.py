@@ -24,7 +24,7 @@ from driveforge.datasets.video import encode_mp4
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.items import FolderItem, VideoItem, list_clips
+from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.validate.measure import MeasureResult, main, measure_item
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.measures import measure
@@ -102,8 +102,8 @@ def check_input(one: Input, results: list[MeasureResult], limits: Calibration) -
 def results_of(root: Path) -> Iterator[tuple[str, MeasureResult]]:
     """The results of ``driveforge measure`` for every clip under ``root``, with its folder in ``root``."""
     for item in list_clips(root):
-        assert isinstance(item, FolderItem | VideoItem)
-        path = item.folder if isinstance(item, FolderItem) else item.video
+        path = item.arguments[0]
+        assert isinstance(path, Path)
         yield path.relative_to(root).parts[0], measure_item(item)
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from driveforge.datasets.source import Item
 from driveforge.datasets.webdataset_shards.format import scene_from_members
+from driveforge.datasets.webdataset_shards.source import sample_item
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.generate.generator import load_generator
-from driveforge.pipelines.inputs.items import TarItem
+from driveforge.pipelines.generate.command import load_generator
 from driveforge.pipelines.inputs.settings import SimulatedData
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
@@ -63,7 +64,7 @@ def generated_section(seed: int) -> str:
     It takes about three minutes on two cores.
     """
     labels = read_labels()
-    items = [TarItem(tar=FOLDER / "clips.tar", key=label.clip_id) for label in labels]
+    items = [sample_item(FOLDER / "clips.tar", label.clip_id) for label in labels]
     measured = parallel_map(_measure, items)
     clips = [
         MeasuredLabeledClip(label=label, measures=measures, baselines=baselines)
@@ -106,7 +107,7 @@ def fit_limits(seed: int) -> Calibration:
     return calibrate(measured, name="simulated clips through the shipped VAE", false_reject_rate=RATE)
 
 
-def _measure(item: TarItem) -> tuple[Measures, dict[str, float | None]]:
+def _measure(item: Item) -> tuple[Measures, dict[str, float | None]]:
     clip = item.load()
     return measure(clip), {name: baseline(clip).value for name, baseline in BASELINES.items()}
 

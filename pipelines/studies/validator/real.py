@@ -13,7 +13,8 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.select_frames import select_clip_frames
-from driveforge.pipelines.inputs.items import Item, list_clips
+from driveforge.datasets.source import Item
+from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.validator.results import RATE, auroc
 from driveforge.pipelines.studies.validator.trials import strengths

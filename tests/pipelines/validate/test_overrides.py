@@ -38,9 +38,9 @@ def test_without_a_file_there_are_no_overrides(tmp_path: Path) -> None:
         ({"a": {**GOOD, "verdict": "accepted"}}, "a.verdict must be 'accept' or 'reject', got \"accepted\""),
         ({"a": {**GOOD, "verdict": ["accept"]}}, "a.verdict must be"),
         ({"a": {**GOOD, "reviewer": 3}}, "a.reviewer must be"),
-        ({"a": {**GOOD, "reason": " "}}, "a: reviewer and reason must not be empty"),
-        ({"a": {**GOOD, "more": "x"}}, "a.more is not a key here"),
-        (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "'a' is there twice"),
+        ({"a": {**GOOD, "reason": " "}}, "a: say who decided and why"),
+        ({"a": {**GOOD, "more": "x"}}, "a.more is not a known key"),
+        (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "duplicate key 'a'"),
     ],
 )
 def test_errors_name_the_clip_and_the_key(tmp_path: Path, content: object, message: str) -> None:
