@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
 from driveforge.replay.selection import RandomSelection, Selection
 from driveforge.replay.share import FixedShare, ShareSchedule
 
-DRIVING = "driving"
-# The name of the random stream of a proportional plan, which samples all domains together; no domain is called this.
+# No replay domain has this name: it names the stream of draws from all of them at once.
 _ALL_POOLS = ""
 
 

@@ -1,4 +1,4 @@
-"""Our own WebDataset shards, read back."""
+"""Exported WebDataset shards as a source of clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class _Sample:
 
 
 class ShardSource:
-    """The clips in the shards that ``root/index.json`` lists or, without one, in every ``*.tar`` of the folder.
+    """The clips in the shards that ``root/index.json`` lists or, without an index, in every ``*.tar`` of ``root``.
 
-    Listing reads descriptions, poses and tracks only; videos are read from the tar one clip at a time. A UserError
-    names the shard that is missing, damaged or of another size than the index says, and the sample that is wrong.
+    Listing reads descriptions, poses and tracks; videos are read one clip at a time. Raises UserError naming a shard
+    that is missing, damaged or of another size than its index entry, or a sample that is invalid.
     """
 
     skipped: Sequence[str] = ()
@@ -54,13 +54,13 @@ class ShardSource:
         return [self._sample(scene.clip_id).tar]
 
     def load(self, scene: Scene) -> Clip:
-        """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
+        """The pixels of the clip ``scene.clip_id``, with ``scene`` itself, which may be edited."""
         sample = self._sample(scene.clip_id)
         stored, _ = clip_from_members(read_members(sample.tar, sample.spans), sample.where)
         return Clip(scene=scene, frames=stored.frames)
 
     def metadata(self, clip_id: str) -> dict[str, Any]:
-        """What the writer of the shard said of the clip: scores, provenance, request."""
+        """Metadata that the writer of the shard stored: scores, provenance, request."""
         return self._sample(clip_id).metadata
 
     def _sample(self, clip_id: str) -> _Sample:
@@ -95,25 +95,20 @@ def _load_sample(tar: Path, key: str) -> Clip:
 
 
 def list_tars(root: Path) -> list[Path]:
-    """The shards of ``root`` in the order of its index (their sizes checked), or every tar in it by name.
-
-    A tar is its own list.
-    """
-    if root.is_file():
-        return [root]
+    """The shards of ``root`` in the order of its index, with sizes checked; without an index, every tar by name."""
     if not (root / INDEX_FILE).exists():
         if not (tars := _find_tars(root)):
-            raise UserError(f"{root}: holds neither {INDEX_FILE} nor a *.tar")
+            raise UserError(f"{root}: has neither {INDEX_FILE} nor *.tar files")
         return tars
     for shard in (shards := read_index(root).shards):
         tar = root / shard.name
         if not tar.exists() or tar.stat().st_size != shard.num_bytes:
-            raise UserError(f"{tar}: the shard is missing or cut short, its index says {shard.num_bytes} bytes")
+            raise UserError(f"{tar}: the shard is missing or truncated, its index says {shard.num_bytes} bytes")
     return [root / shard.name for shard in shards]
 
 
 def _find_tars(root: Path) -> list[Path]:
-    """As for a shell's ``*.tar``, names that begin with a dot are not meant."""
+    """Every ``*.tar`` in ``root`` that is not hidden."""
     return sorted(path for path in root.glob("*.tar") if not path.name.startswith("."))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.paired_comparison import PairedComparison, compare
 from driveforge.finetune.evaluation.promotion_settings import PromotionRule
@@ -79,7 +80,7 @@ def decide_promotion(
 
 def _check_improvement(candidate: Evaluation, model: Evaluation, name: str, rule: PromotionRule) -> PromotionCheck:
     driving = {value.domain for value in candidate.values if rule.is_driving(value.domain)}
-    comparison = _compare(model, candidate, rule.improve, driving, "driving", rule)
+    comparison = _compare(model, candidate, rule.improve, driving, DRIVING, rule)
     state, reason = "inconclusive", _insufficient_data_reason(comparison, rule)
     if not reason and comparison.change:
         low, high = comparison.change.regression_bounds

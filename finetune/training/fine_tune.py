@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.files.lock import file_lock
@@ -26,7 +27,7 @@ from driveforge.replay.adaptive_share import AdaptiveShare
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.mix import ReplayMix
-from driveforge.replay.plan import DRIVING, BatchPlan
+from driveforge.replay.plan import BatchPlan
 from driveforge.replay.share import FixedShare, LinearShare, ShareSchedule
 
 

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from driveforge.datasets.domains import ALL_DOMAINS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.json_record import read_record
 from driveforge.finetune.world_model.captions import VOCABULARY_SIZE
@@ -36,8 +37,6 @@ VIEW_CHANNELS = 4
 MAX_VIEWS = 8
 # In tokens of one axis: of frames, rows and columns.
 _ROPE_LENGTH = 64
-DRIVING_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
-OTHER_DOMAINS = ("orbit", "handheld", "falling", "walkers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +50,7 @@ class WorldModelConfig:
     head_dim: int = 64
     ffn_dim: int = 576
     text_dim: int = 32
-    domains: tuple[str, ...] = DRIVING_DOMAINS + OTHER_DOMAINS
+    domains: tuple[str, ...] = ALL_DOMAINS
 
     def __post_init__(self) -> None:
         sizes = {name: value for name, value in asdict(self).items() if name != "domains"}

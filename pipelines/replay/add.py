@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentSample
 from driveforge.datasets.progress import track
@@ -23,7 +24,6 @@ from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import SourceOpener, encode_scenes
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import open_persistent, read_persistent_settings, require_key, update_transaction
-from driveforge.replay.plan import DRIVING
 from driveforge.replay.settings import BufferSettings
 
 _BYTES_PER_UNIT = {

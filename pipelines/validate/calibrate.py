@@ -10,6 +10,7 @@ import numpy as np
 from rich import get_console
 from rich.table import Table
 
+from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
@@ -30,8 +31,6 @@ from driveforge.validation.guarantee import calibration_table_rows, describe_fal
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
-
-FILLER_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +97,7 @@ def list_known_good(data: Data, settings: ValidateSettings) -> list[KnownGoodCli
 def simulated_like(data: Data, num_scenes: int) -> SimulatedData:
     """Simulated driving with the size, rate and length of ``data``."""
     framing = asdict(data.framing)
-    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=FILLER_DOMAINS, seed=0, **framing)
+    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=DRIVING_DOMAINS, seed=0, **framing)
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:

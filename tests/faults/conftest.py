@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.outcomes import tables
 from tests.faults.small_run import make_run
-from tests.faults.tally import tables
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import IO
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.faults.tally import KILLS, Record
+from tests.faults.outcomes import KILLS, Record
 
 ROOT = Path(__file__).resolve().parents[2]
 # In the environment of whatever a command starts, in other process groups too.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.faults.tally import kind_of
+from tests.faults.outcomes import kind_of
 
 _DEEP = "[" * 5000 + "]" * 5000
 _ODD: tuple[Any, ...] = (None, True, -1, 0, 3.5, 10**30, "x", "", [], {}, [[]], float("nan"), float("inf"), ["../x"])

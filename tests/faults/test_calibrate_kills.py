@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
+from tests.faults.outcomes import Record
 from tests.faults.small_models import make_base
-from tests.faults.tally import Record
 
 SMALL = (
     "data.height=32", "data.width=48", "data.num_frames=5", "data.num_scenes=12", "validate.num_clips=12",

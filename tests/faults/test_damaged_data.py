@@ -24,7 +24,7 @@ from tests.datasets.nuscenes.world import VERSION, write_world
 from tests.datasets.small_clips import small_clip
 from tests.defaults import make_framing
 from tests.faults.mutations import mutated
-from tests.faults.tally import OTHER, SAME, Record, judge, kind_of
+from tests.faults.outcomes import OTHER, SAME, Record, judge, kind_of
 
 FRAMING = make_framing(height=32, width=48, num_frames=5, stride=5)
 

@@ -13,7 +13,7 @@ from driveforge.finetune.world_model.serialization import CHECKSUMS_FILE
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import open_persistent, update_transaction
 from tests.faults.mutated import copy_of, mutate
-from tests.faults.tally import OTHER, SAME, Record, judge
+from tests.faults.outcomes import OTHER, SAME, Record, judge
 from tests.finetune.small_fine_tune import prepare_root, run, settings_for
 
 FEW, MANY = range(20), range(20, 250)

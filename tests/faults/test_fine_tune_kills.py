@@ -10,8 +10,8 @@ import pytest
 
 from driveforge.finetune.training.checkpoints import is_intact, list_checkpoints
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
+from tests.faults.outcomes import Record
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
-from tests.faults.tally import Record
 
 OTHER_DISK = Path("/dev/shm")
 # At any moment (a run from nothing encodes then), while checkpoints are written, and while the model is saved.

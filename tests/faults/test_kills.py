@@ -11,7 +11,7 @@ import pytest
 
 from driveforge.pipelines.verify import verify
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
-from tests.faults.tally import Record
+from tests.faults.outcomes import Record
 
 
 @pytest.mark.parametrize("kills", few_or_many(2))

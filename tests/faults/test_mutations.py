@@ -13,8 +13,9 @@ from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.verify import verify
 from tests.faults.mutations import mutated
+from tests.faults.outcomes import OTHER, SAME, Record, judge
 from tests.faults.small_run import config_of, contents
-from tests.pipelines.small_plans import generate_small
+from tests.pipelines.generating import generate_small
 
 Readers = Callable[[Path], None]
 

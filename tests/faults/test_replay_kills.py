@@ -10,8 +10,8 @@ import pytest
 from driveforge.replay.audit import audit
 from driveforge.replay.persistent import open_persistent
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
+from tests.faults.outcomes import Record
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
-from tests.faults.tally import Record
 
 MOMENTS = (
     Moment(pattern="buffer.json", within=1.0),

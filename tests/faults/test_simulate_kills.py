@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
-from tests.faults.tally import Record
+from tests.faults.outcomes import Record
 
 SMALL = (
     "simulate=demo", "simulate.num_scenes=3", "simulate.seconds=1", "simulate.replay_clips=4",

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
-from driveforge.replay.plan import DRIVING, BatchPlan
-from driveforge.replay.share import LinearShare, ShareSchedule, SteppedShare
+from driveforge.replay.plan import BatchPlan
+from driveforge.replay.share import LinearShare, SteppedShare
 
 POOLS = {"orbit": 7, "falling": 3, "walkers": 11}
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driveforge.datasets.latents.cache import LatentCache
-from driveforge.replay.buffer import ReplayBuffer
+from driveforge.datasets.domains import DRIVING
 from driveforge.replay.dataset import PlanSampler, plan_loader
-from driveforge.replay.plan import DRIVING, BatchPlan, BatchSlot
+from driveforge.replay.plan import BatchPlan
 
 WORLDS = (1, 2, 4, 8)
 SHARES = (0.01, 0.1, 0.25, 1 / 3, 0.5)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from driveforge.datasets.conditioning.layout import NEAR_M
+from driveforge.datasets.domains import WEATHER_VARIANTS, driving_domain
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, box_corners, inverse, project
 from driveforge.datasets.reframe import reframe_camera
@@ -13,7 +14,6 @@ from driveforge.datasets.simulation.driving import build_driving_world
 from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import mount_cameras
 from driveforge.datasets.simulation.scenarios import SCENARIOS
-from driveforge.datasets.simulation.weather import WEATHER_VARIANTS
 from driveforge.datasets.simulation.world import Body, World
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
 from driveforge.pipelines.studies.validator.degradation import as_night, as_noisy, degrade, sample_degradation
@@ -73,7 +73,7 @@ def make_clip(good: GoodClip) -> Clip:
 def _render_clip(good: GoodClip, world: World) -> Clip:
     cameras = mount_cameras(good.cameras, good.rows, WIDTHS[good.rows])
     name = f"study-{good.condition}-{good.number:05d}"
-    scene: Scene = world_to_scene(world, cameras, clip_id=name, domain=f"driving-{good.variant}", split="val")
+    scene: Scene = world_to_scene(world, cameras, clip_id=name, domain=driving_domain(good.variant), split="val")
     renderer = Renderer(world)
     frames = np.array([[renderer.render(t, c) for t in range(NUM_FRAMES)] for c in cameras])
     return Clip(scene=as_annotated(scene, renderer), frames=frames)

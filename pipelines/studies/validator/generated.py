@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from driveforge.datasets.source import Item
+from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.webdataset_shards.format import scene_from_members
 from driveforge.datasets.webdataset_shards.source import sample_item
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
@@ -22,7 +22,7 @@ from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.results import OURS, RATE, auroc, baseline_score
-from driveforge.pipelines.validate.calibrate import FILLER_DOMAINS, KnownGoodClip, measure_known_good
+from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known_good
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.guarantee import describe_false_reject_rate
@@ -94,7 +94,7 @@ def fit_limits(seed: int) -> Calibration:
     data = SimulatedData(
         name="simulated",
         num_scenes=NUM_GOOD,
-        domains=FILLER_DOMAINS,
+        domains=DRIVING_DOMAINS,
         seed=seed,
         height=96,
         width=160,

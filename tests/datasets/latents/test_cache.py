@@ -174,7 +174,7 @@ def test_another_key_meets_no_stale_latents(tmp_path):
     with pytest.raises(UserError, match="driveforge cache"):
         LatentCache(tmp_path / "nowhere", "aaaa")
     (tmp_path / "aaaa").rename(tmp_path / "cccc")
-    with pytest.raises(UserError, match=f"{tmp_path}/cccc.*its key is aaaa, wanted is cccc"):
+    with pytest.raises(UserError, match=f"{tmp_path}/cccc.*its key is aaaa, expected cccc"):
         LatentCache(tmp_path, "cccc")
 
 

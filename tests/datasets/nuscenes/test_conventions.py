@@ -121,14 +121,16 @@ def test_a_clip_that_no_window_gives_is_told_by_its_gap(world: Path) -> None:
     assert "no image of CAM_BACK at 0.1 s: lower data.num_frames" in refused(world, cameras=BOTH)
     edit_table(world, "sample_data", drop(lambda n: n in (2, 3, 6, 7), "CAM_FRONT"))
     message = refused(world)
-    assert "has 7 frames (1.0 s), clips need 5 at 10 a second without a gap" in message
-    assert "there is no image for 0.3 s from 0.1 s on" in message
+    assert "has 7 frames (1.0 s), clips need 5 at 10 Hz without a gap" in message
+    assert "there is no image for 0.3 s after 0.1 s" in message
 
 
 def test_a_single_frame_is_told_that_nothing_helps(world: Path) -> None:
     edit_table(world, "sample_data", drop(lambda n: n > 0, "CAM_FRONT"))
     message = refused(world, pad_short_scenes=True)
-    assert message.startswith("scene sim-0001 has 1 frame (0.0 s)") and message.endswith("no setting helps")
+    assert message.startswith("scene sim-0001 has 1 frame (0.0 s)") and message.endswith(
+        "it cannot be used with any settings"
+    )
 
 
 def new_calibration(world: Path, **changes: Any) -> None:
@@ -174,7 +176,7 @@ def test_a_row_for_every_image_of_one_calibration_cuts_nothing(world: Path) -> N
 def test_intrinsics_of_another_resolution_are_refused(world: Path, scale: float) -> None:
     matrix = (np.diag([scale, scale, 1]) @ [[90.0, 0, 55.5], [0, 90.0, 31.5], [0, 0, 1]]).tolist()
     edit_table(world, "calibrated_sensor", lambda rows: [row.update(camera_intrinsic=matrix) for row in rows])
-    assert "are the intrinsics of another resolution?" in refused(world)
+    assert "are the intrinsics for another resolution?" in refused(world)
 
 
 def test_a_crop_off_the_center_is_no_other_resolution(world: Path) -> None:
@@ -271,10 +273,10 @@ def test_a_car_that_stands_is_driving_nowhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../secret.jpg", "samples/../../secret.jpg", "", "a\0b.jpg"])
 def test_files_outside_the_root_are_refused(world: Path, name: str) -> None:
     edit_table(world, "sample_data", lambda rows: rows[0].update(filename=name))
-    assert "sample_data.json: token " in refused(world) and "must lie under the data root" in refused(world)
+    assert "sample_data.json: token " in refused(world) and "must be under the data root" in refused(world)
     edit_table(world, "sample_data", lambda rows: rows[0].update(filename="samples/a.jpg"))
     edit_table(world, "map", lambda rows: rows[0].update(filename=name))
-    assert "map.json: token " in refused(world) and "must lie under the data root" in refused(world)
+    assert "map.json: token " in refused(world) and "must be under the data root" in refused(world)
 
 
 def test_names_lead_to_no_lanes_outside_the_root(world: Path) -> None:
@@ -316,7 +318,7 @@ def test_rows_that_are_there_twice_are_told(world: Path) -> None:
     edit_table(world, "sample_annotation", lambda rows: rows.append({**rows[0], "token": "a" * 32}))
     assert "is annotated twice in sample" in refused(world)
     edit_table(world, "sample_annotation", lambda rows: rows.append(rows[0]))
-    assert "sample_annotation.json: token " in refused(world) and "is there twice" in refused(world)
+    assert "sample_annotation.json: token " in refused(world) and "is duplicated" in refused(world)
 
 
 def test_a_key_frame_far_from_its_sample_is_told(world: Path) -> None:

@@ -104,7 +104,7 @@ def test_dangling_token(world: Path, table: str, field: str, target: str) -> Non
 
 def test_log_without_a_map(world: Path) -> None:
     edit_table(world, "map", lambda rows: rows[0].update(log_tokens=[]))
-    assert re.search(r"map\.json: no row names the log [0-9a-f]{32} of log\.json", refused(world))
+    assert re.search(r"map\.json: no row has the log [0-9a-f]{32} of log\.json", refused(world))
     edit_table(world, "map", list.clear)
     assert "map.json" in refused(world)
 
@@ -137,7 +137,9 @@ def test_cameras_of_different_sizes_need_a_framing(world: Path) -> None:
             Image.open(image).resize((200, 64)).save(image)
     edit_table(world, "sample_data", lambda rows: [r.update(width=200) for r in rows if "CAM_BACK" in r["filename"]])
     cameras = ("CAM_FRONT", "CAM_BACK")
-    assert "must have one size (CAM_FRONT 112x64, CAM_BACK 200x64); give a framing" in refused(world, cameras=cameras)
+    assert "must have the same image size (CAM_FRONT 112x64, CAM_BACK 200x64); set a framing" in refused(
+        world, cameras=cameras
+    )
     source = NuScenesSource(world, VERSION, make_framing(height=32, width=56, num_frames=5, stride=5), cameras=cameras)
     assert source.load(source.scenes()[0]).frames.shape == (2, 5, 32, 56, 3)
 
@@ -177,10 +179,8 @@ def test_splits(world: Path) -> None:
 
 def test_scene_too_short(world: Path) -> None:
     message = refused(world, framing=make_framing())
-    assert message.startswith(
-        "scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 a second: lower data.num_frames"
-    )
-    assert message.endswith("or continue short scenes with data.pad_short_scenes=true")
+    assert message.startswith("scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 Hz: lower data.num_frames")
+    assert message.endswith("or pad short scenes with data.pad_short_scenes=true")
     assert "has 3 frames" in refused(world, framing=make_framing(num_frames=4), sweeps=False)
 
 

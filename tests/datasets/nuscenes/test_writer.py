@@ -134,7 +134,7 @@ def test_own_tables_are_replaced_but_never_those_of_others(tmp_path: Path) -> No
     assert not list(tmp_path.glob(".*"))
     log = tmp_path / VERSION / "log.json"
     log.write_text(log.read_text().replace('"driveforge"', '"n015"', 1))
-    with pytest.raises(UserError, match="was not made by driveforge"):
+    with pytest.raises(UserError, match="was not written by driveforge"):
         NuScenesWriter(tmp_path, VERSION)
     log.unlink()
     with pytest.raises(UserError, match="choose another folder"):
@@ -145,11 +145,11 @@ def test_what_cannot_be_told_in_nuscenes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sim-0001: nuScenes tables need an ego pose"):
         write_recording(tmp_path, small_scene(ego_to_world=None), small_frame)
     bare = replace(camera("CAM_FRONT", 0.0), intrinsics=None)
-    with pytest.raises(UserError, match="CAM_FRONT has none"):
+    with pytest.raises(UserError, match="which CAM_FRONT lacks"):
         write_recording(tmp_path, small_scene(cameras=(bare,)), small_frame)
-    with pytest.raises(UserError, match=r"track x: nuScenes has no category 'vehicle\.sofa'"):
+    with pytest.raises(UserError, match=r"track x: 'vehicle\.sofa' is not a nuScenes category"):
         write_recording(tmp_path, small_scene(tracks=(track("x", "vehicle.sofa", (1, 1), (0, 0)),)), small_frame)
-    with pytest.raises(UserError, match="two recordings are called 'sim-0001'"):
+    with pytest.raises(UserError, match="two recordings are named 'sim-0001'"):
         write_world(tmp_path, small_scene(), small_scene())
     with pytest.raises(UserError, match="no recording was added"), NuScenesWriter(tmp_path, VERSION):
         pass

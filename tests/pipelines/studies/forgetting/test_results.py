@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from driveforge.datasets.domains import OTHER_DOMAINS
 from driveforge.finetune.evaluation.results import Evaluation, EvaluationValue
-from driveforge.finetune.world_model.model import OTHER_DOMAINS
 from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.forgetting.report import format_markdown
 from driveforge.pipelines.studies.forgetting.results import (
