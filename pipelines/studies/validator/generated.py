@@ -16,7 +16,7 @@ from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.webdataset_shards.format import scene_from_members
 from driveforge.datasets.webdataset_shards.source import sample_item
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.generate.command import load_generator
+from driveforge.pipelines.generate.generator import load_generator
 from driveforge.pipelines.inputs.settings import SimulatedData
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
