@@ -193,6 +193,6 @@ def summary_table(decisions: Sequence[Decision]) -> Table:
         table.add_row(state, str(states[state]))
     for code, count in reasons.most_common():
         table.add_row(f"  {code}", str(count))
-    if num_overruled := sum(d.override is not None and d.state != d.verdict.state for d in decisions):
-        table.add_row("overridden by review", str(num_overruled))
+    if num_overridden := sum(d.override is not None and d.state != d.verdict.state for d in decisions):
+        table.add_row("overridden by review", str(num_overridden))
     return table
