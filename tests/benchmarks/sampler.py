@@ -18,7 +18,6 @@ from rich.progress import track
 from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import SimulatedSource
-from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.generate.generator import Generator, load_generator
 from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
 from driveforge.replay.plan import BatchPlan
-from driveforge.replay.share import LinearShare, SteppedShare
+from driveforge.replay.share import LinearShare, ShareSchedule, SteppedShare
 
 POOLS = {"orbit": 7, "falling": 3, "walkers": 11}
 

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driveforge.datasets.domains import DRIVING
+from driveforge.datasets.latents.cache import LatentCache
+from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import PlanSampler, plan_loader
-from driveforge.replay.plan import BatchPlan
+from driveforge.replay.plan import BatchPlan, BatchSlot
 
 WORLDS = (1, 2, 4, 8)
 SHARES = (0.01, 0.1, 0.25, 1 / 3, 0.5)

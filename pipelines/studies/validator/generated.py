@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from driveforge.datasets.domains import DRIVING_DOMAINS
+from driveforge.datasets.source import Item
 from driveforge.datasets.webdataset_shards.format import scene_from_members
 from driveforge.datasets.webdataset_shards.source import sample_item
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
