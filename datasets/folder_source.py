@@ -22,11 +22,13 @@ from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_fr
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.scene_json import read_scene_json, scene_to_json
 from driveforge.datasets.select_frames import select_frames
+from driveforge.datasets.source import Item
 from driveforge.datasets.video import VideoInfo, encode_mp4, read_frames, read_video_info
 from driveforge.datasets.video_files import (
     SCENE_FILE,
     VIDEO_SUFFIXES,
     describe_unsupported,
+    find_descriptions,
     find_unsupported,
     find_videos,
     list_videos,
@@ -91,9 +93,6 @@ class VideoFolderSource:
     def scenes(self) -> Sequence[Scene]:
         return [window.scene for window in self._windows.values()]
 
-    def clip_folder(self, scene: Scene) -> Path:
-        return self._windows[scene.clip_id].recording.videos[0].path.parent
-
     def files(self, scene: Scene) -> Sequence[Path]:
         return [video.path for video in self._window(scene).recording.videos]
 
@@ -119,6 +118,32 @@ def load_clip(path: Path) -> Clip:
         recording = _read_recording(path, make_clip_id(path.stem), [path])
     scene = recording.scene
     return _load_clip(scene, recording.videos, np.arange(scene.num_frames), None)
+
+
+def list_items(path: Path) -> list[Item]:
+    """Every clip folder under ``path``, and every other video; nothing is opened before it is loaded."""
+    if path.is_file():
+        return [Item(name=path.stem, loader=_load_video, arguments=(path, make_clip_id(path.stem)))]
+    videos = find_videos(path)
+    clip_ids = make_clip_ids(video.relative_to(path) for video in videos)
+    items: list[Item] = []
+    described: set[Path] = set()
+    for found in sorted([*videos, *find_descriptions(path)]):
+        folder, inside = found.parent, found.relative_to(path)
+        if not (folder / SCENE_FILE).exists():
+            name = inside.with_suffix("").as_posix()
+            items.append(Item(name=name, loader=_load_video, arguments=(found, clip_ids[inside])))
+        elif folder not in described:
+            described.add(folder)
+            items.append(Item(name=folder.name, loader=load_clip, arguments=(folder,)))
+    return items
+
+
+def _load_video(video: Path, clip_id: str) -> Clip:
+    """The clip of one video, with the given ``clip_id`` unless a description names it."""
+    clip = load_clip(video)
+    is_described = clip.scene.source != printable(video)
+    return clip if is_described else clip.with_scene(clip_id=clip_id)
 
 
 def _load_clip(scene: Scene, videos: Sequence[VideoInfo], indices: NDArray[np.int64], framing: Framing | None) -> Clip:

@@ -52,6 +52,8 @@ class SimulationConfig:
 class SimulatedSource:
     """Clips named ``sim-<domain>-<index>``. Scenes are simulated when they are indexed, pixels rendered on load."""
 
+    skipped: Sequence[str] = ()
+
     def __init__(self, config: SimulationConfig) -> None:
         self.config = config
 

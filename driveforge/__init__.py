@@ -1,7 +1,7 @@
-"""driveforge: synthetic driving data that a perception team can train on.
+"""driveforge: synthetic driving clips for training perception models.
 
-The names of a notebook, each imported when it is first used. A clip from the simulated world, measured against its
-commanded ego pose, and the same clip under a wrong one:
+The public API; each name is imported on first use. For example, measure a simulated clip against its commanded ego
+pose, corrupt its yaw rate by 5 deg/s, and measure it again:
 
 >>> import driveforge
 >>> config = driveforge.load_config("data.num_scenes=1", "data.domains=[driving-day]")
@@ -11,11 +11,11 @@ commanded ego pose, and the same clip under a wrong one:
 (1, 17, 96, 160, 3)
 >>> driveforge.measure(clip)["pose_yaw"].value < 0.5
 True
->>> wrong = driveforge.corrupt(clip, "yaw-rate", 5.0, seed=0)
->>> driveforge.measure(wrong)["pose_yaw"].value > 4
+>>> corrupted = driveforge.corrupt(clip, "yaw-rate", 5.0, seed=0)
+>>> driveforge.measure(corrupted)["pose_yaw"].value > 4
 True
 
-In a checkout the packages below are links to the folders beside this one; in an installed wheel they are here.
+In a checkout the packages in this folder are links to the folders of the repository root; in a wheel they are folders.
 """
 
 from importlib import import_module
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from driveforge.datasets.webdataset_shards.source import ShardSource
     from driveforge.finetune.training.fine_tune import fine_tune
     from driveforge.finetune.training.settings import FineTuneSettings
-    from driveforge.finetune.world_model.generator import Generator
     from driveforge.finetune.world_model.sampler_settings import SamplerSettings
     from driveforge.pipelines.config.compose import load_config
+    from driveforge.pipelines.generate.generator import Generator, load_generator
     from driveforge.pipelines.inputs.items import list_clips
     from driveforge.pipelines.inputs.sources import open_source
     from driveforge.pipelines.plots.measured_clip import plot_measured_clip
@@ -36,28 +36,6 @@ if TYPE_CHECKING:
     from driveforge.validation.corruptions.catalog import corrupt
     from driveforge.validation.measures import measure, measure_clip
     from driveforge.validation.verdict import judge
-
-# Where each name is.
-_MODULES = {
-    "Calibration": "validation.calibration",
-    "Camera": "datasets.scene",
-    "Clip": "datasets.scene",
-    "FineTuneSettings": "finetune.training.settings",
-    "Generator": "finetune.world_model.generator",
-    "SamplerSettings": "finetune.world_model.sampler_settings",
-    "Scene": "datasets.scene",
-    "ShardSource": "datasets.webdataset_shards.source",
-    "Track": "datasets.scene",
-    "corrupt": "validation.corruptions.catalog",
-    "plot_measured_clip": "pipelines.plots.measured_clip",
-    "fine_tune": "finetune.training.fine_tune",
-    "measure_clip": "validation.measures",
-    "judge": "validation.verdict",
-    "list_clips": "pipelines.inputs.items",
-    "load_config": "pipelines.config.compose",
-    "open_source": "pipelines.inputs.sources",
-    "measure": "validation.measures",
-}
 
 __all__ = [
     "Calibration",
@@ -74,11 +52,35 @@ __all__ = [
     "judge",
     "list_clips",
     "load_config",
+    "load_generator",
     "measure",
     "measure_clip",
     "open_source",
     "plot_measured_clip",
 ]
+
+# The module of each name.
+_MODULES = {
+    "Calibration": "validation.calibration",
+    "Camera": "datasets.scene",
+    "Clip": "datasets.scene",
+    "FineTuneSettings": "finetune.training.settings",
+    "Generator": "pipelines.generate.generator",
+    "SamplerSettings": "finetune.world_model.sampler_settings",
+    "Scene": "datasets.scene",
+    "ShardSource": "datasets.webdataset_shards.source",
+    "Track": "datasets.scene",
+    "corrupt": "validation.corruptions.catalog",
+    "fine_tune": "finetune.training.fine_tune",
+    "judge": "validation.verdict",
+    "list_clips": "pipelines.inputs.items",
+    "load_config": "pipelines.config.compose",
+    "load_generator": "pipelines.generate.generator",
+    "measure": "validation.measures",
+    "measure_clip": "validation.measures",
+    "open_source": "pipelines.inputs.sources",
+    "plot_measured_clip": "pipelines.plots.measured_clip",
+}
 
 
 def __getattr__(name: str) -> Any:

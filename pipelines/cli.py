@@ -1,6 +1,6 @@
-"""The command ``driveforge``: one command a stage, settings as KEY=VALUE behind it.
+"""The command line ``driveforge``: one command per stage, followed by settings as KEY=VALUE.
 
-The module of a command is imported only when the command is called: help must come at once.
+The module of a command is imported only when the command is called, so that help is fast.
 """
 
 import argparse
@@ -9,10 +9,10 @@ import multiprocessing
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NoReturn
 
 from driveforge.datasets.errors import UserError
@@ -21,14 +21,15 @@ from driveforge.pipelines.commands.catalog import COMMANDS
 from driveforge.pipelines.commands.command import Command
 from driveforge.pipelines.config.build import with_suggestion
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.config.help import settings_help
+from driveforge.pipelines.config.help import WIDTH, settings_help
 from driveforge.pipelines.console import print_message
+from driveforge.pipelines.inputs.settings import overrides_at
 from driveforge.pipelines.processes.signals import interruptible
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
-# Set before numpy, torch or Ray is imported: threads that spin while they wait make a step many times slower where
-# cores are shared, and libraries that greet, nag or call home drown what we have to say.
+# Set before numpy, torch or Ray is imported. Spinning threads slow down shared cores many times; the rest disables
+# banners, warnings, telemetry and downloads of libraries.
 _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "KMP_BLOCKTIME": "0",
@@ -43,7 +44,7 @@ _ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
-    # What MLflow does not take waits in a file; its own patience would hold up the work for minutes.
+    # Failed calls are queued in a file; MLflow's own retries would block the work for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -52,19 +53,19 @@ _ENVIRONMENT = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; its exit status."""
+    """Run a command line; returns the exit status."""
     return exit_status_of(partial(_run_argv, list(sys.argv[1:] if argv is None else argv)))
 
 
 def exit_status_of(work: Callable[[], int]) -> int:
-    """The exit status of ``work``: 2 for a wrong input, told in a line, 143 or 130 where SIGTERM or SIGINT ended it."""
+    """The exit status of ``work``: 2 after a UserError, which is printed; 143 or 130 after SIGTERM or SIGINT."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with interruptible() as stop:
         try:
             return work()
         except BaseException as error:
-            # Whatever a library makes of an interruption, it was one.
+            # Libraries turn an interruption into other errors.
             if stop.signum is not None or isinstance(error, KeyboardInterrupt):
                 for process in multiprocessing.active_children():
                     process.kill()
@@ -77,19 +78,19 @@ def exit_status_of(work: Callable[[], int]) -> int:
 
 
 def _run_argv(argv: list[str]) -> int:
-    # Settings are taken out first, so that they may stand before, between or behind options.
+    # Settings are removed first, so that they may appear before, between or after options.
     overrides = [word for word in argv if _OVERRIDE.match(word)]
     words = [word for word in argv if not _OVERRIDE.match(word)]
     commands = {command.name: command for command in COMMANDS}
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise UserError(with_suggestion(f"no command {words[0]!r}", words[0], commands))
     args = _parser().parse_args(words or ["--help"])
-    path_overrides = _nuscenes_overrides(args.path) if getattr(args, "path", None) else []
+    path_overrides = overrides_at(args.path) if getattr(args, "path", None) else []
     return _run_command(commands[args.command], args, [*path_overrides, *overrides])
 
 
 def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence[str]) -> int:
-    """The status of the command's work, under the settings of its run folder and of the command line."""
+    """Run a command with the settings of its run folder and of the command line; returns the exit status."""
     from driveforge.pipelines import run_dir
     from driveforge.pipelines.config import saved
     from driveforge.pipelines.config.compose import compose, resolve_run_dir
@@ -99,11 +100,11 @@ def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence
     if command.run_dir == "unused":
         return _run_stage(command, compose([*command.presets, *overrides]), args)
     folder = resolve_run_dir([*command.presets, *overrides])
-    # A model that is named need not lie in a run folder.
+    # A model given by its path need not be in a run folder.
     if command.run_dir == "existing" and getattr(args, "candidate", None) is None:
         run_dir.require_run(folder)
-    # Of the processes that torchrun started, the first one writes. It does not wait for another command, since the
-    # others would not wait with it: it is refused, and torchrun ends them.
+    # Under torchrun only rank 0 writes. It does not wait for the lock, since the other ranks would not wait with it:
+    # it fails, and torchrun ends the others.
     is_distributed = bool(os.environ.get("TORCHELASTIC_RUN_ID"))
     if command.run_dir == "read" or (is_distributed and os.environ["RANK"] != "0"):
         config, _ = saved.load_settings(folder, command.presets, overrides)
@@ -112,7 +113,7 @@ def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence
         config, previous = saved.load_settings(folder, command.presets, overrides)
         if command.run_dir == "create":
             run_dir.warn_if_similar(folder)
-        if command.name != "demo":  # which makes what it reads
+        if command.name != "demo":  # the demo creates its inputs
             require_inputs(config, command.sections)
         if "tracking" in command.sections:
             require_reachable(find_store(config.run, config.tracking).uri)
@@ -134,16 +135,8 @@ def _run_stage(command: Command, config: Config, args: argparse.Namespace) -> in
             raise refusal from error
 
 
-def _nuscenes_overrides(path: Path) -> list[str]:
-    """The data group for nuScenes tables that lie at ``path``, so that its other settings can be given beside it."""
-    versions = sorted(folder.name for folder in path.glob("v1.0-*") if folder.is_dir())
-    if not versions:
-        return []
-    return ["data=nuscenes", f"data.root={path}", *([f"data.version={versions[0]}"] if len(versions) == 1 else [])]
-
-
 def _silence_libraries() -> None:
-    """Leave the terminal to progress bars and results: warnings of libraries go nowhere, their errors still show."""
+    """Hide warnings of libraries, so that the terminal shows progress and results; errors are still shown."""
     import logging
     import warnings
 
@@ -158,14 +151,18 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _CommandParser(_Parser):
-    """The parser of one command; its examples and settings are put together only when help is asked for."""
+    """The parser of one command; its list of settings is composed only for the help."""
 
     def __init__(self, *, command: Command, **options: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+        formatter = partial(argparse.RawDescriptionHelpFormatter, width=WIDTH)
+        super().__init__(formatter_class=formatter, allow_abbrev=False, **options)
         self.command = command
+        self._positionals.title = "arguments"
         self.prog = f"driveforge {command.name}"
         self.usage = f"{self.prog}{command.usage} [KEY=VALUE ...]"
-        self.description = f"{command.summary[0].upper()}{command.summary[1:]}.\n\n{command.description}"
+        summary = f"{command.summary[0].upper()}{command.summary[1:]}."
+        paragraphs = [summary, *command.description.split("\n\n")]
+        self.description = "\n\n".join(textwrap.fill(paragraph, WIDTH) for paragraph in paragraphs)
         for flags, argument in command.arguments:
             self.add_argument(*flags, **argument)
 
@@ -173,18 +170,25 @@ class _CommandParser(_Parser):
         return f"{super().format_help()}\n{settings_help(self.command)}"
 
 
+class _CommandListFormatter(argparse.HelpFormatter):
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        # Without the line of the metavar, whose width only aligns the second column.
+        return text.partition("\n")[2] if isinstance(action, argparse._SubParsersAction) else text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="driveforge",
         usage="driveforge COMMAND [KEY=VALUE ...]",
-        description="Synthetic driving clips that a perception team may train on.",
-        epilog="driveforge COMMAND --help shows what a command does, examples and its settings.",
-        formatter_class=partial(argparse.HelpFormatter, max_help_position=16),
+        description="Generates synthetic driving clips for training perception models.",
+        epilog="driveforge COMMAND --help describes a command, with examples and all of its settings.",
+        formatter_class=partial(_CommandListFormatter, max_help_position=16, width=WIDTH),
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"driveforge {version('driveforge')}")
     subparsers = parser.add_subparsers(
-        dest="command", metavar="COMMAND     ", title="commands", required=True, parser_class=_CommandParser
+        dest="command", metavar="COMMAND".ljust(11), title="commands", required=True, parser_class=_CommandParser
     )
     for command in COMMANDS:
         subparsers.add_parser(command.name, help=command.summary, command=command)

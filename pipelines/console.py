@@ -1,4 +1,4 @@
-"""What commands print, as it is: names of files, clips and licenses hold brackets and colons, which are no markup."""
+"""Console output without markup: names of files, clips and licenses may contain brackets and colons."""
 
 import sys
 
@@ -7,21 +7,20 @@ from rich.text import Text
 
 
 def print_message(line: str) -> None:
-    """One line at once on stderr, beside the results: what is waited for, what goes on without, what was wrong."""
+    """Print a status or error message to stderr, unbuffered."""
     print(f"driveforge: {line}", file=sys.stderr, flush=True)
 
 
 def print_result(text: object, *, prefix: str = "", style: str = "") -> None:
-    """A result on stdout: ``text`` behind a ``prefix`` in a rich ``style``.
+    """Print a result to stdout: ``text`` after a ``prefix`` in a rich ``style``.
 
-    Lines are left to the terminal to wrap, so that paths stay whole. What is no text in the name of a file becomes a
-    question mark.
+    Long lines are not broken, so that paths can be copied. Undecodable bytes of file names become question marks.
     """
     get_console().print(plain_text(f"{prefix}{text}", len(prefix), style), soft_wrap=True)
 
 
 def plain_text(text: object, num_styled: int = 0, style: str = "") -> Text:
-    """``text`` for a cell or a title of a table, its first ``num_styled`` characters in ``style``."""
+    """``text`` as a table cell or title without markup, with its first ``num_styled`` characters in ``style``."""
     shown = Text(str(text).encode(errors="replace").decode())
     shown.stylize(style, 0, num_styled)
     return shown

@@ -1,4 +1,4 @@
-"""The demo: a simulated data set, and the whole road over it, small enough for two cores and a coffee."""
+"""The demo: the whole pipeline on a small simulated data set."""
 
 import argparse
 from dataclasses import asdict, replace
@@ -15,14 +15,14 @@ from driveforge.pipelines.tracking.runs import pipeline_run
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Simulate, then run on the tables and folders that were written, read back as real data would be."""
+    """Simulate a data set on disk, and run the pipeline on it like on recorded data."""
     framing = config.data.framing
     require_long_enough(config.simulate, framing)
-    world = config.run.simulated
-    simulate(config.simulate, world, framing)
+    root = config.run.simulated
+    simulate(config.simulate, root, framing)
     data = NuScenesData(
         name="nuscenes",
-        root=tables_root(world),
+        root=tables_root(root),
         version=VERSION,
         split="all",
         cameras=config.simulate.cameras,
@@ -30,17 +30,17 @@ def main(config: Config, args: argparse.Namespace) -> int:
         pad_short_scenes=False,
         **asdict(framing),
     )
-    config = with_absolute_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(world))))
+    config = with_absolute_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(root))))
     write_settings(config)
     with pipeline_run(config, "demo") as tracker:
         return run(config, tracker)
 
 
 def require_long_enough(settings: SimulateSettings, framing: Framing) -> None:
-    """A UserError where no simulated drive lasts as long as a clip."""
+    """Raise UserError if a simulated recording is shorter than a clip."""
     if settings.seconds < framing.seconds:
         raise UserError(
             f"data.num_frames={framing.num_frames} at data.frame_rate={framing.frame_rate:g} takes "
-            f"{framing.seconds:g} s, a simulated drive lasts {settings.seconds:g} s: set simulate.seconds to "
+            f"{framing.seconds:g} s, but a simulated recording has {settings.seconds:g} s: set simulate.seconds to "
             f"{framing.seconds:g} or more"
         )

@@ -1,4 +1,4 @@
-"""Export: what the gate accepted becomes shards under ``<run_dir>/shards``."""
+"""The export stage: pack the accepted clips into shards in ``<run_dir>/shards``."""
 
 import argparse
 from collections import Counter
@@ -21,12 +21,11 @@ from driveforge.pipelines.validate.gate import read_verdicts
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Pack what was accepted and say where it is."""
+    """Pack the accepted clips and print the location of the shards."""
     index = export(config.run, config.export)
     with pipeline_run(config, "export") as tracker:
         log_export(config.run.shards, index, tracker)
-    where = f"{index['num_samples']} clips in {len(index['shards'])} shards: {config.run.shards}"
-    print_result(where)
+    print_result(f"{index['num_samples']} clips in {len(index['shards'])} shards: {config.run.shards}")
 
 
 def log_export(shards: Path, index: Mapping[str, Any], tracker: Tracker) -> None:
@@ -36,15 +35,15 @@ def log_export(shards: Path, index: Mapping[str, Any], tracker: Tracker) -> None
 
 
 def export(run: RunDir, settings: ExportSettings) -> dict[str, Any]:
-    """Pack the accepted candidates of a run; the index of its shards. A UserError where none was accepted."""
+    """Pack the accepted candidates of a run; returns the index. Raises UserError if none was accepted."""
     rows = read_verdicts(run.verdicts)
     return pack_shards(accepted_samples(rows, run.candidates), run.shards, settings, provenance(rows))
 
 
 def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:
-    """The samples that the ledger's ``rows`` accept, each with its verdict as metadata.
+    """The accepted samples of the verdict ``rows``, each with its verdict as metadata.
 
-    Every tar of the ledger is read whole first; a UserError names the one that is not as it was committed, or judged.
+    Checks every byte of the tars first; raises UserError if a tar was changed, or is not the one that was judged.
     """
     log = CommitLog(candidates)
 
@@ -58,7 +57,7 @@ def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Ite
             raise UserError(f"{candidates / row['tar']} no longer holds {row['clip_id']}: run `driveforge gate` again")
         if row["state"] != "accepted":
             continue
-        # Text in every sample, never null or a list that may be empty: loaders take the types of the first few for all.
+        # Text in every sample, never null or an empty list: loaders infer types from the first few samples.
         verdict = {
             key: row[key] or ""
             for key in ("state", "gate_state", "calibration", "override_reviewer", "override_reason")
@@ -73,9 +72,9 @@ def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Ite
 
 
 def provenance(rows: Sequence[Mapping[str, Any]]) -> Provenance:
-    """What the card says of the whole ledger; a clip that was refused for several reasons counts under each."""
-    refused = [row for row in rows if row["state"] != "accepted"]
-    codes = (sorted({reason["code"] for reason in row["reasons"]}) or [row["state"]] for row in refused)
+    """The statistics of all verdicts for the data card; a clip rejected for several reasons counts for each."""
+    rejected = [row for row in rows if row["state"] != "accepted"]
+    codes = (sorted({reason["code"] for reason in row["reasons"]}) or [row["state"]] for row in rejected)
     return Provenance(
         model=", ".join(sorted({row["model"] for row in rows})),
         calibration=", ".join(sorted({row["calibration"] for row in rows})),

@@ -1,4 +1,4 @@
-"""The whole road: fine-tune, generate, calibrate, gate, review, export. What an earlier call finished is kept."""
+"""The whole pipeline: fine-tune, generate, calibrate, gate, review, export. Finished work of earlier calls is kept."""
 
 import argparse
 from collections.abc import Sequence
@@ -29,9 +29,9 @@ def main(config: Config, args: argparse.Namespace) -> int:
 
 
 def run(config: Config, tracker: Tracker) -> int:
-    """All stages in order under one MLflow run; 1 where a unit had to be set aside or nothing was accepted."""
+    """Run all stages under one MLflow run; exit status 1 if a unit failed or nothing was accepted."""
     console = Console()
-    # What is missing is said before hours of training.
+    # Fail before hours of training if something is missing.
     load_instruments(config.validate)
     require_calibration(config.validate.calibration)
     require_executor(config.executor)
@@ -50,21 +50,21 @@ def run(config: Config, tracker: Tracker) -> int:
     shards = _export(config.run, config.export, decisions, tracker)
     console.print(summary_table(config.run_dir, decisions, review_result, shards))
     for unit, error in generation.failed.items():
-        print_result(error.strip().splitlines()[-1], prefix=f"{unit} was set aside: ", style="red")
+        print_result(error.strip().splitlines()[-1], prefix=f"{unit} failed: ", style="red")
     return 1 if generation.failed or shards is None else 0
 
 
 def ensure_calibration(config: Config) -> None:
-    """A calibration that is there is kept: it may be the reviewer's choice."""
+    """Calibrate, unless there is a calibration."""
     require_calibration(config.validate.calibration)
     if not config.calibration_path.exists():
         calibrate_run(config)
 
 
 def require_calibration(path: Path | None) -> None:
-    """A UserError where a calibration was named that is not there."""
+    """Raise UserError if the configured calibration file does not exist."""
     if path is not None and not path.exists():
-        raise UserError(f"validate.calibration={path} does not exist: run `driveforge calibrate`, or leave the key out")
+        raise UserError(f"validate.calibration={path} does not exist: run `driveforge calibrate`, or unset it")
 
 
 def _export(run: RunDir, settings: ExportSettings, decisions: Sequence[Decision], tracker: Tracker) -> Path | None:
@@ -77,18 +77,18 @@ def _export(run: RunDir, settings: ExportSettings, decisions: Sequence[Decision]
 
 
 def summary_table(run_dir: Path, decisions: Sequence[Decision], review_result: Review, shards: Path | None) -> Table:
-    """What came out and where it is."""
+    """The results of a run and their locations, as a table."""
     states, reasons = count_states(decisions), count_reasons(decisions)
-    table = Table(show_header=False, title="What came out")
+    table = Table(show_header=False, title="Results")
     table.add_row("generated", str(len(decisions)))
     table.add_row("accepted", f"[green]{states['accepted']}[/green]")
     table.add_row("rejected", f"[red]{states['rejected']}[/red]")
     for code, count in reasons.most_common():
         table.add_row(f"  for {code}", str(count))
     if states["unmeasured"]:
-        table.add_row("could not be measured", str(states["unmeasured"]))
+        table.add_row("not measurable", str(states["unmeasured"]))
     table.add_section()
     table.add_row("shards", plain_text(shards or "none: nothing was accepted"))
-    table.add_row("rejected clips, playing", plain_text(review_result.gallery))
+    table.add_row("gallery of rejected clips", plain_text(review_result.gallery))
     table.add_row("in MLflow", plain_text(f"driveforge ui run_dir={run_dir}"))
     return table

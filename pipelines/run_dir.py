@@ -1,4 +1,4 @@
-"""A run folder: where a run keeps what it makes, and one command at a time writes there."""
+"""Run folders: the paths of all files of a run, and the lock that admits one writing command at a time."""
 
 import difflib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SETTINGS_FILE = "settings.yaml"
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """Every file and folder of a run, and those that it shares with the runs beside it."""
+    """The paths of a run folder, and of the files that it shares with other run folders of its parent."""
 
     root: Path
 
@@ -38,12 +38,12 @@ class RunDir:
 
     @property
     def replay(self) -> Path:
-        """Replay buffers of this run alone."""
+        """Replay buffers of this run only."""
         return self.root / "replay"
 
     @property
     def evaluation(self) -> Path:
-        """A table of the evaluations of this run's models."""
+        """The evaluations of this run's models, as one table."""
         return self.root / "evaluation.parquet"
 
     @property
@@ -56,7 +56,7 @@ class RunDir:
 
     @property
     def starting_champion(self) -> Path:
-        """Which champion the fine-tune started from."""
+        """Record of the champion that the fine-tune started from."""
         return self.root / "champion.json"
 
     @property
@@ -77,7 +77,7 @@ class RunDir:
 
     @property
     def overrides(self) -> Path:
-        """Decisions of reviewers."""
+        """Verdicts of reviewers."""
         return self.root / "overrides.json"
 
     @property
@@ -90,17 +90,17 @@ class RunDir:
 
     @property
     def simulated(self) -> Path:
-        """The data set that the demo simulates."""
+        """The simulated data set of the demo."""
         return self.root / "world"
 
     @property
     def mlflow_runs(self) -> Path:
-        """Ids of this run and its stages in MLflow."""
+        """The MLflow run ids of this run and its stages."""
         return self.root / "mlflow.json"
 
     @property
     def mlflow_outbox(self) -> Path:
-        """What MLflow has not taken yet."""
+        """Queued MLflow calls."""
         return self.root / "mlflow-waiting.jsonl"
 
     @property
@@ -113,7 +113,7 @@ class RunDir:
 
     @property
     def evaluation_clips(self) -> Path:
-        """Encoded held-out clips, shared by the runs beside this one, like all that follows."""
+        """Encoded held-out clips; this and the following are shared with the other run folders of the parent."""
         return self._shared / "evaluation"
 
     @property
@@ -123,7 +123,7 @@ class RunDir:
 
     @property
     def champions(self) -> Path:
-        """Copies of champions from a registry elsewhere."""
+        """Downloaded champions of a remote registry."""
         return self._shared / "champions"
 
     @property
@@ -139,23 +139,21 @@ class RunDir:
         return self._shared / "mlartifacts"
 
     def has_outputs(self) -> bool:
-        """Whether a command has made anything here."""
-        made = (self.settings, self.model, self.checkpoints, self.latents, self.candidates)
-        return any(path.exists() for path in (*made, self.calibration, self.verdicts, self.shards))
+        """Whether a command has written results here."""
+        folders = (self.model, self.checkpoints, self.latents, self.candidates, self.shards)
+        return any(path.exists() for path in (*folders, self.settings, self.calibration, self.verdicts))
 
 
 def require_run(run_dir: Path) -> None:
-    """A UserError where ``run_dir`` is no run folder, with the nearest that is one."""
+    """Raise UserError, with a suggestion, if ``run_dir`` is not a run folder."""
     if not RunDir(run_dir).has_outputs():
         similar = find_similar_run(run_dir)
-        advice = (
-            f"did you mean run_dir={similar}?" if similar else "begin with `driveforge run` or `driveforge finetune`"
-        )
+        advice = f"did you mean run_dir={similar}?" if similar else "create one with `driveforge run` or `finetune`"
         raise UserError(f"run_dir={run_dir} holds no run; {advice}")
 
 
 def find_similar_run(run_dir: Path) -> Path | None:
-    """The run folder beside ``run_dir`` with the most similar name, if any is similar."""
+    """The run folder in the same parent with the most similar name, or None."""
     siblings = run_dir.resolve().parent
     names = [path.parent.name for path in siblings.glob(f"*/{SETTINGS_FILE}")] if siblings.is_dir() else []
     similar = difflib.get_close_matches(
@@ -166,9 +164,9 @@ def find_similar_run(run_dir: Path) -> Path | None:
 
 @contextmanager
 def run_dir_lock(run_dir: Path, *, blocking: bool = True) -> Iterator[None]:
-    """Waits, with a word, until no other command writes in ``run_dir``; a folder that stays empty goes again.
+    """Wait, with a message, until no other command writes in ``run_dir``; removes a new folder that stayed empty.
 
-    A UserError instead where it ``blocking`` not.
+    Raises UserError instead of waiting if not ``blocking``.
     """
     is_new = not run_dir.exists()
     try:
@@ -181,6 +179,6 @@ def run_dir_lock(run_dir: Path, *, blocking: bool = True) -> Iterator[None]:
 
 
 def warn_if_similar(run_dir: Path) -> None:
-    """A word where a run is begun beside one with a similar name."""
+    """Print a message if a new run has a name similar to an existing one."""
     if not (run_dir / SETTINGS_FILE).exists() and (similar := find_similar_run(run_dir)):
-        print_message(f"this begins a new run in {run_dir}; there is {similar}")
+        print_message(f"creating a new run in {run_dir}; there is also {similar}")

@@ -1,4 +1,4 @@
-"""``driveforge ui``: the MLflow server over the store of the runs, on this machine only."""
+"""``driveforge ui``: the MLflow server for the store of the runs, on this machine only."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.processes import supervise
 from driveforge.pipelines.tracking.store import Store, find_store, open_store
 
-# MLflow has no passwords by default and has had holes that a stranger could use, so it is never offered to the network.
+# MLflow has no authentication by default and has had remote vulnerabilities, so it is not exposed to the network.
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 
@@ -31,15 +31,15 @@ def main(config: Config, args: argparse.Namespace) -> int:
 
 @contextmanager
 def serve(store: Store, port: int) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    """The address and the process of a server that answers; it ends, with its workers, when the block is left, and
-    when this process is killed.
+    """Start a server; yields its address and process once it responds.
 
-    UserError: no store yet, the port is taken, or the server did not start.
+    It is terminated, with its workers, when the block is left or when this process is killed. Raises UserError if there
+    is no store yet, the port is taken, or the server does not start.
     """
     if not store.exists:
-        raise UserError(f"no runs in {store.database.parent}: run driveforge demo, or give run_dir=RUN")
+        raise UserError(f"no runs in {store.database.parent}: run `driveforge demo`, or set run_dir=RUN")
     if store.configured is None:
-        open_store(store)  # which finds its artifacts after a move
+        open_store(store)  # corrects artifact paths after a move
     _check_free(port)
     address = f"http://{HOST}:{port}"
     with tempfile.TemporaryFile() as log:
@@ -86,4 +86,4 @@ def _wait_for(address: str, server: "subprocess.Popen[bytes]", log: IO[bytes]) -
             time.sleep(0.2)
     log.seek(0)
     last = log.read().decode(errors="replace").strip().splitlines()[-1:]
-    raise UserError(f"the MLflow server did not start at {address}: {' '.join(last) or 'it said nothing'}")
+    raise UserError(f"the MLflow server did not start at {address}: {' '.join(last) or 'no output'}")

@@ -1,4 +1,4 @@
-"""Every test process computes on one thread that sleeps while it waits: spinning threads make two busy cores crawl."""
+"""Every test process computes on one thread, and waits without spinning: spinning threads slow down shared cores."""
 
 import os
 
@@ -7,6 +7,6 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# A busy machine is no fault of what is tested.
+# No deadlines: the machine may be busy.
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")

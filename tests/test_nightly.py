@@ -1,4 +1,4 @@
-"""The nightly job as it is shipped, three nights in a row: the first without a champion, the next ones from it."""
+"""The shipped nightly job, three nights in a row: the first starts from the base, the others from the champion."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def write_clips(root: Path, prefix: str) -> None:
 
 
 def night(tmp_path: Path, name: str, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    # As cron runs it: no PATH to speak of, and another folder.
+    # Like cron: a minimal PATH, and another working directory.
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     environment |= {"RUN": str(tmp_path / "runs" / name), "FOOTAGE": str(tmp_path / "held-out")}
     return subprocess.run(
@@ -51,9 +51,11 @@ def night(tmp_path: Path, name: str, *overrides: str) -> "subprocess.CompletedPr
     )  # fmt: skip
 
 
-def test_without_footage_to_hold_models_against_nothing_is_begun(tmp_path: Path) -> None:
-    ended = subprocess.run([str(SCRIPT)], capture_output=True, text=True, env=os.environ | {"RUN": str(tmp_path / "a")})
-    assert ended.returncode not in (0, 1, 2) or "give data.root=DIR" in ended.stderr
+def test_without_data_nothing_is_created(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [str(SCRIPT)], capture_output=True, text=True, env=os.environ | {"RUN": str(tmp_path / "a")}
+    )
+    assert result.returncode not in (0, 1, 2) or "give data.root=DIR" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -63,21 +65,21 @@ def test_three_nights(tmp_path: Path) -> None:
     write_clips(tmp_path / "driving", "train")
     write_clips(tmp_path / "held-out", "held")
     config = compose([f"run_dir={tmp_path / 'runs' / 'first'}"])
-    champions = []
+    champions: list[str] = []
     for name in ("first", "second", "third"):
-        ended = night(tmp_path, name, f"finetune.seed={len(champions)}")
-        assert ended.returncode in (0, 1), ended.stderr
+        result = night(tmp_path, name, f"finetune.seed={len(champions)}")
+        assert result.returncode in (0, 1), result.stderr
         run, model = tmp_path / "runs" / name, tmp_path / "runs" / name / "model"
         start = champions[-1] if champions else compute_model_digest(BASE)
         assert json.loads((model / "lineage.json").read_text())["base"] == start
         evaluation = read_evaluations(run / "evaluation.parquet")
         assert {digest for _, digest in evaluation} == {start, compute_model_digest(BASE), compute_model_digest(model)}
-        domains = {value.domain for found in evaluation.values() for value in found.values}
-        assert domains == {"driving-day", "orbit"}, "driving is the team's held-out footage, and simulated is the rest"
-        registry = open_registry(config)
+        domains = {value.domain for values in evaluation.values() for value in values.values}
+        assert domains == {"driving-day", "orbit"}, "driving is held-out footage, the other domain is simulated"
+        registry = open_registry(config.run, config.tracking, config.promote.registered_as)
         candidate, champion = registry.alias(CANDIDATE), registry.alias(CHAMPION)
         assert candidate is not None and candidate.digest == compute_model_digest(model)
-        if champion is None or champion.digest != candidate.digest:  # one step improves nothing for certain
+        if champion is None or champion.digest != candidate.digest:  # one step gives no significant improvement
             registry.set_champion(candidate, champion)
         champions.append(candidate.digest)
     assert len(set(champions)) == 3

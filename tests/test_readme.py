@@ -1,4 +1,4 @@
-"""What the README tells people to type is understood, and works."""
+"""The commands and the Python of the README work."""
 
 import os
 import re
@@ -32,7 +32,7 @@ SMALL = [
 
 
 def commands() -> Iterator[list[str]]:
-    """Every ``driveforge`` command of the README's shell blocks, as words; comments and ``&&`` are taken apart."""
+    """Every ``driveforge`` command of the README's shell blocks, as words; split at ``&&``, without comments."""
     blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     for line in "\n".join(blocks).splitlines():
         for command in line.split("#")[0].split("&&"):
@@ -41,12 +41,12 @@ def commands() -> Iterator[list[str]]:
                 yield words[1:]
 
 
-def test_the_readme_has_commands_for_most_commands() -> None:
+def test_the_readme_shows_most_commands() -> None:
     assert len({words[0] for words in commands()}) >= 8
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_a_command_of_the_readme_is_understood(words: list[str]) -> None:
+def test_a_command_of_the_readme_is_valid(words: list[str]) -> None:
     command = next(command for command in COMMANDS if command.name == words[0])
     compose([*command.presets, *(word for word in words[1:] if "=" in word)])
 
@@ -55,10 +55,10 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     make_run(tmp_path / "runs" / "demo")
     (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    assert len(told.stdout.splitlines()) >= 2
+    assert len(result.stdout.splitlines()) >= 2
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_stages_of_the_readme_run_one_after_the_other(world: Path, tmp_path: Path) -> None:
+def test_the_stages_of_the_readme_run(world: Path, tmp_path: Path) -> None:
     data = ["data=nuscenes", f"data.root={tables_root(world)}", f"replay.root={world / 'replay'}"]
     settings = [*data, *SMALL, f"run_dir={tmp_path / 'run'}"]
     assert main(["finetune", "replay.share=0.4", *settings]) == 0

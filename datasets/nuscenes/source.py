@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import overload
 
@@ -22,6 +23,7 @@ from driveforge.datasets.nuscenes.orientation import check_orientations
 from driveforge.datasets.nuscenes.taxonomy import Row, infer_domain
 from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_frames
 from driveforge.datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.source import Item
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -163,6 +165,38 @@ class NuScenesSource:
             )
         framing = self._framing
         return reframe_frames(pixels[None], framing.height, framing.width) if framing else pixels[None]
+
+
+def list_items(root: Path, version: str, cameras: Sequence[str], height: int) -> list[Item]:
+    """Every scene through each of ``cameras``: key frames and sweeps at native rate, resized to ``height`` rows."""
+    return [
+        Item(
+            name=f"{version} scene {number} {camera}",
+            loader=_load_whole_scene,
+            arguments=(root, version, camera, number, height),
+        )
+        for camera in cameras
+        for number in range(len(_open_whole_scenes(root, version, camera)))
+    ]
+
+
+def _load_whole_scene(root: Path, version: str, camera: str, number: int, height: int) -> Clip:
+    source = _open_whole_scenes(root, version, camera)
+    return _resize(source.load(source.scene(number)), height)
+
+
+@lru_cache(maxsize=8)
+def _open_whole_scenes(root: Path, version: str, camera: str) -> NuScenesSource:
+    """Cached: a process that loads many scenes reads the tables once."""
+    return NuScenesSource(root, version, None, cameras=(camera,), sweeps=True)
+
+
+def _resize(clip: Clip, height: int) -> Clip:
+    native = clip.scene.cameras[0]
+    width = round(native.width * height / native.height)
+    cameras = tuple(reframe_camera(camera, height, width) for camera in clip.scene.cameras)
+    frames = np.stack([reframe_frames(view, height, width) for view in clip.frames])
+    return Clip(scene=replace(clip.scene, cameras=cameras), frames=frames)
 
 
 class _LazyScenes(Sequence[Scene]):

@@ -7,6 +7,7 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.source import Item
 from driveforge.datasets.webdataset_shards.format import clip_from_members, scene_from_members
 from driveforge.datasets.webdataset_shards.index import INDEX_FILE, read_index
 from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members, scan_tar
@@ -30,6 +31,8 @@ class ShardSource:
     Listing reads descriptions, poses and tracks; videos are read one clip at a time. Raises UserError naming a shard
     that is missing, damaged or of another size than its index entry, or a sample that is invalid.
     """
+
+    skipped: Sequence[str] = ()
 
     def __init__(self, root: Path | str) -> None:
         self._samples: dict[str, _Sample] = {}
@@ -66,8 +69,29 @@ class ShardSource:
         return self._samples[clip_id]
 
 
-def has_shards(root: Path) -> bool:
-    return (root / INDEX_FILE).exists() or bool(_find_tars(root))
+def has_shards(path: Path) -> bool:
+    """Whether ``path`` is a tar, or a folder with an index or tars in it."""
+    return path.suffix == ".tar" or (path / INDEX_FILE).exists() or bool(_find_tars(path))
+
+
+def list_items(path: Path) -> list[Item]:
+    """Every sample of the shards at ``path``; a shard that cannot be listed is one item, whose loading says why."""
+    return [item for tar in list_tars(path) for item in _list_samples(tar)]
+
+
+def sample_item(tar: Path, key: str) -> Item:
+    return Item(name=f"{tar.name}/{key}", loader=_load_sample, arguments=(tar, key))
+
+
+def _list_samples(tar: Path) -> list[Item]:
+    try:
+        return [sample_item(tar, key) for key in scan_tar(tar)]
+    except UserError:
+        return [Item(name=tar.name, loader=_load_sample, arguments=(tar, ""))]
+
+
+def _load_sample(tar: Path, key: str) -> Clip:
+    return clip_from_members(read_members(tar, scan_tar(tar)[key]), f"{tar.name}/{key}")[0]
 
 
 def list_tars(root: Path) -> list[Path]:

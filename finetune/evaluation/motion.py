@@ -18,7 +18,8 @@ from driveforge.finetune.evaluation.object_search import ObjectSearchResult, sea
 from driveforge.finetune.evaluation.points import MIN_POINTS, TruePointTracks, compute_point_errors, track_true_points
 from driveforge.finetune.evaluation.results import EvaluationValue
 from driveforge.finetune.evaluation.targets import Target, find_targets
-from driveforge.validation.camera.pose_refinement import not_refined_reason, pose_measures, refine_motions
+from driveforge.validation.camera.pose_measures import pose_measures
+from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.point_tracking.tracks import track_view
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import View, reference_view, single_threaded_opencv
@@ -172,10 +173,9 @@ def _measure_camera(clip: EvaluationClip, frames: NDArray[np.uint8], start: int)
     view = reference_view(select_clip_frames(clip.with_frames(frames), np.arange(start, len(frames))))
     if view.command is None:
         return dict.fromkeys(EGO_MEASURES.values(), view.reason)
-    tracks = track_view(view, project_boxes(view))
-    refined, reason = refine_motions(tracks, view.command), not_refined_reason(tracks, view.command)
-    measures = pose_measures(refined, view.command, view.timestamps, reason)
-    return {EGO_MEASURES[m.name]: m.reason if m.value is None else m.value for m in measures}
+    boxes = project_boxes(view)
+    tracked = TrackedView(view=view, boxes=boxes, tracks=track_view(view, boxes))
+    return {EGO_MEASURES[m.name]: m.reason if m.value is None else m.value for m in pose_measures(tracked)}
 
 
 def _compare_camera(

@@ -15,7 +15,7 @@ from driveforge.finetune.world_model.sampling import sample
 from driveforge.finetune.world_model.vae import decode, encode
 
 
-class Generator:
+class WorldModelGenerator:
     """A saved world model, ready to make clips. One a process: ``AutoencoderKLWan`` keeps state between calls."""
 
     def __init__(self, model: WorldModel, digest: str) -> None:
@@ -23,7 +23,7 @@ class Generator:
         self.digest = digest
 
     @classmethod
-    def load(cls, directory: Path | str, device: str = "cpu") -> "Generator":
+    def load(cls, directory: Path | str, device: str = "cpu") -> "WorldModelGenerator":
         directory = Path(directory)
         model = WorldModel.from_pretrained(directory).to(device)
         model.vae.to(device)

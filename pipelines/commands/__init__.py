@@ -1,1 +1,1 @@
-"""The commands of the command line: what each is for, what it is given, and which settings it reads."""
+"""The commands of the command line: their help texts, arguments, and the settings that they read."""

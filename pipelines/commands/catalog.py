@@ -1,4 +1,4 @@
-"""Every command, in the order of the help."""
+"""All commands, in the order of the help."""
 
 from driveforge.pipelines.commands.clips import CLIP_COMMANDS
 from driveforge.pipelines.commands.command import Command
@@ -11,11 +11,11 @@ COMMANDS = (
         name="demo",
         module="driveforge.pipelines.demo",
         run_dir="create",
-        summary="run everything, small, on simulated driving: the place to start",
+        summary="run the whole pipeline on a small simulated data set",
         description=(
-            "Makes a simulated data set, fine-tunes the shipped model on it with replay, generates clips on two Ray\n"
-            "workers, measures and gates them, exports what passed and logs the rest to MLflow. About 15 minutes on\n"
-            "two cores; run again, it goes on where it stopped."
+            "Simulates a small data set, fine-tunes the shipped model on it with replay, generates clips on two Ray "
+            "workers, measures and gates them, exports the accepted clips, and logs the rejected ones to MLflow. "
+            "Takes about 8 minutes on two cores. A second call resumes where the first one stopped."
         ),
         examples=("driveforge demo", "driveforge demo run_dir=/data/demo generate.num_clips=48"),
         sections=("simulate", *_PIPELINE),
@@ -27,10 +27,12 @@ COMMANDS = (
         name="run",
         module="driveforge.pipelines.run",
         run_dir="create",
-        summary="the whole way, from driving data to shards",
-        description="Fine-tune, generate, calibrate, gate, review and export, one after the other; resumes.",
+        summary="run the whole pipeline, from driving data to shards",
+        description=(
+            "Fine-tunes, generates, calibrates, gates, reviews and exports, in this order. An interrupted run resumes."
+        ),
         examples=(
-            "driveforge run data=nuscenes data.root=DIR data.version=v1.0-mini replay.root=FOOTAGE run_dir=runs/mini",
+            "driveforge run data=nuscenes data.root=DIR data.version=v1.0-mini replay.root=FOOTAGE",
             "driveforge run data=nuscenes data.root=DIR executor=ray executor.address=auto",
         ),
         sections=_PIPELINE,
@@ -40,7 +42,7 @@ COMMANDS = (
         module="driveforge.pipelines.ui",
         run_dir="read",
         summary="show runs and rejected clips in MLflow, on this machine only",
-        description="Serves the MLflow store on the loopback address until interrupted.",
+        description="Serves the MLflow store on the loopback address until it is interrupted.",
         examples=("driveforge ui", "driveforge ui --port 5001 run_dir=runs/mini"),
         sections=("tracking",),
         usage=" [--port N]",

@@ -1,4 +1,4 @@
-"""The commands that make, measure, judge and pack clips."""
+"""The commands that generate, measure, validate and pack clips."""
 
 from pathlib import Path
 
@@ -9,19 +9,23 @@ CLIP_COMMANDS = (
         name="generate",
         module="driveforge.pipelines.generate.command",
         run_dir="create",
-        summary="generate candidate clips and commit each with its measures",
-        description="Units that an earlier run committed to <run_dir>/candidates are not made again.",
+        summary="generate candidate clips and measure them",
+        description=(
+            "Commits candidates and their measures to <run_dir>/candidates, unit by unit. Units that are already "
+            "committed are not made again."
+        ),
         examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
         sections=("data", "generate", "validate", "executor", "tracking"),
     ),
     Command(
         name="measure",
         module="driveforge.pipelines.validate.measure",
-        summary="measure clips of any origin; needs no model",
+        summary="measure any clips; needs no model",
         description=(
-            "PATH is a folder of videos with scene.json, of shards, or a nuScenes root, told apart by what lies\n"
-            "there. Writes parquet. With --pictures, every clip is also drawn: its worst frames, its time line, and\n"
-            "what stands out; with validate.calibration=FILE, which of those limits it broke."
+            "PATH is a folder of videos with scene.json files, a folder of shards, or a nuScenes root; its kind is "
+            "detected. Writes a parquet table. With --pictures, also writes a picture of every clip with its worst "
+            "frames, a time line and its outliers. With validate.calibration=FILE, the pictures show which limits "
+            "were exceeded."
         ),
         examples=(
             "driveforge measure footage/",
@@ -32,41 +36,53 @@ CLIP_COMMANDS = (
         usage=" PATH [--out FILE] [--pictures DIR]",
         arguments=(
             (("path",), {"type": Path, "metavar": "PATH", "help": "clips to measure"}),
-            (("--out",), {"type": Path, "metavar": "FILE", "help": "default: <run_dir>/measures.parquet"}),
-            (("--pictures",), {"type": Path, "metavar": "DIR", "help": "draw every clip, as DIR/<clip id>.png"}),
+            (
+                ("--out",),
+                {"type": Path, "metavar": "FILE", "help": "output table; default: <run_dir>/measures.parquet"},
+            ),
+            (
+                ("--pictures",),
+                {"type": Path, "metavar": "DIR", "help": "write a picture of every clip, DIR/<clip id>.png"},
+            ),
         ),
     ),
     Command(
         name="corrupt",
         module="driveforge.pipelines.validate.corrupt",
-        summary="corrupt good clips in one known way, to find out what a measure or a gate sees",
+        summary="apply a controlled corruption to clips, to test the gate",
         description=(
-            "CLIP is anything that measure reads; every clip in it is written to DIR as a clip folder, corrupted by\n"
-            "TYPE. --type list shows all types, with the unit of their strength and what they need of a clip. The\n"
-            "seed draws what is corrupted, when, and to which side; the same seed gives the same bytes. Exit status 1\n"
-            "where a clip cannot be corrupted that way."
+            "CLIP is anything that measure reads. Writes every clip, corrupted by TYPE, to DIR as a clip folder. "
+            "--type list prints all types, with the unit of their strength and their requirements. The seed "
+            "determines position, time and sign of the corruption; the same seed gives the same bytes. Exit status 1 "
+            "if a clip cannot be corrupted that way."
         ),
         examples=(
             "driveforge corrupt --type list",
             "driveforge corrupt clips/scene-1 --type yaw-rate --strength 3 --out corrupted",
             "driveforge corrupt footage/ --type cut --other clips/scene-2 --seed 1 --out corrupted",
         ),
-        usage=" CLIP --type TYPE --out DIR [--strength X] [--seed N] [--other CLIP]",
+        usage=" CLIP --type TYPE --out DIR [OPTIONS]",
         arguments=(
             (("clip",), {"type": Path, "metavar": "CLIP", "nargs": "?", "help": "clips to corrupt"}),
-            (("--type",), {"required": True, "metavar": "TYPE", "help": "in which way; list: show all types"}),
-            (("--out",), {"type": Path, "metavar": "DIR", "help": "corrupted clips go here"}),
-            (("--strength",), {"type": float, "metavar": "X", "help": "in the type's unit; default: a strong one"}),
+            (("--type",), {"required": True, "metavar": "TYPE", "help": "corruption type; list: print all types"}),
+            (("--out",), {"type": Path, "metavar": "DIR", "help": "output folder"}),
+            (
+                ("--strength",),
+                {"type": float, "metavar": "X", "help": "in the unit of the type; default: a strong corruption"},
+            ),
             (("--seed",), {"type": int, "default": 0, "metavar": "N", "help": "default: 0"}),
-            (("--other",), {"type": Path, "metavar": "CLIP", "help": "a clip of another place, for a cut"}),
+            (("--other",), {"type": Path, "metavar": "CLIP", "help": "a clip of another place, for --type cut"}),
         ),
     ),
     Command(
         name="calibrate",
         module="driveforge.pipelines.validate.calibrate",
         run_dir="create",
-        summary="make the gate's limits from known-good clips",
-        description="The clips of the data are seen through the model's own VAE first, so that geometry is judged.",
+        summary="calibrate the limits of the gate on known-good clips",
+        description=(
+            "Measures known-good clips after a pass through the model's VAE, so that compression does not count as "
+            "an error. Writes <run_dir>/calibration.json and a picture of the limits."
+        ),
         examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
         sections=("data", "model", "validate", "tracking"),
     ),
@@ -76,8 +92,8 @@ CLIP_COMMANDS = (
         run_dir="existing",
         summary="accept or reject every candidate, with reasons",
         description=(
-            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Cheap: run it again after another calibration,\n"
-            "or when <run_dir>/overrides.json has changed."
+            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Takes little time: run it again after a new "
+            "calibration, or after a change of <run_dir>/overrides.json."
         ),
         examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),
         sections=("validate", "tracking"),
@@ -86,8 +102,11 @@ CLIP_COMMANDS = (
         name="review",
         module="driveforge.pipelines.validate.review",
         run_dir="existing",
-        summary="draw the rejected clips again, with their reasons, beside accepted ones",
-        description="Writes <run_dir>/review from what the gate decided, as gate does, and logs it to MLflow.",
+        summary="render the review gallery of rejected clips again",
+        description=(
+            "Writes <run_dir>/review from the verdicts of the last gate run, with accepted clips for comparison, and "
+            "logs it to MLflow."
+        ),
         examples=("driveforge review", "driveforge review run_dir=runs/demo"),
         sections=("validate", "tracking"),
     ),
@@ -105,9 +124,14 @@ CLIP_COMMANDS = (
         module="driveforge.pipelines.verify",
         run_dir="read",
         summary="check every byte of exported shards",
-        description="DIR is what export wrote, <run_dir>/shards by default. Exit status 1 where anything is wrong.",
+        description="DIR is a folder that export wrote. Exit status 1 if anything is wrong.",
         examples=("driveforge verify", "driveforge verify /data/shards"),
         usage=" [DIR]",
-        arguments=((("directory",), {"type": Path, "metavar": "DIR", "nargs": "?", "help": "shards to check"}),),
+        arguments=(
+            (
+                ("directory",),
+                {"type": Path, "metavar": "DIR", "nargs": "?", "help": "shards to check; default: <run_dir>/shards"},
+            ),
+        ),
     ),
 )

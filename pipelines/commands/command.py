@@ -1,4 +1,4 @@
-"""What the command line knows of a command."""
+"""The description of a command."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ Argument = tuple[tuple[str, ...], Mapping[str, Any]]
 class Command:
     """One command: ``arguments`` are those of argparse, ``sections`` the parts of the configuration that it reads.
 
-    ``module`` holds its ``main``, and is imported when the command is called. ``presets`` are its own settings; those
-    on the command line come on top. ``run_dir`` says what the command does to the run folder: nothing; it reads what is
-    there; it goes on with one that is there; or it may begin one.
+    ``module`` is imported when the command is called, and its ``main`` is run. ``presets`` are settings that the
+    command line overrides. ``run_dir`` is how the command uses the run folder: it does not use it, only reads it,
+    requires an existing run, or may create one. ``description`` holds paragraphs, which the help wraps.
     """
 
     name: str

@@ -1,17 +1,65 @@
-"""The commands that make, evaluate and promote a model, and what it learns from."""
+"""The commands that simulate data, manage the replay buffer, and train, evaluate and promote models."""
 
 from pathlib import Path
 
 from driveforge.pipelines.commands.command import Command
 
+_REPLAY = Command(
+    name="replay",
+    module="driveforge.pipelines.replay.command",
+    summary="manage a persistent replay buffer: add, stats, verify, remove",
+    description=(
+        "The buffer is replay.buffer=DIR; by default it is the folder `replay` in the parent of the run folder. A "
+        "fine-tune uses it if replay.buffer is set.\n\n"
+        "add: encodes SOURCE and adds all of its clips, or none if it fails. SOURCE is a folder of videos, a nuScenes "
+        "root, a folder of shards, or the word `simulated`. Domains share the capacity equally, unless they have a "
+        "--quota. If a domain is full, the retention policy selects the clips to keep: random, herding, or the "
+        "highest --scores. The license is given by --license, or by meta.json in the source.\n\n"
+        "stats: prints the contents. verify: checks every byte against its hash; exit status 1 if anything is wrong. "
+        "remove: deletes all matching clips permanently."
+    ),
+    examples=(
+        "driveforge replay add footage/other --domain handheld --license MIT --quota 200",
+        "driveforge replay add simulated --capacity 20GB replay.buffer=/data/replay",
+        "driveforge replay stats --out buffer.png",
+        "driveforge replay verify",
+        "driveforge replay remove --license CC-BY-NC-4.0",
+    ),
+    sections=("data", "replay", "model"),
+    usage=" {add,stats,verify,remove} [SOURCE] [OPTIONS]",
+    arguments=(
+        (("what",), {"choices": ("add", "stats", "verify", "remove"), "help": "the action"}),
+        (
+            ("path",),
+            {"type": Path, "metavar": "SOURCE", "nargs": "?", "help": "clips to add; for remove: all clips from there"},
+        ),
+        (("--domain",), {"metavar": "NAME", "help": "domain of the clips; default: as in the source"}),
+        (("--license",), {"metavar": "NAME", "help": "license of the clips; default: as in meta.json"}),
+        (("--quota",), {"metavar": "SIZE", "help": "limit of the domain: a number of clips, or a size such as 2GB"}),
+        (
+            ("--capacity",),
+            {"metavar": "SIZE", "help": "limit of the buffer, in the same units; default: replay.capacity clips"},
+        ),
+        (
+            ("--retention",),
+            {"choices": ("random", "herding", "loss"), "help": "retention policy of a new buffer"},
+        ),
+        (
+            ("--scores",),
+            {"type": Path, "metavar": "FILE", "help": "JSON with a number per clip id, for --retention loss"},
+        ),
+        (("--out",), {"type": Path, "metavar": "FILE", "help": "for stats: also write a PNG"}),
+    ),
+)
+
 MODEL_COMMANDS = (
     Command(
         name="simulate",
         module="driveforge.pipelines.simulate",
-        summary="write the simulated world as nuScenes tables, and replay domains as video folders",
+        summary="write the simulated world as nuScenes tables and video folders",
         description=(
-            "DIR/nuscenes is a data root that nuscenes-devkit opens; DIR/replay holds a folder a clip, with video.mp4\n"
-            "and scene.json. Deterministic by seed."
+            "Writes DIR/nuscenes, a data root that nuscenes-devkit opens, and DIR/replay, with one folder for each "
+            "clip of other domains that holds video.mp4 and scene.json. The same settings give the same bytes."
         ),
         examples=("driveforge simulate --out data/simulated", "driveforge simulate --out DIR simulate.num_scenes=2"),
         sections=("simulate",),
@@ -21,8 +69,11 @@ MODEL_COMMANDS = (
     Command(
         name="pretrain",
         module="driveforge.pipelines.train.pretrain",
-        summary="train the base checkpoint, from nothing or from an earlier one",
-        description="Trains the VAE and the world model on diverse procedural domains. Stop it at will: it resumes.",
+        summary="train a base checkpoint",
+        description=(
+            "Trains the VAE and then the world model on procedural domains, from random weights or from an earlier "
+            "base. Interrupted training resumes."
+        ),
         examples=(
             "driveforge pretrain",
             "driveforge pretrain pretrain.out=runs/base pretrain.steps=50000",
@@ -34,56 +85,21 @@ MODEL_COMMANDS = (
         name="cache",
         module="driveforge.pipelines.train.cache",
         run_dir="create",
-        summary="encode clips once, so that fine-tuning reads latents instead of video",
-        description="Writes the latents of the driving data and of the replay domains to <run_dir>/latents.",
+        summary="encode clips as latents, before a fine-tune",
+        description=(
+            "Writes the latents of the driving data and of the replay domains to <run_dir>/latents. Optional: finetune "
+            "encodes what is missing."
+        ),
         examples=("driveforge cache", "driveforge cache data=nuscenes data.root=DIR data.version=v1.0-mini"),
         sections=("data", "replay", "model"),
     ),
-    Command(
-        name="replay",
-        module="driveforge.pipelines.replay.command",
-        summary="keep a buffer of other domains that outlasts runs: add, stats, verify, remove",
-        description=(
-            "The buffer is replay.buffer=DIR, by default the folder replay beside the run folders; a fine-tune uses\n"
-            "it where replay.buffer is set. add: SOURCE is a folder of videos, a nuScenes root, shards, or the word\n"
-            "simulated; all of it is in the buffer when the command has ended, or nothing. Domains share the capacity\n"
-            "equally, or have a --quota; beyond it, chance, herding or the highest scores decide who stays. A license\n"
-            "is what --license says, or a meta.json in the source. stats: what is there. verify: every byte by its\n"
-            "hash; exit status 1 where anything is wrong. remove: all clips that match, for good."
-        ),
-        examples=(
-            "driveforge replay add footage/other --domain handheld --license MIT --quota 200",
-            "driveforge replay add simulated --capacity 20GB replay.buffer=/data/replay",
-            "driveforge replay stats --out buffer.png",
-            "driveforge replay verify",
-            "driveforge replay remove --license CC-BY-NC-4.0",
-        ),
-        sections=("data", "replay", "model"),
-        usage=" add SOURCE [--domain NAME] | stats | verify | remove [SOURCE] [--domain NAME]",
-        arguments=(
-            (("what",), {"choices": ("add", "stats", "verify", "remove"), "help": "what is done"}),
-            (
-                ("path",),
-                {"type": Path, "metavar": "SOURCE", "nargs": "?", "help": "clips to add; remove: all from there"},
-            ),
-            (("--domain",), {"metavar": "NAME", "help": "of the clips; default: what the source says"}),
-            (("--license",), {"metavar": "NAME", "help": "of the clips; default: what meta.json says"}),
-            (("--quota",), {"metavar": "SIZE", "help": "for the domain: a number of clips, or a size such as 2GB"}),
-            (("--capacity",), {"metavar": "SIZE", "help": "of the buffer, likewise; default: replay.capacity clips"}),
-            (("--retention",), {"choices": ("random", "herding", "loss"), "help": "who stays; of a new buffer"}),
-            (
-                ("--scores",),
-                {"type": Path, "metavar": "FILE", "help": "JSON, a number a clip id, for --retention loss"},
-            ),
-            (("--out",), {"type": Path, "metavar": "FILE", "help": "stats: draw them too, as a PNG"}),
-        ),
-    ),
+    _REPLAY,
     Command(
         name="finetune",
         module="driveforge.pipelines.train.finetune",
         run_dir="create",
-        summary="fine-tune the world model on the driving data, with replay",
-        description="Resumes a run that was cut short. The result is <run_dir>/model.",
+        summary="fine-tune the world model on driving data, with replay",
+        description="Writes the model to <run_dir>/model. An interrupted fine-tune resumes.",
         examples=(
             "driveforge finetune replay.share=0.25",
             "driveforge finetune finetune=full data=nuscenes data.root=DIR",
@@ -95,14 +111,12 @@ MODEL_COMMANDS = (
         name="evaluate",
         module="driveforge.pipelines.train.evaluate",
         run_dir="create",
-        summary="measure on held-out clips what a model can do: losses, motion and looks, domain by domain",
+        summary="evaluate a model on held-out clips of every domain",
         description=(
-            "MODEL goes on from the first frames of clips that no training sees, without a command, so that all\n"
-            "motion has to come from it. Every clip's losses by noise level, apart for what moves and what stands,\n"
-            "the error and permanence of its objects, its camera's motion and its looks go to\n"
-            "<run_dir>/evaluation.parquet, beside those of other models; <run_dir>/evaluation.png shows some clips.\n"
-            "MODEL is a model folder, or base, champion or champion-or-base; <run_dir>/model by default. The clips\n"
-            "are made and encoded once, in <run_dir>/../evaluation."
+            "MODEL continues held-out clips from their first frames without a command, so that all motion comes from "
+            "the model. Writes metrics of every clip to <run_dir>/evaluation.parquet: loss by noise level for moving "
+            "and static regions, error and permanence of objects, camera motion, and appearance. Writes a picture of "
+            "some clips to <run_dir>/evaluation.png. The held-out clips are encoded once, in <run_dir>/../evaluation."
         ),
         examples=(
             "driveforge evaluate",
@@ -114,7 +128,11 @@ MODEL_COMMANDS = (
         arguments=(
             (
                 ("model",),
-                {"metavar": "MODEL", "nargs": "?", "help": "a model folder, base, champion, champion-or-base"},
+                {
+                    "metavar": "MODEL",
+                    "nargs": "?",
+                    "help": "a model folder, base, champion or champion-or-base; default: <run_dir>/model",
+                },
             ),
         ),
     ),
@@ -122,26 +140,36 @@ MODEL_COMMANDS = (
         name="promote",
         module="driveforge.pipelines.registry.promote",
         run_dir="existing",
-        summary="make a fine-tuned model champion if driving improved and nothing was forgotten",
+        summary="make a fine-tuned model champion if driving improved and no domain regressed",
         description=(
-            "Registers the model in MLflow as candidate and compares its evaluation with the champion,\n"
-            "or with the base where there is none, clip by clip. It becomes champion only if the measure of driving\n"
-            "improved, and if a fall of any measure of dynamics beyond the tolerance can be excluded in every domain,\n"
-            "against the champion and against the base. Else it says which domain, which measure and by how much,\n"
-            "draws it in <run_dir>/promotion.png, leaves the champion alone and ends with exit status 1.\n"
-            "CANDIDATE is a model folder, <run_dir>/model by default; evaluation.parquet lies beside it."
+            "Registers the model in MLflow as candidate and compares its evaluation, clip by clip, with the champion "
+            "and with the base. The candidate becomes champion only if the driving metric improved, and if regressions "
+            "of the dynamics metrics beyond the tolerance can be ruled out in every domain. Otherwise prints the "
+            "domain, the metric and the change, and ends with exit status 1. <run_dir>/promotion.png shows all checks."
         ),
         examples=("driveforge promote", "driveforge promote runs/tonight/model promote.tolerance=0.02"),
         sections=("promote", "tracking"),
         usage=" [CANDIDATE]",
-        arguments=((("candidate",), {"type": Path, "metavar": "CANDIDATE", "nargs": "?", "help": "a model folder"}),),
+        arguments=(
+            (
+                ("candidate",),
+                {
+                    "type": Path,
+                    "metavar": "CANDIDATE",
+                    "nargs": "?",
+                    "help": "a model folder in a folder with evaluation.parquet; default: <run_dir>/model",
+                },
+            ),
+        ),
     ),
     Command(
         name="rollback",
         module="driveforge.pipelines.registry.rollback",
         run_dir="read",
-        summary="take the champion back: the one before it is champion again",
-        description="The model that was taken back is not promoted again, until its tag is taken away in MLflow.",
+        summary="make the previous champion the champion again",
+        description=(
+            "The demoted model is not promoted again, unless its tag driveforge.rolled_back is deleted in MLflow."
+        ),
         examples=("driveforge rollback", "driveforge rollback run_dir=runs/tonight"),
         sections=("promote", "tracking"),
     ),

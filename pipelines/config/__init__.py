@@ -1,1 +1,1 @@
-"""What a command is told: the records of its settings, composed from ``conf/`` and the command line."""
+"""The configuration: settings records composed from ``conf/`` and the command line."""

@@ -1,4 +1,4 @@
-"""Plain mappings made into typed frozen records, with errors that name the key and the nearest right one."""
+"""Conversion of mappings to typed frozen records; errors name the key and suggest the closest valid one."""
 
 import difflib
 import math
@@ -18,10 +18,10 @@ _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", 
 
 
 def build(cls: type[Record], mapping: Mapping[str, Any], where: str = "") -> Record:
-    """A ``cls`` with the values of ``mapping``.
+    """Build a ``cls`` from ``mapping``.
 
-    Text is read as the field's type: ``"3"`` for an int, ``"[a, b]"`` for a tuple. ``where`` is the dotted key of
-    ``mapping`` itself. UserError: a key that is unknown or missing, a value of another type or out of its range.
+    Text is parsed as the type of the field: ``"3"`` as an int, ``"[a, b]"`` as a tuple. ``where`` is the dotted key of
+    ``mapping``. Raises UserError for an unknown or missing key, a wrong type, or a value out of range.
     """
     hints = get_type_hints(cls, include_extras=True)
     for key in mapping:
@@ -34,16 +34,16 @@ def build(cls: type[Record], mapping: Mapping[str, Any], where: str = "") -> Rec
 
 
 def with_suggestion(problem: str, given: str, choices: Iterable[str], where: str = "") -> str:
-    """``problem`` and the nearest of the ``choices`` names, or all of them where none is near."""
+    """``problem``, with the closest of ``choices``, or with all of them if none is close."""
     names = sorted(choices)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    if near:
-        return f"{problem}; did you mean {_join(where, near[0])}?"
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    if close:
+        return f"{problem}; did you mean {_join(where, close[0])}?"
     return f"{problem}; there are {', '.join(names)}" if names else problem
 
 
 def format_value(value: Any) -> str:
-    """``value`` as it is written behind KEY= on the command line."""
+    """``value`` as it is written after KEY= on the command line."""
     if isinstance(value, list | tuple):
         return "[" + ", ".join(format_value(item) for item in value) + "]"
     if value is None or isinstance(value, bool):

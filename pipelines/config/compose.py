@@ -1,4 +1,4 @@
-"""The configuration of a command: Hydra composes the groups of ``conf/``, values from the command line come on top."""
+"""Composition of the configuration: groups of ``conf/`` by Hydra, overridden by values of the command line."""
 
 import logging
 import re
@@ -13,15 +13,15 @@ from driveforge.pipelines.config.config import Config
 
 
 def load_config(*overrides: str) -> Config:
-    """The default settings, under overrides as on the command line: ``load_config("data.num_scenes=3")``."""
+    """The settings, with overrides as on the command line: ``load_config("data.num_scenes=3")``."""
     return compose(overrides)
 
 
 def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = None) -> Config:
-    """The configuration under ``overrides`` such as ``data=nuscenes`` (a group) and ``data.root=DIR`` (a value).
+    """The configuration with ``overrides`` such as ``data=nuscenes`` (a group) and ``data.root=DIR`` (a value).
 
-    Groups are chosen before values are set, whatever their order. ``saved`` are settings by section, which stand in
-    the place of the defaults. UserError: one line, with the nearest right key.
+    Groups are chosen before values are set, in any order. ``saved`` holds settings by section that replace the
+    defaults. Raises UserError, with the closest valid key, if an override is wrong.
     """
     pairs = [_split(override) for override in overrides]
     groups, saved = group_choices(), saved or {}
@@ -47,15 +47,15 @@ def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = Non
 
 
 def resolve_run_dir(overrides: Sequence[str]) -> Path:
-    """The run folder that ``compose(overrides)`` would name, whatever else the overrides say."""
+    """The run folder of ``overrides``, without checking the other overrides."""
     given = [value for key, value in map(_split, overrides) if key == "run_dir"]
     return compose([f"run_dir={value}" for value in given[-1:]]).run_dir
 
 
 def group_choices() -> dict[str, list[str]]:
-    """The files of every group in ``conf/``: ``{"data": ["nuscenes", ...], ...}``.
+    """The choices of every group in ``conf/``: ``{"data": ["nuscenes", ...], ...}``.
 
-    A file with a leading underscore cannot be chosen: others build on it.
+    Files with a leading underscore are shared by others and are not choices.
     """
     root = resources.files("driveforge.conf")
     folders = sorted((entry for entry in root.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
@@ -88,16 +88,16 @@ def _split(override: str) -> tuple[str, str]:
 
 
 def _set(mapping: dict[str, Any], dotted: str, value: str) -> None:
-    """Set one value; every part of the dotted key must be there already."""
+    """Set one value; every part of the dotted key must exist."""
     *path, last = dotted.split(".")
     if last == "name" and _names_its_choice(path[0]):
-        raise UserError(f"{dotted} follows from the group: write {'.'.join(path)}={value}")
+        raise UserError(f"{dotted} is set by the group: write {'.'.join(path)}={value}")
     node, where = mapping, ""
     for part in path:
         node = _child(node, part, where, dotted)
         where = f"{where}.{part}" if where else part
         if not isinstance(node, dict):
-            raise UserError(f"{where} is one value, it has no {last}")
+            raise UserError(f"{where} is a single value, it has no {last}")
     if isinstance(_child(node, last, where, dotted), dict):
         raise UserError(f"{dotted} is a group of settings, set one of them: {dotted}.KEY=VALUE")
     node[last] = value
@@ -106,7 +106,7 @@ def _set(mapping: dict[str, Any], dotted: str, value: str) -> None:
 def _child(node: dict[str, Any], part: str, where: str, dotted: str) -> Any:
     if part not in node:
         if others := _choices_with(where, part):
-            raise UserError(f"{where}={node['name']} has no {part}; {dotted} goes with {' or '.join(others)}: add it")
+            raise UserError(f"{where}={node['name']} has no {part}; {dotted} needs {' or '.join(others)}")
         raise UserError(with_suggestion(f"no setting {dotted}", part, node, where))
     return node[part]
 

@@ -1,4 +1,4 @@
-"""Every setting of every command, composed of the records that stand beside the code they configure."""
+"""The settings of all commands, composed of the settings records of each package."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from driveforge.pipelines.validate.settings import ValidateSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """Everything a command is told; ``run_dir`` is where it keeps what it makes."""
+    """The settings of all commands; results go to ``run_dir``."""
 
-    run_dir: Annotated[Path, "what the run makes goes here"]
+    run_dir: Annotated[Path, "folder of the results"]
     data: Data
     replay: ReplaySettings
     model: ModelSettings

@@ -1,5 +1,6 @@
-"""The settings of a command with their defaults, as its help tells them."""
+"""Help texts about the settings of a command and their defaults."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from importlib import resources
@@ -12,31 +13,46 @@ from driveforge.pipelines.commands.command import Command
 from driveforge.pipelines.config.build import format_value
 from driveforge.pipelines.config.config import Config
 
+WIDTH = 100
+_INDENT, _HELP_COLUMN = 4, 46
+
 
 def settings_help(command: Command) -> str:
-    """The examples of ``command`` and its settings with their defaults, as the end of its help."""
+    """The end of a command's help: its examples, and its settings with their defaults."""
     lines = ["examples:", *(f"  {example}" for example in command.examples), ""]
     if command.presets:
-        lines += [f"{command.name} presets, over the defaults below: {' '.join(command.presets)}", ""]
-    lines += ["settings:"]
-    lines += [
-        format_setting(
-            "run_dir", _load_yaml("config")["run_dir"], get_type_hints(Config, include_extras=True)["run_dir"]
-        )
-    ]
+        lines += [f"presets of {command.name}, which replace the defaults below:", f"  {' '.join(command.presets)}", ""]
+    run_dir_hint = get_type_hints(Config, include_extras=True)["run_dir"]
+    lines += ["settings:", format_setting("run_dir", _load_yaml("config")["run_dir"], run_dir_hint)]
     for section in command.sections:
         shown_lines: set[str] = set()
         for choice, record in _choices(section).items():
-            lines += ["", f"  {section}={choice}   {record.__doc__}"]
+            lines += ["", *_wrap(f"  {section}={choice}   {record.__doc__}", indent=6)]
             values = _load_yaml(f"{section}/{choice}")
-            lines_of_choice = list(_setting_lines(section, values, record))
-            lines += [line for line in lines_of_choice if line not in shown_lines]
-            shown_lines.update(lines_of_choice)
+            choice_lines = list(_setting_lines(section, values, record))
+            lines += [line for line in choice_lines if line not in shown_lines]
+            shown_lines.update(choice_lines)
     return "\n".join(lines) + "\n"
 
 
+def format_setting(key: str, value: Any, hint: Any) -> str:
+    """``key=value`` and the help text of its type, ``Annotated[int, "help text"]``, in two columns of 100 in total."""
+    shown = f"{key}=..." if value == "???" else f"{key}={format_value(value)}"
+    first = " " * _INDENT + shown
+    if len(first) + 2 > _HELP_COLUMN:
+        lines = _wrap(first, indent=_INDENT + len(key) + 2)
+        return "\n".join([*lines, *_wrap(" " * _HELP_COLUMN + hint.__metadata__[0], indent=_HELP_COLUMN)])
+    return "\n".join(_wrap(f"{first:<{_HELP_COLUMN}}{hint.__metadata__[0]}", indent=_HELP_COLUMN))
+
+
+def _wrap(line: str, indent: int) -> list[str]:
+    """``line`` wrapped at ``WIDTH``; further lines are indented."""
+    options = {"break_long_words": False, "break_on_hyphens": False, "replace_whitespace": False}
+    return textwrap.wrap(line, WIDTH, subsequent_indent=" " * indent, **options)  # type: ignore[arg-type]
+
+
 def _choices(section: str) -> dict[str, type]:
-    """The record behind each choice of a group; where all share one record only the default choice is told."""
+    """The record of each choice of a group; only the default choice if all share one record."""
     kind = get_type_hints(Config)[section]
     if get_origin(kind) in (Union, UnionType):
         return {get_args(get_type_hints(option)["name"])[0]: option for option in get_args(kind)}
@@ -45,7 +61,7 @@ def _choices(section: str) -> dict[str, type]:
 
 
 def _setting_lines(where: str, values: Mapping[str, Any], record: type) -> Iterator[str]:
-    """A line for each setting of ``record``, and of the records in it."""
+    """The formatted settings of ``record``, and of the records in it."""
     for key, hint in get_type_hints(record, include_extras=True).items():
         if is_dataclass(hint):
             yield from _setting_lines(f"{where}.{key}", values[key], hint)  # type: ignore[arg-type]
@@ -54,16 +70,10 @@ def _setting_lines(where: str, values: Mapping[str, Any], record: type) -> Itera
 
 
 def _load_yaml(name: str) -> dict[str, Any]:
-    """One file of ``conf/`` over those it builds on."""
+    """A file of ``conf/``, merged over the files in its defaults list."""
     values = yaml.safe_load((resources.files("driveforge.conf") / f"{name}.yaml").read_text("utf-8"))
     if "/" in name:
         below = [part for part in values.pop("defaults", []) if part != "_self_"]
         for part in below:
             values = {**_load_yaml(f"{name.split('/')[0]}/{part}"), **values}
     return dict(values)
-
-
-def format_setting(key: str, value: Any, hint: Any) -> str:
-    """A setting with its default and the words beside its type, ``Annotated[int, "words"]``."""
-    shown = f"{key}=..." if value == "???" else f"{key}={format_value(value)}"
-    return f"    {shown:<40}  {hint.__metadata__[0]}"

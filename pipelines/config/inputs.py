@@ -1,4 +1,4 @@
-"""What a command is to read is looked for before any work is done."""
+"""Checks that the input paths of a command exist, before any work is done."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -8,14 +8,14 @@ from driveforge.pipelines.config.config import Config
 
 
 def require_inputs(config: Config, sections: Collection[str]) -> None:
-    """A UserError that names the first folder of ``sections`` that is not there."""
+    """Raise UserError if an input path of ``sections`` does not exist."""
     for key, path in _inputs(config, sections):
         if not path.exists():
-            raise UserError(f"{key}={shorten(path, 200)} does not exist; correct the path, or leave the setting out")
+            raise UserError(f"{key}={shorten(path, 200)} does not exist; correct the path, or unset it")
 
 
 def _inputs(config: Config, sections: Collection[str]) -> Iterator[tuple[str, Path]]:
-    # The evaluation reads neither of the first two: it takes size and rate of the one, and the seed of the other.
+    # evaluate has the sections data and replay, but reads only framing and seed from them.
     reads_clips = "model" in sections or "generate" in sections
     root = getattr(config.data, "root", None)
     if reads_clips and root is not None:

@@ -1,7 +1,7 @@
-"""The settings that a run was begun with, saved in ``<run_dir>/settings.yaml`` for its later stages.
+"""The settings of a run, saved in ``<run_dir>/settings.yaml`` for its later stages.
 
-Paths are saved in full, or, inside the run folder, as ``${run_dir}/…``, so that stages may be called from anywhere and
-the folder may move.
+Paths are saved as absolute paths, or as ``${run_dir}/…`` inside the run folder, so that stages may be called from any
+directory and the folder may move.
 """
 
 import os
@@ -25,9 +25,9 @@ _RUN_DIR = "${run_dir}"
 
 
 def load_settings(run_dir: Path, presets: Sequence[str], overrides: Sequence[str]) -> tuple[Config, Config | None]:
-    """The settings for a command in ``run_dir``, and those that were noted there: None in a new run.
+    """The settings of a command in ``run_dir``, and the saved ones: None in a new run.
 
-    ``overrides`` stand over what was noted, and over ``presets`` in a new run. UserError: unreadable or wrong ones.
+    ``overrides`` replace saved settings, or ``presets`` in a new run. Raises UserError if settings are wrong.
     """
     saved = _read_settings(run_dir)
     if saved is None:
@@ -48,19 +48,19 @@ def _read_settings(run_dir: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read ({shorten(error, 100)}); correct the file, or delete it") from error
     if not isinstance(record, dict):
-        raise UserError(f"{path} holds no sections of settings; correct the file, or delete it")
+        raise UserError(f"{path} has no sections of settings; correct the file, or delete it")
     known = {field.name for field in fields(Config)} - {"run_dir"}
     for name, section in record.items():
         if name not in known or not isinstance(section, dict):
-            raise UserError(f"{path}: {shorten(name)} is no section of settings; correct the file, or delete it")
+            raise UserError(f"{path}: {shorten(name)} is not a section of settings; correct the file, or delete it")
     return {name: _map_strings(section, _from_saved(run_dir)) for name, section in record.items()}
 
 
 @contextmanager
 def settings_transaction(config: Config, previous: Config | None, *, creates_run: bool) -> Iterator[None]:
-    """Note ``config`` in its run folder and tell what differs from ``previous``; undone if the command is refused.
+    """Save ``config`` in its run folder and print the changes since ``previous``; reverted on a UserError.
 
-    In a folder without settings they are noted only by a command that ``creates_run`` a run.
+    In a folder without settings, they are saved only if the command ``creates_run``.
     """
     if previous is None and not creates_run:
         yield
@@ -82,7 +82,7 @@ def settings_transaction(config: Config, previous: Config | None, *, creates_run
 
 
 def write_settings(config: Config) -> None:
-    """Note ``config`` in its run folder."""
+    """Save ``config`` in its run folder."""
     record = {
         field.name: _map_strings(_to_plain(getattr(config, field.name)), _to_saved(config.run_dir))
         for field in fields(config)
@@ -95,7 +95,7 @@ def write_settings(config: Config) -> None:
 
 
 def changed_settings(previous: Config, now: Config) -> list[str]:
-    """One line for each setting that is not what it was."""
+    """One line for each setting that changed."""
     old, new = (dict(_flatten(_to_plain(config))) for config in (previous, now))
     keys = [
         key
@@ -106,7 +106,7 @@ def changed_settings(previous: Config, now: Config) -> list[str]:
 
 
 def with_absolute_paths(config: Config) -> Config:
-    """``config`` with every relative path but ``run_dir`` made absolute; a model folder is a path too."""
+    """``config`` with all relative paths made absolute, except ``run_dir``; including a model folder."""
     absolute = {
         field.name: _absolute(getattr(config, field.name)) for field in fields(config) if field.name != "run_dir"
     }
@@ -120,7 +120,7 @@ _MISSING = object()
 
 
 def _format_setting(values: Mapping[str, Any], key: str) -> str:
-    return shorten(format_value(values[key]), 80) if key in values else "not there"
+    return shorten(format_value(values[key]), 80) if key in values else "not set"
 
 
 def _absolute(value: Any) -> Any:
@@ -132,7 +132,7 @@ def _absolute(value: Any) -> Any:
 
 
 def _to_plain(value: Any) -> Any:
-    """A record as mappings, lists and plain values, which YAML holds."""
+    """A record as mappings, lists and plain values, for YAML."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: _to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
@@ -149,7 +149,7 @@ def _flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """``value`` with every text in it changed."""
+    """``value`` with ``change`` applied to every string in it."""
     if isinstance(value, Mapping):
         return {key: _map_strings(inner, change) for key, inner in value.items()}
     if isinstance(value, list):

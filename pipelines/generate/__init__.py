@@ -1,1 +1,1 @@
-"""From scenes to candidate clips: requests, units of work, commits, executors."""
+"""Generation of candidate clips: requests, work units, commits and executors."""

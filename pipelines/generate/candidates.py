@@ -1,4 +1,4 @@
-"""Committed candidates: listed by what they say of themselves, decoded one at a time."""
+"""Committed candidates: listed with their metadata, decoded one at a time."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from driveforge.validation.records import Measures
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleRef:
-    """Where a committed sample stands: the unit that made it, its tar, its key, and the members' places in the tar."""
+    """The location of a committed sample: its unit, tar and key, and the spans of its members in the tar."""
 
     unit: str
     tar: Path
@@ -22,13 +22,13 @@ class SampleRef:
     members: Mapping[str, Span] = field(repr=False)
 
     def read(self) -> dict[str, bytes]:
-        """The bytes of every member, by its name behind the key."""
+        """The bytes of every member, by its name without the key."""
         return read_members(self.tar, self.members)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A committed clip without its pixels; ``metadata`` is what the generation stage said of it."""
+    """A committed clip without its pixels, with the metadata of the generation stage and its measures."""
 
     ref: SampleRef
     metadata: Mapping[str, Any]
@@ -39,12 +39,12 @@ class Candidate:
         return self.ref.key
 
     def load(self) -> Clip:
-        """The clip, decoded."""
+        """Decode the clip."""
         return clip_from_members(self.ref.read(), f"{self.ref.tar.name}: {self.clip_id}")[0]
 
 
 def iter_candidates(root: Path) -> Iterator[Candidate]:
-    """Every committed candidate under ``root`` in plan order; a UserError where a byte of its tar has changed since."""
+    """Every committed candidate under ``root``, in plan order; raises UserError if a tar was changed."""
     log = CommitLog(root)
     for marker in log.read_markers():
         for key, members in log.read_verified(marker).items():

@@ -1,4 +1,4 @@
-"""Generate: requests become candidate clips, each with its measures, committed unit by unit to ``<run>/candidates``."""
+"""The generate stage: generate and measure candidates, committed unit by unit to ``<run_dir>/candidates``."""
 
 import argparse
 import secrets
@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from driveforge.datasets.errors import UserError
@@ -25,44 +23,27 @@ from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import require_executor, run_units
 from driveforge.pipelines.generate.executors.interface import UnitOutcome
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
+from driveforge.pipelines.generate.generator import GeneratorLoader, load_generator
 from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
 from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.units import GenerationPlan, Unit, open_or_create_plan
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.inputs.sources import generation_indices, open_source
-from driveforge.pipelines.registry.models import resolve_checkpoint
+from driveforge.pipelines.registry.models import resolve_model
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.measures import measure
 
-if TYPE_CHECKING:
-    from driveforge.finetune.world_model.sampler_settings import SamplerSettings
-
-# Stored beside the plan, under a name made of their content.
+# Folder of the plan's first frames, in files named after their content.
 FIRST_FRAMES_FOLDER = "first_frames"
-# The codec packs the first frame alone and the others in fours, so one is the least that can be given.
+# Wan's VAE encodes the first frame separately and the others in chunks of four, so one frame is the minimum.
 NUM_FIRST_FRAMES = 1
-
-
-class ClipGenerator(Protocol):
-    """What makes clips; ``digest`` tells its weights apart, ``reconstruct`` shows what its codec alone loses."""
-
-    digest: str
-
-    def generate(
-        self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: "SamplerSettings"
-    ) -> Clip: ...
-
-    def reconstruct(self, clip: Clip) -> Clip: ...
-
-
-ClipGeneratorLoader = Callable[[], ClipGenerator]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationSummary:
-    """``num_made`` clips of one call, ``num_committed`` all of the plan so far; ``failed`` maps unit to error."""
+    """``num_made`` clips of this call, ``num_committed`` of the plan in total; ``failed`` maps units to errors."""
 
     plan: str
     num_made: int
@@ -72,14 +53,14 @@ class GenerationSummary:
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Plan, generate and commit; status 1 where a unit had to be set aside."""
-    require_executor(config.executor)  # before seconds of imports
+    """Plan, generate and commit; exit status 1 if a unit failed."""
+    require_executor(config.executor)  # before imports that take seconds
     with pipeline_run(config, "generation") as tracker:
         summary = generate_candidates(config)
         log_generation(summary, tracker)
     print_result(f"{summary.num_committed} candidates in {config.run.candidates}, {summary.num_made} of them made now")
     for unit, error in summary.failed.items():
-        print_result(error.strip().splitlines()[-1], prefix=f"{unit} was set aside: ", style="red")
+        print_result(error.strip().splitlines()[-1], prefix=f"{unit} failed: ", style="red")
     return 1 if summary.failed else 0
 
 
@@ -90,32 +71,18 @@ def log_generation(summary: GenerationSummary, tracker: Tracker) -> None:
 
 
 def generate_candidates(config: Config) -> GenerationSummary:
-    """All candidates that ``config`` asks for, by the run's fine-tuned model, or the configured one without it."""
+    """Generate all candidates of ``config`` with the run's fine-tuned model, or else the configured checkpoint."""
     from driveforge.finetune.world_model.model import compute_model_digest
 
     folder, root = resolve_model(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
-    instruments()  # what is missing is said before any work is done
+    instruments()  # fails early if something is missing
     plan = plan_candidates(root, config.data, config.generate, compute_model_digest(folder))
     return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
 
 
-def resolve_model(config: Config) -> Path:
-    """``<run_dir>/model`` where a fine-tune has left one, else the configured checkpoint."""
-    return config.run.model if config.run.model.is_dir() else resolve_checkpoint(config)
-
-
-def load_generator(folder: Path) -> ClipGenerator:
-    """The world model in ``folder``, on a GPU where this process sees one."""
-    import torch
-
-    from driveforge.finetune.world_model.generator import Generator
-
-    return Generator.load(folder, "cuda" if torch.cuda.is_available() else "cpu")
-
-
 def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: str) -> GenerationPlan:
-    """The plan in ``root``: clips of the model with digest ``model``, from the held-out scenes of ``data``."""
+    """The plan in ``root``: clips from the held-out scenes of ``data``, by the model with the digest ``model``."""
     from driveforge.finetune.world_model.conditions import require_encodable
 
     source = open_source(data)
@@ -133,14 +100,14 @@ def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: s
 def generate(
     root: Path,
     plan: GenerationPlan,
-    loader: ClipGeneratorLoader,
+    loader: GeneratorLoader,
     executor: ExecutorSettings,
     instruments: InstrumentsLoader = Instruments,
 ) -> GenerationSummary:
-    """Make every unit of ``plan`` that is not committed under ``root`` yet; set aside those that keep failing.
+    """Make every unit of ``plan`` that is not committed under ``root`` yet; quarantine units that keep failing.
 
-    ``loader`` and ``instruments`` run once in each worker; for Ray they have to be picklable by reference, as a
-    ``partial`` of a function is.
+    ``loader`` and ``instruments`` run once in each worker; for Ray they must be picklable by reference, like a
+    ``partial`` of a function.
     """
     log, start = CommitLog(root), time.monotonic()
     invalidate_damaged(log, plan.units)
@@ -162,9 +129,9 @@ def generate(
 
 
 def invalidate_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
-    """Have units that were damaged since they were committed count as not made, and say so of each."""
+    """Remove the markers of units whose tars are damaged, so that they are made again; prints each."""
     committed = [unit for unit in units if log.is_committed(unit.id)]
-    for unit in track(committed, "Checking what is there", disable=not committed):
+    for unit in track(committed, "Checking committed units", disable=not committed):
         try:
             keys = tuple(log.read_verified(log.read_marker(unit.id)))
             if keys != tuple(request.scene.clip_id for request in unit.requests):
@@ -177,11 +144,11 @@ def invalidate_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
 def _outcomes(
     plan: GenerationPlan, log: CommitLog, factory: Callable[[], "GenerationWorker"], executor: ExecutorSettings
 ) -> Iterator[UnitOutcome]:
-    """Outcomes of the uncommitted units, under a progress bar of clips."""
+    """The outcomes of the uncommitted units, with a progress bar of clips."""
     pending, attempts = [unit for unit in plan.units if not log.is_committed(unit.id)], AttemptLog(log.root)
     for unit in plan.units:
         if log.is_committed(unit.id):
-            attempts.clear(unit.id)  # the run that committed it may have been killed before it did
+            attempts.clear(unit.id)  # left over if a run was killed between commit and clear
     sizes = {unit.id: len(unit.requests) for unit in plan.units}
     total, num_pending = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
     columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
@@ -193,15 +160,15 @@ def _outcomes(
 
 
 class GenerationWorker:
-    """The worker: holds one generator, and turns each unit into one committed tar."""
+    """A worker with one generator; turns each unit into one committed tar."""
 
-    def __init__(self, loader: ClipGeneratorLoader, root: Path, instruments: InstrumentsLoader = Instruments) -> None:
+    def __init__(self, loader: GeneratorLoader, root: Path, instruments: InstrumentsLoader = Instruments) -> None:
         self._generator, self._instruments = loader(), instruments()
         self._root = root
 
     def make(self, unit: Unit) -> dict[str, Any]:
-        """Generate, measure, pack, commit. Whoever commits a unit second changes nothing."""
-        # Beside the candidates, where a later run collects it: nothing is left elsewhere when this process is killed.
+        """Generate, measure, pack and commit ``unit``. Committing is idempotent."""
+        # In the candidates folder, where a later run removes it if this process is killed.
         scratch = self._root / f".{unit.id}.{secrets.token_hex(4)}.tmp"
         try:
             samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
@@ -214,8 +181,8 @@ class GenerationWorker:
     def _sample(self, request: Request) -> dict[str, bytes]:
         if self._generator.digest != request.model:
             raise UserError(
-                f"{request.scene.clip_id} was planned for model {request.model}, the loaded one is "
-                f"{self._generator.digest}: begin anew in another run_dir"
+                f"{request.scene.clip_id} was planned for model {request.model}, but the loaded model is "
+                f"{self._generator.digest}: start again in another run_dir"
             )
         first_frames = load_first_frames(self._root / FIRST_FRAMES_FOLDER, request.first_frames)
         clip = self._generator.generate(request.scene, first_frames, seed=request.seed, settings=request.settings)
@@ -223,16 +190,16 @@ class GenerationWorker:
 
 
 def candidate_members(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, bytes]:
-    """The members of a candidate's sample, measured as exported: decoded again from the bytes that are kept."""
+    """The members of a candidate's sample, measured as it is stored: decoded again from its own bytes."""
     members, clip_id = clip_members(clip, {}), request.scene.clip_id
     metadata = candidate_metadata(request, clip_from_members(members, clip_id)[0], instruments)
     return members | {"json": dump_json(extend_metadata(members["json"], metadata, clip_id))}
 
 
 def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, Any]:
-    """What a candidate says of itself: what was asked for, who made it, from what, and what was measured on it.
+    """The metadata of a candidate: its request, model and settings, its measures and its provenance.
 
-    A pure function of the request and the clip, without a clock in it, so that a repeated unit has the same bytes.
+    A pure function of the request and the clip, without timestamps, so that a repeated unit has the same bytes.
     """
     return {
         "request": request.id,

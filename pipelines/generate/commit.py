@@ -1,8 +1,8 @@
-"""Exactly-once: a unit of work counts as done when, and only when, its marker exists, and the first marker wins.
+"""Exactly-once commits: a unit is done if and only if its marker exists, and the first marker wins.
 
-<root>/<unit>-<sha8>.tar         published whole; another attempt with other bytes gets another name
-<root>/_commits/<unit>.json      the marker, created exclusively, after its tar is on the disk
-<root>/_quarantine/<unit>.json   why a unit was given up
+<root>/<unit>-<sha8>.tar         written atomically; an attempt with other bytes gets another name
+<root>/_commits/<unit>.json      the marker, created exclusively after its tar is synced to disk
+<root>/_quarantine/<unit>.json   the reason why a unit failed
 """
 
 import os
@@ -28,19 +28,19 @@ from driveforge.datasets.webdataset_shards.tar_samples import Span, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import TarSummary, summarize_tar
 from driveforge.pipelines.generate.marker import TAR_NAME, Marker, tar_name
 
-REGENERATE_HINT = "run `driveforge generate` to have the unit made again"
+REGENERATE_HINT = "run `driveforge generate` to make the unit again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuarantineRecord:
-    """A unit that was given up, and why."""
+    """A unit that failed, with the reason."""
 
     unit: str
     reason: str
 
 
 class CommitLog:
-    """The units committed under ``root``; any number of processes may use the same folder."""
+    """The units committed under ``root``; several processes may use the same folder at once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -51,8 +51,8 @@ class CommitLog:
     def commit(self, unit_id: str, scratch_tar: Path) -> bool:
         """Publish a copy of ``scratch_tar`` and mark the unit as done; False if another attempt was first.
 
-        A crash at any moment leaves either no marker, and at most a tar that ``remove_unreferenced``
-        removes, or the finished commit.
+        A crash at any moment leaves either the finished commit or no marker, and at most a tar that
+        ``remove_unreferenced`` removes.
         """
         if self.is_committed(unit_id):
             return False
@@ -73,7 +73,7 @@ class CommitLog:
         return False
 
     def read_marker(self, unit_id: str) -> Marker:
-        """The marker of a committed unit; a UserError where it is damaged, or that of another unit."""
+        """The marker of a committed unit; raises UserError if it is damaged or names another unit."""
         path = self._marker_path(unit_id)
         marker = read_record(path, Marker, REGENERATE_HINT)
         if marker.unit != unit_id:
@@ -81,41 +81,41 @@ class CommitLog:
         return marker
 
     def read_markers(self) -> list[Marker]:
-        """Every marker, by unit id; a UserError where one is damaged."""
+        """Every marker, in the order of unit ids; raises UserError if one is damaged."""
         return [self.read_marker(path.stem) for path in sorted((self.root / "_commits").glob("[!.]*.json"))]
 
     def read_verified(self, marker: Marker) -> dict[str, dict[str, Span]]:
-        """The members of every sample of a committed tar, all of whose bytes were read and are as they were committed.
+        """Check every byte of a committed tar; returns the spans of the members of every sample.
 
-        A UserError names the tar that is missing or has changed since, or the marker that speaks of other samples.
+        Raises UserError if the tar is missing or changed, or if the marker lists other samples.
         """
         tar = self.root / marker.tar
         if not tar.is_file():
             raise UserError(f"{tar}: the committed tar is missing; {REGENERATE_HINT}")
         if tar.stat().st_size != marker.num_bytes or sha256_file(tar) != marker.sha256:
-            raise UserError(f"{tar}: is damaged or was changed since it was committed; {REGENERATE_HINT}")
+            raise UserError(f"{tar}: is damaged or was changed after its commit; {REGENERATE_HINT}")
         samples = scan_tar(tar)
         if tuple(samples) != marker.keys:
             raise UserError(f"{self._marker_path(marker.unit)}: keys are not those of {tar.name}; {REGENERATE_HINT}")
         return samples
 
     def invalidate(self, unit_id: str) -> None:
-        """Take away the marker of a damaged unit, which then counts as not made; its next attempt replaces the tar."""
+        """Remove the marker of a damaged unit, so that it is made again."""
         self._marker_path(unit_id).unlink(missing_ok=True)
         sync_folder(self.root / "_commits")
 
     def quarantine(self, unit_id: str, reason: str) -> None:
-        """Note why ``unit_id`` was given up; a later commit of the unit takes the note away."""
+        """Record why ``unit_id`` failed; a later commit of the unit removes the record."""
         write_atomic(self._quarantine_path(unit_id), dump_json(asdict(QuarantineRecord(unit=unit_id, reason=reason))))
 
     def read_quarantine(self) -> dict[str, str]:
-        """The reason of every unit that was given up, by unit id."""
+        """The reasons of all failed units, by unit id."""
         paths = sorted((self.root / "_quarantine").glob("[!.]*.json"))
-        notes = [read_record(path, QuarantineRecord, "delete it; its unit is made by the next run") for path in paths]
-        return {note.unit: note.reason for note in notes}
+        records = [read_record(path, QuarantineRecord, "delete it; the next run makes its unit") for path in paths]
+        return {record.unit: record.reason for record in records}
 
     def _publish(self, unit_id: str, scratch_tar: Path) -> TarSummary:
-        """Copy the tar next to its place, sync and read back the copy, then give it a name that its bytes decide."""
+        """Copy the tar into ``root``, sync it and read it back, then rename it to a name derived from its bytes."""
         scratch = self.root / f".{unit_id}.{secrets.token_hex(4)}.tmp"
         try:
             with open(scratch_tar, "rb") as source, atomic_file(scratch) as copy:
@@ -137,9 +137,9 @@ class CommitLog:
 
 
 def remove_unreferenced(root: Path) -> list[Path]:
-    """Remove what no marker speaks of: tars of lost or dead attempts, scratch. Run it while nothing is committing.
+    """Remove tars of failed attempts that no marker refers to, and scratch files; returns what was removed.
 
-    Files without a name of ours stay.
+    Call it while nothing is committing. Files with other names are kept.
     """
     committed = {marker.tar for marker in CommitLog(root).read_markers()}
     tars = [path for path in sorted(root.glob("*.tar")) if TAR_NAME.fullmatch(path.name)]
@@ -150,12 +150,12 @@ def remove_unreferenced(root: Path) -> list[Path]:
 
 
 def remove_scratch(root: Path) -> list[Path]:
-    """Remove what was half-written by processes that were killed."""
+    """Remove partial files of processes that were killed."""
     folders = (root, root / "_commits", root / "_quarantine", root / "_attempts")
     return [path for folder in folders for path in remove_partial_files(folder)]
 
 
 def _validated_id(unit_id: str) -> str:
     if not CLIP_ID.fullmatch(unit_id):
-        raise UserError(f"unit id {unit_id!r} may hold only a-z, 0-9, '-' and '_'")
+        raise UserError(f"unit id {unit_id!r} may contain only a-z, 0-9, '-' and '_'")
     return unit_id

@@ -1,4 +1,4 @@
-"""The marker of a committed unit: what is in its tar, to the byte, so that nothing in either can change unnoticed."""
+"""The marker of a committed unit: the size, hash and sample keys of its tar, so that any change is detected."""
 
 import re
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marker:
-    """``tar`` is the name of the tar under the root, of ``num_bytes``; ``keys`` are its samples in order.
+    """``tar`` is the file name of the tar, of ``num_bytes``; ``keys`` are its samples in order.
 
-    A function of the tar alone, without a clock or a machine's name in it: whoever makes the unit leaves the same one.
+    A pure function of the tar, without a timestamp or host name: every attempt with the same bytes has the same marker.
     """
 
     unit: str
@@ -28,7 +28,7 @@ class Marker:
         if not _SHA256.fullmatch(self.sha256):
             raise UserError("sha256 must be 64 hex digits")
         if self.tar != tar_name(self.unit, self.sha256):
-            raise UserError(f"tar must be {tar_name(self.unit, self.sha256)}, as unit and sha256 say")
+            raise UserError(f"tar must be {tar_name(self.unit, self.sha256)}, derived from unit and sha256")
         if not all(CLIP_ID.fullmatch(key) for key in self.keys):
             raise UserError("keys must be clip ids")
         if self.num_samples != len(self.keys):
@@ -36,5 +36,5 @@ class Marker:
 
 
 def tar_name(unit_id: str, sha256: str) -> str:
-    """The name that its bytes decide: another attempt with other bytes gets another name."""
+    """The file name of a tar, derived from its bytes: an attempt with other bytes gets another name."""
     return f"{unit_id}-{sha256[:8]}.tar"

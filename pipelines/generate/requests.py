@@ -1,4 +1,4 @@
-"""Requests: what is asked of the generator, one clip each, known by the hash of all that decides the result."""
+"""Requests: one clip each, identified by a hash of everything that determines the result."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ from driveforge.pipelines.generate.settings import GenerateSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:
-    """One clip to generate. ``model`` is the generator's digest; ``first_frames`` the name of stored frames, or ""."""
+    """One clip to generate. ``model`` is the generator's digest, ``first_frames`` the name of stored frames or ""."""
 
     scene: Scene
     seed: int
@@ -34,12 +34,12 @@ class Request:
 
     @property
     def id(self) -> str:
-        """32 hex digits: the same clip is asked for if, and only if, the ids are the same."""
+        """32 hex digits; two requests are equal if and only if their ids are."""
         return hashlib.sha256(canonical_json(request_to_json(self))).hexdigest()[:32]
 
 
 def canonical_json(record: object) -> bytes:
-    """One spelling for one value: sorted keys, no blanks, floats in full, no NaN."""
+    """Canonical JSON: sorted keys, no whitespace, floats at full precision, no NaN."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -55,7 +55,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
 
 
 def request_from_json(record: dict[str, Any], where: str = "") -> Request:
-    """The request of ``record``; a UserError that names ``where`` if a field is missing or wrong."""
+    """Parse a request; raises UserError that names ``where`` if a field is missing or wrong."""
     try:
         settings = SamplerSettings(**{**record["settings"], "sigmas": tuple(record["settings"]["sigmas"])})
         return Request(
@@ -69,22 +69,23 @@ def request_from_json(record: dict[str, Any], where: str = "") -> Request:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{where}: this is not a request: {shorten(repr(error))}") from error
+        raise UserError(f"{where}: is not a request: {shorten(repr(error))}") from error
 
 
 def plan_requests(
     scenes: Sequence[Scene], first_frames: Callable[[Scene], str], settings: GenerateSettings, model: str
 ) -> list[Request]:
-    """``settings.num_clips`` requests that take scenes and edits in turn, each with a seed drawn from a counter.
+    """``settings.num_clips`` requests over scenes and edits in turn, each with a seed derived from its number.
 
-    ``first_frames`` stores the first frames of a recorded scene and names them; it is asked only where they are used.
+    ``first_frames`` stores the first frames of a recorded scene and returns their name; it is called only for edits
+    that keep the first frame.
     """
     requests: list[Request] = []
     choices = _edited_scenes(scenes, settings.edits)
     for number, (scene, edit, edited) in zip(range(settings.num_clips), choices, strict=False):
         keeps_first_frame = EDITS[edit].keeps_first_frame
         request = Request(
-            # Commands past the end of a recording are commands like any others: the generator has to obey them.
+            # Poses past the end of a recording are commanded like all others, so no frame counts as padding.
             scene=replace(edited, held_frames=0),
             seed=_derive_seed(settings.seed, number),
             model=model,
@@ -98,7 +99,10 @@ def plan_requests(
 
 
 def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tuple[Scene, str, Scene]]:
-    """Endless (scene, edit, edited scene): scenes from all over the data, and the next time round under other edits."""
+    """Endless (scene, edit, edited scene), spread over the scenes; each pass pairs a scene with another edit.
+
+    In pass ``turn``, the scene at position ``place`` of the spread order gets edit number ``place + turn``.
+    """
     if not scenes:
         raise UserError("there is no scene to generate from: the data source is empty")
     if unknown := [name for name in edits if name not in EDITS] or not edits:
@@ -113,11 +117,14 @@ def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tu
                 except EditNotApplicable as refusal:
                     refusals.append(str(refusal))
         if len(refusals) == len(scenes) * len(edits):
-            raise UserError(f"no scene allows any of the edits {', '.join(edits)}; for example {refusals[0]}")
+            raise UserError(f"no scene supports any of the edits {', '.join(edits)}; for example {refusals[0]}")
 
 
 def _spread_order(count: int) -> list[int]:
-    """0..count-1 in steps of the golden section: however few are taken, they come from all over."""
+    """A permutation of 0..count-1 whose every prefix is spread evenly.
+
+    It steps by about the golden ratio conjugate of ``count``, made coprime to ``count`` so that no index repeats.
+    """
     stride = max(1, round(count * 0.618))
     while math.gcd(stride, count) != 1:
         stride += 1
@@ -125,12 +132,12 @@ def _spread_order(count: int) -> list[int]:
 
 
 def _derive_seed(seed: int, number: int) -> int:
-    """31 bits, a pure function of both."""
+    """A 31-bit seed, a pure function of both arguments."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{number}".encode()).digest()[:4], "big") >> 1
 
 
 def store_first_frames(folder: Path, frames: NDArray[np.uint8]) -> str:
-    """Keep ``frames`` ``(V, F, H, W, 3)`` in ``folder`` under a name made of their content, and return that name."""
+    """Store ``frames`` ``(V, F, H, W, 3)`` in ``folder`` under a name derived from their content; returns the name."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(frames), allow_pickle=False)
     name = _content_name(buffer.getvalue())
@@ -140,14 +147,14 @@ def store_first_frames(folder: Path, frames: NDArray[np.uint8]) -> str:
 
 
 def load_first_frames(folder: Path, name: str) -> NDArray[np.uint8] | None:
-    """Frames ``(V, F, H, W, 3)`` that were stored under ``name``; None for no name."""
+    """The frames ``(V, F, H, W, 3)`` stored under ``name``; None if the name is empty."""
     if not name:
         return None
     path = folder / name
     content = path.read_bytes() if path.is_file() else b""
     if _content_name(content) != name:
         problem = "is damaged" if content else "is missing"
-        raise UserError(f"{path} {problem}: the plan's first frames are kept there; `driveforge generate` writes them")
+        raise UserError(f"{path} {problem}: run `driveforge generate` to store the first frames of the plan again")
     return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
 
 

@@ -11,12 +11,12 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 class GenerateSettings:
     """Which clips are requested from the model, and how they are sampled."""
 
-    num_clips: Annotated[int, "candidates", Range(1)]
+    num_clips: Annotated[int, "number of candidates", Range(1)]
     clips_per_unit: Annotated[int, "clips that one worker generates and commits together", Range(1)]
     edits: Annotated[
         tuple[str, ...],
-        "applied in turn: as-recorded, slower, shift-left, mirror-yaw, dusk, agent-shifts … (datasets/edits.py)",
+        "edits, applied in turn; datasets/edits.py lists all",
     ]
     sampler: SamplerSettings
     sampler_without_frame: SamplerSettings
-    seed: Annotated[int, "of the requests and their noise", Range(0)]
+    seed: Annotated[int, "seed of the requests and their noise", Range(0)]

@@ -1,4 +1,4 @@
-"""Units of work: fixed lists of requests that one worker makes into one tar and commits once. The plan lists all."""
+"""Work units: fixed lists of requests that one worker turns into one tar and commits once; a plan lists them all."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from driveforge.pipelines.generate.requests import Request, canonical_json, requ
 from driveforge.pipelines.processes.threads import NUM_THREADS
 
 PLAN_FILE = "plan.jsonl"
-_RECREATE_HINT = "delete it: the data, model and settings that it was begun with write it again"
+_RECREATE_HINT = "delete it; the same data, model and settings write it again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +30,12 @@ class GenerationPlan:
 
 
 def make_units(requests: Sequence[Request], clips_per_unit: int) -> tuple[Unit, ...]:
-    """Consecutive requests, ``clips_per_unit`` to a unit; a UserError where one clip is asked for twice."""
+    """Group consecutive requests, ``clips_per_unit`` per unit; raises UserError if a clip is requested twice."""
     if clips_per_unit < 1:
         raise UserError(f"generate.clips_per_unit must be at least 1, got {clips_per_unit}")
     ids = [request.scene.clip_id for request in requests]
     if repeated := {clip_id for clip_id in ids if ids.count(clip_id) > 1}:
-        raise UserError(f"the requests ask for a clip twice: {', '.join(sorted(repeated))}")
+        raise UserError(f"a clip is requested twice: {', '.join(sorted(repeated))}")
     starts = range(0, len(requests), clips_per_unit)
     return tuple(
         Unit(id=f"unit-{i:06d}", requests=tuple(requests[s : s + clips_per_unit])) for i, s in enumerate(starts)
@@ -43,7 +43,7 @@ def make_units(requests: Sequence[Request], clips_per_unit: int) -> tuple[Unit, 
 
 
 def open_or_create_plan(root: Path, requests: Sequence[Request], clips_per_unit: int) -> GenerationPlan:
-    """The plan under ``root``, written if there is none; a UserError if another plan was begun there."""
+    """The plan under ``root``, created if there is none; raises UserError if another plan is there."""
     units = make_units(requests, clips_per_unit)
     content = b"".join(canonical_json(_unit_to_json(unit)) + b"\n" for unit in units)
     path = root / PLAN_FILE
@@ -51,23 +51,22 @@ def open_or_create_plan(root: Path, requests: Sequence[Request], clips_per_unit:
     if not path.exists():
         create_file(path, content)
     if not path.is_file():
-        raise UserError(f"{path} is no file; {_RECREATE_HINT}")
+        raise UserError(f"{path} is not a file; {_RECREATE_HINT}")
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     if actual != expected:
-        read_plan(root)  # one that is damaged is told as such
+        read_plan(root)  # raises a more precise error if the plan is damaged
         raise UserError(
-            f"{path} holds another plan ({actual[:12]}) than the data, model and settings "
-            f"now ask for ({expected[:12]}): "
-            "use those it was begun with to finish it, or another run_dir to begin anew"
+            f"{path} holds another plan ({actual[:12]}) than that of the current data, model and settings "
+            f"({expected[:12]}): use the original ones to finish it, or another run_dir"
         )
     return GenerationPlan(id=expected, units=units)
 
 
 def read_plan(root: Path) -> GenerationPlan:
-    """The plan under ``root``; a UserError that names the line if the file is absent, torn or no plan."""
+    """Read the plan under ``root``; raises UserError, with the line, if the file is missing or damaged."""
     path = root / PLAN_FILE
     if not path.exists():
-        raise UserError(f"{path} does not exist: nothing was generated there yet")
+        raise UserError(f"{path} does not exist: nothing was generated yet")
     content = path.read_bytes()
     units = []
     for number, line in enumerate(content.splitlines(), start=1):
@@ -77,7 +76,7 @@ def read_plan(root: Path) -> GenerationPlan:
             requests = tuple(request_from_json(request, where) for request in record["requests"])
             units.append(Unit(id=record["unit"], requests=requests))
         except (KeyError, TypeError) as error:
-            raise UserError(f"{where}: this is not a unit ({shorten(repr(error))}); {_RECREATE_HINT}") from error
+            raise UserError(f"{where}: is not a unit ({shorten(repr(error))}); {_RECREATE_HINT}") from error
     return GenerationPlan(id=hashlib.sha256(content).hexdigest(), units=tuple(units))
 
 

@@ -1,1 +1,1 @@
-"""Processes of a command: workers, signals, threads, and none of them left behind."""
+"""Processes of a command: parallel maps, signals, threads, and cleanup of child processes."""

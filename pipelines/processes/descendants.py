@@ -1,4 +1,4 @@
-"""Processes that others start on our behalf, such as the servers of Ray, end with the work that needed them."""
+"""Termination of indirect child processes, such as the servers that Ray starts."""
 
 import ctypes
 import sys
@@ -7,16 +7,16 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-# How long descendants may take to end by themselves before they are killed.
+# Seconds for descendants to exit before they are killed.
 GRACE_SECONDS = 2.0
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 @contextmanager
 def terminate_descendants() -> Iterator[None]:
-    """After the block, everything that it started has ended, directly or not, however the block ended.
+    """Terminate every process that was started inside the block, directly or indirectly, when the block is left.
 
-    On Linux that holds for what lost its own parent too: it becomes a child of this process instead of that of init.
+    On Linux this includes orphans: this process becomes their parent, instead of init.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -30,7 +30,7 @@ def terminate_descendants() -> Iterator[None]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             psutil.wait_procs(left, timeout=GRACE_SECONDS)
-            # What one of them started in its last moment.
+            # Processes that were started in the meantime.
             left = [p for p in _descendants() if p not in known and p not in left]
 
 

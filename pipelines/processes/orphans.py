@@ -1,4 +1,4 @@
-"""Worker processes end with the process that started them, however that ended."""
+"""Worker processes that exit when their parent process dies."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import threading
 
 
 def exit_with_parent() -> None:
-    """Without this a process whose parent was killed would wait for work for ever."""
+    """Exit when the parent process dies; otherwise a worker of a killed parent would wait for work forever."""
     threading.Thread(target=_exit_after_parent, daemon=True).start()
 
 

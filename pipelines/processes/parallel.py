@@ -1,4 +1,4 @@
-"""Work on all cores of this machine: spawned processes, results in order."""
+"""A parallel map over all cores of this machine."""
 
 import multiprocessing
 import os
@@ -23,11 +23,11 @@ def parallel_map(
     initializer: Callable[..., None] | None = None,
     initargs: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """``work(item)`` for every item, in order, by one process of one thread a core.
+    """Yield ``function(item)`` for every item, in order, from one single-threaded process per core.
 
-    ``prepare(*arguments)`` runs first in every process. All are sent to the processes, so they must be importable by
-    name. What ``function`` raises is raised here, and the rest is dropped. A UserError where a process dies. They end
-    with this process, however it ends.
+    ``initializer(*initargs)`` runs first in every process. Both functions must be importable by name. An error of
+    ``function`` is raised here and ends the map; raises UserError if a process dies. The processes end with this one,
+    even if it is killed.
     """
     if not items:
         return
@@ -36,7 +36,7 @@ def parallel_map(
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, spawn, _start, (initializer, initargs)) as pool:
         try:
-            # A terminal interrupts its whole group; processes inherit the mask, and are ended by this one.
+            # Ctrl-C reaches the whole process group. Workers inherit this mask and ignore it; this process ends them.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 futures = deque(pool.submit(function, item) for item in items)
@@ -46,7 +46,7 @@ def parallel_map(
                 yield futures.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                "a worker process died, most often because memory ran out; what was finished is kept, run it again"
+                "a worker process died, probably because memory ran out; finished work is kept, run the command again"
             ) from None
         except BaseException:
             for process in set(multiprocessing.active_children()) - others:

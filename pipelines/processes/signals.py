@@ -1,7 +1,7 @@
-"""One way to end: SIGTERM and SIGINT both raise ``KeyboardInterrupt`` in the main thread, so that every block is left.
+"""Signal handling: SIGTERM and SIGINT raise ``KeyboardInterrupt`` in the main thread, so that every block is left.
 
-Lightning and Ray put handlers of their own in our place, and Lightning ends a process with status 1; so the signal is
-remembered, and whoever started the command is told of it by the usual status, 128 and its number.
+Lightning and Ray install their own handlers, and Lightning then exits with status 1. So the signal is recorded, and the
+command exits with the conventional status, 128 plus the signal number.
 """
 
 import signal
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Terminals and supervisors signal a whole group, so the same one may come twice while blocks are being left.
+# Terminals and supervisors signal the whole process group, so the signal may arrive twice during cleanup.
 _GRACE_SECONDS = 5.0
 
 
 class StopSignal:
-    """The signal that came, if any."""
+    """The first signal that was received, if any."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -34,7 +34,7 @@ class StopSignal:
 
 @contextmanager
 def interruptible() -> Iterator[StopSignal]:
-    """While the block runs, the two signals interrupt it."""
+    """SIGTERM and SIGINT interrupt the block."""
     stop = StopSignal()
     with preserve_handlers():
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -44,11 +44,11 @@ def interruptible() -> Iterator[StopSignal]:
 
 @contextmanager
 def preserve_handlers() -> Iterator[None]:
-    """What the block does to the handlers of the two signals is undone at its end."""
+    """Restore the handlers of SIGTERM and SIGINT after the block."""
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for signum, handler in before.items():
-            if handler is not None:  # which was not set from Python
+            if handler is not None:  # None if it was not set from Python
                 signal.signal(signum, handler)

@@ -1,7 +1,7 @@
-"""Runs a command that ends with the process that asked for it, however that ends: ``python supervise.py COMMAND ...``.
+"""Run a command that ends with the calling process, even if that is killed: ``python supervise.py COMMAND ...``.
 
-Standard input is a pipe that only the asking process holds open. The kernel closes it when that process dies, even by
-SIGKILL; then the command's whole process group is ended.
+Standard input is a pipe whose other end is held by the caller. The kernel closes it when the caller dies, even by
+SIGKILL; then the process group of the command is terminated.
 """
 
 import os
@@ -36,7 +36,7 @@ def _end_group(leader: "subprocess.Popen[bytes]") -> None:
     try:
         os.killpg(leader.pid, signal.SIGTERM)
         while time.monotonic() < deadline:
-            leader.poll()  # which would be there as a zombie otherwise
+            leader.poll()  # reap it, else it stays in the group as a zombie
             os.killpg(leader.pid, 0)
             time.sleep(0.05)
         os.killpg(leader.pid, signal.SIGKILL)

@@ -1,15 +1,14 @@
-"""One thread in every process that makes or measures clips.
+"""One thread in every process that generates or measures clips.
 
-Sums that are split over other numbers of threads come out different in their last bits, and so do the clips: whoever
-makes a unit, on however many cores, has to use the same number. And threads of several processes that spin on shared
-cores make each step many times slower.
+Floating-point sums depend on the number of threads in their last bits, and so do the clips; so every process uses the
+same number. Spinning threads of several processes on shared cores would also slow down each step many times.
 """
 
 import os
 import sys
 
 NUM_THREADS = 1
-# Read by libraries when they are loaded.
+# Libraries read these when they are loaded.
 THREAD_ENVIRONMENT = {
     "OMP_NUM_THREADS": str(NUM_THREADS),
     "OPENBLAS_NUM_THREADS": str(NUM_THREADS),
@@ -21,7 +20,7 @@ THREAD_ENVIRONMENT = {
 
 
 def limit_threads() -> None:
-    """Hold this process to ``NUM_THREADS``, in libraries that are loaded already and in those that are loaded later."""
+    """Limit this process to ``NUM_THREADS``, in libraries that are already loaded and in those loaded later."""
     import cv2
     from threadpoolctl import threadpool_limits
 
@@ -31,5 +30,5 @@ def limit_threads() -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(NUM_THREADS)
     if "numba" in sys.modules:
-        # Numba reads its environment again whenever it compiles, and refuses another number once it has threads.
+        # Numba reads its environment again at every compilation, and refuses a change after it has started threads.
         sys.modules["numba"].config.reload_config()

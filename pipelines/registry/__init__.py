@@ -1,1 +1,1 @@
-"""Models: where one is, the versions and aliases in the registry, promotion and rollback."""
+"""The model registry: checkpoints, versions and aliases in MLflow, promotion and rollback."""

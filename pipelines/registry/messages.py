@@ -1,4 +1,4 @@
-"""What is said of a promotion: which domain, which measure, by how much, and what was allowed."""
+"""Messages of a promotion: the domain, the measure, its change and the tolerance."""
 
 from collections.abc import Iterator
 
@@ -9,48 +9,50 @@ from driveforge.finetune.evaluation.promotion_rule import PromotionCheck, Promot
 from driveforge.pipelines.registry.versions import Version
 
 _HEADINGS = {
-    "regressed": "forgot",
-    "worse": "worse",
+    "regressed": "regressed",
+    "worse": "not improved",
     "inconclusive": "inconclusive",
     "improved": "improved",
-    "retained": "kept",
+    "retained": "retained",
 }
-_NUM_NAMED = 3  # clips that are named where more were left out
+_HEADLINES: dict[State, str] = {
+    "regressed": "regressed on",
+    "worse": "not improved on",
+    "inconclusive": "inconclusive on",
+}
+_NUM_NAMED = 3  # excluded clips that a message names
 
 
 def decision_lines(decision: PromotionDecision, candidate: Version, champion: Version | None) -> Iterator[str]:
-    """The decision for a terminal, with colors: what was done, every reason against it, and the closest that held."""
+    """The decision as rich markup: the outcome, every failed check, and the retained check closest to its tolerance."""
     if decision.is_promoted:
-        over = f", in place of {champion}" if champion else ", the first one"
-        yield f"[green]PROMOTED[/green]  {escape(f'{candidate} is champion{over}')}"
+        replaced = f", in place of {champion}" if champion else ", the first one"
+        yield f"[green]PROMOTED[/green]  {escape(f'{candidate} is champion{replaced}')}"
     else:
-        stays = f"{champion} stays champion" if champion else "there is no champion yet"
-        yield f"[red]REFUSED[/red]   {escape(f'{candidate}: {stays}')}"
+        current = f"{champion} remains champion" if champion else "there is no champion yet"
+        yield f"[red]REFUSED[/red]   {escape(f'{candidate}: {current}')}"
     for check in decision.failed or [check for check in decision.checks if check.tolerance is None]:
-        color = "green" if check.passed else "yellow" if check.state == "inconclusive" else "red"
+        color = _color(check)
         yield f"  [{color}]{_HEADINGS[check.state]}[/{color}]  {escape(describe_check(check))}"
-    kept = [check for check in decision.checks if check.state == "retained" and check.comparison.change]
-    if kept:
-        closest = max(
-            kept, key=lambda check: check.comparison.change.regression_bounds[1] if check.comparison.change else 0.0
-        )
+    retained = [check for check in decision.checks if check.state == "retained" and check.comparison.change]
+    if retained:
         yield (
-            f"  kept in {len(kept)} of {_count_guards(decision)} checks, "
-            f"most nearly lost: {escape(describe_check(closest))}"
+            f"  retained in {len(retained)} of {_count_guards(decision)} checks, "
+            f"closest to the tolerance: {escape(describe_check(max(retained, key=_upper_bound)))}"
         )
-    for check in kept:
+    for check in retained:
         if check.comparison.excluded:
             where = f"{check.comparison.domain}, {check.comparison.measure}, against the {check.baseline}"
-            yield f"  left out: {escape(f'{where}: {_format_excluded(check.comparison.excluded)}')}"
+            yield f"  excluded: {escape(f'{where}: {_format_excluded(check.comparison.excluded)}')}"
     for domain, measure in decision.unmeasured:
-        yield f"  not guarded: {escape(f'{domain}, {measure}: no earlier model could be measured there')}"
+        yield f"  not checked: {escape(f'{domain}, {measure}: no earlier model could be measured there')}"
 
 
 def plain_summary(decision: PromotionDecision, champion: Version | None) -> str:
-    """The decision in plain lines, as the registry shows it beside the version."""
-    over = f" against version {champion.number}" if champion else " against the base"
-    text = [describe_check(check) for check in decision.failed]
-    return "\n".join([f"{'promoted' if decision.is_promoted else 'refused'}{over}", *text])
+    """The decision as plain text, for the description of the version in the registry."""
+    outcome = "promoted" if decision.is_promoted else "refused"
+    baseline = f"version {champion.number}" if champion else "the base"
+    return "\n".join([f"{outcome} against {baseline}", *map(describe_check, decision.failed)])
 
 
 def describe_check(check: PromotionCheck) -> str:
@@ -64,28 +66,25 @@ def describe_check(check: PromotionCheck) -> str:
     text = f"{comparison.domain}, {comparison.measure}: {', '.join(parts)}"
     if check.reason:
         text += f": {check.reason}"
-    return (
-        f"{text}; left out: {_format_excluded(comparison.excluded)}"
-        if comparison.excluded and not check.passed
-        else text
-    )
+    if comparison.excluded and not check.passed:
+        text += f"; excluded: {_format_excluded(comparison.excluded)}"
+    return text
 
 
 def headline(decision: PromotionDecision) -> str:
-    """The decision in a line: ``forgot orbit, walkers; inconclusive on falling``."""
+    """The decision in one line: ``regressed on orbit, walkers; inconclusive on falling``."""
     worst: dict[str, State] = {}
     for check in decision.failed:
         worst.setdefault(check.comparison.domain, check.state)
     domains: dict[State, list[str]] = {}
     for domain, state in worst.items():
         domains.setdefault(state, []).append(domain)
-    heads = {"regressed": "forgot", "worse": "worse on", "inconclusive": "inconclusive on"}
-    text = [f"{heads[state]} {', '.join(names)}" for state, names in domains.items()]
-    return "; ".join(text) or "driving improved, nothing was forgotten"
+    text = [f"{_HEADLINES[state]} {', '.join(names)}" for state, names in domains.items()]
+    return "; ".join(text) or "driving improved, no regression"
 
 
 def format_values(check: PromotionCheck) -> str:
-    """``0.446 -> 0.632``, or that no clip could be compared."""
+    """``0.446 -> 0.632``, or ``no clip could be compared``."""
     change = check.comparison.change
     return f"{change.before:.3g} -> {change.after:.3g}" if change else "no clip could be compared"
 
@@ -100,6 +99,17 @@ def format_change(change: Change) -> str:
     return f"{word} by {_format_percent(abs(change.regression))} % ({bounds})" if change.regression else "the same"
 
 
+def _color(check: PromotionCheck) -> str:
+    if check.passed:
+        return "green"
+    return "yellow" if check.state == "inconclusive" else "red"
+
+
+def _upper_bound(check: PromotionCheck) -> float:
+    """The upper bound of the regression; 0 without a comparison."""
+    return check.comparison.change.regression_bounds[1] if check.comparison.change else 0.0
+
+
 def _format_percent(share: float) -> str:
     value = 100 * share
     if value == float("inf"):
@@ -112,6 +122,6 @@ def _count_guards(decision: PromotionDecision) -> int:
 
 
 def _format_excluded(clips: tuple[tuple[str, str], ...]) -> str:
-    """The first clips of those that were left out, each with the reason, and how many more there are."""
+    """The first excluded clips with their reasons, and the number of the others."""
     more = f" and {len(clips) - _NUM_NAMED} more" if len(clips) > _NUM_NAMED else ""
     return "; ".join(f"{clip} ({reason})" for clip, reason in clips[:_NUM_NAMED]) + more

@@ -1,4 +1,4 @@
-"""Where a model is: the checkpoint that ships with the project, a folder of the user's, or the champion."""
+"""Checkpoint lookup: the shipped base, a model folder, or the champion of the registry."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,52 +10,58 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import read_json, read_record
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.generate.generator import is_model_folder
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, open_registry
 from driveforge.pipelines.tracking.store import find_store
 
-# Beside the weights of a fine-tuned model: all that decided them.
+# Stored with a fine-tuned model: everything that determined its weights.
 LINEAGE = "lineage.json"
 CHAMPION_OR_BASE = "champion-or-base"
 BASE = Path(driveforge.__file__).parent / "finetune" / "base"
+MODEL_FILE = "world_model.json"
 
 
 def resolve_checkpoint(config: Config) -> Path:
-    """The folder of ``model.checkpoint``; a UserError where it holds no world model, or where there is no champion."""
+    """The folder of ``model.checkpoint``; raises UserError if it holds no world model or there is no champion."""
     checkpoint = config.model.checkpoint
     if checkpoint in (CHAMPION, CHAMPION_OR_BASE):
         champion = _find_champion(config)
-        folder = _folder(config, open_registry(config), champion) if champion else BASE
+        folder = _open_registry(config).folder(champion, config.run.champions) if champion else BASE
     else:
         folder = BASE if checkpoint == "base" else Path(checkpoint)
-    if not (folder / "world_model.json").is_file():
-        raise UserError(f"model.checkpoint={checkpoint}: {folder} holds no world_model.json; use base or a saved model")
+    if not is_model_folder(folder):
+        raise UserError(f"model.checkpoint={checkpoint}: {folder} holds no model; use base or a saved model")
     return folder
+
+
+def resolve_model(config: Config) -> Path:
+    """The run's fine-tuned model ``<run_dir>/model`` if it exists, else the configured checkpoint."""
+    return config.run.model if config.run.model.is_dir() else resolve_checkpoint(config)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _InitialChampion:
-    """Whoever was champion when a run began; nobody where ``version`` is None."""
+    """The champion when a run was created; None if there was none."""
 
     version: str | None = None
     digest: str = ""
 
 
 def read_lineage(folder: Path) -> dict[str, Any]:
-    """What the model in ``folder`` was made from, empty where it does not tell; a UserError where it is no lineage."""
+    """The lineage of the model in ``folder``, empty if it has none; raises UserError if the file is damaged."""
     path = folder / LINEAGE
     if not path.is_file():
         return {}
-    lineage = read_json(path, advice := "take an unharmed copy of the model")
+    lineage = read_json(path, advice := "use an intact copy of the model")
     if not isinstance(lineage, dict):
         raise UserError(f"{path}: must be an object, got {type(lineage).__name__}; {advice}")
     return lineage
 
 
 def resolve_start_checkpoint(config: Config) -> Path:
-    """The folder of ``model.checkpoint`` for a fine-tune, which goes on from what it began with.
+    """The folder of ``model.checkpoint`` for a fine-tune; a resumed run keeps its start checkpoint.
 
-    Whoever was champion when a run began is noted in ``<run_dir>/champion.json``, and stays its start; so does the base
-    where there was none.
+    ``<run_dir>/champion.json`` records the champion when the run was created, or the base if there was none.
     """
     if config.model.checkpoint not in (CHAMPION, CHAMPION_OR_BASE):
         return resolve_checkpoint(config)
@@ -64,28 +70,28 @@ def resolve_start_checkpoint(config: Config) -> Path:
         champion = _find_champion(config)
         initial = _InitialChampion(version=champion.number, digest=champion.digest) if champion else _InitialChampion()
         create_file(record_path, json.dumps(asdict(initial)).encode() + b"\n")
-    number = read_record(record_path, _InitialChampion, "delete it to start from the champion of today").version
+    number = read_record(record_path, _InitialChampion, "delete it to start from the current champion").version
     if number is None:
         return BASE
-    registry = open_registry(config)
+    registry = _open_registry(config)
     version = registry.version(number)
     if version is None:
         raise UserError(
-            f"{record_path} names version {number}, which was deleted from the registry; begin in another run_dir"
+            f"{record_path} names version {number}, which was deleted from the registry; use another run_dir"
         )
-    return _folder(config, registry, version)
+    return registry.folder(version, config.run.champions)
 
 
 def _find_champion(config: Config) -> Version | None:
-    """The champion; where there is none yet, None if that was allowed for, else a UserError."""
+    """The champion, or None if there is none and the setting allows it; raises UserError otherwise."""
     is_optional = config.model.checkpoint == CHAMPION_OR_BASE
     if is_optional and not find_store(config.run, config.tracking).exists:
         return None
-    champion = open_registry(config).alias(CHAMPION)
+    champion = _open_registry(config).alias(CHAMPION)
     if champion is None and not is_optional:
-        raise UserError("there is no champion yet; use model.checkpoint=base until `driveforge promote` made one")
+        raise UserError("there is no champion yet; use model.checkpoint=base until `driveforge promote` makes one")
     return champion
 
 
-def _folder(config: Config, registry: Registry, version: Version) -> Path:
-    return registry.folder(version, config.run.champions)
+def _open_registry(config: Config) -> Registry:
+    return open_registry(config.run, config.tracking, config.promote.registered_as)

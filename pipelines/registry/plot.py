@@ -1,4 +1,4 @@
-"""A promotion as a picture: every check against what was allowed, and the course of what was gained and lost."""
+"""The picture of a promotion: every check against its tolerance, and the history of selected measures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ COLORS: dict[State, str] = {
     "regressed": "#c21d2c",
     "worse": "#c21d2c",
 }
-_MARKERS = ("o", "D")  # of the earlier models, in their order
-_MAX_REGRESSION = 1.0  # a fall that is shown to scale; farther ones are at the rim
+_MARKERS = ("o", "D")  # by baseline
+_MAX_REGRESSION = 1.0  # the largest regression on the axis; larger ones are clipped to its end
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Point:
-    """A model of the course in one measure, against the first: mean and bounds in the measure's unit."""
+    """One checkpoint in one measure, compared with the first: mean and bounds in the unit of the measure."""
 
     step: int
     mean: float
@@ -42,7 +42,7 @@ class _Point:
 def plot_promotion(
     path: Path, decision: PromotionDecision, history: Sequence[CheckpointEvaluation], rule: PromotionRule
 ) -> None:
-    """Write a PNG: left a row a domain and measure, right their values over the steps of the run."""
+    """Write a PNG: on the left one row per domain and measure, on the right values over the steps of the run."""
     rows = list(
         dict.fromkeys((c.comparison.domain, c.comparison.measure, c.tolerance is None) for c in decision.checks)
     )
@@ -61,7 +61,7 @@ def plot_promotion(
 def _plot_checks(
     axes: Axes, decision: PromotionDecision, rows: Sequence[tuple[str, str, bool]], rule: PromotionRule
 ) -> None:
-    baseline = list(dict.fromkeys(check.baseline for check in decision.checks))
+    baselines = list(dict.fromkeys(check.baseline for check in decision.checks))
     ends = [
         abs(end)
         for c in decision.checks
@@ -70,19 +70,20 @@ def _plot_checks(
     ]
     axis_limit = min(_MAX_REGRESSION, 1.12 * max([3 * rule.tolerance, *ends]))
     axes.axvline(0, color=FAINT, lw=1)
-    for row, (*_, gains) in enumerate(rows):
-        limit, span = 0.0 if gains else rule.tolerance, (row - 0.5, row + 0.5)
+    for row, (*_, must_improve) in enumerate(rows):
+        limit, span = 0.0 if must_improve else rule.tolerance, (row - 0.5, row + 0.5)
         axes.fill_betweenx(span, limit, axis_limit, color=COLORS["regressed"], alpha=0.07, lw=0)
         axes.plot([limit, limit], span, color=COLORS["regressed"], lw=1.2, ls="--")
     for check in decision.checks:
         row = rows.index((check.comparison.domain, check.comparison.measure, check.tolerance is None))
-        shift = (baseline.index(check.baseline) - (len(baseline) - 1) / 2) * 0.34
-        _plot_check(axes, check, row + shift, axis_limit, _MARKERS[baseline.index(check.baseline)])
+        # Several baselines share a row, around its center.
+        shift = (baselines.index(check.baseline) - (len(baselines) - 1) / 2) * 0.34
+        _plot_check(axes, check, row + shift, axis_limit, _MARKERS[baselines.index(check.baseline)])
         axes.text(1.01, row + shift, format_values(check), color=COLORS[check.state], fontsize=8, va="center",
                   transform=axes.get_yaxis_transform())  # fmt: skip
     axes.set(xlim=(-axis_limit, axis_limit), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)))
     axes.set_yticklabels(
-        [f"{domain} · {measure}{' (must improve)' if gains else ''}" for domain, measure, gains in rows]
+        [f"{domain} · {measure}{' (must improve)' if must_improve else ''}" for domain, measure, must_improve in rows]
     )
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel(
@@ -93,12 +94,12 @@ def _plot_checks(
     axes.text(
         rule.tolerance,
         0.52,
-        f" allowed: {100 * rule.tolerance:g} %",
+        f" tolerance: {100 * rule.tolerance:g} %",
         color=COLORS["regressed"],
         fontsize=8.5,
         va="top",
     )
-    for marker, name in zip(_MARKERS, baseline, strict=False):
+    for marker, name in zip(_MARKERS, baselines, strict=False):
         axes.plot([], [], marker, color=FAINT, label=f"against the {name}", ms=6)
     axes.legend(loc="upper left", fontsize=8.5, frameon=False, handletextpad=0.2)
     axes.tick_params(labelsize=9, length=0)
@@ -127,21 +128,18 @@ def _finite(check: PromotionCheck) -> list[float]:
 
 
 def _plotted_checks(decision: PromotionDecision) -> list[PromotionCheck]:
-    """What was gained, and what was lost or most nearly so."""
-    gained = [check for check in decision.checks if check.tolerance is None]
+    """The first failed check, or the one closest to its tolerance, and the checks of improvement."""
+    improvements = [check for check in decision.checks if check.tolerance is None]
     guards = [check for check in (*decision.failed, *decision.checks) if check.tolerance is not None]
     failed = [check for check in guards if not check.passed]
-    lost = (
-        failed[:1]
-        or sorted(guards, key=lambda c: -c.comparison.change.regression_bounds[1] if c.comparison.change else 0)[:1]
-    )
-    return [*lost, *gained]
+    closest = sorted(guards, key=lambda c: -c.comparison.change.regression_bounds[1] if c.comparison.change else 0)
+    return [*(failed[:1] or closest[:1]), *improvements]
 
 
 def _plot_history(
     axes: Axes, check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule: PromotionRule
 ) -> None:
-    """The measure of a check over the steps of the run; where only two models were evaluated, every clip is a line."""
+    """The measure of a check over the steps of the run; with only two evaluations, one line per clip."""
     comparison, color = check.comparison, COLORS[check.state]
     points = _points(check, history, rule)
     if len(points) > 2:
@@ -157,7 +155,7 @@ def _plot_history(
         if check.tolerance is not None:
             allowed = start * (1 - metric_sign(comparison.measure) * check.tolerance)
             axes.axhline(allowed, color=COLORS["regressed"], lw=1.2, ls="--")
-            axes.text(1.0, allowed, "allowed ", color=COLORS["regressed"], fontsize=8.5, ha="right", va="bottom",
+            axes.text(1.0, allowed, "tolerance ", color=COLORS["regressed"], fontsize=8.5, ha="right", va="bottom",
                       transform=axes.get_yaxis_transform())  # fmt: skip
     subtitle = f"\n{format_change(comparison.change)}, against the {check.baseline}" if comparison.change else ""
     better = "up" if metric_sign(comparison.measure) > 0 else "down"
@@ -178,10 +176,10 @@ def _plot_history(
 def _points(check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule: PromotionRule) -> list[_Point]:
     domains = _domains(check, history, rule)
     points = []
-    for stage in history:
+    for checkpoint in history:
         comparison = compare(
             history[0].evaluation,
-            stage.evaluation,
+            checkpoint.evaluation,
             measure=check.comparison.measure,
             domains=domains,
             label=check.comparison.domain,
@@ -190,22 +188,24 @@ def _points(check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule
         if comparison.change:
             start, (low, high) = comparison.change.before, comparison.change.difference_bounds
             mean = comparison.change.after
-            points.append(_Point(step=stage.step, mean=mean, low=start + low, high=start + high, comparison=comparison))
+            points.append(
+                _Point(step=checkpoint.step, mean=mean, low=start + low, high=start + high, comparison=comparison)
+            )
     return points
 
 
 def _plot_clips(
     axes: Axes, check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule: PromotionRule, color: str
 ) -> None:
-    """A line a clip from one model to the other, and their means."""
+    """One line per clip from the first model to the last, and their means."""
     domains = _domains(check, history, rule)
     found = [
         {
             v.clip_id: v.value
-            for v in stage.evaluation.values
+            for v in checkpoint.evaluation.values
             if v.measure == check.comparison.measure and v.domain in domains
         }
-        for stage in history
+        for checkpoint in history
     ]
     pairs = np.array([
         (found[0][clip], found[-1][clip])
@@ -215,10 +215,11 @@ def _plot_clips(
     axes.plot([0, 1], pairs.T, color=color, lw=0.9, alpha=0.4)
     axes.plot([0, 1], pairs.mean(0), color=color, lw=2.6, marker="o", ms=6)
     axes.set(xticks=[0, 1], xlim=(-0.15, 1.15))
-    axes.set_xticklabels([f"step {stage.step}" for stage in (history[0], history[-1])])
+    axes.set_xticklabels([f"step {checkpoint.step}" for checkpoint in (history[0], history[-1])])
 
 
 def _domains(check: PromotionCheck, history: Sequence[CheckpointEvaluation], rule: PromotionRule) -> set[str]:
     if check.tolerance is not None:
         return {check.comparison.domain}
-    return {value.domain for stage in history for value in stage.evaluation.values if rule.is_driving(value.domain)}
+    values = [value for checkpoint in history for value in checkpoint.evaluation.values]
+    return {value.domain for value in values if rule.is_driving(value.domain)}

@@ -11,12 +11,12 @@ class ModelSettings:
     """The world model that a command starts from."""
 
     checkpoint: Annotated[
-        str, "base: ships with the project; champion: see promote; champion-or-base; or a model folder"
+        str, "base (shipped with driveforge), champion (see promote), champion-or-base, or a model folder"
     ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromoteSettings(PromotionRule):
-    """When a fine-tuned model becomes champion, by its evaluation on held-out clips."""
+    """Promotion of a fine-tuned model to champion."""
 
-    registered_as: Annotated[str, "name of the models in MLflow's registry"]
+    registered_as: Annotated[str, "name of the model in the MLflow registry"]

@@ -1,7 +1,7 @@
-"""The world models in MLflow's registry: numbered versions, and the aliases ``candidate`` and ``champion``.
+"""World models in the MLflow registry: numbered versions, and the aliases ``candidate`` and ``champion``.
 
-A version's model lies with the run that registered it, as plain files. An alias moves in one step, so whoever is killed
-leaves the old one. What was champion before is a tag of the version that took over.
+The files of a version are artifacts of the run that registered it. An alias moves atomically, so a killed promotion
+leaves the previous champion. The previous champion is a tag of the current one.
 """
 
 import os
@@ -14,9 +14,9 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.lock import file_lock
-from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker
+from driveforge.pipelines.tracking.settings import TrackingSettings
 from driveforge.pipelines.tracking.store import find_store, open_store
 
 CHAMPION, CANDIDATE = "champion", "candidate"
@@ -30,9 +30,9 @@ _ROLLED_BACK = "driveforge.rolled_back"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """One registered model: ``digest`` names its files, ``previous`` the version that it took over from, if any.
+    """One registered model: the ``digest`` of its files, and the version that was champion before it, if any.
 
-    ``source`` is where its folder lies, ``evaluation_run`` the run that keeps what the evaluation found of it.
+    ``source`` is the URI of its folder, ``evaluation_run`` the MLflow run that holds its evaluation.
     """
 
     number: str
@@ -49,27 +49,27 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registry:
-    """The versions registered under ``name``. Callers that change anything hold ``promotion_lock``."""
+    """The versions registered under ``name``. Hold ``promotion_lock`` to change anything."""
 
     client: Any
     name: str
 
     def alias(self, alias: str) -> Version | None:
-        """The version of that alias, wherever it was set."""
+        """The version with that alias, or None."""
         return self._lookup(lambda: self.client.get_model_version_by_alias(self.name, alias))
 
     def version(self, number: str) -> Version | None:
         return self._lookup(lambda: self.client.get_model_version(self.name, number))
 
     def with_digest(self, digest: str) -> Version | None:
-        """The newest version of these very files."""
+        """The newest version with exactly these files, or None."""
         found = self.client.search_model_versions(f"name='{self.name}' and tags.`{_DIGEST}`='{digest}'")
         return max(map(_parse_version, found), key=lambda version: int(version.number), default=None)
 
     def register(self, folder: Path, digest: str, tracker: Tracker) -> Version:
-        """The version of the model in ``folder``, made new unless it is there; it becomes the candidate.
+        """The version of the model in ``folder``, created if needed; it becomes the candidate.
 
-        The tracker's run keeps a new version's files, and what the evaluation found of it.
+        The tracker's run stores the files of a new version, and its evaluation.
         """
         known = self.with_digest(digest)
         if known is None:
@@ -85,27 +85,29 @@ class Registry:
         return self._require_version(number)
 
     def describe(self, version: Version, text: str) -> None:
-        """Say in the registry what became of a version."""
+        """Set the description of a version."""
         self.client.update_model_version(self.name, version.number, text)
 
     def set_champion(self, version: Version, previous: Version | None) -> None:
-        """Make ``version`` champion after ``previous``; a UserError where somebody else was made champion meanwhile."""
+        """Make ``version`` champion after ``previous``; raises UserError if the champion has changed since."""
         now = self.alias(CHAMPION)
         if (now and now.number) != (previous and previous.number):
-            raise UserError(f"the champion was changed to {now or 'none'} meanwhile; promote again")
+            raise UserError(f"the champion has changed to {now or 'none'}; run promote again")
         self._set_tags(version.number, {_PREVIOUS: previous.number if previous else "", _SINCE: _now()})
         self.client.set_registered_model_alias(self.name, CHAMPION, version.number)
 
     def roll_back(self) -> tuple[Version, Version]:
-        """Make the version champion that was so before; returns the one that was, and the one that is.
+        """Make the previous champion the champion again; returns the demoted version and the new champion.
 
-        A UserError where there is no champion, or none before it.
+        Raises UserError if there is no champion, or none before it.
         """
         champion = self.alias(CHAMPION)
         if champion is None:
             raise UserError(f"{self.name} has no champion, so there is nothing to roll back")
         if not champion.champion_since:
-            raise UserError(f"{champion} was made champion by hand, so what was before is not known: move the alias")
+            raise UserError(
+                f"{champion} was made champion by hand, so its predecessor is unknown: move the alias in MLflow"
+            )
         if not champion.previous:
             raise UserError(f"{champion} is the first champion: there is nothing to roll back to")
         previous = self._require_version(champion.previous)
@@ -114,7 +116,7 @@ class Registry:
         return champion, previous
 
     def folder(self, version: Version, downloads: Path) -> Path:
-        """The files of a version: where they lie on this machine, else copied once to a folder of ``downloads``."""
+        """The folder of a version: its local path, or a copy that is downloaded once to ``downloads``."""
         from mlflow.artifacts import download_artifacts
         from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -129,15 +131,12 @@ class Registry:
         return folder
 
     def evaluation_file(self, version: Version, name: str, scratch: Path) -> Path | None:
-        """A file that was kept with a version's evaluation, copied to ``scratch``."""
-        names = (
-            {file.path for file in self.client.list_artifacts(version.evaluation_run)}
-            if version.evaluation_run
-            else set()
-        )
-        return (
-            Path(self.client.download_artifacts(version.evaluation_run, name, str(scratch))) if name in names else None
-        )
+        """The file ``name`` of a version's evaluation, copied to ``scratch``; None if there is none."""
+        if not version.evaluation_run:
+            return None
+        if name not in {file.path for file in self.client.list_artifacts(version.evaluation_run)}:
+            return None
+        return Path(self.client.download_artifacts(version.evaluation_run, name, str(scratch)))
 
     def _require_version(self, number: str) -> Version:
         version = self.version(number)
@@ -151,7 +150,7 @@ class Registry:
         try:
             return _parse_version(query())
         except MlflowException as error:
-            # A model without the alias is reported as a wrong parameter, a model that is not there as missing.
+            # MLflow reports a missing alias as an invalid parameter, and a missing model as a missing resource.
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
@@ -170,16 +169,16 @@ class Registry:
             self.client.set_model_version_tag(self.name, number, key, value)
 
 
-def open_registry(config: Config) -> Registry:
-    """The registry in the store of the runs; a UserError where there is no store yet, or it does not answer."""
-    store = find_store(config.run, config.tracking)
+def open_registry(run: RunDir, tracking: TrackingSettings, name: str) -> Registry:
+    """The versions of the model ``name``; raises UserError if there is no MLflow store yet or it does not respond."""
+    store = find_store(run, tracking)
     if not store.exists:
-        raise UserError(f"no models are registered beside {config.run_dir}: promote one first, or give run_dir=RUN")
-    return Registry(client=open_store(store), name=config.promote.registered_as)
+        raise UserError(f"no models are registered in {run.root.parent}: promote one first, or set run_dir=RUN")
+    return Registry(client=open_store(store), name=name)
 
 
 def promotion_lock(run: RunDir) -> AbstractContextManager[None]:
-    """Waits until nobody else promotes or rolls back beside these run folders."""
+    """Wait until no other process promotes or rolls back in the store of ``run``."""
     return file_lock(run.promotion_lock)
 
 

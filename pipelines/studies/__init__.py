@@ -1,1 +1,1 @@
-"""Studies: experiments that anyone can run again, each with a page of what was found."""
+"""Studies: reproducible experiments, each with a page of results."""

@@ -18,7 +18,7 @@ from driveforge.pipelines.run_dir import run_dir_lock
 
 
 class StudySettings(Protocol):
-    """A record of settings, with the folder that keeps what the study makes."""
+    """The settings of a study, with the folder of its results."""
 
     @property
     def run_dir(self) -> Path: ...
@@ -28,7 +28,7 @@ Settings = TypeVar("Settings", bound=StudySettings)
 
 
 def load_settings(record: type[Settings], overrides: Sequence[str] = ()) -> Settings:
-    """The values of ``settings.yaml`` beside ``record``, under ``overrides`` such as ``seed=3``."""
+    """The settings in ``settings.yaml`` of the study, with ``overrides`` such as ``seed=3``."""
     values = _defaults(record)
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -41,7 +41,7 @@ def load_settings(record: type[Settings], overrides: Sequence[str] = ()) -> Sett
 def run_study(
     record: type[Settings], study: Callable[[Settings, Path], None], about: str, argv: Sequence[str] | None = None
 ) -> int:
-    """The exit status of a study, as of a command."""
+    """Run a study from the command line; returns the exit status."""
     name = record.__module__.split(".")[-2]
     hints = get_type_hints(record, include_extras=True)
     rows = [format_setting(key, value, hints[key]) for key, value in _defaults(record).items()]
@@ -52,13 +52,19 @@ def run_study(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--out", type=Path, default=Path("docs") / f"study-{name}.md", metavar="FILE", help="the page")
-    arguments = parser.parse_intermixed_args(sys.argv[1:] if argv is None else argv)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("docs") / f"study-{name}.md",
+        metavar="FILE",
+        help="page of results; default: docs/study-NAME.md",
+    )
+    args = parser.parse_intermixed_args(sys.argv[1:] if argv is None else argv)
 
     def work() -> int:
-        settings = load_settings(record, arguments.settings)
+        settings = load_settings(record, args.settings)
         with run_dir_lock(settings.run_dir), log_progress("study"):
-            study(settings, arguments.out)
+            study(settings, args.out)
         return 0
 
     return exit_status_of(work)

@@ -1,1 +1,1 @@
-"""MLflow: one run a run folder, calls that wait for a server, and where the store is."""
+"""MLflow tracking: one run per run folder, an outbox for calls to an unreachable server, and the store."""

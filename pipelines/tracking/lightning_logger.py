@@ -1,4 +1,4 @@
-"""What Lightning logs while it trains, by the tracker: its own MLflow logger ends the training with the server."""
+"""A Lightning logger that uses the tracker. Lightning's own MLflow logger stops training if the server fails."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -26,4 +26,4 @@ class TrackerLogger(Logger):
         self._tracker.log_metrics(metrics, step or 0)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The tracker has logged all settings."""
+        """Does nothing: the tracker has logged all settings."""

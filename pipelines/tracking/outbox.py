@@ -1,9 +1,11 @@
-"""What is to be written to MLflow, in order; while it does not answer, work goes on and the calls wait.
+"""The outbox of MLflow calls: sent in order; while the server does not respond, they are queued and work continues.
 
-Calls that wait also stand in a file of the run folder, so that the next command sends what this one could not.
+Queued calls are also written to a file in the run folder, and the next command in that folder sends them.
 """
 
+import errno
 import json
+import os
 import time
 import uuid
 from collections import deque
@@ -17,7 +19,7 @@ from driveforge.pipelines.console import print_message
 from driveforge.pipelines.tracking.store import require_reachable
 
 RETRY_SECONDS = 30.0
-# MLflow's words for a call that would fail again.
+# Error codes of MLflow for calls that would fail again.
 _PERMANENT_ERRORS = (
     "INVALID_PARAMETER_VALUE",
     "RESOURCE_DOES_NOT_EXIST",
@@ -31,7 +33,7 @@ _PERMANENT_ERRORS = (
 
 @dataclass(kw_only=True, slots=True)
 class MlflowRun:
-    """A run as callers know it: ``id`` is MLflow's, None until it has been told of the run."""
+    """Handle of a run: ``id`` is the run id of MLflow, None until MLflow has created the run."""
 
     id: str | None = None
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -39,7 +41,7 @@ class MlflowRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One thing to write: ``kind`` names a function of ``HANDLERS``, ``values`` are plain."""
+    """One call: ``kind`` names a function of ``HANDLERS``, ``values`` are its arguments as JSON values."""
 
     run: MlflowRun
     kind: str
@@ -47,7 +49,7 @@ class Call:
 
 
 class Outbox:
-    """Sends calls to the store behind ``client``: at once while it answers, else later. ``pending_file`` keeps them."""
+    """Sends calls to the store of ``client``, or queues them in ``pending_file`` while it does not respond."""
 
     def __init__(self, client: Any, uri: str, pending_file: Path) -> None:
         self._client, self._uri, self._file = client, uri, pending_file
@@ -56,7 +58,7 @@ class Outbox:
         self.flush()
 
     def send(self, run: MlflowRun, kind: str, **values: Any) -> None:
-        """Send one call after all that came before it."""
+        """Send one call, after all earlier ones."""
         call = Call(run=run, kind=kind, values=values)
         self._calls.append(call)
         if self._retry_at is not None:
@@ -65,7 +67,7 @@ class Outbox:
             self.flush()
 
     def flush(self) -> None:
-        """Send all that waits, as far as it is taken."""
+        """Send the queued calls, until one fails."""
         from mlflow.exceptions import MlflowException
 
         had_pending = self._retry_at is not None or self._file.exists()
@@ -81,23 +83,22 @@ class Outbox:
         if had_pending:
             self._file.unlink(missing_ok=True)
             if self._retry_at is not None:
-                print_message(f"MLflow at {shorten(self._uri, 100)} answers again, and has all that waited")
+                print_message(f"MLflow at {shorten(self._uri, 100)} responds again; all queued calls were sent")
         self._retry_at = None
 
     def close(self) -> None:
-        """Send what waits, or say where it waits."""
+        """Send the queued calls; prints where they are kept if that fails."""
         if self._calls:
             self.flush()
         if self._calls:
-            print_message(
-                f"{len(self._calls)} entries for MLflow wait in {self._file} for the next command in this run folder"
-            )
+            queued = f"{len(self._calls)} MLflow calls are queued in {self._file}"
+            print_message(f"{queued}; the next command in this run folder sends them")
 
     def _deliver(self, call: Call) -> None:
         from mlflow.exceptions import MlflowException
 
         if call.run.id is None and call.kind != "create":
-            return  # MLflow refused the run itself, which was told
+            return  # MLflow refused to create the run, which was reported
         try:
             HANDLERS[call.kind](self._client, call.run, call.values)
         except MlflowException as error:
@@ -105,12 +106,12 @@ class Outbox:
                 raise
             print_message(f"MLflow refused {call.kind}: {shorten(error, 160)}")
         except FileNotFoundError as error:
-            print_message(f"{shorten(error.filename or error, 160)} is gone and was not sent to MLflow")
+            print_message(f"{shorten(error.filename or error, 160)} no longer exists and was not sent to MLflow")
 
     def _postpone(self, error: Exception) -> None:
         if self._retry_at is None:
-            text = f"MLflow at {shorten(self._uri, 100)} does not take what it is sent ({shorten(error, 100)})"
-            print_message(f"{text}; work goes on, and it gets it later")
+            problem = f"MLflow at {shorten(self._uri, 100)} does not accept calls ({shorten(error, 100)})"
+            print_message(f"{problem}; work continues, calls are queued")
             self._file.unlink(missing_ok=True)
             for call in self._calls:
                 self._append(call)
@@ -123,7 +124,7 @@ class Outbox:
 
 
 def _read_calls(path: Path) -> list[Call]:
-    """The calls that an earlier command could not send; a torn last line is left out."""
+    """The calls that an earlier command could not send, without lines that cannot be read."""
     if not path.exists():
         return []
     runs: dict[str, MlflowRun] = {}
@@ -134,7 +135,7 @@ def _read_calls(path: Path) -> list[Call]:
             run = runs.setdefault(record["run"], MlflowRun(id=record["id"], key=record["run"]))
             calls.append(Call(run=run, kind=record["kind"], values=dict(record["values"])))
         except (ValueError, KeyError, TypeError, RecursionError):
-            print_message(f"{path}: one entry for MLflow cannot be read and is left out")
+            print_message(f"{path}: one queued MLflow call cannot be read and is skipped")
     return [call for call in calls if call.kind in HANDLERS]
 
 
@@ -148,7 +149,7 @@ def _create(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
 def _params(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     from mlflow.entities import Param
 
-    # A key keeps its value once it is logged.
+    # MLflow refuses to change a parameter.
     known = client.get_run(run.id).data.params
     params = [Param(key, value) for key, value in values["params"] if key not in known]
     for start in range(0, len(params), 100):
@@ -178,7 +179,7 @@ def _dataset(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
 def _artifact(client: Any, run: MlflowRun, values: dict[str, Any]) -> None:
     path = Path(values["path"])
     if not path.exists():
-        raise FileNotFoundError(2, "gone", str(path))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     log = client.log_artifacts if path.is_dir() else client.log_artifact
     log(run.id, str(path), values["folder"])
 

@@ -1,6 +1,6 @@
-"""Runs in MLflow: one a run folder, with a child for each stage. Only the driver writes; workers hand back records.
+"""MLflow runs: one per run folder, with a child run for each stage. Only the driver process writes.
 
-A run folder notes its runs in ``mlflow.json``, so that stages which are called one by one go on with what is there.
+A run folder records its run ids in ``mlflow.json``, so that separate commands log to the same run.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.outbox import MlflowRun, Outbox
 from driveforge.pipelines.tracking.store import Store, find_store, open_store, wrap_mlflow_errors
 
-# Rows of the table that MLflow shows in the browser; the parquet beside it holds them all.
+# Rows of the table that MLflow shows in the browser; the parquet artifact holds all.
 MAX_TABLE_ROWS = 2000
-# Single clips that are logged for MLflow's own player; the gallery holds more.
+# Clips that are logged as single videos; the gallery holds more.
 MAX_LOGGED_CLIPS = 24
-# Commands that are the whole way; all others are stages of the folder's run.
+# Commands that log to the run of the folder itself; all others log to a child run.
 PIPELINE_COMMANDS = ("run", "demo")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tracker:
-    """Writes to one MLflow run; none of its calls fails because MLflow does not answer."""
+    """Writes to one MLflow run; its calls are queued while MLflow does not respond."""
 
     config: Config
     store: Store
@@ -41,19 +41,19 @@ class Tracker:
 
     @property
     def run_id(self) -> str:
-        """MLflow's id of the run; a UserError where MLflow has not taken the run yet."""
+        """The run id of MLflow; raises UserError if MLflow has not created the run yet."""
         if self.run.id is None:
-            raise UserError(f"MLflow at {self.store.uri} does not answer; run this again when it does")
+            raise UserError(f"MLflow at {self.store.uri} does not respond; run this again when it does")
         return self.run.id
 
     @contextlib.contextmanager
     def child(self, name: str) -> Iterator["Tracker"]:
-        """The nested run of a stage: the one that was cut short, if it had these settings, else a new one.
+        """The child run of a stage: the interrupted one if it has the same settings, else a new one.
 
-        It is ended when the block is left: as finished, as killed by an interruption, or as failed by an exception.
+        Leaving the block sets its status: finished, killed (by an interruption) or failed (by an exception).
         """
         run_ids = _read_run_ids(self.config.run)
-        run = _unfinished(self.client, run_ids["stages"].get(name), self.config)
+        run = _find_unfinished(self.client, run_ids["stages"].get(name), dict(_flat_params(self.config)))
         if run is None:
             run = self._begin(name, {"mlflow.parentRunId": self.run.id} if self.run.id else {})
             run_ids["stages"][name] = run.id
@@ -65,13 +65,13 @@ class Tracker:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """The run's status: running in the block, and what became of it afterwards."""
+        """Sets the status of the run: running inside the block, then finished, killed or failed."""
         self.outbox.send(self.run, "status", status="RUNNING", time=_now())
         status = "FAILED"
         try:
             yield
             status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):  # Lightning makes the one of the other
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns one into the other
             status = "KILLED"
             raise
         finally:
@@ -79,23 +79,23 @@ class Tracker:
 
     def _begin(self, name: str, tags: Mapping[str, str]) -> MlflowRun:
         run = MlflowRun()
-        tags_of_run = {
+        run_tags = {
             "mlflow.user": getpass.getuser(),
             "mlflow.source.type": "LOCAL",
             "mlflow.source.name": f"driveforge {name}",
             "driveforge.run_dir": str(self.config.run_dir.resolve()),
         }
         self.outbox.send(
-            run, "create", experiment=self.experiment_id, name=name, time=_now(), tags=tags_of_run | dict(tags)
+            run, "create", experiment=self.experiment_id, name=name, time=_now(), tags=run_tags | dict(tags)
         )
         return run
 
     def log_params(self, settings: Any) -> None:
-        """Log settings, a mapping or a record, under dotted keys; a key keeps its value once it is logged."""
+        """Log settings, a mapping or a record, under dotted keys; a logged key keeps its first value."""
         self.outbox.send(self.run, "params", params=list(_flat_params(settings)))
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers of one step together."""
+        """Log the metrics of one step."""
         metrics = [(key, float(value)) for key, value in values.items()]
         self.outbox.send(self.run, "metrics", metrics=metrics, time=_now(), step=step)
 
@@ -103,16 +103,16 @@ class Tracker:
         self.outbox.send(self.run, "tags", tags=dict(values))
 
     def log_dataset(self, name: str, digest: str, source: str, context: str) -> None:
-        """Log that this run read the data set ``name``, known by ``digest``; ``context`` is for example training."""
+        """Log that this run read the data set ``name``; ``context`` is, for example, "training"."""
         uri = json.dumps({"uri": source})
         self.outbox.send(self.run, "dataset", name=name, digest=digest[:36], source=uri, context=context)
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Copy a file, or all of a folder, into the run's artifacts."""
+        """Copy a file, or a folder with its contents, into the run's artifacts."""
         self.outbox.send(self.run, "artifact", path=str(path.resolve()), folder=folder or None)
 
     def log_rejections(self, verdicts: Path, gallery: Path, clips: Sequence[Path] = ()) -> None:
-        """Log what was rejected: the whole parquet, one table to browse, the gallery and the first annotated clips."""
+        """Log the verdicts as parquet and as a table for the browser, the gallery and the first annotated clips."""
         import pyarrow.parquet
 
         self.log_artifact(verdicts, "rejections")
@@ -127,9 +127,9 @@ class Tracker:
 
 @contextlib.contextmanager
 def pipeline_run(config: Config, name: str) -> Iterator[Tracker]:
-    """The run of the run folder for the whole way, its child ``name`` for a stage; gone on with, or begun.
+    """The run of the run folder (for ``PIPELINE_COMMANDS``), or its child run ``name``; resumed or created.
 
-    A UserError where the store does not answer or open at the start. Later on what it does not take waits.
+    Raises UserError if the store does not respond or cannot be opened at the start. Later, calls are queued.
     """
     config.run_dir.mkdir(parents=True, exist_ok=True)
     store = find_store(config.run, config.tracking)
@@ -152,9 +152,9 @@ def pipeline_run(config: Config, name: str) -> Iterator[Tracker]:
 
 
 def _open_parent(tracker: Tracker) -> Tracker:
-    """The tracker of the folder's run, which is begun unless this store has it."""
+    """The tracker of the folder's run, which is created unless the store has it."""
     run_ids = _read_run_ids(tracker.config.run)
-    found = _existing(tracker.client, run_ids["run"])
+    found = _find_active(tracker.client, run_ids["run"])
     if found is not None:
         return replace(tracker, run=MlflowRun(id=found.info.run_id))
     created = replace(tracker, run=tracker._begin(tracker.config.run_dir.resolve().name, {}))
@@ -171,16 +171,16 @@ def _experiment(client: Any, store: Store, name: str) -> str:
     return str(client.create_experiment(name, artifact_location=location))
 
 
-def _unfinished(client: Any, run_id: str | None, config: Config) -> MlflowRun | None:
-    found = _existing(client, run_id)
+def _find_unfinished(client: Any, run_id: str | None, params: Mapping[str, str]) -> MlflowRun | None:
+    """The run ``run_id`` if it was interrupted and its logged parameters equal ``params``."""
+    found = _find_active(client, run_id)
     if found is None or found.info.status == "FINISHED":
         return None
-    settings = dict(_flat_params(config))
-    changed = any(settings.get(key, value) != value for key, value in found.data.params.items())
+    changed = any(params.get(key, value) != value for key, value in found.data.params.items())
     return None if changed else MlflowRun(id=found.info.run_id)
 
 
-def _existing(client: Any, run_id: str | None) -> Any:
+def _find_active(client: Any, run_id: str | None) -> Any:
     from mlflow.exceptions import MlflowException
 
     if run_id is None:
@@ -193,7 +193,7 @@ def _existing(client: Any, run_id: str | None) -> Any:
 
 
 def _read_run_ids(run: RunDir) -> dict[str, Any]:
-    """The ids that the run folder knows; those of a file that cannot be read are none."""
+    """The run ids of the run folder; none if the file is missing or cannot be read."""
     try:
         record = json.loads(run.mlflow_runs.read_text(encoding="utf-8"))
         run_id, stages = record["run"], dict(record["stages"])
@@ -210,7 +210,7 @@ def _write_run_ids(run: RunDir, record: Mapping[str, Any]) -> None:
 
 
 def _now() -> int:
-    """Milliseconds, as MLflow counts."""
+    """Milliseconds since the epoch, the unit of MLflow."""
     return int(time.time() * 1000)
 
 
@@ -230,5 +230,5 @@ def _flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _cell(value: Any) -> Any:
-    """A table cell that the browser can show: nested values become text."""
+    """A value for the table in the browser: nested values become text."""
     return value if value is None or isinstance(value, str | int | float | bool) else format_value(value)

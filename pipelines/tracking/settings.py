@@ -6,7 +6,7 @@ from typing import Annotated
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrackingSettings:
-    """Where MLflow stores runs."""
+    """The MLflow store."""
 
-    uri: Annotated[str | None, "null: sqlite beside the run folders"]
-    experiment: Annotated[str, "name"]
+    uri: Annotated[str | None, "tracking server or database; null: sqlite in the parent of the run folder"]
+    experiment: Annotated[str, "name of the MLflow experiment"]

@@ -1,7 +1,7 @@
-"""Where MLflow keeps runs, and the way to it: sqlite beside the run folders, or a server.
+"""The MLflow store: sqlite in the parent of the run folder, or a server.
 
-The store is sqlite by default: MLflow refuses plain file stores. It notes artifacts by absolute paths, which are put
-right when the folder of the runs has moved.
+The default is sqlite, since MLflow refuses plain file stores. MLflow stores absolute artifact paths; they are corrected
+after the folder of the runs has moved.
 """
 
 import os
@@ -20,7 +20,7 @@ from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.settings import TrackingSettings
 
 _ARTIFACTS = "mlartifacts"
-# Columns of MLflow's tables that hold the absolute place of an artifact.
+# Columns of MLflow's tables that hold absolute artifact URIs.
 _PATH_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -33,9 +33,9 @@ _RESPONSE_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Store:
-    """An MLflow store: ``configured`` is a server or a database; None is the default, a sqlite ``database`` file.
+    """An MLflow store: the ``configured`` server or database, or by default the sqlite file ``database``.
 
-    The default store keeps artifacts in the folder ``artifacts``; a configured one has its own place.
+    The default store keeps artifacts in the folder ``artifacts``; a configured one keeps them elsewhere.
     """
 
     configured: str | None
@@ -44,62 +44,62 @@ class Store:
 
     @property
     def uri(self) -> str:
-        # A folder's name may hold characters that mean something in an address. With the driver named, MLflow makes no
-        # folder of it.
+        # Folder names may hold characters that are special in a URI. MLflow creates a folder of the quoted name unless
+        # the URI names the driver.
         path = str(self.database)
         quoted = path.replace("%", "%25").replace("?", "%3F")
         return self.configured or f"sqlite{'' if quoted == path else '+pysqlite'}:///{quoted}"
 
     @property
     def exists(self) -> bool:
-        """True of a configured store, and of the default one once something was logged."""
+        """True for a configured store, and for the default one after the first run."""
         return self.configured is not None or self.database.exists()
 
 
 def find_store(run: RunDir, settings: TrackingSettings) -> Store:
-    """The store of a run: as set, or as MLflow's own environment variable says, or beside the run folders."""
+    """The store of a run: ``tracking.uri``, else ``MLFLOW_TRACKING_URI``, else sqlite in the parent folder."""
     configured = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or None
     return Store(configured=configured, database=run.mlflow_store, artifacts=run.mlflow_artifacts)
 
 
 def open_store(store: Store) -> Any:
-    """An MLflow client of the store, which is made if it is the default one. UserError: it does not answer or open."""
+    """An MLflow client; creates the default store if needed. Raises UserError if the store cannot be opened."""
     import mlflow
 
     uri = store.uri
     require_reachable(uri)
     try:
-        # Processes that open a new store at once would race its migration.
+        # Processes that open a new store at the same time would race in its migration.
         with wrap_mlflow_errors(uri), file_lock(store.database.with_name(".mlflow.lock")):
             if store.configured is None and store.database.exists():
                 relocate_artifacts(store.database)
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-            client.search_experiments(max_results=1)  # which makes it, or shows that it cannot be used
+            client.search_experiments(max_results=1)  # creates the store, or fails
             return client
     except OSError as error:
         raise UserError(f"MLflow at {shorten(uri, 100)}: {shorten(error, 160)}") from error
 
 
 def require_reachable(uri: str) -> None:
-    """A UserError where nobody answers at ``uri``, within seconds: MLflow's own client asks for minutes."""
+    """Raise UserError if no server responds at ``uri`` within seconds; MLflow's client retries for minutes."""
     if not uri.startswith(("http://", "https://")):
         return
     try:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_RESPONSE_SECONDS):
             return
     except urllib.error.HTTPError:
-        return  # which is an answer
+        return  # the server responded
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
         raise UserError(
-            f"the MLflow server {shorten(uri, 100)} does not answer ({shorten(why, 80)}): start it, or leave "
-            "tracking.uri and MLFLOW_TRACKING_URI out"
+            f"the MLflow server {shorten(uri, 100)} does not respond ({shorten(why, 80)}): start it, or unset "
+            "tracking.uri and MLFLOW_TRACKING_URI"
         ) from None
 
 
 @contextmanager
 def wrap_mlflow_errors(uri: str) -> Iterator[None]:
-    """What MLflow raises in the block becomes a UserError."""
+    """Errors of MLflow inside the block become a UserError."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -109,7 +109,7 @@ def wrap_mlflow_errors(uri: str) -> Iterator[None]:
 
 
 def relocate_artifacts(database_file: Path) -> None:
-    """Put right the places of artifacts that were noted under another folder than that of ``database_file``."""
+    """Rewrite artifact URIs that point to a former folder of ``database_file``."""
     here = database_file.with_name(_ARTIFACTS).as_uri()
     with closing(sqlite3.connect(database_file, timeout=30)) as database, database:
         columns = [(table, column) for table, column in _PATH_COLUMNS if _has_column(database, table, column)]

@@ -1,1 +1,1 @@
-"""Training stages: encode, pretrain, fine-tune, evaluate."""
+"""Training stages: cache latents, pretrain, fine-tune, evaluate."""

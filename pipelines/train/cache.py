@@ -1,4 +1,4 @@
-"""The cache stage: every clip of a source through the codec once, on all cores."""
+"""The cache stage: encode every clip of a source with the VAE once, on all cores."""
 
 import argparse
 import json
@@ -24,10 +24,9 @@ from driveforge.finetune.world_model.conditions import encode_clip, require_enco
 from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.items import show_skipped
 from driveforge.pipelines.inputs.licenses import select_licensed
 from driveforge.pipelines.inputs.settings import Data
-from driveforge.pipelines.inputs.sources import open_replay, open_source, training_indices
+from driveforge.pipelines.inputs.sources import open_replay, open_source, show_skipped, training_indices
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.replay.settings import ReplaySettings
@@ -37,7 +36,7 @@ Encoder = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Encode the driving data, and the replay domains where replay has a share."""
+    """Encode the driving data, and the replay domains if ``replay.share`` is above 0."""
     checkpoint = resolve_checkpoint(config)
     cache = cache_driving(config.data, checkpoint, config.run.latents)
     print(f"{len(cache)} driving clips in {cache.folder}")
@@ -47,13 +46,13 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 
 def cache_driving(data: Data, checkpoint: Path, latents: Path) -> LatentCache:
-    """Latents of the driving data under ``checkpoint``'s codec, in ``latents``; held-out scenes stay out."""
+    """The latents of the driving data under the VAE of ``checkpoint``, in ``latents``, without held-out scenes."""
     opener = partial(open_source, data)
     return encode_source(opener, data.framing, checkpoint, latents, "driving clips", training_indices)
 
 
 def cache_replay(replay: ReplaySettings, framing: Framing, checkpoint: Path, latents: Path) -> LatentCache:
-    """Latents of the replay domains, framed like the driving data; clips under other licenses stay out."""
+    """The latents of the replay domains with the framing of the driving data, without clips of excluded licenses."""
     opener = partial(open_replay, replay, framing)
     select = partial(select_licensed, opener, replay)
     return encode_source(opener, framing, checkpoint, latents, "replay clips", select)
@@ -67,12 +66,10 @@ def encode_source(
     label: str,
     select: Callable[[Sequence[Scene]], Sequence[int]] = lambda scenes: range(len(scenes)),
 ) -> LatentCache:
-    """The latent cache of a source's ``select`` scenes, encoding only what no earlier call has stored.
+    """The latent cache of the ``select``-ed scenes of a source; encodes only clips that are not stored yet.
 
-    Footage that was replaced under its name is other footage, and has a cache of its own.
-
-    ``opener`` opens the source; each worker process does so for itself, since a source may hold open files. It must be
-    importable by name (a function, or a partial of one).
+    The cache key includes a digest of the footage, so a replaced file gets a new cache. Every worker process calls
+    ``opener``, since a source may hold open files; it must be importable by name (a function, or a partial of one).
     """
     with show_status(f"Listing {label}"):
         source = opener()
@@ -93,14 +90,14 @@ def encode_source(
 
 
 def source_identity(scenes: Sequence[Scene], contents: Sequence[str]) -> str:
-    """What tells clips from others: all that is known of them, and the ``compute_digests`` their footage."""
+    """The identity of a list of clips: their scenes as JSON, and the digests of their footage."""
     return json.dumps([[scene_to_json(scene) for scene in scenes], list(contents)], sort_keys=True)
 
 
 def encode_scenes(
     opener: SourceOpener, checkpoint: Path, scenes: Sequence[Scene], encode: Encoder = encode_clip
 ) -> Iterator[LatentSample]:
-    """Samples in the order of ``scenes``, made on all cores; ``encode`` must be importable by name, as ``opener``."""
+    """Encode ``scenes`` on all cores, in order; ``opener`` and ``encode`` must be importable by name."""
     encoded = parallel_map(_encode_one, scenes, _start_worker, (opener, checkpoint, encode))
     for scene, arrays in zip(scenes, encoded, strict=True):
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -109,7 +106,7 @@ def encode_scenes(
 
 @dataclass(frozen=True, slots=True)
 class _EncodingWorker:
-    """What an encoding process keeps between clips."""
+    """The state of a worker process between clips."""
 
     source: Source
     vae: AutoencoderKLWan
@@ -126,6 +123,6 @@ def _start_worker(opener: SourceOpener, checkpoint: Path, encode: Encoder) -> No
 
 
 def _encode_one(scene: Scene) -> dict[str, NDArray[Any]]:
-    """Tensors go between processes as arrays: torch would share them through files."""
+    """Returns arrays: torch would send tensors between processes through files."""
     tensors = _worker.encode(_worker.vae, _worker.source.load(scene))
     return {name: (t.half() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}

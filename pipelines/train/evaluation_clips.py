@@ -1,4 +1,4 @@
-"""The held-out evaluation clips that a configuration names, made and encoded once for all runs beside each other."""
+"""Held-out evaluation clips, encoded once and shared by all run folders of a parent folder."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -29,9 +29,8 @@ from driveforge.finetune.world_model.conditions import require_encodable
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message
-from driveforge.pipelines.inputs.paths import open_path
 from driveforge.pipelines.inputs.settings import Data, NuScenesData, SimulatedData
-from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, generation_indices, open_evaluation
+from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, generation_indices, open_evaluation, open_path
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import SourceOpener, encode_scenes, source_identity
 
@@ -40,10 +39,10 @@ SceneSelector = Callable[[Sequence[Scene]], list[Scene]]
 
 
 def load_evaluation_set(config: Config, checkpoint: Path) -> EvaluationSet:
-    """The clips of ``config.evaluate`` as the codec of ``checkpoint`` encodes them; only what is new is encoded.
+    """The clips of ``config.evaluate``, encoded by the VAE of ``checkpoint``; encodes only what is not stored yet.
 
-    Procedural clips are of ``evaluate.seed``; of footage those of its held-out scenes, or all where it knows none,
-    evenly taken. A UserError where a seed of training is the evaluation's, or where footage holds too few clips.
+    Procedural clips use ``evaluate.seed``. Footage contributes its held-out scenes, evenly spaced, or all scenes if it
+    has no splits. Raises UserError if the seed is also a training seed, or if footage holds too few clips.
     """
     _require_unseen(config)
     framing, root = config.data.framing, config.run.evaluation_clips
@@ -59,48 +58,51 @@ def load_evaluation_set(config: Config, checkpoint: Path) -> EvaluationSet:
 
 
 def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
-    """The clips at ``path``, of all splits. A UserError where it is what is trained on, and none is held out."""
+    """The clips at ``path``, of all splits; raises UserError if it is the training data and no scene is held out."""
     if not path.exists():
-        raise UserError(f"evaluate.footage: {path} is not there")
+        raise UserError(f"evaluate.footage: {path} does not exist")
     if isinstance(data, NuScenesData):
         data = replace(data, split="all")
-    source = open_path(path, data, replay, data.framing)
+    source = open_path(path, data, replay)
     is_trained_on = path.resolve() == getattr(data, "root", Path()).resolve()
     if is_trained_on and not any(scene.split in HELD_OUT_SPLITS for scene in source.scenes()):
         raise UserError(
             f"evaluate.footage: {path} is data.root too, and no scene is held out ({', '.join(HELD_OUT_SPLITS)}): "
-            "give footage that is not trained on"
+            "use footage that is not trained on"
         )
     return source
 
 
 def _require_unseen(config: Config) -> None:
-    data, replay, taken = config.data, config.replay, {"pretrain.seed": config.pretrain.seed}
+    data, replay, training_seeds = config.data, config.replay, {"pretrain.seed": config.pretrain.seed}
     if isinstance(data, SimulatedData):
-        taken["data.seed"] = data.seed
+        training_seeds["data.seed"] = data.seed
     if replay.root is None:
-        taken["replay.seed"] = replay.seed
-    for key, seed in taken.items():
+        training_seeds["replay.seed"] = replay.seed
+    for key, seed in training_seeds.items():
         if seed == config.evaluate.seed:
             raise UserError(
-                f"evaluate.seed={seed} is {key} too, so clips of training would be evaluated on: choose another"
+                f"evaluate.seed={seed} equals {key}, so training clips would be evaluated: choose another seed"
             )
 
 
 def _held_out(scenes: Sequence[Scene], count: int) -> list[Scene]:
-    """``count`` whole held-out scenes of each domain, evenly spaced, or all where there are fewer."""
-    by_domain = defaultdict(list)
+    """``count`` held-out scenes of each domain, evenly spaced, or all if there are fewer; no padded scenes."""
+    by_domain: dict[str, list[Scene]] = defaultdict(list)
     for scene in (scenes[number] for number in generation_indices(scenes)):
         if not scene.held_frames:
             by_domain[scene.domain].append(scene)
-    spread = [(held, min(count, len(held))) for held in by_domain.values()]
-    return [held[k * len(held) // number] for held, number in spread for k in range(number)]
+    chosen: list[Scene] = []
+    for held in by_domain.values():
+        number = min(count, len(held))
+        chosen += [held[k * len(held) // number] for k in range(number)]
+    return chosen
 
 
 def encode_evaluation_clips(
     opener: SourceOpener, framing: Framing, checkpoint: Path, root: Path, select: SceneSelector = list
 ) -> Iterator[EvaluationClip]:
-    """The chosen clips of a source of ``framing``; what an earlier call has stored under ``root`` is read."""
+    """The ``select``-ed clips of a source, encoded; clips that are stored under ``root`` are read from there."""
     with show_status("Listing evaluation clips"):
         source = opener()
         scenes = select(list(source.scenes()))
@@ -108,7 +110,7 @@ def encode_evaluation_clips(
         contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = f"{FORMAT} {source_identity(scenes, contents)}"
     key = latent_key(identity, asdict(framing), compute_vae_digest(load_vae(checkpoint)))
-    # Runs beside each other share these clips.
+    # Other run folders share these clips.
     with file_lock(root / f".{key}.lock", print_message), LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
         made = encode_scenes(opener, checkpoint, missing, _encode)

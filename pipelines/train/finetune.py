@@ -1,4 +1,4 @@
-"""The finetune stage: driving data and replay into ``<run_dir>/model``, resumed where an earlier call was cut short."""
+"""The finetune stage: fine-tune on driving data and replay into ``<run_dir>/model``; resumes an interrupted run."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.callbacks import Callback
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
@@ -14,6 +15,8 @@ from driveforge.datasets.files.atomic_folder import atomic_folder
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
+from driveforge.finetune.evaluation.callback import EvaluationCallback
+from driveforge.finetune.evaluation.clips import EvaluationSet
 from driveforge.finetune.evaluation.evaluate import describe_protocol
 from driveforge.finetune.evaluation.loss_forgetting import make_loss_forgetting_metric
 from driveforge.finetune.strategies.registry import get_strategy
@@ -30,22 +33,22 @@ from driveforge.finetune.training.share_callbacks import ForgettingMetric
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.finetune.world_model.serialization import write_checksums
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.paths import persistent_key
 from driveforge.pipelines.inputs.sources import open_replay
 from driveforge.pipelines.registry.models import LINEAGE, read_lineage, resolve_start_checkpoint
+from driveforge.pipelines.replay.clips import persistent_key
 from driveforge.pipelines.replay.replaced import require_current
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.cache import cache_driving, cache_replay
-from driveforge.pipelines.train.evaluate import evaluation_callbacks
 from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
+from driveforge.pipelines.train.settings import EvaluateSettings
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.mix import ReplayMix
 from driveforge.replay.persistent import open_persistent
 
-# What the lineage tells beside what decided the weights.
+# Entries of the lineage that are results, not inputs.
 OUTCOMES = ("sample_counts", "decisions")
 
 
@@ -60,24 +63,28 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 
 def finetune(config: Config, tracker: Tracker | None) -> Path:
-    """The folder of the fine-tuned model; made only if this very fine-tune has not left one there already.
+    """Fine-tune into ``<run_dir>/model``, unless the same fine-tune is already there; returns the folder.
 
-    Of several processes that train together, the one that leads has the tracker and writes the folder.
+    In distributed training, rank 0 has the tracker and writes the folder; the others pass None.
     """
-    # Of the processes that train together, one after the other finds what the first has made.
+    # The first rank fills the caches; the others wait for it here and read them.
     with file_lock(config.run.cache_lock):
         checkpoint = resolve_start_checkpoint(config)
         settings, mix = config.finetune, config.replay
-        replays = uses_replay(settings.strategy, mix)
-        if replays:
+        has_replay = uses_replay(settings.strategy, mix)
+        if has_replay:
             require_footage(config.replay, config.data.framing)
         driving = cache_driving(config.data, checkpoint, config.run.latents)
-        replay = fill_buffer(config.replay, config.data.framing, checkpoint, config.run) if replays else None
+        replay = fill_buffer(config.replay, config.data.framing, checkpoint, config.run) if has_replay else None
         lineage = build_lineage(settings, mix, checkpoint, driving, replay)
-        forgetting_metric = None
-        if is_adaptive(settings, mix):
-            forgetting_metric, lineage["evaluation"] = _make_forgetting_metric(config, checkpoint, driving)
-        callbacks = evaluation_callbacks(config, checkpoint)
+        forgetting_metric, callbacks = None, list[Callback]()
+        if is_adaptive(settings, mix) or config.evaluate.every > 0:
+            evaluation_set = load_evaluation_set(config, checkpoint)
+            if is_adaptive(settings, mix):
+                forgetting_metric, lineage["evaluation"] = _make_forgetting_metric(
+                    evaluation_set, config.evaluate, checkpoint, driving
+                )
+            callbacks = _evaluation_callbacks(evaluation_set, config.evaluate, checkpoint, config.run.evaluation)
     if tracker is not None:
         tracker.log_params({"lineage": lineage})
         tracker.log_dataset("driving", driving.key, str(driving.folder), "training")
@@ -103,7 +110,7 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
 
 
 def fill_buffer(replay: ReplaySettings, framing: Framing, checkpoint: Path, run: RunDir) -> ReplayBuffer:
-    """The clips of the other domains: those of the persistent ``replay.buffer``, or of one that is filled here."""
+    """The replay buffer: the persistent ``replay.buffer``, or a buffer of this run that is filled here."""
     if replay.buffer is not None:
         persistent = open_persistent(replay.buffer, key=persistent_key(framing, checkpoint), licenses=replay.licenses)
         require_current(persistent, replay.buffer)
@@ -117,14 +124,14 @@ def fill_buffer(replay: ReplaySettings, framing: Framing, checkpoint: Path, run:
 
 
 def uses_replay(strategy_name: str, mix: ReplayMix) -> bool:
-    """Whether a strategy needs samples of other domains at this share."""
+    """Whether the strategy uses samples of other domains with this mix."""
     strategy = get_strategy(strategy_name)
     is_idle = mix.share == 0 and mix.schedule == "fixed"
     return strategy.needs_buffer or not (strategy.replay_mode == "none" or is_idle)
 
 
 def require_footage(replay: ReplaySettings, framing: Framing) -> None:
-    """A UserError where the replay footage cannot be opened: it is read only after all of the driving data."""
+    """Raise UserError if the replay footage cannot be opened, before the driving data is encoded."""
     if replay.buffer is None and replay.root is not None:
         open_replay(replay, framing)
 
@@ -132,7 +139,7 @@ def require_footage(replay: ReplaySettings, framing: Framing) -> None:
 def build_lineage(
     settings: FineTuneSettings, mix: ReplayMix, checkpoint: Path, driving: LatentCache, replay: ReplayBuffer | None
 ) -> dict[str, Any]:
-    """All that decides the weights: what they start from, what they see, and how they move."""
+    """Everything that determines the weights: digests of the inputs, and the resolved settings."""
     return {
         **digest_inputs(checkpoint, driving, replay),
         "driving_clips": len(driving),
@@ -141,27 +148,38 @@ def build_lineage(
     }
 
 
-def _make_forgetting_metric(config: Config, checkpoint: Path, driving: LatentCache) -> tuple[ForgettingMetric, str]:
-    """What tells an adaptive share how much is forgotten of the domains that are not being learned; its protocol."""
-    evaluation_set = load_evaluation_set(config, checkpoint)
-    settings = replace(config.evaluate, dynamics=False)
+def _make_forgetting_metric(
+    evaluation_set: EvaluationSet, evaluate: EvaluateSettings, checkpoint: Path, driving: LatentCache
+) -> tuple[ForgettingMetric, str]:
+    """The metric of an adaptive share, forgetting on all domains except the driving ones, and its protocol."""
+    settings = replace(evaluate, dynamics=False)
     others = sorted({clip.domain for clip in evaluation_set.clips} - set(driving.domains))
-    return make_loss_forgetting_metric(
-        WorldModel.from_pretrained(checkpoint), evaluation_set, settings, others
-    ), describe_protocol(evaluation_set, settings)
+    start = WorldModel.from_pretrained(checkpoint)
+    metric = make_loss_forgetting_metric(start, evaluation_set, settings, others)
+    return metric, describe_protocol(evaluation_set, settings)
+
+
+def _evaluation_callbacks(
+    evaluation_set: EvaluationSet, settings: EvaluateSettings, checkpoint: Path, table: Path
+) -> list[Callback]:
+    """The callback that evaluates every ``evaluate.every`` steps into ``table``; none if that is 0."""
+    if settings.every == 0:
+        return []
+    base = compute_model_digest(checkpoint)
+    return [EvaluationCallback(evaluation_set, settings, table, steps=settings.every, base=base)]
 
 
 def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
     if not folder.is_dir():
         return False
-    found = read_lineage(folder)
-    if {key: value for key, value in found.items() if key not in OUTCOMES} != lineage:
-        raise UserError(f"{folder} was fine-tuned from other data or settings: delete it, or begin in another run_dir")
+    inputs = {key: value for key, value in read_lineage(folder).items() if key not in OUTCOMES}
+    if inputs != lineage:
+        raise UserError(f"{folder} was fine-tuned with other data or settings: delete it, or use another run_dir")
     return True
 
 
 def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
-    """The model appears under its name complete, or not at all."""
+    """Save atomically, with the lineage and checksums."""
     with atomic_folder(folder) as scratch:
         model.save_pretrained(scratch)
         (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")

@@ -1,7 +1,7 @@
-"""The pretrain stage: the base checkpoint, from nothing but the procedural domains, or from an earlier one.
+"""The pretrain stage: train the base checkpoint on procedural domains, from scratch or from an earlier base.
 
-Codec, latents and world model are made in turn under one folder. What is finished is kept, and the world model resumes
-from its last checkpoint, so the same command carries on after a kill.
+VAE, latents and world model are made in this order in one folder. Finished parts are kept and the world model resumes
+from its last checkpoint, so the same command resumes after a kill.
 """
 
 import argparse
@@ -54,12 +54,11 @@ def main(config: Config, args: argparse.Namespace) -> None:
     if config.pretrain.start is not None:
         _require_base(config.pretrain.start)
     with file_lock(config.pretrain.out / ".lock", print_message):
-        pretrain(config)
+        pretrain(config.pretrain, config.data.framing)
 
 
-def pretrain(config: Config) -> None:
-    """The base checkpoint in ``<pretrain.out>/model``."""
-    settings, framing = config.pretrain, config.data.framing
+def pretrain(settings: PretrainSettings, framing: Framing) -> None:
+    """Train the base checkpoint ``<pretrain.out>/model``, unless it is already there."""
     folder = settings.out / "model"
     if not _is_done(folder, settings, framing):
         make_base(settings, framing)
@@ -78,10 +77,10 @@ def make_base(settings: PretrainSettings, framing: Framing) -> None:
 
 
 def train_base_vae(source: Source, settings: PretrainSettings) -> None:
-    """PCA, then gradient descent; the codec lands in ``<out>/vae``, its curve in ``<out>/vae_curve.csv``."""
+    """Initialize the VAE by PCA and train it; writes ``<out>/vae`` and its curve ``<out>/vae_curve.csv``."""
     chosen = np.linspace(0, len(source) - 1, min(len(source), settings.vae_clips)).astype(int)
     scenes = source.scenes()
-    clips = np.concatenate([source.load(scenes[n]).frames for n in track(chosen, "Rendering for the codec")])
+    clips = np.concatenate([source.load(scenes[n]).frames for n in track(chosen, "Rendering clips for the VAE")])
     torch.manual_seed(settings.seed)
     config = WorldModelConfig()
     vae = make_vae(config.latent_channels, config.patch_size)
@@ -95,32 +94,32 @@ def train_base_vae(source: Source, settings: PretrainSettings) -> None:
         learning_rate=settings.vae_learning_rate,
         seed=settings.seed,
     )
-    curve = [asdict(step) for step in track(steps, "Training the codec", total=settings.vae_steps)]
+    curve = [asdict(step) for step in track(steps, "Training the VAE", total=settings.vae_steps)]
     write_atomic(settings.out / "vae_curve.csv", _csv(curve))
     _save_vae(vae, settings.out)
 
 
 def _require_base(start: Path) -> None:
-    """A UserError where ``start`` is not what ``save_base`` leaves."""
+    """Raise UserError if ``start`` is not a folder that ``save_base`` wrote."""
     for name in ("vae/config.json", "vae_curve.csv", RECIPE):
         if not (start / name).is_file():
-            raise UserError(f"pretrain.start={start} holds no base: {name} is missing; give a model that pretrain made")
+            raise UserError(f"pretrain.start={start} holds no base: {name} is missing; use a model that pretrain made")
 
 
 def _copy_vae(start: Path, out: Path) -> None:
-    """The codec of an earlier base and its curve, so that both bases speak of the same latents."""
+    """Copy the VAE of an earlier base and its curve, so that both bases share a latent space."""
     write_atomic(out / "vae_curve.csv", (start / "vae_curve.csv").read_bytes())
     _save_vae(load_vae(start), out)
 
 
 def _save_vae(vae: AutoencoderKLWan, out: Path) -> None:
-    """Under its name the codec is whole, or not there: that it is tells the next call that it is made."""
+    """Save atomically: the next call takes an existing folder as finished."""
     with atomic_folder(out / "vae") as scratch, safetensors_errors_as_os_errors(scratch):
         vae.save_pretrained(scratch)
 
 
 def train_world_model(cache: LatentCache, settings: PretrainSettings) -> WorldModel:
-    """The averaged model after ``settings.steps`` steps, resumed from ``<out>/checkpoints`` where there are any."""
+    """The EMA model after ``settings.steps`` steps; resumes from ``<out>/checkpoints``."""
     if settings.start is None:
         model = init_model(WorldModelConfig(), load_vae(settings.out), cache, settings.seed)
     else:
@@ -131,7 +130,7 @@ def train_world_model(cache: LatentCache, settings: PretrainSettings) -> WorldMo
 
 
 def init_model(config: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache, seed: int) -> WorldModel:
-    """An untrained model, preconditioned for the latents of ``cache``. Seeds torch."""
+    """A model with random weights, preconditioned for the latents of ``cache``. Seeds torch."""
     torch.manual_seed(seed)
     model = WorldModel.from_config(config, vae)
     model.latent_std.copy_(latent_std(cache))
@@ -146,11 +145,11 @@ def train_on_cache(
     *,
     logger: Logger | bool = False,
 ) -> WorldModel:
-    """``model`` trained on all of a cache and averaged, resumed from ``checkpoints`` where there are any."""
-    facts = {"start": model.digest(), "clips": cache.digest()}
+    """Train ``model`` on all samples of a cache; returns its EMA. Resumes from ``checkpoints``."""
+    fingerprint = {"start": model.digest(), "clips": cache.digest()}
     if training.compile:
         model.transformer.compile_repeated_blocks()
-    module = WorldModelModule(model.train(), training, resolved_config=facts)
+    module = WorldModelModule(model.train(), training, resolved_config=fingerprint)
     plan = BatchPlan(seed=training.seed, batch_size=training.batch_size, share=0.0, pools={}, num_driving=len(cache))
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
@@ -171,7 +170,7 @@ def train_on_cache(
 
 
 def latent_std(cache: LatentCache) -> torch.Tensor:
-    """The standard deviations (2, Z) that the preconditioning needs, from clips all over the cache."""
+    """The standard deviations (2, Z) of the preconditioning, from clips evenly spaced over the cache."""
     numbers = np.linspace(0, len(cache) - 1, min(len(cache), _STATISTICS_CLIPS)).astype(int)
     tensors = [cache.sample(int(n)).tensors for n in numbers]
     stacked = [torch.stack([t[name].float() for t in tensors]) for name in ("latents", "warped", "mask")]
@@ -179,7 +178,7 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
 
 
 def save_base(model: WorldModel, settings: PretrainSettings, framing: Framing) -> None:
-    """``<out>/model``: half-precision weights, the recipe that made them, their curves, and the sums of it all."""
+    """Write ``<out>/model``: half-precision weights, the recipe, the training curves and checksums."""
     recipe = _recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
     if settings.start is not None:
         recipe["started_from"] = read_json(settings.start / RECIPE)
@@ -192,14 +191,14 @@ def save_base(model: WorldModel, settings: PretrainSettings, framing: Framing) -
 
 
 def _recipe(settings: PretrainSettings, framing: Framing) -> dict[str, Any]:
-    """The settings that decide a base, wherever it lies, as JSON gives them back."""
+    """The settings that determine a base, without its path, as read back from JSON."""
     decisive = {key: value for key, value in asdict(settings).items() if key != "out"}
     plain: dict[str, Any] = json.loads(json.dumps({"pretrain": decisive, "framing": asdict(framing)}, default=str))
     return plain
 
 
 def _is_done(folder: Path, settings: PretrainSettings, framing: Framing) -> bool:
-    """Whether the base is there; a UserError where another one is, which nobody has said to throw away."""
+    """Whether the base is finished; raises UserError if a base with other settings is there."""
     if is_absent_or_empty(folder):
         return False
     recorded = read_json(folder / RECIPE, "move the folder away, or choose another pretrain.out")
@@ -210,7 +209,7 @@ def _is_done(folder: Path, settings: PretrainSettings, framing: Framing) -> bool
 
 
 def _logged_losses(folder: Path) -> list[dict[str, Any]]:
-    """Step and loss of every run that led here, in order; a later run replaces the steps it took again."""
+    """Step and loss over all resumed runs, in order; a later run overrides the steps that it repeated."""
     losses: dict[int, float] = {}
     for path in sorted(folder.glob("version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])):
         losses |= {int(row["step"]): float(row["loss"]) for row in csv.DictReader(path.open()) if row.get("loss")}
@@ -218,7 +217,7 @@ def _logged_losses(folder: Path) -> list[dict[str, Any]]:
 
 
 def _csv(rows: list[dict[str, Any]]) -> bytes:
-    """CSV of at most some hundred rows, each the mean of as many neighbors."""
+    """CSV of some hundred rows at most; longer curves are averaged over neighboring rows."""
     size = max(1, len(rows) // _CURVE_POINTS)
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
     table, names = io.StringIO(), list(rows[0]) if rows else []

@@ -11,25 +11,25 @@ from driveforge.finetune.training.settings import TrainingSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainSettings(TrainingSettings):
-    """The base checkpoint: the VAE from its PCA initialization, then the world model on diverse procedural domains."""
+    """Training of the base checkpoint: first the VAE, then the world model."""
 
-    out: Annotated[Path, "folder of the checkpoint; an unfinished one is resumed"]
-    start: Annotated[Path | None, "an earlier base to continue from, with its VAE; null: random weights"]
+    out: Annotated[Path, "folder of the checkpoint; unfinished training is resumed"]
+    start: Annotated[Path | None, "an earlier base to start from, with its VAE; null: random weights"]
     domains: Annotated[tuple[str, ...], "procedural domains, in equal parts"]
     num_scenes: Annotated[int, "clips over all domains", Range(1)]
     vae_clips: Annotated[int, "clips that the VAE is trained on", Range(1)]
     vae_steps: Annotated[int, "optimizer steps of the VAE", Range(0)]
-    vae_batch_size: Annotated[int, "windows of five frames", Range(1)]
-    vae_learning_rate: Annotated[float, "peak", Range(0)]
+    vae_batch_size: Annotated[int, "windows of five frames in a batch", Range(1)]
+    vae_learning_rate: Annotated[float, "peak learning rate of the VAE", Range(0)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateSettings(EvaluationSettings):
-    """How a model is evaluated: held-out clips of every domain, continued without commands."""
+    """Evaluation by continuation of held-out clips, without commands."""
 
     domains: Annotated[tuple[str, ...], "procedural domains"]
-    clips_per_domain: Annotated[int, "clips; a Frechet distance needs 8", Range(1)]
+    clips_per_domain: Annotated[int, "clips of each domain; a Frechet distance needs 8", Range(1)]
     footage: Annotated[
-        tuple[Path, ...], "real clips too: folders of videos, shards, nuScenes roots (with data=nuscenes)"
+        tuple[Path, ...], "additional real clips: folders of videos, shards, nuScenes roots (with data=nuscenes)"
     ]
     every: Annotated[int, "optimizer steps between evaluations during a fine-tune; 0: none", Range(0)]

@@ -1,7 +1,7 @@
-"""The detail that a clip keeps inside its boxes: the mean |Laplacian| of the last frames over that of the first.
+"""Retained detail inside boxes: the mean |Laplacian| of the last frames over that of the first.
 
-Boxes that the picture's edge cuts count too, with the part that is in the picture; what nearer boxes cover is left out.
-Recordings and good clips keep 0.7 and more; a vehicle that melts keeps less.
+Boxes that cross the image border count with their visible part, without pixels that nearer boxes cover. Recordings and
+good clips retain 0.7 or more; a vehicle that loses its shape retains less.
 """
 
 from collections.abc import Iterator
@@ -13,37 +13,38 @@ from numpy.typing import NDArray
 from driveforge.datasets.geometry import Array, box_corners, inverse, project
 from driveforge.datasets.scene import Scene
 
-# Of the picture: smaller boxes have no detail to lose at this size of picture.
+# Share of the image; smaller boxes have no detail at this resolution.
 MIN_AREA = 0.05
 MIN_PIXELS = 64
 MIN_FRAMES = 8
-# Frames at either end of a box's life.
+# Frames at either end of a box's track.
 NUM_ENDS = 3
-NUM_KEPT_CHECKPOINTS = 0.7
+MIN_RETAINED = 0.7
 
 
-def detail_kept(frames: NDArray[np.uint8], scene: Scene) -> list[float]:
-    """Late over early detail of every box of ``scene`` that is near at its end; ``frames`` ``(T, H, W, 3)``."""
+def retained_detail(frames: NDArray[np.uint8], scene: Scene) -> list[float]:
+    """Retained detail of every box of ``scene`` that is large at its end; ``frames`` is ``(T, H, W, 3)``."""
     laplacians = np.stack([_laplacian(frame) for frame in frames])
-    kept = []
+    retained = []
     for inside in visible_parts(scene):
-        seen = np.flatnonzero(inside.sum((1, 2)) >= MIN_PIXELS)
-        if len(seen) < MIN_FRAMES or inside[seen[-NUM_ENDS:]].mean() < MIN_AREA:
+        visible = np.flatnonzero(inside.sum((1, 2)) >= MIN_PIXELS)
+        if len(visible) < MIN_FRAMES or inside[visible[-NUM_ENDS:]].mean() < MIN_AREA:
             continue
         early, late = (
-            np.mean([laplacians[t][inside[t]].mean() for t in ends]) for ends in (seen[:NUM_ENDS], seen[-NUM_ENDS:])
+            np.mean([laplacians[t][inside[t]].mean() for t in ends])
+            for ends in (visible[:NUM_ENDS], visible[-NUM_ENDS:])
         )
-        kept.append(float(late / early))
-    return kept
+        retained.append(float(late / early))
+    return retained
 
 
 def _laplacian(frame: NDArray[np.uint8]) -> Array:
     gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.abs(cv2.Laplacian(gray, cv2.CV_32F))
+    return np.asarray(np.abs(cv2.Laplacian(gray, cv2.CV_32F)), np.float64)
 
 
 def visible_parts(scene: Scene) -> Iterator[NDArray[np.bool_]]:
-    """For every box, the pixels ``(T, H, W)`` of its rectangle that no nearer box's rectangle covers."""
+    """For every box, the pixels ``(T, H, W)`` of its rectangle that no nearer rectangle covers."""
     rectangles, depths = _rectangles(scene)
     for number, (rectangle, depth) in enumerate(zip(rectangles, depths, strict=True)):
         others = np.delete(rectangles, number, 0), np.delete(depths, number, 0)
@@ -52,7 +53,7 @@ def visible_parts(scene: Scene) -> Iterator[NDArray[np.bool_]]:
 
 
 def _rectangles(scene: Scene) -> tuple[NDArray[np.bool_], Array]:
-    """Masks ``(N, T, H, W)`` of the boxes' rectangles in the first camera, and their least depths ``(N, T)`` in m."""
+    """Masks ``(N, T, H, W)`` of the boxes' rectangles in the first camera, and their minimum depths ``(N, T)`` in m."""
     camera = scene.cameras[0]
     size = camera.height, camera.width
     masks = np.zeros((len(scene.tracks), scene.num_frames, *size), np.bool_)

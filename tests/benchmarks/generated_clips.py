@@ -1,10 +1,10 @@
-"""Make the clips of ``pipelines/studies/validator/labeled_clips`` anew:
+"""Generate clips like those of ``pipelines/studies/validator/labeled_clips``:
 ``python -m tests.benchmarks.generated_clips runs/generated``.
 
-Real output of world models, good and bad: a base as it was used, the same guided too strongly, and one that stopped
-learning early, all on held-out simulated scenes. The committed clips are of the base that shipped before the present
-one, so this makes other clips of the same kinds. Some minutes on two cores. Clips are numbered in a drawn
-order, so that whoever looks at ``clip-07`` does not see in its name how it was made.
+Output of world models, good and bad, on held-out simulated scenes: the base with default settings, with too strong
+guidance, and after too few training steps. The committed clips are of the previous base, so this makes other clips of
+the same kinds. Takes some minutes on two cores. Clips are numbered in random order, so that a rater of ``clip-07``
+does not know how it was made.
 """
 
 import argparse
@@ -23,28 +23,28 @@ from driveforge.datasets.scene import Scene
 from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
-from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.generate.generator import Generator, load_generator
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.train.pretrain import main as pretrain
 from tests.defaults import sampler_settings, simulation_config
 
-# That of the quality figures: no training, pretraining or demo uses these scenes, and no calibration either.
-HELD_OUT_SPLITS = simulation_config(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
-# The numbers of steps after which one short training run is taken as it is.
+# No training, demo or calibration uses these scenes.
+HELD_OUT = simulation_config(seed=20_000, domains=DRIVING_DOMAINS, num_scenes=60)
+# Steps after which the short training run is used.
 STAGES = (40, 60)
-# Under a changed weather there is no first frame, so the model has the layout alone.
+# After a change of weather there is no first frame, so the model has only the layout.
 COMMANDS = ("as-recorded", "shift-left", "agent-shifts", "slower", "mirror-yaw", "shift-right", "agent-brakes")
 WEATHERS = ("dusk", "rain", "day")
-DRAW = 7
-# All of a clip from one noise level: the shipped settings of the base that made the committed clips.
-BEGINS_AT_ONCE = {"inpaint_steps": 0, "guidance_scale": 1.0}
+SEED = 7
+# One noise level for the whole clip: the settings of the base that made the committed clips.
+ONE_LEVEL = {"inpaint_steps": 0, "guidance_scale": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """One clip: ``maker`` is "base", or "after N steps"; ``recorded`` numbers a scene of ``HELD_OUT_SPLITS``."""
+    """One clip: ``maker`` is "base" or "after N steps"; ``recorded`` is the number of a scene of ``HELD_OUT``."""
 
     group: str
     maker: str
@@ -56,37 +56,37 @@ class Recipe:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path, help="the folder to train in; a run that was cut short goes on")
+    parser.add_argument("work", type=Path, help="the folder to train in; interrupted training resumes")
     parser.add_argument("--out", type=Path, default=Path("pipelines/studies/validator/labeled_clips/clips.tar"))
     arguments = parser.parse_args()
     models = {f"after {steps} steps": train_to(arguments.work, steps) for steps in STAGES}
-    generators = {maker: Generator.load(folder) for maker, folder in {"base": BASE, **models}.items()}
+    generators = {maker: load_generator(folder) for maker, folder in {"base": BASE, **models}.items()}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     summary = write_tar(arguments.out, make_all(recipes(), generators))
     print(f"{summary.num_samples} clips, {summary.num_bytes / 1e6:.1f} MB, in {arguments.out}")
 
 
 def train_to(work: Path, steps: int) -> Path:
-    """The world model after ``steps`` steps of `driveforge pretrain` over the shipped codec, on an eighth of its clips.
+    """The world model after ``steps`` steps of `driveforge pretrain` with the shipped VAE, on an eighth of its clips.
 
-    A later stage goes on from the checkpoint of an earlier one.
+    Training resumes from the checkpoint of the previous stage.
     """
-    kept = work / f"steps-{steps}"
-    if kept.is_dir():
-        return kept
+    folder = work / f"steps-{steps}"
+    if folder.is_dir():
+        return folder
     out = work / "pretrain"
     if not out.is_dir():
         shutil.copytree(BASE / "vae", out / "vae")
         shutil.copy(BASE / "vae_curve.csv", out)
-    wanted = {"out": out, "num_scenes": 126, "steps": steps, "checkpoint_every": 20}
-    pretrain(compose([f"pretrain.{key}={value}" for key, value in wanted.items()]), argparse.Namespace())
-    (out / "model").rename(kept)
-    return kept
+    settings = {"out": out, "num_scenes": 126, "steps": steps, "checkpoint_every": 20}
+    pretrain(compose([f"pretrain.{key}={value}" for key, value in settings.items()]), argparse.Namespace())
+    (out / "model").rename(folder)
+    return folder
 
 
 def recipes() -> list[Recipe]:
     """All clips, in the order of their numbers."""
-    default = sampler_settings(**BEGINS_AT_ONCE, num_steps=1, strength=0.7)
+    default = sampler_settings(**ONE_LEVEL, num_steps=1, strength=0.7)
     plain = itertools.cycle(COMMANDS)
     either = itertools.cycle([*COMMANDS[:3], WEATHERS[0], *COMMANDS[3:5], WEATHERS[1]])
     made: list[tuple[str, str, str, SamplerSettings]] = []
@@ -96,11 +96,11 @@ def recipes() -> list[Recipe]:
         settings = sampler_settings(inpaint_steps=0, guidance_scale=scale, strength=strength, num_steps=steps)
         made += [("over-guided", "base", next(either), settings) for _ in range(2)]
     for steps_taken, (strength, steps) in itertools.product(STAGES, ((0.7, 1), (1.0, 1), (0.7, 6), (1.0, 10))):
-        settings = sampler_settings(**BEGINS_AT_ONCE, strength=strength, num_steps=steps)
+        settings = sampler_settings(**ONE_LEVEL, strength=strength, num_steps=steps)
         made += [("under-trained", f"after {steps_taken} steps", next(either), settings)]
-    rng = np.random.default_rng(DRAW)
-    scenes = iter(rng.permutation(len(DRIVING_DOMAINS) * HELD_OUT_SPLITS.num_scenes))
-    listed = SimulatedSource(HELD_OUT_SPLITS).scenes()
+    rng = np.random.default_rng(SEED)
+    scenes = iter(rng.permutation(len(DRIVING_DOMAINS) * HELD_OUT.num_scenes))
+    listed = SimulatedSource(HELD_OUT).scenes()
     drawn = [
         Recipe(
             group=group,
@@ -123,16 +123,14 @@ def _allows(scene: Scene, edit: str) -> bool:
     return True
 
 
-def make_all(
-    displayed_frame: Sequence[Recipe], generators: dict[str, Generator]
-) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Key and members of every clip, as a shard holds them; the recipe is the sample's metadata."""
-    for number, recipe in enumerate(track(displayed_frame, "Generating")):
+def make_all(all_recipes: Sequence[Recipe], generators: dict[str, Generator]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The key and members of every clip, as in a shard; the recipe is the metadata of the sample."""
+    for number, recipe in enumerate(track(all_recipes, "Generating")):
         yield make(number, recipe, generators[recipe.maker])
 
 
 def make(number: int, recipe: Recipe, generator: Generator) -> tuple[str, dict[str, bytes]]:
-    source = SimulatedSource(HELD_OUT_SPLITS)
+    source = SimulatedSource(HELD_OUT)
     recorded = source.scenes()[recipe.recorded]
     scene = replace(edit_scene(recorded, recipe.edit), clip_id=f"clip-{number:02d}")
     first = source.load(recorded).frames[:, :1] if EDITS[recipe.edit].keeps_first_frame else None

@@ -1,9 +1,9 @@
-"""What the labels of ``pipelines/studies/validator/labeled_clips`` were made by:
+"""The pictures by which ``pipelines/studies/validator/labeled_clips`` were labeled:
 ``python -m tests.benchmarks.label_sheets runs/sheets``.
 
-One picture a clip, without its recipe and without a measurement. From above: the clip at five instants; the same with
-the commanded boxes (green) and lanes (orange) on it; five instants between; and two rows of pixels over time, the first
-frame on top, where flicker and jerks show.
+One picture per clip, without its recipe and its measures. From the top: the clip at five times; the same with the
+commanded boxes (green) and lanes (orange); five times in between; and two pixel rows over time, with the first frame at
+the top, which show flicker and jerks.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ROW_GAP = (2, 6, 10, 14, 15)
 SLICED_ROWS = (44, 62)
 SCALE, TIME_SCALE = 2, 6
 NEAREST_M, FARTHEST_M = 1.0, 50.0
-BOX_COLOUR, LANE_COLOUR = (90, 255, 120), (255, 150, 40)
+BOX_COLOR, LANE_COLOR = (90, 255, 120), (255, 150, 40)
 SUBPIXEL_BITS = 4
 
 
@@ -48,9 +48,9 @@ def draw_sheet(clip: Clip, edit: str) -> NDArray[np.uint8]:
     ]
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(row, ((0, 6), (0, width - row.shape[1]), (0, 0)), constant_values=250) for row in rows]
-    words = f"{scene.clip_id}: {edit}; {scene.domain}; {scene.caption}; {_moved(scene)}"
+    title = f"{scene.clip_id}: {edit}; {scene.domain}; {scene.caption}; {_moved(scene)}"
     band = np.full((26, width, 3), 250, np.uint8)
-    cv2.putText(band, words, (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
+    cv2.putText(band, title, (4, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
     return np.concatenate([band, *rows])
 
 
@@ -63,7 +63,7 @@ def _moved(scene: Scene) -> str:
 
 
 def _commanded(frame: NDArray[np.uint8], scene: Scene, t: int) -> NDArray[np.uint8]:
-    """The frame, enlarged, with the command on it."""
+    """The enlarged frame with the commanded boxes and lanes."""
     image, camera = _large(frame), scene.cameras[0]
     world_to_camera = inverse(scene.camera_to_world(camera))[t]
     intrinsics = np.asarray(camera.intrinsics)
@@ -73,17 +73,17 @@ def _commanded(frame: NDArray[np.uint8], scene: Scene, t: int) -> NDArray[np.uin
         for run in np.split(np.arange(len(points)), np.flatnonzero(np.diff(inside)) + 1):
             if inside[run[0]]:
                 drawn = [_drawn(points[run], intrinsics)]
-                cv2.polylines(image, drawn, False, LANE_COLOUR, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+                cv2.polylines(image, drawn, False, LANE_COLOR, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     for vehicle in scene.tracks:
         corners = box_corners(world_to_camera @ vehicle.box_to_world[t], vehicle.size)
         if vehicle.present[t] and corners[:, 2].min() > NEAREST_M and corners[:, 2].max() < FARTHEST_M:
             faces = list(_drawn(corners, intrinsics)[np.array(BOX_FACES)])
-            cv2.polylines(image, faces, True, BOX_COLOUR, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.polylines(image, faces, True, BOX_COLOR, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     return image
 
 
 def _drawn(points: Array, intrinsics: Array) -> NDArray[np.int32]:
-    """Points ``(N, 3)`` of the camera in the enlarged image ``(N, 2)``, as OpenCV draws them."""
+    """Camera points ``(N, 3)`` as pixels ``(N, 2)`` of the enlarged image, in OpenCV's fixed-point units."""
     pixels = (project(points, intrinsics)[0] + 0.5) * SCALE
     return np.round(pixels * (1 << SUBPIXEL_BITS)).astype(np.int32)
 
@@ -93,7 +93,7 @@ def _large(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _over_time(frames: NDArray[np.uint8], y: int) -> NDArray[np.uint8]:
-    """One row of pixels ``(T, W, 3)``, enlarged."""
+    """One pixel row over time ``(T, W, 3)``, enlarged."""
     size = (frames.shape[2] * SCALE * 2, len(frames) * TIME_SCALE)
     return np.asarray(cv2.resize(frames[:, y], size, interpolation=cv2.INTER_NEAREST), np.uint8)
 

@@ -1,8 +1,8 @@
 """The pictures of the README: ``python -m tests.benchmarks.pictures runs/demo docs``.
 
 ``clips.png``: accepted clips on the left, rejected ones with their reasons on the right. ``accepted.png``: every clip
-that the gate accepted, numbered, to be labelled by eye. ``boxes.png``: samples of the exported shards, read with stock
-webdataset, their boxes projected with their own calibration.
+that the gate accepted, numbered, for manual inspection. ``boxes.png``: samples of the exported shards, read with stock
+webdataset, with their boxes projected by their own calibration.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def clips(run_dir: Path) -> NDArray[np.uint8]:
-    """Accepted and rejected clips side by side, as many reasons and edits as there are rows."""
+    """Accepted and rejected clips side by side, with different reasons and edits."""
     ledger = {row["clip_id"]: row for row in read_verdicts(run_dir / "verdicts.parquet")}
     candidates = list(iter_candidates(run_dir / "candidates"))
     good = [c for c in candidates if ledger[c.clip_id]["state"] == "accepted"]
@@ -62,17 +62,18 @@ def clips(run_dir: Path) -> NDArray[np.uint8]:
 
 
 def accepted(run_dir: Path) -> Iterator[SheetRow]:
-    """Every accepted clip, in the order of the plan, without a score."""
+    """Every accepted clip, in the order of the plan."""
     states = {row["clip_id"]: row["state"] for row in read_verdicts(run_dir / "verdicts.parquet")}
-    displayed_frame = [c for c in iter_candidates(run_dir / "candidates") if states[c.clip_id] == "accepted"]
-    for number, candidate in enumerate(displayed_frame, start=1):
+    accepted_candidates = [c for c in iter_candidates(run_dir / "candidates") if states[c.clip_id] == "accepted"]
+    for number, candidate in enumerate(accepted_candidates, start=1):
         yield SheetRow(caption=f"{number}: {candidate.clip_id}", frames=candidate.load().frames[0])
 
 
 def _varied(candidates: Sequence[Any], ledger: dict[str, Any]) -> list[Any]:
-    """Clips of a reason and an edit that were not shown together yet come first."""
+    """Candidates with a new pair of reason and edit first."""
     seen: set[tuple[str, str]] = set()
-    first, rest = [], []
+    first: list[Any] = []
+    rest: list[Any] = []
     for candidate in candidates:
         row = ledger[candidate.clip_id]
         kind = row["reasons"][0]["code"], row["edit"]
@@ -82,7 +83,7 @@ def _varied(candidates: Sequence[Any], ledger: dict[str, Any]) -> list[Any]:
 
 
 def boxed(shards: Path) -> Iterator[SheetRow]:
-    """Clips of the shards with their boxes drawn, using nothing of ours to read or project them."""
+    """Clips of the shards with their boxes, read and projected without driveforge."""
     for sample in webdataset.WebDataset([str(path) for path in sorted(shards.glob("*.tar"))], shardshuffle=False):
         about = json.loads(sample["json"])
         camera = about["cameras"][0]

@@ -1,7 +1,7 @@
-"""How good the generated clips are: `python -m tests.benchmarks.quality runs/demo/model --sheet docs/quality.png`.
+"""Controllability of generated clips: `python -m tests.benchmarks.quality runs/demo/model --sheet docs/quality.png`.
 
-On held-out simulated scenes: does the static world move as the camera was commanded to, do mirrored commands mirror the
-turn, and do moved boxes move the vehicle. Prints the table of docs/benchmarks.md and draws the contact sheet.
+On held-out simulated scenes: whether static points follow the commanded camera, whether a mirrored command mirrors the
+turn, and whether moved boxes move the vehicle. Prints the table of docs/benchmarks.md and writes the contact sheet.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import track
 
 from driveforge.datasets.domains import DRIVING_DOMAINS
@@ -19,8 +20,8 @@ from driveforge.datasets.edits import EditNotApplicable, edit_scene
 from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, pose, project, transform
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import SimulatedSource
-from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.pipelines.generate.generator import Generator, load_generator
 from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png
 from driveforge.validation.measures import recovered_yaw_rate, static_track_residual
 from tests.defaults import sampler_settings, simulation_config
@@ -28,7 +29,7 @@ from tests.defaults import sampler_settings, simulation_config
 # No training, pretraining or demo uses this seed.
 HELD_OUT_SEED = 20_000
 TURNING_DEG_S = 4.0
-# A boxed vehicle counts as moved where it went at least half, and at most one and a half times, as far as commanded.
+# A vehicle counts as moved if it moved 0.5 to 1.5 times as far as commanded.
 FOLLOWED = (0.5, 1.5)
 MIN_COMMANDED_PX = 6.0
 SHIPPED = sampler_settings()
@@ -36,7 +37,7 @@ SHIPPED = sampler_settings()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """``residuals``: (generated, codec alone) px; ``turns``: (plain, mirrored) deg/s; ``shifts``: share followed."""
+    """``residuals``: (generated, VAE only) px; ``turns``: (as recorded, mirrored) deg/s; ``shifts``: share followed."""
 
     residuals: list[tuple[float, float]]
     turns: list[tuple[float, float]]
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--clips", type=int, default=10, help="of each kind")
     arguments = parser.parse_args()
-    generator = Generator.load(arguments.model)
+    generator = load_generator(arguments.model)
     source = SimulatedSource(simulation_config(seed=HELD_OUT_SEED, domains=DRIVING_DOMAINS, num_scenes=40))
     scenes = [source.scenes()[domain * 40 + index] for index in range(40) for domain in range(3)]
     report(
@@ -73,7 +74,7 @@ def generate(
 def static_residuals(
     generator: Generator, source: SimulatedSource, scenes: Sequence[Scene]
 ) -> list[tuple[float, float]]:
-    """Long-gap residuals of static tracks against the commanded pose, generated and through the codec alone."""
+    """Long-gap residuals of static tracks under the commanded pose, generated and through the VAE only."""
     pairs = []
     for scene in track(scenes, "Static tracks"):
         made = static_track_residual(generate(generator, source, scene, scene))
@@ -91,7 +92,7 @@ def mirrored_turns(
     pairs = []
     for scene in track(turning[:count], "Mirrored turns"):
         clips = [generate(generator, source, s, scene) for s in (scene, edit_scene(scene, "mirror-yaw"))]
-        rates = [recovered_yaw_rate(_told_nothing_of_turns(clip)) for clip in clips]
+        rates = [recovered_yaw_rate(_with_straight_command(clip)) for clip in clips]
         pairs.append(tuple(float("nan") if rate is None else rate for rate in rates))
     return pairs  # type: ignore[return-value]
 
@@ -102,12 +103,12 @@ def _commanded_yaw_rate(scene: Scene) -> float:
     return float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])) / (scene.timestamps[-1] - scene.timestamps[0]))
 
 
-def _told_nothing_of_turns(clip: Clip) -> Clip:
-    """The clip under a straight command of the same speed: what is then recovered owes nothing to the command."""
+def _with_straight_command(clip: Clip) -> Clip:
+    """The clip under a straight command of the same speed, so that the recovered turn is independent of the command."""
     path = clip.scene.ego_to_world
     assert path is not None
-    gone = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1))])
-    ahead = pose(np.eye(3), np.stack([gone, 0 * gone, 0 * gone], -1))
+    traveled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1))])
+    ahead = pose(np.eye(3), np.stack([traveled, 0 * traveled, 0 * traveled], -1))
     return clip.with_scene(ego_to_world=path[0] @ ahead)
 
 
@@ -118,7 +119,7 @@ def moved_boxes(
     count: int,
     settings: SamplerSettings = SHIPPED,
 ) -> list[float]:
-    """Share of the commanded displacement in the image that the vehicle's texture followed, clip by clip."""
+    """The share of the commanded image displacement that the vehicle's texture followed, per clip."""
     shares: list[float] = []
     for scene, shifted, vehicle in track(list(_shiftable(source, scenes, count)), "Moved boxes"):
         commanded = _box_places(shifted, vehicle)[-1] - _box_places(scene, vehicle)[-1]
@@ -127,15 +128,15 @@ def moved_boxes(
         if ends[0] is None or ends[1] is None:
             shares.append(0.0)
             continue
-        seen = ends[1] - ends[0]
-        shares.append(float(seen @ commanded / (commanded @ commanded)))
+        displacement = ends[1] - ends[0]
+        shares.append(float(displacement @ commanded / (commanded @ commanded)))
     return shares
 
 
 def _shiftable(source: SimulatedSource, scenes: Sequence[Scene], count: int) -> Iterator[tuple[Scene, Scene, str]]:
-    """Scenes whose most visible vehicle can be commanded aside by enough pixels, the edited scene, and the vehicle.
+    """Scenes whose most visible vehicle can be moved aside by enough pixels, the edited scene, and the vehicle.
 
-    A vehicle that cannot be followed in the recording itself would say nothing about the model.
+    Vehicles that cannot be tracked in the recording are skipped.
     """
     found = 0
     for scene in scenes:
@@ -145,9 +146,9 @@ def _shiftable(source: SimulatedSource, scenes: Sequence[Scene], count: int) -> 
             continue
         pairs = zip(scene.tracks, shifted.tracks, strict=True)
         vehicle = next(a.id for a, b in pairs if not np.array_equal(a.box_to_world, b.box_to_world))
-        centres = [_box_places(s, vehicle) for s in (scene, shifted)]
-        inside = all(((c > 4) & (c < [155, 91])).all() for c in centres)
-        far = np.linalg.norm(centres[1][-1] - centres[0][-1]) >= MIN_COMMANDED_PX
+        centers = [_box_places(s, vehicle) for s in (scene, shifted)]
+        inside = all(((c > 4) & (c < [155, 91])).all() for c in centers)
+        far = np.linalg.norm(centers[1][-1] - centers[0][-1]) >= MIN_COMMANDED_PX
         if inside and far and found < count and _follow(source.load(scene), scene, vehicle) is not None:
             found += 1
             yield scene, shifted, vehicle
@@ -156,7 +157,7 @@ def _shiftable(source: SimulatedSource, scenes: Sequence[Scene], count: int) -> 
 def _box_places(scene: Scene, vehicle: str) -> Array:
     """Image positions ``(T, 2)`` of the side of a vehicle's box that faces the camera at first; far outside if absent.
 
-    That side carries the texture that is followed; the box's centre lies metres behind it and moves less in the image.
+    That side has the tracked texture; the center of the box is meters behind it and moves less in the image.
     """
     camera = scene.cameras[0]
     box = next(t for t in scene.tracks if t.id == vehicle)
@@ -168,14 +169,14 @@ def _box_places(scene: Scene, vehicle: str) -> Array:
 
 
 def _follow(clip: Clip, recorded: Scene, vehicle: str) -> Array | None:
-    """Where the vehicle's first-frame texture ends up ``(2,)``: Lucas-Kanade from frame to frame, boxes unused."""
+    """The last position ``(2,)`` of the vehicle's first-frame texture, by Lucas-Kanade without using the boxes."""
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip.frames[0]]
     box = next(t for t in recorded.tracks if t.id == vehicle)
     camera = recorded.cameras[0]
     depth = float(transform(inverse(recorded.camera_to_world(camera)[0]), box.box_to_world[0, None, :3, 3])[0, 2])
     reach = 0.35 * float(np.asarray(camera.intrinsics)[0, 0]) * np.array([box.size[1], box.size[2]]) / depth
-    centre = _box_places(recorded, vehicle)[0]
-    x, y = np.meshgrid(*(np.linspace(centre[k] - reach[k], centre[k] + reach[k], 6) for k in (0, 1)))
+    center = _box_places(recorded, vehicle)[0]
+    x, y = np.meshgrid(*(np.linspace(center[k] - reach[k], center[k] + reach[k], 6) for k in (0, 1)))
     points = start = np.stack([x.ravel(), y.ravel()], -1).astype(np.float32)[:, None]
     alive = np.ones(len(points), bool)
     options = {"winSize": (11, 11), "maxLevel": 3}
@@ -187,7 +188,7 @@ def _follow(clip: Clip, recorded: Scene, vehicle: str) -> Array | None:
         points = moved
     if alive.sum() < 4:
         return None
-    return np.asarray(centre + np.median((points - start)[alive, 0], axis=0), np.float64)
+    return np.asarray(center + np.median((points - start)[alive, 0], axis=0), np.float64)
 
 
 def report(figures: Figures) -> None:
@@ -196,7 +197,7 @@ def report(figures: Figures) -> None:
     followed = sum(FOLLOWED[0] <= share <= FOLLOWED[1] for share in figures.shifts)
     print("| held-out simulated scenes | figure |\n| --- | --- |")
     print(f"| static-track residual, generated, median of {len(figures.residuals)} clips | {made:.2f} px |")
-    print(f"| the same clips through the codec alone | {real:.2f} px |")
+    print(f"| the same clips through the VAE only | {real:.2f} px |")
     print(f"| ratio | {made / real:.2f} |")
     print(f"| turns whose recovered yaw rate changes sign with the command | {flips} of {len(figures.turns)} |")
     print(f"| vehicles that follow a moved box | {followed} of {len(figures.shifts)} |")
@@ -204,8 +205,8 @@ def report(figures: Figures) -> None:
     print("share of the commanded displacement:", ", ".join(f"{share:.2f}" for share in figures.shifts))
 
 
-def draw_sheet(generator: Generator, source: SimulatedSource, scenes: Sequence[Scene]) -> np.ndarray:
-    """Recorded and generated clips one under the other, then the same start under other commands."""
+def draw_sheet(generator: Generator, source: SimulatedSource, scenes: Sequence[Scene]) -> NDArray[np.uint8]:
+    """A sheet of recorded and generated clips, then clips of the same first frame under different commands."""
     rows = []
     for scene in scenes[:3]:
         rows.append(SheetRow(caption=f"recorded: {scene.caption}", frames=source.load(scene).frames[0]))
@@ -220,7 +221,7 @@ def draw_sheet(generator: Generator, source: SimulatedSource, scenes: Sequence[S
         ("turn as recorded", turning, turning),
         ("turn mirrored", turning, edit_scene(turning, "mirror-yaw")),
         ("vehicle as recorded", shifting[0], shifting[0]),
-        ("vehicle told to move aside", shifting[0], shifting[1]),
+        ("vehicle commanded to move aside", shifting[0], shifting[1]),
     ):
         rows.append(
             SheetRow(caption=f"generated: {name}", frames=generate(generator, source, scene, recorded).frames[0])

@@ -1,7 +1,7 @@
 """Generation on two Ray workers against a bare loop: ``python -m tests.benchmarks.ray_generation [--seconds S]``.
 
-The generator is a stand-in that keeps one core busy for a fixed amount of hashing a clip. Both sides generate, measure
-and pack, on one thread; the workers also commit, and cross Ray. Two plans of different size tell start-up from rate.
+A fake generator keeps one core busy with a fixed amount of hashing per clip. Both sides generate, measure and pack on
+one thread; the workers also commit. Two plans of different sizes separate the start-up time from the rate.
 """
 
 import argparse
@@ -50,9 +50,9 @@ class Timing:
 
 
 def rounds_for(seconds: float) -> int:
-    rounds, began = 200_000, time.perf_counter()
+    rounds, start = 200_000, time.perf_counter()
     hashlib.pbkdf2_hmac("sha256", b"clip", b"salt", rounds)
-    return max(1, round(seconds * rounds / (time.perf_counter() - began)))
+    return max(1, round(seconds * rounds / (time.perf_counter() - start)))
 
 
 def plan_at(root: Path, num_clips: int) -> GenerationPlan:
@@ -66,12 +66,12 @@ def plan_at(root: Path, num_clips: int) -> GenerationPlan:
 
 def time_bare_loop(root: Path, requests: list[Request], rounds: int) -> Timing:
     generator = BusyGenerator(rounds)
-    began = time.perf_counter()
+    start = time.perf_counter()
     for request in requests:
         first = load_first_frames(root / FIRST_FRAMES_FOLDER, request.first_frames)
         clip = generator.generate(request.scene, first, seed=request.seed, settings=request.settings)
         candidate_members(request, clip)
-    return Timing(clips=len(requests), seconds=time.perf_counter() - began)
+    return Timing(clips=len(requests), seconds=time.perf_counter() - start)
 
 
 def time_ray(num_clips: int, rounds: int) -> Timing:
@@ -79,15 +79,15 @@ def time_ray(num_clips: int, rounds: int) -> Timing:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         plan = plan_at(root, num_clips)
-        began = time.perf_counter()
+        start = time.perf_counter()
         summary = generate(root, plan, partial(BusyGenerator, rounds), executor)
         assert summary.num_made == num_clips
-        return Timing(clips=num_clips, seconds=time.perf_counter() - began)
+        return Timing(clips=num_clips, seconds=time.perf_counter() - start)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of hashing a clip")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of hashing per clip")
     parser.add_argument("--clips", type=int, default=24)
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -100,7 +100,7 @@ def main() -> None:
     rate = (many.clips - few.clips) / (many.seconds - few.seconds)
     bare_rate = bare.clips / bare.seconds
     print(f"bare loop, one process      {bare_rate:7.3f} clips/s")
-    print(f"Ray, {WORKERS} workers              {rate:7.3f} clips/s once running")
+    print(f"Ray, {WORKERS} workers              {rate:7.3f} clips/s without start-up")
     print(f"of ideal ({WORKERS} x the loop)     {rate / (WORKERS * bare_rate):7.3f}")
     print(f"start-up and shut-down      {few.seconds - few.clips / rate:7.3f} s")
 

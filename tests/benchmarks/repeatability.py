@@ -1,8 +1,8 @@
-"""Whether the same units come out to the same bytes: ``python -m tests.benchmarks.repeatability OUT [--runs N]``.
+"""Byte-identical generation: ``python -m tests.benchmarks.repeatability OUT [--runs N]``.
 
-The same small plan of the shipped model is made in fresh processes, locally and on Ray by turns, each time under
-another hash seed, other contents of fresh memory and another number of threads in the environment. Prints every unit
-that differs from the first run's, and leaves its tar in OUT; ends with status 1 where any does.
+Generates the same small plan with the shipped model in fresh processes, alternating between local and Ray, with
+different hash seeds, contents of uninitialized memory and numbers of threads in the environment. Prints every unit that
+differs from the first run and keeps its tar in OUT; exit status 1 if any differs.
 """
 
 import argparse
@@ -21,23 +21,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--clips", type=int, default=8, help="two to a unit")
+    parser.add_argument("--clips", type=int, default=8, help="clips of the plan, two per unit")
     parser.add_argument("--rows", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="no new run begins after so many")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="no new run starts after this time")
     parser.add_argument("--executors", nargs="+", default=["local", "ray"])
     args = parser.parse_args()
-    began, first, differing = time.monotonic(), [], 0
+    start, differing = time.monotonic(), 0
+    first: list[Marker] = []
     for number in range(args.runs):
-        if time.monotonic() - began > args.seconds:
+        if time.monotonic() - start > args.seconds:
             break
         executor = args.executors[number % len(args.executors)]
         run_dir = args.out / f"run-{number:02d}"
         made = make(run_dir, executor, args.clips, args.rows, number)
         first = first or made
-        others = [marker for marker, wanted in zip(made, first, strict=True) if marker.sha256 != wanted.sha256]
+        others = [marker for marker, expected in zip(made, first, strict=True) if marker.sha256 != expected.sha256]
         differing += len(others)
-        told = ", ".join(f"{marker.unit} {marker.sha256[:8]}" for marker in others) or "none differs"
-        print(f"run {number} ({executor}, {time.monotonic() - began:.0f} s): {len(made)} units, {told}", flush=True)
+        text = ", ".join(f"{marker.unit} {marker.sha256[:8]}" for marker in others) or "none differs"
+        print(f"run {number} ({executor}, {time.monotonic() - start:.0f} s): {len(made)} units, {text}", flush=True)
         if not others and number:
             shutil.rmtree(run_dir)
     print(f"{differing} units differ")
@@ -45,7 +46,7 @@ def main() -> int:
 
 
 def make(run_dir: Path, executor: str, clips: int, rows: int, number: int) -> list[Marker]:
-    """The markers of one run in a process of its own."""
+    """Generate in a new process; returns the markers."""
     settings = [
         f"run_dir={run_dir}",
         f"executor={executor}",

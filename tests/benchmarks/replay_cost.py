@@ -1,9 +1,8 @@
-"""What replay costs, a training step with it against one without: ``python -m tests.benchmarks.replay_cost``.
+"""The cost of replay per training step: ``python -m tests.benchmarks.replay_cost``.
 
-The default model (random weights) trains on batches of as many random latents either way, through the stage's own
-parts. With replay, a share of each batch comes from a replay buffer on disk with four domains, and the sample_counts shares
-are followed. Seconds are those of the processor on one thread, so that other programs do not count. Rounds of both take
-turns; medians over the steps of all rounds are compared.
+The default model with random weights trains on batches of random latents of the same size, with the components of the
+finetune stage. With replay, a share of each batch comes from a replay buffer on disk with four domains, and shares are
+logged. Times are CPU seconds of one thread. Rounds alternate; medians over the steps of all rounds are compared.
 """
 
 import argparse
@@ -29,16 +28,16 @@ from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
-from tests.benchmarks.finetuning import random_cache
+from tests.benchmarks.finetune_speed import random_cache
 from tests.defaults import fine_tune_settings
 
 BATCH, FRAMES, CLIPS = 4, 5, 64
 
 
 def clips(root: Path) -> list[LatentSample]:
-    """Latents of ``FRAMES`` latent frames."""
-    longer = random_cache(root)
-    samples = [longer.sample(number % len(longer)) for number in range(CLIPS)]
+    """Samples of ``FRAMES`` latent frames."""
+    cache = random_cache(root)
+    samples = [cache.sample(number % len(cache)) for number in range(CLIPS)]
     return [
         replace(
             sample,
@@ -50,33 +49,33 @@ def clips(root: Path) -> list[LatentSample]:
 
 
 def step_times(plan: BatchPlan, cache: LatentCache, buffer: ReplayBuffer | None, steps: int) -> list[float]:
-    """Seconds ``(steps,)`` of each step but the first."""
-    asked: list[float] = []
+    """CPU seconds ``(steps,)`` of the last steps."""
+    times: list[float] = []
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
         for batch in plan_loader(plan, cache, buffer, start=start, stop=steps + 2):
             yield batch
-            asked.append(time.process_time())
+            times.append(time.process_time())
 
     torch.manual_seed(0)
-    settings = fine_tune_settings(steps=steps + 2, learning_rate=1e-3, precision="bf16")
+    settings = fine_tune_settings(steps=steps + 2, checkpoint_every=10 * steps, learning_rate=1e-3, precision="bf16")
     module = WorldModelModule(WorldModel.from_config(WorldModelConfig()).train(), settings)
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
-        train(module, batches, Path(root), checkpoint_every=10 * steps, callbacks=[ShareLogger(plan)])
-    return [after - before for before, after in pairwise(asked)][-steps:]
+        train(module, batches, Path(root), callbacks=[ShareLogger(lambda: plan)])
+    return [after - before for before, after in pairwise(times)][-steps:]
 
 
 def loading_time(plan: BatchPlan, cache: LatentCache, buffer: ReplayBuffer | None, batches: int = 1000) -> float:
-    """Seconds in which a batch is planned, looked up and stacked: all that replay does at a step."""
-    began = time.process_time()
+    """CPU seconds to plan, look up and stack a batch, which is all that replay adds to a step."""
+    start = time.process_time()
     for _ in plan_loader(plan, cache, buffer, start=0, stop=batches):
         pass
-    return (time.process_time() - began) / batches
+    return (time.process_time() - start) / batches
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=10, help="of a round")
+    parser.add_argument("--steps", type=int, default=10, help="steps of a round")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--share", type=float, default=0.25)
     options = parser.parse_args()
@@ -96,14 +95,14 @@ def main() -> None:
         times: dict[str, list[list[float]]] = {"naive": [], "replay": []}
         for number in range(options.rounds):
             for name in sorted(times, reverse=number % 2 == 1):
-                plan, held = (naive, None) if name == "naive" else (mixed, buffer)
-                times[name].append(step_times(plan, cache, held, options.steps))
+                plan, plan_buffer = (naive, None) if name == "naive" else (mixed, buffer)
+                times[name].append(step_times(plan, cache, plan_buffer, options.steps))
     medians = {name: statistics.median(chain.from_iterable(rounds)) for name, rounds in times.items()}
     for name, rounds in times.items():
-        of_rounds = sorted(statistics.median(steps) for steps in rounds)
-        spread = f"{of_rounds[0]:.4f} to {of_rounds[-1]:.4f}"
-        loaded = f"of it {1000 * loading[name]:.3f} ms for its batch"
-        print(f"{name}: {medians[name]:.4f} s a step ({spread} by round), {loaded}")
+        round_medians = sorted(statistics.median(steps) for steps in rounds)
+        spread = f"{round_medians[0]:.4f} to {round_medians[-1]:.4f}"
+        loaded = f"{1000 * loading[name]:.3f} ms of it for the batch"
+        print(f"{name}: {medians[name]:.4f} s per step ({spread} by round), {loaded}")
     print(f"replay with share {options.share} / naive: {medians['replay'] / medians['naive']:.3f}")
 
 

@@ -1,16 +1,15 @@
-"""Samples a second that reach the trainer: our buffer on disk against Avalanche's and Mammoth's, collated batches.
+"""Replayed samples per second, in collated batches: our buffer on disk against those of Avalanche and Mammoth.
 
     AVALANCHE_PATH=DIR python -m tests.benchmarks.replay_sampling
 
-``DIR`` is where ``pip install --no-deps --target DIR avalanche-lib dill`` put Avalanche; without it that is not timed.
-All hold the same latents and serve random batches in the trainer's own process. Ours follows a plan whose share is 1,
-through torch's DataLoader, and so does Avalanche's reservoir. That keeps references into the data sets it was filled
-from, so it is timed over tensors that lie in memory and over one safetensors file a clip. Mammoth's buffer keeps whole
-arrays in memory and has no loader. A bare copy of as many bytes is timed beside them: no buffer whose batches are its
-caller's own is faster than that.
+``DIR`` is the target of ``pip install --no-deps --target DIR avalanche-lib dill``; without it Avalanche is not timed.
+All buffers hold the same latents and serve random batches in the training process. Ours follows a plan with share 1
+through torch's DataLoader; Avalanche's reservoir uses the DataLoader too. It keeps references into its source data
+sets, so it is timed with tensors in memory and with one safetensors file per clip. Mammoth's buffer keeps arrays in
+memory and has no loader. A plain copy of the same number of bytes is an upper bound for buffers that return new
+batches.
 
-Seconds are those of the processor, so that other programs do not count; the page cache is warm. Rounds of all sides
-take turns, and medians are printed.
+Times are CPU seconds with a warm page cache. Rounds alternate, and medians are printed.
 """
 
 import argparse
@@ -41,7 +40,7 @@ from driveforge.replay.plan import BatchPlan
 EXPERIENCES = 8
 OURS = "driveforge, on disk"
 Tensors = dict[str, torch.Tensor]
-# Imported by Avalanche all over, called by nothing that is timed here.
+# Imported by Avalanche, but not called by the timed code.
 STAND_INS = (
     "torchvision",
     "gdown",
@@ -57,7 +56,7 @@ STAND_INS = (
 
 
 def latents(count: int, grid: tuple[int, int, int]) -> list[LatentSample]:
-    """Samples of the default model's tensors: 16 channels of latents, layout and first frames, 6 of rays."""
+    """Random samples with 16 channels of latents, layout and first frames, and 6 of rays."""
     generator = torch.Generator().manual_seed(0)
     channels = {"latents": 16, "layout": 16, "first_frames": 16, "rays": 6}
     return [
@@ -80,7 +79,7 @@ def our_batches(samples: Sequence[LatentSample], root: Path, batch_size: int) ->
 
 
 def avalanche_batches(experiences: Sequence[Dataset[Tensors]], batch_size: int) -> Callable[[int], Iterable[Any]]:
-    """Avalanche's own buffer, filled experience by experience and large enough to keep everything."""
+    """Avalanche's buffer, filled experience by experience, with room for all samples."""
     from avalanche.benchmarks.utils import AvalancheDataset  # type: ignore[import-not-found]
     from avalanche.training.storage_policy import ReservoirSamplingBuffer  # type: ignore[import-not-found]
 
@@ -98,10 +97,10 @@ def avalanche_batches(experiences: Sequence[Dataset[Tensors]], batch_size: int) 
 
 
 class MammothBuffer:
-    """How Mammoth's ``Buffer.get_data`` draws, written after its source, which is not packaged.
+    """A reimplementation of Mammoth's ``Buffer.get_data``, which is not packaged.
 
     github.com/aimagelab/mammoth, ``utils/buffer.py`` at 0d727a7: the first tensor is gathered, transformed sample by
-    sample (here by nothing) and stacked; the others are gathered.
+    sample (here without a transform) and stacked; the others are gathered.
     """
 
     def __init__(self, samples: Sequence[LatentSample]) -> None:
@@ -117,7 +116,7 @@ class MammothBuffer:
 
 
 def copied_batches(samples: Sequence[LatentSample], count: int, batch_size: int) -> Iterator[Any]:
-    """Random samples copied into one batch that is used again and again: nothing but the copying."""
+    """Random samples copied into one reused batch."""
     arrays = [np.stack([sample.tensors[name].numpy() for sample in samples]) for name in samples[0].tensors]
     batch = [np.empty((batch_size, *array.shape[1:]), array.dtype) for array in arrays]
     for rows in np.random.default_rng(0).integers(len(samples), size=(count, batch_size)).tolist():
@@ -160,7 +159,7 @@ class _OnDisk(Dataset[Tensors]):
 
 
 class _StandIn(types.ModuleType):
-    """A module that has every name asked of it, each a class that does nothing."""
+    """A module that has every name, each a class that does nothing."""
 
     __path__: list[str] = []  # noqa: RUF012
 
@@ -182,7 +181,7 @@ class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def _provide_stand_ins() -> None:
-    # Last in line: what is really installed is really used.
+    # Last in the list, so that installed packages are used.
     sys.meta_path.append(_StandInFinder())
     sys.modules.setdefault("torch.utils.tensorboard", _StandIn("torch.utils.tensorboard"))
     sys.path.insert(0, os.environ["AVALANCHE_PATH"])
@@ -192,9 +191,9 @@ def samples_per_second(batches: Iterable[Any], batch_size: int, count: int) -> f
     iterator = iter(batches)
     next(iterator)
     start = time.process_time()
-    seen = sum(1 for _ in iterator)
-    assert seen == count - 1
-    return seen * batch_size / (time.process_time() - start)
+    num_batches = sum(1 for _ in iterator)
+    assert num_batches == count - 1
+    return num_batches * batch_size / (time.process_time() - start)
 
 
 def compare(samples: Sequence[LatentSample], batch_size: int, batches: int, rounds: int) -> None:
@@ -202,7 +201,7 @@ def compare(samples: Sequence[LatentSample], batch_size: int, batches: int, roun
         mammoth = MammothBuffer(samples)
         sides: dict[str, Callable[[int], Iterable[Any]]] = {
             OURS: our_batches(samples, Path(folder, "buffer"), batch_size),
-            "a bare copy, in memory": lambda count: copied_batches(samples, count, batch_size),
+            "plain copy, in memory": lambda count: copied_batches(samples, count, batch_size),
             "mammoth, in memory": lambda count: mammoth.batches(count, batch_size),
         }
         if "AVALANCHE_PATH" in os.environ:
@@ -228,7 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
-    parser.add_argument("--seen", type=int, default=1600, help="samples of a round")
+    parser.add_argument("--seen", type=int, default=1600, help="samples per round")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     if "AVALANCHE_PATH" in os.environ:

@@ -1,7 +1,8 @@
-"""Which sampler settings the model wants: ``python -m tests.benchmarks.sampler MODEL [--sheet FILE]``.
+"""Comparison of sampler settings: ``python -m tests.benchmarks.sampler MODEL [--sheet FILE]``.
 
-On simulated scenes that no other figure uses, with and without a first frame. Prints the tables of docs/benchmarks.md;
-the sheet shows what each setting makes of the scenes whose vehicles come nearest. PSNR prefers blur, so look at it.
+On simulated scenes that no other benchmark uses, with and without a first frame. Prints the tables of
+docs/benchmarks.md. The sheet shows clips of each setting for the scenes with the nearest vehicles; inspect it, since
+PSNR prefers blur.
 """
 
 import argparse
@@ -17,11 +18,11 @@ from rich.progress import track
 from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.simulated_source import SimulatedSource
-from driveforge.finetune.world_model.generator import Generator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.pipelines.generate.generator import Generator, load_generator
 from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png
 from driveforge.validation.measures import measure, static_track_residual
-from tests.benchmarks.detail import NUM_KEPT_CHECKPOINTS, detail_kept, visible_parts
+from tests.benchmarks.detail import MIN_RETAINED, retained_detail, visible_parts
 from tests.benchmarks.quality import FOLLOWED, moved_boxes
 from tests.defaults import sampler_settings, simulation_config
 
@@ -56,7 +57,7 @@ SHOWN = (
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Made:
-    """The clips of one setting beside what was recorded; CPU-seconds a clip."""
+    """The generated and recorded clips of one setting; CPU seconds per clip."""
 
     clips: list[Clip]
     recorded: list[Clip]
@@ -68,16 +69,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--without-frame", action="store_true", help="settings for clips without a first frame")
-    parser.add_argument("--clips", type=int, default=12, help="those whose vehicles come nearest")
-    parser.add_argument("--boxes", type=int, default=6, help="vehicles that are told to move aside")
+    parser.add_argument("--clips", type=int, default=12, help="number of scenes, those with the nearest vehicles")
+    parser.add_argument("--boxes", type=int, default=6, help="vehicles that are commanded to move aside")
     parser.add_argument("--sheet", type=Path)
     arguments = parser.parse_args()
-    generator = Generator.load(arguments.model)
+    generator = load_generator(arguments.model)
     source = SimulatedSource(simulation_config(seed=SEED, domains=DRIVING_DOMAINS, num_scenes=SCENES_A_DOMAIN))
     nearest = sorted(source.scenes(), key=lambda scene: -largest_box(scene))
     recorded = [source.load(scene) for scene in nearest[: arguments.clips]]
     made = {
-        "the recording, through the codec": Made(clips=[generator.reconstruct(c) for c in recorded], recorded=recorded)
+        "the recording, through the VAE": Made(clips=[generator.reconstruct(c) for c in recorded], recorded=recorded)
     }
     for name, settings in (WITHOUT_FRAME if arguments.without_frame else WITH_FRAME).items():
         made[name] = make(generator, recorded, settings, given=not arguments.without_frame)
@@ -85,7 +86,9 @@ def main() -> None:
             shares = moved_boxes(generator, source, nearest, arguments.boxes, settings)
             followed = sum(FOLLOWED[0] <= share <= FOLLOWED[1] for share in shares)
             made[name] = replace(made[name], followed=f"{followed} of {len(shares)}")
-    print("| sampling | PSNR, dB | residual, px | tracks lost | detail kept | boxes keeping it | followed | CPU-s |")
+    print(
+        "| sampling | PSNR, dB | residual, px | tracks lost | detail retained | boxes retaining it | followed | CPU-s |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, one in made.items():
         print(row(name, one))
@@ -99,20 +102,20 @@ def largest_box(scene: Scene) -> int:
 
 
 def make(generator: Generator, recorded: Sequence[Clip], settings: SamplerSettings, *, given: bool) -> Made:
-    began = time.process_time()
+    start = time.process_time()
     clips = [
         generator.generate(clip.scene, clip.frames[:, :1] if given else None, seed=0, settings=settings)
         for clip in track(recorded, "Generating")
     ]
-    return Made(clips=clips, recorded=list(recorded), seconds=(time.process_time() - began) / len(clips))
+    return Made(clips=clips, recorded=list(recorded), seconds=(time.process_time() - start) / len(clips))
 
 
 def row(name: str, made: Made) -> str:
     psnr = np.mean([_psnr(a.frames, b.frames) for a, b in zip(made.clips, made.recorded, strict=True)])
     residuals = [r for clip in made.clips if (r := static_track_residual(clip)) is not None]
     lost = [m.value for clip in made.clips if (m := measure(clip)["time_track_loss"]).value is not None]
-    kept = [share for clip in made.clips for share in detail_kept(clip.frames[0], clip.scene)]
-    keeping = f"{sum(share >= NUM_KEPT_CHECKPOINTS for share in kept)} of {len(kept)}"
+    kept = [share for clip in made.clips for share in retained_detail(clip.frames[0], clip.scene)]
+    keeping = f"{sum(share >= MIN_RETAINED for share in kept)} of {len(kept)}"
     return (
         f"| {name} | {psnr:.2f} | {np.median(residuals):.2f} | {np.mean(lost):.3f} | {np.median(kept):.2f} "
         f"| {keeping} | {made.followed} | {made.seconds:.1f} |"
@@ -126,7 +129,7 @@ def _psnr(made: NDArray[np.uint8], recorded: NDArray[np.uint8]) -> float:
 
 
 def draw(made: Mapping[str, Made]) -> NDArray[np.uint8]:
-    """Clip by clip, the recording beside what the settings of ``SHOWN`` make of it."""
+    """A sheet with the recording and the clips of the settings ``SHOWN``, clip by clip."""
     displayed = {name: one for name, one in made.items() if name in SHOWN}
     rows = []
     for number, recorded in enumerate(next(iter(made.values())).recorded[:SHOWN_CLIPS]):

@@ -1,6 +1,6 @@
-"""Writing a shard: ours (synced, read back, hashed) against a bare ``webdataset.TarWriter``, on the same samples.
+"""Speed of writing shards: ``python -m tests.benchmarks.tar_writing``.
 
-python -m tests.benchmarks.tar_writing
+Ours syncs, reads back and hashes the tar; it is compared with a bare ``webdataset.TarWriter`` on the same samples.
 """
 
 import statistics
@@ -20,7 +20,7 @@ Samples = list[tuple[str, dict[str, bytes]]]
 
 
 def make_samples() -> Samples:
-    """Members of the sizes that a 256x448 clip has."""
+    """Samples with members as large as those of a clip of 256 x 448."""
     rng = np.random.default_rng(0)
     sizes = {"json": 8_000, "cam_front.mp4": VIDEO_BYTES, "poses.npy": 2_304, "tracks.npz": 20_000, "thumb.jpg": 15_000}
     return [(f"clip-{i:04d}", {name: rng.bytes(size) for name, size in sizes.items()}) for i in range(NUM_SAMPLES)]
@@ -36,9 +36,9 @@ def seconds(write: Callable[[Path, Samples], object], samples: Samples, folder: 
     times = []
     for repeat in range(REPEATS):
         path = folder / f"{repeat}.tar"
-        began = time.perf_counter()
+        start = time.perf_counter()
         write(path, samples)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
         path.unlink()
     return statistics.median(times)
 

@@ -1,8 +1,8 @@
-"""Things on the road that have no box: ``python -m tests.benchmarks.uncommanded``.
+"""Detection of objects without a box on the road: ``python -m tests.benchmarks.uncommanded``.
 
 An experiment, not part of the gate: the ground-plane test of ``tests.benchmarks.uncommanded_road`` on good clips of
-every condition and on ordinary ones in which a vehicle is drawn whose box is taken away. AUROC, and the share detected
-at the limit that 2 % of the good clips break.
+every condition, and on clips of the usual condition with a vehicle whose box was removed. Prints the AUROC, and the
+detection rate at the limit that 2 % of the good clips exceed.
 """
 
 import argparse
@@ -20,15 +20,15 @@ from driveforge.validation.views.view import reference_view, single_threaded_ope
 from tests.benchmarks.uncommanded_road import uncommanded_sample
 
 SEED, FIRST, ROWS = 77_000, 100, 256
-KINDS = ("uncommanded-moving", "uncommanded-parked")
+TYPES = ("uncommanded-moving", "uncommanded-parked")
 
 
 def values_of(number: int) -> dict[str, float]:
-    """The value of a clip as it is ("good") and, of ordinary ones, of what is made of it; 0 where nothing is seen."""
+    """The values of a good clip and, if it is of the usual condition, of its corruptions; 0 without a detection."""
     clip = make_clip(GoodClip(number=number, rows=ROWS, seed=SEED))
     clips = {"good": clip}
     if CONDITIONS[number % len(CONDITIONS)] == "usual":
-        for corruption_type in KINDS:
+        for corruption_type in TYPES:
             try:
                 clips[corruption_type] = corrupt(
                     clip, corruption_type, CORRUPTIONS[corruption_type].strong, seed=number
@@ -39,8 +39,8 @@ def values_of(number: int) -> dict[str, float]:
     for name, one in clips.items():
         view = reference_view(one)
         with single_threaded_opencv():
-            found = uncommanded_sample(view, one.scene.lanes, project_boxes(view))
-        values[name] = found.value if isinstance(found, Sample) else 0.0
+            result = uncommanded_sample(view, one.scene.lanes, project_boxes(view))
+        values[name] = result.value if isinstance(result, Sample) else 0.0
     return values
 
 
@@ -48,14 +48,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=70)
     options = parser.parse_args()
-    found = list(parallel_map(values_of, range(FIRST, FIRST + options.clips)))
-    good = [values["good"] for values in found]
+    results = list(parallel_map(values_of, range(FIRST, FIRST + options.clips)))
+    good = [values["good"] for values in results]
     limit = float(np.quantile(good, 0.98))
     print(f"{len(good)} good clips, 98 % below {limit:.1f} px")
-    for corruption_type in KINDS:
-        corrupted = [values[corruption_type] for values in found if corruption_type in values]
+    for corruption_type in TYPES:
+        corrupted = [values[corruption_type] for values in results if corruption_type in values]
         detected = np.mean([value > limit for value in corrupted])
-        print(f"{corruption_type}: {len(corrupted)} clips, AUROC {auroc(good, corrupted):.2f}, {detected:.0%} beyond")
+        print(f"{corruption_type}: {len(corrupted)} clips, AUROC {auroc(good, corrupted):.2f}, {detected:.0%} detected")
 
 
 if __name__ == "__main__":

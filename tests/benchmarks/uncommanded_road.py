@@ -1,11 +1,10 @@
-"""Things on the road that nobody commanded: where road should be seen, the picture does not move as the road does.
+"""Detection of uncommanded objects: image regions of the road that do not move like the ground plane.
 
-A ray that meets the ground before it crosses a boundary of the road sees the road, or what stands or drives on it.
-Boxes and the shadows below them are left out, so whatever is not road there has no box. The commanded camera motion
-carries the plane of the road from frame to frame; where a patch of the picture is found neither in an earlier nor in a
-later frame at the place to which it takes the road, it is of no road: a parked car stands above it, one that drives at
-the ego's speed does not move at all. Lines painted along the motion fit, as they should; points followed along them
-would slide.
+A ray that hits the ground before it crosses a road boundary shows the road, or an object on it. Boxes and the shadows
+below them are masked, so any object there has no box. The commanded camera motion maps the road plane from frame to
+frame. A patch that matches neither an earlier nor a later frame at the mapped position is not road: a parked car is
+above the plane, and a car at the ego's speed does not move in the image. Lane markings along the motion match, as they
+should, although points tracked along them would slide.
 
 Source: the inverse perspective mapping test for obstacles (Bertozzi and Broggi, "GOLD", IEEE Transactions on Image
 Processing 1998), with two frames in place of two cameras and the motion as commanded.
@@ -25,32 +24,33 @@ from driveforge.datasets.scene import Lane
 from driveforge.validation.camera.pairs import MIN_BASELINE_M
 from driveforge.validation.camera.road import road_normals
 from driveforge.validation.camera.scale import MIN_HEIGHT_M
+from driveforge.validation.catalog import NO_CAMERA_HEIGHT, ROAD_HIDDEN
 from driveforge.validation.point_tracking.protocol import Mask
-from driveforge.validation.records import NO_CAMERA_HEIGHT, ROAD_HIDDEN, TOO_FEW_FRAMES, Sample
+from driveforge.validation.records import TOO_FEW_FRAMES, Sample
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import REFERENCE_ROWS, CommandedCamera, View
 
 NEAREST_M, FARTHEST_M = 3.0, 35.0
-# Where no boundary of the road is known: the lane that the ego was told to drive, to either side of its path.
+# Half the width of the lane around the ego path, used if no road boundary is known.
 HALF_LANE_M = 1.5
 FIRST, STRIDE, MAX_GAP = 4, 4, 8  # frames
-WANTED_BASELINE_M = 4.0
+TARGET_BASELINE_M = 4.0
 # Lengths in the image, reference px.
 PATCH, BLUR, CELL, MARGIN = 11, 1.2, 8, 9
-# A patch is not road where it matches this badly, and differs by so much more than most of the road does.
+# A patch is not road if its correlation is below MAX_MATCH and its difference exceeds MIN_EXCESS times the median.
 MAX_MATCH, MIN_EXCESS = 0.5, 5.0
 MIN_VISIBLE = 500.0  # reference px²
-LEAST_NOISE = 1.0  # grey levels, squared
+MIN_NOISE = 1.0  # gray levels, squared
 
 Image = NDArray[np.float32]
 
 
 def uncommanded_sample(view: View, lanes: Sequence[Lane], boxes: Boxes | None) -> Sample | str:
-    """The root of the area that moves otherwise than the road, without a box. Reference px.
+    """The square root of the area without a box that does not move like the road, in reference px.
 
-    Of every few frames the largest connected area; of every two of them in a row the lesser counts, and of those the
-    greatest. Why not, in its place, where it cannot be measured. It does not see what stands while the ego stands, and
-    what is beside the road.
+    The largest connected area of every fourth frame, then the minimum of successive frames, then the maximum of these.
+    Returns the reason if it cannot be measured. Static objects are not detected while the ego is at rest, nor objects
+    off the road.
     """
     if view.command is None:
         return view.reason
@@ -71,7 +71,7 @@ def uncommanded_sample(view: View, lanes: Sequence[Lane], boxes: Boxes | None) -
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Film:
-    """A view of ``shape`` (rows, columns), scaled to 256 rows where it has more, with the ``intrinsics`` of that."""
+    """A view scaled to at most 256 rows: ``shape`` (rows, columns) and ``intrinsics`` are those after scaling."""
 
     view: View
     command: CommandedCamera
@@ -81,11 +81,11 @@ class _Film:
 
     @property
     def scale(self) -> float:
-        """Reference px in one px."""
+        """Reference px per px."""
         return REFERENCE_ROWS / self.shape[0]
 
     def odd(self, reference_px: float) -> int:
-        """The odd number of px nearest to a length, 3 at least."""
+        """A length as an odd number of px, at least 3."""
         return max(3, 2 * round((reference_px / self.scale - 1) / 2) + 1)
 
     def gray(self, frame: int) -> Image:
@@ -93,7 +93,7 @@ class _Film:
         return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), max(BLUR / self.scale, 0.6)), np.float32)
 
     def hidden(self, frame: int) -> NDArray[np.uint8]:
-        """255 on boxes, on the shadows below them and close by, and at the edge, where patches are not whole."""
+        """255 on dilated boxes with shadows, and at the image border, where patches are incomplete."""
         mask = np.zeros(self.shape, np.uint8)
         margin = self.odd(MARGIN)
         if self.boxes:
@@ -109,75 +109,76 @@ def _film(view: View, command: CommandedCamera, boxes: Boxes | None) -> _Film:
     shrunk = min(1.0, REFERENCE_ROWS / height)
     shape = (round(height * shrunk), max(round(width * shrunk), 1))
     across, down = shape[1] / width, shape[0] / height
-    # Pixel centres are integers, so the corner of the image lies half a pixel before the first.
+    # Pixel centers are integers, so the image corner is at -0.5.
     scaled = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
     return _Film(view=view, command=command, boxes=boxes, intrinsics=scaled @ command.intrinsics, shape=shape)
 
 
 def _largest(film: _Film, frame: int, boundaries: Array) -> float | None:
-    """Reference px² of the largest area that is found as road neither before ``frame`` nor after it."""
+    """The largest area, in reference px², that matches the road neither before ``frame`` nor after it."""
     others = [_frame_apart(film.command, frame, step) for step in (-1, 1)]
     normals = [_normal(film.command, frame, other) for other in others]
     road = _road(film, frame, normals[0], boundaries) & (film.hidden(frame) == 0)
     if road.sum() * film.scale**2 < MIN_VISIBLE:
         return None
     top = int(np.flatnonzero(road.any(1))[0])
-    strange = road[top:]
+    unmatched = road[top:]
     for other, normal in zip(others, normals, strict=True):
-        strange = strange & _unlike_road(film, frame, other, normal, road, top)
-    areas = cv2.connectedComponentsWithStats(strange.astype(np.uint8), connectivity=8)[2][1:, cv2.CC_STAT_AREA]
+        unmatched = unmatched & _unlike_road(film, frame, other, normal, road, top)
+    areas = cv2.connectedComponentsWithStats(unmatched.astype(np.uint8), connectivity=8)[2][1:, cv2.CC_STAT_AREA]
     return int(areas.max(initial=0)) * film.scale**2
 
 
 def _frame_apart(command: CommandedCamera, frame: int, step: int) -> int:
-    """The first frame from which the camera was told to be ``WANTED_BASELINE_M`` away, or the last that is tried."""
+    """The first frame at a commanded distance of ``TARGET_BASELINE_M``, or the last candidate frame."""
     last = min(max(frame + step * MAX_GAP, 0), len(command.camera_to_world) - 1)
     tried = np.arange(frame + step, last + step, step)
-    centres = command.camera_to_world[:, :3, 3]
-    away = np.linalg.norm(centres[tried] - centres[frame], axis=1) >= WANTED_BASELINE_M
+    centers = command.camera_to_world[:, :3, 3]
+    away = np.linalg.norm(centers[tried] - centers[frame], axis=1) >= TARGET_BASELINE_M
     return int(tried[np.argmax(away)] if away.any() else last)
 
 
 def _normal(command: CommandedCamera, frame: int, other: int) -> Array:
-    """Normal ``(3,)`` of the road in the camera of ``frame``; where the camera stands, any plane does."""
+    """The road normal ``(3,)`` in the camera of ``frame``; any normal does if the camera is at rest."""
     if command.motion(frame, other).baseline < MIN_BASELINE_M:
         return np.asarray(command.up[frame])
     return road_normals(command, [(frame, other)])[0]
 
 
 def _unlike_road(film: _Film, frame: int, other: int, normal: Array, road: Mask, top: int) -> Mask:
-    """From row ``top`` down: where ``frame`` does not look as ``other`` does on the road there, though it is in view.
+    """Mask from row ``top`` down: road pixels of ``frame`` that are visible in ``other`` but do not match it.
 
-    The plane n'X = -h takes X to (R - t n' / h) X.
+    Points on the plane n'X = -h satisfy -n'X / h = 1, so X' = R X + t = (R - t n' / h) X, a homography.
     """
     motion = film.command.motion(frame, other)
     plane = motion.rotation - np.outer(motion.translation, normal) / film.command.height[frame]
-    box_motion = film.intrinsics @ plane @ np.linalg.inv(film.intrinsics)
-    box_motion = box_motion @ np.array([[1.0, 0, 0], [0, 1.0, top], [0, 0, 1.0]])
+    homography = film.intrinsics @ plane @ np.linalg.inv(film.intrinsics)
+    homography = homography @ np.array([[1.0, 0, 0], [0, 1.0, top], [0, 0, 1.0]])
     size = (film.shape[1], film.shape[0] - top)
-    here, there = film.gray(frame)[top:], _warped(film.gray(other), box_motion, size, cv2.INTER_LINEAR)
-    seen = road[top:] & (_warped(film.hidden(other), box_motion, size, cv2.INTER_NEAREST) == 0)
-    if not seen.any():
-        return seen
+    here, there = film.gray(frame)[top:], _warped(film.gray(other), homography, size, cv2.INTER_LINEAR)
+    visible = road[top:] & (_warped(film.hidden(other), homography, size, cv2.INTER_NEAREST) == 0)
+    if not visible.any():
+        return visible
     side = film.odd(PATCH)
     mean_here, mean_there = cv2.blur(here, (side, side)), cv2.blur(there, (side, side))
-    of_here = cv2.blur(here * here, (side, side)) - mean_here**2
-    of_there = cv2.blur(there * there, (side, side)) - mean_there**2
-    of_both = cv2.blur(here * there, (side, side)) - mean_here * mean_there
-    difference = of_here + of_there - 2 * of_both
-    usual = max(float(np.median(difference[seen])), LEAST_NOISE)
-    match = of_both / np.sqrt(np.maximum(of_here * of_there, 0) + 1.0)
-    return np.asarray(seen & (match < MAX_MATCH) & (difference > MIN_EXCESS * usual))
+    variance_here = cv2.blur(here * here, (side, side)) - mean_here**2
+    variance_there = cv2.blur(there * there, (side, side)) - mean_there**2
+    covariance = cv2.blur(here * there, (side, side)) - mean_here * mean_there
+    # The variance of the difference of both patches, and their normalized cross-correlation.
+    difference = variance_here + variance_there - 2 * covariance
+    typical = max(float(np.median(difference[visible])), MIN_NOISE)
+    match = covariance / np.sqrt(np.maximum(variance_here * variance_there, 0) + 1.0)
+    return np.asarray(visible & (match < MAX_MATCH) & (difference > MIN_EXCESS * typical))
 
 
-def _warped(image: NDArray[np.uint8] | Image, box_motion: Array, size: tuple[int, int], how: int) -> NDArray[Any]:
-    """``image`` at the places to which ``box_motion`` takes the pixels of a picture of ``size``; its edge outside."""
+def _warped(image: NDArray[np.uint8] | Image, homography: Array, size: tuple[int, int], how: int) -> NDArray[Any]:
+    """``image`` sampled at the positions to which ``homography`` maps the pixels of a picture of ``size``."""
     flags = how | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpPerspective(image, box_motion, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
+    return np.asarray(cv2.warpPerspective(image, homography, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _road(film: _Film, frame: int, normal: Array, boundaries: Array) -> Mask:
-    """Where the ground is met before any of the ``boundaries`` ``(M, 2, 2)``, told for cells of some pixels."""
+    """Mask of rays that hit the ground before any of the ``boundaries`` ``(M, 2, 2)``, computed per cell."""
     cell = max(2, round(CELL / film.scale))
     rows, columns = (np.minimum(np.arange(0, side, cell) + cell // 2, side - 1) for side in film.shape)
     pixels = np.stack(np.meshgrid(columns, rows), -1).reshape(-1, 2)
@@ -186,25 +187,25 @@ def _road(film: _Film, frame: int, normal: Array, boundaries: Array) -> Mask:
     distance = film.command.height[frame] / np.maximum(descent, 1e-6)
     ground = (distance > NEAREST_M) & (distance < FARTHEST_M)
     to_world = film.command.camera_to_world[frame]
-    met = (distance[ground, None] * directions[ground]) @ to_world[:3, :3].T + to_world[:3, 3]
-    ground[ground] = ~_crosses(to_world[:2, 3], met[:, :2], boundaries)
+    hits = (distance[ground, None] * directions[ground]) @ to_world[:3, :3].T + to_world[:3, 3]
+    ground[ground] = ~_crosses(to_world[:2, 3], hits[:, :2], boundaries)
     cells = ground.reshape(len(rows), len(columns)).astype(np.uint8)
     return np.asarray(cv2.resize(cells, film.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0)
 
 
 def _crosses(start: Array, ends: Array, boundaries: Array) -> Mask:
-    """Whether the way from ``start`` ``(2,)`` to each of ``ends`` ``(N, 2)`` leads over a boundary ``(M, 2, 2)``."""
+    """Whether the segments from ``start`` ``(2,)`` to ``ends`` ``(N, 2)`` cross a boundary ``(M, 2, 2)``."""
     first, along = boundaries[:, 0] - start, boundaries[:, 1] - boundaries[:, 0]
-    ways = (ends - start)[:, None]
-    turn = ways[..., 0] * along[:, 1] - ways[..., 1] * along[:, 0]
+    segments = (ends - start)[:, None]
+    turn = segments[..., 0] * along[:, 1] - segments[..., 1] * along[:, 0]
     turn = np.where(np.abs(turn) < 1e-9, np.inf, turn)
-    on_way = (first[:, 0] * along[:, 1] - first[:, 1] * along[:, 0]) / turn
-    on_boundary = (first[:, 0] * ways[..., 1] - first[:, 1] * ways[..., 0]) / turn
-    return np.asarray(((on_way > 0) & (on_way < 1) & (on_boundary >= 0) & (on_boundary <= 1)).any(1))
+    on_segment = (first[:, 0] * along[:, 1] - first[:, 1] * along[:, 0]) / turn
+    on_boundary = (first[:, 0] * segments[..., 1] - first[:, 1] * segments[..., 0]) / turn
+    return np.asarray(((on_segment > 0) & (on_segment < 1) & (on_boundary >= 0) & (on_boundary <= 1)).any(1))
 
 
 def _boundaries(command: CommandedCamera, lanes: Sequence[Lane]) -> Array:
-    """Segments ``(M, 2, 2)`` m, world, of the boundaries of the road; where none is known, round the ego's lane."""
+    """Segments ``(M, 2, 2)`` of the road boundaries, world frame, m; if none is known, those of the ego lane."""
     lines = [lane.points[:, :2] for lane in lanes if lane.kind == "boundary"]
     if not lines:
         path, ahead = command.camera_to_world[:, :2, 3], command.camera_to_world[:, :2, 2]

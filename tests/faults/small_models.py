@@ -13,7 +13,7 @@ from driveforge.finetune.world_model.conditions import encode_clip
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.finetune.world_model.vae import initialize_from_pca, load_vae, to_vae_input
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.paths import persistent_key
+from driveforge.pipelines.replay.clips import persistent_key
 from driveforge.replay.persistent import update_transaction
 from driveforge.replay.settings import BufferSettings
 from tests.finetune.small_run import TINY

@@ -9,8 +9,8 @@ from driveforge.pipelines.export import export
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from driveforge.validation.cross_conformal import calibrate
-from tests.pipelines.generating import generate_small
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
+from tests.pipelines.small_plans import generate_small
 
 
 def config_of(run_dir: Path) -> Config:
@@ -24,7 +24,7 @@ def make_run(run_dir: Path) -> None:
     clips = [decision.candidate.clip_id for decision in gate(RunDir(run_dir), RunDir(run_dir).calibration)]
     (run_dir / "overrides.json").write_text(json.dumps({clip_id: words for clip_id in (clips[0], clips[5])}))
     gate(RunDir(run_dir), RunDir(run_dir).calibration)
-    export(config_of(run_dir))
+    export(RunDir(run_dir), config_of(run_dir).export)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -62,14 +62,16 @@ def in_run_folder(command: str, words: Sequence[str]) -> Work:
 
                 plot_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
             else:
-                getattr(stage, command)(config)
+                run = config.run
+                given = {"gate": (run, config.calibration_path), "export": (run, config.export)}.get(command, (config,))
+                getattr(stage, command)(*given)
 
     return work
 
 
 def with_the_fake_generator(command: str, words: Sequence[str]) -> Work:
     """Candidates in a folder, by an executor."""
-    from tests.pipelines.generating import generate_small
+    from tests.pipelines.small_plans import generate_small
 
     def work() -> None:
         generate_small(Path(words[0]), words[1], seconds=0.3)

@@ -165,5 +165,5 @@ def test_a_whole_run_is_not_touched(run_dir: Path, capsys: pytest.CaptureFixture
     assert generate_small(run_dir / "candidates").num_made == 0
     assert "again" not in capsys.readouterr().out
     gate(RunDir(run_dir), RunDir(run_dir).calibration)
-    export(config_of(run_dir))
+    export(RunDir(run_dir), config_of(run_dir).export)
     assert contents(run_dir) == whole

@@ -20,8 +20,8 @@ from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from tests.datasets.small_clips import small_clip
 from tests.faults.small_run import config_of, contents
-from tests.pipelines.generating import generate_small
-from tests.pipelines.judging import some_measures
+from tests.pipelines.measure_sets import some_measures
+from tests.pipelines.small_plans import generate_small
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def gate_again(run_dir: Path) -> None:
 
 
 def export_again(run_dir: Path) -> None:
-    export(config_of(run_dir))
+    export(RunDir(run_dir), config_of(run_dir).export)
 
 
 STAGES = [gate_again, export_again, calibrate_again, draw_again, measure_again, write_clip]
@@ -85,7 +85,7 @@ def test_what_cannot_be_written_is_named_and_all_else_is_whole(
         filler = fill(disk)
     else:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with pytest.raises(UserError, match=rf"{run_dir}.* cannot be written .*what was finished before is whole") as told:
+    with pytest.raises(UserError, match=rf"{run_dir}.* cannot be written .*finished work is intact") as told:
         stage(run_dir)
     assert len(str(told.value)) <= 300 and "\n" not in str(told.value)
     assert contents(run_dir) == before

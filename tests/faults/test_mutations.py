@@ -22,11 +22,11 @@ Readers = Callable[[Path], None]
 
 def judged_and_exported(run_dir: Path) -> None:
     gate(RunDir(run_dir), RunDir(run_dir).calibration)
-    export(config_of(run_dir))
+    export(RunDir(run_dir), config_of(run_dir).export)
 
 
 def exported(run_dir: Path) -> None:
-    export(config_of(run_dir))
+    export(RunDir(run_dir), config_of(run_dir).export)
 
 
 def generated(run_dir: Path) -> None:

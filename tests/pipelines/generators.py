@@ -1,4 +1,4 @@
-"""A generator of a few milliseconds a clip; importable in a Ray actor."""
+"""A fake generator that takes a few milliseconds per clip; importable in a Ray actor."""
 
 import time
 import zlib
@@ -13,7 +13,7 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 
 
 class FakeGenerator:
-    """Turns the first frame, or noise of the seed, with the commanded camera: what a far away world would look like."""
+    """Rotates the first frame, or noise of the seed, with the commanded camera, as a world at infinity would look."""
 
     def __init__(self, digest: str = "fake-1", seconds: float = 0.0) -> None:
         self.digest = digest
@@ -30,14 +30,14 @@ class FakeGenerator:
                 start = cv2.resize(start, (camera.width, camera.height), interpolation=cv2.INTER_CUBIC)
             else:
                 start = first_frames[number, 0]
-            views.append(_turned(start, scene, number))
+            views.append(_rotated(start, scene, number))
         return Clip(scene=scene, frames=np.stack(views))
 
     def reconstruct(self, clip: Clip) -> Clip:
         return Clip(scene=clip.scene, frames=clip.frames // 4 * 4)
 
 
-def _turned(start: NDArray[np.uint8], scene: Scene, number: int) -> NDArray[np.uint8]:
+def _rotated(start: NDArray[np.uint8], scene: Scene, number: int) -> NDArray[np.uint8]:
     camera = scene.cameras[number]
     camera_to_world = scene.camera_to_world(camera)
     frames = []
@@ -51,7 +51,7 @@ def _turned(start: NDArray[np.uint8], scene: Scene, number: int) -> NDArray[np.u
 
 
 def first_frames_of(scene: Scene) -> NDArray[np.uint8]:
-    """Textured first frames ``(V, 1, H, W, 3)`` that depend on the scene's name alone."""
+    """Textured first frames ``(V, 1, H, W, 3)``, a function of the clip id only."""
     camera = scene.cameras[0]
     rng = np.random.default_rng(zlib.crc32(scene.clip_id.encode()))
     coarse = rng.integers(0, 255, (len(scene.cameras), 12, 20, 3), np.uint8)

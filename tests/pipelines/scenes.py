@@ -1,17 +1,17 @@
-"""Small scenes built by hand."""
+"""Small hand-made scenes."""
 
 import numpy as np
 
-from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
+from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, Array, pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Scene, Track
 
 
-def driven_path(num_frames: int = 9, speed: float = 8.0, yaw_rate: float = 0.0, rate: float = 10.0) -> np.ndarray:
+def driven_path(num_frames: int = 9, speed: float = 8.0, yaw_rate: float = 0.0, rate: float = 10.0) -> Array:
     """Ego poses ``(T, 4, 4)`` along an arc that starts at (500, 500) with a heading of 0.3 rad."""
     headings = 0.3 + yaw_rate * np.arange(num_frames) / rate
     steps = speed / rate * np.stack([np.cos(headings), np.sin(headings), 0 * headings], -1)
-    places = np.array([500.0, 500.0, 0.0]) + np.vstack([np.zeros(3), np.cumsum(steps[:-1], 0)])
-    return pose(yaw_rotation(headings), places)
+    positions = np.array([500.0, 500.0, 0.0]) + np.vstack([np.zeros(3), np.cumsum(steps[:-1], 0)])
+    return pose(yaw_rotation(headings), positions)
 
 
 def driving_scene(clip_id: str = "scene-1", *, num_frames: int = 9, speed: float = 8.0, yaw_rate: float = 0.0) -> Scene:

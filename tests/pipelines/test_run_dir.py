@@ -88,9 +88,9 @@ def test_a_refused_command_leaves_the_settings_as_they_were(tmp_path: Path) -> N
         (b"\xff\xfe", "cannot be read"),
         (b"[" * 5000, "cannot be read"),
         (b"- a", "no sections"),
-        (b"finetune: 3", "finetune is no section"),
+        (b"finetune: 3", "finetune is not a section"),
         (b"[a]: {}", "cannot be read"),
-        (b"nonsense: {a: 1}", "nonsense is no section"),
+        (b"nonsense: {a: 1}", "nonsense is not a section"),
         (b"finetune: {stepz: 1}", "did you mean finetune.steps"),
         (b"finetune: {steps: [1]}", "finetune.steps must be a whole number"),
         (b"data: {name: [nuscenes]}", "data="),
@@ -121,7 +121,7 @@ def test_a_command_that_is_refused_leaves_no_new_folder(tmp_path: Path, capsys: 
     words = ["finetune", f"run_dir={tmp_path / 'tonigt'}", "data=video", f"data.root={tmp_path / 'no'}"]
     assert cli.main(words) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[0].endswith("there is " + str(tmp_path / "tonight")) and "does not exist" in said[1]
+    assert said[0].endswith("there is also " + str(tmp_path / "tonight")) and "does not exist" in said[1]
     assert [path.name for path in tmp_path.iterdir()] == ["tonight"]
 
 

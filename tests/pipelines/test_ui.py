@@ -103,7 +103,7 @@ def test_a_taken_port_is_one_line(config: Config) -> None:
 
 def test_no_store_yet_is_one_line(tmp_path: Path) -> None:
     with (
-        pytest.raises(UserError, match="run driveforge demo"),
+        pytest.raises(UserError, match="run `driveforge demo`"),
         serve(_store(replace(compose(), run_dir=tmp_path / "x")), 5000),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Workers that make nothing, fail, or die, as the unit's id tells them; importable in a Ray actor."""
+"""Workers that do nothing, fail or die, depending on the unit's id; importable in a Ray actor."""
 
 import ctypes
 import errno
@@ -12,10 +12,10 @@ from driveforge.pipelines.generate.units import Unit
 
 
 def threads_by_library() -> dict[str, int]:
-    """How many threads each library of this process would use."""
+    """The number of threads that each library uses in this process."""
     import cv2
     import numba
-    import scipy.linalg  # brings an OpenBLAS of its own
+    import scipy.linalg  # loads its own OpenBLAS
     import torch
     from threadpoolctl import threadpool_info
 
@@ -29,10 +29,10 @@ def threads_by_library() -> dict[str, int]:
 
 
 class EchoWorker:
-    """``ok-*`` is made, ``raise-*`` raises, ``exit-*`` ends the process, ``kill-once-*`` is killed the first time.
+    """``ok-*`` succeeds, ``raise-*`` raises, ``exit-*`` exits, ``kill-once-*`` is killed at the first attempt.
 
-    ``segfault-*`` reads from address 0, ``hang-*`` never ends, ``threads-*`` tells the threads of its process.
-    ``full-*`` meets a full disk inside a library. ``meet-*`` is made as soon as there were two workers.
+    ``segfault-*`` reads from address 0, ``hang-*`` never returns, ``threads-*`` reports the threads of its process.
+    ``full-*`` raises a library's error about a full disk. ``meet-*`` succeeds once two workers have started.
     """
 
     def __init__(self, log: Path) -> None:
@@ -58,17 +58,17 @@ class EchoWorker:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
             time.sleep(10_000)
         deadline = time.monotonic() + 60
-        while unit.id.startswith("meet") and self._seen("workers") < 2 and time.monotonic() < deadline:
+        while unit.id.startswith("meet") and self._count_so_far("workers") < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         return {"pid": os.getpid(), "threads": threads_by_library() if unit.id.startswith("threads") else {}}
 
     def _count(self, name: str) -> int:
-        """How often ``name`` happened, in any process."""
+        """Count ``name`` once more; returns its count over all processes."""
         with open(self._log / name, "a") as file:
             file.write("x")
-        return self._seen(name)
+        return self._count_so_far(name)
 
-    def _seen(self, name: str) -> int:
+    def _count_so_far(self, name: str) -> int:
         return (self._log / name).stat().st_size
 
 
@@ -76,7 +76,13 @@ class BrokenWorker:
     def __init__(self) -> None:
         raise ValueError("no weights here")
 
+    def make(self, unit: Unit) -> dict[str, Any]:
+        raise NotImplementedError
+
 
 class DyingWorker:
     def __init__(self) -> None:
         os._exit(1)
+
+    def make(self, unit: Unit) -> dict[str, Any]:
+        raise NotImplementedError

@@ -1,1 +1,1 @@
-"""Who makes the units: this process, or Ray actors on many machines."""
+"""Executors of work units: local worker processes, or Ray actors."""

@@ -1,9 +1,9 @@
-"""Attempts at units, noted on disk before they start, so that what takes everything down with it is remembered.
+"""Attempts at units, recorded on disk before they start, so that units that crash the whole run are remembered.
 
-<root>/_attempts/<unit>.json   how often the unit was begun, and how often it was seen to fail
+<root>/_attempts/<unit>.json   how many attempts were started, and how many failed
 
-An attempt that was begun and neither ended in a commit nor was seen to fail was cut off with the whole run: by whoever
-stopped it, or by the unit itself. So it is no proof against the unit. One that was cut off often is made last.
+An attempt that was started but neither committed nor failed was interrupted together with the run, by a user or by the
+unit itself. It does not count as a failure, but units with many interrupted attempts are made last.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ class Attempts:
 
     def __post_init__(self) -> None:
         if not 0 <= self.num_failed <= self.num_started:
-            raise UserError(f"num_failed must lie from 0 to num_started, got {self.num_failed} of {self.num_started}")
+            raise UserError(f"num_failed must be from 0 to num_started, got {self.num_failed} of {self.num_started}")
 
 
 class AttemptLog:
-    """The attempts at units that were not made yet, under ``root``; one process writes it."""
+    """The attempts at uncommitted units, under ``root``; written by one process."""
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "_attempts"
@@ -43,17 +43,17 @@ class AttemptLog:
         self._write(Attempts(unit=unit_id, num_started=attempts.num_started + 1, num_failed=attempts.num_failed))
 
     def record_failure(self, unit_id: str) -> int:
-        """Note that the attempt under way failed; how many did so far."""
+        """Record that the current attempt failed; returns the number of failures so far."""
         attempts = self.read(unit_id)
         self._write(Attempts(unit=unit_id, num_started=attempts.num_started, num_failed=attempts.num_failed + 1))
         return attempts.num_failed + 1
 
     def clear(self, unit_id: str) -> None:
-        """Of a unit that was made or given up: whoever tries it again begins anew."""
+        """Forget the attempts at a unit that was committed or quarantined."""
         self._path(unit_id).unlink(missing_ok=True)
 
     def order_units(self, units: Sequence[Unit], max_attempts: int) -> list[Unit]:
-        """``units``, those last of which so many attempts were cut off."""
+        """``units``, with those of ``max_attempts`` or more interrupted attempts at the end."""
         attempts = {unit.id: self.read(unit.id) for unit in units}
         return sorted(
             units, key=lambda unit: attempts[unit.id].num_started - attempts[unit.id].num_failed >= max_attempts

@@ -1,4 +1,4 @@
-"""Units get made here or on Ray, as the settings say. One that keeps failing becomes an error; the rest go on."""
+"""Run units locally or on Ray, as configured. A unit that keeps failing does not stop the others."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ from driveforge.pipelines.generate.units import Unit
 
 
 def require_executor(settings: ExecutorSettings) -> None:
-    """A UserError at once where nobody listens at the address of a Ray cluster, before any work is done."""
+    """Raise UserError if no process listens at the address of the configured Ray cluster."""
     if settings.name == "ray" and settings.address:
         from driveforge.pipelines.generate.executors.ray_cluster import require_listener
 
@@ -20,12 +20,12 @@ def require_executor(settings: ExecutorSettings) -> None:
 def run_units(
     units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorSettings, log: AttemptLog
 ) -> Iterator[UnitOutcome]:
-    """An outcome for every unit, as they come; a UserError if the workers themselves cannot start."""
+    """Yield an outcome for every unit as it finishes; raises UserError if the workers cannot start."""
     if not units:
         return
     workers = min(settings.workers, len(units))
     if settings.name == "ray":
-        from driveforge.pipelines.generate.executors.ray_cluster import ray_session  # Ray takes a second to import
+        from driveforge.pipelines.generate.executors.ray_cluster import ray_session  # importing Ray takes a second
 
         with ray_session(settings):
             from driveforge.pipelines.generate.executors.ray_pool import RayPool

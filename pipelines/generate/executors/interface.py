@@ -1,7 +1,7 @@
-"""What executors are handed and what they give back: a worker that makes units, and the outcome of each.
+"""The interfaces between executors and workers: workers, outcomes, processes and pools.
 
-A worker is made once in each process (that is where a model is loaded), then makes unit after unit and commits each by
-itself, so that only small records cross between processes.
+A worker is created once per process, where it loads the model. It then makes and commits units one by one, so that only
+small records are sent between processes.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +15,13 @@ from driveforge.pipelines.generate.units import Unit
 
 class Worker(Protocol):
     def make(self, unit: Unit) -> dict[str, Any]:
-        """Make and commit ``unit``; the returned record is small and plain."""
+        """Make and commit ``unit``; returns a small record of JSON values."""
 
 
 def run_worker(worker: Worker, unit: Unit) -> dict[str, Any]:
-    """What ``worker`` tells of ``unit``; a WriteError too where a full disk is told by a library in words of its own.
+    """Make ``unit``; raises WriteError if a library's error was caused by a full disk.
 
-    It is looked for here, since what an error was raised from does not reach another process.
+    The cause is checked here, since it is lost when an error is sent to another process.
     """
     try:
         return worker.make(unit)
@@ -33,13 +33,13 @@ def run_worker(worker: Worker, unit: Unit) -> dict[str, Any]:
         raise refusal from error
 
 
-# Called in the worker's process; has to be picklable by reference to get there.
+# Called in the worker's process; must be picklable by reference.
 WorkerFactory = Callable[[], Worker]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitOutcome:
-    """What became of a unit: ``error`` is "" when it was made, else the last attempt's traceback or cause of death."""
+    """The outcome of a unit: ``error`` is "" on success, else the traceback or exit reason of the last attempt."""
 
     unit: str
     attempts: int
@@ -48,20 +48,20 @@ class UnitOutcome:
 
 
 class WorkerProcess(Protocol):
-    """A process with a worker in it, which does one task at a time: to start, then to make one unit after the other."""
+    """A process with a worker, which runs one task at a time: first its start, then one unit after another."""
 
     def submit(self, unit: Unit) -> None:
-        """Begin to make ``unit``; it has nothing else to do."""
+        """Start to make ``unit``; the process must be idle."""
 
     def kill(self) -> None:
-        """End it at once, whatever it is doing."""
+        """Kill the process."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskResult:
-    """How the task of ``process`` ended: with a ``record``, or with an ``error`` that the process may have died of.
+    """The result of a task of ``process``: a ``record``, or an ``error``, which the process may have died of.
 
-    A fatal one ends the run: the disk is full, say, so that no other unit can be committed either.
+    A fatal error ends the run; for example, on a full disk no other unit can be committed either.
     """
 
     process: WorkerProcess
@@ -72,10 +72,10 @@ class TaskResult:
 
 
 class ProcessPool(Protocol):
-    """Where worker processes are started: on this machine, or in a Ray cluster."""
+    """Starts worker processes, on this machine or in a Ray cluster."""
 
     def start(self) -> WorkerProcess:
-        """A new process, whose first task is to start its worker."""
+        """Start a process; its first task is to create its worker."""
 
     def wait(self, busy: Sequence[WorkerProcess], timeout: float) -> list[TaskResult]:
-        """The tasks of ``busy`` that have ended, as soon as one has; none where ``timeout`` seconds pass first."""
+        """Wait until a task of ``busy`` has finished; returns the finished ones, or none after ``timeout`` seconds."""

@@ -1,7 +1,7 @@
-"""Worker processes on this machine: a unit that crashes or hangs takes its own process along and nothing else.
+"""Worker processes on this machine: a unit that crashes or hangs affects only its own process.
 
-They are forked from a server process that has imported what workers need and done nothing with it, since neither CUDA
-nor threads survive a fork of the process that used them. What is sent to them is pickled in memory, never stored.
+They are forked from a server process that has only imported modules, since CUDA contexts and threads do not survive a
+fork. Messages to them are pickled in memory and never stored.
 """
 
 import multiprocessing
@@ -27,7 +27,7 @@ _PRELOADED_MODULES = [
 
 
 class LocalPool:
-    """Processes of this machine, each started with ``factory``."""
+    """Local processes, each with a worker from ``factory``."""
 
     def __init__(self, factory: WorkerFactory) -> None:
         self._factory = factory
@@ -54,7 +54,7 @@ class LocalProcess:
         self.pipe = pipe
 
     def submit(self, unit: Unit) -> None:
-        with suppress(OSError):  # it has died; whoever waits for the unit is told
+        with suppress(OSError):  # the process has died; receive() reports it
             self.pipe.send(unit)
 
     def kill(self) -> None:
@@ -77,7 +77,7 @@ class LocalProcess:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """The environment of processes that are started inside, so that libraries are loaded under it there."""
+    """Set the environment of processes that are started inside the block, before they load libraries."""
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -88,9 +88,11 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> None:
-    """The child: start the worker, then make units until the pipe closes. Each task is answered by
-    (record, error, whether that is fatal)."""
-    # Control-C reaches every process of a terminal; what is to be done then is decided by the parent alone.
+    """The main function of a worker process: create the worker, then make units until the pipe closes.
+
+    Sends (record, error, is_fatal) after each task.
+    """
+    # Ctrl-C reaches every process of the terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     exit_with_parent()

@@ -1,6 +1,6 @@
-"""Worker processes in a connected Ray: actors.
+"""Worker processes as actors of a connected Ray cluster.
 
-Ray Core, not Ray Data: the latter retries a row that kills its process for ever.
+Uses Ray Core, not Ray Data: Ray Data retries a row that kills its process forever.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from driveforge.pipelines.processes.threads import limit_threads
 
 
 class _Actor:
-    """Runs in the actor's process: the constructor is cheap, ``start`` loads the model."""
+    """The actor: its constructor is cheap, ``start`` loads the model."""
 
     def __init__(self, factory: WorkerFactory) -> None:
         self._factory = factory
@@ -39,7 +39,7 @@ class _Actor:
 
 
 class RayPool:
-    """Actors that are each started with ``factory``, ``workers`` of which share the cluster's GPUs."""
+    """Actors with a worker from ``factory`` each; ``workers`` actors share the GPUs of the cluster."""
 
     def __init__(self, factory: WorkerFactory, workers: int) -> None:
         self._factory = factory

@@ -1,7 +1,7 @@
-"""A fixed number of worker processes that make units, survive the death of any of them, and give up on units that kill.
+"""The scheduler: distributes units over a fixed number of worker processes, restarts dead ones, and retries units.
 
-A process is given its next unit when its last result has arrived, never before: replies still under way are lost when
-a process dies, and with a queue behind it nobody could tell which unit to blame. The pause costs a millisecond a unit.
+A process gets its next unit only after its last result has arrived. Otherwise results in transit would be lost when it
+dies, and it would be unknown which queued unit killed it. The pause costs about a millisecond per unit.
 """
 
 import time
@@ -17,16 +17,16 @@ from driveforge.pipelines.generate.executors.interface import ProcessPool, TaskR
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.units import Unit
 
-# A busy machine may hold up the quickest unit for so long.
+# Seconds; a busy machine may delay even the fastest unit by this much.
 MIN_TIMEOUT = 30.0
-# How long nothing may be heard before something is said; then twice as long, and so on.
+# Seconds without a result before a message is printed; doubled after each message.
 SILENCE_SECONDS = 30.0
 _TICK = 0.5
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Slot:
-    """A place for a process, busy since ``since``: with ``unit``, or with its start while ``unit`` is None."""
+    """One process, busy since ``since`` with ``unit``, or with its own start while ``unit`` is None."""
 
     process: WorkerProcess
     since: float
@@ -36,7 +36,7 @@ class _Slot:
 
 
 class UnitScheduler:
-    """``workers`` processes of ``pool``; every attempt is noted in ``log`` before it begins."""
+    """Runs units on ``workers`` processes of ``pool``; records every attempt in ``log`` before it starts."""
 
     def __init__(self, pool: ProcessPool, *, workers: int, settings: ExecutorSettings, log: AttemptLog) -> None:
         self._pool = pool
@@ -50,7 +50,7 @@ class UnitScheduler:
         self._report_after = SILENCE_SECONDS
 
     def make(self, units: Sequence[Unit]) -> Iterator[UnitOutcome]:
-        """An outcome for every unit, as they come; a UserError if the workers themselves cannot start."""
+        """Yield an outcome for every unit as it finishes; raises UserError if the workers cannot start."""
         pending = deque(self._log.order_units(units, self._settings.max_attempts))
         try:
             self._slots = [self._start_slot() for _ in range(self._num_workers)]
@@ -83,7 +83,7 @@ class UnitScheduler:
         slot.process.submit(unit)
 
     def _finished_tasks(self) -> list[tuple[_Slot, TaskResult]]:
-        """The tasks that have ended, by themselves or because they took too long."""
+        """The tasks that have finished, or that were stopped because they took too long."""
         slots = {id(slot.process): slot for slot in self._slots if slot.busy}
         results = self._pool.wait([slot.process for slot in slots.values()], _TICK)
         if results:
@@ -94,12 +94,12 @@ class UnitScheduler:
 
     def _is_overdue(self, slot: _Slot) -> bool:
         if slot.unit is None and any(other.started for other in self._slots):
-            return False  # a cluster that has no room for one more worker may get it later
+            return False  # the cluster may have room for this worker later
         limit = self._timeout() if slot.unit else self._settings.first_timeout
         return time.monotonic() - slot.since > limit
 
     def _timeout(self) -> float:
-        """Seconds that a unit may take."""
+        """The time limit of a unit, s."""
         if not self._durations:
             return self._settings.first_timeout
         return max(MIN_TIMEOUT, self._settings.timeout_factor * median(self._durations))
@@ -107,8 +107,8 @@ class UnitScheduler:
     def _stop_overdue(self, slot: _Slot) -> TaskResult:
         seconds = time.monotonic() - slot.since
         slot.process.kill()
-        unit = slot.unit is not None
-        return TaskResult(process=slot.process, error=f"stopped after {seconds:.0f} s without an end", has_died=unit)
+        has_unit = slot.unit is not None
+        return TaskResult(process=slot.process, error=f"stopped after {seconds:.0f} s", has_died=has_unit)
 
     def _report_silence(self) -> None:
         silence = time.monotonic() - self._last_result_at
@@ -117,15 +117,13 @@ class UnitScheduler:
         self._report_after *= 2
         busy = [slot.unit.id if slot.unit else "the start of a worker" for slot in self._slots if slot.busy]
         limit = self._timeout() if any(slot.unit for slot in self._slots) else self._settings.first_timeout
-        print_message(
-            f"nothing was finished for {silence:.0f} s; under way: {', '.join(busy)}; stopped after {limit:.0f} s"
-        )
+        print_message(f"no result for {silence:.0f} s; running: {', '.join(busy)}; time limit {limit:.0f} s")
 
     def _finish_start(self, slot: _Slot, result: TaskResult) -> None:
         if result.has_died:
             self._failed_starts += 1
             if self._failed_starts >= self._settings.max_attempts:
-                raise UserError(f"workers die while they start, {self._failed_starts} times now: {result.error}")
+                raise UserError(f"workers died {self._failed_starts} times while starting: {result.error}")
             self._restart(slot)
         elif result.error:
             raise UserError(f"a worker cannot start: {result.error.strip().splitlines()[-1]}")
@@ -134,7 +132,7 @@ class UnitScheduler:
             slot.busy, slot.started = False, True
 
     def _finish_unit(self, slot: _Slot, unit: Unit, result: TaskResult) -> UnitOutcome | None:
-        """The outcome of ``unit``; None where it is to be tried again."""
+        """The outcome of ``unit``; None if it is to be tried again."""
         slot.busy, slot.unit = False, None
         if result.is_fatal:
             raise UserError(result.error)

@@ -1,4 +1,4 @@
-"""Settings of the workers that generate units."""
+"""Settings of the executor."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -8,11 +8,11 @@ from driveforge.datasets.settings import Range
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutorSettings:
-    """Where units are generated."""
+    """The executor of work units."""
 
-    name: Annotated[Literal["local", "ray"], "local: processes of this machine"]
-    workers: Annotated[int, "processes, of one thread each", Range(1)]
-    address: Annotated[str | None, "of a Ray cluster; null starts one here"]
+    name: Annotated[Literal["local", "ray"], "local: processes on this machine; ray: Ray actors"]
+    workers: Annotated[int, "worker processes, with one thread each", Range(1)]
+    address: Annotated[str | None, "address of a Ray cluster; null: start a local one"]
     max_attempts: Annotated[int, "attempts at a unit before it is quarantined", Range(1)]
-    timeout_factor: Annotated[float, "an attempt is stopped after this many times the median of a unit", Range(1)]
-    first_timeout: Annotated[float, "seconds, until there is a median", Range(1)]
+    timeout_factor: Annotated[float, "time limit of an attempt, in medians of the units so far", Range(1)]
+    first_timeout: Annotated[float, "time limit until there is a median, s", Range(1)]

@@ -1,1 +1,1 @@
-"""The forgetting study: what fine-tuning on driving costs in motion, and what each remedy gives back."""
+"""The forgetting study: how much fine-tuning on driving degrades motion, and how much each strategy recovers."""

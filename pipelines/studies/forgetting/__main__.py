@@ -7,8 +7,8 @@ from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.studies.forgetting.study import study_forgetting
 
 ABOUT = """\
-Fine-tunes small models on driving with every strategy and evaluates what they gained and forgot: some three hours on
-two cores. Writes a page with a picture, and resumes where an earlier call stopped.
+Fine-tunes small models on driving with every strategy, and evaluates their gains and their forgetting. Takes about
+three hours on two cores. Writes a page with a picture. An interrupted study resumes.
 
   python -m driveforge.pipelines.studies.forgetting num_seeds=1 num_secondary_seeds=1
   python -m driveforge.pipelines.studies.forgetting driving_footage=[road/a.mp4] other_footage=[walk/b.mp4]"""

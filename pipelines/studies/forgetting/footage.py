@@ -1,4 +1,4 @@
-"""Real videos in the forgetting study, cut into clips and divided by time, so that no frame is in two parts."""
+"""Real videos in the forgetting study, cut into clips and split by time, so that no frame is in two parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,23 +13,27 @@ from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.scene import Clip, Scene
 
-# Of the length of every video, from and to: what is trained on, chosen by, and judged on.
+# Start and end of each part, as shares of the length of a video.
 TRAIN_PART, VALIDATION_PART, TEST_PART = (0.0, 0.5), (0.5, 0.7), (0.7, 1.0)
 FULL_PART = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FootageSource:
-    """A source of the clips in a ``part`` of the time of some videos: of ``domain``, or each of its folder's name.
+    """A source of the clips in a ``part`` of some videos, of ``domain``, or of the name of the video's folder.
 
-    Clips keep the times that their frames stand for. Frames nearest to the framing's rate come at uneven times where a
-    video's own rate is no multiple of it, and Frechet distances refuse sets of several rates.
+    Timestamps are the nominal ones of the framing. If the rate of a video is not a multiple of the framing's rate, the
+    nearest frames have uneven timestamps, and Frechet distances refuse sets of different rates.
     """
 
     videos: tuple[Path, ...]
     framing: Framing
     domain: str | None = None
     part: tuple[float, float] = FULL_PART
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        return ()
 
     def __len__(self) -> int:
         return len(self._origins)
@@ -47,7 +51,7 @@ class FootageSource:
 
     @cached_property
     def _origins(self) -> dict[str, tuple[Scene, VideoFolderSource]]:
-        """Every clip's scene as it was recorded, and the source that has it; a UserError where there is none."""
+        """The recorded scene and the source of every clip; raises UserError if there are no clips."""
         origins = {
             scene.clip_id: (scene, source)
             for source in map(self._open_source, self.videos)
@@ -56,14 +60,14 @@ class FootageSource:
         if not origins:
             first, last = (f"{share:.0%}" for share in self.part)
             raise UserError(
-                f"{self.videos[0]}: no whole clip lies in {first} to {last} of its time; give longer videos"
+                f"{self.videos[0]}: no complete clip within {first} to {last} of the video; use longer videos"
             )
         return origins
 
     def _open_source(self, video: Path) -> VideoFolderSource:
         if not video.is_file():
             raise UserError(f"{video}: no such video")
-        # Under the folder above, clips are named after the video's own folder too: many are called alike.
+        # From the parent folder, so that clip ids include the video's folder: many videos have the same file name.
         pattern = f"{escape(video.parent.name)}/{escape(video.name)}"
         return VideoFolderSource(
             video.parent.parent, self.framing, self.domain or folder_domain(video), pattern=pattern
@@ -78,6 +82,6 @@ def folder_domain(video: Path) -> str:
 
 
 def _within(scenes: Sequence[Scene], part: tuple[float, float]) -> list[Scene]:
-    """Those of all scenes of one video that lie in a part of its time."""
+    """The scenes that lie completely within a part of the video."""
     first, last = (share * max(float(scene.timestamps[-1]) for scene in scenes) for share in part)
     return [scene for scene in scenes if first <= scene.timestamps[0] and scene.timestamps[-1] <= last]

@@ -1,4 +1,4 @@
-"""What the runs of the forgetting study come to: changes against the base, what is given back, and how sure it is."""
+"""Statistics of the forgetting study: changes from the base, recovered shares, and their intervals."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,18 +17,15 @@ Indices = NDArray[np.int64]
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-# Objects that move by themselves; where a domain has none, those that the camera moves past.
+# Moving objects; in domains without them, static objects.
 OBJECT_ERROR = ("moving_objects/ade", "static_objects/ade")
-# Where footage tells no objects: points on what moves by itself; where nothing does, all others.
+# For footage without boxes: points on moving regions; if there are none, all others.
 POINT_ERROR = ("points/moving", "points/static")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyMetric:
-    """One number a clip, or one of all clips together: the first of ``measures`` that could be taken.
-
-    Its change is the better the higher.
-    """
+    """A metric of each clip, or of all clips together: the first of ``measures`` that is available."""
 
     label: str
     measures: tuple[str, ...]
@@ -36,14 +33,15 @@ class StudyMetric:
 
     @property
     def sign(self) -> int:
+        """1 if higher is better, else -1."""
         return metric_sign(self.measures[0])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyMetrics:
-    """What runs are judged by: how driving looks, how things move elsewhere, and ``all_metrics``.
+    """The metrics of a run: appearance of driving, dynamics of the other domains, both as losses, and all others.
 
-    The losses of both say the same where motion and looks are too coarse to tell.
+    The losses are more sensitive than appearance and dynamics.
     """
 
     visual: StudyMetric
@@ -54,13 +52,13 @@ class KeyMetrics:
 
 
 def make_key_metrics(others: Sequence[str], *, has_objects: bool) -> KeyMetrics:
-    """``others`` are the domains beside driving; without known objects, points are followed in their place."""
+    """The metrics for driving and ``others``, the other domains; without boxes, point tracks replace objects."""
     names = tuple(others)
     error_measures, error_label = (
         (OBJECT_ERROR, "object error, px") if has_objects else (POINT_ERROR, "point error, px")
     )
     visual = StudyMetric(
-        label="driving, Frechet distance of looks", measures=("frechet/appearance",), domains=(DRIVING,)
+        label="driving, Frechet distance of appearance", measures=("frechet/appearance",), domains=(DRIVING,)
     )
     dynamics = StudyMetric(label=f"other domains, {error_label}", measures=error_measures, domains=names)
     permanence = ("moving_objects/permanence", "static_objects/permanence")
@@ -75,10 +73,10 @@ def make_key_metrics(others: Sequence[str], *, has_objects: bool) -> KeyMetrics:
         StudyMetric(label=f"driving, {error_label}", measures=error_measures, domains=(DRIVING,)),
         dynamics,
         *(StudyMetric(label=f"{name}, {error_label}", measures=error_measures, domains=(name,)) for name in names),
-        *([StudyMetric(label="other domains, objects still there", measures=permanence, domains=names)] * has_objects),
+        *([StudyMetric(label="other domains, object permanence", measures=permanence, domains=names)] * has_objects),
         dynamics_loss,
         StudyMetric(
-            label="other domains, loss where things move", measures=("loss/continuation/0.75-1/moving",), domains=names
+            label="other domains, loss of moving regions", measures=("loss/continuation/0.75-1/moving",), domains=names
         ),
         StudyMetric(label="other domains, PSNR of the next frame, dB", measures=("next_frame/psnr",), domains=names),
     )
@@ -89,15 +87,15 @@ def make_key_metrics(others: Sequence[str], *, has_objects: bool) -> KeyMetrics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A mean and its interval at 95 %, from runs and clips drawn again and again, both with replacement."""
+    """A mean and its 95 % bootstrap interval over runs and clips."""
 
     mean: float
     low: float
     high: float
 
     @property
-    def is_certain(self) -> bool:
-        """Whether its sign is."""
+    def is_significant(self) -> bool:
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -106,13 +104,13 @@ def list_seeds(run_results: Iterable[RunResult], variant: str) -> list[int]:
 
 
 def names_with_runs(run_results: Iterable[RunResult], variants: Iterable[Variant]) -> list[str]:
-    """The names of those of the variants that were run at all, in their order."""
+    """The names of the variants that have runs, in their order."""
     found = {run_result.variant for run_result in run_results}
     return [variant.name for variant in variants if variant.name in found]
 
 
 def values(run_results: Iterable[RunResult], variant: str, metric: StudyMetric, seeds: Sequence[int]) -> Array:
-    """``(S, N)`` of a variant's runs and the clips of the quantity's domains; NaN where it could not be measured."""
+    """Values ``(S, N)`` of a variant: S seeds, N clips of the metric's domains; NaN if not measurable."""
     found = {
         run_result.seed: _by_clip(run_result.evaluation, metric)
         for run_result in run_results
@@ -132,20 +130,20 @@ def _by_clip(evaluation: Evaluation, metric: StudyMetric) -> Mapping[tuple[str, 
 
 
 def change_from_base(run_results: Sequence[RunResult], variant: str, metric: StudyMetric) -> Estimate:
-    """Of a variant against the base of the same seed, clip by clip: above 0 it became better."""
+    """The change of a variant from the base of the same seed, paired by clip; positive is better."""
     seeds = list_seeds(run_results, variant)
     return _mean(_improvement(run_results, variant, metric, seeds))
 
 
 def advantage(run_results: Sequence[RunResult], variant: str, other: str, metric: StudyMetric) -> Estimate:
-    """By how much a variant is better than another, over the seeds that both have, clip by clip."""
+    """By how much a variant is better than another, over their common seeds, paired by clip."""
     seeds = sorted(set(list_seeds(run_results, variant)) & set(list_seeds(run_results, other)))
     ours, theirs = (_improvement(run_results, name, metric, seeds) for name in (variant, other))
     return _mean(ours - theirs)
 
 
 def retained_share(run_results: Sequence[RunResult], variant: str, naive: str, metric: StudyMetric) -> Estimate:
-    """The variant's change as a share of that of the ``naive`` fine-tune, over the seeds that the variant has."""
+    """The change of a variant as a share of that of the ``naive`` fine-tune, over the variant's seeds."""
     seeds = list_seeds(run_results, variant)
     ours, theirs = (_improvement(run_results, name, metric, seeds) for name in (variant, naive))
 
@@ -166,7 +164,11 @@ def _mean(improvement: Array) -> Estimate:
 
 
 def bootstrap(shape: tuple[int, ...], statistic: Callable[[Indices, Indices], float]) -> Estimate:
-    """A statistic of chosen runs and clips: of all, and over resamples of both (Owen 2007, arXiv 0712.1111)."""
+    """The statistic of all runs and clips, with its bootstrap interval.
+
+    ``statistic`` takes indices of runs and of clips. Both are resampled independently, as in the pigeonhole bootstrap
+    for crossed random effects (Owen 2007, arXiv 0712.1111).
+    """
     rng = np.random.default_rng(0)
     runs, clips = shape
     resampled = [statistic(rng.integers(0, runs, runs), rng.integers(0, clips, clips)) for _ in range(RESAMPLES)]
@@ -175,14 +177,14 @@ def bootstrap(shape: tuple[int, ...], statistic: Callable[[Indices, Indices], fl
 
 
 def best(run_results: Sequence[RunResult], variants: Iterable[Variant], metric: StudyMetric) -> str:
-    """The name of that of the variants which changes a quantity for the better most, or for the worse least."""
+    """The name of the variant with the best change of a metric."""
     return max(
         names_with_runs(run_results, variants), key=lambda name: change_from_base(run_results, name, metric).mean
     )
 
 
 def mean_value(run_results: Sequence[RunResult], variant: str, metric: StudyMetric) -> float:
-    """The mean itself, in the measure's unit; NaN where nothing was measured."""
+    """The mean in the unit of the metric; NaN if nothing was measured."""
     found = values(run_results, variant, metric, list_seeds(run_results, variant))
     return float(np.nanmean(found)) if found.size else np.nan
 

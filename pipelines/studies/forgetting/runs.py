@@ -1,4 +1,4 @@
-"""The runs of the forgetting study: each fine-tunes the base of its seed and is judged once, by the same probe."""
+"""The runs of the forgetting study: each fine-tunes the base of its seed and is evaluated once, on the same clips."""
 
 import json
 import time
@@ -37,13 +37,13 @@ from driveforge.pipelines.studies.forgetting.workspace import (
 )
 from driveforge.replay.buffer import ReplayBuffer
 
-# Notes of what is not trained here.
+# Notes of results without a fine-tune.
 _NO_TRAINING = {"replayed": 0.0, "seconds": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunResult:
-    """What became of one run: its judged values, the replay samples in all samples, and what else it tells."""
+    """The result of one run: its evaluation, the share of replay samples, and further notes."""
 
     variant: str
     seed: int
@@ -54,16 +54,15 @@ class RunResult:
 
 
 def run_all(workspace: StudyWorkspace) -> list[RunResult]:
-    """Everything that is not there yet, on all cores; then what all of it came to.
+    """Do all missing runs on all cores; returns the results of all runs.
 
-    A UserError where runs of an earlier call were judged in another way.
+    Raises UserError if runs of an earlier call were evaluated under another protocol.
     """
     driving, others = workspace.driving(), workspace.others()
     workspace.buffer(others)
     seeds, runs = range(workspace.study.num_seeds), list(plan_runs(workspace.study))
     prepared = (workspace, driving.key, others.key)
-    # Their clips are encoded on all cores before each worker opens them.
-    workspace.test_set(), workspace.validation_set()
+    _encode_evaluation_clips(workspace)
     missing_bases = [seed for seed in seeds if not _run_folder(workspace, f"{BASE}-{seed}").is_dir()]
     missing = [run for run in runs if not _run_folder(workspace, run.name).is_dir()]
     for _ in track(
@@ -84,9 +83,15 @@ def run_all(workspace: StudyWorkspace) -> list[RunResult]:
     ]
     if len({run_result.evaluation.protocol for run_result in run_results}) > 1:
         raise UserError(
-            f"{workspace.root / 'runs'} holds runs that were judged in different ways: delete it and run again"
+            f"{workspace.root / 'runs'} holds runs with different evaluation protocols: delete it and run again"
         )
     return run_results
+
+
+def _encode_evaluation_clips(workspace: StudyWorkspace) -> None:
+    """Encode on all cores, before the workers, which have one core each, open the clips."""
+    workspace.test_set()
+    workspace.validation_set()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -103,9 +108,9 @@ _worker: _StudyWorker
 
 
 def _start_worker(workspace: StudyWorkspace, driving: str, others: str) -> None:
-    """Caches are opened by their keys: to list simulated clips takes longer than to train on them for a while."""
+    """Opens caches by their keys, since listing simulated clips takes long."""
     global _worker
-    # The parent shows how far all runs are.
+    # Only the parent shows progress.
     get_console().quiet = True
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -167,7 +172,7 @@ def _run_fine_tune(run: StudyRun) -> None:
 
 
 def _find_best_interpolation(base: WorldModel, tuned: WorldModel) -> tuple[WorldModel, float]:
-    """Driving and the mean of the other domains count alike, each as a share of the base's loss."""
+    """Choose the weight by validation losses relative to the base: driving and the mean of the others count equally."""
     loss_increase = make_loss_forgetting_metric(
         base, _worker.validation_set, VALIDATION_EVALUATION, (DRIVING, *OTHER_DOMAINS)
     )
@@ -185,7 +190,7 @@ def _evaluate(model: WorldModel) -> Evaluation:
 
 
 def _save_result(name: str, evaluation: Evaluation, notes: Mapping[str, Any]) -> None:
-    """The judged values of a run and notes on it: there whole, or not at all."""
+    """Save the evaluation and notes of a run atomically."""
     with atomic_folder(_run_folder(_worker.workspace, name)) as scratch:
         append_evaluation(scratch / "evaluation.parquet", evaluation, step=0, model=name)
         (scratch / "notes.json").write_text(json.dumps(notes))
@@ -210,7 +215,7 @@ def _load_result(workspace: StudyWorkspace, variant: str, seed: int, name: str) 
 
 
 def write_raw_table(run_results: Sequence[RunResult], path: Path) -> None:
-    """All judged values of all runs as one parquet, so that everything can be reckoned again."""
+    """Write the evaluations of all runs as one parquet table."""
     path.unlink(missing_ok=True)
     for run_result in run_results:
         append_evaluation(path, run_result.evaluation, step=run_result.seed, model=run_result.variant)

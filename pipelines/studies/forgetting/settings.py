@@ -1,4 +1,4 @@
-"""How much forgetting is studied; the values are in ``settings.yaml``."""
+"""Settings of the forgetting study; their values are in ``settings.yaml``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,25 +10,25 @@ from driveforge.datasets.settings import Range
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ForgettingStudy:
-    """What fine-tuning forgets, and what helps: small models, each way of fine-tuning with several seeds."""
+    """Size of the forgetting study: small models, every strategy with several seeds."""
 
     height: Annotated[int, "rows", SIDE]
     width: Annotated[int, "columns", SIDE]
     num_frames: Annotated[int, "frames in a clip, 1 + 4k", FRAMES]
-    base_clips: Annotated[int, "clips of each other domain that a base learns from, and replay draws from", Range(1)]
-    driving_clips: Annotated[int, "clips that are fine-tuned on", Range(1)]
-    test_clips: Annotated[int, "clips of every domain that results are measured on", Range(2)]
-    validation_clips: Annotated[int, "clips of every domain that adaptive shares and interpolation go by", Range(1)]
+    base_clips: Annotated[int, "clips of each other domain, for training of the bases and for replay", Range(1)]
+    driving_clips: Annotated[int, "driving clips of a fine-tune", Range(1)]
+    test_clips: Annotated[int, "test clips of every domain", Range(2)]
+    validation_clips: Annotated[int, "clips of every domain for adaptive shares and interpolation", Range(1)]
     base_steps: Annotated[int, "optimizer steps of a base", Range(1)]
     steps: Annotated[int, "optimizer steps of a fine-tune", Range(1)]
     batch_size: Annotated[int, "clips in a step", Range(1)]
-    base_learning_rate: Annotated[float, "peak", Range(0)]
-    learning_rate: Annotated[float, "peak", Range(0)]
-    ema_decay: Annotated[float, "of a fine-tune's averaged weights", Range(0, 1)]
-    precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
-    num_seeds: Annotated[int, "bases, and runs of the ways that matter most", Range(1)]
-    num_secondary_seeds: Annotated[int, "runs of the other ways", Range(0)]
-    driving_footage: Annotated[tuple[Path, ...], "videos to fine-tune on, in place of simulated driving"]
-    other_footage: Annotated[tuple[Path, ...], "videos to judge on beside it, in folders that name their domains"]
-    seed: Annotated[int, "of all clips", Range(0)]
-    run_dir: Annotated[Path, "what the study makes goes here"]
+    base_learning_rate: Annotated[float, "peak learning rate of a base", Range(0)]
+    learning_rate: Annotated[float, "peak learning rate of a fine-tune", Range(0)]
+    ema_decay: Annotated[float, "of the averaged weights of a fine-tune", Range(0, 1)]
+    precision: Annotated[Literal["32", "bf16"], "32, or bf16 on machines that support it"]
+    num_seeds: Annotated[int, "number of bases, and runs of the main strategies", Range(1)]
+    num_secondary_seeds: Annotated[int, "runs of the other strategies", Range(0)]
+    driving_footage: Annotated[tuple[Path, ...], "videos to fine-tune on, instead of simulated driving"]
+    other_footage: Annotated[tuple[Path, ...], "videos of other domains to evaluate on; the folder is the domain"]
+    seed: Annotated[int, "seed of all clips", Range(0)]
+    run_dir: Annotated[Path, "folder of the results"]

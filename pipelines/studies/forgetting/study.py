@@ -1,4 +1,4 @@
-"""Runs the forgetting study and writes its page, with the raw values beside it."""
+"""The forgetting study: runs it, and writes its page and a table of all values."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from driveforge.pipelines.studies.forgetting.workspace import StudyWorkspace
 
 
 def study_forgetting(settings: ForgettingStudy, page: Path) -> None:
-    """What an earlier call has made is taken from ``<run_dir>``."""
+    """Run the study and write ``page``; results of earlier calls in ``<run_dir>`` are reused."""
     workspace = StudyWorkspace(study=settings, root_dir=settings.run_dir)
     run_results = run_all(workspace)
     write_report(page, workspace, run_results)

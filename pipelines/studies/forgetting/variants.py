@@ -1,4 +1,4 @@
-"""What is compared: every strategy and share, with the seeds that it is given."""
+"""The compared variants: every strategy and replay share, and their seeds."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from driveforge.finetune.training.settings import FineTuneSettings, StrategyName
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.replay.mix import ReplayMix
 
-STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still picture", "base", "naive", "interpolate", "adaptive"
+STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still frame", "base", "naive", "interpolate", "adaptive"
 FIXED_SHARES = (0.01, 0.05, 0.10, 0.25, 0.50)
 USUAL_SHARE = 0.25
 DECISIONS = 10
@@ -16,9 +16,9 @@ DECISIONS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One way to fine-tune, ``label``; ``is_primary`` ones are run with every seed, the rest with fewer.
+    """One kind of fine-tune. ``is_primary`` variants are run with every seed, the others with fewer.
 
-    ``lr_factor`` multiplies the study's learning rate.
+    ``lr_factor`` multiplies the learning rate of the study.
     """
 
     label: str
@@ -30,18 +30,18 @@ class Variant:
 
     @property
     def name(self) -> str:
-        return self.label if self.lr_factor == 1.0 else f"{self.label}, {self.lr_factor:g} x the rate"
+        return self.label if self.lr_factor == 1.0 else f"{self.label}, {self.lr_factor:g} x LR"
 
     @property
     def is_fixed_replay(self) -> bool:
         return self.strategy == "replay" and self.schedule == "fixed"
 
     def settings(self, study: ForgettingStudy, seed: int) -> FineTuneSettings:
-        """The same steps and batches for all."""
-        # The study is of its own settings, so that its results stay those of its page when defaults change.
+        """The fine-tuning settings, with the same steps and batches for all variants."""
+        # Explicit values, so that a change of defaults does not change the study.
         return FineTuneSettings(
             strategy=self.strategy,
-            # Mixed afterwards, at the point that the probe finds best.
+            # The trained weights; they are interpolated afterwards with the best weight.
             strategy_weight=1.0 if self.strategy == INTERPOLATE else None,
             steps=study.steps,
             accumulate_grad_batches=1,
@@ -75,7 +75,7 @@ class Variant:
 
 
 def replay_label(share: float) -> str:
-    """The name of replay at a fixed share."""
+    """The label of replay with a fixed share."""
     return f"replay {share:.0%}"
 
 
@@ -85,7 +85,7 @@ def _replay_variant(share: float) -> Variant:
 
 _NAIVE = Variant(label=NAIVE, strategy="naive", is_primary=True)
 _FIXED_SHARE_VARIANTS = tuple(_replay_variant(share) for share in FIXED_SHARES)
-# From no replay at all to the largest fixed share.
+# From no replay to the largest fixed share.
 SHARE_SWEEP = (_NAIVE, *_FIXED_SHARE_VARIANTS)
 VARIANTS = (
     *SHARE_SWEEP,
@@ -98,7 +98,7 @@ VARIANTS = (
     Variant(label="ewc-rank1", strategy="ewc-rank1"),
     Variant(label="joint", strategy="joint"),
 )
-# At the rate of the base itself: what a careless fine-tune does, and what helps against it.
+# At the learning rate of the base, which causes more forgetting.
 _HIGH_LR_LABELS = (NAIVE, replay_label(0.10), replay_label(USUAL_SHARE), ADAPTIVE, INTERPOLATE)
 HIGH_LR_VARIANTS = tuple(
     replace(variant, is_primary=True, lr_factor=3.0) for variant in VARIANTS if variant.label in _HIGH_LR_LABELS
@@ -118,7 +118,7 @@ class StudyRun:
 
 
 def plan_runs(study: ForgettingStudy) -> Iterator[StudyRun]:
-    """Seed by seed, so that a study that is cut short has whole comparisons."""
+    """All runs, seed by seed, so that an interrupted study has complete comparisons."""
     for seed in range(study.num_seeds):
         for variant in (*VARIANTS, *HIGH_LR_VARIANTS):
             if variant.is_primary or seed < study.num_secondary_seeds:

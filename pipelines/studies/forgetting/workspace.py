@@ -1,4 +1,4 @@
-"""What every run of the forgetting study stands on: clips of all domains, probes, and the base of each seed."""
+"""The shared data of all runs of the forgetting study: clips of all domains, evaluation sets, and bases."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -44,13 +44,13 @@ TEST_EVALUATION = EvaluationSettings(
     dynamics=True,
     batch_size=8,
 )
-# What a run may look at while it trains, or choose by: losses alone, at the noise levels that motion is drawn from.
+# For adaptive shares and interpolation: only losses, at the noise levels that determine motion.
 VALIDATION_EVALUATION = replace(TEST_EVALUATION, dynamics=False, sigma_edges=(0.75, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyWorkspace:
-    """Everything is kept in ``root``, by the settings that decide it; what is there is not made again."""
+    """The folders of a study; their names contain hashes of the settings, and finished parts are reused."""
 
     study: ForgettingStudy
     root_dir: Path
@@ -61,7 +61,7 @@ class StudyWorkspace:
 
     @property
     def latents(self) -> Path:
-        """Where the clips that are trained on lie encoded, by the keys of their caches."""
+        """Latent caches of the training clips."""
         return self.root_dir / "latents"
 
     @property
@@ -77,7 +77,7 @@ class StudyWorkspace:
 
     @property
     def test_domains(self) -> tuple[str, ...]:
-        """Beside driving: those of the base, or of the footage."""
+        """The evaluated domains except driving: those of the footage, or those of the base."""
         return tuple(folder_domain(video) for video in self.study.other_footage) or OTHER_DOMAINS
 
     def driving(self) -> LatentCache:
@@ -87,7 +87,7 @@ class StudyWorkspace:
         return self._cache(self._driving_footage(TRAIN_PART), what)
 
     def others(self) -> LatentCache:
-        """Of the domains that the base is trained on, and that replay draws from."""
+        """The latents of the other domains, for training of the bases and for replay."""
         simulated = self._simulated(OTHER_DOMAINS, self.study.base_clips, _BASE_SEED)
         return self._cache(simulated, "clips of other domains")
 
@@ -98,7 +98,7 @@ class StudyWorkspace:
         return buffer
 
     def test_set(self) -> EvaluationSet:
-        """The clips that results are measured on: no run sees or chooses by them."""
+        """The test clips, which are used neither for training nor for selection."""
         study = self.study
         if not study.driving_footage:
             domains = (DRIVING, *OTHER_DOMAINS)
@@ -108,7 +108,7 @@ class StudyWorkspace:
         )
 
     def validation_set(self) -> EvaluationSet:
-        """The clips that adaptive shares and interpolation go by: the domains of the base, and driving."""
+        """The clips for adaptive shares and interpolation: the domains of the base, and driving."""
         others = self._simulated(OTHER_DOMAINS, self.study.validation_clips, _VALIDATION_SEED)
         if not self.study.driving_footage:
             driving = self._simulated((DRIVING,), self.study.validation_clips, _VALIDATION_SEED)
@@ -116,7 +116,7 @@ class StudyWorkspace:
         return self._evaluation_set(self._driving_footage(VALIDATION_PART), others)
 
     def base(self, seed: int) -> Path:
-        """Bases cost most, so they serve studies that differ in what comes after them."""
+        """The base of ``seed``; its folder depends only on settings of the base, since bases are expensive to train."""
         later = ("driving_clips", "test_clips", "validation_clips", "steps", "learning_rate", "ema_decay",
                  "driving_footage", "other_footage")  # fmt: skip
         ignored: dict[str, Any] = dict.fromkeys(later, 0)
@@ -138,7 +138,7 @@ class StudyWorkspace:
         )
 
     def _driving_footage(self, part: tuple[float, float]) -> FootageSource:
-        # Short videos give few clips, so these overlap within their part of the time.
+        # Clips overlap within their part, since short videos have few clips.
         framing = replace(self.framing, stride=self.study.num_frames // 3)
         return FootageSource(videos=self.study.driving_footage, framing=framing, domain=DRIVING, part=part)
 
@@ -155,7 +155,7 @@ class StudyWorkspace:
 
 
 def _identity(source: Source) -> Source:
-    """Sources of this study are of settings alone, so they travel to other processes as they are."""
+    """An opener for sources that hold no open files and can be sent to other processes."""
     return source
 
 
@@ -164,7 +164,7 @@ def _key(study: ForgettingStudy) -> str:
 
 
 def make_base(workspace: StudyWorkspace, others: LatentCache, seed: int) -> Path:
-    """A small world model that learnt how things move in ``others`` and saw no driving, trained to go on."""
+    """Train a small world model on continuation of ``others``, without driving; returns its folder."""
     folder = workspace.base(seed)
     if folder.is_dir():
         return folder

@@ -97,9 +97,7 @@ def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_whole(root: Pa
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
-        with pytest.raises(
-            UserError, match=r"step=6\.ckpt cannot be written \(.*\); what was finished before is whole"
-        ) as told:
+        with pytest.raises(UserError, match=r"step=6\.ckpt cannot be written \(.*\); finished work is intact") as told:
             run(root, "run", settings)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,7 +10,7 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.conditions import Conditions
-from driveforge.finetune.world_model.generator import Generator
+from driveforge.finetune.world_model.generator import WorldModelGenerator
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.sampling import inpaint_levels, noise_levels, sample
@@ -20,12 +20,12 @@ QUICK = sampler_settings(num_steps=2)
 
 
 @pytest.fixture
-def generator(model: WorldModel, tmp_path: Path) -> Generator:
+def generator(model: WorldModel, tmp_path: Path) -> WorldModelGenerator:
     model.save_pretrained(tmp_path / "model")
-    return Generator.load(tmp_path / "model")
+    return WorldModelGenerator.load(tmp_path / "model")
 
 
-def test_same_seed_same_frames(generator: Generator, clip: Clip) -> None:
+def test_same_seed_same_frames(generator: WorldModelGenerator, clip: Clip) -> None:
     first = clip.frames[:, :1]
     one, again, other = (generator.generate(clip.scene, first, seed=s, settings=QUICK) for s in (1, 1, 2))
     assert np.array_equal(one.frames, again.frames)
@@ -34,12 +34,12 @@ def test_same_seed_same_frames(generator: Generator, clip: Clip) -> None:
     assert one.frames.shape == clip.frames.shape
 
 
-def test_it_can_start_from_nothing(generator: Generator, clip: Clip) -> None:
+def test_it_can_start_from_nothing(generator: WorldModelGenerator, clip: Clip) -> None:
     made = generator.generate(clip.scene, None, seed=1, settings=QUICK)
     assert made.frames.shape == clip.frames.shape
 
 
-def test_reconstruct_is_the_codec_alone(generator: Generator, clip: Clip) -> None:
+def test_reconstruct_is_the_codec_alone(generator: WorldModelGenerator, clip: Clip) -> None:
     seen = generator.reconstruct(clip)
     assert np.abs(seen.frames.astype(int) - clip.frames).mean() < 30
     assert np.array_equal(

@@ -106,7 +106,7 @@ def test_a_part_that_is_a_link_is_in_the_digest(model: WorldModel, tmp_path: Pat
     [
         ("world_model.json", '"num_layers": 1', '"num_layers": 2', r"transformer/config\.json: num_layers must be 2"),
         ("world_model.json", '"ffn_dim": 32', '"ffn_dim": "32"', r"world_model\.json: ffn_dim must be"),
-        ("world_model.json", '"head_dim"', '"heads_dim"', r"world_model\.json: heads_dim is not a key here"),
+        ("world_model.json", '"head_dim"', '"heads_dim"', r"world_model\.json: heads_dim is not a known key"),
         (
             "transformer/config.json",
             '"num_layers": 1',

@@ -59,7 +59,7 @@ def _text(node: ast.AST) -> str:
 def keys() -> set[str]:
     found = {"run_dir", *SECTIONS}
     for section, kind in get_type_hints(Config).items():
-        records = [kind] if is_dataclass(kind) else [option for option in get_args(kind) if is_dataclass(option)]
+        records: list[type] = [kind] if is_dataclass(kind) else list(get_args(kind))
         found |= {f"{section}.{name}" for record in records for name in _fields(record)}
     return found
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.config.build import Range, build, format_value
+from driveforge.datasets.settings import Range
+from driveforge.pipelines.config.build import build, format_value
 from driveforge.pipelines.config.compose import compose, group_choices
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.settings import NuScenesData, SimulatedData
@@ -62,8 +63,8 @@ def test_text_is_read_as_the_type_of_its_field() -> None:
             "data=_framing",
             "data=_framing is not a choice; there are data=nuscenes, data=shards, data=simulated, data=video",
         ),
-        ("data.name=video", "data.name follows from the group: write data=video"),
-        ("data.seed.x=1", "data.seed is one value, it has no x"),
+        ("data.name=video", "data.name is set by the group: write data=video"),
+        ("data.seed.x=1", "data.seed is a single value, it has no x"),
         (
             "finetune.strategy=repaly",
             "finetune.strategy=repaly is not one of naive, replay, replay+distill, der, l2sp, ewc, ewc-rank1, joint, "

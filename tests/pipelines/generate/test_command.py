@@ -1,3 +1,5 @@
+"""Generation with the fake generator, and with a tiny world model."""
+
 import hashlib
 import json
 from argparse import Namespace
@@ -8,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.scene import Clip
+from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.candidates import iter_candidates
 from driveforge.pipelines.generate.command import generate, main
@@ -19,12 +23,12 @@ from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.units import GenerationPlan
 from driveforge.validation.measures import measure
-from tests.pipelines.generating import executor, generate_small, small_plan
 from tests.pipelines.generators import FakeGenerator
+from tests.pipelines.small_plans import executor, generate_small, small_plan
 
 
 def committed(root: Path) -> dict[str, tuple[str, ...]]:
-    """sha256 of the tar and its keys, by unit."""
+    """The hash of the tar and its keys, by unit."""
     markers = CommitLog(root).read_markers()
     for marker in markers:
         assert hashlib.sha256((root / marker.tar).read_bytes()).hexdigest() == marker.sha256
@@ -38,7 +42,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[s
     return committed(root)
 
 
-def test_every_planned_clip_is_committed_with_its_story(tmp_path: Path) -> None:
+def test_every_planned_clip_is_committed_with_its_metadata(tmp_path: Path) -> None:
     summary = generate_small(tmp_path)
     plan = small_plan(tmp_path)
     requests = [request for unit in plan.units for request in unit.requests]
@@ -60,7 +64,7 @@ def test_a_candidate_is_measured_as_it_is_exported(tmp_path: Path) -> None:
     plan = small_plan(tmp_path, num_frames=9)
     generate(tmp_path, GenerationPlan(id=plan.id, units=plan.units[:1]), FakeGenerator, executor())
     for candidate in iter_candidates(tmp_path):
-        assert any(value.value for value in candidate.measures.values), "something could be measured"
+        assert any(value.value for value in candidate.measures.values), "some measure has a value"
         assert candidate.measures == measure(candidate.load())
 
 
@@ -74,7 +78,7 @@ def test_every_key_has_one_type_in_all_candidates(tmp_path: Path) -> None:
         assert pa.Table.from_pylist([record]).schema.equals(types)
 
 
-def test_a_finished_run_makes_nothing_again(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     generate_small(tmp_path)
     before = committed(tmp_path)
     assert generate_small(tmp_path).num_made == 0
@@ -82,39 +86,41 @@ def test_a_finished_run_makes_nothing_again(tmp_path: Path) -> None:
 
 
 class PoisonedGenerator(FakeGenerator):
-    def generate(self, scene, first_frames, *, seed, settings):  # type: ignore[no-untyped-def]
+    def generate(
+        self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: SamplerSettings
+    ) -> Clip:
         if "scene-1" in scene.clip_id and "dusk" in scene.clip_id:
             raise RuntimeError(f"cannot make {scene.clip_id}")
         return super().generate(scene, first_frames, seed=seed, settings=settings)
 
 
-def test_an_attempt_whose_run_was_killed_behind_its_commit_is_forgotten(tmp_path: Path) -> None:
+def test_an_attempt_of_a_committed_unit_is_forgotten(tmp_path: Path) -> None:
     generate_small(tmp_path)
     AttemptLog(tmp_path).record_start("unit-000000")
     generate_small(tmp_path)
     assert not list((tmp_path / "_attempts").iterdir())
 
 
-def test_a_unit_that_fails_is_set_aside_and_made_by_a_later_run(
+def test_a_failing_unit_is_quarantined_and_made_by_a_later_run(
     tmp_path: Path, uninterrupted: dict[str, tuple[str, ...]]
 ) -> None:
     summary = generate(tmp_path, small_plan(tmp_path), PoisonedGenerator, executor())
     assert len(summary.failed) == 1
     assert summary.num_committed == 10
-    (note,) = CommitLog(tmp_path).read_quarantine().values()
-    assert "cannot make scene-1" in note
+    (reason,) = CommitLog(tmp_path).read_quarantine().values()
+    assert "cannot make scene-1" in reason
     assert generate_small(tmp_path).num_made == 2
     assert CommitLog(tmp_path).read_quarantine() == {}
     assert committed(tmp_path) == uninterrupted
 
 
-def test_another_model_than_the_planned_one_commits_nothing(tmp_path: Path) -> None:
+def test_a_model_other_than_the_planned_one_commits_nothing(tmp_path: Path) -> None:
     summary = generate(tmp_path, small_plan(tmp_path), partial(FakeGenerator, "fake-2"), executor())
     assert summary.num_committed == 0
     assert "planned for model fake-1" in next(iter(summary.failed.values()))
 
 
-def test_a_configuration_is_enough(tmp_path: Path) -> None:
+def test_the_command_generates_with_a_world_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
     WorldModel.from_config(tiny).save_pretrained(tmp_path / "model")

@@ -1,3 +1,5 @@
+"""Exactly-once commits, under concurrency and kills."""
+
 import multiprocessing
 import signal
 import time
@@ -12,7 +14,7 @@ from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.generate.commit import CommitLog, remove_unreferenced
 
 NUM_UNITS = 150
-# Children of fork are killed for real, and need not import everything again.
+# Forked processes start quickly and can be killed.
 FORK = multiprocessing.get_context("fork")
 
 
@@ -20,7 +22,7 @@ def scratch(tmp_path: Path, content: bytes = b"{}", name: str = "scratch.tar") -
     return write_tar(tmp_path / name, [("k1", {"json": content}), ("k2", {"json": content})]).path
 
 
-def test_a_commit_publishes_the_tar_and_says_what_is_in_it(tmp_path: Path) -> None:
+def test_a_commit_publishes_the_tar_and_its_marker(tmp_path: Path) -> None:
     log, tar = CommitLog(tmp_path / "candidates"), scratch(tmp_path)
     assert not log.is_committed("u-0001")
     assert log.commit("u-0001", tar)
@@ -31,7 +33,7 @@ def test_a_commit_publishes_the_tar_and_says_what_is_in_it(tmp_path: Path) -> No
     assert (log.root / marker.tar).read_bytes() == tar.read_bytes()
 
 
-def test_the_first_attempt_wins_and_the_loser_leaves_nothing(tmp_path: Path) -> None:
+def test_the_first_attempt_wins_and_the_others_leave_no_files(tmp_path: Path) -> None:
     log = CommitLog(tmp_path / "candidates")
     tars = [scratch(tmp_path, bytes([48 + i]), f"{i}.tar") for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -46,12 +48,12 @@ def test_a_late_attempt_with_the_same_bytes_keeps_the_committed_tar(tmp_path: Pa
     log = CommitLog(tmp_path / "candidates")
     assert log.commit("u", scratch(tmp_path))
     late = CommitLog(tmp_path / "candidates")
-    late.is_committed = lambda unit: False  # type: ignore[method-assign]
+    late.is_committed = lambda unit_id: False  # type: ignore[method-assign]
     assert not late.commit("u", scratch(tmp_path))
     assert len(log.read_markers()) == 1 and list(log.root.glob("*.tar"))
 
 
-def test_markers_come_in_unit_order_and_miss_no_tar(tmp_path: Path) -> None:
+def test_markers_are_in_unit_order_and_damaged_tars_are_found(tmp_path: Path) -> None:
     log = CommitLog(tmp_path / "candidates")
     assert log.read_markers() == []
     for unit in ("u-2", "u-10", "u-1"):
@@ -74,7 +76,7 @@ def test_a_torn_scratch_tar_is_not_committed(tmp_path: Path) -> None:
     assert not log.is_committed("u") and not list(log.root.glob("*.tar"))
 
 
-def test_gc_removes_only_what_no_marker_speaks_of(tmp_path: Path) -> None:
+def test_unreferenced_files_are_removed(tmp_path: Path) -> None:
     log = CommitLog(tmp_path / "candidates")
     log.commit("u", scratch(tmp_path))
     (log.root / "u-deadbeef.tar").write_bytes(b"of an attempt that died")
@@ -98,7 +100,7 @@ def test_unit_ids_cannot_leave_the_folder(tmp_path: Path) -> None:
 
 
 def commit_all(root: Path) -> None:
-    """What a worker does: make each unit that is not committed yet, and commit it."""
+    """Make and commit every unit that is not committed yet, like a worker."""
     for i in range(NUM_UNITS):
         unit = f"u-{i:03d}"
         if not CommitLog(root).is_committed(unit):
@@ -106,7 +108,7 @@ def commit_all(root: Path) -> None:
             CommitLog(root).commit(unit, tar)
 
 
-def test_killed_at_any_moment_and_rerun_nothing_is_lost_or_twice(tmp_path: Path) -> None:
+def test_kills_neither_lose_nor_repeat_a_unit(tmp_path: Path) -> None:
     root = tmp_path / "candidates"
     for share in (2, 20, 40):
         worker = FORK.Process(target=commit_all, args=(root,))

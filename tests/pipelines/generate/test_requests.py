@@ -1,5 +1,8 @@
+"""Requests: identity, planning, and stored first frames."""
+
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +25,8 @@ WITH_FRAME = sampler_settings(num_steps=4, strength=0.7, inpaint_steps=2, inpain
 WITHOUT_FRAME = sampler_settings(num_steps=9, strength=1.0, inpaint_steps=0, guidance_scale=2.5)
 
 
-def request(**changes: object) -> Request:
-    fields = {
+def request(**changes: Any) -> Request:
+    fields: dict[str, Any] = {
         "scene": driving_scene(yaw_rate=0.1),
         "seed": 7,
         "model": "m1",
@@ -34,8 +37,8 @@ def request(**changes: object) -> Request:
     return Request(**{**fields, **changes})
 
 
-def settings(**changes: object) -> GenerateSettings:
-    fields = {
+def settings(**changes: Any) -> GenerateSettings:
+    fields: dict[str, Any] = {
         "num_clips": 12,
         "clips_per_unit": 2,
         "edits": ("as-recorded", "rain", "agent-shifts"),
@@ -46,12 +49,12 @@ def settings(**changes: object) -> GenerateSettings:
     return GenerateSettings(**{**fields, **changes})
 
 
-def plan(**changes: object) -> list[Request]:
+def plan(**changes: Any) -> list[Request]:
     scenes = [driving_scene(f"scene-{i}", yaw_rate=i / 10) for i in range(3)]
     return plan_requests(scenes, lambda scene: f"{scene.clip_id}.npy", settings(**changes), "m1")
 
 
-def test_json_gives_the_request_back() -> None:
+def test_a_request_survives_json() -> None:
     before = request()
     after = request_from_json(request_to_json(before))
     assert after.id == before.id
@@ -70,12 +73,12 @@ def test_json_gives_the_request_back() -> None:
         {"scene": driving_scene(yaw_rate=0.1000001)},
     ],
 )
-def test_the_id_tells_any_change(change: dict[str, object]) -> None:
+def test_the_id_depends_on_every_field(change: dict[str, Any]) -> None:
     assert request(**change).id != request().id
     assert request().id == request().id
 
 
-def test_a_wrong_record_is_named() -> None:
+def test_a_wrong_record_is_named_in_the_error() -> None:
     record = request_to_json(request())
     del record["seed"]
     with pytest.raises(UserError, match=r"plan line 3.*seed"):
@@ -90,11 +93,11 @@ def test_the_plan_repeats_and_covers_scenes_and_edits() -> None:
     assert len(pairs) == 9, "nine clips of three scenes under three edits are all different"
 
 
-def test_more_clips_go_on_where_fewer_ended() -> None:
+def test_a_longer_plan_extends_a_shorter_one() -> None:
     assert [r.id for r in plan(num_clips=20)[:12]] == [r.id for r in plan()]
 
 
-def test_few_clips_come_from_all_over_the_data() -> None:
+def test_few_clips_are_spread_over_the_data() -> None:
     scenes = [driving_scene(f"s{i:03d}") for i in range(100)]
     requests = plan_requests(scenes, lambda _: "", settings(num_clips=10), "m1")
     numbers = sorted(int(r.scene.clip_id[1:4]) for r in requests)
@@ -102,20 +105,20 @@ def test_few_clips_come_from_all_over_the_data() -> None:
     assert max(np.diff([-1, *numbers, 100])) <= 25
 
 
-def test_first_frames_are_given_where_they_still_show_what_is_commanded() -> None:
+def test_first_frames_are_used_only_by_edits_that_keep_them() -> None:
     for r in plan():
         assert bool(r.first_frames) == EDITS[r.edit].keeps_first_frame
 
 
-def test_scenes_are_passed_over_where_an_edit_does_not_apply() -> None:
-    scenes = [replace(driving_scene("alone"), tracks=()), driving_scene("busy")]
+def test_scenes_without_an_applicable_edit_are_skipped() -> None:
+    scenes = [replace(driving_scene("empty"), tracks=()), driving_scene("busy")]
     requests = plan_requests(scenes, lambda _: "", settings(edits=("agent-brakes",), num_clips=3), "m1")
     assert [r.scene.clip_id.split("-")[0] for r in requests] == ["busy"] * 3
-    with pytest.raises(UserError, match="no scene allows any of the edits agent-brakes"):
+    with pytest.raises(UserError, match="no scene supports any of the edits agent-brakes"):
         plan_requests(scenes[:1], lambda _: "", settings(edits=("agent-brakes",)), "m1")
 
 
-def test_settings_that_cannot_be_planned_are_told() -> None:
+def test_unusable_settings_are_refused() -> None:
     with pytest.raises(UserError, match=r"snow.*as-recorded"):
         plan(edits=("snow",))
     with pytest.raises(UserError, match="edits"):
@@ -124,7 +127,7 @@ def test_settings_that_cannot_be_planned_are_told() -> None:
         plan_requests([], lambda _: "", settings(), "m1")
 
 
-def test_commands_past_the_end_of_a_recording_are_commands() -> None:
+def test_poses_past_the_end_of_a_recording_are_commanded() -> None:
     scene = replace(driving_scene(), held_frames=4)
     assert plan_requests([scene], lambda _: "", settings(num_clips=1), "m1")[0].scene.held_frames == 0
 
@@ -141,11 +144,11 @@ def test_first_frames_are_stored_once_under_their_content(tmp_path: Path) -> Non
         load_first_frames(tmp_path, "gone.npy")
 
 
-def test_first_frames_that_rotted_are_not_used_and_are_stored_again(tmp_path: Path) -> None:
+def test_damaged_first_frames_are_refused_and_stored_again(tmp_path: Path) -> None:
     frames = np.zeros((1, 1, 4, 6, 3), np.uint8)
     name = store_first_frames(tmp_path, frames)
-    whole = (tmp_path / name).read_bytes()
-    for damaged in (whole[:-1] + b"\1", whole[:50], b"\0" * len(whole), b""):
+    intact = (tmp_path / name).read_bytes()
+    for damaged in (intact[:-1] + b"\1", intact[:50], b"\0" * len(intact), b""):
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(UserError, match=f"{name} is (damaged|missing)"):
             load_first_frames(tmp_path, name)
@@ -153,7 +156,7 @@ def test_first_frames_that_rotted_are_not_used_and_are_stored_again(tmp_path: Pa
         np.testing.assert_array_equal(load_first_frames(tmp_path, name), frames)
 
 
-def test_clips_without_a_first_frame_have_sampler_settings_of_their_own() -> None:
+def test_clips_without_a_first_frame_have_their_own_sampler_settings() -> None:
     requests = plan()
     with_frame = {request.settings for request in requests if request.first_frames}
     without_frame = {request.settings for request in requests if not request.first_frames}

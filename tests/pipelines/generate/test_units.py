@@ -1,3 +1,5 @@
+"""Plans: grouped requests, written once and checked."""
+
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ def requests(count: int, seed: int = 0) -> list[Request]:
     ]
 
 
-def test_units_hold_every_request_once_in_order() -> None:
+def test_units_contain_every_request_once_in_order() -> None:
     units = make_units(requests(7), 3)
     assert [len(unit.requests) for unit in units] == [3, 3, 1]
     assert [r.scene.clip_id for unit in units for r in unit.requests] == [f"s-{i}" for i in range(7)]
@@ -38,10 +40,10 @@ def test_another_plan_is_refused(tmp_path: Path, count: int, seed: int, size: in
     open_or_create_plan(tmp_path, requests(5), 2)
     with pytest.raises(UserError, match=r"holds another plan.*another run_dir"):
         open_or_create_plan(tmp_path, requests(count, seed), size)
-    assert len(read_plan(tmp_path).units) == 3, "the plan that was there stays"
+    assert len(read_plan(tmp_path).units) == 3, "the existing plan is kept"
 
 
-def test_plans_that_cannot_be_are_told(tmp_path: Path) -> None:
+def test_invalid_plans_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="twice: s-0"):
         make_units([*requests(1), *requests(1)], 2)
     with pytest.raises(UserError, match="at least 1"):

@@ -1,4 +1,4 @@
-"""The command line of a study: settings of its own, errors in a line, help that shows them."""
+"""The command line of a study: its settings, errors and help."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.studies.validator.settings import ValidatorStudy
 
 
-def test_settings_come_from_the_file_beside_and_from_the_command_line() -> None:
-    assert load_settings(ForgettingStudy).seeds == 5
+def test_settings_come_from_the_file_and_the_command_line() -> None:
+    assert load_settings(ForgettingStudy).num_seeds == 5
     assert load_settings(ValidatorStudy, ["rows=[64]", "run_dir=here"]).rows == (64,)
     with pytest.raises(UserError, match="num_frames must be from 5 to 61 in steps of 4, got 8"):
         load_settings(ForgettingStudy, ["num_frames=8"])
@@ -20,13 +20,13 @@ def test_settings_come_from_the_file_beside_and_from_the_command_line() -> None:
 
 
 def test_a_study_is_called_with_its_settings_and_page(tmp_path: Path) -> None:
-    calls = []
-    words = ["seeds=2", "--out", str(tmp_path / "page.md"), f"run_dir={tmp_path / 'run'}"]
-    assert run_study(ForgettingStudy, lambda settings, page: calls.append((settings.seeds, page)), "", words) == 0
+    calls: list[tuple[int, Path]] = []
+    words = ["num_seeds=2", "--out", str(tmp_path / "page.md"), f"run_dir={tmp_path / 'run'}"]
+    assert run_study(ForgettingStudy, lambda settings, page: calls.append((settings.num_seeds, page)), "", words) == 0
     assert calls == [(2, tmp_path / "page.md")]
 
 
-def test_a_wrong_setting_is_a_line_and_help_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_setting_is_one_line_and_help_shows_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_study(ForgettingStudy, lambda settings, page: None, "", ["steps=0"]) == 2
     assert capsys.readouterr().err == "driveforge: steps must be 1 or more, got 0\n"
     with pytest.raises(SystemExit):

@@ -1,3 +1,5 @@
+"""MLflow runs of run folders, on real stores."""
+
 import json
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from driveforge.pipelines.tracking.store import find_store
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """One store for the module, in a folder with a space: making the tables takes seconds."""
+    """One store for the module, since creating it takes seconds; its path contains a space."""
     return replace(compose(), run_dir=tmp_path_factory.mktemp("my runs") / "first")
 
 
@@ -32,7 +34,7 @@ def _client(config: Config) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(tracking_uri=find_store(config.run, config.tracking).uri)
 
 
-def test_a_pipeline_run_holds_its_settings_and_its_children(config: Config) -> None:
+def test_a_pipeline_run_holds_its_settings_and_child_runs(config: Config) -> None:
     with pipeline_run(config, "run") as tracker, tracker.child("finetune") as child:
         child.log_metrics({"loss": 0.5, "share/orbit": 0.25}, step=3)
         child.set_tags({"model": "abc"})
@@ -50,27 +52,27 @@ def test_a_pipeline_run_holds_its_settings_and_its_children(config: Config) -> N
 
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_run_that_is_cut_short_says_so(config: Config, error: type[BaseException], status: str) -> None:
+def test_an_interrupted_run_has_the_status(config: Config, error: type[BaseException], status: str) -> None:
     with pytest.raises(error), pipeline_run(config, "run") as tracker:
         raise error
     assert _client(config).get_run(tracker.run_id).info.status == status
 
 
-def test_stages_that_run_one_by_one_share_the_run_of_their_folder(config: Config) -> None:
+def test_separate_stages_share_the_run_of_their_folder(config: Config) -> None:
     config = replace(config, run_dir=config.run_dir.with_name("stages"))
     for name in ("finetune", "gate", "gate"):
         with pipeline_run(config, name) as tracker:
             tracker.log_metrics({"clips": 1})
-    (whole,) = _runs(config, "stages")
-    assert whole.info.status == "FINISHED"
-    assert whole.data.params["replay.share"] == "0.25"
+    (parent,) = _runs(config, "stages")
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["replay.share"] == "0.25"
     ours = [run for run in (*_runs(config, "finetune"), *_runs(config, "gate"))]
-    ours = [run for run in ours if run.data.tags["mlflow.parentRunId"] == whole.info.run_id]
+    ours = [run for run in ours if run.data.tags["mlflow.parentRunId"] == parent.info.run_id]
     assert [run.info.run_name for run in ours] == ["finetune", "gate", "gate"]
     assert ours[0].data.tags["mlflow.source.name"] == "driveforge finetune"
 
 
-def test_a_stage_that_was_cut_short_goes_on_in_its_run_unless_settings_changed(config: Config) -> None:
+def test_an_interrupted_stage_resumes_its_run_unless_settings_changed(config: Config) -> None:
     config = replace(config, run_dir=config.run_dir.with_name("cut"))
     with pytest.raises(KeyboardInterrupt), pipeline_run(config, "finetune") as first:
         raise KeyboardInterrupt
@@ -85,7 +87,7 @@ def test_a_stage_that_was_cut_short_goes_on_in_its_run_unless_settings_changed(c
 
 
 @pytest.mark.parametrize("name", ["My%20Drive", "100% [ü]? #1"])
-def test_a_folder_of_any_name_holds_its_store(name: str, tmp_path: Path) -> None:
+def test_a_folder_of_any_name_can_hold_the_store(name: str, tmp_path: Path) -> None:
     config = replace(compose(), run_dir=tmp_path / name / "run")
     note = tmp_path / "note.txt"
     note.write_text("seen")
@@ -109,7 +111,7 @@ with pipeline_run(compose([f"run_dir={sys.argv[1]}"]), "run") as tracker:
 def test_artifacts_are_found_after_the_folder_of_the_runs_has_moved(tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
     note.write_text("seen")
-    # MLflow remembers within a process where the artifacts of a run go.
+    # In a subprocess, since MLflow caches artifact locations per process.
     subprocess.run([sys.executable, "-c", LOG, str(tmp_path / "runs" / "a"), str(note)], check=True)
     (tmp_path / "runs").rename(tmp_path / "moved")
     moved = replace(compose(), run_dir=tmp_path / "moved" / "a")
@@ -120,7 +122,7 @@ def test_artifacts_are_found_after_the_folder_of_the_runs_has_moved(tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"run": 3, "stages": {"gate": []}}', '{"run": "gone", "stages": {}}'])
-def test_a_note_of_runs_that_cannot_be_used_begins_anew(content: str, config: Config) -> None:
+def test_unusable_run_ids_are_replaced(content: str, config: Config) -> None:
     config = replace(config, run_dir=config.run_dir.with_name("noted"))
     config.run_dir.mkdir(exist_ok=True)
     (config.run_dir / "mlflow.json").write_text(content)
@@ -148,7 +150,7 @@ def test_rejections_are_logged_as_parquet_table_gallery_and_clips(config: Config
     assert shown["data"][0] == ["clip-0", "[still]", 1.5]
 
 
-def test_nothing_rejected_makes_no_table(config: Config, tmp_path: Path) -> None:
+def test_no_table_without_rejections(config: Config, tmp_path: Path) -> None:
     verdicts, gallery = tmp_path / "verdicts.parquet", tmp_path / "gallery.html"
     pyarrow.parquet.write_table(pyarrow.table({"clip_id": pyarrow.array([], pyarrow.string())}), verdicts)
     gallery.write_text("<html></html>")
@@ -157,7 +159,7 @@ def test_nothing_rejected_makes_no_table(config: Config, tmp_path: Path) -> None
     assert "rejections/table.json" not in {a.path for a in _client(config).list_artifacts(tracker.run_id, "rejections")}
 
 
-def test_a_store_of_the_environment_is_used(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_of_the_environment_variable_is_used(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
     assert find_store(config.run, config.tracking).uri == "http://tracking:5000"
     given = replace(config, tracking=replace(config.tracking, uri="http://other:1"))

@@ -1,4 +1,4 @@
-"""Latents belong to the pixels that they were made of; the codec is a fake that notes the mean of each clip."""
+"""The latent cache follows the pixels of the footage; a fake encoder stores the mean of each clip."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,21 +21,21 @@ FRAMING = ["data.height=32", "data.width=48", "data.num_frames=5", "data.stride=
 
 @pytest.fixture(autouse=True)
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The clips that went through the codec."""
-    seen: list[str] = []
+    """The ids of the clips that were encoded."""
+    clip_ids: list[str] = []
 
-    def encode(opened: Callable[[], Source], checkpoint: Path, scenes: Sequence[Scene]) -> Iterator[LatentSample]:
-        source = opened()
+    def encode(opener: Callable[[], Source], checkpoint: Path, scenes: Sequence[Scene]) -> Iterator[LatentSample]:
+        source = opener()
         for scene in scenes:
-            seen.append(scene.clip_id)
+            clip_ids.append(scene.clip_id)
             tensors = {"latents": torch.full((2, 3), float(source.load(scene).frames.mean()))}
             yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
 
     monkeypatch.setattr(cache, "encode_scenes", encode)
-    return seen
+    return clip_ids
 
 
-def film(path: Path, shade: int) -> None:
+def write_video(path: Path, shade: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_mp4(np.full((10, 32, 48, 3), shade, np.uint8), 10.0))
 
@@ -45,14 +45,16 @@ def cached(root: Path, run_dir: str) -> LatentCache:
     return cache_driving(config.data, BASE, config.run.latents)
 
 
-def test_footage_that_was_replaced_under_its_name_is_encoded_again(tmp_path: Path, encoded: list[str]) -> None:
-    film(tmp_path / "footage" / "clip.mp4", 40)
+def test_footage_replaced_under_the_same_name_is_encoded_again(tmp_path: Path, encoded: list[str]) -> None:
+    write_video(tmp_path / "footage" / "clip.mp4", 40)
     before = cached(tmp_path, "a")
-    assert cached(tmp_path, "a").digest() == before.digest() and len(encoded) == 2, "nothing changed, nothing is done"
-    film(tmp_path / "footage" / "clip.mp4", 200)
+    assert cached(tmp_path, "a").digest() == before.digest() and len(encoded) == 2, (
+        "unchanged footage is not encoded again"
+    )
+    write_video(tmp_path / "footage" / "clip.mp4", 200)
     after, fresh = cached(tmp_path, "a"), cached(tmp_path, "b")
     assert (after.key, after.digest()) == (fresh.key, fresh.digest())
     assert after.key != before.key and after.digest() != before.digest()
-    film(tmp_path / "footage" / "clip.mp4", 40)
+    write_video(tmp_path / "footage" / "clip.mp4", 40)
     again = cached(tmp_path, "a")
     assert (again.key, again.digest()) == (before.key, before.digest()) and len(encoded) == 6

@@ -1,4 +1,4 @@
-"""One command evaluates a model: the table, the picture and MLflow have it, and nothing is encoded twice."""
+"""``driveforge evaluate`` writes the table, the picture and MLflow metrics, and encodes nothing twice."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,8 @@ from driveforge.finetune.evaluation.results import read_evaluations
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.tracking.store import find_store
-from driveforge.pipelines.train.evaluate import evaluation_callbacks, main
+from driveforge.pipelines.train.evaluate import main
+from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
 
 SIZES = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 SMALL = [
@@ -35,13 +36,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_model_is_evaluated_and_evaluated_again_from_what_is_stored(folder: Path, tmp_path: Path) -> None:
+def test_a_second_evaluation_reuses_the_encoded_clips(folder: Path, tmp_path: Path) -> None:
     config = compose([*SMALL, f"run_dir={tmp_path / 'run'}"])
     arguments = argparse.Namespace(model=str(folder))
     main(config, arguments)
     found = read_evaluations(tmp_path / "run" / "evaluation.parquet")
-    ((step, model), evaluation), *none = found.items()
-    assert (step, model, none) == (0, compute_model_digest(folder), [])
+    (((step, model), evaluation),) = found.items()
+    assert (step, model) == (0, compute_model_digest(folder))
     assert {value.domain for value in evaluation.values} == {"walkers"}
     picture = cv2.imread(str(tmp_path / "run" / "evaluation.png"))
     assert picture is not None and np.ptp(picture) > 100
@@ -52,17 +53,17 @@ def test_a_model_is_evaluated_and_evaluated_again_from_what_is_stored(folder: Pa
 
     shards = {path: path.read_bytes() for path in (tmp_path / "evaluation").rglob("*.safetensors")}
     main(config, arguments)
-    assert read_evaluations(tmp_path / "run" / "evaluation.parquet") == found, "the same model, the same numbers, once"
+    assert read_evaluations(tmp_path / "run" / "evaluation.parquet") == found, "the same values, once"
     assert {path: path.read_bytes() for path in (tmp_path / "evaluation").rglob("*.safetensors")} == shards
 
 
-def test_clips_of_training_are_not_evaluated(tmp_path: Path) -> None:
-    config = compose([*SMALL, f"run_dir={tmp_path}", "evaluate.seed=5", "replay.seed=5", "evaluate.every=1"])
-    with pytest.raises(UserError, match=r"evaluate\.seed=5 is replay\.seed too"):
-        evaluation_callbacks(config, tmp_path)
+def test_training_clips_are_not_evaluated(tmp_path: Path) -> None:
+    config = compose([*SMALL, f"run_dir={tmp_path}", "evaluate.seed=5", "replay.seed=5"])
+    with pytest.raises(UserError, match=r"evaluate\.seed=5 equals replay\.seed"):
+        load_evaluation_set(config, tmp_path)
 
 
-def test_footage_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
+def test_missing_footage_is_named_in_the_error(folder: Path, tmp_path: Path) -> None:
     config = compose(
         [*SMALL, f"run_dir={tmp_path / 'run'}", "evaluate.domains=[]", f"evaluate.footage=[{tmp_path / 'no'}]"]
     )

@@ -1,4 +1,4 @@
-"""`driveforge finetune` under torchrun: two processes prepare once, train together, and leave one model."""
+"""`driveforge finetune` under torchrun: two ranks share the caches, train together and write one model."""
 
 import json
 import os
@@ -27,7 +27,7 @@ SETTINGS = [
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
+def test_two_ranks_write_one_model_and_one_mlflow_run(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "driveforge.pipelines.cli", "finetune", *SETTINGS, f"run_dir={tmp_path / 'run'}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -35,7 +35,7 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("fine-tuned model") == 1
     lineage = json.loads((tmp_path / "run" / "model" / "lineage.json").read_text())
-    assert sum(lineage["sample_counts"].values()) == 3 * 2, "the batch is of both"
+    assert sum(lineage["sample_counts"].values()) == 3 * 2, "the batch is split over both ranks"
     WorldModel.from_pretrained(tmp_path / "run" / "model")
     import mlflow
 
@@ -43,12 +43,12 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments)
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert (len(runs), len(children)) == (2, 1), "that of the run folder, and its stage"
+    assert (len(runs), len(children)) == (2, 1), "the run of the folder, and its stage"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_second_torchrun_in_a_run_folder_is_refused_in_a_line_and_changes_nothing_of_the_run(tmp_path: Path) -> None:
+def test_a_second_torchrun_in_a_run_folder_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "driveforge.pipelines.cli", "finetune", *SETTINGS, f"run_dir={run_dir}"]

@@ -1,4 +1,4 @@
-"""The base checkpoint is made from nothing, by settings alone, and an unfinished one is carried on."""
+"""Pretraining depends on its settings only, and resumes an unfinished base checkpoint."""
 
 import argparse
 import csv
@@ -32,11 +32,11 @@ def pretrain(out: Path, steps: int, *more: str) -> Path:
     return out / "model"
 
 
-def test_a_checkpoint_comes_with_its_recipe_and_curves_and_can_be_carried_on(tmp_path: Path) -> None:
+def test_a_checkpoint_has_its_recipe_and_curves_and_training_resumes(tmp_path: Path) -> None:
     folder = pretrain(tmp_path / "a", 12)
     model = WorldModel.from_pretrained(folder)
     assert model.latent_std.shape == (2, model.config.latent_channels)
-    assert (model.latent_std[1] < model.latent_std[0]).any(), "a carried frame leaves less open"
+    assert (model.latent_std[1] < model.latent_std[0]).any(), "a warped frame reduces the variance"
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["pretrain"]["seed"] == 1000 and recipe["framing"]["num_frames"] == 5
     for name in ("curve.csv", "vae_curve.csv"):
@@ -45,17 +45,17 @@ def test_a_checkpoint_comes_with_its_recipe_and_curves_and_can_be_carried_on(tmp
 
     before = compute_model_digest(folder)
     shards = {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")}
-    assert compute_model_digest(pretrain(tmp_path / "a", 12)) == before, "what is finished is not made again"
+    assert compute_model_digest(pretrain(tmp_path / "a", 12)) == before, "a finished base is kept"
     assert {path: path.read_bytes() for path in (tmp_path / "a" / "latents").rglob("*.safetensors")} == shards
     with pytest.raises(UserError, match=r"a/model was made with other settings; move it away"):
         pretrain(tmp_path / "a", 13)
     assert compute_model_digest(folder) == before
     folder.rename(tmp_path / "moved away")
-    assert compute_model_digest(pretrain(tmp_path / "a", 12)) == before, "checkpoints are still there"
+    assert compute_model_digest(pretrain(tmp_path / "a", 12)) == before, "training resumes from the checkpoints"
     assert not list((tmp_path / "a").glob(".*"))
 
 
-def test_a_base_may_go_on_from_an_earlier_one_with_its_codec_and_says_so(tmp_path: Path) -> None:
+def test_a_base_may_start_from_an_earlier_base_and_its_vae(tmp_path: Path) -> None:
     first = pretrain(tmp_path / "a", 2)
     second = pretrain(tmp_path / "b", 1, f"pretrain.start={first}", "pretrain.learning_rate=0")
     ours, theirs = WorldModel.from_pretrained(second), WorldModel.from_pretrained(first)
@@ -66,7 +66,7 @@ def test_a_base_may_go_on_from_an_earlier_one_with_its_codec_and_says_so(tmp_pat
     assert recipe["started_from"] == json.loads((first / "recipe.json").read_text())
 
 
-def test_a_start_that_is_no_base_is_named_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_start_that_is_not_a_base_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone holds no base: vae/config\.json is missing"):
         pretrain(tmp_path / "b", 1, f"pretrain.start={tmp_path / 'gone'}")
     assert not (tmp_path / "b").exists()

@@ -1,4 +1,4 @@
-"""With real processes: units that raise, exit, crash or hang, and runs that are cut off."""
+"""The local executor with real processes: units that raise, exit, crash or hang, and killed runs."""
 
 import os
 import subprocess
@@ -51,12 +51,12 @@ def test_every_library_of_a_worker_uses_one_thread(tmp_path: Path) -> None:
     assert set(threads.values()) == {1} and len(threads) >= 5
 
 
-def test_two_workers_make_units_side_by_side(tmp_path: Path) -> None:
+def test_two_workers_run_in_parallel(tmp_path: Path) -> None:
     results = outcomes(tmp_path, *(f"meet-{i}" for i in range(4)), settings=replace(SETTINGS, workers=2))
     assert len({o.record["pid"] for o in results.values()}) == 2
 
 
-def test_what_raises_exits_or_crashes_is_given_up_after_three_attempts_and_the_rest_is_made(tmp_path: Path) -> None:
+def test_units_that_raise_exit_or_crash_fail_after_three_attempts_and_the_others_succeed(tmp_path: Path) -> None:
     results = outcomes(tmp_path, "raise-1", "exit-1", "segfault-1", "kill-once-1", "ok-1", "ok-2")
     assert {name: (o.attempts, o.error != "") for name, o in results.items()} == {
         "raise-1": (3, True),
@@ -73,26 +73,26 @@ def test_what_raises_exits_or_crashes_is_given_up_after_three_attempts_and_the_r
     assert not list((tmp_path / "_attempts").iterdir())
 
 
-def test_what_hangs_is_stopped_at_ten_times_the_median_and_silence_is_told(
+def test_a_hanging_unit_is_stopped_at_ten_times_the_median_with_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(scheduler, "MIN_TIMEOUT", 2.0)
     monkeypatch.setattr(scheduler, "SILENCE_SECONDS", 1.0)
-    began = time.monotonic()
+    start = time.monotonic()
     results = outcomes(tmp_path, "ok-1", "hang-1", "ok-2", settings=replace(SETTINGS, max_attempts=2))
     assert (results["hang-1"].attempts, results["ok-2"].error) == (2, "")
     assert "stopped after" in results["hang-1"].error
-    assert time.monotonic() - began < 45
-    assert "under way: hang-1" in capsys.readouterr().err
+    assert time.monotonic() - start < 45
+    assert "running: hang-1" in capsys.readouterr().err
 
 
 def test_the_first_unit_may_hang_too(tmp_path: Path) -> None:
-    impatient = replace(SETTINGS, max_attempts=1, first_timeout=10.0)
-    results = outcomes(tmp_path, "hang-1", "ok-1", settings=impatient)
+    settings = replace(SETTINGS, max_attempts=1, first_timeout=10.0)
+    results = outcomes(tmp_path, "hang-1", "ok-1", settings=settings)
     assert results["hang-1"].error and not results["ok-1"].error
 
 
-def test_a_full_disk_ends_the_run_and_sets_no_unit_aside(tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_run_and_quarantines_no_unit(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^/cache/full-1 cannot be written \(No space left on device\)"):
         outcomes(tmp_path, "ok-1", "full-1", "ok-2")
 
@@ -102,15 +102,15 @@ def test_no_units_need_no_worker(tmp_path: Path) -> None:
     assert not (tmp_path / "workers").exists()
 
 
-def test_workers_that_cannot_start_end_the_run_with_their_reason(tmp_path: Path) -> None:
+def test_workers_that_cannot_start_end_the_run_with_the_reason(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path)
     with pytest.raises(UserError, match="a worker cannot start: ValueError: no weights here"):
         list(run_units(units("ok-1"), BrokenWorker, SETTINGS, log))
-    with pytest.raises(UserError, match=r"workers die while they start, 3 times now: .*exit status 1"):
+    with pytest.raises(UserError, match=r"workers died 3 times while starting: .*exit status 1"):
         list(run_units(units("ok-1"), DyingWorker, SETTINGS, log))
 
 
-def test_an_attempt_is_on_disk_before_it_starts_and_no_process_outlives_the_run(tmp_path: Path) -> None:
+def test_an_attempt_is_recorded_before_it_starts_and_no_process_outlives_the_run(tmp_path: Path) -> None:
     code = (
         "from tests.pipelines.generate.executors.test_local_executor import outcomes; "
         "from pathlib import Path;"
@@ -121,7 +121,7 @@ def test_an_attempt_is_on_disk_before_it_starts_and_no_process_outlives_the_run(
     while not (tmp_path / "hang-1").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert AttemptLog(tmp_path).read("hang-1") == Attempts(unit="hang-1", num_started=1)
-    assert len(processes_of(run.pid)) >= 3, "itself, the server that workers are forked from, and a worker"
+    assert len(processes_of(run.pid)) >= 3, "the run, the fork server and a worker"
     run.kill()
     run.wait()
     deadline = time.monotonic() + 20
@@ -131,7 +131,7 @@ def test_an_attempt_is_on_disk_before_it_starts_and_no_process_outlives_the_run(
 
 
 def processes_of(session: int) -> list[str]:
-    """Command lines of what runs in a session."""
+    """The command lines of the processes of a session."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -139,11 +139,11 @@ def processes_of(session: int) -> list[str]:
             if int(fields[3]) == session and fields[0] != "Z":
                 found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
-            continue  # it ended meanwhile
+            continue  # the process has ended
     return found
 
 
-def test_a_unit_that_was_cut_off_often_is_made_last_and_blamed_for_nothing(tmp_path: Path) -> None:
+def test_a_unit_that_was_interrupted_often_is_made_last_without_a_failure(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path)
     for _ in range(5):
         log.record_start("ok-1")
@@ -152,7 +152,7 @@ def test_a_unit_that_was_cut_off_often_is_made_last_and_blamed_for_nothing(tmp_p
     assert results["ok-1"].error == "" and results["ok-1"].attempts == 1
 
 
-def test_failures_that_an_earlier_run_saw_count(tmp_path: Path) -> None:
+def test_failures_of_earlier_runs_count(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path)
     for _ in range(2):
         log.record_start("raise-1")

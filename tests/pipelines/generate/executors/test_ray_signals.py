@@ -1,4 +1,4 @@
-"""A command that runs on a Ray of its own is stopped at any stage: it ends at once, and with it all that it started."""
+"""A command on a local Ray cluster that is stopped at any stage ends quickly, with all processes that it started."""
 
 import os
 import signal
@@ -25,8 +25,8 @@ SETTINGS = [
     "generate.clips_per_unit=1",
 ]
 RAY = ["executor=ray", "executor.workers=2"]
-# The signals come seconds after the start of Ray's processes, so these are ended quickly or not at all.
-AT_ONCE, GONE_WITHIN = 20.0, 15.0
+# Seconds until the command has ended, and until all processes that it started have ended.
+EXIT_SECONDS, CLEANUP_SECONDS = 20.0, 15.0
 
 
 def run_folder(path: Path) -> Path:
@@ -36,8 +36,8 @@ def run_folder(path: Path) -> Path:
     return path
 
 
-def begun(run_dir: Path, *words: str) -> subprocess.Popen[str]:
-    """``driveforge generate``, whose processes all carry the name of the run folder in their environment."""
+def start_generate(run_dir: Path, *words: str) -> subprocess.Popen[str]:
+    """Start ``driveforge generate``; all its processes have the run folder in their environment."""
     command = [sys.executable, "-m", "driveforge.pipelines.cli", "generate", f"run_dir={run_dir}", *SETTINGS, *words]
     environment = os.environ | {"STARTED_FOR": str(run_dir)}
     return subprocess.Popen(
@@ -46,7 +46,7 @@ def begun(run_dir: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def processes_of(run_dir: Path) -> Iterator[str]:
-    """The command lines of what was started for ``run_dir`` and has not ended."""
+    """The command lines of the running processes that were started for ``run_dir``."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if f"STARTED_FOR={run_dir}\0".encode() in (folder / "environ").read_bytes():
@@ -78,9 +78,9 @@ def is_starting_ray(run_dir: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_command_ends_at_once_leaves_nothing_and_goes_on_to_the_same_clips(tmp_path: Path) -> None:
+def test_a_stopped_command_leaves_no_process_and_resumes_to_the_same_clips(tmp_path: Path) -> None:
     whole = run_folder(tmp_path / "whole")
-    assert begun(whole).wait() == 0
+    assert start_generate(whole).wait() == 0
     run_dir = run_folder(tmp_path / "stopped")
     for signum, stage in (
         (signal.SIGTERM, is_starting_ray),
@@ -88,17 +88,17 @@ def test_the_command_ends_at_once_leaves_nothing_and_goes_on_to_the_same_clips(t
         (signal.SIGTERM, is_making_units),
         (signal.SIGINT, is_making_units),
     ):
-        process = begun(run_dir, *RAY)
+        process = start_generate(run_dir, *RAY)
         assert wait_until(lambda stage=stage: stage(run_dir), 120)  # type: ignore[misc]
         process.send_signal(signum)
-        _, said = process.communicate(timeout=AT_ONCE)
+        _, said = process.communicate(timeout=EXIT_SECONDS)
         assert (process.returncode, said.splitlines()[-1]) == (128 + signum, "driveforge: interrupted")
         assert "Traceback" not in said
-        assert wait_until(lambda: not list(processes_of(run_dir)), GONE_WITHIN), list(processes_of(run_dir))
+        assert wait_until(lambda: not list(processes_of(run_dir)), CLEANUP_SECONDS), list(processes_of(run_dir))
         assert not (run_dir / ".lock").exists()
-        # By these the next round sees that it makes units.
+        # is_making_units waits for new ones in the next round.
         for attempt in (run_dir / "candidates" / "_attempts").glob("*.json"):
             attempt.unlink()
     assert clips(run_dir).items() < clips(whole).items()
-    assert begun(run_dir, *RAY).wait() == 0
+    assert start_generate(run_dir, *RAY).wait() == 0
     assert clips(run_dir) == clips(whole) and len(clips(whole)) == 4

@@ -1,4 +1,4 @@
-"""Real videos in the study: their clips are told apart by folder, and no frame is in two parts."""
+"""Real videos in the study: clip ids include the folder, and no frame is in two parts."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def test_clips_of_videos_that_are_called_alike_keep_their_folders_names(videos: tuple[Path, ...]) -> None:
+def test_videos_of_the_same_name_have_clip_ids_with_their_folders(videos: tuple[Path, ...]) -> None:
     scenes = FootageSource(videos=videos, framing=FRAMING).scenes()
     assert len({scene.clip_id for scene in scenes}) == len(scenes)
     assert {scene.domain for scene in scenes} == {"highway", "tele"}
@@ -46,31 +46,31 @@ def test_no_frame_is_in_two_parts_and_every_part_has_clips_of_every_video(videos
 def test_a_clip_is_loaded_from_its_own_video(videos: tuple[Path, ...]) -> None:
     footage = FootageSource(videos=videos, framing=FRAMING)
     last = footage.scenes()[-1]
-    alone = FootageSource(videos=videos[1:], framing=FRAMING)
-    np.testing.assert_array_equal(footage.load(last).frames, alone.load(last).frames)
+    single = FootageSource(videos=videos[1:], framing=FRAMING)
+    np.testing.assert_array_equal(footage.load(last).frames, single.load(last).frames)
 
 
-def test_clips_of_videos_of_several_rates_have_one_rate(tmp_path: Path) -> None:
-    """Frames nearest to 10 Hz of a video of 25 Hz come after 0.08 and 0.12 s by turns."""
+def test_clips_of_videos_with_different_rates_have_nominal_timestamps(tmp_path: Path) -> None:
+    """The frames of a 25 Hz video nearest to 10 Hz alternate between steps of 0.08 and 0.12 s."""
     paths = []
-    for lr_factor in (12.5, 25.0):
-        (tmp_path / f"{lr_factor:g}").mkdir()
-        paths.append(tmp_path / f"{lr_factor:g}" / "clip.mp4")
-        paths[-1].write_bytes(encode_mp4(np.zeros((40, 32, 48, 3), np.uint8), lr_factor))
+    for rate in (12.5, 25.0):
+        (tmp_path / f"{rate:g}").mkdir()
+        paths.append(tmp_path / f"{rate:g}" / "clip.mp4")
+        paths[-1].write_bytes(encode_mp4(np.zeros((40, 32, 48, 3), np.uint8), rate))
     footage = FootageSource(videos=tuple(paths), framing=FRAMING)
     for scene in footage.scenes():
         np.testing.assert_allclose(np.diff(scene.timestamps), 0.1)
         np.testing.assert_array_equal(footage.load(scene).scene.timestamps, scene.timestamps)
 
 
-def test_a_video_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_video_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone/clip\.mp4: no such video"):
         FootageSource(videos=(tmp_path / "gone" / "clip.mp4",), framing=FRAMING).scenes()
 
 
-def test_videos_too_short_for_a_clip_in_their_part_are_named(tmp_path: Path) -> None:
+def test_videos_too_short_for_their_part_are_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "short").mkdir()
     video = tmp_path / "short" / "clip.mp4"
     video.write_bytes(encode_mp4(np.zeros((9, 32, 48, 3), np.uint8), 10.0))
-    with pytest.raises(UserError, match=r"short/clip\.mp4: no whole clip lies in 50% to 70% of its time"):
+    with pytest.raises(UserError, match=r"short/clip\.mp4: no complete clip within 50% to 70% of the video"):
         FootageSource(videos=(video,), framing=FRAMING, part=VALIDATION_PART).scenes()

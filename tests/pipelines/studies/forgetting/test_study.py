@@ -1,4 +1,4 @@
-"""The whole study with models of a moment: every way is run, judged and told, and nothing is made twice."""
+"""The whole study with tiny models: every variant is run, evaluated and reported, and nothing is made twice."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ SMALL = {
     "validation_clips": 2,
     "base_steps": 4,
     "steps": 10,
-    "seeds": 1,
+    "num_seeds": 1,
     "num_secondary_seeds": 1,
     "batch_size": 2,
 }
@@ -27,13 +27,13 @@ SMALL = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_every_way_is_run_and_judged_once(tmp_path: Path) -> None:
+def test_every_variant_is_run_and_evaluated_once(tmp_path: Path) -> None:
     small = [f"{name}={value}" for name, value in SMALL.items()]
     settings = load_settings(ForgettingStudy, [f"run_dir={tmp_path}", *small])
     page = tmp_path / "page.md"
     study_forgetting(settings, page)
-    told = page.read_text()
-    assert all(f"| {variant.name} |" in told for variant in VARIANTS)
+    text = page.read_text()
+    assert all(f"| {variant.name} |" in text for variant in VARIANTS)
     table = pyarrow.parquet.read_table(page.with_suffix(".parquet"))
     assert set(table["model"].to_pylist()) == {
         STILL,
@@ -43,4 +43,4 @@ def test_every_way_is_run_and_judged_once(tmp_path: Path) -> None:
     assert len(set(table["protocol"].to_pylist())) == 1
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("evaluation.parquet")}
     study_forgetting(settings, page)
-    assert {path: path.stat().st_mtime_ns for path in made} == made and page.read_text() == told
+    assert {path: path.stat().st_mtime_ns for path in made} == made and page.read_text() == text

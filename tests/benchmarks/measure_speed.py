@@ -1,6 +1,6 @@
-"""Measuring, in clips a second of one process: ``python -m tests.benchmarks.measuring [--clips N]``.
+"""Speed of ``measure`` in one process: ``python -m tests.benchmarks.measure_speed [--clips N]``.
 
-Clips of the simulated world at the default size and at 256 x 448, made before the clock starts.
+Measures clips of the simulated world at the default size and at 256 x 448, which are rendered beforehand.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tests.defaults import simulation_config
 SIZES = ((96, 160), (256, 448))
 
 
-def clips_at(height: int, width: int, count: int, num_frames: int = 17) -> list[Clip]:
+def simulated_clips(height: int, width: int, count: int, num_frames: int = 17) -> list[Clip]:
     source = SimulatedSource(
         simulation_config(domains=("driving-day",), num_scenes=count, height=height, width=width, num_frames=num_frames)
     )
@@ -29,12 +29,12 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     for height, width in SIZES:
-        clips = clips_at(height, width, args.clips)
+        clips = simulated_clips(height, width, args.clips)
         measure(clips[0])
-        began = time.perf_counter()
+        start = time.perf_counter()
         for clip in clips:
             measure(clip)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         frames = clips[0].scene.num_frames
         print(f"{height} x {width}, {frames} frames: {len(clips) / seconds:6.2f} clips/s")
 

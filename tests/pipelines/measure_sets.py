@@ -1,4 +1,4 @@
-"""Measures by hand, good and bad, for what judges them."""
+"""Random measures, good and bad, for tests of the gate and its calibration."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from driveforge.validation.records import Measures, make_measure, make_unmeasura
 
 
 def some_measures(count: int, *, scale: float = 1.0, seed: int = 0, prefix: str = "good") -> list[Measures]:
-    """Sets that scatter about what is usual times ``scale``."""
+    """The measures of ``count`` clips, lognormal around typical values times ``scale``."""
     rng = np.random.default_rng(seed)
     return [
         Measures(

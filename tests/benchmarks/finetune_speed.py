@@ -1,7 +1,7 @@
-"""Fine-tuning steps a second against the same model in a bare PyTorch loop: ``python -m tests.benchmarks.finetuning``.
+"""Fine-tuning steps per second against a bare PyTorch loop: ``python -m tests.benchmarks.finetune_speed``.
 
-The same batches of random latents, the same loss, optimiser, clipping and precision; ours adds Lightning, the batch
-plan, the cache on disk, the running average, checkpoints and logs. Rounds of both take turns; medians are compared.
+Both use the same batches of random latents, loss, optimizer, clipping and precision; ours adds Lightning, the batch
+plan, the cache on disk, the EMA, checkpoints and logs. Rounds alternate; medians are compared.
 """
 
 import argparse
@@ -43,32 +43,32 @@ def random_cache(root: Path) -> LatentCache:
     return write_latents(root, "key", samples)
 
 
-def ours(cache: LatentCache, settings: TrainingSettings) -> float:
-    """Seconds a step, from the first batch asked for to the end, checkpoint and average included."""
+def time_driveforge(cache: LatentCache, settings: TrainingSettings) -> float:
+    """Seconds per step, from the first batch to the end, including the checkpoint and the EMA."""
     plan = BatchPlan(seed=0, batch_size=BATCH, share=0.0, pools={}, num_driving=len(cache))
-    began = 0.0
+    start_time = 0.0
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
-        nonlocal began
-        began = time.perf_counter()
+        nonlocal start_time
+        start_time = time.perf_counter()
         yield from plan_loader(plan, cache, None, start=start, stop=settings.steps)
 
     torch.manual_seed(0)
     module = WorldModelModule(WorldModel.from_config(WorldModelConfig()).train(), settings)
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
-        train(module, batches, Path(root), checkpoint_every=settings.steps)
-    return (time.perf_counter() - began) / settings.steps
+        train(module, batches, Path(root))
+    return (time.perf_counter() - start_time) / settings.steps
 
 
-def bare(cache: LatentCache, settings: TrainingSettings) -> float:
-    """Seconds a step of the loop that one would write by hand, batches stacked in memory beforehand."""
+def time_bare_loop(cache: LatentCache, settings: TrainingSettings) -> float:
+    """Seconds per step of a hand-written loop, with batches stacked in memory beforehand."""
     torch.manual_seed(0)
     model = WorldModel.from_config(WorldModelConfig()).train()
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, foreach=True)
     samples = [cache.sample(i).tensors for i in range(len(cache))]
     names = samples[0].keys()
     batches = [{n: torch.stack([s[n] for s in samples[i : i + BATCH]]) for n in names} for i in range(0, 16, BATCH)]
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     for step in range(settings.steps):
         batch = batches[step % len(batches)]
         latents = batch["latents"].float()
@@ -80,22 +80,22 @@ def bare(cache: LatentCache, settings: TrainingSettings) -> float:
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
-    return (time.perf_counter() - began) / settings.steps
+    return (time.perf_counter() - start_time) / settings.steps
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--steps", type=int, default=50, help="of a run, which writes one checkpoint, as the stage does"
-    )
+    parser.add_argument("--steps", type=int, default=50, help="steps of a round, which writes one checkpoint")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    settings = fine_tune_settings(steps=options.steps, learning_rate=1e-3, precision="bf16")
+    settings = fine_tune_settings(
+        steps=options.steps, checkpoint_every=options.steps, learning_rate=1e-3, precision="bf16"
+    )
     with tempfile.TemporaryDirectory() as root:
         cache = random_cache(Path(root))
-        pairs = [(ours(cache, settings), bare(cache, settings)) for _ in range(options.rounds)]
-    mine, theirs = (1 / statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"ours {mine:.2f} steps/s, bare loop {theirs:.2f} steps/s, ratio {mine / theirs:.2f}")
+        pairs = [(time_driveforge(cache, settings), time_bare_loop(cache, settings)) for _ in range(options.rounds)]
+    ours, bare = (1 / statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"ours {ours:.2f} steps/s, bare loop {bare:.2f} steps/s, ratio {ours / bare:.2f}")
 
 
 if __name__ == "__main__":

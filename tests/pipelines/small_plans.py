@@ -1,7 +1,8 @@
-"""A small plan, made with the fake generator."""
+"""A small generation plan, and its candidates from the fake generator."""
 
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, GenerationSummary, generate
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
@@ -21,11 +22,11 @@ SETTINGS = GenerateSettings(
     seed=5,
 )
 NUM_UNITS = 6
-# Too few to be measured, so that a clip takes milliseconds.
+# Too few frames to measure, so that a clip takes milliseconds.
 NUM_FRAMES = 4
 
 
-def executor(name: str = "local") -> ExecutorSettings:
+def executor(name: Literal["local", "ray"] = "local") -> ExecutorSettings:
     return ExecutorSettings(
         name=name, workers=2, address=None, max_attempts=2, timeout_factor=10.0, first_timeout=600.0
     )
@@ -38,5 +39,5 @@ def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> GenerationPlan:
     return open_or_create_plan(root, requests, SETTINGS.clips_per_unit)
 
 
-def generate_small(root: Path, name: str = "local", seconds: float = 0.0) -> GenerationSummary:
+def generate_small(root: Path, name: Literal["local", "ray"] = "local", seconds: float = 0.0) -> GenerationSummary:
     return generate(root, small_plan(root), partial(FakeGenerator, seconds=seconds), executor(name))
