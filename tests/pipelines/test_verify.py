@@ -102,7 +102,7 @@ def test_a_shard_truncated_at_a_member_boundary_is_found(root: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:boundary])
     problems = verify(root).problems
     assert any("bytes, the index says" in problem for problem in problems)
-    assert any("is damaged" in problem and "cut short" in problem for problem in problems)
+    assert any("is damaged" in problem and "truncated" in problem for problem in problems)
 
 
 def test_a_shard_truncated_inside_a_member_is_found(root: Path) -> None:

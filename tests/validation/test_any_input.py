@@ -193,7 +193,7 @@ def test_a_clip_folder_needs_a_video(good: Clip, tmp_path: Path) -> None:
     folder = write_clip_folder(tmp_path, good)
     next(folder.glob("*.mp4")).unlink()
     (item,) = list_clips(tmp_path)
-    assert "there is no such video" in measure_item(item).error
+    assert "no such video" in measure_item(item).error
 
 
 def test_a_file_with_an_undecodable_name_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
