@@ -17,7 +17,7 @@ from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import gate
 from tests.faults.outcomes import MUTATION, TOLD, Record
 from tests.faults.small_run import config_of, contents
-from tests.pipelines.generating import generate_small
+from tests.pipelines.small_plans import generate_small
 
 Damage = Callable[[bytes, Path], bytes]
 

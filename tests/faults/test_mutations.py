@@ -15,7 +15,7 @@ from driveforge.pipelines.verify import verify
 from tests.faults.mutations import mutated
 from tests.faults.outcomes import OTHER, SAME, Record, judge
 from tests.faults.small_run import config_of, contents
-from tests.pipelines.generating import generate_small
+from tests.pipelines.small_plans import generate_small
 
 Readers = Callable[[Path], None]
 
