@@ -11,7 +11,7 @@ from driveforge.finetune.world_model.model import WorldModel
 
 
 def velocity_mse(prediction: Prediction, target: Tensor) -> Tensor:
-    """Mean squared difference (B,) from the velocities ``target`` (B,Z,F,h,w), weighted as in ``flow_matching_loss``."""
+    """Mean squared difference (B,) from the velocities ``target`` (B,Z,F,h,w), weighted as in the flow loss."""
     error = (prediction.velocity.float() - target.float()).square().mean(1)
     return average_over_generated_cells(error, prediction.cell_weight, prediction.conditions)
 

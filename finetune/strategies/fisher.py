@@ -65,7 +65,7 @@ def estimate_principal_direction(context: StrategyContext, replay: ReplayBuffer)
 
 
 def compute_gradients(context: StrategyContext, replay: ReplayBuffer) -> Iterator[Weights]:
-    """The gradients of the flow loss of single replay samples, taken from the domains in turn, each at its own noise."""
+    """The gradients of the flow loss of single replay samples, from the domains in turn, each at its own noise."""
     weights = get_effective_weights(context.model)
     required_grad = {name: p.requires_grad for name, p in weights.items()}
     domains = tuple(replay.sizes.items())

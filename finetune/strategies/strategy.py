@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from driveforge.finetune.strategies.names import StrategyName
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.flow import NoiseSample, VelocityModel
 from driveforge.finetune.world_model.model import WorldModel
@@ -85,7 +84,7 @@ class Strategy:
     ``StrategyContext`` and the batch: a strategy has no state in checkpoints, and a resumed run must be exact.
     """
 
-    name: ClassVar[StrategyName]
+    name: ClassVar[str]
     replay_mode: ClassVar[ReplayMode] = "none"
     # Whether it needs replay samples, in the batches or otherwise.
     needs_buffer: ClassVar[bool] = False

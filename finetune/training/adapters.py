@@ -11,7 +11,7 @@ LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2
 
 
 def set_trainable(model: WorldModel, adapter: Literal["lora", "full"], rank: int) -> None:
-    """Set ``requires_grad`` on all weights, or on LoRA of ``rank`` (Hu et al. 2021, arXiv 2106.09685) and embeddings."""
+    """Set ``requires_grad``: all weights, or LoRA of ``rank`` (Hu et al. 2021, arXiv 2106.09685) and the embeddings."""
     if adapter == "full":
         model.requires_grad_(True)
         return

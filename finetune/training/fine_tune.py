@@ -158,7 +158,7 @@ def digest_inputs(base: Path, driving: LatentCache, replay: ReplayBuffer | None)
 def resolve_config(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan) -> dict[str, Any]:
     """What the weights depend on besides ``TrainingSettings``, the base and the samples, as plain values."""
     strategy = get_strategy(settings.strategy)(settings.strategy_weight)
-    resolved_config = {
+    resolved_config: dict[str, Any] = {
         "strategy": strategy.name,
         "strategy_weight": strategy.weight,
         "adapter": settings.adapter,

@@ -85,7 +85,7 @@ class WorldModelModule(lightning.LightningModule):
 
     @contextmanager
     def ema_weights(self) -> Iterator[WorldModel]:
-        """The model with its averaged weights, in evaluation mode; on exit the trained weights and mode are restored."""
+        """The model with its averaged weights, in evaluation mode; on exit weights and mode are restored exactly."""
         was_training = self.model.training
         self.ema.store(self._trainable_parameters())
         self.ema.copy_to(self._trainable_parameters())

@@ -1,4 +1,4 @@
-"""Callbacks of the replay share: one adapts it to the measured forgetting, one logs the realized share of every pool."""
+"""Callbacks of the replay share: one adapts it to the measured forgetting, one logs the realized share per pool."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

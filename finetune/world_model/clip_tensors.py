@@ -28,7 +28,7 @@ class ConditionMask(NamedTuple):
     @classmethod
     def from_channels(cls, channels: Tensor) -> "ConditionMask":
         """Views of the four channels of (B,4,F,h,w), or of one clip's (4,F,h,w)."""
-        return cls(*channels.split(1, -4))
+        return cls(*channels.split_with_sizes([1, 1, 1, 1], -4))
 
     def to_channels(self) -> Tensor:
         return torch.cat(self, -4)

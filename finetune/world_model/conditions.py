@@ -77,9 +77,7 @@ class Conditions:
 
     def without_layout(self, drop: Tensor) -> "Conditions":
         keep = _keep_mask(drop)
-        return replace(
-            self, layout=self.layout * keep, mask=self.mask._replace(has_layout=self.mask.has_layout * keep)
-        )
+        return replace(self, layout=self.layout * keep, mask=self.mask._replace(has_layout=self.mask.has_layout * keep))
 
     def without_pose(self, drop: Tensor) -> "Conditions":
         """Without rays and without warped frames; the context frames themselves are kept."""
@@ -94,11 +92,10 @@ class Conditions:
         return replace(self, domain=self.domain * keep, caption=self.caption * keep[:, None])
 
     def as_continuation(self, latents: Tensor, num_context_frames: Tensor) -> "Conditions":
-        """Unconditional continuation: the first ``num_context_frames`` (B,) frames of ``latents`` (B,Z,F,h,w) are given,
-        and neither layout nor pose.
+        """The conditions of an unconditional continuation: context frames, and neither layout nor pose.
 
-        Samples with 0 context frames are unchanged. In the others the last context frame, unwarped, fills the later
-        frames, so all motion has to come from the model.
+        The context is the first ``num_context_frames`` (B,) frames of ``latents`` (B,Z,F,h,w). Copies of its last frame
+        fill the later frames, so all motion has to come from the model. Samples with 0 context frames are unchanged.
         """
         positions = torch.arange(latents.shape[2], device=latents.device)
         # Views lie one after the other, and each counts its frames from 0.
@@ -138,8 +135,8 @@ def require_encodable(scenes: Iterable[Scene]) -> None:
             camera = scene.cameras[0]
             raise UserError(
                 f"clip {scene.clip_id} has {scene.num_frames} frames of {camera.width}x{camera.height}, the model "
-                f"takes 1 + {_FRAME_STEP}k frames up to {_MAX_TOKENS - _FRAME_STEP + 1}, of sides that are multiples of "
-                f"{_TOKEN_PX} up to {_TOKEN_PX * _MAX_TOKENS}"
+                f"takes 1 + {_FRAME_STEP}k frames up to {_MAX_TOKENS - _FRAME_STEP + 1}, with sides that are multiples "
+                f"of {_TOKEN_PX} up to {_TOKEN_PX * _MAX_TOKENS}"
             )
 
 
@@ -236,7 +233,7 @@ def stack_conditions(
     known_domains: tuple[str, ...],
     num_views: int = 1,
 ) -> Conditions:
-    """Conditions of a batch of tensors, its domains and its captions; a domain that the model does not know is absent."""
+    """The conditions of a batch; a domain that is not in ``known_domains`` counts as absent."""
     ids = [1 + known_domains.index(name) if name in known_domains else 0 for name in domains]
     device = tensors.warped.device
     return Conditions(

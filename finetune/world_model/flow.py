@@ -36,7 +36,7 @@ class VelocityModel(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NoiseSample:
-    """The random numbers of one batch: ``sigma`` (B,), ``noise`` like the latents, and ``drop`` flags (B,) by condition.
+    """The random numbers of a batch: ``sigma`` (B,), ``noise`` like the latents, and ``drop`` flags (B,) by condition.
 
     ``num_context_frames`` (B,) is the number of context frames of an unconditional continuation, and 0 in all other
     samples.
@@ -57,7 +57,7 @@ def sample_noise(
     """
     uniforms, normals, noises, contexts = [], [], [], []
     for slot in slots:
-        # One generator per slot: a sample's noise does not depend on the rank that draws it or on the rest of the batch.
+        # One generator per slot: a sample's noise does not depend on its rank or on the rest of the batch.
         state = np.random.SeedSequence([seed, step, slot]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
         uniforms.append(torch.rand(4, generator=generator))

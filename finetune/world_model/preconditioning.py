@@ -19,7 +19,7 @@ from driveforge.finetune.world_model.conditions import Conditions
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Preconditioning:
-    """All (B,Z,F,h,w): the network's unit-variance ``network_input``, and velocity = ``mean`` + ``scale`` * its output."""
+    """Velocity = ``mean`` + ``scale`` * network output, from a unit-variance ``network_input``; all (B,Z,F,h,w)."""
 
     network_input: Tensor
     mean: Tensor

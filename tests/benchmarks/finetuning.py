@@ -1,7 +1,7 @@
 """Fine-tuning steps a second against the same model in a bare PyTorch loop: ``python -m tests.benchmarks.finetuning``.
 
-The same batches of random latents, the same loss, optimiser, clipping and precision; ours adds Lightning, the batch
-plan, the cache on disk, the running average, checkpoints and logs. Rounds of both take turns; medians are compared.
+The same batches of random latents, the same loss, optimizer, clipping and precision; ours adds Lightning, the batch
+plan, the cache on disk, the averaged weights, checkpoints and logs. Rounds of both alternate; medians are compared.
 """
 
 import argparse
@@ -10,9 +10,8 @@ import io
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,10 +19,11 @@ from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_l
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
-from driveforge.finetune.world_model.conditions import MASK_CHANNELS, RAY_CHANNELS, stack_conditions
+from driveforge.finetune.world_model.clip_tensors import MASK_CHANNELS, RAY_CHANNELS, ClipTensors
+from driveforge.finetune.world_model.conditions import stack_conditions
 from driveforge.finetune.world_model.flow import flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
-from driveforge.replay.dataset import plan_loader
+from driveforge.replay.dataset import Batch, plan_loader
 from driveforge.replay.plan import BatchPlan
 from tests.defaults import fine_tune_settings
 
@@ -44,11 +44,11 @@ def random_cache(root: Path) -> LatentCache:
 
 
 def ours(cache: LatentCache, settings: TrainingSettings) -> float:
-    """Seconds a step, from the first batch asked for to the end, checkpoint and average included."""
+    """Seconds per step, from the first request of a batch to the end, with checkpoint and averaged weights."""
     plan = BatchPlan(seed=0, batch_size=BATCH, share=0.0, pools={}, num_driving=len(cache))
     began = 0.0
 
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
         nonlocal began
         began = time.perf_counter()
         yield from plan_loader(plan, cache, None, start=start, stop=settings.steps)
@@ -56,26 +56,25 @@ def ours(cache: LatentCache, settings: TrainingSettings) -> float:
     torch.manual_seed(0)
     module = WorldModelModule(WorldModel.from_config(WorldModelConfig()).train(), settings)
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
-        train(module, batches, Path(root), checkpoint_every=settings.steps)
+        train(module, batches, Path(root))
     return (time.perf_counter() - began) / settings.steps
 
 
 def bare(cache: LatentCache, settings: TrainingSettings) -> float:
-    """Seconds a step of the loop that one would write by hand, batches stacked in memory beforehand."""
+    """Seconds per step of a loop written by hand, with batches stacked in memory beforehand."""
     torch.manual_seed(0)
     model = WorldModel.from_config(WorldModelConfig()).train()
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, foreach=True)
-    samples = [cache.sample(i).tensors for i in range(len(cache))]
-    names = samples[0].keys()
-    batches = [{n: torch.stack([s[n] for s in samples[i : i + BATCH]]) for n in names} for i in range(0, 16, BATCH)]
+    samples = [ClipTensors.from_mapping(cache.sample(i).tensors) for i in range(len(cache))]
+    batches = [ClipTensors.stack(samples[i : i + BATCH]) for i in range(0, len(samples), BATCH)]
     began = time.perf_counter()
     for step in range(settings.steps):
         batch = batches[step % len(batches)]
-        latents = batch["latents"].float()
+        latents = batch.latents.float()
         conditions = stack_conditions(batch, ["orbit"] * BATCH, ["a"] * BATCH, model.config.domains)
         noise_sample = sample_noise(0, step, range(BATCH), latents.shape[1:])
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-            loss = flow_matching_loss(model, latents, batch["cell_weight"], conditions, noise_sample).mean()
+            loss = flow_matching_loss(model, latents, batch.cell_weight, conditions, noise_sample).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         optimizer.step()
@@ -90,7 +89,9 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    settings = fine_tune_settings(steps=options.steps, learning_rate=1e-3, precision="bf16")
+    settings = fine_tune_settings(
+        steps=options.steps, checkpoint_every=options.steps, learning_rate=1e-3, precision="bf16"
+    )
     with tempfile.TemporaryDirectory() as root:
         cache = random_cache(Path(root))
         pairs = [(ours(cache, settings), bare(cache, settings)) for _ in range(options.rounds)]

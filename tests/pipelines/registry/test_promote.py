@@ -121,7 +121,7 @@ def test_what_the_clips_cannot_tell_is_refused_with_those_words(desk: Desk) -> N
     make_run(desk.run("a"), {0: make_evaluation(), 100: make_evaluation(0.5, spread=0.3)})
     status, told = desk.promote("a")
     assert status == 1
-    assert "inconclusive" in told and "a fall of more than 5 % is not excluded" in told
+    assert "inconclusive" in told and "a regression of more than 5 % is not excluded" in told
     assert "there is no champion yet" in told
     assert (desk.champion, desk.alias("candidate")) == ("", "1")
     assert desk.promote("a", "promote.min_clips=11")[1].count("10 of 10 clips, 11 are needed") == 4
