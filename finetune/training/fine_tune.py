@@ -1,6 +1,6 @@
 """Fine-tuning of a base model with any strategy, from Python: it takes folders and settings only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.strategies.registry import get_strategy
 from driveforge.finetune.strategies.strategy import NUM_FISHER_SAMPLES, StrategyContext
 from driveforge.finetune.training.adapters import merge_adapter, set_trainable
-from driveforge.finetune.training.loop import train
+from driveforge.finetune.training.loop import BatchFactory, train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.share_callbacks import AdaptiveShareCallback, ForgettingMetric, ShareLogger
@@ -63,14 +63,8 @@ def fine_tune(
     samples and there are none, or if ``folder`` holds another run.
     """
     plan = make_batch_plan(settings, mix, len(driving), replay)
-    torch.manual_seed(settings.seed)
-    model = WorldModel.from_pretrained(base).train()
-    set_trainable(model, settings.adapter, settings.lora_rank)
-    if settings.compile:
-        model.transformer.compile_repeated_blocks()
-    model.to(torch.accelerator.current_accelerator() or "cpu")
+    model = _load_trainable_model(base, settings)
     strategy = get_strategy(settings.strategy)(settings.strategy_weight)
-    make_folder(folder)
     context = StrategyContext(
         base=base,
         model=model,
@@ -80,38 +74,18 @@ def fine_tune(
         continuation_prob=settings.continuation_prob,
         num_fisher_samples=num_fisher_samples,
     )
+    make_folder(folder)
     # With several processes, the first one writes the files of the strategy and the others read them.
     with file_lock(folder / ".lock"):
         strategy.prepare(context)
-    resolved_config = digest_inputs(base, driving, replay) | resolve_config(settings, mix, plan)
-    module = WorldModelModule(model, settings, strategy, resolved_config)
+    config = digest_inputs(base, driving, replay) | resolve_config(settings, mix, plan)
+    module = WorldModelModule(model, settings, strategy, config)
     adaptive_callback = _make_adaptive_callback(settings, mix, plan, forgetting_metric)
     current_plan = adaptive_callback.plan if adaptive_callback else lambda: plan
     decided_until = adaptive_callback.decided_until if adaptive_callback else lambda: settings.num_batches
-
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
-        while start < settings.num_batches:
-            stop = min(decided_until(), settings.num_batches)
-            assert start < stop, "the share of a batch is decided before it is loaded"
-            yield from plan_loader(
-                current_plan(),
-                driving,
-                replay,
-                start=start,
-                stop=stop,
-                rank=rank,
-                world_size=world_size,
-                num_workers=settings.num_workers,
-            )
-            start = stop
-
-    train(
-        module,
-        batches,
-        folder,
-        logger=logger,
-        callbacks=[*([adaptive_callback] if adaptive_callback else []), ShareLogger(current_plan), *callbacks],
-    )
+    batches = _make_batch_factory(current_plan, decided_until, driving, replay, settings)
+    share_callbacks = [callback for callback in (adaptive_callback, ShareLogger(current_plan)) if callback]
+    train(module, batches, folder, logger=logger, callbacks=[*share_callbacks, *callbacks])
     module.copy_ema_to_model()
     merge_adapter(model)
     return FineTuneResult(
@@ -119,6 +93,35 @@ def fine_tune(
         sample_counts=current_plan().count_samples(settings.num_batches),
         decisions=tuple(adaptive_callback.decisions) if adaptive_callback else (),
     )
+
+
+def _make_batch_factory(
+    current_plan: Callable[[], BatchPlan],
+    decided_until: Callable[[], int],
+    driving: LatentCache,
+    replay: ReplayBuffer | None,
+    settings: FineTuneSettings,
+) -> BatchFactory:
+    """Batches of the current plan; the plan of an adaptive share is only known up to the step ``decided_until()``."""
+
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
+        while start < settings.num_batches:
+            stop = min(decided_until(), settings.num_batches)
+            assert start < stop, "the share of a batch is decided before it is loaded"
+            span = {"start": start, "stop": stop, "rank": rank, "world_size": world_size}
+            yield from plan_loader(current_plan(), driving, replay, num_workers=settings.num_workers, **span)
+            start = stop
+
+    return batches
+
+
+def _load_trainable_model(base: Path, settings: FineTuneSettings) -> WorldModel:
+    torch.manual_seed(settings.seed)
+    model = WorldModel.from_pretrained(base).train()
+    set_trainable(model, settings.adapter, settings.lora_rank)
+    if settings.compile:
+        model.transformer.compile_repeated_blocks()
+    return model.to(torch.accelerator.current_accelerator() or "cpu")
 
 
 def make_batch_plan(

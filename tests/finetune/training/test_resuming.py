@@ -56,6 +56,24 @@ def test_stopped_and_resumed_is_bit_identical(root: Path, name: str) -> None:
     require_same(run(root, f"{name} stopped", settings, forgetting_metric=bit_sensitive_metric), whole)
 
 
+def test_loader_workers_change_no_weight(root: Path) -> None:
+    alone = run(root, "no workers", settings_for("replay", steps=3))
+    require_same(run(root, "two workers", settings_for("replay", steps=3, num_workers=2)), alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", ["full", "lora"])
+def test_a_compiled_run_resumes_to_the_same_weights(root: Path, adapter: str) -> None:
+    settings = settings_for("replay", compile=True, adapter=adapter)
+    whole = run(root, f"{adapter} compiled whole", settings)
+    with pytest.raises(Stopped):
+        run(root, f"{adapter} compiled stopped", settings, Stop())
+    resumed = run(root, f"{adapter} compiled stopped", settings)
+    require_same(resumed, whole)
+    eager = run(root, f"{adapter} eager", settings_for("replay", adapter=adapter)).model.state_dict()
+    assert eager.keys() == whole.model.state_dict().keys(), "compilation renames no weight"
+
+
 def kill_midway(root: Path, name: str, settings: Settings) -> None:
     """Start a process, and kill it some batches after its first checkpoint."""
     context = multiprocessing.get_context("forkserver")
