@@ -75,9 +75,7 @@ class LossRetention:
         except (KeyError, ValueError):
             score = math.nan
         if not math.isfinite(score):
-            raise UserError(
-                f"clip {sample.clip_id}: has no finite score, which a replay buffer with retention=loss needs"
-            )
+            raise UserError(f"clip {sample.clip_id}: has no finite score, which loss retention needs")
         return np.array([score])
 
     def select(self, features: Features, mean: Features, quota: int, /) -> NDArray[np.int64]:
@@ -92,9 +90,7 @@ class HerdingRetention:
 
     def extract_features(self, sample: LatentSample, /) -> Features:
         if "latents" not in sample.tensors:
-            raise UserError(
-                f"clip {sample.clip_id}: has no latents, which a replay buffer with retention=herding needs"
-            )
+            raise UserError(f"clip {sample.clip_id}: has no latents, which herding retention needs")
         return np.asarray(sample.tensors["latents"].double().flatten(1).mean(1).numpy())
 
     def select(self, features: Features, mean: Features, quota: int, /) -> NDArray[np.int64]:

@@ -95,7 +95,12 @@ def _load_sample(tar: Path, key: str) -> Clip:
 
 
 def list_tars(root: Path) -> list[Path]:
-    """The shards of ``root`` in the order of its index, with sizes checked; without an index, every tar by name."""
+    """The shards of ``root`` in the order of its index, with sizes checked; without an index, every tar by name.
+
+    If ``root`` is a tar, it is the only one.
+    """
+    if root.is_file():
+        return [root]
     if not (root / INDEX_FILE).exists():
         if not (tars := _find_tars(root)):
             raise UserError(f"{root}: has neither {INDEX_FILE} nor *.tar files")

@@ -53,7 +53,8 @@ def _read_license(path: Path) -> str:
     record = read_json(path, "correct it, or give --license")
     parts = [record, record.get("source")] if isinstance(record, dict) else []
     for part in (part for part in parts if isinstance(part, dict)):
-        license = part.get("license")
-        if isinstance(license, str) and license.strip():
-            return shorten(license, 200)
+        for spelling in ("license", "licence"):
+            license = part.get(spelling)
+            if isinstance(license, str) and license.strip():
+                return shorten(license, 200)
     return ""

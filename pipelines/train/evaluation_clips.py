@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from diffusers import AutoencoderKLWan
-from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.digests import compute_digests
@@ -20,6 +19,7 @@ from driveforge.datasets.source import Source
 from driveforge.finetune.evaluation.clips import (
     EvaluationClip,
     EvaluationSet,
+    EvaluationTensors,
     compute_vae_digest,
     encode_evaluation_clip,
     to_single_camera_clip,
@@ -119,8 +119,9 @@ def encode_evaluation_clips(
     cache = LatentCache(root, key)
     samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
     for scene in scenes:
-        yield EvaluationClip(scene=to_single_camera_scene(scene), tensors=samples[scene.clip_id].tensors)
+        tensors = EvaluationTensors.from_mapping(samples[scene.clip_id].tensors)
+        yield EvaluationClip(scene=to_single_camera_scene(scene), tensors=tensors)
 
 
-def _encode(vae: AutoencoderKLWan, clip: Clip) -> dict[str, Tensor]:
+def _encode(vae: AutoencoderKLWan, clip: Clip) -> EvaluationTensors:
     return encode_evaluation_clip(vae, to_single_camera_clip(clip))

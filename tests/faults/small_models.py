@@ -46,8 +46,7 @@ def make_buffer(folder: Path, base: Path, footage: Path) -> Path:
     source, vae = VideoFolderSource(footage, framing), load_vae(base)
     with update_transaction(folder, BufferSettings(capacity=8, key=persistent_key(framing, base))) as buffer:
         for scene in source.scenes():
-            tensors = encode_clip(vae, source.load(scene))
-            halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-            sample = LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=halved)
+            tensors = encode_clip(vae, source.load(scene)).map(torch.Tensor.half).to_mapping()
+            sample = LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
             buffer.add(sample)
     return folder

@@ -67,12 +67,11 @@ def loaded(
             plan, driving, replay, start=0, stop=steps, rank=rank, world_size=world_size, num_workers=num_workers
         )
         for step, batch in enumerate(loader):
-            assert batch["step"] == step, "batches arrive in order"
+            assert batch.step == step, "workers hand over in turn"
             pools = [
-                name if is_replay else DRIVING
-                for name, is_replay in zip(batch["domain"], batch["is_replay"], strict=True)
+                name if is_replay else DRIVING for name, is_replay in zip(batch.domain, batch.is_replay, strict=True)
             ]
-            batches[step] += zip(batch["slot"].tolist(), pools, batch["clip_id"], strict=True)
+            batches[step] += zip(batch.slot.tolist(), pools, batch.clip_id, strict=True)
     return batches
 
 

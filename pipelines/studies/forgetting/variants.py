@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from driveforge.finetune.training.settings import FineTuneSettings, StrategyName
+from driveforge.finetune.strategies.names import StrategyName
+from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.replay.mix import ReplayMix
 

@@ -18,6 +18,7 @@ def license_at(root: Path) -> str:
     ("meta", "license"),
     [
         ({"license": "MIT"}, "MIT"),
+        ({"licence": "MIT"}, "MIT"),
         ({"source": {"license": "CC0\n1.0"}}, "CC0 1.0"),
         ({"license": ["MIT"], "source": {"license": None}}, ""),
         ([1], ""),

@@ -38,7 +38,7 @@ def test_without_a_file_there_are_no_overrides(tmp_path: Path) -> None:
         ({"a": {**GOOD, "verdict": "accepted"}}, "a.verdict must be 'accept' or 'reject', got \"accepted\""),
         ({"a": {**GOOD, "verdict": ["accept"]}}, "a.verdict must be"),
         ({"a": {**GOOD, "reviewer": 3}}, "a.reviewer must be"),
-        ({"a": {**GOOD, "reason": " "}}, "a: say who decided and why"),
+        ({"a": {**GOOD, "reason": " "}}, "a: reviewer and reason must not be empty"),
         ({"a": {**GOOD, "more": "x"}}, "a.more is not a known key"),
         (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "duplicate key 'a'"),
     ],
