@@ -1,6 +1,6 @@
-"""What the fault tests count, and the tables of it that end a session.
+"""Outcomes of fault tests, and the tables of their counts at the end of a test run.
 
-Tests record rows as properties of their reports, so that they come from other processes too.
+Tests record outcomes as properties of their reports, which also works with worker processes.
 """
 
 from collections import Counter
@@ -15,64 +15,64 @@ from driveforge.datasets.errors import MAX_LENGTH, UserError
 Record = Callable[[str, object], None]
 Found = TypeVar("Found")
 
-KILLS, MUTATION = "kills", "mutation"
-TOLD, SAME, OTHER = "told in a line", "the same result", "read as other sound data"
-WRONG, RAISED, HUNG = "accepted wrongly", "traceback", "hang"
-OUTCOMES = (TOLD, SAME, OTHER, WRONG, RAISED, HUNG)
+KILLS, DAMAGE = "kills", "damage"
+REFUSED, SAME, OTHER = "one-line error", "same result", "read as other valid data"
+WRONG, RAISED, HUNG = "wrong result", "traceback", "hang"
+OUTCOMES = (REFUSED, SAME, OTHER, WRONG, RAISED, HUNG)
 
 
-def judge(
+def record_outcome(
     record: Record,
     kind: str,
     read: Callable[[], Found],
-    end_of: Callable[[Found], str],
-    require_told: Callable[[str], None] = lambda message: None,
+    classify: Callable[[Found], str],
+    check_message: Callable[[str], None] = lambda message: None,
 ) -> None:
-    """Read what was mutated, of a ``kind`` of file, and count how that ends.
+    """Read a damaged file of some ``kind`` and record the outcome.
 
-    ``end_of`` asserts that what was read is right, and says in which way. ``require_told`` asserts more of what was
-    told than that it is a line.
+    ``classify`` asserts that the result of ``read`` is acceptable and returns its outcome. ``check_message`` asserts
+    more about an error than that it is one line.
     """
     outcome = RAISED
     try:
         found = read()
         outcome = WRONG
-        outcome = end_of(found)
+        outcome = classify(found)
     except UserError as error:
-        assert outcome == RAISED, f"was read, and then: {error}"
-        require_line(str(error))
-        require_told(str(error))
-        outcome = TOLD
-    except Failed as error:  # which is no Exception, and pytest's word for a test that ran out of time
+        assert outcome == RAISED, f"the file was read, and then: {error}"
+        require_one_line(str(error))
+        check_message(str(error))
+        outcome = REFUSED
+    except Failed as error:  # pytest raises Failed, which is not an Exception, at a timeout
         outcome = HUNG if "Timeout" in str(error) else outcome
         raise
     finally:
-        record(MUTATION, [kind, outcome])
+        record(DAMAGE, [kind, outcome])
 
 
 def kind_of(path: Path) -> str:
     return f"*{path.suffix}" if path.suffix else path.name
 
 
-def require_line(message: str) -> None:
+def require_one_line(message: str) -> None:
     is_line = 0 < len(message) <= MAX_LENGTH and len(message.splitlines()) == 1 and "Traceback" not in message
-    assert is_line, f"is not told in a line: {message}"
+    assert is_line, f"not a one-line error: {message}"
 
 
-def tables(properties: Iterable[tuple[str, Any]]) -> list[str]:
-    """Lines of Markdown: of all that was recorded, how often which kind of file ended how, and what was killed."""
+def markdown_tables(properties: Iterable[tuple[str, Any]]) -> list[str]:
+    """Markdown tables of the recorded outcomes: counts of outcomes by kind of file, and numbers of kills by command."""
     rows = list(properties)
-    counts = Counter(tuple(row) for name, row in rows if name == MUTATION)
+    counts = Counter(tuple(row) for name, row in rows if name == DAMAGE)
     kills = [row for name, row in rows if name == KILLS]
     lines = []
     if counts:
         kinds = sorted({kind for kind, _ in counts})
         sums = [["all", *(sum(counts[kind, outcome] for kind in kinds) for outcome in OUTCOMES)]]
         lines += _table(
-            ["mutated", *OUTCOMES], [[k, *(counts[k, outcome] for outcome in OUTCOMES)] for k in kinds] + sums
+            ["damaged", *OUTCOMES], [[k, *(counts[k, outcome] for outcome in OUTCOMES)] for k in kinds] + sums
         )
     if kills:
-        lines += _table(["killed", "SIGKILLs", "of them while it wrote", "ended by itself", "outcome"], sorted(kills))
+        lines += _table(["killed", "kills", "kills after a write", "ended before the kill", "outcome"], sorted(kills))
     return lines
 
 

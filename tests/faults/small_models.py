@@ -1,4 +1,4 @@
-"""A base of a few thousand weights, and footage that it can take."""
+"""A model with a few thousand weights, and matching footage."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def make_video(folder: Path, frames: NDArray[np.uint8]) -> Path:
 
 
 def make_buffer(folder: Path, base: Path, footage: Path) -> Path:
-    """A standing replay buffer of the clips of some footage, encoded in this process."""
+    """A persistent replay buffer with the clips of ``footage``."""
     framing = compose(list(FRAMING)).data.framing
     source, vae = VideoFolderSource(footage, framing), load_vae(base)
     with update_transaction(folder, BufferSettings(capacity=8, key=persistent_key(framing, base))) as buffer:
