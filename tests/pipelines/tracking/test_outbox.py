@@ -174,7 +174,7 @@ def test_torn_entries_are_skipped_with_a_message(
     )
     with pipeline_run(config, "run"):
         pass
-    assert capsys.readouterr().err.count("skipped") == 3
+    assert capsys.readouterr().err.count("is skipped") == 3
 
 
 @pytest.mark.parametrize("is_silent", [False, True])
