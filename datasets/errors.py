@@ -1,14 +1,14 @@
-"""The one exception that is written for people: commands print it as a line, without a traceback."""
+"""The exception for errors of the user, which commands print as one line without a traceback."""
 
 MAX_LENGTH = 300
 _TAIL_LENGTH = 120
 
 
 class UserError(ValueError):
-    """Something the user gave is wrong: the message says what, where and what to do about it.
+    """An error in what the user provided: the message says what is wrong, where, and what to do.
 
-    Messages hold names and values from files that may be of any length, so the middle of one that is longer than
-    ``MAX_LENGTH`` characters is left out: where it went wrong stands first, what to do last.
+    Messages quote names and values from files, which may be long. The middle of a message longer than ``MAX_LENGTH``
+    characters is cut: its start says where, its end what to do.
     """
 
     def __init__(self, message: str) -> None:
@@ -16,7 +16,7 @@ class UserError(ValueError):
 
 
 def shorten(text: object, length: int = 60) -> str:
-    """``text`` from a user's file as a message may hold it: on one line, and not without end."""
+    """``text`` from a user's file for a message: on one line, at most ``length`` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
 

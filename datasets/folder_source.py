@@ -1,8 +1,8 @@
-"""Folders of video, with or without a description.
+"""Folders of video as a source of clips, with or without scene descriptions.
 
-A folder that holds ``scene.json`` is one clip: each camera's video is ``<camera>.mp4``, or simply the only video of the
-folder where there is one camera. Any other video is a clip by itself; ``<stem>.scene.json`` beside it may describe it.
-Without a description there is no calibration and no pose, and the times are those of the video.
+A folder with ``scene.json`` is one recording: the video of each camera is ``<camera>.mp4``; with a single camera, any
+single video. Every other video is a recording with one camera, optionally described by ``<stem>.scene.json`` next to
+it. Without a description, calibration and poses are unknown and timestamps are those of the video.
 """
 
 import json
@@ -22,11 +22,13 @@ from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_fr
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.scene_json import read_scene_json, scene_to_json
 from driveforge.datasets.select_frames import select_frames
+from driveforge.datasets.source import Item
 from driveforge.datasets.video import VideoInfo, encode_mp4, read_frames, read_video_info
 from driveforge.datasets.video_files import (
     SCENE_FILE,
     VIDEO_SUFFIXES,
     describe_unsupported,
+    find_descriptions,
     find_unsupported,
     find_videos,
     list_videos,
@@ -36,13 +38,13 @@ from driveforge.datasets.video_files import (
 )
 from driveforge.datasets.webdataset_shards.format import video_member
 
-# The pixels of a clip are held in memory as a whole, and measured by as many processes as there are cores.
+# A clip is held in memory, by as many processes as there are cores.
 MAX_PIXEL_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Recording:
-    """A whole scene as it was recorded, with a video for each camera."""
+    """A recorded scene with one video per camera."""
 
     scene: Scene
     videos: tuple[VideoInfo, ...]
@@ -50,7 +52,7 @@ class _Recording:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _VideoWindow:
-    """The frames of a recording that make one clip."""
+    """The frames ``indices`` of a recording, which form one clip."""
 
     scene: Scene
     recording: _Recording
@@ -58,12 +60,12 @@ class _VideoWindow:
 
 
 class VideoFolderSource:
-    """Clips from the videos at any depth under ``root``, or those matching ``pattern``, cut and resized by ``framing``.
+    """Clips from all videos under ``root``, or those that match the glob ``pattern``, converted to ``framing``.
 
-    Without a framing every video is one clip at its own size and rate. ``domain`` replaces what descriptions say; a
-    video without either is of domain "video". Videos too short for the framing and those of other formats are left
-    out, as ``skipped`` tells in a line each. A UserError names the file that is missing, cut short or wrong, and the
-    folder where nothing can be used.
+    Without a framing, every video is one clip at its native size and frame rate. ``domain`` overrides the domain of
+    descriptions; the default is "video". Videos that are too short or of another format are skipped, and ``skipped``
+    holds one line about each kind. Raises UserError naming a file that is missing, truncated or invalid, or ``root`` if
+    it has no usable video.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class VideoFolderSource:
                 other = self._windows.setdefault(window.scene.clip_id, window)
                 if other is not window:
                     first, second = other.recording.videos[0].path, recording.videos[0].path
-                    raise UserError(f"{first} and {second} both make clip {window.scene.clip_id}: rename one of them")
+                    raise UserError(f"{first} and {second} both give clip {window.scene.clip_id}: rename one of them")
         self.skipped = tuple(_describe_skipped(too_short, [] if pattern else find_unsupported(root)))
         if not self._windows:
             raise UserError(_no_clips_message(root, len(recordings), pattern, framing))
@@ -91,27 +93,24 @@ class VideoFolderSource:
     def scenes(self) -> Sequence[Scene]:
         return [window.scene for window in self._windows.values()]
 
-    def clip_folder(self, scene: Scene) -> Path:
-        return self._windows[scene.clip_id].recording.videos[0].path.parent
-
     def files(self, scene: Scene) -> Sequence[Path]:
         return [video.path for video in self._window(scene).recording.videos]
 
     def load(self, scene: Scene) -> Clip:
-        """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
+        """The pixels of the clip ``scene.clip_id``, with ``scene`` itself, which may be edited."""
         window = self._window(scene)
         return _load_clip(scene, window.recording.videos, window.indices, self._framing)
 
     def _window(self, scene: Scene) -> _VideoWindow:
         if scene.clip_id not in self._windows:
-            raise UserError(f"no clip {scene.clip_id!r} in this folder of video")
+            raise UserError(f"no clip {scene.clip_id!r} in this video folder")
         return self._windows[scene.clip_id]
 
 
 def load_clip(path: Path) -> Clip:
-    """The whole clip of a folder that holds ``scene.json``, or of one video by itself, whatever lies beside or in it.
+    """The clip of a folder with ``scene.json``, or of a single video file.
 
-    A UserError as of ``VideoFolderSource``, and for a clip whose pixels do not fit in memory.
+    Raises UserError as ``VideoFolderSource`` does, and if the pixels exceed ``MAX_PIXEL_BYTES``.
     """
     if path.is_dir() and (path / SCENE_FILE).exists():
         recording = _recording_from_description(path / SCENE_FILE, list_videos(path))
@@ -121,13 +120,39 @@ def load_clip(path: Path) -> Clip:
     return _load_clip(scene, recording.videos, np.arange(scene.num_frames), None)
 
 
+def list_items(path: Path) -> list[Item]:
+    """Every clip folder under ``path``, and every other video; nothing is opened before it is loaded."""
+    if path.is_file():
+        return [Item(name=path.stem, loader=_load_video, arguments=(path, make_clip_id(path.stem)))]
+    videos = find_videos(path)
+    clip_ids = make_clip_ids(video.relative_to(path) for video in videos)
+    items: list[Item] = []
+    described: set[Path] = set()
+    for found in sorted([*videos, *find_descriptions(path)]):
+        folder, inside = found.parent, found.relative_to(path)
+        if not (folder / SCENE_FILE).exists():
+            name = inside.with_suffix("").as_posix()
+            items.append(Item(name=name, loader=_load_video, arguments=(found, clip_ids[inside])))
+        elif folder not in described:
+            described.add(folder)
+            items.append(Item(name=folder.name, loader=load_clip, arguments=(folder,)))
+    return items
+
+
+def _load_video(video: Path, clip_id: str) -> Clip:
+    """The clip of one video, with the given ``clip_id`` unless a description names it."""
+    clip = load_clip(video)
+    is_described = clip.scene.source != printable(video)
+    return clip if is_described else clip.with_scene(clip_id=clip_id)
+
+
 def _load_clip(scene: Scene, videos: Sequence[VideoInfo], indices: NDArray[np.int64], framing: Framing | None) -> Clip:
     height, width = (framing.height, framing.width) if framing else (videos[0].height, videos[0].width)
     shape = (len(videos), len(indices), height, width, 3)
     if math.prod(shape) > MAX_PIXEL_BYTES:
         raise UserError(
             f"{videos[0].path}: {len(indices)} frames of {width}x{height} are {math.prod(shape) / 2**30:.0f} GiB, too "
-            "many for one clip; cut the video (ffmpeg -i IN -c copy -f segment -segment_time 10 OUT%03d.mp4)"
+            "large for one clip; cut the video (ffmpeg -i IN -c copy -f segment -segment_time 10 OUT%03d.mp4)"
         )
     frames = np.empty(shape, np.uint8)
     for view, video in zip(frames, videos, strict=True):
@@ -137,9 +162,9 @@ def _load_clip(scene: Scene, videos: Sequence[VideoInfo], indices: NDArray[np.in
 
 
 def write_clip_folder(root: Path, clip: Clip) -> Path:
-    """Write ``root/<clip_id>/{<camera>.mp4, scene.json}``, which ``VideoFolderSource`` reads back; the folder's path.
+    """Write ``root/<clip_id>/{<camera>.mp4, scene.json}`` and return that folder; ``VideoFolderSource`` reads it back.
 
-    A UserError where there is something already.
+    Raises UserError if the folder exists.
     """
     folder = root / clip.scene.clip_id
     with atomic_folder(folder) as scratch:
@@ -165,7 +190,7 @@ def _no_clips_message(root: Path, num_videos: int, pattern: str | None, framing:
 
 def _find_recordings(root: Path, pattern: str | None) -> Iterator[_Recording]:
     if not root.is_dir():
-        raise UserError(f"{root}: there is no such folder of video")
+        raise UserError(f"{root}: no such video folder")
     found = sorted(root.rglob(pattern)) if pattern else find_videos(root)
     ids = make_clip_ids(path.relative_to(root) for path in found)
     described: set[Path] = set()
@@ -180,9 +205,9 @@ def _find_recordings(root: Path, pattern: str | None) -> Iterator[_Recording]:
 
 
 def _read_recording(path: Path, clip_id: str, found: Sequence[Path]) -> _Recording:
-    """The recording that ``path`` belongs to; ``found`` are the videos that were asked for in its folder.
+    """The recording that ``path`` belongs to.
 
-    ``clip_id`` is for a video that nothing describes.
+    ``found`` are the selected videos of its folder; ``clip_id`` is used for a video without a description.
     """
     for description in (path.parent / SCENE_FILE, path.with_name(f"{path.stem}.{SCENE_FILE}")):
         if description.exists():
@@ -242,7 +267,7 @@ def _windows(recording: _Recording, framing: Framing | None) -> Iterator[_VideoW
 
 
 def _select_scene(scene: Scene, indices: NDArray[np.int64], framing: Framing, clip_id: str) -> Scene:
-    """``scene`` at the frames ``indices``, seen through reframed cameras; tracks that are never present are dropped."""
+    """``scene`` at the frames ``indices`` with reframed cameras, without tracks that are never present."""
     window = select_frames(scene, indices)
     return replace(
         window,

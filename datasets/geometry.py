@@ -1,7 +1,7 @@
 """Rigid poses, pinhole projection and boxes.
 
-Frames: camera x right, y down, z forward (OpenCV); ego x forward, y left, z up (nuScenes). A pose named ``a_to_b`` is a
-``(..., 4, 4)`` float64 matrix that maps a-coordinates to b. Pixel centers are integers. Meters, radians.
+Frames: camera x right, y down, z forward (OpenCV); ego and box x forward, y left, z up (nuScenes). A pose ``a_to_b`` is
+a ``(..., 4, 4)`` float64 matrix that maps a-coordinates to b. Pixel centers are at integers. Meters, radians.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 # The camera that looks straight ahead: camera z is ego x, camera x is ego -y, camera y is ego -z.
 FORWARD_CAMERA_TO_EGO: Array = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], np.float64)
 
-# Unit-cube corners in a fixed order: x slowest, z fastest, each of -0.5, 0.5.
+# Corners of the unit cube: x varies slowest, z fastest, each over -0.5, 0.5.
 _CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 
 # Corner indices of the six faces (+x, -x, +y, -y, +z, -z), each in order around the face.
@@ -31,7 +31,7 @@ def pose(rotation: ArrayLike, translation: ArrayLike) -> Array:
 
 
 def inverse(a_to_b: Array) -> Array:
-    """``b_to_a`` of a rigid pose, by transposition (exact to rounding, unlike a general inverse)."""
+    """``b_to_a`` of a rigid pose, by transposing its rotation."""
     rotation = np.swapaxes(a_to_b[..., :3, :3], -1, -2)
     return pose(rotation, -np.einsum("...ij,...j->...i", rotation, a_to_b[..., :3, 3]))
 
@@ -49,14 +49,14 @@ def yaw_from_pose(a_to_b: Array) -> Array:
 
 
 def transform(a_to_b: Array, points: Array) -> Array:
-    """Points ``(..., N, 3)`` of frame a, expressed in frame b."""
+    """``points`` ``(..., N, 3)`` of frame a in frame b."""
     return points @ np.swapaxes(a_to_b[..., :3, :3], -1, -2) + a_to_b[..., None, :3, 3]
 
 
 def project(points: Array, intrinsics: Array) -> tuple[Array, Array]:
     """Pixels ``(..., 2)`` and depths ``(...,)`` in meters of camera-frame points ``(..., 3)``.
 
-    Points at depth <= 0 give pixels that mean nothing: mask them by the depth.
+    Pixels of points at depth <= 0 are undefined: mask them by depth.
     """
     depth = points[..., 2]
     safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
@@ -71,12 +71,12 @@ def pixel_rays(intrinsics: Array, height: int, width: int) -> Array:
 
 
 def box_corners(box_to_frame: Array, size: Array) -> Array:
-    """Corners ``(..., 8, 3)`` of boxes of ``size`` (length, width, height) in meters; order as in ``BOX_FACES``."""
+    """Corners ``(..., 8, 3)`` of boxes of ``size`` (length, width, height) in meters, indexed by ``BOX_FACES``."""
     return transform(box_to_frame, np.asarray(_CORNERS * size))
 
 
 def is_rigid(matrix: Array, tolerance: float = 1e-4) -> bool:
-    """True where every ``(..., 4, 4)`` matrix holds a right-handed orthonormal rotation and a last row 0 0 0 1."""
+    """Whether every ``(..., 4, 4)`` matrix has a right-handed orthonormal rotation and a last row of 0 0 0 1."""
     rotation = matrix[..., :3, :3]
     gram = rotation @ np.swapaxes(rotation, -1, -2)
     return bool(

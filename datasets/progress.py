@@ -1,4 +1,4 @@
-"""How far work is: bars on a terminal, and a line now and then where there is none."""
+"""Progress of long work: bars on a terminal, otherwise a log line every 30 seconds."""
 
 import sys
 import threading
@@ -14,7 +14,7 @@ from rich.progress import Progress
 Item = TypeVar("Item")
 
 LOG_INTERVAL_S = 30.0
-# What is going on, the innermost last: bars, and words for what cannot be counted.
+# The work in progress, innermost last: bars, and messages for work that cannot be counted.
 _active: list[Progress | str] = []
 
 
@@ -26,7 +26,7 @@ def track(
     disable: bool = False,
     console: Console | None = None,
 ) -> Iterator[Item]:
-    """The items, under a bar that counts them."""
+    """Iterate over ``items`` with a progress bar."""
     with show_progress(Progress(console=console, disable=disable)) as progress:
         yield from progress.track(items, total=total, description=description)
 
@@ -40,7 +40,7 @@ def show_progress(progress: Progress) -> Iterator[Progress]:
 
 @contextmanager
 def show_status(message: str) -> Iterator[None]:
-    """Say in the block what is being done that cannot be counted."""
+    """Show ``message`` during the block, for work that cannot be counted."""
     with get_console().status(message), _registered(message):
         yield
 
@@ -56,7 +56,7 @@ def _registered(item: Progress | str) -> Iterator[None]:
 
 @contextmanager
 def log_progress(name: str) -> Iterator[None]:
-    """Where standard output is no terminal: a line on stderr every 30 s of the block, with how far it is."""
+    """If standard output is not a terminal, log the progress of the block to stderr every 30 s."""
     if sys.stdout.isatty():
         yield
         return
@@ -73,14 +73,14 @@ def _log_periodically(name: str, has_ended: threading.Event) -> None:
     while not has_ended.wait(LOG_INTERVAL_S):
         seconds = round(time.monotonic() - started)
         print(
-            f"{name}: {_describe_current() or 'at work'}, {seconds // 60} min {seconds % 60} s",
+            f"{name}: {_describe_current() or 'running'}, {seconds // 60} min {seconds % 60} s",
             file=sys.stderr,
             flush=True,
         )
 
 
 def _describe_current() -> str:
-    """The innermost work in words, as ``Encoding 34 of 120``."""
+    """The innermost work, for example ``Encoding 34 of 120``."""
     for item in reversed(_active):
         if isinstance(item, str):
             return item

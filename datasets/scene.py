@@ -1,7 +1,8 @@
-"""The nouns that everything here speaks: Camera, Track, Lane, Scene and Clip.
+"""The record types of driving data: Camera, Track, Lane, Scene and Clip.
 
-Each is a frozen record that checks itself when it is made and keeps its arrays read-only, so that whoever computes with
-one need not doubt its shapes, nor its numbers to be finite. Units, frames and axes are those of ``geometry``.
+Each is a frozen dataclass that validates its fields when it is made and keeps its arrays read-only, so code can rely on
+their shapes and on finite values. Units are meters, seconds, radians and pixels; axes are those of ``geometry``. The
+world frame is right-handed with z up and an arbitrary origin. A pose ``a_to_b`` maps a-coordinates to b.
 """
 
 import re
@@ -17,18 +18,19 @@ from driveforge.datasets.geometry import Array, is_rigid
 CLIP_ID = re.compile(r"[a-z0-9_-]+")
 LANE_KINDS = ("boundary", "divider", "crossing")
 
-# What no recording reaches, so that whoever computes with what lies within need not think of floats that overflow.
+# No recording reaches these bounds; arithmetic on values within them cannot overflow.
 MAX_COORDINATE_M = 1e9
 MAX_SIDE_PX = 16384
 MAX_TIME_S, MIN_STEP_S = 1e11, 1e-7
-MIN_FOCAL, MAX_INTRINSIC = 0.01, 1e4  # of the image's side: a view of 179 degrees, one of 20 seconds of arc
+# In image sides: a field of view of 179 degrees, and one of 20 arc seconds.
+MIN_FOCAL, MAX_INTRINSIC = 0.01, 1e4
 
 
 def _freeze_array(array: Any, dtype: type, label: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """A read-only copy of ``array``, or a UserError that says which shape was expected (None is any length)."""
+    """A read-only copy of ``array``; raises UserError if its shape is not ``shape`` (None is any length)."""
     given = _as_array(array, label)
     if given.size and given.dtype.kind not in ("biu" if dtype is np.bool_ else "iuf"):
-        raise UserError(f"{label} must hold {'true or false' if dtype is np.bool_ else 'numbers'} alone")
+        raise UserError(f"{label} must hold only {'true or false' if dtype is np.bool_ else 'numbers'}")
     out: NDArray[Any] = np.array(given, dtype=dtype)
     if out.ndim != len(shape) or any(
         expected_size is not None and expected_size != size
@@ -46,7 +48,7 @@ def _as_array(array: Any, label: str) -> NDArray[Any]:
     try:
         return np.asarray(array)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{label} must be a regular array, all rows of one length") from error
+        raise UserError(f"{label} must be a regular array: all rows must have the same length") from error
 
 
 def _check_meters(array: Any, label: str, shape: tuple[int | None, ...]) -> Array:
@@ -64,21 +66,44 @@ def _check_poses(array: Any, label: str, shape: tuple[int | None, ...]) -> Array
 
 
 def _has_wrong_resolution(x: float, y: float) -> bool:
-    """Whether a principal point, in sides of the image, lies far outside, or off the center by one factor both ways.
+    """Whether the principal point ``(x, y)``, in image sides, suggests intrinsics of another resolution.
 
-    A crop may put it anywhere near the image, but hardly on the diagonal through the first pixel.
+    It does if the point is far outside the image, or off center by the same factor in x and y: a crop can put it
+    anywhere near the image, but rarely on the diagonal through the first pixel.
     """
     is_outside = not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5)
     is_scaled = (max(x, y) < 0.375 or min(x, y) > 2 / 3) and abs(x - y) <= 0.15 * max(abs(x), abs(y))
     return is_outside or is_scaled
 
 
+def _check_intrinsics(intrinsics: Any, label: str, width: int, height: int) -> Array:
+    k = _freeze_array(intrinsics, np.float64, f"{label}: intrinsics", (3, 3))
+    normalized = np.abs(k[:2]) / [[width], [height]]
+    if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose([k[1, 0], *k[2]], [0, 0, 0, 1]):
+        raise UserError(
+            f"{label}: intrinsics must be [fx, skew, cx], [0, fy, cy], [0, 0, 1] with positive focal lengths fx and fy"
+        )
+    if min(normalized[0, 0], normalized[1, 1]) < MIN_FOCAL or normalized.max() > MAX_INTRINSIC:
+        raise UserError(
+            f"{label}: focal lengths {k[0, 0]:.3g}, {k[1, 1]:.3g} and principal point {k[0, 2]:.3g}, {k[1, 2]:.3g} "
+            f"are not plausible for an image of {width}x{height} px; are the intrinsics in pixels?"
+        )
+    if _has_wrong_resolution(k[0, 2] / width, k[1, 2] / height):
+        raise UserError(
+            f"{label}: the principal point {k[0, 2]:.5g}, {k[1, 2]:.5g} does not fit an image of {width}x{height} px; "
+            "are the intrinsics for another resolution?"
+        )
+    return k
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Camera:
-    """A pinhole camera on the vehicle.
+    """A pinhole camera on the vehicle, without lens distortion.
 
-    ``intrinsics`` is ``(3, 3)`` in pixels; ``camera_to_ego`` is ``(4, 4)``, or ``(T, 4, 4)`` where the camera fires at
-    other instants than the scene's reference (the ego motion in between is folded in). None where nobody knows.
+    ``name`` is the channel, such as ``CAM_FRONT``; ``width`` and ``height`` are the image size in pixels.
+    ``intrinsics`` ``(3, 3)``, in pixels, maps camera-frame points to the image. ``camera_to_ego`` is the pose of the
+    camera on the vehicle, translation in meters: ``(4, 4)``, or ``(T, 4, 4)`` if the camera fires at other times than
+    the scene's timestamps (it then includes the ego motion in between). Either is None if unknown.
     """
 
     name: str
@@ -91,26 +116,12 @@ class Camera:
         if not CLIP_ID.fullmatch(self.name.lower()):
             raise UserError(f"camera name {shorten(self.name)!r} may hold only letters, digits, '-' and '_'")
         if not (1 <= self.width <= MAX_SIDE_PX and 1 <= self.height <= MAX_SIDE_PX):
-            raise UserError(f"camera {self.name}: size {self.width}x{self.height} px is not 1 to {MAX_SIDE_PX} a side")
+            raise UserError(
+                f"camera {self.name}: size {self.width}x{self.height} px must be 1 to {MAX_SIDE_PX} px per side"
+            )
         if self.intrinsics is not None:
-            k = _freeze_array(self.intrinsics, np.float64, f"camera {self.name}: intrinsics", (3, 3))
-            normalized = np.abs(k[:2]) / [[self.width], [self.height]]
-            if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose([k[1, 0], *k[2]], [0, 0, 0, 1]):
-                raise UserError(
-                    f"camera {self.name}: intrinsics must be [fx, skew, cx], [0, fy, cy], [0, 0, 1] with positive "
-                    "focal lengths fx and fy"
-                )
-            if min(normalized[0, 0], normalized[1, 1]) < MIN_FOCAL or normalized.max() > MAX_INTRINSIC:
-                raise UserError(
-                    f"camera {self.name}: intrinsics of focal lengths {k[0, 0]:.3g}, {k[1, 1]:.3g} and principal point "
-                    f"{k[0, 2]:.3g}, {k[1, 2]:.3g} are of no camera of {self.width}x{self.height} px; are they in px?"
-                )
-            if _has_wrong_resolution(k[0, 2] / self.width, k[1, 2] / self.height):
-                raise UserError(
-                    f"camera {self.name}: the principal point {k[0, 2]:.5g}, {k[1, 2]:.5g} does not fit an image of "
-                    f"{self.width}x{self.height} px; are the intrinsics of another resolution?"
-                )
-            object.__setattr__(self, "intrinsics", k)
+            checked = _check_intrinsics(self.intrinsics, f"camera {self.name}", self.width, self.height)
+            object.__setattr__(self, "intrinsics", checked)
         if self.camera_to_ego is not None:
             label = f"camera {self.name}: camera_to_ego"
             is_fixed = _as_array(self.camera_to_ego, label).ndim == 2
@@ -124,9 +135,11 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Track:
-    """One object through the clip: ``size`` is (length, width, height) m along the box's x, y, z.
+    """One object through the clip, as a box per frame.
 
-    ``box_to_world`` ``(T, 4, 4)`` holds the box center; where ``present`` ``(T,)`` is False its value means nothing.
+    ``id`` is unique in the scene; ``category`` is a nuScenes category such as ``vehicle.car``, or ``object``. ``size``
+    ``(3,)`` is (length, width, height) in meters along the box's x, y, z. ``box_to_world`` ``(T, 4, 4)`` is the pose
+    of the box center, translation in meters; it is undefined in frames where ``present`` ``(T,)`` is False.
     """
 
     id: str
@@ -148,7 +161,10 @@ class Track:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Lane:
-    """A line painted on, or bounding, the road: ``points`` is a world polyline ``(N, 3)`` in meters."""
+    """A lane line: a ``boundary`` of the road, a ``divider`` between lanes, or the outline of a ``crossing``.
+
+    ``points`` ``(N, 3)`` is a polyline in the world frame, in meters.
+    """
 
     kind: str
     points: Array
@@ -161,11 +177,15 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scene:
-    """All that is known of a clip but its pixels.
+    """Everything about a clip except its pixels.
 
-    ``timestamps`` ``(T,)`` are seconds, strictly rising; ``ego_to_world`` is ``(T, 4, 4)``, or None without a pose. The
-    last ``held_frames`` frames lie past the end of a short recording: poses and boxes go on at constant velocity and
-    the pixels of the last recorded frame are held, so nothing may learn from them or judge by them.
+    ``clip_id`` identifies the clip; ``domain`` groups clips of one kind, such as ``driving-day``; ``caption`` is free
+    text. ``timestamps`` ``(T,)`` are the frame times of the first camera in seconds, strictly increasing.
+    ``ego_to_world`` ``(T, 4, 4)`` is the ego pose at each timestamp, translation in meters, or None if unknown.
+    ``source`` names the recording, ``split`` the data split; "" if unknown.
+
+    The last ``held_frames`` frames are padding past the end of a short recording: poses and boxes are extrapolated at
+    constant velocity and the last recorded image is repeated. Training and evaluation must skip them.
     """
 
     clip_id: str
@@ -188,7 +208,7 @@ class Scene:
             raise UserError(f"{self.clip_id}: timestamps reach beyond {MAX_TIME_S:.0e} s; are they in seconds?")
         if len(times) < 1 or (np.diff(times) < MIN_STEP_S).any():
             raise UserError(
-                f"{self.clip_id}: timestamps must be at least one and rise strictly, by {MIN_STEP_S:.0e} s or more"
+                f"{self.clip_id}: timestamps must be at least one and strictly increase, by {MIN_STEP_S:.0e} s or more"
             )
         object.__setattr__(self, "timestamps", times)
         if self.ego_to_world is not None:
@@ -197,14 +217,24 @@ class Scene:
         if not 0 <= self.held_frames < len(times):
             raise UserError(f"{self.clip_id}: held_frames {self.held_frames} must be in 0..{len(times) - 1}")
         if not self.cameras or len({c.name for c in self.cameras}) != len(self.cameras):
-            raise UserError(f"{self.clip_id}: needs at least one camera, each with a name of its own")
+            raise UserError(f"{self.clip_id}: needs at least one camera, and camera names must differ")
         if len({t.id for t in self.tracks}) != len(self.tracks):
             raise UserError(f"{self.clip_id}: track ids must differ")
-        for label, length in [(f"camera {c.name}", c.camera_to_ego.shape[0]) for c in self.cameras
-                              if c.camera_to_ego is not None and c.camera_to_ego.ndim == 3] + [
-                              (f"track {t.id}", len(t.present)) for t in self.tracks]:  # fmt: skip
-            if length != len(times):
-                raise UserError(f"{self.clip_id}: {shorten(label)} has {length} frames, the scene has {len(times)}")
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        """Raise UserError if a camera or track has another number of frames than the scene."""
+        lengths = [
+            (f"camera {camera.name}", len(camera.camera_to_ego))
+            for camera in self.cameras
+            if camera.camera_to_ego is not None and camera.camera_to_ego.ndim == 3
+        ]
+        lengths += [(f"track {track.id}", len(track.present)) for track in self.tracks]
+        for label, length in lengths:
+            if length != self.num_frames:
+                raise UserError(
+                    f"{self.clip_id}: {shorten(label)} has {length} frames, the scene has {self.num_frames}"
+                )
 
     @property
     def num_frames(self) -> int:
@@ -212,17 +242,17 @@ class Scene:
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second, from the median gap; 0 for a single frame."""
+        """Frame rate in Hz, from the median time step; 0 for a single frame."""
         return float(1.0 / np.median(np.diff(self.timestamps))) if self.num_frames > 1 else 0.0
 
     def camera(self, name: str) -> Camera:
         for camera in self.cameras:
             if camera.name == name:
                 return camera
-        raise UserError(f"{self.clip_id}: no camera {name!r}; it has {', '.join(c.name for c in self.cameras)}")
+        raise UserError(f"{self.clip_id}: no camera {name!r}; choose from {', '.join(c.name for c in self.cameras)}")
 
     def camera_to_world(self, camera: Camera) -> Array:
-        """``(T, 4, 4)`` pose of ``camera`` in every frame; a UserError where pose or extrinsics are unknown."""
+        """``(T, 4, 4)`` pose of ``camera`` in every frame; raises UserError if ego pose or extrinsics are unknown."""
         if self.ego_to_world is None or camera.camera_to_ego is None:
             raise UserError(f"{self.clip_id}: camera {camera.name} has no pose (ego pose or extrinsics are missing)")
         return np.asarray(self.ego_to_world @ camera.camera_to_ego)
@@ -230,7 +260,7 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Clip:
-    """A Scene and its pixels: ``frames`` is ``(V, T, H, W, 3)`` uint8 RGB, views in the order of ``scene.cameras``."""
+    """A Scene and its pixels: ``frames`` ``(V, T, H, W, 3)`` uint8 RGB, one view per camera of ``scene.cameras``."""
 
     scene: Scene
     frames: NDArray[np.uint8] = field(repr=False)
@@ -242,7 +272,7 @@ class Clip:
         if frames.dtype != np.uint8 or frames.shape != expected:
             raise UserError(f"{scene.clip_id}: frames must be uint8 {expected}, got {frames.dtype} {frames.shape}")
         if any((c.height, c.width) != (first.height, first.width) for c in scene.cameras):
-            raise UserError(f"{scene.clip_id}: all cameras of a clip must have one size; resize them together")
+            raise UserError(f"{scene.clip_id}: all cameras of a clip must have the same image size")
         if frames.flags.writeable:
             frames = frames.view()
             frames.setflags(write=False)
@@ -256,5 +286,5 @@ class Clip:
         return frames
 
     def with_scene(self, **changes: object) -> "Clip":
-        """The same pixels under a changed scene, for example another commanded pose."""
+        """The same pixels with changes to the scene, for example another commanded pose."""
         return Clip(scene=replace(self.scene, **changes), frames=self.frames)  # type: ignore[arg-type]

@@ -1,4 +1,24 @@
-"""Scenes as plain JSON: ``scene.json`` of clip folders, plans, requests. Exact: float64 survives the round trip."""
+"""Scenes as JSON: ``scene.json`` of clip folders, plans and requests. The round trip is exact, floats included.
+
+=================  ===================================================================================================
+``schema_version`` 1
+``clip_id``        a-z, 0-9, '-' and '_'
+``domain``         group of clips, such as ``driving-day``
+``caption``        free text
+``timestamps``     [T] seconds, strictly increasing
+``ego_to_world``   [T, 4, 4] ego pose in the world frame, translation in m; null if unknown
+``cameras``        ``name``; ``width``, ``height`` in px; ``intrinsics`` [3, 3] in px; ``camera_to_ego`` [4, 4] or
+                   [T, 4, 4], translation in m. The last two are null if unknown.
+``tracks``         ``id``, ``category``; ``size`` [3] length, width, height in m; ``box_to_world`` [T, 4, 4] pose of the
+                   box center, translation in m; ``present`` [T] booleans
+``lanes``          ``kind`` (boundary, divider, crossing); ``points`` [N, 3] in the world frame, in m
+``source``         recording that the clip comes from; "" if unknown
+``split``          data split; "" if unknown
+``held_frames``    number of padding frames at the end
+=================  ===================================================================================================
+
+Frames and axes are those of ``datasets/geometry.py``.
+"""
 
 import difflib
 import json
@@ -26,7 +46,7 @@ RecordT = TypeVar("RecordT", Camera, Track, Lane, Scene)
 
 
 def scene_to_json(scene: Scene) -> dict[str, Any]:
-    """``scene`` as plain lists, numbers and strings; units and frames are those of ``Scene``."""
+    """``scene`` as lists, numbers and strings, for ``scene.json``."""
     return {
         "schema_version": SCHEMA_VERSION,
         "clip_id": scene.clip_id,
@@ -53,7 +73,7 @@ def scene_to_json(scene: Scene) -> dict[str, Any]:
 
 
 def camera_to_json(camera: Camera) -> dict[str, Any]:
-    """``camera`` as plain values; what nobody knows is None."""
+    """``camera`` as lists, numbers and strings; None if unknown."""
     return {
         "name": camera.name,
         "width": camera.width,
@@ -64,16 +84,17 @@ def camera_to_json(camera: Camera) -> dict[str, Any]:
 
 
 def scene_from_json(record: Mapping[str, Any], where: str = "") -> Scene:
-    """The Scene of ``record``; a UserError names ``where`` (a file), and the key that is missing, unknown or wrong.
+    """The Scene of ``record``, the content of the file ``where``.
 
-    ``clip_id``, ``domain``, ``timestamps`` and ``cameras`` must be there, and so must ``name``, ``width`` and
-    ``height`` of a camera and every key of a track or lane; the rest may be left out.
+    Required keys are ``clip_id``, ``domain``, ``timestamps`` and ``cameras``; ``name``, ``width`` and ``height`` of a
+    camera; and every key of a track or lane. Raises UserError naming ``where`` and the key that is missing, unknown or
+    invalid.
     """
     fields = _check_keys(record, _SCENE_KEYS, ("clip_id", "domain", "timestamps", "cameras"), where)
     version = fields.pop("schema_version", SCHEMA_VERSION)
     if type(version) is not int or version != SCHEMA_VERSION:
         raise UserError(
-            f"{_join_key(where, 'schema_version')} is {shorten(version)}, this version reads {SCHEMA_VERSION}"
+            f"{_join_key(where, 'schema_version')} is {shorten(version)}, but only {SCHEMA_VERSION} is supported"
         )
     cameras = [
         _build_record(Camera, entry, _CAMERA_KEYS, _CAMERA_KEYS[:3], _join_key(where, f"cameras[{i}]"))
@@ -92,20 +113,20 @@ def scene_from_json(record: Mapping[str, Any], where: str = "") -> Scene:
 
 
 def read_scene_json(path: Path) -> Scene:
-    """The Scene in the file ``path``; a UserError naming it where it is missing, no JSON, or wrong."""
+    """The Scene in the file ``path``; raises UserError if the file is missing or invalid."""
     return scene_from_json(read_json(path), str(path))
 
 
 def _build_record(
     record_type: type[RecordT], entry: object, known: Sequence[str], required: Sequence[str], where: str
 ) -> RecordT:
-    """``record_type`` made of the fields in ``entry``; what it finds wrong is told with ``where``."""
+    """A ``record_type`` from the fields in ``entry``; its own errors are prefixed with ``where``."""
     fields = _check_keys(entry, known, required, where)
     for key, value in fields.items():
         if key in _STRING_KEYS and not isinstance(value, str):
             raise UserError(f"{_join_key(where, key)} must be a string, got {type(value).__name__}")
         if key in _INTEGER_KEYS and type(value) is not int:
-            raise UserError(f"{_join_key(where, key)} must be a whole number, got {shorten(json.dumps(value))}")
+            raise UserError(f"{_join_key(where, key)} must be an integer, got {shorten(json.dumps(value))}")
     try:
         return record_type(**fields)
     except (TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -122,7 +143,7 @@ def _check_keys(entry: object, known: Sequence[str], required: Sequence[str], wh
         if key not in known:
             matches = difflib.get_close_matches(shorten(key), known, 1)
             raise UserError(
-                f"{_join_key(where, shorten(key))} is not a key here"
+                f"{_join_key(where, shorten(key))} is not a known key"
                 + (f"; did you mean {matches[0]}?" if matches else "")
             )
     return dict(entry)

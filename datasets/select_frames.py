@@ -1,4 +1,4 @@
-"""Some frames of a scene or a clip, with all that belongs to them."""
+"""Selects frames of a scene or a clip, with their poses, tracks and timestamps."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from driveforge.datasets.scene import Camera, Clip, Scene, Track
 
 
 def select_frames(scene: Scene, frames: NDArray[np.int64]) -> Scene:
-    """``scene`` at ``frames`` ``(K,)``, which rise; how many of them are held is worked out anew."""
+    """``scene`` at the increasing indices ``frames`` ``(K,)``; ``held_frames`` is recomputed."""
     return replace(
         scene,
         timestamps=scene.timestamps[frames],
@@ -26,9 +26,9 @@ def select_clip_frames(clip: Clip, frames: NDArray[np.int64]) -> Clip:
 
 def _select_camera_frames(camera: Camera, frames: NDArray[np.int64]) -> Camera:
     extrinsics = camera.camera_to_ego
-    return (
-        replace(camera, camera_to_ego=extrinsics[frames]) if extrinsics is not None and extrinsics.ndim == 3 else camera
-    )
+    if extrinsics is None or extrinsics.ndim == 2:  # (4, 4): the same for all frames
+        return camera
+    return replace(camera, camera_to_ego=extrinsics[frames])
 
 
 def _select_track_frames(track: Track, frames: NDArray[np.int64]) -> Track:

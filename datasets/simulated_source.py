@@ -1,4 +1,4 @@
-"""The simulated world as a source of clips: every clip is a pure function of (seed, domain, index)."""
+"""A source of simulated clips: every clip is a pure function of (seed, domain, index)."""
 
 import zlib
 from collections.abc import Sequence
@@ -9,28 +9,26 @@ from typing import overload
 
 import numpy as np
 
+from driveforge.datasets.domains import ALL_DOMAINS, OTHER_DOMAINS, weather_of
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.simulation.driving import build_driving_world
-from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS, build_other_world
+from driveforge.datasets.simulation.other_domains import build_other_world
 from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import free_camera, mount_cameras, randomize_cameras
 from driveforge.datasets.simulation.scenarios import SCENARIOS
-from driveforge.datasets.simulation.weather import WEATHER_VARIANTS
 from driveforge.datasets.simulation.world import World
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
 
-DRIVING_DOMAINS = tuple(f"driving-{variant}" for variant in WEATHER_VARIANTS)
-DOMAINS = (*DRIVING_DOMAINS, *OTHER_DOMAINS)
 _VAL_EVERY = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
-    """``num_scenes`` clips of each domain; ``cameras`` film the driving domains, the others have one of their own.
+    """``num_scenes`` clips per domain; ``cameras`` are those of driving domains, the other domains have one camera.
 
-    ``varied_cameras`` gives every driving clip another focal length, camera height and tilt, for models that are to
-    meet other vehicles than this one.
+    Image sizes are in pixels, ``frame_rate`` in Hz. ``varied_cameras`` randomizes focal length, camera height and tilt
+    of every driving clip, for models that must generalize to other vehicles.
     """
 
     seed: int
@@ -44,15 +42,17 @@ class SimulationConfig:
     varied_cameras: bool = False
 
     def __post_init__(self) -> None:
-        unknown = [domain for domain in self.domains if domain not in DOMAINS]
+        unknown = [domain for domain in self.domains if domain not in ALL_DOMAINS]
         if unknown:
-            raise UserError(f"unknown simulated domain {unknown[0]!r}; there are {', '.join(DOMAINS)}")
+            raise UserError(f"unknown simulated domain {unknown[0]!r}; choose from {', '.join(ALL_DOMAINS)}")
         if min(self.num_scenes, self.height, self.width) < 1 or self.num_frames < 2 or self.frame_rate <= 0:
-            raise UserError(f"simulation needs positive sizes and rate and at least 2 frames, got {self}")
+            raise UserError(f"simulation needs a positive size and frame rate and at least 2 frames, got {self}")
 
 
 class SimulatedSource:
-    """Clips named ``sim-<domain>-<index>``. Listing is free: each Scene is simulated when it is asked for."""
+    """Clips named ``sim-<domain>-<index>``. Scenes are simulated when they are indexed, pixels rendered on load."""
+
+    skipped: Sequence[str] = ()
 
     def __init__(self, config: SimulationConfig) -> None:
         self.config = config
@@ -67,8 +67,8 @@ class SimulatedSource:
         return ()
 
     def load(self, scene: Scene) -> Clip:
-        """Render ``scene``, which must be one of this source's; a UserError otherwise."""
-        renderer = Renderer(_simulate_world(self.config, *_parse_clip_id(self.config, scene.clip_id)))
+        """Render ``scene``; raises UserError if it is not a scene of this source."""
+        renderer = Renderer(simulate_world(self.config, *_parse_clip_id(self.config, scene.clip_id)))
         views = [[renderer.render(t, camera) for t in range(scene.num_frames)] for camera in scene.cameras]
         return Clip(scene=scene, frames=np.array(views))
 
@@ -96,7 +96,7 @@ class _Scenes(Sequence[Scene]):
 
 
 def simulated_scene(config: SimulationConfig, domain: str, index: int) -> Scene:
-    """The ``index``-th Scene of ``domain``: everything but the pixels. Every fifth is of the "val" split."""
+    """The ``index``-th Scene of ``domain``, without pixels. Every fifth belongs to the "val" split."""
     cameras: tuple[Camera, ...]
     if domain in OTHER_DOMAINS:
         cameras = (free_camera(config.height, config.width),)
@@ -106,14 +106,14 @@ def simulated_scene(config: SimulationConfig, domain: str, index: int) -> Scene:
             cameras = randomize_cameras(cameras, np.random.default_rng((_clip_seed(config, domain, index), 1)))
     split = "val" if index % _VAL_EVERY == _VAL_EVERY - 1 else "train"
     return world_to_scene(
-        _simulate_world(config, domain, index), cameras, clip_id=f"sim-{domain}-{index:06d}", domain=domain, split=split
+        simulate_world(config, domain, index), cameras, clip_id=f"sim-{domain}-{index:06d}", domain=domain, split=split
     )
 
 
 def _parse_clip_id(config: SimulationConfig, clip_id: str) -> tuple[str, int]:
     domain, _, index = clip_id.removeprefix("sim-").rpartition("-")
     if not clip_id.startswith("sim-") or domain not in config.domains or not index.isdigit():
-        raise UserError(f"{clip_id} is not a clip of this simulation; its domains are {', '.join(config.domains)}")
+        raise UserError(f"{clip_id} is not a clip of this simulation, whose domains are {', '.join(config.domains)}")
     return domain, int(index)
 
 
@@ -122,10 +122,10 @@ def _clip_seed(config: SimulationConfig, domain: str, index: int) -> int:
 
 
 @lru_cache(maxsize=2)
-def _simulate_world(config: SimulationConfig, domain: str, index: int) -> World:
-    """Kept for a moment, because a Scene's pixels are mostly asked for right after the Scene."""
+def simulate_world(config: SimulationConfig, domain: str, index: int) -> World:
+    """The world of the ``index``-th clip of ``domain``. Cached, because a scene is usually rendered after listing."""
     timestamps = np.arange(config.num_frames) / config.frame_rate
     seed = _clip_seed(config, domain, index)
     if domain in OTHER_DOMAINS:
         return build_other_world(domain, seed, timestamps)
-    return build_driving_world(domain.removeprefix("driving-"), SCENARIOS[index % len(SCENARIOS)], seed, timestamps)
+    return build_driving_world(weather_of(domain), SCENARIOS[index % len(SCENARIOS)], seed, timestamps)

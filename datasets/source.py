@@ -1,6 +1,7 @@
-"""What every source of clips offers."""
+"""The interface of every source of clips, and of one clip that is loaded on its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -8,7 +9,12 @@ from driveforge.datasets.scene import Clip, Scene
 
 
 class Source(Protocol):
-    """A data set: its scenes are cheap to list, its pixels are loaded one clip at a time."""
+    """A data set: listing its scenes is cheap, pixels are loaded one clip at a time."""
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """One line for each part of the data set that gives no clip, with the reason."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -17,5 +23,22 @@ class Source(Protocol):
     def load(self, scene: Scene) -> Clip: ...
 
     def files(self, scene: Scene) -> Sequence[Path]:
-        """Those that hold the pixels of ``scene``; none where they are made."""
+        """The files with the pixels of ``scene``; empty if they are rendered."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One clip of a data set, loaded independently of the others.
+
+    A source raises an error if any file of its data set is wrong. Commands that measure a data set list items instead,
+    to measure the good clips and report the others. ``loader(*arguments)`` loads the clip; it must be a module-level
+    function, since items are sent to other processes and compared there.
+    """
+
+    name: str
+    loader: Callable[..., Clip]
+    arguments: tuple[Hashable, ...]
+
+    def load(self) -> Clip:
+        return self.loader(*self.arguments)

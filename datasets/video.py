@@ -1,4 +1,4 @@
-"""H.264 in MP4: the one video format that clips are stored in and read from."""
+"""Encoding and decoding of H.264 in MP4, the video format of clips."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,9 @@ from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import MAX_SIDE_PX
 
 KEYFRAME_INTERVAL = 12
-# libx264's macroblock tree gives the same pictures other bytes, by what the process encoded and drew before.
+# With libx264's macroblock tree, the bytes depend on what the process encoded before.
 _DETERMINISTIC_OPTIONS = {"flags": "+bitexact", "x264-params": "mbtree=0"}
-# BT.601, limited range, and tagged so: readers that ignore tags (OpenCV among them) assume it, the others obey them.
+# BT.601 limited range, with tags: readers that ignore the tags (such as OpenCV) assume it, the others follow them.
 _COLORSPACE = Colorspace.ITU601
 _COLORSPACE_TAG = 6
 _COLOR_RANGE = ColorRange.MPEG
@@ -31,7 +31,7 @@ _COLOR_RANGE = ColorRange.MPEG
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class VideoInfo:
-    """What a video's packets and its first frame say: its size in pixels, as shown, and when each frame is shown."""
+    """Metadata of a video: display size in pixels, and presentation times of its frames in units of ``time_base`` s."""
 
     path: Path
     width: int
@@ -41,21 +41,21 @@ class VideoInfo:
 
     @property
     def timestamps(self) -> Array:
-        """Seconds ``(T,)`` from the first frame."""
+        """Seconds ``(T,)`` since the first frame."""
         return np.asarray((self.pts - self.pts[0]) * float(self.time_base))
 
 
 def encode_mp4(frames: NDArray[np.uint8], frame_rate: float, *, crf: int = 18) -> bytes:
-    """``frames`` ``(T, H, W, 3)`` uint8 RGB as an H.264 MP4 of constant rate.
+    """Encode ``frames`` ``(T, H, W, 3)`` uint8 RGB as an H.264 MP4 with ``frame_rate`` Hz.
 
-    yuv420p, no B-frames, a key frame at least every 12; one thread and no build stamps, so the same frames give the
-    same bytes. A UserError for odd sizes (yuv420p has none), no frames, or a rate that is not positive.
+    yuv420p, no B-frames, a key frame at least every 12 frames; one thread and no build stamps, so the same frames give
+    the same bytes. Raises UserError for an odd width or height, no frames, or a frame rate that is not positive.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) == 0:
         raise UserError(f"video frames must be uint8 (T, H, W, 3) with T > 0, got {frames.dtype} {frames.shape}")
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
-        raise UserError(f"video size {width}x{height} is odd: H.264 in yuv420p needs an even width and height")
+        raise UserError(f"video size {width}x{height} is odd: H.264 with yuv420p needs an even width and height")
     if not (np.isfinite(frame_rate) and frame_rate > 0):
         raise UserError(f"video frame rate must be positive, got {frame_rate}")
     buffer = io.BytesIO()
@@ -81,10 +81,10 @@ def encode_mp4(frames: NDArray[np.uint8], frame_rate: float, *, crf: int = 18) -
 
 
 def decode_mp4(video: bytes | Path, name: str = "") -> tuple[NDArray[np.uint8], Array]:
-    """All frames ``(T, H, W, 3)`` uint8 RGB and their times ``(T,)`` in seconds from the first.
+    """All frames ``(T, H, W, 3)`` uint8 RGB and their times ``(T,)`` in seconds since the first.
 
-    Frames are as players show them: turned or mirrored as the file says, and of square pixels. A UserError naming the
-    video (``name``, or its path) where it is missing, cut short or damaged.
+    Frames are as players show them: rotated or mirrored by the display matrix, with square pixels. Raises UserError
+    naming the video (``name``, or its path) if it is missing, truncated or damaged.
     """
     name = name or (str(video) if isinstance(video, Path) else "video")
     images: list[NDArray[np.uint8]] = []
@@ -101,7 +101,7 @@ def decode_mp4(video: bytes | Path, name: str = "") -> tuple[NDArray[np.uint8], 
 
 
 def read_video_info(path: Path) -> VideoInfo:
-    """Size and frame times of ``path``, as shown; a UserError where it is missing, cut short or no video."""
+    """Size and frame times of the video ``path``; raises UserError if it is missing, truncated or not a video."""
     with _open_video(path, str(path)) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
         if any(packet.pts is None for packet in packets) or not packets:
@@ -116,7 +116,7 @@ def read_video_info(path: Path) -> VideoInfo:
 
 
 def read_frames(video: VideoInfo, indices: Sequence[int] | NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
-    """The frames ``(H, W, 3)`` at rising ``indices``, one at a time, decoded from the key frame before the first on."""
+    """Yield the frames ``(H, W, 3)`` at increasing ``indices``, decoded from the key frame before the first one."""
     pending = [int(video.pts[index]) for index in indices]
     name = str(video.path)
     with _open_video(video.path, name) as (container, stream):
@@ -130,12 +130,12 @@ def read_frames(video: VideoInfo, indices: Sequence[int] | NDArray[np.int64]) ->
 
 
 def _decode_from(container: Any, stream: Any, pts: int) -> Iterator[Any]:
-    """Decoded frames from a key frame at or before ``pts`` on."""
+    """Yield decoded frames, starting at a key frame at or before ``pts``."""
     container.seek(pts, stream=stream)
     frames = container.decode(stream)
     first = next(frames, None)
     if first is None or first.pts > pts:
-        # Where B-frames lead a key frame, seeking by decoding time can land behind them: begin at the beginning.
+        # With B-frames before a key frame, seeking by decoding time can land after them: start at the beginning.
         container.seek(0)
         yield from container.decode(stream)
     else:
@@ -145,9 +145,9 @@ def _decode_from(container: Any, stream: Any, pts: int) -> Iterator[Any]:
 
 @contextmanager
 def _open_video(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
-    """An open container and its video stream; every way a file can be bad becomes a UserError naming it."""
+    """Open a container and select its video stream; any error of the decoder becomes a UserError naming the file."""
     if isinstance(video, Path) and video.exists() and not video.is_file():
-        raise UserError(f"{name}: is no file, though named like a video")
+        raise UserError(f"{name}: is not a file, although it is named like a video")
     try:
         with (
             io.BytesIO(video) if isinstance(video, bytes) else open(video, "rb") as file,
@@ -155,32 +155,32 @@ def _open_video(video: bytes | Path, name: str) -> Iterator[tuple[Any, Any]]:
         ):
             missing = _missing_bytes(file) if "mp4" in container.format.name else 0
             if missing:
-                raise UserError(f"{name}: the video is cut short, {missing} bytes are missing at its end")
+                raise UserError(f"{name}: the video is truncated, {missing} bytes are missing at its end")
             stream = _select_stream(container.streams.video)
             if stream is None:
-                raise UserError(f"{name}: holds no video stream")
+                raise UserError(f"{name}: has no video stream")
             if stream.codec_context is None:
-                raise UserError(f"{name}: is of a codec that cannot be read here; make it H.264")
+                raise UserError(f"{name}: its codec is not supported; convert it to H.264 (ffmpeg -i IN OUT.mp4)")
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}
             yield container, stream
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise UserError(f"{name}: there is no such video") from error
-    except Exception as error:  # decoders raise what they like
+        raise UserError(f"{name}: no such video") from error
+    except Exception as error:  # decoders raise exceptions of many types
         reason = shorten(getattr(error, "strerror", None) or error, 120)
-        raise UserError(f"{name}: cannot be read as video, it is damaged or cut short ({reason})") from error
+        raise UserError(f"{name}: cannot be read as video, it is damaged or truncated ({reason})") from error
 
 
 def _missing_bytes(file: IO[bytes]) -> int:
-    """How many bytes the top-level MP4 boxes promise beyond the end of ``file``, whose position is kept."""
+    """Number of bytes that the top-level MP4 boxes declare beyond the end of ``file``, whose position is restored."""
     position = file.tell()
     end, total = 0, file.seek(0, io.SEEK_END)
     file.seek(0)
     while len(header := file.read(16)) >= 8:
         size = int.from_bytes(header[:4], "big")
-        size = int.from_bytes(header[8:16], "big") if size == 1 else size
+        size = int.from_bytes(header[8:16], "big") if size == 1 else size  # 1 announces a 64-bit size
         if size < 8:
             break
         end += size
@@ -190,7 +190,7 @@ def _missing_bytes(file: IO[bytes]) -> int:
 
 
 def _select_stream(streams: Sequence[Any]) -> Any | None:
-    """The stream with the most frames, then the largest: pictures of a cover and previews are streams too."""
+    """The stream with the most frames, then with the largest image; covers and previews are also streams."""
     candidates = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
     sizes = {stream.index: stream.codec_context for stream in candidates}
 
@@ -202,22 +202,22 @@ def _select_stream(streams: Sequence[Any]) -> Any | None:
 
 
 def _to_rgb(frame: Any, stream: Any, name: str) -> NDArray[np.uint8]:
-    """``(H, W, 3)`` as it is shown."""
+    """The frame ``(H, W, 3)`` as it is displayed."""
     if frame.is_corrupt or frame.pts is None:
-        raise UserError(f"{name}: a damaged frame; make the video again")
+        raise UserError(f"{name}: a frame is damaged; encode the video again")
     image = np.asarray(frame.to_ndarray(format="rgb24"))
     aspect = float(stream.sample_aspect_ratio or 1)
     if aspect != 1:
         width = round(image.shape[1] * aspect)
         if not 1 <= width <= MAX_SIDE_PX:
-            raise UserError(f"{name}: its pixels are {aspect:g} times as wide as high, which no camera's are")
+            raise UserError(f"{name}: its pixel aspect ratio {aspect:g} is not plausible")
         image = np.asarray(cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
     matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
     return image if matrix is None else _apply_display_matrix(image, np.frombuffer(bytes(matrix), np.int32), name)
 
 
 def _apply_display_matrix(image: NDArray[np.uint8], matrix: NDArray[np.int32], name: str) -> NDArray[np.uint8]:
-    """``image`` under the display matrix of its track, which maps pixel (x, y) to (a x + c y, b x + d y)."""
+    """``image`` under the display matrix of its stream, which maps pixel (x, y) to (a x + c y, b x + d y)."""
     a, b, c, d = (float(matrix[n]) for n in (0, 1, 3, 4))
     if max(abs(a), abs(b), abs(c), abs(d)) == 0:
         return image
@@ -226,13 +226,14 @@ def _apply_display_matrix(image: NDArray[np.uint8], matrix: NDArray[np.int32], n
     elif max(abs(a), abs(d)) < 0.01 * min(abs(b), abs(c)):
         image, right, down = image.swapaxes(0, 1), c, b
     else:
-        raise UserError(f"{name}: is to be shown askew; turn its pixels first (ffmpeg -i IN OUT.mp4)")
+        raise UserError(f"{name}: its rotation is not a multiple of 90 degrees; rotate it first (ffmpeg -i IN OUT.mp4)")
     return np.ascontiguousarray(image[:: 1 if down > 0 else -1, :: 1 if right > 0 else -1])
 
 
 def _check_size(image: NDArray[np.uint8], shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
     if image.shape != shape:
         raise UserError(
-            f"{name}: changes its size from {shape[1]}x{shape[0]} to {image.shape[1]}x{image.shape[0]}; cut it there"
+            f"{name}: the size changes from {shape[1]}x{shape[0]} to {image.shape[1]}x{image.shape[0]}; "
+            "cut the video there"
         )
     return image

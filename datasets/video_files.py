@@ -1,4 +1,4 @@
-"""Which files of a folder are footage, and the ids of the clips that are named after them."""
+"""Listing of video files, and clip ids derived from their names."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 SCENE_FILE = "scene.json"
-# In upper case too: GoPro, DJI and most dash cameras write .MP4.
+# Case is ignored: GoPro, DJI and most dash cameras write .MP4.
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov")
 _UNSUPPORTED_SUFFIXES = (
     ".3gp", ".360", ".avi", ".flv", ".h264", ".hevc", ".insv", ".lrv", ".m2ts", ".mkv", ".mpeg", ".mpg", ".mts",
@@ -18,38 +18,38 @@ _MAX_ID_LENGTH = 100
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """The videos of one folder by name. As for a shell's ``*.mp4``, names that begin with a dot are not meant: macOS
-    leaves a ``._drive.mp4`` beside each ``drive.mp4`` on foreign disks."""
+    """The videos of one folder, sorted by name, without hidden files: macOS writes ``._drive.mp4`` next to
+    ``drive.mp4`` on other file systems."""
     return sorted(
         path for path in folder.iterdir() if _has_suffix(path, VIDEO_SUFFIXES) and not path.name.startswith(".")
     )
 
 
 def find_videos(root: Path) -> list[Path]:
-    """The videos at any depth under ``root``, but for hidden files and those in hidden folders."""
+    """The videos at any depth under ``root``, except hidden files and hidden folders."""
     return [path for path in _find_visible(root) if _has_suffix(path, VIDEO_SUFFIXES)]
 
 
 def find_descriptions(root: Path) -> list[Path]:
-    """Every ``scene.json`` at any depth under ``root``, but for those in hidden folders."""
+    """Every ``scene.json`` at any depth under ``root``, except in hidden folders."""
     return [path for path in _find_visible(root) if path.name == SCENE_FILE]
 
 
 def find_unsupported(root: Path) -> list[Path]:
-    """Files that are videos by their name, in a format that is not read here."""
+    """Files whose names are those of videos in unsupported formats."""
     return [path for path in _find_visible(root) if _has_suffix(path, _UNSUPPORTED_SUFFIXES)]
 
 
 def describe_unsupported(files: Sequence[Path]) -> str:
     extensions = ", ".join(sorted({path.suffix for path in files}))
     return (
-        f"{len(files)} files that look like video were not read ({extensions}), the first is {printable(files[0])}; "
-        "make them H.264 in MP4 (ffmpeg -i IN OUT.mp4)"
+        f"{len(files)} videos in unsupported formats were skipped ({extensions}), the first is {printable(files[0])}; "
+        "convert them to H.264 in MP4 (ffmpeg -i IN OUT.mp4)"
     )
 
 
 def make_clip_id(name: str) -> str:
-    """``name`` in the letters of a clip id, with a short hash where others were dropped, so that names stay apart."""
+    """``name`` as a clip id (a-z, 0-9, '-', '_'), with a short hash if letters were lost, so that ids stay unique."""
     name = unicodedata.normalize("NFC", name)
     slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")
     is_lossy = not slug or len(slug) > _MAX_ID_LENGTH or not name.isascii()
@@ -57,14 +57,14 @@ def make_clip_id(name: str) -> str:
 
 
 def make_clip_ids(paths: Iterable[PurePath]) -> dict[PurePath, str]:
-    """An id for each video, told by its path without ending; those that would share one get a short hash each."""
+    """A clip id per video, from its path without suffix; videos with the same id get a short hash each."""
     ids = {path: make_clip_id(path.with_suffix("").as_posix()) for path in paths}
     counts = Counter(ids.values())
     return {path: _append_hash(name, path.as_posix()) if counts[name] > 1 else name for path, name in ids.items()}
 
 
 def printable(path: PurePath) -> str:
-    """``path`` as text that can be written anywhere: what is no text in it becomes a question mark."""
+    """``path`` as valid UTF-8 text; undecodable bytes become question marks."""
     return str(path).encode(errors="replace").decode()
 
 
@@ -79,6 +79,6 @@ def _has_suffix(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def _append_hash(slug: str, name: str) -> str:
-    # A file's name need not be text: bytes of another encoding stand for themselves.
+    # File names need not be valid UTF-8: surrogateescape hashes their raw bytes.
     digest = hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).hexdigest()
     return f"{slug[:_MAX_ID_LENGTH].strip('-') or 'clip'}-{digest[:8]}"

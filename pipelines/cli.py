@@ -13,7 +13,6 @@ import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NoReturn
 
 from driveforge.datasets.errors import UserError
@@ -24,6 +23,7 @@ from driveforge.pipelines.config.build import with_suggestion
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.config.help import WIDTH, settings_help
 from driveforge.pipelines.console import print_message
+from driveforge.pipelines.inputs.settings import overrides_at
 from driveforge.pipelines.processes.signals import interruptible
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -85,7 +85,7 @@ def _run_argv(argv: list[str]) -> int:
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise UserError(with_suggestion(f"no command {words[0]!r}", words[0], commands))
     args = _parser().parse_args(words or ["--help"])
-    path_overrides = _nuscenes_overrides(args.path) if getattr(args, "path", None) else []
+    path_overrides = overrides_at(args.path) if getattr(args, "path", None) else []
     return _run_command(commands[args.command], args, [*path_overrides, *overrides])
 
 
@@ -133,14 +133,6 @@ def _run_stage(command: Command, config: Config, args: argparse.Namespace) -> in
             if isinstance(error, UserError) or (refusal := find_write_error(error, config.run_dir)) is None:
                 raise
             raise refusal from error
-
-
-def _nuscenes_overrides(path: Path) -> list[str]:
-    """The data group for nuScenes tables at ``path``, so that their other settings can be given too."""
-    versions = sorted(folder.name for folder in path.glob("v1.0-*") if folder.is_dir())
-    if not versions:
-        return []
-    return ["data=nuscenes", f"data.root={path}", *([f"data.version={versions[0]}"] if len(versions) == 1 else [])]
 
 
 def _silence_libraries() -> None:

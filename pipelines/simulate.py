@@ -1,4 +1,4 @@
-"""The simulate stage: the procedural world as a data set, drives in nuScenes tables, other domains in folders."""
+"""The command ``simulate``: procedural drives as nuScenes tables, and clips of other domains in folders."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ from driveforge.pipelines.processes.parallel import parallel_map
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"
 KEY_FRAMES_HZ = 2.0
-# In each of the two folders: the settings that made it.
+# In each of the two folders: the settings it was made with.
 SETTINGS_FILE = "simulated.json"
 
 
@@ -48,10 +48,10 @@ def replay_root(out: Path) -> Path:
 
 
 def simulate(settings: SimulateSettings, out: Path, framing: Framing) -> None:
-    """Write the whole world under ``out``, on all cores; clips of other domains last as long as one of ``framing``.
+    """Write the drives and the clips of other domains to ``out``; those clips are as long as one of ``framing``.
 
-    The same settings give the same bytes, and what they already finished is kept. A UserError, before anything is
-    written, where either folder holds anything else: nothing is ever replaced.
+    The same settings give the same bytes, and a finished folder is kept. Nothing is ever replaced: raises UserError,
+    before anything is written, if a folder holds anything else.
     """
     world = _World(settings=settings, framing=framing)
     for folder in _WRITERS:
@@ -64,21 +64,22 @@ def simulate(settings: SimulateSettings, out: Path, framing: Framing) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _World:
-    """All that decides the bytes of a simulated world."""
+    """The settings that determine the bytes of a simulated world."""
 
     settings: SimulateSettings
     framing: Framing
 
     @property
     def num_frames(self) -> int:
-        """Of a clip of another domain, at the rate of the simulation."""
+        """The frames of a clip of another domain, at the rate of the simulation."""
+        # The tolerance absorbs floating-point error, which would add a frame.
         return math.ceil(self.framing.seconds * self.settings.frame_rate - 1e-9) + 1
 
     def to_json(self) -> dict[str, Any]:
-        """By the names of the settings."""
-        told = {f"simulate.{key}": value for key, value in asdict(self.settings).items()}
-        length = {"data.num_frames": self.framing.num_frames, "data.frame_rate": self.framing.frame_rate}
-        return dict(json.loads(json.dumps({**told, **length})))
+        """By the full name of each setting."""
+        settings = {f"simulate.{key}": value for key, value in asdict(self.settings).items()}
+        framing = {"data.num_frames": self.framing.num_frames, "data.frame_rate": self.framing.frame_rate}
+        return dict(json.loads(json.dumps({**settings, **framing})))
 
 
 def _is_written(folder: Path, world: _World) -> bool:
@@ -90,10 +91,12 @@ def _is_written(folder: Path, world: _World) -> bool:
     except UserError:
         recorded = None
     if not isinstance(recorded, dict):
-        raise UserError(f"{folder} was not made by driveforge simulate, and is left alone; choose another folder")
+        raise UserError(f"{folder} was not made by driveforge simulate and is not changed; choose another folder")
     changed = [f"{key} was {shorten(recorded.get(key))}" for key in expected if recorded.get(key) != expected[key]]
     if changed:
-        raise UserError(f"{folder} holds another world ({changed[0]}); choose another folder, or delete it yourself")
+        raise UserError(
+            f"{folder} was simulated with other settings ({changed[0]}); choose another folder, or delete it"
+        )
     return True
 
 
@@ -108,10 +111,10 @@ def _write_drives(world: _World, out: Path) -> None:
 
 
 def _write_replay(world: _World, out: Path) -> None:
-    index_in_order = world.settings.replay_clips
+    num_clips = world.settings.replay_clips
     with atomic_folder(replay_root(out)) as root:
-        clips = parallel_map(partial(_write_replay_clip, world, root), range(index_in_order))
-        for _ in track(clips, "Simulating other domains", total=index_in_order):
+        clips = parallel_map(partial(_write_replay_clip, world, root), range(num_clips))
+        for _ in track(clips, "Simulating other domains", total=num_clips):
             pass
         _write_settings(root, world)
 
@@ -123,9 +126,9 @@ def _write_settings(folder: Path, world: _World) -> None:
     (folder / SETTINGS_FILE).write_text(json.dumps(world.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
-def _write_drive(settings: SimulateSettings, root: Path, index_in_order: int) -> tuple[Scene, TableRows]:
-    """One drive's images and its table rows; the variants take turns."""
-    index, variant = divmod(index_in_order, len(VARIANTS))
+def _write_drive(settings: SimulateSettings, root: Path, number: int) -> tuple[Scene, TableRows]:
+    """Write the images of one drive and return its table rows; consecutive drives cycle through the variants."""
+    index, variant = divmod(number, len(VARIANTS))
     recording = simulate_drive(
         VARIANTS[variant],
         index,
@@ -144,20 +147,20 @@ def _write_drive(settings: SimulateSettings, root: Path, index_in_order: int) ->
     return recording.scene, rows
 
 
-def _write_replay_clip(world: _World, root: Path, index_in_order: int) -> None:
-    """One clip of a non-driving domain as a folder; the domains take turns."""
+def _write_replay_clip(world: _World, root: Path, number: int) -> None:
+    """Write one clip of another domain as a folder; consecutive clips cycle through the domains."""
     settings = world.settings
     source = SimulatedSource(
         SimulationConfig(
             seed=settings.seed,
             domains=settings.replay_domains,
-            num_scenes=-(-settings.replay_clips // len(settings.replay_domains)),
+            num_scenes=math.ceil(settings.replay_clips / len(settings.replay_domains)),
             height=settings.height,
             width=settings.width,
             frame_rate=settings.frame_rate,
             num_frames=world.num_frames,
         )
     )
-    index, domain = divmod(index_in_order, len(settings.replay_domains))
+    index, domain = divmod(number, len(settings.replay_domains))
     scene = source.scenes()[domain * source.config.num_scenes + index]
     write_clip_folder(root, source.load(scene))

@@ -1,4 +1,4 @@
-"""Verify: every byte of an export against its index, and every sample against the shard format."""
+"""The command ``verify``: check every byte of an export against its index, and every sample against the format."""
 
 import argparse
 import json
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyReport:
-    """What was checked, and every problem found, one line each.
-
-    ``extras`` are names of what lies beside the export and is no part of it.
-    """
+    """What was checked, and one line for each problem; ``extras`` are files that the index does not list."""
 
     root: Path
     num_shards: int
@@ -46,15 +43,15 @@ class VerifyReport:
 
 
 def main(config: "Config", args: argparse.Namespace) -> int:
-    """Verify the given folder, or the run's shards; status 1 where anything is wrong."""
+    """Verify the given folder, or the shards of the run; exit status 1 if there is a problem."""
     if args.directory is None:
         require_run(config.run_dir)
     report = verify(args.directory or config.run.shards)
     for problem in report.problems:
         print_result(problem, prefix="wrong  ", style="red")
     if report.extras:
-        print_result(f"beside it, and no part of it: {_format_few(set(report.extras))}")
-    verdict = "all as it should be" if report.ok else f"{len(report.problems)} problems"
+        print_result(f"not part of the export: {_format_few(set(report.extras))}")
+    verdict = "no problems" if report.ok else f"{len(report.problems)} problems"
     print_result(
         f"{report.root}: {report.num_samples} clips in {report.num_shards} shards, {report.num_bytes} bytes: {verdict}"
     )
@@ -64,8 +61,8 @@ def main(config: "Config", args: argparse.Namespace) -> int:
 def verify(root: Path) -> VerifyReport:
     """Check the export in ``root``: sizes, digests, counts and keys of the index, then every member of every sample.
 
-    Videos are decoded, poses and tracks checked as when a clip is made. All problems are reported; only an index that
-    cannot be read is a UserError.
+    Videos are decoded; poses and tracks are checked as for any clip. All problems are collected. Raises UserError only
+    if the index cannot be read.
     """
     index = read_index(root)
     extras = _find_extras(root, index)
@@ -90,40 +87,40 @@ def verify(root: Path) -> VerifyReport:
 
 
 def _find_extras(root: Path, index: Index) -> list[str]:
-    """What lies beside an export and is not listed: indices of other readers, what a Finder or a killed export left."""
+    """Files that the index does not list, such as indices of other readers and leftovers of a killed export."""
     listed = {INDEX_FILE, *index.files, *(shard.name for shard in index.shards)}
     return sorted(path.name for path in root.iterdir() if path.name not in listed)
 
 
 def _is_unlisted_shard(name: str) -> bool:
-    """Whether a reader that takes every tar of a folder would take it for a shard, though no export ever named it."""
+    """Whether a reader of ``*.tar`` would read it as a shard, although its name is not one of an export."""
     return name.endswith(".tar") and not name.startswith(".") and not SHARD_NAME.fullmatch(name)
 
 
 def _check_index(root: Path, index: Index) -> Iterator[str]:
-    """Problems of the totals, and of the documents beside the shards."""
+    """Problems of the totals and of the documents beside the shards."""
     for total, counted in (
         ("num_samples", sum(shard.num_samples for shard in index.shards)),
         ("num_bytes", sum(shard.num_bytes for shard in index.shards)),
     ):
         if counted != getattr(index, total):
-            yield f"{INDEX_FILE}: {total} is {getattr(index, total)}, its shards sum up to {counted}"
+            yield f"{INDEX_FILE}: {total} is {getattr(index, total)}, the sum over its shards is {counted}"
     splits: Counter[str] = Counter()
     for shard in index.shards:
         splits[shard.split] += shard.num_samples
     if index.splits != splits:
-        yield f"{INDEX_FILE}: splits are {index.splits}, its shards sum up to {dict(splits)}"
+        yield f"{INDEX_FILE}: splits are {index.splits}, the sums over its shards are {dict(splits)}"
     order = [(shard.split, shard.name) for shard in index.shards]
-    if order != sorted(order):  # which would be another order of clips to whoever reads them
+    if order != sorted(order):  # the order of shards is the order of clips for readers
         yield f"{INDEX_FILE}: shards are not in the order of their splits and names"
     for name in (CROISSANT_FILE, CARD_FILE):
         if name not in index.files:
-            yield f"{INDEX_FILE}: files do not list {name}"
+            yield f"{INDEX_FILE}: files does not list {name}"
     for name, file in index.files.items():
         problems = list(_check_bytes(root / name, file))
         yield from (f"{name}: {problem}" for problem in problems)
         if name == CROISSANT_FILE and not problems and json.loads((root / name).read_bytes())["name"] != index.name:
-            yield f"{INDEX_FILE}: name is {index.name}, {CROISSANT_FILE} says another"
+            yield f"{INDEX_FILE}: name is {index.name}, which differs from {CROISSANT_FILE}"
 
 
 def _check_shard(path: Path, shard: ShardEntry) -> Iterator[str]:
@@ -181,7 +178,7 @@ def _check_sample(key: str, members: Mapping[str, bytes], split: str) -> Iterato
         yield f"members {_format_few(unknown)} do not belong to a sample"
     thumbnail = np.frombuffer(members.get("thumb.jpg", b""), np.uint8)
     if not thumbnail.size or cv2.imdecode(thumbnail, cv2.IMREAD_COLOR) is None:
-        yield "thumb.jpg is missing or no picture"
+        yield "thumb.jpg is missing or not an image"
 
 
 def _format_few(names: set[str]) -> str:

@@ -1,1 +1,1 @@
-"""The cross-domain replay buffer and the plan that draws every batch from it."""
+"""The cross-domain replay buffer, and the plan that samples every batch from it."""

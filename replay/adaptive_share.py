@@ -1,4 +1,4 @@
-"""How much replay a run needs, found while it runs: forgetting moves the share."""
+"""A replay share that follows the measured forgetting."""
 
 import math
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from driveforge.datasets.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdaptiveShare:
-    """A controller with a dead band: it answers one probe at a time and remembers nothing.
+    """A stateless controller with a dead band, called once per evaluation.
 
-    ``tolerance`` is how far the worst domain may fall behind the base. Beyond it the share grows by ``factor``; below
-    half of it there is room, and the share shrinks by as much; in between it stays, so that a probe's noise does not
-    rock it. It never leaves ``min_share`` to ``max_share``: from 0 no factor would lead back.
+    ``tolerance`` is the allowed forgetting of the worst domain relative to the base. Above it the share grows by
+    ``factor``; below half of it the share shrinks by ``factor``; in between it does not change, so that evaluation
+    noise does not move it. The share stays within ``min_share`` and ``max_share``: it could never grow again from 0.
     """
 
     tolerance: float
@@ -25,19 +25,22 @@ class AdaptiveShare:
         if not 0 < self.tolerance < math.inf:
             raise UserError(f"replay tolerance {self.tolerance} must be above 0")
         if not 0 < self.min_share <= self.max_share <= 1:
-            raise UserError(f"the share's limits {self.min_share}, {self.max_share} must rise, above 0 and at most 1")
+            raise UserError(
+                f"min_share {self.min_share} and max_share {self.max_share} must satisfy "
+                "0 < min_share <= max_share <= 1"
+            )
 
     def next_share(self, share: float, forgetting: Mapping[str, float]) -> float:
-        """The share to go on with; ``forgetting`` by domain, relative to the base: above 0 is forgotten.
+        """The next share, given the ``forgetting`` of each domain relative to the base (positive: worse than the base).
 
-        A number that is not one counts as forgotten. A UserError where there is none at all.
+        NaN counts as forgotten. Raises UserError if there are no domains.
         """
         if not forgetting:
-            raise UserError("the probe measured no domain, so nothing can tell how much replay is needed")
+            raise UserError("the evaluation measured no domain, so an adaptive replay share cannot be set")
         worst = max(math.inf if math.isnan(value) else value for value in forgetting.values())
         if worst > self.tolerance:
             share *= self.factor
         elif worst < self.tolerance / 2:
             share /= self.factor
-        # Four digits: a share is written into checkpoints and logs, and means its decimal.
+        # Rounded, because checkpoints and logs store the share as a decimal that must be exact.
         return round(min(self.max_share, max(self.min_share, share)), 4)

@@ -1,4 +1,4 @@
-"""Whether a standing buffer is what was written: every byte by hash."""
+"""The integrity check of a persistent buffer: every byte against its sha256."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from driveforge.replay.persistent import read_manifest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BufferAudit:
-    """What was checked, and every problem found, one line each."""
+    """What was checked, and one line for each problem."""
 
     num_files: int
     num_bytes: int
@@ -23,7 +23,7 @@ class BufferAudit:
 
 
 def audit(root: Path) -> BufferAudit:
-    """Reads the newest generation of the buffer in ``root`` as a whole; a UserError where there is none."""
+    """Check every file of the current generation in ``root``. Raises UserError if there is none."""
     folder, lease = lease_newest(root)
     try:
         files = read_manifest(folder).files
@@ -44,7 +44,7 @@ def audit(root: Path) -> BufferAudit:
 def _find_unknown_files(folder: Path, known: set[str]) -> Iterator[str]:
     for path in sorted(folder.iterdir()):
         if path.name not in known | {MANIFEST}:
-            yield f"{folder.name}/{path.name}: was not written by this buffer; remove it"
+            yield f"{folder.name}/{path.name}: does not belong to this buffer; remove it"
 
 
 def _find_damaged_files(folder: Path, files: Mapping[str, tuple[int, str]]) -> Iterator[str]:
@@ -53,7 +53,7 @@ def _find_damaged_files(folder: Path, files: Mapping[str, tuple[int, str]]) -> I
         if not path.is_file():
             yield f"{folder.name}/{name}: is missing"
         elif (found := path.stat().st_size) != size:
-            yield f"{folder.name}/{name}: has {found} bytes, {size} were written"
+            yield f"{folder.name}/{name}: has {found} bytes, expected {size}"
         elif sha256_file(path) != sha256:
             yield f"{folder.name}/{name}: differs from its sha256{_describe_clips(path)}"
 

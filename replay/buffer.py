@@ -1,12 +1,13 @@
 """The cross-domain replay buffer: a domain-balanced reservoir of latents on disk.
 
-Which samples stay is a matter of ``replay.ranking``: it depends on *what* was offered and not on when. So offering a
-stream twice, in another order, or once more after a crash gives the same content. Where they stay by another policy
-than chance (``replay.keeping``), all candidates are held until there are twice too many, and then thinned.
+``replay.ranking`` decides which samples stay, and its choice depends on *which* samples were added, not on their order.
+So adding a stream twice, in another order, or again after a crash gives the same content. Under a retention policy
+other than random (``replay.retention``), a domain grows to twice its quota before it is pruned.
 """
 
 import hashlib
 import json
+import math
 import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -30,7 +31,7 @@ _NO_LOCATIONS = np.empty(0, np.uint64)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayBufferStats:
-    """``samples`` and ``quotas`` are by domain; ``num_bytes`` is what lies on disk, evicted samples in it too."""
+    """``samples`` and ``quotas`` are by domain; ``num_bytes`` is the size on disk, including evicted samples."""
 
     capacity: int
     samples: dict[str, int]
@@ -39,14 +40,14 @@ class ReplayBufferStats:
 
 
 class ReplayBuffer:
-    """At most ``capacity`` samples, shared out among the domains that were offered (``BufferSettings.allocate_quotas``).
+    """At most ``capacity`` samples, divided among the domains (``BufferSettings.allocate_quotas``).
 
-    What is alive is recomputed from what lies on disk. So a crash at any moment leaves the content as of the last
-    ``flush``, and memory holds 16 bytes a sample. A flush comes of itself every 64 accepted samples, before reading,
-    and at the end of a ``with`` block. Only one process may fill it at a time.
+    The set of live samples is recomputed from the files on disk, so a crash leaves the content of the last ``flush``,
+    and memory holds 16 bytes a sample. A flush happens every 64 accepted samples, before reading, and at the end of a
+    ``with`` block. Only one process may write at a time.
 
-    Opening it with other settings than it was made with is a UserError. ``running_means`` are by domain, and are remembered
-    by whoever opens the buffer again (``replay.standing``).
+    Raises UserError if the buffer on disk was created with other settings. ``running_means``, by domain, are stored by
+    the caller (``replay.persistent``).
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ReplayBuffer:
 
     @classmethod
     def open(cls, root: Path) -> Self:
-        """A buffer that exists, with the settings it was made with; a UserError where there is none."""
+        """An existing buffer with its own settings. Raises UserError if there is none."""
         found = read_settings(Path(root))
         return cls(root, found.capacity, seed=found.seed, key=found.key, quotas=found.quotas, retention=found.retention)
 
@@ -93,7 +94,7 @@ class ReplayBuffer:
         return sum(len(ranking) for ranking in self._rankings.values())
 
     def add(self, sample: LatentSample) -> bool:
-        """Whether the sample is in the buffer now. It may be evicted later by others of its domain, or a new domain."""
+        """Add a sample; whether the buffer now holds it. Later samples or a new domain may evict it."""
         check_storable(sample, self._tensor_specs)
         self._require_quota(sample.domain)
         is_present = self.contains(sample.domain, sample.clip_id)
@@ -109,15 +110,14 @@ class ReplayBuffer:
             self.flush()
         return True
 
-    def would_accept(self, offers: Iterable[tuple[str, str]]) -> list[bool]:
-        """Of each domain and clip id, whether it would be new and stay if all of them were offered; changes nothing."""
-        named = list(offers)
+    def would_accept(self, names: Iterable[tuple[str, str]]) -> list[bool]:
+        """For each (domain, clip id), whether it is new and would be in the buffer after all of them were added."""
+        named = list(names)
         if not self._policy.is_hash_based:
             return [not self.contains(*name) for name in named]
         shares = self.settings.allocate_quotas({*self._rankings, *(domain for domain, _ in named)})
-        trials: dict[str, Ranking] = {domain: Ranking() for domain in shares}
-        for domain, ranking in self._rankings.items():
-            trials[domain].copy_from(ranking)
+        trials = {domain: Ranking() for domain in shares}
+        trials |= {domain: ranking.copy() for domain, ranking in self._rankings.items()}
         priorities = [compute_priority(self.settings.seed, *name) for name in named]
         for (domain, _), priority in zip(named, priorities, strict=True):
             trials[domain].insert(priority, 0, shares[domain])
@@ -130,45 +130,47 @@ class ReplayBuffer:
         return self._location(domain, clip_id) is not None
 
     def entry(self, domain: str, clip_id: str) -> Entry | None:
-        """What is told of a sample, None where the buffer does not hold it."""
+        """The metadata of a sample, None if the buffer does not hold it."""
         location = self._location(domain, clip_id)
         return None if location is None else self._segments.read(location).entry
 
     def entries(self) -> Iterator[Entry]:
-        """What is told of every sample, without its tensors, in the order of the disk."""
+        """The metadata of every sample, without tensors, in the order on disk."""
         self.flush()
         return (entry for location, entry in self._segments.entries() if self._is_alive(location, entry))
 
     def sample(self, domain: str, i: int) -> LatentSample:
-        """The ``i``-th sample of a domain, in an order that depends on the content alone."""
+        """The ``i``-th sample of a domain, in an order that depends only on the content."""
         self.flush()
         if domain not in self._rankings:
             raise UserError(f"replay buffer {self.root}: no domain {domain!r}; it holds {', '.join(self.domains)}")
         return self._segments.read(self._rankings[domain].locations[i])
 
     def flush(self) -> None:
-        """Makes what was offered so far outlast this process."""
+        """Write all added samples to disk."""
         if self._segments.is_written:
             return
         self._segments.write()
         self._prune(2)
-        if len(self._segments.numbers) > 2 * -(-len(self) // SEGMENT_SIZE) + 1:
+        num_needed = math.ceil(len(self) / SEGMENT_SIZE)
+        # More than half of the samples on disk are dead: rewrite, which then costs O(1) per added sample.
+        if len(self._segments.numbers) > 2 * num_needed + 1:
             self._rewrite(self._segments.numbers)
 
     def compact(self, max_dead_share: float) -> None:
-        """Brings every domain down to its quota, and what is dead on disk to a ``max_dead_share`` part of what is alive."""
+        """Prune, then vacuum if the dead samples on disk exceed the share ``max_dead_share`` of the live ones."""
         self.prune()
-        rows = sum(1 for _ in self._segments.entries())
-        if rows > (1 + max_dead_share) * len(self):
+        num_on_disk = sum(1 for _ in self._segments.entries())
+        if num_on_disk > (1 + max_dead_share) * len(self):
             self.vacuum()
 
     def prune(self) -> None:
-        """Brings every domain down to its quota, where the policy waits for others to choose among."""
+        """Reduce every domain to its quota, for policies that let domains grow beyond it."""
         self.flush()
         self._prune(1)
 
     def exclude(self, should_remove: Callable[[Entry], bool]) -> int:
-        """Leaves samples out for as long as this object lives; their number. Whoever withholds may offer nothing."""
+        """Hide samples from this object, not on disk; how many. Do not add samples afterwards."""
         self.flush()
         self._digest = None
         found = array("Q", (location for location, entry in self._segments.entries() if should_remove(entry)))
@@ -180,7 +182,7 @@ class ReplayBuffer:
         return before - len(self)
 
     def remove(self, should_remove: Callable[[Entry], bool]) -> int:
-        """Drops samples for good, from the disk too, with their domain where it has no others; their number."""
+        """Delete samples from the buffer and the disk, and domains without samples; how many samples."""
         dropped = self.exclude(should_remove)
         self.running_means = {
             domain: running_mean for domain, running_mean in self.running_means.items() if domain in self._rankings
@@ -190,10 +192,14 @@ class ReplayBuffer:
         return dropped
 
     def vacuum(self) -> None:
-        """Clears all that is dead from the disk."""
+        """Delete all dead samples from the disk."""
         self.flush()
-        dead = {location // SEGMENT_SIZE for location, e in self._segments.entries() if not self._is_alive(location, e)}
-        self._rewrite(sorted(dead))
+        segments_with_dead = {
+            location // SEGMENT_SIZE
+            for location, entry in self._segments.entries()
+            if not self._is_alive(location, entry)
+        }
+        self._rewrite(sorted(segments_with_dead))
 
     def stats(self) -> ReplayBufferStats:
         self.flush()
@@ -205,10 +211,11 @@ class ReplayBuffer:
         )
 
     def digest(self) -> str:
-        """sha256 of the content, which is read for it: equal for buffers that hold the same samples, however they came
-        to. A UserError where a sample is not as it was written.
+        """The sha256 of the content: equal for buffers with the same samples, whatever their history.
+
+        Reads all samples. Raises UserError if one is damaged.
         """
-        # A flush may thin, and so change the content.
+        # First, since a flush may prune.
         self.flush()
         if self._digest is None:
             digests = [sample.digest() for sample in self._live_samples()]
@@ -228,17 +235,14 @@ class ReplayBuffer:
     def _require_quota(self, domain: str) -> None:
         if domain in self._rankings:
             return
-        zero_quota = [
-            name for name, share in self.settings.allocate_quotas({*self._rankings, domain}).items() if share < 1
-        ]
-        if zero_quota:
+        if min(self.settings.allocate_quotas({*self._rankings, domain}).values()) < 1:
             raise UserError(
                 f"replay buffer {self.root}: capacity {self.settings.capacity} leaves no place for domain {domain!r}, "
-                f"it holds {len(self._rankings)} domains; make a larger buffer"
+                f"it holds {len(self._rankings)} domains; create a buffer with a larger capacity"
             )
 
     def _insert(self, domain: str, clip_id: str, location: int) -> bool:
-        """Ranks a sample, evicting whatever no longer fits; False where it has no place or is there already."""
+        """Rank a sample and evict samples beyond the quotas; False if it ranks too low or is a duplicate."""
         self._digest = None
         if domain not in self._rankings:
             self._rankings[domain] = Ranking()
@@ -262,7 +266,7 @@ class ReplayBuffer:
         return ranking.find_location(compute_priority(self.settings.seed, domain, clip_id)) if ranking else None
 
     def _prune(self, factor: int) -> None:
-        """Lets the policy choose in every domain that has ``factor`` its quota, or more."""
+        """Reduce the domains with more than ``factor`` times their quota to the samples that the policy selects."""
         if self._policy.is_hash_based:
             return
         self._digest = None
@@ -272,6 +276,7 @@ class ReplayBuffer:
             if len(ranking) <= factor * quota:
                 continue
             features: list[Features] = [np.empty(0)] * len(ranking)
+            # Read in the order on disk, store in the order of rank.
             for k in np.argsort(locations):
                 features[k] = self._policy.extract_features(self._segments.read(locations[int(k)]))
             is_chosen = np.zeros(len(ranking), bool)
@@ -284,9 +289,9 @@ class ReplayBuffer:
         return self.running_means[domain].mean if domain in self.running_means else np.mean(features, axis=0)
 
     def _rewrite(self, numbers: Collection[int]) -> None:
-        """Copies the living of these segments into new ones and clears the old away."""
+        """Copy the live samples of these segments into new segments and remove the old ones."""
         locations = np.concatenate(
-            [np.array(r.locations, np.uint64) for r in self._rankings.values()] or [_NO_LOCATIONS]
+            [np.array(ranking.locations, np.uint64) for ranking in self._rankings.values()] or [_NO_LOCATIONS]
         )
         relocated = self._segments.copy(numbers, locations)
         for ranking in self._rankings.values():

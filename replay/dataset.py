@@ -1,22 +1,52 @@
-"""Collated batches that follow a plan, for torch's own DataLoader."""
+"""Datasets, sampler and collation that load the batches of a plan with torch's DataLoader."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.shards import LatentSample
 from driveforge.replay.plan import BatchPlan, BatchSlot
 
-Batch = dict[str, Any]
-RESERVED_NAMES = ("loss_weight", "is_replay", "step", "slot", "clip_id", "domain", "caption")
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """The B samples of one step of the plan, or one rank's part of them.
+
+    ``tensors`` are the stored tensors by name, each (B, ...). ``slot`` (B,) int64 is the position of a sample in the
+    batch of all ranks; ``loss_weight`` (B,) is float32, ``is_replay`` (B,) bool. ``clip_id``, ``domain`` and
+    ``caption`` have B entries.
+    """
+
+    step: int
+    slot: Tensor
+    is_replay: Tensor
+    loss_weight: Tensor
+    tensors: Mapping[str, Tensor]
+    clip_id: list[str]
+    domain: list[str]
+    caption: list[str]
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch on ``device``; Lightning calls it before each training step."""
+        return replace(
+            self,
+            slot=self.slot.to(device),
+            is_replay=self.is_replay.to(device),
+            loss_weight=self.loss_weight.to(device),
+            tensors={name: tensor.to(device) for name, tensor in self.tensors.items()},
+        )
 
 
 class DrivingSamples(Protocol):
-    """The driving side: ``driveforge.datasets.latents.cache.LatentCache``, or part of one."""
+    """The driving samples: a ``driveforge.datasets.latents.cache.LatentCache``, or part of one."""
 
     def __len__(self) -> int: ...
 
@@ -24,7 +54,7 @@ class DrivingSamples(Protocol):
 
 
 class ReplaySamples(Protocol):
-    """The other side: ``replay.buffer.ReplayBuffer``."""
+    """The samples of other domains: a ``replay.buffer.ReplayBuffer``."""
 
     @property
     def sizes(self) -> dict[str, int]: ...
@@ -34,7 +64,7 @@ class ReplaySamples(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class PlannedSamples(Dataset[tuple[BatchSlot, LatentSample]]):
-    """Looks up the sample of a ``BatchSlot``; ``replay`` may be None where the plan replays nothing."""
+    """Looks up the sample of a ``BatchSlot``; ``replay`` may be None if the plan has no replay."""
 
     driving: DrivingSamples
     replay: ReplaySamples | None
@@ -48,7 +78,7 @@ class PlannedSamples(Dataset[tuple[BatchSlot, LatentSample]]):
 
 @dataclass(frozen=True, eq=False)
 class PlanSampler(Sampler[list[BatchSlot]]):
-    """The batches of one rank for the steps ``start`` to ``stop``, its length known."""
+    """The slots of one rank's batches for the steps ``start`` to ``stop``."""
 
     plan: BatchPlan
     start: int
@@ -65,23 +95,18 @@ class PlanSampler(Sampler[list[BatchSlot]]):
 
 
 def collate(pairs: Sequence[tuple[BatchSlot, LatentSample]]) -> Batch:
-    """Stacks B samples into one batch.
-
-    Each stored tensor becomes ``(B, ...)`` under its own name. Beside them: ``loss_weight`` ``(B,)`` float32,
-    ``is_replay`` ``(B,)`` bool, ``slot`` ``(B,)`` int64 (the place in the batch of all ranks), ``step`` int, and the
-    lists ``clip_id``, ``domain`` and ``caption``.
-    """
+    """Stacks samples of one step into a batch."""
     slots, samples = zip(*pairs, strict=True)
-    stacked = {name: torch.stack([sample.tensors[name] for sample in samples]) for name in samples[0].tensors}
-    return stacked | {
-        "loss_weight": torch.tensor([slot.loss_weight for slot in slots], dtype=torch.float32),
-        "is_replay": torch.tensor([slot.is_replay for slot in slots]),
-        "slot": torch.tensor([batch_slot.slot for batch_slot in slots]),
-        "step": slots[0].step,
-        "clip_id": [sample.clip_id for sample in samples],
-        "domain": [sample.domain for sample in samples],
-        "caption": [sample.caption for sample in samples],
-    }
+    return Batch(
+        step=slots[0].step,
+        slot=torch.tensor([batch_slot.slot for batch_slot in slots]),
+        is_replay=torch.tensor([batch_slot.is_replay for batch_slot in slots]),
+        loss_weight=torch.tensor([batch_slot.loss_weight for batch_slot in slots], dtype=torch.float32),
+        tensors={name: torch.stack([sample.tensors[name] for sample in samples]) for name in samples[0].tensors},
+        clip_id=[sample.clip_id for sample in samples],
+        domain=[sample.domain for sample in samples],
+        caption=[sample.caption for sample in samples],
+    )
 
 
 def plan_loader(
@@ -95,9 +120,10 @@ def plan_loader(
     world_size: int = 1,
     num_workers: int = 0,
 ) -> DataLoader[Any]:
-    """Batches of the steps ``start`` to ``stop``: the same ones for any number of ranks and workers, and when resuming.
+    """Loads the batches of the steps ``start`` to ``stop``, the same ones with any number of ranks and workers.
 
-    To resume, give the number of steps already taken as ``start``; nothing else is remembered.
+    To resume, pass the number of steps already taken as ``start``; there is no other state. Raises UserError if the
+    plan is for another number of samples, or if driving and replay samples differ in their tensors.
     """
     if plan.num_driving != len(driving):
         raise UserError(f"the plan is for {plan.num_driving} driving samples, there are {len(driving)}")
@@ -110,13 +136,13 @@ def plan_loader(
         batch_sampler=PlanSampler(plan, start, stop, rank, world_size),
         collate_fn=collate,
         num_workers=num_workers,
-        # Without one of its own the loader would draw from torch's global generator and change what comes after it.
+        # Without a generator the loader seeds its workers from torch's global one, which would change its state.
         generator=torch.Generator().manual_seed(0),
     )
 
 
 def _require_one_layout(plan: BatchPlan, driving: DrivingSamples, replay: ReplaySamples | None) -> None:
-    # A cache and a buffer each hold one layout, so one sample speaks for all of its side.
+    # All samples of a cache, or of a buffer, have the same names, shapes and dtypes, so one of each is enough.
     samples = [driving.sample(0)] if plan.num_driving else []
     if replay is not None and plan.has_replay:
         samples.append(replay.sample(next(iter(plan.pools)), 0))
@@ -126,6 +152,3 @@ def _require_one_layout(plan: BatchPlan, driving: DrivingSamples, replay: Replay
                 f"clips {samples[0].clip_id} and {sample.clip_id} cannot share a batch: their stored tensors differ in "
                 "name, shape or dtype; make the driving cache and the replay buffer with one transform and one VAE"
             )
-        reserved = sorted(set(sample.tensors) & set(RESERVED_NAMES))
-        if reserved:
-            raise UserError(f"clip {sample.clip_id}: a stored tensor may not be called {', '.join(reserved)}")

@@ -1,8 +1,8 @@
-"""Folders that follow one another, so that a change to a buffer is there as a whole or not at all.
+"""Numbered generations of a folder, so that a change to a persistent buffer is atomic.
 
-``<root>/generation-000007`` is final as soon as it is there, and the highest number counts. The next one is made in
-``<root>/.next`` out of hard links to what stays, and takes its place by one rename. Whoever reads holds a shared lock
-on the ``manifest.json`` of its generation; an older one is cleared away by the next writer that finds it unlocked.
+``<root>/generation-000007`` never changes once it exists, and the highest number is the current state. The next
+generation is built in ``<root>/.next`` from hard links to the files that stay, and is published by a rename. A reader
+holds a lease, a shared lock on the ``manifest.json`` of its generation; a writer removes older generations without one.
 """
 
 import fcntl
@@ -12,21 +12,25 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder, sync_folder
+from driveforge.datasets.files.lock import file_lock
 
 MANIFEST = "manifest.json"
 _NEXT, _LOCK = ".next", ".writer"
 _FOLDER_NAME = re.compile(r"generation-\d{6,}")
-# What lies in a generation; anything else is somebody's, and is never removed.
+# The files of a generation; other files in it belong to the user and are never removed.
 _FILE_NAME = re.compile(r"manifest\.json|buffer\.json|segment-\d+\.safetensors|\..*\.tmp")
 
 
 class Lease:
-    """As long as this lives, nobody clears the generation away. Sent to another process it is empty: the sender's
-    holds there too."""
+    """Keeps a generation from being removed for as long as this object exists.
+
+    It holds a shared lock, which ``filelock`` does not offer. A pickled copy is empty: the lease of the sending process
+    protects the files for both.
+    """
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = descriptor
@@ -40,17 +44,17 @@ class Lease:
 
 
 def list_generations(root: Path) -> list[Path]:
-    """Oldest first."""
+    """The complete generations in ``root``, oldest first."""
     return sorted(path for path in _list_generation_folders(root) if (path / MANIFEST).is_file())
 
 
 def lease_newest(root: Path) -> tuple[Path, Lease]:
-    """The generation that counts now, held until the lease is dropped; a UserError where there is none."""
+    """The current generation and a lease on it. Raises UserError if ``root`` holds no buffer."""
     while found := list_generations(root):
         with suppress(FileNotFoundError):
             descriptor = os.open(found[-1] / MANIFEST, os.O_RDONLY)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
-            # A writer may have cleared it away before we had the lock.
+            # A writer may have removed it before the lock was taken.
             if os.fstat(descriptor).st_nlink:
                 return found[-1], Lease(descriptor)
             os.close(descriptor)
@@ -59,14 +63,14 @@ def lease_newest(root: Path) -> tuple[Path, Lease]:
 
 @contextmanager
 def next_generation(root: Path) -> Iterator[tuple[Path, Path | None]]:
-    """A folder to make the next generation in, which holds all that the newest does, and the newest.
+    """The folder of the next generation, filled with the files of the current one, and the current one (or None).
 
-    It takes over when the block ends, if a ``manifest.json`` was written there; nothing has happened if not, or if the
-    block is left by an exception. A UserError where another process is changing the buffer.
+    It becomes the current generation when the block ends, if the block wrote a ``manifest.json`` to it. Otherwise, and
+    after an exception, nothing changes. Raises UserError if another process is changing the buffer.
     """
     make_folder(root)
     next_folder = root / _NEXT
-    with _writer_lock(root):
+    with file_lock(root / _LOCK, blocking=False):
         _remove_generation(next_folder)
         newest = next(reversed(list_generations(root)), None)
         _link_all(newest, next_folder)
@@ -82,28 +86,9 @@ def next_generation(root: Path) -> Iterator[tuple[Path, Path | None]]:
         _remove_old_generations(root)
 
 
-@contextmanager
-def _writer_lock(root: Path) -> Iterator[None]:
-    with _lock_file(root / _LOCK) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{root}: another process is changing this replay buffer; wait until it has ended"
-            ) from None
-        yield
-
-
-def _lock_file(path: Path) -> IO[str]:
-    try:
-        return path.open("w")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); the buffer is as it was") from error
-
-
 def _link_all(source: Path | None, target: Path) -> None:
     if os.path.lexists(target):
-        raise UserError(f"{target} holds files that are not of a replay buffer, and is left alone; move it away")
+        raise UserError(f"{target} holds files that do not belong to a replay buffer and is not changed; move it away")
     target.mkdir()
     for path in source.iterdir() if source else ():
         if path.name == MANIFEST or not _FILE_NAME.fullmatch(path.name):
@@ -115,7 +100,7 @@ def _link_all(source: Path | None, target: Path) -> None:
 
 
 def _remove_old_generations(root: Path) -> None:
-    """Removes the generations that no longer count and that nobody reads."""
+    """Remove all but the newest generation, except those with a reader."""
     newest = list_generations(root)[-1:]
     for folder in set(_list_generation_folders(root)) - set(newest):
         try:
@@ -129,15 +114,14 @@ def _remove_old_generations(root: Path) -> None:
 
 
 def _list_generation_folders(root: Path) -> list[Path]:
-    """Folders that are called like ours; others are none of our business."""
     return [path for path in root.glob("generation-*") if _FOLDER_NAME.fullmatch(path.name)]
 
 
 def _remove_generation(folder: Path) -> None:
-    """Removes what lies in a generation, and then the folder, unless something else is in it."""
+    """Remove the files of a generation, then its folder unless it holds other files."""
     if not folder.is_dir() or folder.is_symlink():
         return
-    # The manifest goes first: what is half gone is no generation.
+    # The manifest first: a folder without one is not a generation.
     (folder / MANIFEST).unlink(missing_ok=True)
     for path in folder.iterdir():
         if _FILE_NAME.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""How replay enters the batches of a fine-tune."""
+"""Settings of replay in the batches of a fine-tune."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ class ReplayMix:
     share: Annotated[float, "of every batch, 0 to 1", Range(0, 1)]
     schedule: Annotated[
         Literal["fixed", "linear", "adaptive"],
-        "the share is constant; or changes linearly to final_share; or follows the measured forgetting",
+        "the share is constant, changes linearly to final_share, or follows the measured forgetting",
     ]
     final_share: Annotated[float, "at the last step, with schedule=linear", Range(0, 1)]
     tolerance: Annotated[float, "forgetting of a domain that is allowed, with schedule=adaptive", Range(0)]

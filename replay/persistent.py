@@ -1,4 +1,4 @@
-"""A replay buffer that outlasts runs: filled again and again, read meanwhile, every byte of it known by hash."""
+"""A replay buffer that is shared by runs: updated atomically while others read it, with a sha256 of every file."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from driveforge.replay.retention import RunningMean
 from driveforge.replay.segments import Entry
 from driveforge.replay.settings import SETTINGS, BufferSettings, read_settings
 
-# Of what is alive, the part that may lie dead on disk; less would rewrite more.
+# Dead samples on disk, as a share of the live ones; a lower limit rewrites more often.
 MAX_DEAD_SHARE = 0.1
 NOT_STATED = "not stated"
 FORMAT = 1
@@ -34,7 +34,7 @@ class _RunningMeanRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ManifestFile:
-    """``manifest.json`` as it is written; ``digest`` is of the rest."""
+    """The content of ``manifest.json``; ``digest`` is the sha256 of the other fields."""
 
     format: int
     files: dict[str, tuple[int, str]]
@@ -44,7 +44,7 @@ class _ManifestFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """``files`` are the size and sha256 of every other file of the generation, ``running_means`` those of the buffer."""
+    """Size and sha256 of every other file of a generation, and the ``running_means`` of the buffer by domain."""
 
     files: Mapping[str, tuple[int, str]]
     running_means: Mapping[str, RunningMean]
@@ -62,15 +62,15 @@ class Manifest:
         }
 
     def write(self, folder: Path) -> None:
-        # A digest of its own, since no other file speaks for this one.
+        # The manifest carries its own digest, since it cannot list itself.
         write_atomic(
             folder / MANIFEST, json.dumps(self.record | {"digest": _digest(self.record)}, sort_keys=True).encode()
         )
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A UserError where it is not as it was written."""
-    path, advice = folder / MANIFEST, "drop this buffer and fill it again"
+    """The manifest of a generation. Raises UserError if it is missing or damaged."""
+    path, advice = folder / MANIFEST, "delete this buffer and fill it again"
     found = read_record(path, _ManifestFile, advice)
     record = {name: value for name, value in read_json(path, advice).items() if name != "digest"}
     if found.digest != _digest(record):
@@ -83,34 +83,36 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def require_intact(folder: Path, files: Mapping[str, tuple[int, str]]) -> None:
-    """A UserError where a file of a generation is missing, altered, or not its own; segments tell their own rot."""
-    there = {path.name for path in folder.iterdir() if _is_buffer_file(path.name)}
-    for name in sorted(there ^ set(filter(_is_buffer_file, files))):
-        fault = "is missing" if name in files else "was not written by this buffer"
+    """Raise UserError if a file of a generation is missing, unknown, or has another size.
+
+    Segments check their content when they are read, so only the settings are hashed here.
+    """
+    present = {path.name for path in folder.iterdir() if _is_buffer_file(path.name)}
+    for name in sorted(present ^ set(filter(_is_buffer_file, files))):
+        fault = "is missing" if name in files else "does not belong to this buffer"
         raise UserError(f"{folder / name}: {fault}; see `driveforge replay verify`")
     for name, (size, sha256) in files.items():
         if not _is_buffer_file(name):
             continue
         found = (folder / name).stat().st_size
         if found != size or (name == SETTINGS and sha256_file(folder / name) != sha256):
-            raise UserError(f"{folder / name}: is not as it was written; see `driveforge replay verify`")
+            raise UserError(f"{folder / name}: was changed after it was written; see `driveforge replay verify`")
 
 
 def _is_buffer_file(name: str) -> bool:
-    """Whether a buffer is made of files that are called so; others may lie there."""
     return name == SETTINGS or name.startswith("segment-")
 
 
 class PersistentBuffer(ReplayBuffer):
-    """A generation of a standing buffer, for reading: it stays as it is while others add to the buffer."""
+    """One generation of a persistent buffer, for reading; it does not change while others update the buffer."""
 
     lease: Lease
 
 
 def open_persistent(root: Path, *, key: str = "", licenses: Collection[str] | None = None) -> PersistentBuffer:
-    """The buffer in ``root`` as it is now; with ``licenses``, only what is under one of them.
+    """The current state of the buffer in ``root``, restricted to clips under one of ``licenses`` if given.
 
-    A UserError where there is none, where its ``key`` is another (a ``key`` that is given), or where nothing is left.
+    Raises UserError if there is no buffer, if it has another ``key`` (unless empty), or if no clip remains.
     """
     folder, lease = lease_newest(root)
     require_intact(folder, read_manifest(folder).files)
@@ -126,29 +128,29 @@ def open_persistent(root: Path, *, key: str = "", licenses: Collection[str] | No
 
 
 def get_license(entry: Entry) -> str:
-    """As it was stated; ``NOT_STATED`` where it was not."""
+    """The license of a sample, ``NOT_STATED`` if it has none."""
     return str(entry.get("origin", {}).get("license") or NOT_STATED)
 
 
 def read_persistent_settings(root: Path) -> BufferSettings | None:
-    """None where there is no buffer yet."""
+    """The settings of the buffer in ``root``, None if there is no buffer yet."""
     return read_settings(found[-1]) if (found := list_generations(root)) else None
 
 
 def require_key(root: Path, settings: BufferSettings, key: str) -> None:
     if key and settings.key != key:
         raise UserError(
-            f"{root}: this replay buffer was filled with another codec, or clips of another size, rate or length; "
-            "use the model and data settings that it was filled with, or another replay.buffer"
+            f"{root}: this replay buffer was filled with another VAE, or with clips of another size, rate or length; "
+            "use the model and data settings it was filled with, or another replay.buffer"
         )
 
 
 @contextmanager
 def update_transaction(root: Path, settings: BufferSettings | None = None) -> Iterator[ReplayBuffer]:
-    """The buffer in ``root``, made if ``settings`` are given, to be offered to or to forget.
+    """The buffer in ``root`` for changes, created with ``settings`` if given.
 
-    When the block ends well, all of it takes the old state's place at once; otherwise, and after a kill, the old state
-    is as it was. Readers keep what they have opened. A UserError where another process is changing it.
+    All changes become visible together when the block ends without an exception; otherwise, and after a kill, nothing
+    changes. Readers keep the generation they opened. Raises UserError if another process is changing the buffer.
     """
     if settings is None and read_persistent_settings(root) is None:
         lease_newest(root)
@@ -169,14 +171,14 @@ def update_transaction(root: Path, settings: BufferSettings | None = None) -> It
 
 
 def remove_samples(root: Path, should_remove: Callable[[Entry], bool]) -> int:
-    """Forgets samples for good; how many."""
+    """Delete samples from the buffer; how many."""
     with update_transaction(root) as buffer:
         return buffer.remove(should_remove)
 
 
 def _update_settings(folder: Path, wanted: BufferSettings) -> None:
     if any(folder.glob("segment-*")) and read_settings(folder) != wanted:
-        # What a smaller quota once put out must not come back by chance under a larger one.
+        # Samples that an old quota evicted, but that are still on disk, must not return under a larger quota.
         ReplayBuffer.open(folder).vacuum()
     wanted.write(folder)
 
@@ -187,7 +189,7 @@ def _require_quotas(root: Path, buffer: ReplayBuffer) -> None:
 
 
 def _list_files(folder: Path, newest: Path | None, old: Manifest) -> dict[str, tuple[int, str]]:
-    """Size and sha256 of every file, read only where it is not the very file that the old generation has."""
+    """Size and sha256 of every file; files that are hard links to the old generation are not read again."""
     files = {}
     for path in sorted(folder.iterdir()):
         is_known = newest is not None and path.name in old.files and _is_same(path, newest / path.name)

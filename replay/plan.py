@@ -1,25 +1,26 @@
-"""The batch plan: what every batch of a fine-tune holds, as a pure function of (seed, step)."""
+"""The batch plan: the content of every fine-tuning batch as a pure function of (seed, step)."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
 from driveforge.replay.selection import RandomSelection, Selection
 from driveforge.replay.share import FixedShare, ShareSchedule
 
-DRIVING = "driving"
 # No replay domain has this name: it names the stream of draws from all of them at once.
 _ALL_POOLS = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchSlot:
-    """One place in a batch: sample ``index`` of ``pool``, which is ``DRIVING`` or a replay domain.
+    """One position in a batch: sample ``index`` of ``pool``, which is ``DRIVING`` or a replay domain.
 
-    ``slot`` counts through the whole batch of all ranks, so (step, slot) names the place for noise and logs.
+    ``slot`` is the position in the global batch of all ranks, so (step, slot) identifies it for noise and logs.
     """
 
     step: int
@@ -35,14 +36,14 @@ class BatchSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """Shares ``batch_size`` places, over all ranks, between driving and replay.
+    """Divides the ``batch_size`` slots of a global batch between driving and replay.
 
-    ``share`` of the samples are replay: a number, or a schedule over the steps. They are dealt to the domains of
-    ``pools`` (their sizes) in turn, or, where the plan is ``is_proportional``, so that every replay sample comes once before
-    any comes again. Counts are floors of the running total, so after any number of steps the replay samples, and those
-    of each domain that is dealt in turn, are within one sample of their exact share. Driving samples come in a new
-    permutation every epoch; replay samples are chosen by ``selection``. ``loss_weight`` multiplies the loss of replay
-    samples and changes no batch. A share of 0 is naive fine-tuning.
+    ``share`` is the share of replay samples, a number or a schedule over the steps. Replay samples cycle through the
+    domains in ``pools`` (sizes by domain) or, if ``is_proportional``, through all samples of all domains. Counts are
+    floors of the cumulative share, so after any number of steps the number of replay samples, and without
+    ``is_proportional`` that of each domain, is within one sample of its exact share. Driving samples come in a new
+    permutation every epoch, replay samples as ``selection`` chooses. ``loss_weight`` multiplies the loss of replay
+    samples and does not change the batches. A share of 0 is naive fine-tuning.
     """
 
     seed: int
@@ -61,7 +62,7 @@ class BatchPlan:
         if not 0.0 <= self.loss_weight < float("inf"):
             raise UserError(f"replay loss_weight {self.loss_weight} must be a finite number, 0 or more")
         if self.schedule.min_share < 1 and self.num_driving < 1:
-            raise UserError("there are no driving samples to train on; a replay share of 1 would need none")
+            raise UserError("there are no driving samples to train on; only a replay share of 1 needs none")
         if self.has_replay:
             self._require_pools()
 
@@ -71,23 +72,23 @@ class BatchPlan:
 
     @property
     def has_replay(self) -> bool:
-        """Whether any step holds replay samples."""
+        """Whether any step contains replay samples."""
         return self.schedule.max_share > 0
 
     def batch(self, step: int) -> tuple[BatchSlot, ...]:
-        """The places of step ``step`` (from 0), driving first."""
+        """The slots of step ``step`` (from 0), driving first."""
         return self._driving_slots(step) + self._replay_slots(step)
 
     def rank_slice(self, step: int, rank: int, world_size: int) -> tuple[BatchSlot, ...]:
-        """The places of one rank: dealt in turn, so that replay spreads evenly over the ranks."""
+        """The slots of one rank: every ``world_size``-th, so that replay samples spread evenly over the ranks."""
         if self.batch_size % world_size:
             raise UserError(f"batch_size {self.batch_size} cannot be split evenly over {world_size} processes")
         if not 0 <= rank < world_size:
-            raise UserError(f"rank {rank} must be in 0..{world_size - 1}")
+            raise UserError(f"rank {rank} must be from 0 to {world_size - 1}")
         return self.batch(step)[rank::world_size]
 
     def count_samples(self, step: int) -> dict[str, int]:
-        """Samples drawn from each pool in the ``step`` steps before this one."""
+        """The number of samples from each pool in the first ``step`` steps."""
         replayed = self._count_replayed(step)
         counts = {DRIVING: step * self.batch_size - replayed}
         return counts | {
@@ -97,7 +98,8 @@ class BatchPlan:
     def _require_pools(self) -> None:
         if not self.pools:
             raise UserError(
-                f"replay share {self.schedule.max_share} needs a replay buffer with samples in it, or set it to 0"
+                f"replay share {self.schedule.max_share} needs a replay buffer with samples; "
+                "fill one, or set the share to 0"
             )
         empty = [domain for domain, size in self.pools.items() if size < 1]
         if empty:
@@ -106,35 +108,39 @@ class BatchPlan:
             raise UserError(f"a replay domain may not be called {DRIVING!r}, which names the driving samples")
 
     def _count_replayed(self, step: int) -> int:
-        """Replay samples in the ``step`` steps before this one."""
+        """The number of replay samples in the first ``step`` steps, exact since the schedule is a fraction."""
         return self.schedule.cumulative_share(step) * self.batch_size // 1
 
     @cached_property
     def _ends(self) -> list[int]:
-        """Where the samples of each domain end when those of all domains are counted through."""
+        """The end of each domain in the concatenation of all domains."""
         return list(accumulate(self.pools.values()))
 
     def _locate_replay_sample(self, number: int) -> tuple[str, int]:
-        """Domain and index of the ``number``-th replay sample of the run."""
+        """The domain and index of the ``number``-th replay sample of the run."""
         domains = tuple(self.pools)
         if self.is_proportional:
+            # An index into the concatenation of all domains, then into the domain that contains it.
             flat = self.selection.index(pool=_ALL_POOLS, size=self._ends[-1], number=number, seed=self.seed)
             position = bisect_right(self._ends, flat)
-            return domains[position], flat - self._ends[position] + self.pools[domains[position]]
+            start = self._ends[position] - self.pools[domains[position]]
+            return domains[position], flat - start
+        # Round robin over the domains, one sample of each per round.
         round_index, position = divmod(number, len(domains))
         domain = domains[position]
         return domain, self.selection.index(pool=domain, size=self.pools[domain], number=round_index, seed=self.seed)
 
     def _count_from_domain(self, replayed: int, position: int) -> int:
-        """How many of the first ``replayed`` replay samples fall to the domain at ``position``."""
+        """How many of the first ``replayed`` replay samples are of the domain at ``position``."""
         if self.is_proportional:
+            # A whole epoch takes every sample of the domain once; only the last, incomplete epoch is counted.
             domain = tuple(self.pools)[position]
             num_epochs, rest = divmod(replayed, self._ends[-1])
             last = range(replayed - rest, replayed)
             return num_epochs * self.pools[domain] + sum(
                 self._locate_replay_sample(number)[0] == domain for number in last
             )
-        return -(-(replayed - position) // len(self.pools))
+        return math.ceil((replayed - position) / len(self.pools))
 
     def _driving_slots(self, step: int) -> tuple[BatchSlot, ...]:
         first = step * self.batch_size - self._count_replayed(step)

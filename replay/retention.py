@@ -1,4 +1,4 @@
-"""Which samples of a domain stay where there are more than its quota."""
+"""Retention policies: which samples of a domain stay when there are more than its quota."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Features = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RunningMean:
-    """Of all samples that were offered: how many, and the sum ``(D,)`` of what the policy looks at."""
+    """The mean features of all samples that were ever added: their ``count`` and sum ``total`` ``(D,)``."""
 
     count: int
     total: Features
@@ -29,29 +29,30 @@ class RunningMean:
 
 
 class RetentionPolicy(Protocol):
-    """A policy in two pure functions: what is looked at of one sample, and whom that lets stay.
+    """A policy in two pure functions: the features of one sample, and the selection by the features of all.
 
-    Where ``is_hash_based`` is True the choice is the first of the candidates, so whoever ranks lower can go at once.
+    If ``is_hash_based``, the selection is always the first candidates in order of rank, so that samples beyond the
+    quota can be evicted at once.
     """
 
     @property
     def is_hash_based(self) -> bool: ...
 
     def extract_features(self, sample: LatentSample, /) -> Features:
-        """``(D,)``; a UserError naming the clip that lacks what is looked at."""
+        """Features ``(D,)``. Raises UserError that names the clip if it lacks what they are computed from."""
         ...
 
     def select(self, features: Features, mean: Features, quota: int, /) -> NDArray[np.int64]:
-        """At most ``quota`` rows of ``features`` ``(n, D)``, whose order is as good as random and always the same.
+        """At most ``quota`` rows of ``features`` ``(n, D)``, which are in order of rank, rising.
 
-        ``mean`` ``(D,)`` is over all samples that were ever offered.
+        ``mean`` ``(D,)`` is over all samples that were ever added.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RandomRetention:
-    """A uniform random subset of all that was offered; beats choice by similarity (arXiv 2509.10529)."""
+    """A uniform random subset of all added samples; better than selection by similarity (arXiv 2509.10529)."""
 
     is_hash_based: bool = True
 
@@ -64,7 +65,7 @@ class RandomRetention:
 
 @dataclass(frozen=True, slots=True)
 class LossRetention:
-    """Those of the highest score, such as the loss of a model; it is the number in the sample's ``origin``."""
+    """The samples with the highest ``score`` in their origin, for example the loss of a model."""
 
     is_hash_based: bool = False
 
@@ -74,7 +75,7 @@ class LossRetention:
         except (KeyError, ValueError):
             score = math.nan
         if not math.isfinite(score):
-            raise UserError(f"clip {sample.clip_id}: has no finite score, which a buffer that keeps by loss goes by")
+            raise UserError(f"clip {sample.clip_id}: has no finite score, which loss retention needs")
         return np.array([score])
 
     def select(self, features: Features, mean: Features, quota: int, /) -> NDArray[np.int64]:
@@ -83,13 +84,13 @@ class LossRetention:
 
 @dataclass(frozen=True, slots=True)
 class HerdingRetention:
-    """Those whose mean latents together come nearest to the mean of all that was offered."""
+    """The samples whose mean latents best approximate the mean of all added samples."""
 
     is_hash_based: bool = False
 
     def extract_features(self, sample: LatentSample, /) -> Features:
         if "latents" not in sample.tensors:
-            raise UserError(f"clip {sample.clip_id}: has no latents, of which herding takes the mean")
+            raise UserError(f"clip {sample.clip_id}: has no latents, which herding retention needs")
         return np.asarray(sample.tensors["latents"].double().flatten(1).mean(1).numpy())
 
     def select(self, features: Features, mean: Features, quota: int, /) -> NDArray[np.int64]:
@@ -97,18 +98,19 @@ class HerdingRetention:
 
 
 def select_by_herding(features: Features, mean: Features, count: int) -> NDArray[np.int64]:
-    """Rows of ``features`` ``(n, D)``, best first: each brings the mean of those before it nearest to ``mean``.
+    """Rows of ``features`` ``(n, D)``, best first: each brings the mean of the selected rows closest to ``mean``.
 
-    Herding (Welling, ICML 2009) as iCaRL chooses exemplars (Rebuffi et al., CVPR 2017, algorithm 4): the k-th is
-    argmin_x |mean - (f(x) + sum of f over those before) / k|, none twice. Takes count * n * D operations.
+    Herding (Welling, ICML 2009) as iCaRL selects exemplars (Rebuffi et al., CVPR 2017, algorithm 4): the k-th row is
+    argmin_x |mean - (f(x) + sum of f over the rows before) / k|, without repetition. Takes count * n * D operations.
     """
     squared_norms = (features**2).sum(1)
     is_free = np.ones(len(features), bool)
     chosen = np.empty(min(count, len(features)), np.int64)
     target_sum = np.zeros_like(mean)
     for k in range(len(chosen)):
+        # k |mean - (f + selected) / k| = |target_sum - f|, where target_sum = k * mean - (sum of the selected rows).
         target_sum = target_sum + mean
-        # |missing - f|^2 without the part that is the same for all.
+        # |target_sum - f|^2 without |target_sum|^2, which is the same for all rows.
         distances = np.where(is_free, squared_norms - 2 * features @ target_sum, np.inf)
         chosen[k] = np.argmin(distances)
         is_free[chosen[k]] = False

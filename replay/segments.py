@@ -1,7 +1,7 @@
-"""Samples on disk, in segments that are written at once and then never changed.
+"""Samples on disk in immutable segment files.
 
-A *location* is all that memory holds of a sample: the number of its segment times ``SEGMENT_SIZE``, plus its row there.
-Numbers only rise while a folder is open, so a location never comes to mean another sample.
+A *location* is all that memory holds of a sample: its segment number times ``SEGMENT_SIZE``, plus its row in the
+segment. Segment numbers are not reused while a folder is open, so a location never refers to another sample.
 """
 
 import re
@@ -21,10 +21,10 @@ Locations = NDArray[np.uint64]
 
 
 class Segments:
-    """The segments of a folder, and the one that is still being gathered: it is lost unless it is written.
+    """The segments of a folder, and one pending segment in memory, which is lost unless it is written.
 
-    Reading is by location. Segments go as they came, whole: first what is wanted of them is copied, then they are
-    removed. Killed in between, the next opening finds some samples twice, under two locations.
+    Segments are deleted as a whole, after the samples to keep were copied to new segments. A kill in between leaves
+    some samples at two locations.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class Segments:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """Of those on disk, rising."""
+        """The numbers of the segments on disk, rising."""
         return tuple(self._numbers)
 
     @property
@@ -46,7 +46,7 @@ class Segments:
 
     @property
     def next_location(self) -> int:
-        """Where the next sample that is added will lie."""
+        """The location of the next sample that is added."""
         return self._next * SEGMENT_SIZE + len(self._pending)
 
     @property
@@ -55,11 +55,11 @@ class Segments:
 
     @property
     def is_full(self) -> bool:
-        """Whether the segment that is being gathered has to be written before anything is added."""
+        """Whether the pending segment must be written before another sample is added."""
         return len(self._pending) == SEGMENT_SIZE
 
     def first(self) -> LatentSample | None:
-        """Any sample of those on disk, None where there are none."""
+        """The first sample on disk, None if there is none."""
         return self.read(self._numbers[0] * SEGMENT_SIZE) if self._numbers else None
 
     def read(self, location: int) -> LatentSample:
@@ -67,7 +67,7 @@ class Segments:
         return self._pending[row] if number == self._next else self._shards[_file_name(number)].sample(row)
 
     def entries(self) -> Iterator[tuple[int, Entry]]:
-        """Of all that lies on disk: its location, and what is told of it, in the order of the disk."""
+        """The location and metadata of every sample on disk, dead ones included, in the order on disk."""
         for number in self._numbers:
             for row, entry in enumerate(read_shard_header(self._path(number)).entries):
                 yield number * SEGMENT_SIZE + row, entry
@@ -77,7 +77,7 @@ class Segments:
         self._pending.append(sample)
 
     def write(self) -> None:
-        """Makes what was added outlast this process, as one segment."""
+        """Write the pending samples to disk as one segment."""
         if self._pending:
             write_shard(self._path(self._next), self._pending)
             self._numbers.append(self._next)
@@ -85,9 +85,9 @@ class Segments:
             self._pending = []
 
     def copy(self, numbers: Collection[int], locations: Locations) -> Callable[[Locations], Locations]:
-        """Writes those of ``locations`` ``(n,)`` that lie in these segments into new ones, in the order of the disk.
+        """Copy the samples at ``locations`` ``(n,)`` in these segments to new segments, in the order on disk.
 
-        What is returned gives each of any locations ``(m,)`` its new one, and leaves alone what was not copied.
+        Returns a function that maps locations ``(m,)`` to the new ones and does not change those not copied.
         """
         assert self.is_written
         old = np.sort(locations[np.isin(locations // SEGMENT_SIZE, list(numbers))]).astype(np.uint64)
@@ -102,7 +102,7 @@ class Segments:
 
     def remove(self, numbers: Collection[int]) -> None:
         removed = set(numbers)
-        # Opened anew, lest a map keep a file on disk that is gone from the folder.
+        # Reopened, since an open memory map would keep the deleted files on disk.
         self._shards = OpenShards(self._folder)
         self._numbers = [number for number in self._numbers if number not in removed]
         for number in removed:
@@ -113,11 +113,11 @@ class Segments:
 
 
 def _map_locations(locations: Locations, old: Locations, new: Locations) -> Locations:
-    """``locations``, each that is in ``old`` (rising) replaced by its fellow in ``new``."""
+    """``locations``, with each element of ``old`` (rising) replaced by the element of ``new`` at the same index."""
     if not len(old):
         return locations
-    at = np.minimum(np.searchsorted(old, locations), len(old) - 1)
-    return np.where(old[at] == locations, new[at], locations)
+    index = np.minimum(np.searchsorted(old, locations), len(old) - 1)
+    return np.where(old[index] == locations, new[index], locations)
 
 
 def _file_name(number: int) -> str:

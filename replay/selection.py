@@ -1,4 +1,4 @@
-"""Which samples of a pool are drawn, and in which order."""
+"""The order in which samples of a pool are drawn."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 
 class Selection(Protocol):
-    """A policy: a pure function of its arguments, so that every rank, worker and resumed run chooses alike."""
+    """A pure function of its arguments, so that all ranks, workers and resumed runs draw the same samples."""
 
     def index(self, *, pool: str, size: int, number: int, seed: int) -> int:
-        """The sample (below ``size``) that the ``number``-th draw from ``pool`` takes, draws counted from 0."""
+        """The index (below ``size``) of the ``number``-th sample drawn from ``pool``, counted from 0."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RandomSelection:
-    """Uniform and without replacement: each pass over the pool is a new permutation, and none repeats before its end.
+    """Uniform without replacement: every pass over the pool is a new permutation.
 
-    Random beats selection by similarity for the replay of diffusion models (arXiv 2509.10529).
+    For replay of diffusion models, better than selection by similarity (arXiv 2509.10529).
     """
 
     def index(self, *, pool: str, size: int, number: int, seed: int) -> int:
@@ -30,10 +30,10 @@ class RandomSelection:
 
 
 def counter_generator(seed: int, stream: str, counter: int) -> np.random.Generator:
-    """Random numbers of (seed, stream, counter) alone: Philox (Salmon et al., SC 2011) takes any counter at no cost."""
+    """A generator that depends only on its arguments: Philox (Salmon et al., SC 2011) jumps to any counter for free."""
     identity = f"{seed}/{stream}".encode()
     key = np.frombuffer(hashlib.blake2b(identity, digest_size=16).digest(), dtype="<u8").astype(np.uint64)
-    # The counter goes into the highest word: drawing counts up in the lowest, so no two counters ever meet.
+    # The counter goes into the highest word. Drawing increments the lowest, so the streams never overlap.
     return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, counter], dtype=np.uint64)))
 
 

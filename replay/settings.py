@@ -1,6 +1,7 @@
-"""What a replay buffer was made with: ``buffer.json`` in its folder."""
+"""The settings of a replay buffer: ``buffer.json`` in its folder."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +18,9 @@ FORMAT = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BufferSettings:
-    """``capacity`` and ``quotas`` are clips; domains without a quota share what the others leave, in equal parts.
+    """``capacity`` and ``quotas`` are numbers of clips; domains without a quota divide the rest equally.
 
-    ``key`` names what the latents were made with (``latent_key``), ``retention`` one of ``RETENTION_POLICIES``.
+    ``key`` identifies how the latents were made (``latent_key``), ``retention`` is one of ``RETENTION_POLICIES``.
     """
 
     capacity: int
@@ -37,23 +38,24 @@ class BufferSettings:
         if (total := sum(self.quotas.values())) > self.capacity:
             raise UserError(f"quotas of {total} clips in all exceed the replay buffer's capacity of {self.capacity}")
         if self.retention not in RETENTION_POLICIES:
-            raise UserError(f"a replay buffer keeps by {', '.join(RETENTION_POLICIES)}, not by {self.retention!r}")
+            raise UserError(f"retention must be one of {', '.join(RETENTION_POLICIES)}, got {self.retention!r}")
 
     def allocate_quotas(self, domains: Iterable[str]) -> dict[str, int]:
-        """Clips that each of ``domains`` may have, 0 for one that finds no place.
+        """The number of clips that each of ``domains`` may have, 0 if there is no place for it.
 
-        What does not divide evenly goes to the first in alphabetical order. A share only ever falls as domains are
-        added, so a sample that was dropped never has to come back.
+        The remainder goes to the first domains in alphabetical order. A quota never rises when a domain is added, so an
+        evicted sample never has to be added again.
         """
         names = sorted(domains)
         sharing = [name for name in names if name not in self.quotas]
         left = self.capacity - sum(self.quotas.values())
-        equal = {name: max(0, -(-(left - rank) // len(sharing))) for rank, name in enumerate(sharing)}
+        # 7 clips over 3 domains: ceil(7/3), ceil(6/3), ceil(5/3) = 3, 2, 2.
+        equal = {name: max(0, math.ceil((left - rank) / len(sharing))) for rank, name in enumerate(sharing)}
         return {name: self.quotas.get(name, equal.get(name, 0)) for name in names}
 
     @property
     def record(self) -> dict[str, Any]:
-        """As JSON; what is as usual is left out, so that a plain buffer's file stays as it always was."""
+        """The content of ``buffer.json``; quotas and retention only if they are not the default."""
         record = {"format": FORMAT, "capacity": self.capacity, "seed": self.seed, "key": self.key}
         quotas = {"quotas": self.quotas} if self.quotas else {}
         return record | quotas | ({"retention": self.retention} if self.retention != "random" else {})
@@ -63,10 +65,10 @@ class BufferSettings:
 
 
 def read_settings(root: Path) -> BufferSettings:
-    """A UserError where ``root`` holds no buffer, or one of another format."""
+    """The settings of the buffer in ``root``. Raises UserError if there is none, or its format is another."""
     path = root / SETTINGS
     if not path.exists():
-        raise UserError(f"{root}: is no replay buffer (it has no {SETTINGS})")
+        raise UserError(f"{root}: is not a replay buffer (it has no {SETTINGS})")
     advice = f"delete {root} and fill it again"
     record = read_json(path, advice)
     if not isinstance(record, dict):
@@ -78,13 +80,13 @@ def read_settings(root: Path) -> BufferSettings:
 
 
 def write_or_check_settings(root: Path, settings: BufferSettings) -> None:
-    """Writes ``settings`` where there are none yet; a UserError where ``root`` was made with others."""
+    """Write ``settings`` if there are none yet. Raises UserError if ``root`` was created with others."""
     if not (root / SETTINGS).exists():
         settings.write(root)
     found = read_settings(root)
     for name in ("capacity", "seed", "key", "quotas", "retention"):
         if (was := getattr(found, name)) != (value := getattr(settings, name)):
             raise UserError(
-                f"replay buffer {root}: was made with {name} {was!r}, not {value!r}; "
-                "give another folder, or delete this one"
+                f"replay buffer {root}: was created with {name} {was!r}, not {value!r}; "
+                "choose another folder, or delete this one"
             )

@@ -1,4 +1,4 @@
-"""How much of the batches is replay, step by step: schedules whose running sum is exact."""
+"""Schedules of the replay share over the steps, with exact cumulative sums."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -6,25 +6,25 @@ from typing import Protocol
 
 from driveforge.datasets.errors import UserError
 
-# Shares below mean their decimal: 0.1 is one tenth, not the binary number beside it.
+# A float stands for its decimal: 0.1 is one tenth, not the nearest binary number.
 Share = float | Fraction
 
 
 class ShareSchedule(Protocol):
-    """A share for every step, from 0 to 1."""
+    """A share from 0 to 1 for every step."""
 
     @property
     def min_share(self) -> Fraction:
-        """No step has a smaller share."""
+        """The smallest share of any step."""
         ...
 
     @property
     def max_share(self) -> Fraction:
-        """No step has a greater share."""
+        """The largest share of any step."""
         ...
 
     def cumulative_share(self, step: int) -> Fraction:
-        """The exact sum of the shares of the ``step`` steps before this one."""
+        """The exact sum of the shares of the first ``step`` steps."""
         ...
 
 
@@ -51,7 +51,7 @@ class FixedShare:
 
 @dataclass(frozen=True)
 class LinearShare:
-    """From ``first`` at step 0 to ``last`` at step ``steps`` - 1 along a line, and ``last`` ever after."""
+    """Linear from ``first`` at step 0 to ``last`` at step ``steps`` - 1, then constant."""
 
     first: Share
     last: Share
@@ -61,7 +61,7 @@ class LinearShare:
         require_share(self.first)
         require_share(self.last)
         if self.steps < 2:
-            raise UserError(f"a share from {self.first} to {self.last} needs 2 steps or more, got {self.steps}")
+            raise UserError(f"a linear share from {self.first} to {self.last} needs 2 steps or more, got {self.steps}")
 
     @property
     def min_share(self) -> Fraction:
@@ -74,6 +74,7 @@ class LinearShare:
     def cumulative_share(self, step: int) -> Fraction:
         num_linear_steps = min(step, self.steps)
         slope = (to_fraction(self.last) - to_fraction(self.first)) / (self.steps - 1)
+        # sum of first + slope * k over k < n is n * first + slope * n (n - 1) / 2; then the constant part.
         return (
             num_linear_steps * to_fraction(self.first)
             + slope * (num_linear_steps * (num_linear_steps - 1) // 2)
@@ -83,7 +84,7 @@ class LinearShare:
 
 @dataclass(frozen=True)
 class SteppedShare:
-    """``changes`` are (step, share), steps rising from 0: each share holds from its step on, until the next."""
+    """Piecewise constant: ``changes`` are (first step, share) pairs, with steps rising from 0."""
 
     changes: tuple[tuple[int, Share], ...]
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from driveforge.datasets.domains import ALL_DOMAINS
 from driveforge.datasets.framing import Framing
-from driveforge.datasets.simulated_source import DOMAINS, SimulationConfig
+from driveforge.datasets.simulated_source import SimulationConfig
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.finetune.evaluation.settings import EvaluationSettings
 from driveforge.finetune.training.settings import FineTuneSettings
@@ -47,4 +48,4 @@ def export_settings(**changes: Any) -> ExportSettings:
 def simulation_config(**changes: Any) -> SimulationConfig:
     """100 clips of each simulated domain."""
     size = {name: getattr(defaults().data, name) for name in ("height", "width", "frame_rate", "num_frames")}
-    return SimulationConfig(**{"seed": 0, "domains": DOMAINS, "num_scenes": 100} | size | changes)
+    return SimulationConfig(**{"seed": 0, "domains": ALL_DOMAINS, "num_scenes": 100} | size | changes)

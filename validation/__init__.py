@@ -1,7 +1,7 @@
-"""Measures of a clip against what was commanded, their calibration, and the verdict.
+"""Measures of a clip against its command (ego pose, boxes), their calibration, and the verdict.
 
-Begin with ``measures``, where all that is measured comes together; ``catalog`` has the names, ``calibration`` the
-limits, ``verdict`` what comes of both. Below, from the ground up: ``views`` (one camera), ``point_tracking`` (points
-through it), ``camera`` and ``objects`` (what points tell), ``review`` (for a person who looks). Beside it,
-``corruptions`` corrupt clips to test all this, and ``set_metrics`` compares whole sets of clips.
+Start with ``measures``, which computes all measures of a clip, and ``catalog``, which lists them; ``calibration`` has
+the limits and ``verdict`` compares both. The layers below, bottom up: ``views`` (one camera), ``point_tracking``,
+``camera`` and ``objects`` (measures on point tracks). ``review`` prepares what a reviewer is shown, ``corruptions``
+corrupts clips to test the measures, and ``set_metrics`` compares whole sets of clips.
 """

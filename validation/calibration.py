@@ -1,4 +1,4 @@
-"""A calibration: the limits of every measure, and what they promise of good clips. ``cross_conformal`` makes one."""
+"""A calibration: the limits of every measure and their false-reject rate. ``cross_conformal`` fits one."""
 
 import hashlib
 import json
@@ -28,12 +28,15 @@ from driveforge.validation.tail_model import CovariateScale, TailModel
 
 CONFIDENCE = 0.95
 FORMAT = 7
-REMAKE_HINT = "make it anew with `driveforge calibrate`"
+REMAKE_HINT = "run `driveforge calibrate` again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Threshold:
-    """The largest accepted score in a ``bucket``; ``achieved_rate`` is what its number of clips made of the rate."""
+    """The largest accepted score in a ``bucket``.
+
+    ``achieved_rate`` is the false-reject rate that the number of clips allows; it is at most the requested one.
+    """
 
     bucket: str
     score: float
@@ -43,16 +46,16 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.score):
-            raise UserError(f"score of {self.bucket} must be finite: otherwise every clip passes, or none")
+            raise UserError(f"score of {self.bucket} must be finite, got {self.score}")
         if not 0 <= self.achieved_rate <= 1:
-            raise UserError(f"achieved_rate of {self.bucket} must lie from 0 to 1, got {self.achieved_rate:g}")
+            raise UserError(f"achieved_rate of {self.bucket} must be from 0 to 1, got {self.achieved_rate:g}")
         if not 0 <= self.num_scenes <= self.num_clips:
-            raise UserError(f"num_scenes of {self.bucket} must lie from 0 to its num_clips, got {self.num_scenes}")
+            raise UserError(f"num_scenes of {self.bucket} must be from 0 to its num_clips, got {self.num_scenes}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationAudit:
-    """What limits from the other folds make of every good clip; ``upper_bound`` bounds the rate at 95 % confidence."""
+    """Rejected good clips, each judged by limits from the other folds; ``upper_bound`` is at 95 % confidence."""
 
     num_scenes: int
     num_clips: int
@@ -61,9 +64,11 @@ class CalibrationAudit:
 
     def __post_init__(self) -> None:
         if not (0 < self.num_scenes <= self.num_clips and 0 <= self.num_rejected <= self.num_clips):
-            raise UserError("an audit needs clips, and rejects no more of them than there are")
+            raise UserError("an audit needs at least one clip and at most num_clips rejected ones")
         if not self.rate <= self.upper_bound <= 1:
-            raise UserError(f"upper_bound bounds the rate {self.rate:g} of an audit, got {self.upper_bound:g}")
+            raise UserError(
+                f"upper_bound of an audit must be from its rate {self.rate:g} to 1, got {self.upper_bound:g}"
+            )
 
     @property
     def rate(self) -> float:
@@ -72,11 +77,11 @@ class CalibrationAudit:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Limits, and what they promise: of good clips like these at most ``false_reject_rate`` are rejected.
+    """Limits that reject at most ``false_reject_rate`` of good clips like those that they were fitted on.
 
-    ``digest`` is the hash of the measures it was made from, ``tracker`` the name of what followed the points of those
-    clips, ``num_fit_clips`` how many they were. ``thresholds`` end with that of every clip; every measure that has an
-    expectation speaks for a criterion that has a tail.
+    ``digest`` is the hash of the measures of the fitted clips, ``tracker`` the name of their point tracker and
+    ``num_fit_clips`` their number. The last of the ``thresholds`` is for every clip. Every measure with a tail model
+    belongs to a criterion with a tail.
     """
 
     name: str
@@ -93,50 +98,50 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if not 0 < self.false_reject_rate < 1:
-            raise UserError(f"false_reject_rate must lie between 0 and 1, got {self.false_reject_rate:g}")
-        buckets, names = [t.bucket for t in self.thresholds], [e.measure for e in self.tail_models]
+            raise UserError(f"false_reject_rate must be between 0 and 1, got {self.false_reject_rate:g}")
+        buckets, names = [t.bucket for t in self.thresholds], [model.measure for model in self.tail_models]
         if not buckets or buckets[-1] != EVERY_CLIP or len(set(buckets)) < len(buckets):
             raise UserError(f"thresholds must be of different buckets, the last of {EVERY_CLIP!r}")
         if len(set(names)) < len(names):
             raise UserError("tail_models must be of different measures")
         criteria = [tail.criterion for tail in self.tails]
         if len(set(criteria)) < len(criteria) or not {criterion_of(name) for name in names} <= set(criteria):
-            raise UserError("tails must be of different criteria, one for each that a measure speaks for")
+            raise UserError("tails must be of different criteria, one for each criterion of the tail_models")
 
     @cached_property
     def tail_model_by_measure(self) -> Mapping[str, TailModel]:
         return {tail_model.measure: tail_model for tail_model in self.tail_models}
 
     def threshold(self, measures: Measures) -> Threshold:
-        """That of the narrowest bucket which the clip belongs to and which was calibrated."""
+        """The threshold of the narrowest calibrated bucket that the clip belongs to."""
         return select_threshold(self.thresholds, measures)
 
     def limits(self, measures: Measures) -> dict[str, float]:
-        """The largest value of every measure that is accepted by itself, for a clip of these circumstances."""
+        """The largest accepted value of every measure alone, for the covariates and the rig of a clip."""
         score, covariates = self.threshold(measures).score, self.covariate_scale(measures.covariates)
         return {
-            e.measure: e.value_at(self.nonconformity_at(score, e.measure), covariates, rig_name(measures))
-            for e in self.tail_models
+            model.measure: model.value_at(self.nonconformity_at(score, model.measure), covariates, rig_name(measures))
+            for model in self.tail_models
         }
 
     def nonconformity_scores(self, measures: Measures) -> dict[str, float]:
-        """How surprising every measure of a clip is for which there is a limit."""
+        """The nonconformity score of every measure that has a value and a limit."""
         return compute_nonconformity_scores(measures, self.covariate_scale, self.tail_model_by_measure)
 
     def nonconformity_at(self, score: float, measure: str) -> float:
-        """How surprising ``measure`` has to be to give a clip this score by itself."""
+        """The nonconformity score of ``measure`` that gives a clip this ``score`` if no other measure contributes."""
         criterion = criterion_of(measure)
         return next(tail for tail in self.tails if tail.criterion == criterion).total_at(score)
 
     def combined_score(self, nonconformity_scores: Mapping[str, float]) -> float:
-        """The score that measures give a clip together."""
+        """The score of a clip from the nonconformity scores of its measures."""
         return compute_clip_score(combine_by_criterion(nonconformity_scores), self.tails)
 
     def score(self, measures: Measures) -> float:
         return self.combined_score(self.nonconformity_scores(measures))
 
     def save(self, path: Path) -> None:
-        """Write it to ``path`` in one step, with the digest of its content."""
+        """Write the calibration to ``path`` atomically, with the digest of its content."""
         record = asdict(self)
         write_atomic(
             path, json.dumps({"format": FORMAT, "sha256": _sha256(record), **record}, indent=1).encode() + b"\n"
@@ -144,17 +149,17 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path | str) -> "Calibration":
-        """A UserError where the file is missing, is no calibration, or was changed since it was made."""
+        """Load a calibration. Raises UserError if the file is missing, invalid, or changed since it was written."""
         path = Path(path)
         if not path.exists():
-            raise UserError(f"{path} does not exist: make it with `driveforge calibrate`")
+            raise UserError(f"{path} does not exist: run `driveforge calibrate` first")
         record = read_json(path, REMAKE_HINT)
         if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
-            raise UserError(f"{path}: not a calibration, or one of another version; {REMAKE_HINT}")
+            raise UserError(f"{path}: not a calibration of this version; {REMAKE_HINT}")
         digest = record.pop("sha256", None)
         calibration = validate_record(record, cls, str(path), REMAKE_HINT)
         if digest != _sha256(asdict(calibration)):
-            raise UserError(f"{path}: its content was changed since it was made; {REMAKE_HINT}")
+            raise UserError(f"{path}: changed since it was written; {REMAKE_HINT}")
         return calibration
 
 
@@ -163,16 +168,16 @@ def _sha256(record: dict[str, Any]) -> str:
 
 
 def select_threshold(thresholds: Sequence[Threshold], measures: Measures) -> Threshold:
-    """The threshold of the narrowest bucket that a clip belongs to; the last is of every clip."""
+    """The threshold of the narrowest bucket that a clip belongs to; the last one is for every clip."""
     known = {threshold.bucket: threshold for threshold in thresholds}
     return next(known[bucket] for bucket in list_buckets(measures) if bucket in known)
 
 
 def list_buckets(measures: Measures) -> tuple[str, ...]:
-    """From the narrowest to that of every clip."""
+    """The buckets of a clip, from the narrowest to that of every clip."""
     return measures.covariates.buckets() if measures.covariates else (EVERY_CLIP,)
 
 
 def clopper_pearson_upper_bound(count: int, total: int, confidence: float = CONFIDENCE) -> float:
-    """One-sided upper bound of a rate after ``count`` in ``total`` trials (Clopper and Pearson 1934)."""
+    """One-sided upper bound of a rate from ``count`` events in ``total`` trials (Clopper and Pearson 1934)."""
     return 1.0 if count == total else float(beta.ppf(confidence, count + 1, total - count))

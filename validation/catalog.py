@@ -1,135 +1,294 @@
-"""Every measure by name: its family, its unit, the reason code of a clip that breaks its limit, and words for it."""
+"""Every measure: its name, family, unit and reason code, its words for people, and the function that computes it.
 
-from dataclasses import dataclass
+To add a measure, write a function of a ``TrackedView`` (of all views of a clip for the family ``cameras``) that returns
+it, and add a row here. Nothing else lists the measures: measuring, calibration, verdicts and pictures read this file.
+"""
 
-FAMILIES = ("tracks", "pose", "objects", "time", "appearance", "cameras")
-# A clip is held against two criteria, each with half of the false rejects: whether it follows its command, and whether
-# it looks right.
-CRITERIA = {"command": tuple(family for family in FAMILIES if family != "appearance"), "appearance": ("appearance",)}
+from driveforge.datasets.errors import UserError, shorten
+from driveforge.validation.measure_definition import CRITERIA, MeasureDefinition, Row, define
+from driveforge.validation.units import DEG, DEG_PER_S, LOG_GAIN, LOG_SCALE, OUTLIER_SCORE, PX, RATIO, SHARE, SIZE, M
 
+# Reasons why one group of measures does not apply to a clip; those of many measures are in ``records``.
+NO_CAMERA_HEIGHT = "height of the camera above the ground unknown"
+CAMERA_NOT_ALONG_ROAD = "camera does not look along the road"
+ROAD_HIDDEN = "road out of view or behind boxes"
+NO_PARKED_BOXES = "no parked boxes in view"
+NO_POSE_NETWORK = "no pose network given"
+NO_COLMAP_CHECK = "no COLMAP check requested"
+TOO_FEW_ROWS = "too few rows for a COLMAP check"
+ONE_CAMERA = "one camera"
+NO_OVERLAP = "cameras do not overlap"
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MeasureDefinition:
-    """``description`` completes the sentence "In frames 4 to 8 …" for a reviewer. Of all measures, less is better."""
-
-    name: str
-    family: str
-    unit: str
-    code: str
-    description: str
-
-
-def _define(family: str, *rows: tuple[str, str, str, str]) -> dict[str, MeasureDefinition]:
-    return {
-        name: MeasureDefinition(name=name, family=family, unit=unit, code=code, description=description)
-        for name, unit, code, description in rows
-    }
-
-
-# Suffix, unit, reason code, words. Vehicles and people have measures of the same names, and limits of their own; the
-# looks of people are not judged by themselves, since no face of their box is one of theirs.
+# By suffix of the name. Vehicles and people have the same measures, with limits of their own; the appearance of people
+# is not measured, since they do not fill the faces of their boxes.
 _OBJECT_ROWS = (
-    ("residual", "ratio", "OBJECT_RESIDUAL", "does not move with its box"),
-    ("jump", "size", "OBJECT_JUMP", "jumps away from its box"),
-    ("drift", "deg", "OBJECT_DRIFT", "drifts away from its box"),
-    ("scale", "ratio", "OBJECT_SCALE", "grows or shrinks otherwise than its box"),
-    ("unsupported", "share", "OBJECT_MISSING", "is not in its box: nothing there moves with it"),
-    ("departure", "outlier score", "OBJECT_DEPARTURE", "leaves its box from one frame to the next"),
-    ("appearance", "outlier score", "OBJECT_APPEARANCE", "changes its looks"),
-    ("replaced", "outlier score", "OBJECT_REPLACED", "gives way to something else in its box"),
+    Row("residual", RATIO, "OBJECT_RESIDUAL", "does not move with its box"),
+    Row("jump", SIZE, "OBJECT_JUMP", "jumps away from its box"),
+    Row("drift", DEG, "OBJECT_DRIFT", "drifts away from its box"),
+    Row("scale", RATIO, "OBJECT_SCALE", "grows or shrinks differently from its box"),
+    Row("unsupported", SHARE, "OBJECT_MISSING", "is missing: nothing in its box moves with it"),
+    Row("departure", OUTLIER_SCORE, "OBJECT_DEPARTURE", "leaves its box from one frame to the next"),
+    Row("appearance", OUTLIER_SCORE, "OBJECT_APPEARANCE", "changes its appearance"),
+    Row("replaced", OUTLIER_SCORE, "OBJECT_REPLACED", "is replaced by something else in its box"),
 )
 OBJECT_SUFFIXES = {
-    "object": tuple(suffix for suffix, *_ in _OBJECT_ROWS),
-    "person": tuple(suffix for suffix, *_ in _OBJECT_ROWS if suffix != "appearance"),
+    "object": tuple(row.name for row in _OBJECT_ROWS),
+    "person": tuple(row.name for row in _OBJECT_ROWS if row.name != "appearance"),
+}
+_OBJECT_CAPTIONS = {
+    "object_jump": "object offset from its box, in box sizes",
+    "object_drift": "object drift from its box",
+    "object_unsupported": "points in a box that do not move with it",
+    "object_departure": "points that leave a box in one step",
+    "person_jump": "person offset from the box, in box sizes",
+    "person_unsupported": "points in a person's box not moving with it",
 }
 
 
 def _define_objects(group: str, subject: str) -> dict[str, MeasureDefinition]:
-    named = {suffix: (unit, code, f"{subject} {predicate}") for suffix, unit, code, predicate in _OBJECT_ROWS}
-    return _define("objects", *((f"{group}_{suffix}", *named[suffix]) for suffix in OBJECT_SUFFIXES[group]))
+    rows = (
+        row._replace(
+            name=f"{group}_{row.name}",
+            description=f"{subject} {row.description}",
+            caption=_OBJECT_CAPTIONS.get(f"{group}_{row.name}", ""),
+        )
+        for row in _OBJECT_ROWS
+        if row.name in OBJECT_SUFFIXES[group]
+    )
+    return define("objects", "objects.measures:object_measures", *rows)
 
 
-# px are pixels of the image scaled to 256 rows; a share lies in 0..1; a size is the
-# root of the area of the object's box; an outlier score is how far a share rises above what is
-# usual of the object; a ratio compares with what is usual; a log
-# scale is abs(log s) of the factor s on the commanded meters.
 DEFINITIONS: dict[str, MeasureDefinition] = {
-    **_define(
+    **define(
         "tracks",
-        (
-            "track_epipolar",
-            "px",
+        "camera.epipolar_measures:epipolar_measures",
+        Row("track_epipolar", PX, "TRACK_EPIPOLAR", "background tracks leave the commanded epipolar lines"),
+        Row(
+            "track_epipolar_worst",
+            PX,
             "TRACK_EPIPOLAR",
-            "background tracks leave the epipolar lines of the commanded motion",
+            "background tracks leave the commanded epipolar lines the most",
+            caption="background off the command, worst window",
         ),
-        ("track_epipolar_worst", "px", "TRACK_EPIPOLAR", "background tracks leave the commanded epipolar lines most"),
-        ("track_epipolar_adjacent", "px", "TRACK_EPIPOLAR", "the background jitters about the commanded motion"),
-        ("track_reprojection", "px", "TRACK_REPROJECTION", "no fixed 3-D points explain the background tracks"),
-        ("track_reprojection_outliers", "share", "TRACK_REPROJECTION", "many background tracks are of no fixed point"),
-        (
-            "track_reprojection_region",
-            "px",
-            "TRACK_REPROJECTION",
-            "in a region of the image no fixed 3-D points explain the tracks",
-        ),
-        ("track_cheirality", "share", "CHEIRALITY", "background tracks move the wrong way along their epipolar lines"),
-        ("track_rigidity", "px", "TRACK_RIGIDITY", "a region of the background moves apart from the rest"),
-        ("track_stationary", "px", "TRACK_STATIONARY", "the background moves though the camera was told to stand"),
+        Row("track_epipolar_adjacent", PX, "TRACK_EPIPOLAR", "the background jitters around the commanded motion"),
+        needs_command=True,
     ),
-    **_define(
+    **define(
+        "tracks",
+        "camera.triangulation:reprojection_measures",
+        Row("track_reprojection", PX, "TRACK_REPROJECTION", "no fixed 3-D points explain the background tracks"),
+        Row(
+            "track_reprojection_outliers",
+            SHARE,
+            "TRACK_REPROJECTION",
+            "many background tracks do not belong to fixed 3-D points",
+        ),
+        Row(
+            "track_reprojection_region",
+            PX,
+            "TRACK_REPROJECTION",
+            "in one region of the image no fixed 3-D points explain the tracks",
+        ),
+        needs_command=True,
+    ),
+    **define(
+        "tracks",
+        "camera.epipolar_measures:cheirality_measure",
+        Row("track_cheirality", SHARE, "CHEIRALITY", "background tracks move backward along their epipolar lines"),
+        needs_command=True,
+    ),
+    **define(
+        "tracks",
+        "camera.pose_measures:rigidity_measure",
+        Row(
+            "track_rigidity",
+            PX,
+            "TRACK_RIGIDITY",
+            "a region of the background moves separately from the rest",
+            caption="background that no camera motion explains",
+        ),
+        needs_command=True,
+    ),
+    **define(
+        "tracks",
+        "camera.epipolar_measures:stationary_measure",
+        Row(
+            "track_stationary",
+            PX,
+            "TRACK_STATIONARY",
+            "the background moves under a command to stand still",
+            caption="background motion while commanded to stand",
+        ),
+        needs_command=True,
+    ),
+    **define(
         "pose",
-        ("pose_yaw", "deg/s", "POSE_YAW", "the camera turns at another rate than commanded"),
-        ("pose_rotation", "deg", "POSE_ROTATION", "the camera rotates otherwise than commanded"),
-        ("pose_translation", "deg", "POSE_TRANSLATION", "the camera moves in another direction than commanded"),
-        (
+        "camera.pose_measures:pose_measures",
+        Row(
+            "pose_yaw",
+            DEG_PER_S,
+            "POSE_YAW",
+            "the camera turns at a different rate than commanded",
+            caption="turn rate off the command",
+        ),
+        Row(
+            "pose_rotation",
+            DEG,
+            "POSE_ROTATION",
+            "the camera rotates differently than commanded",
+            caption="rotation off the command",
+        ),
+        Row(
+            "pose_translation",
+            DEG,
+            "POSE_TRANSLATION",
+            "the camera moves in a different direction than commanded",
+            caption="heading off the command",
+        ),
+        needs_command=True,
+    ),
+    **define(
+        "pose",
+        "camera.scale:road_scale_measure",
+        Row(
             "pose_scale_road",
-            "log scale",
+            LOG_SCALE,
             "POSE_SCALE",
-            "the camera passes over the road at another speed than commanded",
+            "the camera passes over the road at a different speed than commanded",
+            caption="speed over the road off the command",
         ),
-        (
+        needs_command=True,
+        not_applicable=(NO_CAMERA_HEIGHT, CAMERA_NOT_ALONG_ROAD, ROAD_HIDDEN),
+    ),
+    **define(
+        "pose",
+        "camera.scale:parked_scale_measure",
+        Row(
             "pose_scale_boxes",
-            "log scale",
+            LOG_SCALE,
             "POSE_SCALE",
-            "the camera passes parked boxes at another speed than commanded",
+            "the camera passes parked boxes at a different speed than commanded",
+            caption="speed past parked boxes off the command",
         ),
-        ("pose_network_rotation", "deg", "POSE_ROTATION", "a pose network sees another rotation than commanded"),
-        ("pose_network_translation", "deg", "POSE_TRANSLATION", "a pose network sees another direction than commanded"),
-        ("pose_map_unregistered", "share", "POSE_MAP", "frames do not fit into one map of what stands still"),
-        ("pose_map_path", "m", "POSE_MAP", "mapping finds the camera on another path than commanded"),
+        needs_command=True,
+        not_applicable=(NO_PARKED_BOXES,),
+    ),
+    **define(
+        "pose",
+        "camera.pose_network:pose_network_measures",
+        Row("pose_network_rotation", DEG, "POSE_ROTATION", "a pose network finds a different rotation than commanded"),
+        Row(
+            "pose_network_translation",
+            DEG,
+            "POSE_TRANSLATION",
+            "a pose network finds a different direction than commanded",
+        ),
+        needs_command=True,
+        not_applicable=(NO_POSE_NETWORK,),
+    ),
+    **define(
+        "pose",
+        "camera.colmap_check:colmap_measures",
+        Row("pose_map_unregistered", SHARE, "POSE_MAP", "frames do not fit into one map of the static scene"),
+        Row("pose_map_path", M, "POSE_MAP", "mapping finds the camera on a different path than commanded"),
+        needs_command=True,
+        not_applicable=(NO_COLMAP_CHECK, TOO_FEW_ROWS),
     ),
     **_define_objects("object", "the object"),
     **_define_objects("person", "the person or rider"),
-    **_define(
+    **define(
         "time",
-        ("time_still", "share", "TIME_FROZEN", "the background stands still though the camera was told to move"),
-        ("time_duplicate", "share", "TIME_FROZEN", "a frame repeats the one before"),
-        ("time_cut", "ratio", "TIME_CUT", "the picture jumps from one frame to the next"),
-        ("time_acceleration", "ratio", "TIME_ORDER", "the background moves in jerks"),
-        ("time_track_loss", "share", "TRACK_LOSS", "points cannot be followed to the next frame"),
-        ("time_flicker_global", "log gain", "TIME_FLICKER", "the brightness flickers"),
-        ("time_flicker_local", "log gain", "TIME_FLICKER", "the brightness flickers from place to place"),
-        ("time_boil", "share", "TIME_BOIL", "surfaces change their texture as they move"),
+        "temporal:still_measure",
+        Row(
+            "time_still",
+            SHARE,
+            "TIME_FROZEN",
+            "the background stands still under a command to move",
+            caption="static points under a command to move",
+        ),
+        needs_command=True,
     ),
-    **_define(
+    **define(
+        "time",
+        "temporal:change_measures",
+        Row(
+            "time_duplicate",
+            SHARE,
+            "TIME_FROZEN",
+            "a frame repeats the one before",
+            caption="least change in a step (100 %: a repeat)",
+        ),
+        Row(
+            "time_cut",
+            RATIO,
+            "TIME_CUT",
+            "the image jumps from one frame to the next",
+            caption="largest change in a step, times the usual",
+        ),
+    ),
+    **define(
+        "time",
+        "temporal:acceleration_measure",
+        Row("time_acceleration", RATIO, "TIME_ORDER", "the background moves in jerks"),
+    ),
+    **define(
+        "time",
+        "temporal:track_loss_measure",
+        Row(
+            "time_track_loss",
+            SHARE,
+            "TRACK_LOSS",
+            "points cannot be tracked to the next frame",
+            caption="points lost in one step",
+        ),
+    ),
+    **define(
+        "time",
+        "temporal:photometric_measures",
+        Row("time_flicker_global", LOG_GAIN, "TIME_FLICKER", "the brightness flickers"),
+        Row("time_flicker_local", LOG_GAIN, "TIME_FLICKER", "the brightness flickers locally"),
+        Row("time_boil", SHARE, "TIME_BOIL", "surfaces change their texture as they move"),
+    ),
+    **define(
         "appearance",
-        ("object_blockiness", "ratio", "OBJECT_BLOCKY", "the object is made of blocks that do not fit together"),
+        "objects.measures:blockiness_measure",
+        Row(
+            "object_blockiness",
+            RATIO,
+            "OBJECT_BLOCKY",
+            "the object consists of blocks that do not fit together",
+            caption="steps across block edges, times the others",
+        ),
     ),
-    **_define(
+    **define(
         "cameras",
-        ("camera_unmatched", "share", "CAMERA_OVERLAP", "what two cameras both see does not match"),
-        ("camera_chance", "share", "CAMERA_OVERLAP", "what two cameras both see matches as well in wrong places"),
-        ("camera_depth", "share", "CAMERA_OVERLAP", "two cameras do not see the same at the depth that motion shows"),
+        "camera.overlap:overlap_measures",
+        Row(
+            "camera_unmatched",
+            SHARE,
+            "CAMERA_OVERLAP",
+            "the overlapping images of two cameras do not match",
+            caption="mismatch between overlapping cameras",
+        ),
+        Row("camera_chance", SHARE, "CAMERA_OVERLAP", "overlapping images match equally well in wrong places"),
+        Row("camera_depth", SHARE, "CAMERA_OVERLAP", "overlapping images do not match at the depth that motion shows"),
+        not_applicable=(ONE_CAMERA, NO_OVERLAP),
     ),
 }
 
 
 def get_definition(name: str) -> MeasureDefinition:
-    """The definition of a measure, of the reference view or (``CAM_BACK/track_epipolar``) of another camera or two."""
-    return DEFINITIONS[name.rpartition("/")[2]]
+    """The definition of a measure, with or without a camera in front (``CAM_BACK/track_epipolar``).
+
+    Raises UserError if the catalog has no such measure.
+    """
+    definition = DEFINITIONS.get(name.rpartition("/")[2])
+    if definition is None:
+        raise UserError(f"{shorten(name)} is not a measure: validation/catalog.py has no row for it")
+    return definition
 
 
 def criterion_of(name: str) -> str:
-    """The criterion that a measure speaks for."""
+    """The criterion that a measure counts toward."""
     family = get_definition(name).family
     return next(criterion for criterion, families in CRITERIA.items() if family in families)

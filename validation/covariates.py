@@ -1,4 +1,4 @@
-"""The circumstances of a clip: what makes its measures larger or smaller through no fault of its own."""
+"""The covariates of a clip: conditions such as speed and noise, which change the measures of good clips."""
 
 from dataclasses import asdict, dataclass, fields
 
@@ -14,10 +14,11 @@ DARK_GRAY = 70.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipCovariates:
-    """``rig`` names the reference camera, its field of view and its size.
+    """The covariates of one clip.
 
-    ``speed`` m/s and ``rotation_rate`` deg/s are medians of the command, 0 without one. ``flow`` is the median step of
-    background tracks in px of the image scaled to 256 rows. ``noise``, ``brightness``, ``contrast`` are gray levels.
+    ``rig`` names the reference camera, its size and its field of view. ``speed`` m/s and ``rotation_rate`` deg/s are
+    medians of the command, 0 without one. ``flow`` is the median step of background tracks in px of the image scaled
+    to 256 rows. ``noise``, ``brightness`` and ``contrast`` are gray levels.
     """
 
     rig: str
@@ -30,7 +31,7 @@ class ClipCovariates:
     contrast: float
 
     def to_vector(self) -> Array:
-        """The numbers ``(C,)`` as a regression takes them, on logarithmic scales, in the order of ``COVARIATES``."""
+        """The covariates ``(C,)`` for a regression, on logarithmic scales, in the order of ``COVARIATES``."""
         numbers = asdict(self)
         return np.log([numbers[name] + floor for name, floor in COVARIATES.items()])
 
@@ -47,7 +48,7 @@ class ClipCovariates:
         return "dark" if self.brightness < DARK_GRAY else "bright"
 
     def buckets(self) -> tuple[str, ...]:
-        """The groups of like clips that this one belongs to, from the narrowest to all."""
+        """The buckets of similar clips that this one belongs to, from the narrowest to all clips."""
         rig_and_rate = f"{self.rig} at {self.frame_rate:g} Hz"
         return (
             f"{rig_and_rate}, {self.motion}, {self.light}",
@@ -59,6 +60,6 @@ class ClipCovariates:
 
 EVERY_CLIP = "every clip"
 
-# Each is told apart from its neighbors above its floor only.
+# With the floor that is added before the logarithm: differences below it are negligible.
 COVARIATES = {"speed": 1.0, "rotation_rate": 1.0, "flow": 0.5, "noise": 0.5, "brightness": 10.0, "contrast": 5.0}
 assert set(COVARIATES) <= {field.name for field in fields(ClipCovariates)}

@@ -1,12 +1,12 @@
-"""Limits for every measure from known-good clips, such that a chosen share of good clips, and no more, is rejected.
+"""Calibration on known-good clips: limits for every measure at a chosen false-reject rate.
 
 Cross-conformal calibration (Vovk, "Cross-conformal predictors", 2015) over folds of whole scenes: every clip is scored
-by expectations that were fitted on the other folds, and the threshold is the ceil((n + 1)(1 - a))-th smallest of these
-n scores, for every bucket of like clips that has scenes enough (Mondrian); others fall back on the next wider bucket.
-The expectations that judge new clips are fitted on all clips, so none is spent on one purpose alone. The price is the
-guarantee: for limits of this kind 1 - 2a is proven (Barber et al., "Predictive inference with the jackknife+", 2021,
-for thresholds that keep the fits of all folds), while 1 - a is what they show in practice. The audit tells: each fold
-held against the threshold of the others.
+by tail models that are fitted on the other folds, and the threshold is the ceil((n + 1)(1 - a))-th smallest of these n
+scores, separately for every bucket of similar clips with enough scenes (Mondrian); other clips use the next wider
+bucket. The tail models for new clips are fitted on all clips, so no clip is set aside. In return the guarantee is
+weaker: 1 - 2a is proven for limits of this kind (Barber et al., "Predictive inference with the jackknife+", 2021, for
+thresholds that keep the fits of all folds), while they reach 1 - a in practice. The audit checks this: each fold is
+judged by the thresholds of the others.
 """
 
 import hashlib
@@ -40,8 +40,7 @@ from driveforge.validation.records import Measures
 
 NUM_FOLDS = 10
 MIN_FIT_SCENES = 10
-# A bucket has a threshold of its own where about as many of its clips as this lie beyond it, so that no one odd clip
-# sets it.
+# A bucket gets its own threshold if about this many of its clips are above it, so that no single clip determines it.
 MIN_EXCEEDANCES = 3
 SIMULATED = "simulated"
 SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
@@ -49,7 +48,7 @@ SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _ScoredClip:
-    """A good clip with the score that the other folds give it."""
+    """A good clip with its score under the models of the other folds."""
 
     measures: Measures
     scene: str
@@ -58,7 +57,7 @@ class _ScoredClip:
 
 
 def num_scenes_needed(false_reject_rate: float) -> int:
-    """The fewest scenes that can carry a false-reject rate: ceil(1 / a) - 1, and ``MIN_FIT_SCENES`` beside any fold."""
+    """The fewest scenes that support a false-reject rate: ceil(1 / a) - 1, and ``MIN_FIT_SCENES`` outside each fold."""
     min_outside_fold = next(
         n for n in range(MIN_FIT_SCENES, 2 * MIN_FIT_SCENES) if n - math.ceil(n / NUM_FOLDS) >= MIN_FIT_SCENES
     )
@@ -72,22 +71,24 @@ def calibrate(
     false_reject_rate: float = 0.05,
     scenes: Sequence[str] | None = None,
 ) -> Calibration:
-    """Limits from the measures of known-good clips.
+    """Fit limits to the measures of known-good clips.
 
-    ``scenes`` says which recording each clip is from (by default each is its own); clips of one scene never stand in
-    two folds. A UserError where there are too few scenes for the rate.
+    ``scenes`` names the recording of each clip (by default each clip is its own); clips of one scene are never in
+    different folds. Raises UserError if there are too few scenes for the rate.
     """
     if not 0 < false_reject_rate < 1:
-        raise UserError(f"false_reject_rate must lie between 0 and 1, got {false_reject_rate}")
+        raise UserError(f"false_reject_rate must be between 0 and 1, got {false_reject_rate}")
     scenes = [measures.clip_id for measures in clip_measures] if scenes is None else list(scenes)
     if len(scenes) != len(clip_measures):
-        raise UserError(f"{len(clip_measures)} clips but {len(scenes)} scenes were given to calibrate on")
+        raise UserError(f"{len(clip_measures)} clips to calibrate on, but {len(scenes)} scenes")
     trackers = sorted({measures.tracker for measures in clip_measures})
     if len(trackers) > 1:
-        raise UserError(f"clips followed by {' and by '.join(trackers)} share no limits; measure all with one tracker")
+        raise UserError(
+            f"clips tracked by {' and by '.join(trackers)} have different limits; measure all with one tracker"
+        )
     if len(set(scenes)) < num_scenes_needed(false_reject_rate):
         raise UserError(
-            f"clips of {len(set(scenes))} scenes cannot carry a false-reject rate of {false_reject_rate:g}: "
+            f"clips of {len(set(scenes))} scenes cannot support a false-reject rate of {false_reject_rate:g}: "
             f"{num_scenes_needed(false_reject_rate)} scenes are needed; add some or raise validate.false_reject_rate"
         )
     folds = _assign_folds(dict(zip(scenes, map(rig_name, clip_measures), strict=True)), false_reject_rate)
@@ -104,7 +105,7 @@ def calibrate(
         false_reject_rate=false_reject_rate,
         num_fit_clips=len(clip_measures),
         covariate_scale=scale,
-        tail_models=tuple(e for e in tail_models if criterion_of(e.measure) in fitted_criteria),
+        tail_models=tuple(model for model in tail_models if criterion_of(model.measure) in fitted_criteria),
         tails=tails,
         thresholds=_fit_thresholds(scored, false_reject_rate),
         audit=_audit_folds(scored, false_reject_rate),
@@ -112,9 +113,10 @@ def calibrate(
 
 
 def _assign_folds(rigs: Mapping[str, str], rate: float) -> dict[str, int]:
-    """The fold of each scene that is ever held out, of the rig of each scene.
+    """The fold of each scene that is held out; ``rigs`` has the rig of each scene.
 
-    Every rig is spread over the folds. A rig of one scene is always fitted: held out, it would be judged by other rigs.
+    Every rig is distributed over the folds. A rig with a single scene is never held out, since the other folds would
+    have no clip of this rig. If that leaves too few scenes for the rate, all scenes are held out.
     """
     num_scenes = Counter(rigs.values())
     held_out = [scene for scene in rigs if num_scenes[rigs[scene]] > 1]
@@ -127,7 +129,7 @@ def _assign_folds(rigs: Mapping[str, str], rate: float) -> dict[str, int]:
 def _out_of_fold_totals(
     clip_measures: Sequence[Measures], scenes: Sequence[str], folds: Mapping[str, int]
 ) -> dict[int, dict[str, float]]:
-    """By number of each clip that is held out: its totals by expectations of all clips outside its fold."""
+    """The totals of each held-out clip, by its number, under tail models of all clips outside its fold."""
     totals = {}
     for fold in sorted(set(folds.values())):
         scale, fitted = fit_tail_models(
@@ -148,7 +150,7 @@ def _score_held_out(
     folds: Mapping[str, int],
     totals: Mapping[int, dict[str, float]],
 ) -> list[_ScoredClip]:
-    """The held-out clips, each scored under the tails of the other folds' totals."""
+    """The held-out clips, each scored with criterion tails of the totals of the other folds."""
     tails = {
         fold: fit_criterion_tails([total for number, total in totals.items() if folds[scenes[number]] != fold])
         for fold in set(folds.values())
@@ -165,11 +167,12 @@ def _score_held_out(
 
 
 def _num_scores_needed(rate: float) -> int:
+    # The rank ceil((n + 1)(1 - a)) of the threshold must be at most n; 1e-9 absorbs rounding, as of 1 / 0.05.
     return math.ceil(1 / rate - 1e-9) - 1
 
 
 def _fit_thresholds(scored: Sequence[_ScoredClip], rate: float) -> tuple[Threshold, ...]:
-    """One for every bucket whose scenes can carry the rate, that of every clip last."""
+    """A threshold for every bucket with enough scenes for the rate; that of every clip is last."""
     buckets: dict[str, list[_ScoredClip]] = {}
     for clip in scored:
         for bucket in list_buckets(clip.measures):
@@ -188,7 +191,7 @@ def _fit_threshold(bucket: str, clips: Sequence[_ScoredClip], rate: float) -> Th
     scores = sorted(clip.score for clip in clips)
     rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
     if not math.isfinite(scores[rank - 1]):
-        raise UserError(f"of {len(scores)} clips to calibrate on, too few could be measured; give others, or more")
+        raise UserError(f"of {len(scores)} clips to calibrate on, too few could be measured; use other or more clips")
     return Threshold(
         bucket=bucket,
         score=scores[rank - 1],
@@ -199,7 +202,7 @@ def _fit_threshold(bucket: str, clips: Sequence[_ScoredClip], rate: float) -> Th
 
 
 def _audit_folds(scored: Sequence[_ScoredClip], rate: float) -> CalibrationAudit | None:
-    """Every fold under the thresholds of the others; None where a fold leaves too few scenes to carry the rate."""
+    """Judge every fold by the thresholds of the others; None if too few scenes are left without a fold."""
     rejected = 0
     for fold in {clip.fold for clip in scored}:
         others = [clip for clip in scored if clip.fold != fold]

@@ -1,4 +1,4 @@
-"""What a calibration promises, for people: a sentence, and rows of a table."""
+"""What a calibration guarantees, as a sentence and as table rows."""
 
 from driveforge.validation.calibration import CONFIDENCE, Calibration
 from driveforge.validation.catalog import get_definition
@@ -6,7 +6,7 @@ from driveforge.validation.tail_model import TailModel
 
 
 def describe_false_reject_rate(calibration: Calibration) -> str:
-    """The share of good clips that the limits refuse, as promised and as audited, in words."""
+    """The share of good clips that the limits reject, calibrated and audited, in words."""
     achieved = f"{calibration.thresholds[-1].achieved_rate:.1%}"
     if not (audit := calibration.audit):
         return f"{achieved} (too few scenes for an audit)"
@@ -17,24 +17,28 @@ def describe_false_reject_rate(calibration: Calibration) -> str:
 
 
 def typical_limits(calibration: Calibration) -> list[tuple[TailModel, float, float]]:
-    """Every measure with its values where the tail of good clips begins and where it is rejected by itself.
+    """Every measure with the value where the tail of good clips starts, and with its limit.
 
-    Both are those of usual circumstances, under the threshold of every clip.
+    Both are for median covariates, under the threshold of every clip.
     """
-    median_measure, score = calibration.covariate_scale(None), calibration.thresholds[-1].score
+    median_covariates, score = calibration.covariate_scale(None), calibration.thresholds[-1].score
     return [
-        (e, e.value_at(0, median_measure), e.value_at(calibration.nonconformity_at(score, e.measure), median_measure))
-        for e in calibration.tail_models
+        (
+            model,
+            model.value_at(0, median_covariates),
+            model.value_at(calibration.nonconformity_at(score, model.measure), median_covariates),
+        )
+        for model in calibration.tail_models
     ]
 
 
 def calibration_table_rows(calibration: Calibration) -> list[tuple[str, ...]]:
-    """For a table: family, measure, unit, where the tail of good clips begins, limit, clips it was fitted on."""
+    """Table rows: family, measure, unit, where the tail of good clips starts, limit, number of fitted clips."""
     return [
         (
             get_definition(tail_model.measure).family,
             tail_model.measure,
-            get_definition(tail_model.measure).unit,
+            get_definition(tail_model.measure).unit.symbol,
             f"{tail_start:.3g}",
             f"{limit:.3g}",
             str(tail_model.num_fit_clips),

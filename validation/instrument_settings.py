@@ -1,4 +1,4 @@
-"""Which instruments measure a clip."""
+"""Settings of the instruments that measure a clip."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 class InstrumentSettings:
     """The point tracker, and the optional checks of camera poses."""
 
-    tracker: Annotated[Literal["lucas_kanade", "cotracker"], "point tracker; cotracker needs weights, and a GPU"]
+    tracker: Annotated[Literal["lucas_kanade", "cotracker"], "point tracker; cotracker needs weights and a GPU"]
     tracker_weights: Annotated[Path | None, "scaled_offline.pth of CoTracker3"]
     pose_network: Annotated[Path | None, "a TorchScript file: frames (T, 3, H, W) to camera poses (T, 4, 4)"]
     colmap_check: Annotated[bool, "map the frames with COLMAP: ten CPU-seconds a camera, from 256 rows on"]

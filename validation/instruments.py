@@ -1,17 +1,32 @@
-"""What clips are measured with beside our own mathematics. By default nothing that needs weights, time or a package."""
+"""The exchangeable parts of measuring: the point tracker and the optional checks of camera poses."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from driveforge.validation.camera.pose_network import PoseNetwork
+import numpy as np
+from numpy.typing import NDArray
+
+from driveforge.datasets.geometry import Array
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 
 
+class PoseNetwork(Protocol):
+    """A function that predicts camera poses from frames. It must be deterministic."""
+
+    def __call__(self, frames: NDArray[np.uint8]) -> Array:
+        """Camera-to-world poses ``(T, 4, 4)`` of frames ``(T, H, W, 3)`` RGB, in any world frame and at any scale.
+
+        Camera axes are x right, y down, z forward.
+        """
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruments:
-    """``colmap_check`` maps the frames with COLMAP, some ten CPU-seconds a camera.
+    """What clips are measured with; the defaults need no weights and no further package.
 
-    Limits hold for clips that were measured with the same ``tracker`` as the calibration's.
+    ``colmap_check`` maps the frames with COLMAP, about ten CPU-seconds a camera. Limits hold only for clips that were
+    measured with the ``tracker`` of the calibration.
     """
 
     tracker: PointTracker = DEFAULT_TRACKER

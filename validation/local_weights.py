@@ -1,6 +1,6 @@
-"""Networks whose weights you have on disk. Nothing is ever downloaded.
+"""Networks with weights on the local disk; nothing is downloaded.
 
-A TorchScript file is a program and not data only: what it says is run. Give only files that you trust.
+A TorchScript file contains code that is executed. Load only files that you trust.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 
 def require_local(path: Path, what: str) -> None:
-    """A UserError where ``path`` is not there."""
+    """Raises UserError if ``path`` does not exist."""
     if not path.exists():
-        raise UserError(f"{path}: no {what} there; give a local path, for nothing is downloaded")
+        raise UserError(f"{path}: no {what} there; give a local path, since nothing is downloaded")
 
 
 def load_torchscript(path: Path, switches: Sequence[str] = ()) -> Callable[..., Any]:
-    """The network at ``path``, to be called with tensors; a UserError where it is none, or fails on what it gets."""
+    """Load the network at ``path`` as a function of tensors.
+
+    Raises UserError if the file is not TorchScript; the loaded network raises it if it fails on its input.
+    """
     import torch
 
     require_local(path, "TorchScript file")

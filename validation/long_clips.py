@@ -1,5 +1,6 @@
-"""Long clips as windows: a limit holds for clips of about the length that it was made from, so no clip is longer."""
+"""Long clips are split into windows: limits hold only for clips of about the length that they were fitted on."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
@@ -9,23 +10,23 @@ from numpy.typing import NDArray
 from driveforge.validation.covariates import ClipCovariates
 from driveforge.validation.records import Measure, Measures
 
-WINDOW_FRAMES = 24  # frames
+WINDOW_FRAMES = 24
 MAX_WINDOW_FRAMES = 2 * WINDOW_FRAMES
 
 
 def split_windows(num_frames: int) -> list[NDArray[np.int64]]:
-    """The frames of each window: all in one up to ``MAX_WINDOW_FRAMES``, else evenly spread, overlapping windows."""
+    """The frames of each window: one window up to ``MAX_WINDOW_FRAMES``, else overlapping, evenly spaced windows."""
     if num_frames <= MAX_WINDOW_FRAMES:
         return [np.arange(num_frames)]
-    count = -(-num_frames // WINDOW_FRAMES)
+    count = math.ceil(num_frames / WINDOW_FRAMES)
     starts = np.linspace(0, num_frames - WINDOW_FRAMES, count).round().astype(np.int64)
     return [start + np.arange(WINDOW_FRAMES) for start in starts]
 
 
 def merge_worst(parts: Sequence[tuple[int, Measures]]) -> Measures:
-    """Of each measure its largest value over the windows, which begin at the frame told; all of one clip.
+    """Merge the windows of one clip, each given with its first frame: the largest value of each measure.
 
-    Circumstances are the medians of the windows'.
+    Covariates are the medians over the windows.
     """
     (_, first), *_ = parts
     covariates = [measures.covariates for _, measures in parts if measures.covariates]

@@ -1,4 +1,4 @@
-"""The circumstances of a clip, read off its command, its pixels and its tracks."""
+"""Measure the covariates of a clip from its command, its pixels and its tracks."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from driveforge.validation.views.view import View
 
 
 def measure_covariates(view: View, tracks: Tracks) -> ClipCovariates:
-    """The circumstances of a clip, from its reference view and the tracks of that."""
+    """The covariates of a clip, from its reference view and the tracks in it."""
     speed, rotation_rate = _motion(view)
     rows, columns = view.gray.shape[1:]
     return ClipCovariates(
@@ -26,9 +26,10 @@ def measure_covariates(view: View, tracks: Tracks) -> ClipCovariates:
 
 
 def noise_level(gray: NDArray[np.uint8]) -> float:
-    """Standard deviation of the noise in an image, gray levels; fine texture counts as noise too.
+    """Standard deviation of the noise in an image, gray levels; fine texture counts as noise.
 
-    Immerkaer, "Fast noise variance estimation" (CVIU 1996): the mean absolute difference of two Laplacians.
+    Immerkaer, "Fast noise variance estimation" (CVIU 1996): the mean absolute difference of two Laplacians, which
+    removes linear and quadratic image structure.
     """
     if min(gray.shape) < 3:
         return 0.0
@@ -43,7 +44,7 @@ def _motion(view: View) -> tuple[float, float]:
         return 0.0, 0.0
     poses, times = view.command.camera_to_world, view.timestamps
     speeds = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1) / np.diff(times)
-    # Over half a second, so that a jittering command does not pass for a turning one.
+    # Over half a second, so that a jittering command does not count as turning.
     gap = int(np.clip(round(0.5 / np.median(np.diff(times))), 1, view.num_frames - 1))
     relative = poses[:-gap, :3, :3].transpose(0, 2, 1) @ poses[gap:, :3, :3]
     cosines = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
@@ -52,7 +53,7 @@ def _motion(view: View) -> tuple[float, float]:
 
 
 def _flow(tracks: Tracks) -> float:
-    """Median length px of all steps of background tracks; 0 where nothing could be followed."""
+    """Median length px of all steps of background tracks; 0 if there are no tracks."""
     steps = [
         np.linalg.norm(window.points[k] - window.points[k - 1], axis=1)[window.alive[k]] for k, window in tracks.steps()
     ]

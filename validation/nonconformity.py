@@ -1,10 +1,10 @@
-"""The score of a clip: how surprising its measures are together, by one criterion and by all.
+"""The nonconformity score of a clip, from the scores of its measures.
 
-By a criterion (whether the clip follows its command, whether it looks right) the surprises of the measures add up to a
-total. How such totals spread over good clips is learned like the spread of a measure: above their 80 % point an
-exponential tail, in whose mean excesses a total is told. So each criterion has the same share of the false rejects,
-however many measures speak for it: what three dozen measures of motion find a little odd in good clips does not raise
-the limit of the one measure that sees a vehicle fall into blocks.
+For each criterion (the clip follows its command, the clip looks right) the scores of its measures are combined to a
+total by log-sum-exp. The tail of the totals of good clips is modeled like that of a measure: exponential above the 80 %
+quantile, and a total is scored in mean excesses of that tail. So every criterion has the same share of the false
+rejects, regardless of its number of measures: the normal variation of thirty measures of motion does not raise the
+limit of the single measure that detects a blocky vehicle.
 """
 
 import math
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from driveforge.datasets.errors import UserError
-from driveforge.validation.catalog import CRITERIA, criterion_of
+from driveforge.validation.catalog import criterion_of
 from driveforge.validation.covariates import ClipCovariates
+from driveforge.validation.measure_definition import CRITERIA
 from driveforge.validation.records import Measures
 from driveforge.validation.tail_model import (
     MIN_VALUES,
@@ -27,13 +28,13 @@ from driveforge.validation.tail_model import (
     fit_tail_model,
 )
 
-# In mean excesses of measures: totals that agree by chance must not make a limit of iron.
+# In mean excesses of measures: totals that agree by chance must not make the limit too strict.
 _MIN_MEAN_EXCESS = 0.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CriterionTail:
-    """How totals of good clips by one criterion spread: where their tail begins and its mean excess."""
+    """The tail of the totals of good clips for one criterion: where it starts and its mean excess."""
 
     criterion: str
     location: float
@@ -41,7 +42,7 @@ class CriterionTail:
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
-            raise UserError(f"{self.criterion!r:.40} is no criterion; there are {', '.join(CRITERIA)}")
+            raise UserError(f"{self.criterion!r:.40} is not a criterion; there are {', '.join(CRITERIA)}")
         if not (math.isfinite(self.location) and math.isfinite(self.mean_excess) and self.mean_excess > 0):
             raise UserError(f"location and mean_excess of {self.criterion} must be finite, mean_excess above 0")
 
@@ -49,7 +50,7 @@ class CriterionTail:
         return (total - self.location) / self.mean_excess
 
     def total_at(self, score: float) -> float:
-        """The total that has this score: the inverse of ``score``."""
+        """The total with this score: the inverse of ``score``."""
         return self.location + score * self.mean_excess
 
 
@@ -58,33 +59,31 @@ def rig_name(measures: Measures) -> str:
 
 
 def fit_tail_models(clip_measures: Sequence[Measures]) -> tuple[CovariateScale, tuple[TailModel, ...]]:
-    """What good clips show: the scale of their covariates, and of every measure that was taken often enough."""
+    """The covariate scale of good clips, and a tail model of every measure with enough values."""
     scale = fit_covariate_scale([measures.covariates for measures in clip_measures if measures.covariates])
     taken: dict[str, list[tuple[float, ClipCovariates | None, str]]] = {}
     for measures in clip_measures:
         for measure in measures.values:
             if measure.value is not None:
                 taken.setdefault(measure.name, []).append((measure.value, measures.covariates, rig_name(measures)))
-    fitted = (
-        fit_tail_model(name, values, np.stack([scale(covariates) for covariates in covariates]), rigs)
-        for name, (values, covariates, rigs) in (
-            (name, zip(*values_by_clip, strict=True)) for name, values_by_clip in taken.items()
-        )
-    )
-    return scale, tuple(tail_model for tail_model in fitted if tail_model)
+    tail_models = []
+    for name, values_by_clip in taken.items():
+        values, covariates, rigs = zip(*values_by_clip, strict=True)
+        tail_models.append(fit_tail_model(name, values, np.stack([scale(one) for one in covariates]), rigs))
+    return scale, tuple(tail_model for tail_model in tail_models if tail_model)
 
 
 def compute_nonconformity_scores(
     measures: Measures, scale: CovariateScale, tail_models: Mapping[str, TailModel]
 ) -> dict[str, float]:
-    """How surprising every measure of a clip is for which there is an expectation."""
+    """The nonconformity score of every measure of a clip that has a value and a tail model."""
     covariates, rig = scale(measures.covariates), rig_name(measures)
     values = {m.name: m.value for m in measures.values if m.value is not None and m.name in tail_models}
     return {name: tail_models[name].score(value, covariates, rig) for name, value in values.items()}
 
 
 def combine_by_criterion(nonconformity_scores: Mapping[str, float]) -> dict[str, float]:
-    """By criterion, what the surprises come to together; minus infinity where no measure speaks for it."""
+    """The total score by criterion; minus infinity for a criterion without measures."""
     return {
         criterion: _log_sum_exp(
             value for name, value in nonconformity_scores.items() if criterion_of(name) == criterion
@@ -94,7 +93,7 @@ def combine_by_criterion(nonconformity_scores: Mapping[str, float]) -> dict[str,
 
 
 def fit_criterion_tails(totals: Sequence[Mapping[str, float]]) -> tuple[CriterionTail, ...]:
-    """From the ``totals`` of good clips; none for a criterion that too few of them could be held against."""
+    """Fit the ``totals`` of good clips; a criterion with too few totals gets no tail."""
     tails = []
     for criterion in CRITERIA:
         column = np.array([total[criterion] for total in totals if math.isfinite(total[criterion])])
@@ -111,13 +110,13 @@ def fit_criterion_tails(totals: Sequence[Mapping[str, float]]) -> tuple[Criterio
 
 
 def compute_clip_score(totals: Mapping[str, float], tails: Sequence[CriterionTail]) -> float:
-    """The totals of all criteria together, each in mean excesses of its tail."""
+    """Combine the totals of all criteria, each in mean excesses of its tail."""
     return _log_sum_exp(tail.score(totals[tail.criterion]) for tail in tails)
 
 
 def _log_sum_exp(scores: Iterable[float]) -> float:
-    """The logarithm of the sum of their exponentials: just above the largest, and more where several come together.
+    """log(sum(exp(scores))): close to the largest score, and higher if several are large; minus infinity if empty.
 
-    Minus infinity where there are none.
+    With an exponential tail exp(score) is inversely proportional to the tail probability: this adds up the rarities.
     """
     return float(np.logaddexp.reduce(list(scores), initial=-math.inf))

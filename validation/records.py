@@ -1,4 +1,4 @@
-"""Named numbers of one clip, each *measured* or *unmeasurable* and why, and the two ways to make one from samples."""
+"""The measures of one clip, each with a value or with the reason why it has none."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,60 +9,36 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.json_record import validate_record
-from driveforge.validation.catalog import DEFINITIONS
+from driveforge.validation.catalog import get_definition
 from driveforge.validation.covariates import ClipCovariates
 
 # The tracker that needs no weights.
 LUCAS_KANADE = "lucas_kanade"
 
-# Why a measure may be missing through no fault of the clip: what was commanded leaves nothing to measure.
+# Reasons why measures do not apply to a clip: the command leaves nothing to measure. The catalog has further ones that
+# concern single measures.
 NO_POSE = "no pose"
 NO_INTRINSICS = "no intrinsics"
 STATIONARY_EGO = "stationary ego"
 MOVING_EGO = "moving ego"
 NO_BOXES = "no boxes in view"
 SMALL_BOXES = "boxes too small or too briefly in view"
-NO_PARKED_BOXES = "no parked boxes in view"
-NO_CAMERA_HEIGHT = "height of the camera above the ground unknown"
-CAMERA_NOT_ALONG_ROAD = "camera does not look along the road"
-ROAD_HIDDEN = "road out of view or behind boxes"
-ONE_CAMERA = "one camera"
-NO_OVERLAP = "cameras do not overlap"
-NO_POSE_NETWORK = "no pose network given"
-NO_COLMAP_CHECK = "no COLMAP check requested"
-TOO_FEW_ROWS = "too few rows for a COLMAP check"
-NOT_APPLICABLE_REASONS = (
-    NO_POSE,
-    NO_INTRINSICS,
-    STATIONARY_EGO,
-    MOVING_EGO,
-    NO_BOXES,
-    SMALL_BOXES,
-    NO_PARKED_BOXES,
-    NO_CAMERA_HEIGHT,
-    CAMERA_NOT_ALONG_ROAD,
-    ROAD_HIDDEN,
-    ONE_CAMERA,
-    NO_OVERLAP,
-    NO_POSE_NETWORK,
-    NO_COLMAP_CHECK,
-    TOO_FEW_ROWS,
-)
+_NOT_APPLICABLE_REASONS = (NO_POSE, NO_INTRINSICS, STATIONARY_EGO, MOVING_EGO, NO_BOXES, SMALL_BOXES)
 
-# Why a measure may be missing though the command calls for it: such a clip was not shown to be good.
+# Reasons why an applicable measure has no value: such a clip was not shown to be good.
 TOO_FEW_FRAMES = "too few frames"
 TOO_FEW_TRACKS = "too few tracks"
 DEGENERATE = "degenerate geometry"
 NO_ROAD_TEXTURE = "no texture on the road"
-NO_ROAD_MATCH = "the road agrees with itself at no scale"
+NO_ROAD_MATCH = "no scale aligns the road between frames"
 NO_OVERLAP_TEXTURE = "no texture where cameras overlap"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
-    """One number of one clip; ``frames`` are the worst ones, ``track`` the id of the object where it is about one.
+    """One measure of one clip; ``frames`` are the worst ones, ``track`` the id of the worst object ("" if none).
 
-    ``value`` is None, and ``reason`` says why, where ``state`` is "unmeasurable".
+    If ``state`` is "unmeasurable", ``value`` is None and ``reason`` says why.
     """
 
     name: str
@@ -80,13 +56,18 @@ class Measure:
         if self.value is not None and not math.isfinite(self.value):
             raise UserError(f"measure {self.name}: value {self.value} is not finite")
 
+    @property
+    def is_applicable(self) -> bool:
+        """Whether the clip's command calls for this measure; if it has no value, the clip was not shown to be good."""
+        return self.reason not in (*_NOT_APPLICABLE_REASONS, *get_definition(self.name).not_applicable)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measures:
-    """All numbers of one clip.
+    """All measures of one clip.
 
-    ``source`` is where its scene came from, for calibrations to say what they hold for. ``tracker`` is the name of what
-    followed its points: limits hold for one tracker only.
+    ``source`` is the source of its scene, which a calibration names. ``tracker`` is the name of the point tracker:
+    limits hold for one tracker only.
     """
 
     clip_id: str
@@ -101,19 +82,19 @@ class Measures:
     def to_json(self) -> dict[str, Any]:
         values = [{**asdict(measure), "frames": list(measure.frames)} for measure in self.values]
         covariates = asdict(self.covariates) if self.covariates else None
-        # Lucas-Kanade goes without saying, as it did before there were others: so hashes of older measures hold.
+        # The default tracker is omitted, so that hashes of measures from before there were others stay valid.
         tracker = {} if self.tracker == LUCAS_KANADE else {"tracker": self.tracker}
         return {"clip_id": self.clip_id, "source": self.source, "covariates": covariates, **tracker, "values": values}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], where: str = "measures") -> "Measures":
-        """The inverse of ``to_json``; a UserError names ``where`` and the key that is missing, unknown or wrong."""
+        """The inverse of ``to_json``; raises UserError with ``where`` and the key that is missing, unknown or wrong."""
         return validate_record(record, cls, where)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """The value of a measure in some ``frames`` of a clip, or for one object."""
+    """The value of a measure in some ``frames`` of a clip, or of one object."""
 
     value: float
     frames: tuple[int, ...] = ()
@@ -121,14 +102,14 @@ class Sample:
 
 
 def make_measure(name: str, value: float, frames: Iterable[int] = (), track: str = "") -> Measure:
-    """A measure with a value; *unmeasurable* where the value is not finite, so that no NaN ever passes as good."""
+    """A measure with a value; unmeasurable if the value is not finite, so that a NaN never passes as good."""
     if not math.isfinite(value):
         return make_unmeasurable(name, DEGENERATE)
-    definition = DEFINITIONS[name]
+    definition = get_definition(name)
     return Measure(
         name=name,
         family=definition.family,
-        unit=definition.unit,
+        unit=definition.unit.symbol,
         value=float(value),
         state="measured",
         frames=tuple(int(frame) for frame in frames),
@@ -137,14 +118,19 @@ def make_measure(name: str, value: float, frames: Iterable[int] = (), track: str
 
 
 def make_unmeasurable(name: str, reason: str) -> Measure:
-    definition = DEFINITIONS[name]
+    definition = get_definition(name)
     return Measure(
-        name=name, family=definition.family, unit=definition.unit, value=None, state="unmeasurable", reason=reason
+        name=name,
+        family=definition.family,
+        unit=definition.unit.symbol,
+        value=None,
+        state="unmeasurable",
+        reason=reason,
     )
 
 
 def median_measure(name: str, samples: Sequence[Sample], reason: str) -> Measure:
-    """The median of the samples and the frames of the worst one; without samples unmeasurable because of ``reason``."""
+    """The median of the samples with the frames of the worst one; unmeasurable for ``reason`` without samples."""
     if not samples:
         return make_unmeasurable(name, reason)
     worst = max(samples, key=lambda sample: sample.value)
@@ -153,7 +139,7 @@ def median_measure(name: str, samples: Sequence[Sample], reason: str) -> Measure
 
 
 def worst_measure(name: str, samples: Sequence[Sample], reason: str) -> Measure:
-    """The largest of the samples and its frames; without samples unmeasurable because of ``reason``."""
+    """The largest of the samples with its frames; unmeasurable for ``reason`` without samples."""
     if not samples:
         return make_unmeasurable(name, reason)
     sample = max(samples, key=lambda sample: sample.value)

@@ -1,10 +1,10 @@
-"""What a measure is on good clips, given their circumstances, and how surprising a value is.
+"""The distribution of a measure over good clips, given their covariates, and the nonconformity score of a value.
 
-A robust linear regression on the covariates says where the measure usually lies; above the 80 % point of what is left
-over, an exponential tail (peaks over threshold, Pickands 1975) says how surprising a value is. The score of a value is
-its excess over that point in mean excesses, so that scores of different measures compare, long tails or short. A rig
-whose clips lie higher than those of all is allowed the difference, the more of it the more clips of it were seen: so a
-little footage of a new camera keeps it from being judged by others.
+A robust linear regression on the covariates predicts the usual value; above the 80 % quantile of the residuals, an
+exponential tail (peaks over threshold, Pickands 1975) models how rare a value is. The score of a value is its excess
+over that quantile divided by the mean excess, so that scores of measures with long and short tails are comparable. A
+rig whose clips have larger residuals than all clips gets an offset, which approaches the full difference as the number
+of its clips grows: a few clips of a new camera suffice to adapt its limits.
 """
 
 import math
@@ -13,42 +13,28 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array
-from driveforge.validation.catalog import DEFINITIONS, get_definition
+from driveforge.validation.catalog import get_definition
 from driveforge.validation.covariates import COVARIATES, ClipCovariates
 
 MIN_VALUES = 6
 CLIPS_PER_COVARIATE = 10
 TAIL_QUANTILE = 0.8
-# Of logarithms: a few clips that agree by chance must not make a limit of iron.
+# On the model scale: a few clips that agree by chance must not make the limit too strict.
 MIN_MEAN_EXCESS = 0.15
-# Mean excess of a normal distribution above its 80 % point, in standard deviations.
+# Mean excess of a normal distribution above its 80 % quantile, in standard deviations.
 _NORMAL_EXCESS = 0.558
-# Clips of a rig at which it is allowed half of its difference: a random intercept, shrunk (Robinson 1991).
+# Number of clips of a rig at which its offset is half of the difference: a shrunken random intercept (Robinson 1991).
 RIG_PRIOR_CLIPS = 5.0
-_HUBER = 1.345
+_HUBER = 1.345  # 95 % efficiency under normal noise
 _RIDGE = 5.0
-
-# Below these, differences mean nothing: they keep the logarithm away from zero.
-_FLOORS = {
-    "px": 0.1,
-    "deg/s": 0.05,
-    "deg": 0.05,
-    "ratio": 0.1,
-    "share": 0.02,
-    "outlier score": 0.1,
-    "size": 0.05,
-    "log gain": 0.002,
-    "log scale": 0.02,
-    "m": 0.02,
-}
-_SHARE_UNITS = ("share", "outlier score")
+_MAD_TO_STD = 1.4826  # of a normal distribution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CovariateScale:
-    """How covariates are brought to one scale: their ``center`` and ``width`` on the clips that were fitted."""
+    """Robust standardization of covariates: their ``center`` and ``width`` on the fitted clips."""
 
     center: tuple[float, ...]
     width: tuple[float, ...]
@@ -60,7 +46,7 @@ class CovariateScale:
             raise UserError("center and width must be finite, width above 0")
 
     def __call__(self, covariates: ClipCovariates | None) -> Array:
-        """Standardized covariates ``(C,)``, no further out than what was seen when fitting; zeros where unknown."""
+        """Standardized covariates ``(C,)``, clipped so that the regression does not extrapolate; zeros if unknown."""
         if covariates is None:
             return np.zeros(len(COVARIATES))
         return ((covariates.to_vector() - self.center) / self.width).clip(-2.5, 2.5)
@@ -68,10 +54,10 @@ class CovariateScale:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TailModel:
-    """Of one measure: ``slopes`` by covariate, the ``location`` where the tail begins, its mean ``mean_excess``.
+    """The tail of one measure: ``slopes`` by covariate, the ``location`` where it starts, its ``mean_excess``.
 
-    ``rig_offsets`` are added to the location of some rigs. All are of transformed values, see ``to_model_scale``.
-    ``num_fit_clips`` is the clips on which the measure could be taken.
+    ``rig_offsets`` are added to the location for some rigs. All are on the model scale, see ``to_model_scale``.
+    ``num_fit_clips`` is the number of clips that have a value.
     """
 
     measure: str
@@ -82,20 +68,19 @@ class TailModel:
     rig_offsets: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.measure.rpartition("/")[2] not in DEFINITIONS:
-            raise UserError(f"{shorten(self.measure)} is no measure")
+        get_definition(self.measure)  # raises UserError if there is no such measure
         if len(self.slopes) != len(COVARIATES):
             raise UserError(f"slopes of {self.measure} need a number for each of {', '.join(COVARIATES)}")
         if not np.isfinite([*self.slopes, self.location, self.mean_excess, *self.rig_offsets.values()]).all():
             raise UserError(f"slopes, location, mean_excess and rig_offsets of {self.measure} must be finite")
         if self.mean_excess <= 0 or min(self.rig_offsets.values(), default=0.0) < 0:
-            raise UserError(f"mean_excess of {self.measure} must be above 0, its rig_offsets not below")
+            raise UserError(f"mean_excess of {self.measure} must be above 0 and its rig_offsets at least 0")
 
     def score(self, value: float, covariates: Array, rig: str = "") -> float:
         return (to_model_scale(self.measure, value) - self._tail_start(covariates, rig)) / self.mean_excess
 
     def value_at(self, score: float, covariates: Array, rig: str = "") -> float:
-        """The value that has this score: the inverse of ``score``."""
+        """The value with this score: the inverse of ``score``."""
         return from_model_scale(self.measure, self._tail_start(covariates, rig) + score * self.mean_excess)
 
     def _tail_start(self, covariates: Array, rig: str) -> float:
@@ -103,8 +88,11 @@ class TailModel:
 
 
 def estimate_mean_excess(values: Array, location: float, minimum: float) -> float:
-    """Mean excess of the ``values`` ``(N,)`` above ``location``, at least that of a normal tail around their bulk."""
-    bulk_std = 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    """Mean excess of ``values`` ``(N,)`` above ``location``, but not below that of a normal distribution of their MAD.
+
+    The few values in the tail may lie close together by chance; the spread of all values is a more stable lower bound.
+    """
+    bulk_std = _MAD_TO_STD * float(np.median(np.abs(values - np.median(values))))
     return max(float((values[values >= location] - location).mean()), _NORMAL_EXCESS * bulk_std, minimum)
 
 
@@ -113,12 +101,12 @@ def fit_covariate_scale(clips: Sequence[ClipCovariates]) -> CovariateScale:
         return CovariateScale(center=(0.0,) * len(COVARIATES), width=(1.0,) * len(COVARIATES))
     rows = np.stack([clip.to_vector() for clip in clips])
     center = np.median(rows, axis=0)
-    width = np.maximum(1.4826 * np.median(np.abs(rows - center), axis=0), 0.1)
+    width = np.maximum(_MAD_TO_STD * np.median(np.abs(rows - center), axis=0), 0.1)
     return CovariateScale(center=tuple(map(float, center)), width=tuple(map(float, width)))
 
 
 def fit_tail_model(measure: str, values: Sequence[float], covariates: Array, rigs: Sequence[str]) -> TailModel | None:
-    """From ``values`` ``(N,)`` on good clips, their standardized covariates ``(N, C)`` and rigs; None from too few."""
+    """Fit ``values`` ``(N,)`` of good clips on their standardized covariates ``(N, C)`` and rigs; None if too few."""
     if len(values) < MIN_VALUES:
         return None
     transformed = np.array([to_model_scale(measure, value) for value in values])
@@ -140,7 +128,11 @@ def fit_tail_model(measure: str, values: Sequence[float], covariates: Array, rig
 
 
 def _fit_rig_offsets(residuals: Array, rigs: Sequence[str]) -> dict[str, float]:
-    """What lies above the median of all, by rig: never below it, since few clips of a rig must not tighten a limit."""
+    """Shrunken offset of each rig above the median of all clips.
+
+    An offset d estimated from n clips becomes d n / (n + RIG_PRIOR_CLIPS). Negative offsets are dropped: a few clips of
+    a rig must not tighten its limits.
+    """
     by_rig = {rig: residuals[[other == rig for other in rigs]] for rig in sorted(set(rigs))}
     offsets = {
         rig: float(np.median(group) - np.median(residuals)) * len(group) / (len(group) + RIG_PRIOR_CLIPS)
@@ -150,34 +142,36 @@ def _fit_rig_offsets(residuals: Array, rigs: Sequence[str]) -> dict[str, float]:
 
 
 def _robust_slopes(transformed: Array, covariates: Array) -> Array:
-    """Ridge regression under Huber's weights (Huber 1964), by iterated least squares; the intercept is left out."""
+    """Ridge regression with Huber weights (Huber 1964) by iteratively reweighted least squares; without intercept."""
     design = np.concatenate([np.ones((len(transformed), 1)), covariates], 1)
-    penalty = np.diag([0.0] + [_RIDGE] * covariates.shape[1])
+    penalty = np.diag([0.0] + [_RIDGE] * covariates.shape[1])  # the intercept is not penalized
     weights = np.ones(len(transformed))
     for _ in range(20):
         weighted = design * weights[:, None]
         solution = np.linalg.solve(design.T @ weighted + penalty, weighted.T @ transformed)
         residuals = transformed - design @ solution
-        spread = max(1.4826 * float(np.median(np.abs(residuals - np.median(residuals)))), 1e-6)
+        spread = max(_MAD_TO_STD * float(np.median(np.abs(residuals - np.median(residuals)))), 1e-6)
+        # Residuals beyond _HUBER standard deviations count linearly instead of quadratically.
         weights = np.minimum(1.0, _HUBER * spread / np.maximum(np.abs(residuals), 1e-12))
     return np.asarray(solution[1:], np.float64)
 
 
 def to_model_scale(measure: str, value: float) -> float:
-    """Shares on the logit scale, all else on the logarithmic: there spreads compare, and limits keep within bounds."""
+    """A value on the scale of the tail model: shares on the logit scale, all others on the logarithmic scale.
+
+    On these scales the spread depends little on the level, and limits stay within the range of the unit.
+    """
     unit = get_definition(measure).unit
-    floor = _FLOORS[unit]
-    if unit in _SHARE_UNITS:
-        # 1 minus a correlation may leave 0..1: opposed looks are as bad as it gets, and rounding can fall below 0.
-        share = (min(max(value, 0.0), 1.0) + floor) / (1 + 2 * floor)
+    if unit.is_share:
+        # 1 minus a correlation may leave 0..1: it exceeds 1 for opposed patches, and rounding can push it below 0.
+        share = (min(max(value, 0.0), 1.0) + unit.floor) / (1 + 2 * unit.floor)
         return math.log(share / (1 - share))
-    return math.log(value + floor)
+    return math.log(value + unit.floor)
 
 
 def from_model_scale(measure: str, scaled: float) -> float:
     """The inverse of ``to_model_scale``."""
     unit = get_definition(measure).unit
-    floor = _FLOORS[unit]
-    if unit in _SHARE_UNITS:
-        return (1 + 2 * floor) / (1 + math.exp(-scaled)) - floor
-    return math.exp(scaled) - floor
+    if unit.is_share:
+        return (1 + 2 * unit.floor) / (1 + math.exp(-scaled)) - unit.floor
+    return math.exp(scaled) - unit.floor

@@ -1,4 +1,4 @@
-"""Time: frozen, repeated, cut and re-ordered frames, lost tracks, flicker. These need no pose, but for *still*."""
+"""Temporal measures: frozen, repeated, cut and reordered frames, lost tracks, flicker. Only the first needs a pose."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,8 +15,8 @@ from driveforge.validation.camera.pairs import (
     not_moving_reason,
     too_few_tracks_reason,
 )
+from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.point_tracking.protocol import Points
-from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.records import (
     TOO_FEW_FRAMES,
     Measure,
@@ -27,31 +27,31 @@ from driveforge.validation.records import (
     worst_measure,
 )
 from driveforge.validation.views.pixels import blur_scale
-from driveforge.validation.views.view import CommandedCamera
 
 MIN_FRAMES = 5
-NEIGHBOR_STEPS = 3  # steps on either side that say what change is usual
+NEIGHBOR_STEPS = 3  # on either side, for the usual change
 MIN_STEP_TRACKS = 8
 STILL_PX = 1.0  # reference px over the longest gap
 HIGH_PASS = 7  # frames
-OFFSET = 8.0  # gray levels added to patch means, so that dark patches do not shout
+OFFSET = 8.0  # gray levels added to patch means, so that noise in dark patches does not dominate
 
 
-def still_measure(tracks: Tracks, command: CommandedCamera) -> Measure:
-    """Share of tracks that stay within ``STILL_PX`` of their place while the camera was told to move; the worst window.
+def still_measure(tracked: TrackedView) -> Measure:
+    """Share of tracks that move less than ``STILL_PX`` while the camera is commanded to move; the worst window.
 
-    A frozen clip fulfils the epipolar constraint of any translation, so it has to be told by this.
+    A frozen clip satisfies the epipolar constraint of any translation, so it needs this separate measure.
     """
-    pairs = longest_pairs(tracks, command)
+    pairs = longest_pairs(tracked.tracks, tracked.command)
     samples = []
     for pair in moving_pairs(pairs):
-        shift = np.linalg.norm(pair.b - pair.a, axis=1) / command.pixel
+        shift = np.linalg.norm(pair.b - pair.a, axis=1) / tracked.command.pixel
         samples.append(Sample(value=float((shift < STILL_PX).mean()), frames=pair.frames))
     return worst_measure("time_still", samples, not_moving_reason(pairs))
 
 
-def change_measures(gray: NDArray[np.uint8]) -> list[Measure]:
+def change_measures(tracked: TrackedView) -> list[Measure]:
     """Mean absolute change of a step over the median of its neighbors: the least (duplicate) and the largest (cut)."""
+    gray = tracked.view.gray
     if len(gray) < MIN_FRAMES:
         return [make_unmeasurable(name, TOO_FEW_FRAMES) for name in ("time_duplicate", "time_cut")]
     change = frame_changes(gray)
@@ -64,14 +64,14 @@ def change_measures(gray: NDArray[np.uint8]) -> list[Measure]:
 
 
 def frame_changes(gray: NDArray[np.uint8]) -> Array:
-    """Mean absolute change ``(T - 1,)`` of every step, gray levels, of frames ``(T, H, W)`` that are blurred first."""
+    """Mean absolute change ``(T - 1,)`` of every step, gray levels, of blurred frames ``(T, H, W)``."""
     sigma = max(0.8, blur_scale(*gray.shape[1:]))
     blurred = (cv2.GaussianBlur(frame, (0, 0), sigma).astype(np.float32) for frame in gray)
     return np.array([np.abs(b - a).mean() for a, b in pairwise(blurred)])
 
 
 def _neighbor_median(change: Array) -> Array:
-    """Median of each step's neighbors, itself left out."""
+    """Median of the neighbors of each step, without the step."""
     windows = [
         np.concatenate([change[max(0, t - NEIGHBOR_STEPS) : t], change[t + 1 : t + 1 + NEIGHBOR_STEPS]])
         for t in range(len(change))
@@ -79,46 +79,48 @@ def _neighbor_median(change: Array) -> Array:
     return np.array([np.median(window) for window in windows])
 
 
-def track_loss_measure(tracks: Tracks) -> Measure:
+def track_loss_measure(tracked: TrackedView) -> Measure:
     """Share of background points in view that fail the forward-backward check in a step; the worst step."""
-    samples, most = [], 0
-    for k, window in tracks.steps():
+    samples, max_tracks = [], 0
+    for k, window in tracked.tracks.steps():
         kept, lost = int(window.alive[k].sum()), int(window.lost[k].sum())
-        most = max(most, kept + lost)
+        max_tracks = max(max_tracks, kept + lost)
         if kept + lost >= MIN_STEP_TRACKS:
             frame = window.start + k
             samples.append(Sample(value=lost / (kept + lost), frames=(frame - 1, frame)))
-    return worst_measure("time_track_loss", samples, too_few_tracks_reason(most))
+    return worst_measure("time_track_loss", samples, too_few_tracks_reason(max_tracks))
 
 
-def acceleration_measure(tracks: Tracks, scale: float) -> Measure:
-    """Largest median change of velocity of background points from step to step, over 1 px plus the median speed."""
-    speeds, samples, most = [], [], 0
-    for window in tracks.background:
+def acceleration_measure(tracked: TrackedView) -> Measure:
+    """Median velocity change of background points in two steps, over 1 px plus the median speed; the worst frames."""
+    speeds, samples, max_tracks = [], [], 0
+    for window in tracked.tracks.background:
         for k in range(2, window.length):
             alive = window.alive[k]
-            most = max(most, int(alive.sum()))
+            max_tracks = max(max_tracks, int(alive.sum()))
             if alive.sum() < MIN_STEP_TRACKS:
                 continue
-            velocity = np.diff(window.points[k - 2 : k + 1, alive].astype(np.float64), axis=0) * scale
+            velocity = np.diff(window.points[k - 2 : k + 1, alive].astype(np.float64), axis=0) * tracked.view.scale
             speeds.append(float(np.median(np.linalg.norm(velocity[1], axis=1))))
-            jerk = float(np.median(np.linalg.norm(velocity[1] - velocity[0], axis=1)))
-            samples.append(Sample(value=jerk, frames=(window.start + k - 2, window.start + k)))
+            change = float(np.median(np.linalg.norm(velocity[1] - velocity[0], axis=1)))
+            samples.append(Sample(value=change, frames=(window.start + k - 2, window.start + k)))
+    # 1 px keeps tracking noise in slow clips from counting as acceleration.
     usual = 1.0 + float(np.median(speeds)) if speeds else 1.0
     relative = [Sample(value=s.value / usual, frames=s.frames) for s in samples]
-    return worst_measure("time_acceleration", relative, too_few_tracks_reason(most))
+    return worst_measure("time_acceleration", relative, too_few_tracks_reason(max_tracks))
 
 
-def photometric_measures(gray: NDArray[np.uint8], tracks: Tracks) -> list[Measure]:
+def photometric_measures(tracked: TrackedView) -> list[Measure]:
     """Flicker and boil of the patches around background points, from step to step.
 
-    Global flicker: standard deviation of the median log gain after its slow part is taken out. Local flicker: median
-    absolute deviation of the log gains of a step. Boil: 1 - the median normalized correlation of the patches.
+    Global flicker: standard deviation of the high-passed median log gain. Local flicker: median absolute deviation of
+    the log gains of a step. Boil: 1 - the median normalized correlation of the patches.
     """
-    frames, gains, spreads, boils, most = [], [], [], [], 0
-    for k, window in tracks.steps():
+    gray = tracked.view.gray
+    frames, gains, spreads, boils, max_tracks = [], [], [], [], 0
+    for k, window in tracked.tracks.steps():
         alive, t = window.alive[k], window.start + k
-        most = max(most, int(alive.sum()))
+        max_tracks = max(max_tracks, int(alive.sum()))
         if alive.sum() < MIN_STEP_TRACKS:
             continue
         before, after = _patches(gray[t - 1], window.points[k - 1, alive]), _patches(gray[t], window.points[k, alive])
@@ -127,7 +129,7 @@ def photometric_measures(gray: NDArray[np.uint8], tracks: Tracks) -> list[Measur
         gains.append(float(np.median(gain)))
         spreads.append(Sample(value=float(np.median(np.abs(gain - np.median(gain)))), frames=(t - 1, t)))
         boils.append(Sample(value=1.0 - _median_correlation(before, after), frames=(t - 1, t)))
-    reason = too_few_tracks_reason(most) if most < MIN_TRACKS else TOO_FEW_FRAMES
+    reason = too_few_tracks_reason(max_tracks) if max_tracks < MIN_TRACKS else TOO_FEW_FRAMES
     return [
         _global_flicker(frames, gains, reason),
         median_measure("time_flicker_local", spreads, reason),
@@ -138,7 +140,7 @@ def photometric_measures(gray: NDArray[np.uint8], tracks: Tracks) -> list[Measur
 def _global_flicker(frames: Sequence[int], gains: Sequence[float], reason: str) -> Measure:
     if len(gains) < HIGH_PASS:
         return make_unmeasurable("time_flicker_global", reason)
-    slow = cv2.blur(np.array(gains).reshape(-1, 1), (1, HIGH_PASS)).ravel()
+    slow = cv2.blur(np.array(gains).reshape(-1, 1), (1, HIGH_PASS)).ravel()  # moving average over time
     fast = np.array(gains) - slow
     at = frames[int(np.argmax(np.abs(fast)))]
     return make_measure("time_flicker_global", float(np.std(fast)), (at - 1, at))

@@ -1,4 +1,4 @@
-"""The verdict on a clip: accepted, rejected, or unmeasured where what it was told to do could not be checked."""
+"""The verdict on a clip: accepted, rejected, or unmeasured if its command could not be checked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,17 +6,20 @@ from typing import Literal
 
 from driveforge.datasets.errors import UserError
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.catalog import FAMILIES, get_definition
-from driveforge.validation.records import NOT_APPLICABLE_REASONS, Measure, Measures
+from driveforge.validation.catalog import get_definition
+from driveforge.validation.measure_definition import FAMILIES
+from driveforge.validation.records import Measure, Measures
 
-NO_LIMIT = "the calibration holds no limit for it"
+NO_LIMIT = "the calibration has no limit for it"
+
+State = Literal["accepted", "rejected", "unmeasured"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """One thing that speaks against a clip; ``text`` is a sentence for people.
+    """One reason for not accepting a clip; ``text`` is a sentence for people.
 
-    ``value`` and ``limit`` are None where the reason is that nothing could be measured.
+    ``value`` and ``limit`` are None if the reason is that nothing could be measured.
     """
 
     code: str
@@ -30,44 +33,44 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """``reasons``: none for an accepted clip, else the gravest first; ``calibration`` is the name of the limits."""
+    """``reasons`` are empty for an accepted clip, else the most severe is first; ``calibration`` names the limits."""
 
     clip_id: str
-    state: Literal["accepted", "rejected", "unmeasured"]
+    state: State
     reasons: tuple[Reason, ...]
     calibration: str
 
 
 def judge(measures: Measures, calibration: Calibration) -> Verdict:
-    """Rejected where the measures are too surprising; unmeasured where a family that the command calls for is missing.
+    """Rejected if the nonconformity score exceeds the threshold; unmeasured if an applicable family has no value.
 
-    A clip without a pose, a stationary ego or no boxes in view leave nothing to measure, which is nobody's fault.
-    A UserError where the limits are for another tracker.
+    Measures that do not apply do not count against a clip, for example without a pose or without boxes in view. Raises
+    UserError if the limits are for another tracker.
     """
     if measures.tracker != calibration.tracker:
         raise UserError(
-            f"{calibration.name}: limits for clips followed by {calibration.tracker}, but {measures.clip_id} was "
-            f"followed by {measures.tracker}; calibrate with the same validate.tracker"
+            f"{calibration.name}: limits for clips tracked by {calibration.tracker}, but {measures.clip_id} was "
+            f"tracked by {measures.tracker}; calibrate with the same validate.tracker"
         )
     limits = calibration.limits(measures)
     violations = _select_violations(
         calibration.nonconformity_scores(measures), calibration.threshold(measures).score, calibration.combined_score
     )
     missing = [reason for family in FAMILIES if (reason := _unmeasured_reason(family, measures.values, limits))]
-    by_name = {measure.name: measure for measure in measures.values}
-    reasons = [_reason(by_name[name], limits[name]) for name in violations] or missing
-    return Verdict(
-        clip_id=measures.clip_id,
-        state="rejected" if violations else "unmeasured" if missing else "accepted",
-        reasons=tuple(reasons),
-        calibration=calibration.name,
-    )
+    state: State = "accepted"
+    reasons: list[Reason] = []
+    if violations:
+        by_name = {measure.name: measure for measure in measures.values}
+        state, reasons = "rejected", [_violation_reason(by_name[name], limits[name]) for name in violations]
+    elif missing:
+        state, reasons = "unmeasured", missing
+    return Verdict(clip_id=measures.clip_id, state=state, reasons=tuple(reasons), calibration=calibration.name)
 
 
 def _select_violations(
     nonconformity_scores: Mapping[str, float], threshold: float, combined_score: Callable[[Mapping[str, float]], float]
 ) -> list[str]:
-    """Of a clip beyond the threshold: the measures that are too much alone, or the fewest that are so together."""
+    """The measures that exceed the threshold alone; if none does but all together do, the fewest that explain it."""
     individual_scores = {
         name: combined_score({name: nonconformity}) for name, nonconformity in nonconformity_scores.items()
     }
@@ -75,24 +78,24 @@ def _select_violations(
     violations = [name for name in by_severity if individual_scores[name] > threshold]
     if violations or combined_score(nonconformity_scores) <= threshold:
         return violations
-    remaining_scores = (
-        combined_score({name: nonconformity_scores[name] for name in by_severity[n:]})
-        for n in range(1, len(by_severity) + 1)
-    )
-    return by_severity[: 1 + next(n for n, remaining in enumerate(remaining_scores) if remaining <= threshold)]
+    # Leave out the most severe measures one by one until the rest would pass. Without any measure the score is minus
+    # infinity, so the loop ends at the latest after the last one.
+    for num_left_out in range(1, len(by_severity) + 1):
+        remaining = {name: nonconformity_scores[name] for name in by_severity[num_left_out:]}
+        if combined_score(remaining) <= threshold:
+            break
+    return by_severity[:num_left_out]
 
 
-def _reason(measure: Measure, limit: float) -> Reason:
+def _violation_reason(measure: Measure, limit: float) -> Reason:
     definition = get_definition(measure.name)
-    parts = [part for part in (_camera(measure), _frames(measure.frames), _track(measure)) if part]
+    camera = measure.name.rpartition("/")[0]
+    track = f"object {measure.track}" if measure.track else ""
+    parts = [part for part in (camera, _format_frames(measure.frames), track) if part]
     where = ", ".join(parts) + ": " if parts else ""
-    unit = (
-        ""
-        if definition.unit in ("share", "outlier score", "ratio", "size", "log gain", "log scale")
-        else f" {definition.unit}"
-    )
     value = measure.value or 0.0
-    suffix = "" if value > limit else ", too much with the others"
+    note = "" if value > limit else ", too high in combination with others"
+    numbers = f"{measure.name} {definition.unit.format(value)}, limit {definition.unit.format(limit)}{note}"
     return Reason(
         code=definition.code,
         measure=measure.name,
@@ -100,28 +103,24 @@ def _reason(measure: Measure, limit: float) -> Reason:
         limit=limit,
         frames=measure.frames,
         track=measure.track,
-        text=f"{where}{definition.description} ({measure.name} {value:.3g}{unit}, limit {limit:.3g}{unit}{suffix})",
+        text=f"{where}{definition.description} ({numbers})",
     )
 
 
-def _camera(measure: Measure) -> str:
-    return measure.name.rpartition("/")[0]
-
-
-def _frames(frames: Sequence[int]) -> str:
-    return f"frames {min(frames)} to {max(frames)}" if len(frames) > 1 else f"frame {frames[0]}" if frames else ""
-
-
-def _track(measure: Measure) -> str:
-    return f"object {measure.track}" if measure.track else ""
+def _format_frames(frames: Sequence[int]) -> str:
+    if not frames:
+        return ""
+    if len(frames) == 1:
+        return f"frame {frames[0]}"
+    return f"frames {min(frames)} to {max(frames)}"
 
 
 def _unmeasured_reason(family: str, values: Sequence[Measure], limits: Mapping[str, float]) -> Reason | None:
-    """Why a family that the clip's command calls for could not be judged; None where it was, or is not called for."""
+    """Why a family was not judged; None if it was judged or does not apply."""
     members = [m for m in values if m.family == family and "/" not in m.name]
     if any(m.value is not None and m.name in limits for m in members):
         return None
-    applicable = [m for m in members if m.reason not in NOT_APPLICABLE_REASONS]
+    applicable = [m for m in members if m.is_applicable]
     if not applicable:
         return None
     first = applicable[0]

@@ -1,1 +1,1 @@
-"""What a world model is conditioned on, as pictures: the warped first frame, the layout, the rays of the camera."""
+"""Conditioning of a world model as images: the warped first frame, the layout and camera rays."""

@@ -1,4 +1,4 @@
-"""The layout video: every commanded box and every lane line, drawn as the camera would see them."""
+"""The layout video: 3D boxes and lane lines of a scene, projected into a camera."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from driveforge.datasets.scene import Camera, Scene
 NEAR_M = 0.5
 FAR_M = 120.0
 
-# First match of the category's prefix wins; nuScenes names on the left.
+# RGB by prefix of the nuScenes category; the first match wins.
 CATEGORY_COLORS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("vehicle.car", (235, 60, 60)),
     ("vehicle.truck", (235, 130, 40)),
@@ -26,13 +26,16 @@ CATEGORY_COLORS: tuple[tuple[str, tuple[int, int, int]], ...] = (
 LANE_COLORS = {"boundary": (120, 120, 120), "divider": (250, 250, 250), "crossing": (60, 200, 220)}
 LANE_WIDTH_M = 0.2
 
-# Seen-face shading (+x front, -x back, +y, -y sides, +z top, -z bottom) tells the heading of a box.
+# Brightness of the faces +x (front), -x, +y, -y, +z (top), -z, which shows the heading of a box.
 _FACE_SHADES = (1.0, 0.8, 0.55, 0.55, 0.9, 0.3)
 _SUBPIXEL_BITS = 4
 
 
 def render_layout(scene: Scene, camera: Camera) -> NDArray[np.uint8]:
-    """Layout video ``(T, H, W, 3)`` uint8 RGB of ``camera``: lanes first, boxes over them from far to near."""
+    """Layout video ``(T, H, W, 3)`` uint8 RGB of ``camera``: lanes, then boxes from far to near.
+
+    Raises UserError if the camera has no pose.
+    """
     world_to_camera = inverse(scene.camera_to_world(camera))
     frames = np.zeros((scene.num_frames, camera.height, camera.width, 3), np.uint8)
     for t, image in enumerate(frames):
@@ -56,7 +59,7 @@ def _draw_box(
     center = corners.mean(0)
     for face, shade in zip(BOX_FACES, _FACE_SHADES, strict=True):
         quad = corners[list(face)]
-        if (quad.mean(0) - center) @ quad.mean(0) < 0:  # the outward normal looks at the camera
+        if (quad.mean(0) - center) @ quad.mean(0) < 0:  # the outward normal faces the camera, at the origin
             polygon = _pixels(clip_to_near_plane(quad, closed=True), camera)
             if len(polygon) >= 3:
                 shaded = tuple(int(c * shade) for c in color)
@@ -74,7 +77,7 @@ def _draw_polyline(image: NDArray[np.uint8], points: Array, camera: Camera, colo
 
 
 def clip_to_near_plane(points: Array, *, closed: bool) -> Array:
-    """Camera-frame polygon (or open line) ``(N, 3)`` cut at depth ``NEAR_M`` (Sutherland and Hodgman 1974)."""
+    """Clip a camera-frame polygon or open line ``(N, 3)`` at depth ``NEAR_M`` (Sutherland and Hodgman 1974)."""
     kept: list[Array] = []
     for i in range(len(points) if closed else len(points) - 1):
         a, b = points[i], points[(i + 1) % len(points)]
@@ -88,7 +91,7 @@ def clip_to_near_plane(points: Array, *, closed: bool) -> Array:
 
 
 def _pixels(points: Array, camera: Camera) -> NDArray[np.int32]:
-    """Fixed-point pixels for OpenCV's drawing, clamped so that far-off points cannot overflow it."""
+    """Fixed-point pixels for OpenCV's drawing functions, clamped to avoid overflow."""
     homogeneous = points @ camera.intrinsics.T  # type: ignore[union-attr]
     pixels = homogeneous[:, :2] / homogeneous[:, 2:]
     return np.asarray(np.round(np.clip(pixels, -8000, 8000) * 2**_SUBPIXEL_BITS), np.int32)

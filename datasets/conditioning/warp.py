@@ -1,10 +1,10 @@
-"""Carrying a known frame along the commanded motion: what the later frames would show if the world were simple.
+"""Warping of a known frame to later camera poses, with a proxy geometry instead of estimated depth.
 
-The world is taken to be flat ground, upright walls some meters beside the commanded path, and the commanded boxes. Each
-pixel of a later frame is traced into that world and back into the known frame. Whatever depth the walls guess, a static
-point moves along its true epipolar line, so what is carried agrees with the commanded pose exactly; the model has to
-mend depth, fill in what was hidden, and sharpen. Rendering a geometric cache as a condition follows GEN3C (Ren et al.
-2025, arXiv 2503.03751), with a proxy in the place of estimated depth, so that it needs no weights.
+The proxy world is flat ground, vertical walls at a fixed distance from the ego path, and the scene's boxes. Each pixel
+of a later frame is traced into that world and back into the known frame. Even if the proxy depth is wrong, a static
+point moves along its true epipolar line, so the warp is consistent with the camera pose; the model has to correct
+depth, fill in occluded regions and sharpen. Conditioning on a rendered geometric cache follows GEN3C (Ren et al. 2025,
+arXiv 2503.03751).
 """
 
 import cv2
@@ -21,21 +21,21 @@ _CELL_M = 0.5
 _GRID_EXTENT_M = 120.0
 _DEFAULT_CAMERA_HEIGHT_M = 1.5
 _GROUND = -1
-# Beyond this magnification a carried surface has no detail left to show, and a small model sharpens it into nothing.
+# Beyond this magnification, a warped surface has too little detail for the model to sharpen.
 MAX_MAGNIFICATION = 2.0
-# A point of a box further behind what the known frame shows there is on a side that was turned away.
+# A point of a box that is deeper than the known frame's surface by more than this is on a hidden side of the box.
 OCCLUSION_TOLERANCE_M = 0.4
 
 
 def warp_frame(
     image: NDArray[np.uint8], scene: Scene, camera: Camera, start: int = 0
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """``image`` ``(H, W, 3)``, taken at frame ``start``, as seen from every later frame.
+    """Warp ``image`` ``(H, W, 3)`` uint8, taken at frame ``start``, to the camera poses of frames ``start`` to T - 1.
 
-    Returns frames ``(T - start, H, W, 3)`` uint8 and a mask ``(T - start, H, W)``, True where the known frame shows
-    that very surface point, at no less than half of the resolution. The rest is a guess: ground and walls go on under
-    the vehicles that hid them and past the image's edge, and a side of a vehicle that was turned away has the mean
-    color of what was seen of it. A UserError where the scene has no pose.
+    Returns frames ``(T - start, H, W, 3)`` uint8 and a mask ``(T - start, H, W)``, True where the known frame shows the
+    same surface point at no less than half the resolution. Other pixels are filled: ground and walls behind vehicles by
+    inpainting, beyond the image by its edge, and hidden sides of a box by its mean color. Raises UserError if the
+    camera has no pose.
     """
     camera_to_start = inverse(scene.camera_to_world(camera)[start]) @ scene.camera_to_world(camera)[start:]
     ego_to_camera = inverse(np.asarray(camera.camera_to_ego).reshape(-1, 4, 4)[0])
@@ -61,10 +61,10 @@ def warp_frame(
 
 
 def _sampling_density(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Source pixels per pixel ``(T, H, W)`` of ``maps`` ``(T, H, W, 2)``, along the direction that is stretched most.
+    """Source pixels per target pixel ``(T, H, W)`` of ``maps`` ``(T, H, W, 2)``, along the most stretched direction.
 
-    The smaller singular value of the Jacobian J: of J^T J = [[a, b], [b, c]], half of a + c - sqrt((a - c)^2 + 4 b^2)
-    is its square.
+    This is the smaller singular value of the Jacobian J of the map. With J^T J = [[a, b], [b, c]], its square is
+    (a + c - sqrt((a - c)^2 + 4 b^2)) / 2.
     """
     down, right = np.gradient(maps, axis=(1, 2))
     a, c, b = (right**2).sum(-1), (down**2).sum(-1), (right * down).sum(-1)
@@ -72,19 +72,19 @@ def _sampling_density(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _remap(image: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """``image`` at the pixels of ``maps`` ``(T, H, W, 2)``; its edge goes on outside."""
+    """``image`` sampled at the pixels (u, v) of ``maps`` ``(T, H, W, 2)``, with its edge replicated outside."""
     remapped = [cv2.remap(image, m[..., 0], m[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for m in maps]
     return np.asarray(np.stack(remapped), np.uint8)
 
 
 def _inpaint_boxes(image: NDArray[np.uint8], box_mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """``image`` with its vehicles painted over by what surrounds them (Telea 2004)."""
+    """``image`` with the pixels of boxes inpainted from their surroundings (Telea 2004)."""
     hidden = cv2.dilate(box_mask.astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.asarray(cv2.inpaint(image, hidden, 3, cv2.INPAINT_TELEA), np.uint8)
 
 
 def _mean_box_colors(image: NDArray[np.uint8], surface_ids: NDArray[np.int64], num_boxes: int) -> NDArray[np.uint8]:
-    """Mean color ``(N, 3)`` of what ``image`` shows of each box, that of the image where it shows nothing of it."""
+    """Mean color ``(N, 3)`` of each box in ``image``, or of the whole image for a box that is not visible."""
     colors = np.tile(image.reshape(-1, 3).mean(0), (num_boxes, 1))
     for box in np.unique(surface_ids[surface_ids >= 0]):
         colors[box] = image[surface_ids == box].mean(0)
@@ -92,9 +92,9 @@ def _mean_box_colors(image: NDArray[np.uint8], surface_ids: NDArray[np.int64], n
 
 
 def _level_to_camera(ego_to_camera: Array) -> Array:
-    """Pose level_to_camera of a frame with the ego's axes, right below the camera on the ground."""
+    """Pose ``(4, 4)`` of the level frame in the camera: ego axes, origin on the ground below the camera."""
     height = inverse(ego_to_camera)[2, 3]
-    if height < 0.3:  # the ego frame is the camera's own, as on hand-held rigs
+    if height < 0.3:  # the ego frame is at the camera, as for hand-held cameras
         height = _DEFAULT_CAMERA_HEIGHT_M
     level = ego_to_camera.copy()
     level[:3, 3] = ego_to_camera[:3, :3] @ np.array([0, 0, -height])
@@ -102,21 +102,21 @@ def _level_to_camera(ego_to_camera: Array) -> Array:
 
 
 def _collect_boxes(scene: Scene, start: int, to_level: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Of what exists from ``start`` on: poses ``(N, T, 4, 4)`` box to level, sizes ``(N, 3)``, presence ``(N, T)``."""
+    """Boxes present from ``start`` on: poses box to level ``(N, T, 4, 4)``, sizes ``(N, 3)`` m, presence ``(N, T)``."""
     tracks = [track for track in scene.tracks if track.present[start:].any()]
     if not tracks:
         num = scene.num_frames - start
         return np.zeros((0, num, 4, 4)), np.zeros((0, 3)), np.zeros((0, num), np.bool_)
     poses = to_level @ np.stack([track.box_to_world[start:] for track in tracks])
-    # Annotated boxes hug the object; a little slack keeps its outline on the object and off the ground behind it.
+    # Annotated boxes are tight; a margin keeps the outline of an object on its box instead of the ground behind it.
     sizes = np.stack([track.size for track in tracks]) * 1.06
     return poses, sizes, np.stack([track.present[start:] for track in tracks])
 
 
 def _distance_to_path(path: Array) -> NDArray[np.float32]:
-    """Distance in meters to the path, on a grid of ``_CELL_M`` around the level frame's origin.
+    """Distance in meters to the path, on a grid with cells of ``_CELL_M`` around the origin of the level frame.
 
-    ``path`` ``(T, 2)`` is carried on straight at both ends.
+    ``path`` ``(T, 2)`` m is extended straight at both ends.
     """
     heading = path[-1] - path[max(0, len(path) - 4)]
     norm = float(np.linalg.norm(heading))
@@ -124,7 +124,7 @@ def _distance_to_path(path: Array) -> NDArray[np.float32]:
     line = np.concatenate([path[:1] - [[_GRID_EXTENT_M, 0]], path, path[-1:] + heading * _GRID_EXTENT_M])
     size = int(2 * _GRID_EXTENT_M / _CELL_M)
     canvas = np.full((size, size), 255, np.uint8)
-    # The grid's row is x and its column is y; OpenCV wants (column, row).
+    # Rows of the grid are x and columns are y; OpenCV takes (column, row).
     points = np.round((line[:, ::-1] + _GRID_EXTENT_M) / _CELL_M).astype(np.int32)
     cv2.polylines(canvas, [points.reshape(-1, 1, 2)], False, 0, 1)
     return np.asarray(cv2.distanceTransform(canvas, cv2.DIST_L2, 5) * _CELL_M, np.float32)
@@ -132,14 +132,14 @@ def _distance_to_path(path: Array) -> NDArray[np.float32]:
 
 @numba.njit(cache=True, nogil=True)
 def _rotate(pose, vector, out):  # type: ignore[no-untyped-def]
-    """``out`` = rotation of ``pose`` times ``vector``; written out, since a matrix product allocates at every pixel."""
+    """``out`` = rotation of ``pose`` times ``vector``, without the allocation of a matrix product."""
     for k in range(3):
         out[k] = pose[k, 0] * vector[0] + pose[k, 1] * vector[1] + pose[k, 2] * vector[2]
 
 
 @numba.njit(cache=True, nogil=True)
 def _apply_inverse(pose, point, out):  # type: ignore[no-untyped-def]
-    """``out`` = ``point`` in the frame that ``pose`` maps from."""
+    """``out`` = inverse of ``pose`` applied to ``point``."""
     for k in range(3):
         out[k] = 0.0
         for j in range(3):
@@ -168,13 +168,18 @@ def _intersect_box(origin, direction, box, size):  # type: ignore[no-untyped-def
 
 @numba.njit(cache=True, nogil=True)
 def _intersect_nearest(origin, direction, boxes, sizes, present, t, distance):  # type: ignore[no-untyped-def]
-    """Owner (box index, ground or backdrop) and distance of the first thing a ray meets in the proxy world."""
+    """Surface id and distance, in units of ``direction``, of the first surface that a ray hits in the proxy world.
+
+    The surface id is the index of a box, or ``_GROUND`` for everything static: ground, walls and backdrop.
+    """
     surface_id, depth = _GROUND, BACKDROP_M
     if direction[2] < -1e-6:
         depth = min(depth, -origin[2] / direction[2])
     flat = np.sqrt(direction[0] ** 2 + direction[1] ** 2) + 1e-9
     s = 0.5
-    for _ in range(40):  # sphere tracing towards the wall (Hart 1996); the distance to the path bounds each step
+    # Sphere tracing towards the walls (Hart 1996): the horizontal distance to a wall is at least the wall distance
+    # minus the distance to the path, so a step of that length cannot cross the wall.
+    for _ in range(40):
         row = int((origin[0] + s * direction[0] + _GRID_EXTENT_M) / _CELL_M)
         column = int((origin[1] + s * direction[1] + _GRID_EXTENT_M) / _CELL_M)
         if s >= depth or row < 0 or column < 0 or row >= distance.shape[0] or column >= distance.shape[1]:
@@ -194,11 +199,11 @@ def _intersect_nearest(origin, direction, boxes, sizes, present, t, distance):  
 
 @numba.njit(cache=True, nogil=True)
 def _trace_pixels(maps, valid, self_occluded, surface_ids, depths, poses, cameras, boxes, sizes, present, distance):  # type: ignore[no-untyped-def]
-    """Fill ``maps`` ``(T, H, W, 2)`` with the pixel of frame 0 under each later pixel.
+    """Fill ``maps`` ``(T, H, W, 2)`` with the pixel (u, v) of frame 0 that each pixel comes from.
 
-    ``surface_ids`` ``(T, H, W)`` is what each pixel shows, ``valid`` whether frame 0 shows that very point,
-    ``self_occluded`` whether it is a box's and lies outside of frame 0 or behind what that shows; ``depths`` ``(H, W)``
-    along the optical axis are those of frame 0. ``cameras`` are the intrinsics and their inverse.
+    ``surface_ids`` ``(T, H, W)`` are the surfaces that pixels show; ``valid`` is True if frame 0 shows the same point;
+    ``self_occluded`` is True for points of a box that are outside frame 0 or on a hidden side in it. ``depths``
+    ``(H, W)`` are those of frame 0 along the optical axis. ``cameras`` are the intrinsics and their inverse.
     """
     intrinsics, inverse_intrinsics = cameras
     num_frames, height, width = maps.shape[:3]
@@ -214,12 +219,12 @@ def _trace_pixels(maps, valid, self_occluded, surface_ids, depths, poses, camera
                 surface_ids[t, v, u] = surface_id
                 if t == 0:
                     depths[v, u] = depth
-                if surface_id >= 0 and not present[surface_id, 0]:  # it appears later: nothing of it can be carried
+                if surface_id >= 0 and not present[surface_id, 0]:  # a box that appears later has no source
                     self_occluded[t, v, u], maps[t, v, u, 0], maps[t, v, u, 1] = True, u, v
                     continue
                 for k in range(3):
                     point[k] = origin[k] + depth * direction[k]
-                if surface_id >= 0:  # the point rides on its box, back to where the box was
+                if surface_id >= 0:  # move the point with its box, back to the pose of the box in frame 0
                     _apply_inverse(boxes[surface_id, t], point, local)
                     _rotate(boxes[surface_id, 0], local, point)
                     for k in range(3):

@@ -1,1 +1,1 @@
-"""Files that other programs cannot tear: atomic writes, locks, new folders, digests, validated JSON."""
+"""Atomic writes, locks, atomic folders, digests and validated JSON records."""

@@ -1,30 +1,30 @@
-"""Files that survive a crash: there whole or not at all, known to be on the disk, and told by their hash."""
+"""Atomic and durable file writes, partial files of killed writers, and file hashes."""
 
 import errno
 import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.lock import is_same_file
 
 
 class WriteError(UserError):
-    """The disk is full, or does not let itself be written to: no use to go on before somebody has looked at it."""
+    """The disk is full or not writable: the work cannot continue before this is fixed."""
 
 
-# What the system says of a disk that is full, read-only, or beyond somebody's share of it.
+# The disk is full, read-only, or its quota is used up.
 _DISK_ERRNOS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
 
 
 def find_write_error(error: BaseException, folder: Path) -> WriteError | None:
-    """The WriteError that ``error`` is at bottom, if it is one: libraries raise others from the system's.
+    """The WriteError for a disk error anywhere in the causes of ``error``, None if there is none.
 
-    Where the system names no file, it is one below ``folder`` or in the temporary folder.
+    Libraries wrap the errors of the system in their own. If the system error names no file, the message names
+    ``folder`` and the temporary folder.
     """
     current: BaseException | None = error
     while current is not None:
@@ -37,7 +37,7 @@ def find_write_error(error: BaseException, folder: Path) -> WriteError | None:
 
 @contextmanager
 def translate_write_errors(path: Path) -> Iterator[None]:
-    """What the system refuses inside becomes a WriteError that names ``path``."""
+    """Raise an OSError of the block as a WriteError that names ``path``."""
     try:
         yield
     except OSError as error:
@@ -46,16 +46,16 @@ def translate_write_errors(path: Path) -> Iterator[None]:
 
 def _write_error(target: object, error: OSError) -> WriteError:
     return WriteError(
-        f"{target} cannot be written ({error.strerror or error}); what was finished before is whole: make room, or "
-        "choose another folder, and run it again"
+        f"{target} cannot be written ({error.strerror or error}); finished work is intact: free disk space or choose "
+        "another folder, then run this again"
     )
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write ``path`` to, with its folder made; it takes the place of any older one in one step at the end.
+    """A temporary file that replaces ``path`` atomically when the block ends; the folder is created.
 
-    Nothing is left of it where the block, or the disk, fails.
+    If the block or the disk fails, ``path`` is unchanged and the temporary file is removed.
     """
     with translate_write_errors(path), _scratch_file(path) as file:
         yield file
@@ -66,13 +66,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``, over any older file, in one step."""
+    """Write ``content`` to ``path`` atomically, replacing an existing file."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 def create_file(path: Path, content: bytes) -> bool:
-    """Put ``content`` at ``path`` unless something is there already; False if it is. Of many callers one wins."""
+    """Write ``content`` to ``path`` atomically; False if it exists already. Of concurrent callers, one succeeds."""
     with translate_write_errors(path), _scratch_file(path) as file:
         file.write(content)
         _sync(file)
@@ -87,13 +87,13 @@ def create_file(path: Path, content: bytes) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """With the folders above it."""
+    """Create ``folder`` and its parents. Raises WriteError if that fails."""
     with translate_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and new names in ``folder`` durable."""
+    """Make the creation and renaming of files in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -102,13 +102,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """Of the bytes of a file, in hex; a file of any size is read piece by piece."""
+    """The sha256 of a file in hex, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_partial_files(folder: Path) -> list[Path]:
-    """Remove the files that writers which were killed, or for which there was no room, left in ``folder``."""
+    """Remove the temporary files that killed or failed writers left in ``folder``; returns their paths."""
     leftovers = [path for path in folder.glob(".*.tmp") if path.is_file()]
     for path in leftovers:
         path.unlink(missing_ok=True)
@@ -117,10 +117,10 @@ def remove_partial_files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _scratch_file(path: Path) -> Iterator[IO[bytes]]:
-    """An empty file beside ``path``, to be moved or linked in the block; its own name is gone afterwards.
+    """An empty, locked temporary file beside ``path``, which the block renames or links; removed afterwards.
 
-    Its name begins with a dot and ends in ``.tmp``. It is one for all attempts, so that the next takes what a killed
-    one left, and it is locked, so that of several writers one comes after the other.
+    All writers of ``path`` use the same temporary name: one replaces what a killed one left, and the lock makes
+    concurrent ones write one after the other.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.tmp")
@@ -129,14 +129,16 @@ def _scratch_file(path: Path) -> Iterator[IO[bytes]]:
             file.truncate()
             yield file
         finally:
-            if is_same_file(
-                scratch, file
-            ):  # else it took its place, and another writer may have begun one of that name
+            # After a rename, another writer may have created a file of this name, which is not ours to remove.
+            if _is_same_file(scratch, file):
                 scratch.unlink()
 
 
 def _open_locked(path: Path) -> IO[bytes]:
-    """The file at ``path``, made if need be, that no other process has."""
+    """The file at ``path``, created if needed, under an exclusive lock.
+
+    ``FileLock`` takes a separate lock file; here the file itself is locked, since the lock has to move with its rename.
+    """
     while True:
         file = open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))  # noqa: SIM115
         try:
@@ -144,9 +146,16 @@ def _open_locked(path: Path) -> IO[bytes]:
         except BaseException:
             file.close()
             raise
-        if is_same_file(path, file):
+        if _is_same_file(path, file):
             return file
-        file.close()  # whoever had it has moved it to its place
+        file.close()  # the previous holder has renamed this file
+
+
+def _is_same_file(path: Path, file: IO[bytes]) -> bool:
+    """Whether the open ``file`` is still the one at ``path``."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def _sync(file: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Folders that appear under their name complete; nothing is ever removed that was not marked as ours."""
+"""Atomic creation of folders. Only folders with a marker of ours are ever removed."""
 
 import os
 import shutil
@@ -9,20 +9,20 @@ from pathlib import Path
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import sync_folder, translate_write_errors
 
-# In every folder that we may remove again, until it is complete.
+# Marks a folder as incomplete and ours to remove.
 SCRATCH_MARKER = ".driveforge-scratch"
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A scratch folder beside ``path``, which takes its name when the block ends, and is removed when it fails.
+    """A scratch folder beside ``path``, renamed to ``path`` when the block ends, removed if it fails.
 
-    What a killed process left of it is removed first. A UserError where ``path`` holds anything, or where something
-    that is not ours lies at the scratch folder's name; a WriteError where the disk is full or read-only.
+    The scratch folder of a killed process is removed first. Raises UserError if ``path`` is not empty, or if a folder
+    without our marker has the scratch folder's name; WriteError if the disk is full or read-only.
     """
     scratch = path.with_name(f".{path.name}.tmp")
     if not is_absent_or_empty(path):
-        raise UserError(f"{path} exists already and is not replaced; move it away, or choose another place")
+        raise UserError(f"{path} exists already and is not replaced; move it away, or choose another folder")
     with translate_write_errors(path):
         create_scratch(scratch)
         try:
@@ -37,26 +37,26 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def is_absent_or_empty(path: Path) -> bool:
-    """Whether nothing is at ``path``, or an empty folder."""
+    """Whether ``path`` does not exist or is an empty folder."""
     if path.is_symlink() or not path.is_dir():
         return not os.path.lexists(path)
     return not any(path.iterdir())
 
 
 def create_scratch(path: Path) -> None:
-    """An empty folder at ``path`` that ``remove_scratch`` removes again."""
+    """Create an empty folder at ``path`` that ``remove_scratch`` may remove."""
     remove_scratch(path)
     path.mkdir(parents=True, exist_ok=True)
     (path / SCRATCH_MARKER).touch()
 
 
 def remove_scratch(path: Path) -> None:
-    """Remove what ``create_scratch`` began at ``path``, if anything; a UserError where it is not ours."""
+    """Remove a folder that ``create_scratch`` created, if there is one. Raises UserError if it has no marker."""
     if is_absent_or_empty(path):
         return
     if path.is_symlink() or not (path / SCRATCH_MARKER).is_file():
         raise UserError(f"{path} was not made by driveforge and is not removed; move it away")
-    # The mark goes last, so that a removal that was cut short can be finished.
+    # The marker goes last, so that an interrupted removal can be completed.
     for entry in path.iterdir():
         if entry.name == SCRATCH_MARKER:
             continue

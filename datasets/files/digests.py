@@ -1,8 +1,7 @@
-"""What the footage of a clip is, by its bytes: a file that was replaced under its name is another one.
+"""Digests of the footage of clips, to notice files that were replaced under the same name.
 
-Reading all of a large data set again takes long, so digests are noted with what the file system says of each file: its
-size, its number, and when it last changed. Nobody but the file system can set the time of the last change, so a file
-that was put back with its old size and date is read again.
+Hashing a large data set takes long, so digests are cached by size, inode, mtime and ctime of each file. Users cannot
+set the ctime, so a file that was replaced with one of the same size and date is hashed again.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ from driveforge.datasets.files.atomic import sha256_file, write_atomic
 from driveforge.datasets.files.json_record import read_record
 
 DIGEST_CACHE = "digests.json"
-# Two changes within one tick of a file system's clock look like one.
+# Two changes within one tick of the file system's clock have the same time stamps.
 _CLOCK_TICK_NS = 2_000_000_000
 
 FileStamp = tuple[int, int, int, int]
@@ -28,20 +27,20 @@ FileStamp = tuple[int, int, int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _DigestCache:
-    """``files`` are what the file system said and the sha256, by path; ``digest`` is of them."""
+    """Stamp and sha256 of each file by path; ``digest`` is the digest of ``files``."""
 
     files: dict[str, tuple[FileStamp, str]]
     digest: str
 
     def __post_init__(self) -> None:
         if self.digest != _hash_json(self.files):
-            raise UserError("digest is not that of the files")
+            raise UserError("digest does not match the files")
 
 
 def compute_digests(clips: Sequence[Sequence[Path]], folder: Path) -> list[str]:
-    """sha256, in hex, of the files of each clip; "" where a clip has none. Notes are kept in ``folder``.
+    """The sha256 in hex of the files of each clip, "" for a clip without files. The cache is in ``folder``.
 
-    A file that cannot be read counts as empty: whoever loads the clip says what is wrong with it.
+    A file that cannot be read counts as empty; loading its clip reports the error.
     """
     files = dict.fromkeys(path for clip in clips for path in clip)
     if not files:
@@ -51,13 +50,13 @@ def compute_digests(clips: Sequence[Sequence[Path]], folder: Path) -> list[str]:
         digested = dict(zip(files, pool.map(lambda path: _digest_file(path, cached), files), strict=True))
     updated = cached | {str(path): entry for path, (entry, is_settled) in digested.items() if is_settled}
     if updated != cached:
-        with suppress(UserError):  # they only save work
+        with suppress(UserError):  # the cache is optional
             write_atomic(folder / DIGEST_CACHE, json.dumps({"files": updated, "digest": _hash_json(updated)}).encode())
     return [_hash_json([digested[path][0][1] for path in clip]) if clip else "" for clip in clips]
 
 
 def _digest_file(path: Path, cached: dict[str, tuple[FileStamp, str]]) -> tuple[tuple[FileStamp, str], bool]:
-    """What the file system says of a file and its sha256, and whether that may be noted."""
+    """The stamp and sha256 of a file, and whether they may be cached: not if it changed within the last tick."""
     try:
         stamp = _read_stamp(path)
         entry = cached.get(str(path))
@@ -78,7 +77,7 @@ def _read_cache(path: Path) -> dict[str, tuple[FileStamp, str]]:
     try:
         return read_record(path, _DigestCache).files
     except UserError:
-        return {}  # they only save work
+        return {}  # the cache is optional
 
 
 def _hash_json(value: Iterable[object]) -> str:

@@ -1,5 +1,4 @@
-"""JSON files read as typed records: whatever is wrong with one is told in one line with the file, the key, what was
-expected and what was found.
+"""JSON files read as typed records, with one-line errors: the file, the key, what was expected and what was found.
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Marker:
@@ -7,16 +6,17 @@ expected and what was found.
         num_bytes: int
         keys: tuple[str, ...] = ()
 
-    marker = read_record(path, Marker, "delete it to have its unit made again")
+    marker = read_record(path, Marker, "delete it to generate its unit again")
 
-Types are taken strictly: no text for a number, no number for text, no true for 1, no fraction for an int; a key without
-a default must be there, one that the record does not know must not. Fields may be records, tuples, mappings, literals
-and unions with None; what ``__post_init__`` refuses with a UserError or ValueError is told with the record's place.
-NaN, infinities, keys given twice, invalid UTF-8 and nesting without end are refused anywhere.
+Types are strict: no text for a number, no number for text, no true for 1, no fraction for an int. Keys without a
+default are required, unknown keys are errors. Fields may be records, tuples, mappings, literals and unions with None. A
+UserError or ValueError of ``__post_init__`` is reported with the key of its record. NaN, infinities, duplicate keys,
+invalid UTF-8 and too deep nesting are errors everywhere.
 """
 
 import json
 import math
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,26 +29,26 @@ _MAX_DEPTH = 100
 
 
 def read_record(path: Path, record_type: type[RecordT], hint: str = "") -> RecordT:
-    """The ``record_type`` in the file ``path``; ``hint`` ends each message, as "make it again with `driveforge gate`".
+    """Read ``path`` as a ``record_type``: a frozen dataclass or a plain type such as ``dict[str, float]``.
 
-    ``record_type`` is a frozen dataclass or a plain type such as ``dict[str, float]``. UserError: the file is missing,
-    is no file, is no JSON, or holds something else than ``record_type``.
+    Raises UserError if the file is missing, is not JSON, or does not hold a ``record_type``. ``hint`` is the end of the
+    message and says what to do, for example "run `driveforge gate` again".
     """
     return validate_record(read_json(path, hint), record_type, str(path), hint)
 
 
 def parse_record(content: bytes, record_type: type[RecordT], where: str, hint: str = "") -> RecordT:
-    """As ``read_record``, of bytes that are at hand: a member of a tar, a line of a log. ``where`` names them."""
+    """As ``read_record``, from bytes such as a member of a tar; ``where`` names them in errors."""
     return validate_record(parse_json(content, where, hint), record_type, where, hint)
 
 
 def validate_record(value: object, record_type: type[RecordT], where: str, hint: str = "") -> RecordT:
-    """As ``read_record``, of values that were parsed before."""
+    """As ``read_record``, from parsed JSON."""
     from pydantic import ValidationError
 
     _check_values(value, "", where, hint)
     try:
-        # Only in JSON may an array stand for a tuple without types being bent elsewhere too.
+        # In strict mode, pydantic takes an array for a tuple only from JSON.
         (record,) = _adapter(record_type).validate_json(json.dumps([value]))  # type: ignore[arg-type]
     except ValidationError as error:
         raise UserError(_format_error(where, _format_validation_error(error), hint)) from None
@@ -56,9 +56,9 @@ def validate_record(value: object, record_type: type[RecordT], where: str, hint:
 
 
 def read_json(path: Path, hint: str = "") -> Any:
-    """The value in the file ``path``, of any type and finite or not; for what ``read_record`` cannot describe."""
+    """Read any JSON value, NaN and infinities included, for files that ``read_record`` cannot describe."""
     if path.exists() and not path.is_file():
-        raise UserError(_format_error(str(path), "is no file", hint))
+        raise UserError(_format_error(str(path), "is not a file", hint))
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -67,12 +67,12 @@ def read_json(path: Path, hint: str = "") -> Any:
 
 
 def parse_json(content: bytes, where: str, hint: str = "") -> Any:
-    """As ``read_json``, of bytes that are at hand."""
+    """As ``read_json``, from bytes; ``where`` names them in errors."""
     try:
         text = content.decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_reject_duplicate_keys)
         if "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+            json.dumps(value, ensure_ascii=False).encode()  # raises for half of a surrogate pair
         return value
     except UnicodeDecodeError as error:
         problem = f"is not valid JSON: byte {error.start} is not UTF-8"
@@ -89,12 +89,12 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice in one object")
+        raise ValueError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r} in one object")
     return record
 
 
 def _check_values(value: object, key: str, where: str, hint: str, depth: int = 0) -> None:
-    """A UserError for numbers that are not finite, also where a record takes values of any type, and for depth."""
+    """Raise UserError for NaN, infinities and too deep nesting, also in fields of any type."""
     if depth > _MAX_DEPTH:
         raise UserError(_format_error(where, f"{shorten(key)} is nested too deep", hint))
     if isinstance(value, float) and not math.isfinite(value):
@@ -111,26 +111,29 @@ def _check_values(value: object, key: str, where: str, hint: str, depth: int = 0
 def _adapter(record_type: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
-    # A plain dataclass takes its configuration from what it lies in, here a tuple of one.
+    # pydantic takes the configuration of a dataclass from the type that contains it, here a tuple of one element.
     return TypeAdapter(tuple[record_type], config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 
 
 def _format_validation_error(error: Any) -> str:
-    """The first thing that pydantic found wrong, as ``key must be ..., got ...``."""
+    """The first error that pydantic found, as ``key must be ..., got ...``."""
     details = error.errors(include_url=False)[0]
-    key = ""
-    for part in details["loc"][1:]:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
-    key = shorten(key, 80)
+    key = shorten(_join_key(details["loc"][1:]), 80)
     match details["type"]:
         case "missing":
             return f"{key} is missing"
         case "unexpected_keyword_argument" | "extra_forbidden":
-            return f"{key} is not a key here"
+            return f"{key} is not a known key"
         case "value_error":
             return f"{key}: {details['ctx']['error']}" if key else str(details["ctx"]["error"])
     expected = details["msg"].replace("Input should be", "must be").replace("valid array", "list")
     return f"{key} {expected}, got {shorten(json.dumps(details['input'], ensure_ascii=False, default=str))}".strip()
+
+
+def _join_key(parts: Iterable[str | int]) -> str:
+    """``("shards", 1, "name")`` as ``shards[1].name``."""
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return key.removeprefix(".")
 
 
 def _format_error(where: str, problem: str, hint: str) -> str:

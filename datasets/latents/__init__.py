@@ -1,1 +1,1 @@
-"""Latents on disk: a cache of encoded clips, in shards that are written once."""
+"""Cache of encoded clips on disk, in write-once shards."""

@@ -1,8 +1,8 @@
-"""The latent cache: clips that the VAE encoded once, kept with their controls for every later epoch.
+"""The latent cache: clips encoded once by the VAE, with their conditioning, for all epochs.
 
-A cache lives in ``<root>/<key>``. The key is a hash of the source, the transform and the VAE, so a changed VAE never
-meets stale latents. Shards are final as soon as they are there, and ``index.json``, which holds the digest of each, is
-written last.
+A cache is stored in ``<root>/<key>``. The key is a hash of the source, the transform and the VAE, so latents of another
+VAE are never used. Shards are not modified once complete; ``index.json``, which has the digest of each, is written
+last.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ FORMAT = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Index:
-    """``shards`` are their digests, in order."""
+    """``shards`` are the digests of the shards, in order."""
 
     format: int
     key: str
@@ -44,13 +44,13 @@ class _Index:
 
 
 def latent_key(source: str, transform: Mapping[str, Any], vae_digest: str) -> str:
-    """16 hex digits that name the cache of this source, seen through this transform and this VAE."""
+    """The key of a cache: 16 hex digits, a hash of the source, the transform and the VAE."""
     identity = json.dumps([FORMAT, source, transform, vae_digest], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def write_latents(root: Path, key: str, samples: Iterable[LatentSample], *, shard_size: int = 64) -> "LatentCache":
-    """Stores the samples that are not there yet. To save encoding those, ask ``LatentCacheWriter.stored`` first."""
+    """Store the samples that are not in the cache yet; check ``LatentCacheWriter.stored`` to avoid encoding them."""
     with LatentCacheWriter(root, key, shard_size=shard_size) as writer:
         for sample in samples:
             if sample.clip_id not in writer.stored:
@@ -59,11 +59,11 @@ def write_latents(root: Path, key: str, samples: Iterable[LatentSample], *, shar
 
 
 class LatentCacheWriter:
-    """Fills a cache, taking up where an earlier writer was stopped.
+    """Writes a cache and continues one whose writer was interrupted.
 
-    ``stored`` holds the clip ids that need no encoding again. Leaving the context through an exception keeps what was
-    added, without an index; leaving it cleanly makes the cache readable. Clips added in the same order give the same
-    bytes, however often the writing was interrupted.
+    ``stored`` has the clip ids that are already in the cache. If the context exits with an exception, added samples are
+    kept without an index; otherwise the cache becomes readable. Clips added in the same order give the same bytes, with
+    or without interruptions.
     """
 
     def __init__(self, root: Path, key: str, *, shard_size: int = 64) -> None:
@@ -79,10 +79,10 @@ class LatentCacheWriter:
         self.stored = {entry["clip_id"] for entries in self._entries for entry in entries}
 
     def add(self, sample: LatentSample) -> None:
-        """Stores one clip; a UserError where it is there already, is not finite or is laid out unlike the others."""
+        """Store one clip; raises UserError if it is a duplicate, not finite, or has other shapes or dtypes."""
         if sample.clip_id in self.stored:
             raise UserError(
-                f"clip {sample.clip_id}: is already in the latent cache {self._folder}; clip ids must differ"
+                f"clip {sample.clip_id} is already in the latent cache {self._folder}; clip ids must be unique"
             )
         check_storable(sample, self._tensor_specs)
         self._tensor_specs = sample.tensor_specs
@@ -103,7 +103,7 @@ class LatentCacheWriter:
             self._write_index()
 
     def _reopen_last_shard(self) -> None:
-        # A shard that was closed early is filled up, so that shards do not depend on where the writing was interrupted.
+        # An incomplete last shard is filled up, so that shards do not depend on interruptions.
         last = LatentShard(_shard_path(self._folder, len(self._entries) - 1))
         self._pending = [last.sample(row) for row in range(len(last))]
         self._entries.pop()
@@ -117,16 +117,16 @@ class LatentCacheWriter:
     def _write_index(self) -> None:
         index = _Index(format=FORMAT, key=self._key, shards=tuple(self._digests))
         path, content = self._folder / INDEX, json.dumps(asdict(index), indent=1).encode()
-        # Processes that find a finished cache at the same time must not write over each other.
+        # Several processes may find a finished cache at the same time: do not overwrite the index of another one.
         if not path.is_file() or path.read_bytes() != content:
             write_atomic(path, content)
 
 
 class LatentCache:
-    """A finished cache, read through memory maps: memory does not grow with it. Can be sent to loader processes.
+    """A finished cache, read through memory maps. Can be pickled to data loader processes.
 
-    A UserError where it is unfinished, where a shard is missing or not the one that the index means, and, when a clip
-    is first read, where that is not as it was written.
+    Raises UserError if it is unfinished, if a shard is missing or does not match the index, or, on the first read of a
+    clip, if its checksum is wrong.
     """
 
     def __init__(self, root: Path, key: str) -> None:
@@ -137,7 +137,7 @@ class LatentCache:
         paths = [_shard_path(self.folder, number) for number in range(len(digests))]
         if len(actual := _shard_paths(self.folder)) > len(paths):
             raise UserError(
-                f"{self.folder / INDEX}: names {len(paths)} of {len(actual)} shards; delete {self.folder} and run again"
+                f"{self.folder / INDEX}: lists {len(paths)} of {len(actual)} shards; delete {self.folder} and run again"
             )
         headers = [_read_checked_header(path, digest) for path, digest in zip(paths, digests, strict=True)]
         entries = [entry for header in headers for entry in header.entries]
@@ -156,14 +156,14 @@ class LatentCache:
         return self._shards[self._files[shard]].sample(position - self._starts[shard])
 
     def digest(self) -> str:
-        """sha256 of the content, every clip of which is read once to know that it is as it was written."""
+        """sha256 of the content; reads every clip once to verify its checksum."""
         if self._digest is None:
             digests = (self.sample(number).digest() for number in range(len(self)))
             self._digest = hashlib.sha256(json.dumps(list(digests)).encode()).hexdigest()
         return self._digest
 
     def indices(self, domain: str) -> tuple[int, ...]:
-        """Where the samples of one domain are."""
+        """Indices of the samples of one domain."""
         return tuple(i for i, name in enumerate(self.domains) if name == domain)
 
 
@@ -172,7 +172,7 @@ def _shard_path(folder: Path, number: int) -> Path:
 
 
 def _shard_paths(folder: Path) -> list[Path]:
-    """The shards that are there, without a gap: what lies behind a lost shard is written again."""
+    """Consecutive shards from the first; shards after a missing one are written again."""
     paths: list[Path] = []
     while (path := _shard_path(folder, len(paths))).exists():
         paths.append(path)
@@ -182,7 +182,7 @@ def _shard_paths(folder: Path) -> list[Path]:
 def _read_checked_header(path: Path, digest: str) -> ShardHeader:
     found = read_shard_header(path)
     if found.digest != digest:
-        raise UserError(f"{path}: is not the shard that {INDEX} means; delete {path.parent} and run again")
+        raise UserError(f"{path}: is not the shard that {INDEX} lists; delete {path.parent} and run again")
     return found
 
 
@@ -194,8 +194,8 @@ def _read_index(root: Path, key: str) -> _Index:
     if (index.format, index.key) != (FORMAT, key):
         raise UserError(
             f"{path}: was made with another source, transform or VAE "
-            f"(its key is {shorten(index.key)}, wanted is {key}); "
-            f"delete {path.parent} and make it again"
+            f"(its key is {shorten(index.key)}, expected {key}); "
+            f"delete {path.parent} and run again"
         )
     return index
 
@@ -206,7 +206,7 @@ def _describe_missing(root: Path, key: str) -> str:
     others = sorted(path.parent.name for path in root.glob(f"*/{INDEX}"))
     if others:
         return (
-            f"no latents with key {key} in {root}: those there ({', '.join(others)}) were made with another source, "
+            f"no latents with key {key} in {root}: existing ones ({', '.join(others)}) were made with another source, "
             "transform or VAE; run `driveforge cache`"
         )
     return f"no latents with key {key} in {root}; run `driveforge cache` first"

@@ -1,7 +1,7 @@
-"""Latents of many clips stacked in one safetensors file, which describes itself and is read through a memory map.
+"""Shards of latents: samples of many clips stacked in one safetensors file, read through a memory map.
 
-The file tells the sha256 of each clip, and of what it tells. So whoever reads a clip knows that it is as it was
-written: the description is checked when the file is opened, a clip when it is first read.
+The metadata of the file has the sha256 of each clip and of the metadata itself. The metadata is verified when the file
+is opened, a clip when it is first read.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ from safetensors.torch import save
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import write_atomic
 
-# One metadata entry only: safetensors keeps its metadata in a hash map, so several would come out in any order and the
-# bytes of a shard would differ from run to run.
+# A single metadata entry: safetensors stores metadata in a hash map, so the order of several entries, and with it the
+# bytes of a shard, would vary between runs.
 METADATA_KEY = "driveforge"
 MAX_OPEN_SHARDS = 1024
-_ADVICE = "delete it and run again to have it made anew"
+_ADVICE = "delete it and run again to rebuild it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LatentSample:
-    """What is stored of one clip: tensors by name, such as ``latents`` ``(C, T, h, w)`` or ``rays`` ``(6, T, h, w)``.
+    """The stored data of one clip: tensors by name, such as ``latents`` ``(C, T, h, w)`` or ``rays`` ``(6, T, h, w)``.
 
-    Samples that are stored together share names, shapes and dtypes. Tensors that were read are views of a memory map:
-    clone them before changing them in place. ``origin`` says where the clip is from; nothing is learnt from it.
+    Samples of one cache share tensor names, shapes and dtypes. Tensors of a stored sample are views of a memory map:
+    clone them before changing them in place. ``origin`` is the provenance of the clip, which is not used in training.
     """
 
     clip_id: str
@@ -51,7 +51,7 @@ class LatentSample:
         return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in sorted(self.tensors.items())}
 
     def digest(self) -> str:
-        """sha256, in hex, of all that is stored of the clip but its origin."""
+        """sha256, in hex, of everything stored except ``origin``."""
         fields = [self.clip_id, self.domain, self.caption, str(self.tensor_specs)]
         digest = hashlib.sha256(json.dumps(fields).encode())
         for _, tensor in sorted(self.tensors.items()):
@@ -61,9 +61,9 @@ class LatentSample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardHeader:
-    """What a shard tells of its samples: ``entries`` is clip id, domain, caption and, where it is known, origin.
+    """Metadata of a shard: ``entries`` have the clip id, domain, caption and, if known, origin of each sample.
 
-    ``sha256`` is that of each sample, ``digest`` that of all, and of these words.
+    ``sha256`` has the digest of each sample; ``digest`` is that of the entries and sample digests together.
     """
 
     entries: list[dict[str, Any]]
@@ -72,9 +72,9 @@ class ShardHeader:
 
 
 def check_storable(sample: LatentSample, tensor_specs: dict[str, tuple[tuple[int, ...], torch.dtype]] | None) -> None:
-    """A UserError naming the clip where its tensors are not finite or are not laid out like those stored before."""
+    """Raise UserError naming the clip if its tensors are not finite or do not match ``tensor_specs``."""
     if not sample.tensors:
-        raise UserError(f"clip {sample.clip_id}: has no tensors to store")
+        raise UserError(f"clip {sample.clip_id} has no tensors to store")
     if tensor_specs is not None and sample.tensor_specs != tensor_specs:
         differing = sorted(set(sample.tensor_specs.items()) ^ set(tensor_specs.items()), key=str)
         raise UserError(
@@ -87,7 +87,7 @@ def check_storable(sample: LatentSample, tensor_specs: dict[str, tuple[tuple[int
 
 
 def write_shard(path: Path, samples: Sequence[LatentSample]) -> str:
-    """Writes the samples stacked along a new leading axis; same input, same bytes. Returns their digest."""
+    """Write the samples stacked along a new leading axis and return their digest. Same input, same bytes."""
     stacked = {
         name: torch.stack([sample.tensors[name].detach().cpu() for sample in samples]) for name in samples[0].tensors
     }
@@ -98,40 +98,40 @@ def write_shard(path: Path, samples: Sequence[LatentSample]) -> str:
 
 
 def read_shard_header(path: Path) -> ShardHeader:
-    """Of a shard whose header is as it was written, a UserError where it is not; reads the header only."""
+    """The metadata of a shard, without its tensors; raises UserError if it is damaged."""
     with _open(path) as file:
         return _parse_header(file, path)
 
 
 class LatentShard:
-    """One shard, mapped once: a row costs no read of its own, and pages go back to the system when it needs them."""
+    """One memory-mapped shard."""
 
     def __init__(self, path: Path, checked: set[int] | None = None) -> None:
-        """``checked`` are rows that were found sound before; a UserError where the file is no shard."""
+        """``checked`` are rows that were verified before; raises UserError if the file is not a shard."""
         self._path = path
         self._checked = set() if checked is None else checked
         with _open(path) as file:
             self._header = _parse_header(file, path)
             self._tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if not self._tensors or any(not t.ndim or len(t) != len(self) for t in self._tensors.values()):
-            raise UserError(f"{path}: its tensors are not of {len(self)} clips; {_ADVICE}")
+            raise UserError(f"{path}: its tensors do not hold {len(self)} clips; {_ADVICE}")
 
     def __len__(self) -> int:
         return len(self._header.entries)
 
     def sample(self, row: int) -> LatentSample:
-        """A UserError naming file and clip where it is not as it was written."""
+        """Sample ``row``; raises UserError naming file and clip if its checksum is wrong."""
         tensors = {name: tensor[row] for name, tensor in self._tensors.items()}
         sample = LatentSample(tensors=tensors, **self._header.entries[row])
         if row not in self._checked:
             if sample.digest() != self._header.sha256[row]:
-                raise UserError(f"{self._path}: clip {sample.clip_id} is not as it was written; {_ADVICE}")
+                raise UserError(f"{self._path}: clip {sample.clip_id} is damaged, its checksum is wrong; {_ADVICE}")
             self._checked.add(row)
         return sample
 
 
 class OpenShards:
-    """The shards of a folder by file name, mapped when they are first asked for, in each process anew."""
+    """The shards of a folder by file name, mapped on first use in each process, at most ``limit`` at a time."""
 
     def __init__(self, folder: Path, limit: int = MAX_OPEN_SHARDS) -> None:
         self._folder = folder
@@ -156,15 +156,15 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as a shard of latents ({shorten(error)}); {_ADVICE}") from None
+        raise UserError(f"{path}: cannot be read as a latent shard ({shorten(error)}); {_ADVICE}") from None
 
 
 def _parse_header(file: Any, path: Path) -> ShardHeader:
     metadata = file.metadata() or {}
     if METADATA_KEY not in metadata:
-        raise UserError(f"{path}: is a safetensors file, but not a shard of latents")
+        raise UserError(f"{path}: is a safetensors file, but not a latent shard")
     digest, payload = metadata[METADATA_KEY][:64], metadata[METADATA_KEY][64:]
     if digest != hashlib.sha256(payload.encode()).hexdigest():
-        raise UserError(f"{path}: its description is not as it was written; {_ADVICE}")
+        raise UserError(f"{path}: its metadata is damaged, the checksum is wrong; {_ADVICE}")
     entries, digests = json.loads(payload)
     return ShardHeader(entries=entries, sha256=digests, digest=digest)

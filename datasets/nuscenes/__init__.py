@@ -1,1 +1,1 @@
-"""nuScenes tables as scenes: poses, boxes, lanes and frames, checked for what cannot be right in them."""
+"""Reading nuScenes tables as scenes, with consistency checks, and writing scenes as nuScenes tables."""

@@ -1,4 +1,4 @@
-"""Boxes of key frames as sample_annotation and instance rows."""
+"""Rows of the tables sample_annotation and instance, from the boxes of key frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from driveforge.datasets.scene import Scene, Track
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KeyFrame:
-    """The B boxes that are present in frame ``t``: poses ``(B, 4, 4)`` in the ego frame, sizes ``(B, 3)`` m, tracks."""
+    """The B boxes present in frame ``t``: poses ``(B, 4, 4)`` in the ego frame, sizes ``(B, 3)`` m, and tracks."""
 
     t: int
     boxes_to_ego: Array
@@ -42,9 +42,9 @@ def key_frame_boxes(scene: Scene, keys: Sequence[int]) -> list[KeyFrame]:
 
 
 def annotation_rows(scene: Scene, keys: Sequence[KeyFrame], hits: Sequence[NDArray[np.int64]]) -> TableRows:
-    """sample_annotation and instance rows; ``hits`` are the lidar points on each key frame's boxes.
+    """Rows of sample_annotation and instance; ``hits`` are the numbers of lidar points on the boxes of each key frame.
 
-    A visible box counts at least one lidar point, because the devkit's filters drop boxes without any.
+    A visible box gets at least one lidar point, because the devkit's filters drop boxes without points.
     """
     by_track: dict[str, list[Row]] = {track.id: [] for track in scene.tracks}
     for key, box_hits in zip(keys, hits, strict=True):
@@ -84,7 +84,7 @@ def _instance(scene: Scene, track: Track, annotations: Sequence[Row]) -> Row:
 
 
 def _speed(scene: Scene, track: Track, t: int) -> float:
-    """Speed in m/s towards a neighboring frame in which the track is present too; 0 where there is none."""
+    """Speed in m/s between frame ``t`` and an adjacent frame in which the track is present; 0 if there is none."""
     for neighbor in (t + 1, t - 1):
         if 0 <= neighbor < scene.num_frames and track.present[neighbor]:
             distance = np.linalg.norm(track.box_to_world[neighbor, :3, 3] - track.box_to_world[t, :3, 3])

@@ -1,4 +1,4 @@
-"""Boxes of a nuScenes scene at the instants of its images."""
+"""Boxes of a nuScenes scene, interpolated to the times of its images."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from driveforge.datasets.scene import Track
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instant:
-    """When an image was taken: ``share`` (0 to 1) of the way from sample ``before`` to sample ``after`` (tokens)."""
+    """The time of an image: a fraction ``share`` (0 to 1) between the samples ``before`` and ``after`` (tokens)."""
 
     before: str
     after: str
@@ -25,9 +25,9 @@ class Instant:
 
 
 def read_tracks(nusc: CheckedNuScenes, instants: Sequence[Instant]) -> tuple[Track, ...]:
-    """Tracks over T instants, interpolated between samples as the devkit's ``get_boxes`` does.
+    """Tracks at T ``instants``, interpolated between samples like the devkit's ``get_boxes``.
 
-    Between two samples a box is present only where both annotate it; the devkit would hold it still.
+    Between two samples, a box is present only if both annotate it; the devkit would keep it at a fixed pose.
     """
     annotated = {token: _annotations(nusc, token) for instant in instants for token in (instant.before, instant.after)}
     boxes: dict[str, dict[int, tuple[Array, Array, Sequence[float]]]] = defaultdict(dict)
@@ -44,7 +44,7 @@ def read_tracks(nusc: CheckedNuScenes, instants: Sequence[Instant]) -> tuple[Tra
 
 
 def _annotations(nusc: CheckedNuScenes, sample: str) -> dict[str, Row]:
-    """sample_annotation rows of a sample by instance."""
+    """Rows of sample_annotation of a sample, by instance."""
     rows: dict[str, Row] = {}
     for token in nusc.get("sample", sample)["anns"]:
         row = nusc.get("sample_annotation", token)

@@ -1,4 +1,4 @@
-"""What the rows of nuScenes tables must hold before anybody computes with them; faults name table, token and field."""
+"""Validation of the rows of nuScenes tables; errors name the table, token and field."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from driveforge.datasets.files.json_record import parse_json
 from driveforge.datasets.nuscenes.taxonomy import Row
 from driveforge.datasets.scene import MAX_COORDINATE_M
 
-# The fields that are read here or by the devkit while it indexes the tables.
+# The fields that are used in this package, or by the devkit when it indexes the tables.
 _FIELDS: dict[str, dict[str, type]] = {
     "category": {"name": str},
     "attribute": {},
@@ -43,7 +43,7 @@ _MAX_MICROSECONDS = 2**53
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows of the table ``path``, each with the fields that are used here, of their types; a UserError else."""
+    """The rows of the table ``path``; raises UserError if a used field is missing or has a wrong type or value."""
     rows = _read_rows(path)
     if path.stem not in _FIELDS:  # tables of extensions, which only the devkit reads
         return rows
@@ -52,7 +52,7 @@ def read_table(path: Path) -> list[Row]:
     for number, row in enumerate(rows):
         _check_fields(path, number, row, fields)
         if row["token"] in tokens:
-            raise UserError(f"{path}: token {shorten(row['token'])} is there twice")
+            raise UserError(f"{path}: token {shorten(row['token'])} is duplicated")
         tokens.add(row["token"])
         for field, length in _VECTOR_LENGTHS.get(path.stem, {}).items():
             _check_numbers(path, row, field, length)
@@ -62,7 +62,7 @@ def read_table(path: Path) -> list[Row]:
 
 
 def check_maps(root: Path, path: Path, maps: Iterable[Row], logs: Iterable[Row]) -> None:
-    """A UserError where a mask of the map table ``path`` is missing, or a log has no map."""
+    """Raise UserError if a mask of the map table ``path`` is missing or a log has no map."""
     mapped: set[str] = set()
     for row in maps:
         where = f"{path}: token {shorten(row['token'])}"
@@ -73,7 +73,7 @@ def check_maps(root: Path, path: Path, maps: Iterable[Row], logs: Iterable[Row])
         mapped.update(row["log_tokens"])
     for log in logs:
         if log["token"] not in mapped:
-            raise UserError(f"{path}: no row names the log {log['token']} of log.json in its log_tokens")
+            raise UserError(f"{path}: no row has the log {log['token']} of log.json in its log_tokens")
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -106,7 +106,7 @@ def _check_numbers(path: Path, row: Row, field: str, length: int) -> None:
     values, where = row[field], f"{path}: token {shorten(row['token'])}"
     if len(values) != length or not all(type(value) in (int, float) for value in values):
         raise UserError(f"{where}: {field} must be {length} numbers, got {_format(values)}")
-    # Whole numbers may be larger than any float.
+    # isfinite fails for integers that exceed the range of floats.
     if not all(type(value) is int or math.isfinite(value) for value in values):
         raise UserError(f"{where}: {field} holds NaN or infinite values: {values}")
     if max(map(abs, values)) > MAX_COORDINATE_M:
@@ -118,11 +118,11 @@ def _check_numbers(path: Path, row: Row, field: str, length: int) -> None:
 
 
 def _check_filename(path: Path, row: Row) -> None:
-    """Files are looked for under the data root alone, whatever a table says."""
+    """Raise UserError if a file name points outside the data root."""
     name = row["filename"]
     if not name or name.startswith("/") or ".." in name.split("/") or "\0" in name:
         where = f"{path}: token {shorten(row['token'])}"
-        raise UserError(f"{where}: filename must lie under the data root, got {_format(row['filename'])}")
+        raise UserError(f"{where}: filename must be under the data root, got {_format(row['filename'])}")
 
 
 def _format(value: object) -> str:

@@ -1,4 +1,4 @@
-"""nuScenes tables through nuscenes-devkit, with every defect of a table told in one line."""
+"""nuScenes tables, read through nuscenes-devkit with one-line errors."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from nuscenes.utils.splits import create_splits_scenes
 
 
 class CheckedNuScenes(NuScenes):
-    """The devkit's database; a missing, broken or inconsistent table raises a UserError naming table and token."""
+    """The devkit's database; raises UserError naming table and token if a table is missing, damaged or inconsistent."""
 
     def __load_table__(self, table_name: str) -> list[Row]:
         path = Path(self.table_root) / f"{table_name}.json"
@@ -21,7 +21,7 @@ class CheckedNuScenes(NuScenes):
         return rows
 
     def getind(self, table_name: str, token: str) -> int:
-        """Index of a row; a token that another table names but this one lacks is a UserError."""
+        """Index of a row; raises UserError if another table refers to a token that this table lacks."""
         try:
             return int(self._token2ind[table_name][token])
         except KeyError:
@@ -30,7 +30,7 @@ class CheckedNuScenes(NuScenes):
 
 
 def open_tables(root: Path, version: str) -> CheckedNuScenes:
-    """The tables in ``root/version``; a UserError names the root, version, table or token that is wrong."""
+    """The tables in ``root/version``; raises UserError naming a wrong root, version, table or token."""
     if not root.is_dir():
         raise UserError(f"nuScenes dataroot {root} is not a folder")
     if not (root / version).is_dir():
@@ -42,15 +42,14 @@ def open_tables(root: Path, version: str) -> CheckedNuScenes:
         return CheckedNuScenes(version, str(root), verbose=False)
     except UserError:
         raise
-    except Exception as error:  # the devkit raises what it meets, also on tables that only it reads
+    except Exception as error:  # the devkit raises exceptions of many types, also for tables that are not checked here
         raise UserError(
             f"nuscenes-devkit cannot read {root / version}: {type(error).__name__}: {shorten(error, 120)}"
         ) from error
 
 
 def read_splits(root: Path, version: str) -> dict[str, frozenset[str]]:
-    """Scene names of every split: the official ones, joined by those of ``splits.json`` beside the tables (the devkit's
-    place for splits of one's own)."""
+    """Scene names by split: the official splits, and the custom ones of ``splits.json`` in the table folder."""
     splits = {name: frozenset(scenes) for name, scenes in create_splits_scenes().items()}
     path = root / version / "splits.json"
     if path.is_file():
@@ -61,7 +60,10 @@ def read_splits(root: Path, version: str) -> dict[str, frozenset[str]]:
 
 
 def find_split(scene_name: str, version: str, splits: dict[str, frozenset[str]]) -> str:
-    """The split that a scene belongs to, "" where none: mini splits win in a mini version, halves of train never."""
+    """The split of a scene, "" if it has none.
+
+    In a mini version, mini splits take precedence; train_detect and train_track, the halves of train, are ignored.
+    """
     mini = [name for name in splits if name.startswith("mini_")]
     others = [name for name in splits if name not in (*mini, "train_detect", "train_track")]
     order = [*mini, *others] if "mini" in version else others

@@ -1,4 +1,4 @@
-"""A recording that is too short for a clip, continued at constant velocity."""
+"""Padding of short recordings by extrapolation at constant velocity."""
 
 from dataclasses import replace
 
@@ -9,15 +9,15 @@ from scipy.spatial.transform import Rotation
 from driveforge.datasets.geometry import Array, inverse, pose, yaw_from_pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Scene, Track
 
-# Velocities are taken over at most this long: it buries the noise of single poses and is still the last motion.
+# Velocities are averaged over at most this time: long enough to suppress pose noise, short enough for the last motion.
 _VELOCITY_SPAN_S = 0.5
 
 
 def pad_scene(scene: Scene, num_frames: int, frame_rate: float) -> Scene:
-    """``scene`` with frames behind its last at ``frame_rate`` a second, up to ``num_frames``, marked as held.
+    """``scene`` padded to ``num_frames`` with held frames at ``frame_rate`` Hz.
 
-    The ego vehicle keeps its last twist (body velocity and turn rate), every box that is present in the last frame its
-    last velocity and yaw rate. Needs an ego pose and at least two frames; the pixels are the caller's to hold.
+    The ego vehicle keeps its last twist (body velocity and angular velocity); every box that is present in the last
+    frame keeps its last velocity and yaw rate. Needs an ego pose and at least two frames. The caller repeats the image.
     """
     num_held = num_frames - scene.num_frames
     assert scene.ego_to_world is not None and scene.num_frames >= 2 and num_held > 0
@@ -54,6 +54,7 @@ def _pad_track(track: Track, times: Array, first: int, elapsed: Array) -> Track:
     if track.present[last] and start < last:
         a, b, span = track.box_to_world[start], track.box_to_world[last], times[last] - times[start]
         velocity = (b[:3, 3] - a[:3, 3]) / span
+        # The complex exponential wraps the difference of yaws to -pi..pi.
         yaw_rate = np.angle(np.exp(1j * (yaw_from_pose(b) - yaw_from_pose(a)))) / span
         rotation = yaw_rotation(yaw_rate * elapsed) @ b[:3, :3]
         box_to_world[last + 1 :] = pose(rotation, b[:3, 3] + velocity * elapsed[:, None])
@@ -65,8 +66,11 @@ def _repeat_last(array: Array, count: int) -> Array:
 
 
 def motion_to_twist(motion: Array) -> Array:
-    """Twist ``(6,)`` (turn, then velocity) whose exponential is the ``(4, 4)`` motion (Lynch and Park 2017, 3.3.3)."""
-    # OpenCV takes turns of up to 1e-5 for none.
+    """Twist ``(6,)`` whose exponential is the ``(4, 4)`` motion: rotation vector, then translational velocity.
+
+    The logarithm of SE(3) (Lynch and Park, Modern Robotics, 2017, section 3.3.3).
+    """
+    # Not cv2.Rodrigues, which rounds rotations of up to 1e-5 rad to zero.
     rotation_vector = Rotation.from_matrix(motion[:3, :3]).as_rotvec()
     return np.concatenate([rotation_vector, np.linalg.solve(_left_jacobian(rotation_vector), motion[:3, 3])])
 
@@ -79,7 +83,10 @@ def twists_to_motions(twists: Array) -> Array:
 
 
 def _left_jacobian(rotation_vector: Array) -> Array:
-    """``(3, 3)``: the mean rotation up to ``rotation_vector`` ``(3,)``, which maps body velocity to displacement."""
+    """Left Jacobian ``(3, 3)`` of SO(3): the mean rotation over a turn by ``rotation_vector`` ``(3,)``.
+
+    It maps a constant body velocity to the displacement over the turn.
+    """
     x, y, z = rotation_vector
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     angle = float(np.linalg.norm(rotation_vector))

@@ -1,4 +1,4 @@
-"""The frames of nuScenes scenes: which images, when, from where, and between which samples."""
+"""The frames of nuScenes scenes: images, times, poses and calibration."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,19 +16,19 @@ from driveforge.datasets.nuscenes.poses import rows_to_poses
 from driveforge.datasets.nuscenes.taxonomy import Row
 from driveforge.datasets.scene import Camera
 
-# A camera that moved or was set anew by more than this is another camera: 2 cm, a sixth of a degree, half a pixel.
+# A larger change of calibration (rotation as a matrix entry, about 0.17 degrees) starts a new recording.
 _MAX_SHIFT_M, _MAX_ROTATION, _MAX_INTRINSICS_CHANGE_PX = 0.02, 0.003, 0.5
 _MAX_SAMPLE_OFFSET_US = 500_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Recording:
-    """Frames of one scene under one calibration, N of its reference camera (the first), with each other camera's
-    nearest image.
+    """N frames of one scene with constant calibration: the images of the reference camera (the first of C cameras) and
+    the nearest image of every other camera.
 
-    ``timestamps`` ``(N,)`` and ``image_times`` ``(C, N)``, when the image was taken that each of C cameras shows, are
-    int64 microseconds; ``sample_data`` holds N tokens a camera; ``instants`` are N. Each camera's ``camera_to_ego`` is
-    ``(4, 4)``, or ``(N, 4, 4)`` where it fires at other instants than the reference.
+    ``timestamps`` ``(N,)`` are those of the reference camera and ``image_times`` ``(C, N)`` those of the image of each
+    camera, in int64 microseconds. ``sample_data`` has N tokens per camera. ``camera_to_ego`` of a camera is ``(4, 4)``,
+    or ``(N, 4, 4)`` if it fires at other times than the reference.
     """
 
     row: Row
@@ -41,25 +41,25 @@ class Recording:
 
     @property
     def seconds(self) -> Array:
-        """``(N,)`` from the first frame."""
+        """Seconds ``(N,)`` since the first frame."""
         return np.asarray((self.timestamps - self.timestamps[0]) / 1e6)
 
     @property
     def image_seconds(self) -> Array:
-        """``(C, N)``, on the clock of ``seconds``."""
+        """Image times ``(C, N)`` in seconds since the first frame."""
         return np.asarray((self.image_times - self.timestamps[0]) / 1e6)
 
 
 def read_recordings(
     nusc: CheckedNuScenes, row: Row, data: dict[str, list[Row]], channels: Sequence[str]
 ) -> list[Recording]:
-    """The frames of scene ``row``, cut where the calibration of a camera changes.
+    """The recordings of scene ``row``, split where the calibration of a camera changes.
 
-    ``data`` holds the sample_data rows of each channel, as of ``frames_by_scene``.
+    ``data`` has the sample_data rows of each channel, from ``frames_by_scene``.
     """
     for channel in channels:
         if not data.get(channel):
-            present = ", ".join(sorted(c for c in data if data[c])) or "none of those asked for"
+            present = ", ".join(sorted(c for c in data if data[c])) or "none of the requested cameras"
             raise UserError(
                 f"{row['name']} (scene.json token {row['token']}) has no images of {channel}; it has {present}"
             )
@@ -76,9 +76,9 @@ def read_recordings(
 
 
 def frames_by_scene(nusc: CheckedNuScenes, channels: Sequence[str], sweeps: bool) -> dict[str, dict[str, list[Row]]]:
-    """sample_data rows by scene token and channel, in order of time.
+    """sample_data rows by scene token and channel, sorted by time.
 
-    Sweeps before the first key frame and behind the last are left out: no pair of annotations encloses them.
+    Sweeps before the first or after the last key frame are left out, because boxes cannot be interpolated there.
     """
     present = sorted({row["channel"] for row in nusc.sensor if row["modality"] == "camera"})
     for channel in channels:
@@ -134,9 +134,9 @@ def _timestamps(nusc: CheckedNuScenes, rows: list[Row]) -> NDArray[np.int64]:
 
 
 def _instants(nusc: CheckedNuScenes, rows: Sequence[Row]) -> list[Instant]:
-    """Where each image lies between the key frames around it, which are told by the times of the camera's images.
+    """The position of each image between the key frames around it, by the times of the camera's images.
 
-    The sample that a sweep names is not asked: nuScenes names the one that follows, others the nearest or the last.
+    The sample of a sweep is not used: in nuScenes it is the next one, in other data sets the nearest or the last.
     """
     keys = [n for n, row in enumerate(rows) if row["is_key_frame"]]
     instants = [_key_frame_instant(nusc, rows[keys[0]])]
@@ -167,7 +167,7 @@ def _key_frame_instant(nusc: CheckedNuScenes, row: Row) -> Instant:
 
 
 def _split_by_calibration(nusc: CheckedNuScenes, images: Sequence[Sequence[Row]]) -> Iterator[tuple[int, int]]:
-    """Runs of frames, as (first, behind the last), in which every camera keeps its calibration."""
+    """Yield (start, stop) of runs of frames in which every camera has constant calibration."""
     start = 0
     for n in range(1, len(images[0])):
         if not all(_has_same_calibration(nusc, frames[start], frames[n]) for frames in images):
@@ -192,7 +192,7 @@ def _has_same_calibration(nusc: CheckedNuScenes, first: Row, other: Row) -> bool
 
 
 def _intrinsics(nusc: CheckedNuScenes, calibration: Row) -> Array:
-    """``(3, 3)``; a UserError where the row holds something else."""
+    """Intrinsics ``(3, 3)`` in pixels; raises UserError if the row has another shape."""
     try:
         matrix = np.asarray(calibration["camera_intrinsic"], np.float64)
     except (ValueError, TypeError, OverflowError):
@@ -200,7 +200,7 @@ def _intrinsics(nusc: CheckedNuScenes, calibration: Row) -> Array:
     if matrix.shape != (3, 3):
         where = f"{nusc.table_root}/calibrated_sensor.json: token {calibration['token']}"
         channel = nusc.get("sensor", calibration["sensor_token"])["channel"]
-        raise UserError(f"{where}: camera_intrinsic of {channel}: must be 3 rows of 3 numbers")
+        raise UserError(f"{where}: camera_intrinsic of {channel} must be 3 rows of 3 numbers")
     return matrix
 
 
@@ -210,6 +210,7 @@ def _ego_poses(nusc: CheckedNuScenes, frames: Sequence[Row]) -> Array:
 
 def _camera(nusc: CheckedNuScenes, channel: str, frames: Sequence[Row], ego_to_world: Array) -> Camera:
     calibrations = [nusc.get("calibrated_sensor", frame["calibrated_sensor_token"]) for frame in frames]
+    # Ego poses at the camera's own image times, relative to the ego poses of the frames.
     own_to_reference = inverse(ego_to_world) @ _ego_poses(nusc, frames)
     camera_to_ego = rows_to_poses(calibrations)
     if not np.allclose(own_to_reference, np.eye(4), rtol=0, atol=1e-9):

@@ -1,4 +1,4 @@
-"""Lanes of a nuScenes scene, from the map expansion or from the ``maps/lanes/<scene>.json`` that our writer leaves."""
+"""Lanes of a nuScenes scene, from ``maps/lanes/<scene>.json`` (a driveforge extension) or from the map expansion."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ MAX_PATH_DISTANCE_M = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _LaneRecord:
-    """A line of the side file that ``write_lanes`` leaves; ``points`` are world meters."""
+    """A lane in the file of ``write_lanes``; ``points`` are in the world frame, in meters."""
 
     kind: str
     points: tuple[tuple[float, float, float], ...]
@@ -32,14 +32,14 @@ def lanes_path(root: Path, scene_name: str) -> Path:
 
 
 def write_lanes(root: Path, scene_name: str, lanes: Iterable[Lane]) -> None:
-    """Write the side file of a scene: a list of ``{"kind": str, "points": [[x, y, z], ...]}`` in world meters."""
+    """Write the lane file of a scene: a list of ``{"kind": str, "points": [[x, y, z], ...]}``, in world meters."""
     path = lanes_path(root, scene_name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([{"kind": lane.kind, "points": lane.points.tolist()} for lane in lanes]) + "\n")
 
 
 def read_lanes(root: Path, scene_name: str, location: str, ego_path: Array) -> tuple[Lane, ...]:
-    """Lanes within 60 m of the ``(T, 3)`` ego path; none where the root holds no map of this scene."""
+    """Lanes within 60 m of the ego path ``(T, 3)``; empty if ``root`` has no map of this scene."""
     lanes = _read_lane_file(lanes_path(root, scene_name)) if _is_safe_name(scene_name) else None
     if lanes is None and _is_safe_name(location) and (root / "maps" / "expansion" / f"{location}.json").is_file():
         lanes = _read_map_expansion(root, location)
@@ -47,12 +47,12 @@ def read_lanes(root: Path, scene_name: str, location: str, ego_path: Array) -> t
 
 
 def _is_safe_name(name: str) -> bool:
-    """Whether a name out of a table is that of a file in a folder, and leads nowhere else."""
+    """Whether ``name``, which comes from a table, is a plain file name and not a path."""
     return Path(name).name == name and "\0" not in name and len(name) < 200
 
 
 def _crop_to_path(lane: Lane, ego_path: Array) -> list[Lane]:
-    """The runs of a lane's segments that come within reach of the path; each run keeps its points as they are."""
+    """The runs of segments of a lane that are within ``MAX_PATH_DISTANCE_M`` of the path, with unchanged points."""
     low, high = ego_path[:, :2].min(0) - MAX_PATH_DISTANCE_M, ego_path[:, :2].max(0) + MAX_PATH_DISTANCE_M
     start, stop = lane.points[:-1, :2], lane.points[1:, :2]
     inside = ((np.maximum(start, stop) >= low) & (np.minimum(start, stop) <= high)).all(1)
@@ -64,7 +64,7 @@ def _crop_to_path(lane: Lane, ego_path: Array) -> list[Lane]:
 
 
 def _distance_to_segments(points: Array, start: Array, stop: Array) -> Array:
-    """Distance ``(S,)`` from each 2-D segment to the nearest of ``points`` ``(N, 2)``."""
+    """Distance ``(S,)`` from each segment ``start`` to ``stop`` ``(S, 2)`` to the nearest of ``points`` ``(N, 2)``."""
     along = stop - start
     squared = np.maximum((along**2).sum(-1), 1e-12)
     offset = points[:, None] - start
@@ -85,7 +85,7 @@ def _read_lane_file(path: Path) -> tuple[Lane, ...] | None:
 
 @functools.lru_cache(maxsize=4)
 def _read_map_expansion(root: Path, location: str) -> tuple[Lane, ...]:
-    """Every lane of a location; the map is flat at z = 0, as nuScenes' ego poses are."""
+    """All lanes of a location. The map is flat at z = 0, like the ego poses of nuScenes."""
     from nuscenes.map_expansion.map_api import NuScenesMap
 
     path = root / "maps" / "expansion" / f"{location}.json"

@@ -1,6 +1,6 @@
-"""A sparse synthetic lidar and the visible share of boxes, both by casting rays at the boxes of one instant.
+"""A sparse synthetic lidar scan and the visible fraction of boxes, by ray casting.
 
-The devkit draws boxes from above, and single annotations at all, only in a LIDAR_TOP point cloud.
+The devkit needs a LIDAR_TOP point cloud to render top views and single annotations.
 """
 
 import numpy as np
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from driveforge.datasets.geometry import Array, inverse, pose, project, transform, yaw_rotation
 from driveforge.datasets.scene import Camera
 
-# As on the vehicle of nuScenes: above the roof, its y axis forward.
+# The lidar of nuScenes: above the roof, y axis forward.
 LIDAR_TO_EGO: Array = pose(yaw_rotation(-np.pi / 2), [0.94, 0.0, 1.84])
 
 _NUM_RINGS, _NUM_AZIMUTHS, _MAX_RANGE_M = 16, 180, 70.0
 _ELEVATIONS = np.radians(np.linspace(-24.0, 4.0, _NUM_RINGS))
 _GROUND_INTENSITY, _BOX_INTENSITY = 10.0, 60.0
 
-# 27 points through the box, a little inside its faces, so that its own hull is not in the way of neighbors that touch.
+# 27 points in a box of unit size, slightly inside its faces, so that boxes that touch do not hide each other.
 _BOX_GRID = np.stack(np.meshgrid(*[[-0.45, 0.0, 0.45]] * 3, indexing="ij"), -1).reshape(-1, 3)
 
 
 def simulate_scan(boxes_to_ego: Array, sizes: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """One turn of the lidar over flat ground (ego z = 0) and boxes ``(B, 4, 4)`` of ``sizes`` ``(B, 3)`` m.
+    """One lidar revolution over flat ground (ego z = 0) and boxes ``(B, 4, 4)`` of ``sizes`` ``(B, 3)`` m.
 
-    Gives points ``(N, 5)`` float32 (x, y, z m in the lidar frame, intensity, ring) and hits per box ``(B,)``.
+    Returns points ``(N, 5)`` float32 (x, y, z in m in the lidar frame, intensity, ring) and hits per box ``(B,)``.
     """
     directions = _ray_directions() @ LIDAR_TO_EGO[:3, :3].T
     origin = LIDAR_TO_EGO[:3, 3]
@@ -43,7 +43,7 @@ def simulate_scan(boxes_to_ego: Array, sizes: Array) -> tuple[NDArray[np.float32
 
 
 def visible_fractions(boxes_to_ego: Array, sizes: Array, cameras: tuple[Camera, ...], t: int) -> Array:
-    """Share ``(B,)`` of each box that lies inside the image of any camera in frame ``t`` and behind no other box."""
+    """Fraction ``(B,)`` of each box that is inside the image of any camera in frame ``t`` and not occluded by a box."""
     points = transform(boxes_to_ego, _BOX_GRID * sizes[:, None])
     visible = np.zeros(points.shape[:2], np.bool_)
     for camera in cameras:
@@ -56,14 +56,16 @@ def visible_fractions(boxes_to_ego: Array, sizes: Array, cameras: tuple[Camera, 
         rays = points[box, point] - camera_to_ego[:3, 3]
         entries = ray_box_entries(np.broadcast_to(camera_to_ego[:3, 3], rays.shape), rays, boxes_to_ego, sizes)
         entries[np.arange(len(box)), box] = np.inf
+        # Rays reach their point at s = 1: an entry before it is an occlusion.
         visible[box, point] = entries.min(1, initial=np.inf) >= 1
     return np.asarray(visible.mean(1))
 
 
 def ray_box_entries(origins: Array, directions: Array, boxes_to_frame: Array, sizes: Array) -> Array:
-    """Where rays ``origins + s * directions`` ``(R, 3)`` enter each box: ``s >= 0`` ``(R, B)``, inf where they miss.
+    """Parameter ``s >= 0`` ``(R, B)`` at which rays ``origins + s * directions`` ``(R, 3)`` enter each box; inf if they
+    miss it.
 
-    The slab method (Kay and Kajiya, "Ray tracing complex scenes", 1986) in each box's own frame.
+    The slab method (Kay and Kajiya, "Ray tracing complex scenes", 1986) in the frame of each box.
     """
     frame_to_boxes = inverse(boxes_to_frame)
     start = np.einsum("bij,rj->rbi", frame_to_boxes[:, :3, :3], origins) + frame_to_boxes[:, :3, 3]

@@ -1,4 +1,4 @@
-"""The map raster of a recording, and the recording's place on it."""
+"""The map raster of a recording, and the placement of the recording on it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Scene
 
-# The devkit takes every map raster at 10 pixels a meter, its lower left corner at world (0, 0).
+# The devkit assumes 10 pixels per meter and the lower left corner of the raster at world (0, 0).
 PIXELS_PER_METER = 10
 
-# The devkit crops 40 m * sqrt(2) around the vehicle and fails at an edge.
+# The devkit crops 40 m * sqrt(2) around the vehicle and fails at the edge of the raster.
 _MARGIN_M = 60.0
 _ORIGIN_M, _MAX_COORDINATE_M = 100.0, 600.0
 _LANE_WIDTH_M = 4.0
 
 
 def place_on_map(scene: Scene) -> Scene:
-    """``scene`` where a map raster can hold it: poses, boxes and lanes moved together by whole meters in x and y.
+    """``scene`` translated by whole meters in x and y to coordinates that a map raster can cover.
 
-    A recording whose path lies in 60..600 m of both axes stays where it is; others begin at 100 m.
+    A recording whose path is within 60..600 m in x and y is not moved; others are moved to start at 100 m.
     """
     assert scene.ego_to_world is not None
     path = scene.ego_to_world[:, :2, 3]
@@ -40,7 +40,7 @@ def place_on_map(scene: Scene) -> Scene:
 
 
 def write_raster(path: Path, scene: Scene) -> None:
-    """Write the semantic prior as PNG: 255 within half a lane of any lane line or inside a crossing, else 0."""
+    """Write the semantic prior as PNG: 255 within half a lane width of a lane line and inside crossings, else 0."""
     assert scene.ego_to_world is not None
     width, height = (np.ceil(scene.ego_to_world[:, :2, 3].max(0) + _MARGIN_M) * PIXELS_PER_METER).astype(int)
     raster: NDArray[np.uint8] = np.zeros((height, width), np.uint8)

@@ -1,7 +1,7 @@
-"""Whether poses can be those of vehicles, cameras and boxes: rotations in another order than w, x, y, z are poses too.
+"""Plausibility checks of orientations, mainly for quaternions that are not in the order w, x, y, z.
 
-One odd path proves nothing (a turn on a car park): where nothing in the whole data set stands and drives as vehicles
-do, the tables are wrong. Cameras look roughly level, so each that is read is held to that.
+Ego paths and boxes are checked over the whole data set, because a single unusual path can be valid (a maneuver in a
+parking lot). Cameras look roughly level, so each selected camera is checked.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from driveforge.datasets.nuscenes.frames import Recording
 from driveforge.datasets.nuscenes.poses import rows_to_poses
 from driveforge.datasets.nuscenes.taxonomy import Row
 
-# No road is as steep as 60 degrees, and nobody drives 8 m other than about ahead in every scene of a data set.
+# Vehicles tilt by less than 60 degrees, and paths of 8 m or more are mostly forward in some scene of a data set.
 _MIN_UP, _MIN_FORWARD, _MIN_PATH_M = 0.5, 0.5, 8.0
 _MAX_TILTED_BOXES = 0.1
 _MAX_SPEED = 150.0  # m/s
@@ -26,7 +26,7 @@ _MAX_CAMERA_TILT = 45.0  # degrees
 
 
 def check_orientations(nusc: CheckedNuScenes, scenes: Sequence[Sequence[Recording]]) -> None:
-    """A UserError that names the table in which rotations are wrong throughout, or the pose to which nobody drives."""
+    """Raise UserError naming a table with implausible rotations, or an ego pose that the vehicle cannot reach."""
     for recordings in scenes:
         for recording in recordings:
             _check_speed(nusc, recording)
@@ -55,7 +55,7 @@ def _check_speed(nusc: CheckedNuScenes, recording: Recording) -> None:
 
 
 def _diagnose_paths(paths: Sequence[Array]) -> str:
-    """What is wrong with all of the ego paths ``(N, 4, 4)``, "" where one is good or nothing can be told."""
+    """What is wrong with all ego paths ``(N, 4, 4)``; "" if one is plausible or all are too short."""
     up = [float(path[:, 2, 2].mean()) for path in paths]
     if max(up) < _MIN_UP:
         return f"is tilted by {np.degrees(np.arccos(np.clip(np.mean(up), -1, 1))):.0f} degrees"
@@ -71,15 +71,15 @@ def _diagnose_cameras(nusc: CheckedNuScenes) -> str:
     if len({cameras[row["sensor_token"]] for row in rows}) < _MIN_RIG_CAMERAS:
         return ""
     rotation = rows_to_poses(rows)[:, :3, :3]
-    # Looks about level, with the lower edge of its image below.
+    # The optical axis is about level, and the image's down axis points down.
     is_level = (np.abs(rotation[:, 2, 2]) < 0.7) & (rotation[:, 2, 1] < -0.5)
-    return "most cameras look up or down, or hang upside down" if is_level.mean() < 0.5 else ""
+    return "most cameras look up or down, or are upside down" if is_level.mean() < 0.5 else ""
 
 
 def _check_cameras(nusc: CheckedNuScenes, recording: Recording) -> None:
     for camera, images in zip(recording.cameras, recording.sample_data, strict=True):
         row = nusc.get("calibrated_sensor", nusc.get("sample_data", images[0])["calibrated_sensor_token"])
-        right, down, ahead = rows_to_poses([row])[0, 2, :3]  # how far each axis of the camera points up
+        right, down, ahead = rows_to_poses([row])[0, 2, :3]  # the upward component of each camera axis
         pitch, roll = np.degrees([np.arcsin(np.clip(ahead, -1, 1)), np.arctan2(right, -down)])
         if abs(pitch) > _MAX_CAMERA_TILT:
             found = f"looks {abs(pitch):.0f} degrees into the {'sky' if pitch > 0 else 'ground'}"
@@ -89,7 +89,7 @@ def _check_cameras(nusc: CheckedNuScenes, recording: Recording) -> None:
             continue
         where = f"token {shorten(row['token'])}: {shorten(camera.name)}"
         raise UserError(
-            f"{_format_error(nusc, 'calibrated_sensor', f'{where} {found}')} If so, leave it out of data.cameras"
+            f"{_format_error(nusc, 'calibrated_sensor', f'{where} {found}')} If so, remove the camera from data.cameras"
         )
 
 
@@ -108,7 +108,7 @@ def _diagnose_boxes(nusc: CheckedNuScenes) -> str:
 
 
 def _group_by_instance(nusc: CheckedNuScenes, rows: Sequence[Row]) -> list[list[int]]:
-    """Numbers of the rows of each instance, in the order of time."""
+    """Row indices of each instance, sorted by time."""
     row_indices: dict[str, list[int]] = defaultdict(list)
     times = [nusc.get("sample", row["sample_token"])["timestamp"] for row in rows]
     for row_index in np.argsort(times, kind="stable").tolist():
@@ -121,7 +121,7 @@ def _path_length(path: Array) -> float:
 
 
 def _forward_fraction(path: Array) -> float:
-    """Share of the way that leads along the x axis: 1 straight ahead, -1 backwards; 0 where there is no way."""
+    """Path length along the x axis of the poses, as a fraction: 1 straight ahead, -1 backwards, 0 without motion."""
     steps = np.diff(path[:, :3, 3], axis=0)
     return float(np.einsum("ij,ij->", steps, path[:-1, :3, 0]) / max(_path_length(path), 1e-9))
 

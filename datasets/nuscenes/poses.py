@@ -1,4 +1,4 @@
-"""Poses as nuScenes writes them: a translation in meters and a unit quaternion (w, x, y, z)."""
+"""Poses in nuScenes format: a translation in meters and a unit quaternion (w, x, y, z)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from driveforge.datasets.geometry import Array, pose
 
 
 def quaternion_to_rotation(quaternion: ArrayLike) -> Array:
-    """``(..., 3, 3)`` rotation of ``(..., 4)`` quaternions w, x, y, z; their length does not matter."""
+    """Rotations ``(..., 3, 3)`` of quaternions ``(..., 4)`` w, x, y, z, which are normalized first."""
     q = np.asarray(quaternion, np.float64)
     w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
     rows = [
@@ -24,7 +24,7 @@ def quaternion_to_rotation(quaternion: ArrayLike) -> Array:
 def rotation_to_quaternion(rotation: Array) -> Array:
     """Unit quaternions ``(..., 4)``, w >= 0, of ``(..., 3, 3)`` rotations.
 
-    The best conditioned row of 4 q q^T is taken (Shepperd, "Quaternion from rotation matrix", 1978).
+    Uses the best conditioned row of 4 q q^T (Shepperd, "Quaternion from rotation matrix", 1978).
     """
     m = np.moveaxis(rotation, (-2, -1), (0, 1))
     w_x, w_y, w_z = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
@@ -43,10 +43,10 @@ def rotation_to_quaternion(rotation: Array) -> Array:
 
 
 def rows_to_poses(rows: Sequence[Mapping[str, Any]]) -> Array:
-    """Poses ``(N, 4, 4)`` of ego_pose or calibrated_sensor rows."""
+    """Poses ``(N, 4, 4)`` of rows with ``translation`` and ``rotation``."""
     return pose(quaternion_to_rotation([row["rotation"] for row in rows]), [row["translation"] for row in rows])
 
 
 def pose_fields(a_to_b: Array) -> dict[str, list[float]]:
-    """``translation`` and ``rotation`` fields of a row, from a ``(4, 4)`` pose."""
+    """The fields ``translation`` and ``rotation`` of a row, from a pose ``(4, 4)``."""
     return {"translation": a_to_b[:3, 3].tolist(), "rotation": rotation_to_quaternion(a_to_b[:3, :3]).tolist()}

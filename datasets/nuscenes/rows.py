@@ -1,4 +1,4 @@
-"""One recording as nuScenes files: images and point clouds on disk, and the rows that describe them."""
+"""One recording in nuScenes format: image and point cloud files, and the table rows that describe them."""
 
 import bisect
 import functools
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from driveforge.datasets.domains import DRIVING_DUSK, DRIVING_RAIN
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse
 from driveforge.datasets.nuscenes.annotations import annotation_rows, key_frame_boxes
@@ -22,20 +23,20 @@ from driveforge.datasets.nuscenes.taxonomy import CATEGORIES, Row, TableRows, in
 from driveforge.datasets.scene import Camera, Scene
 
 FrameFunction = Callable[[int, int], NDArray[np.uint8]]
-"""Pixels ``(H, W, 3)`` uint8 RGB of a camera (by its index) in a frame."""
+"""Pixels ``(H, W, 3)`` uint8 RGB of (camera index, frame index)."""
 
-# 2020-01-01 00:00:00 UTC in nuScenes' microseconds. Each recording begins at an instant of its own in the nine years
-# that follow, told by its name: the devkit cannot list scenes that begin together.
+# 2020-01-01 00:00:00 UTC in microseconds. A hash of its name spreads the start of each recording over the next nine
+# years, because the devkit cannot list scenes that start at the same time.
 _EPOCH_US = 1_577_836_800_000_000
 _SPREAD_HEX_DIGITS = 12
 VEHICLE = "driveforge"
 _JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-_DOMAIN_WORDS = {"driving-dusk": "Dusk", "driving-rain": "Rain"}
+_DOMAIN_WORDS = {DRIVING_DUSK: "Dusk", DRIVING_RAIN: "Rain"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Channel:
-    """A sensor over T frames; ``ego_to_world`` ``(T, 4, 4)`` are the poses of its own sample_data."""
+    """A sensor over T frames; ``ego_to_world`` ``(T, 4, 4)`` are the ego poses of its sample_data."""
 
     name: str
     modality: str
@@ -48,11 +49,11 @@ class _Channel:
 
 
 def write_recording(root: Path, scene: Scene, frame: FrameFunction, *, key_frame_every: int = 5) -> TableRows:
-    """Write images, point clouds, map raster and lanes of ``scene`` under ``root``; give its rows by table.
+    """Write images, point clouds, map raster and lanes of ``scene`` under ``root``; returns its rows by table.
 
-    Every ``key_frame_every``-th frame and the last are key frames, which carry the boxes and a LIDAR_TOP cloud. The
-    scene is named after its clip id. Same scene and pixels, same bytes. Raises UserError where the scene lacks a pose
-    or calibration, or holds a category that nuScenes does not know.
+    Every ``key_frame_every``-th frame and the last are key frames, with boxes and a LIDAR_TOP point cloud. The scene is
+    named after its clip id. Same scene and pixels, same bytes. Raises UserError if the scene has no pose or
+    calibration, or has a category that is not in nuScenes.
     """
     _check_writable(scene)
     scene = place_on_map(scene)
@@ -73,7 +74,7 @@ def write_recording(root: Path, scene: Scene, frame: FrameFunction, *, key_frame
 
 
 def key_frames(num_frames: int, every: int) -> list[int]:
-    """Every ``every``-th frame from the first, and the last, so that key frames enclose every sweep."""
+    """Every ``every``-th frame from the first, and the last, so that every sweep is between key frames."""
     return sorted({*range(0, num_frames, every), num_frames - 1})
 
 
@@ -81,11 +82,11 @@ def _check_writable(scene: Scene) -> None:
     for camera in scene.cameras:
         if scene.ego_to_world is None or not camera.is_calibrated:
             raise UserError(
-                f"{scene.clip_id}: nuScenes tables need an ego pose and calibration; {camera.name} has none"
+                f"{scene.clip_id}: nuScenes tables need an ego pose and calibration, which {camera.name} lacks"
             )
     for track in scene.tracks:
         if track.category not in CATEGORIES:
-            raise UserError(f"{scene.clip_id}: track {track.id}: nuScenes has no category {track.category!r}")
+            raise UserError(f"{scene.clip_id}: track {track.id}: {track.category!r} is not a nuScenes category")
 
 
 def _context_rows(scene: Scene, keys: list[int]) -> TableRows:
@@ -117,14 +118,14 @@ def _context_rows(scene: Scene, keys: list[int]) -> TableRows:
 
 
 def _description(scene: Scene) -> str:
-    """The caption; where it does not tell the domain, a first word does, as in nuScenes ("Night, big street")."""
+    """The caption, with a prefix like "Rain, " if the domain cannot be inferred from it."""
     if infer_domain(scene.caption) == scene.domain or scene.domain not in _DOMAIN_WORDS:
         return scene.caption
     return f"{_DOMAIN_WORDS[scene.domain]}, {scene.caption}"
 
 
 def _camera_channel(scene: Scene, camera: Camera) -> _Channel:
-    """A camera that fires at other instants keeps its first extrinsics; its ego poses take up the rest."""
+    """If the extrinsics vary, the first ones are kept and the ego poses of the camera include the variation."""
     assert scene.ego_to_world is not None and camera.camera_to_ego is not None and camera.intrinsics is not None
     to_ego, ego_to_world = camera.camera_to_ego, scene.ego_to_world
     if to_ego.ndim == 3:
@@ -168,9 +169,9 @@ def _encode_jpegs(
 def _channel_rows(
     root: Path, scene: Scene, keys: list[int], channel: _Channel, files: Iterable[tuple[int, bytes]]
 ) -> TableRows:
-    """Write a channel's files as they come; give its sensor, calibration, sample_data and ego_pose rows.
+    """Write the files of a channel; returns its rows of sensor, calibrated_sensor, sample_data and ego_pose.
 
-    An ego pose has the token of its sample_data, and a sweep belongs to the next key frame, both as in nuScenes.
+    As in nuScenes, an ego pose has the token of its sample_data, and a sweep belongs to the next key frame.
     """
     name, calibration = scene.clip_id, make_token(scene.clip_id, channel.name)
     frames, poses = [], []

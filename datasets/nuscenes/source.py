@@ -1,8 +1,9 @@
-"""nuScenes, or anything in its tables, as a source of clips."""
+"""nuScenes, or any data set in its table format, as a source of clips."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import overload
 
@@ -22,11 +23,12 @@ from driveforge.datasets.nuscenes.orientation import check_orientations
 from driveforge.datasets.nuscenes.taxonomy import Row, infer_domain
 from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_frames
 from driveforge.datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.source import Item
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _ClipSpec:
-    """A clip to be: which frames of a recording, and how many more are held behind them."""
+    """A clip that is not loaded yet: frames of a recording, followed by ``held_frames`` padding frames."""
 
     clip_id: str
     recording: Recording
@@ -37,13 +39,13 @@ class _ClipSpec:
 class NuScenesSource:
     """Clips of the tables in ``root/version``, read through nuscenes-devkit.
 
-    ``cameras`` are channels, the first is the reference that gives timestamps and ego poses; ``sweeps=False`` takes key
-    frames only. Without a ``framing`` every scene is one clip at native size and rate. ``split`` is "all", an official
-    split or one of ``splits.json``. A scene too short for a clip is left out, which ``skipped`` tells in a line, or
-    with ``pad_short_scenes`` continued at constant velocity (``Scene.held_frames``).
+    ``cameras`` are channels; the first is the reference for timestamps and ego poses. ``sweeps=False`` uses only key
+    frames. Without a ``framing``, every scene is one clip at native size and rate. ``split`` is "all", an official
+    split or one of ``splits.json``. Scenes that are too short for a clip are skipped, as ``skipped`` says in one line,
+    or padded at constant velocity with ``pad_short_scenes`` (``Scene.held_frames``).
 
-    Poses, boxes and lanes are read when a scene is asked for and images when a clip is loaded; tables are checked at
-    once. Raises UserError naming the table, token or file that is wrong.
+    Tables are checked at once; poses, boxes and lanes are read when a scene is indexed, images when a clip is loaded.
+    Raises UserError naming the table, token or file that is wrong.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class NuScenesSource:
         pad_short_scenes: bool = False,
     ) -> None:
         if not cameras or len(set(cameras)) != len(cameras):
-            raise UserError(f"cameras must be at least one and differ, got {', '.join(cameras) or 'none'}")
+            raise UserError(f"cameras must be one or more different channels, got {', '.join(cameras) or 'none'}")
         self._root, self._version, self._framing = Path(root), version, framing
         self._nusc = open_tables(self._root, version)
         self._splits = read_splits(self._root, version)
@@ -77,11 +79,11 @@ class NuScenesSource:
         return len(self._clip_specs)
 
     def scenes(self) -> Sequence[Scene]:
-        """Every scene, made when it is indexed: interpolating all boxes of a large data set takes minutes."""
+        """A lazy sequence of scenes: interpolating all boxes of a large data set takes minutes."""
         return _LazyScenes(self)
 
     def scene(self, number: int) -> Scene:
-        """Scene ``number``, with poses, boxes and lanes of its frames."""
+        """Scene ``number``, with poses, boxes and lanes."""
         spec = self._clip_specs[number]
         recording, frames = spec.recording, spec.frames
         times = recording.timestamps[frames]
@@ -110,7 +112,7 @@ class NuScenesSource:
         ]
 
     def load(self, scene: Scene) -> Clip:
-        """``scene`` with its pixels; a UserError names an image that is missing, truncated or of another size."""
+        """``scene`` with its pixels; raises UserError naming an image that is missing, truncated or of another size."""
         spec = self._find_clip(scene)
         views = []
         for camera, tokens in zip(spec.recording.cameras, spec.recording.sample_data, strict=True):
@@ -118,7 +120,7 @@ class NuScenesSource:
             views.append(np.concatenate(images + images[-1:] * spec.held_frames))
         if len({view.shape for view in views}) != 1:
             sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in spec.recording.cameras)
-            raise UserError(f"{scene.clip_id}: cameras of one clip must have one size ({sizes}); give a framing")
+            raise UserError(f"{scene.clip_id}: cameras must have the same image size ({sizes}); set a framing")
         return Clip(scene=scene, frames=np.stack(views))
 
     def _find_clip(self, scene: Scene) -> _ClipSpec:
@@ -147,14 +149,14 @@ class NuScenesSource:
         return reframe_camera(camera, self._framing.height, self._framing.width) if self._framing else camera
 
     def _read_image(self, camera: Camera, token: str) -> NDArray[np.uint8]:
-        """``(1, H, W, 3)`` pixels of one sample_data row, brought to the clip's size."""
+        """Pixels ``(1, H, W, 3)`` of one sample_data row, resized to the framing."""
         path = Path(self._nusc.get_sample_data_path(token))
         try:
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGB"))
         except FileNotFoundError:
             raise UserError(f"image {path} is missing (sample_data token {token})") from None
-        except Exception as error:  # decoders raise what they like
+        except Exception as error:  # decoders raise exceptions of many types
             raise UserError(f"image {path} cannot be read (sample_data token {token}): {shorten(error, 120)}") from None
         if pixels.shape[:2] != (camera.height, camera.width):
             raise UserError(
@@ -163,6 +165,38 @@ class NuScenesSource:
             )
         framing = self._framing
         return reframe_frames(pixels[None], framing.height, framing.width) if framing else pixels[None]
+
+
+def list_items(root: Path, version: str, cameras: Sequence[str], height: int) -> list[Item]:
+    """Every scene through each of ``cameras``: key frames and sweeps at native rate, resized to ``height`` rows."""
+    return [
+        Item(
+            name=f"{version} scene {number} {camera}",
+            loader=_load_whole_scene,
+            arguments=(root, version, camera, number, height),
+        )
+        for camera in cameras
+        for number in range(len(_open_whole_scenes(root, version, camera)))
+    ]
+
+
+def _load_whole_scene(root: Path, version: str, camera: str, number: int, height: int) -> Clip:
+    source = _open_whole_scenes(root, version, camera)
+    return _resize(source.load(source.scene(number)), height)
+
+
+@lru_cache(maxsize=8)
+def _open_whole_scenes(root: Path, version: str, camera: str) -> NuScenesSource:
+    """Cached: a process that loads many scenes reads the tables once."""
+    return NuScenesSource(root, version, None, cameras=(camera,), sweeps=True)
+
+
+def _resize(clip: Clip, height: int) -> Clip:
+    native = clip.scene.cameras[0]
+    width = round(native.width * height / native.height)
+    cameras = tuple(reframe_camera(camera, height, width) for camera in clip.scene.cameras)
+    frames = np.stack([reframe_frames(view, height, width) for view in clip.frames])
+    return Clip(scene=replace(clip.scene, cameras=cameras), frames=frames)
 
 
 class _LazyScenes(Sequence[Scene]):
@@ -213,7 +247,7 @@ def _describe_skipped(
 def _select_scene_clips(
     recordings: Sequence[Recording], framing: Framing | None, pad_short_scenes: bool
 ) -> list[_ClipSpec]:
-    """The clips of one scene; where none is long enough and short ones are continued, that of its longest window."""
+    """The clips of one scene; if it is too short and ``pad_short_scenes``, one clip of its longest window."""
     windows = [(recording, window, 0) for recording in recordings for window in _windows(recording, framing)]
     length = framing.num_frames if framing else 0
     while framing and pad_short_scenes and not windows and length > 2:
@@ -237,7 +271,7 @@ def _windows(recording: Recording, framing: Framing | None) -> list[NDArray[np.i
 
 
 def _clip_prefix(recording: Recording) -> str:
-    """The scene's name; other cameras than the front one alone are told by the reference camera and their number."""
+    """The scene's name; for cameras other than CAM_FRONT alone, also the reference camera and the number of cameras."""
     name = str(recording.row["name"])
     cameras = recording.cameras
     if len(cameras) > 1:

@@ -1,13 +1,15 @@
-"""The vocabulary of nuScenes v1.0: categories, attributes, visibility levels, words for weather, tokens and links."""
+"""Categories, attributes, visibility levels, weather words, tokens and row links of nuScenes v1.0."""
 
 import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from driveforge.datasets.domains import DRIVING_DAY, DRIVING_DUSK, DRIVING_RAIN
+
 Row = dict[str, Any]
 TableRows = dict[str, list[Row]]
-"""Rows by the name of their table."""
+"""Rows by table name."""
 
 CATEGORIES = (
     "human.pedestrian.adult", "human.pedestrian.child", "human.pedestrian.wheelchair", "human.pedestrian.stroller",
@@ -23,29 +25,29 @@ ATTRIBUTES = (
     "pedestrian.sitting_lying_down", "pedestrian.standing", "pedestrian.moving",
 )  # fmt: skip
 
-# Upper ends of the visible share for the levels "1" to "4".
+# Upper limits of the visible fraction for the levels "1" to "4".
 _VISIBILITY = ((0.4, "v0-40"), (0.6, "v40-60"), (0.8, "v60-80"), (1.0, "v80-100"))
 
-# Slower than this a vehicle or a person counts as standing, m/s.
+# Below this speed in m/s, vehicles and people count as stationary.
 _STATIONARY_SPEED = 0.2
 
 
 def make_token(*names: object) -> str:
-    """32 hex digits that depend on the names alone."""
+    """A token of 32 hex digits, a hash of ``names``."""
     return hashlib.blake2b("/".join(map(str, names)).encode(), digest_size=16).hexdigest()
 
 
 def link_rows(rows: Sequence[Row]) -> list[Row]:
-    """The same rows, each with the tokens of its neighbors as ``prev`` and ``next``, "" at the ends."""
+    """``rows`` with the tokens of their neighbors as ``prev`` and ``next``, "" at the ends."""
     tokens = ["", *[row["token"] for row in rows], ""]
     return [{**row, "prev": tokens[n], "next": tokens[n + 2]} for n, row in enumerate(rows)]
 
 
 def infer_domain(description: str) -> str:
-    """Domain of a nuScenes scene, told by the words of its description."""
+    """Domain of a nuScenes scene, by words in its description."""
     if re.search(r"\b(night|dusk)", description, re.IGNORECASE):
-        return "driving-dusk"
-    return "driving-rain" if re.search(r"\brain", description, re.IGNORECASE) else "driving-day"
+        return DRIVING_DUSK
+    return DRIVING_RAIN if re.search(r"\brain", description, re.IGNORECASE) else DRIVING_DAY
 
 
 def vocabulary_rows() -> TableRows:
@@ -61,12 +63,12 @@ def vocabulary_rows() -> TableRows:
 
 
 def visibility_token(share: float) -> str:
-    """Visibility level of an object of which ``share`` (0 to 1) is seen by any camera."""
+    """Visibility level of an object with a visible fraction ``share`` (0 to 1)."""
     return str(next((n for n, (upper, _) in enumerate(_VISIBILITY, 1) if share <= upper), len(_VISIBILITY)))
 
 
 def attribute_tokens(category: str, speed: float) -> list[str]:
-    """The attribute that nuScenes asks for: moving or not, by ``speed`` in m/s; cycles carry their riders."""
+    """The nuScenes attribute of an object: moving or not, by ``speed`` in m/s; cycles always have riders."""
     is_moving = speed > _STATIONARY_SPEED
     if category in ("vehicle.bicycle", "vehicle.motorcycle"):
         return [make_token("attribute", "cycle.with_rider")]

@@ -1,4 +1,4 @@
-"""Genuine nuScenes tables: recordings go in one by one, thirteen JSON files come out at the end."""
+"""Writer of nuScenes data sets: recordings are added one by one, the thirteen tables are written at the end."""
 
 import json
 import os
@@ -21,16 +21,16 @@ TABLES = (
 class NuScenesWriter:
     """Writes recordings under ``root`` so that ``NuScenes(version, root)`` loads and renders them.
 
-    Images are on disk as soon as a recording is added; the tables appear together when the ``with`` block ends well,
-    and not at all when it fails. In between they are held as JSON text, less than a kilobyte an image. For several
+    Images are written when a recording is added; the tables appear together when the ``with`` block succeeds, and not
+    at all if it fails. Until then, rows are kept as JSON text, less than a kilobyte per image. To use several
     processes, call ``write_recording`` in each and ``add_rows`` here, in the order of the scenes: same bytes.
-    Tables that an earlier writer left are replaced; a UserError keeps those of any other data set from harm.
+    Tables of an earlier writer are replaced; raises UserError instead of replacing those of another data set.
     """
 
     def __init__(self, root: Path, version: str = "v1.0-mini") -> None:
         self._root, self._version = root, version
         _check_replaceable(root / version)
-        # Keys keep the order of insertion, and sensors that several recordings name collapse to one.
+        # Dicts as ordered sets: equal rows of several recordings, such as sensors, are stored once.
         self._lines: dict[str, dict[str, None]] = {table: {} for table in TABLES}
         self._splits: dict[str, list[str]] = {}
         self._names: set[str] = set()
@@ -46,18 +46,18 @@ class NuScenesWriter:
             self._write_tables()
 
     def add_recording(self, scene: Scene, frame: FrameFunction, *, key_frame_every: int = 5) -> None:
-        """Write ``scene``, whose pixels ``frame(camera_index, frame_index)`` gives; see ``write_recording``."""
+        """Write ``scene`` with the pixels of ``frame(camera_index, frame_index)``; see ``write_recording``."""
         self._reserve_name(scene.clip_id)
         self._collect_rows(scene.split, write_recording(self._root, scene, frame, key_frame_every=key_frame_every))
 
     def add_rows(self, scene: Scene, rows: TableRows) -> None:
-        """Take in what ``write_recording`` gave for ``scene``, in this process or another."""
+        """Add the rows that ``write_recording`` returned for ``scene``, in this process or another."""
         self._reserve_name(scene.clip_id)
         self._collect_rows(scene.split, rows)
 
     def _reserve_name(self, name: str) -> None:
         if name in self._names:
-            raise UserError(f"{self._root}: two recordings are called {name!r}; clip ids must differ")
+            raise UserError(f"{self._root}: two recordings are named {name!r}; clip ids must be unique")
         self._names.add(name)
 
     def _collect_rows(self, split: str, rows: TableRows) -> None:
@@ -70,7 +70,7 @@ class NuScenesWriter:
             self._lines[table].update(dict.fromkeys(map(json.dumps, records)))
 
     def _write_tables(self) -> None:
-        """All tables are written aside first, then take their place by a rename."""
+        """Write all tables to a temporary folder, then replace the old ones by renaming it."""
         if not self._names:
             raise UserError(f"{self._root}: no recording was added, so there are no tables to write")
         target = self._root / self._version
@@ -97,4 +97,4 @@ def _check_replaceable(tables: Path) -> None:
     except (OSError, ValueError, TypeError, KeyError):
         vehicles = set()
     if vehicles != {VEHICLE}:
-        raise UserError(f"{tables} exists and was not made by driveforge; choose another folder or version")
+        raise UserError(f"{tables} exists and was not written by driveforge; choose another folder or version")

@@ -1,1 +1,1 @@
-"""A procedural world with exact geometry: traffic, streets, bodies in motion, and the ray of light that draws them."""
+"""A procedural simulator with exact ground truth: traffic, streets, moving bodies and a renderer."""

@@ -1,7 +1,7 @@
-"""Textures and the atlas that the renderer reads: five channels, mip-mapped, packed into one flat array.
+"""Textures, and the texture atlas of the renderer: five channels, mip-mapped, packed into one flat array.
 
-Channels are red, green, blue, *paint* (how far the surface takes the tint of its part) and *glow* (how far it shines by
-itself once lights are on), all in 0..255. Textures are square, their side is a power of two, and they tile.
+Channels are red, green, blue, *paint* (how strongly the tint of the part applies) and *glow* (how strongly the surface
+emits light), all in 0..255. Textures are square with a side that is a power of two, and tile seamlessly.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MAX_LEVELS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Atlas:
-    """``texels`` is flat; ``levels[i, l]`` holds the start and the side of level ``l`` of texture ``i``."""
+    """``texels`` is flat; ``levels[i, l]`` is (start, side) of mip level ``l`` of texture ``i = index[name]``."""
 
     texels: NDArray[np.uint8]
     levels: NDArray[np.int64]
@@ -44,7 +44,8 @@ def pack_atlas(textures: Mapping[str, NDArray[np.float32]]) -> Atlas:
 def value_noise(
     rng: np.random.Generator, side: int, octaves: tuple[int, ...], decay: float = 0.7
 ) -> NDArray[np.float32]:
-    """Tiling value noise ``(side, side)`` of mean 0 and deviation 1; ``octaves`` are cells per side, coarse first."""
+    """Tiling value noise ``(side, side)``, mean 0 and standard deviation 1; ``octaves`` are cells per side, coarse
+    first."""
     out = np.zeros((side, side), np.float32)
     amplitude = 1.0
     for cells in octaves:
@@ -59,7 +60,7 @@ def value_noise(
 def matte_texture(
     color: tuple[float, float, float], relief: NDArray[np.float32], contrast: float
 ) -> NDArray[np.float32]:
-    """A matt texture ``(n, n, 5)``: ``color`` in 0..255, lightened and darkened by ``relief`` ``(n, n)``."""
+    """A matte texture ``(n, n, 5)``: ``color`` in 0..255, modulated by ``contrast`` times ``relief`` ``(n, n)``."""
     canvas = np.zeros((*relief.shape, CHANNELS), np.float32)
     canvas[..., :3] = np.asarray(color, np.float32) * (1 + np.float32(contrast) * relief[..., None])
     return np.clip(canvas, 0, 255)

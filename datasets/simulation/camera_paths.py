@@ -1,4 +1,4 @@
-"""Paths of cameras that no vehicle carries: poses ``(T, 4, 4)`` of a rig whose x axis looks ahead and whose z is up."""
+"""Paths of cameras that are not on a vehicle: rig poses ``(T, 4, 4)``, x forward and z up."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from driveforge.datasets.geometry import Array, pose
 
 
 def look_at(positions: Array, targets: Array) -> Array:
-    """Rigs at ``positions (T, 3)`` that look at ``targets (T, 3)`` with a level horizon."""
+    """Poses at ``positions`` ``(T, 3)`` that look at ``targets`` ``(T, 3)`` with a level horizon."""
     forward = targets - positions
     forward = forward / np.linalg.norm(forward, axis=1, keepdims=True)
     left = np.cross(np.array([0.0, 0.0, 1.0]), forward)
@@ -15,7 +15,7 @@ def look_at(positions: Array, targets: Array) -> Array:
 
 
 def orbit_path(rng: np.random.Generator, times: Array) -> Array:
-    """Round the origin at a steady rate, rising or sinking a little, looking at its middle."""
+    """An orbit around the origin at constant angular velocity, with slight changes of radius and height."""
     rate = np.radians(rng.uniform(8, 38)) * rng.choice([-1, 1])
     angle = rng.uniform(0, 2 * np.pi) + rate * times
     radius = rng.uniform(4.5, 8.5) * (1 + rng.uniform(-0.06, 0.06) * times)
@@ -25,7 +25,7 @@ def orbit_path(rng: np.random.Generator, times: Array) -> Array:
 
 
 def walk_path(rng: np.random.Generator, times: Array, start: Array, heading: float) -> Array:
-    """On foot from ``start (2,)`` m along ``heading`` rad: steps bob the camera, hands shake it."""
+    """A hand-held walk from ``start`` ``(2,)`` m along ``heading`` rad, with step bob and hand shake."""
     pace, cadence = rng.uniform(0.7, 1.5), rng.uniform(1.6, 2.1)
     walk_yaw = heading + 0.12 * _smooth_noise(rng, times, 0.3)
     direction = np.stack([np.cos(walk_yaw), np.sin(walk_yaw)], 1)
@@ -46,7 +46,7 @@ def walk_path(rng: np.random.Generator, times: Array, start: Array, heading: flo
 
 
 def watch_path(rng: np.random.Generator, times: Array, position: Array, target: Array) -> Array:
-    """From ``position (3,)`` towards ``target (3,)``: on a tripod, panning, or gliding slowly."""
+    """A camera at ``position`` ``(3,)`` m that looks at ``target`` ``(3,)`` m: static, panning, or sliding slowly."""
     style = rng.choice(["still", "pan", "glide"])
     bearing = np.arctan2(target[1] - position[1], target[0] - position[0])
     reach = float(np.linalg.norm((target - position)[:2]))
@@ -69,7 +69,7 @@ def watch_path(rng: np.random.Generator, times: Array, position: Array, target: 
 
 
 def _smooth_noise(rng: np.random.Generator, times: Array, frequency: float) -> Array:
-    """Smooth noise of about unit size: four sine waves round ``frequency`` Hz."""
+    """Smooth noise of about unit amplitude: four sine waves around ``frequency`` Hz."""
     waves = np.sin(2 * np.pi * np.outer(times, frequency * rng.uniform(0.5, 1.6, 4)) + rng.uniform(0, 2 * np.pi, 4))
     return np.asarray(waves.mean(1) * 1.4)
 

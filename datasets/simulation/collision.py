@@ -1,4 +1,4 @@
-"""Do rectangles on the ground overlap? The test that keeps traffic and buildings apart."""
+"""Overlap tests of rectangles on the ground, for traffic and buildings."""
 
 import numba
 import numpy as np
@@ -7,14 +7,15 @@ from driveforge.datasets.geometry import Array
 
 
 def footprint(x: float, y: float, heading: float, length: float, width: float) -> Array:
-    """A rectangle as (x, y, cos, sin, half length, half width)."""
+    """A rectangle as (x, y, cos heading, sin heading, half length, half width), in meters."""
     return np.array([x, y, np.cos(heading), np.sin(heading), length / 2, width / 2])
 
 
 @numba.njit(cache=True, nogil=True)
 def is_overlapping(a, b, gap):  # type: ignore[no-untyped-def]
-    """True where two rectangles are nearer than ``gap`` meters (separating axes; Gottschalk et al. 1996)."""
+    """Whether two rectangles are closer than ``gap`` meters (separating axis test; Gottschalk et al. 1996)."""
     dx, dy = b[0] - a[0], b[1] - a[1]
+    # Along an axis of a, b reaches as far as its half sides projected with |cos| and |sin| of the angle between them.
     turn_c, turn_s = abs(a[2] * b[2] + a[3] * b[3]), abs(a[2] * b[3] - a[3] * b[2])
     if abs(dx * a[2] + dy * a[3]) > a[4] + gap + b[4] * turn_c + b[5] * turn_s:
         return False
@@ -27,7 +28,7 @@ def is_overlapping(a, b, gap):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def any_overlap(footprints, gap):  # type: ignore[no-untyped-def]
-    """True where any two of the moving rectangles ``(N, T, 6)`` are nearer than ``gap`` at any time."""
+    """Whether any two of the moving rectangles ``(N, T, 6)`` are closer than ``gap`` meters at any time."""
     for t in range(footprints.shape[1]):
         for i in range(len(footprints)):
             for j in range(i):

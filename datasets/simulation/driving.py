@@ -1,4 +1,4 @@
-"""A driving world: traffic is simulated on a straight road, the road is bent round the ego's path, the street built."""
+"""Driving worlds: traffic is simulated on a straight road, which is then bent; the street is built along it."""
 
 import numpy as np
 
@@ -26,26 +26,27 @@ _MIN_SPEED = 3.5
 
 
 def build_driving_world(variant: str, scenario: str, seed: int, timestamps: Array) -> World:
-    """The world of one recording. ``scenario`` is one of ``SCENARIOS``, or "drive" for long recordings.
+    """The world of one recording in weather ``variant``; ``scenario`` is one of ``SCENARIOS``, or "drive" for long
+    recordings.
 
-    Plans whose bodies would touch are drawn again, so nothing overlaps at any time.
+    Traffic plans with collisions are rejected and sampled again, so bodies never overlap.
     """
     if scenario not in (*SCENARIOS, "drive"):
-        raise UserError(f"unknown scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+        raise UserError(f"unknown scenario {scenario!r}; choose from {', '.join(SCENARIOS)}")
     turn = _sample_turn(scenario, np.random.default_rng(seed))
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))
         sample = _sample_traffic(scenario, turn, rng, timestamps)
         if sample is not None:
             return _build_world(variant, turn, *sample, seed, rng, timestamps)
-    raise RuntimeError(f"no {scenario} without a collision in {_ATTEMPTS} plans for seed {seed}")
+    raise RuntimeError(f"all {_ATTEMPTS} traffic plans of {scenario!r} for seed {seed} have collisions")
 
 
 _TrafficSample = tuple[TrafficPlan, ReferenceLine, dict[str, Trajectory], tuple[Body, ...]]
 
 
 def _sample_turn(scenario: str, rng: np.random.Generator) -> str:
-    """Which way the road goes, drawn before any plan, so that plans drawn again do not favour a side."""
+    """The shape of the road, sampled before the traffic plans, so that rejected plans do not bias it."""
     if scenario == "drive":
         return "winding road"
     if scenario == "car crosses" or rng.random() > _TURNING_SHARE:
@@ -54,10 +55,12 @@ def _sample_turn(scenario: str, rng: np.random.Generator) -> str:
 
 
 def _sample_traffic(scenario: str, turn: str, rng: np.random.Generator, timestamps: Array) -> _TrafficSample | None:
-    """A plan, its road and its motions at the timestamps; None where two bodies would touch or the ego hardly moves."""
+    """A plan, its road and trajectories at the timestamps; None if bodies collide or the ego vehicle is too slow."""
     duration = float(timestamps[-1] - timestamps[0])
     is_slow = turn != "straight road" or scenario in ("pedestrian crosses", "car crosses")
-    low, high = (8.0, 12.0) if scenario == "drive" else (4.0, 11.0 if is_slow else 18.0)
+    low, high = 4.0, 11.0 if is_slow else 18.0
+    if scenario == "drive":
+        low, high = 8.0, 12.0
     speed = float(rng.uniform(low, high))
     plan = sample_plan(scenario, speed, rng, duration)
     simulated = simulate(
@@ -83,7 +86,7 @@ def _sample_traffic(scenario: str, turn: str, rng: np.random.Generator, timestam
 def _add_passersby(
     plan: TrafficPlan, ego_along: float, rng: np.random.Generator, elapsed: Array
 ) -> dict[str, Trajectory]:
-    """People who walk on the sidewalks, and a cyclist where there is a cycling strip."""
+    """Pedestrians on the sidewalks, and a cyclist if there is a cycle lane."""
     road = plan.road
     passersby: list[tuple[str, float, float, float]] = []
     for _ in range(int(rng.integers(0, 5))):
@@ -109,7 +112,7 @@ def _add_passersby(
 def _build_road(
     plan: TrafficPlan, turn: str, start: float, end: float, duration: float, rng: np.random.Generator
 ) -> ReferenceLine:
-    """A road for an ego that goes from ``start`` to ``end`` meters along it."""
+    """A road for an ego vehicle that drives from ``start`` to ``end`` meters along it."""
     along = np.arange(np.floor(start - _BEHIND_M), end + _AHEAD_M, STEP_M)
     if plan.junctions:
         return integrate_curvature(along, np.zeros_like(along))
@@ -122,6 +125,7 @@ def _build_road(
         return integrate_curvature(along, curvature_profile(along, arcs, 12.0))
     side = 1 if turn == "curved road left" else -1
     rate = np.radians(rng.uniform(5.0, 20.0))
+    # Limits: the sampled yaw rate (curvature * speed), 3.2 m/s^2 of lateral acceleration, and the tightest road.
     curvature = min(rate / speed, 3.2 / speed**2, _MAX_CURVATURE)
     ramp = float(rng.uniform(5, 12))
     leave = end + min(float(rng.uniform(5, 30)), 0.7 / curvature)
@@ -134,7 +138,7 @@ def _build_road(
 
 
 def _winding_curvature(along: Array, start: float, rng: np.random.Generator) -> Array:
-    """Curvature of left and right bends in turn, so that the road never comes back to itself."""
+    """Curvature ``(N,)`` of alternating left and right bends, so that the road never crosses itself."""
     arcs = []
     position, heading = start + float(rng.uniform(-5, 10)), 0.0
     while position < along[-1]:
@@ -148,8 +152,9 @@ def _winding_curvature(along: Array, start: float, rng: np.random.Generator) -> 
 
 
 def _to_world(line: ReferenceLine, states: Array) -> tuple[Array, Array]:
-    """World positions ``(T, 2)`` and headings ``(T,)`` of states in road coordinates, on the bent road."""
+    """World positions ``(T, 2)`` m and headings ``(T,)`` rad of ``states`` in road coordinates, on the bent road."""
     positions, course = line.to_world(states[:, 0], states[:, 1])
+    # At lateral offset d, a meter along a line with curvature k is 1 - k d meters long, which changes the heading.
     stretch = 1 - line.curvature_at(states[:, 0]) * states[:, 1]
     return positions, course + np.arctan2(np.sin(states[:, 2]), np.cos(states[:, 2]) * stretch)
 
@@ -199,12 +204,10 @@ def _moving_body(
     colors = {"pedestrian": CLOTHES, "child": CLOTHES, "cyclist": CLOTHES, "bus": BUS_COLORS}.get(type_name, CAR_COLORS)
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     speeds = steps / np.diff(timestamps)
-    is_braking = (
-        np.append(np.gradient(speeds, timestamps[:-1]) < -0.8, False)
-        if len(speeds) > 1
-        else np.zeros(len(timestamps), np.bool_)
-    )
-    is_braking[-1] = is_braking[-2] if len(is_braking) > 1 else False
+    is_braking = np.zeros(len(timestamps), np.bool_)
+    if len(speeds) > 1:
+        is_braking[:-1] = np.gradient(speeds, timestamps[:-1]) < -0.8
+        is_braking[-1] = is_braking[-2]
     return Body(
         parts=build_parts(type_name, size, colors[int(rng.integers(len(colors)))], rng),
         poses=pose(yaw_rotation(headings), np.column_stack([positions, np.zeros(len(positions))])),
@@ -217,7 +220,7 @@ def _moving_body(
 
 
 def _ego_path(line: ReferenceLine, trajectory: Trajectory, rng: np.random.Generator, timestamps: Array) -> Array:
-    """Poses ``(T, 4, 4)`` of the rear axle's foot, with the body's small dive, roll and bounce."""
+    """Poses ``(T, 4, 4)`` of the rear axle on the ground, with slight pitch, roll and heave of the body."""
     center, heading = _to_world(line, trajectory.states)
     elapsed = timestamps - timestamps[0]
     velocity = np.gradient(center, elapsed, axis=0)
@@ -234,6 +237,6 @@ def _ego_path(line: ReferenceLine, trajectory: Trajectory, rng: np.random.Genera
 
 
 def _sway(rng: np.random.Generator, elapsed: Array, amplitude: float) -> Array:
-    """A few slow sine waves, so that the motion is smooth at any rate."""
+    """A mean of four slow sine waves, which is smooth at any frame rate."""
     frequency, phase = rng.uniform(0.4, 1.9, 4), rng.uniform(0, 2 * np.pi, 4)
     return amplitude * np.asarray(np.sin(2 * np.pi * np.outer(elapsed, frequency) + phase).mean(1))

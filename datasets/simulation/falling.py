@@ -1,4 +1,4 @@
-"""Bodies that fall and bounce under gravity."""
+"""Trajectories of bodies that fall and bounce."""
 
 import numpy as np
 
@@ -23,10 +23,11 @@ def simulate_bounce(
     restitution: float,
     is_rolling: bool,
 ) -> Array:
-    """Poses ``(T, 4, 4)`` of a body's center, thrown ``lift`` m/s upwards from ``height`` m above the floor.
+    """Poses ``(T, 4, 4)`` of a body's center, thrown upward with ``lift`` m/s from ``height`` m above the floor.
 
-    It flies on parabolas; an impact keeps ``restitution`` of its vertical speed and 0.8 of its sideways speed, and it
-    lies still when the rebound is under 0.15 m/s. It turns about the vertical; if it ``is_rolling``, forward as well.
+    ``velocity`` ``(2,)`` is horizontal, in m/s; ``spin`` is the yaw rate in rad/s. An impact keeps ``restitution`` of
+    the vertical speed and 0.8 of the horizontal speed; the body stops if it rebounds with less than 0.15 m/s. It yaws
+    and, if ``is_rolling``, also rolls forward.
     """
     x, y, z, yaw, roll = _integrate_flight(
         timestamps - timestamps[0], place, heading, size[2] / 2, height, velocity, lift, spin, restitution
@@ -51,7 +52,7 @@ def _integrate_flight(
     spin: float,
     restitution: float,
 ) -> Array:
-    """Position, height of the lowest point, yaw and roll ``(5, T)``, integrated in steps of a millisecond."""
+    """x, y, height of the lowest point, yaw and roll ``(5, T)``, integrated in steps of 1 ms."""
     steps = round(float(elapsed[-1]) / _STEP_S) + 1
     path = np.empty((steps, 5))
     state = np.array([place[0], place[1], height, heading, 0.0])

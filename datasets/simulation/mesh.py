@@ -1,7 +1,7 @@
-"""Polygon parts that bodies are made of.
+"""Polyhedral parts of bodies.
 
-A part is a closed polyhedron with flat convex faces, given in its own frame (x forward, y left, z up, meters). Faces
-run counter-clockwise seen from outside. Textures are named; the atlas knows the names.
+A part is a closed polyhedron with planar convex faces, in its own frame (x forward, y left, z up, meters). Faces are
+counter-clockwise seen from outside. Textures are names in the atlas.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ WHITE = (1.0, 1.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swing:
-    """A limb's motion about its y axis: ``amplitude`` and ``phase`` in rad, ``rate`` in rad per meter walked."""
+    """Swing of a limb about its y axis: ``amplitude`` and ``phase`` in rad, ``rate`` in rad per m walked."""
 
     amplitude: float
     phase: float
@@ -25,9 +25,9 @@ class Swing:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Part:
-    """``textures`` names one texture per face; ``tile`` is meters per repeat, or None to stretch over the bounding box.
+    """``textures`` has one name per face; ``tile`` is meters per repeat, or None to stretch over the bounding box.
 
-    ``is_brake_light`` parts shine when their body slows down.
+    ``tint`` multiplies the painted texels. Parts with ``is_brake_light`` glow while their body brakes.
     """
 
     vertices: Array
@@ -41,7 +41,7 @@ class Part:
 
 
 def translation(x: float, y: float, z: float) -> Array:
-    """Pose of a part that is only moved, not turned."""
+    """The pose of a translation in meters."""
     return pose(np.eye(3), [x, y, z])
 
 
@@ -49,7 +49,7 @@ CUBOID_FACES = ((4, 6, 7, 5), (0, 1, 3, 2), (2, 3, 7, 6), (0, 4, 5, 1), (1, 5, 7
 
 
 def box(size: tuple[float, float, float], *, front: float = 0, rear: float = 0, side: float = 0) -> Array:
-    """Vertices ``(8, 3)`` of a box standing on z = 0, its top drawn in by ``front``, ``rear`` and ``side`` meters.
+    """Vertices ``(8, 3)`` of a box on z = 0, with its top inset by ``front``, ``rear`` and ``side`` meters.
 
     Faces are ``CUBOID_FACES``: +x, -x, +y, -y, +z, -z.
     """
@@ -62,14 +62,14 @@ def box(size: tuple[float, float, float], *, front: float = 0, rear: float = 0, 
 
 
 def gable_roof(length: float, width: float, height: float) -> tuple[Array, tuple[tuple[int, ...], ...]]:
-    """A saddle roof on z = 0, its ridge along x: vertices ``(6, 3)``, faces +x, -x, +y slope, -y slope, bottom."""
+    """A gable roof on z = 0, ridge along x: vertices ``(6, 3)`` and faces +x, -x, +y slope, -y slope, bottom."""
     x, y = length / 2, width / 2
     vertices = np.array([[-x, -y, 0], [-x, y, 0], [x, -y, 0], [x, y, 0], [-x, 0, height], [x, 0, height]])
     return vertices, ((2, 3, 5), (1, 0, 4), (1, 4, 5, 3), (0, 2, 5, 4), (0, 1, 3, 2))
 
 
 def prism(bottom: float, top: float, height: float, sides: int) -> tuple[Array, tuple[tuple[int, ...], ...]]:
-    """An upright tapered prism on z = 0 of the given radii: ``sides`` side faces, then top and bottom."""
+    """A tapered vertical prism on z = 0 with the given radii: ``sides`` side faces, then top and bottom."""
     angle = np.arange(sides) * (2 * np.pi / sides) + np.pi / sides
     ring = np.stack([np.cos(angle), np.sin(angle)], 1)
     low = np.column_stack([bottom * ring, np.zeros(sides)])
@@ -80,9 +80,9 @@ def prism(bottom: float, top: float, height: float, sides: int) -> tuple[Array, 
 
 
 def wheel(radius: float, width: float, sides: int = 12) -> tuple[Array, tuple[tuple[int, ...], ...]]:
-    """A prism about the y axis, centered on its hub: ``sides`` tread faces, then the left and right discs."""
+    """A prism around the y axis, centered on its hub: ``sides`` tread faces, then the left and right discs."""
     vertices, faces = prism(radius, radius, width, sides)
-    # (x, y, z) -> (x, -z, y) turns the upright axis onto -y and keeps the faces' sense of rotation.
+    # (x, y, z) -> (x, -z, y) rotates the z axis to -y and keeps the orientation of faces.
     turned = np.column_stack([vertices[:, 0], width / 2 - vertices[:, 2], vertices[:, 1]])
     return turned, (*faces[:sides], faces[sides + 1], faces[sides])
 
@@ -90,7 +90,7 @@ def wheel(radius: float, width: float, sides: int = 12) -> tuple[Array, tuple[tu
 def ellipsoid(
     size: tuple[float, float, float], sides: int = 8, rings: int = 4
 ) -> tuple[Array, tuple[tuple[int, ...], ...]]:
-    """An ellipsoid of the given diameters round the origin, in quads with triangles at the poles."""
+    """An ellipsoid with diameters ``size`` around the origin, of quads, with triangles at the poles."""
     vertices, faces = _unit_sphere(sides, rings)
     return vertices * (np.array(size) / 2), faces
 

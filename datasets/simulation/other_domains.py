@@ -1,12 +1,13 @@
-"""Worlds that nobody drives through: orbiting and hand-held cameras, falling bodies, people walking past.
+"""Worlds of the non-driving domains: orbiting and hand-held cameras, falling bodies, people walking past.
 
-They keep a driving model from forgetting how else things and cameras move. Poses and tracks are as exact as in traffic.
+As replay data, they keep a driving model from forgetting other camera and object motion.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
+from driveforge.datasets.domains import DAY, DUSK, FALLING, HANDHELD, ORBIT, WALKERS
 from driveforge.datasets.geometry import Array, pose, yaw_rotation
 from driveforge.datasets.simulation.camera_paths import orbit_path, walk_path, watch_path
 from driveforge.datasets.simulation.collision import any_overlap, footprint
@@ -28,8 +29,8 @@ _ATTEMPTS = 60
 
 
 def build_other_world(domain: str, seed: int, timestamps: Array) -> World:
-    """The world of one clip of a non-driving ``domain``, a key of ``OTHER_DOMAINS``."""
-    return OTHER_DOMAINS[domain](np.random.default_rng(seed), seed, timestamps)
+    """The world of one clip of ``domain``, one of ``OTHER_DOMAINS``."""
+    return _BUILDERS[domain](np.random.default_rng(seed), seed, timestamps)
 
 
 def _make_world(
@@ -48,7 +49,7 @@ def _make_world(
         ego_to_world=path,
         bodies=tuple(bodies),
         ground=ground or _make_floor(rng),
-        weather=weather or sample_weather("dusk" if rng.random() < 0.15 else "day", rng),
+        weather=weather or sample_weather(DUSK if rng.random() < 0.15 else DAY, rng),
         caption=caption,
         seed=seed,
         has_interior=True,
@@ -56,10 +57,9 @@ def _make_world(
 
 
 def _make_floor(rng: np.random.Generator) -> Ground:
-    """The same floor everywhere."""
-    everywhere = np.zeros((2, 2, 2), np.float32)
+    """An infinite floor with one texture."""
     return Ground(
-        coordinates=everywhere,
+        coordinates=np.zeros((2, 2, 2), np.float32),
         origin=(0.0, 0.0),
         cell=1.0,
         bands=(Band(edge=1e9, texture="floor", tile=float(rng.uniform(2.5, 6))),),
@@ -75,7 +75,7 @@ def _orbit_world(rng: np.random.Generator, seed: int, timestamps: Array) -> Worl
 
 
 def _make_backdrop(rng: np.random.Generator, radius: float) -> list[Body]:
-    """A ring of houses round the origin, with gaps."""
+    """A ring of houses around the origin, with gaps."""
     bodies = []
     for angle in np.arange(12) * 2 * np.pi / 12:
         if rng.random() < 0.75:
@@ -88,7 +88,7 @@ def _make_backdrop(rng: np.random.Generator, radius: float) -> list[Body]:
 
 
 def _make_room(rng: np.random.Generator, half: tuple[float, float], height: float) -> list[Body]:
-    """Four walls and a ceiling round the origin."""
+    """Four walls and a ceiling around the origin."""
     tint = tuple(np.clip(rng.uniform(0.65, 1.0) + rng.normal(0, 0.08, 3), 0.3, 1.0))
     bodies = []
     for heading, reach, span in (
@@ -134,12 +134,12 @@ def _handheld_world(rng: np.random.Generator, seed: int, timestamps: Array) -> W
         off_path = np.linalg.norm(path[:, :2, 3] - solid.place, axis=1).min() > 1.3
         if off_path and abs(solid.place[1]) < half[1] - 0.9:
             bodies.append(static_body(rng, f"object{k}", solid))
-    indoors = sample_weather("day", rng)
+    indoors = sample_weather(DAY, rng)
     return _make_world(rng, seed, timestamps, path, bodies, "hand-held camera in a room", weather=indoors)
 
 
 def _handheld_street_world(rng: np.random.Generator, seed: int, timestamps: Array) -> World:
-    """On the sidewalk of a street with parked cars and nobody driving."""
+    """A walk on the sidewalk of a street with parked cars and no traffic."""
     plan = sample_plan("parked", 5.0, rng, float(timestamps[-1] - timestamps[0]))
     line = integrate_curvature(np.arange(-60, 120, STEP_M), np.zeros(int(180 / STEP_M)))
     path = walk_path(rng, timestamps, np.array([0.0, plan.road.right_edge - 0.55 * plan.road.sidewalk]), 0.0)
@@ -182,7 +182,7 @@ def _make_falling_body(rng: np.random.Generator, name: str, solid: SolidSpec, ti
 
 
 def _footprint_path(body: Body) -> Array:
-    """A moving body's rectangle on the ground ``(T, 6)``, a square round it whatever way it is turned."""
+    """Footprints ``(T, 6)`` of a moving body: a square that bounds it at any heading."""
     reach = float(np.hypot(body.size[0], body.size[1])) if body.parts[0].faces is CUBOID_FACES else body.size[0]
     return np.stack([footprint(x, y, 0.0, reach, reach) for x, y in body.poses[:, :2, 3]])
 
@@ -205,7 +205,7 @@ def _walkers_world(rng: np.random.Generator, seed: int, timestamps: Array) -> Wo
 
 
 def _make_walker(rng: np.random.Generator, name: str, elapsed: Array) -> Body:
-    """Someone who crosses the view 4 to 15 m ahead, mostly sideways."""
+    """A pedestrian who crosses the view 4 to 15 m ahead, mostly sideways."""
     kind = str(rng.choice(["pedestrian", "pedestrian", "child"]))
     length, width, height = (float(v) for v in np.array(ROAD_USER_TYPES[kind].size) * rng.uniform(0.92, 1.08))
     size = (length, width, height)
@@ -226,6 +226,9 @@ def _make_walker(rng: np.random.Generator, name: str, elapsed: Array) -> Body:
     )
 
 
-OTHER_DOMAINS: dict[str, Callable[[np.random.Generator, int, Array], World]] = {
-    "orbit": _orbit_world, "handheld": _handheld_world, "falling": _falling_world, "walkers": _walkers_world,
-}  # fmt: skip
+_BUILDERS: dict[str, Callable[[np.random.Generator, int, Array], World]] = {
+    ORBIT: _orbit_world,
+    HANDHELD: _handheld_world,
+    FALLING: _falling_world,
+    WALKERS: _walkers_world,
+}

@@ -12,7 +12,7 @@ from driveforge.datasets.simulation.world import Body
 
 
 def _slots(line: ReferenceLine, start: float, end: float, left: float) -> Iterator[float]:
-    """Parking places 6.2 m apart as measured ``left`` of the line, where bends make that longer or shorter."""
+    """Yield parking positions along the line that are 6.2 m apart at ``left`` meters left of it, also in bends."""
     slot = start
     while slot < end:
         yield slot
@@ -23,7 +23,7 @@ def _slots(line: ReferenceLine, start: float, end: float, left: float) -> Iterat
 def park_cars(
     line: ReferenceLine, plan: TrafficPlan, start: float, end: float, rng: np.random.Generator
 ) -> tuple[Body, ...]:
-    """Parked cars in the strips along ``start`` to ``end``, clear of junctions and crosswalks; they are tracks."""
+    """Parked cars from ``start`` to ``end`` meters along the road, clear of junctions and crosswalks."""
     road = plan.road
     if road.strip_use != "parking":
         return ()

@@ -1,4 +1,4 @@
-"""People on foot and on bicycles as parts: limbs swing with the way they go."""
+"""Pedestrians and cyclists as parts, with limbs that swing with the distance moved."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def _limb(size: Size, texture: str, tint: Color, joint: tuple[float, float, floa
 
 
 def person(height: float, coat: Color, trousers: Color, phase: float) -> tuple[Part, ...]:
-    """A walking figure: legs and arms swing in opposition, two steps to 0.8 of its height."""
+    """A walking person: legs and arms swing in opposition, one period per 0.8 body heights."""
     unit = height / 1.74
     rate = 2 * np.pi / (0.8 * height)
     parts = []
@@ -60,7 +60,7 @@ def _head(x: float, z: float, unit: float) -> tuple[Part, Part]:
 
 
 def cyclist(size: Size, coat: Color, phase: float) -> tuple[Part, ...]:
-    """A rider on a bicycle, pedalling one turn in 4.5 meters."""
+    """A rider on a bicycle, with one pedal revolution per 4.5 meters."""
     length, _, height = size
     radius = 0.34
     vertices, faces = wheel(radius, 0.05)

@@ -1,4 +1,4 @@
-"""Pixels: visibility at four sub-pixels, color once a pixel where they agree and four times where not."""
+"""Pixel shading with 4x multisampling: one shading sample if all four sub-pixels show the same surface, else four."""
 
 import numba
 import numpy as np
@@ -12,7 +12,7 @@ _GROUND = -2
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _cast_ray(direction, rotation, k, u, v):  # type: ignore[no-untyped-def]
-    """Fill ``direction`` with the world ray through pixel (u, v), of camera depth 1."""
+    """Fill ``direction`` with the world-frame ray through pixel (u, v), scaled to camera depth 1."""
     a, b = (u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]
     for i in range(3):
         direction[i] = rotation[i, 0] * a + rotation[i, 1] * b + rotation[i, 2]
@@ -20,7 +20,7 @@ def _cast_ray(direction, rotation, k, u, v):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def face_normals(points, corners, face_start):  # type: ignore[no-untyped-def]
-    """Unit outward normals ``(F, 3)`` of the faces, in the frame of ``points``."""
+    """Unit outward normals ``(F, 3)`` of the faces, in the frame of ``points`` (Newell's method)."""
     out = np.zeros((len(face_start) - 1, 3))
     for face in range(len(out)):
         first, last = face_start[face], face_start[face + 1]
@@ -36,7 +36,7 @@ def face_normals(points, corners, face_start):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _face_color(face, depth, direction, origin, pixel, normal, world_to_part, surfaces, textures, light, uvw, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` with the lit texture of a face, met at ``depth`` along ``direction`` (world, camera depth 1)."""
+    """Fill ``out`` with the shaded texture of a face, hit at ``depth`` along ``direction`` (world, camera depth 1)."""
     part = surfaces.face_part[face]
     m = world_to_part[part]
     steepest, axis = -1.0, 0
@@ -49,9 +49,16 @@ def _face_color(face, depth, direction, origin, pixel, normal, world_to_part, su
         uvw[k] = uvw[k] * surfaces.scale[part, k] + surfaces.offset[part, k]
         if abs(turned) > steepest + 1e-6:
             steepest, axis = abs(turned), k
-    i, j = (1, 2) if axis == 0 else (0, 2) if axis == 1 else (0, 1)
+    # Triplanar mapping: the texture is projected along the part axis closest to the normal, onto the other two axes.
+    i, j = 0, 1
+    if axis == 0:
+        i, j = 1, 2
+    elif axis == 1:
+        i, j = 0, 2
     length = np.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
     towards = normal[0] * direction[0] + normal[1] * direction[1] + normal[2] * direction[2]
+    # The cosine of the viewing angle. The pixel footprint grows with its inverse along one axis of the surface; the
+    # square root is the geometric mean of both axes.
     facing = max(-towards / length, 0.08)
     footprint = depth * pixel * max(surfaces.scale[part, i], surfaces.scale[part, j]) / np.sqrt(facing)
     out[:] = 0.0
@@ -68,7 +75,10 @@ def _face_color(face, depth, direction, origin, pixel, normal, world_to_part, su
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _classify(face_ids, x, y, ground, rotation, origin, k, direction, road, labels):  # type: ignore[no-untyped-def]
-    """Fill ``labels`` (4,) with what each sub-pixel shows: a face >= 0, NO_FACE, or a ground band below that."""
+    """Fill ``labels`` ``(4,)`` with what each sub-pixel shows.
+
+    A label >= 0 is a face, NO_FACE (-1) is sky, and ``_GROUND - 1 - b`` is ground band ``b`` (b = -1: a junction).
+    """
     for i in range(len(labels)):
         row, column = y * SUBSAMPLES + i // SUBSAMPLES, x * SUBSAMPLES + i % SUBSAMPLES
         labels[i] = face_ids[row, column]
@@ -82,8 +92,8 @@ def _classify(face_ids, x, y, ground, rotation, origin, k, direction, road, labe
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def shade(face_ids, scenery, camera_to_world, k, height, width):  # type: ignore[no-untyped-def]
-    """Image ``(H, W, 3)`` float64 0..255, and how well each pixel would mirror if it were wet, ``(H, W)`` 0..1."""
-    # Tables are unpacked once and passed on singly: each tuple handed to a function costs a reference count per array.
+    """Image ``(H, W, 3)`` float64 in 0..255, and the reflectance ``(H, W)`` of wet ground in 0..1."""
+    # Tables are unpacked once and passed one by one: passing a tuple costs a reference count per array.
     coefficients, normals, world_to_part, surfaces, textures, ground, light, shadows = scenery
     image, gloss = np.zeros((height, width, 3)), np.zeros((height, width))
     rotation, origin, pixel = camera_to_world[:3, :3].copy(), camera_to_world[:3, 3].copy(), 1 / k[0, 0]

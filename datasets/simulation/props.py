@@ -1,4 +1,4 @@
-"""What stands along streets: trees, lamps, signs and houses as parts."""
+"""Street objects as parts: trees, lamps, signs and houses."""
 
 from driveforge.datasets.simulation.mesh import CUBOID_FACES, Part, box, ellipsoid, gable_roof, prism, translation
 from driveforge.datasets.simulation.world import Color, Size
@@ -29,7 +29,7 @@ def tree(height: float, spread: float, tint: Color, is_conifer: bool) -> tuple[P
 
 
 def lamp_post(height: float) -> tuple[Part, ...]:
-    """A post whose arm reaches 1.6 m over +x."""
+    """A lamp post with an arm of 1.6 m along +x."""
     pole, faces = prism(0.09, 0.06, height, 6)
     return (
         Part(vertices=pole, faces=faces, textures=("metal",) * len(faces), tint=(0.6, 0.62, 0.65), tile=1.0),
@@ -50,7 +50,7 @@ def lamp_post(height: float) -> tuple[Part, ...]:
 
 
 def sign_post(height: float, tint: Color) -> tuple[Part, ...]:
-    """A plate that looks along -x, on a post."""
+    """A sign that faces -x, on a post."""
     pole, faces = prism(0.04, 0.04, height, 6)
     return (
         Part(vertices=pole, faces=faces, textures=("metal",) * len(faces), tile=1.0),
@@ -65,7 +65,7 @@ def sign_post(height: float, tint: Color) -> tuple[Part, ...]:
 
 
 def house(size: Size, facade: str, tint: Color, tile: float, roof: float, roof_tint: Color) -> tuple[Part, ...]:
-    """A block with ``facade`` on its four sides; a saddle roof of height ``roof``, or a flat one where that is 0."""
+    """A block with ``facade`` on four sides and a gable roof of height ``roof``, or a flat roof if that is 0."""
     walls = Part(
         vertices=box(size), faces=CUBOID_FACES, textures=(facade,) * 4 + ("gray", "black"), tint=tint, tile=tile
     )

@@ -1,4 +1,4 @@
-"""What rain does to a frame: the street mirrors what stands on it, and streaks cross the view."""
+"""Rain effects in image space: reflections on the wet street, and rain streaks."""
 
 import numba
 import numpy as np
@@ -10,9 +10,9 @@ _NUM_STREAKS_PER_PIXEL = 0.004
 
 
 def add_rain(image: Array, bodies: NDArray[np.bool_], gloss: Array, seed: int, t: int, wetness: float) -> Array:
-    """``image`` ``(H, W, 3)`` with reflections below the bodies ``(H, W)`` and the streaks of frame ``t``.
+    """``image`` ``(H, W, 3)`` with reflections of the pixels in ``bodies`` ``(H, W)``, and the streaks of frame ``t``.
 
-    ``gloss`` ``(H, W)`` 0..1 tells where the ground mirrors; it is 0 where there is no ground.
+    ``gloss`` ``(H, W)`` in 0..1 is the reflectance of the ground, 0 for pixels that are not ground.
     """
     out = image.copy()
     _mirror(image, bodies, gloss, out, 0.45 * wetness)
@@ -28,7 +28,7 @@ def add_rain(image: Array, bodies: NDArray[np.bool_], gloss: Array, seed: int, t
 
 @numba.njit(cache=True, nogil=True)
 def _mirror(image, bodies, gloss, out, strength):  # type: ignore[no-untyped-def]
-    """Mirror each column about the foot of the body that stands above the ground pixel, if one does."""
+    """Mirror each column at the foot of the body above a ground pixel, if there is one."""
     height, width = bodies.shape
     for x in range(width):
         foot = -1

@@ -1,4 +1,4 @@
-"""The textures that differ from world to world: asphalt, sidewalk, verges, facades, floors and walls."""
+"""Textures that are randomized per world: asphalt, sidewalks, verges, facades, floors and walls."""
 
 import cv2
 import numpy as np
@@ -12,13 +12,13 @@ NUM_FACADES = 4
 
 
 def make_textures(with_interior: bool, seed: int) -> dict[str, Canvas]:
-    """All textures of a world, by name; ``with_interior`` adds a floor and a wallpaper."""
+    """All textures of a world by name; ``with_interior`` adds a floor and a wall."""
     rng = np.random.default_rng((seed, 7))
     return _street_textures(rng) | (_interior_textures(rng) if with_interior else {})
 
 
 def _street_textures(rng: np.random.Generator) -> dict[str, Canvas]:
-    """All textures of a street: those painted by hand, and this street's own."""
+    """All textures of a street: the static ones and the randomized ones."""
     street_textures = {
         "noise": _noise_texture(value_noise(rng, 256, (4, 8, 16, 32, 64), 0.62)),
         "asphalt": asphalt(rng),
@@ -39,7 +39,7 @@ def _interior_textures(rng: np.random.Generator) -> dict[str, Canvas]:
 
 
 def _planks(rng: np.random.Generator) -> Canvas:
-    """Boards of their own tones, with grain along them and dark joints."""
+    """Floor boards of different tones, with grain and dark joints."""
     tone = np.array([170, 124, 82]) * rng.uniform(0.6, 1.15)
     grain = cv2.resize(
         value_noise(rng, 256, (32, 64, 128), 0.9)[:, ::8].copy(), (256, 256), interpolation=cv2.INTER_LINEAR
@@ -54,7 +54,7 @@ def _planks(rng: np.random.Generator) -> Canvas:
 
 
 def _wallpaper(rng: np.random.Generator) -> Canvas:
-    """A patterned wall: blotches, a skirting and pictures in frames."""
+    """A wall with blotches, stripes, a baseboard and framed pictures."""
     canvas = _make_tintable(matte_texture((225, 225, 225), value_noise(rng, 256, (4, 8, 16, 32, 64), 0.8), 0.06))
     if rng.random() < 0.5:
         canvas[:, np.arange(256) % 32 < 10, :3] *= np.float32(rng.uniform(0.75, 0.92))
@@ -102,7 +102,7 @@ def asphalt(rng: np.random.Generator) -> Canvas:
 
 
 def _add_debris(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Small things that the eye can follow: oil drops, pale stones and repairs, a manhole cover."""
+    """Add small trackable details: oil drops, light stones, patches and a manhole cover."""
     for _ in range(int(rng.integers(50, 110))):
         x, y = (int(v) for v in rng.integers(8, 504, 2))
         speck = np.zeros((16, 16), np.float32)
@@ -119,7 +119,7 @@ def _add_debris(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def slabs(rng: np.random.Generator, tone: float, cells: int) -> Canvas:
-    """Paving slabs, each of its own tone, with dark joints."""
+    """Paving slabs of different tones, with dark joints."""
     tones = np.kron(rng.normal(1, 0.06, (cells, cells)), np.ones((256 // cells, 256 // cells))).astype(np.float32)
     canvas = (
         matte_texture((tone, tone * 0.98, tone * 0.95), value_noise(rng, 256, (16, 32, 64, 128), 0.9), 0.07)
@@ -147,7 +147,7 @@ def _tiles(rng: np.random.Generator) -> Canvas:
 
 
 def facade(rng: np.random.Generator) -> Canvas:
-    """Two by two bays of windows: a wall that takes the building's tint, frames, glass, some of it lit at dusk."""
+    """A tintable wall with 2 or 4 columns and rows of windows, some of them lit."""
     canvas = _make_tintable(
         matte_texture((225, 225, 225), value_noise(rng, 256, (4, 8, 16, 32, 64), 0.85), rng.uniform(0.04, 0.09))
     )
@@ -185,7 +185,7 @@ def _window(
     glass = np.array([tone, tone * 1.1, tone * 1.25, 0, 0])
     if rng.random() < 0.45:
         glass = np.array([225, 195, 130, 0, rng.uniform(150, 255)])
-        glass[:3] *= rng.uniform(0.3, 0.45)  # by day a lit room is as dark as any other
+        glass[:3] *= rng.uniform(0.3, 0.45)  # without glow, a lit window is as dark as the others
     canvas[y0:y1, x0:x1] = glass.astype(np.float32)
     canvas[y0 : y0 + (y1 - y0) // 4, x0:x1, :3] *= np.float32(rng.uniform(1.0, 1.5))
     canvas[y0:y1, (x0 + x1) // 2 - 1 : (x0 + x1) // 2 + 1, :CHANNELS] = canvas[y0 - 2, x0]

@@ -1,7 +1,7 @@
-"""Visibility: which face each sub-pixel sees.
+"""Rasterization: the visible face at each sub-pixel.
 
 Faces are clipped at the near plane, projected, and scan-converted with a z-buffer of inverse depths, which are affine
-in the image (Heckbert and Moreton 1991). Nothing is drawn double-sided.
+in image coordinates (Heckbert and Moreton 1991). Back faces are culled.
 """
 
 import numba
@@ -26,7 +26,7 @@ def to_camera(vertices, vertex_part, part_to_camera):  # type: ignore[no-untyped
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _clip_near(points, corners, first, count, polygon):  # type: ignore[no-untyped-def]
-    """Copy a face's corners that lie beyond the near plane into ``polygon`` and return how many there are."""
+    """Clip a face at the near plane into ``polygon`` and return the number of its corners."""
     kept = 0
     for i in range(count):
         a = points[corners[first + i]]
@@ -44,7 +44,7 @@ def _clip_near(points, corners, first, count, polygon):  # type: ignore[no-untyp
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _plane(points, corners, first, count, normal):  # type: ignore[no-untyped-def]
-    """Fill the face's outward normal (Newell's method) and return its offset n.p; the camera sees it if that is < 0."""
+    """Fill the outward normal n (Newell's method) and return the offset n.p; the face is front-facing if it is < 0."""
     normal[:] = 0.0
     for i in range(count):
         a = points[corners[first + i]]
@@ -58,7 +58,7 @@ def _plane(points, corners, first, count, normal):  # type: ignore[no-untyped-de
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _span(polygon, count, y):  # type: ignore[no-untyped-def]
-    """Left and right end of a convex polygon on the line ``y``."""
+    """Left and right end of a convex polygon at row ``y``."""
     left, right = np.inf, -np.inf
     for i in range(count):
         j = (i + 1) % count
@@ -71,9 +71,9 @@ def _span(polygon, count, y):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def rasterize(points, corners, face_start, fx, fy, cx, cy, height, width):  # type: ignore[no-untyped-def]
-    """Faces seen by the sub-pixels, ``(2 H, 2 W)`` int32 or -1, and each face's inverse-depth coefficients ``(F, 3)``.
+    """Face ids ``(2 H, 2 W)`` int32 of the sub-pixels, NO_FACE if empty, and inverse-depth coefficients ``(F, 3)``.
 
-    Inverse depth of face f at pixel (u, v) is ``c[0] u + c[1] v + c[2]``.
+    The inverse depth of a face at pixel (u, v) is ``c[0] u + c[1] v + c[2]``.
     """
     rows, columns = height * SUBSAMPLES, width * SUBSAMPLES
     face_ids = np.full((rows, columns), NO_FACE, np.int32)
@@ -95,6 +95,7 @@ def rasterize(points, corners, face_start, fx, fy, cx, cy, height, width):  # ty
             polygon[i, 0] = (fx * polygon[i, 0] / polygon[i, 2] + cx + 0.5) * SUBSAMPLES - 0.5
             polygon[i, 1] = (fy * polygon[i, 1] / polygon[i, 2] + cy + 0.5) * SUBSAMPLES - 0.5
             top, bottom = min(top, polygon[i, 1]), max(bottom, polygon[i, 1])
+        # A plane n.p = o with p = z ((u - cx) / fx, (v - cy) / fy, 1) gives 1 / z = n.((u - cx) / fx, ..., 1) / o.
         a, b = normal[0] / (fx * offset), normal[1] / (fy * offset)
         c = normal[2] / offset - a * cx - b * cy
         coefficients[face] = a, b, c

@@ -1,4 +1,4 @@
-"""The line that a road follows, and road coordinates: meters along it and meters to its left."""
+"""The reference line of a road, and road coordinates: meters along the line and meters to its left."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,10 @@ _REACH_M = 34.0
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ReferenceLine:
-    """A smooth plane curve, sampled every ``STEP_M`` meters.
+    """A smooth planar curve, sampled every ``STEP_M`` meters.
 
-    ``along (N,)`` and ``points (N, 2)`` are in m, ``heading (N,)`` in rad, ``curvature (N,)`` in 1/m, left positive.
+    ``along`` ``(N,)`` and ``points`` ``(N, 2)`` are in m, ``heading`` ``(N,)`` in rad, ``curvature`` ``(N,)`` in 1/m,
+    positive to the left.
     """
 
     along: Array
@@ -25,9 +26,9 @@ class ReferenceLine:
     curvature: Array
 
     def to_world(self, along: ArrayLike, left: ArrayLike) -> tuple[Array, Array]:
-        """World positions ``(..., 2)`` and the line's headings ``(...,)`` at road coordinates.
+        """World positions ``(..., 2)`` and headings of the line ``(...,)`` at road coordinates.
 
-        The line goes straight on beyond its ends.
+        The line is extended straight beyond its ends.
         """
         along, left = np.broadcast_arrays(np.asarray(along, np.float64), np.asarray(left, np.float64))
         inside = np.clip(along, self.along[0], self.along[-1])
@@ -41,14 +42,14 @@ class ReferenceLine:
         return np.asarray(np.interp(np.asarray(along, np.float64), self.along, self.curvature, left=0, right=0))
 
     def distance(self, points: Array) -> Array:
-        """Distance in meters of points ``(..., 2)`` to the curve (its samples, so up to 3 cm too long near it)."""
+        """Distance in meters of points ``(..., 2)`` to the curve, by its samples: up to 3 cm too large near it."""
         flat = points.reshape(-1, 1, 2)
         samples = self.points[None, ::4]
         return np.asarray(np.sqrt(((flat - samples) ** 2).sum(-1).min(1)).reshape(points.shape[:-1]))
 
 
 def integrate_curvature(along: Array, curvature: Array) -> ReferenceLine:
-    """The curve of given ``curvature (N,)`` at ``along (N,)``; it passes the origin, heading +x, at along = 0."""
+    """The curve with ``curvature`` ``(N,)`` at ``along`` ``(N,)``, through the origin with heading +x at along = 0."""
     middle = (curvature[1:] + curvature[:-1]) / 2
     heading = np.concatenate([[0.0], np.cumsum(middle * np.diff(along))])
     bearing = (heading[1:] + heading[:-1]) / 2
@@ -61,7 +62,7 @@ def integrate_curvature(along: Array, curvature: Array) -> ReferenceLine:
 
 
 def curvature_profile(along: Array, arcs: list[tuple[float, float, float]], ramp: float) -> Array:
-    """Curvature ``(N,)`` of arcs (start, end, curvature) that set in and fade out linearly over ``ramp`` meters."""
+    """Curvature ``(N,)`` of arcs (start, end, curvature) with linear transitions of ``ramp`` meters."""
     total = np.zeros_like(along)
     for start, end, curvature in arcs:
         rise = np.clip((along - start) / ramp + 0.5, 0, 1)
@@ -71,9 +72,9 @@ def curvature_profile(along: Array, arcs: list[tuple[float, float, float]], ramp
 
 
 def coordinate_grid(line: ReferenceLine, cell: float) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """Road coordinates (left, along) on a grid ``(rows, columns, 2)`` of square cells, and the grid's origin (x, y).
+    """Road coordinates (left, along) on a grid ``(rows, columns, 2)`` with ``cell`` meters, and its origin (x, y) m.
 
-    Cells further than 34 m from the line hold 1000.
+    Cells more than 34 m from the line have the value 1000.
     """
     low, high = line.points.min(0) - _REACH_M, line.points.max(0) + _REACH_M
     columns, rows = np.ceil((high - low) / cell).astype(int) + 1
@@ -84,6 +85,7 @@ def coordinate_grid(line: ReferenceLine, cell: float) -> tuple[NDArray[np.float3
 
 @numba.njit(cache=True, nogil=True)
 def _fill(grid, origin, cell, along, points, heading, curvature):  # type: ignore[no-untyped-def]
+    """Fill each cell of ``grid`` with the road coordinates relative to the nearest sample of the line."""
     nearest = np.full(grid.shape[:2], _REACH_M**2)
     reach = int(_REACH_M / cell)
     for k in range(len(along)):
@@ -97,4 +99,5 @@ def _fill(grid, origin, cell, along, points, heading, curvature):  # type: ignor
                     nearest[i, j] = squared
                     left = c * dy - s * dx
                     grid[i, j, 0] = left
+                    # Distances along the line shrink by 1 - curvature * left at this lateral offset.
                     grid[i, j, 1] = along[k] + (c * dx + s * dy) / max(1 - curvature[k] * left, 0.2)

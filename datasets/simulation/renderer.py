@@ -1,4 +1,4 @@
-"""Frames of a world, as a pinhole camera on the ego sees them."""
+"""Rendering of a world with pinhole cameras on the ego vehicle."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ _BRAKE_LIGHT_GLOW = 2.2
 
 
 class _View(NamedTuple):
-    """A camera's pose, and what ``rasterizer`` makes of the world seen from there."""
+    """A camera pose, and the world rasterized from there."""
 
     camera_to_world: Array
     intrinsics: Array
@@ -39,7 +39,7 @@ class _View(NamedTuple):
 
 
 class Renderer:
-    """A world made ready for drawing: geometry and textures as flat arrays. Drawing changes nothing in it."""
+    """Renders a world, whose geometry and textures are prepared once as flat arrays. Rendering has no side effects."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -59,7 +59,7 @@ class Renderer:
         self._light = light_tables(world.weather, atlas.index)
 
     def render(self, t: int, camera: Camera) -> NDArray[np.uint8]:
-        """Frame ``(H, W, 3)`` uint8 RGB that ``camera``, calibrated, sees at time index ``t``."""
+        """Frame ``(H, W, 3)`` uint8 RGB of a calibrated ``camera`` at time index ``t``."""
         view = self._rasterize_view(t, camera)
         weather = self.world.weather
         scenery = Scenery(
@@ -79,7 +79,7 @@ class Renderer:
         return np.asarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
 
     def depth(self, t: int, camera: Camera) -> Array:
-        """Depth ``(H, W)`` in meters along the optical axis at the pixel centers; infinite in the sky."""
+        """Depth ``(H, W)`` in meters along the optical axis at pixel centers; infinite for sky."""
         view = self._rasterize_view(t, camera)
         face_ids = view.face_ids[::SUBSAMPLES, ::SUBSAMPLES]
         u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
@@ -90,7 +90,7 @@ class Renderer:
             return np.asarray(np.where(face_ids == NO_FACE, ground, 1 / (a * u + b * v + c)))
 
     def count_body_pixels(self, t: int, camera: Camera) -> Array:
-        """How many pixels ``(B,)`` of the image each body of the world fills; what hides it is taken off."""
+        """Number of visible pixels ``(B,)`` of each body of the world."""
         face_ids = self._rasterize_view(t, camera).face_ids
         counts = np.bincount(self._body_of_face[face_ids[face_ids != NO_FACE]], minlength=len(self.world.bodies))
         return np.asarray(counts / SUBSAMPLES**2)

@@ -1,4 +1,4 @@
-"""Cameras on the vehicle: nuScenes' six, at any image size."""
+"""Camera rigs: the six cameras of nuScenes at any image size, and a free camera."""
 
 from dataclasses import dataclass, replace
 
@@ -11,14 +11,14 @@ from driveforge.datasets.scene import Camera
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CameraMount:
-    """Where a camera sits: position in the ego frame in m, yaw and horizontal field of view in degrees."""
+    """Position in the ego frame in m; yaw and horizontal field of view in degrees."""
 
     position: tuple[float, float, float]
     yaw: float
     field_of_view: float
 
 
-# After the sensor set-up that nuScenes publishes (Caesar et al. 2020, arXiv 1903.11027).
+# From the sensor setup of nuScenes (Caesar et al. 2020, arXiv 1903.11027).
 CAMERA_MOUNTS: dict[str, CameraMount] = {
     "CAM_FRONT": CameraMount(position=(1.70, 0.02, 1.51), yaw=0.0, field_of_view=64.0),
     "CAM_FRONT_RIGHT": CameraMount(position=(1.55, -0.49, 1.50), yaw=-56.0, field_of_view=64.0),
@@ -30,21 +30,22 @@ CAMERA_MOUNTS: dict[str, CameraMount] = {
 
 
 def intrinsics(height: int, width: int, field_of_view: float) -> Array:
-    """Pinhole ``(3, 3)`` in pixels with the principal point in the middle; ``field_of_view`` is across, in degrees."""
+    """Pinhole intrinsics ``(3, 3)`` in pixels with a centered principal point; ``field_of_view`` is horizontal, in
+    degrees."""
     focal = width / 2 / np.tan(np.radians(field_of_view) / 2)
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
 
 
 def mount_cameras(names: tuple[str, ...], height: int, width: int) -> tuple[Camera, ...]:
-    """The named cameras of the rig; a UserError names those there are."""
+    """Cameras of the rig by name; raises UserError for an unknown name."""
     unknown = [name for name in names if name not in CAMERA_MOUNTS]
     if unknown:
-        raise UserError(f"unknown camera {unknown[0]!r}; the simulated rig has {', '.join(CAMERA_MOUNTS)}")
+        raise UserError(f"unknown camera {unknown[0]!r}; choose from {', '.join(CAMERA_MOUNTS)}")
     return tuple(_build_camera(name, CAMERA_MOUNTS[name], height, width) for name in names)
 
 
 def randomize_cameras(cameras: tuple[Camera, ...], rng: np.random.Generator) -> tuple[Camera, ...]:
-    """The same cameras as other makers fit them: other focal lengths, a little higher or lower, not quite level."""
+    """The same cameras with a random focal length, height, pitch and roll, as on another vehicle."""
     zoom, height_offset = rng.uniform(0.72, 1.2), rng.uniform(-0.25, 0.3)
     pitch, roll = np.radians(rng.uniform(-2.5, 2.5)), np.radians(rng.normal(0, 0.5))
     c, s, cr, sr = np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
@@ -72,7 +73,7 @@ def _build_camera(name: str, mount: CameraMount, height: int, width: int) -> Cam
 
 
 def free_camera(height: int, width: int, field_of_view: float = 60.0) -> Camera:
-    """The camera of a rig that is nothing but a camera: the ego frame is its own, turned to x forward."""
+    """A camera without a vehicle: the ego frame has the camera's position, with x forward."""
     return Camera(
         name="CAM",
         width=width,

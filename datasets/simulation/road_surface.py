@@ -1,4 +1,4 @@
-"""A road's surface: curbs and sidewalks, paint, and the lane lines that describe it."""
+"""Road surfaces: curbs, sidewalks and markings, and the lane lines of the scene."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ _YELLOW: Color = (214, 178, 62)
 
 
 def build_ground(line: ReferenceLine, plan: TrafficPlan, rng: np.random.Generator) -> Ground:
-    """Asphalt with its paint between curbs, sidewalks and verges."""
+    """The ground of a road: asphalt with markings between curbs, sidewalks and verges."""
     road = plan.road
     coordinates, origin = coordinate_grid(line, _CELL_M)
     curb = 0.22
@@ -55,7 +55,7 @@ def _stripes(road: CrossSection, rng: np.random.Generator) -> tuple[Stripe, ...]
 
 
 def lane_lines(line: ReferenceLine, plan: TrafficPlan, start: float, end: float) -> tuple[Lane, ...]:
-    """The road's edges, lane dividers and crosswalks between ``start`` and ``end`` meters along, a point every 2 m."""
+    """Road edges, lane dividers and crosswalks from ``start`` to ``end`` meters along, with a point every 2 m."""
     road = plan.road
     along = np.arange(start, end, 2.0)
     open_road = np.ones(len(along), np.bool_)

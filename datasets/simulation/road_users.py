@@ -1,4 +1,4 @@
-"""The kinds of road users: their categories, sizes and colors."""
+"""Road user types with categories, sizes and colors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from driveforge.datasets.simulation.world import Color, Size
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoadUserType:
-    """Category in nuScenes' names, and the size (length, width, height) m of an average one."""
+    """A nuScenes category, and the average size (length, width, height) in m."""
 
     category: str
     size: Size
@@ -47,7 +47,7 @@ _VEHICLES: dict[str, Callable[[Size, Color], tuple[Part, ...]]] = {
 
 
 def build_parts(type_name: str, size: Size, color: Color, rng: np.random.Generator) -> tuple[Part, ...]:
-    """Parts of one road user, standing on its origin, facing +x, within ``size``."""
+    """Parts of one road user within ``size``, with its origin on the ground, facing +x."""
     if type_name in ("pedestrian", "child"):
         return person(size[2], color, CLOTHES[int(rng.integers(len(CLOTHES)))], float(rng.uniform(0, 6.28)))
     if type_name == "cyclist":

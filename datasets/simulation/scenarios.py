@@ -1,4 +1,4 @@
-"""What happens in a driving clip: the one event that it is about, and the traffic round it."""
+"""Scenarios of driving clips: one main event, and surrounding traffic."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ CAPTIONS = {
 
 
 def sample_plan(scenario: str, speed: float, rng: np.random.Generator, duration: float) -> TrafficPlan:
-    """A plan for a clip of ``duration`` s after the warm-up, the ego going at about ``speed`` m/s."""
+    """A traffic plan for a clip of ``duration`` s after the warm-up, with the ego vehicle at about ``speed`` m/s."""
     road = _sample_cross_section(rng, scenario)
     builder = TrafficPlanBuilder(
         rng=rng, road=road, lane=int(rng.integers(road.forward)), speed=speed, duration=duration
@@ -92,7 +92,7 @@ def _pedestrian_crosses(builder: TrafficPlanBuilder) -> None:
 
 
 def _add_pedestrian(builder: TrafficPlanBuilder, along: float, time_on_road: float) -> None:
-    """Someone who at ``time_on_road`` s is on the road, a little short of the ego's lane."""
+    """Add a pedestrian who is on the road at ``time_on_road`` s, just before the ego lane."""
     name = f"crosser{len(builder.crossing_actors)}"
     builder.assign_type(name, ("pedestrian", "pedestrian", "child"))
     ends = [builder.road.right_edge - 1.2, builder.road.left_edge + 1.2]
@@ -126,7 +126,7 @@ def _maybe_follow(builder: TrafficPlanBuilder) -> None:
 
 
 def _long_drive(builder: TrafficPlanBuilder) -> None:
-    """The leader slows and picks up again, the ego changes lane, pedestrians cross."""
+    """The leader slows down and accelerates again, the ego vehicle changes lanes, pedestrians cross."""
     _follow(builder)
     time, lane = WARM_UP_S + builder.uniform(1, 4), builder.lane
     while time < WARM_UP_S + builder.duration:
@@ -144,7 +144,7 @@ def _long_drive(builder: TrafficPlanBuilder) -> None:
 
 
 def _fill_side_lanes(builder: TrafficPlanBuilder, *, is_crowded: bool, is_quiet: bool) -> None:
-    """Vehicles beside the ego's lane; far ahead only where a change of lane needs room (``is_quiet``)."""
+    """Add vehicles in the other forward lanes; only far ahead if ``is_quiet``, to leave room for a lane change."""
     for lane in set(range(builder.road.forward)) - {builder.lane}:
         along = builder.speed + builder.uniform(28, 40) if is_quiet else builder.uniform(-12, 16)
         for k in range(int(builder.rng.integers(0, 3)) + is_crowded):
@@ -160,7 +160,7 @@ def _fill_side_lanes(builder: TrafficPlanBuilder, *, is_crowded: bool, is_quiet:
 
 
 def _fill_oncoming_lanes(builder: TrafficPlanBuilder, *, is_crowded: bool) -> None:
-    """Vehicles that the ego meets within the clip, or further on in long drives, where they are fewer."""
+    """Add vehicles that the ego meets during the clip; with ``is_crowded`` all along the drive, else fewer."""
     pace = float(np.clip(builder.speed * builder.uniform(0.7, 1.2), 3, 16))
     nearest = (builder.speed + pace) * WARM_UP_S
     farthest = nearest + 60 + (builder.duration * (pace + builder.speed) if is_crowded else 0)

@@ -1,7 +1,8 @@
-"""Color: what a ray shows of a face, of the ground or of the sky.
+"""Shading: textures, ground, sky and haze.
 
-All functions are compiled; colors are float 0..255. Textures are filtered trilinearly over the mip pyramid (Williams
-1983), with two taps along the view on the grazing ground; painted lines are box-filtered exactly, so nothing shimmers.
+All functions are compiled; colors are floats in 0..255. Textures are filtered trilinearly over the mip pyramid
+(Williams 1983), with two taps along the viewing direction on the ground. Road markings are box-filtered analytically,
+which avoids flicker.
 """
 
 import numba
@@ -15,12 +16,13 @@ _CLOUD_SPAN = 0.18
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _bilinear(textures, texture, level, u, v, weight, channels, out):  # type: ignore[no-untyped-def]
+    """Add ``weight`` times the bilinear sample at (u, v), in repeats, of one mip level to ``out``."""
     start = textures.levels[texture, level, 0]
     side = textures.levels[texture, level, 1]
     x, y = u * side - 0.5, v * side - 0.5
     x0, y0 = int(np.floor(x)), int(np.floor(y))
     wx, wy = x - x0, y - y0
-    mask = side - 1
+    mask = side - 1  # sides are powers of two, so & mask wraps indices
     row0, row1 = start + (y0 & mask) * side * CHANNELS, start + ((y0 + 1) & mask) * side * CHANNELS
     left, right = (x0 & mask) * CHANNELS, ((x0 + 1) & mask) * CHANNELS
     w00, w01 = weight * (1 - wx) * (1 - wy), weight * wx * (1 - wy)
@@ -33,7 +35,10 @@ def _bilinear(textures, texture, level, u, v, weight, channels, out):  # type: i
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def sample(textures, texture, u, v, footprint, weight, channels, out):  # type: ignore[no-untyped-def]
-    """Add the first ``channels`` of the texture at (u, v), blurred over ``footprint`` (all in repeats), to ``out``."""
+    """Add ``weight`` times the texture at (u, v), filtered over ``footprint`` (both in repeats), to ``out``.
+
+    Only the first ``channels`` are sampled. The mip level is log2 of the footprint in texels of level 0.
+    """
     level = np.log2(max(footprint * textures.levels[texture, 0, 1], 1.0))
     low = min(int(level), _LEVELS - 1)
     part = level - low
@@ -46,7 +51,7 @@ def sample(textures, texture, u, v, footprint, weight, channels, out):  # type: 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _tone(textures, texture, u, v, footprint, scratch):  # type: ignore[no-untyped-def]
-    """The first channel alone, 0..1, from the nearest mip level: enough for soft noise."""
+    """The first channel in 0..1 from the nearest mip level, for soft noise."""
     level = min(int(np.log2(max(footprint * textures.levels[texture, 0, 1], 1.0)) + 0.5), _LEVELS - 1)
     scratch[0] = 0.0
     _bilinear(textures, texture, level, u, v, 1 / 255, 1, scratch)
@@ -55,7 +60,7 @@ def _tone(textures, texture, u, v, footprint, scratch):  # type: ignore[no-untyp
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def sky_color(direction, light, textures, scratch, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (5,) with the sky along a world direction, which it makes unit: a gradient, clouds, hills."""
+    """Fill ``out`` ``(5,)`` with the sky (gradient, clouds, hills) along a world direction, which is normalized."""
     direction /= np.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
     up = max(direction[2], 0.0)
     blend = 1 - np.exp(-4.0 * up)
@@ -79,13 +84,14 @@ def sky_color(direction, light, textures, scratch, out):  # type: ignore[no-unty
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _pulse_integral(x, period, dash):  # type: ignore[no-untyped-def]
+    """Painted length from 0 to ``x`` of a dashed line with ``dash`` painted in every ``period``."""
     whole = np.floor(x / period)
     return whole * dash + min(x - whole * period, dash)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _coverage(distance, half_width, footprint):  # type: ignore[no-untyped-def]
-    """Share of an interval of length ``footprint`` round ``distance`` that lies within ``half_width`` of zero."""
+    """Fraction of an interval of length ``footprint``, centered at ``distance``, within ``half_width`` of zero."""
     low = max(distance - footprint / 2, -half_width)
     high = min(distance + footprint / 2, half_width)
     return max(high - low, 0.0) / footprint
@@ -93,7 +99,7 @@ def _coverage(distance, half_width, footprint):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def road_coordinates(ground, x, y, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` with lateral, along, and the lateral's unit gradient in x and y."""
+    """Fill ``out`` ``(4,)`` with lateral, along, and the unit gradient of lateral in x and y."""
     gx, gy = (x - ground.x0) / ground.cell, (y - ground.y0) / ground.cell
     rows, columns = ground.coordinates.shape[0], ground.coordinates.shape[1]
     i = min(max(int(gy), 0), rows - 2)
@@ -111,7 +117,7 @@ def road_coordinates(ground, x, y, out):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def band_at(ground, lateral, along):  # type: ignore[no-untyped-def]
-    """Index of the ground band, or -1 for the asphalt of a crossing street."""
+    """Index of the ground band at road coordinates, or -1 in a junction."""
     for k in range(len(ground.junctions)):
         if abs(along - ground.junctions[k, 0]) < ground.junctions[k, 1]:
             return -1
@@ -123,7 +129,10 @@ def band_at(ground, lateral, along):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _shadow(x, y, shadows):  # type: ignore[no-untyped-def]
-    """Light left beside the bodies: shadows are (x, y, cos, sin, half length, half width, softness, depth)."""
+    """Fraction of light that reaches the ground at (x, y).
+
+    Rows of ``shadows`` are (x, y, cos, sin, half length, half width, softness, depth) of rectangles with soft edges.
+    """
     left = 1.0
     for k in range(len(shadows)):
         dx, dy = x - shadows[k, 0], y - shadows[k, 1]
@@ -132,6 +141,7 @@ def _shadow(x, y, shadows):  # type: ignore[no-untyped-def]
             continue
         along = abs(shadows[k, 2] * dx + shadows[k, 3] * dy) - shadows[k, 4]
         across = abs(shadows[k, 2] * dy - shadows[k, 3] * dx) - shadows[k, 5]
+        # Signed distance to the rectangle: positive outside, negative inside.
         outside = np.sqrt(max(along, 0.0) ** 2 + max(across, 0.0) ** 2) + min(max(along, across), 0.0)
         edge = min(max(0.5 - outside / shadows[k, 6], 0.0), 1.0)
         left *= 1 - shadows[k, 7] * edge * edge * (3 - 2 * edge)
@@ -140,7 +150,10 @@ def _shadow(x, y, shadows):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _paint_lines(ground, road, wear, across, lengthwise, out):  # type: ignore[no-untyped-def]
-    """Blend stripes and crosswalks into ``out``; ``across`` and ``lengthwise`` are the pixel's extents in meters."""
+    """Blend stripes and crosswalks into ``out``.
+
+    ``across`` and ``lengthwise`` are the extents of the pixel on the road in meters; ``wear`` is the opacity of paint.
+    """
     lateral, along = road[0], road[1]
     for k in range(len(ground.stripes)):
         share = _coverage(lateral - ground.stripes[k, 0], ground.stripes[k, 1] / 2, across)
@@ -153,10 +166,8 @@ def _paint_lines(ground, road, wear, across, lengthwise, out):  # type: ignore[n
         for c in range(3):
             out[c] += share * wear * (ground.stripes[k, 4 + c] - out[c])
     for k in range(len(ground.crosswalks)):
-        middle, half = (
-            (ground.crosswalks[k, 0] + ground.crosswalks[k, 1]) / 2,
-            (ground.crosswalks[k, 1] - ground.crosswalks[k, 0]) / 2,
-        )
+        middle = (ground.crosswalks[k, 0] + ground.crosswalks[k, 1]) / 2
+        half = (ground.crosswalks[k, 1] - ground.crosswalks[k, 0]) / 2
         share = _coverage(along - middle, half, lengthwise)
         if share > 0 and abs(lateral) < ground.crosswalks[k, 2]:
             low, high = lateral - across / 2, lateral + across / 2
@@ -167,18 +178,20 @@ def _paint_lines(ground, road, wear, across, lengthwise, out):  # type: ignore[n
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def ground_color(origin, direction, pixel, ground, light, shadows, textures, road, scratch, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (5,) with the ground along ``direction`` (world, camera depth 1) and return its depth in m.
+    """Fill ``out`` ``(5,)`` with the ground along ``direction`` (world, camera depth 1) and return its depth in m.
 
-    ``pixel`` is the angle of a pixel, 1 / focal length.
+    ``pixel`` is the angle of a pixel in rad, 1 / focal length.
     """
     depth = -origin[2] / direction[2]
     x, y = origin[0] + depth * direction[0], origin[1] + depth * direction[1]
     flat = np.sqrt(direction[0] ** 2 + direction[1] ** 2) + 1e-9
+    # A pixel covers an ellipse on the ground: ``near`` across the viewing direction, ``far`` along it.
     near = depth * pixel
     far = near * max(flat / -direction[2], 1.0)
     ux, uy = direction[0] / flat, direction[1] / flat
     road_coordinates(ground, x, y, road)
     lateral, along = road[0], road[1]
+    # The angle between viewing direction and road rotates the ellipse into extents across and along the road.
     facing = abs(ux * road[2] + uy * road[3])
     sideways = np.sqrt(max(1 - facing * facing, 0.0))
     across = np.sqrt((far * facing) ** 2 + (near * sideways) ** 2)
@@ -210,7 +223,7 @@ def ground_color(origin, direction, pixel, ground, light, shadows, textures, roa
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def haze(out, depth, light):  # type: ignore[no-untyped-def]
-    """Blend a color into the air between it and the eye."""
+    """Blend a color with the horizon color by atmospheric extinction over ``depth`` m."""
     clear = np.exp(-((max(depth, 0.0) / light.haze_m) ** 1.5))
     for c in range(3):
         out[c] = out[c] * clear + light.horizon[c] * (1 - clear)

@@ -1,4 +1,4 @@
-"""Patterned solids scattered on a floor."""
+"""Textured solids scattered on a floor."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _ATTEMPTS = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SolidSpec:
-    """A body to be: ``place`` ``(2,)`` m on the ground, ``heading`` rad."""
+    """Shape, size and placement of a solid: ``place`` ``(2,)`` in m on the ground, ``heading`` in rad."""
 
     shape: str
     size: Size
@@ -24,7 +24,7 @@ class SolidSpec:
 
 
 def scatter(rng: np.random.Generator, count: int, reach: float, sizes: tuple[float, float]) -> list[SolidSpec]:
-    """Up to ``count`` things within ``reach`` meters of the origin that do not touch."""
+    """Up to ``count`` solids that do not overlap, with x and y within ``reach`` meters of the origin."""
     occupied: list[Array] = []
     specs: list[SolidSpec] = []
     for _ in range(_ATTEMPTS):
@@ -50,7 +50,7 @@ def static_body(rng: np.random.Generator, name: str, spec: SolidSpec) -> Body:
 
 
 def _build_solid(rng: np.random.Generator, size: Size, shape: str) -> Part:
-    """A box, ball or column of ``size``, centered on its origin, in some pattern."""
+    """A box, ball or column of ``size``, centered on its origin, with a random texture and color."""
     pattern = str(rng.choice(_PATTERNS))
     tile = float(rng.uniform(0.5, 1.1))
     if shape == "ball":
@@ -64,6 +64,6 @@ def _build_solid(rng: np.random.Generator, size: Size, shape: str) -> Part:
 
 
 def _sample_color(rng: np.random.Generator) -> Color:
-    """A lively color: one channel high, one low."""
+    """A saturated color: one channel high, one low."""
     r, g, b = (float(c) for c in rng.permutation([rng.uniform(0.7, 1.0), rng.uniform(0.3, 0.8), rng.uniform(0.1, 0.4)]))
     return (r, g, b)

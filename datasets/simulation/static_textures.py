@@ -1,4 +1,4 @@
-"""The textures that are painted by hand: vehicles, people, signs and wheels. The same for every world."""
+"""Textures that are the same in every world: vehicles, people, signs and wheels."""
 
 from functools import lru_cache
 
@@ -24,7 +24,7 @@ LIT_GLASS: Texel = (235, 205, 140, 0, 130)
 
 @lru_cache(maxsize=1)
 def static_textures() -> dict[str, Canvas]:
-    """All hand-painted textures by name, each ``(n, n, 5)``."""
+    """All static textures by name, each ``(n, n, 5)``."""
     textures = {
         "body_side": _body_side(), "body_front": _body_front(), "body_rear": _body_rear(), "paint": _plain(PAINT),
         "cabin_side": _cabin(3), "cabin_end": _cabin(1), "box_side": _box_side(), "box_rear": _box_rear(),
@@ -40,13 +40,13 @@ def static_textures() -> dict[str, Canvas]:
 
 
 def _fill(canvas: Canvas, u0: float, v0: float, u1: float, v1: float, texel: Texel) -> None:
-    """Fill a rectangle given in 0..1, v downwards."""
+    """Fill a rectangle with coordinates in 0..1, v down."""
     n = len(canvas)
     canvas[round(v0 * n) : round(v1 * n), round(u0 * n) : round(u1 * n)] = texel
 
 
 def _add_blotches(canvas: Canvas, seed: int, contrast: float = 0.05) -> Canvas:
-    """Faint blotches, so that no surface is perfectly flat."""
+    """Add faint noise, so that no surface has a constant color."""
     relief = value_noise(np.random.default_rng(seed), len(canvas), (4, 8, 16, 32), 0.8)
     canvas[..., :3] = np.clip(canvas[..., :3] * (1 - contrast / 2 + contrast * relief[..., None]), 0, 255)
     return canvas
@@ -57,7 +57,7 @@ def _plain(texel: Texel, side: int = 64) -> Canvas:
 
 
 def _body_side() -> Canvas:
-    """Doors, handles, a dark sill, wheel arches, lamps at the ends; the front is at u = 1."""
+    """The side of a car with doors, handles, sill, wheel arches and lights; the front is at u = 1."""
     canvas = np.full((128, 128, CHANNELS), PAINT, np.float32)
     canvas[:50, :, :3] *= np.linspace(0.86, 1.0, 50, dtype=np.float32)[:, None, None]
     _fill(canvas, 0, 0.82, 1, 1, (45, 45, 48, 60, 0))
@@ -97,7 +97,7 @@ def _body_rear() -> Canvas:
 
 
 def _cabin(windows: int) -> Canvas:
-    """Glass between painted pillars, a strip of sky reflected at its top."""
+    """Windows between painted pillars, with a reflection of the sky."""
     canvas = np.full((64, 64, CHANNELS), PAINT, np.float32)
     edge, pillar = 0.05, 0.05
     width = (1 - 2 * edge - pillar * (windows - 1)) / windows
@@ -110,7 +110,7 @@ def _cabin(windows: int) -> Canvas:
 
 
 def _box_side() -> Canvas:
-    """The ribbed side of a cargo box with a colored band."""
+    """The ribbed side of a cargo box with a colored stripe."""
     canvas = np.full((128, 128, CHANNELS), (228, 228, 226, 40, 0), np.float32)
     for i in range(12):
         _fill(canvas, i / 12, 0, i / 12 + 0.012, 1, (170, 170, 170, 60, 0))
@@ -185,7 +185,7 @@ def _metal() -> Canvas:
 
 
 def _sign() -> Canvas:
-    """A white field in a colored rim with a dark bar."""
+    """A white sign with a colored rim and a dark bar."""
     canvas = np.full((64, 64, CHANNELS), PAINT, np.float32)
     _fill(canvas, 0.16, 0.16, 0.84, 0.84, (240, 240, 240, 0, 0))
     _fill(canvas, 0.28, 0.42, 0.72, 0.58, (40, 40, 45, 0, 0))

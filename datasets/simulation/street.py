@@ -1,4 +1,4 @@
-"""What stands still along a road: houses, trees, lamps and signs."""
+"""Static objects along a road: houses, trees, lamps and signs."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,8 @@ from driveforge.datasets.simulation.world import Body, Color
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Neighborhood:
-    """How the surroundings of a road look."""
+    """A style of street: stories of houses, their setback from the sidewalk and the gap between them in m, and the
+    distance between trees in m."""
 
     stories: tuple[int, int]
     setback: tuple[float, float]
@@ -36,7 +37,7 @@ NEIGHBORHOODS = (
 
 
 def place_street_objects(line: ReferenceLine, plan: TrafficPlan, rng: np.random.Generator) -> tuple[Body, ...]:
-    """Houses, trees, lamps and signs on both sides."""
+    """Houses, trees, lamps and signs on both sides of the road."""
     style = NEIGHBORHOODS[int(rng.integers(len(NEIGHBORHOODS)))]
     occupied: list[Array] = []
     bodies: list[Body] = []
@@ -59,7 +60,7 @@ def _is_free(
     along: float,
     reach: float,
 ) -> bool:
-    """Clear of the whole road (also where it bends back), of side streets, and of what stands already."""
+    """Whether a footprint is clear of the road (all of it, also behind a bend), of junctions and of other objects."""
     if any(abs(along - center) < half + 3 + reach for center, half in plan.junctions):
         return False
     signs = np.array([[a, b] for a in (-1, 0, 1) for b in (-1, 0, 1)], np.float64)
@@ -105,7 +106,7 @@ def _place_houses(
 
 
 def wall_tint(rng: np.random.Generator) -> Color:
-    """Plaster, brick, sandstone or a pastel, lighter or darker."""
+    """A random wall color: plaster, brick, sandstone or a pastel."""
     hues = (
         (0.95, 0.93, 0.88),
         (0.72, 0.42, 0.33),
@@ -129,7 +130,7 @@ def _place_poles(
     occupied: list[Array],
     rng: np.random.Generator,
 ) -> list[Body]:
-    """Lamps near the curb, signs between them, trees behind."""
+    """Lamps and signs near the curb, and trees behind."""
     bodies: list[Body] = []
     curb = _edge(plan.road, side)
     start, end = float(line.along[0]), float(line.along[-1])

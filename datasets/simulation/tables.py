@@ -1,4 +1,4 @@
-"""A world as the plain arrays that compiled code reads."""
+"""A world as plain arrays for the compiled renderer."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ _SHADOW_REACH_M = 70.0
 
 
 class Textures(NamedTuple):
-    """The atlas: flat texels, and the start and side of each level of each texture ``(N, 10, 2)``."""
+    """The atlas: flat texels, and (start, side) of each level of each texture ``(N, 10, 2)``."""
 
     texels: NDArray[np.uint8]
     levels: NDArray[np.int64]
@@ -37,7 +37,7 @@ class GroundTables(NamedTuple):
 
 
 class Light(NamedTuple):
-    """``Weather`` as plain arrays, and the textures of the clouds."""
+    """``Weather`` as plain arrays, and the noise texture of clouds."""
 
     sun_direction: Array
     sun: Array
@@ -51,7 +51,7 @@ class Light(NamedTuple):
 
 
 class Surfaces(NamedTuple):
-    """Per face: its part and texture. Per part: tint, texture scale and offset along x, y, z, strength of its glow."""
+    """Per face: part and texture index. Per part: tint, texture scale and offset along x, y, z, and glow."""
 
     face_part: NDArray[np.int64]
     face_texture: NDArray[np.int64]
@@ -62,10 +62,10 @@ class Surfaces(NamedTuple):
 
 
 class Scenery(NamedTuple):
-    """All that color depends on in one view, besides the camera.
+    """The inputs of shading for one view.
 
     Per face: inverse-depth coefficients ``(F, 3)`` (see ``rasterizer``) and unit world normals ``(F, 3)``. Per part:
-    its ``world_to_part`` ``(P, 4, 4)``. ``shadows`` is what ``shadow_table`` makes.
+    ``world_to_part`` ``(P, 4, 4)``. ``shadows`` are from ``shadow_table``.
     """
 
     coefficients: Array
@@ -131,7 +131,7 @@ def light_tables(weather: Weather, index: Mapping[str, int]) -> Light:
 
 
 def shadow_table(bodies: tuple[Body, ...], poses: Array, eye: Array, weather: Weather) -> Array:
-    """Soft shadows ``(N, 8)`` under and beside the bodies near ``eye``; see ``shading._shadow``."""
+    """Soft shadows ``(N, 8)`` of the bodies near the camera position ``eye`` ``(2,)``; see ``shading._shadow``."""
     sun = np.array(weather.sun_direction[:2]) / max(weather.sun_direction[2], 0.25)
     depth = 0.35 + 0.3 * min(sum(weather.sun) / 3, 1.0)
     rows = []

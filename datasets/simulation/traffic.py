@@ -1,7 +1,7 @@
-"""Traffic on a straightened road: highway-env's car following and lane changes, and those who cross the road.
+"""Traffic simulation on a straight road, with crossing pedestrians and vehicles.
 
-Vehicles follow the Intelligent Driver Model (Treiber et al. 2000) and change lane by MOBIL (Kesting et al. 2007), both
-as highway-env implements them. The road is simulated straight, in road coordinates; ``reference_line`` bends it later.
+Vehicles follow the Intelligent Driver Model (Treiber et al. 2000) and change lanes by MOBIL (Kesting et al. 2007), both
+as implemented in highway-env. The road is simulated in road coordinates, and bent later (``reference_line``).
 """
 
 import logging
@@ -27,7 +27,10 @@ logging.getLogger("highway_env").setLevel(logging.ERROR)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Driver:
-    """A vehicle of the traffic: ``lane`` 0.. counts forward lanes from the middle of the road, -1.. oncoming ones."""
+    """A vehicle: ``along``, ``length`` and ``width`` in m, speeds in m/s, ``time_gap`` in s.
+
+    ``lane`` is 0, 1, ... for forward lanes from the middle of the road, and -1, -2, ... for oncoming lanes.
+    """
 
     name: str
     length: float
@@ -42,7 +45,7 @@ class Driver:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Maneuver:
-    """At ``time`` s the driver gets a new target speed, a new lane, or both."""
+    """A new target speed in m/s, a new lane, or both, for a driver at ``time`` s."""
 
     time: float
     name: str
@@ -52,9 +55,9 @@ class Maneuver:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrossingActor:
-    """Someone who crosses straight at ``along``, from ``start`` to ``end`` meters left, leaving at ``time`` s.
+    """A pedestrian or vehicle that crosses the road at ``along`` m, from ``start`` to ``end`` m left, from ``time`` s.
 
-    Drivers keep ``margin`` meters to each side of him clear.
+    Drivers yield within ``margin`` m on both sides.
     """
 
     name: str
@@ -68,14 +71,14 @@ class CrossingActor:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trajectory:
-    """States ``(N, 3)`` every ``STEP_S``: meters along, meters left, heading in rad against the road."""
+    """States ``(N, 3)`` every ``STEP_S``: meters along, meters left, heading in rad relative to the road."""
 
     name: str
     states: Array
 
 
 class _RoadUser(IDMVehicle):
-    """An IDM vehicle with its own size and time gap, gentle steering, and no reverse gear."""
+    """An IDM vehicle with individual size and time gap, smooth steering, and no reverse driving."""
 
     KP_HEADING = 2.4
 
@@ -90,12 +93,12 @@ class _RoadUser(IDMVehicle):
         self.check_collisions = False
 
     def desired_gap(self, ego_vehicle: Any, front_vehicle: Any = None, projected: bool = True) -> float:
-        """IDM's gap between centers, with the jam distance measured from bumper to bumper."""
+        """The desired gap of IDM between centers, with the jam distance measured from bumper to bumper."""
         self.DISTANCE_WANTED = 2.5 + (ego_vehicle.LENGTH + front_vehicle.LENGTH) / 2
         return float(super().desired_gap(ego_vehicle, front_vehicle, projected))
 
     def steering_control(self, target_lane_index: Any) -> float:
-        """Steers for the lane at an angle of at most about ten degrees, however slow the vehicle is."""
+        """Steer towards the lane at an angle of at most about ten degrees, also at low speed."""
         self.KP_LATERAL = min(_LATERAL_GAIN, 0.05 * max(self.speed, 1.0))
         return float(super().steering_control(target_lane_index))
 
@@ -118,7 +121,7 @@ def simulate(
     lane_width: float,
     duration: float,
 ) -> tuple[Trajectory, ...]:
-    """Motions of all drivers and crossers over ``duration`` s; ``lanes`` counts forward and oncoming lanes."""
+    """Trajectories of all drivers and crossing actors over ``duration`` s; ``lanes`` is (forward, oncoming)."""
     road = Road(_network(lanes, lane_width), [], np_random=np.random.RandomState(0))
     users = {driver.name: _RoadUser(road, driver, _lane_index(driver.lane)) for driver in drivers}
     road.vehicles.extend(users.values())
@@ -142,7 +145,7 @@ def simulate(
 
 
 def _network(lanes: tuple[int, int], width: float) -> RoadNetwork:
-    """Forward lanes right of (below) the middle, oncoming ones left of it; highway-env's y is our left."""
+    """Forward lanes right of the middle and oncoming lanes left of it; y of highway-env is meters left."""
     network = RoadNetwork()
     for i in range(lanes[0]):
         y = -(i + 0.5) * width
@@ -174,7 +177,7 @@ def _lateral_position(crossing_actor: CrossingActor, time: float) -> float:
 def _obstacles(
     road: Road, crossing_actor: CrossingActor, time: float, lanes: tuple[int, int], width: float
 ) -> list[Obstacle]:
-    """What drivers yield to: an obstacle in every lane that the crosser is on, or will be within a moment."""
+    """Obstacles to yield to: one in every lane that the actor occupies now or within ``_YIELD_LOOKAHEAD_S``."""
     now, soon = _lateral_position(crossing_actor, time), _lateral_position(crossing_actor, time + _YIELD_LOOKAHEAD_S)
     low, high = min(now, soon) - crossing_actor.margin, max(now, soon) + crossing_actor.margin
     obstacles = []
@@ -197,7 +200,7 @@ def _crossing_trajectory(crossing_actor: CrossingActor, duration: float) -> Traj
 
 
 def resample(trajectory: Trajectory, times: Array) -> Trajectory:
-    """The same motion at ``times`` (s since the simulation began), interpolated linearly between steps."""
+    """``trajectory`` at ``times`` in s since the start of the simulation, by linear interpolation."""
     grid = np.arange(len(trajectory.states)) * STEP_S
     columns = [
         np.interp(times, grid, np.unwrap(column) if k == 2 else column) for k, column in enumerate(trajectory.states.T)

@@ -1,4 +1,4 @@
-"""Who drives where: the road's cross-section, and the cast of a clip while it is being drawn."""
+"""Traffic plans: the cross-section of the road, and the road users of a clip."""
 
 from dataclasses import dataclass, field
 
@@ -16,9 +16,9 @@ _VEHICLE_MIX = ("sedan", "hatchback", "suv", "sedan", "hatchback", "suv", "van",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrossSection:
-    """A road from the middle outwards: lanes each way, a strip (``strip_use``: parking, cycling, none), the sidewalk.
+    """A road from the middle outward: numbers of forward and oncoming lanes, strips and sidewalks, with widths in m.
 
-    Widths are in meters.
+    ``strip_use`` is parking, cycling or none.
     """
 
     forward: int
@@ -38,13 +38,16 @@ class CrossSection:
         return -self.forward * self.lane_width - self.right_strip
 
     def lane_center(self, lane: int) -> float:
-        """Meters left of the middle; lanes as in ``traffic.Driver``."""
+        """Lane center in meters left of the middle; lanes are numbered as in ``traffic.Driver``."""
         return -(lane + 0.5) * self.lane_width
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrafficPlan:
-    """A clip's cast: vehicles, orders and crossers, what kind and size each is, and where the road is interrupted."""
+    """The road users of a clip with their types and sizes (m) by name, and the junctions and crosswalks of the road.
+
+    ``junctions`` are (center, half width) and ``crosswalks`` are centers, in meters along the road.
+    """
 
     event: str
     road: CrossSection
@@ -59,7 +62,7 @@ class TrafficPlan:
 
 @dataclass(kw_only=True, slots=True)
 class TrafficPlanBuilder:
-    """A plan in the making: what the scenarios add to."""
+    """A traffic plan under construction, to which scenarios add road users."""
 
     rng: np.random.Generator
     road: CrossSection
@@ -76,14 +79,14 @@ class TrafficPlanBuilder:
 
     @property
     def start(self) -> float:
-        """About where the ego is when the clip begins, meters along."""
+        """Approximate position of the ego vehicle at the start of the clip, in meters along."""
         return self.speed * WARM_UP_S
 
     def uniform(self, low: float, high: float) -> float:
         return float(self.rng.uniform(low, high))
 
     def assign_type(self, name: str, type_names: tuple[str, ...]) -> Size:
-        """Give someone one of the kinds, and a size near that kind's."""
+        """Assign a random type and a size near the average of that type; returns the size."""
         type_name = str(self.rng.choice(type_names))
         length, width, height = ROAD_USER_TYPES[type_name].size
         scale = self.uniform(0.94, 1.06)
@@ -94,7 +97,7 @@ class TrafficPlanBuilder:
     def add_vehicle(
         self, name: str, lane: int, along: float, speed: float, *, target: float = 0.0, may_change_lane: bool = False
     ) -> None:
-        """Add a vehicle that keeps ``speed``, or aims at ``target`` m/s if that is given."""
+        """Add a vehicle at ``speed`` m/s, with target speed ``target`` if it is not 0."""
         size = self.assign_type(name, _VEHICLE_MIX)
         self.drivers.append(
             Driver(

@@ -1,4 +1,4 @@
-"""Cars, vans, trucks and buses as parts: standing on their origin, facing +x."""
+"""Cars, vans, trucks and buses as parts, with the origin on the ground, facing +x."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _GLASSHOUSE = ("cabin_end", "cabin_end", "cabin_side", "paint")
 
 def _block(size: Size, textures: tuple[str, str, str, str], place: tuple[float, float, float], tint: Color, *,
            front: float = 0, rear: float = 0, side: float = 0) -> Part:  # fmt: skip
-    """A box with textures (front, rear, sides, top); its bottom is black."""
+    """A box with textures (front, rear, sides, top) and a black bottom."""
     ahead, behind, sides, top = textures
     return Part(
         vertices=box(size, front=front, rear=rear, side=side), faces=CUBOID_FACES,
@@ -44,7 +44,7 @@ def _brake_lights(length: float, width: float, z: float) -> list[Part]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Cabin:
-    """A car's glasshouse: its ``length`` and place ``ahead`` as shares of the car's, its pillars' slopes in m."""
+    """The cabin of a car: ``length`` and position ``ahead`` as fractions of the car length, window slopes in m."""
 
     length: float
     ahead: float
@@ -53,7 +53,7 @@ class _Cabin:
 
 
 def sedan(size: Size, color: Color) -> tuple[Part, ...]:
-    """With a boot behind the rear window."""
+    """A car with a trunk behind the rear window."""
     return _car(size, color, _Cabin(length=0.56, ahead=-0.05, windscreen=0.9, rear_window=0.55))
 
 

@@ -1,24 +1,23 @@
-"""Day, dusk and rain, each a little different every time."""
+"""Random weather: day, dusk and rain."""
 
 import numpy as np
 
+from driveforge.datasets.domains import DAY, DUSK, RAIN, WEATHER_VARIANTS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.simulation.world import Weather
 
-WEATHER_VARIANTS = ("day", "dusk", "rain")
-
 
 def sample_weather(variant: str, rng: np.random.Generator) -> Weather:
-    """A weather of the given variant; a UserError names the variants there are."""
+    """Random weather of the given variant; raises UserError for an unknown variant."""
     azimuth = rng.uniform(0, 2 * np.pi)
     bearing = (np.cos(azimuth), np.sin(azimuth))
-    if variant == "day":
+    if variant == DAY:
         return _day(bearing, rng)
-    if variant == "dusk":
+    if variant == DUSK:
         return _dusk(bearing, rng)
-    if variant == "rain":
+    if variant == RAIN:
         return _rain(bearing, rng)
-    raise UserError(f"unknown variant {variant!r}; there are {', '.join(WEATHER_VARIANTS)}")
+    raise UserError(f"unknown weather {variant!r}; choose from {', '.join(WEATHER_VARIANTS)}")
 
 
 def _day(bearing: tuple[float, float], rng: np.random.Generator) -> Weather:

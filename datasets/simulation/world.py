@@ -1,4 +1,4 @@
-"""What the renderer draws: bodies in motion on a ground, under a sky."""
+"""The simulated world: moving bodies, ground and weather."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ Size = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Body:
-    """Something made of parts; ``poses`` is ``(T, 4, 4)``, or ``(1, 4, 4)`` where it stands still.
+    """A body made of parts; ``poses`` in the world frame are ``(T, 4, 4)``, or ``(1, 4, 4)`` if it is static.
 
-    A body with a ``category`` is a track of ``size`` (length, width, height) m, its box standing on the body's origin
-    or, if ``is_centered``, centered on it. ``distance_walked`` ``(T,)`` is the distance in m that drives its swings;
-    ``braking`` ``(T,)`` lights its brake lights.
+    A body with a ``category`` becomes a track of ``size`` (length, width, height) in m. Its origin is the bottom center
+    of its box, or the center if ``is_centered``. ``distance_walked`` ``(T,)`` in m drives the swing of limbs;
+    ``braking`` ``(T,)`` turns brake lights on.
     """
 
     parts: tuple[Part, ...]
@@ -36,7 +36,7 @@ class Body:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stripe:
-    """A line painted ``lateral`` m left of the reference line, solid or with ``dash`` m painted in every ``period``."""
+    """A line painted ``lateral`` m left of the reference line: solid, or ``dash`` m painted in every ``period`` m."""
 
     lateral: float
     width: float
@@ -47,7 +47,7 @@ class Stripe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Band:
-    """Ground from the previous band's edge up to ``edge`` meters left of the reference line."""
+    """Ground from the previous edge to ``edge`` m left of the reference line; ``tile`` is m per texture repeat."""
 
     edge: float
     texture: str
@@ -56,12 +56,12 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Ground:
-    """Flat ground at z = 0, told by road coordinates.
+    """Flat ground at z = 0, textured by road coordinates.
 
-    ``coordinates`` ``(rows, columns, 2)`` float32 holds (lateral, along) meters on a square grid of ``cell`` meters
-    that starts at ``origin``; the last band goes on for ever. ``junctions`` ``(J, 2)`` are (center, half width) along
-    the road where a street crosses; ``crosswalks`` ``(Z, 3)`` are (start, end, half length across); ``lane_width``
-    spaces the wheel tracks, 0 is none.
+    ``coordinates`` ``(rows, columns, 2)`` float32 are (lateral, along) in m on a grid with cells of ``cell`` m that
+    starts at ``origin`` (x, y) m. The last band has no outer edge. ``junctions`` ``(J, 2)`` are (center, half width) m
+    along the road; ``crosswalks`` ``(Z, 3)`` are (start, end) m along and half the length across. ``lane_width`` in m
+    spaces tire tracks; 0 means none.
     """
 
     coordinates: NDArray[np.float32]
@@ -76,7 +76,8 @@ class Ground:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weather:
-    """Light and air. Colors are multipliers (``sun``, ``ambient``) or 0..255; ``sun_direction`` points to the sun."""
+    """Light and atmosphere. ``sun_direction`` points to the sun; ``sun`` and ``ambient`` are multipliers, other colors
+    are in 0..255. ``haze_m`` is the extinction distance in m."""
 
     sun_direction: tuple[float, float, float]
     sun: Color
@@ -92,9 +93,9 @@ class Weather:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class World:
-    """Everything but the cameras' make: times ``(T,)`` s, the rig's path ``(T, 4, 4)`` and what there is to see.
+    """A recording without cameras: ``timestamps`` ``(T,)`` s, the path of the rig ``(T, 4, 4)`` and everything visible.
 
-    Textures are drawn from ``seed`` when the world is first looked at; ``has_interior`` adds a floor and wallpaper.
+    The renderer samples textures from ``seed``; ``has_interior`` adds textures of floors and walls.
     """
 
     timestamps: Array

@@ -1,4 +1,4 @@
-"""From a world to the Scene that describes it: boxes, lanes and poses, but no pixels."""
+"""Conversion of a world to a Scene: boxes, lanes and poses, without pixels."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ _PRESENT_WITHIN_M = 80.0
 
 
 def world_to_scene(world: World, cameras: tuple[Camera, ...], *, clip_id: str, domain: str, split: str) -> Scene:
-    """The Scene of a world seen by ``cameras``; a track is present while it is within 80 m of the ego, seen or not."""
+    """The Scene of ``world`` with ``cameras``; tracks are present within 80 m of the ego vehicle, visible or not."""
     tracks = [_track(world, body) for body in world.bodies if body.category]
     return Scene(
         clip_id=clip_id, domain=domain, timestamps=world.timestamps, cameras=cameras, ego_to_world=world.ego_to_world,

@@ -1,1 +1,1 @@
-"""What lies in a shard: the samples of a tar, the data card and the Croissant metadata beside them."""
+"""Reading and writing of WebDataset shards, with an index, a data card and Croissant metadata."""

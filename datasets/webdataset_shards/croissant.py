@@ -1,4 +1,4 @@
-"""Croissant 1.1 metadata of an export: its shards, with their digests, and the kinds of file inside them."""
+"""Croissant 1.1 metadata of an export: its shards with checksums, and the file types inside them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _MIME_TYPES = {
     "jpg": "image/jpeg",
 }
 
-# The context that the specification gives (docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html).
+# The context of the specification (docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html).
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -60,14 +60,14 @@ _CONTEXT: dict[str, Any] = {
 
 
 def croissant(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """JSON-LD for ``croissant.json``: a FileObject for each shard, a FileSet for each kind of member. No records."""
+    """JSON-LD for ``croissant.json``: a FileObject per shard and a FileSet per member type, without record sets."""
     contained = [{"@id": shard["name"]} for shard in shards]
     described = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": card.name,
-        "description": f"{card.summary} Keys, members and units: README.md.",
+        "description": f"{card.summary} See README.md for sample members, units and frames.",
         "version": "1.0.0",
     }
     if card.license:

@@ -1,4 +1,4 @@
-"""The data card: what an export holds, where it came from, how it was judged, and how to load it."""
+"""The data card of an export: content, provenance, validation and loading."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,10 @@ def frames(video):  # H.264 -> (T, H, W, 3) uint8 RGB
     with av.open(io.BytesIO(video)) as file:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
 
-def array(data):  # npy; nothing is ever unpickled
+def array(data):  # npy -> array
     return np.load(io.BytesIO(data), allow_pickle=False)
 
-def arrays(data):  # npz: several arrays by name
+def arrays(data):  # npz -> arrays by name
     return dict(array(data))
 
 shards = [shard["name"] for shard in json.load(open("index.json"))["shards"] if shard["split"] == "{split}"]
@@ -28,55 +28,62 @@ CARD_TEMPLATE = """\
 
 {summary}
 
-Every clip was measured against the pose and the boxes that it was asked to show, and accepted by a gate; what could not
-be measured was not let through. The pixels are synthetic.
+All pixels are synthetic. Every clip was measured against its conditioning (ego pose and 3D boxes) and accepted by a
+gate with calibrated limits, or by a reviewer.
 
 | | |
 | --- | --- |
 | license | {license} |
 | generator (digest of the weights) | {model} |
-| calibration of the gate | {calibration} |
-| generated, accepted, rejected | {outcome} |
+| calibration | {calibration} |
+| generated clips | {num_generated} |
+| accepted clips | {num_accepted} |
+| rejected clips, by reason | {rejected} |
 | cameras | {cameras} |
 
-## What is inside
+## Content
 
 {counts}
 
 ## Loading
 
-From the folder of this card, with stock `webdataset` and nothing of ours:
+Run this in the folder of this card. It needs only `webdataset`, `torch`, `numpy` and `av`.
 
 ```python
 {loading}```
 
-Keys are clip ids. A sample has these members:
+Sample keys are clip ids. Each sample has these members:
 
 | member | content |
 | --- | --- |
 | `json` | `clip_id`, `caption`, `domain`, `split`, `timestamps` (s), `cameras`, `lanes`, `metadata` |
 | `<camera>.mp4` | T frames; `cameras` has its `intrinsics` (px) and `camera_to_ego`, (T, 4, 4) |
-| `poses.npy` | `ego_to_world`, (T, 4, 4) float64; absent where there is no pose |
+| `poses.npy` | `ego_to_world`, (T, 4, 4) float64; absent if the clip has no ego pose |
 | `tracks.npz` | `ids`, `categories` (N,), `sizes` (N, 3), `box_to_world` (N, T, 4, 4), `present` (N, T) |
 | `thumb.jpg` | the middle frame of the first camera |
 
-Meters and seconds; `a_to_b` maps a-coordinates to b. Camera axes are x right, y down, z forward; the ego's are
-x forward, y left, z up; pixel centers are integers. Boxes are given by their center and by length, width and height
-along their x, y and z. A world point `p` is seen at `intrinsics @ (inv(ego_to_world[t] @ camera_to_ego[t]) @ p)[:3]`,
-divided by its last number. `lanes` is a text that is JSON itself: the `kind` and `points` (N, 3) of each. The last
-`held_frames` frames, where a clip has any, are continued past the end of its recording: do not learn from them.
+- Units are meters, seconds and pixels; pixel centers are at integers.
+- A pose `a_to_b` maps a-coordinates to b. Camera axes are x right, y down, z forward; ego and box axes are x forward,
+  y left, z up.
+- `box_to_world` is the pose of the box center; `sizes` are length, width and height along the box's x, y and z. A box
+  is valid in frames where `present` is true.
+- A world point `p` (4,) projects to `q[:2] / q[2]`, with
+  `q = intrinsics @ (inv(ego_to_world[t] @ camera_to_ego[t]) @ p)[:3]`.
+- `lanes` is a JSON string: a list of `kind` and `points` (N, 3) in the world frame.
+- The last `held_frames` frames, if any, are padding past the end of a recording: exclude them from training.
 
-`index.json` holds size, sha256, count and keys of every shard; `driveforge verify` checks every byte against it.
+`index.json` lists size, sha256, number of samples and keys of every shard; `driveforge verify` checks the shards
+against it.
 """
 
 
-# The split of clips that have none.
+# The split of clips without a split.
 NO_SPLIT = "all"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Provenance:
-    """Where the clips came from: digest of the model, name of the calibration, and what was rejected, by reason."""
+    """Origin of the clips: digest of the model, name of the calibration, and numbers of rejected clips by reason."""
 
     model: str = ""
     calibration: str = ""
@@ -86,7 +93,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleSummary:
-    """What the card counts of one sample; ``cameras`` are "name widthxheight"."""
+    """Facts about one sample for the card; ``cameras`` are "name widthxheight"."""
 
     key: str
     split: str
@@ -97,7 +104,7 @@ class SampleSummary:
 
     @classmethod
     def from_json(cls, key: str, record: Mapping[str, Any], members: Iterable[str]) -> "SampleSummary":
-        """From the key, the ``json`` member and the names of all members."""
+        """The summary of a sample with this ``json`` member and these ``members``."""
         times, rate = record["timestamps"], record["frame_rate"]
         return cls(
             key=key,
@@ -111,7 +118,7 @@ class SampleSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataCard:
-    """The facts of an export."""
+    """Content and provenance of an export."""
 
     name: str
     license: str
@@ -129,7 +136,7 @@ class DataCard:
 
 
 def data_card(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
-    """``README.md`` of an export, in Markdown; its Python runs as it stands."""
+    """``README.md`` of an export, in Markdown; its Python example runs unchanged."""
     provenance = card.provenance
     return CARD_TEMPLATE.format(
         name=card.name,
@@ -137,17 +144,14 @@ def data_card(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
         license=card.license or "not stated",
         model=f"`{provenance.model}`" if provenance.model else "not stated",
         calibration=provenance.calibration or "not stated",
-        outcome=_outcome(card),
+        num_generated=provenance.num_generated or "not stated",
+        num_accepted=len(card.samples),
+        rejected=", ".join(f"{count} {reason}" for reason, count in sorted(provenance.rejected.items()))
+        or "not stated",
         cameras=", ".join(sorted({camera for sample in card.samples for camera in sample.cameras})),
         counts=_counts(card, shards),
         loading=LOADING_TEMPLATE.format(split=shards[0]["split"], decoders=_decoders(card.samples)),
     )
-
-
-def _outcome(card: DataCard) -> str:
-    provenance = card.provenance
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(provenance.rejected.items()))
-    return f"{provenance.num_generated or 'not stated'}, {len(card.samples)}, {reasons or 'not stated'}"
 
 
 def _counts(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
@@ -156,11 +160,11 @@ def _counts(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         f"| {split} | {domain} | {count} | {num_shards[split]} |" for (split, domain), count in sorted(clips.items())
     ]
-    return "\n".join(["| split | domain | clips | shards of the split |", "| --- | --- | --- | --- |", *rows])
+    return "\n".join(["| split | domain | clips | shards in the split |", "| --- | --- | --- | --- |", *rows])
 
 
 def _decoders(samples: Sequence[SampleSummary]) -> str:
-    """What decodes each member that every sample has, as the entries of a Python dict."""
+    """Decoders of the members that all samples have, as the entries of a Python dict."""
     names = {"json": "json.loads", "mp4": "frames", "npy": "array", "npz": "arrays"}
     common = frozenset.intersection(*(sample.members for sample in samples))
     decoded = [(member, names.get(member.rpartition(".")[2])) for member in sorted(common)]

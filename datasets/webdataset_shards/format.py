@@ -1,19 +1,19 @@
-"""The shard format: a Clip as members of one WebDataset sample, and back.
+"""The shard format: conversion between a Clip and the members of a WebDataset sample.
 
 =================  ====================================================================================================
 ``json``           ``schema_version, clip_id, domain, caption, split, source, frame_rate, num_frames, held_frames``,
                    ``timestamps`` s, ``cameras`` (``name, width, height, intrinsics`` (3, 3) px, ``camera_to_ego``
-                   (T, 4, 4), ``member``), ``lanes`` (a text that is JSON: ``kind, points`` (N, 3) m, of each), the
+                   (T, 4, 4) m, ``member``), ``lanes`` (a JSON string: a list of ``kind, points`` (N, 3) m), and the
                    writer's ``metadata``
-``<camera>.mp4``   one video a camera, H.264, T frames
-``poses.npy``      ``ego_to_world`` (T, 4, 4) float64; absent where there is no pose
+``<camera>.mp4``   one H.264 video per camera, T frames
+``poses.npy``      ``ego_to_world`` (T, 4, 4) float64 m; absent if there is no ego pose
 ``tracks.npz``     ``ids, categories`` (N,) str, ``sizes`` (N, 3) m, ``box_to_world`` (N, T, 4, 4), ``present`` (N, T)
-``thumb.jpg``      the middle frame of the first camera, at most 320 wide
+``thumb.jpg``      the middle frame of the first camera, at most 320 px wide
 =================  ====================================================================================================
 
-Every key has one type in all samples, since loaders take the types of the first few for all: so lanes, of which there
-may be none, are a text. Units and frames are those of ``datasets/geometry.py``. Nothing is pickled, and the same clip
-gives the same bytes.
+Every key has the same type in all samples, because loaders infer types from the first few; ``lanes``, which may be
+empty, is therefore a string. Frames and axes are those of ``datasets/geometry.py``. Nothing is pickled, and the same
+clip gives the same bytes.
 """
 
 import io
@@ -33,17 +33,17 @@ from driveforge.datasets.scene_json import camera_to_json, scene_from_json
 from driveforge.datasets.video import decode_mp4, encode_mp4
 
 SCHEMA_VERSION = 2
-# The first held lanes as a list and fixed mounts as (4, 4).
+# Version 1 stored lanes as a list and fixed extrinsics as (4, 4).
 _SUPPORTED_VERSIONS = (1, 2)
 EXTENSIONS = ("jpg", "json", "mp4", "npy", "npz")
 THUMB_WIDTH = 320
 
-# What the json member says of the scene itself; poses, tracks and calibration have members or entries of their own.
+# Scene fields in the json member; poses and tracks are other members.
 _SCENE_KEYS = ("clip_id", "domain", "caption", "split", "source", "held_frames")
 
 
 def clip_members(clip: Clip, metadata: Mapping[str, Any], *, crf: int = 18) -> dict[str, bytes]:
-    """The members of ``clip``'s sample, by their name behind the key; ``metadata`` goes into ``json`` as it is."""
+    """The members of the sample of ``clip``, by name; ``metadata`` is stored in ``json``."""
     scene = clip.scene
     rate = scene.frame_rate or 1.0
     members = {
@@ -54,7 +54,7 @@ def clip_members(clip: Clip, metadata: Mapping[str, Any], *, crf: int = 18) -> d
         members[video_member(camera.name)] = encode_mp4(frames, rate, crf=crf)
     if len([name for name in members if name.endswith(".mp4")]) != len(scene.cameras):
         raise UserError(
-            f"{scene.clip_id}: camera names must differ in more than case, {[c.name for c in scene.cameras]}"
+            f"{scene.clip_id}: camera names must differ in more than case, got {[c.name for c in scene.cameras]}"
         )
     if scene.ego_to_world is not None:
         members["poses.npy"] = _pack_array(scene.ego_to_world)
@@ -63,7 +63,7 @@ def clip_members(clip: Clip, metadata: Mapping[str, Any], *, crf: int = 18) -> d
 
 
 def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, dict[str, Any]]:
-    """The clip of a sample and its metadata; a UserError names ``where`` and the member that is missing or wrong."""
+    """The clip of a sample and its metadata; raises UserError naming ``where`` and a missing or invalid member."""
     scene, metadata = scene_from_members(members, where)
     views = []
     for camera in scene.cameras:
@@ -72,7 +72,7 @@ def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, d
         if frames.shape != (scene.num_frames, camera.height, camera.width, 3):
             raise UserError(
                 f"{where}: {member} has {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}, "
-                f"its json says {scene.num_frames} of {camera.width}x{camera.height}"
+                f"but its json says {scene.num_frames} of {camera.width}x{camera.height}"
             )
         views.append(frames)
     try:
@@ -82,22 +82,22 @@ def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, d
 
 
 def roundtrip_clip(clip: Clip) -> Clip:
-    """``clip`` as a shard gives it back: H.264 takes a little of every frame."""
+    """``clip`` after writing to a shard and reading back, with the loss of H.264 compression."""
     return clip_from_members(clip_members(clip, {}), clip.scene.clip_id)[0]
 
 
 def extend_metadata(content: bytes, metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A ``json`` member with ``metadata`` added to its own; a UserError names ``where`` it is damaged."""
+    """The content of a ``json`` member with ``metadata`` added; raises UserError naming ``where`` if it is damaged."""
     record_json = load_json(content, f"{where}: json")
     return record_json | {"metadata": record_json.get("metadata", {}) | dict(metadata)}
 
 
 def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene, dict[str, Any]]:
-    """The scene of a sample and its metadata, from ``json``, ``poses.npy`` and ``tracks.npz``; no video is decoded."""
+    """The scene and metadata of a sample, from ``json``, ``poses.npy`` and ``tracks.npz``, without decoding video."""
     record_json = load_json(_require_member(members, "json", where), f"{where}: json")
     version = record_json.get("schema_version")
     if type(version) is not int or version not in _SUPPORTED_VERSIONS:
-        raise UserError(f"{where}: json has schema_version {shorten(version)}, this version reads {SCHEMA_VERSION}")
+        raise UserError(f"{where}: json has schema_version {shorten(version)}, but only 1 and 2 are supported")
     record = {key: record_json[key] for key in (*_SCENE_KEYS, "timestamps", "lanes") if key in record_json}
     cameras = record_json.get("cameras", [])
     record["cameras"] = [_parse_camera(entry) for entry in cameras] if isinstance(cameras, list) else cameras
@@ -110,17 +110,17 @@ def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene,
         tracks = _unpack_tracks(_require_member(members, "tracks.npz", where))
         fields = {name: getattr(scene, name) for name in (*_SCENE_KEYS, "timestamps", "cameras", "lanes")}
         return Scene(**fields, ego_to_world=poses, tracks=tracks), dict(record_json.get("metadata", {}))
-    except Exception as error:  # readers of arrays and archives raise what they like
+    except Exception as error:  # numpy and zipfile raise exceptions of many types
         raise UserError(f"{where}: {shorten(error, 200)}") from error
 
 
 def _check_summary(record_json: Mapping[str, Any], scene: Scene, where: str) -> None:
-    """What other readers take from ``record_json`` must agree with the rest of it."""
+    """Check redundant keys, which other readers may use, against the scene."""
     expected = {"num_frames": scene.num_frames, "frame_rate": scene.frame_rate}
     for key, value in expected.items():
         found = record_json.get(key, value)
         if type(found) not in (int, float) or not abs(found - value) <= 1e-6 * max(1.0, value):
-            raise UserError(f"{where}: {key} is {shorten(found)}, its timestamps say {value:g}")
+            raise UserError(f"{where}: {key} is {shorten(found)}, but the timestamps give {value:g}")
     for number, (camera, entry) in enumerate(zip(scene.cameras, record_json["cameras"], strict=True)):
         if entry.get("member", video_member(camera.name)) != video_member(camera.name):
             raise UserError(f"{where}: cameras[{number}].member must be {video_member(camera.name)}")
@@ -133,7 +133,7 @@ def video_member(camera_name: str) -> str:
 
 
 def dump_json(record: Mapping[str, Any]) -> bytes:
-    """One line of JSON, keys in the order given; a UserError for NaN, infinity or what JSON has no word for."""
+    """One line of JSON, keys in the given order; raises UserError for NaN, infinity and types that JSON lacks."""
     try:
         return json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError) as error:
@@ -167,7 +167,7 @@ def _camera_record(camera: Camera, num_frames: int) -> dict[str, Any]:
 
 
 def _parse_camera(entry: object) -> object:
-    """The ``entry`` of a camera as ``scene_from_json`` reads it: without its member, a mount that never moves once."""
+    """The ``entry`` of a camera in the form of ``scene_from_json``: no member, constant extrinsics as one (4, 4)."""
     if not isinstance(entry, dict):
         return entry
     fields = {key: value for key, value in entry.items() if key != "member"}
@@ -212,7 +212,7 @@ def _unpack_array(content: bytes) -> Any:
     buffer = io.BytesIO(content)
     array = np.load(buffer, allow_pickle=False)
     if buffer.read(1):
-        raise UserError("poses.npy goes on behind its array")
+        raise UserError("poses.npy has data after its array")
     return array
 
 
@@ -226,5 +226,5 @@ def _thumbnail(image: NDArray[np.uint8]) -> bytes:
 
 def _require_member(members: Mapping[str, bytes], name: str, where: str) -> bytes:
     if name not in members:
-        raise UserError(f"{where}: member {name} is missing; it holds {', '.join(sorted(members)) or 'nothing'}")
+        raise UserError(f"{where}: member {name} is missing; the sample has {', '.join(sorted(members)) or 'none'}")
     return members[name]

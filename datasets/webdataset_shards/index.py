@@ -1,4 +1,4 @@
-"""``index.json``: what an export holds, to the byte. Readers take the shards that it lists, and no others."""
+"""``index.json``: the shards of an export with sizes and checksums. Readers use only the shards that it lists."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ INDEX_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardEntry:
-    """One tar: its ``name`` beside the index, the split of all its samples, and their ``keys`` in order."""
+    """One tar: its file ``name``, the split of its samples, and their ``keys`` in order."""
 
     name: str
     split: str
@@ -31,7 +31,7 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Index:
-    """``splits`` counts the samples of each split, ``files`` are the documents beside the shards, by name."""
+    """``splits`` has the number of samples per split, ``files`` the documents next to the shards, by name."""
 
     schema_version: int
     generator: Literal["driveforge"]
@@ -44,18 +44,18 @@ class Index:
 
     def __post_init__(self) -> None:
         if self.schema_version != INDEX_VERSION:
-            raise UserError(f"schema_version is {self.schema_version}, this version reads {INDEX_VERSION}")
+            raise UserError(f"schema_version is {self.schema_version}, but only {INDEX_VERSION} is supported")
         names = [*self.files, *(shard.name for shard in self.shards)]
         for name in names:
             if name in ("", ".", "..") or Path(name).name != name:
-                raise UserError(f"{shorten(name)} is no name of a file beside it")
+                raise UserError(f"{shorten(name)} is not a file name")
             if names.count(name) > 1:
                 raise UserError(f"{shorten(name)} is listed twice")
 
 
 def read_index(root: Path) -> Index:
-    """``root/index.json``; a UserError naming the file, and the key, where it is missing or is no index of shards."""
+    """Read ``root/index.json``; raises UserError naming the file, and the key, if it is missing or invalid."""
     path = root / INDEX_FILE
     if not path.exists():
-        raise UserError(f"{path}: cannot be read, it does not exist; is this a folder that export wrote?")
+        raise UserError(f"{path}: does not exist; is {root} a folder that `driveforge export` wrote?")
     return read_record(path, Index, "export again")

@@ -1,7 +1,8 @@
-"""Packing: accepted samples into even WebDataset shards with an index, Croissant metadata and a data card."""
+"""Packing of accepted samples into WebDataset shards of equal size, with an index, Croissant metadata and a card."""
 
 import hashlib
 import json
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,14 +33,14 @@ from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 
 CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"
-# So many shards at least, where there are clips for them: each worker of a small loader gets one.
+# Minimum number of shards (if there are as many clips), so that every worker of a small loader gets one.
 MIN_SHARDS = 4
 SHARD_NAME = re.compile(r"[a-z0-9_-]+-\d{5}-[0-9a-f]{8}\.tar")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcceptedSample:
-    """A sample to pack: where it stands, and what its own metadata is to be extended by, a verdict for example."""
+    """A sample to pack: its location, and ``metadata`` (such as a verdict) to add to its own."""
 
     tar: Path
     key: str
@@ -47,23 +48,24 @@ class AcceptedSample:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def json_member(self) -> dict[str, Any]:
-        """The ``json`` member, extended."""
+        """The content of the ``json`` member, with ``metadata`` added."""
         content = read_members(self.tar, {"json": self.members["json"]})["json"]
         return extend_metadata(content, self.metadata, f"{self.tar}: {self.key}")
 
     def export_members(self) -> tuple[str, dict[str, bytes]]:
-        """The sample as it is exported: the members as they are, but for the description."""
+        """Key and members of the exported sample; only the ``json`` member differs from the input."""
         return self.key, read_members(self.tar, self.members) | {"json": dump_json(self.json_member())}
 
 
 def pack_shards(
     accepted: Iterable[AcceptedSample], out: Path, settings: ExportSettings, provenance: Provenance
 ) -> dict[str, Any]:
-    """Write shards, ``croissant.json``, ``README.md`` and, last, ``index.json`` to ``out``; the index as a dict.
+    """Write shards, ``croissant.json``, ``README.md`` and finally ``index.json`` to ``out``; returns the index.
 
-    Each split has shards of its own, whose counts differ by one at most; the order is drawn once, from the keys, so
-    neither the order of ``accepted`` nor the machine changes a byte. Videos are copied, not encoded again, one clip in
-    memory at a time. An older export in ``out`` stays whole until the new index replaces its own, then its shards go.
+    Shards hold samples of one split, and their sizes differ by at most one sample within a split. Samples are shuffled
+    by a hash of their keys, so the bytes do not depend on the order of ``accepted`` or on the machine. Videos are
+    copied without re-encoding, with one clip in memory at a time. An older export in ``out`` stays valid until the new
+    index replaces its index; its shards are then deleted.
     """
     samples = _index_by_key(accepted)
     summaries = [
@@ -91,14 +93,14 @@ def _index_by_key(accepted: Iterable[AcceptedSample]) -> dict[str, AcceptedSampl
     for sample in accepted:
         other = samples.setdefault(sample.key, sample)
         if other is not sample:
-            raise UserError(f"clip {sample.key} is to be exported from {other.tar} and from {sample.tar}: choose one")
+            raise UserError(f"clip {sample.key} is both in {other.tar} and in {sample.tar}: export only one of them")
     if not samples:
-        raise UserError("no clip was accepted, so there is nothing to export; see why in the rejections")
+        raise UserError("no clip was accepted, so there is nothing to export; see the reasons of the rejections")
     return samples
 
 
 def _group_by_split(summaries: Iterable[SampleSummary]) -> dict[str, list[str]]:
-    """Keys by split, in the order they are packed in: shuffled for good, by the hash of the key."""
+    """Keys by split in packing order: a fixed shuffle, by the hash of the key."""
     splits: defaultdict[str, list[str]] = defaultdict(list)
     for sample in summaries:
         if not CLIP_ID.fullmatch(sample.split):
@@ -112,7 +114,7 @@ def _group_by_split(summaries: Iterable[SampleSummary]) -> dict[str, list[str]]:
 def _write_shards(
     samples: Mapping[str, AcceptedSample], splits: Mapping[str, Sequence[str]], out: Path, settings: ExportSettings
 ) -> list[dict[str, Any]]:
-    """Every shard under the name that its bytes decide; what the index says of each."""
+    """Write all shards; returns their index entries."""
     shards = []
     remove_partial_files(out)
     with show_progress(Progress()) as progress:
@@ -129,6 +131,7 @@ def _write_shards(
 
 
 def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, number: int) -> dict[str, Any]:
+    """Write a shard under a name with a hash of its bytes; returns its index entry."""
     try:
         summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.export_members() for sample in samples))
         name = f"{split}-{number:05d}-{summary.sha256[:8]}.tar"
@@ -147,7 +150,7 @@ def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, numbe
 
 
 def _shard_sizes(num_clips: int, clips_per_shard: int) -> list[int]:
-    num_shards = max(-(-num_clips // clips_per_shard), min(MIN_SHARDS, num_clips))
+    num_shards = max(math.ceil(num_clips / clips_per_shard), min(MIN_SHARDS, num_clips))
     return [num_clips // num_shards + (shard < num_clips % num_shards) for shard in range(num_shards)]
 
 
@@ -171,7 +174,7 @@ def _build_index(settings: ExportSettings, shards: Sequence[dict[str, Any]], fil
 
 
 def _remove_stale(out: Path) -> None:
-    """Remove shards of older exports: those with a name of ours that the index does not list."""
+    """Remove shards of older exports: files named like shards that the index does not list."""
     listed = {shard.name for shard in read_index(out).shards}
     for tar in out.glob("*.tar"):
         if SHARD_NAME.fullmatch(tar.name) and tar.name not in listed:

@@ -9,11 +9,11 @@ from driveforge.datasets.settings import Range
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSettings:
-    """Packing of accepted clips."""
+    """Packing of accepted clips into shards."""
 
-    clips_per_shard: Annotated[int, "samples in a tar", Range(1)]
-    name: Annotated[str, "of the data set, in its card and Croissant file"]
-    license: Annotated[str | None, "of the data set: an SPDX name or a URL; null: not stated"]
+    clips_per_shard: Annotated[int, "maximum samples per tar", Range(1)]
+    name: Annotated[str, "name of the data set, in its card and Croissant metadata"]
+    license: Annotated[str | None, "license of the data set: an SPDX identifier or a URL; null: not stated"]
 
     def __post_init__(self) -> None:
         if self.clips_per_shard < 1:

@@ -1,4 +1,4 @@
-"""Our own WebDataset shards, read back."""
+"""Exported WebDataset shards as a source of clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.source import Item
 from driveforge.datasets.webdataset_shards.format import clip_from_members, scene_from_members
 from driveforge.datasets.webdataset_shards.index import INDEX_FILE, read_index
 from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members, scan_tar
@@ -25,11 +26,13 @@ class _Sample:
 
 
 class ShardSource:
-    """The clips in the shards that ``root/index.json`` lists or, without one, in every ``*.tar`` of the folder.
+    """The clips in the shards that ``root/index.json`` lists or, without an index, in every ``*.tar`` of ``root``.
 
-    Listing reads descriptions, poses and tracks only; videos are read from the tar one clip at a time. A UserError
-    names the shard that is missing, damaged or of another size than the index says, and the sample that is wrong.
+    Listing reads descriptions, poses and tracks; videos are read one clip at a time. Raises UserError naming a shard
+    that is missing, damaged or of another size than its index entry, or a sample that is invalid.
     """
+
+    skipped: Sequence[str] = ()
 
     def __init__(self, root: Path | str) -> None:
         self._samples: dict[str, _Sample] = {}
@@ -51,13 +54,13 @@ class ShardSource:
         return [self._sample(scene.clip_id).tar]
 
     def load(self, scene: Scene) -> Clip:
-        """The pixels of ``scene``, told by its ``clip_id``, under the scene as given."""
+        """The pixels of the clip ``scene.clip_id``, with ``scene`` itself, which may be edited."""
         sample = self._sample(scene.clip_id)
         stored, _ = clip_from_members(read_members(sample.tar, sample.spans), sample.where)
         return Clip(scene=scene, frames=stored.frames)
 
     def metadata(self, clip_id: str) -> dict[str, Any]:
-        """What the writer of the shard said of the clip: scores, provenance, request."""
+        """Metadata that the writer of the shard stored: scores, provenance, request."""
         return self._sample(clip_id).metadata
 
     def _sample(self, clip_id: str) -> _Sample:
@@ -66,25 +69,51 @@ class ShardSource:
         return self._samples[clip_id]
 
 
-def has_shards(root: Path) -> bool:
-    return (root / INDEX_FILE).exists() or bool(_find_tars(root))
+def has_shards(path: Path) -> bool:
+    """Whether ``path`` is a tar, or a folder with an index or tars in it."""
+    return path.suffix == ".tar" or (path / INDEX_FILE).exists() or bool(_find_tars(path))
+
+
+def list_items(path: Path) -> list[Item]:
+    """Every sample of the shards at ``path``; a shard that cannot be listed is one item, whose loading says why."""
+    return [item for tar in list_tars(path) for item in _list_samples(tar)]
+
+
+def sample_item(tar: Path, key: str) -> Item:
+    return Item(name=f"{tar.name}/{key}", loader=_load_sample, arguments=(tar, key))
+
+
+def _list_samples(tar: Path) -> list[Item]:
+    try:
+        return [sample_item(tar, key) for key in scan_tar(tar)]
+    except UserError:
+        return [Item(name=tar.name, loader=_load_sample, arguments=(tar, ""))]
+
+
+def _load_sample(tar: Path, key: str) -> Clip:
+    return clip_from_members(read_members(tar, scan_tar(tar)[key]), f"{tar.name}/{key}")[0]
 
 
 def list_tars(root: Path) -> list[Path]:
-    """The shards of ``root`` in the order of its index (their sizes checked), or every tar in it by name."""
+    """The shards of ``root`` in the order of its index, with sizes checked; without an index, every tar by name.
+
+    If ``root`` is a tar, it is the only one.
+    """
+    if root.is_file():
+        return [root]
     if not (root / INDEX_FILE).exists():
         if not (tars := _find_tars(root)):
-            raise UserError(f"{root}: holds neither {INDEX_FILE} nor a *.tar")
+            raise UserError(f"{root}: has neither {INDEX_FILE} nor *.tar files")
         return tars
     for shard in (shards := read_index(root).shards):
         tar = root / shard.name
         if not tar.exists() or tar.stat().st_size != shard.num_bytes:
-            raise UserError(f"{tar}: the shard is missing or cut short, its index says {shard.num_bytes} bytes")
+            raise UserError(f"{tar}: the shard is missing or truncated, its index says {shard.num_bytes} bytes")
     return [root / shard.name for shard in shards]
 
 
 def _find_tars(root: Path) -> list[Path]:
-    """As for a shell's ``*.tar``, names that begin with a dot are not meant."""
+    """Every ``*.tar`` in ``root`` that is not hidden."""
     return sorted(path for path in root.glob("*.tar") if not path.name.startswith("."))
 
 

@@ -1,4 +1,4 @@
-"""WebDataset tars whose bytes depend on nothing but their samples, checked after they were written."""
+"""Reproducible WebDataset tars, read back after writing."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TarSummary:
-    """A tar as it stands on disk: ``keys`` of its samples in order, ``num_bytes`` and ``sha256`` of the whole file."""
+    """A tar on disk: ``keys`` of its samples in order, ``num_bytes`` and ``sha256`` of the file."""
 
     path: Path
     num_samples: int
@@ -24,12 +24,12 @@ class TarSummary:
 
 
 def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> TarSummary:
-    """Write ``(key, members)`` samples to a tar at ``path``, sync it to disk, read it back and sum it up.
+    """Write ``(key, members)`` samples to a tar at ``path``, sync it to disk, read it back and summarize it.
 
-    Times and owners are fixed: the same samples give the same bytes. A UserError for a key that WebDataset would split,
-    a key used twice, a kind of member that is not allowed (a pickle, say), or a tar that did not reach the disk whole.
+    Times and owners are fixed, so the same samples give the same bytes. Raises UserError for a key that WebDataset
+    would split, a duplicate key, a member type that is not allowed (such as a pickle), or an incomplete write.
     """
-    from webdataset import TarWriter  # brings torch with it, which readers of commit logs can do without
+    from webdataset import TarWriter  # imports torch, which readers of commit logs do not need
 
     keys: dict[str, None] = {}
     with translate_write_errors(path), open(path, "wb") as file:
@@ -42,12 +42,12 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) ->
         os.fsync(file.fileno())
     summary = summarize_tar(path)
     if summary.keys != tuple(keys):
-        raise UserError(f"{path}: wrote {len(keys)} samples and read back {summary.num_samples}; is the disk full?")
+        raise UserError(f"{path}: wrote {len(keys)} samples but read back {summary.num_samples}; is the disk full?")
     return summary
 
 
 def summarize_tar(path: Path) -> TarSummary:
-    """Open the tar at ``path``, list its samples and hash its bytes; a UserError where it is no whole tar."""
+    """List the samples of the tar at ``path`` and hash its bytes; raises UserError if it is not a complete tar."""
     keys = tuple(scan_tar(path))
     return TarSummary(
         path=path, num_samples=len(keys), num_bytes=path.stat().st_size, sha256=sha256_file(path), keys=keys

@@ -1,1 +1,1 @@
-"""What a model can do on held-out clips of every domain, and what it has forgotten, compared clip by clip."""
+"""Evaluation of models on held-out clips of every domain, and paired comparison of models clip by clip."""

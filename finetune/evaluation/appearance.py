@@ -1,4 +1,4 @@
-"""How generated frames look: against the true next frame, and all clips of a domain against the true ones."""
+"""Appearance of generated frames: the next frame against the true one, and all clips of a domain as a set."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -19,7 +19,7 @@ from driveforge.validation.set_metrics.motion import CUBE_FRAMES, motion_extract
 
 TOO_FEW_CLIPS = f"fewer than {MIN_CLIPS} clips of the domain"
 TOO_FEW_FRAMES = "too few frames"
-MAX_PSNR = 60.0  # dB; equal pictures have none
+MAX_PSNR = 60.0  # dB; that of equal images is infinite
 
 
 def measure_next_frame(clip: EvaluationClip, frames: NDArray[np.uint8], start: int) -> Iterator[EvaluationValue]:
@@ -32,7 +32,7 @@ def measure_next_frame(clip: EvaluationClip, frames: NDArray[np.uint8], start: i
     )
     psnr = min(float(peak_signal_noise_ratio(generated_frame, true, data_range=255.0)), MAX_PSNR)
     ssim = structural_similarity_index_measure(generated_frame, true, data_range=255.0)
-    assert isinstance(ssim, torch.Tensor), "no picture of it was asked for"
+    assert isinstance(ssim, torch.Tensor), "torchmetrics returns a tuple only with return_full_image"
     for measure, value in (("next_frame/psnr", psnr), ("next_frame/ssim", float(ssim))):
         yield EvaluationValue(clip_id=clip.clip_id, domain=clip.domain, measure=measure, value=value)
 
@@ -44,25 +44,23 @@ def make_extractors() -> dict[str, Extractor]:
 def measure_frechet(
     evaluation_set: EvaluationSet, generated: Mapping[EvaluationClip, NDArray[np.uint8]], start: int
 ) -> Iterator[EvaluationValue]:
-    """Squared Frechet distances of each domain's generated clips to the true ones, from frame ``start`` on."""
+    """Squared Frechet distances between the generated and the true clips of each domain, from frame ``start`` on."""
     for domain in evaluation_set.domains:
         clips = tuple(evaluation_set.clips_in(domain))
         for measure, extractor in make_extractors().items():
-            reason = _unavailable_reason(clips, start)
-            value = None
+            reason, distance = _unavailable_reason(clips, start), None
             if not reason:
-                generated_features = embed_clips(
-                    _frames_after(clips, [generated[clip] for clip in clips], start), extractor
-                )
-                value = frechet_distance(
-                    _embed_true_clips(clips, start, measure), generated_features, measure=measure, num_permutations=0
-                )
-            yield EvaluationValue(
-                clip_id="", domain=domain, measure=measure, value=value.value if value else None, reason=reason
-            )
+                frames = [generated[clip] for clip in clips]
+                generated_features = embed_clips(_frames_after(clips, frames, start), extractor)
+                true_features = _embed_true_clips(clips, start, measure)
+                distance = frechet_distance(
+                    true_features, generated_features, measure=measure, num_permutations=0
+                ).value
+            yield EvaluationValue(clip_id="", domain=domain, measure=measure, value=distance, reason=reason)
 
 
 def _unavailable_reason(clips: Sequence[EvaluationClip], start: int) -> str:
+    """Why there is no Frechet distance; empty if there is one."""
     if len(clips) < MIN_CLIPS:
         return TOO_FEW_CLIPS
     return TOO_FEW_FRAMES if clips[0].scene.num_frames - start <= CUBE_FRAMES else ""
@@ -74,5 +72,5 @@ def _embed_true_clips(clips: tuple[EvaluationClip, ...], start: int, measure: st
 
 
 def _frames_after(clips: Sequence[EvaluationClip], frames: Sequence[NDArray[np.uint8]], start: int) -> Iterator[Clip]:
-    for clip, shown in zip(clips, frames, strict=True):
-        yield select_clip_frames(clip.with_frames(shown), np.arange(start, clip.scene.num_frames))
+    for clip, clip_frames in zip(clips, frames, strict=True):
+        yield select_clip_frames(clip.with_frames(clip_frames), np.arange(start, clip.scene.num_frames))

@@ -1,4 +1,4 @@
-"""Probes a model while it is trained, so that a run shows what it forgets while it still can be stopped."""
+"""Evaluation during training, so that forgetting is visible while a run can still be stopped."""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from driveforge.finetune.training.module import WorldModelModule
 
 
 class EvaluationCallback(Callback):
-    """Probes the averaged weights before the first step, every ``steps`` steps and after the last.
+    """Evaluates the averaged weights before the first step, every ``steps`` steps and after the last.
 
-    Means by domain go to the trainer's logger as ``evaluation/<domain>/<measure>``, all values to the table ``path``: those
-    before the first step under the digest ``base`` of the model that the run begins with, later ones, whose weights lie
-    in no folder, as ``step-<step>``. Nothing of the training changes by it: weights come back bit by bit, no generator
-    is moved, and a resumed run replaces the rows of a step that it takes again.
+    Means by domain are logged as ``evaluation/<domain>/<measure>``. All values are added to the table ``path``, with
+    the model name ``base`` (a digest) before the first step and ``step-<step>`` later. Training is not affected:
+    weights are restored exactly and no global generator is used. A resumed run replaces the rows of repeated steps.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class EvaluationCallback(Callback):
         self._evaluate(trainer, module)
 
     def _evaluate(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Once a step, though several batches may make one; other ranks wait at their next gradient."""
+        """Evaluates once per step, which may have several batches; other ranks wait in their next all-reduce."""
         step = trainer.global_step
         if step == self._last or not trainer.is_global_zero:
             return

@@ -1,7 +1,7 @@
-"""The held-out clips of a probe, encoded once: what every model is given, and what it is held against."""
+"""The held-out clips of an evaluation, encoded once: the inputs of every model and their ground truth."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,20 +14,29 @@ from torch import Tensor
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.evaluation.moving_regions import average_over_cells, segment_moving_pixels
+from driveforge.finetune.world_model.clip_tensors import ClipTensors
 from driveforge.finetune.world_model.conditions import Conditions, encode_clip, stack_conditions
 from driveforge.finetune.world_model.vae import decode
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EvaluationClip:
-    """One camera of a held-out clip.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class EvaluationTensors(ClipTensors):
+    """The tensors of a training clip, and the ground truth of an evaluation.
 
-    ``tensors`` are those of ``encode_clip``, ``moving`` (F,h,w), the share of a cell that moves by itself, and
-    ``frames`` (T,H,W,3) uint8, the true frames as the codec passes them: what it loses is no fault of the model.
+    ``moving`` (F,h,w) is the share of a cell that shows moving objects. ``frames`` (T,H,W,3) uint8 are the true frames
+    after encoding and decoding by the VAE, so that its compression does not count as an error of the model.
     """
 
+    moving: Tensor
+    frames: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EvaluationClip:
+    """One camera of a held-out clip."""
+
     scene: Scene
-    tensors: Mapping[str, Tensor]
+    tensors: EvaluationTensors
 
     @property
     def clip_id(self) -> str:
@@ -39,7 +48,7 @@ class EvaluationClip:
 
     @cached_property
     def frames(self) -> NDArray[np.uint8]:
-        return np.asarray(self.tensors["frames"].numpy())
+        return np.asarray(self.tensors.frames.numpy())
 
     @property
     def true_clip(self) -> Clip:
@@ -52,22 +61,22 @@ class EvaluationClip:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvaluationSet:
-    """Clips of one size and length; ``vae_digest`` is the digest of the codec that encoded them."""
+    """Clips of one size and length; ``vae_digest`` is the digest of the VAE that encoded them."""
 
     clips: tuple[EvaluationClip, ...]
     vae_digest: str
 
     def __post_init__(self) -> None:
         if not self.clips:
-            raise UserError("a probe needs at least one clip")
+            raise UserError("an evaluation needs at least one clip")
         keys = [(clip.domain, clip.clip_id) for clip in self.clips]
         if len(set(keys)) < len(keys):
-            raise UserError("a clip is in the probe set twice; clip ids must differ")
+            raise UserError("a clip is in the evaluation set twice; clip ids must differ")
         if padded := [clip.clip_id for clip in self.clips if clip.scene.held_frames]:
-            raise UserError(f"{padded[0]} ends before its last frame: a probe takes whole clips alone, choose another")
+            raise UserError(f"{padded[0]} is padded with held frames: an evaluation takes whole clips, choose another")
         shapes = {tuple(clip.frames.shape) for clip in self.clips}
         if len(shapes) > 1:
-            raise UserError(f"the clips of a probe must have one length and size, got {sorted(shapes)}")
+            raise UserError(f"the clips of an evaluation must have one length and size, got {sorted(shapes)}")
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -89,39 +98,39 @@ class EvaluationSet:
         rate = self.clips[0].scene.frame_rate
         return (
             f"{len(self.clips)} clips {self.digest} of {len(self.domains)} domains, {frames} frames of {width} x "
-            f"{height} px at {rate:g} Hz, codec {self.vae_digest}"
+            f"{height} px at {rate:g} Hz, VAE {self.vae_digest}"
         )
 
 
-def encode_evaluation_clip(vae: AutoencoderKLWan, clip: Clip) -> dict[str, Tensor]:
-    """The tensors of an ``EvaluationClip``, of a clip of one camera."""
-    tensors = encode_clip(vae, clip)
-    tensors["moving"] = torch.from_numpy(average_over_cells(segment_moving_pixels(clip), vae.config.patch_size))
-    tensors = {name: tensor.half() for name, tensor in tensors.items()}
-    tensors["frames"] = decode(vae, tensors["latents"].float()[None])[0]
-    return tensors
+def encode_evaluation_clip(vae: AutoencoderKLWan, clip: Clip) -> EvaluationTensors:
+    """The tensors of an ``EvaluationClip``, in half precision, for a clip of one camera."""
+    tensors = encode_clip(vae, clip).map(Tensor.half)
+    moving = torch.from_numpy(average_over_cells(segment_moving_pixels(clip), vae.config.patch_size)).half()
+    # Decoded from the rounded latents, which are what every model is given.
+    frames = decode(vae, tensors.latents.float()[None])[0]
+    return EvaluationTensors(**tensors.to_mapping(), moving=moving, frames=frames)
 
 
 def make_evaluation_set(vae: AutoencoderKLWan, clips: Iterable[Clip]) -> EvaluationSet:
-    """A probe set in memory; of clips with several cameras the reference camera is kept."""
+    """An evaluation set in memory; only the reference camera of each clip is kept."""
     kept = [to_single_camera_clip(clip) for clip in clips]
     made = (EvaluationClip(scene=clip.scene, tensors=encode_evaluation_clip(vae, clip)) for clip in kept)
     return EvaluationSet(clips=tuple(made), vae_digest=compute_vae_digest(vae))
 
 
 def to_single_camera_clip(clip: Clip) -> Clip:
-    """The clip as its reference camera saw it."""
+    """The clip with only its reference camera."""
     scene = to_single_camera_scene(clip.scene)
     return Clip(scene=scene, frames=clip.view(scene.cameras[0].name)[None])
 
 
 def to_single_camera_scene(scene: Scene) -> Scene:
-    """The scene with its first calibrated camera alone, or its first one where none is."""
+    """The scene with only its first calibrated camera, or its first camera if none is calibrated."""
     return replace(scene, cameras=(min(scene.cameras, key=lambda camera: not camera.is_calibrated),))
 
 
 def compute_vae_digest(vae: AutoencoderKLWan) -> str:
-    """12 hex digits of a codec's weights and sizes."""
+    """12 hex digits of the weights and the configuration of a VAE."""
     sizes = {name: value for name, value in vae.config.items() if not name.startswith("_")}
     digest = hashlib.sha256(repr(sorted(sizes.items(), key=str)).encode())
     for name, tensor in sorted(vae.state_dict().items()):
@@ -132,8 +141,7 @@ def compute_vae_digest(vae: AutoencoderKLWan) -> str:
 def make_batch(
     clips: Sequence[EvaluationClip], known_domains: tuple[str, ...], device: torch.device
 ) -> tuple[Tensor, Conditions]:
-    """Latents (B,Z,F,h,w) and the full command of ``clips``."""
-    names = ("latents", "warped", "layout", "mask", "rays")
-    tensors = {name: torch.stack([clip.tensors[name] for clip in clips]).float().to(device) for name in names}
-    labels = [clip.domain for clip in clips], [clip.scene.caption for clip in clips]
-    return tensors["latents"], stack_conditions(tensors, *labels, known_domains)
+    """Latents (B,Z,F,h,w) and all conditions of ``clips``."""
+    tensors = ClipTensors.stack([clip.tensors for clip in clips]).map(lambda tensor: tensor.float().to(device))
+    domains, captions = [clip.domain for clip in clips], [clip.scene.caption for clip in clips]
+    return tensors.latents, stack_conditions(tensors, domains, captions, known_domains)

@@ -1,4 +1,4 @@
-"""The probe: what a model can do on held-out clips of every domain, as numbers that can be compared over time."""
+"""Evaluation of a model on held-out clips of every domain: losses, motion and appearance of its continuations."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,14 +31,14 @@ def evaluate(
     settings: EvaluationSettings,
     on_clip: Callable[[EvaluationClip, Frames], None] | None = None,
 ) -> Evaluation:
-    """Every measure of ``model`` on ``evaluation_set``; ``on_clip`` is shown each clip that was generated, (T,H,W,3) uint8.
+    """All measures of ``model`` on ``evaluation_set``.
 
-    The same model, set and settings give the same values. The model is left as it was found, in training or not, and
-    no global random generator is touched, so that a training run goes on as if nobody had looked.
-    A UserError where the clips were encoded by another codec than the model's.
+    ``on_clip`` is called with every clip and its generated frames (T,H,W,3) uint8. The same model, set and settings
+    give the same values. The model's mode is restored and no global random generator is used, so training is not
+    affected. Raises UserError if the clips were encoded by another VAE than the model's.
     """
     if compute_vae_digest(model.vae) != evaluation_set.vae_digest:
-        raise UserError("the probe's clips were encoded by another codec than this model's: build the set for this one")
+        raise UserError("the evaluation clips were encoded by another VAE than this model's: encode them with this one")
     values: list[EvaluationValue] = []
     generated: dict[EvaluationClip, Frames] = {}
     with torch.no_grad(), _eval_mode(model):
@@ -58,7 +58,7 @@ def evaluate(
 def evaluate_frames(
     evaluation_set: EvaluationSet, settings: EvaluationSettings, make_frames: Callable[[EvaluationClip], Frames]
 ) -> Evaluation:
-    """The measures of generation of clips that no model made: of ``true`` or ``repeat_last_frame`` ones, to read others by."""
+    """The motion and appearance measures of ``make_frames``: references such as true or repeated frames."""
     generated = {clip: make_frames(clip) for clip in evaluation_set.clips}
     values = [value for clip, frames in generated.items() for value in measure_generated_clip(clip, frames, settings)]
     values += appearance.measure_frechet(evaluation_set, generated, settings.context_frames - 1)
@@ -66,7 +66,7 @@ def evaluate_frames(
 
 
 def repeat_last_frame(clip: EvaluationClip, context_frames: int) -> Frames:
-    """The clip that stops at its last given frame."""
+    """The clip frozen at its last context frame."""
     frames = clip.frames.copy()
     frames[context_frames:] = frames[context_frames - 1]
     return frames
@@ -75,7 +75,7 @@ def repeat_last_frame(clip: EvaluationClip, context_frames: int) -> Frames:
 def measure_generated_clip(
     clip: EvaluationClip, frames: Frames, settings: EvaluationSettings
 ) -> Iterator[EvaluationValue]:
-    """Everything that is measured on one generated clip."""
+    """The motion and appearance measures of one generated clip."""
     yield from motion.measure_motion(clip, frames, settings.context_frames - 1)
     yield from appearance.measure_next_frame(clip, frames, settings.context_frames - 1)
 
@@ -83,7 +83,7 @@ def measure_generated_clip(
 def generate_continuations(
     model: WorldModel, clips: Sequence[EvaluationClip], settings: EvaluationSettings
 ) -> list[Frames]:
-    """How ``model`` goes on from the first frames of each clip, without a command and from pure noise."""
+    """The unconditional continuation of each clip, sampled from pure noise."""
     latents, command = make_batch(clips, model.config.domains, model.device)
     conditions = command.as_continuation(
         latents, torch.full((len(clips),), settings.context_frames, device=latents.device)
@@ -102,12 +102,12 @@ def generate_continuations(
 
 
 def describe_protocol(evaluation_set: EvaluationSet, settings: EvaluationSettings) -> str:
-    """All that decides the numbers beside the model; values under two protocols cannot be compared."""
-    steps = f"{settings.num_steps} steps" if settings.dynamics else "losses alone"
+    """All that the values depend on besides the model; values of different protocols cannot be compared."""
+    steps = f"{settings.num_steps} steps" if settings.dynamics else "losses only"
     bins = " ".join(f"{edge:g}" for edge in settings.sigma_edges)
     return (
-        f"evaluation {_code_digest()} on {evaluation_set}; {settings.context_frames} frames given, {steps}, loss of {'+'.join(settings.modes)} "
-        f"in bins {bins}, seed {settings.seed}"
+        f"evaluation {_code_digest()} on {evaluation_set}; {settings.context_frames} context frames, {steps}, "
+        f"loss of {'+'.join(settings.modes)} in bins {bins}, seed {settings.seed}"
     )
 
 
@@ -124,13 +124,13 @@ def _code_digest() -> str:
 
 @contextlib.contextmanager
 def _eval_mode(model: torch.nn.Module) -> Iterator[None]:
-    """The model in evaluation mode within, each of its modules as before without."""
-    was: Mapping[torch.nn.Module, bool] = {module: module.training for module in model.modules()}
+    """Evaluation mode inside the context; on exit the mode of every module is restored."""
+    training_before: Mapping[torch.nn.Module, bool] = {module: module.training for module in model.modules()}
     model.eval()
     try:
         yield
     finally:
-        for module, training in was.items():
+        for module, training in training_before.items():
             module.training = training
 
 

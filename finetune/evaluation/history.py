@@ -1,4 +1,4 @@
-"""The course of a run: its probed models in order, each against the one that it began with."""
+"""The evaluations of a run in order, and the transfer and forgetting between them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from driveforge.finetune.evaluation.transfer import backward_transfer, forgettin
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointEvaluation:
-    """What was probed of ``model``, known by the digest of its files, after ``step`` optimiser steps of a run."""
+    """The evaluation of ``model`` (a digest, or ``step-<step>``) after ``step`` optimizer steps of a run."""
 
     step: int
     model: str
@@ -22,7 +22,7 @@ class CheckpointEvaluation:
 
 
 def read_history(path: Path) -> list[CheckpointEvaluation]:
-    """The stages of a run in the table at ``path``, by step; a UserError where it is none."""
+    """The evaluations in the table at ``path``, by step. Raises UserError if it is not such a table."""
     return [
         CheckpointEvaluation(step=step, model=model, evaluation=found)
         for (step, model), found in read_evaluations(path).items()
@@ -30,9 +30,9 @@ def read_history(path: Path) -> list[CheckpointEvaluation]:
 
 
 def compute_transfer(history: Sequence[Evaluation], measure: str, domains: Collection[str]) -> dict[str, float]:
-    """``backward_transfer`` and ``forgetting`` of the last model in ``domains``, which the first one had learnt.
+    """``backward_transfer`` and ``forgetting`` of the last model in ``domains``, which the first model has learned.
 
-    In the measure's unit, over clips that all models could be measured on; empty where no domain has any.
+    In the unit of the measure, over clips on which all models have a value; empty if there are none.
     """
     scores, common_domains = compute_scores(history, measure, domains)
     if len(history) < 2 or not common_domains:
@@ -42,7 +42,7 @@ def compute_transfer(history: Sequence[Evaluation], measure: str, domains: Colle
 
 
 def compute_scores(history: Sequence[Evaluation], measure: str, domains: Collection[str]) -> tuple[Array, list[str]]:
-    """(K, D) mean scores of K models, more is better, and the D domains that all of them have a common clip of."""
+    """Mean scores (K, D) of K models, higher is better, and the D domains in which all have a common clip."""
     values = [
         {(v.domain, v.clip_id): v.value for v in evaluation.values if v.measure == measure and v.value is not None}
         for evaluation in history

@@ -1,4 +1,4 @@
-"""How much a model has forgotten, told by its losses: cheap enough to be asked again and again while it trains."""
+"""Loss-based forgetting, which is cheap enough to be measured repeatedly during training."""
 
 from collections.abc import Collection
 
@@ -15,9 +15,9 @@ from driveforge.finetune.world_model.model import WorldModel
 def make_loss_forgetting_metric(
     base: WorldModel, evaluation_set: EvaluationSet, settings: EvaluationSettings, domains: Collection[str]
 ) -> ForgettingMetric:
-    """By how much the loss of a model lies above that of ``base``, as a share of it, in each of ``domains``.
+    """A metric that returns the relative increase of a model's loss over that of ``base``, for each of ``domains``.
 
-    The loss is the mean over all clips, modes and noise levels. A UserError where the set has no clip of a domain.
+    The loss is the mean over all clips, modes and noise levels. Raises UserError if the set has no clip of a domain.
     """
     before = _mean_losses(base, evaluation_set, settings, domains)
 
@@ -35,5 +35,5 @@ def _mean_losses(
     found = {d: [v for (name, measure), v in means.items() if name == d and measure.endswith("/all")] for d in domains}
     for domain, values in found.items():
         if not values:
-            raise UserError(f"the probe has no clips of {domain}, so nothing can tell whether it is forgotten")
+            raise UserError(f"the evaluation set has no clips of {domain}, so its forgetting cannot be measured")
     return {domain: float(np.mean(values)) for domain, values in found.items()}

@@ -1,6 +1,7 @@
-"""Loss by noise level, apart for what moves and what stands: forgetting shows first where it is not averaged away.
+"""Loss per noise level and for moving and static regions.
 
-How much is forgotten differs by noise level (Zajac et al. 2023, arXiv 2303.15342), and what moves covers few cells.
+Forgetting differs by noise level (Zajac et al. 2023, arXiv 2303.15342), and moving objects cover few cells, so a mean
+over all levels and cells would hide it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from driveforge.finetune.world_model.flow import VelocityModel
 
 NO_MOVING_PIXELS = "no moving pixels"
 NO_STATIC_PIXELS = "no static pixels"
-MIN_CELLS = 1.0  # a region smaller than this in all frames together is none
+MIN_CELLS = 1.0  # a region with fewer cells, summed over all frames, has no loss
 
 
 def measure_losses(
@@ -28,10 +29,10 @@ def measure_losses(
     device: torch.device,
     settings: EvaluationSettings,
 ) -> Iterator[EvaluationValue]:
-    """``loss/<mode>/<low>-<high>/<region>`` of each clip: mean squared velocity error of the frames not given.
+    """``loss/<mode>/<low>-<high>/<region>`` of each clip: mean squared velocity error after the context frames.
 
-    Regions are ``all``, ``moving`` (cells weighted by the share of them that moves) and ``static`` (none of it does).
-    Noise and its level are fixed for each clip and bin, whatever else is in the set.
+    Regions are ``all``, ``moving`` (cells weighted by the share that shows moving objects) and ``static`` (cells
+    without any). Noise and noise level are functions of the seed, the clip and the bin.
     """
     latents, command = make_batch(clips, known_domains, device)
     for mode in settings.modes:
@@ -69,7 +70,7 @@ def _velocity_errors(
 
 
 def _losses_by_region(clip: EvaluationClip, error: Tensor, name: str, context_frames: int) -> Iterator[EvaluationValue]:
-    error, moving = error[context_frames:], clip.tensors["moving"].float()[context_frames:].numpy()
+    error, moving = error[context_frames:], clip.tensors.moving.float()[context_frames:].numpy()
     regions = {
         "all": (np.ones_like(moving), ""),
         "moving": (moving, NO_MOVING_PIXELS),

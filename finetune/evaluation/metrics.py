@@ -1,6 +1,6 @@
-"""Which way the measures of a probe point."""
+"""The direction of the measures of an evaluation."""
 
-# Of all others, errors, losses and distances, less is better.
+# All others are errors, losses and distances: lower is better.
 HIGHER_IS_BETTER = frozenset(
     {"moving_objects/permanence", "static_objects/permanence", "ego/recovered", "next_frame/psnr", "next_frame/ssim"}
 )

@@ -1,7 +1,7 @@
-"""How things move in a generated clip against how they truly moved: objects, points and the camera.
+"""Motion in a generated clip compared with the true clip: of objects, points and the camera.
 
-What is gone does not drop out of the errors. What could not be followed in the true clip, as the codec passes it, is
-left out of the measures of every model alike.
+An object or point that is lost in the generated clip still counts in the errors. One that cannot be tracked in the true
+clip, encoded and decoded by the VAE, is excluded for all models.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,8 @@ from driveforge.finetune.evaluation.object_search import ObjectSearchResult, sea
 from driveforge.finetune.evaluation.points import MIN_POINTS, TruePointTracks, compute_point_errors, track_true_points
 from driveforge.finetune.evaluation.results import EvaluationValue
 from driveforge.finetune.evaluation.targets import Target, find_targets
-from driveforge.validation.camera.pose_refinement import not_refined_reason, pose_measures, refine_motions
+from driveforge.validation.camera.pose_measures import pose_measures
+from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.point_tracking.tracks import track_view
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import View, reference_view, single_threaded_opencv
@@ -28,17 +29,18 @@ NO_OBJECTS = "no clearly visible object of this type"
 NO_POINTS = "too few trackable points in the true clip"
 STATIONARY_CAMERA = "stationary camera"
 NO_CONSECUTIVE_FRAMES = "too few consecutive frames"
-STATIONARY_PX = 2.0  # reference px: points that truly go less far than this tell no speed
+STATIONARY_PX = 2.0  # reference px: speed is not measured if the true points move less than this
 EGO_MEASURES = {"pose_yaw": "ego/yaw", "pose_rotation": "ego/rotation", "pose_translation": "ego/translation"}
 MIN_PROGRESS = 0.25
-MAX_TRACKING_ERROR_PX = 2.0  # reference px: what is found further off in the true clip itself cannot be followed
+MAX_TRACKING_ERROR_PX = 2.0  # reference px: an object with a larger error in the true clip cannot be tracked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class GroundTruth:
-    """What is looked for in every model's clip: ``targets``, and ``points`` that are ``moving`` ``(N,)`` or not.
+    """The ground truth that every model's clip is compared with.
 
-    ``camera`` is what its motion comes out as in the true frames.
+    ``moving`` ``(N,)`` tells which of the ``points`` are on moving objects. ``camera`` are the camera measures of the
+    true frames.
     """
 
     view: View
@@ -50,11 +52,11 @@ class GroundTruth:
 
 @lru_cache(maxsize=512)
 def compute_ground_truth(clip: EvaluationClip, start: int) -> GroundTruth:
-    """The truth after frame ``start``."""
+    """The ground truth after frame ``start``."""
     view = reference_view(clip.true_clip)
     found = [target for target in find_targets(view, start) if _is_trackable(view, target)]
     points = track_true_points(view, start)
-    share = clip.tensors["moving"][start].float().numpy()
+    share = clip.tensors.moving[start].float().numpy()
     cell = view.gray.shape[1] // share.shape[0]
     x, y = (points.points[0] // cell).astype(int).clip(0, np.array(share.shape[::-1]) - 1).T
     return GroundTruth(
@@ -73,7 +75,7 @@ def _is_trackable(view: View, target: Target) -> bool:
 
 
 def measure_motion(clip: EvaluationClip, frames: NDArray[np.uint8], start: int) -> Iterator[EvaluationValue]:
-    """All measures of motion of generated ``frames`` (T,H,W,3) that begin to be the model's after frame ``start``."""
+    """All motion measures of ``frames`` (T,H,W,3), which are generated after frame ``start``."""
     with single_threaded_opencv():
         ground_truth = compute_ground_truth(clip, start)
         view = reference_view(clip.with_frames(frames))
@@ -86,7 +88,7 @@ def measure_motion(clip: EvaluationClip, frames: NDArray[np.uint8], start: int) 
 
 
 def _measure_objects(ground_truth: GroundTruth, view: View) -> dict[str, float | str]:
-    """Means over the objects that move by themselves (``moving_objects``) and those that stand (``static_objects``)."""
+    """Means over the objects that move in the world (``moving_objects``) and those that do not (``static_objects``)."""
     errors = [
         compute_object_errors(view, target, search_object(target, ground_truth.view.frames, view.frames))
         for target in ground_truth.targets
@@ -104,16 +106,18 @@ def _measure_objects(ground_truth: GroundTruth, view: View) -> dict[str, float |
 
 
 def compute_object_errors(view: View, target: Target, found_object: ObjectSearchResult) -> dict[str, float]:
-    """Of one object, the true centre of its box against the one that was found.
+    """Errors of the found center of an object's box against the true one.
 
-    ``ade`` and ``fde``: mean and last distance, px of an image of 256 rows. ``ade_m``: the mean in metres across the
-    line of sight, at the true distance. ``velocity`` (m/s) and ``acceleration`` (m/s²): mean size of the error of first
-    and second differences, likewise across the line of sight. ``permanence``: 1 where it is there at the end, else 0.
+    ``ade`` and ``fde``: mean and final distance in px of an image of 256 rows. ``ade_m``: the mean in meters
+    perpendicular to the line of sight, at the true distance. ``velocity`` (m/s) and ``acceleration`` (m/s²): mean norm
+    of the error of first and second differences, in the same plane. ``permanence``: 1 if it is found in the last frame,
+    else 0.
 
-    A gone object counts as if it had stayed where it was last seen, but in ``ade``, ``fde`` and ``ade_m`` as one of its
-    sizes off at least: else one that stands in the image could vanish for free.
+    A lost object stays where it was last found; in ``ade``, ``fde`` and ``ade_m`` its distance is at least its size,
+    because one that is static in the image would otherwise have no error.
     """
     frames = np.flatnonzero(target.judged)
+    # An offset of 1 px at depth d is d / f meters.
     meters_per_px = target.distance / _focal(view)
     distance = np.linalg.norm(found_object.offset, axis=1)
     distance = np.where(found_object.found, distance, np.maximum(distance, target.size))[frames]
@@ -132,7 +136,7 @@ def compute_object_errors(view: View, target: Target, found_object: ObjectSearch
 
 
 def _differences(offset_m: Array, times: Array, frames: Sequence[int], order: int) -> list[float]:
-    """Sizes of the ``order``-th time derivative of ``offset_m`` ``(T, 2)`` wherever ``frames`` follow without a gap."""
+    """Norms of the ``order``-th time derivative of ``offset_m`` ``(T, 2)`` at every run of consecutive ``frames``."""
     step = float(np.median(np.diff(times)))
     seen = set(frames)
     last = [t for t in frames if all(t - k in seen for k in range(order + 1))]
@@ -140,53 +144,54 @@ def _differences(offset_m: Array, times: Array, frames: Sequence[int], order: in
 
 
 def _focal(view: View) -> float:
-    assert view.command is not None, "objects have been projected"
+    assert view.command is not None, "boxes are projected only with a camera pose"
     return float(view.command.intrinsics[0, 0] + view.command.intrinsics[1, 1]) / 2
 
 
 def _measure_points(ground_truth: GroundTruth, view: View) -> tuple[float | None, dict[str, float | str]]:
-    """Median error of points, reference px: ``points/moving`` on what moves by itself, ``points/static`` elsewhere.
+    """The progress of static points, and the point measures by name.
 
-    ``ego/speed`` is how far from 1 the median share is of their true motion that static points make, which comes first:
-    0 in a frozen clip, None where there is no telling.
+    ``points/moving`` and ``points/static`` are the median errors, in reference px, of points on moving objects and of
+    all others. Progress is the median share of their true motion that static points make, 0 in a frozen clip; None if
+    it cannot be measured. ``ego/speed`` is its difference from 1.
     """
     errors = compute_point_errors(view, ground_truth.points)
     values: dict[str, float | str] = {}
     for kind, chosen in (("moving", ground_truth.moving), ("static", ~ground_truth.moving)):
         enough = chosen.sum() >= MIN_POINTS
         values[f"points/{kind}"] = float(np.median(errors.distance[chosen]) * view.scale) if enough else NO_POINTS
-    still = ~ground_truth.moving
-    if still.sum() < MIN_POINTS:
+    static = ~ground_truth.moving
+    if static.sum() < MIN_POINTS:
         return None, {**values, "ego/speed": NO_POINTS}
-    if np.median(errors.path[still]) * view.scale < STATIONARY_PX:
+    if np.median(errors.path[static]) * view.scale < STATIONARY_PX:
         return None, {**values, "ego/speed": STATIONARY_CAMERA}
-    progress = float(np.median(errors.progress[still]))
+    progress = float(np.median(errors.progress[static]))
     return progress, {**values, "ego/speed": abs(1 - progress)}
 
 
 def _measure_camera(clip: EvaluationClip, frames: NDArray[np.uint8], start: int) -> dict[str, float | str]:
-    """The camera's motion that frames show, against the recorded pose: as the validator measures it.
+    """The error of the camera motion in ``frames`` against the recorded pose, as the validator measures it.
 
-    ``ego/yaw`` deg/s, ``ego/rotation`` deg over 4 frames, ``ego/translation`` deg between the directions.
+    ``ego/yaw`` deg/s, ``ego/rotation`` deg over 4 frames, ``ego/translation`` deg between the directions. A measure
+    without a value has the reason instead.
     """
     view = reference_view(select_clip_frames(clip.with_frames(frames), np.arange(start, len(frames))))
     if view.command is None:
         return dict.fromkeys(EGO_MEASURES.values(), view.reason)
-    tracks = track_view(view, project_boxes(view))
-    refined, reason = refine_motions(tracks, view.command), not_refined_reason(tracks, view.command)
-    measures = pose_measures(refined, view.command, view.timestamps, reason)
-    return {EGO_MEASURES[m.name]: m.reason if m.value is None else m.value for m in measures}
+    boxes = project_boxes(view)
+    tracked = TrackedView(view=view, boxes=boxes, tracks=track_view(view, boxes))
+    return {EGO_MEASURES[m.name]: m.reason if m.value is None else m.value for m in pose_measures(tracked)}
 
 
 def _compare_camera(
     values: dict[str, float | str], ground_truth: GroundTruth, progress: float | None
 ) -> dict[str, float | str]:
-    """``ego/recovered`` beside them: whether the camera's motion could be found where the true clip shows it.
+    """Adds ``ego/recovered``: whether the camera motion was found, on clips where it is found in the true frames.
 
-    The direction is sought from the recorded one on, so pixels that stand still would agree with any: where less than
-    a quarter of the true motion is seen, it counts as a right angle off.
+    The estimate of the direction starts at the recorded one, and static pixels agree with any direction. So with less
+    than a quarter of the true motion (``MIN_PROGRESS``) the direction counts as wrong by 90 degrees.
     """
     if isinstance(values["ego/translation"], float) and progress is not None and progress < MIN_PROGRESS:
         values["ego/translation"] = 90.0
-    shown, found = ground_truth.camera["ego/rotation"], values["ego/rotation"]
-    return {**values, "ego/recovered": shown if isinstance(shown, str) else float(not isinstance(found, str))}
+    true, found = ground_truth.camera["ego/rotation"], values["ego/rotation"]
+    return {**values, "ego/recovered": true if isinstance(true, str) else float(not isinstance(found, str))}

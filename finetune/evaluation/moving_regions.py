@@ -1,4 +1,4 @@
-"""Which parts of a clip show what moves by itself, whatever the camera does."""
+"""Segmentation of the regions of a clip that move in the world, apart from the motion of the camera."""
 
 import cv2
 import numpy as np
@@ -11,23 +11,23 @@ from driveforge.validation.views.boxes import Boxes, project_boxes
 from driveforge.validation.views.flow import Flow, dis_flow, is_visible
 from driveforge.validation.views.view import REFERENCE_ROWS, View, reference_view, single_threaded_opencv
 
-FLOW_GAP = 2  # frames over which flow is looked at: slow things have gone far enough, and most are still in view
-GRID_STEP = 10  # px between the points that the camera's motion is fitted to
-MOTION_THRESHOLD_PX = 1.6  # of an image of 256 rows
+FLOW_GAP = 2  # frames between the images of a flow: slow objects have moved enough, and most are still visible
+GRID_STEP = 10  # px between the points that the camera motion is fitted to
+MOTION_THRESHOLD_PX = 1.6  # in an image of 256 rows
 MIN_HOMOGRAPHY_INLIERS = 0.8
 
 Mask = NDArray[np.bool_]
 
 
 def segment_moving_pixels(clip: Clip) -> Mask:
-    """``(T, H, W)``: where the reference view shows what moves by itself.
+    """The moving pixels ``(T, H, W)`` of the reference view.
 
-    With boxes and a pose: the boxes of tracks that are faster than ``STATIC_SPEED_M_S`` in that frame, where no nearer box
-    hides them. Without: where dense flow over ``FLOW_GAP`` frames, of images scaled to 256 rows and
-    seen both ways, departs from the camera's motion. That is a homography
-    where one explains ``MIN_HOMOGRAPHY_INLIERS`` of the image (a camera that stands, turns, or sees a plane), else the epipolar
-    geometry of the most; so of what overtakes along the camera's own way only what leaves its epipolar lines is seen.
-    Source of the choice: Torr, "Geometric motion segmentation and model selection" (1998).
+    With boxes and a pose: the boxes of tracks that are faster than ``STATIC_SPEED_M_S`` in the frame, except where a
+    nearer box occludes them. Otherwise: where dense flow over ``FLOW_GAP`` frames of images scaled to 256 rows, visible
+    in both directions, differs from the camera motion. The camera motion is a homography if one explains
+    ``MIN_HOMOGRAPHY_INLIERS`` of the image (a camera that is static or rotates, or a plane), else the epipolar geometry
+    of most points; then an object that moves along its epipolar lines, such as one that overtakes, is not detected.
+    The choice of the model follows Torr, "Geometric motion segmentation and model selection" (1998).
     """
     view = reference_view(clip)
     boxes = project_boxes(view)
@@ -48,7 +48,7 @@ def _mask_from_tracks(view: View, boxes: Boxes) -> Mask:
     is_moving = np.stack([compute_speeds(track, view.timestamps) > STATIC_SPEED_M_S for track in view.tracks])
     out = np.zeros(view.gray.shape, np.uint8)
     for t, image in enumerate(out):
-        for n in np.argsort(-boxes.distance[t]):
+        for n in np.argsort(-boxes.distance[t]):  # from far to near: a nearer box overwrites what it occludes
             hull = boxes.hulls[t][n]
             if hull is not None:
                 cv2.fillConvexPoly(image, hull, int(is_moving[n, t]))
@@ -71,8 +71,9 @@ def _mask_from_flow(view: View) -> Mask:
 
 
 def _compute_flow_residual(flow: Flow) -> Array:
-    """Distance ``(H, W)`` px of a flow from the camera motion that explains most of it."""
+    """Distance ``(H, W)`` px of a flow from the camera motion that fits most of it."""
     height, width = flow.shape[:2]
+    # Homogeneous pixel coordinates before and after the flow.
     x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
     start = np.stack([x, y, np.ones_like(x)], -1)
     end = start + np.concatenate([flow, np.zeros((height, width, 1), np.float32)], -1)
@@ -91,7 +92,7 @@ def _compute_flow_residual(flow: Flow) -> Array:
 
 
 def _sampson(fundamental: Array, start: Array, end: Array) -> Array:
-    """First-order distance px to the epipolar constraint (Hartley and Zisserman 2004, eq. 11.9)."""
-    line, back = start @ fundamental.T, end @ fundamental
-    slope = (line[..., :2] ** 2).sum(-1) + (back[..., :2] ** 2).sum(-1)
-    return np.asarray(np.abs((end * line).sum(-1)) / np.sqrt(np.maximum(slope, 1e-12)))
+    """Sampson distance px to the epipolar constraint, of first order (Hartley and Zisserman 2004, eq. 11.9)."""
+    end_line, start_line = start @ fundamental.T, end @ fundamental  # the epipolar lines F x and F^T x'
+    gradient = (end_line[..., :2] ** 2).sum(-1) + (start_line[..., :2] ** 2).sum(-1)
+    return np.asarray(np.abs((end * end_line).sum(-1)) / np.sqrt(np.maximum(gradient, 1e-12)))

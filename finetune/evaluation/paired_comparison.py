@@ -1,4 +1,4 @@
-"""Two models under the same probe, compared clip by clip in one measure."""
+"""Paired comparison of two models in one measure, clip by clip, under one evaluation protocol."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from driveforge.finetune.evaluation.results import Evaluation, EvaluationValue
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """From one model to another over pairs of clips; bounds as of ``ratio_interval``, infinite where there is none.
+    """The change from one model to another over pairs of clips, with the bounds of ``ratio_interval``.
 
-    ``before`` and ``after`` are means in the measure's unit, ``difference`` is after minus before. ``regression`` is how much
-    worse it became, as a share of the mean before: below 0 it became better.
+    ``before`` and ``after`` are means in the unit of the measure, ``difference`` is after minus before. ``regression``
+    is the deterioration as a share of the mean before; below 0 it is an improvement.
     """
 
     before: float
@@ -29,8 +29,8 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedComparison:
-    """``excluded`` has (clip id, why) of every clip that is in no pair; ``lost`` are those of them that could be
-    measured before and cannot any more. ``change`` is None where there are no pairs."""
+    """``excluded`` has (clip id, reason) of every clip that is in no pair; ``lost`` are those of them that have a value
+    before and none after. ``change`` is None if there are no pairs."""
 
     measure: str
     domain: str
@@ -50,14 +50,14 @@ def compare(
     confidence: float,
     seed: int = 0,
 ) -> PairedComparison:
-    """The clips of ``domains``, together called ``label``, under one model and under another, paired by clip id.
+    """Compares two models on the clips of ``domains``, paired by clip id; ``label`` names these domains.
 
-    A UserError where the two were not probed in the same way.
+    Raises UserError if the evaluations have different protocols.
     """
     if before.protocol != after.protocol:
         raise UserError(
-            f"the models were probed in different ways and cannot be compared: {before.protocol} and {after.protocol}; "
-            "probe one of them anew"
+            f"evaluations with different protocols cannot be compared: {before.protocol} and {after.protocol}; "
+            "evaluate one of the models again"
         )
     old, new = _by_clip(before, measure, domains), _by_clip(after, measure, domains)
     pairs, excluded, lost = [], [], []
@@ -81,7 +81,7 @@ def compare(
 
 
 def metric_sign(measure: str) -> int:
-    """1 where more is better, -1 where less is."""
+    """1 if higher is better, -1 if lower is."""
     return 1 if measure in HIGHER_IS_BETTER else -1
 
 
@@ -92,9 +92,9 @@ def _by_clip(
 
 
 def _value_or_reason(values: Mapping[tuple[str, str], EvaluationValue], key: tuple[str, str]) -> float | str:
-    """The clip's value, or why there is none."""
+    """The value of a clip, or the reason why there is none."""
     if key not in values:
-        return "not probed"
+        return "not evaluated"
     found = values[key]
     return found.reason if found.value is None else found.value
 
@@ -103,17 +103,18 @@ def _compute_change(pairs: Sequence[tuple[float, float]], sign: int, confidence:
     old, new = np.array(pairs, float).T
     ones, worse = np.ones(len(pairs)), sign * (old - new)
     before = float(old.mean())
-    # A share of nothing: any fall from zero is without bounds, and no fall is none.
-    regression, bounds = (
-        (0.0, (0.0, 0.0)) if not worse.any() else (np.copysign(np.inf, worse.mean()), (-np.inf, np.inf))
-    )
     if before > 0:
         regression, bounds = float(worse.mean()) / before, ratio_interval(worse, old, confidence, seed)
+    elif worse.any():
+        # Relative to a mean of zero any change is infinite, and has no bounds.
+        regression, bounds = float(np.copysign(np.inf, worse.mean())), (-np.inf, np.inf)
+    else:
+        regression, bounds = 0.0, (0.0, 0.0)
     return Change(
         before=before,
         after=float(new.mean()),
         difference=float((new - old).mean()),
         difference_bounds=ratio_interval(new - old, ones, confidence, seed),
-        regression=float(regression),
+        regression=regression,
         regression_bounds=bounds,
     )

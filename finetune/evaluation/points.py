@@ -1,4 +1,4 @@
-"""Points of the last given frame, followed through the true clip and through a generated one."""
+"""Corners of the last context frame, tracked in the true clip and in a generated one."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ MAX_CORNERS, CORNER_QUALITY = 160, 0.01
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TruePointTracks:
-    """``points`` ``(L, N, 2)`` px from frame ``start`` on and whether the true clip shows them, ``visible`` ``(L, N)``."""
+    """``points`` ``(L, N, 2)`` px from frame ``start`` on, and their ``visible`` ``(L, N)`` in the true clip."""
 
     start: int
     points: Points
@@ -26,7 +26,7 @@ class TruePointTracks:
 
 
 def track_true_points(view: View, start: int) -> TruePointTracks:
-    """Corners of frame ``start`` that could be followed for ``MIN_FRAMES`` frames or more."""
+    """Corners of frame ``start`` that can be tracked for at least ``MIN_FRAMES`` frames."""
     corners = _detect_corners(view, start)
     points, visible = _track_points(view, start, corners)
     is_long = visible.sum(0) > MIN_FRAMES
@@ -35,8 +35,10 @@ def track_true_points(view: View, start: int) -> TruePointTracks:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PointErrors:
-    """Of each point: mean ``distance`` ``(N,)`` px from where it truly is, how far it truly went, ``path`` ``(N,)`` px
-    root mean square, and its ``progress`` ``(N,)``, the share of the true motion that it made: 1 all, 0 none.
+    """Errors of N points: mean ``distance`` ``(N,)`` px from the true position, and ``progress`` ``(N,)``.
+
+    ``path`` ``(N,)`` px is the root mean square of the true displacement. Progress is the projection of the generated
+    displacement onto the true one, as a share of it: 1 is the true motion, 0 is none.
     """
 
     distance: Array
@@ -45,19 +47,20 @@ class PointErrors:
 
 
 def compute_point_errors(view: View, true: TruePointTracks) -> PointErrors:
-    """How the points of ``true`` go in ``view``, over the frames in which the true clip shows them.
+    """Errors of the points of ``true`` in ``view``, over the frames in which they are visible in the true clip.
 
-    A point that is lost counts as if it had stayed where it was last seen.
+    A lost point stays where it was last visible.
     """
     points, _ = _track_points(view, true.start, true.points[0])
     later = true.visible[1:]
     count = later.sum(0).clip(1)
-    motion, true_motion = (p[1:] - true.points[0] for p in (points, true.points))
-    power = (true_motion**2).sum(-1)
+    motion, true_motion = points[1:] - true.points[0], true.points[1:] - true.points[0]
+    squared_path = (true_motion**2).sum(-1)
     return PointErrors(
         distance=np.asarray((np.linalg.norm(motion - true_motion, axis=-1) * later).sum(0) / count),
-        path=np.sqrt((power * later).sum(0) / count),
-        progress=((motion * true_motion).sum(-1) * later).sum(0) / np.maximum((power * later).sum(0), 1e-9),
+        path=np.sqrt((squared_path * later).sum(0) / count),
+        # Least squares: the s that minimizes the sum of |motion - s true_motion|^2.
+        progress=((motion * true_motion).sum(-1) * later).sum(0) / np.maximum((squared_path * later).sum(0), 1e-9),
     )
 
 
@@ -68,16 +71,15 @@ def _detect_corners(view: View, start: int) -> Points:
 
 
 def _track_points(view: View, start: int, points: Points) -> tuple[Points, NDArray[np.bool_]]:
-    """Where points go ``(L, N, 2)``, and for how long ``(L, N)``; lost ones stay."""
+    """Tracks ``(L, N, 2)`` and their visibility ``(L, N)``; a lost point is never visible again, and stays in place."""
     length = view.num_frames - start
     box_index = np.full(len(points), BACKGROUND)
-    followed = LucasKanade().track_points(
-        view, [QueryPoints(start=start, length=length, points=points, box_index=box_index)]
-    )[0]
+    queries = [QueryPoints(start=start, length=length, points=points, box_index=box_index)]
+    tracked = LucasKanade().track_points(view, queries)[0]
     height, width = view.gray.shape[1:]
-    inside = ((followed.points > 1) & (followed.points < [width - 2, height - 2])).all(-1)
-    alive = np.logical_and.accumulate(followed.visible & inside, axis=0)
-    out = followed.points.copy()
+    inside = ((tracked.points > 1) & (tracked.points < [width - 2, height - 2])).all(-1)
+    visible = np.logical_and.accumulate(tracked.visible & inside, axis=0)
+    positions = tracked.points.copy()
     for k in range(1, length):
-        out[k] = np.where(alive[k, :, None], out[k], out[k - 1])
-    return out, alive
+        positions[k] = np.where(visible[k, :, None], positions[k], positions[k - 1])
+    return positions, visible

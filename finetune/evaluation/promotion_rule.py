@@ -1,22 +1,23 @@
-"""The rule of promotion: driving must have improved, and no domain's dynamics may have fallen beyond a tolerance.
+"""The promotion rule: driving must improve, and the dynamics of no domain may regress beyond a tolerance.
 
-Both are to be shown. Improvement is a test of superiority, the others are tests of non-inferiority: a fall beyond the
-tolerance must be excluded at the stated confidence (ICH E9, section 3.3.2), so that few clips refuse rather than pass.
-Every check must pass, so no correction for their number is needed: a model that fell beyond the tolerance anywhere
-passes with a chance of at most 1 - confidence (intersection-union test, Berger 1982, Technometrics 24).
+Improvement is a test of superiority, each of the others a test of non-inferiority: a regression beyond the tolerance
+must be excluded at the given confidence (ICH E9, section 3.3.2), so too few clips mean no promotion. Every check must
+pass, so no correction for their number is needed: a model that regressed beyond the tolerance anywhere is promoted with
+a probability of at most 1 - confidence (intersection-union test, Berger 1982, Technometrics 24).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.paired_comparison import PairedComparison, compare
 from driveforge.finetune.evaluation.promotion_settings import PromotionRule
 from driveforge.finetune.evaluation.results import Evaluation
 
-# More clips than this that can no longer be measured, as a share of those that could be, are themselves a fall that the
-# others do not show.
+# If a larger share of the clips that could be measured before has no value, that is a regression which the remaining
+# pairs do not show.
 MAX_LOST_SHARE = 0.1
 
 State = Literal["improved", "worse", "retained", "regressed", "inconclusive"]
@@ -24,7 +25,7 @@ State = Literal["improved", "worse", "retained", "regressed", "inconclusive"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionCheck:
-    """One comparison with one earlier model, called ``baseline``; ``tolerance`` is None where it had to improve."""
+    """A comparison with an earlier model, ``baseline``; ``tolerance`` is None if the measure must improve."""
 
     baseline: str
     comparison: PairedComparison
@@ -39,7 +40,7 @@ class PromotionCheck:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionDecision:
-    """``unmeasured`` are (domain, measure) that no earlier model could be measured in, so that nothing can be lost."""
+    """``unmeasured`` are the (domain, measure) in which an earlier model has no value, so there is no check."""
 
     checks: tuple[PromotionCheck, ...]
     unmeasured: tuple[tuple[str, str], ...] = field(default=())
@@ -50,7 +51,7 @@ class PromotionDecision:
 
     @property
     def failed(self) -> list[PromotionCheck]:
-        """What stands against promotion, falls first and the largest of them first."""
+        """The checks that prevent promotion, regressions first, the largest ones first."""
         order = ("regressed", "worse", "inconclusive")
         failed = [check for check in self.checks if not check.passed]
         return sorted(failed, key=lambda check: (order.index(check.state), -_regression_size(check)))
@@ -59,9 +60,9 @@ class PromotionDecision:
 def decide_promotion(
     candidate: Evaluation, earlier: Mapping[str, Evaluation], rule: PromotionRule
 ) -> PromotionDecision:
-    """The candidate against every model of ``earlier``, by what it is called; the first is the one to improve upon.
+    """Compares the candidate with every model of ``earlier`` (by name); it must improve on the first.
 
-    A UserError where models were probed in different ways, or where the probe has no such measure or domain.
+    Raises UserError if evaluations have different protocols, or if they lack a measure or domain of the rule.
     """
     _check_names(candidate, rule)
     name, first = next(iter(earlier.items()))
@@ -72,21 +73,29 @@ def decide_promotion(
         for domain in domains:
             known = [measure for measure in rule.dynamics if _is_known(model, domain, measure)]
             unmeasured |= {(domain, measure) for measure in rule.dynamics if measure not in known}
-            # A domain in which nothing at all is known cannot pass unseen.
+            # A domain without any earlier value gets one inconclusive check, so that it does not pass unnoticed.
             checks += _check_regressions(candidate, model, name, domain, known or rule.dynamics[:1], rule)
     return PromotionDecision(checks=tuple(checks), unmeasured=tuple(sorted(unmeasured)))
 
 
 def _check_improvement(candidate: Evaluation, model: Evaluation, name: str, rule: PromotionRule) -> PromotionCheck:
     driving = {value.domain for value in candidate.values if rule.is_driving(value.domain)}
-    comparison = _compare(model, candidate, rule.improve, driving, "driving", rule)
-    state, reason = "inconclusive", _insufficient_data_reason(comparison, rule)
-    if not reason and comparison.change:
-        low, high = comparison.change.regression_bounds
-        state, reason = (
-            ("improved", "") if high < 0 else ("worse", "") if low > 0 else (state, "no improvement is shown")
-        )
-    return PromotionCheck(baseline=name, comparison=comparison, tolerance=None, state=state, reason=reason)  # type: ignore[arg-type]
+    comparison = _compare(model, candidate, rule.improve, driving, DRIVING, rule)
+    state, reason = _judge_improvement(comparison, rule)
+    return PromotionCheck(baseline=name, comparison=comparison, tolerance=None, state=state, reason=reason)
+
+
+def _judge_improvement(comparison: PairedComparison, rule: PromotionRule) -> tuple[State, str]:
+    """The state of a measure that must improve, and the reason if it is inconclusive."""
+    reason = _insufficient_data_reason(comparison, rule)
+    if reason or comparison.change is None:
+        return "inconclusive", reason
+    low, high = comparison.change.regression_bounds
+    if high < 0:
+        return "improved", ""
+    if low > 0:
+        return "worse", ""
+    return "inconclusive", "the improvement is not significant"
 
 
 def _check_regressions(
@@ -94,18 +103,21 @@ def _check_regressions(
 ) -> Iterator[PromotionCheck]:
     for measure in measures:
         comparison = _compare(model, candidate, measure, {domain}, domain, rule)
-        state, reason = "inconclusive", _insufficient_data_reason(comparison, rule)
-        if not reason and comparison.change:
-            low, high = comparison.change.regression_bounds
-            inconclusive_reason = f"a fall of more than {100 * rule.tolerance:g} % is not excluded"
-            state, reason = (
-                ("retained", "")
-                if high <= rule.tolerance
-                else ("regressed", "")
-                if low > rule.tolerance
-                else (state, inconclusive_reason)
-            )
-        yield PromotionCheck(baseline=name, comparison=comparison, tolerance=rule.tolerance, state=state, reason=reason)  # type: ignore[arg-type]
+        state, reason = _judge_regression(comparison, rule)
+        yield PromotionCheck(baseline=name, comparison=comparison, tolerance=rule.tolerance, state=state, reason=reason)
+
+
+def _judge_regression(comparison: PairedComparison, rule: PromotionRule) -> tuple[State, str]:
+    """The state of a measure that must not regress, and the reason if it is inconclusive."""
+    reason = _insufficient_data_reason(comparison, rule)
+    if reason or comparison.change is None:
+        return "inconclusive", reason
+    low, high = comparison.change.regression_bounds
+    if high <= rule.tolerance:
+        return "retained", ""
+    if low > rule.tolerance:
+        return "regressed", ""
+    return "inconclusive", f"a regression of more than {100 * rule.tolerance:g} % is not excluded"
 
 
 def _compare(
@@ -115,12 +127,12 @@ def _compare(
 
 
 def _insufficient_data_reason(comparison: PairedComparison, rule: PromotionRule) -> str:
-    """Why the pairs cannot tell anything, or nothing."""
+    """The reason why the pairs are not enough for a decision; empty if they are."""
     if comparison.num_pairs < rule.min_clips:
         clips = comparison.num_pairs + len(comparison.excluded)
-        return f"measured under both models on {comparison.num_pairs} of {clips} clips, {rule.min_clips} are needed"
+        return f"both models have values on {comparison.num_pairs} of {clips} clips, {rule.min_clips} are needed"
     if len(comparison.lost) > MAX_LOST_SHARE * (comparison.num_pairs + len(comparison.lost)):
-        return f"{len(comparison.lost)} clips that could be measured before cannot be any more"
+        return f"{len(comparison.lost)} clips that had a value have none any more"
     return ""
 
 
@@ -132,11 +144,11 @@ def _check_names(candidate: Evaluation, rule: PromotionRule) -> None:
     measures = sorted({value.measure for value in candidate.values})
     for measure in (rule.improve, *rule.dynamics):
         if measure not in measures:
-            raise UserError(f"the probe has no measure {measure}; there are {', '.join(measures)}")
+            raise UserError(f"the evaluation has no measure {measure}; there are {', '.join(measures)}")
     domains = sorted({value.domain for value in candidate.values})
     if not any(rule.is_driving(domain) for domain in domains):
-        patterns, there = ", ".join(rule.driving_domains), ", ".join(domains)
-        raise UserError(f"no domain of the probe is driving by {patterns}; there are {there}")
+        patterns, found = ", ".join(rule.driving_domains), ", ".join(domains)
+        raise UserError(f"no domain of the evaluation matches driving_domains {patterns}; there are {found}")
 
 
 def _regression_size(check: PromotionCheck) -> float:

@@ -9,12 +9,12 @@ from driveforge.datasets.settings import Range
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionRule:
-    """Which metrics must improve, which must not regress, and how certain that has to be."""
+    """The metrics that must improve, those that must not regress, and the required confidence."""
 
     improve: Annotated[str, "metric that must improve, over all driving clips"]
     dynamics: Annotated[tuple[str, ...], "metrics that must not regress in any domain"]
     driving_domains: Annotated[tuple[str, ...], "patterns of the driving domains"]
-    tolerance: Annotated[float, "largest regression that is allowed, relative to the earlier value", Range(0)]
+    tolerance: Annotated[float, "largest regression that is allowed, relative to the mean before", Range(0)]
     confidence: Annotated[float, "at which a larger regression must be excluded", Range(0.5, 0.999)]
     min_clips: Annotated[int, "fewer pairs of clips are inconclusive", Range(2)]
 

@@ -1,4 +1,4 @@
-"""Random numbers of a probe: functions of the seed, the clip and what they are for, and of nothing else."""
+"""Random numbers of an evaluation, as functions of the seed, the clip and the purpose only."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from driveforge.finetune.evaluation.clips import EvaluationClip
 
 
 def derive_seed(seed: int, clip: EvaluationClip, purpose: str) -> int:
-    """63 bits; the global generators are neither read nor moved."""
+    """A seed of 63 bits; the global generators are not used."""
     digest = hashlib.sha256(f"{seed}/{clip.domain}/{clip.clip_id}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

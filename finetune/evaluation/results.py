@@ -1,4 +1,4 @@
-"""What a probe found: one value a clip and measure, kept in parquet so that everything can be resampled over clips."""
+"""Results of an evaluation: one value per clip and measure, so that clips can be resampled, in a parquet table."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -28,9 +28,9 @@ SCHEMA = pyarrow.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationValue:
-    """One measure of one clip, or of all clips of a domain together where ``clip_id`` is empty.
+    """A measure of one clip, or of all clips of a domain if ``clip_id`` is empty.
 
-    ``value`` is None, and ``reason`` says why, where there was nothing to measure.
+    If it cannot be measured, ``value`` is None and ``reason`` says why.
     """
 
     clip_id: str
@@ -43,18 +43,18 @@ class EvaluationValue:
         if (self.value is None) != bool(self.reason):
             raise UserError(f"{self.clip_id}: {self.measure} needs either a value or a reason why there is none")
         if self.value is not None and not np.isfinite(self.value):
-            raise UserError(f"{self.clip_id}: {self.measure} is {self.value}; a probe keeps finite numbers alone")
+            raise UserError(f"{self.clip_id}: {self.measure} is {self.value}; the values of an evaluation are finite")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """All values of one model. Only values of one ``protocol`` may be compared."""
+    """All values of one model. Only evaluations with the same ``protocol`` may be compared."""
 
     protocol: str
     values: tuple[EvaluationValue, ...]
 
     def means(self) -> dict[tuple[str, str], float]:
-        """The mean of each domain and measure over the clips that have a value."""
+        """The mean over the clips with a value, by domain and measure."""
         found = defaultdict(list)
         for v in self.values:
             if v.value is not None:
@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def append_evaluation(path: Path, evaluation: Evaluation, *, step: int, model: str) -> None:
-    """Add to the table at ``path``; what it held of the same step and model gives way, so that a rerun adds nothing."""
+    """Add an evaluation to the table at ``path``; rows of the same step and model are replaced."""
     rows = [
         {"step": step, "model": model, "protocol": evaluation.protocol}
         | {name: getattr(v, name) for name in ("clip_id", "domain", "measure", "value", "reason")}
@@ -81,14 +81,14 @@ def append_evaluation(path: Path, evaluation: Evaluation, *, step: int, model: s
 
 
 def read_evaluations(path: Path) -> dict[tuple[int, str], Evaluation]:
-    """What the table at ``path`` holds, by step and model; a UserError where it is no table of a probe."""
+    """The evaluations in the table at ``path``, by step and model. Raises UserError if it is not such a table."""
     found: dict[tuple[int, str], list[Mapping[str, object]]] = defaultdict(list)
     for row in _read_table(path).to_pylist():
         found[row["step"], row["model"]].append(row)
     try:
         return {key: _parse_rows(rows) for key, rows in sorted(found.items())}
     except UserError as error:
-        raise UserError(f"{path}: {error}; delete it or name another file") from error
+        raise UserError(f"{path}: {error}; delete it or use another file") from error
 
 
 def _parse_rows(rows: Iterable[Mapping[str, object]]) -> Evaluation:
@@ -103,9 +103,9 @@ def _read_table(path: Path) -> pyarrow.Table:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
         reason = shorten(error, 100)
-        raise UserError(f"{path}: not a table of a probe ({reason}); delete it or name another file") from error
+        raise UserError(f"{path}: not an evaluation table ({reason}); delete it or use another file") from error
     if not table.schema.equals(SCHEMA):
-        raise UserError(f"{path}: not a table of a probe: its columns are {', '.join(table.column_names)}")
+        raise UserError(f"{path}: not an evaluation table: its columns are {', '.join(table.column_names)}")
     if empty := [name for name in table.column_names if name != "value" and table[name].null_count]:
-        raise UserError(f"{path}: not a table of a probe: {empty[0]} holds no value in some rows")
+        raise UserError(f"{path}: not an evaluation table: {empty[0]} is empty in some rows")
     return table

@@ -1,4 +1,4 @@
-"""How a model is probed: all that decides the numbers beside the clips themselves."""
+"""Settings of an evaluation, without the clips."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,25 +13,25 @@ Mode = Literal["continuation", "commanded"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationSettings:
-    """``context_frames`` frames are given, the rest has to come from the model.
+    """The model continues clips from ``context_frames`` frames.
 
-    ``modes`` of the loss: ``continuation`` goes on from those frames without a command, ``commanded`` is told everything.
-    Noise levels are drawn within the bins between ``sigma_edges``. ``num_steps`` of sampling make a clip; without
-    ``dynamics`` no clip is made and losses alone are measured, at a third of the cost.
+    Losses are measured in the given ``modes``: ``continuation`` without layout and pose, ``commanded`` with all
+    conditions. A noise level is drawn from each bin between ``sigma_edges``. Clips are sampled in ``num_steps`` steps
+    if ``dynamics`` is true.
     """
 
     seed: Annotated[int, "of the procedural clips and of all noise; must differ from every training seed", Range(0)]
     context_frames: Annotated[int, "given frames; the model generates the rest", Range(*CONTEXT_FRAMES)]
-    modes: Annotated[tuple[Mode, ...], "of the loss: without a command, and with all conditions"]
+    modes: Annotated[tuple[Mode, ...], "of the loss: without layout and pose, and with all conditions"]
     sigma_edges: Annotated[tuple[float, ...], "edges of the noise levels that losses are reported for"]
     num_steps: Annotated[int, "sampling steps", Range(1)]
-    dynamics: Annotated[bool, "generate clips and measure their motion too; false: losses alone, at half the cost"]
+    dynamics: Annotated[bool, "generate clips and measure their motion too; false: losses only, at half the cost"]
     batch_size: Annotated[int, "clips at a time", Range(1)]
 
     def __post_init__(self) -> None:
         if not CONTEXT_FRAMES[0] <= self.context_frames <= CONTEXT_FRAMES[1]:
             raise UserError(
-                f"context_frames must be from {CONTEXT_FRAMES[0]} to {CONTEXT_FRAMES[1]} frames, got {self.context_frames}"
+                f"context_frames must be {CONTEXT_FRAMES[0]} to {CONTEXT_FRAMES[1]}, got {self.context_frames}"
             )
         rising = all(a < b for a, b in pairwise(self.sigma_edges))
         if len(self.sigma_edges) < 2 or not rising or self.sigma_edges[0] < 0 or self.sigma_edges[-1] > 1:

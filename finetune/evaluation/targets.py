@@ -1,4 +1,4 @@
-"""The objects of a probe clip that a generated continuation is searched for, as the true clip shows them."""
+"""The objects of an evaluation clip that are searched for in a generated continuation."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from driveforge.datasets.scene import Track
 from driveforge.validation.views.boxes import Boxes, project_boxes
 from driveforge.validation.views.view import View
 
-# An object moves by itself when its box goes faster than this, or did within the clip.
+# An object is moving if its box is faster than this at any time of the clip.
 STATIC_SPEED_M_S = 0.2
 MIN_FRAMES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Target:
-    """One object from the last given frame, ``start``, on.
+    """An object that is visible in the last context frame, ``start``.
 
-    ``center`` ``(T, 2)`` px is the middle of its projected box, ``rectangle`` ``(T, 4)`` x0, y0, x1, y1 px around what
-    is seen of it, ``size`` ``(T,)`` px the root of its area, ``distance`` ``(T,)`` m. ``judged`` ``(T,)``: frames after
-    ``start`` in which it is seen well enough to be held against. ``is_moving``: by itself, whatever the camera does.
+    ``center`` ``(T, 2)`` px is the center of ``rectangle`` ``(T, 4)``, x0, y0, x1, y1 px around the visible part of its
+    box; ``size`` ``(T,)`` px is the square root of its area, ``distance`` ``(T,)`` m. ``judged`` ``(T,)`` are the
+    frames after ``start`` in which it is visible enough to be searched for. ``is_moving``: in the world.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Target:
 
 
 def find_targets(view: View, start: int) -> tuple[Target, ...]:
-    """Objects that are well seen in frame ``start`` and in ``MIN_FRAMES`` later ones; empty without pose or tracks."""
+    """Objects that are well visible in frame ``start`` and ``MIN_FRAMES`` later ones; none without pose or tracks."""
     boxes = project_boxes(view)
     if boxes is None:
         return ()
@@ -46,7 +46,7 @@ def find_targets(view: View, start: int) -> tuple[Target, ...]:
 
 
 def compute_speeds(track: Track, timestamps: Array) -> Array:
-    """Speed ``(T,)`` m/s of a track's box in the world, 0 where it is not present."""
+    """Speed ``(T,)`` m/s of a track's box in the world frame, 0 in frames in which it is not present."""
     position = track.box_to_world[:, :3, 3]
     velocity = np.gradient(position, timestamps, axis=0) if len(timestamps) > 1 else np.zeros_like(position)
     return np.where(track.present, np.linalg.norm(velocity, axis=1), 0.0)

@@ -1,1 +1,1 @@
-"""Ways to learn to drive without forgetting the rest: one class each, one interface."""
+"""Strategies against catastrophic forgetting: one class each, with one interface."""

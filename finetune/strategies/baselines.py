@@ -1,4 +1,4 @@
-"""Strategies that leave the loss as it is: they choose the samples, or mix the weights afterwards."""
+"""Strategies that do not change the loss: they choose the samples, or interpolate weights after training."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from driveforge.finetune.world_model.model import WorldModel
 
 
 class Naive(Strategy):
-    """Driving samples alone: the lower bound."""
+    """Only driving samples: the lower bound."""
 
     name = "naive"
 
@@ -16,8 +16,8 @@ class Naive(Strategy):
 class Replay(Strategy):
     """Experience replay: a share of every batch comes from other domains (Chaudhry et al. 2019, arXiv 1902.10486).
 
-    The weight of replayed samples in the loss is the plan's (Zajac et al. 2023, arXiv 2303.15342, found that diffusion
-    models want a reduced one).
+    The batch plan sets the loss weight of replayed samples (for diffusion models Zajac et al. 2023, arXiv 2303.15342,
+    found a reduced one to be best).
     """
 
     name = "replay"
@@ -25,7 +25,7 @@ class Replay(Strategy):
 
 
 class Joint(Strategy):
-    """All samples of all pools alike, each once an epoch: the upper bound of the continual-learning literature.
+    """Joint training: every sample of all pools once per epoch, the upper bound of the continual-learning literature.
 
     (Lopez-Paz & Ranzato 2017, arXiv 1706.08840, and most papers since, report it as "multi-task" or "joint".)
     """
@@ -38,7 +38,7 @@ class Joint(Strategy):
 class Interpolate(Strategy):
     """Naive, then (1 - w) base + w tuned: WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903); w is ``weight``.
 
-    ``interpolation.find_best_alpha`` finds a better w than the usual one, given something that can tell.
+    ``interpolation.find_best_alpha`` searches for a better w than the default, given a score.
     """
 
     name = "interpolate"

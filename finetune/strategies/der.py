@@ -1,35 +1,35 @@
-"""Dark experience replay: what the base said of every replay sample, stored before it can forget."""
+"""Dark experience replay: the base's velocity on every replay sample is stored before training and then matched."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter
 from driveforge.datasets.latents.shards import LatentSample
-from driveforge.finetune.strategies.distillation_loss import make_single_sample_batch, select_samples, velocity_mse
+from driveforge.finetune.strategies.distillation_loss import make_single_sample_batch, velocity_mse
 from driveforge.finetune.strategies.strategy import Prediction, RecordingModel, Strategy, StrategyContext
 from driveforge.finetune.world_model.flow import NoiseSample, flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.dataset import Batch
 from driveforge.replay.selection import counter_generator
 
-# The place of stored draws among those of all steps and slots: no batch is as large as this.
+# A slot that no batch has, so that stored noise differs from that of training.
 _STORED_SLOT = 2**40
 
 
 class DarkReplay(Strategy):
-    """DER++ (Buzzega et al. 2020, arXiv 2004.07211; Mammoth's ``derpp``), its logits being the base's velocities.
+    """DER++ (Buzzega et al. 2020, arXiv 2004.07211; Mammoth's ``derpp``), with the base's velocities as logits.
 
     loss = mean of flow losses + weight / B * sum over matched i of |v(x_i, sigma_i) - stored velocity_i|^2
 
-    Of every buffer sample one noise, noise level and dropout is fixed by (seed, sample), and the base's velocity there
-    is stored in half precision. DER++ draws from the buffer twice, once for each term. Here a coin of (seed, step,
-    slot) decides whether a replayed sample comes with its stored noise, where both terms hold, or with fresh noise,
-    where the flow loss alone does: so it costs what replay costs, and no teacher is needed while training.
+    For every buffer sample one noise, noise level and dropout is fixed by (seed, sample), and the base's velocity at
+    them is stored in half precision. DER++ samples the buffer twice, once for each term. Here a coin of (seed, step,
+    slot) decides whether a replayed sample gets its stored noise and both terms, or new noise and the flow loss only.
+    So it costs as much as replay, and needs no teacher during training.
     """
 
     name = "der"
@@ -47,12 +47,12 @@ class DarkReplay(Strategy):
             self._targets = load_or_compute_targets(context, context.replay)
             self._indices = {name: number for number, name in enumerate(self._targets.clip_ids)}
 
-    def adjust_noise(self, batch: Mapping[str, Any], noise_sample: NoiseSample) -> NoiseSample:
+    def adjust_noise(self, batch: Batch, noise_sample: NoiseSample) -> NoiseSample:
         rows = self._select_stored_rows(batch)
         if not rows:
             return noise_sample
         shape = noise_sample.noise.shape[1:]
-        names = [_sample_name(batch["domain"][row], batch["clip_id"][row]) for row in rows]
+        names = [_sample_name(batch.domain[row], batch.clip_id[row]) for row in rows]
         stored = [sample_stored_noise(self._seed, name, shape, self._continuation_prob) for name in names]
         return NoiseSample(
             sigma=_replace_rows(noise_sample.sigma, rows, [fixed.sigma for fixed in stored]),
@@ -66,30 +66,28 @@ class DarkReplay(Strategy):
             ),
         )
 
-    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+    def loss_terms(self, model: WorldModel, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         rows = self._select_stored_rows(batch)
         if not rows:
             return {}
-        names = [_sample_name(batch["domain"][row], batch["clip_id"][row]) for row in rows]
+        names = [_sample_name(batch.domain[row], batch.clip_id[row]) for row in rows]
         target = torch.stack([self._targets.sample(self._indices[name]).tensors["velocity"].float() for name in names])
         chosen = torch.tensor(rows, device=prediction.velocity.device)
-        errors = velocity_mse(
-            select_samples(prediction, chosen), target.to(chosen.device), batch["cell_weight"][chosen]
-        )
-        return {"der": self.weight * errors.sum() / len(batch["is_replay"])}
+        errors = velocity_mse(prediction.select(chosen), target.to(chosen.device))
+        return {"der": self.weight * errors.sum() / len(batch)}
 
-    def _select_stored_rows(self, batch: Mapping[str, Any]) -> list[int]:
-        """The replayed samples of the batch for which the coin says: stored noise."""
-        slots = batch["slot"].tolist()
+    def _select_stored_rows(self, batch: Batch) -> list[int]:
+        """The replayed samples of the batch that the coin gives their stored noise."""
+        slots = batch.slot.tolist()
         return [
             row
-            for row in batch["is_replay"].nonzero()[:, 0].tolist()
-            if counter_generator(self._seed, f"der/{batch['step']}", slots[row]).random() < 0.5
+            for row in batch.is_replay.nonzero()[:, 0].tolist()
+            if counter_generator(self._seed, f"der/{batch.step}", slots[row]).random() < 0.5
         ]
 
 
 def load_or_compute_targets(context: StrategyContext, replay: ReplayBuffer) -> LatentCache:
-    """The base's velocities for every sample of the buffer, made where they are not there yet; a kill costs a shard."""
+    """The base's velocity for every sample of the buffer; only missing ones are computed, after a kill too."""
     inputs = [compute_model_digest(context.base), replay.digest(), context.seed, context.continuation_prob]
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
     root = context.folder / "targets"
@@ -102,7 +100,7 @@ def load_or_compute_targets(context: StrategyContext, replay: ReplayBuffer) -> L
 
 
 def sample_stored_noise(seed: int, name: str, shape: tuple[int, ...], continuation_prob: float) -> NoiseSample:
-    """The one draw (1,...) of a buffer sample, a function of seed and name alone."""
+    """The stored noise (1,...) of a buffer sample, a function of its name and the arguments only."""
     number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
     return sample_noise(seed, number, [_STORED_SLOT], shape, continuation_prob=continuation_prob)
 
@@ -111,7 +109,7 @@ def _compute_target(context: StrategyContext, sample: LatentSample) -> LatentSam
     name = _sample_name(sample.domain, sample.clip_id)
     latents, cell_weight, conditions = make_single_sample_batch(context.model, sample)
     noise_sample = sample_stored_noise(context.seed, name, latents.shape[1:], context.continuation_prob)
-    recording_model = RecordingModel(context.model)
+    recording_model = RecordingModel(context.model, cell_weight)
     with torch.no_grad():
         flow_matching_loss(recording_model, latents, cell_weight, conditions, noise_sample)
     velocity = recording_model.prediction.velocity[0].half()
@@ -129,7 +127,7 @@ def _sample_name(domain: str, clip_id: str) -> str:
 
 
 def _replace_rows(values: Tensor, rows: list[int], replacements: list[Tensor]) -> Tensor:
-    """``values`` (B,...), the ``rows`` replaced by one (1,...) each."""
+    """``values`` (B,...) with each of ``rows`` replaced by its (1,...) of ``replacements``."""
     changed = values.clone()
     changed[rows] = torch.cat(replacements).to(values)
     return changed

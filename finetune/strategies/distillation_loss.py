@@ -1,44 +1,26 @@
-"""How far two velocities are apart, sample by sample, by the same rule as the flow loss."""
-
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+"""The mean squared difference of two velocities per sample, weighted as in the flow loss."""
 
 from torch import Tensor
 
 from driveforge.datasets.latents.shards import LatentSample
 from driveforge.finetune.strategies.strategy import Prediction
+from driveforge.finetune.world_model.clip_tensors import ClipTensors
 from driveforge.finetune.world_model.conditions import Conditions, stack_conditions
+from driveforge.finetune.world_model.flow import average_over_generated_cells
 from driveforge.finetune.world_model.model import WorldModel
 
 
-def select_samples(prediction: Prediction, rows: Tensor) -> Prediction:
-    """The samples ``rows`` (R,) of a batch."""
-    conditions = prediction.conditions
-    values: dict[str, Any] = {field.name: getattr(conditions, field.name) for field in fields(conditions)}
-    chosen: dict[str, Any] = {
-        name: value[rows] if isinstance(value, Tensor) else value for name, value in values.items()
-    }
-    return Prediction(
-        noisy=prediction.noisy[rows],
-        sigma=prediction.sigma[rows],
-        conditions=Conditions(**chosen),
-        velocity=prediction.velocity[rows],
-    )
-
-
-def velocity_mse(prediction: Prediction, target: Tensor, cell_weight: Tensor) -> Tensor:
-    """Mean squared difference (B,) from the velocities ``target`` (B,Z,F,h,w), weighted like ``flow_matching_loss``."""
+def velocity_mse(prediction: Prediction, target: Tensor) -> Tensor:
+    """Mean squared difference (B,) from the velocities ``target`` (B,Z,F,h,w), weighted as in the flow loss."""
     error = (prediction.velocity.float() - target.float()).square().mean(1)
-    weight = cell_weight * (1 - prediction.conditions.context_mask[:, 0])
-    return (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1.0)
+    return average_over_generated_cells(error, prediction.cell_weight, prediction.conditions)
 
 
 def make_single_sample_batch(model: WorldModel, sample: LatentSample) -> tuple[Tensor, Tensor, Conditions]:
-    """``latents`` (1,Z,F,h,w), ``cell_weight`` (1,F,h,w) and conditions of one stored sample, where the model is.
+    """``latents`` (1,Z,F,h,w), ``cell_weight`` (1,F,h,w) and conditions of one stored sample, on the model's device.
 
-    One at a time: what is computed of a sample must not depend on which others were computed with it.
+    With a batch size of one, a sample's result does not depend on other samples, to the bit.
     """
-    tensors: Mapping[str, Any] = {name: value[None].to(model.device) for name, value in sample.tensors.items()}
-    conditions = stack_conditions(tensors, [sample.domain], [sample.caption], model.config.domains)
-    return tensors["latents"].float(), tensors["cell_weight"], conditions
+    clip = ClipTensors.from_mapping(sample.tensors).map(lambda tensor: tensor[None].to(model.device))
+    conditions = stack_conditions(clip, [sample.domain], [sample.caption], model.config.domains)
+    return clip.latents.float(), clip.cell_weight, conditions

@@ -1,4 +1,4 @@
-"""What replay samples say about the weights of the base, estimated once before training and kept on disk."""
+"""The empirical Fisher of the base on replay samples, estimated once before training and stored in the run's folder."""
 
 import hashlib
 import json
@@ -14,23 +14,21 @@ from driveforge.finetune.world_model.flow import flow_matching_loss, sample_nois
 from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.replay.buffer import ReplayBuffer
 
-# Single samples, dealt to the replay domains in turn. The published rank-1 experiments take some hundreds too.
-NUM_GRADIENTS = 128
-# The place of these draws among those of all steps and slots: no batch is as large as this.
+# A slot that no batch has, so that this noise differs from that of training.
 _FISHER_SLOT = 2**41
 
 Estimator = Callable[[StrategyContext, ReplayBuffer], Weights]
 
 
 def load_or_estimate(context: StrategyContext, replay: ReplayBuffer, name: str, estimate: Estimator) -> Weights:
-    """``estimate`` of the run's base, from ``<folder>/<name>-<key>.safetensors`` where it was made before."""
+    """The result of ``estimate``, read from ``<folder>/<name>-<key>.safetensors`` if an earlier call wrote it."""
     trained = sorted(get_effective_weights(context.model))
     inputs = [
         compute_model_digest(context.base),
         replay.digest(),
         context.seed,
         context.continuation_prob,
-        NUM_GRADIENTS,
+        context.num_fisher_samples,
         trained,
     ]
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
@@ -43,37 +41,38 @@ def load_or_estimate(context: StrategyContext, replay: ReplayBuffer, name: str, 
 
 
 def estimate_diagonal_fisher(context: StrategyContext, replay: ReplayBuffer) -> Weights:
-    """E[g_i^2], element by element."""
+    """The diagonal of the empirical Fisher: E[g_i^2], elementwise, over the gradients g_i of single samples."""
     total: Weights = {}
     for gradient in compute_gradients(context, replay):
         for name, value in gradient.items():
-            total[name] = total.get(name, 0) + value.square() / NUM_GRADIENTS
+            total[name] = total.get(name, 0) + value.square() / context.num_fisher_samples
     return total
 
 
 def estimate_principal_direction(context: StrategyContext, replay: ReplayBuffer) -> Weights:
-    """g sqrt(E[(g . g_i)^2]) / |g|^2, g = E[g_i]: the vector whose outer product is the best multiple of g g^T.
+    """v = g sqrt(E[(g . g_i)^2]) / |g|^2 with g = E[g_i]; v v^T is the multiple of g g^T closest to the Fisher.
 
-    Gradients are made twice rather than kept: each is as large as the model.
+    Gradients are computed twice rather than kept, because each is as large as the model.
     """
+    count = context.num_fisher_samples
     mean: Weights = {}
     for gradient in compute_gradients(context, replay):
         for name, value in gradient.items():
-            mean[name] = mean.get(name, 0) + value / NUM_GRADIENTS
-    projection = [_inner(mean, gradient) ** 2 / NUM_GRADIENTS for gradient in compute_gradients(context, replay)]
-    length = sum(projection) ** 0.5 / max(_inner(mean, mean), 1e-30)
-    return {name: value * length for name, value in mean.items()}
+            mean[name] = mean.get(name, 0) + value / count
+    projection = [_inner(mean, gradient) ** 2 / count for gradient in compute_gradients(context, replay)]
+    scale = sum(projection) ** 0.5 / max(_inner(mean, mean), 1e-30)
+    return {name: value * scale for name, value in mean.items()}
 
 
 def compute_gradients(context: StrategyContext, replay: ReplayBuffer) -> Iterator[Weights]:
-    """The gradient of the flow loss of one replay sample after the other, each at a noise of its own."""
+    """The gradients of the flow loss of single replay samples, from the domains in turn, each at its own noise."""
     weights = get_effective_weights(context.model)
     required_grad = {name: p.requires_grad for name, p in weights.items()}
     domains = tuple(replay.sizes.items())
     try:
         for p in weights.values():
             p.requires_grad_(True)
-        for number in range(NUM_GRADIENTS):
+        for number in range(context.num_fisher_samples):
             turn, position = divmod(number, len(domains))
             domain, size = domains[position]
             latents, cell_weight, conditions = make_single_sample_batch(

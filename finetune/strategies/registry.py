@@ -1,4 +1,4 @@
-"""The strategies by the name that ``finetune.strategy`` gives them."""
+"""The strategies by name. A new one needs its module, an entry here, and its name in ``names.py``."""
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.strategies.baselines import Interpolate, Joint, Naive, Replay
@@ -13,7 +13,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 
 def get_strategy(name: str) -> type[Strategy]:
-    """A UserError where there is none of that name."""
+    """The class of the strategy ``name``. Raises UserError if there is none."""
     if name not in STRATEGIES:
         raise UserError(f"there is no strategy {name!r}; there are {', '.join(STRATEGIES)}")
     return STRATEGIES[name]

@@ -1,7 +1,6 @@
-"""Strategies that hold the weights back, with no replay sample in a batch."""
+"""Strategies that penalize the distance from the initial weights; no replay sample is in a batch."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from driveforge.finetune.strategies.strategy import Prediction, Strategy, Strate
 from driveforge.finetune.strategies.weight_delta import Weights, compute_weight_delta, copy_trainable_weights
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
+from driveforge.replay.dataset import Batch
 
 
 class L2SP(Strategy):
@@ -32,33 +32,33 @@ class L2SP(Strategy):
     def prepare(self, context: StrategyContext) -> None:
         self._initial_weights = copy_trainable_weights(context.model)
 
-    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+    def loss_terms(self, model: WorldModel, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         delta = compute_weight_delta(model, self._initial_weights)
         return {self.name: self.weight / 2 * _sum(value.square().sum() for value in delta.values())}
 
 
 class _Consolidation(L2SP):
-    """A pull towards the start that knows from replay samples which directions matter."""
+    """A penalty whose ``_importance`` of each weight is estimated from replay samples."""
 
     needs_buffer = True
 
     _importance: Weights
 
     def estimate(self, context: StrategyContext, replay: ReplayBuffer) -> Weights:
-        """What replay samples say about the movable weights of the base, by their names."""
+        """The importance of the base's effective weights, by name."""
         raise NotImplementedError
 
     def prepare(self, context: StrategyContext) -> None:
         super().prepare(context)
         if context.replay is None:
-            raise UserError(f"finetune.strategy={self.name} needs replay samples to tell which weights matter")
+            raise UserError(f"finetune.strategy={self.name} needs replay samples to estimate which weights matter")
         self._importance = load_or_estimate(context, context.replay, self.name, self.estimate)
 
 
 class Ewc(_Consolidation):
     """EWC: weight / 2 * sum_k F_k (W - W_0)_k^2 (Kirkpatrick et al. 2017, arXiv 1612.00796, equation 3).
 
-    F is the diagonal of the empirical Fisher, the mean of squared gradients of single samples' flow losses.
+    F is the diagonal of the empirical Fisher: the mean over samples of the squared gradient of the flow loss.
     """
 
     name = "ewc"
@@ -67,7 +67,7 @@ class Ewc(_Consolidation):
     def estimate(self, context: StrategyContext, replay: ReplayBuffer) -> Weights:
         return estimate_diagonal_fisher(context, replay)
 
-    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+    def loss_terms(self, model: WorldModel, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         delta = compute_weight_delta(model, self._initial_weights)
         weighted_squares = ((self._importance[name].to(value) * value.square()).sum() for name, value in delta.items())
         return {self.name: self.weight / 2 * _sum(weighted_squares)}
@@ -86,11 +86,11 @@ class EwcRank1(_Consolidation):
     def estimate(self, context: StrategyContext, replay: ReplayBuffer) -> Weights:
         return estimate_principal_direction(context, replay)
 
-    def loss_terms(self, model: WorldModel, batch: Mapping[str, Any], prediction: Prediction) -> dict[str, Tensor]:
+    def loss_terms(self, model: WorldModel, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         delta = compute_weight_delta(model, self._initial_weights)
         projection = _sum((self._importance[name].to(value) * value).sum() for name, value in delta.items())
         return {self.name: self.weight / 2 * projection.square()}
 
 
-def _sum(values: Any) -> Tensor:
+def _sum(values: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(values)).sum()

@@ -1,4 +1,4 @@
-"""Where the weights started, and how far they have moved since."""
+"""The difference of the trained weights from their initial values."""
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -7,29 +7,29 @@ from torch import Tensor, nn
 from driveforge.finetune.world_model.model import WorldModel
 
 Weights = dict[str, Tensor]
-# What diffusers calls an adapter that was given no name.
+# The name that diffusers gives to an adapter without one.
 _ADAPTER = "default"
 
 
 def copy_trainable_weights(model: WorldModel) -> Weights:
-    """Copies of all that is trained. With a LoRA that is the adapter and whatever else is not frozen."""
+    """Copies of the trainable weights. With a LoRA these are the adapter and the weights that are not frozen."""
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
 
 def get_effective_weights(model: WorldModel) -> dict[str, nn.Parameter]:
-    """The weights that training can move: the trained ones, and instead of LoRA's factors those that they adapt."""
+    """The weights that training changes: the trainable ones, with the adapted weights in place of LoRA's factors."""
     plain = {name: p for name, p in model.named_parameters() if p.requires_grad and ".lora_" not in name}
     return plain | {name: layer.get_base_layer().weight for name, layer in _adapted(model).items()}
 
 
 def compute_weight_delta(model: WorldModel, initial_weights: Weights) -> Weights:
-    """How far every movable weight is from where it started, differentiable; ``initial_weights`` is of ``copy_trainable_weights``.
+    """The difference of every effective weight from its initial value, differentiable.
 
-    For a LoRA it is the product B A that counts: the factors say nothing by themselves, since B A = (B c)(A / c), and A
-    starts at random.
+    ``initial_weights`` is the result of ``copy_trainable_weights``. For a LoRA the difference is the product B A; the
+    factors are not unique, since B A = (B c)(A / c), and A is random at the start.
     """
     named = dict(model.named_parameters())
-    # In full precision: the differences that count are small.
+    # In full precision, because the differences are small.
     with torch.autocast(model.device.type, enabled=False):
         plain = {n: named[n] - value.to(named[n].device) for n, value in initial_weights.items() if ".lora_" not in n}
         return plain | {name: layer.get_delta_weight(_ADAPTER) for name, layer in _adapted(model).items()}

@@ -1,4 +1,4 @@
-"""What a fine-tune trains: every weight, or low-rank adapters beside frozen ones."""
+"""The trainable weights of a fine-tune: all of them, or low-rank adapters of frozen ones."""
 
 from typing import Literal
 
@@ -6,12 +6,12 @@ from peft import LoraConfig
 
 from driveforge.finetune.world_model.model import WorldModel
 
-# Attention and feed-forward of every Wan block.
+# The attention and feed-forward layers of every Wan block.
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 
 
 def set_trainable(model: WorldModel, adapter: Literal["lora", "full"], rank: int) -> None:
-    """Set ``requires_grad``: all, or LoRA of ``rank`` (Hu et al. 2021, arXiv 2106.09685) and the embeddings."""
+    """Set ``requires_grad``: all weights, or LoRA of ``rank`` (Hu et al. 2021, arXiv 2106.09685) and the embeddings."""
     if adapter == "full":
         model.requires_grad_(True)
         return
@@ -20,7 +20,7 @@ def set_trainable(model: WorldModel, adapter: Literal["lora", "full"], rank: int
 
 
 def merge_adapter(model: WorldModel) -> None:
-    """Fold a LoRA into the weights it adapts, so that the saved model loads like any other."""
+    """Merge a LoRA into the weights that it adapts, so that the saved model is loaded like any other."""
     if getattr(model.transformer, "peft_config", None):
         model.transformer.fuse_lora()
         model.transformer.unload_lora()

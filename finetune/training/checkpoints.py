@@ -1,7 +1,7 @@
-"""Checkpoints of a training run: whole under their names or not there at all, and each with its digest.
+"""Checkpoints of a training run, written atomically and with a digest.
 
-A file ``step=N.ckpt`` is what ``torch.save`` writes, and so ``torch.load`` reads it. The comment that ends every zip
-archive holds the sha256 of the rest: a file that was cut short, altered, or written by another program is told by it.
+A file ``step=N.ckpt`` is what ``torch.save`` writes, so ``torch.load`` reads it. The comment at the end of the zip
+archive holds the sha256 of the rest, which reveals a file that is truncated, altered, or from another program.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from rich import get_console
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import atomic_file
 
-# Where the newest is damaged, the one before it is taken.
+# The older one is used if the newest is damaged.
 NUM_KEPT_CHECKPOINTS = 2
 _NAME = re.compile(r"step=(\d+)\.ckpt")
 _MAGIC = b"driveforge sha256 "
@@ -29,10 +29,10 @@ _CHUNK_SIZE = 2**20
 
 
 class PeriodicCheckpoint(Checkpoint):
-    """Saves at every ``every_n_steps``-th optimiser step, as soon as it is taken, into ``root``.
+    """Saves a checkpoint to ``root`` after every ``every_n_steps``-th optimizer step.
 
-    Lightning's own also saves the step that a run went on from, after its first batch: where a step takes several
-    batches, that is a state in the middle of one, from which no run goes on as it should.
+    Lightning's callback also saves after the first batch of a resumed run. With gradient accumulation that state is in
+    the middle of a step, from which a run cannot be resumed exactly.
     """
 
     def __init__(self, root: Path, every_n_steps: int) -> None:
@@ -51,16 +51,15 @@ class PeriodicCheckpoint(Checkpoint):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's own goes through ``$TMPDIR``, from where a file reaches another file system in pieces."""
+    """Writes checkpoints atomically. Lightning's writes to ``$TMPDIR``, and moving to another file system is a copy."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Put it at ``path`` whole; then all but the newest ``NUM_KEPT_CHECKPOINTS`` go."""
+        """Write ``path``, then delete older checkpoints except the newest ``NUM_KEPT_CHECKPOINTS``."""
         target = Path(path)
         with atomic_file(target) as file:
             _write_checkpoint(file, checkpoint)
-        for old in [name for step, name in list_checkpoints(target.parent) if step <= _parse_step(target)][
-            NUM_KEPT_CHECKPOINTS:
-        ]:
+        written = [name for step, name in list_checkpoints(target.parent) if step <= _parse_step(target)]
+        for old in written[NUM_KEPT_CHECKPOINTS:]:
             old.unlink(missing_ok=True)
 
     def load_checkpoint(
@@ -71,24 +70,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def list_checkpoints(root: Path) -> list[tuple[int, Path]]:
-    """Steps and files of the checkpoints in ``root``, the newest first."""
+    """Steps and files of the checkpoints in ``root``, newest first."""
     found = ((_NAME.fullmatch(path.name), path) for path in root.glob("step=*.ckpt"))
     return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
 
 
 def find_newest_checkpoint(root: Path, up_to: int | None = None) -> Path | None:
-    """The sound checkpoint of ``root`` with the most steps, at most ``up_to``; those that are not sound are told."""
+    """The newest intact checkpoint of ``root``, of at most ``up_to`` steps, or None. Prints which ones are damaged."""
     for step, path in list_checkpoints(root):
         if up_to is not None and step > up_to:
             continue
         if is_intact(path):
             return path
-        get_console().print(f"{path} is damaged or not ours, so it is passed over", markup=False, soft_wrap=True)
+        get_console().print(f"skipping {path}: damaged, or not written by driveforge", markup=False, soft_wrap=True)
     return None
 
 
 def is_intact(path: Path) -> bool:
-    """Whether ``path`` is, to the last bit, what ``AtomicCheckpointIO`` wrote."""
+    """Whether ``path`` is bit for bit what ``AtomicCheckpointIO`` wrote."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -98,22 +97,22 @@ def is_intact(path: Path) -> bool:
             length, trailer = file.read(2), file.read()
     except OSError:
         return False
-    # Before its comment was added, the archive ended with the length of none.
+    # The digest was taken before the comment was added, when the archive ended with a comment length of 0.
     digest.update(bytes(2))
     return length == _TRAILER_SIZE.to_bytes(2, "little") and trailer == _MAGIC + digest.hexdigest().encode()
 
 
 def read_run_config(path: Path) -> dict[str, Any]:
-    """What a sound checkpoint says of its run; its tensors are not read."""
+    """The run config of an intact checkpoint; its tensors are not read."""
     try:
         run_config: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["run_config"]
     except Exception as error:
-        raise UserError(f"{path}: was written by another version; begin in another run_dir") from error
+        raise UserError(f"{path}: was written by another version; use another run_dir") from error
     return run_config
 
 
 class _HashingWriter:
-    """A file that is hashed as it is written. A failure waits until ``torch.save`` has ended, which would hide it."""
+    """A file that is hashed as it is written. ``torch.save`` hides errors of writing, so they are kept in ``error``."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -132,7 +131,7 @@ class _HashingWriter:
         return len(chunk)
 
     def flush(self) -> None:
-        """Everything is flushed at the end."""
+        """Does nothing; ``atomic_file`` flushes at the end."""
 
     @property
     def ends_without_comment(self) -> bool:

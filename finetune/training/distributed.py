@@ -1,4 +1,4 @@
-"""One training run on several processes."""
+"""Distributed training, started by ``torchrun``."""
 
 import os
 from typing import Any
@@ -7,10 +7,10 @@ from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 
 
 def distributed_kwargs() -> dict[str, Any]:
-    """What Lightning's trainer has to know: this process alone, or all that ``torchrun`` started.
+    """Arguments of Lightning's trainer: one device, or the processes that ``torchrun`` started.
 
-    Only ``torchrun`` makes several. Left to itself, Lightning would start the whole program again for every GPU that
-    it finds, and with it all that came before the training.
+    By default Lightning would start the program again for every GPU that it finds, including all that runs before
+    training.
     """
     if not TorchElasticEnvironment.detect():
         return {"devices": 1}
@@ -19,5 +19,5 @@ def distributed_kwargs() -> dict[str, Any]:
 
 
 def is_rank_zero() -> bool:
-    """Whether this process is the one that speaks, writes and saves: that of rank 0, or the only one."""
+    """Whether this process prints and writes files: that of rank 0, or the only one."""
     return not TorchElasticEnvironment.detect() or os.environ["RANK"] == "0"

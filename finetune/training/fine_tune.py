@@ -1,6 +1,6 @@
-"""One fine-tune from a base to a tuned model, by any strategy: needs folders and settings, no ledger and no command."""
+"""Fine-tuning of a base model with any strategy, from Python: it takes folders and settings only."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,31 +10,32 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
+from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.strategies.registry import get_strategy
-from driveforge.finetune.strategies.strategy import StrategyContext
+from driveforge.finetune.strategies.strategy import NUM_FISHER_SAMPLES, StrategyContext
 from driveforge.finetune.training.adapters import merge_adapter, set_trainable
-from driveforge.finetune.training.loop import train
+from driveforge.finetune.training.loop import BatchFactory, train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.share_callbacks import AdaptiveShareCallback, ForgettingMetric, ShareLogger
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.replay.adaptive_share import AdaptiveShare
 from driveforge.replay.buffer import ReplayBuffer
-from driveforge.replay.dataset import plan_loader
+from driveforge.replay.dataset import Batch, plan_loader
 from driveforge.replay.mix import ReplayMix
-from driveforge.replay.plan import DRIVING, BatchPlan
+from driveforge.replay.plan import BatchPlan
 from driveforge.replay.share import FixedShare, LinearShare, ShareSchedule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FineTuneResult:
-    """``model`` with averaged weights, adapter merged, on the CPU; ``sample_counts`` by pool.
+    """``model`` has averaged weights and a merged adapter, and is on the CPU; ``sample_counts`` are by pool.
 
-    ``decisions`` are (plan step, share) where the share was adaptive, empty elsewhere.
+    ``decisions`` are the (plan step, share) of an adaptive share, else empty.
     """
 
     model: WorldModel
@@ -53,58 +54,38 @@ def fine_tune(
     forgetting_metric: ForgettingMetric | None = None,
     logger: Logger | bool = False,
     callbacks: Sequence[Callback] = (),
+    num_fisher_samples: int = NUM_FISHER_SAMPLES,
 ) -> FineTuneResult:
-    """Fine-tune the model in folder ``base``; ``folder`` keeps checkpoints, and is resumed where it has some.
+    """Fine-tune the model in folder ``base``; checkpoints are written to ``folder`` and resumed from it.
 
-    ``driving`` and ``replay`` must be of the base's codec. ``forgetting_metric`` is needed by an adaptive share alone. Seeds torch.
-    A UserError where the strategy lacks samples, or where ``folder`` holds another run.
+    ``driving`` and ``replay`` must be encoded by the base's VAE. Only an adaptive share needs ``forgetting_metric``,
+    only EWC uses ``num_fisher_samples``. Seeds torch's global generator. Raises UserError if the strategy needs replay
+    samples and there are none, or if ``folder`` holds another run.
     """
     plan = make_batch_plan(settings, mix, len(driving), replay)
-    torch.manual_seed(settings.seed)
-    model = WorldModel.from_pretrained(base).train()
-    set_trainable(model, settings.adapter, settings.lora_rank)
-    if settings.compile:
-        model.transformer.compile_repeated_blocks()
-    model.to(torch.accelerator.current_accelerator() or "cpu")
+    model = _load_trainable_model(base, settings)
     strategy = get_strategy(settings.strategy)(settings.strategy_weight)
-    continuation_prob, seed = settings.continuation_prob, settings.seed
+    context = StrategyContext(
+        base=base,
+        model=model,
+        replay=replay,
+        folder=folder,
+        seed=settings.seed,
+        continuation_prob=settings.continuation_prob,
+        num_fisher_samples=num_fisher_samples,
+    )
     make_folder(folder)
-    # Of several processes of one run, the first makes what the others then find.
+    # With several processes, the first one writes the files of the strategy and the others read them.
     with file_lock(folder / ".lock"):
-        strategy.prepare(
-            StrategyContext(
-                base=base, model=model, replay=replay, folder=folder, seed=seed, continuation_prob=continuation_prob
-            )
-        )
-    resolved_config = digest_inputs(base, driving, replay) | resolve_config(settings, mix, plan)
-    module = WorldModelModule(model, settings, strategy, resolved_config)
+        strategy.prepare(context)
+    config = digest_inputs(base, driving, replay) | resolve_config(settings, mix, plan)
+    module = WorldModelModule(model, settings, strategy, config)
     adaptive_callback = _make_adaptive_callback(settings, mix, plan, forgetting_metric)
     current_plan = adaptive_callback.plan if adaptive_callback else lambda: plan
     decided_until = adaptive_callback.decided_until if adaptive_callback else lambda: settings.num_batches
-
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
-        while start < settings.num_batches:
-            stop = min(decided_until(), settings.num_batches)
-            assert start < stop, "no batch is asked for before its share is decided"
-            yield from plan_loader(
-                current_plan(),
-                driving,
-                replay,
-                start=start,
-                stop=stop,
-                rank=rank,
-                world_size=world_size,
-                num_workers=settings.num_workers,
-            )
-            start = stop
-
-    train(
-        module,
-        batches,
-        folder,
-        logger=logger,
-        callbacks=[*([adaptive_callback] if adaptive_callback else []), ShareLogger(current_plan), *callbacks],
-    )
+    batches = _make_batch_factory(current_plan, decided_until, driving, replay, settings)
+    share_callbacks = [callback for callback in (adaptive_callback, ShareLogger(current_plan)) if callback]
+    train(module, batches, folder, logger=logger, callbacks=[*share_callbacks, *callbacks])
     module.copy_ema_to_model()
     merge_adapter(model)
     return FineTuneResult(
@@ -114,10 +95,39 @@ def fine_tune(
     )
 
 
+def _make_batch_factory(
+    current_plan: Callable[[], BatchPlan],
+    decided_until: Callable[[], int],
+    driving: LatentCache,
+    replay: ReplayBuffer | None,
+    settings: FineTuneSettings,
+) -> BatchFactory:
+    """Batches of the current plan; the plan of an adaptive share is only known up to the step ``decided_until()``."""
+
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
+        while start < settings.num_batches:
+            stop = min(decided_until(), settings.num_batches)
+            assert start < stop, "the share of a batch is decided before it is loaded"
+            span = {"start": start, "stop": stop, "rank": rank, "world_size": world_size}
+            yield from plan_loader(current_plan(), driving, replay, num_workers=settings.num_workers, **span)
+            start = stop
+
+    return batches
+
+
+def _load_trainable_model(base: Path, settings: FineTuneSettings) -> WorldModel:
+    torch.manual_seed(settings.seed)
+    model = WorldModel.from_pretrained(base).train()
+    set_trainable(model, settings.adapter, settings.lora_rank)
+    if settings.compile:
+        model.transformer.compile_repeated_blocks()
+    return model.to(torch.accelerator.current_accelerator() or "cpu")
+
+
 def make_batch_plan(
     settings: FineTuneSettings, mix: ReplayMix, num_driving: int, replay: ReplayBuffer | None
 ) -> BatchPlan:
-    """The batches of a run; with an adaptive share, as they would be if it never moved."""
+    """The batch plan of a run; with an adaptive share, the plan before the first decision."""
     strategy, pools = get_strategy(settings.strategy), {} if replay is None else replay.sizes
     if strategy.needs_buffer and not pools:
         raise UserError(f"finetune.strategy={strategy.name} needs replay samples, and there are none")
@@ -138,9 +148,9 @@ def make_batch_plan(
 
 
 def digest_inputs(base: Path, driving: LatentCache, replay: ReplayBuffer | None) -> dict[str, str]:
-    """Digests of the start and of all samples, which are read for it: a UserError where any is not as it was written.
+    """Digests of the base and of all samples. Raises UserError if a sample is damaged.
 
-    Where they are the same, and the settings are, so are the weights.
+    With equal digests and settings, the fine-tuned weights are equal.
     """
     return {
         "base": compute_model_digest(base),
@@ -150,9 +160,9 @@ def digest_inputs(base: Path, driving: LatentCache, replay: ReplayBuffer | None)
 
 
 def resolve_config(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan) -> dict[str, Any]:
-    """What decides the weights beside ``TrainingSettings``, the base and the samples themselves; plain values."""
+    """What the weights depend on besides ``TrainingSettings``, the base and the samples, as plain values."""
     strategy = get_strategy(settings.strategy)(settings.strategy_weight)
-    resolved_config = {
+    resolved_config: dict[str, Any] = {
         "strategy": strategy.name,
         "strategy_weight": strategy.weight,
         "adapter": settings.adapter,
@@ -183,7 +193,7 @@ def _make_adaptive_callback(
     if not is_adaptive(settings, mix):
         return None
     if forgetting_metric is None:
-        raise UserError("replay.schedule=adaptive needs a probe that tells what was forgotten")
+        raise UserError("replay.schedule=adaptive needs a forgetting_metric")
     return AdaptiveShareCallback(
         plan, mix.share, AdaptiveShare(tolerance=mix.tolerance), forgetting_metric, mix.eval_every
     )

@@ -1,7 +1,7 @@
-"""One training run: resumable at any step, and exact to the bit when resumed."""
+"""A training run, which can be resumed at any step, bit-exactly."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from driveforge.finetune.training.checkpoints import (
 from driveforge.finetune.training.distributed import distributed_kwargs, is_rank_zero
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.progress import StepProgress
+from driveforge.replay.dataset import Batch
 
-# Makes the batches of plan steps start, start + 1, ... for one rank of a world: (start, rank, world size) -> batches.
-BatchFactory = Callable[[int, int, int], Iterable[Mapping[str, Any]]]
+# (start, rank, world size) -> the batches of one rank for the steps start, start + 1, ... of the plan.
+BatchFactory = Callable[[int, int, int], Iterable[Batch]]
 
 
 class PlannedDataModule(lightning.LightningDataModule):
-    """Batches that are a function of the step, so that the step is all that a resumed run has to know."""
+    """Loads batches that are a function of the step, so that the step is its only state."""
 
     def __init__(self, make_batches: BatchFactory, accumulate_grad_batches: int) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class PlannedDataModule(lightning.LightningDataModule):
         self._accumulate_grad_batches = accumulate_grad_batches
         self._start = 0
 
-    def train_dataloader(self) -> Iterable[Mapping[str, Any]]:
+    def train_dataloader(self) -> Iterable[Batch]:
         assert self.trainer is not None
         return self._batches(self._start, self.trainer.global_rank, self.trainer.world_size)
 
@@ -54,16 +55,12 @@ def train(
     logger: Logger | bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> None:
-    """Train ``module`` to its last step, from the newest checkpoint in ``root`` where there is one; new ones go there.
+    """Train ``module`` to its last step and write checkpoints to ``root``; resumes from the newest intact one there.
 
-    One that is damaged is told, and the one before it is taken.
-
-    Called in every process of ``torchrun --nproc-per-node N``, with one ``root`` for all, it trains on N processes:
-    each takes its part of every batch, and all end with the same weights.
-
-    A UserError where that checkpoint is of another run.
+    Under ``torchrun --nproc-per-node N``, with the same ``root`` in every process, each process trains on its part of
+    every batch, and all end with the same weights. Raises UserError if the checkpoint belongs to another run.
     """
-    # Lightning sets its level when it is imported, and then speaks of GPUs, folders and products on every run.
+    # Lightning sets its log level when it is imported; at INFO it prints hints about hardware and products.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     settings = module.settings
     if is_rank_zero():
@@ -74,7 +71,7 @@ def train(
     trainer = lightning.Trainer(
         accelerator="auto",
         **distributed_kwargs(),
-        # The plan has dealt the batches to the ranks.
+        # The plan divides the batches among the ranks.
         use_distributed_sampler=False,
         default_root_dir=root,
         max_steps=settings.steps,
@@ -98,7 +95,7 @@ def train(
 
 
 def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
-    """A UserError where ``checkpoint`` belongs to another run; only a run's length may change."""
+    """Raises UserError if ``checkpoint`` belongs to another run; only the number of steps may differ."""
     was, now = read_run_config(checkpoint), module.run_config
     changed = [
         f"{key} was {shorten(was.get(key), 32)}, is {shorten(now.get(key), 32)}"
@@ -108,6 +105,6 @@ def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
     if changed:
         more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
         raise UserError(
-            f"{checkpoint} was made from other data or settings ({'; '.join(changed[:2])}{more}): put them back, or "
-            "begin in another run_dir"
+            f"{checkpoint} was made from other data or settings ({'; '.join(changed[:2])}{more}): restore them, or "
+            "use another run_dir"
         )

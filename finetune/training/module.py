@@ -1,4 +1,4 @@
-"""The Lightning side of the world model: one optimiser step, its average, and what a checkpoint must hold."""
+"""The Lightning module of the world model: training step, averaged weights, and what a checkpoint holds."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -14,17 +14,19 @@ from driveforge.datasets.errors import UserError
 from driveforge.finetune.strategies.baselines import Naive
 from driveforge.finetune.strategies.strategy import RecordingModel, Strategy
 from driveforge.finetune.training.settings import TrainingSettings
+from driveforge.finetune.world_model.clip_tensors import ClipTensors
 from driveforge.finetune.world_model.conditions import stack_conditions
 from driveforge.finetune.world_model.flow import flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel
+from driveforge.replay.dataset import Batch
 
 
 class WorldModelModule(lightning.LightningModule):
-    """Trains what ``requires_grad`` in the model, by a prepared ``strategy``; keeps an average of just that.
+    """Trains the weights that require gradients, with a prepared ``strategy``, and keeps their average.
 
-    A batch is what ``replay.dataset`` yields: stacked tensors of ``encode_clip``, the words, ``loss_weight`` (B,), the
-    ``step`` of the plan and the ``slot`` (B,) of each sample in the batch of all ranks; all randomness hangs on those.
-    ``resolved_config`` are plain values that decide the weights too; a checkpoint of other facts is of another run.
+    The tensors of a ``Batch`` are those of ``encode_clip``. All random numbers are functions of the seed, the batch's
+    ``step`` and its ``slot``. ``resolved_config`` has further plain values that the weights depend on; a checkpoint
+    with other values belongs to another run.
     """
 
     def __init__(
@@ -44,18 +46,18 @@ class WorldModelModule(lightning.LightningModule):
     def _trainable_parameters(self) -> list[torch.nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
 
-    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         losses, loss_terms = self._compute_losses(batch)
-        loss: Tensor = (losses * batch["loss_weight"]).mean()
+        loss: Tensor = (losses * batch.loss_weight).mean()
         for loss_term in loss_terms.values():
             loss = loss + loss_term
         if not torch.isfinite(loss):
             raise UserError(
-                f"the loss became {loss.item()} at optimiser step {self.global_step}: the last good "
+                f"the loss became {loss.item()} at optimizer step {self.global_step}: the last good "
                 f"checkpoint is kept; lower the learning rate (now {self.settings.learning_rate:g}) and run again"
             )
-        for domain in set(batch["domain"]):
-            chosen = torch.tensor([name == domain for name in batch["domain"]], device=losses.device)
+        for domain in set(batch.domain):
+            chosen = torch.tensor([name == domain for name in batch.domain], device=losses.device)
             mean = losses.detach()[chosen].mean()
             self.log(f"loss/{domain}", mean, batch_size=int(chosen.sum()), on_step=True, on_epoch=False)
         for name, loss_term in loss_terms.items():
@@ -63,27 +65,27 @@ class WorldModelModule(lightning.LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(losses))
         return loss
 
-    def _compute_losses(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The flow loss (B,) of every sample, and what the strategy adds to their mean."""
-        latents = batch["latents"].float()
-        tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
-        conditions = stack_conditions(tensors, batch["domain"], batch["caption"], self.model.config.domains)
+    def _compute_losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The flow loss (B,) of every sample, and the terms that the strategy adds to their mean."""
+        clips = ClipTensors.from_mapping(batch.tensors)
+        latents = clips.latents.float()
+        conditions = stack_conditions(clips, batch.domain, batch.caption, self.model.config.domains)
         noise_sample = sample_noise(
             self.settings.seed,
-            batch["step"],
-            batch["slot"].tolist(),
+            batch.step,
+            batch.slot.tolist(),
             latents.shape[1:],
             continuation_prob=self.settings.continuation_prob,
         )
-        recording_model = RecordingModel(self.model)
+        recording_model = RecordingModel(self.model, clips.cell_weight)
         losses = flow_matching_loss(
-            recording_model, latents, batch["cell_weight"], conditions, self.strategy.adjust_noise(batch, noise_sample)
+            recording_model, latents, clips.cell_weight, conditions, self.strategy.adjust_noise(batch, noise_sample)
         )
         return losses, self.strategy.loss_terms(self.model, batch, recording_model.prediction)
 
     @contextmanager
     def ema_weights(self) -> Iterator[WorldModel]:
-        """The model with its averaged weights, in evaluation mode; on leaving, all is to the bit as it was."""
+        """The model with its averaged weights, in evaluation mode; on exit weights and mode are restored exactly."""
         was_training = self.model.training
         self.ema.store(self._trainable_parameters())
         self.ema.copy_to(self._trainable_parameters())
@@ -96,7 +98,7 @@ class WorldModelModule(lightning.LightningModule):
 
     @property
     def run_config(self) -> dict[str, Any]:
-        """All that a checkpoint must agree with to be resumed."""
+        """The values that a checkpoint must have to be resumed."""
         return self.settings.training_record() | self.resolved_config
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -111,7 +113,7 @@ class WorldModelModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        # The average moves with the optimiser, not in a batch hook: checkpoint callbacks run before those.
+        # The average is updated here, not in a batch hook, because checkpoint callbacks run before those.
         super().optimizer_step(*args, **kwargs)
         self.ema.step(self._trainable_parameters())
 
@@ -123,12 +125,12 @@ class WorldModelModule(lightning.LightningModule):
         self.ema.load_state_dict(checkpoint["ema"])
 
     def copy_ema_to_model(self) -> None:
-        """Put the averaged weights into the model, for good."""
+        """Replace the model's weights by the averaged ones."""
         self.ema.copy_to(self._trainable_parameters())
 
 
 def make_lr_lambda(settings: TrainingSettings) -> Callable[[int], float]:
-    """Linear warm-up, then constant, or a cosine down to 3 % at the last step."""
+    """The factor of the learning rate by step: linear warm-up, then constant, or a cosine down to 3 %."""
 
     def factor(step: int) -> float:
         warmup_factor = min(1.0, (step + 1) / max(1, settings.warmup_steps))

@@ -1,4 +1,4 @@
-"""A progress bar that counts optimiser steps, as the settings do; Lightning's own counts batches of this sitting."""
+"""A progress bar of optimizer steps since the start of the run; Lightning's counts batches since it was resumed."""
 
 from contextlib import ExitStack
 from typing import Any

@@ -4,16 +4,15 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from driveforge.datasets.settings import Range
+from driveforge.finetune.strategies.names import StrategyName
 
-StrategyName = Literal["naive", "replay", "replay+distill", "der", "l2sp", "ewc", "ewc-rank1", "joint", "interpolate"]
-
-# How a run is warped out, which leaves its weights as they are.
+# Settings that do not change the weights.
 _WITHOUT_EFFECT = ("checkpoint_every", "num_workers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSettings:
-    """How weights are trained: AdamW, linear warm-up, an exponential moving average of the weights."""
+    """Training with AdamW, linear warm-up and an exponential moving average of the weights."""
 
     steps: Annotated[int, "optimizer steps", Range(1)]
     batch_size: Annotated[int, "clips in a batch", Range(1)]
@@ -26,12 +25,12 @@ class TrainingSettings:
     weight_decay: Annotated[float, "of AdamW", Range(0)]
     ema_decay: Annotated[float, "of the averaged weights", Range(0, 1)]
     max_grad_norm: Annotated[float, "gradients are clipped to it; 0: not clipped", Range(0)]
-    precision: Annotated[Literal["32", "bf16"], "bf16 where the machine has it"]
+    precision: Annotated[Literal["32", "bf16"], "bf16: mixed precision, if the hardware supports it"]
     compile: Annotated[bool, "torch.compile of the transformer's blocks; needs a C++ compiler"]
-    num_workers: Annotated[int, "processes that load batches; 0: the training process itself", Range(0)]
+    num_workers: Annotated[int, "processes that load batches; 0: the training process", Range(0)]
     checkpoint_every: Annotated[int, "optimizer steps", Range(1)]
     continuation_prob: Annotated[
-        float, "share of samples that continue from a few frames without a command", Range(0, 1)
+        float, "share of samples that continue from a few frames without layout and pose", Range(0, 1)
     ]
     seed: Annotated[int, "of data order and noise", Range(0)]
 
@@ -40,7 +39,7 @@ class TrainingSettings:
         return self.steps * self.accumulate_grad_batches
 
     def training_record(self) -> dict[str, Any]:
-        """The training settings that decide the weights, as plain values."""
+        """The training settings that the weights depend on, as plain values."""
         names = [name for name in TrainingSettings.__dataclass_fields__ if name not in _WITHOUT_EFFECT]
         record = asdict(self)
         return {name: record[name] for name in names}
@@ -50,7 +49,7 @@ class TrainingSettings:
 class FineTuneSettings(TrainingSettings):
     """Fine-tuning of the world model on the driving data."""
 
-    strategy: Annotated[StrategyName, "against forgetting; naive does nothing"]
+    strategy: Annotated[StrategyName, "against forgetting; naive: none"]
     strategy_weight: Annotated[
         float | None,
         "of the strategy's loss term, or of the tuned weights in interpolate; null: the strategy's default",

@@ -1,4 +1,4 @@
-"""What replay gets: the share moved by forgetting, and the realised share of every pool logged as a run goes on."""
+"""Callbacks of the replay share: one adapts it to the measured forgetting, one logs the realized share per pool."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,12 +12,12 @@ from driveforge.replay.adaptive_share import AdaptiveShare
 from driveforge.replay.plan import BatchPlan
 from driveforge.replay.share import SteppedShare
 
-# How far a model has forgotten each domain, relative to the base: above 0 is forgotten.
+# The forgetting of each domain, relative to the base: above 0 the model is worse.
 ForgettingMetric = Callable[[WorldModel], Mapping[str, float]]
 
 
 class ShareLogger(Callback):
-    """Logs ``share/<pool>``, of all samples so far, whenever the trainer logs."""
+    """Logs ``share/<pool>``, the share of all samples so far, whenever the trainer logs."""
 
     def __init__(self, plan: Callable[[], BatchPlan]) -> None:
         self._plan = plan
@@ -33,11 +33,12 @@ class ShareLogger(Callback):
 
 
 class AdaptiveShareCallback(Callback):
-    """Asks ``forgetting_metric`` about the averaged weights every ``every_n_steps`` optimiser steps and lets ``control`` choose the share.
+    """Adapts the replay share every ``every_n_steps`` optimizer steps.
 
-    A decision after step n holds from step n + 1 on: Lightning has the first batch of step n in hand by then. All
-    decisions lie in the checkpoint, and Lightning writes that after them, so a resumed run goes on with the same plan.
-    The process of rank 0 asks and tells the others. Logs ``forgetting/<domain>`` and ``share/target``.
+    ``control`` chooses the share from the ``forgetting_metric`` of the averaged weights. A decision after step n holds
+    from step n + 1 on, because Lightning has already loaded the first batch of step n. Lightning writes checkpoints
+    after this callback, with all decisions in them, so a resumed run has the same plan. Rank 0 measures and broadcasts
+    the share. Logs ``forgetting/<domain>`` and ``share/target``.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class AdaptiveShareCallback(Callback):
         self.decisions: list[tuple[int, float]] = [(0, share)]
 
     def plan(self) -> BatchPlan:
-        """The plan as far as it is decided; see ``decided_until``."""
+        """The plan, valid up to ``decided_until``."""
         return replace(self._plan, share=SteppedShare(tuple(self.decisions)))
 
     def decided_until(self) -> int:
-        """The first plan step whose share is not decided yet."""
+        """The first step of the plan whose share is not decided yet."""
         return (len(self.decisions) * self._every_n_steps + 1) * self._accumulate_grad_batches
 
     def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:

@@ -1,8 +1,8 @@
 """Flow matching: noise levels, noise, condition dropout and loss, all pure functions of (seed, step, slot).
 
 x = (1 - sigma) data + sigma noise, and the model predicts the velocity noise - data (Lipman et al. 2023, arXiv
-2210.02747; Liu et al. 2023, arXiv 2209.03003). Lightning keeps no random state, so a resumed run is exact only if
-nothing here depends on how often a generator was asked before.
+2210.02747; Liu et al. 2023, arXiv 2209.03003). Lightning saves no random state, so a resumed run is exact only because
+every random number here is a function of (seed, step, slot).
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 # Moves noise levels towards the noisy end, as Wan and Stable Diffusion 3 do (Esser et al. 2024, arXiv 2403.03206).
 SIGMA_SHIFT = 3.0
-# Further so where a sample is to go on by itself: how things will move is decided at the noisy end.
+# Higher for continuations, because motion is decided at the noisy end.
 CONTINUATION_SHIFT = 12.0
 
-# How often training withholds a condition, so that each can be absent and guidance has something to steer away from.
+# Probability of dropping each condition in training, so that any can be absent and guidance has an unconditional model.
 DROP_FRAMES_PROB = 0.10
 DROP_LAYOUT_PROB = 0.08
 DROP_POSE_PROB = 0.08
@@ -36,9 +36,10 @@ class VelocityModel(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NoiseSample:
-    """The random part of one batch: ``sigma`` (B,), ``noise`` like the latents, and drop flags (B,) by condition.
+    """The random numbers of a batch: ``sigma`` (B,), ``noise`` like the latents, and ``drop`` flags (B,) by condition.
 
-    ``num_context_frames`` (B,) is the number of frames from which a sample is to go on without a command, 0 under command.
+    ``num_context_frames`` (B,) is the number of context frames of an unconditional continuation, and 0 in all other
+    samples.
     """
 
     sigma: Tensor
@@ -50,12 +51,13 @@ class NoiseSample:
 def sample_noise(
     seed: int, step: int, slots: Sequence[int], shape: Sequence[int], *, continuation_prob: float = 0.0
 ) -> NoiseSample:
-    """Draws for the samples at ``slots`` of the global batch of ``step``; ``shape`` is one sample's (Z,F,h,w).
+    """Samples the noise for ``slots`` of the global batch of ``step``; ``shape`` is one sample's (Z,F,h,w).
 
-    A share of ``continuation_prob`` of all samples is to go on from a few frames.
+    A sample is an unconditional continuation with probability ``continuation_prob``.
     """
     uniforms, normals, noises, contexts = [], [], [], []
     for slot in slots:
+        # One generator per slot: a sample's noise does not depend on its rank or on the rest of the batch.
         state = np.random.SeedSequence([seed, step, slot]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
         uniforms.append(torch.rand(4, generator=generator))
@@ -78,15 +80,16 @@ def sample_noise(
 
 
 def shift_sigma(sigma: Tensor, shift: Tensor | float = SIGMA_SHIFT) -> Tensor:
+    """Noise levels moved towards 1 for ``shift`` > 1; 0 and 1 stay (Esser et al. 2024, equation 23)."""
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
 def flow_matching_loss(
     model: VelocityModel, latents: Tensor, cell_weight: Tensor, conditions: "Conditions", noise_sample: NoiseSample
 ) -> Tensor:
-    """Mean squared velocity error (B,) of each sample, its cells weighted.
+    """Mean squared velocity error (B,) of each sample, weighted by cell.
 
-    ``latents`` (B,Z,F,h,w), ``cell_weight`` (B,F,h,w). Given frames are fed clean and carry no loss.
+    ``latents`` (B,Z,F,h,w), ``cell_weight`` (B,F,h,w). Context frames are fed clean and have no loss.
     """
     sigma, noise = noise_sample.sigma.to(latents.device), noise_sample.noise.to(latents.device)
     drop = {name: flags.to(latents.device) for name, flags in noise_sample.drop.items()}
@@ -96,5 +99,10 @@ def flow_matching_loss(
     level = sigma.view(-1, 1, 1, 1, 1)
     noisy = torch.where(conditions.context_mask > 0, latents, (1 - level) * latents + level * noise)
     error = (model(noisy, sigma, conditions).float() - (noise - latents)).square().mean(1)
+    return average_over_generated_cells(error, cell_weight, conditions)
+
+
+def average_over_generated_cells(error: Tensor, cell_weight: Tensor, conditions: "Conditions") -> Tensor:
+    """Mean (B,) of ``error`` (B,F,h,w), weighted by ``cell_weight`` (B,F,h,w), over all frames but the context."""
     weight = cell_weight * (1 - conditions.context_mask[:, 0])
     return (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1.0)

@@ -1,4 +1,4 @@
-"""From a commanded scene to a clip: conditions, sampling, decoding."""
+"""Generates a clip from a scene: encodes its conditions, samples latents, decodes them."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from driveforge.finetune.world_model.vae import decode, encode
 
 
 class WorldModelGenerator:
-    """A saved world model, ready to make clips. One a process: ``AutoencoderKLWan`` keeps state between calls."""
+    """Generates clips with a saved world model. Not thread-safe: ``AutoencoderKLWan`` keeps state during a call."""
 
     def __init__(self, model: WorldModel, digest: str) -> None:
         self.model = model
@@ -32,13 +32,13 @@ class WorldModelGenerator:
     def generate(
         self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: SamplerSettings
     ) -> Clip:
-        """The clip that ``scene`` commands. ``first_frames`` is ``(V, F, H, W, 3)``, or None to start from nothing.
+        """A clip of ``scene``. ``first_frames`` is ``(V, F, H, W, 3)`` uint8, or None for none.
 
-        Every frame comes out of the codec, the given ones too, so that the look does not change after them.
+        All frames are decoded by the VAE, context frames too, so that the appearance does not change after them.
         """
         num_context_frames = 0 if first_frames is None else first_frames.shape[1]
         tensors = encode_conditions(self.model.vae, scene, first_frames, num_context_frames)
-        batched = {name: tensor[None].to(self.model.device) for name, tensor in tensors.items()}
+        batched = tensors.map(lambda tensor: tensor[None].to(self.model.device))
         conditions = stack_conditions(
             batched, [scene.domain], [scene.caption], self.model.config.domains, len(scene.cameras)
         )
@@ -47,6 +47,6 @@ class WorldModelGenerator:
         return Clip(scene=scene, frames=decode(self.model.vae, views).cpu().numpy())
 
     def reconstruct(self, clip: Clip) -> Clip:
-        """``clip`` as the codec alone passes it: what is lost here is compression, not geometry."""
+        """``clip`` encoded and decoded by the VAE, which shows the loss from compression only."""
         frames = torch.from_numpy(np.array(clip.frames)).to(self.model.device)
         return Clip(scene=clip.scene, frames=decode(self.model.vae, encode(self.model.vae, frames)).cpu().numpy())

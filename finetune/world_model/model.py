@@ -12,10 +12,12 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from driveforge.datasets.domains import ALL_DOMAINS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.json_record import read_record
 from driveforge.finetune.world_model.captions import VOCABULARY_SIZE
-from driveforge.finetune.world_model.conditions import MASK_CHANNELS, RAY_CHANNELS, Conditions
+from driveforge.finetune.world_model.clip_tensors import MASK_CHANNELS, RAY_CHANNELS
+from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.preconditioning import precondition
 from driveforge.finetune.world_model.serialization import (
     ADVICE,
@@ -34,15 +36,13 @@ from driveforge.finetune.world_model.vae import load_vae, make_vae
 CONFIG_FILE, CONDITIONING_FILE = "world_model.json", "conditioning.safetensors"
 VIEW_CHANNELS = 4
 MAX_VIEWS = 8
-# In tokens of one axis: of frames, rows and columns.
+# Positions of the rotary embedding per axis: frames, rows and columns.
 _ROPE_LENGTH = 64
-DRIVING_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
-OTHER_DOMAINS = ("orbit", "handheld", "falling", "walkers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorldModelConfig:
-    """Sizes of the transformer and of the codec; ``domains`` are those that have an embedding of their own."""
+    """Sizes of the transformer and the VAE; ``domains`` are those that have an embedding."""
 
     latent_channels: int = 32
     patch_size: int = 8
@@ -51,7 +51,7 @@ class WorldModelConfig:
     head_dim: int = 64
     ffn_dim: int = 576
     text_dim: int = 32
-    domains: tuple[str, ...] = DRIVING_DOMAINS + OTHER_DOMAINS
+    domains: tuple[str, ...] = ALL_DOMAINS
 
     def __post_init__(self) -> None:
         sizes = {name: value for name, value in asdict(self).items() if name != "domains"}
@@ -62,12 +62,12 @@ class WorldModelConfig:
 
 
 class WorldModel(nn.Module):
-    """Velocity of a noisy latent video under ``Conditions``.
+    """Predicts the velocity of a noisy latent video under ``Conditions``.
 
-    Every condition enters as channels (noise | mask | warped first frames | layout | rays | view); the caption through
-    cross-attention; the domain as a zero-initialised embedding that is added to the AdaLN modulation of every block.
-    The transformer speaks about what ``preconditioning`` leaves open; ``latent_std`` (2, Z) is what that needs.
-    The codec ``vae`` rides along frozen: it is no submodule, so neither optimiser nor checkpoint sees it.
+    The input channels are noise | mask | warped first frames | layout | rays | view. The caption enters through
+    cross-attention, the domain as a zero-initialized embedding that is added to the AdaLN modulation of every block.
+    The transformer predicts what ``preconditioning`` leaves over, which needs ``latent_std`` (2, Z).
+    ``vae`` is frozen and is not a submodule, so it is in neither the optimizer nor the checkpoints.
     """
 
     def __init__(self, config: WorldModelConfig, transformer: WanTransformer3DModel, vae: AutoencoderKLWan) -> None:
@@ -86,9 +86,9 @@ class WorldModel(nn.Module):
 
     @classmethod
     def from_config(cls, config: WorldModelConfig, vae: AutoencoderKLWan | None = None) -> "WorldModel":
-        """A model with fresh weights, and a fresh codec where none is given; seed torch before."""
+        """A model with random weights from torch's global generator, and an untrained VAE if None is given."""
         transformer = WanTransformer3DModel(**_transformer_config(config), freq_dim=64, rope_max_seq_len=_ROPE_LENGTH)
-        # A silent start: the first predictions are those of the preconditioning.
+        # Zero output at the start: the first predictions are those of the preconditioning.
         nn.init.zeros_(transformer.proj_out.weight)
         nn.init.zeros_(transformer.proj_out.bias)
         return cls(config, transformer, vae or make_vae(config.latent_channels, config.patch_size))
@@ -106,7 +106,8 @@ class WorldModel(nn.Module):
         c, preconditioning = conditions, precondition(noisy, sigma, conditions, self.latent_std)
         warped = c.warped / self.latent_std[0].view(-1, 1, 1, 1)
         views = self._view_channels(noisy, c.num_views)
-        channels = torch.cat([preconditioning.network_input, c.mask, warped, c.layout, c.rays, views], 1)
+        channels = torch.cat([preconditioning.network_input, *c.mask, warped, c.layout, c.rays, views], 1)
+        # Hooks, because Wan's forward has no arguments for the domain and for views. They last for this call only.
         hooks = [
             self.transformer.condition_embedder.register_forward_hook(_add_modulation(self.domain(c.domain))),
             self.transformer.rope.register_forward_hook(_repeat_per_view(c.num_views)),
@@ -120,14 +121,14 @@ class WorldModel(nn.Module):
                 hook.remove()
 
     def _view_channels(self, noisy: Tensor, num_views: int) -> Tensor:
-        """(B,4,F,h,w): which camera a latent frame belongs to; the frames of a view lie together."""
+        """The view embedding of each latent frame, (B,4,F,h,w); the frames of a view are contiguous."""
         batch, _, frames, height, width = noisy.shape
         ids = torch.arange(frames, device=noisy.device) // (frames // num_views)
         channels: Tensor = self.view(ids).T[None, :, :, None, None].expand(batch, -1, -1, height, width)
         return channels
 
     def digest(self) -> str:
-        """sha256, 16 hex digits, of the weights, without the codec's."""
+        """sha256, 16 hex digits, of the weights without the VAE's."""
         digest = hashlib.sha256()
         for name, value in self.state_dict().items():
             digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
@@ -138,7 +139,7 @@ class WorldModel(nn.Module):
         """Write ``transformer/``, ``vae/``, ``conditioning.safetensors``, ``world_model.json`` and ``SHA256SUMS``."""
         directory.mkdir(parents=True, exist_ok=True)
         for name, part in (("transformer", self.transformer), ("vae", self.vae)):
-            # Where a part was loaded from is no property of it: the same weights give the same bytes.
+            # Without the path that a part was loaded from, the same weights give the same bytes.
             copy = type(part).from_config({k: v for k, v in part.config.items() if k != "_name_or_path"})
             copy.load_state_dict(part.state_dict())
             for parameter in copy.parameters():  # diffusers' own .to() would keep some of them in float32
@@ -154,9 +155,9 @@ class WorldModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, directory: Path) -> "WorldModel":
-        """Read what ``save_pretrained`` wrote, as float32 in evaluation mode.
+        """The model that ``save_pretrained`` wrote, as float32 in evaluation mode.
 
-        A UserError names the file, and the key or tensor in it, that is missing or does not fit.
+        Raises UserError, with the file and the key or tensor in it, if something is missing or does not fit.
         """
         if not (directory / CONFIG_FILE).is_file():
             raise UserError(
@@ -195,7 +196,7 @@ def compute_model_digest(directory: Path) -> str:
 
 
 def _digested_files(directory: Path) -> Iterator[str]:
-    """All that may be read of a model, or of one part; a part that is a link to a folder is read too."""
+    """All files that may be read of a model or a part, also of a part that is a link to a folder."""
     for folder in (directory, *(path for path in directory.iterdir() if path.is_dir())):
         for path in folder.iterdir():
             if path.suffix in {".safetensors", ".json"} and path.is_file():
@@ -221,7 +222,7 @@ def _is_conditioning_weight(name: str) -> bool:
 
 
 def _add_modulation(extra: Tensor):  # type: ignore[no-untyped-def]
-    """A hook on Wan's condition embedder: ``extra`` (B, 6 D) joins the time modulation that every block reads."""
+    """A hook on Wan's condition embedder that adds ``extra`` (B, 6 D) to the time modulation of every block."""
 
     def hook(_module: nn.Module, _inputs: object, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         temb, modulation, *rest = outputs
@@ -231,7 +232,7 @@ def _add_modulation(extra: Tensor):  # type: ignore[no-untyped-def]
 
 
 def _repeat_per_view(num_views: int):  # type: ignore[no-untyped-def]
-    """A hook on Wan's rotary embedding: each view counts its frames from zero, so views share a clock."""
+    """A hook on Wan's rotary embedding: the frames of every view are numbered from zero, so equal times match."""
 
     def hook(_module: nn.Module, _inputs: object, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(x[:, : x.shape[1] // num_views].repeat(1, num_views, 1, 1) for x in outputs)

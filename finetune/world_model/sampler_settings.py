@@ -11,17 +11,17 @@ from driveforge.datasets.settings import Range
 class SamplerSettings:
     """Sampling steps, noise levels and guidance.
 
-    Below a ``strength`` of 1 sampling starts at that noise level, from the warped first frames, as SDEdit does
+    With ``strength`` below 1 sampling starts at that noise level, from the warped first frames, as in SDEdit
     (Meng et al. 2022, arXiv 2108.01073); without first frames it starts from pure noise. Regions that the warped frames
-    do not show start at the higher ``inpaint_strength`` and take ``inpaint_steps`` down to ``strength`` first, while
-    the rest stays the warped frames under noise of the same level (Differential Diffusion, Levin and Fried 2023,
-    arXiv 2306.00950). Guidance moves the velocity away from the unconditional one: 1 is none (Ho and Salimans 2022,
-    arXiv 2207.12598).
+    do not cover start at the higher ``inpaint_strength`` and take ``inpaint_steps`` down to ``strength`` first, while
+    the rest is the warped frames plus noise of the same level (Differential Diffusion, Levin and Fried 2023,
+    arXiv 2306.00950). Guidance moves the velocity away from the unconditional one; 1 is no guidance (Ho and Salimans
+    2022, arXiv 2207.12598).
     """
 
     num_steps: Annotated[int, "sampling steps from strength down", Range(1)]
     strength: Annotated[float, "noise level to start at, from the warped first frame; 1 is pure noise", Range(0, 1)]
-    inpaint_steps: Annotated[int, "steps before those, where the warped first frame shows nothing", Range(0)]
+    inpaint_steps: Annotated[int, "steps before those, in regions that the warped first frame does not cover", Range(0)]
     inpaint_strength: Annotated[float, "noise level to start at there", Range(0, 1)]
     guidance_scale: Annotated[float, "1 is no guidance", Range(0)]
     sigmas: Annotated[tuple[float, ...], "falling noise levels in (0, 1] in place of num_steps; [] is none"]
@@ -33,7 +33,7 @@ class SamplerSettings:
             raise UserError(f"inpaint_steps must not be negative, got {self.inpaint_steps}")
         for name, level in (("strength", self.strength), ("inpaint_strength", self.inpaint_strength)):
             if not 0 < level <= 1:
-                raise UserError(f"{name} must lie above 0 and up to 1, got {level}")
+                raise UserError(f"{name} must be above 0 and at most 1, got {level}")
         if self.guidance_scale < 0:
             raise UserError(f"guidance_scale must not be negative, got {self.guidance_scale}")
         falling = all(a > b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False))

@@ -1,7 +1,7 @@
-"""Reading the parts of a saved model: only safetensors, and only where all of it fits.
+"""Loading the parts of a saved model: only from safetensors, and only if everything fits.
 
-Configurations are held to what the part's class takes, tensors to what a part of that configuration has, in name,
-shape, and finite numbers. Where ``SHA256SUMS`` lies beside the parts, every file is held to it too.
+A configuration must have the arguments of the part's class. Tensors must have the names and shapes of a part with that
+configuration, and be finite. Files are checked against ``SHA256SUMS`` if the model has one.
 """
 
 import errno
@@ -29,19 +29,20 @@ CHECKSUMS_FILE = "SHA256SUMS"
 PART_CONFIG_FILE, PART_WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
 _INDEX_FILE = f"{PART_WEIGHTS_FILE}.index.json"
 ADVICE = "give a model that driveforge saved"
-# No size of a released checkpoint is near it, and a part of this size is described without taking memory.
+# Far above the sizes of released checkpoints; a larger number is an error in the file.
 MAX_SIZE = 2**17
 
 Part = TypeVar("Part", bound=ModelMixin)
 
 
 def load_part(part_class: type[Part], folder: Path) -> Part:
-    """The part saved in ``folder``, as float32; a UserError that names the file in which anything is wrong."""
+    """The part saved in ``folder``, as float32. Raises UserError, with the file, if anything in it is wrong."""
     config = _read_config(part_class, folder / PART_CONFIG_FILE)
     files = _weight_files(folder)
     found = {name: shape for path in files for name, shape in read_shapes(path).items()}
     _require_layers(folder / PART_CONFIG_FILE, config, len(found))
     try:
+        # On the meta device a part takes no memory, however large its configuration says it is.
         with torch.device("meta"):
             meta_part = part_class(**config)
         expected = {name: tuple(value.shape) for name, value in meta_part.state_dict().items()}
@@ -63,7 +64,7 @@ def load_part(part_class: type[Part], folder: Path) -> Part:
 
 
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Exactly the tensors ``expected``, by name and shape, as float32; a UserError where that is not what is there."""
+    """The tensors of ``path`` as float32. Raises UserError unless their names and shapes are exactly ``expected``."""
     require_shapes(path, read_shapes(path), expected)
     with _open_safetensors(path) as file:
         tensors = {name: file.get_tensor(name).float() for name in expected}
@@ -72,7 +73,7 @@ def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Of all tensors of a safetensors file, whose header alone is read; a UserError where one holds no floats."""
+    """Shapes of the tensors of a safetensors file, from its header. Raises UserError if one is not floating-point."""
     with _open_safetensors(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         if other := [name for name, value in slices.items() if not re.fullmatch(r"B?F\d+", value.get_dtype())]:
@@ -85,7 +86,7 @@ def require_shapes(path: Path, found: Mapping[str, tuple[int, ...]], expected: M
         raise UserError(f"{path}: {len(missing)} tensors are missing, the first is {missing[0]}; {ADVICE}")
     if extra := sorted(found.keys() - expected.keys()):
         raise UserError(
-            f"{path}: {len(extra)} tensors belong to no such model, the first is {shorten(extra[0])}; {ADVICE}"
+            f"{path}: {len(extra)} tensors are not part of such a model, the first is {shorten(extra[0])}; {ADVICE}"
         )
     for name, shape in expected.items():
         if found[name] != shape:
@@ -99,7 +100,7 @@ def require_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def require_equal(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """A UserError naming the first key of ``expected`` that has another value in the configuration at ``path``."""
+    """Raises UserError, with the key, if the configuration ``found`` at ``path`` differs from ``expected``."""
     for key, value in expected.items():
         has = tuple(found[key]) if isinstance(found[key], list) else found[key]
         if has != value:
@@ -108,7 +109,7 @@ def require_equal(path: Path, found: Mapping[str, Any], expected: Mapping[str, A
 
 @contextmanager
 def safetensors_errors_as_os_errors(folder: Path) -> Iterator[None]:
-    """What safetensors cannot write below ``folder`` becomes an OSError, as it is to everybody else."""
+    """Errors of safetensors while writing below ``folder`` become OSErrors, as other libraries raise them."""
     try:
         yield
     except SafetensorError as error:
@@ -116,7 +117,7 @@ def safetensors_errors_as_os_errors(folder: Path) -> Iterator[None]:
 
 
 def write_checksums(folder: Path) -> None:
-    """Write ``SHA256SUMS`` over all files below ``folder``, as ``sha256sum -c`` reads it, and sync all to the disk."""
+    """Write ``SHA256SUMS``, which ``sha256sum -c`` reads, of all files below ``folder``, and sync them to disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS_FILE)
     sums = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / CHECKSUMS_FILE).write_text("".join(sums), encoding="utf-8")
@@ -128,24 +129,22 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify_checksums(folder: Path, read: Iterable[str]) -> None:
-    """A UserError where one of the files that are to be ``read`` is not as ``SHA256SUMS`` says, if that is there."""
+    """Raises UserError if one of the files to be ``read`` does not match ``SHA256SUMS``. No such file, no check."""
     path = folder / CHECKSUMS_FILE
     if not path.is_file():
         return
     sums = _read_checksums(path)
     for name in read:
         if not (folder / name).is_file():
-            continue  # whoever reads it says what that means
+            continue  # its reader reports that
         if name not in sums:
-            raise UserError(f"{folder / name}: is not in {CHECKSUMS_FILE} beside it; {ADVICE}")
+            raise UserError(f"{folder / name}: is not listed in {CHECKSUMS_FILE}; {ADVICE}")
         if sha256_file(folder / name) != sums[name]:
-            raise UserError(
-                f"{folder / name}: differs from {CHECKSUMS_FILE} beside it; take an unharmed copy of the model"
-            )
+            raise UserError(f"{folder / name}: differs from {CHECKSUMS_FILE}; use an intact copy of the model")
 
 
 def list_part_files(folder: Path, part: str) -> list[str]:
-    """Names, relative to the model's ``folder``, of the files that ``load_part`` may read of a part."""
+    """Names, relative to the model's ``folder``, of the files of a part that ``load_part`` may read."""
     return [
         f"{part}/{path.name}" for path in sorted((folder / part).glob("*")) if path.suffix in (".json", ".safetensors")
     ]
@@ -153,7 +152,7 @@ def list_part_files(folder: Path, part: str) -> list[str]:
 
 @cache
 def _signature_record(part_class: Callable[..., ModelMixin]) -> Any:
-    """A record with the arguments of ``part_class``, their types and defaults."""
+    """A dataclass with the arguments of ``part_class``, their types and defaults."""
     hints = get_type_hints(vars(part_class)["__init__"])
     arguments = [
         value for name, value in inspect.signature(vars(part_class)["__init__"]).parameters.items() if name != "self"
@@ -171,7 +170,7 @@ def _read_config(part_class: type[ModelMixin], path: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or found.get("_class_name") != part_class.__name__:
         named = found.get("_class_name") if isinstance(found, dict) else type(found).__name__
         raise UserError(f"{path}: must describe a {part_class.__name__}, got {shorten(named)}; {ADVICE}")
-    # diffusers' own notes begin with an underscore.
+    # Keys that start with an underscore are metadata of diffusers.
     record: Any = _signature_record(part_class)  # type: ignore[arg-type]
     plain = {key: value for key, value in found.items() if not key.startswith("_")}
     config = asdict(validate_record(plain, record, str(path), ADVICE))
@@ -183,14 +182,14 @@ def _read_config(part_class: type[ModelMixin], path: Path) -> dict[str, Any]:
 
 
 def _require_layers(path: Path, config: Mapping[str, Any], num_tensors: int) -> None:
-    # A layer has tensors of its own, so what has more layers than tensors need not be built to be refused.
+    # A layer has at least one tensor. Checked first, because even on the meta device many layers take long to build.
     for key in ("num_layers", "num_res_blocks"):
         if config.get(key, 0) > num_tensors:
-            raise UserError(f"{path}: {key} is {config[key]}, the weights beside it are of fewer; {ADVICE}")
+            raise UserError(f"{path}: {key} is {config[key]}, but the weights are of fewer; {ADVICE}")
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """One, or those that an index names where the weights are many; only files of the folder itself."""
+    """The weight file, or the files of the index of sharded weights; only files in ``folder`` itself."""
     if not (folder / _INDEX_FILE).exists():
         return [folder / PART_WEIGHTS_FILE]
     index = read_json(folder / _INDEX_FILE, ADVICE)
@@ -201,7 +200,7 @@ def _weight_files(folder: Path) -> list[Path]:
         else set()
     )
     if not names or any(Path(name).name != name or not name.endswith(".safetensors") for name in names):
-        raise UserError(f"{folder / _INDEX_FILE}: must map tensors to safetensors files beside it; {ADVICE}")
+        raise UserError(f"{folder / _INDEX_FILE}: must map tensors to safetensors files of its folder; {ADVICE}")
     return [folder / name for name in sorted(names)]
 
 
@@ -221,5 +220,5 @@ def _read_checksums(path: Path) -> dict[str, str]:
         lines = [""]
     found = [re.fullmatch(r"([0-9a-f]{64})  (.+)", line) for line in lines]
     if not lines or not all(found):
-        raise UserError(f"{path}: is no list of sha256 sums; take an unharmed copy of the model")
+        raise UserError(f"{path}: is not a list of sha256 sums; use an intact copy of the model")
     return {match[2]: match[1] for match in found if match}

@@ -1,8 +1,8 @@
-"""The tiny video codec: an ``AutoencoderKLWan`` that starts from a closed-form PCA of video patches.
+"""The tiny video VAE: an ``AutoencoderKLWan`` initialized from a closed-form PCA of video patches.
 
-Plain gradient descent from random weights gives grey mush in the minutes that two cores have; the PCA is the best
-linear codec of its size in half a second. Every residual branch of the network starts at zero, so the network *is* the
-PCA at first, and training goes on from there.
+Gradient descent from random weights needs more than the minutes that are available on two cores; the PCA is the best
+linear autoencoder of its size and takes half a second. Every residual branch of the network is initialized to zero, so
+the initial network is exactly the PCA.
 """
 
 import math
@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.world_model.serialization import PART_CONFIG_FILE, list_part_files, load_part, verify_checksums
 
-# Carries linear signals through the RMS norm: a constant channel so large that the norm divides by it, not by them.
+# A constant channel so large that it alone decides the RMS norm, which is then linear in the other channels.
 _ANCHOR = 100.0
-# The posterior's standard deviation at the start; its mode is what is used.
+# Initial standard deviation of the posterior; only its mode is used.
 _POSTERIOR_STD = 0.02
 
 
 def make_vae(latent_channels: int, patch_size: int) -> AutoencoderKLWan:
-    """An untrained codec: ``patch_size`` pixels to a latent cell, every frame kept. It takes 1 + 4k frames."""
+    """An untrained VAE with ``patch_size`` pixels per latent cell and one latent frame per frame, of 1 + 4k frames."""
     pixels = 3 * patch_size**2
     return AutoencoderKLWan(
         base_dim=8 * math.ceil((2 * latent_channels + 1) / 8),
@@ -51,10 +51,10 @@ def make_vae(latent_channels: int, patch_size: int) -> AutoencoderKLWan:
 
 @torch.no_grad()
 def initialize_from_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float = 0.5) -> None:
-    """Make ``vae`` the PCA codec of ``video`` ``(N, 3, T, H, W)`` in [-1, 1].
+    """Set the weights of ``vae`` to the PCA of the patches of ``video`` ``(N, 3, T, H, W)`` in [-1, 1].
 
-    Component k is scaled by its variance to the power ``-whitening / 2``: 1 makes every latent channel equally loud, 0
-    keeps the energy of the pixels. Half-whitening is what the diffusion model learnt best on.
+    Component k is scaled by its variance to the power ``-whitening / 2``: 1 gives every latent channel the same
+    variance, 0 keeps the variances of the PCA. The diffusion model trained best with half-whitening.
     """
     latent = vae.config.z_dim
     encode, decode, mean = _fit_patch_pca(vae, video, whitening)
@@ -76,7 +76,7 @@ def initialize_from_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float =
 
 
 def _fit_patch_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Encoder ``(z, p)``, decoder ``(p, z)`` and mean ``(p,)`` of the patches; latents have unit power."""
+    """Encoder ``(z, p)``, decoder ``(p, z)`` and mean ``(p,)`` of the patches; latents have a mean square of 1."""
     patches = rearrange(patchify(video, vae.config.patch_size), "n p t h w -> (n t h w) p")
     mean = patches.mean(0)
     variances, directions = torch.linalg.eigh(torch.cov((patches - mean).T))
@@ -88,7 +88,7 @@ def _fit_patch_pca(vae: AutoencoderKLWan, video: Tensor, whitening: float) -> tu
 
 
 def _init_input_conv(conv: WanCausalConv3d, weight: Tensor, bias: Tensor, latent: int) -> None:
-    """``conv`` gives y = weight x + bias as the channels y and -y, and the anchor; the rest starts as small noise."""
+    """``conv`` outputs y = weight x + bias as the channels y and -y, then the anchor, then small noise."""
     rows = len(weight)
     conv.weight.normal_(0, 2e-4)
     conv.bias.zero_()
@@ -100,8 +100,9 @@ def _init_input_conv(conv: WanCausalConv3d, weight: Tensor, bias: Tensor, latent
 
 
 def _init_output_conv(conv: WanCausalConv3d, weight: Tensor, bias: Tensor) -> None:
-    """``conv`` undoes the norm and the SiLU before it: silu(y) - silu(-y) is y, and the norm divided by the anchor."""
+    """``conv`` inverts the norm and the SiLU before it: silu(y) - silu(-y) = y, and the norm divided by the anchor."""
     rows, columns = weight.shape
+    # The RMS of n channels of which one is the anchor A, and the others are small, is A / sqrt(n).
     gain = math.sqrt(conv.in_channels) / _ANCHOR
     conv.weight.zero_()
     conv.bias.zero_()
@@ -117,17 +118,19 @@ def _init_pointwise_conv(conv: WanCausalConv3d, weight: Tensor) -> None:
 
 
 def load_vae(checkpoint: Path) -> AutoencoderKLWan:
-    """The codec of a saved world model, as float32, frozen; a UserError that names the file that is not as it must."""
+    """The VAE of a saved world model, as float32, frozen. Raises UserError, with the file, if it is not valid."""
     folder = checkpoint / "vae"
     if not folder.is_dir():
-        raise UserError(f"{checkpoint} holds no codec: {folder} is missing; give a model that driveforge saved")
+        raise UserError(f"{checkpoint} holds no VAE: {folder} is missing; give a model that driveforge saved")
     verify_checksums(checkpoint, list_part_files(checkpoint, "vae"))
     vae = load_part(AutoencoderKLWan, folder)
     config = vae.config
     for name in ("latents_mean", "latents_std"):
         values = getattr(config, name)
         if len(values) != config.z_dim or (name == "latents_std" and min(values) <= 0):
-            raise UserError(f"{folder / PART_CONFIG_FILE}: {name} must be {config.z_dim} numbers, deviations above 0")
+            raise UserError(
+                f"{folder / PART_CONFIG_FILE}: {name} must be {config.z_dim} numbers, standard deviations above 0"
+            )
     if not config.patch_size or config.in_channels != 3 * config.patch_size**2:
         raise UserError(
             f"{folder / PART_CONFIG_FILE}: in_channels must be 3 times patch_size squared, got {config.in_channels}"
@@ -136,19 +139,19 @@ def load_vae(checkpoint: Path) -> AutoencoderKLWan:
 
 
 def to_vae_input(frames: Tensor) -> Tensor:
-    """uint8 ``(..., T, H, W, 3)`` as the codec's input ``(..., 3, T, H, W)`` in [-1, 1]."""
+    """uint8 ``(..., T, H, W, 3)`` as the input of the VAE, ``(..., 3, T, H, W)`` in [-1, 1]."""
     return rearrange(frames, "... t h w c -> ... c t h w").float() / 127.5 - 1
 
 
 def to_frames(signal: Tensor) -> Tensor:
-    """The codec's output ``(..., 3, T, H, W)`` as uint8 ``(..., T, H, W, 3)``."""
+    """The output of the VAE, ``(..., 3, T, H, W)``, as uint8 ``(..., T, H, W, 3)``."""
     frames: Tensor = rearrange(((signal.clamp(-1, 1) + 1) * 127.5).round().byte(), "... c t h w -> ... t h w c")
     return frames
 
 
 @torch.no_grad()
 def encode(vae: AutoencoderKLWan, frames: Tensor) -> Tensor:
-    """Latents ``(N, z, T, h, w)`` of uint8 ``(N, T, H, W, 3)``: the posterior's mode, normalised."""
+    """Latents ``(N, z, T, h, w)`` of uint8 ``(N, T, H, W, 3)``: the posterior's mode, normalized."""
     latents: Tensor = vae.encode(to_vae_input(frames)).latent_dist.mode()
     return (latents - _latent_statistic(vae, "latents_mean")) / _latent_statistic(vae, "latents_std")
 

@@ -26,7 +26,7 @@ from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.generator import GeneratorLoader, load_generator
 from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
 from driveforge.pipelines.generate.settings import GenerateSettings
-from driveforge.pipelines.generate.units import GenerationPlan, Unit, open_or_create_plan
+from driveforge.pipelines.generate.units import GenerationPlan, WorkUnit, open_or_create_plan
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.inputs.sources import generation_indices, open_source
@@ -128,7 +128,7 @@ def generate(
     )
 
 
-def invalidate_damaged(log: CommitLog, units: Sequence[Unit]) -> None:
+def invalidate_damaged(log: CommitLog, units: Sequence[WorkUnit]) -> None:
     """Remove the markers of units whose tars are damaged, so that they are made again; prints each."""
     committed = [unit for unit in units if log.is_committed(unit.id)]
     for unit in track(committed, "Checking committed units", disable=not committed):
@@ -166,7 +166,7 @@ class GenerationWorker:
         self._generator, self._instruments = loader(), instruments()
         self._root = root
 
-    def make(self, unit: Unit) -> dict[str, Any]:
+    def make(self, unit: WorkUnit) -> dict[str, Any]:
         """Generate, measure, pack and commit ``unit``. Committing is idempotent."""
         # In the candidates folder, where a later run removes it if this process is killed.
         scratch = self._root / f".{unit.id}.{secrets.token_hex(4)}.tmp"

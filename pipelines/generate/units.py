@@ -16,7 +16,7 @@ _RECREATE_HINT = "delete it; the same data, model and settings write it again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Unit:
+class WorkUnit:
     id: str
     requests: tuple[Request, ...]
 
@@ -26,10 +26,10 @@ class GenerationPlan:
     """``id`` is the sha256 of the plan file, a pure function of the requests, their grouping and ``NUM_THREADS``."""
 
     id: str
-    units: tuple[Unit, ...]
+    units: tuple[WorkUnit, ...]
 
 
-def make_units(requests: Sequence[Request], clips_per_unit: int) -> tuple[Unit, ...]:
+def make_units(requests: Sequence[Request], clips_per_unit: int) -> tuple[WorkUnit, ...]:
     """Group consecutive requests, ``clips_per_unit`` per unit; raises UserError if a clip is requested twice."""
     if clips_per_unit < 1:
         raise UserError(f"generate.clips_per_unit must be at least 1, got {clips_per_unit}")
@@ -38,7 +38,7 @@ def make_units(requests: Sequence[Request], clips_per_unit: int) -> tuple[Unit, 
         raise UserError(f"a clip is requested twice: {', '.join(sorted(repeated))}")
     starts = range(0, len(requests), clips_per_unit)
     return tuple(
-        Unit(id=f"unit-{i:06d}", requests=tuple(requests[s : s + clips_per_unit])) for i, s in enumerate(starts)
+        WorkUnit(id=f"unit-{i:06d}", requests=tuple(requests[s : s + clips_per_unit])) for i, s in enumerate(starts)
     )
 
 
@@ -74,13 +74,13 @@ def read_plan(root: Path) -> GenerationPlan:
         try:
             record = parse_json(line, where, _RECREATE_HINT)
             requests = tuple(request_from_json(request, where) for request in record["requests"])
-            units.append(Unit(id=record["unit"], requests=requests))
+            units.append(WorkUnit(id=record["unit"], requests=requests))
         except (KeyError, TypeError) as error:
             raise UserError(f"{where}: is not a unit ({shorten(repr(error))}); {_RECREATE_HINT}") from error
     return GenerationPlan(id=hashlib.sha256(content).hexdigest(), units=tuple(units))
 
 
-def _unit_to_json(unit: Unit) -> dict[str, object]:
+def _unit_to_json(unit: WorkUnit) -> dict[str, object]:
     return {
         "unit": unit.id,
         "threads": NUM_THREADS,

@@ -1,1 +1,1 @@
-"""What lies at a path that a user names: sources of clips, single clips, licenses, instruments."""
+"""The inputs of the commands: sources of clips, clips under a path, their licenses, and measuring instruments."""

@@ -1,4 +1,4 @@
-"""The instruments that a configuration asks for, loaded once in a process."""
+"""The measuring instruments that a configuration selects, loaded once per process."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -9,13 +9,13 @@ from driveforge.validation.instruments import Instruments
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 
-# Called in the process that measures; has to be picklable by reference to get there.
+# Called in the process that measures, so it must be picklable.
 InstrumentsLoader = Callable[[], Instruments]
 
 
 @lru_cache(maxsize=1)
 def load_instruments(settings: InstrumentSettings) -> Instruments:
-    """A UserError where weights or a package are missing, before any clip is touched."""
+    """The instruments of ``settings``. Raises UserError if weights or a package are missing."""
     from driveforge.validation.camera.colmap_check import require_pycolmap
     from driveforge.validation.camera.pose_network import load_pose_network
 
@@ -31,10 +31,12 @@ def load_instruments(settings: InstrumentSettings) -> Instruments:
 def _tracker(settings: InstrumentSettings) -> PointTracker:
     if settings.tracker == "lucas_kanade":
         if settings.tracker_weights:
-            raise UserError("validate.tracker_weights is given, but lucas_kanade needs none; set validate.tracker too")
+            raise UserError(
+                "validate.tracker_weights is set, but lucas_kanade needs none; set validate.tracker=cotracker too"
+            )
         return DEFAULT_TRACKER
     if settings.tracker_weights is None:
-        raise UserError("validate.tracker=cotracker needs validate.tracker_weights=FILE; nothing is downloaded")
+        raise UserError("validate.tracker=cotracker needs validate.tracker_weights=FILE; weights are not downloaded")
     from driveforge.validation.point_tracking.cotracker import load_cotracker
 
     return load_cotracker(settings.tracker_weights)

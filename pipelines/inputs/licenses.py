@@ -1,4 +1,4 @@
-"""Under which license a clip for replay is: what a ``meta.json`` beside it, or above it in its source, says."""
+"""The license of a clip: what a ``meta.json`` in its folder, or in a folder above it in its source, says."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -6,44 +6,42 @@ from pathlib import Path
 
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_json
-from driveforge.datasets.folder_source import VideoFolderSource
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.replay.persistent import NOT_STATED
 
-# The procedural world is nobody else's.
+# The license of rendered clips, which are not anyone's footage.
 SIMULATED = "simulated"
 _FILES = ("meta.json", "croissant.json")
 
 
 def license_reader(root: Path | None, source: Source) -> Callable[[Scene], str]:
-    """What tells the license of a scene of ``source``, which was opened at ``root`` (None: it is simulated)."""
+    """A function that reads the license of a scene of ``source``, which was opened at ``root`` (None: simulated)."""
     if root is None:
         return lambda scene: SIMULATED
     top = root if root.is_dir() else root.parent
-    if isinstance(source, VideoFolderSource):
-        return lambda scene: _nearest_license(source.clip_folder(scene), top)
-    return lambda scene: _nearest_license(top, top)
+    return lambda scene: _nearest_license(source.files(scene)[0].parent, top)
 
 
 def select_licensed(opener: Callable[[], Source], replay: ReplaySettings, scenes: Sequence[Scene]) -> Sequence[int]:
-    """Numbers of the scenes that ``replay.licenses`` lets in; a UserError where that is none."""
+    """Indices of the scenes whose license is in ``replay.licenses``. Raises UserError if there are none."""
     if replay.licenses is None:
         return range(len(scenes))
     read_license = license_reader(replay.root, opener())
     found = [read_license(scene) for scene in scenes]
-    numbers = [n for n, license in enumerate(found) if license in replay.licenses]
-    if not numbers:
+    indices = [n for n, license in enumerate(found) if license in replay.licenses]
+    if not indices:
         raise UserError(
-            f"replay.licenses={', '.join(replay.licenses)} lets no clip in; there are {', '.join(sorted(set(found)))}"
+            f"replay.licenses={', '.join(replay.licenses)} matches no clip; the licenses found are "
+            f"{', '.join(sorted(set(found)))}"
         )
-    return numbers
+    return indices
 
 
 @lru_cache(maxsize=4096)
 def _nearest_license(folder: Path, top: Path) -> str:
-    """Of the nearest file that states one, from ``folder`` up to ``top``."""
+    """The license in the nearest file that states one, from ``folder`` up to ``top``."""
     for path in (folder / name for name in _FILES):
         if path.is_file() and (license := _read_license(path)):
             return license
@@ -51,10 +49,12 @@ def _nearest_license(folder: Path, top: Path) -> str:
 
 
 def _read_license(path: Path) -> str:
-    record = read_json(path, "so nobody knows the license; give --license")
+    """The license that the file states, empty if it states none."""
+    record = read_json(path, "correct it, or give --license")
     parts = [record, record.get("source")] if isinstance(record, dict) else []
     for part in (part for part in parts if isinstance(part, dict)):
-        for name in ("licence", "license"):
-            if isinstance(part.get(name), str) and part[name].strip():
-                return shorten(part[name], 200)
+        for spelling in ("license", "licence"):
+            license = part.get(spelling)
+            if isinstance(license, str) and license.strip():
+                return shorten(license, 200)
     return ""

@@ -2,79 +2,71 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
-from driveforge.pipelines.inputs.settings import Data, NuScenesData, ShardData, SimulatedData, VideoData
+from driveforge.pipelines.console import print_result
+from driveforge.pipelines.inputs.settings import Data, find_kind
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.settings import EvaluateSettings, PretrainSettings
 
-# The splits that no fine-tune may see, so that what is generated from them is generated from unseen scenes.
+# Splits that are never trained on, so that clips are generated from scenes that the model has not seen.
 HELD_OUT_SPLITS = ("val", "mini_val", "test")
 
 
 def training_indices(scenes: Sequence[Scene]) -> list[int]:
-    """Numbers of the scenes to train on: those not held out, or all where every one is."""
+    """Indices of the scenes to train on: those that are not held out, or all if every scene is held out."""
     return [n for n, scene in enumerate(scenes) if scene.split not in HELD_OUT_SPLITS] or list(range(len(scenes)))
 
 
 def generation_indices(scenes: Sequence[Scene]) -> list[int]:
-    """Numbers of the scenes to generate from: those held out, or all where none is."""
+    """Indices of the scenes to generate from: those that are held out, or all if none is held out."""
     return [n for n, scene in enumerate(scenes) if scene.split in HELD_OUT_SPLITS] or list(range(len(scenes)))
 
 
 def open_source(data: Data) -> Source:
-    """The source behind a ``data`` group; UserError where its root holds nothing of the kind."""
-    match data:
-        case SimulatedData():
-            return _open_simulated(data.num_scenes, data.domains, data.seed, data.framing)
-        case NuScenesData():
-            from driveforge.datasets.nuscenes.source import NuScenesSource
+    """The source of a ``data`` group. Raises UserError if its root does not hold this kind of data."""
+    return data.open()
 
-            return NuScenesSource(
-                data.root,
-                data.version,
-                data.framing,
-                split=data.split,
-                cameras=data.cameras,
-                sweeps=data.sweeps,
-                pad_short_scenes=data.pad_short_scenes,
-            )
-        case VideoData():
-            from driveforge.datasets.folder_source import VideoFolderSource
 
-            return VideoFolderSource(data.root, data.framing, data.domain)
-        case ShardData():
-            from driveforge.datasets.webdataset_shards.source import ShardSource
+def open_path(path: Path, data: Data, replay: ReplaySettings) -> Source:
+    """The clips at ``path`` with the framing of ``data``, or the domains of ``replay`` if ``path`` is "simulated"."""
+    if is_simulated(path):
+        return open_replay(replace(replay, root=None), data.framing)
+    return find_kind(path).at(path, data).open()
 
-            return ShardSource(data.root)
+
+def is_simulated(path: Path) -> bool:
+    return str(path) == "simulated" and not path.exists()
 
 
 def open_replay(replay: ReplaySettings, framing: Framing) -> Source:
-    """The clips of other domains: a folder of videos, or the procedural domains where none is named."""
+    """The clips of other domains: a folder of videos, or procedural domains if no folder is set."""
     if replay.root is not None:
         from driveforge.datasets.folder_source import VideoFolderSource
 
         return VideoFolderSource(replay.root, framing, None)
-    return _open_simulated(replay.num_scenes, replay.domains, replay.seed, framing)
+    return open_simulated(replay.num_scenes, replay.domains, replay.seed, framing)
 
 
 def open_pretraining(pretrain: PretrainSettings, framing: Framing) -> Source:
-    """The procedural clips that the base checkpoint is made from, through many cameras, since real rigs differ."""
-    return _open_simulated(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing, varied_cameras=True)
+    """The procedural clips to pretrain the base model on, with varied cameras, since real camera rigs differ."""
+    return open_simulated(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing, varied_cameras=True)
 
 
 def open_evaluation(evaluate: EvaluateSettings, framing: Framing) -> Source:
-    """The procedural clips that models are evaluated with; their seed is no other's."""
-    return _open_simulated(evaluate.clips_per_domain * len(evaluate.domains), evaluate.domains, evaluate.seed, framing)
+    """The procedural clips to evaluate models on; no other clips use their seed."""
+    return open_simulated(evaluate.clips_per_domain * len(evaluate.domains), evaluate.domains, evaluate.seed, framing)
 
 
-def _open_simulated(
+def open_simulated(
     num_scenes: int, domains: Sequence[str], seed: int, framing: Framing, *, varied_cameras: bool = False
 ) -> Source:
-    """``num_scenes`` clips in equal parts over ``domains``, a few more where they do not divide evenly."""
+    """At least ``num_scenes`` clips, the same number for each of ``domains``."""
     from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 
     if not domains:
@@ -90,3 +82,9 @@ def _open_simulated(
         varied_cameras=varied_cameras,
     )
     return SimulatedSource(config)
+
+
+def show_skipped(source: Source) -> None:
+    """Print which parts of a source give no clip, and why."""
+    for line in source.skipped:
+        print_result(line)

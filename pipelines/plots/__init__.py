@@ -1,1 +1,1 @@
-"""What people look at: pictures of measured clips, of limits, and sheets of frames."""
+"""Pictures for people: measured clips, limits, and contact sheets of frames."""

@@ -1,4 +1,4 @@
-"""What a picture of a measured clip points at: stretches of frames with words, and the frames that are shown large."""
+"""Annotations of a picture of a measured clip: intervals of frames with descriptions, and the displayed frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +14,16 @@ from driveforge.validation.review.timeline import Timeline
 from driveforge.validation.verdict import Reason, Verdict
 
 MAX_ANNOTATIONS = 7
-MAX_REFERENCE_PX = 1.0  # reference px: frames in which the background strays more are not shown as ordinary ones
-
+MAX_REFERENCE_PX = 1.0  # reference px: frames with a larger background residual are not shown as ordinary ones
 
 DisplayKind = Literal["violation", "outlier", "reference", "other"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
-    """Something in ``description``, in frames first to last of every one of ``spans``; most so in ``peak``.
+    """A ``description`` of the frames first to last of every one of ``spans``; it holds most clearly at ``peak``.
 
-    ``is_violation`` says that a limit was broken; without it something stands out and was not judged.
+    ``is_violation``: a limit is violated; otherwise the frames stand out but are not judged.
     """
 
     description: str
@@ -43,7 +42,7 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DisplayedFrame:
-    """A frame that is shown large, and why; of a ``track`` that it is about there is a close-up."""
+    """A displayed frame with the reason for it; the box of ``track`` gets a close-up."""
 
     frame: int
     kind: DisplayKind
@@ -52,7 +51,7 @@ class DisplayedFrame:
 
 
 def annotate_timeline(timeline: Timeline, verdict: Verdict | None) -> list[Annotation]:
-    """Broken limits, the gravest first and one a reason code and object, then what stands out by itself."""
+    """Violated limits, the most severe first and one per reason code and object, then unjudged outliers."""
     violations: dict[tuple[str, str], list[Reason]] = {}
     for reason in verdict.reasons if verdict else ():
         if reason.frames:
@@ -67,10 +66,10 @@ def annotate_timeline(timeline: Timeline, verdict: Verdict | None) -> list[Annot
 def select_displayed_frames(
     timeline: Timeline, annotations: Sequence[Annotation], count: int = 4
 ) -> list[DisplayedFrame]:
-    """An ordinary frame and the worst ones, in the order of the clip.
+    """The worst frames and one ordinary frame, in the order of the clip.
 
-    Worst are the peaks of what is marked, then the ends of the marked stretches, then those in which the background
-    strays most. Ordinary is the last frame before them that nothing is marked in: how it was when it still went well.
+    The worst frames are the peaks of annotations, then the ends of their intervals, then the frames with the largest
+    background residual. The ordinary frame is the last one before them without an annotation.
     """
     displayed: dict[int, DisplayedFrame] = {}
     spacing = max(1, timeline.num_frames // 12)
@@ -97,7 +96,7 @@ def select_displayed_frames(
 
 
 def _violation_annotation(reasons: Sequence[Reason], timeline: Timeline) -> Annotation:
-    """One mark for limits of one code; words are those of the gravest."""
+    """One annotation for the limits of one code, with the description of the most severe."""
     most_severe, last = reasons[0], timeline.num_frames - 1
     spans = _merge_spans([(min(r.frames), min(max(r.frames), last)) for r in reasons])
     description, camera = get_definition(most_severe.measure).description, most_severe.measure.rpartition("/")[0]
@@ -113,7 +112,7 @@ def _violation_annotation(reasons: Sequence[Reason], timeline: Timeline) -> Anno
 
 
 def _outlier_annotation(intervals: Sequence[Interval]) -> Annotation:
-    """One mark for stretches of the same; its peak is that of the longest."""
+    """One annotation for intervals of one description; its peak is that of the longest."""
     longest = max(intervals, key=lambda interval: interval.num_frames)
     return Annotation(
         description=longest.description.replace("the box", f"box {short_id(longest.track)}"),
@@ -152,9 +151,9 @@ def _is_far_from(frame: int, displayed: dict[int, DisplayedFrame], spacing: int)
 def _reference_frame(
     timeline: Timeline, annotations: Sequence[Annotation], displayed: dict[int, DisplayedFrame]
 ) -> int | None:
-    """None where something is marked everywhere, or the background strays everywhere.
+    """The ordinary frame; None if all frames are annotated or have a large background residual.
 
-    Objects are looked at over some frames, so what is marked may have begun as many before.
+    Observations of objects span several frames, so their annotations are extended to earlier frames.
     """
     marked = {
         t
@@ -167,6 +166,6 @@ def _reference_frame(
     ]
     if not candidates:
         return None
-    before = [t for t in candidates if displayed and t < min(displayed)]
-    middle = timeline.num_frames // 2
-    return before[-1] if before else min(candidates, key=lambda t: abs(t - (min(displayed) if displayed else middle)))
+    target = min(displayed) if displayed else timeline.num_frames // 2
+    before = [t for t in candidates if displayed and t < target]
+    return before[-1] if before else min(candidates, key=lambda t: abs(t - target))

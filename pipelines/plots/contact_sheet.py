@@ -1,5 +1,6 @@
-"""A contact sheet: one row a clip, some of its frames side by side, a caption under each row."""
+"""A contact sheet: one row per clip with some of its frames side by side and a caption."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ _TEXT_COLORS = {"": (60, 60, 60), "accepted": (30, 120, 50), "rejected": (190, 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SheetRow:
-    """``frames`` is ``(T, H, W, 3)`` uint8; ``state`` chooses the color of the caption."""
+    """``frames`` is ``(T, H, W, 3)`` uint8; ``state`` determines the color of the caption."""
 
     caption: str
     frames: NDArray[np.uint8]
@@ -28,10 +29,10 @@ class SheetRow:
 def render_contact_sheet(
     rows: Sequence[SheetRow], num_frames: int = 5, scale: int = 2, columns: int = 1
 ) -> NDArray[np.uint8]:
-    """The sheet ``(H, W, 3)`` uint8, with ``num_frames`` evenly spaced frames a row, in ``columns`` columns of rows."""
+    """The sheet ``(H, W, 3)`` uint8 with ``num_frames`` evenly spaced frames per row; rows are in ``columns``."""
     rendered = [_render_row(row, num_frames, scale) for row in rows]
-    height, width = (max(d.shape[k] for d in rendered) for k in (0, 1))
-    num_lines = -(-len(rendered) // columns)
+    height, width = (max(row.shape[axis] for row in rendered) for axis in (0, 1))
+    num_lines = math.ceil(len(rendered) / columns)
     sheet = np.full((num_lines * height, columns * (width + 2 * _GAP_PX) - 2 * _GAP_PX, 3), _BACKGROUND, np.uint8)
     for number, row in enumerate(rendered):
         top, left = number // columns * height, number % columns * (width + 2 * _GAP_PX)

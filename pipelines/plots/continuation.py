@@ -1,4 +1,4 @@
-"""How a model went on from the given frames of a clip, under how it truly went on, with its objects marked."""
+"""Continuations of clips by a model below the true ones, with the objects marked."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ _NUM_FRAMES = 6
 
 
 def render_continuations(clips: Sequence[tuple[EvaluationClip, NDArray[np.uint8]]], context: int) -> NDArray[np.uint8]:
-    """A sheet ``(H, W, 3)`` uint8: two rows a clip, from the last given frame to the last one, all that is generated.
+    """A sheet ``(H, W, 3)`` uint8 with two rows per clip, from the last context frame on.
 
-    Green: where an object truly is. Yellow: where it was found in what was generated. Red: gone, where it was last
-    seen.
+    Green: the true position of an object. Yellow: its position in the generated frames. Red: its last position, where
+    it is not found any more.
     """
     rows = []
     for clip, frames in clips:

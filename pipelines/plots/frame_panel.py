@@ -1,4 +1,4 @@
-"""One frame of a clip in a picture: its tracks, colored by how far they stray, its boxes, where it is headed."""
+"""One frame of a clip in a picture: tracks colored by their residual, boxes, and the heading of the camera."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ RESIDUAL_COLORS = LinearSegmentedColormap.from_list(
 RESIDUAL_SCALE = Normalize(0.0, BAD_PX, clip=True)
 BOX, HIGHLIGHTED, LOST = "#2f8fe8", "#ff1f2e", "#ff1f2e"
 COMMANDED, OBSERVED = "#ffffff", "#ff4fd8"
-HEADING_MARGIN = 0.15  # of the image's width: so far beyond the edge a heading is still shown, at the edge
+HEADING_MARGIN = 0.15  # of the image's width: a heading this far outside is drawn at the edge
 MIN_HEADING_DIFFERENCE = 0.02  # of the image's width
 CLOSE_UP_FACTOR = 1.9  # times the box
-MAX_CLOSE_UP_SHARE = 0.4  # of the image: a close-up of a larger box shows no more than the frame
-INSET_SHARE = 0.42  # of the picture's width and height
+MAX_CLOSE_UP_SHARE = 0.4  # of the image: a larger box needs no close-up
+INSET_SHARE = 0.42  # of the panel's width and height
 BRIGHTNESS = 0.8  # the frame's brightness, so that the tracks stand out
 _EDGES = sorted({tuple(sorted(edge)) for face in BOX_FACES for edge in pairwise((*face, face[0]))})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PlottedFrame:
-    """One frame: its ``pixels`` ``(H, W, 3)``, and all that is known of it. Boxes of ``highlighted`` tracks are red."""
+    """One frame with its ``pixels`` ``(H, W, 3)`` and overlays. Boxes of ``highlighted`` tracks are red."""
 
     frame: int
     pixels: NDArray[np.uint8]
@@ -48,7 +48,7 @@ class PlottedFrame:
 
 
 def plot_frame(axes: Axes, plotted: PlottedFrame, track: str = "") -> None:
-    """Draw a frame, with a close-up of the box of ``track`` if that is in view."""
+    """Draw a frame, with a close-up of the box of ``track`` if it is in view."""
     height, width = plotted.pixels.shape[:2]
     _plot(axes, plotted)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
@@ -77,7 +77,7 @@ def _plot(axes: Axes, plotted: PlottedFrame) -> None:
 
 
 def _close_up_region(plotted: PlottedFrame, track: str) -> tuple[float, float, float, float] | None:
-    """The part of the image x0, y0, x1, y1 px around the box of a track, of the image's own shape."""
+    """The region x0, y0, x1, y1 px around the box of a track, with the aspect ratio of the image."""
     ids = [one.id for one in plotted.view.tracks]
     if plotted.boxes is None or track not in ids:
         return None
@@ -95,7 +95,7 @@ def _close_up_region(plotted: PlottedFrame, track: str) -> tuple[float, float, f
 
 
 def _plot_trails(axes: Axes, trails: Trails, marker: str) -> None:
-    """The worst on top."""
+    """Draw trails with the largest residuals on top."""
     order = np.argsort(np.nan_to_num(trails.residual))
     tails, colors = trails.points.transpose(1, 0, 2)[order], RESIDUAL_COLORS(RESIDUAL_SCALE(trails.residual[order]))
     axes.add_collection(LineCollection(list(tails), colors=colors, linewidths=1.1))
@@ -104,7 +104,7 @@ def _plot_trails(axes: Axes, trails: Trails, marker: str) -> None:
 
 
 def _plot_boxes(axes: Axes, view: View, boxes: Boxes, frame: int, highlighted: Collection[str]) -> None:
-    """Judged boxes with all their edges and their ids, others as thin outlines; those blamed last, over the others."""
+    """Judged boxes with all edges and ids, others as thin outlines; highlighted boxes are drawn last."""
     order = sorted(range(len(view.tracks)), key=lambda i: (view.tracks[i].id in highlighted, -boxes.distance[frame, i]))
     for index in order:
         track, hull = view.tracks[index], boxes.hulls[frame][index]
@@ -113,9 +113,10 @@ def _plot_boxes(axes: Axes, view: View, boxes: Boxes, frame: int, highlighted: C
         is_highlighted, is_judged = track.id in highlighted, bool(boxes.judged[frame, index])
         color = HIGHLIGHTED if is_highlighted else BOX
         outline = hull[:, 0].astype(np.float64)
-        lines = [boxes.corners[frame, index][list(e)] for e in _EDGES] if is_judged else [np.r_[outline, outline[:1]]]
-        width = 1.8 if is_highlighted else 1.0 if is_judged else 0.5
-        axes.add_collection(LineCollection(lines, colors=color, linewidths=width))
+        lines, width = [np.r_[outline, outline[:1]]], 0.5
+        if is_judged:
+            lines, width = [boxes.corners[frame, index][list(edge)] for edge in _EDGES], 1.0
+        axes.add_collection(LineCollection(lines, colors=color, linewidths=1.8 if is_highlighted else width))
         if is_judged or is_highlighted:
             label = f"{track.category.rpartition('.')[2]} {short_id(track.id)}"
             paper = {"facecolor": color, "edgecolor": "none", "pad": 1.2, "alpha": 0.85}
@@ -124,30 +125,28 @@ def _plot_boxes(axes: Axes, view: View, boxes: Boxes, frame: int, highlighted: C
 
 
 def _plot_headings(axes: Axes, command: CommandedCamera, refined: RefinedMotion | None, frame: int) -> None:
-    """Where the camera is headed: points of the background flow away from there."""
+    """The commanded and the observed focus of expansion; the observed one only if it is elsewhere."""
     commanded = commanded_heading(command, frame)
-    observed = (
-        _project_direction(command, refined.direction)
-        if refined is not None and refined.direction is not None
-        else None
-    )
     if commanded is not None:
         _plot_heading(axes, command, commanded, "+", COMMANDED)
-    width = command.image_size[0]
-    if observed is not None and (
-        commanded is None or np.linalg.norm(observed - commanded) > MIN_HEADING_DIFFERENCE * width
-    ):
+    if refined is None or refined.direction is None:
+        return
+    observed = _project_direction(command, refined.direction)
+    if observed is None:
+        return
+    min_difference = MIN_HEADING_DIFFERENCE * command.image_size[0]
+    if commanded is None or np.linalg.norm(observed - commanded) > min_difference:
         _plot_heading(axes, command, observed, "x", OBSERVED)
 
 
 def commanded_heading(command: CommandedCamera, frame: int) -> Array | None:
-    """The epipole ``(2,)`` px of the commanded motion over the last ``GAP`` frames; None while standing."""
+    """The epipole ``(2,)`` px of the commanded motion over the last ``GAP`` frames; None without motion."""
     motion = command.motion(max(0, frame - GAP), frame)
     return _project_direction(command, motion.translation) if motion.baseline >= MIN_BASELINE_M else None
 
 
 def _project_direction(command: CommandedCamera, direction: Array) -> Array | None:
-    """Where a direction of the camera, or the opposite one, meets the image plane; None where it is parallel to it."""
+    """The intersection of the line along a direction with the image plane; None if they are parallel."""
     point = command.intrinsics @ direction
     return np.asarray(point[:2] / point[2]) if abs(point[2]) > 1e-6 * np.linalg.norm(point) else None
 

@@ -1,7 +1,10 @@
-"""A measured clip as one picture that needs no explanation: its worst frames, its time line, and what is wrong."""
+"""A measured clip as one self-explanatory picture: its worst frames, its timeline, and its verdict."""
 
 import io
+import math
 import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,12 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.plots.annotations import DisplayedFrame, annotate_timeline, select_displayed_frames
+from driveforge.pipelines.plots.annotations import (
+    Annotation,
+    DisplayedFrame,
+    annotate_timeline,
+    select_displayed_frames,
+)
 from driveforge.pipelines.plots.captions import VERDICT_COLORS, caption_lines, subtitle, verdict_heading
 from driveforge.pipelines.plots.frame_panel import (
     BOX,
@@ -30,6 +38,7 @@ from driveforge.pipelines.plots.frame_panel import (
 from driveforge.pipelines.plots.timeline_panel import (
     COLORS,
     WORST_COLOR,
+    TimelineRow,
     plot_annotations,
     plot_frame_numbers,
     plot_row,
@@ -37,7 +46,7 @@ from driveforge.pipelines.plots.timeline_panel import (
 )
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.measures import MeasuredClip, Measures
-from driveforge.validation.review.timeline import build_timeline
+from driveforge.validation.review.timeline import Timeline, build_timeline
 from driveforge.validation.verdict import Verdict, judge
 
 DPI = 100
@@ -51,69 +60,95 @@ LABEL_WIDTH, LEGEND_HEIGHT = 300, 66
 LANE_HEIGHT, ROW_HEIGHT, ROW_GAP, FOOT_HEIGHT = 33, 70, 16, 62
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Content:
+    """What a picture shows."""
+
+    clip: Clip
+    measured_clip: MeasuredClip
+    timeline: Timeline
+    annotations: Sequence[Annotation]
+    displayed: Sequence[DisplayedFrame]
+    rows: Sequence[TimelineRow]
+
+
 def plot_measured_clip(clip: Clip, measured_clip: MeasuredClip, calibration: Calibration | None) -> bytes:
-    """A PNG, ``WIDTH`` px wide, of the reference view of ``clip`` and of what was measured in it."""
+    """A PNG, ``WIDTH`` px wide, of the reference view of ``clip`` and its measures."""
     view = measured_clip.view
-    timeline = build_timeline(view, measured_clip.boxes, measured_clip.tracks)
     verdict = judge(measured_clip.measures, calibration) if calibration else None
-    annotations = annotate_timeline(timeline, verdict)
-    displayed, rows = select_displayed_frames(timeline, annotations), select_rows(timeline)
+    content = _make_content(clip, measured_clip, verdict)
     frame_height = min(MAX_FRAME_HEIGHT, round(FRAME_WIDTH * view.gray.shape[1] / view.gray.shape[2]))
-    frames_height = max(MIN_TEXT_HEIGHT, -(-len(displayed) // 2) * (frame_height + CAPTION_HEIGHT + GAP))
-    strip = max(1, len(annotations)) * LANE_HEIGHT
-    height = (
-        HEAD_HEIGHT + frames_height + LEGEND_HEIGHT + strip + ROW_GAP + len(rows) * (ROW_HEIGHT + ROW_GAP) + FOOT_HEIGHT
-    )
-    sheet = _Sheet(height)
+    num_lines = math.ceil(len(content.displayed) / 2)
+    frames_height = max(MIN_TEXT_HEIGHT, num_lines * (frame_height + CAPTION_HEIGHT + GAP))
+    strip = max(1, len(content.annotations)) * LANE_HEIGHT
+    rows_height = ROW_GAP + len(content.rows) * (ROW_HEIGHT + ROW_GAP)
+    sheet = _Sheet(HEAD_HEIGHT + frames_height + LEGEND_HEIGHT + strip + rows_height + FOOT_HEIGHT)
 
     sheet.text(MARGIN, 20, clip.scene.clip_id, fontsize=19, weight="bold")
-    sheet.text(MARGIN, 58, subtitle(view, timeline, len(clip.scene.cameras)), fontsize=11.5, color="#444444")
-    highlighted = frozenset(annotation.track for annotation in annotations if annotation.track)
-    for place, displayed_frame in enumerate(displayed):
+    text = subtitle(view, content.timeline, len(clip.scene.cameras))
+    sheet.text(MARGIN, 58, text, fontsize=11.5, color="#444444")
+    _plot_frames(sheet, content, frame_height)
+    _plot_text(sheet, frames_height, measured_clip.measures, verdict, calibration)
+    _plot_legend(sheet, HEAD_HEIGHT + frames_height)
+    top = HEAD_HEIGHT + frames_height + LEGEND_HEIGHT
+    _plot_label(sheet, top, "Outliers" if verdict is None else "Violated limits and outliers", "")
+    _plot_timeline(sheet, content, top, strip)
+    return sheet.png()
+
+
+def _make_content(clip: Clip, measured_clip: MeasuredClip, verdict: Verdict | None) -> _Content:
+    timeline = build_timeline(measured_clip.view, measured_clip.boxes, measured_clip.tracks)
+    annotations = annotate_timeline(timeline, verdict)
+    return _Content(
+        clip=clip,
+        measured_clip=measured_clip,
+        timeline=timeline,
+        annotations=annotations,
+        displayed=select_displayed_frames(timeline, annotations),
+        rows=select_rows(timeline),
+    )
+
+
+def _plot_frames(sheet: "_Sheet", content: _Content, frame_height: int) -> None:
+    """The displayed frames in two columns, each with a caption above it."""
+    view, timeline = content.measured_clip.view, content.timeline
+    highlighted = frozenset(annotation.track for annotation in content.annotations if annotation.track)
+    for place, displayed_frame in enumerate(content.displayed):
         left = MARGIN + place % 2 * (FRAME_WIDTH + GAP)
         top = HEAD_HEIGHT + place // 2 * (frame_height + CAPTION_HEIGHT + GAP)
         plotted = PlottedFrame(
             frame=displayed_frame.frame,
-            pixels=clip.view(view.camera)[displayed_frame.frame],
+            pixels=content.clip.view(view.camera)[displayed_frame.frame],
             view=view,
-            boxes=measured_clip.boxes,
-            tracks=measured_clip.tracks,
+            boxes=content.measured_clip.boxes,
+            tracks=content.measured_clip.tracks,
             refined=timeline.refined[displayed_frame.frame],
             highlighted=highlighted,
         )
         seconds = view.timestamps[displayed_frame.frame] - view.timestamps[0]
-        _plot_caption(
-            sheet,
-            left,
-            top,
-            "ABCD"[place],
-            displayed_frame,
-            f"frame {displayed_frame.frame}, {seconds:.1f} s: {displayed_frame.description}",
-        )
+        text = f"frame {displayed_frame.frame}, {seconds:.1f} s: {displayed_frame.description}"
+        _plot_caption(sheet, left, top, "ABCD"[place], displayed_frame, text)
         axes = sheet.axes(left, top + CAPTION_HEIGHT, FRAME_WIDTH, frame_height)
         plot_frame(axes, plotted, displayed_frame.track)
         _plot_residual(axes, timeline.residual[displayed_frame.frame, 1])
-    _plot_text(sheet, frames_height, measured_clip.measures, verdict, calibration)
-    _plot_legend(sheet, HEAD_HEIGHT + frames_height)
 
-    top = HEAD_HEIGHT + frames_height + LEGEND_HEIGHT
-    _plot_label(sheet, top, "What stands out" if verdict is None else "What broke a limit or stands out", "")
-    plot_annotations(
-        sheet.axes(MARGIN + LABEL_WIDTH, top, WIDTH - 2 * MARGIN - LABEL_WIDTH, strip), annotations, timeline.num_frames
-    )
+
+def _plot_timeline(sheet: "_Sheet", content: _Content, top: int, strip: int) -> None:
+    """The annotations in a strip at ``top``, and the curves below it."""
+    left, width, timeline = MARGIN + LABEL_WIDTH, WIDTH - 2 * MARGIN - LABEL_WIDTH, content.timeline
+    plot_annotations(sheet.axes(left, top, width, strip), content.annotations, timeline.num_frames)
     top += strip + ROW_GAP
-    worst = {m.name: m.frames for m in measured_clip.measures.values if m.value is not None}
-    for row in rows:
+    worst = {m.name: m.frames for m in content.measured_clip.measures.values if m.value is not None}
+    for row in content.rows:
         _plot_label(sheet, top, row.title, row.explanation)
-        axes = sheet.axes(MARGIN + LABEL_WIDTH, top, WIDTH - 2 * MARGIN - LABEL_WIDTH, ROW_HEIGHT)
-        plot_row(axes, row, timeline, annotations, [worst.get(name, ()) for name in row.measures])
+        axes = sheet.axes(left, top, width, ROW_HEIGHT)
+        plot_row(axes, row, timeline, content.annotations, [worst.get(name, ()) for name in row.measures])
         top += ROW_HEIGHT + ROW_GAP
-    plot_frame_numbers(axes, displayed, timeline.num_frames)
-    return sheet.png()
+    plot_frame_numbers(axes, content.displayed, timeline.num_frames)
 
 
 class _Sheet:
-    """A figure that is laid out in pixels from its top left corner."""
+    """A figure with a layout in pixels from its top left corner."""
 
     def __init__(self, height: int) -> None:
         self.height = height
@@ -127,7 +162,7 @@ class _Sheet:
         self.figure.text(left / WIDTH, 1 - top / self.height, text, va="top", **style)
 
     def png(self) -> bytes:
-        """In 256 colors, which photographs bear where they are dithered, in a third of the bytes."""
+        """The figure in 256 dithered colors, which takes a third of the bytes of full color."""
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()
         picture = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
@@ -170,11 +205,11 @@ def _plot_text(
             top += 22
         else:
             sheet.text(TEXT_LEFT, top, line.bold, fontsize=10, weight="bold", color=color)
-            top = _plot_paragraph(sheet, top + 17, line.text, 62, fontsize=9) + 6
+            top = _plot_paragraph(sheet, top + 17, line.text, 58, fontsize=9) + 6
 
 
 def _plot_paragraph(sheet: _Sheet, top: float, text: str, width: int, **style: Any) -> float:
-    """Wrapped text; returns where it ends."""
+    """Plot wrapped text; returns the position below it."""
     for line in textwrap.wrap(text, width):
         sheet.text(TEXT_LEFT, top, line, **style)
         top += 15.5
@@ -182,17 +217,17 @@ def _plot_paragraph(sheet: _Sheet, top: float, text: str, width: int, **style: A
 
 
 def _plot_legend(sheet: _Sheet, top: float) -> None:
-    """One strip between the frames and the time line."""
+    """The legend in a strip between the frames and the timeline."""
     green = RESIDUAL_COLORS(0.0)
     handles = [
-        Line2D([], [], color=green, marker="o", ms=4, lw=1.2, label="point of the background, tail: last 4 frames"),
+        Line2D([], [], color=green, marker="o", ms=4, lw=1.2, label="background point, tail: last 4 frames"),
         Line2D([], [], color=green, marker="s", ms=4, lw=1.2, label="point on an object"),
         Line2D([], [], color=BOX, lw=1.4, label="commanded box"),
-        Line2D([], [], color=HIGHLIGHTED, lw=2.2, label="box of an object that is marked"),
-        Line2D([], [], color=LOST, marker="x", ms=5, ls="none", label="point that was lost in this frame"),
+        Line2D([], [], color=HIGHLIGHTED, lw=2.2, label="box of an annotated object"),
+        Line2D([], [], color=LOST, marker="x", ms=5, ls="none", label="point lost in this frame"),
         Line2D([], [], color=WORST_COLOR, lw=3.5, label="worst frames of a measure"),
         Line2D([], [], color=COMMANDED, marker="+", ms=10, mew=2.5, ls="none", label="commanded heading"),
-        Line2D([], [], color=OBSERVED, marker="x", ms=7, mew=2.5, ls="none", label="heading that the pixels show"),
+        Line2D([], [], color=OBSERVED, marker="x", ms=7, mew=2.5, ls="none", label="observed heading"),
     ]
     handles[6].set_path_effects([withStroke(linewidth=4.5, foreground="black")])
     band = sheet.axes(MARGIN, top, WIDTH - 2 * MARGIN, LEGEND_HEIGHT - GAP)
@@ -206,7 +241,7 @@ def _plot_legend(sheet: _Sheet, top: float) -> None:
     )
     bar.set_xticks([0, 0.5, 1, 1.5, 2])
     bar.tick_params(labelsize=8, length=2, pad=1.5)
-    bar.set_title("px off the command, of 256 rows (pale: none)", fontsize=8.5, loc="left", pad=3)
+    bar.set_title("px off the command, of 256 rows (gray: none)", fontsize=8.5, loc="left", pad=3)
 
 
 def _plot_label(sheet: _Sheet, top: float, title: str, explanation: str) -> None:

@@ -1,4 +1,4 @@
-"""The time line of a clip in a picture: what is marked, and under it one curve for each thing that is looked at."""
+"""The timeline of a clip in a picture: annotated intervals, and one curve per quantity below them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ COLORS: dict[DisplayKind, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimelineRow:
-    """One curve: its ``title``, what its axis shows, how it is drawn, and the measures whose worst frames it shows."""
+    """One curve: its texts, the function that plots it, and the measures whose worst frames it marks."""
 
     title: str
     explanation: str
@@ -34,7 +34,7 @@ class TimelineRow:
 
 
 def select_rows(timeline: Timeline) -> list[TimelineRow]:
-    """The curves that this clip has something for."""
+    """The curves for which this clip has data."""
     rows = []
     if np.isfinite(timeline.residual).any():
         rows.append(_RESIDUAL)
@@ -47,19 +47,19 @@ def select_rows(timeline: Timeline) -> list[TimelineRow]:
 
 
 def plot_annotations(axes: Axes, annotations: Sequence[Annotation], num_frames: int) -> None:
-    """A bar for every marked stretch under its words."""
+    """A bar for every annotated interval, below its text."""
     axes.set(xlim=(-0.5, num_frames - 0.5), ylim=(max(len(annotations), 1), 0), xticks=[], yticks=[])
     for lane, annotation in enumerate(annotations):
         color = COLORS[annotation.kind]
         for first, last in annotation.spans:
             axes.barh(lane + 0.78, last - first + 1, left=first - 0.5, height=0.3, color=color)
         start = annotation.spans[0][0] - 0.5
-        is_late = start > 0.55 * num_frames
+        is_late = start > 0.55 * num_frames  # then the text is right-aligned to stay in the picture
         at = min(annotation.spans[-1][1] + 0.5, num_frames - 0.5) if is_late else start
         text = f"{annotation.description} ({_format_frames(annotation.spans)})"
         axes.text(at, lane + 0.56, text, ha="right" if is_late else "left", va="bottom", fontsize=9.5, color=color)
     if not annotations:
-        axes.text(-0.5, 0.5, "nothing", va="center", fontsize=9.5, color=FAINT_COLOR)
+        axes.text(-0.5, 0.5, "none", va="center", fontsize=9.5, color=FAINT_COLOR)
     axes.spines[:].set_visible(False)
 
 
@@ -70,7 +70,7 @@ def plot_row(
     annotations: Sequence[Annotation],
     worst: Sequence[tuple[int, ...]],
 ) -> None:
-    """One curve; marked stretches are tinted, the ``worst`` frames of the row's measures have a line at the foot."""
+    """One curve with tinted annotations; the ``worst`` frames of the row's measures are marked at the bottom."""
     axes.set_xlim(-0.5, timeline.num_frames - 0.5)
     row.plot(axes, timeline, annotations)
     for annotation in annotations:
@@ -91,7 +91,7 @@ def plot_row(
 
 
 def plot_frame_numbers(axes: Axes, displayed: Sequence[DisplayedFrame], num_frames: int) -> None:
-    """The scale below the last curve, and the letters of the frames that are shown large."""
+    """The frame numbers below the last curve, and the letters of the displayed frames."""
     step = next(n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if num_frames / n <= 26)
     ticks = range(0, num_frames, step)
     axes.set_xticks(ticks, [f"{t}" if t else "frame 0" for t in ticks])
@@ -145,10 +145,8 @@ def _plot_yaw(axes: Axes, timeline: Timeline, annotations: Sequence[Annotation])
 
 
 def _plot_objects(axes: Axes, timeline: Timeline, annotations: Sequence[Annotation]) -> None:
-    highlighted, highlight_color = (
-        {annotation.track for annotation in annotations if annotation.track},
-        COLORS["violation"],
-    )
+    highlighted = {annotation.track for annotation in annotations if annotation.track}
+    highlight_color = COLORS["violation"]
     frames = np.arange(timeline.num_frames)
     for track, share in timeline.unsupported.items():
         is_highlighted = track in highlighted
@@ -179,40 +177,41 @@ def _plot_bars(axes: Axes, values: Array, num_frames: int) -> None:
 def _format_frames(spans: Sequence[tuple[int, int]]) -> str:
     ranges = [f"{first}" if first == last else f"{first}\N{EN DASH}{last}" for first, last in spans[:3]]
     more = ", …" if len(spans) > 3 else ""
-    return f"frame{'s' if len(spans) > 1 or spans[0][0] != spans[0][1] else ''} {', '.join(ranges)}{more}"
+    is_single = len(spans) == 1 and spans[0][0] == spans[0][1]
+    return f"{'frame' if is_single else 'frames'} {', '.join(ranges)}{more}"
 
 
 _RESIDUAL = TimelineRow(
     title="Background off the command",
-    explanation="median and middle half of its points, over 4 frames",
+    explanation="median and quartiles of its points, over 4 frames",
     unit="px",
     plot=_plot_residual,
     measures=("track_epipolar_worst", "track_stationary"),
 )
 _CHANGE = TimelineRow(
     title="Change from the frame before",
-    explanation="usual is 1; none: a repeated frame; a peak: a cut",
+    explanation="1 is usual; 0: a repeated frame; a peak: a cut",
     unit="x",
     plot=_plot_change,
     measures=("time_duplicate", "time_cut"),
 )
 _LOST = TimelineRow(
     title="Points lost",
-    explanation="that could not be followed to this frame",
+    explanation="that could not be tracked to this frame",
     unit="%",
     plot=_plot_lost,
     measures=("time_track_loss",),
 )
 _YAW = TimelineRow(
-    title="Turn rate, left is up",
-    explanation="black: commanded; pink: what the pixels show",
+    title="Turn rate, left is positive",
+    explanation="black: commanded; pink: observed in the pixels",
     unit="°/s",
     plot=_plot_yaw,
     measures=("pose_yaw",),
 )
 _OBJECTS = TimelineRow(
     title="Points that leave their box",
-    explanation="a line an object; red: an object that is marked",
+    explanation="one line per object; red: an annotated object",
     unit="%",
     plot=_plot_objects,
     measures=("object_unsupported", "person_unsupported"),

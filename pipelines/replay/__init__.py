@@ -1,1 +1,1 @@
-"""The command replay: clips into the persistent buffer, and a look at what is there."""
+"""The command replay: add clips to the persistent buffer, inspect, verify and remove them."""

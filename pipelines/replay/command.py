@@ -1,4 +1,4 @@
-"""The standing replay buffer: fill it, look into it, check it, and take clips out of it again."""
+"""The command ``replay``: add, stats, verify and remove on the persistent replay buffer."""
 
 import argparse
 from functools import partial
@@ -9,9 +9,9 @@ from rich import get_console
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
-from driveforge.pipelines.inputs.paths import get_source_id
 from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.replay.add import AddRequest, add, parse_size
+from driveforge.pipelines.replay.clips import get_source_id
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.replay.stats import plot_stats, read_stats, stats_table
 from driveforge.replay.audit import audit
@@ -20,7 +20,7 @@ from driveforge.replay.segments import Entry
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Do what the subcommand says; status 1 where ``verify`` finds anything wrong."""
+    """Run one subcommand; exit status 1 if ``verify`` finds a problem."""
     root = config.replay.buffer or config.run.persistent_replay
     match args.what:
         case "add":
@@ -35,7 +35,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
 
 def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
     if args.path is None:
-        raise UserError("say what to add: driveforge replay add SOURCE; SOURCE is a folder, or the word simulated")
+        raise UserError("replay add needs a SOURCE: a folder, or the word simulated")
     added = add(
         root,
         config.data,
@@ -55,10 +55,10 @@ def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
         f"{added.num_clips} clips in {args.path}: {added.num_encoded} new encoded, {added.num_kept} kept in {root}"
     )
     if added.num_replaced:
-        print_result(f"{added.num_replaced} clips left, since their footage or its description was replaced")
+        print_result(f"{added.num_replaced} clips removed, because their footage or its description was replaced")
     if added.duplicates:
         print_result(
-            f"{len(added.duplicates)} left out, the buffer holds clips of these names from elsewhere: "
+            f"{len(added.duplicates)} skipped, the buffer holds clips with these names from another source: "
             f"{', '.join(added.duplicates[:3])} …; rename the folder to add them too"
         )
     return 0
@@ -77,7 +77,7 @@ def _verify(root: Path) -> int:
     report = audit(root)
     for problem in report.problems:
         print_result(problem, prefix="wrong  ", style="red")
-    verdict = f"{len(report.problems)} problems" if report.problems else "all as it should be"
+    verdict = f"{len(report.problems)} problems" if report.problems else "no problems"
     print_result(f"{root}: {report.num_samples} clips, {report.num_files} files, {report.num_bytes} bytes: {verdict}")
     return 1 if report.problems else 0
 
@@ -88,7 +88,7 @@ def _remove(replay: ReplaySettings, args: argparse.Namespace, root: Path) -> int
     criteria = {name: value for name, value in criteria.items() if value is not None}
     if not criteria:
         raise UserError(
-            "say what to remove: --domain NAME, --license NAME, the SOURCE it came from, or several of them"
+            "replay remove needs one or more of: --domain NAME, --license NAME, the SOURCE that clips came from"
         )
     num_removed = remove_samples(root, partial(_matches, criteria))
     print_result(f"{num_removed} clips removed from {root}")
@@ -96,6 +96,6 @@ def _remove(replay: ReplaySettings, args: argparse.Namespace, root: Path) -> int
 
 
 def _matches(criteria: dict[str, str], entry: Entry) -> bool:
-    """Whether all that is asked for is true of the clip."""
+    """Whether the clip meets all criteria."""
     place = entry.get("origin", {}).get("place", "")
     return criteria.items() <= {"domain": entry["domain"], "license": get_license(entry), "place": place}.items()

@@ -1,4 +1,4 @@
-"""Settings of replay: what fills the buffer, and how it enters a fine-tune."""
+"""Settings of replay: the content of the buffer, and its share of a fine-tune."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ from driveforge.replay.mix import ReplayMix
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplaySettings(ReplayMix):
-    """Clips of other domains, mixed into the fine-tune so that motion is not forgotten."""
+    """Clips of other domains, mixed into the fine-tune to prevent forgetting of motion."""
 
-    capacity: Annotated[int, "clips that a buffer keeps on disk, when it is created", Range(1)]
+    capacity: Annotated[int, "clips that a new buffer keeps on disk", Range(1)]
     buffer: Annotated[
         Path | None, "persistent buffer of `replay add`; null: <run_dir>/replay (replay command: <run_dir>/../replay)"
     ]

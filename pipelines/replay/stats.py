@@ -1,4 +1,4 @@
-"""What is in the standing buffer: a table, and the same as a picture."""
+"""Statistics of the persistent buffer, as a table and as a plot."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _COLORS = ("#2f6fb0", "#c2571a", "#2f8f5b", "#7a4fa3", "#8a6d00", "#4aa3a3")
 
 @dataclass(kw_only=True, slots=True)
 class DomainStats:
-    """One domain: ``licenses`` counts clips, ``oldest`` and ``newest`` are when clips were added, in UTC."""
+    """One domain: clips by license, and when the ``oldest`` and ``newest`` clips were added, in UTC."""
 
     domain: str
     quota: int
@@ -34,7 +34,7 @@ class DomainStats:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BufferStats:
-    """``num_bytes`` is what lies on disk; the domains' are of their latents alone."""
+    """``num_bytes`` is the size on disk; that of a domain is the size of its latents."""
 
     root: Path
     capacity: int
@@ -44,7 +44,7 @@ class BufferStats:
 
 
 def read_stats(root: Path) -> BufferStats:
-    """Of the buffer in ``root``, from its headers."""
+    """Read the statistics of the buffer in ``root`` from its headers. Raises UserError if there is none."""
     buffer = open_persistent(root)
     totals = buffer.stats()
     rows = {domain: DomainStats(domain=domain, quota=quota) for domain, quota in totals.quotas.items()}
@@ -68,7 +68,7 @@ def read_stats(root: Path) -> BufferStats:
 def stats_table(stats: BufferStats) -> Table:
     rows = stats.domains
     table = Table(
-        title=plain_text(f"replay buffer {stats.root}, keeps by {stats.retention}"),
+        title=plain_text(f"replay buffer {stats.root}, retention {stats.retention}"),
         title_justify="left",
         show_footer=True,
     )
@@ -88,25 +88,25 @@ def stats_table(stats: BufferStats) -> Table:
 
 
 def plot_stats(path: Path, stats: BufferStats) -> None:
-    """Write a PNG: a bar a domain, as long as it has clips, in the colors of their licenses; a tick at its quota."""
+    """Write a PNG with the clips of each domain as a bar, colored by license, and a tick at the quota."""
     rows = stats.domains
     names = [name for name, _ in sum((row.licenses for row in rows), Counter[str]()).most_common()]
     figure = Figure(figsize=(8, 1.5 + 0.42 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    before = [0] * len(rows)
+    starts = [0] * len(rows)
     for n, name in enumerate(names):
         counts = [row.licenses[name] for row in rows]
-        axes.barh(range(len(rows)), counts, 0.62, before, color=_COLORS[n % len(_COLORS)], label=_truncate(name))
-        before = [a + b for a, b in zip(before, counts, strict=True)]
+        axes.barh(range(len(rows)), counts, 0.62, starts, color=_COLORS[n % len(_COLORS)], label=_truncate(name))
+        starts = [start + count for start, count in zip(starts, counts, strict=True)]
     axes.vlines([row.quota for row in rows], *_quota_ends(len(rows)), color="#444444", lw=1.5, label="quota")
-    for place, row in enumerate(rows):
-        axes.text(row.num_clips, place, f" {row.num_clips} · {_format_size(row.num_bytes)} ", va="center", fontsize=8)
+    for y, row in enumerate(rows):
+        axes.text(row.num_clips, y, f" {row.num_clips} · {_format_size(row.num_bytes)} ", va="center", fontsize=8)
     axes.set(
         yticks=range(len(rows)), xlabel="clips", xlim=(0, 1.2 * max(max(row.quota, row.num_clips) for row in rows))
     )
     axes.set_yticklabels([row.domain for row in rows])
     axes.set_title(
-        f"{sum(before)} of {stats.capacity} clips, {_format_size(stats.num_bytes)} on disk", loc="left", fontsize=10
+        f"{sum(starts)} of {stats.capacity} clips, {_format_size(stats.num_bytes)} on disk", loc="left", fontsize=10
     )
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)

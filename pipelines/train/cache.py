@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
-from torch import Tensor
 
 from driveforge.datasets.files.digests import compute_digests
 from driveforge.datasets.framing import Framing
@@ -20,20 +19,20 @@ from driveforge.datasets.progress import show_status, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
+from driveforge.finetune.world_model.clip_tensors import ClipTensors
 from driveforge.finetune.world_model.conditions import encode_clip, require_encodable
 from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.items import show_skipped
 from driveforge.pipelines.inputs.licenses import select_licensed
 from driveforge.pipelines.inputs.settings import Data
-from driveforge.pipelines.inputs.sources import open_replay, open_source, training_indices
+from driveforge.pipelines.inputs.sources import open_replay, open_source, show_skipped, training_indices
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.replay.settings import ReplaySettings
 
 SourceOpener = Callable[[], Source]
-Encoder = Callable[[AutoencoderKLWan, Clip], Mapping[str, Tensor]]
+Encoder = Callable[[AutoencoderKLWan, Clip], ClipTensors]
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -125,5 +124,5 @@ def _start_worker(opener: SourceOpener, checkpoint: Path, encode: Encoder) -> No
 
 def _encode_one(scene: Scene) -> dict[str, NDArray[Any]]:
     """Returns arrays: torch would send tensors between processes through files."""
-    tensors = _worker.encode(_worker.vae, _worker.source.load(scene))
+    tensors = _worker.encode(_worker.vae, _worker.source.load(scene)).to_mapping()
     return {name: (t.half() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from diffusers import AutoencoderKLWan
-from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.digests import compute_digests
@@ -20,6 +19,7 @@ from driveforge.datasets.source import Source
 from driveforge.finetune.evaluation.clips import (
     EvaluationClip,
     EvaluationSet,
+    EvaluationTensors,
     compute_vae_digest,
     encode_evaluation_clip,
     to_single_camera_clip,
@@ -29,9 +29,8 @@ from driveforge.finetune.world_model.conditions import require_encodable
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message
-from driveforge.pipelines.inputs.paths import open_path
 from driveforge.pipelines.inputs.settings import Data, NuScenesData, SimulatedData
-from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, generation_indices, open_evaluation
+from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, generation_indices, open_evaluation, open_path
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import SourceOpener, encode_scenes, source_identity
 
@@ -64,7 +63,7 @@ def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
         raise UserError(f"evaluate.footage: {path} does not exist")
     if isinstance(data, NuScenesData):
         data = replace(data, split="all")
-    source = open_path(path, data, replay, data.framing)
+    source = open_path(path, data, replay)
     is_trained_on = path.resolve() == getattr(data, "root", Path()).resolve()
     if is_trained_on and not any(scene.split in HELD_OUT_SPLITS for scene in source.scenes()):
         raise UserError(
@@ -120,8 +119,9 @@ def encode_evaluation_clips(
     cache = LatentCache(root, key)
     samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
     for scene in scenes:
-        yield EvaluationClip(scene=to_single_camera_scene(scene), tensors=samples[scene.clip_id].tensors)
+        tensors = EvaluationTensors.from_mapping(samples[scene.clip_id].tensors)
+        yield EvaluationClip(scene=to_single_camera_scene(scene), tensors=tensors)
 
 
-def _encode(vae: AutoencoderKLWan, clip: Clip) -> dict[str, Tensor]:
+def _encode(vae: AutoencoderKLWan, clip: Clip) -> EvaluationTensors:
     return encode_evaluation_clip(vae, to_single_camera_clip(clip))

@@ -33,9 +33,9 @@ from driveforge.finetune.training.share_callbacks import ForgettingMetric
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.finetune.world_model.serialization import write_checksums
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.inputs.paths import persistent_key
 from driveforge.pipelines.inputs.sources import open_replay
 from driveforge.pipelines.registry.models import LINEAGE, read_lineage, resolve_start_checkpoint
+from driveforge.pipelines.replay.clips import persistent_key
 from driveforge.pipelines.replay.replaced import require_current
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.run_dir import RunDir

@@ -8,7 +8,7 @@ import argparse
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.training.vae import train_vae
+from driveforge.finetune.world_model.clip_tensors import ConditionMask
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, compute_model_digest
 from driveforge.finetune.world_model.preconditioning import estimate_latent_std
 from driveforge.finetune.world_model.serialization import safetensors_errors_as_os_errors, write_checksums
@@ -41,7 +42,7 @@ from driveforge.pipelines.console import print_message
 from driveforge.pipelines.inputs.sources import open_pretraining
 from driveforge.pipelines.train.cache import encode_source
 from driveforge.pipelines.train.settings import PretrainSettings
-from driveforge.replay.dataset import plan_loader
+from driveforge.replay.dataset import Batch, plan_loader
 from driveforge.replay.plan import BatchPlan
 
 RECIPE = "recipe.json"
@@ -152,7 +153,7 @@ def train_on_cache(
     module = WorldModelModule(model.train(), training, resolved_config=fingerprint)
     plan = BatchPlan(seed=training.seed, batch_size=training.batch_size, share=0.0, pools={}, num_driving=len(cache))
 
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
         yield from plan_loader(
             plan,
             cache,
@@ -173,8 +174,8 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
     """The standard deviations (2, Z) of the preconditioning, from clips evenly spaced over the cache."""
     numbers = np.linspace(0, len(cache) - 1, min(len(cache), _STATISTICS_CLIPS)).astype(int)
     tensors = [cache.sample(int(n)).tensors for n in numbers]
-    stacked = [torch.stack([t[name].float() for t in tensors]) for name in ("latents", "warped", "mask")]
-    return estimate_latent_std(*stacked)
+    latents, warped, mask = (torch.stack([t[name].float() for t in tensors]) for name in ("latents", "warped", "mask"))
+    return estimate_latent_std(latents, warped, ConditionMask.from_channels(mask))
 
 
 def save_base(model: WorldModel, settings: PretrainSettings, framing: Framing) -> None:

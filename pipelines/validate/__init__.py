@@ -1,1 +1,1 @@
-"""From candidates to verdicts: measure, calibrate, gate, review."""
+"""The validation stage: measure, calibrate, gate, review, corrupt."""

@@ -1,4 +1,4 @@
-"""Calibrate: the gate's limits, from known-good clips as the generator's own codec, and H.264, pass them."""
+"""The command ``calibrate``: limits of the gate from known-good clips, encoded by the generator's VAE and H.264."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 from rich import get_console
 from rich.table import Table
 
+from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
@@ -31,19 +32,17 @@ from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 
-FILLER_DOMAINS = ("driving-day", "driving-dusk", "driving-rain")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownGoodClip:
-    """Clip ``number`` of ``data``, which nobody generated."""
+    """Clip ``number`` of ``data``; it is recorded or simulated, not generated."""
 
     data: Data
     number: int
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Write the calibration of ``config`` and show its limits, as a table and as a picture."""
+    """Write the calibration of ``config`` and show its limits, as a table and as a plot."""
     from driveforge.pipelines.plots.limits import plot_limits
 
     path, console = config.calibration_path, get_console()
@@ -53,15 +52,15 @@ def main(config: Config, args: argparse.Namespace) -> None:
         for file in (path, path.with_suffix(".png")):
             tracker.log_artifact(file)
     console.print(limits_table(calibration))
-    print_result(f"{path}, drawn in {path.with_suffix('.png').name}")
+    print_result(f"{path}, plotted in {path.with_suffix('.png').name}")
 
 
 def calibrate_run(config: Config) -> Calibration:
-    """Limits from ``validate.num_clips`` clips of ``config.data``, through the codec of the model that generates."""
+    """Fit limits to ``validate.num_clips`` clips of ``config.data``, encoded by the VAE of the generating model."""
     folder = resolve_model(config)
     items = list_known_good(config.data, config.validate)
     instruments = partial(load_instruments, config.validate)
-    instruments()  # what is missing is said before any work is done
+    instruments()  # fail early if weights or a package are missing
     measured = measure_known_good(items, partial(load_generator, folder), instruments)
     results = list(track(measured, "Calibrating", total=len(items)))
     calibration = calibrate(
@@ -75,7 +74,7 @@ def calibrate_run(config: Config) -> Calibration:
 
 
 def list_known_good(data: Data, settings: ValidateSettings) -> list[KnownGoodClip]:
-    """Clips from all over ``data``; where its recordings are too few, simulated clips make up the number."""
+    """Evenly spaced clips of ``data``; if it has too few recordings, simulated clips are added."""
     num_requested, num_needed = settings.num_clips, num_scenes_needed(settings.false_reject_rate)
     scenes = _source(data).scenes()
     numbers = evenly_spaced(len(scenes), num_requested)
@@ -85,7 +84,7 @@ def list_known_good(data: Data, settings: ValidateSettings) -> list[KnownGoodCli
         num_missing = max(num_requested - len(items), num_needed - recordings)
         get_console().print(
             f"[yellow]{recordings} recordings of {data.name} are too few to calibrate on; {num_missing} simulated "
-            "clips are added, and the limits speak of those too[/yellow]"
+            "clips are added, so the limits depend on them too[/yellow]"
         )
         simulated = simulated_like(data, num_missing)
         items += [
@@ -96,22 +95,22 @@ def list_known_good(data: Data, settings: ValidateSettings) -> list[KnownGoodCli
 
 
 def simulated_like(data: Data, num_scenes: int) -> SimulatedData:
-    """Simulated driving of the size, rate and length of ``data``."""
+    """Simulated driving with the size, rate and length of ``data``."""
     framing = asdict(data.framing)
-    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=FILLER_DOMAINS, seed=0, **framing)
+    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=DRIVING_DOMAINS, seed=0, **framing)
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
-    """``count`` numbers evenly over 0..total-1, or all where there are fewer."""
+    """``count`` numbers evenly spaced over 0..total-1, or all if there are fewer."""
     return [int(place) for place in np.linspace(0, total - 1, min(count, total)).round()]
 
 
 def measure_known_good(
     items: Sequence[KnownGoodClip], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
 ) -> Iterator[tuple[str, Measures]]:
-    """Recording and measures of each clip, in order, as the codec and H.264 pass it, like all that is generated.
+    """The recording and the measures of each clip, in order, after the VAE and H.264, like generated clips.
 
-    So geometry is judged, not compression.
+    So the limits include the effects of compression.
     """
     return parallel_map(_measure_known_good, items, _init_worker, (loader, instruments))
 
@@ -132,13 +131,13 @@ def _measure_known_good(item: KnownGoodClip) -> tuple[str, Measures]:
 
 
 def recording_id(scene: Scene) -> str:
-    """Clips of one recording are alike, so they must not stand on both sides of a split."""
+    """The recording of a scene: its clips are similar, so they must be on the same side of a split."""
     return scene.source or scene.clip_id
 
 
 @lru_cache(maxsize=2)
 def _source(data: Data) -> Source:
-    """Opened once in a process."""
+    """The opened source, cached per process."""
     return open_source(data)
 
 
@@ -147,14 +146,14 @@ def _calibration_name(items: Sequence[KnownGoodClip], folder: Path, tracker: str
 
     counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
-    tracker_note = "" if tracker == "lucas_kanade" else f", followed by {tracker}"
-    return f"{clips} clips through the codec {compute_model_digest(folder / 'vae')[:8]} and H.264{tracker_note}"
+    tracker_note = "" if tracker == "lucas_kanade" else f", tracked by {tracker}"
+    return f"{clips} clips through the VAE {compute_model_digest(folder / 'vae')[:8]} and H.264{tracker_note}"
 
 
 def limits_table(calibration: Calibration) -> Table:
     rate = describe_false_reject_rate(calibration)
-    title = f"{calibration.name}: of good clips like these it rejects {rate}. {calibration.note}"
-    table = Table("family", "measure", "unit", "usual at most", "limit", "fitted on", title=plain_text(title))
+    title = f"{calibration.name}: false-reject rate {rate}. {calibration.note}"
+    table = Table("family", "measure", "unit", "tail from", "limit", "fitted on", title=plain_text(title))
     for row in calibration_table_rows(calibration):
         table.add_row(*map(plain_text, row))
     return table

@@ -1,4 +1,4 @@
-"""Corrupt: good clips corrupted in one known way and by a known amount, as clip folders that measure reads."""
+"""The command ``corrupt``: apply a controlled corruption to good clips, to test measures and the gate."""
 
 import argparse
 
@@ -18,7 +18,7 @@ LIST = "list"
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Corrupt every clip under ``args.clip``; status 1 where one could not be read or corrupted that way."""
+    """Corrupt every clip under ``args.clip``; returns 1 if a clip could not be read or corrupted."""
     console = get_console()
     if args.type == LIST:
         console.print(corruptions_table())
@@ -26,13 +26,13 @@ def main(config: Config, args: argparse.Namespace) -> int:
     if args.type not in CORRUPTIONS:
         raise UserError(with_suggestion(f"no corruption type {args.type!r}", args.type, CORRUPTIONS))
     if args.clip is None or args.out is None:
-        raise UserError("a clip to corrupt and --out are needed; see driveforge corrupt --help")
+        raise UserError("give a clip to corrupt and --out; see driveforge corrupt --help")
     corruption = CORRUPTIONS[args.type]
     strength = corruption.strong if args.strength is None else args.strength
     corruption.check(strength)
     other = list_clips(args.other)[0].load() if args.other else None
     if "other" in corruption.requirements and other is None:
-        raise UserError(f"{args.type} needs a clip of another place: --other CLIP")
+        raise UserError(f"{args.type} needs a clip from another place; give --other CLIP")
     items, num_failed = list_clips(args.clip), 0
     for item in items:
         try:
@@ -50,7 +50,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
 
 
 def corruptions_table() -> Table:
-    """Every kind with the unit of its strength, a mild and a strong one, and what it needs of a clip."""
+    """Every corruption type with its mild and strong strength, its unit, and its requirements."""
     table = Table("mild", "strong", "unit", "type", "in the clip", "requires", box=None, pad_edge=False)
     for column in table.columns[:4]:
         column.no_wrap = True

@@ -9,7 +9,7 @@ function show(button) {
 }
 for (const button of buttons) button.addEventListener("click", () => show(button));
 
-// Only what is in view plays, so that a long page stays smooth; a click pauses a clip until the next click.
+// Only videos in view play, so that a long page stays smooth; a click pauses a video until the next click.
 const paused = new WeakSet();
 const watcher = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {

@@ -1,6 +1,6 @@
-"""A page that shows what the gate rejected and why, beside what it accepted: one HTML file that loads nothing else.
+"""The review page: rejected clips with their reasons, and accepted clips to compare, as a single HTML file.
 
-MLflow shows such a file in the browser, but none of the files next to it; so videos, style and script stand inside.
+MLflow displays an HTML artifact but none of its neighboring files, so videos, style and script are embedded.
 """
 
 import base64
@@ -13,15 +13,15 @@ from pathlib import Path
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import write_atomic
 
-STATES = {"rejected": "Rejected", "unmeasured": "Could not be measured", "accepted": "Accepted, to compare"}
+STATES = {"rejected": "Rejected", "unmeasured": "Not measurable", "accepted": "Accepted, for comparison"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasureBar:
-    """One measure beside the largest value that is accepted, if there is such a ``limit``.
+    """One measure with the ``limit`` that it may reach, if there is one.
 
-    ``value`` is None where the measure could not be taken; ``reason`` then says why. ``is_reason``: among the reasons,
-    if only together with others.
+    ``value`` is None if it could not be measured, and ``reason`` says why. ``is_reason``: the measure is among the
+    reasons of the verdict, alone or in combination with others.
     """
 
     name: str
@@ -38,9 +38,9 @@ class MeasureBar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """One clip of the page: ``video`` is an H.264 mp4 with its tracks drawn, ``tags`` a few words such as its domain.
+    """One clip of the page: ``video`` is an H.264 mp4 with drawn tracks, ``tags`` are short texts such as its domain.
 
-    ``reasons`` are pairs of a code, by which the page filters, and a sentence for people.
+    ``reasons`` are pairs of a code, by which the page filters, and a sentence.
     """
 
     clip_id: str
@@ -56,20 +56,19 @@ class Card:
 
 
 def select_covering_clips(reasons: Mapping[str, Sequence[str]], limit: int) -> list[str]:
-    """At most ``limit`` clip ids that show every reason: taken in turn, one reason after the other.
+    """At most ``limit`` clip ids that cover every reason: one clip per reason in turn, rare reasons first.
 
-    ``reasons`` gives the reason codes of each clip id. Rare reasons come first; the result keeps the clips' order.
+    ``reasons`` has the reason codes of each clip id. The result keeps the order of the clips.
     """
     by_code: dict[str, list[str]] = {}
     for clip_id, codes in reasons.items():
         for code in codes or ("",):
             by_code.setdefault(code, []).append(clip_id)
-    queues_by_code = [
-        list(reversed(clips)) for _, clips in sorted(by_code.items(), key=lambda item: (len(item[1]), item[0]))
-    ]
+    by_rarity = sorted(by_code.items(), key=lambda item: (len(item[1]), item[0]))
+    queues = [list(reversed(clips)) for _, clips in by_rarity]
     chosen: set[str] = set()
-    while len(chosen) < limit and any(queues_by_code):
-        for queue in queues_by_code:
+    while len(chosen) < limit and any(queues):
+        for queue in queues:
             while queue and queue[-1] in chosen:
                 queue.pop()
             if queue and len(chosen) < limit:
@@ -78,12 +77,12 @@ def select_covering_clips(reasons: Mapping[str, Sequence[str]], limit: int) -> l
 
 
 def write_gallery(path: Path, cards: Iterable[Card], *, title: str, summary: Sequence[tuple[str, str]]) -> None:
-    """Write the page; ``summary`` are the figures at its top, as pairs of a label and a value."""
+    """Write the page; ``summary`` are the figures at the top, as pairs of a label and a value."""
     write_atomic(path, render_page(list(cards), title=title, summary=summary).encode())
 
 
 def render_page(cards: Sequence[Card], *, title: str, summary: Sequence[tuple[str, str]]) -> str:
-    """The whole page as HTML: rejected clips first, then unmeasured, then accepted ones."""
+    """The page as HTML: rejected clips first, then unmeasured, then accepted ones."""
     sections = "".join(
         _render_section(title, [c for c in cards if c.state == state]) for state, title in STATES.items()
     )
@@ -103,7 +102,7 @@ def render_page(cards: Sequence[Card], *, title: str, summary: Sequence[tuple[st
 <dl class="figures">{figures}</dl>
 {_render_filters(cards)}
 </header>
-<main>{sections or "<p>No clips to print_result.</p>"}</main>
+<main>{sections or "<p>No clips to show.</p>"}</main>
 <script>{_asset("gallery.js")}</script>
 </body>
 </html>
@@ -119,14 +118,15 @@ def _render_filters(cards: Sequence[Card]) -> str:
     for card in cards:
         for code in _codes(card):
             counts[code] = counts.get(code, 0) + 1
+    # Reason codes by frequency, then the states of clips without a reason.
     codes = sorted(counts, key=lambda code: (code in STATES, -counts[code], code))
-    chips = [("", "all", len(cards)), *((code, _humanize(code), counts[code]) for code in codes)]
+    filters = [("", "all", len(cards)), *((code, _humanize(code), counts[code]) for code in codes)]
     buttons = "".join(
         f'<button type="button" data-code="{escape(code)}" aria-pressed="{"false" if code else "true"}">'
         f"{escape(title)} <span>{count}</span></button>"
-        for code, title, count in chips
+        for code, title, count in filters
     )
-    return f'<nav aria-label="Show only">{buttons}</nav>'
+    return f'<nav aria-label="Filter by reason">{buttons}</nav>'
 
 
 def _render_section(title: str, cards: Sequence[Card]) -> str:
@@ -134,7 +134,7 @@ def _render_section(title: str, cards: Sequence[Card]) -> str:
 
 
 def _codes(card: Card) -> list[str]:
-    """What the page filters a card by: its reasons, or its state where there is none."""
+    """The codes by which the page filters a card: its reasons, or its state if it has none."""
     return list(dict.fromkeys(code for code, _ in card.reasons)) or [card.state]
 
 
@@ -163,15 +163,16 @@ def _render_table(bars: Sequence[MeasureBar]) -> str:
 def _render_row(bar: MeasureBar) -> str:
     name = f"<th scope=row>{escape(_humanize(bar.name))}</th>"
     if bar.value is None:
-        return (
-            f'<tr class="none">{name}<td colspan=2>not measurable'
-            f"{escape(f': {bar.reason}' if bar.reason else '')}</td></tr>"
-        )
+        reason = f": {bar.reason}" if bar.reason else ""
+        return f'<tr class="none">{name}<td colspan=2>not measurable{escape(reason)}</td></tr>'
+    # The axis extends to 1.5 times the limit, and up to 5 times the limit to show larger values.
     scale = abs(bar.value if bar.limit is None else bar.limit) or 1.0
     axis_max = min(max(1.5 * scale, bar.value), 5 * scale)
-    tick = "" if bar.limit is None else f'<s style="left:{_percent(bar.limit / axis_max)}"></s>'
-    css_class = "open" if bar.limit is None else "broken" if bar.is_broken else "kept"
-    limit = "no limit" if bar.limit is None else f"at most {_number(bar.limit)}"
+    css_class, tick, limit = "open", "", "no limit"
+    if bar.limit is not None:
+        css_class = "broken" if bar.is_broken else "kept"
+        tick = f'<s style="left:{_percent(bar.limit / axis_max)}"></s>'
+        limit = f"limit {_number(bar.limit)}"
     return (
         f'<tr class="{css_class}">{name}<td class="bar"><i>'
         f'<u style="width:{_percent(bar.value / axis_max)}"></u>{tick}</i></td>'
@@ -188,5 +189,5 @@ def _number(value: float) -> str:
 
 
 def _humanize(code: str) -> str:
-    """A name of ours as people read it: ``TRACK_EPIPOLAR`` is track epipolar."""
+    """A code or a name in lower case with spaces: ``TRACK_EPIPOLAR`` becomes "track epipolar"."""
     return code.replace("_", " ").lower()

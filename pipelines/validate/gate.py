@@ -1,4 +1,4 @@
-"""Gate: a verdict on every committed candidate, from its measures alone; run it again after any change of limits."""
+"""The command ``gate``: a verdict on every committed candidate, from its stored measures and the calibration."""
 
 import argparse
 import hashlib
@@ -26,7 +26,7 @@ from driveforge.pipelines.validate.overrides import Override, read_overrides
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.verdict import Reason, Verdict, judge
 
-# In the schema's metadata: the digest of the rows, since parquet itself does not notice a changed byte.
+# Key in the schema's metadata for the digest of the rows, since parquet does not detect changed bytes.
 _DIGEST = b"driveforge.sha256"
 _REASON = pa.struct(
     {
@@ -59,7 +59,7 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What becomes of one candidate: the gate's verdict, and the reviewer's override where there is one."""
+    """The decision on one candidate: the gate's verdict, and the reviewer's override if there is one."""
 
     candidate: Candidate
     verdict: Verdict
@@ -67,13 +67,13 @@ class Decision:
 
     @property
     def state(self) -> str:
-        """accepted, rejected or unmeasured: only the first is exported."""
+        """ "accepted", "rejected" or "unmeasured"; only accepted clips are exported."""
         return self.override.state if self.override else self.verdict.state
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Judge, write ``<run_dir>/verdicts.parquet`` and the review, and show what was decided."""
-    from driveforge.pipelines.validate.review import review  # which judges nothing itself
+    """Judge all candidates, write ``<run_dir>/verdicts.parquet`` and the review, and print the counts."""
+    from driveforge.pipelines.validate.review import review  # which imports this module
 
     decisions = gate(config.run, config.calibration_path)
     with pipeline_run(config, "gate") as tracker:
@@ -84,11 +84,11 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 
 def gate(run: RunDir, calibration_path: Path) -> list[Decision]:
-    """Decisions on all candidates of a run, written to its ledger."""
+    """Decide on all candidates of a run, and write the decisions to its verdicts file."""
     calibration = Calibration.load(calibration_path)
     candidates = list(iter_candidates(run.candidates))
     if not candidates:
-        raise UserError(f"{run.candidates} holds no committed clip to judge: run `driveforge generate` first")
+        raise UserError(f"{run.candidates} has no committed clip to judge: run `driveforge generate` first")
     decisions = decide(candidates, calibration, read_overrides(run.overrides))
     write_verdicts(run.verdicts, decisions)
     return decisions
@@ -97,10 +97,10 @@ def gate(run: RunDir, calibration_path: Path) -> list[Decision]:
 def decide(
     candidates: Sequence[Candidate], calibration: Calibration, overrides: Mapping[str, Override]
 ) -> list[Decision]:
-    """A decision on every candidate, in their order; a UserError where an override is on no candidate."""
+    """A decision on every candidate, in their order; raises UserError if an override names no candidate."""
     known = {candidate.clip_id for candidate in candidates}
     if unknown := sorted(set(overrides) - known):
-        raise UserError(f"overrides.json: {unknown[0]} is no candidate of this run; correct the clip id or remove it")
+        raise UserError(f"overrides.json: this run has no candidate {unknown[0]}; correct the clip id or remove it")
     return [
         Decision(candidate=c, verdict=judge(c.measures, calibration), override=overrides.get(c.clip_id))
         for c in candidates
@@ -108,12 +108,12 @@ def decide(
 
 
 def write_verdicts(path: Path, decisions: Iterable[Decision]) -> None:
-    """One row a candidate in parquet, in one step over any older ledger."""
+    """Write one row per candidate as parquet, atomically replacing an older file."""
     write_verdict_rows(path, [_row(decision) for decision in decisions])
 
 
 def write_verdict_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of ``SCHEMA`` as a ledger, with their digest."""
+    """Write rows of ``SCHEMA`` with their digest."""
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
     buffer = io.BytesIO()
     pa.parquet.write_table(table.replace_schema_metadata({_DIGEST: _digest(table)}), buffer)
@@ -121,7 +121,7 @@ def write_verdict_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_verdicts(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ledger as plain records; a UserError where there is none, or not the one that the gate wrote."""
+    """The rows of a verdicts file as dicts; raises UserError if it is missing or not as the gate wrote it."""
     if not path.exists():
         raise UserError(f"{path} does not exist: run `driveforge gate` first")
     try:
@@ -129,7 +129,7 @@ def read_verdicts(path: Path) -> list[dict[str, Any]]:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({shorten(error, 100)}); run `driveforge gate` again") from error
     if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(_DIGEST) != _digest(table):
-        raise UserError(f"{path}: was damaged or changed since the gate wrote it; run `driveforge gate` again")
+        raise UserError(f"{path}: damaged or changed since the gate wrote it; run `driveforge gate` again")
     return list(table.to_pylist())
 
 
@@ -138,7 +138,7 @@ def _digest(table: pa.Table) -> bytes:
 
 
 def read_decisions(run: RunDir) -> list[Decision]:
-    """The decisions in the ledger of a run, on the candidates that are there. A UserError where there is no ledger."""
+    """The decisions of a run on its present candidates. Raises UserError if there is no verdicts file."""
     rows = {row["clip_id"]: row for row in read_verdicts(run.verdicts)}
     candidates = iter_candidates(run.candidates)
     return [_decision(candidate, rows[candidate.clip_id]) for candidate in candidates if candidate.clip_id in rows]
@@ -174,25 +174,25 @@ def _row(decision: Decision) -> dict[str, Any]:
 
 
 def count_states(decisions: Iterable[Decision]) -> Counter[str]:
-    """Clips by state; absent states count as 0."""
+    """The number of clips by state; absent states count as 0."""
     return Counter(decision.state for decision in decisions)
 
 
 def count_reasons(decisions: Iterable[Decision]) -> Counter[str]:
-    """Clips that were not accepted by reason code; one with several reasons counts under each."""
+    """The number of clips that were not accepted by reason code; a clip counts for each of its reasons."""
     return Counter(
         code for d in decisions if d.state != "accepted" for code in {reason.code for reason in d.verdict.reasons}
     )
 
 
 def summary_table(decisions: Sequence[Decision]) -> Table:
-    """How many clips were accepted, and for which reasons the others were not; a clip may have several."""
+    """The number of clips by state and by reason; a clip may have several reasons."""
     states, reasons = count_states(decisions), count_reasons(decisions)
     table = Table("", "clips", title=f"{len(decisions)} candidates")
     for state in ("accepted", "rejected", "unmeasured"):
         table.add_row(state, str(states[state]))
     for code, count in reasons.most_common():
         table.add_row(f"  {code}", str(count))
-    if num_overruled := sum(d.override is not None and d.state != d.verdict.state for d in decisions):
-        table.add_row("overruled by review", str(num_overruled))
+    if num_overridden := sum(d.override is not None and d.state != d.verdict.state for d in decisions):
+        table.add_row("overridden by review", str(num_overridden))
     return table

@@ -1,4 +1,4 @@
-"""Measure: the numbers of every clip under a path, from any origin, into one long parquet table, and drawn."""
+"""The command ``measure``: the measures of every clip under a path as one long parquet table, and as pictures."""
 
 import argparse
 from collections import Counter, defaultdict
@@ -18,12 +18,13 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import WriteError, atomic_file, write_atomic
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
+from driveforge.datasets.source import Item
 from driveforge.datasets.video_files import describe_unsupported, find_unsupported
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
-from driveforge.pipelines.inputs.items import FolderItem, Item, VideoItem, list_clips
-from driveforge.pipelines.inputs.settings import Data, NuScenesData
+from driveforge.pipelines.inputs.items import list_clips
+from driveforge.pipelines.inputs.settings import VideoData, find_kind
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
@@ -48,9 +49,9 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasureResult:
-    """One item of a set: its measures, or the ``error`` that kept it from having any.
+    """One item of a set: its measures, or the ``error`` if it could not be measured.
 
-    ``picture`` is a PNG where one was asked for; None with measures and an ``error`` where it could not be drawn.
+    ``picture`` is a PNG if one was requested; if it could not be drawn, it is None and there is an ``error``.
     """
 
     name: str
@@ -60,15 +61,16 @@ class MeasureResult:
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Measure everything under ``args.path``; status 1 where a clip could not be read, or not be drawn."""
+    """Measure everything under ``args.path``; returns 1 if a clip could not be read or drawn."""
     out = args.out or config.run.measures
-    items, console = list_clips(args.path, *_requested_tables(config.data)), get_console()
-    holds_videos = args.path.is_dir() and isinstance(items[0], FolderItem | VideoItem)
+    options, console = config.data.item_options, get_console()
+    items = list_clips(args.path, options.version, options.cameras)
+    holds_videos = args.path.is_dir() and find_kind(args.path) is VideoData
     if holds_videos and (unread := find_unsupported(args.path)):
         print_result(describe_unsupported(unread))
     pictures = None if args.pictures is None else _make_folder(args.pictures)
     instruments = partial(load_instruments, config.validate)
-    instruments()  # what is missing is said once, not for every clip
+    instruments()  # fail once if weights or a package are missing, not for every clip
     limits = _load_limits(config.validate.calibration, pictures)
     measure_one = partial(measure_item, with_picture=pictures is not None, calibration=limits, instruments=instruments)
     clip_measures: list[Measures] = []
@@ -92,22 +94,17 @@ def main(config: Config, args: argparse.Namespace) -> int:
     return 1 if num_failed else 0
 
 
-def _requested_tables(data: Data) -> tuple[str, tuple[str, ...]]:
-    """Version and cameras that were asked for with ``data=nuscenes``; without it whatever version is there."""
-    return (data.version, data.cameras) if isinstance(data, NuScenesData) else ("", ("CAM_FRONT",))
-
-
 def _make_folder(path: Path) -> Path:
-    """Made before any work is done."""
+    """Make the folder, before any clip is measured."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path} is no folder to draw into ({error.strerror}); give --pictures another") from error
+        raise UserError(f"{path} cannot be used for pictures ({error.strerror}); give --pictures another") from error
     return path
 
 
 def _load_limits(path: Path | None, pictures: Path | None) -> Calibration | None:
-    """Only limits that were asked for by name: those of a run need not hold for any footage."""
+    """Limits that were set explicitly: those of a run need not hold for other footage."""
     return Calibration.load(path) if pictures is not None and path is not None else None
 
 
@@ -117,7 +114,7 @@ def measure_item(
     calibration: Calibration | None = None,
     instruments: InstrumentsLoader = Instruments,
 ) -> MeasureResult:
-    """A clip that cannot be read, or not be drawn, is a result too: it must not corrupt the others."""
+    """Measure one item. A clip that cannot be read or drawn gives an error in its result and does not stop others."""
     measures = None
     try:
         clip = item.load()
@@ -127,7 +124,7 @@ def measure_item(
         return MeasureResult(name=item.name, measures=measures, picture=picture)
     except UserError as error:
         return MeasureResult(name=item.name, measures=measures, error=str(error))
-    except Exception as error:  # decoders raise what they like; one bad file must not end a night's work
+    except Exception as error:  # decoders raise various errors, and one bad file must not end the command
         return MeasureResult(name=item.name, measures=measures, error=f"{type(error).__name__}: {error}")
 
 
@@ -138,9 +135,9 @@ def _plot(clip: Clip, measured_clip: MeasuredClip, calibration: Calibration | No
 
 
 def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> str:
-    """``<clip_id>.png``; of further clips of that id (other cameras, say) ``<clip_id>-2.png`` and so on.
+    """Write ``<clip_id>.png``; further clips with that id (for example other cameras) get ``<clip_id>-2.png`` etc.
 
-    The result says what went wrong, if anything did.
+    Returns an error message, or "" on success.
     """
     path = folder / f"{clip_id}{'' if number == 1 else f'-{number}'}.png"
     try:
@@ -151,7 +148,7 @@ def write_picture(folder: Path, clip_id: str, number: int, picture: bytes) -> st
 
 
 def write_measures(path: Path, clip_measures: Iterable[Measures]) -> None:
-    """One row for each measure of each clip; ``value`` is null where the measure could not be taken.
+    """One row for each measure of each clip; ``value`` is null if it could not be measured.
 
     ``view`` is "" for the reference camera, else the camera's name.
     """
@@ -166,7 +163,7 @@ def _to_row(clip_id: str, measure: Measure) -> dict[str, Any]:
 
 
 def summary_table(clip_measures: Iterable[Measures]) -> Table:
-    """Median and 95 % point of every measure over the clips, and how many clips it could be taken on."""
+    """Median and 95 % quantile of every measure over the clips, and the number of clips with a value."""
     values: dict[tuple[str, str, str], list[float | None]] = defaultdict(list)
     for measures in clip_measures:
         for m in measures.values:

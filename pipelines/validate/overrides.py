@@ -1,4 +1,4 @@
-"""What a reviewer decided against, or in place of, the gate: ``overrides.json`` in the run folder.
+"""A reviewer's overrides of the gate: ``overrides.json`` in the run folder.
 
 {"<clip id>": {"verdict": "accept", "reviewer": "anna", "reason": "the truck really is that long"}}
 """
@@ -15,7 +15,7 @@ VERDICT_STATES = {"accept": "accepted", "reject": "rejected"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Override:
-    """A reviewer's word on one clip: ``state`` is accepted or rejected, ``reviewer`` said it and ``reason``."""
+    """A reviewer's decision on one clip: ``state`` is "accepted" or "rejected"."""
 
     clip_id: str
     state: str
@@ -24,10 +24,10 @@ class Override:
 
 
 def read_overrides(path: Path) -> dict[str, Override]:
-    """Overrides by clip id; none where there is no file. A UserError names the clip and the key that is wrong."""
+    """Overrides by clip id; empty if there is no file. Raises UserError with the clip and the key that is wrong."""
     if not path.exists():
         return {}
-    entries = read_record(path, dict[str, _OverrideEntry], "correct it, or remove it to have the gate's verdicts alone")
+    entries = read_record(path, dict[str, _OverrideEntry], "correct it, or remove it to use the gate's verdicts only")
     return {
         clip_id: Override(
             clip_id=clip_id, state=VERDICT_STATES[entry.verdict], reviewer=entry.reviewer, reason=entry.reason
@@ -38,7 +38,7 @@ def read_overrides(path: Path) -> dict[str, Override]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _OverrideEntry:
-    """What the file says of one clip."""
+    """The entry of one clip in the file."""
 
     verdict: Literal["accept", "reject"]
     reviewer: str
@@ -46,4 +46,4 @@ class _OverrideEntry:
 
     def __post_init__(self) -> None:
         if not self.reviewer.strip() or not self.reason.strip():
-            raise UserError("say who decided and why")
+            raise UserError("reviewer and reason must not be empty")

@@ -1,7 +1,8 @@
-"""Review: what people look at after the gate. Rejected clips that show every reason, and accepted ones beside them."""
+"""The command ``review``: files for a reviewer, with rejected clips of every reason and accepted ones to compare."""
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,16 +27,16 @@ from driveforge.validation.records import Measures
 from driveforge.validation.review.drawing import render_tracks, track_clip
 from driveforge.validation.verdict import Verdict
 
-# Enough to see every reason, few enough that the page stays a few megabytes.
+# Enough to show every reason, few enough to keep the page at a few megabytes.
 MAX_REJECTED = 36
 MAX_ACCEPTED = 12
-# In the folder of the review: the clips that it drew.
+# The names of the clips that the review drew, in its folder.
 DRAWN_FILE = ".drawn.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Review:
-    """Files for a reviewer: the ``gallery``, all ``rejections`` as parquet, rejected ``clips`` with their tracks."""
+    """Files for a reviewer: the ``gallery``, all ``rejections`` as parquet, rejected ``clips`` with drawn tracks."""
 
     gallery: Path
     rejections: Path
@@ -43,7 +44,7 @@ class Review:
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Draw the review of what the gate decided."""
+    """Write the review of the gate's decisions."""
     decisions = read_decisions(config.run)
     with pipeline_run(config, "review") as tracker:
         review_files = review(config.run, config.calibration_path, decisions, tracker)
@@ -51,7 +52,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 
 def review(run: RunDir, calibration_path: Path, decisions: Sequence[Decision], tracker: Tracker) -> Review:
-    """Write the review of a run into ``<run_dir>/review`` and log it, with the counts, to MLflow."""
+    """Write the review of a run to ``<run_dir>/review`` and log it, with the counts, to MLflow."""
     calibration = Calibration.load(calibration_path)
     review_files = write_review(run.review, decisions, calibration)
     tracker.log_metrics(count_metrics(decisions))
@@ -72,15 +73,15 @@ def count_metrics(decisions: Sequence[Decision]) -> dict[str, float]:
 
 
 def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calibration) -> Review:
-    """Write the review over any older one, with every measure beside its limit of ``calibration``.
+    """Write the review, with the limits of ``calibration``, in place of an older one.
 
-    Of what an older one left, only the clips that it drew are removed.
+    Of the files in the folder, only clips that an older review drew are removed.
     """
     cards = [_card(decision, calibration) for decision in track(_select_for_review(decisions), "Drawing the review")]
     rejected = [card for card in cards if card.state != "accepted"]
     drawn = {f"{card.clip_id}.mp4": card.video for card in rejected}
     previous = _read_drawn(folder)
-    # Noted before they are there, so that the next review knows those of one that was cut short.
+    # Recorded before they are written, so that the next review knows the clips of an interrupted one.
     write_atomic(folder / DRAWN_FILE, json.dumps(sorted(previous | set(drawn))).encode())
     for name in previous - set(drawn):
         (folder / "clips" / name).unlink(missing_ok=True)
@@ -98,7 +99,7 @@ def write_review(folder: Path, decisions: Sequence[Decision], calibration: Calib
 
 
 def _read_drawn(folder: Path) -> set[str]:
-    """Names of the clips that an older review left; none where its note cannot be read."""
+    """Names of the clips of an older review; empty if its record cannot be read."""
     try:
         names = json.loads((folder / DRAWN_FILE).read_text(encoding="utf-8"))
         return {name for name in names if CLIP_ID.fullmatch(name.removesuffix(".mp4"))}
@@ -113,18 +114,18 @@ def _summary(decisions: Sequence[Decision], cards: Sequence[Card], calibration: 
     limits = f"{calibration.name}. {calibration.note}" if calibration.note else calibration.name
     return [
         *rows,
-        ("good clips that these limits refuse", describe_false_reject_rate(calibration)),
-        ("limits from", limits),
+        ("false-reject rate of these limits", describe_false_reject_rate(calibration)),
+        ("calibrated on", limits),
     ]
 
 
 def _format_count(rows: int, total: int) -> str:
-    """``36 of 5,000`` where the page does not show all."""
+    """``36 of 5,000`` if the page does not show all."""
     return f"{total:,}" if rows == total else f"{rows:,} of {total:,}"
 
 
 def write_rejections(path: Path, decisions: Sequence[Decision]) -> None:
-    """One row for each clip that was not accepted, its reasons as codes and in words."""
+    """One row for each clip that was not accepted, with its reasons as codes and as sentences."""
     rows = [
         {
             "clip_id": decision.candidate.clip_id,
@@ -150,10 +151,11 @@ def _codes(decision: Decision) -> list[str]:
 
 
 def _select_for_review(decisions: Sequence[Decision]) -> list[Decision]:
-    """The decisions whose clips are drawn: bad ones of every reason, good ones evenly over the run."""
+    """The decisions whose clips are drawn: rejected ones of every reason, accepted ones evenly spaced over the run."""
     reasons = {d.candidate.clip_id: list(dict.fromkeys(_codes(d))) for d in decisions if d.state != "accepted"}
     accepted = [d.candidate.clip_id for d in decisions if d.state == "accepted"]
-    chosen = {*select_covering_clips(reasons, MAX_REJECTED), *accepted[:: max(1, -(-len(accepted) // MAX_ACCEPTED))]}
+    step = max(1, math.ceil(len(accepted) / MAX_ACCEPTED))
+    chosen = {*select_covering_clips(reasons, MAX_REJECTED), *accepted[::step]}
     return [decision for decision in decisions if decision.candidate.clip_id in chosen]
 
 
@@ -174,7 +176,7 @@ def _card(decision: Decision, calibration: Calibration) -> Card:
 
 
 def measure_bars(measures: Measures, limits: Mapping[str, float], verdict: Verdict) -> tuple[MeasureBar, ...]:
-    """Every measure beside its limit; those without either are left out."""
+    """Every measure that has a value or a limit."""
     reason_measures = {reason.measure for reason in verdict.reasons if reason.value is not None}
     return tuple(
         MeasureBar(

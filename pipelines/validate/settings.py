@@ -1,4 +1,4 @@
-"""Settings of measuring, calibration and the gate."""
+"""Settings of measurement, calibration and the gate."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from driveforge.validation.instrument_settings import InstrumentSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidateSettings(InstrumentSettings):
-    """How clips are measured, and how the gate is calibrated."""
+    """Settings of the instruments and of the gate's calibration."""
 
     calibration: Annotated[Path | None, "a calibration file; null: <run_dir>/calibration.json (measure: none)"]
     false_reject_rate: Annotated[float, "share of good clips that the gate may reject", Range(0, 1)]

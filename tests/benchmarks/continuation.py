@@ -1,6 +1,6 @@
 """Continuation without commands: ``python -m tests.benchmarks.continuation MODEL ... [--steps 1 4]``.
 
-Evaluates models on the default evaluation clips, against a still picture that repeats the last context frame. Prints a
+Evaluates models on the default evaluation clips, against a still frame that repeats the last context frame. Prints a
 Markdown table of means over the domains, and the protocol. Clips are stored in ``runs/evaluation``.
 """
 
@@ -45,7 +45,7 @@ def main() -> None:
     config = compose([])
     settings, clips = config.evaluate, load_evaluation_set(config, args.models[0])
     still = partial(repeat_last_frame, context_frames=settings.context_frames)
-    columns = {"still picture": evaluate_frames(clips, settings, still)}
+    columns = {"still frame": evaluate_frames(clips, settings, still)}
     for path, steps in itertools.product(args.models, args.steps):
         start = time.process_time()
         name = f"{path}, {steps} step{'s' if steps > 1 else ''}"
@@ -55,7 +55,7 @@ def main() -> None:
     print("| --- |" + " --- |" * len(columns))
     for label, measure in MEASURES.items():
         print(f"| {label} | {' | '.join(format_mean(evaluation, measure) for evaluation in columns.values())} |")
-    print(f"\n{columns['still picture'].protocol}")
+    print(f"\n{columns['still frame'].protocol}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import io
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,10 +19,11 @@ from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_l
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
-from driveforge.finetune.world_model.conditions import MASK_CHANNELS, RAY_CHANNELS, stack_conditions
+from driveforge.finetune.world_model.clip_tensors import MASK_CHANNELS, RAY_CHANNELS, ClipTensors
+from driveforge.finetune.world_model.conditions import stack_conditions
 from driveforge.finetune.world_model.flow import flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
-from driveforge.replay.dataset import plan_loader
+from driveforge.replay.dataset import Batch, plan_loader
 from driveforge.replay.plan import BatchPlan
 from tests.defaults import fine_tune_settings
 
@@ -48,7 +48,7 @@ def time_driveforge(cache: LatentCache, settings: TrainingSettings) -> float:
     plan = BatchPlan(seed=0, batch_size=BATCH, share=0.0, pools={}, num_driving=len(cache))
     start_time = 0.0
 
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
         nonlocal start_time
         start_time = time.perf_counter()
         yield from plan_loader(plan, cache, None, start=start, stop=settings.steps)
@@ -65,17 +65,16 @@ def time_bare_loop(cache: LatentCache, settings: TrainingSettings) -> float:
     torch.manual_seed(0)
     model = WorldModel.from_config(WorldModelConfig()).train()
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, foreach=True)
-    samples = [cache.sample(i).tensors for i in range(len(cache))]
-    names = samples[0].keys()
-    batches = [{n: torch.stack([s[n] for s in samples[i : i + BATCH]]) for n in names} for i in range(0, 16, BATCH)]
+    samples = [ClipTensors.from_mapping(cache.sample(i).tensors) for i in range(len(cache))]
+    batches = [ClipTensors.stack(samples[i : i + BATCH]) for i in range(0, len(samples), BATCH)]
     start_time = time.perf_counter()
     for step in range(settings.steps):
         batch = batches[step % len(batches)]
-        latents = batch["latents"].float()
+        latents = batch.latents.float()
         conditions = stack_conditions(batch, ["orbit"] * BATCH, ["a"] * BATCH, model.config.domains)
         noise_sample = sample_noise(0, step, range(BATCH), latents.shape[1:])
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-            loss = flow_matching_loss(model, latents, batch["cell_weight"], conditions, noise_sample).mean()
+            loss = flow_matching_loss(model, latents, batch.cell_weight, conditions, noise_sample).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
         optimizer.step()

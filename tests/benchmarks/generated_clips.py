@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.edits import EDITS, EditNotApplicable, edit_scene
 from driveforge.datasets.scene import Scene
-from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
+from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings

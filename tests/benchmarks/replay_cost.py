@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from driveforge.datasets.domains import OTHER_DOMAINS
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
@@ -30,7 +31,6 @@ from driveforge.replay.plan import BatchPlan
 from tests.benchmarks.finetune_speed import random_cache
 from tests.defaults import fine_tune_settings
 
-DOMAINS = ("orbit", "handheld", "falling", "walkers")
 BATCH, FRAMES, CLIPS = 4, 5, 64
 
 
@@ -85,7 +85,7 @@ def main() -> None:
         cache = write_latents(Path(folder, "driving"), "key", samples)
         with ReplayBuffer(Path(folder, "buffer"), CLIPS) as buffer:
             for number, sample in enumerate(samples):
-                buffer.add(replace(sample, domain=DOMAINS[number % len(DOMAINS)]))
+                buffer.add(replace(sample, domain=OTHER_DOMAINS[number % len(OTHER_DOMAINS)]))
         naive = BatchPlan(seed=0, batch_size=BATCH, share=0.0, pools={}, num_driving=len(cache))
         mixed = replace(naive, share=options.share, pools=buffer.sizes)
         loading = {

@@ -31,12 +31,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 
+from driveforge.datasets.domains import OTHER_DOMAINS
 from driveforge.datasets.latents.cache import LatentSample
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
 
-DOMAINS = ("orbit", "handheld", "falling", "walkers")
 EXPERIENCES = 8
 OURS = "driveforge, on disk"
 Tensors = dict[str, torch.Tensor]
@@ -62,7 +62,7 @@ def latents(count: int, grid: tuple[int, int, int]) -> list[LatentSample]:
     return [
         LatentSample(
             clip_id=f"clip-{n:06d}",
-            domain=DOMAINS[n % len(DOMAINS)],
+            domain=OTHER_DOMAINS[n % len(OTHER_DOMAINS)],
             caption="",
             tensors={name: torch.randn(c, *grid, generator=generator) for name, c in channels.items()},
         )

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.datasets.simulated_source import DRIVING_DOMAINS, SimulatedSource
+from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.generate.generator import Generator, load_generator
 from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png

@@ -1,15 +1,17 @@
 """Small clips built by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Clip, Lane, Scene, Track
 
 
-def smooth_frames(num_frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A picture ``(T, H, W, 3)`` of broad color blobs that slides to the right, 2 px a frame."""
+def smooth_frames(num_frames: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Images ``(T, H, W, 3)`` of large color blobs that move to the left by 2 px per frame."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, : width + 2 * num_frames].astype(float)
     waves = [np.sin(rng.uniform(0.05, 0.15) * x + rng.uniform(0.05, 0.15) * y + rng.uniform(0, 6)) for _ in range(3)]
@@ -26,7 +28,7 @@ def small_scene(
     width: int = 80,
     split: str = "train",
 ) -> Scene:
-    """A car ahead, a pedestrian who is there at first, a lane divider, and times that are not round."""
+    """A car ahead, a pedestrian present in the first third, a lane divider, and timestamps that are not round."""
     headings = 0.3 + 0.01 * np.arange(num_frames)
     path = pose(yaw_rotation(headings), np.arange(num_frames)[:, None] * [0.8, 0.1, 0.0] + [500.0, 400.0, 0.0])
     intrinsics = np.array([[60.1, 0, 39.7], [0, 60.2, 23.3], [0, 0, 1]])
@@ -78,35 +80,35 @@ def bare_clip(clip_id: str = "bare-1", num_frames: int = 9) -> Clip:
 
 
 def moving_mount(scene: Scene) -> Scene:
-    """``scene`` with extrinsics that change from frame to frame."""
+    """``scene`` with extrinsics that change per frame."""
     shift = pose(np.eye(3), np.arange(scene.num_frames)[:, None] * [0.01, 0.0, 0.0])
     cameras = tuple(replace(camera, camera_to_ego=shift @ camera.camera_to_ego) for camera in scene.cameras)
     return replace(scene, cameras=cameras)
 
 
-def assert_same_scene(got: Scene, wanted: Scene) -> None:
-    """Every field equal, arrays to the last bit."""
+def assert_same_scene(actual: Scene, expected: Scene) -> None:
+    """Every field is equal, arrays bit for bit."""
     for name in ("clip_id", "domain", "caption", "source", "split", "held_frames"):
-        assert getattr(got, name) == getattr(wanted, name)
-    _assert_same(got.timestamps, wanted.timestamps)
-    _assert_same(got.ego_to_world, wanted.ego_to_world)
-    for a, b in zip(got.cameras, wanted.cameras, strict=True):
+        assert getattr(actual, name) == getattr(expected, name)
+    _assert_same(actual.timestamps, expected.timestamps)
+    _assert_same(actual.ego_to_world, expected.ego_to_world)
+    for a, b in zip(actual.cameras, expected.cameras, strict=True):
         assert (a.name, a.width, a.height) == (b.name, b.width, b.height)
         _assert_same(a.intrinsics, b.intrinsics)
         _assert_same(a.camera_to_ego, b.camera_to_ego)
-    for a, b in zip(got.tracks, wanted.tracks, strict=True):
+    for a, b in zip(actual.tracks, expected.tracks, strict=True):
         assert (a.id, a.category) == (b.id, b.category)
         _assert_same(a.size, b.size)
         _assert_same(a.box_to_world, b.box_to_world)
         _assert_same(a.present, b.present)
-    for a, b in zip(got.lanes, wanted.lanes, strict=True):
+    for a, b in zip(actual.lanes, expected.lanes, strict=True):
         assert a.kind == b.kind
         _assert_same(a.points, b.points)
 
 
-def _assert_same(got: np.ndarray | None, wanted: np.ndarray | None) -> None:
-    if wanted is None:
-        assert got is None
+def _assert_same(actual: NDArray[Any] | None, expected: NDArray[Any] | None) -> None:
+    if expected is None:
+        assert actual is None
     else:
-        assert got is not None and got.dtype == wanted.dtype
-        np.testing.assert_array_equal(got, wanted)
+        assert actual is not None and actual.dtype == expected.dtype
+        np.testing.assert_array_equal(actual, expected)

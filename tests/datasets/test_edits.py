@@ -20,9 +20,9 @@ def scenes() -> st.SearchStrategy[Scene]:
     )
 
 
-@settings(deadline=None)  # a busy machine is no fault of an edit
+@settings(deadline=None)
 @given(scene=scenes(), name=st.sampled_from(sorted(set(EDITS) - {"day"})))
-def test_an_edit_keeps_time_and_start(scene: Scene, name: str) -> None:
+def test_an_edit_keeps_timestamps_and_start_poses(scene: Scene, name: str) -> None:
     edited = edit_scene(scene, name)  # making a Scene checks that every pose is rigid
     assert edited.clip_id == f"{scene.clip_id}-{name}"
     np.testing.assert_array_equal(edited.timestamps, scene.timestamps)
@@ -41,30 +41,30 @@ def test_an_edit_repeats_exactly(scene: Scene, name: str) -> None:
 
 
 @given(scene=scenes())
-def test_slower_stays_on_the_recorded_path_and_ends_behind(scene: Scene) -> None:
+def test_slower_keeps_the_path_and_travels_less(scene: Scene) -> None:
     start = scene.ego_to_world[0]
-    way = np.linalg.norm(np.diff(scene.ego_to_world[:, :3, 3], axis=0), axis=1).sum()
+    length = np.linalg.norm(np.diff(scene.ego_to_world[:, :3, 3], axis=0), axis=1).sum()
     edited = edit_scene(scene, "slower").ego_to_world
     steps = np.linalg.norm(np.diff(edited[:, :3, 3], axis=0), axis=1)
-    assert np.all(np.diff(steps) < 1e-6), "it should brake all the way"
-    assert steps.sum() == pytest.approx(0.6 * way, rel=0.05)
+    assert np.all(np.diff(steps) < 1e-6), "the speed never increases"
+    assert steps.sum() == pytest.approx(0.6 * length, rel=0.05)
     assert (inverse(start) @ edited[-1])[0, 3] < (inverse(start) @ scene.ego_to_world[-1])[0, 3]
 
 
 @pytest.mark.parametrize(("name", "meters"), [("shift-left", 1.0), ("shift-right", -1.0)])
 @given(speed=st.floats(12.0, 30.0))
-def test_shift_grows_to_a_metre_and_heads_where_it_goes(name: str, meters: float, speed: float) -> None:
+def test_shift_grows_to_a_meter_with_tangent_headings(name: str, meters: float, speed: float) -> None:
     scene = driving_scene(num_frames=17, speed=speed)
     edited = edit_scene(scene, name).ego_to_world
     offset = (inverse(scene.ego_to_world) @ edited)[:, 1, 3]
     assert offset[-1] == pytest.approx(meters)
     assert np.all(np.diff(np.abs(offset)) > 0)
-    gone = (inverse(edited[:-1]) @ edited[1:])[:, :2, 3]
-    assert np.abs(np.arctan2(gone[:, 1], gone[:, 0])).max() < 0.02, "a vehicle cannot slide sideways"
+    motion = (inverse(edited[:-1]) @ edited[1:])[:, :2, 3]
+    assert np.abs(np.arctan2(motion[:, 1], motion[:, 0])).max() < 0.02, "a vehicle cannot slide sideways"
 
 
 @given(yaw_rate=st.floats(-0.4, 0.4))
-def test_mirror_turns_the_other_way(yaw_rate: float) -> None:
+def test_mirror_reverses_the_turn(yaw_rate: float) -> None:
     scene = driving_scene(yaw_rate=yaw_rate)
     turned = yaw_from_pose(inverse(scene.ego_to_world[0]) @ scene.ego_to_world[-1])
     mirrored = edit_scene(scene, "mirror-yaw").ego_to_world
@@ -80,7 +80,7 @@ def test_mirroring_twice_gives_the_recording_back() -> None:
 
 
 @pytest.mark.parametrize("name", ["dusk", "rain"])
-def test_weather_changes_words_only_and_drops_the_first_frame(name: str) -> None:
+def test_weather_changes_domain_and_caption_and_drops_the_first_frame(name: str) -> None:
     scene = driving_scene()
     edited = edit_scene(scene, name)
     assert edited.domain == f"driving-{name}"
@@ -91,7 +91,7 @@ def test_weather_changes_words_only_and_drops_the_first_frame(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["agent-brakes", "agent-shifts"])
-def test_agent_edits_move_the_seen_moving_vehicle_alone(name: str) -> None:
+def test_agent_edits_change_only_the_visible_moving_vehicle(name: str) -> None:
     scene = driving_scene()
     edited = edit_scene(scene, name)
     lead, parked = edited.tracks
@@ -106,7 +106,7 @@ def test_braking_ends_in_a_stop() -> None:
     assert steps[-1] < 0.1 * steps[0]
 
 
-def test_an_agent_that_comes_late_keeps_its_first_box() -> None:
+def test_an_agent_that_appears_later_keeps_its_first_box() -> None:
     scene = driving_scene()
     present = np.arange(scene.num_frames) >= 3
     scene = replace(scene, tracks=(replace(scene.tracks[0], present=present),))
@@ -115,7 +115,7 @@ def test_an_agent_that_comes_late_keeps_its_first_box() -> None:
     np.testing.assert_array_equal(moved.box_to_world[:3], scene.tracks[0].box_to_world[:3])
 
 
-def test_cameras_that_fold_ego_motion_in_are_held_as_mounted_at_first() -> None:
+def test_extrinsics_with_ego_motion_are_fixed_to_the_first_frame() -> None:
     scene = driving_scene()
     mount = np.tile(scene.cameras[0].camera_to_ego, (scene.num_frames, 1, 1))
     mount[:, 0, 3] += 0.04 * np.arange(scene.num_frames)
@@ -125,7 +125,7 @@ def test_cameras_that_fold_ego_motion_in_are_held_as_mounted_at_first() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(EDITS) - {"as-recorded", "dusk", "rain", "day"}))
-def test_a_scene_without_pose_is_told_apart(name: str) -> None:
+def test_a_scene_without_pose_cannot_be_edited(name: str) -> None:
     with pytest.raises(EditNotApplicable, match="scene-1"):
         edit_scene(replace(driving_scene(), ego_to_world=None), name)
 

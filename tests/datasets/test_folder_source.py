@@ -37,7 +37,7 @@ def test_a_written_clip_is_read_back(tmp_path: Path, clip: Clip) -> None:
     assert abs(source.load(scene).frames.astype(float) - clip.frames).mean() < 4
 
 
-def test_videos_without_a_description_know_their_times_only(tmp_path: Path) -> None:
+def test_videos_without_a_description_have_only_timestamps(tmp_path: Path) -> None:
     video = put_video(tmp_path / "Walks" / "In the park.mp4")
     source = VideoFolderSource(tmp_path, None)
     (scene,) = source.scenes()
@@ -62,7 +62,7 @@ def test_long_videos_are_cut_into_clips_of_the_framing(tmp_path: Path) -> None:
     assert abs(frames[0].astype(float) - whole).mean() < 12
 
 
-def test_framing_carries_calibration_poses_and_tracks_along(tmp_path: Path) -> None:
+def test_framing_selects_calibration_poses_and_tracks(tmp_path: Path) -> None:
     whole = small_clip(num_frames=12).with_scene(held_frames=4)
     whole = Clip(scene=moving_mount(whole.scene), frames=whole.frames)
     write_clip_folder(tmp_path, whole)
@@ -82,7 +82,7 @@ def test_framing_carries_calibration_poses_and_tracks_along(tmp_path: Path) -> N
     )
 
 
-def test_a_description_goes_with_the_only_video_or_by_stem(tmp_path: Path) -> None:
+def test_a_description_belongs_to_the_only_video_or_to_its_stem(tmp_path: Path) -> None:
     described = write_clip_folder(tmp_path / "a", small_clip("drive-1"))
     (described / "cam_front.mp4").rename(described / "anything.mp4")
     other = write_clip_folder(tmp_path / "b", small_clip("drive-2"))
@@ -95,7 +95,7 @@ def test_a_description_goes_with_the_only_video_or_by_stem(tmp_path: Path) -> No
     assert_same_scene(scenes["drive-2"], small_clip("drive-2").scene)
 
 
-def test_a_pattern_picks_one_of_several_sizes_of_the_same_footage(tmp_path: Path) -> None:
+def test_a_pattern_selects_videos(tmp_path: Path) -> None:
     put_video(tmp_path / "walk" / "small.mp4")
     put_video(tmp_path / "walk" / "native.mp4", size=(96, 160))
     assert len(VideoFolderSource(tmp_path, None)) == 2
@@ -103,9 +103,9 @@ def test_a_pattern_picks_one_of_several_sizes_of_the_same_footage(tmp_path: Path
     assert scene.cameras[0].width == 80
 
 
-def test_wrong_folders_are_told_by_their_file(tmp_path: Path) -> None:
-    def fails(says: str, framing: Framing | None = None) -> None:
-        with pytest.raises(UserError, match=says):
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    def fails(message: str, framing: Framing | None = None) -> None:
+        with pytest.raises(UserError, match=message):
             VideoFolderSource(tmp_path, framing)
 
     fails("no video matches")
@@ -113,26 +113,26 @@ def test_wrong_folders_are_told_by_their_file(tmp_path: Path) -> None:
     fails("none long enough for 17 frames at 10 Hz", make_framing())
     for folder in ("a", "b"):
         write_clip_folder(tmp_path / folder, small_clip())
-    fails(r"a.*mp4 and .*b.*mp4 both make clip drive-1: rename")
+    fails(r"a.*mp4 and .*b.*mp4 both give clip drive-1: rename")
     for folder in ("a", "b"):
         shutil.rmtree(tmp_path / folder)
     path.write_bytes(path.read_bytes()[:-40])
-    fails(r"v\.mp4: .*cut short")
+    fails(r"v\.mp4: .*truncated")
     path.unlink()
 
     folder = write_clip_folder(tmp_path, small_clip(cameras=("CAM_FRONT", "CAM_BACK")))
     put_video(folder / "cam_back.mp4", num_frames=8)
     fails(r"cam_back.mp4: 8 frames of 80x48, but scene.json says 9 of 80x48 for camera CAM_BACK")
     (folder / "cam_back.mp4").unlink()
-    fails(r"cam_back.mp4: there is no such video")
+    fails(r"cam_back.mp4: no such video")
     (folder / "scene.json").write_text(json.dumps({"clip_id": "x"}))
     fails(r"scene.json: domain is missing")
     shutil.rmtree(folder)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such video folder"):
         VideoFolderSource(tmp_path / "absent", None)
 
 
-def test_what_gives_no_clip_is_told(tmp_path: Path) -> None:
+def test_skipped_videos_are_reported(tmp_path: Path) -> None:
     put_video(tmp_path / "LONG.MP4", num_frames=25)
     put_video(tmp_path / "short.mov", num_frames=5)
     put_video(tmp_path / ".hidden.mp4", num_frames=5)
@@ -142,12 +142,12 @@ def test_what_gives_no_clip_is_told(tmp_path: Path) -> None:
     short, unread = source.skipped
     assert short == f"1 videos are too short for a clip, the first is {tmp_path / 'short.mov'}"
     assert unread.startswith(
-        f"1 files that look like video were not read (.AVI), the first is {tmp_path / 'other.AVI'}"
+        f"1 videos in unsupported formats were skipped (.AVI), the first is {tmp_path / 'other.AVI'}"
     )
     assert VideoFolderSource(tmp_path, None, pattern="LONG.MP4").skipped == ()
 
 
-def test_the_scene_as_given_is_the_clips(tmp_path: Path) -> None:
+def test_a_clip_has_the_scene_that_it_is_loaded_with(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, small_clip())
     source = VideoFolderSource(tmp_path, None)
     edited = small_clip().with_scene(caption="rain").scene
@@ -160,7 +160,7 @@ def test_the_scene_as_given_is_the_clips(tmp_path: Path) -> None:
 def test_real_clips_are_cut_and_resized() -> None:
     root = Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "clips"
     if not root.exists():
-        pytest.skip("no real footage here (DRIVEFORGE_REAL_DATA)")
+        pytest.skip("no real footage (DRIVEFORGE_REAL_DATA)")
     source = VideoFolderSource(root, make_framing(), "handheld", pattern="clip_256x448.mp4")
     assert len({scene.clip_id for scene in source.scenes()}) == len(source) > 20
     clip = source.load(source.scenes()[-1])

@@ -1,4 +1,4 @@
-"""Frames are chosen by the clock, and intrinsics follow every resize and crop."""
+"""Frames are selected by time, and intrinsics are adjusted to every resize and crop."""
 
 import cv2
 import numpy as np
@@ -28,11 +28,11 @@ def test_a_gap_ends_a_window() -> None:
     assert starts == [0, 20]
 
 
-def test_too_slow_footage_gives_no_window() -> None:
+def test_footage_below_the_frame_rate_gives_no_window() -> None:
     assert clip_windows(make_framing(), np.arange(40) / 2) == []
 
 
-def test_refuses_nonsense() -> None:
+def test_invalid_framings_are_refused() -> None:
     with pytest.raises(UserError, match="positive"):
         make_framing(num_frames=0)
 
@@ -42,7 +42,7 @@ def test_refuses_nonsense() -> None:
     st.integers(40, 300), st.integers(40, 300), st.integers(32, 128), st.integers(32, 128), st.floats(0.3, 0.7),
     st.floats(0.3, 0.7),
 )  # fmt: skip
-def test_a_point_lands_where_the_new_intrinsics_say(h: int, w: int, new_h: int, new_w: int, x: float, y: float) -> None:
+def test_image_points_match_the_reframed_intrinsics(h: int, w: int, new_h: int, new_w: int, x: float, y: float) -> None:
     camera = Camera(name="c", width=w, height=h, intrinsics=np.array([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1]]))
     center = np.array([round(x * (w - 1)), round(y * (h - 1))])
     image = np.zeros((1, h, w, 3), np.float32)

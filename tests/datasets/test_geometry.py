@@ -1,4 +1,4 @@
-"""Rigid algebra holds for any pose."""
+"""Properties of poses, projection and boxes."""
 
 import numpy as np
 from hypothesis import given

@@ -20,4 +20,4 @@ def test_lines_say_what_is_being_done_and_how_far_it_is() -> None:
     ended = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
     said = [line.split(",")[0] for line in ended.stderr.splitlines()]
     assert said[0] == "cache: Listing clips"
-    assert "cache: Encoding 1 of 3" in said and said[-1] == "cache: at work"
+    assert "cache: Encoding 1 of 3" in said and said[-1] == "cache: running"

@@ -1,4 +1,4 @@
-"""The records refuse what cannot be true."""
+"""Validation of the record types."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def make_scene(num_frames: int = 5, **changes: object) -> Scene:
     return Scene(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def test_a_scene_knows_its_rate_and_its_cameras_pose() -> None:
+def test_a_scene_has_a_frame_rate_and_camera_poses() -> None:
     scene = make_scene()
     assert scene.frame_rate == pytest.approx(10.0)
     assert scene.camera_to_world(scene.camera("CAM_FRONT")).shape == (5, 4, 4)
@@ -40,7 +40,7 @@ def test_arrays_are_read_only() -> None:
     ("changes", "message"),
     [
         ({"clip_id": "Bad Name"}, "clip id"),
-        ({"timestamps": np.array([0, 0.1, 0.1, 0.2, 0.3])}, "rise strictly"),
+        ({"timestamps": np.array([0, 0.1, 0.1, 0.2, 0.3])}, "strictly increase"),
         ({"timestamps": np.array([0, 0.1, np.nan, 0.2, 0.3])}, "NaN"),
         ({"ego_to_world": np.tile(np.eye(4), (4, 1, 1))}, r"shape \(5, 4, 4\), got \(4, 4, 4\)"),
         ({"ego_to_world": np.tile(np.diag([1.0, 1, -1, 1]), (5, 1, 1))}, "rigid"),
@@ -49,7 +49,7 @@ def test_arrays_are_read_only() -> None:
         ({"held_frames": 5}, "held_frames"),
     ],
 )
-def test_a_scene_refuses(changes: dict[str, object], message: str) -> None:
+def test_invalid_scenes_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_scene(**changes)
 
@@ -64,14 +64,14 @@ def test_a_track_must_be_as_long_as_its_scene_and_have_a_size() -> None:
         replace(track, size=[4, 0, 1.5])
 
 
-def test_cameras_and_lanes_refuse() -> None:
+def test_invalid_cameras_and_lanes_are_refused() -> None:
     with pytest.raises(UserError, match="focal"):
         Camera(name="c", width=4, height=4, intrinsics=np.diag([-1.0, 1, 1]))
-    with pytest.raises(UserError, match="kerb"):
-        Lane(kind="kerb", points=np.zeros((2, 3)))
+    with pytest.raises(UserError, match="curb"):
+        Lane(kind="curb", points=np.zeros((2, 3)))
 
 
-def test_a_camera_may_move_against_the_ego_frame_by_frame() -> None:
+def test_extrinsics_can_change_per_frame() -> None:
     offsets = np.tile(FORWARD_CAMERA_TO_EGO, (5, 1, 1))
     offsets[:, 0, 3] = np.arange(5)
     camera = replace(make_scene().cameras[0], camera_to_ego=offsets)
@@ -81,7 +81,7 @@ def test_a_camera_may_move_against_the_ego_frame_by_frame() -> None:
         make_scene(cameras=(replace(camera, camera_to_ego=offsets[:4]),))
 
 
-def test_a_clip_must_fit_its_scene() -> None:
+def test_frames_must_match_the_scene() -> None:
     frames = np.zeros((1, 5, 32, 64, 3), np.uint8)
     clip = Clip(scene=make_scene(), frames=frames)
     assert clip.view("CAM_FRONT").shape == (5, 32, 64, 3)

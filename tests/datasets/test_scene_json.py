@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.geometry import pose
+from driveforge.datasets.geometry import Array, pose
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import read_scene_json, scene_from_json, scene_to_json
 from tests.datasets.small_clips import assert_same_scene, bare_clip, moving_mount, small_scene
@@ -29,7 +29,7 @@ def test_every_field_survives() -> None:
 
 @settings(deadline=None)
 @given(places=arrays(np.float64, (4, 3), elements=st.floats(-1e6, 1e6)), start=st.floats(0, 2e9))
-def test_numbers_survive_to_the_last_bit(places: np.ndarray, start: float) -> None:
+def test_numbers_survive_bit_for_bit(places: Array, start: float) -> None:
     scene = small_scene(num_frames=4)
     scene = replace(scene, ego_to_world=pose(np.eye(3), places), timestamps=start + np.arange(4.0), tracks=())
     assert_same_scene(through_text(scene), scene)
@@ -49,16 +49,16 @@ def camera(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("record", "says"),
+    ("record", "message"),
     [
         (without("timestamps"), "here.json: timestamps is missing"),
         (camera(width="gone"), r"here.json: cameras\[0\]: width is missing"),
         (camera(intrinsics=[[1, 0], [0, 1]]), r"here.json: cameras\[0\]: camera CAM_FRONT: intrinsics must have shape"),
         (camera(intrinsics="wide"), r"here.json: cameras\[0\]"),
-        (changed(ego_to_wrold=[]), "here.json: ego_to_wrold is not a key here; did you mean ego_to_world"),
-        (changed(timestamps=[0.0] * 9), "here.json: drive-1: timestamps must be at least one and rise"),
+        (changed(ego_to_wrold=[]), "here.json: ego_to_wrold is not a known key; did you mean ego_to_world"),
+        (changed(timestamps=[0.0] * 9), "here.json: drive-1: timestamps must be at least one and strictly"),
         (changed(timestamps=["now"] * 9), "here.json: "),
-        (changed(schema_version=7), "here.json: schema_version is 7, this version reads 1"),
+        (changed(schema_version=7), "here.json: schema_version is 7, but only 1 is supported"),
         (changed(cameras={}), "here.json: cameras must be a list, got dict"),
         (changed(tracks=[3]), r"here.json: tracks\[0\] must be a JSON object, got int"),
         (changed(lanes=[{"kind": "river", "points": [[0, 0, 0]]}]), r"here.json: lanes\[0\]: lane kind 'river'"),
@@ -66,13 +66,13 @@ def camera(**changes: Any) -> dict[str, Any]:
         ([], "here.json must be a JSON object"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_file_and_key(record: Any, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_errors_name_the_file_and_key(record: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         scene_from_json(record, "here.json")
 
 
 def test_nan_in_a_pose_is_refused(tmp_path: Path) -> None:
-    poses = small_scene().ego_to_world.copy()
+    poses = np.array(small_scene().ego_to_world)
     poses[3, 0, 3] = np.nan
     path = tmp_path / "scene.json"
     path.write_text(json.dumps(changed(ego_to_world=poses.tolist())))
@@ -80,12 +80,12 @@ def test_nan_in_a_pose_is_refused(tmp_path: Path) -> None:
         read_scene_json(path)
 
 
-def test_what_may_be_left_out_takes_its_default() -> None:
+def test_optional_keys_have_defaults() -> None:
     scene = scene_from_json({k: changed()[k] for k in ("clip_id", "domain", "timestamps", "cameras")})
     assert (scene.caption, scene.tracks, scene.lanes, scene.ego_to_world, scene.held_frames) == ("", (), (), None, 0)
 
 
-def test_files_that_are_missing_or_no_json_are_named(tmp_path: Path) -> None:
+def test_missing_and_invalid_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     for name in ("bad.json", "absent.json"):
         with pytest.raises(UserError, match=name):

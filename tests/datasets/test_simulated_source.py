@@ -1,4 +1,4 @@
-"""The simulated source: scenes, clips, and what happens in them."""
+"""The simulated source: scenes, clips and their content."""
 
 import hashlib
 import subprocess
@@ -11,17 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
+from driveforge.datasets.domains import ALL_DOMAINS, DRIVING_DOMAINS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse, pixel_rays, project, transform, yaw_from_pose
 from driveforge.datasets.scene import Camera, Clip, Scene
-from driveforge.datasets.simulated_source import (
-    DOMAINS,
-    DRIVING_DOMAINS,
-    SimulatedSource,
-    SimulationConfig,
-    simulated_scene,
-)
+from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig, simulate_world, simulated_scene
 from driveforge.datasets.simulation.collision import footprint, is_overlapping
+from driveforge.datasets.simulation.renderer import Renderer
 from tests.defaults import simulation_config
 
 SMALL = simulation_config(num_scenes=40, num_frames=9)
@@ -46,12 +42,12 @@ def test_scenes_are_listed_domain_by_domain() -> None:
     assert source.scenes()[-1].clip_id == names[-1]
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_every_domain_renders_moving_pictures(domain: str) -> None:
+@pytest.mark.parametrize("domain", ALL_DOMAINS)
+def test_every_domain_renders_moving_images(domain: str) -> None:
     clip = _clip(domain, 1)
     frames = clip.frames[0].astype(float)
     assert clip.scene.domain == domain and clip.scene.tracks
-    assert frames.std() > 15, "a picture has contrast"
+    assert frames.std() > 15, "images have contrast"
     changed = (np.abs(np.diff(frames, axis=0)).max(-1) > 12).mean()
     assert changed > 0.001, "something moves"
 
@@ -83,7 +79,7 @@ def test_seeds_and_indices_differ() -> None:
     assert not np.allclose(poses[0], poses[1]) and not np.allclose(poses[0], poses[2])
 
 
-def test_every_fifth_scene_is_for_validation() -> None:
+def test_every_fifth_scene_is_in_the_validation_split() -> None:
     splits = [simulated_scene(SMALL, "orbit", i).split for i in range(10)]
     assert splits == (["train"] * 4 + ["val"]) * 2
 
@@ -104,7 +100,7 @@ def test_scenarios_all_occur_and_turns_are_common() -> None:
     assert min(roads["curved road left"], roads["curved road right"]) >= 5
 
 
-def test_captions_tell_the_side_of_the_turn() -> None:
+def test_captions_name_the_side_of_the_turn() -> None:
     for scene in _driving_scenes():
         turned = np.degrees(np.unwrap(yaw_from_pose(scene.ego_to_world))[[0, -1]] @ [-1, 1])  # type: ignore[arg-type]
         if "curved road left" in scene.caption:
@@ -113,14 +109,14 @@ def test_captions_tell_the_side_of_the_turn() -> None:
             assert turned < -1, scene.caption
 
 
-def test_the_ego_drives_smoothly_at_town_speeds() -> None:
+def test_the_ego_drives_smoothly_at_urban_speeds() -> None:
     for scene in _driving_scenes():
         steps = np.linalg.norm(np.diff(scene.ego_to_world[:, :2, 3], axis=0), axis=1)  # type: ignore[index]
         assert 2.9 < steps.mean() * 10 < 19, scene.clip_id
-        assert np.abs(np.diff(steps)).max() * 100 < 9, f"{scene.clip_id} accelerates like no car"
+        assert np.abs(np.diff(steps)).max() * 100 < 9, f"{scene.clip_id}: the acceleration is too high for a car"
 
 
-def test_most_clips_show_a_vehicle_near_ahead() -> None:
+def test_most_clips_show_a_vehicle_ahead() -> None:
     scenes = _driving_scenes()
     assert np.mean([_has_vehicle_ahead(scene) for scene in scenes]) > 0.7
 
@@ -154,7 +150,7 @@ def _shape(box: Array, size: Array, ahead: float = 0.0) -> Array:
     return footprint(float(center[0]), float(center[1]), float(yaw_from_pose(box)), float(size[0]), float(size[1]))
 
 
-def test_lanes_lie_beside_the_path_and_tracks_are_near() -> None:
+def test_lanes_and_present_tracks_are_near_the_path() -> None:
     for scene in _driving_scenes()[:10]:
         kinds = {lane.kind for lane in scene.lanes}
         assert "boundary" in kinds
@@ -166,8 +162,8 @@ def test_lanes_lie_beside_the_path_and_tracks_are_near() -> None:
 
 
 @pytest.mark.parametrize("index", [1, 4])
-def test_static_points_move_as_the_pose_says(index: int) -> None:
-    """Lucas-Kanade tracks of the picture agree with the flow that the commanded pose and true depth predict."""
+def test_static_points_move_with_the_camera_pose(index: int) -> None:
+    """Lucas-Kanade tracks match the flow predicted from the camera pose and true depth."""
     config = simulation_config(
         num_scenes=8, num_frames=3, height=256, width=448, domains=("driving-day",), frame_rate=20
     )
@@ -175,12 +171,10 @@ def test_static_points_move_as_the_pose_says(index: int) -> None:
 
 
 def _track_errors(config: SimulationConfig, index: int) -> Array:
-    from driveforge.datasets.simulated_source import _simulate_world
-    from driveforge.datasets.simulation.renderer import Renderer
 
     scene = simulated_scene(config, "driving-day", index)
     camera = scene.cameras[0]
-    renderer = Renderer(_simulate_world(config, "driving-day", index))
+    renderer = Renderer(simulate_world(config, "driving-day", index))
     frames = [cv2.cvtColor(renderer.render(t, camera), cv2.COLOR_RGB2GRAY) for t in (0, 1)]
     points = _world_points(scene, camera, renderer.depth(0, camera))
     still = np.isfinite(points).all(-1) & (np.linalg.norm(points - points[-1, 0], axis=-1) < 60)
@@ -195,7 +189,7 @@ def _track_errors(config: SimulationConfig, index: int) -> Array:
     world_to_camera = inverse(scene.camera_to_world(camera)[1])
     predicted, _ = project(transform(world_to_camera, points[at[:, 1], at[:, 0]]), np.asarray(camera.intrinsics))
     inside = ((predicted > 5) & (predicted < [camera.width - 5, camera.height - 5])).all(1)
-    assert inside.sum() > 40, "there is enough to track"
+    assert inside.sum() > 40, "there are enough points to track"
     return np.asarray(np.linalg.norm(predicted - end, axis=1)[inside])
 
 
@@ -206,7 +200,7 @@ def _world_points(scene: Scene, camera: Camera, depth: Array) -> Array:
         return np.asarray(camera_to_world[:3, 3] + depth[..., None] * (rays @ camera_to_world[:3, :3].T))
 
 
-def test_six_cameras_see_six_ways() -> None:
+def test_cameras_of_the_rig_face_their_directions() -> None:
     cameras = ("CAM_FRONT", "CAM_BACK", "CAM_FRONT_LEFT")
     config = simulation_config(num_scenes=1, num_frames=2, domains=("driving-day",), cameras=cameras)
     clip = SimulatedSource(config).load(simulated_scene(config, "driving-day", 0))
@@ -214,10 +208,10 @@ def test_six_cameras_see_six_ways() -> None:
     front, back, left = (c.camera_to_ego[:3, 2] for c in clip.scene.cameras)  # type: ignore[index]
     np.testing.assert_allclose(front, [1, 0, 0], atol=1e-9)
     np.testing.assert_allclose(back, [-1, 0, 0], atol=1e-9)
-    assert left[1] > 0.7, "the left camera looks left"
+    assert left[1] > 0.7, "the left camera faces left"
 
 
-def test_varied_cameras_differ_in_make_but_film_the_same_scene() -> None:
+def test_varied_cameras_differ_in_calibration_but_not_in_the_scene() -> None:
     varied = simulation_config(num_scenes=40, num_frames=9, varied_cameras=True)
     first, second = (simulated_scene(varied, "driving-day", i).cameras[0] for i in (0, 1))
     assert first.intrinsics[0, 0] != second.intrinsics[0, 0]  # type: ignore[index]
@@ -226,19 +220,19 @@ def test_varied_cameras_differ_in_make_but_film_the_same_scene() -> None:
     np.testing.assert_array_equal(simulated_scene(varied, "driving-day", 0).ego_to_world, plain.ego_to_world)
     for camera in (first, second):
         heading = camera.camera_to_ego[:3, 2]  # type: ignore[index]
-        assert heading[0] > 0.99, "it still looks ahead"
+        assert heading[0] > 0.99, "it still faces forward"
 
 
 @pytest.mark.parametrize(
-    ("wrong", "word"),
+    ("changes", "message"),
     [({"domains": ("moon",)}, "moon"), ({"num_frames": 1}, "2 frames"), ({"height": 0}, "positive")],
 )
-def test_wrong_settings_are_told(wrong: dict[str, object], word: str) -> None:
-    with pytest.raises(UserError, match=word):
-        simulation_config(**wrong)
+def test_invalid_settings_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        simulation_config(**changes)
 
 
-def test_an_unknown_camera_or_clip_is_told() -> None:
+def test_unknown_cameras_and_clips_are_refused() -> None:
     with pytest.raises(UserError, match="CAM_TOP"):
         simulated_scene(simulation_config(cameras=("CAM_TOP",), num_frames=2), "driving-day", 0)
     orbiting = SimulatedSource(simulation_config(domains=("orbit",)))

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.video import decode_mp4, encode_mp4, read_frames, read_video_info
@@ -17,7 +19,7 @@ from tests.datasets.small_clips import smooth_frames
 FRAMES = smooth_frames(25, 48, 80)
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
 
 
@@ -34,7 +36,7 @@ def test_round_trip_keeps_count_size_times_and_colors(count: int, height: int, w
     assert abs(decoded.astype(float).mean((0, 1, 2)) - frames.mean((0, 1, 2))).max() < 3
 
 
-def test_same_frames_give_the_same_bytes_without_build_stamps() -> None:
+def test_the_same_frames_give_the_same_bytes_without_build_stamps() -> None:
     video = encode_mp4(FRAMES, 10)
     assert video == encode_mp4(FRAMES.copy(), 10)
     assert b"Lavf" not in video
@@ -58,12 +60,12 @@ def test_a_reader_that_ignores_color_tags_sees_the_same_colors(tmp_path: Path) -
     assert abs(image[8::16, 8::16].astype(int) - blocks[8::16, 8::16]).mean() < 2.5
 
 
-def test_finer_quality_costs_bytes() -> None:
+def test_a_lower_crf_gives_a_larger_file() -> None:
     assert len(encode_mp4(FRAMES, 10, crf=10)) > len(encode_mp4(FRAMES, 10, crf=30))
 
 
 @pytest.mark.parametrize(
-    ("frames", "rate", "says"),
+    ("frames", "rate", "message"),
     [
         (np.zeros((2, 47, 80, 3), np.uint8), 10, "80x47 is odd"),
         (np.zeros((0, 48, 80, 3), np.uint8), 10, "T > 0"),
@@ -71,21 +73,21 @@ def test_finer_quality_costs_bytes() -> None:
         (np.zeros((2, 48, 80, 3), np.uint8), 0.0, "rate must be positive"),
     ],
 )
-def test_what_cannot_be_encoded_is_refused(frames: np.ndarray, rate: float, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_invalid_frames_are_refused(frames: NDArray[Any], rate: float, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         encode_mp4(frames, rate)
 
 
 @settings(max_examples=25, deadline=None)
 @given(share=st.floats(0, 0.999))
-def test_a_video_cut_anywhere_is_refused_by_name(share: float) -> None:
+def test_a_video_truncated_anywhere_is_refused_by_name(share: float) -> None:
     video = encode_mp4(FRAMES, 10)
     with pytest.raises(UserError, match="my-clip"):
         decode_mp4(video[: int(share * len(video))], "my-clip")
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.999])
-def test_a_cut_is_noticed_where_the_index_comes_first(tmp_path: Path, share: float) -> None:
+def test_a_truncated_video_is_refused_if_its_index_comes_first(tmp_path: Path, share: float) -> None:
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     with av.open(whole, "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=10, options={"g": "1"})
@@ -96,7 +98,7 @@ def test_a_cut_is_noticed_where_the_index_comes_first(tmp_path: Path, share: flo
     cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
     assert len(decode_mp4(whole)[0]) == 25
     for read in (decode_mp4, read_video_info):
-        with pytest.raises(UserError, match=r"cut\.mp4: .*cut short"):
+        with pytest.raises(UserError, match=r"cut\.mp4: .*truncated"):
             read(cut)
 
 
@@ -108,7 +110,7 @@ def test_missing_and_foreign_files_are_refused_by_path(tmp_path: Path) -> None:
                 read(tmp_path / name)
 
 
-def test_probe_and_read_frames_agree_with_a_full_decode(tmp_path: Path) -> None:
+def test_video_info_and_read_frames_match_a_full_decode(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     path.write_bytes(encode_mp4(FRAMES, 10))
     video, (decoded, timestamps) = read_video_info(path), decode_mp4(path)
@@ -118,7 +120,7 @@ def test_probe_and_read_frames_agree_with_a_full_decode(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.stack(list(read_frames(video, indices))), decoded[indices])
 
 
-def test_frames_are_found_behind_b_frames_and_odd_key_frames(tmp_path: Path) -> None:
+def test_frames_are_found_after_b_frames_and_open_gops(tmp_path: Path) -> None:
     path = tmp_path / "b.mp4"
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"g": "7", "bf": "3", "x264-params": "open-gop=1"})
@@ -137,20 +139,22 @@ def real_data() -> Path:
 
 
 @pytest.mark.real
-def test_real_footage_has_the_frames_its_packets_promise() -> None:
+def test_the_packets_of_real_footage_match_its_frames() -> None:
     path = real_data() / "clips" / "nvidia_freeway_tele" / "clip_256x448.mp4"
     if not path.exists():
-        pytest.skip("no real footage here (DRIVEFORGE_REAL_DATA)")
+        pytest.skip("no real footage (DRIVEFORGE_REAL_DATA)")
     video, (frames, timestamps) = read_video_info(path), decode_mp4(path)
     assert frames.shape == (128, 256, 448, 3)
     np.testing.assert_array_equal(video.timestamps, timestamps)
     assert abs(timestamps[-1] - 127 / 30) < 0.01
-    with pytest.raises(UserError, match="cut short"):
+    with pytest.raises(UserError, match="truncated"):
         decode_mp4(path.read_bytes()[:200_000], "half")
 
 
-def put_stream(container: Any, frames: np.ndarray, matrix: tuple[int, ...] | None = None, **options: Any) -> None:
-    """One H.264 stream, shown under ``matrix`` (a, b, c, d) or with other ``options`` of the stream."""
+def put_stream(
+    container: Any, frames: NDArray[np.uint8], matrix: tuple[int, ...] | None = None, **options: Any
+) -> None:
+    """Add an H.264 stream with the display matrix (a, b, c, d) or other ``options``."""
     stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = "yuv420p"
@@ -164,7 +168,7 @@ def put_stream(container: Any, frames: np.ndarray, matrix: tuple[int, ...] | Non
     container.mux(stream.encode())
 
 
-TURNS = {
+ROTATIONS: dict[tuple[int, ...], Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     (1, 0, 0, 1): lambda x: x,
     (-1, 0, 0, -1): lambda x: x[:, ::-1, ::-1],
     (-1, 0, 0, 1): lambda x: x[:, :, ::-1],
@@ -176,25 +180,25 @@ TURNS = {
 }
 
 
-@pytest.mark.parametrize("matrix", TURNS)
-def test_frames_are_turned_and_mirrored_as_players_show_them(tmp_path: Path, matrix: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("matrix", ROTATIONS)
+def test_frames_are_rotated_and_mirrored_as_in_players(tmp_path: Path, matrix: tuple[int, ...]) -> None:
     path = tmp_path / "turned.mp4"
     with av.open(path, "w") as container:
         put_stream(container, FRAMES, matrix)
-    wanted = TURNS[matrix](FRAMES)
+    expected = ROTATIONS[matrix](FRAMES)
     decoded, _ = decode_mp4(path)
     video = read_video_info(path)
-    assert decoded.shape == wanted.shape and (video.height, video.width) == wanted.shape[1:3]
-    assert psnr(decoded, wanted) > 30
+    assert decoded.shape == expected.shape and (video.height, video.width) == expected.shape[1:3]
+    assert psnr(decoded, expected) > 30
     np.testing.assert_array_equal(np.stack(list(read_frames(video, [0, 20]))), decoded[[0, 20]])
 
 
-def test_a_picture_that_is_shown_askew_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "askew.mp4"
+def test_a_rotation_by_45_degrees_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "skewed.mp4"
     with av.open(path, "w") as container:
         put_stream(container, FRAMES, (1, 1, -1, 1))
     for read in (decode_mp4, read_video_info):
-        with pytest.raises(UserError, match=r"askew\.mp4: is to be shown askew"):
+        with pytest.raises(UserError, match=r"skewed\.mp4: its rotation is not a multiple of 90 degrees"):
             read(path)
 
 
@@ -208,7 +212,7 @@ def test_pixels_become_square(tmp_path: Path, aspect: Fraction, width: int) -> N
 
 
 @pytest.mark.parametrize("order", ["cover-first", "cover-last", "attached"])
-def test_a_cover_picture_is_no_footage(tmp_path: Path, order: str) -> None:
+def test_a_cover_image_is_not_footage(tmp_path: Path, order: str) -> None:
     path = tmp_path / "drive.mp4"
     cover = smooth_frames(1, 120, 200)
     with av.open(path, "w") as container:

@@ -21,13 +21,13 @@ def touch(root: Path, *names: str) -> None:
         path.write_bytes(b"")
 
 
-def test_footage_is_told_from_what_lies_beside_it(tmp_path: Path) -> None:
+def test_videos_are_found_among_other_files(tmp_path: Path) -> None:
     footage = ["GX010042.MP4", "a.mp4", "b/c.MoV", "b/d.m4v"]
-    beside = [
+    others = [
         "._a.mp4", ".DS_Store", "Thumbs.db", "a.srt", "a.json", "a.mp4.json", "scene.json", ".Trashes/a.mp4",
         "__MACOSX/._a.mp4", ".Trashes/a/scene.json", "b/._c.mov", "a.THM", "mp4", ".mp4",
     ]  # fmt: skip
-    touch(tmp_path, *footage, *beside, "clip.avi", "b/GL010042.LRV", "._clip.avi")
+    touch(tmp_path, *footage, *others, "clip.avi", "b/GL010042.LRV", "._clip.avi")
     assert [path.relative_to(tmp_path).as_posix() for path in find_videos(tmp_path)] == footage
     assert [path.name for path in list_videos(tmp_path / "b")] == ["c.MoV", "d.m4v"]
     assert [path.name for path in find_descriptions(tmp_path)] == ["scene.json"]
@@ -47,7 +47,7 @@ def test_footage_is_told_from_what_lies_beside_it(tmp_path: Path) -> None:
         [os.fsdecode(b"caf\xe9.mp4"), os.fsdecode(b"caf\xe8.mp4")],
     ],
 )
-def test_names_that_differ_give_ids_that_differ(names: list[str]) -> None:
+def test_different_names_give_different_ids(names: list[str]) -> None:
     paths = [PurePath(name) for name in names]
     ids = make_clip_ids(paths)
     assert len(set(ids.values())) == len(names)
@@ -55,10 +55,10 @@ def test_names_that_differ_give_ids_that_differ(names: list[str]) -> None:
     assert ids == make_clip_ids(reversed(paths))
 
 
-def test_plain_names_stay_as_they_are() -> None:
+def test_plain_names_are_their_ids() -> None:
     assert make_clip_id("walks/In the park") == "walks-in-the-park"
     assert make_clip_ids([PurePath("GX010042.MP4")])[PurePath("GX010042.MP4")] == "gx010042"
 
 
-def test_a_name_keeps_its_id_whatever_normal_form_the_disk_gives_it() -> None:
+def test_ids_do_not_depend_on_the_unicode_normal_form() -> None:
     assert make_clip_id("caf\u00e9") == make_clip_id("cafe\u0301")

@@ -1,11 +1,11 @@
-"""A finished small run, made once, and copies of it to damage; what was counted is told at the end of a session."""
+"""A finished small run, made once, and copies of it to damage; outcomes are summarized at the end of a test run."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.faults.running_mean import tables
+from tests.faults.outcomes import markdown_tables
 from tests.faults.small_run import make_run
 
 
@@ -23,5 +23,5 @@ def run_dir(finished_run: Path, tmp_path: Path) -> Path:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for found in terminalreporter.stats.values() for report in found if hasattr(report, "when")]
-    for line in tables(pair for report in reports if report.when == "call" for pair in report.user_properties):
+    for line in markdown_tables(pair for report in reports if report.when == "call" for pair in report.user_properties):
         terminalreporter.write_line(line)

@@ -1,4 +1,4 @@
-"""SIGKILL to a command and all that it started, at random moments, again and again; and what must not be left of it."""
+"""Kills a command and all its processes with SIGKILL, repeatedly at random times, and checks that none is left."""
 
 import os
 import random
@@ -12,22 +12,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.faults.running_mean import KILLS, Record
+from tests.faults.outcomes import KILLS, Record
 
 ROOT = Path(__file__).resolve().parents[2]
-# In the environment of whatever a command starts, in other process groups too.
+# In the environment of all processes of a command, also in other process groups.
 _TOKEN = "DRIVEFORGE_KILLED_AS"
-# What is new as soon as a command begins, before it writes anything.
+# Files that a command creates at its start, before it writes any output.
 _LOCKS = (".lock", ".caches.lock", ".writer", ".driveforge-scratch")
 
 
-def few_or_many(few: int, *more: tuple[object, object]) -> list[ParameterSet]:
-    """How often a command is killed: by default, and in the slow part; ``more`` are further values for each."""
+def kill_counts(few: int, *more: tuple[object, object]) -> list[ParameterSet]:
+    """Parameters for the number of kills: ``few`` by default and 100 in slow tests; ``more`` are further values for
+    both."""
     by_default, slowly = zip(*more, strict=True) if more else ((), ())
     marks = [pytest.mark.slow, pytest.mark.timeout(4 * 3600)]
     return [
@@ -37,43 +37,40 @@ def few_or_many(few: int, *more: tuple[object, object]) -> list[ParameterSet]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Moment:
-    """Up to ``within`` seconds after a file whose path ends like ``pattern`` is new or changed, or after the start."""
+class KillPoint:
+    """A random time up to ``within`` seconds after a file that matches ``pattern`` is new or changed, or, without a
+    pattern, after the start."""
 
     pattern: str = ""
     within: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Victim:
-    """A command that writes below ``folder``; ``forks`` starts its runs (``tests.faults.staging``)."""
+class KillableCommand:
+    """A command that writes below ``folder``; ``server`` (``tests.faults.command_server``) starts its runs."""
 
     name: str
     folder: Path
-    forks: "subprocess.Popen[bytes]"
+    server: "subprocess.Popen[bytes]"
     token: str
-    said: Path
+    log: Path
 
     def start(self) -> "Run":
-        self._to.write(b"\n")
-        return Run(group=int(self._from.readline()), status=self._from)
+        assert self.server.stdin is not None
+        self.server.stdin.write(b"\n")
+        return Run(group=int(self.read_line()), command=self)
 
-    @property
-    def _to(self) -> IO[bytes]:
-        assert self.forks.stdin is not None
-        return self.forks.stdin
-
-    @property
-    def _from(self) -> IO[bytes]:
-        assert self.forks.stdout is not None
-        return self.forks.stdout
+    def read_line(self) -> bytes:
+        """A line of the server."""
+        assert self.server.stdout is not None
+        return self.server.stdout.readline()
 
     def processes(self) -> dict[int, str]:
-        """The command lines of all that the command started and that still runs, in whatever process group."""
-        wanted, found = f"{_TOKEN}={self.token}".encode(), {}
+        """Command lines of the running processes of the command, by process id, in all process groups."""
+        mark, found = f"{_TOKEN}={self.token}".encode(), {}
         for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):  # it has ended, or is another user's
-                if int(process.name) != self.forks.pid and wanted in (process / "environ").read_bytes().split(b"\0"):
+            with suppress(OSError):  # it has ended, or belongs to another user
+                if int(process.name) != self.server.pid and mark in (process / "environ").read_bytes().split(b"\0"):
                     line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     found[int(process.name)] = line
         return found
@@ -81,80 +78,84 @@ class Victim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """``status`` gives a line when the run has ended."""
+    """One run of a command, in a process group of its own."""
 
     group: int
-    status: IO[bytes]
+    command: KillableCommand
 
     def has_ended(self) -> bool:
-        return bool(select.select([self.status], [], [], 0)[0])
+        return bool(select.select([self.command.server.stdout], [], [], 0)[0])
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.group, signal.SIGKILL)
 
     def wait(self) -> int:
-        return int(self.status.readline())
+        """The exit code, once the run has ended."""
+        return int(self.command.read_line())
 
 
 @contextmanager
-def victim(
+def killable_command(
     name: str, folder: Path, command: str, *words: object, environment: Mapping[str, str] | None = None
-) -> Iterator[Victim]:
-    """A command that is ready to be started often, without its imports; all that was started is ended afterwards."""
-    token, said = uuid.uuid4().hex, folder.parent / f"{folder.name}.said"
-    with said.open("wb") as log:
-        forks = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.staging", command, *map(str, words)],
+) -> Iterator[KillableCommand]:
+    """A command that can be started repeatedly with its imports done; all its processes are ended afterwards."""
+    token, log = uuid.uuid4().hex, folder.parent / f"{folder.name}.log"
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.command_server", command, *map(str, words)],
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1", _TOKEN: token} | dict(environment or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=stderr,
             bufsize=0,
         )
-    made = Victim(name=name, folder=folder, forks=forks, token=token, said=said)
+    runs = KillableCommand(name=name, folder=folder, server=server, token=token, log=log)
     try:
-        assert made._from.readline() == b"ready\n", said.read_text()
-        yield made
+        assert runs.read_line() == b"ready\n", log.read_text()
+        yield runs
     finally:
-        forks.kill()
-        forks.communicate()
-        for process in made.processes():
+        server.kill()
+        server.communicate()
+        for process in runs.processes():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
 
-def finish(command: Victim) -> float:
-    """Runs it to its end, which must be a good one that leaves no process; the seconds that it took."""
-    began = time.monotonic()
-    assert command.start().wait() == 0, command.said.read_text()[-2000:]
-    seconds = time.monotonic() - began
+def run_to_end(command: KillableCommand) -> float:
+    """Run the command to its end, which must succeed and leave no process; returns the seconds that it took."""
+    start = time.monotonic()
+    assert command.start().wait() == 0, command.log.read_text()[-2000:]
+    seconds = time.monotonic() - start
     require_no_process(command)
     return seconds
 
 
-def killed(
-    command: Victim, moments: tuple[Moment, ...], kills: int, rng: random.Random, record: Record
+def kill_repeatedly(
+    command: KillableCommand, kill_points: tuple[KillPoint, ...], kills: int, rng: random.Random, record: Record
 ) -> Iterator[None]:
-    """Kills it so many times, at one of the moments after the other; the caller looks at what is there after each run.
+    """Run and kill the command ``kills`` times, at each of the kill points in turn; the caller checks the files after
+    each run.
 
-    Runs that ended before their kill came are no kills, and must have ended well.
+    Runs that end before they are killed do not count, and must succeed.
     """
-    landed, writing, ended, outcome = 0, 0, 0, "failed"
+    num_killed, num_writing, num_ended, outcome = 0, 0, 0, "failed"
     try:
-        while landed < kills:
-            assert ended <= 3 * kills + 10, f"{command.name} ends before it is killed"
-            is_killed, has_written = _kill(command, moments[(landed + ended) % len(moments)], rng)
-            landed, writing, ended = landed + is_killed, writing + (is_killed and has_written), ended + (not is_killed)
+        while num_killed < kills:
+            assert num_ended <= 3 * kills + 10, f"{command.name} ends before it is killed"
+            is_killed, has_written = _kill(command, kill_points[(num_killed + num_ended) % len(kill_points)], rng)
+            num_killed += is_killed
+            num_writing += is_killed and has_written
+            num_ended += not is_killed
             yield
-        outcome = "right after each"
+        outcome = "correct after each"
     finally:
-        record(KILLS, [command.name, landed, writing, ended, outcome])
+        record(KILLS, [command.name, num_killed, num_writing, num_ended, outcome])
 
 
-def _kill(command: Victim, moment: Moment, rng: random.Random) -> tuple[bool, bool]:
-    """Whether it still ran, and whether it had written anything by then."""
+def _kill(command: KillableCommand, moment: KillPoint, rng: random.Random) -> tuple[bool, bool]:
+    """Whether the command was still running when it was killed, and whether it had written anything."""
     before = _files(command.folder)
     awaited = _files(command.folder, moment.pattern) if moment.pattern else set()
     run = command.start()
@@ -163,13 +164,13 @@ def _kill(command: Victim, moment: Moment, rng: random.Random) -> tuple[bool, bo
     time.sleep(rng.uniform(0, moment.within))
     run.kill()
     status = run.wait()
-    assert status in (0, -signal.SIGKILL), command.said.read_text()[-2000:]
+    assert status in (0, -signal.SIGKILL), command.log.read_text()[-2000:]
     require_no_process(command)
     return status != 0, not _files(command.folder) <= before
 
 
-def require_no_process(command: Victim) -> None:
-    """Of all that it started nothing may run on for long."""
+def require_no_process(command: KillableCommand) -> None:
+    """All processes of the command must end within a minute."""
     deadline = time.monotonic() + 60
     while found := command.processes():
         assert time.monotonic() < deadline, f"{command.name} left {list(found.values())}"
@@ -177,9 +178,9 @@ def require_no_process(command: Victim) -> None:
 
 
 def _files(folder: Path, pattern: str = "*") -> set[tuple[Path, int, int]]:
-    """Each file whose path ends as ``pattern`` says, with what changes when it is written again."""
+    """The files that match ``pattern``, with inode and modification time, which change when a file is rewritten."""
     found = set()
-    # Unlike glob, this may meet folders that are going.
+    # Unlike glob, os.walk tolerates folders that are deleted meanwhile.
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names if name not in _LOCKS):
             with suppress(FileNotFoundError):
@@ -189,8 +190,8 @@ def _files(folder: Path, pattern: str = "*") -> set[tuple[Path, int, int]]:
     return found
 
 
-def everything(folder: Path) -> dict[str, bytes | None]:
-    """The files and folders below a folder by their names there, scratch too: all that a run may leave."""
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Contents of all files below a folder (None for folders) by relative path, including temporary ones."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""A base of a few thousand weights, and footage that it can take."""
+"""A model with a few thousand weights, and matching footage."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from driveforge.finetune.world_model.conditions import encode_clip
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.finetune.world_model.vae import initialize_from_pca, load_vae, to_vae_input
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.paths import persistent_key
+from driveforge.pipelines.replay.clips import persistent_key
 from driveforge.replay.persistent import update_transaction
 from driveforge.replay.settings import BufferSettings
 from tests.finetune.small_run import TINY
@@ -41,13 +41,12 @@ def make_video(folder: Path, frames: NDArray[np.uint8]) -> Path:
 
 
 def make_buffer(folder: Path, base: Path, footage: Path) -> Path:
-    """A standing replay buffer of the clips of some footage, encoded in this process."""
+    """A persistent replay buffer with the clips of ``footage``."""
     framing = compose(list(FRAMING)).data.framing
     source, vae = VideoFolderSource(footage, framing), load_vae(base)
     with update_transaction(folder, BufferSettings(capacity=8, key=persistent_key(framing, base))) as buffer:
         for scene in source.scenes():
-            tensors = encode_clip(vae, source.load(scene))
-            halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-            sample = LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=halved)
+            tensors = encode_clip(vae, source.load(scene)).map(torch.Tensor.half).to_mapping()
+            sample = LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
             buffer.add(sample)
     return folder

@@ -1,4 +1,4 @@
-"""The work of ``driveforge calibrate``, killed at any moment: the old limits or the new ones, never half of them."""
+"""``driveforge calibrate``, killed at random times, leaves the old limits or the new ones, never a part of them."""
 
 import random
 import shutil
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
-from tests.faults.running_mean import Record
+from tests.faults.killing import KillPoint, kill_counts, kill_repeatedly, killable_command, run_to_end, snapshot
+from tests.faults.outcomes import Record
 from tests.faults.small_models import make_base
 
 SMALL = (
@@ -16,21 +16,21 @@ SMALL = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kills", few_or_many(2))
+@pytest.mark.parametrize("kills", kill_counts(2))
 def test_calibrate_is_killed_and_ends_with_the_same_limits(tmp_path: Path, kills: int, record_property: Record) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     words = [*SMALL, f"run_dir={run_dir}", f"model.checkpoint={make_base(tmp_path / 'base')}"]
-    with victim("calibrate", run_dir, "calibrate", *words) as command:
-        moments = (Moment(within=finish(command)), Moment(pattern="*calibration*", within=0.5))
-        whole = everything(run_dir)
+    with killable_command("calibrate", run_dir, "calibrate", *words) as command:
+        kill_points = (KillPoint(within=run_to_end(command)), KillPoint(pattern="*calibration*", within=0.5))
+        whole = snapshot(run_dir)
         shutil.rmtree(run_dir)
         run_dir.mkdir()
-        for number, _ in enumerate(killed(command, moments, kills, random.Random(kills), record_property)):
+        for number, _ in enumerate(kill_repeatedly(command, kill_points, kills, random.Random(kills), record_property)):
             for name in ("calibration.json", "calibration.png"):
                 assert not (run_dir / name).exists() or (run_dir / name).read_bytes() == whole[name]
-            if number % 3 == 0:  # else over the limits that are there
+            if number % 3 == 0:  # otherwise existing limits are overwritten
                 shutil.rmtree(run_dir)
                 run_dir.mkdir()
-        finish(command)
-    assert everything(run_dir) == whole
+        run_to_end(command)
+    assert snapshot(run_dir) == whole

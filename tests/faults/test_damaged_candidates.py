@@ -1,4 +1,4 @@
-"""Committed tars and markers that change behind our back: refused by name, exported never, made again on request."""
+"""Damaged tars and commit markers of candidates are refused by name, never exported, and made again by ``generate``."""
 
 import io
 import json
@@ -12,17 +12,14 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
-from driveforge.pipelines.export import export
-from driveforge.pipelines.run_dir import RunDir
-from driveforge.pipelines.validate.gate import gate
-from tests.faults.running_mean import MUTATION, TOLD, Record
-from tests.faults.small_run import config_of, contents
+from tests.faults.outcomes import DAMAGE, REFUSED, Record
+from tests.faults.small_run import contents, run_export, run_gate
 from tests.pipelines.small_plans import generate_small
 
 Damage = Callable[[bytes, Path], bytes]
 
 
-def cut_and_padded(content: bytes, tar: Path) -> bytes:
+def second_half_zeroed(content: bytes, tar: Path) -> bytes:
     return content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
 
 
@@ -74,25 +71,33 @@ def replaced(content: bytes, place: int, other: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "damage",
-    [cut_and_padded, zeroed, a_bit_in_a_header, a_bit_in_a_video, a_digit_of_a_measure, another_pose, one_byte_more],
+    [
+        second_half_zeroed,
+        zeroed,
+        a_bit_in_a_header,
+        a_bit_in_a_video,
+        a_digit_of_a_measure,
+        another_pose,
+        one_byte_more,
+    ],
 )
 @pytest.mark.parametrize("number", [0, 3])
-def test_a_tar_that_rotted_is_named_and_made_again(
+def test_a_damaged_tar_is_named_and_made_again(
     run_dir: Path, damage: Damage, number: int, capsys: pytest.CaptureFixture[str], record_property: Record
 ) -> None:
-    config, whole = config_of(run_dir), contents(run_dir)
+    whole = contents(run_dir)
     tar = sorted((run_dir / "candidates").glob("*.tar"))[number]
     tar.write_bytes(damage(tar.read_bytes(), tar))
     assert tar.read_bytes() != whole[f"candidates/{tar.name}"]
-    for stage in (gate, export):
+    for stage in (run_gate, run_export):
         with pytest.raises(UserError, match=rf"{tar.name}: is damaged .*driveforge generate"):
-            stage(config)
+            stage(run_dir)
     assert generate_small(run_dir / "candidates").num_made == 2
     assert tar.name in "".join(capsys.readouterr().out.split())
-    gate(config.run, config.calibration_path)
-    export(config)
+    run_gate(run_dir)
+    run_export(run_dir)
     assert contents(run_dir) == whole
-    record_property(MUTATION, ["a tar that rotted, and is made again", TOLD])
+    record_property(DAMAGE, ["a damaged tar, made again", REFUSED])
 
 
 def changed(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
@@ -137,33 +142,33 @@ ALTERED_MARKERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def test_an_altered_marker_is_named_and_its_unit_made_again(
     run_dir: Path, alter: Callable[[dict[str, Any]], Any], capsys: pytest.CaptureFixture[str], record_property: Record
 ) -> None:
-    config, whole = config_of(run_dir), contents(run_dir)
+    whole = contents(run_dir)
     marker = run_dir / "candidates" / "_commits" / "unit-000001.json"
     marker.write_text(json.dumps(alter(json.loads(marker.read_bytes()))))
-    for stage in (gate, export):
-        with pytest.raises(UserError, match=r"unit-000001.*driveforge generate") as told:
-            stage(config)
-        assert len(str(told.value)) <= 300
+    for stage in (run_gate, run_export):
+        with pytest.raises(UserError, match=r"unit-000001.*driveforge generate") as raised:
+            stage(run_dir)
+        assert len(str(raised.value)) <= 300
     assert generate_small(run_dir / "candidates").num_made == 2
     assert "unit-000001 is made again" in capsys.readouterr().out
-    gate(config.run, config.calibration_path)
-    export(config)
+    run_gate(run_dir)
+    run_export(run_dir)
     assert contents(run_dir) == whole
-    record_property(MUTATION, ["an altered marker, whose unit is made again", TOLD])
+    record_property(DAMAGE, ["an altered marker, unit made again", REFUSED])
 
 
-def test_the_marker_of_another_unit_is_no_marker_of_this_one(run_dir: Path) -> None:
+def test_the_marker_of_another_unit_is_refused(run_dir: Path) -> None:
     commits = run_dir / "candidates" / "_commits"
     (commits / "unit-000001.json").write_bytes((commits / "unit-000000.json").read_bytes())
     with pytest.raises(UserError, match=r"unit-000001\.json: unit must be unit-000001, got unit-000000"):
-        gate(RunDir(run_dir), RunDir(run_dir).calibration)
+        run_gate(run_dir)
     assert generate_small(run_dir / "candidates").num_made == 2
 
 
-def test_a_whole_run_is_not_touched(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_undamaged_run_is_not_changed(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = contents(run_dir)
     assert generate_small(run_dir / "candidates").num_made == 0
     assert "again" not in capsys.readouterr().out
-    gate(RunDir(run_dir), RunDir(run_dir).calibration)
-    export(config_of(run_dir))
+    run_gate(run_dir)
+    run_export(run_dir)
     assert contents(run_dir) == whole

@@ -1,7 +1,7 @@
-"""Whatever is done to files of driving data, they are read right or refused in one line.
+"""Damaged driving data is read correctly or refused with a one-line error.
 
-A damage that leaves a good data set (another caption, a row more) may be accepted; then all that is read must be
-a scene: records check themselves.
+Damage that leaves a valid data set (another caption, an additional row) may be accepted; then everything read must be
+a valid scene, which the record types check.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from driveforge.datasets.webdataset_shards.source import ShardSource
 from tests.datasets.nuscenes.world import VERSION, write_world
 from tests.datasets.small_clips import small_clip
 from tests.defaults import make_framing
-from tests.faults.mutations import mutated
-from tests.faults.running_mean import OTHER, SAME, Record, judge, kind_of
+from tests.faults.damage import damage_content
+from tests.faults.outcomes import OTHER, SAME, Record, kind_of, record_outcome
 
 FRAMING = make_framing(height=32, width=48, num_frames=5, stride=5)
 
@@ -41,7 +41,7 @@ def folders(root: Path) -> Callable[[], Source]:
 
 
 def members_of_shards(root: Path) -> Callable[[], Source]:
-    """Members that are damaged and then packed into a whole tar: nothing but their own reader sees it."""
+    """Members that are packed into an undamaged tar, so that only their own readers can find the damage."""
     root.mkdir(parents=True, exist_ok=True)
     for name, content in clip_members(small_clip(), {"seed": 3}).items():
         (root / name).write_bytes(content)
@@ -74,14 +74,14 @@ KINDS = {"nuscenes": nuscenes, "folders": folders, "members": members_of_shards,
 
 
 def files_of(root: Path) -> list[Path]:
-    """What is damaged: of each kind of image a few, since all are read alike, and tables as often as all images."""
+    """The files to damage: every table twice, and a few of the images."""
     tables = [path for path in sorted(root.rglob("*.json")) for _ in range(2)]
     others = [path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix not in (".json", ".bin")]
     return tables + others[:: max(1, len(others) // 8)]
 
 
 def read(opened: Callable[[], Source]) -> str:
-    """A digest of everything that is there."""
+    """A digest of all clips."""
     source, digest = opened(), hashlib.sha256()
     for scene in source.scenes():
         clip = source.load(scene)
@@ -91,7 +91,7 @@ def read(opened: Callable[[], Source]) -> str:
 
 
 def trials(kind: str, root: Path, numbers: range, record: Record) -> Iterator[str]:
-    """What is wrong with how each damage ends; nothing for a good end."""
+    """Yield a description of every damage with an unacceptable outcome."""
     opened = KINDS[kind](root)
     sound = read(opened)
     files = files_of(root)
@@ -99,10 +99,10 @@ def trials(kind: str, root: Path, numbers: range, record: Record) -> Iterator[st
         rng = random.Random(f"{kind} {number}")
         path = rng.choice(files)
         content = path.read_bytes()
-        damaged, damage = mutated(content, path.name, rng)
+        damaged, damage = damage_content(content, path.name, rng)
         path.write_bytes(damaged)
         try:
-            judge(
+            record_outcome(
                 record,
                 f"{kind}: {kind_of(path)}",
                 lambda: read(opened),
@@ -114,12 +114,12 @@ def trials(kind: str, root: Path, numbers: range, record: Record) -> Iterator[st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_damage_ends_right_or_in_one_line(kind: str, tmp_path: Path, record_property: Record) -> None:
+def test_damage_gives_valid_data_or_a_one_line_error(kind: str, tmp_path: Path, record_property: Record) -> None:
     assert list(trials(kind, tmp_path / "data", range(40), record_property)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_damages_end_right_or_in_one_line(kind: str, tmp_path: Path, record_property: Record) -> None:
+def test_much_damage_gives_valid_data_or_a_one_line_error(kind: str, tmp_path: Path, record_property: Record) -> None:
     assert list(trials(kind, tmp_path / "data", range(40, 600), record_property)) == []

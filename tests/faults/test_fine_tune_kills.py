@@ -1,4 +1,4 @@
-"""``driveforge finetune``, killed at any moment while temporary files would lie on another file system."""
+"""``driveforge finetune``, killed at random times, with TMPDIR on another file system."""
 
 import os
 import random
@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from driveforge.finetune.training.checkpoints import is_intact, list_checkpoints
-from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
-from tests.faults.running_mean import Record
+from tests.faults.killing import KillPoint, kill_counts, kill_repeatedly, killable_command, run_to_end, snapshot
+from tests.faults.outcomes import Record
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
 
 OTHER_DISK = Path("/dev/shm")
-# At any moment (a run from nothing encodes then), while checkpoints are written, and while the model is saved.
-MOMENTS = (
-    Moment(within=6.0),
-    Moment(pattern="finetune/*", within=0.5),
-    Moment(pattern="*model*/*", within=0.2),
+# During encoding, while checkpoints are written, and while the model is saved.
+KILL_POINTS = (
+    KillPoint(within=6.0),
+    KillPoint(pattern="finetune/*", within=0.5),
+    KillPoint(pattern="*model*/*", within=0.2),
 )
 
 pytestmark = pytest.mark.skipif(not OTHER_DISK.is_dir(), reason="needs a second file system at /dev/shm")
@@ -34,7 +34,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(("kills", "clips", "steps"), few_or_many(3, (1, 4), (6, 60)))
+@pytest.mark.parametrize(("kills", "clips", "steps"), kill_counts(3, (1, 4), (6, 60)))
 def test_fine_tune_is_killed_and_ends_with_the_same_model(
     tmp_path: Path, elsewhere: Path, kills: int, clips: int, steps: int, record_property: Record
 ) -> None:
@@ -46,20 +46,21 @@ def test_fine_tune_is_killed_and_ends_with_the_same_model(
         f"replay.buffer={buffer}", f"model.checkpoint={base}", f"finetune.steps={steps}", "finetune.checkpoint_every=1",
         "finetune.batch_size=2", "finetune.accumulate_grad_batches=2", f"run_dir={run_dir}",
     ]  # fmt: skip
-    with victim("finetune", run_dir, "finetune", *words, environment={"TMPDIR": str(elsewhere)}) as command:
-        finish(command)
-        model, left = everything(run_dir / "model"), list(everything(run_dir))
+    with killable_command("finetune", run_dir, "finetune", *words, environment={"TMPDIR": str(elsewhere)}) as command:
+        run_to_end(command)
+        model, left = snapshot(run_dir / "model"), list(snapshot(run_dir))
         shutil.move(run_dir / "latents", latents)
         shutil.rmtree(run_dir)
-        for number, _ in enumerate(killed(command, MOMENTS, kills, random.Random(kills), record_property), start=1):
-            assert all(is_intact(path) for _, path in list_checkpoints(run_dir / "finetune")), "none is torn"
+        runs = kill_repeatedly(command, KILL_POINTS, kills, random.Random(kills), record_property)
+        for number, _ in enumerate(runs, start=1):
+            assert all(is_intact(path) for _, path in list_checkpoints(run_dir / "finetune")), "checkpoints are intact"
             if not (run_dir / "model").exists():
                 continue
-            assert everything(run_dir / "model") == model, "a model is whole or not there"
+            assert snapshot(run_dir / "model") == model, "the model is complete or absent"
             shutil.rmtree(run_dir)
-            if number % 10:  # what is encoded takes longest
+            if number % 10:  # encoding takes longest
                 shutil.copytree(latents, run_dir / "latents")
-        finish(command)
-    assert everything(run_dir / "model") == model
-    assert list(everything(run_dir)) == left
+        run_to_end(command)
+    assert snapshot(run_dir / "model") == model
+    assert list(snapshot(run_dir)) == left
     assert not [path for path in elsewhere.rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""On a real disk that is full or read-only: one line that names the path, and all that was there whole."""
+"""On a full or read-only disk, commands give a one-line error with the path, and existing files stay intact."""
 
 import shutil
 import subprocess
@@ -9,24 +9,21 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
-from driveforge.pipelines.export import export
-from driveforge.pipelines.plots.limits import draw_limits
-from driveforge.pipelines.run_dir import RunDir
-from driveforge.pipelines.validate.gate import gate
+from driveforge.pipelines.plots.limits import plot_limits
 from driveforge.pipelines.validate.measure import write_measures
 from driveforge.pipelines.validate.review import write_review
 from driveforge.pipelines.verify import verify
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from tests.datasets.small_clips import small_clip
-from tests.faults.small_run import config_of, contents
+from tests.faults.small_run import contents, run_export, run_gate
 from tests.pipelines.measure_sets import some_measures
 from tests.pipelines.small_plans import generate_small
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """The root of a file system of four megabytes."""
+    """The root of a file system of 4 MB."""
     root = tmp_path / "disk"
     root.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(root)], capture_output=True).returncode:
@@ -39,10 +36,10 @@ def run_on(disk: Path, finished_run: Path) -> Path:
     return Path(shutil.copytree(finished_run, disk / "run"))
 
 
-def fill(disk: Path, but: int = 0) -> Path:
-    """Leave no more room than ``but`` bytes."""
+def fill(disk: Path, free_bytes: int = 0) -> Path:
+    """Fill the disk except for ``free_bytes``."""
     filler, free = disk / "filler", shutil.disk_usage(disk).free
-    filler.write_bytes(bytes(max(0, free - but)))
+    filler.write_bytes(bytes(max(0, free - free_bytes)))
     return filler
 
 
@@ -51,7 +48,7 @@ def calibrate_again(run_dir: Path) -> None:
 
 
 def draw_again(run_dir: Path) -> None:
-    draw_limits(run_dir / "calibration.png", Calibration.load(run_dir / "calibration.json"))
+    plot_limits(run_dir / "calibration.png", Calibration.load(run_dir / "calibration.json"))
 
 
 def measure_again(run_dir: Path) -> None:
@@ -63,11 +60,11 @@ def write_clip(run_dir: Path) -> None:
 
 
 def gate_again(run_dir: Path) -> None:
-    gate(RunDir(run_dir), RunDir(run_dir).calibration)
+    run_gate(run_dir)
 
 
 def export_again(run_dir: Path) -> None:
-    export(config_of(run_dir))
+    run_export(run_dir)
 
 
 STAGES = [gate_again, export_again, calibrate_again, draw_again, measure_again, write_clip]
@@ -75,7 +72,7 @@ STAGES = [gate_again, export_again, calibrate_again, draw_again, measure_again, 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
 @pytest.mark.parametrize("trouble", ["full", "read-only"])
-def test_what_cannot_be_written_is_named_and_all_else_is_whole(
+def test_a_failed_write_is_named_and_other_files_stay_intact(
     disk: Path, finished_run: Path, stage: Callable[[Path], None], trouble: str
 ) -> None:
     run_dir = run_on(disk, finished_run)
@@ -85,9 +82,9 @@ def test_what_cannot_be_written_is_named_and_all_else_is_whole(
         filler = fill(disk)
     else:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    with pytest.raises(UserError, match=rf"{run_dir}.* cannot be written .*what was finished before is whole") as told:
+    with pytest.raises(UserError, match=rf"{run_dir}.* cannot be written .*finished work is intact") as raised:
         stage(run_dir)
-    assert len(str(told.value)) <= 300 and "\n" not in str(told.value)
+    assert len(str(raised.value)) <= 300 and "\n" not in str(raised.value)
     assert contents(run_dir) == before
     if trouble == "full":
         filler.unlink()
@@ -98,9 +95,7 @@ def test_what_cannot_be_written_is_named_and_all_else_is_whole(
 
 
 @pytest.mark.parametrize("room", [0, 16_384])
-def test_generate_ends_where_the_disk_is_full_and_goes_on_when_there_is_room(
-    disk: Path, finished_run: Path, room: int
-) -> None:
+def test_generate_fails_on_a_full_disk_and_resumes_with_free_space(disk: Path, finished_run: Path, room: int) -> None:
     run_dir, whole = run_on(disk, finished_run), contents(finished_run)
     for unit in ("unit-000001", "unit-000004"):
         (run_dir / "candidates" / "_commits" / f"{unit}.json").unlink()
@@ -109,16 +104,16 @@ def test_generate_ends_where_the_disk_is_full_and_goes_on_when_there_is_room(
     with pytest.raises(UserError, match=rf"{run_dir}/candidates/.* cannot be written \(No space left on device\)"):
         generate_small(run_dir / "candidates")
     after = {name: content for name, content in contents(run_dir).items() if "_attempts" not in name}
-    assert after == before, "no unit was set aside, nothing half-written has a name"
+    assert after == before, "no unit is quarantined and no partial file is left"
     filler.unlink()
     assert generate_small(run_dir / "candidates").num_made == 4
     assert contents(run_dir) == whole
 
 
-def test_a_review_ends_where_the_disk_is_full(disk: Path, finished_run: Path) -> None:
+def test_review_fails_on_a_full_disk(disk: Path, finished_run: Path) -> None:
     run_dir = run_on(disk, finished_run)
     decisions, limits = (
-        gate(RunDir(run_dir), RunDir(run_dir).calibration),
+        run_gate(run_dir),
         Calibration.load(run_dir / "calibration.json"),
     )
     fill(disk, 30_000)

@@ -1,4 +1,4 @@
-"""``driveforge replay add``, killed at any moment: the buffer is as it was before, or as it is afterwards."""
+"""``driveforge replay add``, killed at random times, leaves the buffer as it was before or as it is afterwards."""
 
 import random
 import shutil
@@ -9,18 +9,18 @@ import pytest
 
 from driveforge.replay.audit import audit
 from driveforge.replay.persistent import open_persistent
-from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
-from tests.faults.running_mean import Record
+from tests.faults.killing import KillPoint, kill_counts, kill_repeatedly, killable_command, run_to_end, snapshot
+from tests.faults.outcomes import Record
 from tests.faults.small_models import FRAMING, coarse_frames, make_base, make_buffer, make_video
 
-MOMENTS = (
-    Moment(pattern="buffer.json", within=1.0),
-    Moment(pattern="*segment-*", within=0.05),
-    Moment(pattern="*manifest.json*", within=0.02),
+KILL_POINTS = (
+    KillPoint(pattern="buffer.json", within=1.0),
+    KillPoint(pattern="*segment-*", within=0.05),
+    KillPoint(pattern="*manifest.json*", within=0.02),
 )
 
 
-@pytest.mark.parametrize("kills", few_or_many(3))
+@pytest.mark.parametrize("kills", kill_counts(3))
 def test_replay_add_is_killed_and_ends_with_the_same_buffer(
     tmp_path: Path, kills: int, record_property: Record
 ) -> None:
@@ -31,17 +31,17 @@ def test_replay_add_is_killed_and_ends_with_the_same_buffer(
     make_buffer(buffer, base, there)
     shutil.copytree(buffer, old)
     before = clips(buffer)
-    with victim("replay add", buffer, "replay", "add", new, *words) as command:
-        moments = (Moment(within=finish(command)), *MOMENTS)
+    with killable_command("replay add", buffer, "replay", "add", new, *words) as command:
+        kill_points = (KillPoint(within=run_to_end(command)), *KILL_POINTS)
         after, left = clips(buffer), names(buffer)
         assert len(after) == 2 * len(before) == 2
         start_anew(buffer, old)
-        for _ in killed(command, moments, kills, random.Random(kills), record_property):
+        for _ in kill_repeatedly(command, kill_points, kills, random.Random(kills), record_property):
             assert clips(buffer) in (before, after)
             assert audit(buffer).problems == ()
             if clips(buffer) == after:
                 start_anew(buffer, old)
-        finish(command)
+        run_to_end(command)
     assert clips(buffer) == after and audit(buffer).problems == ()
     assert names(buffer) == left
 
@@ -52,7 +52,7 @@ def start_anew(buffer: Path, old: Path) -> None:
 
 
 def clips(root: Path) -> list[tuple[Any, ...]]:
-    """All that is stored of each clip, bytes of tensors too, but the time at which it was added."""
+    """Everything stored of each clip, including tensor bytes, except the time at which it was added."""
     buffer = open_persistent(root)
     samples = [buffer.sample(domain, n) for domain, size in buffer.sizes.items() for n in range(size)]
     return [
@@ -65,4 +65,4 @@ def clips(root: Path) -> list[tuple[Any, ...]]:
 
 
 def names(root: Path) -> list[str]:
-    return list(everything(root))
+    return list(snapshot(root))

@@ -1,4 +1,4 @@
-"""``driveforge simulate``, killed at any moment: a part of the world is there whole or not at all."""
+"""``driveforge simulate``, killed at random times, leaves complete parts of its output only."""
 
 import random
 import shutil
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.killing import Moment, everything, few_or_many, finish, killed, victim
-from tests.faults.running_mean import Record
+from tests.faults.killing import KillPoint, kill_counts, kill_repeatedly, killable_command, run_to_end, snapshot
+from tests.faults.outcomes import Record
 
 SMALL = (
     "simulate=demo", "simulate.num_scenes=3", "simulate.seconds=1", "simulate.replay_clips=4",
@@ -15,28 +15,28 @@ SMALL = (
 )  # fmt: skip
 
 
-MOMENTS = (
-    Moment(pattern="*.jpg", within=0.3),
-    Moment(pattern="v1.0-mini/*.json", within=0.1),
-    Moment(pattern="*.mp4", within=0.2),
+KILL_POINTS = (
+    KillPoint(pattern="*.jpg", within=0.3),
+    KillPoint(pattern="v1.0-mini/*.json", within=0.1),
+    KillPoint(pattern="*.mp4", within=0.2),
 )
 
 
-@pytest.mark.parametrize("kills", few_or_many(4))
+@pytest.mark.parametrize("kills", kill_counts(4))
 def test_simulate_is_killed_and_ends_with_the_same_world(tmp_path: Path, kills: int, record_property: Record) -> None:
     folder = tmp_path / "world"
-    with victim("simulate", folder, "simulate", "--out", folder, *SMALL) as command:
-        moments = (Moment(within=finish(command)), *MOMENTS)
-        whole = everything(folder)
+    with killable_command("simulate", folder, "simulate", "--out", folder, *SMALL) as command:
+        kill_points = (KillPoint(within=run_to_end(command)), *KILL_POINTS)
+        whole = snapshot(folder)
         shutil.rmtree(folder)
-        for _ in killed(command, moments, kills, random.Random(kills), record_property):
+        for _ in kill_repeatedly(command, kill_points, kills, random.Random(kills), record_property):
             for part in ("nuscenes", "replay"):
                 if (folder / part).exists():
-                    assert everything(folder / part) == below(whole, part), "a part is whole or not there"
+                    assert snapshot(folder / part) == below(whole, part), "a part is complete or absent"
             if (folder / "replay").exists():
                 shutil.rmtree(folder)
-        finish(command)
-    assert everything(folder) == whole
+        run_to_end(command)
+    assert snapshot(folder) == whole
 
 
 def below(files: dict[str, bytes | None], part: str) -> dict[str, bytes | None]:

@@ -1,4 +1,4 @@
-"""A world model of a few thousand weights, and clips of its size: what is tested is the code, not the learning."""
+"""A world model of a few thousand weights, and clips of its size: these tests check the code, not the quality."""
 
 import numpy as np
 import pytest

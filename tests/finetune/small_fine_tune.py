@@ -1,4 +1,4 @@
-"""Fine-tunes of a second each, from a base, latents and a replay buffer that ``prepare_root`` leaves under a folder."""
+"""Fine-tunes of a second each, from the base, latents and replay buffer that ``prepare_root`` writes to a folder."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from driveforge.datasets.latents.cache import LatentCache, LatentSample
-from driveforge.finetune.strategies import fisher
 from driveforge.finetune.training.fine_tune import FineTuneResult, fine_tune
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.world_model.model import WorldModel
@@ -24,7 +23,7 @@ DOMAINS = ("falling", "orbit")
 def prepare_root(root: Path) -> None:
     torch.manual_seed(0)
     model = WorldModel.from_config(TINY)
-    # A fresh model is silent, and a silent one passes no gradient on to an adapter.
+    # The output layer of a new model is zero, so no gradient would reach an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     model.save_pretrained(root / "base")
     cache = random_cache(root / "latents")
@@ -59,28 +58,26 @@ def settings_for(strategy: str, **changes: Any) -> Settings:
 
 
 def run(root: Path, name: str, settings: Settings, *callbacks: Callback, **given: Any) -> FineTuneResult:
-    """A fine-tune in ``root/name``; ``probe`` and ``replay`` may be given."""
-    # Enough to test that they are the same again.
-    fisher.NUM_GRADIENTS = 6
-    replay = given.pop("replay", None) or ReplayBuffer.open(root / "buffer")
-    cache = LatentCache(root / "latents", "key")
+    """A fine-tune in ``root/name``, with few samples for the Fisher; ``given`` are more arguments of ``fine_tune``."""
+    cache, replay = LatentCache(root / "latents", "key"), ReplayBuffer.open(root / "buffer")
+    given = {"num_fisher_samples": 6} | given
     return fine_tune(root / "base", cache, replay, *settings, root / name, callbacks=callbacks, **given)
 
 
 class Pause(Callback):
-    """Slow enough to be killed."""
+    """Slows training down, so that a test can kill it."""
 
     def on_train_batch_start(self, *_: Any) -> None:
         time.sleep(0.05)
 
 
-def fickle_probe(model: WorldModel) -> dict[str, float]:
-    """A number that hangs on the last bit of the weights."""
+def bit_sensitive_metric(model: WorldModel) -> dict[str, float]:
+    """A forgetting metric that depends on the last bit of the weights."""
     weights = model.transformer.proj_out.weight.detach().double()
     return {"orbit": float(weights.sum() * 1e5) % 0.1, "falling": 0.0}
 
 
 def run_slowly(root: Path, name: str, settings: Settings) -> None:
-    """What a process does that is to be killed."""
+    """The target of a process that a test kills."""
     torch.set_num_threads(1)
-    run(root, name, settings, Pause(), forgetting_metric=fickle_probe)
+    run(root, name, settings, Pause(), forgetting_metric=bit_sensitive_metric)

@@ -1,8 +1,8 @@
 """A training run of seconds over a cache of random latents."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -12,7 +12,7 @@ from driveforge.finetune.training.adapters import merge_adapter, set_trainable
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
-from driveforge.replay.dataset import plan_loader
+from driveforge.replay.dataset import Batch, plan_loader
 from driveforge.replay.plan import BatchPlan
 from tests.defaults import fine_tune_settings
 
@@ -40,13 +40,14 @@ def run(
     *,
     adapter: str = "full",
     learning_rate: float = 1e-3,
-    spoil_at: int = -1,
+    nan_at: int = -1,
     callbacks: Sequence[Callback] = (),
 ) -> WorldModelModule:
+    """The trained module; the latents of batch ``nan_at`` are NaN."""
     cache = random_cache(root.parent / "latents")
     torch.manual_seed(0)
     model = WorldModel.from_config(TINY).train()
-    # A fresh model is silent, and a silent one passes no gradient on to an adapter.
+    # The output layer of a new model is zero, so no gradient would reach an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     set_trainable(model, adapter, rank=2)  # type: ignore[arg-type]
     settings = fine_tune_settings(
@@ -60,11 +61,13 @@ def run(
     module = WorldModelModule(model, settings)
     plan = BatchPlan(seed=0, batch_size=2, share=0.0, pools={}, num_driving=len(cache))
 
-    def batches(start: int, rank: int, world_size: int) -> Iterator[Mapping[str, Any]]:
+    def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
         for batch in plan_loader(plan, cache, None, start=start, stop=2 * steps, rank=rank, world_size=world_size):
-            if batch["step"] == spoil_at:
-                batch["latents"] = batch["latents"] * float("nan")
-            yield batch
+            if batch.step == nan_at:
+                latents = batch.tensors["latents"] * float("nan")
+                yield replace(batch, tensors={**batch.tensors, "latents": latents})
+            else:
+                yield batch
 
     train(module, batches, root, callbacks=callbacks)
     module.copy_ema_to_model()

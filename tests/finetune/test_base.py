@@ -1,4 +1,4 @@
-"""The base checkpoint that ships with the project is whole, and its recipe has the form that ``pretrain`` writes."""
+"""The base checkpoint of the project is intact, and its recipe has the format that ``pretrain`` writes."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.train.settings import PretrainSettings
 
 
-def test_every_file_has_its_sum() -> None:
+def test_every_file_has_a_checksum() -> None:
     lines = (BASE / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     files = {str(path.relative_to(BASE)) for path in BASE.rglob("*") if path.is_file()} - {"SHA256SUMS"}
@@ -18,10 +18,10 @@ def test_every_file_has_its_sum() -> None:
         assert hashlib.sha256((BASE / name).read_bytes()).hexdigest() == digest, name
 
 
-def test_the_recipe_says_what_was_trained() -> None:
+def test_the_recipe_describes_the_model() -> None:
     recipe = json.loads((BASE / "recipe.json").read_text())
     assert {"pretrain", "framing", "model", "torch"} <= recipe.keys()
-    # It was pretrained before some settings could be set, and under an older name of one.
+    # It was pretrained before some settings existed, and with an older name of one.
     assert recipe["pretrain"].keys() - {"predict"} <= {field.name for field in fields(PretrainSettings)}
     config = asdict(WorldModel.from_pretrained(BASE).config)
     assert recipe["model"] == {**config, "domains": list(config["domains"])}

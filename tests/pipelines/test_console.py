@@ -32,4 +32,4 @@ def test_commands_print_folder_names_literally(name: str, tmp_path: Path, capsys
     printed = capsys.readouterr().out
     assert f"torn{name}: {folder / f'torn{name}.mp4'}: " in printed
     assert f"0 clips measured, 1 could not be read; {out}" in printed
-    assert f"1 files that look like video were not read (.avi), the first is {folder / f'{name}.avi'}; " in printed
+    assert f"1 videos in unsupported formats were skipped (.avi), the first is {folder / f'{name}.avi'}; " in printed

@@ -33,12 +33,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def first_shard(root: Path) -> Path:
-    name: str = json.loads((root / "index.json").read_bytes())["shards"][0]["name"]
-    return root / name
+    return root / str(json.loads((root / "index.json").read_bytes())["shards"][0]["name"])
 
 
-def reindexed(root: Path, change: Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]) -> None:
-    """Rewrites the first shard with its first sample changed, and an index that agrees with it in every byte."""
+def rewrite_first_sample(root: Path, change: Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]) -> None:
+    """Rewrite the first shard with its first sample changed, and the index to match its bytes."""
     index = json.loads((root / "index.json").read_bytes())
     entry = index["shards"][0]
     (first, *others) = read_samples(root / entry["name"])
@@ -58,7 +57,7 @@ def write_unchecked(path: Path, samples: list[tuple[str, dict[str, bytes]]]) -> 
                 tar.addfile(member, io.BytesIO(content))
 
 
-def test_a_whole_export_has_no_problems(root: Path) -> None:
+def test_an_intact_export_has_no_problems(root: Path) -> None:
     report = verify(root)
     assert report.ok and report.problems == ()
     assert (report.num_shards, report.num_samples) == (4, 6)
@@ -79,34 +78,34 @@ def test_a_flipped_byte_is_found_wherever_it_is(root: Path) -> None:
     assert verify(root).ok
 
 
-def test_rot_that_every_decoder_takes_is_found_in_the_sum_of_its_shard(root: Path) -> None:
+def test_damage_that_decoders_accept_is_found_by_the_digest_of_the_shard(root: Path) -> None:
     shard = first_shard(root)
     whole, spans = shard.read_bytes(), next(iter(scan_tar(shard).values()))
-    # The bit of a coefficient, the last bit of a number, a letter of the caption: pictures, poses and words stay valid.
+    # A bit of a coefficient, the last bit of a number, a letter of the caption: image, poses and text stay valid.
     places = {
         "thumb.jpg": spans["thumb.jpg"].offset + spans["thumb.jpg"].size // 2,
         "poses.npy": spans["poses.npy"].offset + spans["poses.npy"].size - 4 * 8 - 8,
         "json": whole.index(b'"caption":"') + len(b'"caption":"'),
     }
     for member, place in places.items():
-        rotten = bytearray(whole)
-        rotten[place] ^= 1
-        shard.write_bytes(rotten)
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        shard.write_bytes(damaged)
         assert next(iter(read_samples(shard)))[1][member] != whole[spans[member].offset :][: spans[member].size]
         assert verify(root).problems == (f"{shard.name}: differs from its sha256 in the index",), member
 
 
-def test_a_shard_torn_at_a_member_boundary_is_found(root: Path) -> None:
+def test_a_shard_truncated_at_a_member_boundary_is_found(root: Path) -> None:
     shard = first_shard(root)
     last = list(scan_tar(shard).items())[-1]
     boundary = min(span.offset for span in last[1].values()) - 512
     shard.write_bytes(shard.read_bytes()[:boundary])
     problems = verify(root).problems
     assert any("bytes, the index says" in problem for problem in problems)
-    assert any("is damaged" in problem and "cut short" in problem for problem in problems)
+    assert any("is damaged" in problem and "truncated" in problem for problem in problems)
 
 
-def test_a_shard_torn_inside_a_member_is_found(root: Path) -> None:
+def test_a_shard_truncated_inside_a_member_is_found(root: Path) -> None:
     shard = first_shard(root)
     shard.write_bytes(shard.read_bytes()[:3000])
     assert any(shard.name in problem for problem in verify(root).problems)
@@ -137,7 +136,7 @@ ALTERED_INDICES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "order of keys": lambda index: (
         index | {"shards": [index["shards"][0] | {"keys": index["shards"][0]["keys"][::-1]}, *index["shards"][1:]]}
     ),
-    "a shard less": lambda index: index | {"shards": index["shards"][1:]},
+    "a missing shard": lambda index: index | {"shards": index["shards"][1:]},
     "shards in another order": lambda index: index | {"shards": index["shards"][::-1]},
 }
 
@@ -165,7 +164,7 @@ UNREADABLE_INDICES: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize("alter", UNREADABLE_INDICES.values(), ids=UNREADABLE_INDICES)
-def test_what_is_no_index_is_refused_in_a_line(root: Path, alter: Callable[[dict[str, Any]], Any]) -> None:
+def test_an_invalid_index_is_a_one_line_error(root: Path, alter: Callable[[dict[str, Any]], Any]) -> None:
     path = root / "index.json"
     path.write_text(json.dumps(alter(json.loads(path.read_bytes()))))
     for read in (verify, ShardSource):
@@ -173,7 +172,7 @@ def test_what_is_no_index_is_refused_in_a_line(root: Path, alter: Callable[[dict
             read(root)
 
 
-def test_what_lies_beside_an_export_is_told_and_is_no_damage(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extra_files_are_reported_but_are_not_problems(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / ".nv-meta").mkdir()
     (root / ".DS_Store").write_bytes(b"\0")
     (root / f"{first_shard(root).name}.idx").touch()
@@ -182,7 +181,7 @@ def test_what_lies_beside_an_export_is_told_and_is_no_damage(root: Path, capsys:
     report = verify(root)
     assert report.ok and len(report.extras) == 5
     assert main(compose([f"run_dir={root.parent}"]), argparse.Namespace(directory=None)) == 0
-    assert "beside it, and no part of it: .DS_Store, .nv-meta" in capsys.readouterr().out
+    assert "not part of the export: .DS_Store, .nv-meta" in capsys.readouterr().out
 
 
 def without(member: str) -> Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]:
@@ -193,7 +192,7 @@ def with_member(name: str, content: bytes) -> Callable[[str, dict[str, bytes]], 
     return lambda key, members: (key, members | {name: content})
 
 
-def array(values: NDArray[np.float64]) -> bytes:
+def npy_bytes(values: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, values)
     return buffer.getvalue()
@@ -205,24 +204,24 @@ def array(values: NDArray[np.float64]) -> bytes:
         (with_member("weights.pkl", b"\x80"), "members weights.pkl do not belong to a sample"),
         (with_member("notes.json", b"{}"), "members notes.json do not belong to a sample"),
         (with_member("json", b"{"), "json: is not valid JSON"),
-        (with_member("thumb.jpg", b"no picture"), "thumb.jpg is missing or no picture"),
-        (without("thumb.jpg"), "thumb.jpg is missing or no picture"),
+        (with_member("thumb.jpg", b"not an image"), "thumb.jpg is missing or not an image"),
+        (without("thumb.jpg"), "thumb.jpg is missing or not an image"),
         (without("cam_front.mp4"), "member cam_front.mp4 is missing"),
         (with_member("cam_front.mp4", b"no video"), "cam_front.mp4: cannot be read"),
         (
             with_member("cam_front.mp4", clip_members(small_clip(num_frames=5), {})["cam_front.mp4"]),
-            "cam_front.mp4 has 5 frames of 80x48, its json says 9",
+            "cam_front.mp4 has 5 frames of 80x48, but its json says 9",
         ),
-        (with_member("poses.npy", array(2 * np.tile(np.eye(4), (9, 1, 1)))), "ego_to_world must be rigid"),
-        (with_member("poses.npy", array(np.full((9, 4, 4), np.nan))), "ego_to_world holds NaN"),
+        (with_member("poses.npy", npy_bytes(2 * np.tile(np.eye(4), (9, 1, 1)))), "ego_to_world must be rigid"),
+        (with_member("poses.npy", npy_bytes(np.full((9, 4, 4), np.nan))), "ego_to_world holds NaN"),
         (without("tracks.npz"), "member tracks.npz is missing"),
         (lambda key, members: (f"x-{key}", members), "its json says clip_id"),
     ],
 )
-def test_a_wrong_sample_is_found_though_its_bytes_agree_with_the_index(
+def test_an_invalid_sample_is_found_although_its_bytes_match_the_index(
     root: Path, change: Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]], says: str
 ) -> None:
-    reindexed(root, change)
+    rewrite_first_sample(root, change)
     (problem,) = verify(root).problems
     assert says in problem and problem.startswith(first_shard(root).name) and "\n" not in problem
 
@@ -236,17 +235,15 @@ def test_a_clip_in_two_shards_and_wrong_totals_are_found(root: Path) -> None:
     (root / "index.json").write_text(json.dumps(index))
     problems = verify(root).problems
     assert any("is in" in problem and "again.tar" in problem for problem in problems)
-    assert any("num_samples is 6, its shards sum up to 8" in problem for problem in problems)
+    assert any("num_samples is 6, the sum over its shards is 8" in problem for problem in problems)
 
 
 def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"index\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"index\.json: does not exist"):
         verify(tmp_path)
 
 
-def test_the_command_ends_with_status_1_where_something_is_wrong(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_exit_status_is_1_if_there_is_a_problem(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = compose([f"run_dir={root.parent}"])
     assert main(config, argparse.Namespace(directory=None)) == 0
     assert "6 clips in 4 shards" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 
 
 def threads_by_library() -> dict[str, int]:
@@ -39,7 +39,7 @@ class EchoWorker:
         self._log = log
         self._count("workers")
 
-    def make(self, unit: Unit) -> dict[str, Any]:
+    def make(self, unit: WorkUnit) -> dict[str, Any]:
         attempt = self._count(unit.id)
         if unit.id.startswith("raise"):
             raise ValueError(f"poison in {unit.id}")
@@ -76,7 +76,7 @@ class BrokenWorker:
     def __init__(self) -> None:
         raise ValueError("no weights here")
 
-    def make(self, unit: Unit) -> dict[str, Any]:
+    def make(self, unit: WorkUnit) -> dict[str, Any]:
         raise NotImplementedError
 
 
@@ -84,5 +84,5 @@ class DyingWorker:
     def __init__(self) -> None:
         os._exit(1)
 
-    def make(self, unit: Unit) -> dict[str, Any]:
+    def make(self, unit: WorkUnit) -> dict[str, Any]:
         raise NotImplementedError

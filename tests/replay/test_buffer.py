@@ -1,3 +1,4 @@
+import math
 import os
 import pickle
 import signal
@@ -6,8 +7,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +25,11 @@ from driveforge.replay.segments import SEGMENT_SIZE
 REPOSITORY = Path(__file__).parents[2]
 
 
-def content(buffer):
+def clip_ids_by_domain(buffer: ReplayBuffer) -> dict[str, list[str]]:
     return {d: [buffer.sample(d, i).clip_id for i in range(size)] for d, size in buffer.sizes.items()}
 
 
-def test_keeps_everything_while_there_is_room(tmp_path, make_sample):
+def test_every_sample_is_kept_below_the_capacity(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     with ReplayBuffer(tmp_path, 10) as buffer:
         assert all(buffer.add(make_sample(n)) for n in range(10))
     assert buffer.sizes == {"orbit": 10}
@@ -38,12 +41,12 @@ def test_keeps_everything_while_there_is_room(tmp_path, make_sample):
         assert all(torch.equal(got.tensors[name], wanted.tensors[name]) for name in wanted.tensors)
 
 
-def test_offer_tells_whether_the_sample_is_held(tmp_path, make_sample):
+def test_add_returns_whether_the_sample_is_held(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     buffer = ReplayBuffer(tmp_path, 5)
     answers = {}
     for n in range(40):
         answers[make_sample(n).clip_id] = buffer.add(make_sample(n))
-        held = content(buffer)["orbit"]
+        held = clip_ids_by_domain(buffer)["orbit"]
         assert answers[make_sample(n).clip_id] == (make_sample(n).clip_id in held)
     assert not all(answers.values())
     assert all(buffer.add(make_sample(int(clip_id[-5:]))) for clip_id in held)
@@ -55,23 +58,27 @@ def test_offer_tells_whether_the_sample_is_held(tmp_path, make_sample):
     capacity=st.integers(4, 20),
     seed=st.integers(0, 3),
 )
-def test_capacity_and_balance_hold_after_every_offer(make_sample, stream, capacity, seed):
+def test_capacity_and_balance_hold_after_every_add(
+    make_sample: Callable[..., LatentSample], stream: list[tuple[str, int]], capacity: int, seed: int
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         buffer = ReplayBuffer(Path(folder), capacity, seed=seed)
-        offered: dict[str, set[int]] = {}
+        added: dict[str, set[int]] = {}
         for domain, number in stream:
             buffer.add(make_sample(number, domain))
-            offered.setdefault(domain, set()).add(number)
+            added.setdefault(domain, set()).add(number)
             assert len(buffer) <= capacity
-            for name, numbers in offered.items():
-                assert buffer.sizes[name] >= min(len(numbers), capacity // len(offered))
-                assert buffer.sizes[name] <= -(-capacity // len(offered))
-        assert set(buffer.domains) == set(offered)
+            for name, numbers in added.items():
+                assert buffer.sizes[name] >= min(len(numbers), capacity // len(added))
+                assert buffer.sizes[name] <= math.ceil(capacity / len(added))
+        assert set(buffer.domains) == set(added)
 
 
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), capacity=st.integers(3, 12))
-def test_order_repetition_and_reopening_change_nothing(make_sample, data, capacity):
+def test_order_repetition_and_reopening_change_nothing(
+    make_sample: Callable[..., LatentSample], data: st.DataObject, capacity: int
+) -> None:
     clips = [(domain, n) for domain in ("orbit", "falling", "walkers") for n in range(9)]
     shuffled = data.draw(st.permutations(clips))
     stop = data.draw(st.integers(0, len(clips)))
@@ -85,11 +92,15 @@ def test_order_repetition_and_reopening_change_nothing(make_sample, data, capaci
         with ReplayBuffer(Path(folder, "b"), capacity) as again:
             for domain, n in shuffled:
                 again.add(make_sample(n, domain))
-        assert content(once) == content(again) == content(ReplayBuffer.open(Path(folder, "b")))
+        assert (
+            clip_ids_by_domain(once)
+            == clip_ids_by_domain(again)
+            == clip_ids_by_domain(ReplayBuffer.open(Path(folder, "b")))
+        )
         assert once.digest() == again.digest()
 
 
-def test_the_digest_is_of_the_content(tmp_path, make_sample):
+def test_the_digest_depends_only_on_the_content(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     digests = set()
     for name, value in (("a", 1.0), ("b", 1.0), ("c", 2.0)):
         with ReplayBuffer(tmp_path / name, 4) as buffer:
@@ -98,7 +109,9 @@ def test_the_digest_is_of_the_content(tmp_path, make_sample):
     assert len(digests) == 2
 
 
-def test_the_digest_is_the_same_before_and_after_a_flush_that_thins(tmp_path, make_sample):
+def test_the_digest_is_the_same_before_and_after_a_flush_that_prunes(
+    tmp_path: Path, make_sample: Callable[..., LatentSample]
+) -> None:
     buffer = ReplayBuffer(tmp_path, 10, retention="loss")
     for n in range(30):
         buffer.add(replace(make_sample(n), origin={"score": str(n)}))
@@ -107,7 +120,7 @@ def test_the_digest_is_the_same_before_and_after_a_flush_that_thins(tmp_path, ma
     assert digest == ReplayBuffer.open(tmp_path).digest()
 
 
-def test_the_reservoir_is_uniform(tmp_path, make_sample):
+def test_the_reservoir_is_uniform(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     """Chi-square over 60 seeds: each of 50 clips should be among the 10 kept a fifth of the time, early or late."""
     stream = [make_sample(n) for n in range(50)]
     kept: Counter[str] = Counter()
@@ -115,22 +128,22 @@ def test_the_reservoir_is_uniform(tmp_path, make_sample):
         with ReplayBuffer(tmp_path / str(seed), 10, seed=seed) as buffer:
             for sample in stream:
                 buffer.add(sample)
-        kept.update(content(buffer)["orbit"])
+        kept.update(clip_ids_by_domain(buffer)["orbit"])
     expected = 60 * 10 / 50
     chi_square = sum((kept[sample.clip_id] - expected) ** 2 / (expected * 0.8) for sample in stream)
     assert sum(kept.values()) == 600
     assert 22 < chi_square < 88  # 49 degrees of freedom: 0.05 % in each tail
 
 
-def test_dead_samples_are_cleared_from_disk(tmp_path, make_sample):
+def test_dead_samples_are_deleted_from_disk(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     buffer = ReplayBuffer(tmp_path, 20)
     for n in range(3000):
         buffer.add(make_sample(n))
         if n % 50 == 0:
             buffer.sample("orbit", 0)
-    kept = content(buffer)
+    kept = clip_ids_by_domain(buffer)
     assert len(list(tmp_path.glob("segment-*"))) <= 4
-    assert content(ReplayBuffer.open(tmp_path)) == kept
+    assert clip_ids_by_domain(ReplayBuffer.open(tmp_path)) == kept
     assert buffer.stats().num_bytes == sum(path.stat().st_size for path in tmp_path.glob("segment-*"))
     if Path("/proc/self/maps").exists():
         assert f"{tmp_path}/segment" not in "".join(
@@ -138,7 +151,7 @@ def test_dead_samples_are_cleared_from_disk(tmp_path, make_sample):
         )
 
 
-def test_stats(tmp_path, make_sample):
+def test_stats(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     with ReplayBuffer(tmp_path, 7) as buffer:
         for n in range(5):
             buffer.add(make_sample(n, "walkers"))
@@ -149,16 +162,18 @@ def test_stats(tmp_path, make_sample):
 
 
 @pytest.mark.parametrize("change", [{"capacity": 9}, {"seed": 1}, {"key": "other"}])
-def test_opening_with_other_settings_is_refused(tmp_path, make_sample, change):
+def test_opening_with_other_settings_is_refused(
+    tmp_path: Path, make_sample: Callable[..., LatentSample], change: dict[str, Any]
+) -> None:
     with ReplayBuffer(tmp_path, 8, key="vae") as buffer:
         buffer.add(make_sample(0))
-    wanted = {"capacity": 8, "seed": 0, "key": "vae"} | change
+    wanted: dict[str, Any] = {"capacity": 8, "seed": 0, "key": "vae"} | change
     with pytest.raises(UserError, match=next(iter(change))):
         ReplayBuffer(tmp_path, **wanted)
     assert ReplayBuffer.open(tmp_path).sizes == {"orbit": 1}
 
 
-def test_bad_samples_are_refused_and_lose_nothing(tmp_path, make_sample):
+def test_a_bad_sample_is_an_error_and_changes_nothing(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     buffer = ReplayBuffer(tmp_path, 2)
     buffer.add(make_sample(0))
     with pytest.raises(UserError, match=r"orbit-00001.*differ"):
@@ -173,15 +188,15 @@ def test_bad_samples_are_refused_and_lose_nothing(tmp_path, make_sample):
     assert buffer.sizes == {"falling": 1, "orbit": 1}
 
 
-def test_what_is_not_a_buffer_is_said_so(tmp_path):
-    with pytest.raises(UserError, match="no replay buffer"):
+def test_a_folder_without_a_buffer_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a replay buffer"):
         ReplayBuffer.open(tmp_path)
     (tmp_path / "buffer.json").write_text("{")
     with pytest.raises(UserError, match=r"buffer\.json"):
         ReplayBuffer.open(tmp_path)
 
 
-def test_a_truncated_segment_is_named(tmp_path, make_sample):
+def test_a_truncated_segment_is_named(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     with ReplayBuffer(tmp_path, 4) as buffer:
         buffer.add(make_sample(0))
     segment = next(tmp_path.glob("segment-*"))
@@ -190,7 +205,7 @@ def test_a_truncated_segment_is_named(tmp_path, make_sample):
         ReplayBuffer.open(tmp_path)
 
 
-def test_unknown_domain_and_index(tmp_path, make_sample):
+def test_unknown_domain_and_index(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     with ReplayBuffer(tmp_path, 4) as buffer:
         buffer.add(make_sample(0))
     with pytest.raises(UserError, match="no domain 'rain'"):
@@ -199,16 +214,16 @@ def test_unknown_domain_and_index(tmp_path, make_sample):
         buffer.sample("orbit", 1)
 
 
-def test_a_pickled_buffer_reads_the_same(tmp_path, make_sample):
+def test_a_pickled_buffer_reads_the_same(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     buffer = ReplayBuffer(tmp_path, 10)
     for n in range(30):
         buffer.add(make_sample(n))
     copy = pickle.loads(pickle.dumps(buffer))
-    assert content(copy) == content(buffer)
+    assert clip_ids_by_domain(copy) == clip_ids_by_domain(buffer)
     assert len(list(tmp_path.glob("segment-*"))) == 1
 
 
-def test_memory_holds_sixteen_bytes_a_sample(tmp_path, make_sample):
+def test_memory_holds_sixteen_bytes_a_sample(tmp_path: Path, make_sample: Callable[..., LatentSample]) -> None:
     with ReplayBuffer(tmp_path, 500) as buffer:
         for n in range(500):
             buffer.add(make_sample(n))
@@ -232,7 +247,9 @@ with ReplayBuffer(Path(sys.argv[1]), 150) as buffer:
 """
 
 
-def test_survives_sigkill_at_any_moment(tmp_path, make_sample):
+def test_a_sigkill_at_any_moment_loses_at_most_one_segment(
+    tmp_path: Path, make_sample: Callable[..., LatentSample]
+) -> None:
     clips = [(domain, n) for n in range(2000) for domain in ("orbit", "falling")]
     with ReplayBuffer(tmp_path / "whole", 150) as whole:
         for domain, n in clips:
@@ -243,6 +260,7 @@ def test_survives_sigkill_at_any_moment(tmp_path, make_sample):
             [sys.executable, "-c", FILL, str(tmp_path / "killed")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         )  # fmt: skip
+        assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= offers:
                 break
@@ -262,8 +280,10 @@ def test_survives_sigkill_at_any_moment(tmp_path, make_sample):
     assert resumed.digest() == whole.digest()
 
 
-def test_a_compaction_cut_short_leaves_the_same_content(tmp_path, make_sample, monkeypatch):
-    """The old segments are still there beside the new ones, as after a kill between the two."""
+def test_an_interrupted_compaction_leaves_the_same_content(
+    tmp_path: Path, make_sample: Callable[..., LatentSample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old segments are not deleted, as after a kill between writing the new ones and deleting the old ones."""
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda *_, **__: None)
         with ReplayBuffer(tmp_path / "cut", 20) as cut:

@@ -1,14 +1,18 @@
-"""Whatever the number of ranks and of loader workers, together they train on the same batches, at the planned share."""
+"""Any number of ranks and loader workers trains on the same batches, with the planned share of replay."""
 
 from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driveforge.datasets.domains import DRIVING
+from driveforge.datasets.latents.cache import LatentCache
+from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import PlanSampler, plan_loader
-from driveforge.replay.plan import DRIVING, BatchPlan
+from driveforge.replay.plan import BatchPlan, BatchSlot
 
 WORLDS = (1, 2, 4, 8)
 SHARES = (0.01, 0.1, 0.25, 1 / 3, 0.5)
@@ -25,47 +29,56 @@ plans = st.builds(
 
 @settings(max_examples=40, deadline=None)
 @given(plan=plans, start=st.integers(0, 10**6))
-def test_ranks_share_out_the_batches_of_one(plan, start):
-    """At every step: the same places whatever the world, and replay within one sample of its share since step 0."""
+def test_ranks_share_out_the_batches_of_one(plan: BatchPlan, start: int) -> None:
+    """At every step: the same slots for any number of ranks, and replay within one sample of its exact share."""
     stop = start + 12
-    alone = [set(draws) for draws in PlanSampler(plan, start, stop)]
-    assert all(len(draws) == plan.batch_size for draws in alone)
+    single_rank = [set(draws) for draws in PlanSampler(plan, start, stop)]
+    assert all(len(draws) == plan.batch_size for draws in single_rank)
     for world_size in WORLDS:
         ranks = [list(PlanSampler(plan, start, stop, rank, world_size)) for rank in range(world_size)]
-        counts = Counter(plan.count_samples(start))
+        counts: Counter[str] = Counter(plan.count_samples(start))
         for number, slices in enumerate(zip(*ranks, strict=True)):
-            places = [draw for part in slices for draw in part]
-            assert len(places) == plan.batch_size, "no place twice"
-            assert set(places) == alone[number]
-            counts.update(draw.pool for draw in places)
-            to_fraction = Fraction(str(plan.share)) * plan.batch_size * (start + number + 1)
-            assert abs(sum(counts[domain] for domain in plan.pools) - to_fraction) < 1
-            assert all(abs(counts[domain] - to_fraction / len(plan.pools)) < 1 for domain in plan.pools)
+            slots_of_step = [draw for part in slices for draw in part]
+            assert len(slots_of_step) == plan.batch_size, "no slot twice"
+            assert set(slots_of_step) == single_rank[number]
+            counts.update(draw.pool for draw in slots_of_step)
+            exact = Fraction(str(plan.share)) * plan.batch_size * (start + number + 1)
+            assert abs(sum(counts[domain] for domain in plan.pools) - exact) < 1
+            assert all(abs(counts[domain] - exact / len(plan.pools)) < 1 for domain in plan.pools)
 
 
-def planned(driving, replay, share=0.3):
+def planned(driving: LatentCache, replay: ReplayBuffer, share: float = 0.3) -> BatchPlan:
     return BatchPlan(seed=3, batch_size=16, share=share, pools=replay.sizes, num_driving=len(driving))
 
 
-def loaded(plan, driving, replay, ranks, world_size, num_workers, steps):
-    """What real loaders hand to each rank: by step, the slot, pool and clip of every sample of all these ranks."""
-    batches = {step: [] for step in range(steps)}
+def loaded(
+    plan: BatchPlan,
+    driving: LatentCache,
+    replay: ReplayBuffer,
+    ranks: Iterable[int],
+    world_size: int,
+    num_workers: int,
+    steps: int,
+) -> dict[int, list[tuple[int, str, str]]]:
+    """By step, the slot, pool and clip of every sample that real loaders return to these ranks."""
+    batches: dict[int, list[tuple[int, str, str]]] = {step: [] for step in range(steps)}
     for rank in ranks:
         loader = plan_loader(
             plan, driving, replay, start=0, stop=steps, rank=rank, world_size=world_size, num_workers=num_workers
         )
         for step, batch in enumerate(loader):
-            assert batch["step"] == step, "workers hand over in turn"
+            assert batch.step == step, "workers hand over in turn"
             pools = [
-                name if is_replay else DRIVING
-                for name, is_replay in zip(batch["domain"], batch["is_replay"], strict=True)
+                name if is_replay else DRIVING for name, is_replay in zip(batch.domain, batch.is_replay, strict=True)
             ]
-            batches[step] += zip(batch["slot"].tolist(), pools, batch["clip_id"], strict=True)
+            batches[step] += zip(batch.slot.tolist(), pools, batch.clip_id, strict=True)
     return batches
 
 
-def expected(plan, driving, replay, ranks, world_size, steps):
-    def clip(draw):
+def expected(
+    plan: BatchPlan, driving: LatentCache, replay: ReplayBuffer, ranks: Iterable[int], world_size: int, steps: int
+) -> dict[int, list[tuple[int, str, str]]]:
+    def clip(draw: BatchSlot) -> str:
         return (replay.sample(draw.pool, draw.index) if draw.is_replay else driving.sample(draw.index)).clip_id
 
     return {
@@ -76,7 +89,9 @@ def expected(plan, driving, replay, ranks, world_size, steps):
 
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("world_size", WORLDS)
-def test_loaded_batches_hold_the_share_at_every_step(driving, replay, world_size, share):
+def test_loaded_batches_hold_the_share_at_every_step(
+    driving: LatentCache, replay: ReplayBuffer, world_size: int, share: float
+) -> None:
     plan, replayed = planned(driving, replay, share), 0
     batches = loaded(plan, driving, replay, range(world_size), world_size, 0, steps=11)
     for step, samples in batches.items():
@@ -86,7 +101,7 @@ def test_loaded_batches_hold_the_share_at_every_step(driving, replay, world_size
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_eight_workers_of_one_of_eight_ranks(driving, replay):
+def test_eight_workers_of_one_of_eight_ranks(driving: LatentCache, replay: ReplayBuffer) -> None:
     plan = planned(driving, replay)
     assert loaded(plan, driving, replay, [5], 8, 8, steps=10) == expected(plan, driving, replay, [5], 8, steps=10)
 
@@ -95,7 +110,7 @@ def test_eight_workers_of_one_of_eight_ranks(driving, replay):
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("num_workers", [2, 8])
 @pytest.mark.parametrize("world_size", WORLDS)
-def test_every_rank_and_worker(driving, replay, world_size, num_workers):
+def test_every_rank_and_worker(driving: LatentCache, replay: ReplayBuffer, world_size: int, num_workers: int) -> None:
     plan, ranks = planned(driving, replay), range(world_size)
     batches = loaded(plan, driving, replay, ranks, world_size, num_workers, steps=20)
     assert batches == expected(plan, driving, replay, ranks, world_size, steps=20)

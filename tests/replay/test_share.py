@@ -14,7 +14,7 @@ shares = st.decimals(0, 1, places=3).map(float)
 
 @settings(max_examples=60, deadline=None)
 @given(first=shares, last=shares, steps=st.integers(2, 30))
-def test_a_line_goes_from_end_to_end_in_even_strides_and_stays(first: float, last: float, steps: int) -> None:
+def test_a_linear_share_changes_by_equal_steps_then_stays(first: float, last: float, steps: int) -> None:
     line = LinearShare(first, last, steps)
     found = [line.cumulative_share(step + 1) - line.cumulative_share(step) for step in range(steps + 3)]
     assert found[0] == Fraction(str(first)) and set(found[steps - 1 :]) == {Fraction(str(last))}
@@ -33,7 +33,7 @@ def test_a_stepped_share_holds_until_the_next(changes: dict[int, float], first: 
     assert (float(stepped.min_share), float(stepped.max_share)) == (min(changes.values()), max(changes.values()))
 
 
-def test_what_is_no_share_is_said() -> None:
+def test_an_invalid_share_is_an_error() -> None:
     for share in (-0.1, 1.1, float("nan")):
         with pytest.raises(UserError, match="must be between 0 and 1"):
             FixedShare(share)
@@ -50,7 +50,7 @@ def test_the_worst_domain_moves_the_share() -> None:
     control = AdaptiveShare(tolerance=0.1)
     assert control.next_share(0.2, {"orbit": 0.11, "falling": -0.5}) == 0.3
     assert control.next_share(0.3, {"orbit": 0.04, "falling": -0.5}) == 0.2
-    assert control.next_share(0.2, {"orbit": 0.06, "falling": -0.5}) == 0.2, "neither forgotten nor room"
+    assert control.next_share(0.2, {"orbit": 0.06, "falling": -0.5}) == 0.2, "within the dead band"
     assert control.next_share(0.2, {"orbit": float("nan"), "falling": -0.5}) == 0.3
 
 
@@ -62,10 +62,10 @@ def test_the_share_keeps_its_limits() -> None:
     assert control.next_share(0.0, {"orbit": 1.0}) == control.min_share
 
 
-def test_a_controller_that_cannot_work_is_refused() -> None:
+def test_an_invalid_controller_is_an_error() -> None:
     with pytest.raises(UserError, match="tolerance 0 must be above 0"):
         AdaptiveShare(tolerance=0)
-    with pytest.raises(UserError, match="must rise"):
+    with pytest.raises(UserError, match="0 < min_share <= max_share <= 1"):
         AdaptiveShare(tolerance=0.1, min_share=0.5, max_share=0.2)
     with pytest.raises(UserError, match="measured no domain"):
         AdaptiveShare(tolerance=0.1).next_share(0.2, {})

@@ -1,4 +1,4 @@
-"""Clips of a textured street, and real footage where there is some."""
+"""Clips of a textured street, and real footage if there is any."""
 
 import json
 import os
@@ -20,7 +20,7 @@ REAL_DATA = Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[2
 
 @pytest.fixture(scope="session")
 def clip() -> Clip:
-    """A good clip of 96 x 160, 17 frames: straight on, a car in the next lane."""
+    """A good clip of 96 x 160 px and 17 frames: driving straight, with a car in the next lane."""
     return street()
 
 
@@ -31,7 +31,7 @@ def good(clip: Clip) -> Measures:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[[torch.nn.Module], Path]:
-    """Writes a network as TorchScript into a file of its name."""
+    """Saves a network as TorchScript in a file with its name."""
 
     def save(module: torch.nn.Module) -> Path:
         path = tmp_path / f"{type(module).__name__}.pt"
@@ -43,7 +43,7 @@ def saved(tmp_path: Path) -> Callable[[torch.nn.Module], Path]:
 
 @pytest.fixture(scope="session")
 def kitti() -> Clip:
-    """24 frames of a real straight road, 256 x 448, with the pose that was recorded."""
+    """24 frames of a real straight road, 256 x 448 px, with the recorded pose."""
     folder = REAL_DATA / "noncommercial" / "kitti_straight"
     if not folder.exists():
         pytest.skip("real footage is absent: set DRIVEFORGE_REAL_DATA")
@@ -73,7 +73,7 @@ def _frames(video: Path, count: int) -> np.ndarray:
 
 
 def _orthonormal(poses: np.ndarray) -> np.ndarray:
-    """Poses written in few digits, with the nearest rotations."""
+    """The poses, which have few digits, with the nearest rotations."""
     left, _, right = np.linalg.svd(poses[:, :3, :3])
     poses = poses.copy()
     poses[:, :3, :3] = left @ right

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from driveforge.validation.calibration import Calibration, Threshold
-from driveforge.validation.catalog import CRITERIA
 from driveforge.validation.covariates import COVARIATES, EVERY_CLIP
+from driveforge.validation.measure_definition import CRITERIA
 from driveforge.validation.nonconformity import CriterionTail
 from driveforge.validation.records import LUCAS_KANADE
 from driveforge.validation.tail_model import CovariateScale, TailModel, to_model_scale
@@ -13,7 +13,7 @@ FLAT = (0.0,) * len(COVARIATES)
 
 
 def limits_at(name: str, limits: Mapping[str, float], note: str = "") -> Calibration:
-    """Whatever the circumstances, each measure may go up to its limit, and surprises hardly add up."""
+    """Each measure may reach its limit at any covariates, and scores of several measures hardly add up."""
     return Calibration(
         name=name,
         note=note,

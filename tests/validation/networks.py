@@ -1,10 +1,10 @@
-"""Networks that others might give us from a file."""
+"""Networks in files that users may provide."""
 
 import torch
 
 
 class Shapeless(torch.nn.Module):
-    """Answers with one number, whatever is asked for."""
+    """Returns a single number for any input."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.mean()

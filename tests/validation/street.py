@@ -1,4 +1,4 @@
-"""A street of textured planes with a car in it, rendered exactly, and ways to spoil a clip of it."""
+"""A street of textured planes with a car, rendered exactly, and mutations of its clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ CAR_SIZE = np.array([4.2, 1.9, 1.6])
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surface:
-    """A parallelogram at ``origin`` spanned by ``across`` and ``along`` (m, world); a wide one where they are long."""
+    """A parallelogram at ``origin`` spanned by ``across`` and ``along`` (m, world)."""
 
     origin: np.ndarray
     across: np.ndarray
@@ -37,7 +37,7 @@ def street(
 ) -> Clip:
     """A camera that drives at ``speed`` m/s and turns at ``yaw_rate`` deg/s, behind a car in the next lane.
 
-    A ``parked`` car stands 18 m ahead of where the ego begins.
+    A ``parked`` car is 18 m ahead of the start of the ego.
     """
     rng = np.random.default_rng(seed)
     path = drive(num_frames, speed, yaw_rate)
@@ -69,7 +69,7 @@ def street(
 
 
 def resized(camera: Camera, height: int, width: int) -> Camera:
-    """``camera`` with an image of another size, and the intrinsics that belong to it."""
+    """``camera`` with another image size and matching intrinsics."""
     scale = np.diag([width / camera.width, height / camera.height, 1.0])
     return replace(camera, height=height, width=width, intrinsics=scale @ np.asarray(camera.intrinsics))
 
@@ -82,7 +82,7 @@ def drive(num_frames: int, speed: float, yaw_rate: float) -> np.ndarray:
 
 
 def commanded_yaw(clip: Clip, rate: float) -> Clip:
-    """The same pixels under a command that drifts away by ``rate`` deg/s; boxes stay where they are in the image."""
+    """The same pixels under a command with a yaw drift of ``rate`` deg/s; boxes stay in place in the image."""
     scene = clip.scene
     path = drive(scene.num_frames, float(np.linalg.norm(scene.ego_to_world[1, :3, 3])) * 10, rate)
     car = scene.tracks[0]
@@ -91,7 +91,7 @@ def commanded_yaw(clip: Clip, rate: float) -> Clip:
 
 
 def commanded_speed(clip: Clip, factor: float) -> Clip:
-    """The same pixels under a command that drives ``factor`` times as far; boxes stay where they are in the world."""
+    """The same pixels under a command that drives ``factor`` times as far; boxes stay in place in the world."""
     path = clip.scene.ego_to_world.copy()
     path[:, :3, 3] = path[0, :3, 3] + factor * (path[:, :3, 3] - path[0, :3, 3])
     return clip.with_scene(ego_to_world=path)
@@ -116,7 +116,7 @@ def brightened(clip: Clip, gains: np.ndarray) -> Clip:
 
 @lru_cache
 def _textures(seed: int) -> list[list[np.ndarray]]:
-    """For each surface a pyramid of wrapped noise, each level twice as coarse, to be seen from twice as far."""
+    """For each surface a pyramid of periodic noise, each level twice as coarse."""
     rng = np.random.default_rng(seed)
     return [[_noise(rng, 1.2 * 2**level) for level in range(6)] for _ in range(5)]
 
@@ -127,7 +127,7 @@ def _noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
 
 
 def _blurred(rng: np.random.Generator, sigma: float) -> np.ndarray:
-    """White noise under a Gaussian of ``sigma`` texels that wraps around."""
+    """Periodic white noise after a Gaussian blur of ``sigma`` texels."""
     frequency = np.fft.fftfreq(256)
     gaussian = np.exp(-2 * (np.pi * sigma * frequency) ** 2)
     return np.fft.ifft2(np.fft.fft2(rng.normal(size=(256, 256))) * np.outer(gaussian, gaussian)).real
@@ -174,7 +174,7 @@ def _car_faces(car: Track, t: int) -> list[Surface]:
 
 
 def _meet(surface: Surface, rays: np.ndarray, center: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depth and the two surface coordinates of every pixel's ray; infinity where it is parallel."""
+    """Depth and the two surface coordinates of every pixel's ray; infinity for parallel rays."""
     normal = np.cross(surface.across, surface.along)
     slope = rays @ normal
     depth = ((surface.origin - center) @ normal) / np.where(np.abs(slope) < 1e-9, np.inf, slope)

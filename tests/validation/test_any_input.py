@@ -1,6 +1,6 @@
-"""Whatever is given to the validator, it gives measures and a verdict, or says in a line what is wrong with what.
+"""For any input, the validator returns measures and a verdict, or a one-line error that names the problem.
 
-All 500 inputs, some minutes: ``python -m pytest --no-cov -m slow tests/validation/test_any_input.py``
+All 500 inputs take some minutes: ``python -m pytest --no-cov -m slow tests/validation/test_any_input.py``
 """
 
 import json
@@ -24,14 +24,14 @@ from driveforge.datasets.video import encode_mp4
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.items import FolderItem, VideoItem, list_clips
+from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.validate.measure import MeasureResult, main, measure_item
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 from driveforge.validation.verdict import Verdict, judge
-from tests.validation.mutations.drawn import EVERY, Mutant, mutants
 from tests.validation.mutations.files import Input, write_inputs
+from tests.validation.mutations.mutants import EVERY, Mutant, mutants
 from tests.validation.street import street
 from tests.validation.test_verdict import limits_around
 
@@ -39,7 +39,7 @@ SEED = 0
 NUM_CLIPS, NUM_INPUTS = 300, 200
 MAX_SECONDS = 60.0  # for one input, on a busy machine
 MAX_GROWTH_MIB = 100.0
-# What takes longest; the slow test has them.
+# The slowest inputs; only the slow test includes them.
 _LONG = {"1,000 boxes", "a camera four times", "12000 x 7", "checks", "7 x 12000", "frozen under noise"}
 _CRASH = re.compile(r"\w+(Error|Warning|Exception|Exit): ")
 
@@ -51,7 +51,7 @@ def good() -> Clip:
 
 @pytest.fixture(scope="module")
 def limits(good: Clip) -> Calibration:
-    """Under which the good clip is accepted, and its doubles are not."""
+    """Limits that accept the good clip, but not twice its values."""
     measures = measure(good)
     calibration = limits_around(measures)
     assert judge(measures, calibration).state == "accepted"
@@ -66,7 +66,7 @@ def warnings_are_errors() -> Iterator[None]:
 
 
 def judged(measures: Measures, limits: Calibration) -> Verdict:
-    """The verdict on measures that are fit to be written down."""
+    """The verdict on measures, which must survive JSON."""
     assert all(m.value is None or math.isfinite(m.value) for m in measures.values)
     assert all(bool(m.reason) == (m.value is None) for m in measures.values)
     json.dumps(measures.to_json(), allow_nan=False)
@@ -100,10 +100,10 @@ def check_input(one: Input, results: list[MeasureResult], limits: Calibration) -
 
 
 def results_of(root: Path) -> Iterator[tuple[str, MeasureResult]]:
-    """What ``driveforge measure`` makes of every clip under ``root``, with the folder in ``root`` it is from."""
+    """The results of ``driveforge measure`` for every clip under ``root``, with its folder in ``root``."""
     for item in list_clips(root):
-        assert isinstance(item, FolderItem | VideoItem)
-        path = item.folder if isinstance(item, FolderItem) else item.video
+        path = item.arguments[0]
+        assert isinstance(path, Path)
         yield path.relative_to(root).parts[0], measure_item(item)
 
 
@@ -111,7 +111,7 @@ def resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
-def test_every_spoilt_clip_is_judged_or_refused(
+def test_every_mutated_clip_is_judged_or_refused(
     good: Clip, limits: Calibration, capfd: pytest.CaptureFixture[str]
 ) -> None:
     quick = (m for name, m in zip(EVERY, mutants(good, SEED), strict=False) if name not in _LONG)
@@ -121,7 +121,7 @@ def test_every_spoilt_clip_is_judged_or_refused(
     assert capfd.readouterr().err == ""
 
 
-def test_every_bad_file_is_told_and_spoils_no_other(
+def test_every_bad_file_is_reported_and_does_not_affect_others(
     good: Clip, limits: Calibration, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     inputs = write_inputs(tmp_path, good, SEED, 95)
@@ -168,14 +168,14 @@ def test_five_hundred_inputs_take_bounded_time_and_memory(good: Clip, limits: Ca
     for one in inputs:
         check_input(one, results[one.folder.name], limits)
     assert not too_slow
-    # Every kind of clip has been seen once by then, so that what a library keeps is kept.
+    # By then every kind of clip was measured once, so that caches of libraries are filled.
     assert sizes[-1] - sizes[len(EVERY)] < MAX_GROWTH_MIB, (sizes[0], sizes[len(EVERY)], sizes[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_ten_thousand_frames_are_one_clip_and_measured_as_such(limits: Calibration, tmp_path: Path) -> None:
-    """Its pixels are held as a whole (here 55 MB), and no more than a few times as much beside them."""
+    """Its pixels are in memory as a whole (55 MB here), and at most a few times as much in addition."""
     before = resident_mib()
     small = street(height=32, width=56, num_frames=25)
     there_and_back = [*range(25), *range(23, 0, -1)]
@@ -188,24 +188,22 @@ def test_ten_thousand_frames_are_one_clip_and_measured_as_such(limits: Calibrati
     assert resident_mib() - before < 500
 
 
-def test_a_folder_of_its_own_needs_a_video(good: Clip, tmp_path: Path) -> None:
-    """A description without its video is told; it is not passed over for having no video."""
+def test_a_clip_folder_needs_a_video(good: Clip, tmp_path: Path) -> None:
+    """A description without its video is reported and not skipped."""
     folder = write_clip_folder(tmp_path, good)
     next(folder.glob("*.mp4")).unlink()
     (item,) = list_clips(tmp_path)
-    assert "there is no such video" in measure_item(item).error
+    assert "no such video" in measure_item(item).error
 
 
-def test_a_file_whose_name_is_no_text_is_told_like_any_other(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_with_an_undecodable_name_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"no video")
     config = compose([f"run_dir={tmp_path}"])
     assert main(config, Namespace(path=tmp_path, out=None, pictures=None)) == 1
     assert re.search(r"^caf\?: .*caf\?\.mp4: cannot be read as video", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_a_shard_of_nonsense_is_told_sample_by_sample(good: Clip, tmp_path: Path) -> None:
+def test_a_bad_shard_is_reported_sample_by_sample(good: Clip, tmp_path: Path) -> None:
     members = clip_members(good, {})
     tracks = members["tracks.npz"]
     nonsense = {

@@ -1,4 +1,4 @@
-"""The sub-packages of validation/ stand on floors: none is reached from below itself."""
+"""The sub-packages of validation/ form layers without import cycles."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -10,7 +10,7 @@ ROOT = Path(driveforge.__file__).parent / "validation"
 
 
 def _part(path: str) -> str:
-    """The sub-package that a module is of, or the module itself where it lies at the top."""
+    """The sub-package of a module, or the module itself at the top level."""
     return path.split(".")[2]
 
 
@@ -22,7 +22,7 @@ def _imported(path: Path) -> set[str]:
     return parts
 
 
-def test_no_part_imports_one_that_needs_it() -> None:
+def test_sub_packages_have_no_import_cycles() -> None:
     needs: dict[str, set[str]] = {}
     for path in ROOT.rglob("*.py"):
         part = path.relative_to(ROOT).parts[0].removesuffix(".py")

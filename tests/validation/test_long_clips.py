@@ -1,4 +1,4 @@
-"""Long clips: measured as windows of the length that limits are made from, the worst one counts."""
+"""Long clips: measured in windows of the length of calibrated clips; the worst window counts."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def long() -> Clip:
     return street(num_frames=LENGTH, height=64, width=112, speed=4.0)
 
 
-def test_what_happens_late_is_found_where_it_is(long: Clip) -> None:
+def test_a_late_error_is_found_at_its_frames(long: Clip) -> None:
     held = [*range(50), *[49] * (LENGTH - 50)]
     good, corrupted = measure(long), measure(reordered(long, held))
     assert corrupted["time_still"].value > 0.9 > 5 * good["time_still"].value
@@ -36,13 +36,13 @@ def test_what_happens_late_is_found_where_it_is(long: Clip) -> None:
     )
 
 
-def test_a_picture_is_of_the_whole_and_tells_the_same_numbers(long: Clip) -> None:
+def test_a_measured_long_clip_has_the_whole_view_and_the_same_measures(long: Clip) -> None:
     measured_clip = measure_clip(long)
     assert measured_clip.view.num_frames == LENGTH
     assert measured_clip.measures == measure(long)
 
 
-def test_an_excerpt_takes_all_that_belongs_to_its_frames(long: Clip) -> None:
+def test_selected_frames_keep_all_their_data(long: Clip) -> None:
     moved = commanded_box(long, np.arange(LENGTH) * 0.1).with_scene(held_frames=5)
     part = select_frames(moved.scene, np.arange(40, 58))
     assert part.held_frames == 3 and part.num_frames == 18

@@ -1,4 +1,4 @@
-"""What is measured on a good clip, and on the same clip corrupted in one way."""
+"""Measures of a good clip, and of the same clip with one corruption."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Camera, Clip
-from driveforge.validation.catalog import DEFINITIONS, FAMILIES
+from driveforge.validation.catalog import DEFINITIONS
+from driveforge.validation.measure_definition import FAMILIES
 from driveforge.validation.measures import Measures, measure, recovered_yaw_rate, static_track_residual
 from driveforge.validation.records import NO_BOXES, NO_INTRINSICS, NO_POSE, STATIONARY_EGO
 from tests.validation.street import brightened, commanded_box, commanded_yaw, drive, reordered, resized, street
@@ -44,7 +45,7 @@ def test_a_yaw_drift_in_the_command_is_measured_as_what_it_is(clip: Clip, good: 
     assert value(corrupted, "track_reprojection") > 4 * value(good, "track_reprojection")
 
 
-def test_a_frozen_clip_does_not_pass_for_a_good_one(clip: Clip, good: Measures) -> None:
+def test_a_frozen_clip_is_detected(clip: Clip, good: Measures) -> None:
     frozen = measure(reordered(clip, [0] * 17))
     assert value(frozen, "time_still") > 0.95 > 5 * value(good, "time_still")
     assert value(frozen, "time_duplicate") == pytest.approx(1.0)
@@ -70,7 +71,7 @@ def test_frames_out_of_order_raise(order: list[int], raised: tuple[str, ...], cl
         assert value(corrupted, name) > 2 * value(good, name), name
 
 
-def test_a_cut_is_found_where_it_is(clip: Clip, good: Measures) -> None:
+def test_a_cut_is_found_at_its_frame(clip: Clip, good: Measures) -> None:
     other = street(seed=1)
     cut = np.concatenate([clip.frames[:, :9], other.frames[:, 9:]], 1)
     corrupted = measure(Clip(scene=clip.scene, frames=cut))
@@ -79,13 +80,13 @@ def test_a_cut_is_found_where_it_is(clip: Clip, good: Measures) -> None:
     assert value(corrupted, "time_track_loss") > 2 * value(good, "time_track_loss")
 
 
-def test_flicker_is_told_from_motion(clip: Clip, good: Measures) -> None:
+def test_flicker_is_distinguished_from_motion(clip: Clip, good: Measures) -> None:
     corrupted = measure(brightened(clip, 1 + 0.05 * np.random.default_rng(0).normal(size=17)))
     assert value(corrupted, "time_flicker_global") > 5 * value(good, "time_flicker_global")
     assert value(corrupted, "track_epipolar") < 2 * value(good, "track_epipolar")
 
 
-def test_an_object_that_drifts_off_its_box(clip: Clip, good: Measures) -> None:
+def test_an_object_that_drifts_from_its_box(clip: Clip, good: Measures) -> None:
     corrupted = measure(commanded_box(clip, -0.1 * FRAMES))
     for name in ("object_residual", "object_jump", "object_drift"):
         assert value(corrupted, name) > 5 * value(good, name), name
@@ -93,21 +94,21 @@ def test_an_object_that_drifts_off_its_box(clip: Clip, good: Measures) -> None:
     assert value(corrupted, "track_epipolar") < 2 * value(good, "track_epipolar")
 
 
-def test_an_object_that_is_elsewhere_from_one_frame_on(clip: Clip, good: Measures) -> None:
+def test_an_object_that_jumps_at_one_frame(clip: Clip, good: Measures) -> None:
     corrupted = measure(commanded_box(clip, -2.0 * (FRAMES > 8)))
     assert value(corrupted, "object_jump") > 5 * value(good, "object_jump")
     assert value(corrupted, "object_appearance") > 2 * value(good, "object_appearance")
 
 
 @pytest.mark.parametrize("drawn_until", [0, 9], ids=["never drawn", "vanishes"])
-def test_an_object_that_is_not_there(drawn_until: int, good: Measures) -> None:
+def test_a_missing_object(drawn_until: int, good: Measures) -> None:
     corrupted = measure(street(draw_car=lambda t: t < drawn_until))
     assert value(corrupted, "object_unsupported") > max(0.6, 3 * value(good, "object_unsupported"))
     assert corrupted["object_unsupported"].track == "car"
 
 
 @pytest.mark.parametrize("rate", [12.0, -12.0])
-def test_the_turn_that_is_seen_is_recovered_whatever_was_commanded(rate: float) -> None:
+def test_the_observed_yaw_rate_is_recovered_under_any_command(rate: float) -> None:
     turning = street(yaw_rate=rate)
     assert recovered_yaw_rate(turning) == pytest.approx(rate, abs=1.0)
     assert recovered_yaw_rate(commanded_yaw(turning, -rate)) == pytest.approx(rate, abs=1.0)
@@ -130,7 +131,7 @@ def test_what_cannot_be_measured_says_why(clip: Clip) -> None:
     assert gray["object_unsupported"].value == 1.0
 
 
-def test_a_standing_ego_is_judged_by_what_stands_still() -> None:
+def test_a_stationary_ego_is_measured_on_the_static_background() -> None:
     stationary_pairs = street(speed=0.0, num_frames=9)
     still = measure(stationary_pairs)
     assert still["track_epipolar"].reason == still["time_still"].reason == STATIONARY_EGO
@@ -192,6 +193,6 @@ def test_real_footage_agrees_with_its_true_pose_and_not_with_a_wrong_one(kitti: 
 
 
 def _turned(clip: Clip, rate: float) -> Clip:
-    """The same pixels and places under headings that drift by ``rate`` deg/s."""
+    """The same pixels and positions under headings that drift by ``rate`` deg/s."""
     drift = drive(clip.scene.num_frames, 0.0, rate)
     return clip.with_scene(ego_to_world=clip.scene.ego_to_world @ drift)

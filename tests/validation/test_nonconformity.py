@@ -1,4 +1,4 @@
-"""The score of a clip: criteria share the false rejects, and measures add up within theirs."""
+"""The score of a clip: criteria share the false rejects, and scores add up within a criterion."""
 
 import math
 from dataclasses import replace
@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from driveforge.validation.catalog import CRITERIA, DEFINITIONS, criterion_of
+from driveforge.validation.catalog import DEFINITIONS, criterion_of
 from driveforge.validation.cross_conformal import calibrate
+from driveforge.validation.measure_definition import CRITERIA
 from driveforge.validation.nonconformity import combine_by_criterion, compute_clip_score, fit_criterion_tails
 from driveforge.validation.records import Measures, make_measure
 from driveforge.validation.verdict import judge
@@ -29,12 +30,12 @@ def good(seed: int, count: int, measures: list[str]) -> list[Measures]:
     ]
 
 
-def test_every_family_speaks_for_one_criterion() -> None:
+def test_every_family_belongs_to_one_criterion() -> None:
     assert {criterion_of(name) for name in DEFINITIONS} == set(CRITERIA)
     assert criterion_of("CAM_BACK/object_blockiness") == "appearance"
 
 
-def test_many_measures_of_the_command_do_not_raise_the_limit_of_looks() -> None:
+def test_many_measures_of_the_command_do_not_raise_the_limit_of_appearance() -> None:
     limits = [
         calibrate(clip_measures, name="some").limits(clip_measures[0])["object_blockiness"]
         for clip_measures in (good(0, 300, COMMAND[:2]), good(0, 300, COMMAND))
@@ -50,15 +51,15 @@ def test_each_criterion_has_its_share_of_the_false_rejects() -> None:
     assert 0.05 < np.mean([verdict.state == "rejected" for verdict in verdicts]) < 0.16
 
 
-def test_surprises_add_up_within_a_criterion_and_across_both() -> None:
+def test_scores_add_up_within_a_criterion_and_across_both() -> None:
     odd = combine_by_criterion({"pose_yaw": 2.0, "time_cut": 2.0})
     assert odd == {"command": pytest.approx(2.0 + math.log(2)), "appearance": -math.inf}
     tails = fit_criterion_tails([{"command": x, "appearance": 2 * x} for x in np.linspace(0, 5, 60)])
-    alone, both = ({"command": 4.0, "appearance": looks} for looks in (-math.inf, 8.0))
-    assert compute_clip_score(both, tails) == pytest.approx(compute_clip_score(alone, tails) + math.log(2))
+    command_only, both = ({"command": 4.0, "appearance": total} for total in (-math.inf, 8.0))
+    assert compute_clip_score(both, tails) == pytest.approx(compute_clip_score(command_only, tails) + math.log(2))
 
 
-def test_without_vehicles_clips_are_held_against_their_command_alone() -> None:
+def test_without_vehicles_only_the_command_is_tested() -> None:
     clip_measures = [replace(m, values=m.values[:-1]) for m in good(0, 60, COMMAND)]
     calibration = calibrate(clip_measures, name="empty streets")
     assert [tail.criterion for tail in calibration.tails] == ["command"]

@@ -1,4 +1,4 @@
-"""Verdicts: what is rejected and in which words, and what was not shown to be good."""
+"""Verdicts: which clips are rejected or unmeasured, and their reasons."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from tests.validation.street import commanded_box, commanded_yaw, reordered
 
 
 def limits_around(good: Measures) -> Calibration:
-    """Limits of twice what a good clip shows, and a little room where it shows nothing."""
+    """Limits of twice the values of a good clip, plus a small margin."""
     return limits_at("one good clip", {m.name: 2 * m.value + 0.05 for m in good.values if m.value is not None})
 
 
@@ -40,7 +40,7 @@ def test_rejections_name_measure_frames_value_and_limit(clip: Clip, calibration:
     assert verdict.state == "rejected"
     yaw = next(reason for reason in verdict.reasons if reason.code == "POSE_YAW")
     assert yaw.value is not None and yaw.limit is not None and yaw.value > yaw.limit
-    assert yaw.text.startswith(f"frames {yaw.frames[0]} to {yaw.frames[1]}: the camera turns at another rate")
+    assert yaw.text.startswith(f"frames {yaw.frames[0]} to {yaw.frames[1]}: the camera turns at a different rate")
     assert f"pose_yaw {yaw.value:.3g} deg/s, limit {yaw.limit:.3g} deg/s" in yaw.text
 
 
@@ -71,7 +71,7 @@ def test_a_frozen_clip_under_a_moving_command_is_rejected(clip: Clip, calibratio
         ("cameras", "no texture where cameras overlap", "unmeasured"),
     ],
 )
-def test_what_was_called_for_and_not_measured_is_not_accepted(
+def test_applicable_families_without_values_are_not_accepted(
     family: str, reason: str, state: str, good: Measures, calibration: Calibration
 ) -> None:
     verdict = judge(without(good, family, reason), calibration)
@@ -90,5 +90,5 @@ def test_a_family_without_any_limit_is_not_accepted(good: Measures, calibration:
 
 
 def test_limits_for_another_tracker_are_refused(good: Measures) -> None:
-    with pytest.raises(UserError, match=r"limits for clips followed by lucas_kanade, but .* by cotracker"):
+    with pytest.raises(UserError, match=r"limits for clips tracked by lucas_kanade, but .* by cotracker"):
         judge(replace(good, tracker="cotracker"), limits_at("by lucas_kanade", {}))

@@ -1,1 +1,1 @@
-"""The background against the commanded motion: epipolar lines, fixed points, pose, metric scale, other cameras."""
+"""Measures of the commanded camera motion: epipolar geometry, triangulation, pose, metric scale, camera overlap."""

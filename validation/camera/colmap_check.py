@@ -1,8 +1,8 @@
-"""The deep check: COLMAP maps the frames from nothing, and the path that it finds is held against the commanded one.
+"""The COLMAP check: structure from motion on the frames, and its camera path compared with the commanded one.
 
-Slow (some ten CPU-seconds a camera), so it is done only when asked for. It needs images of 256 rows: on smaller ones
-maps fall apart that should not. Boxes are masked out; the command gives the intrinsics and nothing else. At night too
-few points are found, and where most texture is sky and road a map may bend, through no fault of the clip.
+It is slow (about ten CPU-seconds a camera), so it is optional. It needs images of 256 rows: smaller ones often split
+into several maps. Boxes are masked out; the command provides only the intrinsics. At night there are often too few
+points, and with most texture on sky and road the map of a good clip may be bent.
 
 Sources: Schönberger and Frahm, "Structure-from-motion revisited" (CVPR 2016); Umeyama, "Least-squares estimation of
 transformation parameters" (PAMI 1991); the error is that of Sturm et al., "A benchmark for RGB-D SLAM" (IROS 2012).
@@ -18,52 +18,38 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array
-from driveforge.validation.records import (
-    DEGENERATE,
-    NO_COLMAP_CHECK,
-    STATIONARY_EGO,
-    TOO_FEW_ROWS,
-    Measure,
-    make_measure,
-    make_unmeasurable,
-)
+from driveforge.validation.camera.tracked_view import TrackedView
+from driveforge.validation.catalog import NO_COLMAP_CHECK, TOO_FEW_ROWS
+from driveforge.validation.records import DEGENERATE, STATIONARY_EGO, Measure, make_measure, make_unmeasurable
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import CommandedCamera, View
 
 MIN_ROWS = 256
-MIN_TRAVEL_M = 2.0  # between the two ends of the path: a camera that stands cannot be mapped
-MIN_REGISTERED = 3  # frames; a similarity fits any fewer
-MIN_POINTS = 15  # of the map that a further frame must see: half of what COLMAP asks of photographs
-# px. COLMAP's own, 4, are for photographs: at 256 rows whole streets pass for a plane within them, and are mapped so.
+MIN_TRAVEL_M = 2.0  # largest distance from the first frame: without a baseline there is nothing to triangulate
+MIN_REGISTERED = 3  # frames; a similarity fits fewer exactly
+MIN_POINTS = 15  # map points that a further frame must observe: half of COLMAP's default for photographs
+# px. COLMAP's default of 4 px is for photographs: at 256 rows a whole street fits a plane within 4 px.
 TOLERANCE_PX = 1.5
 NUM_FEATURES = 1024
-SEQUENTIAL_OVERLAP = 6  # frames on that each frame is matched with
-# Between the rays of the two frames that a map begins with. Under a small angle a facade alone can be mapped in two
-# ways, so it is tried only where a large one does not bring all frames together.
+SEQUENTIAL_OVERLAP = 6  # following frames that each frame is matched with
+# Triangulation angle of the first two frames of a map. With a small angle a planar facade is ambiguous, so the small
+# angle is tried only if the large one does not register all frames.
 INIT_ANGLES_DEG = (16.0, 4.0)
 SEED = 0
 
 
-def colmap_measures(view: View, command: CommandedCamera, boxes: Boxes | None, *, enabled: bool) -> list[Measure]:
+def colmap_measures(tracked: TrackedView) -> list[Measure]:
     """Share of frames outside the largest map, and RMS distance (m) of its camera path from the commanded one.
 
-    The path is first brought to the commanded one by the best similarity, since a map has no scale, place or heading
-    of its own: speed and heading as a whole are left to other measures. A UserError where pycolmap is not installed.
+    The path is first aligned to the commanded one by the best similarity, since the scale, place and heading of a map
+    are arbitrary: errors of speed and heading as a whole are left to other measures. Raises UserError if pycolmap is
+    not installed.
     """
     names = ("pose_map_unregistered", "pose_map_path")
-    travel = np.linalg.norm(command.camera_to_world[:, :3, 3] - command.camera_to_world[0, :3, 3], axis=1).max()
-    reason = (
-        NO_COLMAP_CHECK
-        if not enabled
-        else TOO_FEW_ROWS
-        if view.gray.shape[1] < MIN_ROWS
-        else STATIONARY_EGO
-        if travel < MIN_TRAVEL_M
-        else ""
-    )
-    if reason:
+    view, command = tracked.view, tracked.command
+    if reason := _not_mappable_reason(tracked):
         return [make_unmeasurable(name, reason) for name in names]
-    centers = map_frames(view, command, boxes)
+    centers = map_frames(view, command, tracked.boxes)
     unregistered_frames = [t for t in range(view.num_frames) if t not in centers]
     unregistered_share = make_measure(names[0], len(unregistered_frames) / view.num_frames, unregistered_frames)
     if len(centers) < MIN_REGISTERED:
@@ -76,8 +62,19 @@ def colmap_measures(view: View, command: CommandedCamera, boxes: Boxes | None, *
     ]
 
 
+def _not_mappable_reason(tracked: TrackedView) -> str:
+    """Why no map is made; empty if one is."""
+    if not tracked.instruments.colmap_check:
+        return NO_COLMAP_CHECK
+    if tracked.view.gray.shape[1] < MIN_ROWS:
+        return TOO_FEW_ROWS
+    centers = tracked.command.camera_to_world[:, :3, 3]
+    travel = np.linalg.norm(centers - centers[0], axis=1).max()
+    return STATIONARY_EGO if travel < MIN_TRAVEL_M else ""
+
+
 def map_frames(view: View, command: CommandedCamera, boxes: Boxes | None) -> Mapping[int, Array]:
-    """Camera centers ``(3,)`` by frame, in the world of the largest map; none where nothing could be mapped."""
+    """Camera centers ``(3,)`` by frame, in the world of the largest map; empty if nothing could be mapped."""
     colmap = require_pycolmap()
     with tempfile.TemporaryDirectory(prefix="driveforge-") as scratch:
         folder = Path(scratch)
@@ -115,26 +112,29 @@ def _camera_centers(reconstruction: Any) -> dict[int, Array]:
 
 
 def path_errors(path: Array, commanded: Array) -> Array:
-    """Distances ``(N,)`` m of a path ``(N, 3)`` from the commanded one, after the similarity that fits it best."""
+    """Distances ``(N,)`` m of a path ``(N, 3)`` from the commanded one, after alignment by the best similarity.
+
+    Umeyama's closed form: with the SVD U D V' of the cross-covariance, R = U S V' and s = tr(D S) / variance.
+    """
     centered, target = path - path.mean(0), commanded - commanded.mean(0)
     left, spread, right = np.linalg.svd(target.T @ centered)
-    upright = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+    upright = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])  # S: a rotation, never a reflection
     scale = (spread * upright).sum() / max(float((centered**2).sum()), 1e-12)
     return np.asarray(np.linalg.norm(target - scale * centered @ ((left * upright) @ right).T, axis=1))
 
 
 def require_pycolmap() -> Any:
-    """The package, told to be quiet; a UserError where it is not installed."""
+    """The package pycolmap with its log turned off; raises UserError if it is not installed."""
     try:
         import pycolmap
     except ImportError as error:
         raise UserError('validate.colmap_check needs pycolmap: pip install "driveforge[colmap]"') from error
-    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # a map that fails is told as a measure
+    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # a map that fails is reported as a measure
     return pycolmap
 
 
 def _mapping_options(init_angle: float) -> dict[str, Any]:
-    """One map, at the commanded intrinsics, the same every time."""
+    """A single map with the commanded intrinsics, deterministic."""
     return {
         "num_threads": 1,
         "random_seed": SEED,
@@ -150,7 +150,7 @@ def _mapping_options(init_angle: float) -> dict[str, Any]:
             "abs_pose_min_num_inliers": MIN_POINTS,
             "abs_pose_refine_focal_length": False,
             "abs_pose_refine_extra_params": False,
-            "init_max_forward_motion": 1.0,  # a car drives straight on
+            "init_max_forward_motion": 1.0,  # do not exclude forward motion: cars drive straight ahead
             "init_min_tri_angle": init_angle,
         },
     }
@@ -167,6 +167,6 @@ def _write_images(view: View, boxes: Boxes | None, images: Path, masks: Path) ->
 
 
 def _camera_params(command: CommandedCamera) -> str:
-    """COLMAP puts the center of the first pixel at 0.5."""
+    """Pinhole parameters; in COLMAP the center of the first pixel is at 0.5."""
     k = command.intrinsics
     return f"{k[0, 0]},{k[1, 1]},{k[0, 2] + 0.5},{k[1, 2] + 0.5}"

@@ -1,9 +1,9 @@
-"""Cameras against each other: what two of them both see has to lie where calibration and poses say it does.
+"""Measures of two overlapping cameras: their common content must match where calibration and poses place it.
 
-Patches of the common part of two views are cut as a virtual camera between them would see them, so that they look alike
-from either. What one sees lies in the other on a short epipolar line, at one place for every depth: a plane is swept
-through depth (Collins, "A space-sweep approach to true multi-image matching", CVPR 1996), and the best zero-mean
-normalized cross-correlation (ZNCC) of each textured patch is taken along its line and, as a control, beside it.
+Patches of the overlap are sampled along the rays of a virtual camera midway between the two, so that both cameras see
+them under similar distortion. The match of a patch lies on a short epipolar segment in the other camera, at one place
+for every depth: a plane sweep (Collins, "A space-sweep approach to true multi-image matching", CVPR 1996) takes the
+best zero-mean normalized cross-correlation (ZNCC) of each textured patch along the segment and, as a control, off it.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array, inverse, project, transform
+from driveforge.validation.catalog import NO_OVERLAP, ONE_CAMERA
 from driveforge.validation.records import (
-    NO_OVERLAP,
     NO_OVERLAP_TEXTURE,
-    ONE_CAMERA,
     STATIONARY_EGO,
     Measure,
     Sample,
@@ -32,17 +31,17 @@ from driveforge.validation.views.view import CommandedCamera, View
 
 MEASURE_NAMES = ("camera_unmatched", "camera_chance", "camera_depth")
 NEAREST_M, FARTHEST_M, NUM_DEPTHS = 5.0, 200.0, 24
-NUM_FRAMES = 4  # of a clip that are looked at
+NUM_FRAMES = 4  # of a clip that are compared
 PATCH_SIDE = 5  # points of a patch, each way
-MIN_VISIBLE_SHARE = 0.5  # of the depths that have to lie in the other image
-NOT_VISIBLE = -2.0  # stands for the ZNCC of a patch that is not in the other image
-MIN_BASELINE_M = 0.4  # over which a camera's own motion shows depth
-MIN_MATCH_ZNCC = 0.6  # ZNCC of patches that show the same
+MIN_VISIBLE_SHARE = 0.5  # of the swept depths at which a patch must lie in the other image
+NOT_VISIBLE = -2.0  # below any ZNCC: the patch is not in the other image
+MIN_BASELINE_M = 0.4  # of a camera's own motion, to estimate depth
+MIN_MATCH_ZNCC = 0.6  # of patches that match
 MIN_CONTRAST = 4.0  # gray levels, standard deviation of a patch
 MAX_PATCHES, MIN_VISIBLE = 250, 20  # in a frame, textured or not
 MIN_PATCHES = 40  # in all frames together
-CONTROL_OFFSET_SHARE = 0.12  # of the image rows: how far beside its line the control looks
-GRID_PX = 8  # between the points by which the common part is found
+CONTROL_OFFSET_SHARE = 0.12  # of the image rows: distance of the control from the epipolar segment
+GRID_PX = 8  # spacing of the points that sample the overlap
 MIN_AHEAD = 0.2  # cosine to the virtual camera's axis
 
 Image = NDArray[np.float32]
@@ -50,9 +49,9 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Overlap:
-    """What views ``a`` and ``b`` both see, cut into patches.
+    """The overlap of views ``a`` and ``b``, divided into patches.
 
-    ``patches`` ``(N, SIDE², 3)`` are rays of the virtual camera, and ``axes`` ``(3, 3)`` turns them into rays of a.
+    ``patches`` ``(N, SIDE², 3)`` are rays of the virtual camera; ``axes`` ``(3, 3)`` rotates them into camera a.
     """
 
     a: View
@@ -69,10 +68,10 @@ class Overlap:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PatchMatches:
-    """ZNCC of textured patches of one frame, of two cameras.
+    """ZNCC between two cameras of the textured patches of one frame.
 
-    Best ``on_line`` ``(N,)`` and ``off_line`` ``(2, N)``; and ``at_depth`` ``(M,)``, that at the depth
-    that the motion of the first camera shows, where it shows one.
+    The best ``on_line`` ``(N,)`` and ``off_line`` ``(2, N)``, and ``at_depth`` ``(M,)``: at the depth estimated from
+    the motion of the first camera, for patches with an estimate.
     """
 
     frame: int
@@ -82,11 +81,11 @@ class PatchMatches:
 
 
 def overlap_measures(views: Sequence[View]) -> list[Measure]:
-    """How badly cameras agree where they overlap: the worst pair, then every pair under its own name.
+    """Disagreement of overlapping cameras: the worst pair, then every pair under its own name.
 
     ``camera_unmatched``: share of textured patches whose best ZNCC on their line is below ``MIN_MATCH_ZNCC``.
-    ``camera_chance``: how often patches match as well beside their line as on it, 0.5 where nothing relates.
-    ``camera_depth``: share of patches that do not match at the depth which the motion of their own camera shows.
+    ``camera_chance``: share of patches that match off their line at least as well as on it, 0.5 for unrelated images.
+    ``camera_depth``: share of patches that do not match at the depth estimated from the motion of their own camera.
     """
     calibrated = [view for view in views if view.command]
     if len(calibrated) < 2:
@@ -103,28 +102,24 @@ def _worst_pair(name: str, measures: Sequence[Measure]) -> Measure:
 
 
 def overlap_pair_measures(overlap: Overlap) -> list[Measure]:
-    """The measures of one pair of cameras, over some frames of the clip."""
+    """The measures of one pair of cameras, over ``NUM_FRAMES`` frames of the clip."""
     frames = np.unique(np.linspace(0, overlap.a.num_frames - 1, NUM_FRAMES).round().astype(int))
     matches = [match_patches(overlap, int(frame)) for frame in frames]
     centers = overlap.a_command.camera_to_world[:, :3, 3]
     is_stationary = np.ptp(centers, axis=0).max() < MIN_BASELINE_M
+    unmatched = [(m.frame, m.on_line < MIN_MATCH_ZNCC) for m in matches]
+    # Per patch the mean over both controls, one on either side of the line.
+    chance = [(m.frame, (m.off_line >= m.on_line).mean(0)) for m in matches]
+    wrong_depth = [(m.frame, m.at_depth < MIN_MATCH_ZNCC) for m in matches]
     return [
-        _share_measure(
-            "camera_unmatched", [(m.frame, m.on_line < MIN_MATCH_ZNCC) for m in matches], NO_OVERLAP_TEXTURE
-        ),
-        _share_measure(
-            "camera_chance", [(m.frame, (m.off_line >= m.on_line).mean(0)) for m in matches], NO_OVERLAP_TEXTURE
-        ),
-        _share_measure(
-            "camera_depth",
-            [(m.frame, m.at_depth < MIN_MATCH_ZNCC) for m in matches],
-            STATIONARY_EGO if is_stationary else NO_OVERLAP_TEXTURE,
-        ),
+        _share_measure("camera_unmatched", unmatched, NO_OVERLAP_TEXTURE),
+        _share_measure("camera_chance", chance, NO_OVERLAP_TEXTURE),
+        _share_measure("camera_depth", wrong_depth, STATIONARY_EGO if is_stationary else NO_OVERLAP_TEXTURE),
     ]
 
 
 def _share_measure(name: str, values_by_frame: Sequence[tuple[int, NDArray[Any]]], reason: str) -> Measure:
-    """Mean over the patches of all frames, and the worst frame; unmeasurable because of ``reason`` with too few."""
+    """Mean over the patches of all frames, with the worst frame; unmeasurable for ``reason`` if there are too few."""
     patches = np.concatenate([values for _, values in values_by_frame]).astype(np.float64)
     if len(patches) < MIN_PATCHES:
         return make_unmeasurable(name, reason)
@@ -133,7 +128,10 @@ def _share_measure(name: str, values_by_frame: Sequence[tuple[int, NDArray[Any]]
 
 
 def find_overlap(a: View, b: View) -> Overlap | None:
-    """The common part of two views in their first frame; None where there is none to speak of."""
+    """The overlap of two views in their first frame; None if it is too small.
+
+    The patches form a grid over the bounding box of the overlap on the virtual image plane.
+    """
     if a.command is None or b.command is None:
         return None
     a_to_b = _a_to_b(a.command, b.command, 0)
@@ -145,11 +143,13 @@ def find_overlap(a: View, b: View) -> Overlap | None:
     focal, step = min(a.command.intrinsics[0, 0], b.command.intrinsics[0, 0]), _sample_spacing(a)
     pixels = common[:, :2] / common[:, 2:] * focal
     low, high = pixels.min(0), pixels.max(0)
-    # The last holds strips that are hundreds of times as long as wide to no more patches than any other image.
+    # The first bound limits the overlap of neighboring patches, the second their number. The third limits the number in
+    # narrow strips, where the square root of the area is much smaller than the length.
     area, longest = float(np.prod(high - low)), float((high - low).max())
     spacing = max(step * (PATCH_SIDE // 2 + 1), float(np.sqrt(area / MAX_PATCHES)), longest / MAX_PATCHES)
     x, y = np.meshgrid(*(np.arange(*ends, spacing) for ends in zip(low, high, strict=True)))
-    across, down = np.meshgrid(*[step * (np.arange(PATCH_SIDE) - PATCH_SIDE // 2)] * 2)
+    offsets = step * (np.arange(PATCH_SIDE) - PATCH_SIDE // 2)
+    across, down = np.meshgrid(offsets, offsets)
     points = np.stack([x.ravel()[:, None] + across.ravel(), y.ravel()[:, None] + down.ravel()], -1) / focal
     patches = np.concatenate([points, np.ones((*points.shape[:-1], 1))], -1)
     overlap = Overlap(a=a, b=b, a_command=a.command, b_command=b.command, axes=axes, patches=patches)
@@ -157,7 +157,7 @@ def find_overlap(a: View, b: View) -> Overlap | None:
 
 
 def _num_visible(overlap: Overlap, a_to_b: Array) -> int:
-    """Patches that lie in image a, and in image b at enough depths, whatever they show."""
+    """Number of patches that lie in image a and, at enough depths, in image b, textured or not."""
     blank = np.zeros(overlap.a.gray.shape[1:], np.float32)
     patches, whole = _cut_patches(overlap, blank)
     scores = _plane_sweep(patches, overlap.patches @ overlap.axes.T, blank, a_to_b, overlap.b_command)
@@ -165,7 +165,7 @@ def _num_visible(overlap: Overlap, a_to_b: Array) -> int:
 
 
 def match_patches(overlap: Overlap, frame: int) -> PatchMatches:
-    """The textured patches of a frame of ``overlap.a`` in ``overlap.b``, and in its own camera, moved a little."""
+    """Match the textured patches of a frame of view a in view b, and in another frame of view a."""
     a, b = overlap.a_command, overlap.b_command
     patches, whole = _cut_patches(overlap, _blur_frame(overlap.a, frame))
     textured = whole & (patches.std(-1) >= MIN_CONTRAST)
@@ -186,13 +186,16 @@ def match_patches(overlap: Overlap, frame: int) -> PatchMatches:
 
 
 def _cut_patches(overlap: Overlap, image: Image) -> tuple[Image, NDArray[np.bool_]]:
-    """Gray levels ``(N, P)`` of the patches of image a, and which ``(N,)`` lie in it."""
+    """Gray levels ``(N, P)`` of the patches in image a, and which patches ``(N,)`` lie in it."""
     pixels = overlap.patches @ (overlap.a_command.intrinsics @ overlap.axes).T
     return _sample_image(image, *np.moveaxis(pixels.astype(np.float32), -1, 0))
 
 
 def _zncc_at_motion_depth(overlap: Overlap, frame: int, patches: Image, rays: Array, on_line: Image) -> Image:
-    """Of ``on_line`` ``(D, N)`` the scores ``(M,)`` at the depths that the camera's own motion shows."""
+    """The entries ``(M,)`` of ``on_line`` ``(D, N)`` at the depths estimated from the camera's own motion.
+
+    A second sweep matches the patches in the nearest frame of the same camera with a sufficient baseline.
+    """
     a = overlap.a_command
     places = a.camera_to_world[:, :3, 3]
     moved = np.linalg.norm(places - places[frame], axis=1)
@@ -203,15 +206,18 @@ def _zncc_at_motion_depth(overlap: Overlap, frame: int, patches: Image, rays: Ar
     a_to_own = inverse(a.camera_to_world[other]) @ a.camera_to_world[frame]
     own = _plane_sweep(patches, rays @ overlap.axes.T, _blur_frame(overlap.a, other), a_to_own, a)
     depth, is_match = own.argmax(0), own.max(0) >= MIN_MATCH_ZNCC
+    # The depth is known to one sweep step, so its two neighbors count as well: (3, N).
     around = np.stack([on_line[np.clip(depth + k, 0, NUM_DEPTHS - 1), np.arange(on_line.shape[1])] for k in (-1, 0, 1)])
     return np.asarray(around.max(0)[is_match & (around > NOT_VISIBLE).all(0)])
 
 
 def _plane_sweep(patches: Image, rays: Array, image: Image, a_to_other: Array, other: CommandedCamera) -> Image:
-    """ZNCC ``(NUM_DEPTHS, N)`` of ``patches`` ``(N, P)`` with ``image``, ``NOT_VISIBLE`` where they do not lie in it.
+    """ZNCC ``(NUM_DEPTHS, N)`` of ``patches`` ``(N, P)`` with ``image``, ``NOT_VISIBLE`` outside of it.
 
-    A point at inverse depth w on the ray r of camera a is seen by another along R r + w t. ``rays`` ``(N, P, 3)``.
+    A point at inverse depth w on the ray r of camera a projects to R r + w t in the other camera: it is at r / w, and
+    projection does not depend on the factor w. ``rays`` are ``(N, P, 3)``.
     """
+    # K R r is the image of the ray at infinity, and K t the direction in which the point moves as it comes closer.
     far = (rays @ (other.intrinsics @ a_to_other[:3, :3]).T).astype(np.float32)
     towards = (other.intrinsics @ a_to_other[:3, 3]).astype(np.float32)
     inverse_depths = np.linspace(1 / FARTHEST_M, 1 / NEAREST_M, NUM_DEPTHS, dtype=np.float32)[:, None, None]
@@ -221,12 +227,15 @@ def _plane_sweep(patches: Image, rays: Array, image: Image, a_to_other: Array, o
 
 
 def _a_to_b(a: CommandedCamera, b: CommandedCamera, frame: int) -> Array:
-    """``(4, 4)``: camera ``a`` to camera ``b`` of one frame, each with its own pose."""
+    """Transform ``(4, 4)`` from camera ``a`` to camera ``b`` in one frame, each with its own pose."""
     return np.asarray(inverse(b.camera_to_world[frame]) @ a.camera_to_world[frame])
 
 
 def _virtual_axes(rotation: Array) -> Array:
-    """Axes ``(3, 3)``, in columns, of a camera midway between two; ``rotation`` takes rays of a to b."""
+    """Axes ``(3, 3)``, in columns, of a camera midway between two; ``rotation`` takes rays of a to b.
+
+    The sum of the axes of both cameras, in camera a, orthonormalized with z first.
+    """
     between = np.eye(3) + rotation.T
     z = between[:, 2] / max(float(np.linalg.norm(between[:, 2])), 1e-9)
     x = np.cross(between[:, 1], z)
@@ -235,7 +244,7 @@ def _virtual_axes(rotation: Array) -> Array:
 
 
 def _common_rays(a: CommandedCamera, b: CommandedCamera, a_to_b: Array) -> Array:
-    """Rays ``(N, 3)`` of a coarse grid on image ``a`` that meet something ``b`` can see, near or far."""
+    """Rays ``(N, 3)`` of a coarse grid on image ``a`` whose nearest or farthest point lies in image ``b``."""
     x, y = np.meshgrid(*(np.arange(0, side, GRID_PX, dtype=np.float64) for side in a.image_size))
     rays = a.directions(np.stack([x, y], -1).reshape(-1, 2))
     depths = np.array([NEAREST_M, FARTHEST_M])[:, None, None]
@@ -245,7 +254,11 @@ def _common_rays(a: CommandedCamera, b: CommandedCamera, a_to_b: Array) -> Array
 
 
 def _ray_shifts(overlap: Overlap, a_to_b: Array) -> Array:
-    """``(3, 3)``: no shift of the rays, and one to either side of the baseline, along which all lines nearly run."""
+    """Shifts ``(3, 3)`` of the rays: none, and one to either side of the baseline.
+
+    On the virtual image plane the epipolar lines are nearly parallel to the baseline, so a shift across it leads off
+    them.
+    """
     baseline = overlap.axes.T @ inverse(a_to_b)[:3, 3]
     across = np.array([-baseline[1], baseline[0], 0.0]) / max(float(np.hypot(*baseline[:2])), 1e-9)
     aside = CONTROL_OFFSET_SHARE * overlap.a_command.image_size[1] / overlap.a_command.intrinsics[0, 0] * across
@@ -253,7 +266,7 @@ def _ray_shifts(overlap: Overlap, a_to_b: Array) -> Array:
 
 
 def _sample_image(image: Image, x: Image, y: Image, z: Image) -> tuple[Image, NDArray[np.bool_]]:
-    """Gray levels ``(..., P)`` at homogeneous pixels ``(..., P)``, and ``(...)`` whether all ``P`` lie in it."""
+    """Gray levels ``(..., P)`` at homogeneous pixels ``(..., P)``, and ``(...)`` whether all ``P`` lie in the image."""
     ahead = z > 1e-6
     depth = np.where(ahead, z, np.float32(1.0))
     u, v = x / depth, y / depth
@@ -265,14 +278,14 @@ def _sample_image(image: Image, x: Image, y: Image, z: Image) -> tuple[Image, ND
 
 
 def _zncc(a: Image, b: Image) -> Image:
-    """Of patches ``(N, P)`` with ``(..., N, P)``, along the last axis."""
+    """ZNCC of patches ``(N, P)`` with patches ``(..., N, P)``, over the last axis."""
     a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
     norm = np.sqrt((a * a).sum(-1) * np.einsum("...p,...p->...", b, b))
-    return np.asarray(np.einsum("np,...np->...n", a, b) / (norm + 1.0))
+    return np.asarray(np.einsum("np,...np->...n", a, b) / (norm + 1.0))  # + 1: flat patches get 0, not noise
 
 
 def _sample_spacing(view: View) -> float:
-    """Pixels between the points of a patch: blurred as the image is, those between would tell nothing more."""
+    """Pixels between the points of a patch, the scale of the blur: denser points would be redundant."""
     return max(1.0, blur_scale(*view.gray.shape[1:]))
 
 

@@ -1,4 +1,4 @@
-"""Background tracks between two frames, seen as directions, beside the motion that was commanded between them."""
+"""Pairs of frames: their common background tracks as directions, and the commanded motion between them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from driveforge.validation.records import MOVING_EGO, STATIONARY_EGO, TOO_FEW_TR
 from driveforge.validation.views.view import CameraMotion, CommandedCamera
 
 MIN_TRACKS = 15
-# Below this baseline the direction of the translation, and with it the epipolar geometry, is of noise.
+# Below this baseline noise dominates the direction of the translation, and with it the epipolar geometry.
 MIN_BASELINE_M = 0.25
 
 
@@ -20,7 +20,7 @@ MIN_BASELINE_M = 0.25
 class FramePair:
     """``a`` and ``b`` ``(N, 3)`` are the directions (z = 1) of the same points in frames ``first`` and ``last``.
 
-    ``image`` ``(N, 2)`` px is where they stand in the first frame.
+    ``image`` ``(N, 2)`` px are their positions in the first frame.
     """
 
     first: int
@@ -41,7 +41,7 @@ class FramePair:
 def make_pair(
     window: TrackWindow, i: int, j: int, command: CommandedCamera, selection: Mask | None = None
 ) -> FramePair:
-    """The tracks of a window that live from its ``i``-th to its ``j``-th frame (and are in ``selection``)."""
+    """The tracks of a window that are alive from its ``i``-th to its ``j``-th frame (and in ``selection``)."""
     alive = window.alive[j] if selection is None else window.alive[j] & selection
     first, last = window.start + i, window.start + j
     return FramePair(
@@ -55,7 +55,7 @@ def make_pair(
 
 
 def longest_pairs(tracks: Tracks, command: CommandedCamera) -> list[FramePair]:
-    """For each window, its first frame and the latest one that enough tracks live to see."""
+    """For each window, its first frame and the last one with enough live tracks."""
     return [make_pair(w, 0, _longest_gap(w), command) for w in tracks.background if w.length > 1]
 
 
@@ -65,7 +65,7 @@ def pairs_with_gap(tracks: Tracks, command: CommandedCamera, gap: int) -> list[F
 
 
 def adjacent_pairs(tracks: Tracks, command: CommandedCamera) -> list[FramePair]:
-    """Every two neighboring frames once."""
+    """Every pair of neighboring frames once."""
     return [make_pair(window, k - 1, k, command) for k, window in tracks.steps()]
 
 
@@ -75,35 +75,35 @@ def _longest_gap(window: TrackWindow) -> int:
 
 
 def derotate(pair: FramePair) -> Array:
-    """Where ``(N, 2)`` on the plane z = 1 the commanded rotation alone would take the tracks."""
+    """Positions ``(N, 2)`` on the plane z = 1 of the tracks after the commanded rotation without translation."""
     turned = pair.a @ pair.motion.rotation.T
     return np.asarray(turned[:, :2] / np.maximum(turned[:, 2:], 1e-6))
 
 
 def derotated_flow(pair: FramePair) -> Array:
-    """Flow ``(N, 2)`` on the plane z = 1 that is left when the commanded rotation is taken out."""
+    """Flow ``(N, 2)`` on the plane z = 1 without the part of the commanded rotation."""
     return pair.b[:, :2] - derotate(pair)
 
 
 def moving_pairs(
     pairs: Iterable[FramePair], min_baseline: float = MIN_BASELINE_M, min_tracks: int = MIN_TRACKS
 ) -> list[FramePair]:
-    """Those over which the camera was told to move, with enough tracks to judge by."""
+    """The pairs over which the camera is commanded to move, with enough tracks."""
     return [p for p in pairs if p.motion.baseline >= min_baseline and len(p) >= min_tracks]
 
 
 def stationary_pairs(pairs: Iterable[FramePair], min_baseline: float = MIN_BASELINE_M) -> list[FramePair]:
-    """Those over which the camera was told to stay in its place (it may turn), with enough tracks to judge by."""
+    """The pairs over which the camera is commanded to stay in place (it may turn), with enough tracks."""
     return [p for p in pairs if p.motion.baseline < min_baseline and len(p) >= MIN_TRACKS]
 
 
 def not_moving_reason(pairs: Sequence[FramePair], min_baseline: float = MIN_BASELINE_M) -> str:
-    """Why ``moving_pairs`` chose none of the pairs."""
+    """Why ``moving_pairs`` is empty."""
     return _no_pairs_reason([p for p in pairs if p.motion.baseline >= min_baseline], STATIONARY_EGO)
 
 
 def not_stationary_reason(pairs: Sequence[FramePair], min_baseline: float = MIN_BASELINE_M) -> str:
-    """Why ``stationary_pairs`` chose none of the pairs."""
+    """Why ``stationary_pairs`` is empty."""
     return _no_pairs_reason([p for p in pairs if p.motion.baseline < min_baseline], MOVING_EGO)
 
 

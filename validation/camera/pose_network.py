@@ -1,11 +1,10 @@
-"""What a learned pose network says of the camera's motion, held against the command.
+"""The camera motion that a learned pose network predicts, compared with the command.
 
-The network sees the frames alone, so it owes nothing to our tracks. It chooses its own world and scale: only relative
-rotations, and the directions of relative translations, are compared.
+The network gets only the frames, so it is independent of our tracks. Its world frame and scale are arbitrary: only
+relative rotations and directions of relative translations are compared.
 """
 
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -14,9 +13,11 @@ from numpy.typing import NDArray
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse, is_rigid
 from driveforge.validation.camera.pairs import MIN_BASELINE_M
+from driveforge.validation.camera.tracked_view import TrackedView
+from driveforge.validation.catalog import NO_POSE_NETWORK
+from driveforge.validation.instruments import PoseNetwork
 from driveforge.validation.local_weights import load_torchscript
 from driveforge.validation.records import (
-    NO_POSE_NETWORK,
     STATIONARY_EGO,
     Measure,
     Sample,
@@ -24,28 +25,17 @@ from driveforge.validation.records import (
     make_unmeasurable,
     median_measure,
 )
-from driveforge.validation.views.view import CommandedCamera, View
 
-GAP = 4  # frames, as for the motion that our own tracks show
+GAP = 4  # frames, as in pose_refinement
 RIGID_TOLERANCE = 1e-2
 
 
-class PoseNetwork(Protocol):
-    """Anything that tells the camera's poses from its frames. The same frames must give the same poses."""
-
-    def __call__(self, frames: NDArray[np.uint8]) -> Array:
-        """Camera-to-world poses ``(T, 4, 4)`` of frames ``(T, H, W, 3)`` RGB, in any one world and at any one scale.
-
-        Camera axes are x right, y down, z forward.
-        """
-
-
 def load_pose_network(path: Path) -> PoseNetwork:
-    """The network in the TorchScript file at ``path``: frames ``(T, 3, H, W)`` float32 in 0..1 to poses ``(T, 4, 4)``.
+    """Load a TorchScript file: frames ``(T, 3, H, W)`` float32 in 0..1 to camera-to-world poses ``(T, 4, 4)``.
 
-    A published network (VGGT, DUSt3R, ...) is brought to this by a small module around it that resizes the frames and
-    turns what it predicts into camera-to-world matrices. A TorchScript file is a program: give only what you trust. A
-    UserError where there is no such file, it fails, or what it returns are no poses.
+    To use a published network (VGGT, DUSt3R, ...), wrap it in a module that resizes the frames and converts its
+    prediction to camera-to-world matrices. A TorchScript file is executed: give only files that you trust. Raises
+    UserError if there is no such file; the loaded network raises it if it fails or does not return poses.
     """
     network = load_torchscript(path)
 
@@ -59,15 +49,16 @@ def load_pose_network(path: Path) -> PoseNetwork:
             raise UserError(f"{path}: must return camera-to-world poses of shape {(len(frames), 4, 4)}, got {shape}")
         matrices = np.asarray(predicted.detach().double().numpy())
         if not (np.isfinite(matrices).all() and is_rigid(matrices, RIGID_TOLERANCE)):
-            raise UserError(f"{path}: what it returns are no rigid poses; rotations must be orthonormal")
+            raise UserError(f"{path}: its output is not a rigid pose; rotations must be orthonormal")
         return matrices
 
     return poses
 
 
-def pose_network_measures(view: View, command: CommandedCamera, network: PoseNetwork | None) -> list[Measure]:
-    """Over ``GAP`` frames: rotation off the command (deg, RMS), and its direction of translation (deg, median)."""
+def pose_network_measures(tracked: TrackedView) -> list[Measure]:
+    """Errors over ``GAP`` frames: rotation (deg, RMS) and direction of the translation (deg, median)."""
     names = ("pose_network_rotation", "pose_network_translation")
+    view, command, network = tracked.view, tracked.command, tracked.instruments.pose_network
     if network is None:
         return [make_unmeasurable(name, NO_POSE_NETWORK) for name in names]
     seen = network(view.frames)
@@ -86,6 +77,6 @@ def pose_network_measures(view: View, command: CommandedCamera, network: PoseNet
 
 
 def _angle(seen: Array, commanded: Array) -> float:
-    """Degrees between two directions; a right angle where the network saw no motion at all."""
+    """Angle between two directions in degrees; 90 if the network predicts no motion at all."""
     lengths = float(np.linalg.norm(seen) * np.linalg.norm(commanded))
     return float(np.degrees(np.arccos(np.clip(float(seen @ commanded) / max(lengths, 1e-12), -1.0, 1.0))))

@@ -1,4 +1,4 @@
-"""Regions of the image: what happens in one of them drowns in a median over all tracks."""
+"""Medians by image region: an error in a single region hardly changes the median over all tracks."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ MIN_TRACKS = 6
 
 
 def region_medians(points: Points | Array, values: Array, image_size: tuple[int, int]) -> list[float]:
-    """The median of ``values`` ``(N,)`` in every region that holds enough of the image ``points`` ``(N, 2)`` px.
+    """The median of ``values`` ``(N,)`` in every region with enough of the image ``points`` ``(N, 2)`` px.
 
-    ``image_size`` is width, height in px. Empty with fewer than two such regions.
+    ``image_size`` is width, height in px. Empty if there are fewer than two such regions.
     """
     column, row = (np.clip(points / np.array(image_size), 0, 0.999) * [COLUMNS, ROWS]).astype(int).T
     region = row * COLUMNS + column

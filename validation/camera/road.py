@@ -1,4 +1,4 @@
-"""The patch of road before a camera: where it lies, and what two frames show of it."""
+"""The patch of road in front of a camera: its position, and its appearance in two frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.pixels import blur_scale
 from driveforge.validation.views.view import CameraMotion, CommandedCamera, View
 
-# From and to along the camera's view, and to either side, meters.
+# Extent of the patch along the camera's view and to either side, meters.
 NEAREST_M, FARTHEST_M, HALF_WIDTH_M = 4.5, 18.0, 2.4
 ROWS, COLUMNS = 48, 28
 TARGET_BASELINE_M, MIN_BASELINE_M = 1.6, 0.5
@@ -20,7 +20,10 @@ MAX_GAP, STRIDE = 6, 2  # frames
 
 
 def road_pairs(command: CommandedCamera) -> list[tuple[int, int]]:
-    """(near, far) frames some way apart; the patch before the camera is closer in the near one."""
+    """(near, far) frames with a sufficient baseline; the camera is closer to the patch of road in ``near``.
+
+    For a camera that moves forward, ``near`` is the later frame.
+    """
     centers, pairs = command.camera_to_world[:, :3, 3], []
     for a in range(0, len(centers) - 1, STRIDE):
         baselines = np.linalg.norm(centers[a + 1 : a + 1 + MAX_GAP] - centers[a], axis=1)
@@ -33,7 +36,7 @@ def road_pairs(command: CommandedCamera) -> list[tuple[int, int]]:
 
 
 def heading_direction(command: CommandedCamera, near: int, far: int) -> Array:
-    """Unit vector ``(3,)`` in coordinates of ``near`` along which the camera was told to move, later less earlier."""
+    """Unit vector ``(3,)`` of the commanded motion from the earlier to the later frame, in coordinates of ``near``."""
     towards = inverse(command.camera_to_world[near])[:3, :3] @ (
         command.camera_to_world[max(near, far), :3, 3] - command.camera_to_world[min(near, far), :3, 3]
     )
@@ -43,8 +46,8 @@ def heading_direction(command: CommandedCamera, near: int, far: int) -> Array:
 def road_normals(command: CommandedCamera, pairs: Sequence[tuple[int, int]]) -> list[Array]:
     """Unit normals ``(3,)`` of the road in the near camera of every pair.
 
-    A vehicle moves along its road, so the ego's up is turned until the commanded path, over all pairs, lies level: one
-    degree that a camera hangs lower than its calibration says would read as seven percent of scale.
+    A vehicle moves parallel to its road, so the ego's up axis is tilted until the commanded path is level on average
+    over all pairs: a pitch error of the calibration of one degree would cause a scale error of seven percent.
     """
     headings = [heading_direction(command, *pair) for pair in pairs]
     ups = [command.up[near] for near, _ in pairs]
@@ -54,7 +57,7 @@ def road_normals(command: CommandedCamera, pairs: Sequence[tuple[int, int]]) -> 
 
 
 def ground_axes(normal: Array) -> tuple[Array, Array]:
-    """Unit vectors ``(3,)`` on the ground, in camera coordinates: where the camera looks, and to the right of that."""
+    """Unit vectors ``(3,)`` in the ground plane, in camera coordinates: the viewing direction, and to its right."""
     ahead = np.array([0.0, 0.0, 1.0]) - normal[2] * normal
     ahead /= max(float(np.linalg.norm(ahead)), 1e-9)
     return ahead, np.cross(ahead, normal)
@@ -62,7 +65,7 @@ def ground_axes(normal: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Road:
-    """The road of a view, but where ``boxes`` hide it."""
+    """The road in a view, except where ``boxes`` occlude it."""
 
     view: View
     boxes: Boxes | None
@@ -70,7 +73,11 @@ class Road:
     def slopes(
         self, patch: Array, command: CommandedCamera, motion: CameraMotion, near: int, far: int, scales: Array
     ) -> tuple[Array, Array]:
-        """Longitudinal derivatives of the patch in the near frame ``(N,)`` and, for every scale, the far ``(S, N)``."""
+        """Longitudinal derivatives of the patch in the near frame ``(N,)`` and, for every scale, the far ``(S, N)``.
+
+        Only cells that are visible in the near frame and, at every scale, in the far frame are returned.
+        """
+        # The points of the patch in the far camera, for every scale of the translation: (S, ROWS, COLUMNS, 3).
         swept = (patch @ motion.rotation.T)[None] + scales[:, None, None, None] * motion.translation
         a, seen_a = self._slope(near, *project(patch[None], command.intrinsics))
         b, seen_b = self._slope(far, *project(swept, command.intrinsics))
@@ -78,7 +85,7 @@ class Road:
         return a[0, seen], b[:, seen]
 
     def _slope(self, frame: int, pixels: Array, depth: Array) -> tuple[Array, Mask]:
-        """Differences ``(S, ROWS - 2, COLUMNS)`` of gray levels two rows of the patch apart, and whether seen."""
+        """Central differences ``(S, ROWS - 2, COLUMNS)`` of gray levels along the road, and which are visible."""
         height, width = self.view.gray.shape[1:]
         blurred = cv2.GaussianBlur(self.view.gray[frame], (0, 0), max(0.8, blur_scale(height, width))).astype(
             np.float32
@@ -93,8 +100,9 @@ class Road:
 
 
 def road_patch(normal: Array, height: float) -> Array:
-    """Points ``(ROWS, COLUMNS, 3)`` m of the road before the camera, in its coordinates; rows are even in the image."""
+    """Points ``(ROWS, COLUMNS, 3)`` m of the road in camera coordinates; rows are evenly spaced in the image."""
     ahead, right = ground_axes(normal)
+    # Image rows are proportional to the inverse distance on the ground.
     distance = 1.0 / np.linspace(1.0 / FARTHEST_M, 1.0 / NEAREST_M, ROWS)
     aside = np.linspace(-HALF_WIDTH_M, HALF_WIDTH_M, COLUMNS)
     return np.asarray(-height * normal + distance[:, None, None] * ahead + aside[:, None] * right)

@@ -1,9 +1,9 @@
-"""Metric scale: does the camera cover the meters that it was told to, by the road below it and by boxes that stand?
+"""Metric scale: the distance that the camera covers, measured on the road and on parked boxes.
 
-Tracks alone leave the length of a translation open. It is told by what has a known size: the road lies as far below the
-camera as its mount is high, and a parked box is where it was commanded to be. Both look for the factor s on the
-commanded translation that agrees with the pixels, under the rotation that the tracks show, and report abs(log s): 0 is
-the commanded speed, 0.14 is 15 % off, to either side.
+Epipolar geometry does not determine the length of a translation. Known distances do: the height of the camera above the
+road, and the commanded place of a parked box. Both measures search the factor s on the commanded translation that
+agrees with the pixels, under the rotation that the tracks show, and report abs(log s): 0 is the commanded speed, 0.14
+is 15 % too fast or too slow.
 """
 
 import math
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from driveforge.datasets.conditioning.layout import NEAR_M
 from driveforge.datasets.geometry import Array, box_corners, inverse, transform
@@ -27,16 +26,14 @@ from driveforge.validation.camera.road import (
     road_pairs,
     road_patch,
 )
+from driveforge.validation.camera.tracked_view import TrackedView
+from driveforge.validation.catalog import CAMERA_NOT_ALONG_ROAD, NO_CAMERA_HEIGHT, NO_PARKED_BOXES, ROAD_HIDDEN
 from driveforge.validation.point_tracking.box_motion import ray_box
-from driveforge.validation.point_tracking.tracks import Tracks, TrackWindow
+from driveforge.validation.point_tracking.tracks import TrackWindow
 from driveforge.validation.records import (
-    CAMERA_NOT_ALONG_ROAD,
     NO_BOXES,
-    NO_CAMERA_HEIGHT,
-    NO_PARKED_BOXES,
     NO_ROAD_MATCH,
     NO_ROAD_TEXTURE,
-    ROAD_HIDDEN,
     SMALL_BOXES,
     STATIONARY_EGO,
     Measure,
@@ -44,25 +41,25 @@ from driveforge.validation.records import (
     make_unmeasurable,
 )
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import CameraMotion, CommandedCamera, View
+from driveforge.validation.views.view import CameraMotion, CommandedCamera
 
 LOG_SCALES = np.linspace(-0.6, 0.6, 37)
 MIN_CELLS, MIN_PAIRS = 120, 3
-MIN_HEIGHT_M = 0.3  # a camera lower than this has its ego frame in itself, not on the ground
-MIN_ALONG = 0.8  # cosine between view and path
+MIN_HEIGHT_M = 0.3  # lower than this, the ego frame is that of the camera and not on the ground
+MIN_ALONG = 0.8  # cosine between viewing direction and path
 MIN_CONTRAST = 0.5  # gray levels
-MIN_MATCH = 0.1
+MIN_MATCH = 0.1  # ZNCC at the best scale
 
-PARKED_M = 0.15  # how far an annotated box may stray while it stands
+PARKED_M = 0.15  # annotation noise of a parked box
 MIN_PARALLAX_PX = 3.0  # reference px
 MIN_POINTS = 12
-MIN_SCALE = 0.05  # of the command: less than this, or backwards, is as wrong as it gets
+MIN_SCALE = 0.05  # of the command: smaller and negative scales count as this one
 
 
 def corrected_motion(refined: Sequence[RefinedMotion], command: CommandedCamera, a: int, b: int) -> CameraMotion:
-    """The commanded motion from frame ``a`` to ``b``, its rotation corrected by what the nearest refined pair shows.
+    """The commanded motion from frame ``a`` to ``b``, with its rotation corrected by the nearest refined pair.
 
-    The correction is taken in proportion to the time between the frames.
+    The correction is scaled to the number of frames from ``a`` to ``b``.
     """
     commanded = command.motion(a, b)
     nearest = min(refined, key=lambda r: abs(r.pair.first - min(a, b)))
@@ -71,21 +68,20 @@ def corrected_motion(refined: Sequence[RefinedMotion], command: CommandedCamera,
     return CameraMotion(rotation=rotation, translation=commanded.translation)
 
 
-def road_scale_measure(
-    view: View, command: CommandedCamera, boxes: Boxes | None, refined: Sequence[RefinedMotion], reason: str
-) -> Measure:
-    """``pose_scale_road``: abs(log s) of the translation that lays the road patch of two frames on each other.
+def road_scale_measure(tracked: TrackedView) -> Measure:
+    """``pose_scale_road``: abs(log s) of the translation that aligns the road patch between two frames.
 
-    Plane sweep (Collins, "A space-sweep approach to true multi-image matching", CVPR 1996): a plane n'X = -h takes
+    Plane sweep (Collins, "A space-sweep approach to true multi-image matching", CVPR 1996): on the plane n'X = -h,
     X_b = (R - s t n' / h) X_a. For every s the zero-mean normalized cross-correlation (ZNCC) of the *longitudinal*
-    derivative of the patches is taken, since lane lines fit any s. The curves of all pairs of frames are averaged and
-    the peak is refined by a parabola. ``reason`` is told where ``refined`` is empty.
+    derivatives of the patches is computed, since lane lines match at any s. The curves of all pairs of frames are
+    averaged, and the peak is refined by a parabola.
     """
+    command, refined = tracked.command, tracked.refined_motions
     pairs = road_pairs(command)
-    reason = reason if not refined else _no_road_reason(command, pairs)
+    reason = _no_road_reason(command, pairs) if refined else tracked.not_refined_reason
     if reason:
         return make_unmeasurable("pose_scale_road", reason)
-    road = Road(view=view, boxes=boxes)
+    road = Road(view=tracked.view, boxes=tracked.boxes)
     patches = [
         road_patch(normal, command.height[near])
         for normal, (near, _) in zip(road_normals(command, pairs), pairs, strict=True)
@@ -108,7 +104,7 @@ def road_scale_measure(
 
 
 def _no_road_reason(command: CommandedCamera, pairs: Sequence[tuple[int, int]]) -> str:
-    """Why the command leaves no road to sweep; empty where it does not."""
+    """Why the command does not allow a sweep of the road; empty if it does."""
     if len(pairs) < MIN_PAIRS:
         return STATIONARY_EGO
     if command.height.min() < MIN_HEIGHT_M:
@@ -129,40 +125,28 @@ def _peak(curve: Array) -> float:
     if not 0 < best < len(curve) - 1:
         return float(LOG_SCALES[best])
     left, middle, right = curve[best - 1 : best + 2]
+    # Vertex of the parabola through three equidistant points, in steps from the middle one.
     offset = 0.5 * (left - right) / (left - 2 * middle + right - 1e-9)
     return float(LOG_SCALES[best] + offset * (LOG_SCALES[1] - LOG_SCALES[0]))
 
 
-def parked_scale_measure(
-    view: View,
-    command: CommandedCamera,
-    boxes: Boxes | None,
-    tracks: Tracks,
-    refined: Sequence[RefinedMotion],
-    reason: str,
-) -> Measure:
-    """``pose_scale_boxes``: abs(log s) of the translation that carries points on parked boxes as their tracks went.
+def parked_scale_measure(tracked: TrackedView) -> Measure:
+    """``pose_scale_boxes``: abs(log s) of the translation that agrees with the tracks of points on parked boxes.
 
-    A point X_a on the box is seen later along u (z = 1) where u x (R X_a + s t) = 0, which each point solves for s in
-    the least-squares sense; the median over all points, weighted by the commanded parallax, is s. ``reason`` is
-    told where ``refined`` is empty.
+    A point X_a on the box is observed later along u (z = 1), so u x (R X_a + s t) = 0, which is solved for s by least
+    squares for each point; s is the median over all points, weighted by the commanded parallax.
     """
-    if not refined:
-        return make_unmeasurable("pose_scale_boxes", reason)
+    if not tracked.refined_motions:
+        return make_unmeasurable("pose_scale_boxes", tracked.not_refined_reason)
+    boxes = tracked.boxes
     if boxes is None or not boxes.judged.any():
         return make_unmeasurable("pose_scale_boxes", NO_BOXES)
-    parked = [
-        box_index
-        for box_index, track in enumerate(view.tracks)
-        if boxes.judged[:, box_index].any() and is_parked(track)
-    ]
+    parked = _parked_box_indices(tracked.view.tracks, boxes)
     if not parked:
         return make_unmeasurable("pose_scale_boxes", NO_PARKED_BOXES)
     found = [
-        _parked_box_scales(
-            view.tracks[box_index], command, window, np.flatnonzero(window.box_index == box_index), refined
-        )
-        for window in tracks.objects
+        _parked_box_scales(tracked, window, box_index)
+        for window in tracked.tracks.objects
         for box_index in parked
         if boxes.judged[window.start : window.start + 2, box_index].all()
     ]
@@ -182,18 +166,22 @@ def parked_scale_measure(
     return make_measure("pose_scale_boxes", abs(math.log(max(scale, MIN_SCALE))), most.frames, most.track)
 
 
+def _parked_box_indices(tracks: Sequence[Track], boxes: Boxes) -> list[int]:
+    return [i for i, track in enumerate(tracks) if boxes.judged[:, i].any() and is_parked(track)]
+
+
 def is_parked(track: Track) -> bool:
-    """Whether the box was commanded to stand where it is, within what annotations stray, for all it is there."""
+    """Whether the box stays in one place, within annotation noise, in all frames in which it is present."""
     places = track.box_to_world[track.present, :3, 3]
     return bool(len(places) > 1 and np.linalg.norm(places - np.median(places, 0), axis=1).max() <= PARKED_M)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _ParkedBoxScales:
-    """The ``scales`` ``(N,)`` that tracks of one window on one box show, of those with enough parallax.
+    """The ``scales`` ``(N,)`` of the tracks of one window on one box that have enough parallax.
 
-    ``parallax`` ``(N,)`` reference px is how far the commanded translation alone moves each, and ``expected`` how far
-    it moves the corner of the box that it moves most.
+    ``parallax`` ``(N,)`` reference px is the image motion of each point by the commanded translation alone, and
+    ``expected`` the largest one of a corner of the box.
     """
 
     track: str
@@ -203,30 +191,28 @@ class _ParkedBoxScales:
     expected: float
 
 
-def _parked_box_scales(
-    track: Track,
-    command: CommandedCamera,
-    window: TrackWindow,
-    points: NDArray[np.intp],
-    refined: Sequence[RefinedMotion],
-) -> _ParkedBoxScales | None:
-    """None where the camera was told to stand."""
+def _parked_box_scales(tracked: TrackedView, window: TrackWindow, box_index: int) -> _ParkedBoxScales | None:
+    """None if the camera is commanded to stand."""
+    track, command = tracked.view.tracks[box_index], tracked.command
     first, last = window.start, window.start + window.length - 1
-    motion = corrected_motion(refined, command, first, last)
+    motion = corrected_motion(tracked.refined_motions, command, first, last)
     if motion.baseline < MIN_BASELINE_M:
         return None
+    points = np.flatnonzero(window.box_index == box_index)
     camera_to_box = inverse(track.box_to_world[first]) @ command.camera_to_world[first]
     box_to_camera = inverse(camera_to_box)
     directions = command.directions(window.points[0, points])
     on_box, hit = ray_box(camera_to_box[:3, 3], directions @ camera_to_box[:3, :3].T, track.size)
     followed = hit & window.alive[-1, points]
+    # Y = R X_a, the tracked points in the later camera before the translation.
     turned = transform(box_to_camera, on_box[followed]) @ motion.rotation.T
     seen = command.directions(window.points[-1, points[followed]])
     scales, parallax = solve_point_scales(turned, motion.translation, seen)
     strong = parallax >= MIN_PARALLAX_PX * command.pixel
+    # The parallax that the command gives the corners: they are observed exactly where the command moves them.
     corners = box_corners(box_to_camera, track.size) @ motion.rotation.T
-    estimates = corners + motion.translation
-    _, expected = solve_point_scales(corners, motion.translation, estimates / np.maximum(estimates[:, 2:], NEAR_M))
+    moved = corners + motion.translation
+    _, expected = solve_point_scales(corners, motion.translation, moved / np.maximum(moved[:, 2:], NEAR_M))
     return _ParkedBoxScales(
         track=track.id,
         frames=(first, last),
@@ -237,9 +223,10 @@ def _parked_box_scales(
 
 
 def solve_point_scales(turned: Array, translation: Array, seen: Array) -> tuple[Array, Array]:
-    """The s ``(N,)`` for which Y + s t is seen along ``seen`` ``(N, 3)`` (z = 1), and how far t moves it where z = 1.
+    """The scale s ``(N,)`` for which Y + s t lies along ``seen`` ``(N, 3)`` (z = 1), and the parallax ``(N,)`` of t.
 
-    ``turned`` ``(N, 3)`` m are the points Y = R X_a. Least squares over u (Y_z + s t_z) = Y_xy + s t_xy.
+    ``turned`` ``(N, 3)`` m are the points Y = R X_a. Least squares of u (Y_z + s t_z) = Y_xy + s t_xy, that is of
+    s (t_xy - u t_z) = u Y_z - Y_xy. The parallax is the motion by t on the plane z = 1.
     """
     along = translation[:2] - seen[:, :2] * translation[2]
     offset = seen[:, :2] * turned[:, 2:] - turned[:, :2]

@@ -1,1 +1,1 @@
-"""Good clips corrupted in one known way and by a known amount, to find out what measures and gates see."""
+"""Controlled corruptions of good clips, each of one type and strength, to test measures and gates."""

@@ -1,4 +1,4 @@
-"""A wrong command under clean pixels: boxes that leave their objects, and objects without a box."""
+"""Corruptions of the commanded boxes under unchanged pixels: shifted boxes and missing boxes."""
 
 from dataclasses import replace
 
@@ -18,11 +18,11 @@ from driveforge.validation.corruptions.visibility import (
     well_visible,
 )
 
-PARKED_M, MOVING_M = 0.5, 2.0  # reach of a parked object at most, of a moving one at least
+PARKED_M, MOVING_M = 0.5, 2.0  # largest displacement of a parked object, smallest one of a moving object
 
 
 def object_teleport(clip: Clip, meters: float, rng: np.random.Generator) -> Clip:
-    """From some frame on, the box of an object stands ``meters`` away, in a direction along the ground."""
+    """From some frame on, the box of an object is shifted by ``meters`` along the ground."""
     visible = well_visible(box_visibilities(clip))
     track_index = sample_object(clip, visible.sum(0) >= MIN_VISIBLE_FRAMES, "object", rng)
     start = sample_event_frame(visible[:, track_index], rng)
@@ -31,7 +31,7 @@ def object_teleport(clip: Clip, meters: float, rng: np.random.Generator) -> Clip
 
 
 def object_drift(clip: Clip, meters_per_second: float, rng: np.random.Generator) -> Clip:
-    """From where it is first seen well, the box of an object drifts off evenly, in a direction along the ground."""
+    """From the first frame in which an object is well visible, its box drifts at constant speed along the ground."""
     visible = well_visible(box_visibilities(clip))
     track_index = sample_object(clip, visible.sum(0) >= MIN_VISIBLE_FRAMES, "object", rng)
     start, times = int(np.argmax(visible[:, track_index])), clip.scene.timestamps
@@ -39,19 +39,19 @@ def object_drift(clip: Clip, meters_per_second: float, rng: np.random.Generator)
 
 
 def uncommanded_parked(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """A parked object has no box in the last ``percent`` of the frames, though it is drawn."""
+    """The box of a parked object is removed in the last ``percent`` of the frames."""
     displacements = np.array([_max_displacement(track) for track in clip.scene.tracks])
     return _remove_box(clip, percent, displacements <= PARKED_M, "parked object", rng)
 
 
 def uncommanded_moving(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """A moving object has no box in the last ``percent`` of the frames, though it is drawn."""
+    """The box of a moving object is removed in the last ``percent`` of the frames."""
     displacements = np.array([_max_displacement(track) for track in clip.scene.tracks])
     return _remove_box(clip, percent, displacements >= MOVING_M, "moving object", rng)
 
 
 def _shift_box(clip: Clip, track_index: int, start: int, offset: Array, rng: np.random.Generator) -> Clip:
-    """One box moved by ``offset`` ``(T,)`` m in one direction of its own x-y plane at frame ``start``."""
+    """One box shifted by ``offset`` ``(T,)`` m in a random direction of its x-y plane at frame ``start``."""
     track, angle = clip.scene.tracks[track_index], rng.uniform(0, 2 * np.pi)
     direction = track.box_to_world[start, :3, :2] @ [np.cos(angle), np.sin(angle)]
     boxes = np.array(track.box_to_world)
@@ -70,6 +70,6 @@ def _remove_box(clip: Clip, percent: float, candidates: Mask, what: str, rng: np
 
 
 def _max_displacement(track: Track) -> float:
-    """Metres that the box gets away from where it is first present: jitter of its annotation does not add up."""
+    """The largest distance of the box from its first place, m; annotation noise does not add up in it."""
     places = track.box_to_world[track.present, :3, 3]
     return float(np.linalg.norm(places - places[:1], axis=1).max(initial=0.0))

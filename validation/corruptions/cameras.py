@@ -1,6 +1,6 @@
-"""One camera at odds with the others: its mounting as commanded, or its clock.
+"""Corruptions of one camera: its commanded mounting, or its clock.
 
-The camera is drawn from the calibrated ones behind the first, which is the reference of all measures.
+The camera is sampled from the calibrated ones except the first, which is the reference of all measures.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ MIN_FRAMES_LEFT = 2
 
 
 def camera_yaw(clip: Clip, degrees: float, rng: np.random.Generator) -> Clip:
-    """One camera is said to look further to one side, turned where it stands about the ego's z axis."""
+    """The command rotates one camera about the ego's z axis, at its place."""
     camera_index = _sample_camera(clip, rng)
     mount = _mount(clip, camera_index)
     rotated = pose(yaw_rotation(random_sign(rng) * np.radians(degrees)) @ mount[..., :3, :3], mount[..., :3, 3])
@@ -25,14 +25,14 @@ def camera_yaw(clip: Clip, degrees: float, rng: np.random.Generator) -> Clip:
 
 
 def camera_pitch(clip: Clip, degrees: float, rng: np.random.Generator) -> Clip:
-    """One camera is said to look further up or down, turned about its own x axis."""
+    """The command rotates one camera up or down, about its own x axis."""
     camera_index = _sample_camera(clip, rng)
     nod = rotation_matrix(np.array([random_sign(rng) * np.radians(degrees), 0.0, 0.0]))
     return _with_mount(clip, camera_index, _mount(clip, camera_index) @ pose(nod, np.zeros(3)))
 
 
 def camera_async(clip: Clip, seconds: float, rng: np.random.Generator) -> Clip:
-    """The pixels of one camera are early by ``seconds``, to the nearest frame; the clip ends that much sooner."""
+    """The pixels of one camera are early by ``seconds``, rounded to frames; the clip is shorter by as many."""
     camera_index = _sample_camera(clip, rng)
     rate = clip.scene.frame_rate
     num_frames_early = round(seconds * rate)

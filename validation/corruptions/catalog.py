@@ -1,4 +1,4 @@
-"""Every way to corrupt a clip by name: its unit, a mild and a strong amount, what it needs, and words for people."""
+"""Every corruption by name: its unit, a mild and a strong strength, its requirements, and a description."""
 
 import math
 import re
@@ -17,16 +17,16 @@ from driveforge.validation.views.view import single_threaded_opencv, without_hel
 
 GROUPS = ("pose", "pixels", "time", "objects", "cameras")
 
-# Units of which there are only whole numbers, and units of which there are no more than so many.
+# Units that take only whole numbers, and units with a largest strength.
 INTEGER_UNITS = ("frames", "pairs")
 MAX_STRENGTH = {"% of frames": 100.0, "% opacity": 100.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corruption:
-    """One way to corrupt a clip, by a strength in ``unit``; ``mild`` is hard to see for a measure, ``strong`` is not.
+    """One type of corruption with a strength in ``unit``; ``mild`` is hard for a measure to detect, ``strong`` is easy.
 
-    ``apply`` takes the clip, the strength, a generator of random numbers and, where it requires an "other", that clip.
+    ``apply`` takes the clip, the strength, a random generator and, if it requires "other", the other clip.
     ``description`` completes the sentence "In this clip …".
     """
 
@@ -40,13 +40,13 @@ class Corruption:
     requirements: tuple[Requirement, ...]
 
     def check(self, strength: float) -> None:
-        """A UserError where there is no such strength."""
-        most = MAX_STRENGTH.get(self.unit, math.inf)
-        if not (math.isfinite(strength) and 0 <= strength <= most):
-            limits = f"from 0 to {most:g}" if math.isfinite(most) else "0 or more"
-            raise UserError(f"the strength of {self.name} is in {self.unit}, {limits}; got {strength:g}")
+        """Raises UserError if ``strength`` is not possible."""
+        largest = MAX_STRENGTH.get(self.unit, math.inf)
+        if not (math.isfinite(strength) and 0 <= strength <= largest):
+            limits = f"from 0 to {largest:g}" if math.isfinite(largest) else "0 or more"
+            raise UserError(f"the strength of {self.name} must be {limits} ({self.unit}), got {strength:g}")
         if self.unit in INTEGER_UNITS and strength != int(strength):
-            raise UserError(f"the strength of {self.name} is a whole number of {self.unit}, got {strength:g}")
+            raise UserError(f"the strength of {self.name} must be a whole number of {self.unit}, got {strength:g}")
 
 
 CorruptionRow = tuple[str, str, float, float, Callable[..., Clip], str]
@@ -72,9 +72,9 @@ CORRUPTIONS: dict[str, Corruption] = {
     **_define(
         "pose",
         ("pose",),
-        ("yaw-rate", "deg/s", 1.5, 5.0, pose.yaw_rate, "the ego is said to turn more to one side than it does"),
-        ("lateral-drift", "m/s", 0.25, 0.8, pose.lateral_drift, "the ego is said to slide sideways"),
-        ("speed", "%", 15.0, 40.0, pose.speed, "the ego is said to be faster or slower than it is"),
+        ("yaw-rate", "deg/s", 1.5, 5.0, pose.yaw_rate, "the commanded ego turns more to one side"),
+        ("lateral-drift", "m/s", 0.25, 0.8, pose.lateral_drift, "the commanded ego slides sideways"),
+        ("speed", "%", 15.0, 40.0, pose.speed, "the commanded ego is faster or slower"),
         (
             "pose-jitter",
             "deg",
@@ -83,46 +83,46 @@ CORRUPTIONS: dict[str, Corruption] = {
             pose.pose_jitter,
             "the commanded orientation jitters (rms about each axis)",
         ),
-        ("focal-length", "%", 6.0, 20.0, pose.focal_length, "all focal lengths are said to be longer or shorter"),
+        ("focal-length", "%", 6.0, 20.0, pose.focal_length, "all commanded focal lengths are longer or shorter"),
     ),
     **_define(
         "pixels",
         (),
-        ("local-warp", "% of width", 0.8, 2.5, pixels.local_warp, "a region of the picture swings to and fro"),
-        ("rolling-warp", "% of width", 0.3, 1.0, pixels.rolling_warp, "waves roll through the rows of the picture"),
+        ("local-warp", "% of width", 0.8, 2.5, pixels.local_warp, "a region of the image oscillates"),
+        ("rolling-warp", "% of width", 0.3, 1.0, pixels.rolling_warp, "waves travel through the rows of the image"),
         ("flicker", "%", 2.0, 6.0, pixels.flicker, "the brightness flickers (rms gain)"),
         ("boil", "gray levels", 6.0, 14.0, pixels.boil, "surfaces change their texture in every frame (rms)"),
     ),
     **_define(
         "time",
         (),
-        ("freeze", "frames", 2, 6, time.freeze, "one frame is held for some more"),
+        ("freeze", "frames", 2, 6, time.freeze, "one frame replaces the next ones"),
         ("stutter", "frames", 2, 6, time.stutter, "some frames repeat the one before"),
-        ("swap", "pairs", 1, 3, time.swap, "neighboring frames have changed places"),
-        ("shuffle", "frames", 4, 8, time.shuffle, "the frames of a stretch are shuffled"),
-        ("skip", "frames", 2, 4, time.skip, "frames are left out while the command goes on"),
-        ("reverse", "% of frames", 50.0, 100.0, time.reverse, "a stretch is played backwards"),
+        ("swap", "pairs", 1, 3, time.swap, "neighboring frames are swapped"),
+        ("shuffle", "frames", 4, 8, time.shuffle, "the frames of an interval are shuffled"),
+        ("skip", "frames", 2, 4, time.skip, "frames are skipped while the command continues"),
+        ("reverse", "% of frames", 50.0, 100.0, time.reverse, "an interval is played backward"),
     ),
     **_define(
         "time",
         ("other",),
-        ("cut", "% of frames", 25.0, 50.0, time.cut, "the last frames are of another place"),
+        ("cut", "% of frames", 25.0, 50.0, time.cut, "the last frames are from another place"),
     ),
     **_define(
         "objects",
         ("pose", "boxes"),
-        ("object-teleport", "m", 1.0, 3.0, boxes.object_teleport, "the box of an object jumps aside"),
-        ("object-drift", "m/s", 0.5, 2.0, boxes.object_drift, "the box of an object drifts off it"),
+        ("object-teleport", "m", 1.0, 3.0, boxes.object_teleport, "the box of an object jumps to the side"),
+        ("object-drift", "m/s", 0.5, 2.0, boxes.object_drift, "the box of an object drifts away from it"),
         ("object-growth", "%", 15.0, 40.0, objects.object_growth, "an object grows in its box"),
-        ("identity-swap", "% opacity", 50.0, 100.0, objects.identity_swap, "an object becomes another one"),
-        ("vanish", "% of frames", 20.0, 33.0, objects.vanish, "an object vanishes at the end, its box does not"),
+        ("identity-swap", "% opacity", 50.0, 100.0, objects.identity_swap, "an object is replaced by another one"),
+        ("vanish", "% of frames", 20.0, 33.0, objects.vanish, "an object vanishes at the end, but its box stays"),
         (
             "uncommanded-parked",
             "% of frames",
             50.0,
             100.0,
             boxes.uncommanded_parked,
-            "a parked object is drawn that has no box",
+            "a parked object has no box",
         ),
         (
             "uncommanded-moving",
@@ -130,19 +130,19 @@ CORRUPTIONS: dict[str, Corruption] = {
             50.0,
             100.0,
             boxes.uncommanded_moving,
-            "a moving object is drawn that has no box",
+            "a moving object has no box",
         ),
     ),
     **_define(
         "objects",
         ("pose",),
-        ("missing-vehicle", "% of frames", 50.0, 100.0, missing_vehicle, "a vehicle is commanded that is not drawn"),
+        ("missing-vehicle", "% of frames", 50.0, 100.0, missing_vehicle, "a commanded vehicle is missing"),
     ),
     **_define(
         "cameras",
         ("pose", "cameras"),
-        ("camera-yaw", "deg", 1.5, 4.0, cameras.camera_yaw, "one camera is said to look further to one side"),
-        ("camera-pitch", "deg", 1.0, 2.0, cameras.camera_pitch, "one camera is said to look further up or down"),
+        ("camera-yaw", "deg", 1.5, 4.0, cameras.camera_yaw, "one commanded camera is rotated to one side"),
+        ("camera-pitch", "deg", 1.0, 2.0, cameras.camera_pitch, "one commanded camera is rotated up or down"),
         ("camera-async", "s", 0.1, 0.3, cameras.camera_async, "one camera is early"),
     ),
 }
@@ -151,14 +151,14 @@ CORRUPTIONS: dict[str, Corruption] = {
 def corrupt(clip: Clip, corruption_type: str, strength: float, *, seed: int, other: Clip | None = None) -> Clip:
     """``clip`` with a corruption of ``CORRUPTIONS`` at ``strength``, in the unit of that type; 0 changes nothing.
 
-    A strength has no sign: where there are two directions the seed draws one, and it draws what is corrupted, and when.
-    The same arguments give the same bytes. Held frames are left out. ``clip_id`` tells all that was done. ``other`` is
-    for types that need another clip. CorruptionNotApplicable where the clip lacks what the type needs or would not be
-    changed; a UserError for a kind or a strength that does not exist.
+    A strength has no sign: the ``seed`` decides the direction, what is corrupted, and when. The same arguments give the
+    same bytes. Held frames are removed. The new ``clip_id`` names type, strength and seed. ``other`` is for types that
+    require another clip. Raises CorruptionNotApplicable if the clip does not meet the requirements or would not change,
+    and UserError for an unknown type or an impossible strength.
     """
     corruption = CORRUPTIONS.get(corruption_type)
     if corruption is None:
-        raise UserError(f"no corruption {corruption_type!r}; there are {', '.join(CORRUPTIONS)}")
+        raise UserError(f"no corruption type {corruption_type!r}; there are {', '.join(CORRUPTIONS)}")
     corruption.check(strength)
     if seed < 0:
         raise UserError(f"the seed of a corruption must be 0 or more, got {seed}")
@@ -172,7 +172,7 @@ def corrupt(clip: Clip, corruption_type: str, strength: float, *, seed: int, oth
         corrupted = corruption.apply(clean, strength, np.random.default_rng(seed), *arguments)
     if np.array_equal(corrupted.frames, clean.frames) and scene_to_json(corrupted.scene) == scene_to_json(scene):
         raise CorruptionNotApplicable(
-            f"{scene.clip_id}: {corruption_type} by {strength:g} {corruption.unit} changes nothing in it"
+            f"{scene.clip_id}: {corruption_type} by {strength:g} {corruption.unit} changes nothing"
         )
     clip_id = re.sub(r"[^a-z0-9-]", "_", f"{scene.clip_id}-{corruption_type}-{strength:g}-seed-{seed}")
     return Clip(scene=replace(corrupted.scene, clip_id=clip_id), frames=corrupted.frames)

@@ -1,4 +1,4 @@
-"""A commanded vehicle that was never drawn: a box that drives along where nothing is."""
+"""A commanded vehicle that is missing in the pixels: a box is added that moves with the traffic."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ from driveforge.validation.views.view import View, reference_view
 
 CAR_SIZE = np.array([4.5, 1.85, 1.55])
 AHEAD_M = (6.0, 22.0)
-MAX_ASIDE_M = 4.0  # of the way that the ego takes: the road, where nothing hides the box
-SPEEDS = (0.9, 1.15)  # of the ego's
+MAX_ASIDE_M = 4.0  # from the path of the ego, so that the box is on the road
+SPEEDS = (0.9, 1.15)  # relative to the ego
 MAX_COVERED = 0.1  # share of the box's image that other boxes may cover
 MIN_VISIBLE_SHARE = 0.75  # of the commanded frames
 MIN_CAMERA_HEIGHT_M = 0.5
@@ -23,10 +23,10 @@ TRIALS = 300
 
 
 def missing_vehicle(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """A car is commanded in the last ``percent`` of the frames, with the traffic, in free view, and is not there.
+    """A car that does not exist is commanded in the last ``percent`` of the frames, unoccluded by other boxes.
 
-    It stands on the ground, which is where other boxes stand, or without any where the ego does. What has no box of its
-    own is not avoided, since nobody knows of it.
+    It is on the ground, at the height of the other boxes, or of the ego if there are none. Objects without a box are
+    not avoided, since they are unknown.
     """
     count = percent_to_frames(clip, percent)
     view = reference_view(clip)
@@ -36,20 +36,20 @@ def missing_vehicle(clip: Clip, percent: float, rng: np.random.Generator) -> Cli
         car = _sample_car(clip, clip.scene.camera(view.camera), count, ground, rng)
         if _is_in_free_view(car, view, occupied):
             return clip.with_scene(tracks=(*clip.scene.tracks, car))
-    raise CorruptionNotApplicable(f"{clip.scene.clip_id}: there is no room in view for a box where nothing is")
+    raise CorruptionNotApplicable(f"{clip.scene.clip_id}: there is no free place in view for another box")
 
 
 def _occupied_mask(view: View) -> Mask:
-    """``(T, H, W)``: where the commanded boxes are in the image."""
+    """``(T, H, W)``: the pixels that the commanded boxes cover."""
     shape = (view.gray.shape[1], view.gray.shape[2])
     boxes = project_boxes(view)
     return np.stack([boxes.mask(t, shape) > 0 if boxes else np.zeros(shape, bool) for t in range(view.num_frames)])
 
 
 def _ground(clip: Clip, camera: Camera) -> float:
-    """Height of the ground in the ego frame, m: the median of where boxes stand, else 0.
+    """Height of the ground in the ego frame, m: the median of the bottoms of boxes, 0 without boxes.
 
-    CorruptionNotApplicable where the ego frame has its origin at the camera, so that nobody knows how high that is.
+    Raises CorruptionNotApplicable if there are no boxes and the ego frame is at the camera, whose height is unknown.
     """
     heights = [
         (inverse(require_poses(clip.scene)) @ track.box_to_world)[track.present, 2, 3] - track.size[2] / 2
@@ -59,13 +59,13 @@ def _ground(clip: Clip, camera: Camera) -> float:
         return float(np.median(ground_heights))
     if float(_mount(camera)[2, 3]) < MIN_CAMERA_HEIGHT_M:
         raise CorruptionNotApplicable(
-            f"{clip.scene.clip_id}: nobody knows where the ground is, the ego frame is the camera's"
+            f"{clip.scene.clip_id}: the height of the ground is unknown, since the ego frame is at the camera"
         )
     return 0.0
 
 
 def _sample_car(clip: Clip, camera: Camera, count: int, ground: float, rng: np.random.Generator) -> Track:
-    """A car on the arc that the ego drives, or beside it, before the camera; it keeps to its arc and its speed."""
+    """A car on the arc of the ego or parallel to it, in front of the camera, at constant speed."""
     path, times = require_poses(clip.scene), clip.scene.timestamps
     present = np.arange(len(times)) >= len(times) - count
     middle = len(times) - 1 - count // 2
@@ -73,7 +73,7 @@ def _sample_car(clip: Clip, camera: Camera, count: int, ground: float, rng: np.r
     speed, curvature = _ego_arc(path, times)
     along = view_direction * rng.uniform(*AHEAD_M) + rng.uniform(*SPEEDS) * speed * (times - times[middle])
     headings = curvature * along
-    # A chord of an arc of angle a is sinc(a / 2) times as long, and points half the angle away.
+    # The chord of an arc of angle a has sinc(a / 2) times its length and half its angle; np.sinc includes a factor pi.
     chords = along * np.sinc(headings / 2 / np.pi)
     places = np.stack([chords * np.cos(headings / 2), chords * np.sin(headings / 2), 0 * along], -1)
     arc = pose(yaw_rotation(headings), places)
@@ -85,7 +85,7 @@ def _sample_car(clip: Clip, camera: Camera, count: int, ground: float, rng: np.r
 
 
 def _ego_arc(path: Array, times: Array) -> tuple[float, float]:
-    """Mean speed of the ego, m/s, and the curvature of its way, rad/m; nothing is turned on the spot."""
+    """Mean speed of the ego, m/s, and the curvature of its path, rad/m; both 0 for a stationary ego."""
     path_length = float(np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1).sum())
     if path_length < MIN_PATH_M:
         return 0.0, 0.0

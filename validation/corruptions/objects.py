@@ -1,4 +1,4 @@
-"""Objects drawn wrongly in clean boxes: they grow, become another, or vanish. Edits of the pixels, in every camera."""
+"""Corruptions of the pixels of one object in correct boxes, in every camera: it grows, is replaced, or vanishes."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ from driveforge.validation.corruptions.visibility import (
     well_visible,
 )
 
-HALO_SHARE = 0.12  # of the object's size: the part around its box that its shadow and a loose box leave it
+HALO_SHARE = 0.12  # of the object's size: the margin around its box for its shadow and inexact boxes
 INPAINT_PX = 3
 EDGE_PX = 1.0  # standard deviation of soft edges
 
@@ -29,7 +29,7 @@ Redraw = Callable[[Image, BoxVisibility, int], Image]
 
 
 def object_growth(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """An object grows on the spot where it stands, evenly, to ``percent`` more when it is last seen well."""
+    """An object grows linearly in place, by ``percent`` until the last frame in which it is well visible."""
     visibilities = box_visibilities(clip)
     visible = well_visible(visibilities)
     track_index = sample_object(clip, visible.sum(0) >= MIN_VISIBLE_FRAMES, "object", rng)
@@ -44,9 +44,9 @@ def object_growth(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
 
 
 def identity_swap(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """From some frame on an object shows another one of the clip, laid over it at an opacity of ``percent``.
+    """From some frame on another object of the clip is blended over an object with an opacity of ``percent``.
 
-    Where no other of its category is seen well it shows its own mirror image, in another paint.
+    If no other object of its category is well visible, its own mirror image in another color is used.
     """
     visibilities = box_visibilities(clip)
     visible = well_visible(visibilities)
@@ -56,19 +56,14 @@ def identity_swap(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
 
     def redraw(image: Image, visibility: BoxVisibility, t: int) -> Image:
         pasted = _paste(donor, _rectangle(visibility, t, track_index), visibility.shape)
-        return _blend(
-            image,
-            pasted,
-            percent
-            / 100
-            * _soft_mask(visibility.visible_mask(t, track_index), visibility.occluded_mask(t, track_index)),
-        )
+        mask = _soft_mask(visibility.visible_mask(t, track_index), visibility.occluded_mask(t, track_index))
+        return _blend(image, pasted, percent / 100 * mask)
 
     return _redraw_frames(clip, visibilities, track_index, start, redraw)
 
 
 def vanish(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """In the last ``percent`` of the frames what is beside an object has taken its place, though its box goes on."""
+    """In the last ``percent`` of the frames an object is filled with its surroundings, while its box stays."""
     count = percent_to_frames(clip, percent)
     visibilities = box_visibilities(clip)
     visible = well_visible(visibilities)
@@ -94,7 +89,7 @@ def vanish(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
 
 
 def _redraw_frames(clip: Clip, visibilities: list[BoxVisibility], track_index: int, start: int, redraw: Redraw) -> Clip:
-    """``clip`` with every image from frame ``start`` on redrawn that a track's box lies in."""
+    """``clip`` with every image from frame ``start`` on that contains a track's box redrawn."""
     frames = clip.frames.copy()
     for visibility in visibilities:
         for t in range(start, clip.scene.num_frames):
@@ -104,7 +99,7 @@ def _redraw_frames(clip: Clip, visibilities: list[BoxVisibility], track_index: i
 
 
 def _magnify(image: Image, visibility: BoxVisibility, t: int, track_index: int, factor: float) -> Image:
-    """What one box shows, magnified about the lowest point of it that is in view; nearer boxes stay before it."""
+    """The content of one box magnified about the bottom center of its visible part, behind nearer boxes."""
     height, width = visibility.shape
     x0, _, x1, y1 = np.clip(_rectangle(visibility, t, track_index), 0, [width - 1, height - 1] * 2)
     zoom = np.array([[factor, 0, (1 - factor) * (x0 + x1) / 2], [0, factor, (1 - factor) * y1]])
@@ -115,7 +110,7 @@ def _magnify(image: Image, visibility: BoxVisibility, t: int, track_index: int, 
 
 
 def _donor_patch(clip: Clip, visibilities: list[BoxVisibility], track_index: int, start: int) -> Image:
-    """The largest view of another track of the same kind, or of the track itself before ``start``, in other paint."""
+    """The largest view of another track of the same category, or of the track before ``start`` in another color."""
     tracks = clip.scene.tracks
     category = tracks[track_index].category.split(".")[0]
     others = [i for i, track in enumerate(tracks) if i != track_index and track.category.split(".")[0] == category]
@@ -123,19 +118,19 @@ def _donor_patch(clip: Clip, visibilities: list[BoxVisibility], track_index: int
     if best is not None:
         return best
     own = _largest_view(clip, visibilities, [track_index], start)
-    assert own is not None, "an object is drawn only where it is well seen before that frame"
+    assert own is not None, "an object is sampled only if it is well visible before that frame"
     return _recolor(own)
 
 
 def _recolor(donor: Image) -> Image:
-    """The mirror image with colors exchanged, and dark paint made light or light paint dark."""
+    """The mirror image with permuted color channels and inverted brightness (by gamma)."""
     gamma = 0.45 if donor.mean() < 128 else 2.2
     mirrored = donor[:, ::-1, [1, 2, 0]].astype(np.float64) / 255
     return np.asarray(np.round(255 * mirrored**gamma), np.uint8)
 
 
 def _largest_view(clip: Clip, visibilities: list[BoxVisibility], tracks: list[int], end: int) -> Image | None:
-    """The part of an image that one of ``tracks`` fills where it is seen largest before frame ``end``, if any is."""
+    """The crop of the largest view of any of ``tracks`` before frame ``end``; None if there is none."""
     views = [
         (float(visibility.boxes.size[t, i]), visibility, t, i)
         for visibility in visibilities
@@ -151,7 +146,7 @@ def _largest_view(clip: Clip, visibilities: list[BoxVisibility], tracks: list[in
 
 
 def _paste(donor: Image, rectangle: Array, shape: tuple[int, int]) -> Image:
-    """An image of ``shape`` in which ``donor`` fills the ``rectangle`` x0, y0, x1, y1; softened where it shrinks."""
+    """An image of ``shape`` in which ``donor`` fills the ``rectangle`` x0, y0, x1, y1; blurred before it shrinks."""
     x0, y0, x1, y1 = rectangle
     across, down = max(x1 - x0, 1.0) / donor.shape[1], max(y1 - y0, 1.0) / donor.shape[0]
     sigmas = [max(0.5 * (1 / scale - 1), 1e-6) for scale in (across, down)]
@@ -161,7 +156,7 @@ def _paste(donor: Image, rectangle: Array, shape: tuple[int, int]) -> Image:
 
 
 def _rectangle(visibility: BoxVisibility, t: int, track_index: int) -> Array:
-    """x0, y0, x1, y1 px of a box, exact where it is wholly before the camera, else of the part that is."""
+    """x0, y0, x1, y1 px of a box, exact if it is judged, else of its part in front of the camera."""
     hull = visibility.boxes.hulls[t][track_index]
     if visibility.boxes.judged[t, track_index] or hull is None:
         return np.asarray(visibility.boxes.rectangle[t, track_index])
@@ -169,7 +164,7 @@ def _rectangle(visibility: BoxVisibility, t: int, track_index: int) -> Array:
 
 
 def _dilated_mask(visibility: BoxVisibility, t: int, track_index: int) -> Mask:
-    """Where a box is seen, and a little around it."""
+    """The visible part of a box with a margin around it."""
     reach = 1 + round(HALO_SHARE * float(visibility.boxes.size[t, track_index]))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     area = cv2.dilate(visibility.visible_mask(t, track_index).astype(np.uint8), kernel) > 0
@@ -177,7 +172,7 @@ def _dilated_mask(visibility: BoxVisibility, t: int, track_index: int) -> Mask:
 
 
 def _order_sides(visibility: BoxVisibility, track_index: int, start: int) -> tuple[int, int]:
-    """1 and -1, first the side from which more can take a track's place: 1 for its left, -1 for its right."""
+    """1 (left) and -1 (right), first the side whose background covers more of a track."""
     free = {1: 0, -1: 0}
     nothing = np.zeros((*visibility.shape, 3), np.uint8)
     for t in range(start, visibility.view.num_frames):
@@ -189,9 +184,9 @@ def _order_sides(visibility: BoxVisibility, track_index: int, start: int) -> tup
 
 
 def _shift_sideways(image: Image, visibility: BoxVisibility, t: int, area: Mask, side: int) -> tuple[Image, Mask]:
-    """``image`` moved sideways by the width of ``area``, and where no box and no edge came along with it.
+    """``image`` shifted sideways by the width of ``area``, and the mask of shifted pixels that are background.
 
-    Rows stay, so that ground takes the place of ground that is as far away.
+    Rows stay in place, so that ground is replaced by ground at the same distance.
     """
     columns = np.flatnonzero(area.any(0))
     shift = side * (int(columns[-1] - columns[0]) + 1 if len(columns) else 0)
@@ -201,7 +196,7 @@ def _shift_sideways(image: Image, visibility: BoxVisibility, t: int, area: Mask,
 
 
 def _soft_mask(area: Mask, occluded_mask: Mask) -> Array:
-    """``area`` as an opacity ``(H, W)`` with soft edges, but for what is ``occluded_mask`` behind something nearer."""
+    """``area`` as an opacity ``(H, W)`` with soft edges, 0 in the ``occluded_mask``."""
     return np.asarray(np.where(occluded_mask, 0.0, cv2.GaussianBlur(area.astype(np.float64), (0, 0), EDGE_PX)))
 
 

@@ -1,4 +1,4 @@
-"""Pixels that warp, flicker or boil under a clean command. All cameras alike."""
+"""Corruptions of the pixels of all cameras under a correct command: warps, flicker, boil."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
 
-SWING_HZ = 1.0  # of what warps
+SWING_HZ = 1.0  # frequency of warps
 REGION_SHARE = 0.2  # standard deviation of a warped region, share of the image height
 NUM_BANDS = 2.5  # waves of a rolling warp over the image height
 SPOT_SHARE = 1 / 64  # standard deviation of boiling spots, share of the image height
@@ -16,9 +16,9 @@ Image = NDArray[np.uint8]
 
 
 def local_warp(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """A textured region of each view swings to and fro, by up to ``percent`` of the width at its middle.
+    """A textured region of each view oscillates by up to ``percent`` of the width at its center.
 
-    The first frame is at rest.
+    The first frame is not displaced.
     """
     height, width = clip.frames.shape[2:4]
     times = clip.scene.timestamps - clip.scene.timestamps[0]
@@ -30,14 +30,13 @@ def local_warp(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
         columns, rows = np.meshgrid(np.arange(width), np.arange(height))
         window = np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * (REGION_SHARE * height) ** 2))
         for t, image in enumerate(view):
-            frames[camera_index, t] = _displace(
-                image, swing[t] * np.cos(angle) * window, swing[t] * np.sin(angle) * window
-            )
+            right, down = swing[t] * np.cos(angle) * window, swing[t] * np.sin(angle) * window
+            frames[camera_index, t] = _displace(image, right, down)
     return Clip(scene=clip.scene, frames=frames)
 
 
 def rolling_warp(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """Rows shift sideways in waves that roll through the image, by up to ``percent`` of the width."""
+    """Rows shift sideways by up to ``percent`` of the width, in waves that travel through the image."""
     height, width = clip.frames.shape[2:4]
     start = rng.uniform(0, 2 * np.pi)
     times = clip.scene.timestamps - clip.scene.timestamps[0]
@@ -51,7 +50,7 @@ def rolling_warp(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
 
 
 def flicker(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """Every frame has a gain of its own: white noise about 1, whose root mean square is ``percent``."""
+    """Multiplies every frame by a gain: 1 plus white noise with a root mean square of ``percent``."""
     noise = rng.normal(size=clip.scene.num_frames)
     gains = 1 + percent / 100 * noise / np.sqrt((noise**2).mean())
     frames = np.empty_like(clip.frames)
@@ -61,7 +60,7 @@ def flicker(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
 
 
 def boil(clip: Clip, levels: float, rng: np.random.Generator) -> Clip:
-    """Small spots are added to every frame anew: smooth gray noise, whose root mean square is ``levels``."""
+    """Adds new smooth gray noise to every frame, with a root mean square of ``levels``."""
     height, width = clip.frames.shape[2:4]
     frames = np.empty_like(clip.frames)
     for place in np.ndindex(clip.frames.shape[:2]):
@@ -72,7 +71,7 @@ def boil(clip: Clip, levels: float, rng: np.random.Generator) -> Clip:
 
 
 def _sample_textured_pixel(image: Image, rng: np.random.Generator) -> tuple[int, int]:
-    """Column and row, the more likely the more texture is around it: nobody sees the sky warp."""
+    """Sample a column and row with a probability that grows with the local texture: warps of the sky are invisible."""
     height, width = image.shape[:2]
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64)
     texture = np.hypot(cv2.Sobel(gray, cv2.CV_64F, 1, 0), cv2.Sobel(gray, cv2.CV_64F, 0, 1))
@@ -82,7 +81,7 @@ def _sample_textured_pixel(image: Image, rng: np.random.Generator) -> tuple[int,
 
 
 def _displace(image: Image, right: Array, down: Array) -> Image:
-    """``image`` whose content is moved by ``right`` and ``down`` ``(H, W)`` px (to first order: it samples behind)."""
+    """``image`` with its content moved by ``right`` and ``down`` ``(H, W)`` px (to first order: inverse sampling)."""
     columns, rows = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
     x, y = (columns - right).astype(np.float32), (rows - down).astype(np.float32)
     return np.asarray(cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101))

@@ -1,7 +1,7 @@
-"""A wrong command under clean pixels: the ego pose and the focal length.
+"""Corruptions of the commanded ego pose and focal length under unchanged pixels.
 
-Boxes and lanes stay where they are in the world: what is wrong is where the camera is said to be among them. The first
-frame's pose stays right wherever the error is one that grows.
+Boxes and lanes stay in place in the world: only the commanded camera is wrong. The pose of the first frame stays
+correct if the error accumulates.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ MIN_PATH_M = 1.0
 
 
 def yaw_rate(clip: Clip, degrees_per_second: float, rng: np.random.Generator) -> Clip:
-    """The ego is said to turn faster to one side; in its own frame every step stays as it was, so the path bends."""
+    """Adds a yaw rate to the commanded ego; its steps stay the same in its own frame, so the path bends."""
     path, times = require_poses(clip.scene), clip.scene.timestamps
     turns = random_sign(rng) * np.radians(degrees_per_second) * np.diff(times)
     steps = inverse(path[:-1]) @ path[1:] @ pose(yaw_rotation(turns), np.zeros(3))
@@ -28,7 +28,7 @@ def yaw_rate(clip: Clip, degrees_per_second: float, rng: np.random.Generator) ->
 
 
 def lateral_drift(clip: Clip, meters_per_second: float, rng: np.random.Generator) -> Clip:
-    """The ego is said to slide to one side, at unchanged heading."""
+    """Adds a sideways velocity to the commanded ego, at unchanged heading."""
     path, times = require_poses(clip.scene), clip.scene.timestamps
     slide = np.zeros((len(path), 3))
     slide[:, 1] = random_sign(rng) * meters_per_second * (times - times[0])
@@ -36,7 +36,7 @@ def lateral_drift(clip: Clip, meters_per_second: float, rng: np.random.Generator
 
 
 def speed(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """The ego is said to be faster by ``percent``, or to be as much slower as undoes that; headings stay."""
+    """The commanded ego is faster by ``percent``, or slower by the inverse factor; headings stay."""
     path = np.array(require_poses(clip.scene))
     places = path[:, :3, 3]
     if np.linalg.norm(np.diff(places, axis=0), axis=1).sum() < MIN_PATH_M:
@@ -46,7 +46,7 @@ def speed(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
 
 
 def pose_jitter(clip: Clip, degrees: float, rng: np.random.Generator) -> Clip:
-    """Every frame's orientation is off by white noise, whose root mean square about each axis is ``degrees``."""
+    """Adds white noise to the commanded orientation, with a root mean square of ``degrees`` about each axis."""
     path = require_poses(clip.scene)
     noise: Array = rng.normal(size=(len(path), 3))
     noise *= np.radians(degrees) / np.sqrt((noise**2).mean(0))
@@ -55,7 +55,7 @@ def pose_jitter(clip: Clip, degrees: float, rng: np.random.Generator) -> Clip:
 
 
 def focal_length(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """All focal lengths are said to be longer by ``percent``, or as much shorter as undoes that."""
+    """All commanded focal lengths are longer by ``percent``, or shorter by the inverse factor."""
     factor = _factor(percent, rng)
     return clip.with_scene(cameras=tuple(_scale_focal_length(camera, factor) for camera in clip.scene.cameras))
 

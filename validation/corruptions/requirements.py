@@ -1,4 +1,4 @@
-"""What a corruption needs of a clip, and the one error where the clip lacks it."""
+"""What a corruption requires of a clip, and the error if the clip lacks it."""
 
 from typing import Literal
 
@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
 
-# A pose is that of the ego vehicle, with a calibrated camera on it; an other is a clip of another place.
+# "pose" is an ego pose with a calibrated camera; "other" is a second clip, from another place.
 Requirement = Literal["pose", "boxes", "cameras", "other"]
 
 
 class CorruptionNotApplicable(UserError):
-    """The clip lacks what the corruption would change."""
+    """The corruption cannot be applied to this clip."""
 
 
 def check_requirements(
     scene: Scene, corruption_type: str, requirements: tuple[Requirement, ...], has_other: bool
 ) -> None:
-    """CorruptionNotApplicable where ``scene`` lacks one of ``requirements``."""
+    """Raises CorruptionNotApplicable if ``scene`` lacks one of ``requirements``."""
     calibrated = sum(camera.is_calibrated for camera in scene.cameras)
     available: dict[Requirement, bool] = {
         "pose": scene.ego_to_world is not None and calibrated > 0,
@@ -31,7 +31,7 @@ def check_requirements(
         "pose": "an ego pose and a calibrated camera",
         "boxes": "commanded boxes",
         "cameras": "two calibrated cameras",
-        "other": "another clip, of another place",
+        "other": "another clip, from another place",
     }
     for requirement in requirements:
         if not available[requirement]:
@@ -39,18 +39,20 @@ def check_requirements(
 
 
 def check_frames(clip: Clip, minimum: int) -> None:
-    """CorruptionNotApplicable where ``clip`` has fewer frames than ``minimum``."""
+    """Raises CorruptionNotApplicable if ``clip`` has fewer frames than ``minimum``."""
     if clip.scene.num_frames < minimum:
         raise CorruptionNotApplicable(
-            f"{clip.scene.clip_id}: needs {minimum} frames or more, it has {clip.scene.num_frames}"
+            f"{clip.scene.clip_id}: needs {minimum} frames or more, but has {clip.scene.num_frames}"
         )
 
 
 def percent_to_frames(clip: Clip, percent: float) -> int:
-    """How many frames ``percent`` of a clip are, to the nearest frame; CorruptionNotApplicable where that is none."""
+    """``percent`` of a clip as a number of frames, rounded; raises CorruptionNotApplicable if it is 0."""
     count = round(clip.scene.num_frames * percent / 100)
     if count == 0:
-        raise CorruptionNotApplicable(f"{clip.scene.clip_id}: {percent:g} % of {clip.scene.num_frames} frames is none")
+        raise CorruptionNotApplicable(
+            f"{clip.scene.clip_id}: {percent:g} % of {clip.scene.num_frames} frames is less than half a frame"
+        )
     return count
 
 
@@ -60,6 +62,6 @@ def random_sign(rng: np.random.Generator) -> float:
 
 
 def require_poses(scene: Scene) -> NDArray[np.float64]:
-    """``ego_to_world`` ``(T, 4, 4)`` of a scene that was checked to have it."""
+    """``ego_to_world`` ``(T, 4, 4)`` of a scene whose requirements were checked."""
     assert scene.ego_to_world is not None
     return scene.ego_to_world

@@ -1,4 +1,4 @@
-"""Pixels at the wrong time: frames held, swapped, left out, reversed, or of another place. All cameras alike."""
+"""Temporal corruptions of the pixels of all cameras: frames held, swapped, skipped, reversed, or from another clip."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ MIN_FRAMES_LEFT = 2
 
 
 def freeze(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
-    """One frame is held for that many ``frames`` more, in the place of those behind it."""
+    """One frame replaces the next ``frames`` frames."""
     num_held = int(frames)
     check_frames(clip, num_held + 2)
     order = np.arange(clip.scene.num_frames)
@@ -24,14 +24,14 @@ def freeze(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
 
 
 def stutter(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
-    """That many ``frames``, here and there, repeat the one before."""
+    """A number of ``frames``, none of them adjacent, repeat the one before."""
     order = np.arange(clip.scene.num_frames)
     order[1 + _sample_nonadjacent(clip, len(order) - 1, int(frames), rng)] -= 1
     return _reorder_frames(clip, order)
 
 
 def swap(clip: Clip, pairs: float, rng: np.random.Generator) -> Clip:
-    """That many ``pairs`` of neighboring frames change places."""
+    """A number of ``pairs`` of neighboring frames are swapped."""
     order = np.arange(clip.scene.num_frames)
     first = _sample_nonadjacent(clip, len(order) - 1, int(pairs), rng)
     order[first], order[first + 1] = first + 1, first
@@ -39,7 +39,7 @@ def swap(clip: Clip, pairs: float, rng: np.random.Generator) -> Clip:
 
 
 def shuffle(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
-    """A window of that many ``frames`` is shuffled so that none stays in its place (Sattolo 1986)."""
+    """A window of ``frames`` frames is shuffled so that none stays in its place (Sattolo 1986)."""
     window = int(frames)
     check_frames(clip, window)
     order = np.arange(clip.scene.num_frames)
@@ -51,7 +51,7 @@ def shuffle(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
 
 
 def skip(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
-    """That many ``frames`` are left out, while the command goes on evenly; the clip ends that much sooner."""
+    """A number of ``frames`` are skipped while the command continues evenly; the clip is shorter by as many."""
     num_skipped = int(frames)
     check_frames(clip, num_skipped + 2 * MIN_FRAMES_LEFT)
     num_left = clip.scene.num_frames - num_skipped
@@ -61,7 +61,7 @@ def skip(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
 
 
 def cut(clip: Clip, percent: float, rng: np.random.Generator, other: Clip) -> Clip:
-    """The last ``percent`` of the frames are of the ``other`` clip, resized; the command goes on."""
+    """The last ``percent`` of the frames are from the ``other`` clip, resized; the command stays."""
     count = percent_to_frames(clip, percent)
     num_spare = other.frames.shape[1] - count
     if num_spare < 0:
@@ -78,7 +78,7 @@ def cut(clip: Clip, percent: float, rng: np.random.Generator, other: Clip) -> Cl
 
 
 def reverse(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
-    """A stretch of ``percent`` of the frames is played backwards."""
+    """An interval of ``percent`` of the frames is played backward."""
     count = percent_to_frames(clip, percent)
     order = np.arange(clip.scene.num_frames)
     start = int(rng.integers(0, len(order) - count + 1))
@@ -92,11 +92,12 @@ def truncate_scene(scene: Scene, count: int) -> Scene:
 
 
 def _reorder_frames(clip: Clip, order: NDArray[np.int64]) -> Clip:
-    """Under the same command the frames ``order`` ``(T,)``."""
+    """The frames ``order`` ``(T,)`` under the same command."""
     return Clip(scene=clip.scene, frames=clip.frames[:, order])
 
 
 def _sample_nonadjacent(clip: Clip, places: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """``count`` of the first ``places`` whole numbers, no two of them neighbors, in order."""
+    """``count`` of the first ``places`` integers, no two of them adjacent, in order."""
     check_frames(clip, 2 * count)
+    # Distinct numbers out of a range shortened by count - 1, spread by adding 0, 1, 2, ...
     return np.asarray(np.sort(rng.choice(places - (count - 1), count, replace=False)) + np.arange(count))

@@ -1,4 +1,4 @@
-"""Which objects are seen well enough for a corruption of them to be one, and where they are in the image."""
+"""The visibility of objects: which ones are visible enough to be corrupted, and their masks in the image."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from driveforge.validation.objects.observations import LARGE_PX
 from driveforge.validation.views.boxes import Boxes, project_boxes
 from driveforge.validation.views.view import View, list_views
 
-MARGIN_FRAMES = 3  # seen before and after what happens to an object in the middle of a clip
+MARGIN_FRAMES = 3  # in which an object is visible before and after its corruption starts
 MIN_VISIBLE_FRAMES = 2 * MARGIN_FRAMES
 
 Mask = NDArray[np.bool_]
@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class BoxVisibility:
-    """The boxes in one camera; ``camera_index`` is its place among the cameras of the clip."""
+    """The boxes in one camera; ``camera_index`` is its index among the cameras of the clip."""
 
     camera_index: int
     view: View
@@ -32,18 +32,18 @@ class BoxVisibility:
 
     @property
     def well_visible(self) -> Mask:
-        """``(T, N)``: where a box is in view, hardly hidden, and so large that measures cannot overlook it."""
+        """``(T, N)``: whether a box is in view, hardly occluded, and large enough for the measures of objects."""
         return np.asarray(self.boxes.judged & (self.boxes.size >= LARGE_PX / self.view.scale))
 
     def visible_mask(self, frame: int, track: int) -> Mask:
-        """``(H, W)``: where the box of one track covers the image and no nearer box does."""
+        """``(H, W)``: the pixels that the box of one track covers and no nearer box does."""
         covered, hull = np.zeros(self.shape, np.uint8), self.boxes.hulls[frame][track]
         if hull is not None:
             cv2.fillConvexPoly(covered, hull, 255)
         return (covered > 0) & ~self.occluded_mask(frame, track)
 
     def occluded_mask(self, frame: int, track: int) -> Mask:
-        """``(H, W)``: where a box that is nearer than that of ``track`` covers the image."""
+        """``(H, W)``: the pixels that boxes nearer than that of ``track`` cover."""
         covered, distance = np.zeros(self.shape, np.uint8), self.boxes.distance[frame]
         for other, hull in enumerate(self.boxes.hulls[frame]):
             if hull is not None and distance[other] < distance[track]:
@@ -52,7 +52,7 @@ class BoxVisibility:
 
 
 def box_visibilities(clip: Clip) -> list[BoxVisibility]:
-    """The calibrated cameras of a clip that has a pose and boxes."""
+    """The boxes in each calibrated camera of a clip; empty without a pose or without boxes."""
     names = [camera.name for camera in clip.scene.cameras]
     pairs = [(view, project_boxes(view)) for view in list_views(clip)]
     return [
@@ -61,27 +61,27 @@ def box_visibilities(clip: Clip) -> list[BoxVisibility]:
 
 
 def well_visible(visibilities: list[BoxVisibility]) -> Mask:
-    """``(T, N)``: in which frames each track is well seen by some camera."""
+    """``(T, N)``: whether each track is well visible in any camera."""
     return np.asarray(np.any([visibility.well_visible for visibility in visibilities], axis=0))
 
 
 def sample_object(clip: Clip, candidates: Mask, what: str, rng: np.random.Generator) -> int:
-    """The index of one of the tracks that ``candidates`` ``(N,)`` holds; CorruptionNotApplicable without any."""
+    """Sample the index of one of the ``candidates`` ``(N,)``; raises CorruptionNotApplicable if there are none."""
     if not candidates.any():
         raise CorruptionNotApplicable(
-            f"{clip.scene.clip_id}: no {what} is seen well for long enough (large, in view, hardly hidden)"
+            f"{clip.scene.clip_id}: no {what} is visible for long enough (large, in view, hardly occluded)"
         )
     return int(rng.choice(np.flatnonzero(candidates)))
 
 
 def sample_event_frame(visible: Mask, rng: np.random.Generator) -> int:
-    """A frame with ``MARGIN_FRAMES`` seen ones before and as many from it on, of an object ``visible`` ``(T,)``."""
+    """A frame with ``MARGIN_FRAMES`` ``visible`` ``(T,)`` ones of an object before it and as many from it on."""
     frames = np.flatnonzero(visible)
     return int(rng.choice(frames[MARGIN_FRAMES : len(frames) - MARGIN_FRAMES + 1]))
 
 
 def replace_track(clip: Clip, track_index: int, track: Track) -> Clip:
-    """``clip`` under a command in which ``track`` replaces the one at ``track_index``."""
+    """``clip`` with ``track`` in place of the one at ``track_index``."""
     tracks = list(clip.scene.tracks)
     tracks[track_index] = track
     return clip.with_scene(tracks=tuple(tracks))

@@ -1,1 +1,1 @@
-"""Each object against its commanded box: does what is seen there move with it, and stay what it is?"""
+"""Measures of each object against its commanded box: its motion, its appearance and its identity."""

@@ -1,4 +1,4 @@
-"""Whether an object keeps its looks: the largest face of its box that is seen, rectified, compared over time."""
+"""Changes of an object's appearance: the visible faces of its box are rectified and compared over time."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from driveforge.validation.views.pixels import blur_scale
 from driveforge.validation.views.view import CommandedCamera, View
 
 FACE_PX = 24
-MARGIN_PX = 3  # the patch may shift this much: boxes are never exact
+MARGIN_PX = 3  # shift that is searched, since boxes are not exact
 GAP = 2  # frames
 MIN_AREA_PX, MIN_AREA_SHARE = 30.0, 0.0025  # px of the image, share of its rows squared
 MIN_CONTRAST = 2.0  # gray levels
-# The four upright faces; top and bottom are seen too flatly.
+# The four vertical faces; top and bottom are seen at a grazing angle.
 _UPRIGHT = BOX_FACES[:4]
 _NORMALS = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
 
@@ -26,9 +26,9 @@ Faces = dict[int, NDArray[np.float32]]
 
 
 def appearance_changes(view: View, command: CommandedCamera, boxes: Boxes, box_index: int) -> dict[int, float]:
-    """By frame, 1 - ZNCC of an object's face in it and ``GAP`` frames later; of several faces the best one counts.
+    """By frame, 1 - ZNCC between an object's face in it and ``GAP`` frames later; the minimum over faces.
 
-    ZNCC is the zero-mean normalized cross-correlation, at the best shift of up to ``MARGIN_PX``.
+    ZNCC is the zero-mean normalized cross-correlation at the best shift of up to ``MARGIN_PX``.
     """
     rectified = {
         int(t): _faces(view, command, boxes, int(t), box_index) for t in np.flatnonzero(boxes.judged[:, box_index])
@@ -45,9 +45,9 @@ def appearance_changes(view: View, command: CommandedCamera, boxes: Boxes, box_i
 
 
 def appearance_outliers(changes: Mapping[int, float]) -> dict[int, float]:
-    """By frame, how far the change of looks at its beginning rises above what is usual of the object.
+    """By frame, the outlier score of the change of appearance at its start.
 
-    Both comparisons across that moment have to show it.
+    Both comparisons that span this moment must show the change.
     """
     frames, values = list(changes), list(changes.values())
     outlier_scores = {
@@ -55,13 +55,14 @@ def appearance_outliers(changes: Mapping[int, float]) -> dict[int, float]:
         for i, frame in enumerate(frames[:-1])
         if frames[i + 1] == frame + 1
     }
-    return {frame: height for frame, height in outlier_scores.items() if height is not None}
+    return {frame: score for frame, score in outlier_scores.items() if score is not None}
 
 
 def _faces(view: View, command: CommandedCamera, boxes: Boxes, frame: int, box_index: int) -> Faces:
-    """The faces of a box that look at the camera and lie in the image, each rectified to a square."""
+    """The faces of a box that face the camera and lie in the image, each rectified to a square."""
     track = view.tracks[box_index]
     camera_in_box = (inverse(track.box_to_world[frame]) @ command.camera_to_world[frame])[:3, 3]
+    # A face is visible if the camera is beyond its plane.
     facing = _NORMALS @ camera_in_box > np.abs(_NORMALS @ (track.size / 2))
     height, width = view.gray.shape[1:]
     image = cv2.GaussianBlur(view.gray[frame], (0, 0), max(0.8, blur_scale(height, width)))

@@ -1,9 +1,9 @@
-"""Whether a vehicle is made of blocks: the picture changes more across the lines of a grid than across any others.
+"""Blockiness of a vehicle: gray steps across the lines of a block grid, compared with those across shifted grids.
 
-What a video model cannot draw comes out as cells of its VAE that do not fit together. Boxes that the picture's edge
-cuts are judged too, since vehicles melt where they come near. Blocking measured as the difference across block
-boundaries over that inside blocks follows Wang, Bovik and Evans 2000 (doi 10.1109/ICIP.2000.899622). Here the grid is
-held against the strongest of its seven shifts: windows and bumpers change as much across the lines of some shift.
+Failures of a video model often show as mismatched cells of its VAE. Boxes that are cut by the image edge are measured
+too, since failures are most frequent on near vehicles. The ratio of steps across and inside blocks follows Wang, Bovik
+and Evans 2000 (doi 10.1109/ICIP.2000.899622). Here the grid is compared with the strongest of its seven shifts, since
+edges of windows and bumpers raise the steps of some shift as well.
 """
 
 import numpy as np
@@ -13,18 +13,18 @@ from driveforge.validation.records import Sample
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import View
 
-# Cells of video VAEs and blocks of H.264 are 8 px wide, or twice that.
+# Cells of video VAEs and blocks of H.264 are 8 or 16 px wide.
 GRID_PX = 8
-MIN_AREA = 0.005  # of the picture
+MIN_AREA = 0.005  # of the image
 MIN_FRAMES = 4
-MIN_STEPS = 60  # across the lines of each shift; fewer tell nothing
-MIN_STEP = 0.5  # gray levels: a flat surface has no steps to compare with
+MIN_STEPS = 60  # pixel steps across the lines of each shift
+MIN_STEP = 0.5  # gray levels: a lower bound for the steps of flat surfaces
 
 
 def blockiness(view: View, boxes: Boxes, track: int) -> Sample | None:
-    """Mean gray step across the grid's lines over that of its strongest shift, in the later half of the time in view.
+    """Mean gray step across the grid lines over that of the strongest shift, in the later half of the time in view.
 
-    The later half, since a model that begins from a first frame draws worse the further it gets from it.
+    The later half, since quality decreases with the distance from the first frame that a model continues.
     """
     steps = {t: found for t in range(len(view.gray)) if (found := _steps(view, boxes, t, track)) is not None}
     if len(steps) < MIN_FRAMES:
@@ -38,7 +38,7 @@ def blockiness(view: View, boxes: Boxes, track: int) -> Sample | None:
 
 
 def _steps(view: View, boxes: Boxes, frame: int, track: int) -> Array | None:
-    """Sums and counts ``(2, GRID_PX)`` of gray steps by distance from a grid line; None where too little is in view."""
+    """Sums and counts ``(2, GRID_PX)`` of gray steps by distance from a grid line; None if the object is too small."""
     if boxes.hulls[frame][track] is None:
         return None
     gray = view.gray[frame].astype(np.float32)

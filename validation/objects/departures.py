@@ -1,4 +1,4 @@
-"""Steps in which the points on an object no longer move with its box: it vanished, jumped or became another one."""
+"""Steps in which the points on an object stop moving with its box: the object vanishes, jumps or is replaced."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import CommandedCamera, View
 
-# A point leaves its box in a step when it moves otherwise by more than this.
+# A point leaves its box if its motion in a step differs from that of the box by more than this.
 STEP_PX, STEP_SHARE = 0.8, 0.1  # reference px, share of the box's size
 MIN_POINTS = 6
-PRIOR_POINTS = 4  # that stayed: a share of few points says less than the same of many
+PRIOR_POINTS = 4  # pseudo-points that stay: shrink a share that is estimated from few points
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DepartureStep:
-    """Of the points on an object in ``frame - 1``, the ``share`` that is lost or has left the box in ``frame``.
+    """The ``share`` of the points on an object in ``frame - 1`` that are lost or leave the box in ``frame``.
 
-    Where the box is no longer ``judged``, only points that are still followed count.
+    If the box is no longer ``judged`` in ``frame``, only points that are still tracked count.
     """
 
     frame: int
@@ -33,7 +33,7 @@ class DepartureStep:
 def departure_steps(
     view: View, command: CommandedCamera, boxes: Boxes, tracks: Tracks, box_index: int
 ) -> list[DepartureStep]:
-    """Every step over which enough points of an object are followed, in order."""
+    """Every step with enough points on an object, in order."""
     followed, lost, strayed = Counter[int](), Counter[int](), Counter[int]()
     in_front = _in_front(view, command, box_index)
     for window in tracks.objects:
@@ -61,20 +61,20 @@ def departure_steps(
 
 
 def departure_outliers(steps: list[DepartureStep]) -> dict[int, float]:
-    """By frame, how far the share of points that leave the box rises above what is usual of the object.
+    """By frame, the outlier score of the share of points that leave the box.
 
-    A last step is passed over, since whatever leaves the picture loses its points there; not so where the box went
-    away and the points did not.
+    The last step is skipped, since an object that leaves the image loses its points there, unless only the box left
+    the image.
     """
     shares = [step.share for step in steps]
     outlier_scores = {
         step.frame: outlier_score(shares, i) for i, step in enumerate(steps) if i < len(steps) - 1 or not step.judged
     }
-    return {frame: height for frame, height in outlier_scores.items() if height is not None}
+    return {frame: score for frame, score in outlier_scores.items() if score is not None}
 
 
 def _in_front(view: View, command: CommandedCamera, box_index: int) -> Array:
-    """In which frames ``(T,)`` a box is there, and wholly before the camera."""
+    """In which frames ``(T,)`` a box is present and entirely in front of the camera."""
     track = view.tracks[box_index]
     to_camera = inverse(command.camera_to_world) @ track.box_to_world
     return np.asarray(track.present & (box_corners(to_camera, track.size)[..., 2].min(-1) > NEAR_M))

@@ -1,7 +1,7 @@
-"""Each object against its commanded box: what is seen of it over windows, from step to step, and of its looks.
+"""Measures of each object against its commanded box: motion over windows, motion from step to step, appearance.
 
-Vehicles (``object_...``) are judged apart from people and riders (``person_...``), who do not fill their boxes and
-move within them.
+Vehicles (``object_...``) have separate measures from people and riders (``person_...``), who do not fill their boxes
+and move within them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from driveforge.datasets.scene import Track
+from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.catalog import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
 from driveforge.validation.objects.blockiness import blockiness
@@ -18,58 +19,65 @@ from driveforge.validation.objects.departures import departure_outliers, departu
 from driveforge.validation.objects.observations import LARGE_PX, ObjectObservation, observe_objects
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
-from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst_measure
 from driveforge.validation.views.boxes import Boxes
-from driveforge.validation.views.view import CommandedCamera, View
+from driveforge.validation.views.view import CommandedCamera
 
 TOO_FEW_ON_OBJECTS = f"{TOO_FEW_TRACKS} on objects"
 MIN_WINDOWS = 3
-# A box is never exact: this much residual is nobody's fault.
+# Expected offset of an object from its box, since boxes are not exact.
 TOLERANCE_PX, TOLERANCE_SHARE = 0.5, 0.04  # reference px, share of the box's size
 _NON_RIGID = {"human", "person", "pedestrian", "animal", "bicycle", "motorcycle", "cyclist", "rider"}
 
 
-def object_measures(view: View, boxes: Boxes | None, tracks: Tracks) -> list[Measure]:
-    """The worst vehicle and the worst person of each measure, with its id."""
-    samples = _samples_by_object(view, view.command, boxes, tracks) if boxes and view.command else {}
-    people = np.array([is_person(track) for track in view.tracks], bool)
+def object_measures(tracked: TrackedView) -> list[Measure]:
+    """Each measure of the worst vehicle and of the worst person, with the object's id."""
+    view, boxes = tracked.view, tracked.boxes
+    samples = _samples_by_object(tracked, boxes) if boxes and view.command else {}
+    people = _people(view.tracks)
     measures = []
     for group, members in (("object", ~people), ("person", people)):
         reason = view.reason or _unobserved_reason(boxes, members, LARGE_PX / view.scale)
         for suffix in OBJECT_SUFFIXES[group]:
             group_samples = [s[suffix] for box_index, s in samples.items() if members[box_index] and suffix in s]
             measures.append(worst_measure(f"{group}_{suffix}", group_samples, reason))
-    return [*measures, _blockiness_measure(view, boxes, ~people)]
+    return measures
 
 
-def _blockiness_measure(view: View, boxes: Boxes | None, vehicles: Mask) -> Measure:
-    """The blockiest of the ``vehicles`` ``(N,)``, those that the picture's edge cuts among them."""
+def blockiness_measure(tracked: TrackedView) -> Measure:
+    """The blockiest vehicle, including vehicles that are cut by the image edge."""
+    view, boxes = tracked.view, tracked.boxes
     if boxes is None:
         return worst_measure("object_blockiness", [], view.reason or NO_BOXES)
+    vehicles = ~_people(view.tracks)
     found = [
-        replace(sample, track=view.tracks[number].id)
-        for number in map(int, np.flatnonzero(vehicles))
-        if (sample := blockiness(view, boxes, number))
+        replace(sample, track=view.tracks[box_index].id)
+        for box_index in map(int, np.flatnonzero(vehicles))
+        if (sample := blockiness(view, boxes, box_index))
     ]
     return worst_measure("object_blockiness", found, SMALL_BOXES if vehicles.any() else NO_BOXES)
 
 
+def _people(tracks: Sequence[Track]) -> Mask:
+    return np.array([is_person(track) for track in tracks], bool)
+
+
 def is_person(track: Track) -> bool:
-    """Whether an object moves within its box, as walkers, riders and animals do."""
+    """Whether an object moves within its box, as pedestrians, riders and animals do."""
     return not _NON_RIGID.isdisjoint(track.category.lower().split("."))
 
 
-def _samples_by_object(
-    view: View, command: CommandedCamera, boxes: Boxes, tracks: Tracks
-) -> dict[int, dict[str, Sample]]:
-    """By object and name of the measure, what it shows."""
+def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str, Sample]]:
+    """The value of each measure, by object and suffix of the measure's name."""
+    view, command, tracks = tracked.view, tracked.command, tracked.tracks
     observations, pixel = observe_objects(view, boxes, tracks), 1.0 / view.scale
     by_object = {}
     for box_index in map(int, np.flatnonzero(boxes.judged.any(0))):
-        windows = s if len(s := observations.get(box_index, [])) >= MIN_WINDOWS else []
+        windows = observations.get(box_index, [])
+        windows = windows if len(windows) >= MIN_WINDOWS else []
         departures = departure_outliers(departure_steps(view, command, boxes, tracks, box_index))
         appearance = appearance_outliers(appearance_changes(view, command, boxes, box_index))
+        # A replaced object leaves its box and changes its appearance in the same step: the geometric mean of both.
         both = {
             frame: float(np.sqrt(max(departures[frame], 0) * max(appearance[frame], 0)))
             for frame in departures.keys() & appearance
@@ -94,7 +102,7 @@ def _samples_by_object(
 
 
 def _residual(observations: Sequence[ObjectObservation], pixel: float) -> Sample | None:
-    """Median over windows of the offset, in units of what a box is off by anyway."""
+    """Median over windows of the offset, over the expected error of a box."""
     ratios = [(_offset_ratio(s, pixel), s.frames) for s in observations if s.offset is not None]
     if len(ratios) < MIN_WINDOWS:
         return None
@@ -107,7 +115,7 @@ def _offset_ratio(observation: ObjectObservation, pixel: float) -> float:
 
 
 def _jump(observations: Sequence[ObjectObservation], pixel: float) -> Sample | None:
-    """The largest offset, in sizes of the box, that two windows in a row agree on."""
+    """The largest offset, in box sizes, that two consecutive windows agree on."""
     shares = [
         (float(np.linalg.norm(s.offset)) / max(s.size, 10 * pixel), s) for s in observations if s.offset is not None
     ]
@@ -119,7 +127,7 @@ def _jump(observations: Sequence[ObjectObservation], pixel: float) -> Sample | N
 
 
 def _drift(observations: Sequence[ObjectObservation], command: CommandedCamera) -> Sample | None:
-    """How far the offsets add up, as an angle at the camera in degrees."""
+    """The sum of the offsets over time, as an angle at the camera in degrees."""
     followed = [s for s in observations if s.offset is not None]
     if len(followed) < MIN_WINDOWS:
         return None
@@ -129,9 +137,9 @@ def _drift(observations: Sequence[ObjectObservation], command: CommandedCamera) 
 
 
 def _scale(observations: Sequence[ObjectObservation], pixel: float) -> Sample | None:
-    """What the median log of growth adds up to, in units of what tracking noise and box error give.
+    """The median log growth times the duration, over the expected error from tracking noise and boxes.
 
-    Of a window in which little is seen of an object a single false track can be far off, so no sum is taken.
+    The median is used instead of the sum, since a window with few tracks can be far off.
     """
     with_growth = [s for s in observations if s.growth is not None]
     if len(with_growth) < MIN_WINDOWS:
@@ -144,7 +152,7 @@ def _scale(observations: Sequence[ObjectObservation], pixel: float) -> Sample | 
 
 
 def _unsupported(observations: Sequence[ObjectObservation]) -> Sample | None:
-    """The largest share of points on the box that do not move with it which three windows in a row agree on."""
+    """The largest share of points on the box that do not move with it, confirmed by three consecutive windows."""
     runs = [observations[i : i + MIN_WINDOWS] for i in range(len(observations) - MIN_WINDOWS + 1)]
     if not runs:
         return None
@@ -157,7 +165,7 @@ def _support(run: Sequence[ObjectObservation]) -> float:
 
 
 def _unobserved_reason(boxes: Boxes | None, members: Mask, large: float) -> str:
-    """Why nothing is seen of a group's ``members`` ``(N,)``: boxes ought to show something, or there are none."""
+    """Why a group's ``members`` ``(N,)`` have no samples: too few tracks on large boxes, small boxes, or no boxes."""
     if boxes is None or not (judged := boxes.judged[:, members]).any():
         return NO_BOXES
     windows = judged[:-1] & judged[1:] & (boxes.size[:-1, members] > large)
@@ -165,7 +173,7 @@ def _unobserved_reason(boxes: Boxes | None, members: Mask, large: float) -> str:
 
 
 def _max_sample(outlier_scores: dict[int, float]) -> Sample | None:
-    """The moment that stands out most."""
+    """The frame with the highest outlier score."""
     if not outlier_scores:
         return None
     frame = max(outlier_scores, key=lambda frame: outlier_scores[frame])
@@ -173,7 +181,7 @@ def _max_sample(outlier_scores: dict[int, float]) -> Sample | None:
 
 
 def _stride_share(observation: ObjectObservation) -> float:
-    """Windows overlap: the share of a window's motion that lies before the next one begins."""
+    """Windows overlap: the share of a window's motion before the next one starts."""
     return min(OBJECT_STRIDE / (observation.last - observation.first), 1.0)
 
 

@@ -1,6 +1,6 @@
-"""What is seen of each object over each window: how far its points strayed from its commanded box.
+"""Observations of each object over each window: the deviation of its points from its commanded box.
 
-Residuals are image minus command, px of the image.
+Residuals are observed minus commanded positions, px of the image.
 """
 
 from collections import defaultdict
@@ -15,22 +15,22 @@ from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import View
 
 MIN_POINTS = 6
-# A box of this size has to show something that can be followed; a smaller one may be too small for it.
+# A box of this size must show something that can be tracked; a smaller one may be too small.
 LARGE_PX = 32.0  # reference px
-MAX_MOTION_SHARE = 0.12  # of the image width: beyond, Lucas-Kanade itself is in doubt
+MAX_MOTION_SHARE = 0.12  # of the image width: Lucas-Kanade is unreliable beyond
 MAX_SIZE_CHANGE = 1.3
-# A point supports its box when it moves with it within this.
+# A point supports its box if it moves with it within this tolerance.
 SUPPORT_PX, SUPPORT_SHARE = 0.8, 0.1
 MAX_OFFSET_SHARE = 0.5  # of the box's size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ObjectObservation:
-    """One object over one window, frames ``first`` to ``last``; ``size`` is its box's, px.
+    """One object over one window, frames ``first`` to ``last``; ``size`` px is the size of its box.
 
-    ``support`` is the share of its points, of ``MIN_POINTS`` at least, that are followed to the next frame
-    and move with the box for as long as they are followed. ``offset`` ``(2,)`` px is the median residual at ``last``
-    and ``growth`` the log of how much more the object grew than its box; None with too few points.
+    ``support`` is the share of its points, of at least ``MIN_POINTS``, that are tracked to the next frame and move with
+    the box for as long as they are tracked. ``offset`` ``(2,)`` px is the median residual at ``last`` and ``growth``
+    the log of the ratio of the object's growth to that of its box; None if there are too few points.
     """
 
     first: int
@@ -46,7 +46,7 @@ class ObjectObservation:
 
 
 def observe_objects(view: View, boxes: Boxes, tracks: Tracks) -> dict[int, list[ObjectObservation]]:
-    """Sightings of every object that can be judged, by the index of its track, in time order."""
+    """The observations of every judged object, by the index of its track, in time order."""
     observations: dict[int, list[ObjectObservation]] = defaultdict(list)
     for window in tracks.objects:
         for box_index in np.flatnonzero(boxes.judged[window.start] & boxes.judged[window.start + 1]):
@@ -66,9 +66,10 @@ def _observe(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> O
     if gap == 0:
         return None
     residual, kept = points - predicted, alive[gap]
-    # A box holds some of what is behind its object too: points of it are passed over where enough others are left.
+    # A box also contains some background: points far from their prediction are dropped if enough others are left.
     is_near = np.linalg.norm(residual[gap], axis=1) < MAX_OFFSET_SHARE * size
     kept = kept & is_near if (kept & is_near).sum() >= MIN_POINTS else kept
+    # Support is judged at the last frame in which each point is tracked.
     last = alive[: gap + 1].sum(0) - 1
     errors = np.linalg.norm(residual[last, np.arange(len(last))], axis=1)
     near = errors < max(SUPPORT_PX / view.scale, SUPPORT_SHARE * size)
@@ -84,7 +85,7 @@ def _observe(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> O
 
 
 def _gap(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> int:
-    """The longest gap over which the box stays judged and moves and grows no more than tracks can follow; or 0."""
+    """The longest gap over which the box stays judged and its motion and growth are trackable; 0 if there is none."""
     width, size = view.gray.shape[2], boxes.size[:, box_index]
     center = boxes.rectangle[:, box_index].reshape(-1, 2, 2).mean(1)
     for k in range(1, window.length):
@@ -97,7 +98,7 @@ def _gap(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> int:
 
 
 def _growth(predicted: Array, points: Points, size: float) -> float | None:
-    """Median log ratio of the distances between points, seen over predicted; None with too few far pairs."""
+    """Median log ratio of observed to predicted distances between points; None if too few are far apart."""
     i, j = np.triu_indices(len(points), 1)
     expected = np.linalg.norm(predicted[i] - predicted[j], axis=1)
     actual = np.linalg.norm(points[i] - points[j], axis=1)

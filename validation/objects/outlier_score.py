@@ -1,4 +1,4 @@
-"""Moments at which something happens to an object: a series over time that rises above its calmer side."""
+"""Outliers in a series over time, compared with the quieter of the two sides."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,11 @@ MIN_SIDE = 3
 
 
 def outlier_score(values: Sequence[float], at: int, width: int = 1) -> float | None:
-    """How far the least of ``values[at : at + width]`` lies above the largest on the calmer of its two sides.
+    """The minimum of ``values[at : at + width]`` minus the maximum on the quieter of the two sides.
 
-    The values next to the run belong to neither side. None where both sides have fewer than ``MIN_SIDE`` values. What
-    is always restless, such as a walker's clothes, does not stand out; what changes for good does, at that moment.
+    The values next to the run belong to neither side. None if both sides have fewer than ``MIN_SIDE`` values. A series
+    that always varies, such as the clothes of a pedestrian, gets low scores; a permanent change gets a high score when
+    it happens, since one side is still quiet.
     """
     before, after = values[: max(at - 1, 0)], values[at + width + 1 :]
     sides = [max(side) for side in (before, after) if len(side) >= MIN_SIDE]

@@ -1,1 +1,1 @@
-"""Points followed through a view. Lucas-Kanade needs nothing; learned trackers are plugged in from local files."""
+"""Point tracking through a view. Lucas-Kanade needs no weights; learned trackers are loaded from local files."""

@@ -1,8 +1,7 @@
-"""CoTracker3, offline, from weights on disk: Karaev et al., "CoTracker3" (arXiv 2410.11831). Nothing is downloaded.
+"""CoTracker3, offline, from local weights: Karaev et al., "CoTracker3" (arXiv 2410.11831). Nothing is downloaded.
 
-The architecture is that of the package ``cotracker`` (github.com/facebookresearch/co-tracker, CC BY-NC 4.0), which
-stands on no package index; it is installed from a clone. A clip takes minutes on a CPU; where torch sees a GPU it runs
-there.
+The architecture is from the package ``cotracker`` (github.com/facebookresearch/co-tracker, CC BY-NC 4.0), which is on
+no package index and is installed from a clone. It runs on a GPU if there is one; on a CPU a clip takes minutes.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ Predictor = Callable[..., tuple["torch.Tensor", "torch.Tensor"]]
 
 
 class CoTracker:
-    """Each record of seeds is followed by itself, through its own frames: a whole clip's would not fit into memory."""
+    """Tracks each record of query points separately, on its own frames, since a whole clip does not fit into memory."""
 
     name = "cotracker"
 
@@ -35,9 +34,9 @@ class CoTracker:
         self._predictor, self._device = predictor, device
 
     def track_points(self, view: View, queries: Sequence[QueryPoints]) -> list[TrackedPoints]:
-        return [self._follow(view, one) for one in queries]
+        return [self._track(view, one) for one in queries]
 
-    def _follow(self, view: View, queries: QueryPoints) -> TrackedPoints:
+    def _track(self, view: View, queries: QueryPoints) -> TrackedPoints:
         import torch
 
         shape = (queries.length, len(queries.points))
@@ -45,16 +44,17 @@ class CoTracker:
             return TrackedPoints(points=np.zeros((*shape, 2), np.float32), visible=np.ones(shape, bool))
         frames = np.ascontiguousarray(view.frames[queries.start : queries.start + queries.length].transpose(0, 3, 1, 2))
         video = torch.from_numpy(frames)[None].float().to(self._device)
-        queries = np.concatenate([np.zeros((len(queries.points), 1), np.float32), queries.points], 1)
+        start_frames = np.zeros((len(queries.points), 1), np.float32)
+        frame_and_points = torch.from_numpy(np.concatenate([start_frames, queries.points], 1))
         with torch.inference_mode():
-            tracks, visible = self._predictor(video, queries=torch.from_numpy(queries)[None].to(self._device))
+            tracks, visible = self._predictor(video, queries=frame_and_points[None].to(self._device))
         return TrackedPoints(points=tracks[0].float().cpu().numpy(), visible=visible[0].bool().cpu().numpy())
 
 
 def load_cotracker(weights: Path) -> CoTracker:
-    """CoTracker3 with ``weights``, which are read as tensors only.
+    """Load CoTracker3 with ``weights``, which are read as tensors only.
 
-    A UserError where there is no such file, it holds something else, or the package is not installed.
+    Raises UserError if there is no such file, if it has other contents, or if the package is not installed.
     """
     import torch
 
@@ -63,14 +63,14 @@ def load_cotracker(weights: Path) -> CoTracker:
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
         predictor.model.load_state_dict(state.get("model", state))
-    except Exception as error:  # whatever reading a file of another kind raises
-        raise UserError(f"{weights}: not the weights of CoTracker3; give scaled_offline.pth of the authors") from error
+    except Exception as error:  # reading a file with other contents can raise anything
+        raise UserError(f"{weights}: not the weights of CoTracker3; use scaled_offline.pth of its authors") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return CoTracker(predictor.to(device), device)
 
 
 def untrained_predictor() -> Any:
-    """The authors' ``CoTrackerPredictor`` with random weights; a UserError where their package is not installed."""
+    """The ``CoTrackerPredictor`` of the authors with random weights; raises UserError without their package."""
     import torch
 
     with torch.random.fork_rng():  # the package seeds torch when it is imported
@@ -78,7 +78,7 @@ def untrained_predictor() -> Any:
             from cotracker.predictor import CoTrackerPredictor
         except ImportError as error:
             raise UserError(
-                "validate.tracker=cotracker needs the package cotracker, which no index has: "
+                "validate.tracker=cotracker needs the package cotracker, which is on no package index: "
                 "git clone https://github.com/facebookresearch/co-tracker && pip install --no-deps ./co-tracker"
             ) from error
         return CoTrackerPredictor(checkpoint=None, offline=True, window_len=WINDOW_LEN)

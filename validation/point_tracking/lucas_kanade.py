@@ -1,8 +1,8 @@
-"""Pyramidal Lucas-Kanade, started by dense inverse search (DIS) flow so that fast motion is followed too.
+"""Pyramidal Lucas-Kanade, initialized by dense inverse search (DIS) flow to track fast motion.
 
-Dense flow loses small objects that cross fast, so points on objects start from their commanded motion as well; of two
-answers the one counts whose patch is more alike. A step is kept where the way back ends where it began. The flow of a
-step is shared by all points that take it.
+Dense flow misses small objects that move fast, so points on objects are also initialized by their commanded motion; the
+result with the more similar patch is used. A step is valid if tracking backward returns to its start. All points share
+the flow of a step.
 
 Sources: Bouguet, "Pyramidal implementation of the Lucas Kanade feature tracker" (2001); Kalal et al., "Forward-backward
 error" (ICPR 2010); Kroeger et al., "Fast optical flow using dense inverse search" (ECCV 2016).
@@ -23,7 +23,7 @@ Image = NDArray[np.uint8]
 
 
 class LucasKanade:
-    """The tracker that needs no weights."""
+    """The default tracker; it needs no weights."""
 
     name = records.LUCAS_KANADE
 
@@ -41,7 +41,7 @@ class LucasKanade:
 
 
 class _PartialTrack:
-    """Seeds on their way."""
+    """The tracks of query points up to the current frame."""
 
     def __init__(self, queries: QueryPoints) -> None:
         self.queries = queries
@@ -50,15 +50,14 @@ class _PartialTrack:
         self.visible[0] = True
 
     def is_open_at(self, frame: int) -> bool:
-        return (
-            len(self.queries.points) > 0 and self.queries.start <= frame < self.queries.start + self.queries.length - 1
-        )
+        last = self.queries.start + self.queries.length - 1
+        return len(self.queries.points) > 0 and self.queries.start <= frame < last
 
     def at(self, frame: int) -> Points:
         return np.asarray(self.points[frame - self.queries.start])
 
     def guess_step(self, frame: int) -> Points:
-        """The motion ``(N, 2)`` px that the command tells from ``frame`` to the next."""
+        """The commanded motion ``(N, 2)`` px from ``frame`` to the next."""
         guess, k = self.queries.guess, frame - self.queries.start
         assert guess is not None
         return np.asarray(guess[k + 1] - guess[k])
@@ -69,16 +68,16 @@ class _PartialTrack:
 
 
 class _Step:
-    """Two neighboring frames and the dense flow between them, both ways."""
+    """Two neighboring frames and the dense flow between them in both directions."""
 
     def __init__(self, before: Image, after: Image, dense: cv2.DISOpticalFlow) -> None:
         self.before, self.after = before, after
-        can_flow = min(before.shape) >= 32  # below, OpenCV may choose a pyramid that is flatter than a patch, and crash
+        can_flow = min(before.shape) >= 32  # OpenCV may crash on smaller images: a pyramid level below the patch size
         self.forward = dense.calc(before, after, None) if can_flow else np.zeros((*before.shape, 2), np.float32)
         self.backward = dense.calc(after, before, None) if can_flow else np.zeros((*before.shape, 2), np.float32)
 
     def advance(self, tracks: Sequence[_PartialTrack], frame: int, *, patch: int, tolerance: float) -> None:
-        """Carry every open trail from ``frame`` to the next."""
+        """Extend every open track from ``frame`` to the next."""
         tracks = [track for track in tracks if track.is_open_at(frame)]
         if not tracks:
             return
@@ -97,7 +96,10 @@ class _Step:
     def _track_once(
         self, points: Points, predicted: Points | None, patch: int, limit: float
     ) -> tuple[Points, Mask, Points]:
-        """Where ``points`` went, sought along dense flow or the ``predicted`` step; who came back; how unlike."""
+        """Track ``points``, initialized by dense flow or by the ``predicted`` step.
+
+        Returns the new positions, whether tracking backward returns to the start, and the dissimilarity of the patches.
+        """
         forward_step = values_at(self.forward, points) if predicted is None else predicted
         moved, dissimilarity = _lucas_kanade(self.before, self.after, points, forward_step, patch)
         backward_step = values_at(self.backward, moved) if predicted is None else -predicted
@@ -106,9 +108,9 @@ class _Step:
 
 
 def _lucas_kanade(before: Image, after: Image, points: Points, step: Points, patch: int) -> tuple[Points, Points]:
-    """``points`` carried to the frame ``after``, sought from ``points + step``, and how unlike their patches are.
+    """Positions of ``points`` in the frame ``after``, searched from ``points + step``, and the patch dissimilarities.
 
-    Where that fails they land outside the image.
+    Points that fail get a position outside of the image.
     """
     start = np.ascontiguousarray(points + step, np.float32)
     moved, status, dissimilarity = cv2.calcOpticalFlowPyrLK(
@@ -127,4 +129,6 @@ def _lucas_kanade(before: Image, after: Image, points: Points, step: Points, pat
 
 def _patch_size(height: int) -> int:
     """Side in px of the patch that Lucas-Kanade compares."""
-    return 9 if height <= 64 else 13 if height <= 128 else 17
+    if height <= 64:
+        return 9
+    return 13 if height <= 128 else 17

@@ -1,4 +1,4 @@
-"""The door for a tracker: it is given seeds, and says where they went and for how long it stands by them."""
+"""The interface of a point tracker: it gets query points and returns their tracks and visibility."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class QueryPoints:
-    """``points`` ``(N, 2)`` px in frame ``start``, to be followed through ``length`` frames, that one counted in.
+    """``points`` ``(N, 2)`` px in frame ``start``, to be tracked through ``length`` frames including that one.
 
-    ``box_index`` ``(N,)`` is the index of the track in whose box a point lies, or ``BACKGROUND``; never both.
-    ``guess`` ``(L, N, 2)`` px is where the command would take points on objects, for a tracker that has to start its
-    search somewhere; None for the background.
+    ``box_index`` ``(N,)`` is the index of the track whose box contains a point, or ``BACKGROUND``; a record has points
+    of one kind only. ``guess`` ``(L, N, 2)`` px are the commanded positions of points on objects, for a tracker that
+    needs a start for its search; None for the background.
     """
 
     start: int
@@ -37,10 +37,10 @@ class QueryPoints:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TrackedPoints:
-    """Where seeds went: ``points`` ``(L, N, 2)`` px of the image, beginning with the seeds themselves.
+    """Tracks of query points: ``points`` ``(L, N, 2)`` px of the image, starting with the query points.
 
-    ``visible`` ``(L, N)``: the tracker sees the point in this frame. From the first frame in which
-    it does not, the track has ended, whatever is said of later ones.
+    ``visible`` ``(L, N)``: whether the tracker finds the point in this frame. A track ends at the first frame in which
+    it is not visible; later frames are ignored.
     """
 
     points: Points
@@ -48,15 +48,15 @@ class TrackedPoints:
 
 
 class PointTracker(Protocol):
-    """Anything that follows points. The same view and seeds must give the same answer.
+    """A tracker of points. It must be deterministic.
 
-    What is found is to be found in pixels: ``view.frames`` ``(T, H, W, 3)`` RGB or ``view.gray`` ``(T, H, W)``, uint8.
-    Who asks ends tracks that leave the image or go behind a box, and draws the consequences.
+    It must use only the pixels: ``view.frames`` ``(T, H, W, 3)`` RGB or ``view.gray`` ``(T, H, W)``, uint8. The caller
+    ends tracks that leave the image or are occluded by a box.
     """
 
     @property
     def name(self) -> str:
-        """What measures say that they were taken with."""
+        """The name that is stored with measures and calibrations."""
 
     def track_points(self, view: View, queries: Sequence[QueryPoints]) -> Sequence[TrackedPoints]:
-        """All seeds through their frames, in their order. They come together so that work on frames can be shared."""
+        """The tracks of all ``queries``, in their order. One call gets all of them, so that they can share work."""

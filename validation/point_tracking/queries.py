@@ -1,6 +1,6 @@
-"""Where points are followed from: Shi-Tomasi corners over the background and on boxes, chosen anew every few frames.
+"""Query points: Shi-Tomasi corners on the background and on boxes, selected again every few frames.
 
-So a track lost to an occlusion costs a window, no more.
+So a track that is lost to an occlusion is missing in one window only.
 
 Source: Shi and Tomasi, "Good features to track" (CVPR 1994).
 """
@@ -21,13 +21,13 @@ OBJECT_WINDOW, OBJECT_STRIDE = 5, 2
 BUCKET_ROWS, BUCKET_COLUMNS, CORNERS_PER_BUCKET = 4, 6, 13
 CORNERS_PER_OBJECT = 24
 MIN_EIGENVALUE = 2e-5
-BORDER = 3  # px: no seeds closer to the edge, where gradients are made up
+BORDER = 3  # px: no query points closer to the edge, where gradients are extrapolated
 
 Image = NDArray[np.uint8]
 
 
 def background_queries(gray: NDArray[np.uint8], covered: NDArray[np.uint8]) -> Iterator[QueryPoints]:
-    """Seeds of every window, clear of what is ``covered``; both ``(T, H, W)``."""
+    """The query points of every window outside of ``covered`` pixels; both arrays are ``(T, H, W)``."""
     margin = max(3, gray.shape[1] // 32) | 1
     for start, length in _windows(len(gray), WINDOW, STRIDE):
         corners = _bucketed_corners(gray[start], cv2.dilate(covered[start], np.ones((margin, margin), np.uint8)))
@@ -35,7 +35,7 @@ def background_queries(gray: NDArray[np.uint8], covered: NDArray[np.uint8]) -> I
 
 
 def object_queries(view: View, command: CommandedCamera, boxes: Boxes) -> Iterator[tuple[QueryPoints, BoxMotion]]:
-    """Seeds of every window on the boxes that are judged, and where those carry them."""
+    """The query points of every window on the judged boxes, and their commanded motion."""
     for start, length in _windows(view.num_frames, OBJECT_WINDOW, OBJECT_STRIDE):
         judged = list(map(int, np.flatnonzero(boxes.judged[start] & boxes.judged[start + 1])))
         if not judged:
@@ -56,24 +56,25 @@ def object_queries(view: View, command: CommandedCamera, boxes: Boxes) -> Iterat
 
 
 def _guess(points: Points, box_motion: BoxMotion) -> Points:
-    """Where points go with their box ``(L, N, 2)`` px; those beside it stay in their place."""
+    """Positions ``(L, N, 2)`` px of points that move with their box; points off the box stay in place."""
     return np.where(box_motion.hit[:, None], box_motion.points, points).clip(-1e4, 1e4).astype(np.float32)
 
 
 def _windows(num_frames: int, length: int, stride: int) -> Iterable[tuple[int, int]]:
-    """Start and length of every window; the last ones are shorter, of two frames at least."""
+    """Start and length of every window; the last ones are shorter, with at least two frames."""
     starts = range(0, max(num_frames - 1, 0), stride)
     return ((s, min(length, num_frames - s)) for s in starts if s == 0 or num_frames - s > length - stride)
 
 
 def _bucketed_corners(image: Image, covered: Image) -> Points:
-    """The strongest corners ``(N, 2)`` px of each cell of a grid, so that no one textured spot speaks for all."""
+    """The strongest corners ``(N, 2)`` px of each cell of a grid, so that they cover the whole image."""
     height, width = image.shape
     strength = cv2.cornerMinEigenVal(image, 5 if height <= 128 else 7)
     strength[covered > 0] = 0
     inner = np.zeros_like(strength)
     inner[BORDER:-BORDER, BORDER:-BORDER] = strength[BORDER:-BORDER, BORDER:-BORDER]
     spacing = max(3, height // 28) | 1
+    # A corner is a local maximum: equal to its dilation over the neighborhood.
     peaks = (inner == cv2.dilate(inner, np.ones((spacing, spacing), np.uint8))) & (inner > MIN_EIGENVALUE)
     rows, columns = np.nonzero(peaks)
     order = np.argsort(-inner[rows, columns], kind="stable")
@@ -85,7 +86,7 @@ def _bucketed_corners(image: Image, covered: Image) -> Points:
 
 
 def _object_corners(image: Image, boxes: Boxes, frame: int, track: int) -> Points:
-    """Corners ``(N, 2)`` px on what is seen of one box."""
+    """Corners ``(N, 2)`` px on the visible part of one box."""
     height, width = image.shape
     x0, y0, x1, y1 = boxes.rectangle[frame, track]
     left, top = max(int(x0) - 1, 0), max(int(y0) - 1, 0)

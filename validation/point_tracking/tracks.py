@@ -1,4 +1,4 @@
-"""Points followed through a view: windows over background and boxes, and what a tracker made of them."""
+"""Point tracks of a view: windows of tracked points on the background and on boxes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ DEFAULT_TRACKER: PointTracker = LucasKanade()
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TrackWindow:
-    """``N`` points followed from frame ``start`` through ``L`` frames.
+    """``N`` points tracked from frame ``start`` through ``L`` frames.
 
-    ``points`` ``(L, N, 2)`` px hold still once a track ends; ``alive`` ``(L, N)``; ``lost`` ``(L, N)``: the track ended
-    in this frame because it failed the check (and not because it left the image or went behind a box). ``box_index``
-    ``(N,)`` is the index of the track in whose box a point was seeded, or ``BACKGROUND``; ``box_motion`` is where those
-    boxes take the points, None over the background.
+    ``points`` ``(L, N, 2)`` px stay in place after a track ends; ``alive`` ``(L, N)``; ``lost`` ``(L, N)``: the track
+    ends in this frame because the tracker lost it (not because it left the image or was occluded by a box).
+    ``box_index`` ``(N,)`` is the index of the track whose box contains the query point, or ``BACKGROUND``;
+    ``box_motion`` is the commanded motion of points on boxes, None on the background.
     """
 
     start: int
@@ -40,18 +40,18 @@ class TrackWindow:
         return len(self.points)
 
     def on_box(self, box_index: int) -> tuple[NDArray[np.intp], Array]:
-        """Which points ``(n,)`` are on the box of ``box_index``, and where ``(L, n, 2)`` px it takes them.
+        """The points ``(n,)`` on the box of ``box_index``, and their commanded positions ``(L, n, 2)`` px.
 
-        Seeds beside it, which its outline in whole pixels lets in, are left out.
+        Query points that miss the box, because its outline is rounded to whole pixels, are left out.
         """
-        assert self.box_motion is not None, "nothing carries the background"
+        assert self.box_motion is not None, "background points have no box"
         on_box = np.flatnonzero((self.box_index == box_index) & self.box_motion.hit)
         return on_box, self.box_motion.points[:, on_box]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Tracks:
-    """Windows over the background, and windows over the objects' boxes."""
+    """The windows of the background and of the objects' boxes."""
 
     background: tuple[TrackWindow, ...]
     objects: tuple[TrackWindow, ...]
@@ -64,26 +64,26 @@ class Tracks:
 
 
 def track_view(view: View, boxes: Boxes | None, tracker: PointTracker = DEFAULT_TRACKER) -> Tracks:
-    """Follow background and object points through all frames of a view."""
+    """Track background and object points through all frames of a view."""
     covered, shape = _covered(view, boxes), view.gray.shape[1:]
     background = list(background_queries(view.gray, covered))
     objects = list(object_queries(view, view.command, boxes)) if boxes and view.command else []
-    followed = tracker.track_points(view, [*background, *(queries for queries, _ in objects)])
-    background_points, on_boxes = followed[: len(background)], followed[len(background) :]
+    tracked = tracker.track_points(view, [*background, *(queries for queries, _ in objects)])
+    background_points, object_points = tracked[: len(background)], tracked[len(background) :]
     return Tracks(
         background=tuple(
-            _window(s, f, _in_view(f.points, shape) & ~_is_occluded(s, f.points, covered))
-            for s, f in zip(background, background_points, strict=True)
+            _window(queries, points, _in_view(points.points, shape) & ~_is_occluded(queries, points.points, covered))
+            for queries, points in zip(background, background_points, strict=True)
         ),
         objects=tuple(
-            _window(s, f, _in_view(f.points, shape), box_motion)
-            for (s, box_motion), f in zip(objects, on_boxes, strict=True)
+            _window(queries, points, _in_view(points.points, shape), box_motion)
+            for (queries, box_motion), points in zip(objects, object_points, strict=True)
         ),
     )
 
 
 def _covered(view: View, boxes: Boxes | None) -> NDArray[np.uint8]:
-    """Masks ``(T, H, W)`` of boxes and their shadows, where nothing is background."""
+    """Masks ``(T, H, W)`` of boxes and their shadows, which are not background."""
     if boxes is None:
         return np.zeros(view.gray.shape, np.uint8)
     shape = (view.gray.shape[1], view.gray.shape[2])
@@ -96,7 +96,7 @@ def _in_view(points: Points, shape: tuple[int, ...]) -> Mask:
 
 
 def _is_occluded(queries: QueryPoints, points: Points, covered: NDArray[np.uint8]) -> Mask:
-    """Which ``points`` ``(L, N, 2)`` lie where their frame is covered, after the first, in which they were seeded."""
+    """Which ``points`` ``(L, N, 2)`` are at covered pixels of their frame, after the first frame."""
     occluded = np.zeros(points.shape[:2], np.bool_)
     for k in range(1, queries.length):
         occluded[k] = values_at(covered[queries.start + k], points[k]) > 0
@@ -104,15 +104,15 @@ def _is_occluded(queries: QueryPoints, points: Points, covered: NDArray[np.uint8
 
 
 def _window(
-    queries: QueryPoints, followed: TrackedPoints, in_view: Mask, box_motion: BoxMotion | None = None
+    queries: QueryPoints, tracked: TrackedPoints, in_view: Mask, box_motion: BoxMotion | None = None
 ) -> TrackWindow:
-    """Tracks end where they are not kept or are no longer ``in_view`` ``(L, N)``."""
-    points = followed.points.copy()
-    alive = followed.visible & in_view
+    """Tracks end at the first frame in which they are not visible or not ``in_view`` ``(L, N)``."""
+    points = tracked.points.copy()
+    alive = tracked.visible & in_view
     alive[0] = True
     alive = np.logical_and.accumulate(alive, axis=0)
     lost = np.zeros_like(alive)
-    lost[1:] = alive[:-1] & ~followed.visible[1:] & in_view[1:]
+    lost[1:] = alive[:-1] & ~tracked.visible[1:] & in_view[1:]
     for k in range(1, queries.length):
         points[k] = np.where(alive[k, :, None], points[k], points[k - 1])
     return TrackWindow(

@@ -1,1 +1,1 @@
-"""What a reviewer is shown of a measured clip: numbers frame by frame, what stands out in them, tracks drawn."""
+"""What a reviewer is shown of a measured clip: a timeline, intervals that stand out in it, and drawn tracks."""

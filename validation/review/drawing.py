@@ -1,4 +1,6 @@
-"""What a reviewer sees: background tracks colored by how well they keep to the commanded motion, and the boxes."""
+"""Frames with drawn boxes and background tracks, colored by their residual to the commanded motion."""
+
+import math
 
 import cv2
 import numpy as np
@@ -18,7 +20,7 @@ from driveforge.validation.views.view import (
 )
 
 TAIL = 4  # frames of a track that are drawn behind its head
-BAD_PX = 2.0  # reference px: wholly red from here on
+BAD_PX = 2.0  # reference px: fully red from here on
 BOX_COLOR = (90, 170, 255)
 UNKNOWN_COLOR = (200, 200, 200)
 _SUBPIXEL_BITS = 4
@@ -27,20 +29,20 @@ Frames = NDArray[np.uint8]
 
 
 def track_clip(clip: Clip) -> Tracks:
-    """The tracks of the reference view, as they are measured and drawn."""
+    """The tracks of the reference view, the same that are measured."""
     view = reference_view(clip)
     with single_threaded_opencv():
         return track_view(view, project_boxes(view))
 
 
 def render_tracks(clip: Clip, tracks: Tracks) -> Frames:
-    """The reference view ``(T, kH, kW, 3)`` RGB with tracks and boxes, k the least factor that gives 256 rows.
+    """The reference view ``(T, kH, kW, 3)`` RGB with tracks and boxes, with the smallest k that gives 256 rows.
 
-    Tracks are green where they agree with the command and red from ``BAD_PX`` on; gray where there is no command.
-    Held frames are left out, since nothing is judged by them.
+    Tracks are green if they agree with the command, red from ``BAD_PX`` on, and gray without a command. Held frames are
+    left out, since they are not measured.
     """
     view = reference_view(clip)
-    factor = max(1, -(-REFERENCE_ROWS // view.gray.shape[1]))
+    factor = math.ceil(REFERENCE_ROWS / view.gray.shape[1])
     pixels = clip.view(view.camera)[: view.num_frames]
     size = (pixels.shape[2] * factor, pixels.shape[1] * factor)
     frames = np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in pixels])
@@ -53,7 +55,7 @@ def render_tracks(clip: Clip, tracks: Tracks) -> Frames:
 
 
 def _track_colors(window: TrackWindow, command: CommandedCamera | None) -> NDArray[np.int64]:
-    """A color ``(N, 3)`` for every track, by its residual over the frames that it lives."""
+    """A color ``(N, 3)`` for every track, by its residual over its lifetime."""
     colors = np.tile(UNKNOWN_COLOR, (len(window.box_index), 1))
     if command is None:
         return colors
@@ -77,7 +79,7 @@ def _draw_window(frames: Frames, window: TrackWindow, colors: NDArray[np.int64],
 
 
 def short_id(track: str) -> str:
-    """A track's id as it is shown; those of nuScenes are 32 characters long."""
+    """A track's id for display; those of nuScenes have 32 characters."""
     return track if len(track) <= 12 else f"{track[:6]}..."
 
 
@@ -95,6 +97,6 @@ def _draw_boxes(frames: Frames, view: View, boxes: Boxes, factor: int) -> None:
 
 
 def _scaled(points: NDArray[np.generic], factor: int) -> NDArray[np.int32]:
-    """Image points in the enlarged image, as OpenCV's fixed-point numbers; pixel centers are integers."""
+    """Image points in the enlarged image, in OpenCV's fixed-point format; pixel centers are integers."""
     enlarged = (points.astype(np.float64) + 0.5) * factor - 0.5
     return np.ascontiguousarray(np.round(enlarged * 2**_SUBPIXEL_BITS).astype(np.int32))

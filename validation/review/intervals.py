@@ -1,6 +1,6 @@
-"""What stands out in a clip frame by frame, and when: repeats, jumps, motion off the command, boxes that hold nothing.
+"""Intervals of a clip that stand out: repeated frames, jumps, motion off the command, boxes without an object.
 
-Nothing is judged here: it stands out beside the rest of the same clip, or by an amount that anybody can see in it.
+Nothing is judged here: an interval stands out relative to the rest of the same clip, or by a visible amount.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,19 +13,19 @@ from driveforge.validation.camera.pose_refinement import GAP
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.review.timeline import Timeline
 
-# A frame repeats when hardly anything changes, the picture jumps when much more does than usual.
-REPEATED, JUMP = 0.2, 2.5  # share of the usual change, times the usual change
-MUCH_LOST, JUMP_LOST = 0.5, 0.2  # share of the points in view: by itself, and at least where the picture jumps
+# A frame is repeated below, and the image jumps above this multiple of the usual change.
+REPEATED, JUMP = 0.2, 2.5
+MUCH_LOST, JUMP_LOST = 0.5, 0.2  # share of the points in view: alone, and at least for a jump
 STRAYS_PX = 2.0  # reference px over GAP frames
 TURNS_DEG_S, HEADS_DEG = 1.5, 3.0  # off the commanded rate, off the commanded direction
-MIN_INTERVAL_FRAMES = 4  # frames: motion is not known so well that a shorter time tells anything
+MIN_INTERVAL_FRAMES = 4  # the motion of shorter intervals is too uncertain
 UNSUPPORTED = 0.7  # share of the points on a box
-MOVES_M_S = 0.5  # commanded: below it a picture may stand still
+MOVES_M_S = 0.5  # commanded speed below which the image may stand still
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """Frames ``first`` to ``last`` in which something stands out, in ``description``; most so at ``peak``."""
+    """Frames ``first`` to ``last`` in which ``description`` holds, most clearly at ``peak``."""
 
     first: int
     last: int
@@ -39,9 +39,9 @@ class Interval:
 
 
 def find_intervals(timeline: Timeline) -> list[Interval]:
-    """What stands out in the clip: the picture itself, then the camera, then objects, each in the order of frames.
+    """All intervals that stand out: of the image, then of the camera, then of objects, each in the order of frames.
 
-    What a repeated or a jumping picture brings with it is not told again.
+    Effects of a repeated frame or of a jump are not listed separately.
     """
     moves = ~(timeline.speed < MOVES_M_S)
     median = timeline.residual[:, 1]
@@ -49,21 +49,21 @@ def find_intervals(timeline: Timeline) -> list[Interval]:
     jumps = (timeline.change > JUMP) & _peaks(timeline.change) & ~(timeline.lost < JUMP_LOST)
     causes = [
         *_flagged_intervals(
-            (timeline.change < REPEATED) & moves, -timeline.change, "hardly a change from the frame before"
+            (timeline.change < REPEATED) & moves, -timeline.change, "almost no change from the frame before"
         ),
-        *_flagged_intervals(jumps, timeline.change, "the picture jumps"),
+        *_flagged_intervals(jumps, timeline.change, "the image jumps"),
     ]
     effects = [
-        *_flagged_intervals(timeline.lost > MUCH_LOST, timeline.lost, "most points cannot be followed"),
+        *_flagged_intervals(timeline.lost > MUCH_LOST, timeline.lost, "most points cannot be tracked"),
         *_drop_short(
             replace(interval, description=_describe_turn(timeline, interval))
             for interval in _flagged_intervals(turns > TURNS_DEG_S, turns)
         ),
         *_drop_short(
-            replace(r, description=_describe_heading(timeline, r))
-            for r in _flagged_intervals(timeline.heading_error > HEADS_DEG, timeline.heading_error)
+            replace(interval, description=_describe_heading(timeline, interval))
+            for interval in _flagged_intervals(timeline.heading_error > HEADS_DEG, timeline.heading_error)
         ),
-        *_flagged_intervals(median > STRAYS_PX, median, "the background strays from the command"),
+        *_flagged_intervals(median > STRAYS_PX, median, "the background deviates from the command"),
     ]
     for track, share in timeline.unsupported.items():
         effects += _flagged_intervals(share > UNSUPPORTED, share, "nothing moves with the box", track)
@@ -71,7 +71,7 @@ def find_intervals(timeline: Timeline) -> list[Interval]:
 
 
 def _is_caused_by(cause: Interval, interval: Interval) -> bool:
-    """Points are followed over ``GAP`` frames, so that long a repeated or jumping frame shows in everything else."""
+    """Residuals span ``GAP`` frames, so a repeated frame or a jump affects them for that long."""
     return cause.first <= interval.first and interval.last <= cause.last + GAP + 1
 
 
@@ -85,7 +85,7 @@ def _describe_turn(timeline: Timeline, interval: Interval) -> str:
         float(np.nanmean(rates[frames])) for rates in (timeline.yaw_commanded, timeline.yaw_observed)
     )
     if abs(observed - commanded) < TURNS_DEG_S:
-        return "the turn rate jitters about the command"
+        return "the turn rate jitters around the command"
     return f"the pixels turn {_side(observed)}, the command {_side(commanded)}"
 
 
@@ -99,7 +99,7 @@ def _side(rate: float) -> str:
 
 
 def _flagged_intervals(flags: Mask, score: Array, description: str = "", track: str = "") -> Iterator[Interval]:
-    """Runs of flagged frames; one frame between two of them does not part them."""
+    """Runs of flagged frames; a gap of one frame does not split a run."""
     flagged = np.flatnonzero(flags)
     for interval in np.split(flagged, np.flatnonzero(np.diff(flagged) > 2) + 1) if len(flagged) else []:
         highest = interval[score[interval] == score[interval].max()]
@@ -108,7 +108,7 @@ def _flagged_intervals(flags: Mask, score: Array, description: str = "", track: 
 
 
 def _peaks(values: Array) -> Mask:
-    """Where a value stands out from both its neighbors too, so that a lively stretch is no jump."""
+    """Where a value also stands out from both neighbors, so that a sequence of large changes is not a jump."""
     filled = np.nan_to_num(values)
     around = np.maximum(np.r_[0.0, filled[:-1]], np.r_[filled[1:], 0.0])
     return np.asarray(filled > 1.5 * around)

@@ -1,6 +1,6 @@
-"""A clip frame by frame: how far it strays from its command, how much changes, what is lost, which boxes hold nothing.
+"""A clip frame by frame: deviation from the command, change between frames, lost points, boxes without an object.
 
-The measures say how bad a clip is, in one number each; this says when.
+A measure is one number per clip; the timeline shows at which frames a clip is bad.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,11 +23,11 @@ from driveforge.validation.views.view import CommandedCamera, View
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Trails:
-    """Background points as they were followed up to one frame.
+    """The last frames of the point tracks that reach one frame.
 
-    ``points`` ``(L, N, 2)`` px, the oldest first; ``residual`` ``(N,)`` reference px is how far each strayed over these
-    frames from where the command wants it, NaN where there is no command; ``lost`` ``(M, 2)`` px are where points stood
-    that could not be followed into this frame.
+    ``points`` ``(L, N, 2)`` px, the oldest first; ``residual`` ``(N,)`` reference px is the deviation of each from the
+    commanded motion over these frames, NaN without a command; ``lost`` ``(M, 2)`` px are the last positions of points
+    that could not be tracked into this frame.
     """
 
     points: Array
@@ -37,15 +37,15 @@ class Trails:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Timeline:
-    """Numbers for each of ``T`` frames; NaN where there is nothing to tell.
+    """Values for each of ``T`` frames; NaN if there is none.
 
-    ``residual`` ``(T, 3)``: quartiles over the background tracks of their distance from the commanded motion over the
-    last ``GAP`` frames, reference px. Of the step to a frame: ``change`` ``(T,)`` of the picture over the clip's median
-    change, and ``lost`` ``(T,)``, the share of points that could not be followed. ``speed`` ``(T,)`` m/s and
-    ``yaw_commanded`` ``(T,)`` deg/s are commanded, the latter over the last ``GAP`` frames (left is positive), as is
-    ``yaw_observed`` ``(T,)``, which the tracks show; ``heading_error`` ``(T,)`` deg is between the direction they show
-    and the commanded one; ``refined`` holds the motion that they show. ``unsupported``: for every object's id the share
-    ``(T,)`` of the points on its box that do not move with it.
+    ``residual`` ``(T, 3)``: quartiles over the background tracks of their deviation from the commanded motion over the
+    last ``GAP`` frames, reference px. For the step to a frame: ``change`` ``(T,)`` of the image over the median change
+    of the clip, and ``lost`` ``(T,)``, the share of points that could not be tracked. ``speed`` ``(T,)`` m/s and
+    ``yaw_commanded`` ``(T,)`` deg/s (left is positive) are commanded, ``yaw_observed`` ``(T,)`` deg/s is from the
+    tracks, both over the last ``GAP`` frames; ``heading_error`` ``(T,)`` deg is the angle between the observed and the
+    commanded direction; ``refined`` is the observed motion. ``unsupported``: by object id, the share ``(T,)`` of the
+    points on its box that do not move with it.
     """
 
     residual: Array
@@ -64,7 +64,7 @@ class Timeline:
 
 
 def build_timeline(view: View, boxes: Boxes | None, tracks: Tracks) -> Timeline:
-    """The numbers of one camera, from the tracks that its measures were taken on."""
+    """The timeline of one camera, from the tracks that are measured."""
     refined = tuple(_refined(view.command, tracks, t) for t in range(view.num_frames))
     return Timeline(
         residual=np.stack([_quartiles(trails_at(tracks, view.command, t).residual) for t in range(view.num_frames)]),
@@ -82,7 +82,7 @@ def build_timeline(view: View, boxes: Boxes | None, tracks: Tracks) -> Timeline:
 
 
 def trails_at(tracks: Tracks, command: CommandedCamera | None, frame: int) -> Trails:
-    """The background points of one frame with their last ``GAP`` frames; none in the first frame."""
+    """The background points of one frame with their last ``GAP`` frames; empty in the first frame."""
     found = _window_at(tracks, frame)
     if found is None:
         return Trails(points=np.zeros((1, 0, 2)), residual=np.zeros(0), lost=np.zeros((0, 2)))
@@ -99,7 +99,7 @@ def trails_at(tracks: Tracks, command: CommandedCamera | None, frame: int) -> Tr
 
 
 def object_trails_at(view: View, tracks: Tracks, frame: int) -> Trails:
-    """The points on boxes in one frame, as ``trails_at``; their residual is to where their box carries them."""
+    """The points on boxes in one frame, as ``trails_at``; their residual is to the motion of their box."""
     found = [(w, frame - w.start) for w in tracks.objects if 0 < frame - w.start < w.length]
     if not found:
         return Trails(points=np.zeros((1, 0, 2)), residual=np.zeros(0), lost=np.zeros((0, 2)))
@@ -118,14 +118,14 @@ def object_trails_at(view: View, tracks: Tracks, frame: int) -> Trails:
 
 
 def command_residuals(pair: FramePair, command: CommandedCamera) -> Array:
-    """Distance ``(N,)`` from the epipolar line, or from the place that the rotation alone gives; reference px."""
+    """Distance ``(N,)``, reference px, to the epipolar line; without a baseline, to the position after rotation."""
     if pair.motion.baseline >= MIN_BASELINE_M:
         return track_residuals(pair, command.pixel)
     return np.asarray(np.linalg.norm(derotated_flow(pair), axis=1) / command.pixel)
 
 
 def _window_at(tracks: Tracks, frame: int) -> tuple[TrackWindow, int] | None:
-    """The window that tells most of the last ``GAP`` frames, and the frame's place in it."""
+    """The window that covers most of the last ``GAP`` frames, and the frame's index in it."""
     candidates = [(w, frame - w.start) for w in tracks.background if 0 < frame - w.start < w.length]
     return max(candidates, key=lambda found: (min(found[1], GAP), found[0].start), default=None)
 
@@ -184,13 +184,13 @@ def _yaw_seen(view: View, refined: Iterable[RefinedMotion | None]) -> Array:
 
 
 def _yaw_rate(view: View, rotation: Array, first: int, last: int) -> float:
-    assert view.command is not None, "nothing turns without a command"
+    assert view.command is not None, "there is no yaw rate without a command"
     turn = yaw_about(view.command.up[last], cv2.Rodrigues(rotation)[0][:, 0])
     return float(np.degrees(turn) / (view.timestamps[last] - view.timestamps[first]))
 
 
 def _unsupported(view: View, boxes: Boxes | None, tracks: Tracks) -> dict[str, Array]:
-    """Two sightings in a row have to agree, as for the measure; what they agree on happened where they overlap."""
+    """Two consecutive observations must agree, as for the measure; the value applies to their overlap."""
     shares: dict[str, Array] = {}
     for box_index, seen in observe_objects(view, boxes, tracks).items() if boxes else ():
         share = np.full(view.num_frames, np.nan)

@@ -1,1 +1,1 @@
-"""Measures of whole sets of clips against one another; each is told together with the protocol it was taken under."""
+"""Metrics between whole sets of clips; each result includes the protocol under which it was computed."""

@@ -1,4 +1,4 @@
-"""Sets of clips as features: what an extractor makes of each clip, and what must agree before sets are compared."""
+"""Features of sets of clips: extractors, and the properties that must agree before sets are compared."""
 
 import ast
 import hashlib
@@ -21,9 +21,9 @@ RATE_TOLERANCE = 0.1  # of the set's median: recorded clocks jitter
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Extractor:
-    """``embed`` makes of a clip its samples ``(S, D)``: one row, or one for each frame.
+    """``embed`` maps a clip to its samples ``(S, D)``: a single row, or one per frame.
 
-    ``hash`` is of all that decides the numbers: the code (``code_hash``) or the weights (``files_hash``).
+    ``hash`` covers everything that determines the features: the code (``code_hash``) or the weights (``files_hash``).
     """
 
     name: str
@@ -33,7 +33,7 @@ class Extractor:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FeatureSet:
-    """The features ``values`` ``(N, S, D)`` of ``N`` clips and what they were taken of."""
+    """The features ``values`` ``(N, S, D)`` of ``N`` clips, with the format of the clips."""
 
     extractor: str
     extractor_hash: str
@@ -62,15 +62,15 @@ class FeatureSet:
         )
 
     def digest(self) -> str:
-        """A hash of the ids of the clips, in any order."""
+        """A hash of the clip ids, independent of their order."""
         return hashlib.sha256("\n".join(sorted(self.clip_ids)).encode()).hexdigest()[:12]
 
 
 def embed_clips(clips: Iterable[Clip], extractor: Extractor) -> FeatureSet:
-    """The features of a set of clips, one clip in memory at a time.
+    """The features of a set of clips, with one clip in memory at a time.
 
-    A UserError where clips differ in length, rate or size, where one is there twice, where there is none, and where a
-    feature is not finite: a clip that could not be measured is never left out silently.
+    Raises UserError if clips differ in length, rate or size, if a clip occurs twice, if there are none, or if a feature
+    is not finite: no clip is left out silently.
     """
     ids, shapes, rates, values = [], [], [], []
     for clip in clips:
@@ -78,8 +78,8 @@ def embed_clips(clips: Iterable[Clip], extractor: Extractor) -> FeatureSet:
         features = np.asarray(extractor.embed(clip), np.float64)
         if features.ndim != 2 or not np.isfinite(features).all():
             raise UserError(
-                f"{scene.clip_id}: {extractor.name} must give finite features of shape (samples, numbers), got "
-                f"{features.shape}{'' if np.isfinite(features).all() else ' with NaN or infinity'}; take the clip out"
+                f"{scene.clip_id}: {extractor.name} must return finite features of shape (samples, dimensions), got "
+                f"{features.shape}{'' if np.isfinite(features).all() else ' with NaN or infinity'}; remove the clip"
             )
         ids.append(scene.clip_id)
         shapes.append((scene.num_frames, scene.cameras[0].height, scene.cameras[0].width, *features.shape))
@@ -100,12 +100,12 @@ def embed_clips(clips: Iterable[Clip], extractor: Extractor) -> FeatureSet:
 
 
 def require_comparable(reference: FeatureSet, other: FeatureSet, measure: str) -> None:
-    """A UserError where two sets differ in anything but their clips, their number included."""
+    """Raises UserError if two sets differ in anything but their clips, for example in their number."""
     require_same_protocol(reference.protocol(measure), other.protocol(measure))
 
 
 def code_hash(*modules: ModuleType) -> str:
-    """A hash of the code of ``modules`` (comments and layout do not count) and of the version of OpenCV under it."""
+    """A hash of the code of ``modules``, without comments and layout, and of the version of OpenCV."""
     digest = hashlib.sha256(cv2.__version__.encode())
     for module in modules:
         digest.update(ast.unparse(ast.parse(Path(module.__file__ or "").read_bytes())).encode())
@@ -113,7 +113,7 @@ def code_hash(*modules: ModuleType) -> str:
 
 
 def files_hash(*paths: Path) -> str:
-    """A hash of the contents of files, each under its name."""
+    """A hash of the names and contents of files."""
     digest = hashlib.sha256()
     for path in sorted(paths):
         digest.update(path.name.encode())
@@ -130,14 +130,14 @@ def _require_uniform(extractor: str, ids: list[str], shapes: list[tuple[int, ...
             (frames, height, width), (frames_0, height_0, width_0) = shape[:3], shapes[0][:3]
             raise UserError(
                 f"{clip_id} has {frames} frames of {width} x {height} px, {ids[0]} has {frames_0} of "
-                f"{width_0} x {height_0}: cut and resize all clips of a set alike"
+                f"{width_0} x {height_0}: cut and resize all clips of a set to the same format"
             )
     median_rate = float(np.median(rates))
     for clip_id, rate in zip(ids, rates, strict=True):
         if abs(rate - median_rate) > RATE_TOLERANCE * median_rate:
             raise UserError(
-                f"{clip_id} has {rate:.2f} frames a second, the set {median_rate:.2f}: resample to one rate"
+                f"{clip_id} has {rate:.2f} frames per second, the set {median_rate:.2f}: resample to one rate"
             )
     if len(set(ids)) < len(ids):
         duplicate = next(clip_id for clip_id in ids if ids.count(clip_id) > 1)
-        raise UserError(f"{duplicate} is in the set twice: each clip may count once")
+        raise UserError(f"{duplicate} is in the set twice: each clip may occur once")

@@ -1,11 +1,10 @@
-"""How points move through a clip, as histograms of velocity and acceleration: features of a Frechet motion distance.
+"""The motion in a clip as histograms of velocity and acceleration: features of a Frechet motion distance.
 
-As in FVMD (Liu et al., "Frechet video motion distance: a metric for evaluating motion consistency in videos", 2024) but
-for the points: they are our own Lucas-Kanade tracks of corners, not a grid that a network (PIPs++) follows, so no
-weights are needed. A cube holds whatever passes through its part of the image in its frames, so its votes are averaged
-and not summed. Acceleration is the change of velocity, as in the paper (the code released with it takes the change of
-position for both). Votes are not rounded up to whole doublings as they are there: rounded up, the noise of a point that
-stands still votes like a pixel of motion.
+As in FVMD (Liu et al., "Frechet video motion distance: a metric for evaluating motion consistency in videos", 2024)
+with three differences. The points are our Lucas-Kanade tracks of corners instead of a grid tracked by a network
+(PIPs++), so no weights are needed; the number of points in a cube varies, so votes are averaged instead of summed.
+Acceleration is the change of velocity as in the paper (the released code uses the change of position for both). Votes
+are not rounded up to whole doublings: rounded up, the noise of a static point would count like a pixel of motion.
 """
 
 import sys
@@ -29,14 +28,14 @@ CUBE_FRAMES = 4
 ROWS, COLUMNS = 4, 4
 ANGLES = 8
 FASTEST_PX = 255.0
-DOUBLINGS = 8.0  # log2(FASTEST_PX + 1): what the fastest point votes with before it is scaled to 1
+DOUBLINGS = 8.0  # log2(FASTEST_PX + 1): the vote of the fastest point before scaling to 1
 
-# Where points are (N, 2) px, and their velocity or acceleration (N, 2) px a frame (squared), on the way to a frame.
+# A frame, positions (N, 2) px in it, and velocities (N, 2) px per frame or accelerations px per frame squared.
 MovingPoints = tuple[int, Points, Points]
 
 
 def motion_extractor() -> Extractor:
-    """One row of ``motion_histograms`` a clip."""
+    """One row of ``motion_histograms`` per clip."""
     return Extractor(
         name="motion-histograms",
         hash=code_hash(sys.modules[__name__], queries, lucas_kanade, tracks, view),
@@ -47,15 +46,15 @@ def motion_extractor() -> Extractor:
 def motion_histograms(clip: Clip) -> Array:
     """Histograms ``(2 * cubes * 4 * 4 * 8,)`` in 0..1: velocity first, then acceleration; time, row, column, angle.
 
-    A cube is 4 frames (the last takes the rest) by a quarter of the rows by a quarter of the columns. In it, each point
-    of the reference view votes for one of 8 directions with log2(1 + |v|) / 8, |v| in px a frame of an image of 256
-    rows. Boxes and poses are not looked at. Where nothing could be tracked nothing votes, as if all stood still:
-    such a clip is not left out. A UserError for clips of fewer than 5 frames.
+    A cube is 4 frames (the last one takes the rest) by a quarter of the rows by a quarter of the columns. In it, each
+    point of the reference view votes for one of 8 directions with log2(1 + |v|) / 8, |v| in px per frame of an image of
+    256 rows. Boxes and poses are not used. A clip without tracks has no votes, like a static clip; it is not left out.
+    Raises UserError for clips of fewer than 5 frames.
     """
     view = reference_view(clip)
     if view.num_frames <= CUBE_FRAMES:
         raise UserError(
-            f"{clip.scene.clip_id}: histograms of motion need more than {CUBE_FRAMES} frames, got {view.num_frames}"
+            f"{clip.scene.clip_id}: motion histograms need more than {CUBE_FRAMES} frames, got {view.num_frames}"
         )
     with single_threaded_opencv():
         tracks = track_view(view, None)
@@ -75,7 +74,7 @@ def _velocities(tracks: Tracks) -> Iterator[MovingPoints]:
 
 
 def _accelerations(tracks: Tracks) -> Iterator[MovingPoints]:
-    """Every two steps that follow each other once."""
+    """Every pair of consecutive steps once."""
     for window in tracks.background:
         last = window is tracks.background[-1]
         for k in range(2, window.length if last else STRIDE + 2):
@@ -99,7 +98,7 @@ def _histogram(moving_pairs: Iterable[MovingPoints], cubes: int, shape: tuple[in
 
 
 def _direction(vectors: Points) -> NDArray[np.int64]:
-    """Which eighth of the circle each vector points to; the axes lie in the middle of theirs, not between two."""
+    """The eighth of the circle that each vector points to; the axes are in the middle of theirs."""
     turns = np.arctan2(vectors[:, 1], vectors[:, 0]) / (2 * np.pi)
     return np.asarray(np.round(turns * ANGLES).astype(np.int64) % ANGLES)
 

@@ -1,8 +1,8 @@
-"""What a number of a set of clips was taken under, and the refusal to hold it against a number taken otherwise.
+"""The protocol under which a metric of a set of clips was computed; only results of one protocol are compared.
 
-Published Frechet distances differ more by their protocols than by the models they are to judge: by the number of clips
-(Chong and Forsyth, "Effectively unbiased FID", CVPR 2020), by how images are resized (Parmar et al., "On aliased
-resizing", CVPR 2022), by frames, rate and weights (Unterthiner et al., "FVD", 2019). So the protocol is part of it.
+Published Frechet distances differ more by their protocols than by the models: by the number of clips (Chong and
+Forsyth, "Effectively unbiased FID", CVPR 2020), by the resizing of images (Parmar et al., "On aliased resizing", CVPR
+2022), by frames, rate and weights (Unterthiner et al., "FVD", 2019). So the protocol is part of every result.
 """
 
 import math
@@ -15,11 +15,11 @@ from driveforge.datasets.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetProtocol:
-    """All that must be the same before two numbers may be compared.
+    """Everything that must be equal before two results may be compared.
 
-    ``extractor_hash`` is of its code or its weights; ``reference`` is a hash of the ids of the clips that others are
-    held against ("" where a measure needs none); ``frame_rate`` is in Hz, to the nearest half; sizes are in px;
-    ``seed`` drew what was drawn.
+    ``extractor_hash`` is the hash of the extractor's code or weights; ``reference`` is a hash of the clip ids of the
+    reference set ("" for a measure without one); ``frame_rate`` is in Hz, to the nearest half; sizes are in px;
+    ``seed`` is that of the permutations.
     """
 
     measure: str
@@ -43,10 +43,11 @@ class SetProtocol:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetResult:
-    """One number of a set of clips under its protocol; ``warning`` says what speaks against it ("" if nothing does).
+    """A metric of a set of clips under its protocol; ``warning`` names a limitation ("" if there is none).
 
-    ``null_median`` is the number for two sets of this size that do not differ (the median over random exchanges of
-    clips between the two), and ``p_value`` the share of exchanges that show as much; None where nothing was exchanged.
+    ``null_median`` is the median over random permutations of the clips between both sets, the expected value for sets
+    of this size that do not differ, and ``p_value`` the share of permutations with at least this value; None without
+    permutations.
     """
 
     value: float
@@ -57,28 +58,28 @@ class SetResult:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
-            raise UserError(f"{self.protocol.measure} is {self.value}: no number of a set may be NaN or infinite")
+            raise UserError(f"{self.protocol.measure} is {self.value}; it must be finite")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "SetResult":
-        """The inverse of ``to_json``; a UserError where a key is missing or unknown."""
+        """The inverse of ``to_json``; raises UserError if a key is missing or unknown."""
         try:
             return cls(**{**record, "protocol": SetProtocol(**record["protocol"])})
         except (KeyError, TypeError) as error:
-            raise UserError(f"not a record of a measure of a set of clips ({error})") from error
+            raise UserError(f"not a result of a metric of a set of clips ({error})") from error
 
 
 def change(before: SetResult, after: SetResult) -> float:
-    """``after`` - ``before``; a UserError where they were taken under different protocols."""
+    """``after`` - ``before``; raises UserError if their protocols differ."""
     require_same_protocol(before.protocol, after.protocol)
     return after.value - before.value
 
 
 def require_same_protocol(a: SetProtocol, b: SetProtocol) -> None:
-    """A UserError that names every field in which the two differ."""
+    """Raises UserError with every field in which the two differ."""
     differing = [
         f"{field.name} {getattr(a, field.name)} and {getattr(b, field.name)}"
         for field in fields(SetProtocol)
@@ -87,5 +88,5 @@ def require_same_protocol(a: SetProtocol, b: SetProtocol) -> None:
     if differing:
         raise UserError(
             f"{a.measure}: two sets under different protocols cannot be compared ({'; '.join(differing)}); "
-            "measure both under one"
+            "measure both under one protocol"
         )

@@ -1,1 +1,1 @@
-"""One camera of a clip, made ready: its pixels, what it was commanded to do, where the commanded boxes lie in it."""
+"""One camera of a clip: its pixels, its commanded motion, and the commanded boxes in its image."""

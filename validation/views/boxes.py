@@ -1,4 +1,4 @@
-"""Where the commanded boxes lie in the image, and which of them are seen well enough to be judged."""
+"""The commanded boxes projected into the image, and which of them are visible enough to be judged."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,21 @@ MIN_ROWS = 6.0  # px of the image
 MIN_ROWS_SHARE = 0.05
 MIN_IN_VIEW = 0.75
 MAX_OCCLUDED = 0.35
-# Of its height in the image: how far below a driving vehicle the road shows its shadow, or mirrors it when wet.
+# Of the height of the box in the image: the extent of the shadow or the mirror image below a moving vehicle.
 SHADOW = 0.7
 MOVING_M = 0.5
-EDGE_SHARE = 0.008  # of the image's rows: the rim of a nearer box that belongs to neither
+EDGE_SHARE = 0.008  # of the image's rows: the border of a nearer box, which is excluded from both boxes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Boxes:
     """Every track's box in every frame of a view: ``T`` frames, ``N`` tracks.
 
-    ``corners`` ``(T, N, 8, 2)`` px mean nothing where a box is not wholly in front of the camera; ``rectangle``
-    ``(T, N, 4)`` is x0, y0, x1, y1 of what is before the camera, zeros where nothing is; ``distance`` ``(T, N)`` m;
-    ``size`` ``(T, N)`` px is the root of the rectangle's area. ``judged`` ``(T, N)``: large enough, in view and hardly
-    hidden by nearer boxes. ``is_moving`` ``(N,)``: those that do not stay in their place.
+    ``corners`` ``(T, N, 8, 2)`` px are valid only for boxes entirely in front of the camera; ``rectangle``
+    ``(T, N, 4)`` is x0, y0, x1, y1 of the part in front of the camera, zeros if there is none; ``distance`` ``(T, N)``
+    m; ``size`` ``(T, N)`` px is the root of the rectangle's area. ``judged`` ``(T, N)``: large enough, in view and
+    hardly occluded by nearer boxes. ``is_moving`` ``(N,)``: the box moves in the world. ``hulls`` by frame and track
+    are the convex outlines in the image, None outside of it.
     """
 
     corners: Array
@@ -40,7 +41,7 @@ class Boxes:
     hulls: tuple[tuple[NDArray[np.int32] | None, ...], ...]
 
     def mask(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """255 wherever a box covers the image of ``frame``."""
+        """255 where a box covers the image of ``frame``."""
         mask = np.zeros(shape, np.uint8)
         for hull in self.hulls[frame]:
             if hull is not None:
@@ -48,7 +49,7 @@ class Boxes:
         return mask
 
     def mask_with_shadows(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """The mask of the boxes, and of the ground before those that drive, which moves with them as it seems."""
+        """The mask of the boxes and of the ground below moving ones, where shadows and reflections move with them."""
         mask = self.mask(frame, shape)
         for hull, is_moving in zip(self.hulls[frame], self.is_moving, strict=True):
             if hull is not None and is_moving:
@@ -57,7 +58,7 @@ class Boxes:
         return mask
 
     def track_mask(self, frame: int, track: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
-        """255 where the box of one track, shrunk a little, covers the image and no nearer box does."""
+        """255 where the box of one track, slightly shrunken, covers the image and no nearer box does."""
         mask = np.zeros(shape, np.uint8)
         hull = self.hulls[frame][track]
         if hull is None:
@@ -71,7 +72,7 @@ class Boxes:
 
 
 def project_boxes(view: View) -> Boxes | None:
-    """The boxes of a view; None where it has no pose or its scene no tracks."""
+    """The boxes of a view; None if it has no pose or its scene has no tracks."""
     if view.command is None or not view.tracks:
         return None
     shape = view.gray.shape[1:]
@@ -115,7 +116,7 @@ def _judged(
 
 
 def _overlap(a: Array, b: Array) -> Array:
-    """Area ``(...)`` that rectangles ``(..., 4)`` share, px²."""
+    """Area ``(...)`` of the intersection of rectangles ``(..., 4)``, px²."""
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
     return np.asarray((high - low).clip(min=0).prod(-1))
 
@@ -130,7 +131,7 @@ def _hulls(
 
 
 def _hull(corners: Array, command: CommandedCamera, shape: tuple[int, int]) -> NDArray[np.int32] | None:
-    """Convex outline of a box in the image, cut at the near plane; None where it lies outside."""
+    """Convex outline of a box in the image, clipped at the near plane; None if it is outside the image."""
     if corners[:, 2].max() <= NEAR_M:
         return None
     points = corners

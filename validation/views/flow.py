@@ -1,4 +1,4 @@
-"""Dense optical flow between two frames: dense inverse search, warping by a flow, and where a flow can be believed."""
+"""Dense optical flow between two frames: dense inverse search, backward warping, and the visibility check."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]  # (H, W, 3) RGB
-Flow = NDArray[np.float32]  # (H, W, 2): where a pixel of the first frame went in the second, x and y in px
+Flow = NDArray[np.float32]  # (H, W, 2): displacement of each pixel from the first to the second frame, x and y in px
 FlowEstimator = Callable[[Frame, Frame], Flow]
 
-MIN_SIDE = 16  # px: smaller images have no pyramid for dense inverse search
+MIN_SIDE = 16  # px: smaller images are too small for the pyramid of dense inverse search
 
 
 def dis_flow(before: Frame, after: Frame) -> Flow:
@@ -24,7 +24,7 @@ def dis_flow(before: Frame, after: Frame) -> Flow:
 
 
 def warp(image: NDArray[np.uint8] | NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
-    """``image`` ``(H, W, C)`` fetched from where ``flow`` points to: out(x) = image(x + flow(x)), edges repeated."""
+    """Backward warping of ``image`` ``(H, W, C)``: out(x) = image(x + flow(x)), with replicated edges."""
     height, width = flow.shape[:2]
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     source = np.asarray(image, np.float32)
@@ -34,7 +34,7 @@ def warp(image: NDArray[np.uint8] | NDArray[np.float32], flow: Flow) -> NDArray[
 
 
 def is_visible(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
-    """``(H, W)``: pixels of the first frame that are seen in the second one too, away from motion boundaries.
+    """``(H, W)``: pixels of the first frame that are visible in the second one and away from motion boundaries.
 
     The forward-backward check of Sundaram et al. (ECCV 2010) with the constants of Ruder et al. (GCPR 2016, eq. 5, 6):
     |w + w'|² < 0.01 (|w|² + |w'|²) + 0.5 with w' the backward flow at x + w, and |∇w|² < 0.01 |w|² + 0.002.

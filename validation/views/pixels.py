@@ -1,4 +1,4 @@
-"""The pixels of the camera that is judged, in color, and the values of an image at points."""
+"""The pixels of the reference view, values of an image at points, and the scale of blur."""
 
 from typing import TypeVar
 
@@ -25,9 +25,9 @@ def values_at(image: NDArray[_T], points: NDArray[np.float32]) -> NDArray[_T]:
 
 
 def blur_scale(height: int, width: int) -> float:
-    """Pixels in a 128th of an image's rows: finer things are blurred away where looks are compared.
+    """A 128th of the image's rows in pixels: finer structure is blurred before appearance is compared.
 
-    Of a strip that is much taller than wide it is told by the width. OpenCV takes minutes over the borders of an image
-    that is far narrower than its kernel.
+    For a strip that is much taller than wide it depends on the width, since OpenCV is very slow if the kernel is much
+    wider than the image.
     """
     return min(height, 16 * width) / 128

@@ -1,4 +1,4 @@
-"""One camera of a clip, made ready for measuring: gray frames, the commanded motion, the boxes' tracks."""
+"""One camera of a clip: its frames, its commanded motion, and the tracks of the scene."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from driveforge.datasets.scene import Camera, Clip, Scene, Track
 from driveforge.datasets.select_frames import select_frames
 from driveforge.validation.records import NO_INTRINSICS, NO_POSE
 
-# Lengths in the image are told in pixels of an image scaled to this many rows, so that sizes can be compared.
+# Lengths in the image are given in reference pixels, those of the image scaled to this many rows.
 REFERENCE_ROWS = 256
 
 
@@ -26,16 +26,16 @@ class CameraMotion:
 
     @property
     def baseline(self) -> float:
-        """Metres between the two camera centers."""
+        """Distance between the two camera centers in meters."""
         return float(np.linalg.norm(self.translation))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CommandedCamera:
-    """What the camera was told to do: ``camera_to_world`` ``(T, 4, 4)`` and ``intrinsics`` ``(3, 3)`` px.
+    """The commanded camera: ``camera_to_world`` ``(T, 4, 4)`` and ``intrinsics`` ``(3, 3)`` px.
 
-    ``up`` ``(T, 3)`` is the ego's z axis in camera coordinates and ``height`` ``(T,)`` m how far the camera is above
-    the ego's z = 0, which is the ground; ``pixel`` is one reference pixel at the image center, as a length on the plane
+    ``up`` ``(T, 3)`` is the ego's z axis in camera coordinates and ``height`` ``(T,)`` m the height of the camera above
+    the ego's z = 0, which is the ground; ``pixel`` is the size of a reference pixel at the image center on the plane
     z = 1; ``image_size`` is width, height in px.
     """
 
@@ -58,9 +58,9 @@ class CommandedCamera:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class View:
-    """``frames`` ``(T, H, W, 3)`` RGB and ``gray`` ``(T, H, W)`` are uint8.
+    """One camera of a clip; ``frames`` ``(T, H, W, 3)`` RGB and ``gray`` ``(T, H, W)`` are uint8.
 
-    ``command`` is None, and ``reason`` says why, where the camera has no pose.
+    If the camera has no pose or no intrinsics, ``command`` is None and ``reason`` says why.
     """
 
     camera: str
@@ -82,24 +82,26 @@ class View:
 
 
 def list_views(clip: Clip) -> list[View]:
-    """The cameras of a clip, calibrated ones first, without frames that are held past the end of the recording."""
+    """The cameras of a clip, calibrated ones first, without held frames at the end."""
     scene = without_held_frames(clip.scene)
     views = [_view(scene, camera, clip.frames[i, : scene.num_frames]) for i, camera in enumerate(scene.cameras)]
     return sorted(views, key=lambda view: view.command is None)
 
 
 def reference_view(clip: Clip) -> View:
-    """The first calibrated camera, or the first one where none is calibrated."""
+    """The first calibrated camera, or the first camera if none is calibrated."""
     return list_views(clip)[0]
 
 
 def without_held_frames(scene: Scene) -> Scene:
-    """The scene up to the last frame that has pixels of its own."""
+    """The scene without the repeated frames at its end."""
     return select_frames(scene, np.arange(scene.num_frames - scene.held_frames)) if scene.held_frames else scene
 
 
 def _view(scene: Scene, camera: Camera, frames: NDArray[np.uint8]) -> View:
-    command = _command(scene, camera)
+    command, reason = _command(scene, camera), ""
+    if command is None:
+        reason = NO_INTRINSICS if camera.intrinsics is None else NO_POSE
     return View(
         camera=camera.name,
         frames=frames,
@@ -107,7 +109,7 @@ def _view(scene: Scene, camera: Camera, frames: NDArray[np.uint8]) -> View:
         timestamps=scene.timestamps,
         tracks=scene.tracks,
         command=command,
-        reason="" if command else NO_INTRINSICS if camera.intrinsics is None else NO_POSE,
+        reason=reason,
     )
 
 
@@ -128,7 +130,7 @@ def _command(scene: Scene, camera: Camera) -> CommandedCamera | None:
 
 @contextmanager
 def single_threaded_opencv() -> Iterator[None]:
-    """OpenCV on one thread within, as before without: clips are measured side by side, one a process."""
+    """Run OpenCV on one thread within the context, since clips are measured in parallel processes."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -14,7 +14,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.webdataset_shards.format import dump_json
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class AttemptLog:
         """Forget the attempts at a unit that was committed or quarantined."""
         self._path(unit_id).unlink(missing_ok=True)
 
-    def order_units(self, units: Sequence[Unit], max_attempts: int) -> list[Unit]:
+    def order_units(self, units: Sequence[WorkUnit], max_attempts: int) -> list[WorkUnit]:
         """``units``, with those of ``max_attempts`` or more interrupted attempts at the end."""
         attempts = {unit.id: self.read(unit.id) for unit in units}
         return sorted(

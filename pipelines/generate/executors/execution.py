@@ -6,7 +6,7 @@ from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.interface import UnitOutcome, WorkerFactory
 from driveforge.pipelines.generate.executors.scheduler import UnitScheduler
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 
 
 def require_executor(settings: ExecutorSettings) -> None:
@@ -18,7 +18,7 @@ def require_executor(settings: ExecutorSettings) -> None:
 
 
 def run_units(
-    units: Sequence[Unit], factory: WorkerFactory, settings: ExecutorSettings, log: AttemptLog
+    units: Sequence[WorkUnit], factory: WorkerFactory, settings: ExecutorSettings, log: AttemptLog
 ) -> Iterator[UnitOutcome]:
     """Yield an outcome for every unit as it finishes; raises UserError if the workers cannot start."""
     if not units:

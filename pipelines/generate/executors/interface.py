@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from driveforge.datasets.files.atomic import WriteError, find_write_error
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 
 
 class Worker(Protocol):
-    def make(self, unit: Unit) -> dict[str, Any]:
+    def make(self, unit: WorkUnit) -> dict[str, Any]:
         """Make and commit ``unit``; returns a small record of JSON values."""
 
 
-def run_worker(worker: Worker, unit: Unit) -> dict[str, Any]:
+def run_worker(worker: Worker, unit: WorkUnit) -> dict[str, Any]:
     """Make ``unit``; raises WriteError if a library's error was caused by a full disk.
 
     The cause is checked here, since it is lost when an error is sent to another process.
@@ -50,7 +50,7 @@ class UnitOutcome:
 class WorkerProcess(Protocol):
     """A process with a worker, which runs one task at a time: first its start, then one unit after another."""
 
-    def submit(self, unit: Unit) -> None:
+    def submit(self, unit: WorkUnit) -> None:
         """Start to make ``unit``; the process must be idle."""
 
     def kill(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from driveforge.datasets.files.atomic import WriteError
 from driveforge.pipelines.generate.executors.interface import TaskResult, WorkerFactory, WorkerProcess, run_worker
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 from driveforge.pipelines.processes.orphans import exit_with_parent
 from driveforge.pipelines.processes.threads import THREAD_ENVIRONMENT, limit_threads
 
@@ -53,7 +53,7 @@ class LocalProcess:
         self._process = process
         self.pipe = pipe
 
-    def submit(self, unit: Unit) -> None:
+    def submit(self, unit: WorkUnit) -> None:
         with suppress(OSError):  # the process has died; receive() reports it
             self.pipe.send(unit)
 

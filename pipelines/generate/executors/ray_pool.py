@@ -17,7 +17,7 @@ from driveforge.pipelines.generate.executors.interface import (
     WorkerProcess,
     run_worker,
 )
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 from driveforge.pipelines.processes.threads import limit_threads
 
 
@@ -33,7 +33,7 @@ class _Actor:
         self._worker = self._factory()
         return {}
 
-    def make(self, unit: Unit) -> dict[str, Any]:
+    def make(self, unit: WorkUnit) -> dict[str, Any]:
         assert self._worker is not None
         return run_worker(self._worker, unit)
 
@@ -60,7 +60,7 @@ class RayProcess:
         self._actor = actor
         self.task = actor.start.remote()
 
-    def submit(self, unit: Unit) -> None:
+    def submit(self, unit: WorkUnit) -> None:
         self.task = self._actor.make.remote(unit)
 
     def kill(self) -> None:

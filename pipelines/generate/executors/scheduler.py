@@ -15,7 +15,7 @@ from driveforge.pipelines.console import print_message
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.interface import ProcessPool, TaskResult, UnitOutcome, WorkerProcess
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 
 # Seconds; a busy machine may delay even the fastest unit by this much.
 MIN_TIMEOUT = 30.0
@@ -32,7 +32,7 @@ class _Slot:
     since: float
     busy: bool = True
     started: bool = False
-    unit: Unit | None = None
+    unit: WorkUnit | None = None
 
 
 class UnitScheduler:
@@ -49,7 +49,7 @@ class UnitScheduler:
         self._last_result_at = time.monotonic()
         self._report_after = SILENCE_SECONDS
 
-    def make(self, units: Sequence[Unit]) -> Iterator[UnitOutcome]:
+    def make(self, units: Sequence[WorkUnit]) -> Iterator[UnitOutcome]:
         """Yield an outcome for every unit as it finishes; raises UserError if the workers cannot start."""
         pending = deque(self._log.order_units(units, self._settings.max_attempts))
         try:
@@ -77,7 +77,7 @@ class UnitScheduler:
         slot.process, slot.since = self._pool.start(), time.monotonic()
         slot.busy, slot.started, slot.unit = True, False, None
 
-    def _submit(self, slot: _Slot, unit: Unit) -> None:
+    def _submit(self, slot: _Slot, unit: WorkUnit) -> None:
         self._log.record_start(unit.id)
         slot.busy, slot.unit, slot.since = True, unit, time.monotonic()
         slot.process.submit(unit)
@@ -131,7 +131,7 @@ class UnitScheduler:
             self._failed_starts = 0
             slot.busy, slot.started = False, True
 
-    def _finish_unit(self, slot: _Slot, unit: Unit, result: TaskResult) -> UnitOutcome | None:
+    def _finish_unit(self, slot: _Slot, unit: WorkUnit, result: TaskResult) -> UnitOutcome | None:
         """The outcome of ``unit``; None if it is to be tried again."""
         slot.busy, slot.unit = False, None
         if result.is_fatal:

@@ -31,6 +31,10 @@ class FootageSource:
     domain: str | None = None
     part: tuple[float, float] = FULL_PART
 
+    @property
+    def skipped(self) -> Sequence[str]:
+        return ()
+
     def __len__(self) -> int:
         return len(self._origins)
 

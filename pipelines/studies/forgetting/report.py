@@ -110,7 +110,7 @@ _REAL = """The driving data is real footage ({driving}), and forgetting is evalu
 
 def _format_forgetting(run_results: Sequence[RunResult], key_metrics: KeyMetrics) -> str:
     changes = {metric: results.change_from_base(run_results, NAIVE, metric) for metric in key_metrics.all_metrics}
-    lines = ["| metric | still picture | base | naive | change |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| metric | still frame | base | naive | change |", "| --- | --- | --- | --- | --- |"]
     for metric, change_from_base in changes.items():
         levels = [results.mean_value(run_results, variant, metric) for variant in (STILL, BASE, NAIVE)]
         lines.append(
@@ -137,8 +137,8 @@ def _format_direction(change_from_base: Estimate) -> str:
     return "improved" if change_from_base.low > 0 else "worsened"
 
 
-_STILL = """The still picture repeats the last context frame. It shows how much a model of this size knows about motion:
-a blurred clip loses objects that a still picture keeps.
+_STILL = """The still frame repeats the last context frame. It shows how much a model of this size knows about motion:
+a blurred frame loses objects that a still frame keeps.
 """
 
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from rich import get_console
 
+from driveforge.datasets.domains import DRIVING as DRIVING_POOL
+from driveforge.datasets.domains import OTHER_DOMAINS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic_folder import atomic_folder, create_scratch, is_absent_or_empty, remove_scratch
 from driveforge.datasets.latents.cache import LatentCache
@@ -23,7 +25,7 @@ from driveforge.finetune.evaluation.loss_forgetting import make_loss_forgetting_
 from driveforge.finetune.evaluation.results import Evaluation, append_evaluation, read_evaluations
 from driveforge.finetune.strategies.interpolation import ALPHAS, find_best_alpha, interpolate_weights
 from driveforge.finetune.training.fine_tune import fine_tune
-from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModel
+from driveforge.finetune.world_model.model import WorldModel
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, StudyRun, plan_runs
 from driveforge.pipelines.studies.forgetting.workspace import (
@@ -162,7 +164,7 @@ def _run_fine_tune(run: StudyRun) -> None:
     if run.variant.strategy == INTERPOLATE:
         model, notes["alpha"] = _find_best_interpolation(start, model)
     total = sum(tuned.sample_counts.values())
-    replay_share = sum(count for pool, count in tuned.sample_counts.items() if pool != "driving") / total
+    replay_share = sum(count for pool, count in tuned.sample_counts.items() if pool != DRIVING_POOL) / total
     _save_result(
         run.name, _evaluate(model), {**notes, "replayed": replay_share, "seconds": time.monotonic() - start_time}
     )

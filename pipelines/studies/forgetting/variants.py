@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from driveforge.finetune.training.settings import FineTuneSettings, StrategyName
+from driveforge.finetune.strategies.names import StrategyName
+from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.replay.mix import ReplayMix
 
-STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still picture", "base", "naive", "interpolate", "adaptive"
+STILL, BASE, NAIVE, INTERPOLATE, ADAPTIVE = "still frame", "base", "naive", "interpolate", "adaptive"
 FIXED_SHARES = (0.01, 0.05, 0.10, 0.25, 0.50)
 USUAL_SHARE = 0.25
 DECISIONS = 10
@@ -30,7 +31,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        return self.label if self.lr_factor == 1.0 else f"{self.label}, {self.lr_factor:g} x the rate"
+        return self.label if self.lr_factor == 1.0 else f"{self.label}, {self.lr_factor:g} x LR"
 
     @property
     def is_fixed_replay(self) -> bool:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from driveforge.datasets.domains import DRIVING_DAY, OTHER_DOMAINS
 from driveforge.datasets.files.atomic_folder import atomic_folder
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
@@ -14,7 +15,7 @@ from driveforge.datasets.source import Source
 from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet, compute_vae_digest
 from driveforge.finetune.evaluation.settings import EvaluationSettings
 from driveforge.finetune.training.settings import TrainingSettings
-from driveforge.finetune.world_model.model import OTHER_DOMAINS, WorldModelConfig
+from driveforge.finetune.world_model.model import WorldModelConfig
 from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.forgetting.footage import (
@@ -30,8 +31,8 @@ from driveforge.pipelines.train.evaluation_clips import encode_evaluation_clips
 from driveforge.pipelines.train.pretrain import init_model, train_on_cache
 from driveforge.replay.buffer import ReplayBuffer
 
-DRIVING = "driving-day"
-# Different seeds, so that no clip is in two parts.
+DRIVING = DRIVING_DAY
+# The parts are of different seeds, so that no clip is in two of them.
 _BASE_SEED, _DRIVING_SEED, _TEST_SEED, _VALIDATION_SEED = 0, 1, 2, 3
 MODEL_CONFIG = WorldModelConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
 TEST_EVALUATION = EvaluationSettings(

@@ -1,1 +1,1 @@
-"""The validator study: what the gate sees of every corruption, what it costs in good clips, and how baselines fare."""
+"""The validator study: detection of every corruption by the gate, its false rejects, and the results of baselines."""

@@ -7,8 +7,8 @@ from driveforge.pipelines.studies.validator.settings import ValidatorStudy
 from driveforge.pipelines.studies.validator.study import study_validator
 
 ABOUT = """\
-Measures good clips and clips corrupted in every known way, at three sizes, with the measures of others beside ours: an
-hour or two on two cores. Writes a page with a picture, and resumes where an earlier call stopped.
+Measures good clips and clips with every corruption, at three sizes, with our measures and with published baselines: an
+hour or two on two cores. Writes a report with a plot, and resumes after an interruption.
 
   python -m driveforge.pipelines.studies.validator rows=[64] num_good=200 --out /tmp/study.md"""
 

@@ -1,10 +1,11 @@
-"""The good clips of the validator study: simulated drives under many conditions, degraded as recordings are."""
+"""The good clips of the validator study: simulated drives under many conditions, degraded like recordings."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from driveforge.datasets.conditioning.layout import NEAR_M
+from driveforge.datasets.domains import WEATHER_VARIANTS, driving_domain
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, box_corners, inverse, project
 from driveforge.datasets.reframe import reframe_camera
@@ -13,25 +14,24 @@ from driveforge.datasets.simulation.driving import build_driving_world
 from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import mount_cameras
 from driveforge.datasets.simulation.scenarios import SCENARIOS
-from driveforge.datasets.simulation.weather import WEATHER_VARIANTS
 from driveforge.datasets.simulation.world import Body, World
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
 from driveforge.pipelines.studies.validator.degradation import as_night, as_noisy, degrade, sample_degradation
 
 NUM_FRAMES, FRAME_RATE = 24, 10.0
 WIDTHS = {256: 448, 128: 224, 64: 112}
-# Of every ten clips: six ordinary ones, and one of each other condition.
+# Six of ten clips are ordinary, and one is of each other condition.
 CONDITIONS = ("usual",) * 6 + ("night", "noisy", "fast", "stationary")
-# Of the rectangle of its box: a box of which less is seen would not have been drawn by an annotator.
+# Of the rectangle of a box: annotators do not label objects that are less visible.
 MIN_VISIBLE_SHARE = 0.2
-VISIBILITY_ROWS = 64  # of the image in which that is counted
+VISIBILITY_ROWS = 64  # of the image in which visible pixels are counted
 _SPEED_UP = 1.7
 _MIN_CLEARANCE_M = 6.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoodClip:
-    """One clip of the study by number: a pure function of these."""
+    """The specification of one clip; the clip is a pure function of it."""
 
     number: int
     rows: int
@@ -40,9 +40,7 @@ class GoodClip:
 
     def __post_init__(self) -> None:
         if self.rows not in WIDTHS:
-            raise UserError(
-                f"study.rows: clips of {self.rows} rows are not made; choose from {', '.join(map(str, WIDTHS))}"
-            )
+            raise UserError(f"rows: there are no clips of {self.rows} rows; choose from {', '.join(map(str, WIDTHS))}")
 
     @property
     def condition(self) -> str:
@@ -54,7 +52,7 @@ class GoodClip:
 
 
 def make_clip(good: GoodClip) -> Clip:
-    """The clip, degraded: rendered under its condition, with the errors that commands and boxes have in practice."""
+    """Render the clip under its condition and degrade pixels, poses and boxes as in recordings."""
     rng = np.random.default_rng((good.seed, good.number))
     speed_up = _SPEED_UP if good.condition == "fast" else 1.0
     seconds = np.arange(NUM_FRAMES) / FRAME_RATE
@@ -63,29 +61,26 @@ def make_clip(good: GoodClip) -> Clip:
     if good.condition == "stationary":
         world = _make_stationary(world)
     degradation = sample_degradation(rng)
-    degradation = (
-        as_night(degradation)
-        if good.condition == "night"
-        else as_noisy(degradation)
-        if good.condition == "noisy"
-        else degradation
-    )
+    if good.condition == "night":
+        degradation = as_night(degradation)
+    elif good.condition == "noisy":
+        degradation = as_noisy(degradation)
     clip = _render_clip(good, world)
-    # Seen at another pace, the same frames show a drive as many times faster.
+    # The world advances by seconds * speed_up, so the original timestamps make the drive faster.
     return degrade(clip.with_scene(timestamps=seconds), degradation, int(rng.integers(2**31)))
 
 
 def _render_clip(good: GoodClip, world: World) -> Clip:
     cameras = mount_cameras(good.cameras, good.rows, WIDTHS[good.rows])
     name = f"study-{good.condition}-{good.number:05d}"
-    scene: Scene = world_to_scene(world, cameras, clip_id=name, domain=f"driving-{good.variant}", split="val")
+    scene: Scene = world_to_scene(world, cameras, clip_id=name, domain=driving_domain(good.variant), split="val")
     renderer = Renderer(world)
     frames = np.array([[renderer.render(t, c) for t in range(NUM_FRAMES)] for c in cameras])
     return Clip(scene=as_annotated(scene, renderer), frames=frames)
 
 
 def as_annotated(scene: Scene, renderer: Renderer) -> Scene:
-    """The scene with boxes only in frames in which a camera sees something of their object, as annotators draw them."""
+    """The scene with boxes only in frames in which a camera sees enough of their object, like annotations."""
     shares = np.stack([_visible_shares(scene, camera, renderer) for camera in scene.cameras])
     hidden = (shares < MIN_VISIBLE_SHARE).any(0) & ~(shares >= MIN_VISIBLE_SHARE).any(0)
     tracks = [
@@ -96,7 +91,7 @@ def as_annotated(scene: Scene, renderer: Renderer) -> Scene:
 
 
 def _visible_shares(scene: Scene, camera: Camera, renderer: Renderer) -> Array:
-    """Share ``(N, T)`` of its box's rectangle that the body of each track fills in a small image; NaN out of view."""
+    """Share ``(N, T)`` of a box's rectangle that the body of its track fills in a small image; NaN out of view."""
     small = reframe_camera(camera, VISIBILITY_ROWS, VISIBILITY_ROWS * camera.width // camera.height)
     assert small.intrinsics is not None, "simulated cameras are calibrated"
     pixels = np.stack([renderer.count_body_pixels(t, small) for t in range(scene.num_frames)], 1)
@@ -113,7 +108,7 @@ def _visible_shares(scene: Scene, camera: Camera, renderer: Renderer) -> Array:
 
 
 def _make_stationary(world: World) -> World:
-    """The same traffic, watched by an ego that stands where it began; whoever would drive through it is not there."""
+    """The same traffic around an ego that stays at its start, without bodies that would drive through it."""
     path = np.repeat(world.ego_to_world[:1], len(world.timestamps), 0)
     return replace(world, ego_to_world=path, bodies=tuple(b for b in world.bodies if _stays_clear(b, path[0, :2, 3])))
 

@@ -1,7 +1,7 @@
-"""What good recordings suffer: a degraded clip is still good, and a validator must not reject it.
+"""Degradations of good recordings: a degraded clip is still good, and a validator must not reject it.
 
-Cameras add noise, blur and drifting exposure, recorders compress, localization and annotation are a little off. A
-calibration or a study on clips that are too clean would call all of that an error.
+Cameras add noise, blur and drifting exposure, recorders compress, localization and annotation are inexact. Limits that
+are calibrated on clean clips would reject all of these.
 """
 
 from dataclasses import dataclass, replace
@@ -17,8 +17,10 @@ from driveforge.datasets.scene import Clip, Scene, Track
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SensorDegradation:
-    """Amounts: sensor ``noise`` (gray levels, after ``gain``), ``blur`` (px of 256 rows), ``exposure`` (rms log gain,
-    drifting slowly), JPEG ``quality``; errors of the commanded pose (deg and m, rms) and of boxes (m, rms).
+    """The strength of each degradation.
+
+    Sensor ``noise`` (gray levels, after ``gain``), ``blur`` (px at 256 rows), ``exposure`` (rms of a slowly drifting
+    log gain), JPEG ``quality``; errors of the commanded pose (deg and m, rms) and of boxes (m, rms).
     """
 
     noise: float
@@ -32,22 +34,22 @@ class SensorDegradation:
 
 
 def sample_degradation(rng: np.random.Generator) -> SensorDegradation:
-    """The wear of an ordinary recording by daylight."""
+    """Sample the degradation of an ordinary recording in daylight."""
     return SensorDegradation(noise=rng.uniform(1.0, 3.5), blur=rng.uniform(0.0, 0.8), quality=int(rng.integers(70, 96)))
 
 
 def as_night(degradation: SensorDegradation) -> SensorDegradation:
-    """A quarter of the light, and the noise of a sensor that is turned up."""
+    """A quarter of the light, and the noise of a high sensor gain."""
     return replace(degradation, gain=0.25, noise=max(degradation.noise, 4.0))
 
 
 def as_noisy(degradation: SensorDegradation) -> SensorDegradation:
-    """A poor camera behind a poor link."""
+    """A noisy camera with strong compression."""
     return replace(degradation, noise=8.0, quality=55)
 
 
 def degrade(clip: Clip, degradation: SensorDegradation, seed: int) -> Clip:
-    """``clip`` after ``degradation``; the same arguments give the same bytes."""
+    """Apply ``degradation`` to ``clip``; the same arguments give the same bytes."""
     rng = np.random.default_rng(seed)
     gains = degradation.gain * np.exp(_slow_noise(rng, degradation.exposure, clip.scene.num_frames))
     views = [
@@ -63,7 +65,7 @@ def _degrade_frame(
     signal = frame.astype(np.float32) * gain
     if degradation.blur > 0:
         signal = cv2.GaussianBlur(signal, (0, 0), max(degradation.blur * len(frame) / 256, 0.1))
-    # The noise of a Bayer sensor is mostly one of brightness.
+    # The noise of a Bayer sensor is mostly in the brightness.
     signal = signal + degradation.noise * rng.normal(size=(*frame.shape[:2], 1)).astype(np.float32)
     clean = signal.round().clip(0, 255).astype(np.uint8)
     _, packed = cv2.imencode(".jpg", clean[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, degradation.quality])
@@ -71,7 +73,7 @@ def _degrade_frame(
 
 
 def _perturb_scene(scene: Scene, degradation: SensorDegradation, rng: np.random.Generator) -> Scene:
-    """The scene as localization and annotators would have it."""
+    """The scene with errors of localization and annotation."""
     if scene.ego_to_world is None:
         return scene
     poses = np.array(scene.ego_to_world)
@@ -84,7 +86,7 @@ def _perturb_scene(scene: Scene, degradation: SensorDegradation, rng: np.random.
 
 
 def _perturb_track(track: Track, degradation: SensorDegradation, rng: np.random.Generator) -> Track:
-    """A box off by a constant, and by a little that changes."""
+    """A box with a constant offset and a small slow wobble."""
     boxes = np.array(track.box_to_world)
     offset = rng.normal(0, degradation.box_m, 3)
     wobble = np.stack([_slow_noise(rng, degradation.box_m / 4, len(boxes)) for _ in range(3)], -1)
@@ -93,7 +95,7 @@ def _perturb_track(track: Track, degradation: SensorDegradation, rng: np.random.
 
 
 def _slow_noise(rng: np.random.Generator, rms: float, length: int) -> Array:
-    """Slow noise ``(length,)``: a first-order autoregression that forgets in ten frames."""
+    """Slow noise ``(length,)``: a first-order autoregression with a time constant of ten frames."""
     keep = np.exp(-1 / 10)
     values = [rng.normal(0, rms)]
     for _ in range(length - 1):

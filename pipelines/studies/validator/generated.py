@@ -1,6 +1,6 @@
-"""Real output of world models, labeled by eye, as the gate and its baselines see it: a section of the validator study.
+"""Labeled generated clips in the validator study: results of the gate and of baselines.
 
-The clips, how each was made and who labeled them by what: ``labeled_clips``.
+``labeled_clips/README.md`` describes the clips, how each was generated, and how they were labeled.
 """
 
 import csv
@@ -12,16 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
+from driveforge.datasets.domains import DRIVING_DOMAINS
+from driveforge.datasets.source import Item
 from driveforge.datasets.webdataset_shards.format import scene_from_members
+from driveforge.datasets.webdataset_shards.source import sample_item
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.pipelines.generate.generator import load_generator
-from driveforge.pipelines.inputs.items import TarItem
 from driveforge.pipelines.inputs.settings import SimulatedData
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.results import OURS, RATE, auroc, baseline_score
-from driveforge.pipelines.validate.calibrate import FILLER_DOMAINS, KnownGoodClip, measure_known_good
+from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known_good
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.guarantee import describe_false_reject_rate
@@ -36,9 +38,9 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabeledClip:
-    """A generated clip as its rater saw it: ``severity`` from 0 (clean) to 3 (worthless), ``what`` is wrong in words.
+    """The label of a generated clip: ``severity`` from 0 (clean) to 3 (unusable), and ``what`` is wrong.
 
-    ``group`` says how it was made, which the pictures that it was labeled by do not say.
+    ``group`` is the way it was generated, which the rater's pictures do not show.
     """
 
     clip_id: str
@@ -50,7 +52,7 @@ class LabeledClip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuredLabeledClip:
-    """A labeled clip as it was measured, by us and by baselines."""
+    """A labeled clip with our measures and the values of the baselines."""
 
     label: LabeledClip
     measures: Measures
@@ -58,22 +60,22 @@ class MeasuredLabeledClip:
 
 
 def generated_section(seed: int) -> str:
-    """The section in Markdown: limits from simulated clips of ``seed`` through the shipped codec, then the verdicts.
+    """The section in Markdown: limits from simulated clips of ``seed`` through the shipped VAE, and the verdicts.
 
-    Some three minutes on two cores.
+    It takes about three minutes on two cores.
     """
     labels = read_labels()
-    items = [TarItem(tar=FOLDER / "clips.tar", key=label.clip_id) for label in labels]
+    items = [sample_item(FOLDER / "clips.tar", label.clip_id) for label in labels]
     measured = parallel_map(_measure, items)
-    seen = [
-        MeasuredLabeledClip(label=label, measures=m, baselines=p)
-        for label, (m, p) in zip(labels, measured, strict=True)
+    clips = [
+        MeasuredLabeledClip(label=label, measures=measures, baselines=baselines)
+        for label, (measures, baselines) in zip(labels, measured, strict=True)
     ]
-    return section(seen, fit_limits(seed))
+    return section(clips, fit_limits(seed))
 
 
 def read_labels(folder: Path = FOLDER) -> list[LabeledClip]:
-    """The labels of ``folder/labels.csv``, in its order, with the groups that the clips themselves name."""
+    """The labels of ``folder/labels.csv``, in its order, with the groups from the metadata of the clips."""
     groups = {key: scene_from_members(members, key)[1]["group"] for key, members in read_samples(folder / "clips.tar")}
     with (folder / "labels.csv").open(newline="") as file:
         return [
@@ -89,11 +91,11 @@ def read_labels(folder: Path = FOLDER) -> list[LabeledClip]:
 
 
 def fit_limits(seed: int) -> Calibration:
-    """Limits for clips of the shipped model's size, as `driveforge calibrate` makes them: no clip here is generated."""
+    """Limits for clips of the shipped model's size, as `driveforge calibrate` fits them, from simulated clips."""
     data = SimulatedData(
         name="simulated",
         num_scenes=NUM_GOOD,
-        domains=FILLER_DOMAINS,
+        domains=DRIVING_DOMAINS,
         seed=seed,
         height=96,
         width=160,
@@ -103,16 +105,16 @@ def fit_limits(seed: int) -> Calibration:
     )
     items = [KnownGoodClip(data=data, number=number) for number in range(NUM_GOOD)]
     measured = [measures for _, measures in measure_known_good(items, partial(load_generator, BASE))]
-    return calibrate(measured, name="simulated clips through the shipped codec", false_reject_rate=RATE)
+    return calibrate(measured, name="simulated clips through the shipped VAE", false_reject_rate=RATE)
 
 
-def _measure(item: TarItem) -> tuple[Measures, dict[str, float | None]]:
+def _measure(item: Item) -> tuple[Measures, dict[str, float | None]]:
     clip = item.load()
     return measure(clip), {name: baseline(clip).value for name, baseline in BASELINES.items()}
 
 
 def section(seen: Sequence[MeasuredLabeledClip], calibration: Calibration) -> str:
-    """What the limits and the baselines make of the labeled clips, in Markdown."""
+    """The results of the limits and of the baselines on the labeled clips, in Markdown."""
     verdicts = {clip.label.clip_id: judge(clip.measures, calibration) for clip in seen}
     return "\n".join(
         [
@@ -131,15 +133,16 @@ def section(seen: Sequence[MeasuredLabeledClip], calibration: Calibration) -> st
 
 def _intro(seen: Sequence[MeasuredLabeledClip], calibration: Calibration) -> str:
     num_broken = sum(clip.label.broken for clip in seen)
-    return f"""{len(seen)} clips of 17 frames at 96 x 160: an earlier base as it was used, the same over-guided,
-and one whose training was stopped early (`pipelines/studies/validator/labeled_clips`). By looks alone, one rater called
-{num_broken} broken. Limits are from {NUM_GOOD} simulated clips through the shipped codec; of good ones they refuse
-{describe_false_reject_rate(calibration)}. Intervals hold 95 % of {RESAMPLES} resamplings of the clips.
+    return f"""{len(seen)} clips of 17 frames at 96 x 160 from an earlier base with its default settings, from the same
+base with too much guidance, and from a base whose training was stopped early
+(`pipelines/studies/validator/labeled_clips`). One rater labeled {num_broken} of them as broken, from their appearance
+only. Limits are from {NUM_GOOD} simulated clips through the shipped VAE; their false-reject rate is
+{describe_false_reject_rate(calibration)}. Intervals are 95 % bootstrap intervals over {RESAMPLES} resamples.
 """
 
 
 def _auroc_rows(seen: Sequence[MeasuredLabeledClip], calibration: Calibration) -> Iterator[str]:
-    """How well each judge tells broken clips from usable ones."""
+    """How well each judge distinguishes broken clips from usable ones."""
     judges: dict[str, Callable[[MeasuredLabeledClip], float]] = {OURS: lambda clip: calibration.score(clip.measures)}
     judges |= {name: partial(_baseline_scores, name) for name in BASELINES}
     broken = [clip.label.broken for clip in seen]
@@ -162,14 +165,15 @@ def _auroc(scores: Sequence[float], broken: Sequence[bool]) -> float:
 
 
 def interval(scores: Sequence[float], broken: Sequence[bool]) -> tuple[float, float]:
-    """Percentile bootstrap of the AUROC at 95 %, usable and broken clips resampled apart (Efron 1979)."""
+    """Percentile bootstrap of the AUROC at 95 %; usable and broken clips are resampled separately (Efron 1979)."""
     values, is_broken = np.array(scores), np.array(broken)
     good, bad = values[~is_broken], values[is_broken]
+    # The AUROC is the mean of this matrix (G, B); a resample weights its rows and columns.
     wins = (bad > good[:, None]) + 0.5 * (bad == good[:, None])
     rng = np.random.default_rng(0)
-    of_good, of_bad = (rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in wins.shape)
-    drawn = np.einsum("rg,gb,rb->r", of_good, wins, of_bad, optimize=True)
-    return float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
+    good_weights, bad_weights = (rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in wins.shape)
+    resampled = np.einsum("rg,gb,rb->r", good_weights, wins, bad_weights, optimize=True)
+    return float(np.quantile(resampled, 0.025)), float(np.quantile(resampled, 0.975))
 
 
 def _group_rows(seen: Sequence[MeasuredLabeledClip], verdicts: Mapping[str, Verdict]) -> Iterator[str]:
@@ -185,23 +189,23 @@ def _group_rows(seen: Sequence[MeasuredLabeledClip], verdicts: Mapping[str, Verd
 
 
 def _reason_rows(seen: Sequence[MeasuredLabeledClip], verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    """Which measures spoke against broken clips, and which of them alone."""
+    """The measures that are reasons for broken clips, and how often each is the only reason."""
     measures_by_clip = [{r.measure for r in verdicts[clip.label.clip_id].reasons} for clip in seen if clip.label.broken]
     counts = Counter(name for names in measures_by_clip for name in names)
     sole_reasons = Counter(name for names in measures_by_clip if len(names) == 1 for name in names)
-    yield "| measure that spoke against broken clips | clips | alone |"
+    yield "| measure among the reasons for broken clips | clips | only reason |"
     yield "| --- | --- | --- |"
     for name, count in counts.most_common():
         yield f"| {name} | {count} | {sole_reasons[name] or ''} |"
 
 
 def _disagreement_rows(seen: Sequence[MeasuredLabeledClip], verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    """Every clip on which eye and gate differ."""
-    yield "| clip | how it was made | by eye (severity) | by the gate |"
+    """Every clip on which label and gate differ."""
+    yield "| clip | how it was made | label (severity) | gate |"
     yield "| --- | --- | --- | --- |"
     for clip in seen:
         verdict, label = verdicts[clip.label.clip_id], clip.label
         if label.broken != (verdict.state != "accepted"):
-            by_eye = f"{'broken' if label.broken else 'usable'} ({label.severity}): {label.what}"
+            text = f"{'broken' if label.broken else 'usable'} ({label.severity}): {label.what}"
             reason = verdict.reasons[0].text if verdict.reasons else "accepted"
-            yield f"| {label.clip_id} | {label.group} | {by_eye} | {reason} |"
+            yield f"| {label.clip_id} | {label.group} | {text} | {reason} |"

@@ -1,4 +1,4 @@
-"""Real footage in the validator study: what limits made on simulated clips do to it, and what a little of it mends."""
+"""Real footage in the validator study: false rejects under limits from simulated clips, with and without real ones."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,8 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.select_frames import select_clip_frames
-from driveforge.pipelines.inputs.items import Item, list_clips
+from driveforge.datasets.source import Item
+from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.validator.results import RATE, auroc
 from driveforge.pipelines.studies.validator.trials import strengths
@@ -28,7 +29,7 @@ from driveforge.validation.verdict import judge
 ROWS = 256
 FRAMES = 16
 CORRUPTION_STRIDE = 3
-# What can be done to footage of one camera without boxes.
+# Corruptions that apply to footage of one camera without boxes.
 CORRUPTION_TYPES = tuple(
     corruption_type
     for corruption_type, corruption in CORRUPTIONS.items()
@@ -38,7 +39,7 @@ CORRUPTION_TYPES = tuple(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FootageWindow:
-    """``FRAMES`` frames of an ``item`` from ``first`` on, of a ``sequence``; ``corruption_type`` may be empty."""
+    """``FRAMES`` frames of an ``item`` from ``first`` on, in a ``sequence``; good if ``corruption_type`` is ""."""
 
     item: Item
     sequence: str
@@ -56,10 +57,10 @@ class MeasuredWindow:
 
 
 def real_section(roots: Sequence[Path], simulated: Sequence[Measures]) -> str:
-    """Markdown on the footage under ``roots``; ``simulated`` are good clips of ``ROWS`` rows.
+    """The section on the footage under ``roots`` in Markdown; ``simulated`` are good clips of ``ROWS`` rows.
 
-    Each sequence is audited under limits from the simulated clips and the other sequences; a single one under those of
-    its other half. A UserError where a recording is shorter than a window or has no pose.
+    Each sequence is audited under limits from the simulated clips and the other sequences; a single sequence under
+    limits from its other half. Raises UserError if a recording is too short or has no pose.
     """
     good = [window for root in roots for window in _windows(root)]
     corrupted = [
@@ -79,7 +80,7 @@ def _windows(root: Path) -> Iterator[FootageWindow]:
         clip = _load_clip(item)
         length = clip.scene.num_frames
         if clip.scene.ego_to_world is None or length < 2 * FRAMES:
-            raise UserError(f"study.real: {item.name} needs a pose and {2 * FRAMES} frames or more, it has {length}")
+            raise UserError(f"real: {item.name} needs a pose and {2 * FRAMES} frames or more, but has {length} frames")
         half = length // 2
         for first in range(length - FRAMES + 1):
             if len(items) > 1:
@@ -95,26 +96,21 @@ def _load_clip(item: Item) -> Clip:
 
 
 def measure_window(window: FootageWindow) -> MeasuredWindow | None:
-    """Measured; None where a window cannot be corrupted like this."""
+    """Corrupt and measure a window; None if the corruption does not apply."""
     whole = _load_clip(window.item)
     clip = select_clip_frames(whole, window.first + np.arange(FRAMES))
     if window.corruption_type:
         other = select_clip_frames(whole, _distant_window(window.first, whole.scene.num_frames))
+        strength = strengths(window.corruption_type)[window.level]
         try:
-            clip = corrupt(
-                clip,
-                window.corruption_type,
-                strengths(window.corruption_type)[window.level],
-                seed=window.first,
-                other=other,
-            )
+            clip = corrupt(clip, window.corruption_type, strength, seed=window.first, other=other)
         except CorruptionNotApplicable:
             return None
     return MeasuredWindow(window=window, measures=measure(clip))
 
 
 def _distant_window(first: int, length: int) -> NDArray[np.int64]:
-    """The window at the end of the recording that is farther away."""
+    """The first or the last window of the recording, whichever is farther away."""
     return np.arange(FRAMES) if first > length // 2 else length - FRAMES + np.arange(FRAMES)
 
 
@@ -171,11 +167,11 @@ def _corruption_rows(results: Sequence[tuple[str, str, float, bool]]) -> list[st
     return lines
 
 
-_HEAD = f"""Recorded footage with the poses that were recorded, {ROWS} rows high, in windows of {FRAMES} frames.
-They overlap, so their number says less than it seems to. Each sequence is judged by limits at a nominal {RATE:.0%} from
-the simulated clips alone, and from these with the other sequences added (of a single recording: its other half). AUROC
-and detection are of windows corrupted, under the latter limits. Rigs of which some footage was fitted are allowed what
-their measures lie higher (`validation/tail_model.py`).
+_HEAD = f"""Recorded footage with its recorded poses, {ROWS} rows high, in windows of {FRAMES} frames. The windows
+overlap, so they are not independent. Each sequence is judged by limits at a nominal {RATE:.0%} from the simulated clips
+only, and from these with the other sequences added (for a single recording: its other half). AUROC and detection are
+for corrupted windows under the latter limits. A rig with some fitted footage gets an offset for its higher measures
+(`validation/tail_model.py`).
 
-| held out | rejected, simulated limits | rejected, others added | what spoke | what spoke still |
+| held out | rejected, simulated limits | rejected, others added | reasons, simulated limits | reasons, others added |
 | --- | --- | --- | --- | --- |"""

@@ -1,4 +1,4 @@
-"""The report of the validator study: tables in Markdown, and a picture."""
+"""The report of the validator study: tables in Markdown, and a plot."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,15 +24,15 @@ COLORS = {"mild": "#7fb2e5", "between": "#4a7fc0", "strong": "#1f4e8c"}
 
 
 def write_report(path: Path, results: Sequence[StudyResult], front: StudyResult, sections: Mapping[str, str]) -> None:
-    """Write the report, and its picture beside it; ``front`` is the one of several cameras, ``sections`` by title."""
+    """Write the report and its plot; ``front`` are the results of several cameras, ``sections`` are texts by title."""
     plot_auroc(path.with_suffix(".png"), [*results, front])
     write_atomic(path, markdown(results, front, sections, path.with_suffix(".png").name).encode())
 
 
 def markdown(results: Sequence[StudyResult], front: StudyResult, sections: Mapping[str, str], picture: str) -> str:
-    parts = [_HEAD, f"![AUROC of every corruption]({picture})\n", "## In the mean\n", _summary(results)]
+    parts = [_HEAD, f"![AUROC of every corruption]({picture})\n", "## Means\n", _summary(results)]
     parts += ["## False rejects\n", _false_rejects([*results, front])]
-    parts += [f"## What is wanted, at {results[0].title}\n", _criteria_table([results[0], front])]
+    parts += [f"## Acceptance criteria, at {results[0].title}\n", _criteria_table([results[0], front])]
     for title, text in sections.items():
         parts += [f"## {title}\n", text]
     for result in [*results, front]:
@@ -40,15 +40,15 @@ def markdown(results: Sequence[StudyResult], front: StudyResult, sections: Mappi
     return "\n".join(parts)
 
 
-_HEAD = """# Study: what the validator sees
+_HEAD = """# Study: detection of corruptions by the validator
 
-Made by `python -m driveforge.pipelines.studies.validator`. Good clips are simulated (24 frames at 10 Hz), degraded
-as recordings are (noise, blur, compression, drifting exposure, commands and boxes a little off), by night, with a poor
-camera, fast and standing too. Limits are calibrated at a nominal 1 % of false rejects; AUROC is that of the surprise
-over all measures, against audited good clips of every condition. Baselines' measures judge some of the same clips
-(`pipelines/studies/validator/baselines` says after whom); ordinary clips are corrupted mildly and strongly. A
-baseline that looks at pixels alone cannot tell a wrong command from the right one: what it has above 0.5
-there is that ordinary clips move more than the audited ones do on average.
+Made by `python -m driveforge.pipelines.studies.validator`. Good clips are simulated (24 frames at 10 Hz) and degraded
+like recordings (noise, blur, compression, drifting exposure, inexact commands and boxes), including night, noisy
+cameras, fast and stationary ego vehicles. Limits are calibrated at a nominal 1 % of false rejects; AUROC is that of the
+nonconformity score over all measures, against audited good clips of every condition. Published baselines are computed
+on some of the same clips (sources in `pipelines/studies/validator/baselines`); ordinary clips are corrupted, each type
+mildly and strongly. A baseline that uses only pixels cannot distinguish a wrong command from the right one: an AUROC
+above 0.5 there means only that ordinary clips move more than the audited ones on average.
 """
 
 
@@ -61,15 +61,16 @@ def _summary(results: Sequence[StudyResult]) -> str:
             f"| {_display_name(name)} | " + " | ".join(f"{strong:.3f} / {mild:.3f}" for strong, mild in means) + " |"
         )
     means = [[mean_auroc(r, level) for level in ("strong", "mild")] for r in results]
-    lines.append("| ours, un-commanded objects too | " + " | ".join(f"{a:.3f} / {b:.3f}" for a, b in means) + " |")
+    cells = [f"{strong:.3f} / {mild:.3f}" for strong, mild in means]
+    lines.append("| ours, with uncommanded objects | " + " | ".join(cells) + " |")
     cells = [f"{r.seconds:.2f} s" for r in results]
-    lines.append("| ours, seconds of one core a clip | " + " | ".join(cells) + " |")
+    lines.append("| ours, seconds of one core per clip | " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\n{_UNCOMMANDED}"
 
 
-_UNCOMMANDED = """Objects that no box commands have no command to be held against, and nothing in the gate looks for
-them yet: they are left out of the means but in the last line of AUROC, and stand in the tables below. What a test of
-the ground plane sees of them is measured by `python -m tests.benchmarks.uncommanded`.
+_UNCOMMANDED = """Uncommanded objects (without a box) have no command to compare with, and the gate does not search for
+them yet: they are excluded from the means except in the last line of AUROC, and are listed in the tables below. How
+well a test of the ground plane detects them is measured by `python -m tests.benchmarks.uncommanded`.
 """
 
 
@@ -90,8 +91,8 @@ def _false_rejects(results: Sequence[StudyResult]) -> str:
     return "\n".join(lines) + f"\n\n{_BOUND}"
 
 
-_BOUND = """The bound is that of Clopper and Pearson at 95 % confidence. Unmeasured is no reject: too little could be
-followed, mostly at night in small pictures, and the clip goes to neither side.
+_BOUND = """The bound is that of Clopper and Pearson at 95 % confidence. An unmeasured clip is not a reject: there were
+too few point tracks, mostly at night in small images, and the clip is neither accepted nor rejected.
 """
 
 
@@ -103,7 +104,7 @@ def _count_rejections(count: RejectionCounts, *, with_bound: bool) -> str:
 
 def _criteria_table(results: Sequence[StudyResult]) -> str:
     found = {(row.corruption_type, row.level): row for result in results for row in result.table}
-    lines = ["| corruption | clips | AUROC | wanted | detected | wanted |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| corruption | clips | AUROC | required | detected | required |", "| --- | --- | --- | --- | --- | --- |"]
     for criterion in ACCEPTANCE_CRITERIA:
         for case in criterion.cases:
             if not (row := found.get(case)):
@@ -113,7 +114,7 @@ def _criteria_table(results: Sequence[StudyResult]) -> str:
                 f"| {criterion.auroc:.2f} | {_format_criterion(row.detected, criterion.detected, '.0%')} "
                 f"| {criterion.detected:.0%} |"
             )
-    return "\n".join(lines) + "\n\nWhat falls short is set in bold.\n"
+    return "\n".join(lines) + "\n\nValues below the requirement are bold.\n"
 
 
 def _format_criterion(value: float, threshold: float, form: str) -> str:
@@ -130,13 +131,13 @@ def _table(result: StudyResult) -> str:
     lines = ["| corruption | clips | AUROC | detected | best baseline |", "| --- | --- | --- | --- | --- |"]
     for row in result.table:
         baseline = max(BASELINES, key=lambda name: row.auroc[name])
-        words = f"{row.auroc[baseline]:.2f} {_display_name(baseline)}"
-        lines.append(f"| {_case_name(row)} | {row.num_clips} | {row.auroc[OURS]:.3f} | {row.detected:.0%} | {words} |")
+        best = f"{row.auroc[baseline]:.2f} {_display_name(baseline)}"
+        lines.append(f"| {_case_name(row)} | {row.num_clips} | {row.auroc[OURS]:.3f} | {row.detected:.0%} | {best} |")
     return "\n".join(lines) + "\n"
 
 
 def plot_auroc(path: Path, results: Sequence[StudyResult]) -> None:
-    """A dot for every corruption, strength and size: ours filled, the best baseline's as a ring."""
+    """Write a PNG: a dot for every corruption, strength and size, and the best baseline as a ring."""
     corruption_types = list(dict.fromkeys(row.corruption_type for result in results for row in result.table))
     figure = Figure(figsize=(4.2 * len(results) + 1.5, 1.2 + 0.26 * len(corruption_types)), layout="constrained")
     axes = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
@@ -154,6 +155,6 @@ def plot_auroc(path: Path, results: Sequence[StudyResult]) -> None:
         axis.grid(axis="y", color="#eeeeee")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].invert_yaxis()
-    figure.suptitle("the darker the stronger; ring: best of five baselines", fontsize=10)
+    figure.suptitle("dot: ours, darker for stronger corruptions; ring: best of five baselines", fontsize=10)
     with atomic_file(path) as file:
         figure.savefig(file, dpi=110)

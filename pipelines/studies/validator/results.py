@@ -1,4 +1,4 @@
-"""What the trials of the validator study come to: AUROC, detection and false rejects, ours and our baselines'."""
+"""Results of the validator study: AUROC, detection rates and false rejects of our measures and of baselines."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ OURS = "ours"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcceptanceCriterion:
-    """What is wanted of each of ``cases``, kind and level: an AUROC and a share detected, at 256 rows."""
+    """The required AUROC and detection rate of each of ``cases`` (corruption type, level), at 256 rows."""
 
     auroc: float
     detected: float
@@ -60,7 +60,7 @@ ACCEPTANCE_CRITERIA = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorruptionResult:
-    """One corruption at one strength: AUROC against good clips by each judge, and the share the gate let not pass."""
+    """One corruption at one strength: AUROC against good clips by each judge, and the share that is not accepted."""
 
     corruption_type: str
     level: str
@@ -71,7 +71,7 @@ class CorruptionResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectionCounts:
-    """Of ``total`` audited good clips: those rejected, and those where something called for could not be measured."""
+    """The number of rejected and of unmeasured clips among ``total`` audited good clips."""
 
     rejected: int
     unmeasured: int
@@ -80,7 +80,7 @@ class RejectionCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyResult:
-    """What the study found of one sort of clips; ``rejections``: what became of audited good ones, by condition."""
+    """The results for one kind of clips; ``rejections`` are the counts of audited good clips, by condition."""
 
     title: str
     calibration: Calibration
@@ -90,7 +90,7 @@ class StudyResult:
 
 
 def evaluate(title: str, trials: Sequence[Trial], num_good: int) -> StudyResult:
-    """The first ``num_good`` good clips are calibrated on; the other ones are audited."""
+    """Calibrate on the first ``num_good`` good clips, and evaluate on the others and on the corrupted clips."""
     good = [trial for trial in trials if not trial.corruption_type]
     to_calibrate, audited = good[:num_good], good[num_good:]
     limits = calibrate([trial.measures for trial in to_calibrate], name=title, false_reject_rate=RATE)
@@ -138,25 +138,22 @@ def _row(
 
 
 def _baseline_scores(name: str, trials: Iterable[Trial]) -> list[float]:
-    """What a baseline says of the clips that it judged."""
+    """The scores of a baseline for the clips that it was computed for."""
     return [baseline_score(trial.baselines[name]) for trial in trials if trial.baselines]
 
 
 def baseline_score(value: float | None) -> float:
-    """A baseline that cannot tell says that the clip is good."""
+    """The score of a baseline; a clip without a value counts as good."""
     return -np.inf if value is None else value
 
 
 def auroc(good: Sequence[float], bad: Sequence[float]) -> float:
-    """Probability that a bad clip scores higher than a good one, ties by half (Mann and Whitney 1947)."""
+    """Probability that a bad clip scores higher than a good one, with ties as half (Mann and Whitney 1947)."""
     ranks = rankdata([*good, *bad])
     return float((ranks[len(good) :].sum() - len(bad) * (len(bad) + 1) / 2) / (len(good) * len(bad)))
 
 
 def mean_auroc(result: StudyResult, level: str, judge_name: str = OURS, *, exclude: Collection[str] = ()) -> float:
-    """Over all kinds at a level ``exclude`` some."""
-    return float(
-        np.mean(
-            [row.auroc[judge_name] for row in result.table if row.level == level and row.corruption_type not in exclude]
-        )
-    )
+    """The mean AUROC over all corruption types at a level, except those in ``exclude``."""
+    rows = [row for row in result.table if row.level == level and row.corruption_type not in exclude]
+    return float(np.mean([row.auroc[judge_name] for row in rows]))

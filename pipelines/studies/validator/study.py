@@ -1,4 +1,4 @@
-"""Makes the trials of the validator study and writes its page."""
+"""Run the trials of the validator study and write its report."""
 
 import hashlib
 from dataclasses import replace
@@ -24,7 +24,7 @@ CAMERA_CORRUPTIONS = tuple(
 SINGLE_CAMERA_CORRUPTIONS = tuple(
     corruption_type for corruption_type in CORRUPTIONS if corruption_type not in CAMERA_CORRUPTIONS
 )
-# What is made of measures afterwards changes no trial.
+# Code that only evaluates measures: changing it does not invalidate trials.
 CALIBRATION_FILES = (
     "calibration.py",
     "cross_conformal.py",
@@ -33,21 +33,21 @@ CALIBRATION_FILES = (
     "tail_model.py",
     "verdict.py",
 )
-# Clips of different parts never share a number, so no scene is on both sides.
+# Clips of different parts never share a number, so no scene is in two parts.
 AUDIT_FROM, CORRUPTED_FROM, FRONT_FROM = 100_000, 200_000, 300_000
-# Baselines take longer than we do, and their place does not hang on a third digit.
+# Baselines are slower than our measures, and their ranking does not depend on the third digit.
 AUDITED_FOR_BASELINES, CORRUPTED_FOR_BASELINES = 100, 6
 
 
 def study_validator(settings: ValidatorStudy, page: Path) -> None:
-    """Trials that an earlier call has made are taken from ``<run_dir>``."""
+    """Run the study and write its report to ``page``; finished trials are read from ``<run_dir>``."""
     ledgers = settings.run_dir / f"validator-{measures_digest()}"
     trials = {rows: run_cases(make_cases(settings, rows), ledgers / f"{rows}.jsonl") for rows in settings.rows}
     results = [evaluate(f"{rows} rows", trials_of_size, settings.num_good) for rows, trials_of_size in trials.items()]
     front_trials = run_cases(make_front_cases(settings, FRONT_ROWS), ledgers / f"{FRONT_ROWS}-front.jsonl")
     front = evaluate(f"three cameras, {FRONT_ROWS} rows", front_trials, settings.num_front_cameras)
     good = [trial.measures for trial in trials[max(settings.rows)] if not trial.corruption_type][: settings.num_good]
-    sections = {"Real generator output, labeled by eye": generated_section(settings.seed)}
+    sections = {"Labeled generator output": generated_section(settings.seed)}
     if settings.real:
         sections["Real footage"] = real_section(settings.real, good)
     write_report(page, results, front, sections)
@@ -55,7 +55,7 @@ def study_validator(settings: ValidatorStudy, page: Path) -> None:
 
 
 def measures_digest() -> str:
-    """8 hex digits over the code that measures and corrupts: trials of other code are not taken for this one's."""
+    """8 hex digits of a hash of the code that measures and corrupts, so that trials of other code are not reused."""
     root = Path(driveforge.__file__).parent / "validation"
     digest = hashlib.sha256()
     for path in sorted(path for path in root.rglob("*.py") if path.name not in CALIBRATION_FILES):
@@ -64,13 +64,13 @@ def measures_digest() -> str:
 
 
 def make_cases(settings: ValidatorStudy, rows: int) -> list[Case]:
-    """Clips to calibrate on, clips to audit, and ordinary clips corrupted in every way."""
+    """Clips to calibrate on, clips to audit, and ordinary clips with every corruption of a single camera."""
     first = GoodClip(number=0, rows=rows, seed=settings.seed)
     return _cases(first, SINGLE_CAMERA_CORRUPTIONS, settings.num_good, settings.num_audit, settings.num_corrupted)
 
 
 def make_front_cases(settings: ValidatorStudy, rows: int) -> list[Case]:
-    """The same of three cameras that overlap, corrupted in the ways that need several."""
+    """The same for three overlapping cameras, with the corruptions that require several cameras."""
     first = GoodClip(number=FRONT_FROM, rows=rows, seed=settings.seed, cameras=FRONT)
     return _cases(
         first,

@@ -1,4 +1,4 @@
-"""The trials of the validator study: good and corrupted clips, measured by us and by baselines."""
+"""The trials of the validator study: good and corrupted clips, measured by our measures and by baselines."""
 
 import json
 import time
@@ -17,13 +17,13 @@ from driveforge.validation.corruptions.requirements import CorruptionNotApplicab
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 
-# Between the two of the catalog, a strength for which a promise is made (see ``results``).
+# Between the mild and strong strength of the catalog: strengths with an acceptance criterion (see ``results``).
 BETWEEN = {"yaw-rate": 2.0, "pose-jitter": 0.2, "lateral-drift": 0.5}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One good clip and what is done to it: ``corruption_types`` at every strength, none for a clip that stays good."""
+    """One good clip and the ``corruption_types`` that are applied to it at every strength; none for a good clip."""
 
     good: GoodClip
     corruption_types: tuple[str, ...] = ()
@@ -31,15 +31,15 @@ class Case:
 
     @property
     def name(self) -> str:
-        what = f"{len(self.corruption_types)} kinds" if self.corruption_types else "good"
+        what = f"{len(self.corruption_types)} types" if self.corruption_types else "good"
         return f"{self.good.rows}-{len(self.good.cameras)}-{self.good.seed}-{self.good.number}-{what}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One measured clip; ``corruption_type`` is "" for a good one. ``seconds`` are of our measures, on one core.
+    """One measured clip; ``corruption_type`` is "" for a good one. ``seconds`` are for our measures, on one core.
 
-    ``baselines`` is empty where they did not judge the clip.
+    ``baselines`` is empty if they were not computed for the clip.
     """
 
     number: int
@@ -54,7 +54,7 @@ class Trial:
 
 
 def run_cases(cases: Sequence[Case], ledger: Path) -> list[Trial]:
-    """Trials of all cases; those in the ``ledger`` (JSON lines) are taken from it, the others are made and added."""
+    """Trials of all cases; finished ones are read from the ``ledger`` (JSON lines), the others are run and appended."""
     ledger.parent.mkdir(parents=True, exist_ok=True)
     stored = dict(_read_stored(ledger))
     missing = [case for case in cases if case.name not in stored]
@@ -72,13 +72,13 @@ def _read_stored(ledger: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:  # the line at which a killed run stopped
+        except ValueError:  # the incomplete last line of a killed run
             continue
         yield record["case"], record["trials"]
 
 
 def run_case(case: Case) -> list[dict[str, Any]]:
-    """Records of the good clip, or of all that was made of it; what cannot be done to this clip is left out."""
+    """Records of the good clip, or of its corrupted versions; corruptions that do not apply are left out."""
     clip = make_clip(case.good)
     if not case.corruption_types:
         return [_make_record(case, clip, "", "")]
@@ -95,7 +95,7 @@ def run_case(case: Case) -> list[dict[str, Any]]:
 
 
 def strengths(corruption_type: str) -> dict[str, float]:
-    """The strength of each level at which a kind is tried, in its unit."""
+    """The strength of each level of a corruption type, in its unit."""
     corruption = CORRUPTIONS[corruption_type]
     between = {"between": BETWEEN[corruption_type]} if corruption_type in BETWEEN else {}
     return {"mild": corruption.mild, **between, "strong": corruption.strong}

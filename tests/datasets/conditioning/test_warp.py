@@ -1,10 +1,11 @@
-"""What is carried obeys the commanded pose and the commanded boxes."""
+"""Warped frames follow the ego pose and the boxes of the scene."""
 
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from driveforge.datasets.conditioning.layout import render_layout
 from driveforge.datasets.conditioning.rays import plucker_rays
@@ -35,12 +36,12 @@ def drive(yaw_rate: float = 0.0, speed: float = 8.0, boxes: tuple[Track, ...] = 
     )
 
 
-def noise_image(seed: int = 0) -> np.ndarray:
+def noise_image(seed: int = 0) -> NDArray[np.uint8]:
     coarse = np.random.default_rng(seed).integers(0, 255, (H // 4, W // 4, 3)).astype(np.uint8)
-    return cv2.resize(coarse, (W, H), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(coarse, (W, H), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def a_box(x: float, y: float, dy: float = 0.0) -> Track:
+def car_track(x: float, y: float, dy: float = 0.0) -> Track:
     centers = np.stack([np.full(T, x), y + dy * np.arange(T), np.full(T, 0.8)], -1)
     return Track(
         id="car",
@@ -52,13 +53,13 @@ def a_box(x: float, y: float, dy: float = 0.0) -> Track:
 
 
 def world_at(scene: Scene, frame: int, pixel: Array) -> Array:
-    """The ground point under ``pixel`` of ``frame``, in the world."""
+    """The ground point at ``pixel`` of ``frame``, in the world frame."""
     camera_to_world = scene.camera_to_world(scene.cameras[0])[frame]
     ray = camera_to_world[:3, :3] @ np.linalg.inv(K) @ np.array([*pixel, 1.0])
     return camera_to_world[:3, 3] - ray * camera_to_world[2, 3] / ray[2]
 
 
-def test_the_known_frame_stays_as_it_is() -> None:
+def test_the_known_frame_is_unchanged() -> None:
     image = noise_image()
     frames, mask = warp_frame(image, drive(), drive().cameras[0])
     assert np.array_equal(frames[0], image)
@@ -66,7 +67,7 @@ def test_the_known_frame_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("yaw_rate", [0.0, 0.2, -0.2])
-def test_a_spot_on_the_road_moves_as_commanded(yaw_rate: float) -> None:
+def test_a_spot_on_the_road_moves_with_the_camera_pose(yaw_rate: float) -> None:
     scene = drive(yaw_rate)
     start = np.array([75.0, 66.0])
     image = np.zeros((H, W, 3), np.uint8)
@@ -79,8 +80,8 @@ def test_a_spot_on_the_road_moves_as_commanded(yaw_rate: float) -> None:
         np.testing.assert_allclose([columns.mean(), rows.mean()], expected, atol=1.0)
 
 
-def test_a_vehicle_is_carried_with_its_box_and_leaves_a_gap() -> None:
-    scene = drive(speed=0.0, boxes=(a_box(14, 0, dy=0.2),))
+def test_a_vehicle_is_warped_with_its_box_and_leaves_a_gap() -> None:
+    scene = drive(speed=0.0, boxes=(car_track(14, 0, dy=0.2),))
     layout = render_layout(scene, scene.cameras[0])
     box_at = [np.nonzero(layout[t].any(-1)) for t in range(T)]
     image = np.zeros((H, W, 3), np.uint8)
@@ -91,24 +92,24 @@ def test_a_vehicle_is_carried_with_its_box_and_leaves_a_gap() -> None:
     assert moved[1] - moved[0] == pytest.approx(boxes[1] - boxes[0], abs=1.5)
     assert boxes[1] < boxes[0] - 10  # to the left is towards +y
     behind = mask[8][box_at[0]].mean()
-    assert behind < 0.5, "what the vehicle hid in the first frame cannot be known"
+    assert behind < 0.5, "pixels that the vehicle hid in the first frame are unknown"
 
 
-def test_what_is_magnified_beyond_twofold_is_not_known() -> None:
+def test_pixels_magnified_by_more_than_two_are_unknown() -> None:
     """A car 12 m ahead, approached to 8 m and then to 4 m: magnified 1.5 and 3 times, and always in view."""
     at = {0.5: 8.0, 1.0: 4.0}
     for speed, distance in at.items():
-        scene = drive(speed=speed * 10, boxes=(a_box(1.5 + 2.25 + 12, 0),))
+        scene = drive(speed=speed * 10, boxes=(car_track(1.5 + 2.25 + 12, 0),))
         _, mask = warp_frame(noise_image(), scene, scene.cameras[0])
-        back = slice(46, 50), slice(76, 84)  # the middle of its back, around the optical axis
+        back = slice(46, 50), slice(76, 84)  # the middle of its rear side, around the optical axis
         assert mask[0][back].all()
         assert mask[-1][back].all() == (distance > 6), f"{distance} m away"
         assert mask[-1][back].any() == (distance > 6), f"{distance} m away"
 
 
-def test_a_side_that_was_turned_away_is_not_known() -> None:
-    """A car ahead turns by 90 degrees: its side was not seen in the first frame, though its rectangle was."""
-    box = a_box(14, 0)
+def test_a_side_that_was_hidden_is_unknown() -> None:
+    """A car ahead turns by 90 degrees, so that it shows a side that was hidden in the first frame."""
+    box = car_track(14, 0)
     turns = yaw_rotation(np.linspace(0, np.pi / 2, T))
     turning = pose(turns, box.box_to_world[:, :3, 3])
     scene = drive(speed=0.0, boxes=(replace(box, box_to_world=turning),))
@@ -120,7 +121,7 @@ def test_a_side_that_was_turned_away_is_not_known() -> None:
     assert warp_frame(noise_image(), still, still.cameras[0])[1].all()
 
 
-def test_a_scene_without_pose_cannot_be_carried() -> None:
+def test_a_scene_without_pose_cannot_be_warped() -> None:
     scene = Scene(clip_id="x", domain="d", timestamps=[0.0, 0.1], cameras=(Camera(name="c", width=W, height=H),))
     with pytest.raises(UserError, match="no pose"):
         warp_frame(noise_image(), scene, scene.cameras[0])
@@ -133,10 +134,10 @@ def test_plucker_rays_are_rays() -> None:
     directions, moments = rays[:3], rays[3:]
     np.testing.assert_allclose(np.linalg.norm(directions, axis=0), 1, atol=1e-5)
     np.testing.assert_allclose((directions * moments).sum(0), 0, atol=1e-5)
-    assert directions[0, 0].min() > 0.5, "the front camera looks along ego x"
+    assert directions[0, 0].min() > 0.5, "the front camera faces ego x"
 
 
-def test_boxes_nearer_than_the_camera_do_not_wrap_around() -> None:
-    scene = drive(speed=20.0, boxes=(a_box(9, 0),))
+def test_boxes_behind_the_camera_are_not_drawn() -> None:
+    scene = drive(speed=20.0, boxes=(car_track(9, 0),))
     layout = render_layout(scene, scene.cameras[0])
     assert layout[0].any() and not layout[8].any()

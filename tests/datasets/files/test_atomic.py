@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, whoever else writes it and whatever a killed writer left."""
+"""Atomic writes are complete or absent, with concurrent writers and after killed ones."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ def create(path: Path, letter: str) -> None:
     os._exit(7 if create_file(path, letter.encode() * SIZE) else 0)
 
 
-def test_writers_of_one_file_come_after_each_other(tmp_path: Path) -> None:
+def test_concurrent_writers_never_mix_their_content(tmp_path: Path) -> None:
     path, fork = tmp_path / "file", multiprocessing.get_context("fork")
     write_atomic(path, b"a" * SIZE)
     writers = [fork.Process(target=replace_many, args=(path, letter)) for letter in "bcd"]
@@ -32,12 +32,12 @@ def test_writers_of_one_file_come_after_each_other(tmp_path: Path) -> None:
         writer.start()
     while any(writer.is_alive() for writer in writers):
         content = path.read_bytes()
-        assert len(content) == SIZE and len(set(content)) == 1, "never a part, never a mixture"
+        assert len(content) == SIZE and len(set(content)) == 1, "complete and from one writer"
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
     assert names(tmp_path) == ["file"]
 
 
-def test_of_many_that_create_a_file_one_wins(tmp_path: Path) -> None:
+def test_one_of_several_creators_of_a_file_succeeds(tmp_path: Path) -> None:
     path, fork = tmp_path / "deep" / "file", multiprocessing.get_context("fork")
     writers = [fork.Process(target=create, args=(path, letter)) for letter in "bcde"]
     for writer in writers:
@@ -49,7 +49,7 @@ def test_of_many_that_create_a_file_one_wins(tmp_path: Path) -> None:
     assert names(path.parent) == ["file"]
 
 
-def test_a_killed_writer_leaves_the_old_file_and_the_next_takes_what_else_it_left(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_the_old_file_and_the_next_removes_its_partial_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")
     if (pid := os.fork()) == 0:
@@ -63,14 +63,14 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_takes_what_else_it_lef
     assert path.read_bytes() == b"new" and names(tmp_path) == ["file"]
 
 
-def test_half_written_files_are_found_in_their_folder(tmp_path: Path) -> None:
+def test_partial_files_are_removed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "file") as file:
         assert remove_partial_files(tmp_path) == [Path(file.name)]
         raise KeyboardInterrupt
     assert names(tmp_path) == []
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_write_error_names_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"file/inner cannot be written \(.+\)"):
         write_atomic(tmp_path / "file" / "inner", b"")

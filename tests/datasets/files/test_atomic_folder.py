@@ -1,4 +1,4 @@
-"""Folders appear complete, and what is not ours is never removed."""
+"""Atomic folders appear complete, and folders of the user are never removed."""
 
 from pathlib import Path
 
@@ -8,21 +8,21 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic_folder import SCRATCH_MARKER, atomic_folder, create_scratch, remove_scratch
 
 
-def test_a_folder_appears_complete_and_without_a_mark(tmp_path: Path) -> None:
+def test_a_folder_appears_complete_and_without_a_marker(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "made") as scratch:
         (scratch / "a.txt").write_text("a")
         assert not (tmp_path / "made").exists()
     assert [path.name for path in tmp_path.rglob("*")] == ["made", "a.txt"]
 
 
-def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_block_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "made") as scratch:
         (scratch / "deep").mkdir()
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
+def test_the_scratch_folder_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     create_scratch(tmp_path / ".made.tmp")
     (tmp_path / ".made.tmp" / "torn").write_text("t")
     with atomic_folder(tmp_path / "made") as scratch:
@@ -30,7 +30,7 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["made", ".made.tmp"])
-def test_what_is_there_and_not_ours_stays(name: str, tmp_path: Path) -> None:
+def test_a_folder_of_the_user_is_not_removed(name: str, tmp_path: Path) -> None:
     theirs = tmp_path / name
     theirs.mkdir()
     (theirs / "thesis.txt").write_text("years")

@@ -1,4 +1,4 @@
-"""What footage is hangs on its bytes; the clock and the size of a file only save the reading."""
+"""Digests depend only on the bytes of files; size and time stamps only decide whether a file is read again."""
 
 import os
 import time
@@ -18,20 +18,20 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def settled() -> None:
-    """Wait until what was written is older than a clock's tick."""
+def wait_for_clock_tick() -> None:
+    """Wait until written files are older than one tick of the clock."""
     time.sleep(digests._CLOCK_TICK_NS / 1e9 + 0.1)
 
 
-def test_clips_of_the_same_bytes_are_the_same_and_made_ones_have_none(tmp_path: Path, files: list[Path]) -> None:
-    first, both, none = compute_digests([files[:1], files, []], tmp_path / "notes")
+def test_equal_bytes_give_equal_digests_and_no_files_give_none(tmp_path: Path, files: list[Path]) -> None:
+    first, both, none = compute_digests([files[:1], files, []], tmp_path / "cache")
     assert len({first, both, none}) == 3 and none == ""
     (tmp_path / "c.mp4").write_bytes(b"a.mp4")
     assert compute_digests([[tmp_path / "c.mp4"]], tmp_path / "elsewhere") == [first]
 
 
-def test_a_file_that_got_other_bytes_under_its_old_size_and_date_is_noticed(tmp_path: Path, files: list[Path]) -> None:
-    settled()
+def test_other_bytes_of_the_same_size_and_date_are_detected(tmp_path: Path, files: list[Path]) -> None:
+    wait_for_clock_tick()
     before = compute_digests([files], tmp_path)
     status = files[0].stat()
     files[0].write_bytes(b"A.mp4")
@@ -39,21 +39,18 @@ def test_a_file_that_got_other_bytes_under_its_old_size_and_date_is_noticed(tmp_
     assert (files[0].stat().st_size, files[0].stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     assert compute_digests([files], tmp_path) != before
     files[0].write_bytes(b"a.mp4")
-    assert compute_digests([files], tmp_path) == before, "a date alone changes nothing"
+    assert compute_digests([files], tmp_path) == before, "the date does not matter"
 
 
-def test_what_did_not_change_is_not_read_again(
-    tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settled()
+def test_unchanged_files_are_not_read_again(tmp_path: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_for_clock_tick()
     before = compute_digests([files], tmp_path)
-    read: list[Path] = []
-    monkeypatch.setattr(digests, "sha256_file", lambda path: read.append(path) or "other")
-    assert compute_digests([files], tmp_path) == before and read == []
+    monkeypatch.setattr(digests, "sha256_file", lambda path: pytest.fail(f"{path} was read"))
+    assert compute_digests([files], tmp_path) == before
 
 
-def test_spoilt_notes_are_made_again(tmp_path: Path, files: list[Path]) -> None:
-    settled()
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path, files: list[Path]) -> None:
+    wait_for_clock_tick()
     before = compute_digests([files], tmp_path)
     whole = (tmp_path / DIGEST_CACHE).read_bytes()
     corrupted = (b"", b"[]", b'{"files": {}, "digest": "0"}', b"\xff", whole.replace(b"a.mp4", b"b.mp4"), whole[:-9])

@@ -33,7 +33,7 @@ class Index:
 GOOD: dict[str, Any] = {"format": 1, "shards": [{"name": "a", "num_bytes": 3, "keys": ["x", "y"]}]}
 
 
-def test_a_record_comes_back_typed(tmp_path: Path) -> None:
+def test_a_record_is_read_with_its_types(tmp_path: Path) -> None:
     path = tmp_path / "index.json"
     path.write_text(json.dumps(GOOD | {"rate": 1, "notes": {"any": [1, "b", None]}}))
     wanted = Index(
@@ -66,7 +66,7 @@ for _ in range(150):
         (GOOD | {"format": 2}, "format must be 1, got 2"),
         (GOOD | {"shards": {}}, "shards must be a list, got {}"),
         (GOOD | {"shards": None}, "shards must be a list, got null"),
-        (GOOD | {"shads": []}, "shads is not a key here"),
+        (GOOD | {"shads": []}, "shads is not a known key"),
         (GOOD | {"rate": "0.5"}, 'rate must be a valid number, got "0.5"'),
         (GOOD | {"rate": float("nan")}, "rate holds NaN or infinite values"),
         (GOOD | {"rate": 10**400}, "rate must be a finite number"),
@@ -78,15 +78,15 @@ for _ in range(150):
         (shard(keys=["x", ["y"]]), 'shards[1].keys[1] must be a valid string, got ["y"]'),
         (shard(name="x" * 5000, num_bytes=-1), "shards[1]: shard xxx"),
         (shard(name=["x" * 5000]), "shards[1].name must be a valid string"),
-        (GOOD | {"k" * 5000: 1}, "is not a key here"),
+        (GOOD | {"k" * 5000: 1}, "is not a known key"),
     ],
 )
-def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(value: Any, says: str, tmp_path: Path) -> None:
+def test_an_error_names_the_file_the_key_and_what_was_expected(value: Any, says: str, tmp_path: Path) -> None:
     path = tmp_path / "index.json"
     path.write_text(json.dumps(value))
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         read_record(path, Index, "export again")
-    message = str(told.value)
+    message = str(caught.value)
     assert message.startswith(f"{path}: ") and says in message and message.endswith("; export again")
     assert len(message) <= MAX_LENGTH and "\n" not in message
 
@@ -101,26 +101,26 @@ def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(value: Any, s
         (b'{"format": "\xff"}', "byte 12 is not UTF-8"),
         (json.dumps(GOOD).encode("utf-16"), "is not UTF-8"),
         (b'{"format": "\\ud83d"}', "surrogate"),
-        (b'{"format": 1, "shards": [], "format": 1}', "key 'format' is there twice in one object"),
+        (b'{"format": 1, "shards": [], "format": 1}', "duplicate key 'format' in one object"),
         (b"[" * 200_000, "nested too deep"),
         (b'{"a":' * 200_000, "nested too deep"),
         (b'{"format": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
         (b"{} {}", "Extra data"),
     ],
 )
-def test_what_is_no_json_is_told(content: bytes, says: str) -> None:
-    with pytest.raises(UserError) as told:
+def test_invalid_json_is_an_error(content: bytes, says: str) -> None:
+    with pytest.raises(UserError) as caught:
         parse_record(content, Index, "a.tar: drive-1: json")
-    message = str(told.value)
+    message = str(caught.value)
     assert message.startswith("a.tar: drive-1: json: is not valid JSON: ") and says in message
     assert len(message) <= MAX_LENGTH and "\n" not in message
 
 
-def test_what_is_no_file_is_told(tmp_path: Path) -> None:
-    for path, says in ((tmp_path, "is no file"), (tmp_path / "gone.json", "cannot be read (No such file")):
-        with pytest.raises(UserError) as told:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    for path, says in ((tmp_path, "is not a file"), (tmp_path / "gone.json", "cannot be read (No such file")):
+        with pytest.raises(UserError) as caught:
             read_record(path, Index)
-        assert str(told.value).startswith(f"{path}: {says}")
+        assert str(caught.value).startswith(f"{path}: {says}")
 
 
 def test_a_message_is_cut_in_its_middle() -> None:

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with nuScenes data is told in one line that names the place."""
+"""Errors in nuScenes data are reported in one line that names the table, token or file."""
 
 import re
 from collections.abc import Callable
@@ -11,10 +11,8 @@ from PIL import Image
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.nuscenes.source import NuScenesSource
-from tests.datasets.nuscenes.world import VERSION, edit_table, real_data, small_scene, write_world
+from tests.datasets.nuscenes.world import VERSION, Rows, edit_table, real_data, small_scene, write_world
 from tests.defaults import make_framing
-
-Rows = list[dict[str, Any]]
 
 
 @pytest.fixture
@@ -23,10 +21,10 @@ def world(tmp_path: Path) -> Path:
 
 
 def refused(root: Path, version: str = VERSION, framing: Framing | None = None, **options: Any) -> str:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as raised:
         source = NuScenesSource(root, version, framing, **options)
         source.load(source.scenes()[0])
-    message = str(caught.value)
+    message = str(raised.value)
     assert "\n" not in message
     return message
 
@@ -52,7 +50,7 @@ def test_table_that_is_not_json(world: Path) -> None:
     assert str(path) in refused(world)
 
 
-def spoil(field: str, value: Any) -> Callable[[Rows], None]:
+def with_value(field: str, value: Any) -> Callable[[Rows], None]:
     return lambda rows: rows[0].update({field: value})
 
 
@@ -60,31 +58,37 @@ NAN = float("nan")
 
 
 @pytest.mark.parametrize(
-    ("table", "change", "told"),
+    ("table", "change", "reason"),
     [
-        ("ego_pose", spoil("translation", [NAN, 0.0, 0.0]), "translation holds NaN or infinite values"),
-        ("ego_pose", spoil("rotation", [1.0, NAN, 0.0, 0.0]), "rotation holds NaN or infinite values"),
-        ("ego_pose", spoil("rotation", [0.0, 0.0, 0.0, 0.0]), "is not a unit quaternion"),
-        ("ego_pose", spoil("translation", [1.0, 2.0]), "translation must be 3 numbers"),
-        ("calibrated_sensor", spoil("rotation", [NAN] * 4), "rotation holds NaN"),
-        ("calibrated_sensor", spoil("camera_intrinsic", [[NAN, 0, 1], [0, 1, 1], [0, 0, 1]]), "intrinsics holds NaN"),
-        ("calibrated_sensor", spoil("camera_intrinsic", []), "camera_intrinsic of CAM_FRONT: "),
-        ("calibrated_sensor", spoil("camera_intrinsic", [["a"] * 3] * 3), "camera_intrinsic"),
-        ("sample_annotation", spoil("translation", [0.0, NAN, 0.0]), "translation holds NaN"),
-        ("sample_annotation", spoil("size", [1.0, 0.0, 1.0]), "must be positive"),
+        ("ego_pose", with_value("translation", [NAN, 0.0, 0.0]), "translation holds NaN or infinite values"),
+        ("ego_pose", with_value("rotation", [1.0, NAN, 0.0, 0.0]), "rotation holds NaN or infinite values"),
+        ("ego_pose", with_value("rotation", [0.0, 0.0, 0.0, 0.0]), "is not a unit quaternion"),
+        ("ego_pose", with_value("translation", [1.0, 2.0]), "translation must be 3 numbers"),
+        ("calibrated_sensor", with_value("rotation", [NAN] * 4), "rotation holds NaN"),
+        (
+            "calibrated_sensor",
+            with_value("camera_intrinsic", [[NAN, 0, 1], [0, 1, 1], [0, 0, 1]]),
+            "intrinsics holds NaN",
+        ),
+        ("calibrated_sensor", with_value("camera_intrinsic", []), "camera_intrinsic of CAM_FRONT must be 3 rows"),
+        ("calibrated_sensor", with_value("camera_intrinsic", [["a"] * 3] * 3), "camera_intrinsic"),
+        ("sample_annotation", with_value("translation", [0.0, NAN, 0.0]), "translation holds NaN"),
+        ("sample_annotation", with_value("size", [1.0, 0.0, 1.0]), "must be positive"),
         ("sample_data", lambda rows: rows[0].pop("height"), "needs a width and height in pixels, got 112 and None"),
         ("sample_data", lambda rows: rows[0].pop("timestamp"), "has no 'timestamp'"),
         ("sample_data", lambda rows: rows[1].update(timestamp=rows[0]["timestamp"]), "has the same timestamp"),
-        ("sample_data", spoil("timestamp", "noon"), "timestamp must be whole microseconds, got noon"),
+        ("sample_data", with_value("timestamp", "noon"), "timestamp must be whole microseconds, got noon"),
         ("sample", lambda rows: rows[0].pop("scene_token"), "has no 'scene_token'"),
-        ("map", spoil("filename", "maps/gone.png"), "the map mask maps/gone.png is missing"),
+        ("map", with_value("filename", "maps/gone.png"), "the map mask maps/gone.png is missing"),
     ],
 )
-def test_bad_row_is_named_by_table_and_token(world: Path, table: str, change: Callable[[Rows], Any], told: str) -> None:
+def test_bad_row_is_named_by_table_and_token(
+    world: Path, table: str, change: Callable[[Rows], Any], reason: str
+) -> None:
     tokens: list[str] = []
     edit_table(world, table, lambda rows: (tokens.extend(row["token"] for row in rows[:2]), change(rows)))
     message = refused(world)
-    assert told in message and f"{table}.json" in message and any(token in message for token in tokens)
+    assert reason in message and f"{table}.json" in message and any(token in message for token in tokens)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_dangling_token(world: Path, table: str, field: str, target: str) -> Non
 
 def test_log_without_a_map(world: Path) -> None:
     edit_table(world, "map", lambda rows: rows[0].update(log_tokens=[]))
-    assert re.search(r"map\.json: no row names the log [0-9a-f]{32} of log\.json", refused(world))
+    assert re.search(r"map\.json: no row has the log [0-9a-f]{32} of log\.json", refused(world))
     edit_table(world, "map", list.clear)
     assert "map.json" in refused(world)
 
@@ -137,7 +141,9 @@ def test_cameras_of_different_sizes_need_a_framing(world: Path) -> None:
             Image.open(image).resize((200, 64)).save(image)
     edit_table(world, "sample_data", lambda rows: [r.update(width=200) for r in rows if "CAM_BACK" in r["filename"]])
     cameras = ("CAM_FRONT", "CAM_BACK")
-    assert "must have one size (CAM_FRONT 112x64, CAM_BACK 200x64); give a framing" in refused(world, cameras=cameras)
+    assert "must have the same image size (CAM_FRONT 112x64, CAM_BACK 200x64); set a framing" in refused(
+        world, cameras=cameras
+    )
     source = NuScenesSource(world, VERSION, make_framing(height=32, width=56, num_frames=5, stride=5), cameras=cameras)
     assert source.load(source.scenes()[0]).frames.shape == (2, 5, 32, 56, 3)
 
@@ -148,11 +154,11 @@ def test_scenes_of_one_name(tmp_path: Path) -> None:
     assert refused(root) == f"{root / VERSION / 'scene.json'}: two scenes have the same name"
 
 
-def test_unknown_camera_lists_those_there_are(world: Path) -> None:
+def test_the_error_of_an_unknown_camera_lists_the_cameras(world: Path) -> None:
     message = refused(world, cameras=("CAM_FRONT", "CAM_ROOF"))
     assert message.endswith("sensor.json has no camera channel 'CAM_ROOF'; it has CAM_BACK, CAM_FRONT")
     assert "no camera channel 'LIDAR_TOP'" in refused(world, cameras=("LIDAR_TOP",))
-    assert "at least one" in refused(world, cameras=())
+    assert "one or more different channels" in refused(world, cameras=())
 
 
 def test_scene_without_images_of_a_camera(world: Path) -> None:
@@ -177,17 +183,15 @@ def test_splits(world: Path) -> None:
 
 def test_scene_too_short(world: Path) -> None:
     message = refused(world, framing=make_framing())
-    assert message.startswith(
-        "scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 a second: lower data.num_frames"
-    )
-    assert message.endswith("or continue short scenes with data.pad_short_scenes=true")
+    assert message.startswith("scene sim-0001 has 11 frames (1.0 s), clips need 17 at 10 Hz: lower data.num_frames")
+    assert message.endswith("or pad short scenes with data.pad_short_scenes=true")
     assert "has 3 frames" in refused(world, framing=make_framing(num_frames=4), sweeps=False)
 
 
-def test_lanes_file_that_is_broken(world: Path) -> None:
+def test_invalid_lane_file(world: Path) -> None:
     path = world / "maps" / "lanes" / "sim-0001.json"
-    path.write_text('[{"kind": "kerb", "points": [[0, 0, 0]]}]')
-    assert refused(world).startswith(f"{path}: lane kind 'kerb'")
+    path.write_text('[{"kind": "curb", "points": [[0, 0, 0]]}]')
+    assert refused(world).startswith(f"{path}: lane kind 'curb'")
 
 
 def test_clip_of_another_source(world: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Lanes from the map expansion and from the side file, cut to the neighborhood of the path."""
+"""Lanes from the map expansion and from the lane file, cropped to the surroundings of the path."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ LAYERS = (
 
 
 def write_expansion(root: Path) -> Path:
-    """A map of one road: kerbs as a drivable area, a lane divider, a crossing, and a divider far away."""
+    """A map of one road: a drivable area, a lane divider, a crossing, and a distant divider."""
     city: dict[str, Any] = {layer: [] for layer in LAYERS}
     city |= {"version": "1.3", "canvas_edge": [1000, 1000], "arcline_path_3": {}, "connectivity": {}}
 
@@ -65,14 +65,14 @@ def test_map_expansion_gives_dividers_boundaries_and_crossings(tmp_path: Path) -
     assert np.allclose(boundary.points[0], boundary.points[-1]) and len(boundary.points) == 5
 
 
-def test_broken_map_expansion_is_named(tmp_path: Path) -> None:
+def test_an_invalid_map_expansion_is_named(tmp_path: Path) -> None:
     path = write_expansion(tmp_path)
     path.write_text(path.read_text().replace('"1.3"', '"1.0"'))
     with pytest.raises(UserError, match=rf"cannot read the map expansion {path}"):
         read_lanes(tmp_path, "scene-0001", LOCATION, np.zeros((1, 3)))
 
 
-def test_side_file_comes_first_and_far_parts_are_left_out(tmp_path: Path) -> None:
+def test_the_lane_file_has_priority_and_distant_parts_are_cropped(tmp_path: Path) -> None:
     write_expansion(tmp_path)
     x = np.arange(0.0, 500.0, 10)
     long_lane = Lane(kind="boundary", points=np.stack([x, np.full_like(x, 5), np.zeros_like(x)], -1))

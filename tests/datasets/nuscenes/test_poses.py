@@ -15,7 +15,7 @@ numbers = st.floats(-1, 1)
 
 
 @given(st.tuples(numbers, numbers, numbers, numbers).filter(lambda q: np.linalg.norm(q) > 1e-3))
-def test_quaternions_and_rotations_turn_into_each_other(quaternion: tuple[float, ...]) -> None:
+def test_quaternions_and_rotations_are_converted_both_ways(quaternion: tuple[float, ...]) -> None:
     rotation = quaternion_to_rotation(quaternion)
     assert is_rigid(pose(rotation, np.zeros(3)), 1e-9)
     back = rotation_to_quaternion(rotation)
@@ -24,11 +24,11 @@ def test_quaternions_and_rotations_turn_into_each_other(quaternion: tuple[float,
 
 def test_a_pose_survives_its_row() -> None:
     for rotation in (np.eye(3), FORWARD_CAMERA_TO_EGO[:3, :3], np.diag([1.0, -1, -1]), np.diag([-1.0, -1, 1])):
-        wanted = pose(rotation, [1.5, -2.0, 1e6])
-        assert np.allclose(rows_to_poses([pose_fields(wanted)])[0], wanted, atol=1e-12)
+        expected = pose(rotation, [1.5, -2.0, 1e6])
+        assert np.allclose(rows_to_poses([pose_fields(expected)])[0], expected, atol=1e-12)
 
 
-def test_rotations_have_the_sense_of_the_devkit() -> None:
+def test_rotations_match_the_devkit() -> None:
     from pyquaternion import Quaternion
 
     q = Quaternion(0.5, -0.1, 0.7, 0.3).normalised

@@ -1,4 +1,4 @@
-"""Clips read from nuScenes tables: what was written comes back, and framing keeps pixels and geometry together."""
+"""Clips from nuScenes tables: round trip of written scenes, interpolation, framing and padding."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import box_corners, inverse, project, transform, yaw_from_pose
 from driveforge.datasets.nuscenes.source import NuScenesSource
@@ -37,19 +38,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"))
 
 
-def test_what_was_written_comes_back(world: Path) -> None:
-    wanted = small_scene()
+def test_a_written_scene_is_read_back(world: Path) -> None:
+    written = small_scene()
     source = NuScenesSource(world, VERSION, None, cameras=("CAM_FRONT", "CAM_BACK"))
     (scene,) = source.scenes()
-    assert (scene.clip_id, scene.domain, scene.caption) == ("sim-0001-cam_front-x2-000", wanted.domain, wanted.caption)
-    assert np.allclose(scene.timestamps, wanted.timestamps, atol=1e-6)
-    assert np.allclose(scene.ego_to_world, wanted.ego_to_world, atol=1e-6)
-    for got, want in zip(scene.cameras, wanted.cameras, strict=True):
-        assert (got.name, got.height, got.width) == (want.name, HEIGHT, WIDTH)
-        assert np.allclose(got.intrinsics, want.intrinsics, atol=1e-9)
-        assert np.allclose(got.camera_to_ego, want.camera_to_ego, atol=1e-9)
+    assert (scene.clip_id, scene.domain, scene.caption) == (
+        "sim-0001-cam_front-x2-000",
+        written.domain,
+        written.caption,
+    )
+    assert np.allclose(scene.timestamps, written.timestamps, atol=1e-6)
+    assert np.allclose(scene.ego_to_world, written.ego_to_world, atol=1e-6)
+    for actual, mounted in zip(scene.cameras, written.cameras, strict=True):
+        assert (actual.name, actual.height, actual.width) == (mounted.name, HEIGHT, WIDTH)
+        assert np.allclose(actual.intrinsics, mounted.intrinsics, atol=1e-9)
+        assert np.allclose(actual.camera_to_ego, mounted.camera_to_ego, atol=1e-9)
     assert [(lane.kind, lane.points.tolist()) for lane in scene.lanes] == [
-        (lane.kind, lane.points.tolist()) for lane in wanted.lanes
+        (lane.kind, lane.points.tolist()) for lane in written.lanes
     ]
     clip = source.load(scene)
     assert clip.frames.shape == (2, NUM_FRAMES, HEIGHT, WIDTH, 3)
@@ -59,38 +64,38 @@ def test_what_was_written_comes_back(world: Path) -> None:
 
 
 def test_boxes_are_interpolated_between_key_frames(world: Path) -> None:
-    got = by_category(NuScenesSource(world, VERSION, None).scenes()[0])
-    want = by_category(small_scene())
+    actual = by_category(NuScenesSource(world, VERSION, None).scenes()[0])
+    written = by_category(small_scene())
     for category in ("vehicle.car", "vehicle.truck"):
-        assert got[category].present.all()
-        assert np.allclose(got[category].size, want[category].size)
-        assert np.allclose(got[category].box_to_world, want[category].box_to_world, atol=1e-4)
+        assert actual[category].present.all()
+        assert np.allclose(actual[category].size, written[category].size)
+        assert np.allclose(actual[category].box_to_world, written[category].box_to_world, atol=1e-4)
 
 
-def test_a_box_known_at_one_end_only_is_not_held_still(world: Path) -> None:
+def test_a_box_annotated_at_one_end_only_is_not_present(world: Path) -> None:
     walker = by_category(NuScenesSource(world, VERSION, None).scenes()[0])["human.pedestrian.adult"]
-    assert walker.present.tolist() == [False] * 10 + [True]  # seen from frame 6 on; key frames are 0, 5 and 10
+    assert walker.present.tolist() == [False] * 10 + [True]  # present from frame 6; key frames are 0, 5 and 10
 
 
-def test_key_frames_alone(world: Path) -> None:
+def test_key_frames_only(world: Path) -> None:
     (scene,) = NuScenesSource(world, VERSION, None, sweeps=False).scenes()
     assert np.allclose(scene.timestamps, [0, 0.5, 1.0])
     assert by_category(scene)["human.pedestrian.adult"].present.tolist() == [False, False, True]
 
 
-def test_a_camera_that_fires_later_takes_the_ego_motion_with_it(tmp_path: Path) -> None:
+def test_extrinsics_of_a_camera_that_fires_later_include_ego_motion(tmp_path: Path) -> None:
     front, late = camera("CAM_FRONT", 0.0), camera("CAM_BACK", np.pi, moving=True)
-    wanted = small_scene(cameras=(front, late))
-    root = write_world(tmp_path, wanted)
+    written = small_scene(cameras=(front, late))
+    root = write_world(tmp_path, written)
     scene = NuScenesSource(root, VERSION, None, cameras=("CAM_FRONT", "CAM_BACK")).scenes()[0]
     assert scene.camera("CAM_FRONT").camera_to_ego.shape == (4, 4)
-    got = scene.camera_to_world(scene.camera("CAM_BACK"))
-    assert np.allclose(got, wanted.camera_to_world(late), atol=1e-6)
+    actual = scene.camera_to_world(scene.camera("CAM_BACK"))
+    assert np.allclose(actual, written.camera_to_world(late), atol=1e-6)
     framed = NuScenesSource(root, VERSION, SMALL, cameras=("CAM_FRONT", "CAM_BACK")).scenes()[1]
-    assert np.allclose(framed.camera_to_world(framed.camera("CAM_BACK")), got[3:8], atol=1e-9)
+    assert np.allclose(framed.camera_to_world(framed.camera("CAM_BACK")), actual[3:8], atol=1e-9)
 
 
-def test_clips_are_cut_from_the_recording(world: Path) -> None:
+def test_a_recording_is_cut_into_clips(world: Path) -> None:
     source = NuScenesSource(world, VERSION, SMALL)
     scenes = source.scenes()
     assert len(source) == len(scenes) == 3
@@ -117,15 +122,15 @@ def test_an_edited_scene_keeps_its_edit(world: Path) -> None:
     left=st.floats(-0.12, 0.12),
     up=st.floats(-0.1, 0.1),
 )
-def test_a_point_is_found_where_its_projection_says(
+def test_image_points_match_their_projection(
     tmp_path_factory: pytest.TempPathFactory, size: tuple[int, int], ahead: float, left: float, up: float
 ) -> None:
-    """Draw a soft dot where a world point is seen, write, read at another size: its center is at the new projection."""
+    """The center of a dot, drawn at the projection of a world point, is at the new projection after resizing."""
     scene = small_scene()
     world_to_camera = inverse(scene.camera_to_world(scene.cameras[0]))
     point = transform(scene.ego_to_world[0], np.array([[1.2 + ahead, 0.1 + left * ahead, 1.5 + up * ahead]]))
 
-    def dotted(view: int, t: int) -> np.ndarray:
+    def dotted(view: int, t: int) -> NDArray[np.uint8]:
         pixels, _ = project(transform(world_to_camera[t], point), scene.cameras[0].intrinsics)
         v, u = np.meshgrid(np.arange(HEIGHT), np.arange(WIDTH), indexing="ij")
         bell = 200 * np.exp(-((u - pixels[0, 0]) ** 2 + (v - pixels[0, 1]) ** 2) / (2 * 2.0**2))
@@ -156,7 +161,7 @@ def test_a_point_is_found_where_its_projection_says(
         ("Train station, drain", "driving-day"),
     ],
 )
-def test_the_description_tells_the_domain(tmp_path: Path, description: str, domain: str) -> None:
+def test_the_domain_is_inferred_from_the_description(tmp_path: Path, description: str, domain: str) -> None:
     root = write_world(tmp_path)
     edit_table(root, "scene", lambda rows: rows[0].update(description=description))
     assert NuScenesSource(root, VERSION, None).scenes()[0].domain == domain
@@ -178,8 +183,8 @@ def test_splits(tmp_path: Path) -> None:
     assert [scene.clip_id for scene in NuScenesSource(root, VERSION, None, split="held_out").scenes()] == ["sim-1-000"]
 
 
-def test_a_short_scene_goes_on_at_constant_velocity(world: Path) -> None:
-    truth = small_scene()  # turns and drives at constant rates, so its continuation is known
+def test_a_short_scene_is_padded_at_constant_velocity(world: Path) -> None:
+    truth = small_scene()  # its velocity and turn rate are constant, so its continuation is known
     framing = make_framing(height=HEIGHT, width=WIDTH, frame_rate=10, num_frames=16, stride=16)
     source = NuScenesSource(world, VERSION, framing, pad_short_scenes=True)
     (scene,) = source.scenes()
@@ -196,7 +201,7 @@ def test_a_short_scene_goes_on_at_constant_velocity(world: Path) -> None:
     assert (frames[11:] == frames[10]).all() and (frames[10] != frames[9]).any()
 
 
-def test_a_short_scene_is_passed_over_where_others_are_long_enough(tmp_path: Path) -> None:
+def test_a_short_scene_is_skipped_if_others_are_long_enough(tmp_path: Path) -> None:
     scene = small_scene("sim-0002", tracks=())
     short = Scene(
         clip_id="sim-0003",

@@ -1,4 +1,4 @@
-"""Tables that the writer leaves are nuScenes tables: the devkit loads and draws them, and bytes depend on content."""
+"""The devkit loads and renders written tables, and their bytes depend only on their content."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 matplotlib.use("Agg")
 
@@ -32,10 +33,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"), small_scene(), small_scene("sim-0002", split="held_out"))
 
 
-def test_devkit_draws_everything_without_a_warning(world: Path) -> None:
+def test_the_devkit_renders_everything_without_warnings(world: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.simplefilter("ignore", DeprecationWarning)  # the devkit's own, with any data
+        warnings.simplefilter("ignore", DeprecationWarning)  # raised by the devkit with any data
         nusc = NuScenes(VERSION, str(world), verbose=False)
         for row in nusc.sample_data:
             nusc.render_sample_data(row["token"], verbose=False)
@@ -52,7 +53,7 @@ def test_devkit_draws_everything_without_a_warning(world: Path) -> None:
         pyplot.close("all")
 
 
-def test_every_table_is_there_and_every_link_leads_somewhere(world: Path) -> None:
+def test_all_tables_exist_and_all_links_are_valid(world: Path) -> None:
     nusc = NuScenes(VERSION, str(world), verbose=False)
     assert {p.stem for p in (world / VERSION).glob("*.json")} == {*TABLES, "splits"}
     for table in ("sample", "sample_data", "sample_annotation"):
@@ -73,7 +74,7 @@ def test_every_table_is_there_and_every_link_leads_somewhere(world: Path) -> Non
     assert len(set(tokens)) == len(tokens)
 
 
-def test_splits_file_is_the_one_that_the_devkit_reads(world: Path) -> None:
+def test_the_devkit_reads_custom_splits(world: Path) -> None:
     from nuscenes.utils.splits import get_scenes_of_split
 
     assert get_scenes_of_split("held_out", NuScenes(VERSION, str(world), verbose=False)) == ["sim-0002"]
@@ -90,22 +91,23 @@ def test_visible_boxes_have_lidar_points_and_hidden_ones_have_none(tmp_path: Pat
     seen = [(row["visibility_token"], row["num_lidar_pts"]) for row in first.values()]
     assert seen[0][0] == "4" and seen[0][1] > 3
     assert seen[1] == ("1", 0)
-    assert seen[2][0] == "1" and seen[2][1] > 0  # beside the vehicle: only the lidar sees it
+    assert seen[2][0] == "1" and seen[2][1] > 0  # outside the images, but in range of the lidar
 
 
-def test_attributes_tell_moving_from_standing(tmp_path: Path) -> None:
+def test_attributes_distinguish_moving_and_stationary_objects(tmp_path: Path) -> None:
     parked = track("parked", "vehicle.car", (320, 204), (0.0, 0.0))
     scene = small_scene(tracks=(parked, *small_scene().tracks))
     nusc = NuScenes(VERSION, str(write_world(tmp_path, scene)), verbose=False)
-    told = {
+    attributes = {
         row["category_name"]: nusc.get("attribute", row["attribute_tokens"][0])["name"]
         for row in reversed(nusc.sample_annotation)
     }
-    assert told["vehicle.car"] == "vehicle.stopped"
-    assert told["vehicle.truck"] == "vehicle.moving" and told["human.pedestrian.adult"] == "pedestrian.moving"
+    assert attributes["vehicle.car"] == "vehicle.stopped"
+    assert attributes["vehicle.truck"] == "vehicle.moving"
+    assert attributes["human.pedestrian.adult"] == "pedestrian.moving"
 
 
-def test_bytes_are_the_same_however_the_rows_are_gathered(tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_how_rows_are_collected(tmp_path: Path) -> None:
     scenes = [small_scene(f"sim-{n:04d}") for n in range(3)]
     write_world(tmp_path / "one", *scenes)
     root = tmp_path / "parts"
@@ -118,38 +120,38 @@ def test_bytes_are_the_same_however_the_rows_are_gathered(tmp_path: Path) -> Non
 
 
 def test_no_table_appears_when_writing_fails(tmp_path: Path) -> None:
-    def broken(view: int, t: int) -> np.ndarray:
+    def broken(view: int, t: int) -> NDArray[np.uint8]:
         return small_frame(view, t)[: 64 - 32 * (t == 7)]
 
-    told = r"sim-0001: frame 7 of CAM_FRONT must be uint8 \(64, 112, 3\)"
-    with pytest.raises(UserError, match=told), NuScenesWriter(tmp_path, VERSION) as writer:
+    message = r"sim-0001: frame 7 of CAM_FRONT must be uint8 \(64, 112, 3\)"
+    with pytest.raises(UserError, match=message), NuScenesWriter(tmp_path, VERSION) as writer:
         writer.add_recording(small_scene(), broken)
     assert not (tmp_path / VERSION).exists()
 
 
-def test_own_tables_are_replaced_but_never_those_of_others(tmp_path: Path) -> None:
+def test_only_tables_written_by_driveforge_are_replaced(tmp_path: Path) -> None:
     write_world(tmp_path, small_scene("sim-0001"))
     write_world(tmp_path, small_scene("sim-0002"))
     assert [row["name"] for row in NuScenes(VERSION, str(tmp_path), verbose=False).scene] == ["sim-0002"]
     assert not list(tmp_path.glob(".*"))
     log = tmp_path / VERSION / "log.json"
     log.write_text(log.read_text().replace('"driveforge"', '"n015"', 1))
-    with pytest.raises(UserError, match="was not made by driveforge"):
+    with pytest.raises(UserError, match="was not written by driveforge"):
         NuScenesWriter(tmp_path, VERSION)
     log.unlink()
     with pytest.raises(UserError, match="choose another folder"):
         NuScenesWriter(tmp_path, VERSION)
 
 
-def test_what_cannot_be_told_in_nuscenes_is_refused(tmp_path: Path) -> None:
+def test_scenes_that_nuscenes_cannot_represent_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sim-0001: nuScenes tables need an ego pose"):
         write_recording(tmp_path, small_scene(ego_to_world=None), small_frame)
     bare = replace(camera("CAM_FRONT", 0.0), intrinsics=None)
-    with pytest.raises(UserError, match="CAM_FRONT has none"):
+    with pytest.raises(UserError, match="which CAM_FRONT lacks"):
         write_recording(tmp_path, small_scene(cameras=(bare,)), small_frame)
-    with pytest.raises(UserError, match=r"track x: nuScenes has no category 'vehicle\.sofa'"):
+    with pytest.raises(UserError, match=r"track x: 'vehicle\.sofa' is not a nuScenes category"):
         write_recording(tmp_path, small_scene(tracks=(track("x", "vehicle.sofa", (1, 1), (0, 0)),)), small_frame)
-    with pytest.raises(UserError, match="two recordings are called 'sim-0001'"):
+    with pytest.raises(UserError, match="two recordings are named 'sim-0001'"):
         write_world(tmp_path, small_scene(), small_scene())
     with pytest.raises(UserError, match="no recording was added"), NuScenesWriter(tmp_path, VERSION):
         pass
@@ -163,7 +165,7 @@ def test_key_frames_enclose_every_sweep() -> None:
 
 def test_a_recording_off_the_map_is_moved_onto_it(tmp_path: Path) -> None:
     scene = small_scene()
-    away = scene.ego_to_world.copy()
+    away = np.array(scene.ego_to_world)
     away[:, :3, 3] -= [5000.25, 200.0, 0.0]
     root = write_world(tmp_path, small_scene(ego_to_world=away, tracks=(), lanes=()))
     nusc = NuScenes(VERSION, str(root), verbose=False)

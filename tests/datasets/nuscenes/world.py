@@ -1,4 +1,4 @@
-"""A second of made-up driving, small enough to write as nuScenes tables in every test."""
+"""A small hand-made scene of one second, written as nuScenes tables, and helpers to change and read them."""
 
 import json
 import os
@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from driveforge.datasets.errors import MAX_LENGTH, UserError
+from driveforge.datasets.framing import Framing
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
+from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.nuscenes.writer import NuScenesWriter
 from driveforge.datasets.scene import Camera, Lane, Scene, Track
 
+Rows = list[dict[str, Any]]
 VERSION = "v1.0-mini"
 HEIGHT, WIDTH = 64, 112
 RATE, NUM_FRAMES = 10.0, 11
@@ -20,7 +25,7 @@ INTRINSICS = np.array([[90.0, 0, 55.5], [0, 90.0, 31.5], [0, 0, 1]])
 
 
 def real_data() -> Path:
-    """The folder of real footage; skips the test where there is none."""
+    """The folder of real footage; skips the test if there is none."""
     root = Path(os.environ.get("DRIVEFORGE_REAL_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
     if not root.is_dir():
         pytest.skip(f"real footage is not at {root}; set DRIVEFORGE_REAL_DATA")
@@ -45,7 +50,7 @@ def track(
     size: tuple[float, float, float] = (4.5, 1.9, 1.6),
     first: int = 0,
 ) -> Track:
-    """A box on the ground: straight on from ``start`` m at ``velocity`` m/s, present from frame ``first`` on."""
+    """A box on the ground that moves from ``start`` m at ``velocity`` m/s, present from frame ``first``."""
     seconds = np.arange(NUM_FRAMES) / RATE
     center = np.array([*start, size[2] / 2]) + seconds[:, None] * np.array([*velocity, 0.0])
     return Track(
@@ -58,7 +63,7 @@ def track(
 
 
 def small_scene(clip_id: str = "sim-0001", **changes: Any) -> Scene:
-    """11 frames of a gentle left turn: a car ahead, a turning truck behind, a walker from frame 6 on."""
+    """11 frames of a slight left turn: a car ahead, a turning truck behind, a pedestrian from frame 6."""
     seconds = np.arange(NUM_FRAMES) / RATE
     yaw = 0.3 * seconds
     position = np.stack([300 + 8 * np.sin(yaw) / 0.3, 200 + 8 * (1 - np.cos(yaw)) / 0.3, 0 * yaw], -1)
@@ -83,8 +88,8 @@ def small_scene(clip_id: str = "sim-0001", **changes: Any) -> Scene:
     return Scene(**values | changes)
 
 
-def small_frame(view: int, t: int) -> np.ndarray:
-    """A smooth picture whose blue channel tells view and frame."""
+def small_frame(view: int, t: int) -> NDArray[np.uint8]:
+    """A smooth image whose blue channel encodes view and frame."""
     v, u = np.meshgrid(np.arange(HEIGHT), np.arange(WIDTH), indexing="ij")
     blue = np.full_like(u, 20 + 10 * t + 120 * view)
     return np.stack([2 * u, 3 * v, blue], -1).astype(np.uint8)
@@ -98,10 +103,23 @@ def write_world(root: Path, *scenes: Scene, every: int = 5) -> Path:
 
 
 def edit_table(root: Path, table: str, change: Callable[[list[dict[str, Any]]], object]) -> str:
-    """Change the rows of a table in place; gives the token of its first row."""
+    """Change the rows of a table in place; returns the token of its first row."""
     path = root / VERSION / f"{table}.json"
     rows = json.loads(path.read_text())
     token = rows[0]["token"]
     change(rows)
     path.write_text(json.dumps(rows))
     return str(token)
+
+
+def read_scenes(root: Path, framing: Framing | None = None, **options: Any) -> list[Scene]:
+    return list(NuScenesSource(root, VERSION, framing, **options).scenes())
+
+
+def read_error(root: Path, framing: Framing | None, **options: Any) -> str:
+    """The one-line error of reading the first scene."""
+    with pytest.raises(UserError) as raised:
+        NuScenesSource(root, VERSION, framing, **options).scenes()[0]
+    message = str(raised.value)
+    assert "\n" not in message and len(message) <= MAX_LENGTH
+    return message

@@ -1,4 +1,4 @@
-"""Parts are closed, convex and turned outwards."""
+"""Parts are closed and convex, with outward faces."""
 
 import numpy as np
 import pytest
@@ -17,13 +17,13 @@ def _check_outward(vertices: Array, faces: Faces) -> None:
     middle = vertices.mean(0)
     for face in faces:
         a, b, c = (vertices[face[k]] for k in (0, 1, 2))
-        assert np.cross(b - a, c - b) @ (a - middle) > 0, f"face {face} looks inwards"
+        assert np.cross(b - a, c - b) @ (a - middle) > 0, f"face {face} faces inward"
 
 
 def _check_closed(faces: Faces) -> None:
     edges = [(face[k], face[(k + 1) % len(face)]) for face in faces for k in range(len(face))]
     assert len(set(edges)) == len(edges)
-    assert {(b, a) for a, b in edges} == set(edges), "every edge has a neighbor that runs it backwards"
+    assert {(b, a) for a, b in edges} == set(edges), "every edge is shared with a face of opposite direction"
 
 
 @given(lengths, lengths, lengths)
@@ -57,4 +57,4 @@ def test_road_users_stand_on_the_ground_within_their_box(kind: str) -> None:
     assert (np.abs([low[0], high[0]]) <= size[0] / 2 + 0.02).all(), "length"
     assert (np.abs([low[1], high[1]]) <= size[1] / 2 + 0.02).all(), "width"
     assert high[1] - low[1] > 0.6 * size[1], "it fills its box"
-    assert high[0] - low[0] > (0.9 if category.startswith("vehicle") else 0.3) * size[0], "people need room to step"
+    assert high[0] - low[0] > (0.9 if category.startswith("vehicle") else 0.3) * size[0], "people need room for steps"

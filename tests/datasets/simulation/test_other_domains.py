@@ -1,23 +1,25 @@
-"""Worlds without traffic: bodies obey gravity, cameras their paths, and tracks lie on their pixels."""
+"""Non-driving worlds: bodies follow gravity, cameras their paths, and boxes match the rendered pixels."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driveforge.datasets.domains import OTHER_DOMAINS
 from driveforge.datasets.geometry import inverse, pixel_rays, transform, yaw_from_pose
-from driveforge.datasets.simulated_source import _simulate_world, simulated_scene
+from driveforge.datasets.simulated_source import simulate_world, simulated_scene
 from driveforge.datasets.simulation.falling import simulate_bounce
-from driveforge.datasets.simulation.other_domains import OTHER_DOMAINS
 from driveforge.datasets.simulation.renderer import Renderer
 from tests.defaults import simulation_config
 
-CONFIG = simulation_config(num_scenes=20, num_frames=9, domains=tuple(OTHER_DOMAINS))
+CONFIG = simulation_config(num_scenes=20, num_frames=9, domains=OTHER_DOMAINS)
 
 
 @settings(max_examples=15, deadline=None)
 @given(height=st.floats(0.3, 4), lift=st.floats(-1, 3), restitution=st.floats(0.2, 0.9))
-def test_bodies_fall_freely_and_lose_height_at_each_bounce(height: float, lift: float, restitution: float) -> None:
+def test_bodies_fall_with_gravity_and_lose_height_at_each_bounce(
+    height: float, lift: float, restitution: float
+) -> None:
     times = np.arange(0, 3, 0.01)
     poses = simulate_bounce(
         times,
@@ -32,7 +34,7 @@ def test_bodies_fall_freely_and_lose_height_at_each_bounce(height: float, lift: 
         is_rolling=False,
     )
     z = poses[:, 2, 3] - 0.25
-    assert z.min() > -0.02, "nothing sinks into the floor"
+    assert z.min() > -0.02, "bodies do not enter the floor"
     free = z > 0.05
     gravity = np.diff(z, 2)[free[:-2] & free[1:-1] & free[2:]] / 0.01**2
     assert np.median(gravity) == pytest.approx(-9.81, abs=0.3)
@@ -57,7 +59,7 @@ def test_bodies_come_to_rest() -> None:
     np.testing.assert_array_equal(poses[-1], poses[-5])
 
 
-def test_the_orbit_keeps_the_middle_in_view() -> None:
+def test_the_orbit_keeps_the_origin_in_view() -> None:
     for index in range(4):
         scene = simulated_scene(CONFIG, "orbit", index)
         middle = transform(inverse(scene.ego_to_world), np.array([[0.0, 0.0, 0.5]]))[:, 0]  # type: ignore[arg-type]
@@ -66,12 +68,12 @@ def test_the_orbit_keeps_the_middle_in_view() -> None:
 
 
 @pytest.mark.parametrize("domain", sorted(OTHER_DOMAINS))
-def test_tracks_lie_on_their_pixels(domain: str) -> None:
-    """Boxes hold the surfaces, above the floor, that the camera sees; a box elsewhere would hold none."""
+def test_boxes_match_rendered_pixels(domain: str) -> None:
+    """Boxes contain visible surfaces above the floor; a misplaced box would contain none."""
     hits = 0
     for index in range(3):
         scene = simulated_scene(CONFIG, domain, index)
-        camera, renderer = scene.cameras[0], Renderer(_simulate_world(CONFIG, domain, index))
+        camera, renderer = scene.cameras[0], Renderer(simulate_world(CONFIG, domain, index))
         for t in (0, 8):
             rays = pixel_rays(np.asarray(camera.intrinsics), camera.height, camera.width)
             camera_to_world = scene.camera_to_world(camera)[t]

@@ -1,4 +1,4 @@
-"""Road coordinates: there and back again."""
+"""Road coordinates and their inverse."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ def test_a_constant_curvature_is_a_circle() -> None:
     np.testing.assert_allclose(line.heading[-1], along[-1] / 30)
 
 
-def test_places_beyond_the_ends_go_straight_on() -> None:
+def test_the_line_is_extended_straight() -> None:
     line = integrate_curvature(np.arange(0, 20, 0.25), np.zeros(80))
     position, heading = line.to_world(100.0, 2.0)
     np.testing.assert_allclose(position, [100, 2], atol=1e-9)
@@ -26,7 +26,7 @@ def test_places_beyond_the_ends_go_straight_on() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(-1 / 26, 1 / 26), st.floats(0, 80), st.floats(-12, 12))
-def test_the_grid_inverts_place(curvature: float, along: float, left: float) -> None:
+def test_the_grid_inverts_road_coordinates(curvature: float, along: float, left: float) -> None:
     samples = np.arange(-20, 100, 0.25)
     line = integrate_curvature(samples, curvature_profile(samples, [(10, 50, curvature)], 8.0))
     grid, origin = coordinate_grid(line, 1.0)

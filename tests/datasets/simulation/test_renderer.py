@@ -1,4 +1,4 @@
-"""The renderer: things appear where projection says, in front of what is behind them, and in the same light."""
+"""The renderer: projection, occlusion, lighting and reproducibility."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def _world(*bodies: Body, variant: str = "day") -> World:
 
 
 def _hull(world: World, body: Body, t: int, camera: Camera) -> tuple[Array, Array]:
-    """Masks ``(H, W)`` of the body's projected hull, shrunk by a pixel and grown by a pixel."""
+    """Masks ``(H, W)`` of pixels that are fully inside and fully outside the projected hull of the body."""
     box_to_world = body.poses[0] @ translation(0, 0, body.size[2] / 2)
     world_to_camera = inverse(world.ego_to_world[t] @ camera.camera_to_ego)
     corners, depth = project(
@@ -73,13 +73,13 @@ def test_a_box_covers_exactly_its_projected_hull(yaw: float, t: int) -> None:
 
 def test_the_nearer_box_hides_the_farther_one() -> None:
     near, far = _box_at(9, 0, 0, (2, 2, 1.5), RED), _box_at(16, 0, 0, (2, 2, 1.5), GREEN)
-    for maneuver in ((near, far), (far, near)):
-        image = Renderer(_world(*maneuver)).render(0, CAMERA).astype(int)
+    for bodies in ((near, far), (far, near)):
+        image = Renderer(_world(*bodies)).render(0, CAMERA).astype(int)
         assert ((image[..., 0] > 2 * image[..., 1]) & (image[..., 0] > 30)).sum() > 200
         assert ((image[..., 1] > 2 * image[..., 0]) & (image[..., 1] > 30)).sum() < 60
 
 
-def test_a_box_around_the_near_plane_does_not_tear_the_picture() -> None:
+def test_a_box_is_clipped_at_the_near_plane() -> None:
     image = Renderer(_world(_box_at(1.0, 2.2, 0.0, (8, 2, 2), RED))).render(0, CAMERA).astype(int)
     red = (image[..., 0] > 2 * image[..., 1]) & (image[..., 0] > 30)
     assert red[:, :60].mean() > 0.25 and red[:, 110:].sum() == 0
@@ -88,20 +88,20 @@ def test_a_box_around_the_near_plane_does_not_tear_the_picture() -> None:
 def test_depth_is_that_of_ground_and_boxes() -> None:
     renderer = Renderer(_world(_box_at(12, 0, 0, (2, 6, 3), RED)))
     depth = renderer.depth(0, CAMERA)
-    assert np.isinf(depth[5]).all(), "the sky is far"
+    assert np.isinf(depth[5]).all(), "the depth of the sky is infinite"
     assert depth[48, 80] == pytest.approx(12 - 1 - 1.7, abs=0.02)
     focal = CAMERA.intrinsics[0, 0]  # type: ignore[index]
     assert depth[90, 20] == pytest.approx(focal * 1.51 / (90 - 47.5), rel=0.01)
 
 
-def test_drawing_is_repeatable_and_leaves_the_stage_alone() -> None:
+def test_rendering_is_repeatable_and_has_no_side_effects() -> None:
     renderer = Renderer(_world(_box_at(10, 0, 0, (4, 2, 1.5), RED), variant="rain"))
     first = renderer.render(1, CAMERA)
     renderer.render(2, CAMERA)
     np.testing.assert_array_equal(renderer.render(1, CAMERA), first)
 
 
-def test_brake_lights_shine_when_the_body_brakes() -> None:
+def test_brake_lights_glow_when_the_body_brakes() -> None:
     light = Part(vertices=box((0.2, 2.0, 1.0)), faces=CUBOID_FACES, textures=("taillight",) * 6, is_brake_light=True)
     body = Body(
         parts=(light,),
@@ -113,8 +113,8 @@ def test_brake_lights_shine_when_the_body_brakes() -> None:
     assert lit > dark + 60
 
 
-def test_small_patterns_do_not_flicker() -> None:
-    """Moving by a fraction of a texel at a distance must not change the ground there by more than a little."""
+def test_distant_ground_does_not_flicker() -> None:
+    """A camera motion of a fraction of a texel changes the ground only slightly."""
     world = _world(_box_at(60, 20, 0, (2, 2, 2), RED))
     poses = np.stack([pose(np.eye(3), [0.004 * t, 0, 0]) for t in range(4)])
     renderer = Renderer(replace(world, ego_to_world=poses))
@@ -122,11 +122,11 @@ def test_small_patterns_do_not_flicker() -> None:
     assert np.abs(np.diff(frames[:, 50:], axis=0)).mean() < 1.0
 
 
-def test_pixels_of_a_body_are_those_that_nothing_hides() -> None:
+def test_only_visible_pixels_of_a_body_are_counted() -> None:
     far, near = _box_at(14, 0, 0.4, (4.0, 1.8, 1.5), RED), _box_at(8, 0, 0.0, (0.5, 6.0, 3.0), GREEN)
     beside = _box_at(8, 9, 0.0, (0.5, 2.0, 3.0), GREEN)
-    alone = Renderer(_world(far)).count_body_pixels(0, CAMERA)
+    count = Renderer(_world(far)).count_body_pixels(0, CAMERA)[0]
     inner, outer = _hull(_world(far), far, 0, CAMERA)
-    assert inner.sum() <= alone[0] <= (~outer).sum()
-    assert Renderer(_world(far, beside)).count_body_pixels(0, CAMERA)[0] == alone[0]
+    assert inner.sum() <= count <= (~outer).sum()
+    assert Renderer(_world(far, beside)).count_body_pixels(0, CAMERA)[0] == count
     assert Renderer(_world(far, near)).count_body_pixels(0, CAMERA)[0] == 0

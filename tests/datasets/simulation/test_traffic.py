@@ -1,4 +1,4 @@
-"""Traffic: drivers keep their distance, obey orders and give way."""
+"""Traffic simulation: following, lane changes and yielding."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def _speeds(states: Array) -> Array:
     return np.linalg.norm(np.diff(states[:, :2], axis=0), axis=1) / STEP_S
 
 
-def test_drivers_keep_to_their_lanes_and_sides() -> None:
+def test_drivers_keep_their_lanes() -> None:
     states = _run(_driver("ahead", 0, 0, 10), _driver("right", 1, 0, 10), _driver("towards", -1, 100, 10))
     np.testing.assert_allclose(states["ahead"][:, 1], -1.75, atol=0.05)
     np.testing.assert_allclose(states["right"][:, 1], -5.25, atol=0.05)
@@ -46,10 +46,10 @@ def test_a_follower_brakes_with_its_leader_and_does_not_touch_it() -> None:
     gaps = states["leader"][:, 0] - states["ego"][:, 0] - 4.5
     assert gaps.min() > 0.5
     assert _speeds(states["leader"])[-1] < 0.3 and _speeds(states["ego"])[-1] < 1.5
-    assert np.diff(states["leader"][:, 0]).min() >= -1e-9, "nobody drives backwards"
+    assert np.diff(states["leader"][:, 0]).min() >= -1e-9, "no vehicle drives backwards"
 
 
-def test_an_order_changes_the_lane_smoothly() -> None:
+def test_a_maneuver_changes_the_lane_smoothly() -> None:
     states = _run(_driver("ego", 0, 0, 10), maneuvers=(Maneuver(time=1.0, name="ego", lane=1),), seconds=8)["ego"]
     np.testing.assert_allclose(states[:20, 1], -1.75, atol=0.02)
     np.testing.assert_allclose(states[-1, 1], -5.25, atol=0.3)
@@ -57,7 +57,7 @@ def test_an_order_changes_the_lane_smoothly() -> None:
     assert np.abs(np.degrees(states[:, 2])).max() < 13
 
 
-def test_drivers_give_way_to_a_pedestrian() -> None:
+def test_drivers_yield_to_a_pedestrian() -> None:
     walker = CrossingActor(name="walker", along=35, start=-9, end=6, time=0.5, speed=1.4, margin=0.8)
     states = _run(_driver("ego", 0, 0, 8), crossing_actors=(walker,), seconds=7)
     distance = np.hypot(*(states["ego"][:, :2] - states["walker"][:, :2]).T)

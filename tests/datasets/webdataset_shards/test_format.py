@@ -57,7 +57,7 @@ def test_every_key_has_one_type_in_all_samples() -> None:
     described = [clip_members(clip, METADATA)["json"] for clip in clips]
     types = [pyarrow.json.read_json(io.BytesIO(line)).schema for line in described]
     assert types[1].equals(types[0]) and types[2].equals(types[0])
-    # The reader takes the types of the first block for all.
+    # The reader infers types from the first block.
     block = pyarrow.json.ReadOptions(block_size=max(map(len, described)) + 2)
     table = pyarrow.json.read_json(io.BytesIO(b"\n".join(described)), block)
     assert [len(json.loads(text)) for text in table["lanes"].to_pylist()] == [0, 1, 1]
@@ -74,7 +74,7 @@ def test_samples_of_the_first_version_are_read() -> None:
     assert_same_scene(clip_from_members(older, "t.tar: key")[0].scene, clip.scene)
 
 
-def test_arrays_are_plain_and_in_the_units_said() -> None:
+def test_arrays_are_plain_and_have_the_documented_shapes() -> None:
     clip = small_clip()
     members = clip_members(clip, {})
     np.testing.assert_array_equal(
@@ -91,14 +91,14 @@ def test_arrays_are_plain_and_in_the_units_said() -> None:
     assert tracks["ids"].tolist() == ["a1", "b2"] and tracks["present"].sum() == 9 + 3
 
 
-def test_the_same_clip_gives_the_same_bytes_at_any_time() -> None:
+def test_the_same_clip_gives_the_same_bytes() -> None:
     members = clip_members(small_clip(), METADATA)
     assert members == clip_members(small_clip(), METADATA)
     with zipfile.ZipFile(io.BytesIO(members["tracks.npz"])) as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_the_thumbnail_is_the_middle_frame_made_small() -> None:
+def test_the_thumbnail_is_the_middle_frame_at_reduced_size() -> None:
     wide = Clip(
         scene=replace(bare_clip().scene, cameras=(Camera(name="camera", width=640, height=96),)),
         frames=smooth_frames(9, 96, 640)[None],
@@ -109,18 +109,18 @@ def test_the_thumbnail_is_the_middle_frame_made_small() -> None:
     assert errors.argmin() == 4 and errors[4] < 6
 
 
-def test_what_json_cannot_say_is_refused() -> None:
+def test_metadata_that_is_not_json_is_refused() -> None:
     for value in (float("nan"), np.float32(1), {1, 2}):
         with pytest.raises(UserError, match="metadata"):
             clip_members(small_clip(), {"score": value})
 
 
-def test_cameras_that_differ_in_case_only_are_refused() -> None:
+def test_cameras_that_differ_only_in_case_are_refused() -> None:
     with pytest.raises(UserError, match="more than case"):
         clip_members(small_clip(cameras=("FRONT", "front")), {})
 
 
-def test_what_is_wrong_in_a_sample_is_told_with_its_member() -> None:
+def test_errors_name_the_sample_and_member() -> None:
     members = clip_members(small_clip(), {})
     other = clip_members(small_clip(num_frames=8), {})
     poses = io.BytesIO()
@@ -128,7 +128,7 @@ def test_what_is_wrong_in_a_sample_is_told_with_its_member() -> None:
     broken = {
         "member cam_front.mp4 is missing": {k: v for k, v in members.items() if k != "cam_front.mp4"},
         "member tracks.npz is missing": {k: v for k, v in members.items() if k != "tracks.npz"},
-        "cam_front.mp4 has 8 frames of 80x48, its json says 9": members | {"cam_front.mp4": other["cam_front.mp4"]},
+        "cam_front.mp4 has 8 frames of 80x48, but its json says 9": members | {"cam_front.mp4": other["cam_front.mp4"]},
         "cam_front.mp4: cannot be read": members | {"cam_front.mp4": members["cam_front.mp4"][:900]},
         "ego_to_world must be rigid": members | {"poses.npy": poses.getvalue()},
         "allow_pickle=False": members | {"poses.npy": b"\x80\x04no array"},
@@ -137,14 +137,14 @@ def test_what_is_wrong_in_a_sample_is_told_with_its_member() -> None:
         "json has schema_version 9": rewritten(members, schema_version=9),
         "json: cameras.0.: width": rewritten(members, cameras=[{"name": "CAM_FRONT"}]),
     }
-    for says, sample in broken.items():
-        with pytest.raises(UserError, match=says) as told:
+    for message, sample in broken.items():
+        with pytest.raises(UserError, match=message) as raised:
             clip_from_members(sample, "t.tar: key")
-        assert str(told.value).startswith("t.tar: key: ")
+        assert str(raised.value).startswith("t.tar: key: ")
 
 
 @pytest.mark.parametrize("cut", [0, 30, 400, -8])
-def test_cut_arrays_are_refused(cut: int) -> None:
+def test_truncated_arrays_are_refused(cut: int) -> None:
     members = clip_members(small_clip(), {})
     for name in ("poses.npy", "tracks.npz"):
         with pytest.raises(UserError, match=r"t\.tar: key"):

@@ -25,7 +25,7 @@ SETTINGS = export_settings(clips_per_shard=3, license="CC-BY-4.0")
 
 
 def candidates(folder: Path, *clips: Clip) -> list[AcceptedSample]:
-    """Samples two to a tar, as generation leaves them."""
+    """Samples of candidate tars with two samples each."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for start in range(0, len(clips), 2):
@@ -104,7 +104,7 @@ def test_an_export_that_fails_leaves_the_older_one_whole(samples: list[AcceptedS
     (doomed,) = candidates(tmp_path / "doomed", small_clip("doomed"))
     whole = doomed.tar.read_bytes()
     doomed.tar.write_bytes(whole[: max(span.offset for span in doomed.members.values())])
-    with pytest.raises(UserError, match="cut short"):
+    with pytest.raises(UserError, match="truncated"):
         pack_shards([*samples, doomed], tmp_path / "out", SETTINGS, PROVENANCE)
     assert json.loads((tmp_path / "out" / "index.json").read_bytes()) == index
     assert len(ShardSource(tmp_path / "out")) == 8
@@ -114,11 +114,11 @@ def test_an_export_that_fails_leaves_the_older_one_whole(samples: list[AcceptedS
     assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"index.json", "README.md", "croissant.json"}
 
 
-def test_what_cannot_be_exported_is_told(samples: list[AcceptedSample], tmp_path: Path) -> None:
+def test_samples_that_cannot_be_exported_are_refused(samples: list[AcceptedSample], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no clip was accepted"):
         pack_shards([], tmp_path, SETTINGS, PROVENANCE)
     again = candidates(tmp_path / "again", small_clip("drive-3"))
-    with pytest.raises(UserError, match=r"drive-3 is to be exported from .* choose one"):
+    with pytest.raises(UserError, match=r"drive-3 is both in .* export only one"):
         pack_shards([*samples, *again], tmp_path, SETTINGS, PROVENANCE)
     (odd,) = candidates(tmp_path / "odd", small_clip("odd", split="Mini Train"))
     with pytest.raises(UserError, match="odd: split 'Mini Train'"):
@@ -138,13 +138,15 @@ def test_croissant_is_valid_and_names_every_shard_with_its_digest(
     assert objects == {shard["name"]: shard["sha256"] for shard in index["shards"]}
 
 
-def test_the_card_counts_and_tells_where_the_clips_came_from(samples: list[AcceptedSample], tmp_path: Path) -> None:
+def test_the_card_states_counts_and_provenance(samples: list[AcceptedSample], tmp_path: Path) -> None:
     pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     card = (tmp_path / "README.md").read_text()
     for words in (
         "| train | driving-day | 14 | 5 |",
         "| val | driving-day | 1 | 1 |",
-        "| 20, 15, static_residual 9 |",
+        "| generated clips | 20 |",
+        "| accepted clips | 15 |",
+        "| rejected clips, by reason | 9 static_residual |",
         "`abc123`",
         "known-good",
         "CC-BY-4.0",
@@ -170,13 +172,14 @@ assert not {"datasets", "pipelines", "finetune", "replay", "validation"} & set(s
 """
 
 
-def test_the_code_on_the_card_reads_the_shards_with_nothing_of_ours(
+def test_the_example_of_the_card_reads_the_shards_without_driveforge(
     samples: list[AcceptedSample], tmp_path: Path
 ) -> None:
     pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
-    loading = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(), re.DOTALL).group(1)
+    example = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(), re.DOTALL)
+    assert example is not None
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    command = [sys.executable, "-c", loading + PLAIN_READER]
+    command = [sys.executable, "-c", example[1] + PLAIN_READER]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(" ", 1) for line in done.stdout.splitlines())
@@ -184,14 +187,14 @@ def test_the_code_on_the_card_reads_the_shards_with_nothing_of_ours(
     scene = small_clip("drive-5").scene
     camera = scene.cameras[0]
     point = np.linalg.inv(scene.camera_to_world(camera)[4]) @ scene.tracks[0].box_to_world[4] @ [0, 0, 0, 1]
-    u, v = (camera.intrinsics @ point[:3])[:2] / point[2]
+    u, v = (np.asarray(camera.intrinsics) @ point[:3])[:2] / point[2]
     track, *numbers = lines["drive-5"].split()
     assert track == "a1"
     np.testing.assert_allclose([float(n) for n in numbers[:2]], [u, v], atol=1e-5)
     assert abs(float(numbers[2]) - smooth_frames(9, 48, 80, 5).mean()) < 3
 
 
-def test_the_code_on_the_card_asks_only_for_members_that_all_samples_have(tmp_path: Path) -> None:
+def test_the_example_of_the_card_decodes_only_members_that_all_samples_have(tmp_path: Path) -> None:
     mixed = candidates(tmp_path / "c", bare_clip(), small_clip().with_scene(split=""))
     pack_shards(mixed, tmp_path / "out", SETTINGS, PROVENANCE)
     card = (tmp_path / "out" / "README.md").read_text()

@@ -40,7 +40,7 @@ def put_index(root: Path, *names: str) -> None:
     (root / "index.json").write_text(json.dumps(asdict(index)))
 
 
-def test_clips_come_back_from_every_tar_of_a_folder(tmp_path: Path) -> None:
+def test_clips_are_read_from_every_tar_of_a_folder(tmp_path: Path) -> None:
     clips = [small_clip("drive-1"), small_clip("drive-2", seed=5), bare_clip()]
     put_shard(tmp_path / "a.tar", *clips[:2])
     put_shard(tmp_path / "b.tar", clips[2])
@@ -54,25 +54,25 @@ def test_clips_come_back_from_every_tar_of_a_folder(tmp_path: Path) -> None:
         source.load(small_clip("other").scene)
 
 
-def test_only_what_the_index_lists_is_read(tmp_path: Path) -> None:
+def test_only_shards_of_the_index_are_read(tmp_path: Path) -> None:
     put_shard(tmp_path / "old.tar", small_clip("drive-1"))
     put_shard(tmp_path / "new.tar", small_clip("drive-2"))
     put_index(tmp_path, "new.tar")
     assert [scene.clip_id for scene in ShardSource(tmp_path).scenes()] == ["drive-2"]
 
 
-def test_a_shard_cut_between_members_is_noticed_through_the_index(tmp_path: Path) -> None:
+def test_a_shard_truncated_between_members_is_found_by_the_index(tmp_path: Path) -> None:
     path = put_shard(tmp_path / "a.tar", small_clip("drive-1"), small_clip("drive-2"))
     put_index(tmp_path, "a.tar")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=r"a\.tar: the shard is missing or cut short"):
+    with pytest.raises(UserError, match=r"a\.tar: the shard is missing or truncated"):
         ShardSource(tmp_path)
     path.unlink()
     with pytest.raises(UserError, match=r"a\.tar: the shard is missing"):
         ShardSource(tmp_path)
 
 
-def test_wrong_folders_are_told(tmp_path: Path) -> None:
+def test_invalid_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither index\.json nor"):
         ShardSource(tmp_path)
     for index in ("{", "[]", '{"shards": [{}]}'):

@@ -1,4 +1,4 @@
-"""Tars as other tools pack them, and tars that are damaged."""
+"""Tars from other tools, and damaged tars."""
 
 import io
 import subprocess
@@ -26,9 +26,9 @@ def put(path: Path, *names: str, kind: bytes = tarfile.REGTYPE, form: int = tarf
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         list(read_samples(path))
-    message = str(told.value)
+    message = str(raised.value)
     assert str(path) in message and "\n" not in message and len(message) <= MAX_LENGTH
     return message
 
@@ -55,23 +55,23 @@ def test_shards_that_tar_packed_are_read(words: list[str], tmp_path: Path) -> No
     assert source.load(scenes["drive-1"]).frames.shape == small_clip().frames.shape
 
 
-def test_what_webdataset_passes_over_is_passed_over(tmp_path: Path) -> None:
+def test_files_that_webdataset_skips_are_skipped(tmp_path: Path) -> None:
     names = ["a/__meta__", "__meta__/x.json", "__key__", "a/.b.json", "LICENSE", "k.json", "deep/k.er/k.jpg"]
     assert {key: list(spans) for key, spans in scan_tar(put(tmp_path / "a.tar", *names)).items()} == {
         "k": ["json", "jpg"]
     }
 
 
-def test_members_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
-    assert "member 'k.json' is there twice" in refused(put(tmp_path / "a.tar", "k.json", "k.json"))
-    assert "member 'b/k.json' is there twice, perhaps in two" in refused(
+def test_duplicate_members_are_refused(tmp_path: Path) -> None:
+    assert "member 'k.json' is duplicated" in refused(put(tmp_path / "a.tar", "k.json", "k.json"))
+    assert "member 'b/k.json' is duplicated, possibly in two" in refused(
         put(tmp_path / "b.tar", "a/k.json", "b/k.json")
     )
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
 def test_links_and_devices_are_refused(kind: bytes, tmp_path: Path) -> None:
-    assert "member 'k.json' is no plain file" in refused(put(tmp_path / "a.tar", "k.json", kind=kind))
+    assert "member 'k.json' is not a regular file" in refused(put(tmp_path / "a.tar", "k.json", kind=kind))
 
 
 def whole(tmp_path: Path) -> tuple[Path, bytes]:
@@ -85,7 +85,7 @@ def whole(tmp_path: Path) -> tuple[Path, bytes]:
     return path, path.read_bytes()
 
 
-def test_a_damaged_header_is_not_the_end(tmp_path: Path) -> None:
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
     path, content = whole(tmp_path)
     with tarfile.open(path) as tar:
         offsets = [member.offset for member in tar]
@@ -97,7 +97,7 @@ def test_a_damaged_header_is_not_the_end(tmp_path: Path) -> None:
             refused(path)
 
 
-def test_a_tar_cut_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_tar_truncated_anywhere_is_refused(tmp_path: Path) -> None:
     path, content = whole(tmp_path)
     end = len(content.rstrip(b"\0")) // 512 * 512 + 512
     for length in [0, 1, 511, 512, *range(600, end, 509), end]:
@@ -105,17 +105,17 @@ def test_a_tar_cut_anywhere_is_refused(tmp_path: Path) -> None:
         refused(path)
 
 
-def test_what_goes_on_behind_the_end_is_refused(tmp_path: Path) -> None:
+def test_data_after_the_end_marker_is_refused(tmp_path: Path) -> None:
     path, content = whole(tmp_path)
     path.write_bytes(content + content)
-    assert "goes on behind its end" in refused(path)
+    assert "has data after its end marker" in refused(path)
     path.write_bytes(content + bytes(4096))
     assert len(scan_tar(path)) == 2
 
 
 @pytest.mark.parametrize("size", [-512, -(2**40), 2**40, 2**62])
-def test_sizes_that_no_file_has_are_refused(size: int, tmp_path: Path) -> None:
-    """A negative size sends tarfile round in circles."""
+def test_impossible_sizes_are_refused(size: int, tmp_path: Path) -> None:
+    """With a negative size, tarfile would loop forever."""
     path = tmp_path / "a.tar"
     headers = []
     for name in ("k.json", "k.jpg"):
@@ -128,4 +128,4 @@ def test_sizes_that_no_file_has_are_refused(size: int, tmp_path: Path) -> None:
             info[148:156] = f"{sum(info):06o}\0 ".encode()
         headers.append(bytes(info))
     path.write_bytes(b"".join(header + bytes(512) for header in headers) + bytes(1024))
-    assert "is cut short" in refused(path)
+    assert "is truncated" in refused(path)

@@ -1,4 +1,5 @@
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ MEMBERS = st.dictionaries(
 
 @settings(deadline=None)
 @given(samples=st.dictionaries(KEYS, MEMBERS, max_size=5))
-def test_samples_survive_and_are_summed_up(
+def test_samples_survive_and_are_summarized(
     tmp_path_factory: pytest.TempPathFactory, samples: dict[str, dict[str, bytes]]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "t.tar"
@@ -27,7 +28,7 @@ def test_samples_survive_and_are_summed_up(
     assert summary == summarize_tar(path) and summary.num_bytes == path.stat().st_size
 
 
-def test_the_bytes_know_nothing_of_when_and_who(tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_time_and_owner(tmp_path: Path) -> None:
     sample = {"json": b"{}", "poses.npy": b"xyz"}
     first = write_tar(tmp_path / "a.tar", [("k", sample)])
     second = write_tar(tmp_path / "b.tar", [("k", dict(reversed(sample.items())))])
@@ -37,7 +38,7 @@ def test_the_bytes_know_nothing_of_when_and_who(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "says"),
+    ("samples", "message"),
     [
         ([("scene-1.5s", {"json": b""})], "key 'scene-1.5s' may hold only"),
         ([("k", {"json": b""}), ("k", {"json": b""})], "key 'k' is used twice"),
@@ -46,18 +47,16 @@ def test_the_bytes_know_nothing_of_when_and_who(tmp_path: Path) -> None:
         ([("k", {"pyd": b""})], "member 'pyd' is not one of"),
     ],
 )
-def test_what_readers_would_trip_over_is_refused(
-    tmp_path: Path, samples: list[tuple[str, dict[str, bytes]]], says: str
-) -> None:
-    with pytest.raises(UserError, match=says):
+def test_invalid_samples_are_refused(tmp_path: Path, samples: list[tuple[str, dict[str, bytes]]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         write_tar(tmp_path / "t.tar", samples)
 
 
-def test_samples_are_taken_one_at_a_time(tmp_path: Path) -> None:
+def test_samples_are_written_one_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "t.tar"
-    sizes = []
+    sizes: list[int] = []
 
-    def samples() -> object:
+    def samples() -> Iterator[tuple[str, dict[str, bytes]]]:
         for i in range(4):
             sizes.append(path.stat().st_size)
             yield f"k{i}", {"json": bytes(100_000)}

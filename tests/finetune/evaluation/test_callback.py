@@ -1,4 +1,4 @@
-"""A run that is probed ends with the same weights as one that is not, resumed or in one go."""
+"""Evaluation does not change the weights of a run, resumed or not."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from driveforge.finetune.evaluation.results import read_evaluations
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.world_model.model import WorldModel
 from tests.defaults import evaluation_settings
-from tests.finetune.evaluation.sliding import sliding
+from tests.finetune.evaluation.sliding_board import make_sliding_clip
 from tests.finetune.small_run import TINY, run
 
 STEPS = 5
@@ -20,15 +20,17 @@ SETTINGS = evaluation_settings(dynamics=False, sigma_edges=(0.5, 1.0))
 
 @pytest.fixture(scope="module")
 def evaluation_set() -> EvaluationSet:
-    torch.manual_seed(0)  # as ``run`` makes its model
-    return make_evaluation_set(WorldModel.from_config(TINY).vae, [sliding()])
+    torch.manual_seed(0)  # as in ``run``, so that the VAE is the same
+    return make_evaluation_set(WorldModel.from_config(TINY).vae, [make_sliding_clip()])
 
 
 def weights(module: WorldModelModule) -> list[torch.Tensor]:
     return [*module.model.state_dict().values(), *module.ema.shadow_params]
 
 
-def test_probing_changes_nothing_and_a_resumed_run_says_the_same(evaluation_set: EvaluationSet, tmp_path: Path) -> None:
+def test_evaluation_changes_nothing_and_a_resumed_run_has_the_same_values(
+    evaluation_set: EvaluationSet, tmp_path: Path
+) -> None:
     def every_two(path: Path) -> list[EvaluationCallback]:
         return [EvaluationCallback(evaluation_set, SETTINGS, path, steps=2, base="base")]
 
@@ -37,7 +39,7 @@ def test_probing_changes_nothing_and_a_resumed_run_says_the_same(evaluation_set:
     assert all(torch.equal(a, b) for a, b in zip(plain, whole, strict=True))
     found = read_evaluations(tmp_path / "whole.parquet")
     assert list(found) == [(0, "base"), (2, "step-2"), (4, "step-4"), (5, "step-5")]
-    assert len({evaluation.values for evaluation in found.values()}) == 4, "weights have moved"
+    assert len({evaluation.values for evaluation in found.values()}) == 4, "the weights differ"
 
     run(tmp_path / "halved", 3, callbacks=every_two(tmp_path / "halved.parquet"))
     resumed = weights(run(tmp_path / "halved", STEPS, callbacks=every_two(tmp_path / "halved.parquet")))

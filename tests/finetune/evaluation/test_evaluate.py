@@ -1,4 +1,4 @@
-"""The probe tells a perfect model from others, says the same twice, and leaves no trace in the model."""
+"""The evaluation of a perfect model, its repeatability, and that it changes nothing in the model."""
 
 import random
 from dataclasses import replace
@@ -17,14 +17,14 @@ from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.finetune.world_model.vae import initialize_from_pca, make_vae, to_vae_input
 from tests.defaults import evaluation_settings
-from tests.finetune.evaluation.sliding import sliding
+from tests.finetune.evaluation.sliding_board import make_sliding_clip
 
 SETTINGS = evaluation_settings(num_steps=2, batch_size=2)
 SIZES = WorldModelConfig(latent_channels=24, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 
 
 class Perfect(WorldModel):
-    """Knows every clip by its first frame, and so the true velocity."""
+    """Looks up the clip by its first frame, and returns the true velocity."""
 
     known: Tensor  # (N,Z,F,h,w)
 
@@ -37,7 +37,7 @@ class Perfect(WorldModel):
 def model() -> WorldModel:
     torch.manual_seed(0)
     vae = make_vae(SIZES.latent_channels, SIZES.patch_size)
-    pixels = np.concatenate([sliding(seed=seed).frames for seed in range(3)])
+    pixels = np.concatenate([make_sliding_clip(seed=seed).frames for seed in range(3)])
     initialize_from_pca(vae, to_vae_input(torch.from_numpy(pixels)))
     model = WorldModel.from_config(SIZES, vae)
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
@@ -46,7 +46,7 @@ def model() -> WorldModel:
 
 @pytest.fixture(scope="module")
 def evaluation_set(model: WorldModel) -> EvaluationSet:
-    return make_evaluation_set(model.vae, [sliding(seed=seed) for seed in range(3)])
+    return make_evaluation_set(model.vae, [make_sliding_clip(seed=seed) for seed in range(3)])
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def evaluation(model: WorldModel, evaluation_set: EvaluationSet) -> Evaluation:
     return evaluate(model, evaluation_set, SETTINGS)
 
 
-def test_a_perfect_model_loses_nothing_and_moves_as_is_true(model: WorldModel, evaluation_set: EvaluationSet) -> None:
+def test_a_perfect_model_has_no_loss_and_the_true_motion(model: WorldModel, evaluation_set: EvaluationSet) -> None:
     perfect = Perfect(model.config, model.transformer, model.vae)
-    perfect.known = torch.stack([clip.tensors["latents"].float() for clip in evaluation_set.clips])
+    perfect.known = torch.stack([clip.tensors.latents.float() for clip in evaluation_set.clips])
     means = {measure: mean for (_, measure), mean in evaluate(perfect, evaluation_set, SETTINGS).means().items()}
     losses = [mean for measure, mean in means.items() if measure.startswith("loss/")]
     assert len(losses) == 4 * 3 and max(losses) < 1e-6
@@ -76,7 +76,7 @@ def test_every_clip_has_every_measure_or_a_reason(evaluation: Evaluation, evalua
     assert few == {"fewer than 8 clips of the domain"}
 
 
-def test_the_same_model_is_found_the_same_and_other_weights_are_not(
+def test_equal_weights_give_equal_values_and_other_weights_do_not(
     model: WorldModel, evaluation_set: EvaluationSet, evaluation: Evaluation
 ) -> None:
     assert evaluate(model, evaluation_set, SETTINGS) == evaluation
@@ -84,18 +84,18 @@ def test_the_same_model_is_found_the_same_and_other_weights_are_not(
     assert evaluate(other, evaluation_set, SETTINGS) != evaluation
 
 
-def test_a_clip_is_measured_alike_in_any_company(
+def test_the_values_of_a_clip_do_not_depend_on_the_rest_of_the_set(
     model: WorldModel, evaluation_set: EvaluationSet, evaluation: Evaluation
 ) -> None:
-    alone = EvaluationSet(clips=evaluation_set.clips[2:], vae_digest=evaluation_set.vae_digest)
+    single = EvaluationSet(clips=evaluation_set.clips[2:], vae_digest=evaluation_set.vae_digest)
     expected = [v for v in evaluation.values if v.clip_id == "sliding-2"]
-    found = [v for v in evaluate(model, alone, replace(SETTINGS, batch_size=1)).values if v.clip_id]
+    found = [v for v in evaluate(model, single, replace(SETTINGS, batch_size=1)).values if v.clip_id]
     for a, b in zip(found, expected, strict=True):
         assert (a.measure, a.reason) == (b.measure, b.reason)
         assert a.value == (None if b.value is None else pytest.approx(b.value, rel=1e-2, abs=1e-2))
 
 
-def test_no_trace_is_left_in_model_or_generators(model: WorldModel, evaluation_set: EvaluationSet) -> None:
+def test_model_and_global_generators_are_not_changed(model: WorldModel, evaluation_set: EvaluationSet) -> None:
     model.train()
     model.caption.eval()
     modes = [module.training for module in model.modules()]
@@ -109,20 +109,20 @@ def test_no_trace_is_left_in_model_or_generators(model: WorldModel, evaluation_s
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_losses_alone_are_those_of_the_whole(
+def test_losses_are_the_same_without_dynamics(
     model: WorldModel, evaluation_set: EvaluationSet, evaluation: Evaluation
 ) -> None:
-    alone = evaluate(model, evaluation_set, replace(SETTINGS, dynamics=False))
-    assert [v for v in evaluation.values if v.measure.startswith("loss/")] == list(alone.values)
+    losses = evaluate(model, evaluation_set, replace(SETTINGS, dynamics=False))
+    assert [v for v in evaluation.values if v.measure.startswith("loss/")] == list(losses.values)
 
 
-def test_told_everything_the_loss_is_another(model: WorldModel, evaluation_set: EvaluationSet) -> None:
+def test_the_loss_with_all_conditions_differs(model: WorldModel, evaluation_set: EvaluationSet) -> None:
     settings = replace(SETTINGS, dynamics=False, modes=("continuation", "commanded"), sigma_edges=(0.5, 1.0))
     means = evaluate(model, evaluation_set, settings).means()
     assert means["walkers", "loss/commanded/0.5-1/all"] != means["walkers", "loss/continuation/0.5-1/all"]
 
 
-def test_the_protocol_tells_what_decides_the_numbers(
+def test_the_protocol_depends_on_set_and_settings(
     model: WorldModel, evaluation_set: EvaluationSet, evaluation: Evaluation
 ) -> None:
     fewer = EvaluationSet(clips=evaluation_set.clips[:2], vae_digest=evaluation_set.vae_digest)
@@ -137,8 +137,8 @@ def test_the_protocol_tells_what_decides_the_numbers(
     assert evaluate_frames(evaluation_set, SETTINGS, lambda clip: clip.frames).protocol == evaluation.protocol
 
 
-def test_a_model_with_another_codec_is_refused(model: WorldModel, evaluation_set: EvaluationSet) -> None:
-    with pytest.raises(UserError, match="another codec"):
+def test_a_model_with_another_vae_is_rejected(model: WorldModel, evaluation_set: EvaluationSet) -> None:
+    with pytest.raises(UserError, match="another VAE"):
         evaluate(WorldModel.from_config(SIZES), evaluation_set, SETTINGS)
 
 
@@ -150,12 +150,12 @@ def test_a_model_with_another_codec_is_refused(model: WorldModel, evaluation_set
         ({"num_steps": 0}, "num_steps"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(change: dict[str, object], word: str) -> None:
+def test_invalid_settings_are_rejected(change: dict[str, object], word: str) -> None:
     with pytest.raises(UserError, match=word):
         replace(SETTINGS, **change)
 
 
-def test_a_set_has_clips_each_once(evaluation_set: EvaluationSet) -> None:
+def test_an_evaluation_set_has_at_least_one_clip_and_no_clip_twice(evaluation_set: EvaluationSet) -> None:
     with pytest.raises(UserError, match="twice"):
         EvaluationSet(clips=(*evaluation_set.clips, evaluation_set.clips[0]), vae_digest=evaluation_set.vae_digest)
     with pytest.raises(UserError, match="at least one"):

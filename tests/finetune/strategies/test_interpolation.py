@@ -7,12 +7,12 @@ from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from tests.finetune.conftest import TINY
 
 
-def test_both_ends_are_exact_and_neither_model_is_touched(model: WorldModel) -> None:
+def test_both_ends_are_exact_and_neither_model_changes(model: WorldModel) -> None:
     base = WorldModel.from_config(TINY, model.vae)
     kept = [{name: value.clone() for name, value in m.state_dict().items()} for m in (base, model)]
     for alpha, end in ((0.0, base), (1.0, model)):
-        mixed = interpolate_weights(base, model, alpha).state_dict()
-        assert all(torch.equal(mixed[name], value) for name, value in end.state_dict().items())
+        interpolated = interpolate_weights(base, model, alpha).state_dict()
+        assert all(torch.equal(interpolated[name], value) for name, value in end.state_dict().items())
     half = interpolate_weights(base, model, 0.5)
     name = "transformer.proj_out.weight"
     torch.testing.assert_close(half.state_dict()[name], (kept[0][name] + kept[1][name]) / 2)
@@ -21,23 +21,23 @@ def test_both_ends_are_exact_and_neither_model_is_touched(model: WorldModel) -> 
         assert all(torch.equal(before[name], value) for name, value in m.state_dict().items())
 
 
-def test_models_of_other_sizes_are_refused(model: WorldModel) -> None:
+def test_models_of_different_sizes_are_rejected(model: WorldModel) -> None:
     other = WorldModel.from_config(
         WorldModelConfig(latent_channels=4, num_layers=2, num_heads=1, head_dim=24, ffn_dim=32)
     )
-    with pytest.raises(UserError, match=r"cannot be mixed: .* more differ"):
+    with pytest.raises(UserError, match=r"cannot be interpolated: .* more differ"):
         interpolate_weights(other, model, 0.5)
 
 
-def test_the_best_point_is_the_first_of_the_highest_scores() -> None:
-    asked: list[float] = []
+def test_the_best_alpha_is_the_first_with_the_highest_score() -> None:
+    scored: list[float] = []
 
     def score(alpha: float) -> float:
-        asked.append(alpha)
+        scored.append(alpha)
         return -abs(alpha - 0.45)
 
     best, scores = find_best_alpha(ALPHAS, score)
-    assert best == 0.4 and asked == list(ALPHAS) == list(scores)
+    assert best == 0.4 and scored == list(ALPHAS) == list(scores)
     assert find_best_alpha((0.0, 0.5, 1.0), lambda _: 7.0)[0] == 0.0
-    with pytest.raises(UserError, match="no points"):
+    with pytest.raises(UserError, match="no alphas"):
         find_best_alpha((), score)

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or passed over, two are kept, and it belongs to one base, one set of latents, one buffer."""
+"""A damaged checkpoint is skipped, two are kept, and each belongs to one base, one set of latents and one buffer."""
 
 import os
 import resource
@@ -14,6 +14,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
 from driveforge.finetune.training.checkpoints import find_newest_checkpoint, is_intact, list_checkpoints
 from driveforge.finetune.training.fine_tune import FineTuneResult
+from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
 from tests.finetune.small_fine_tune import prepare_root, run, settings_for
 
@@ -21,8 +22,8 @@ SETTINGS = settings_for("replay", steps=5)
 
 
 @pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a fine-tune that left checkpoints of steps 2 and 4."""
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a fine-tune that has checkpoints of steps 2 and 4."""
     root = tmp_path_factory.mktemp("checkpoints")
     prepare_root(root)
     run(root, "run", SETTINGS)
@@ -30,8 +31,8 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(stopped: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(stopped, tmp_path / "root"))
+def root(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "root"))
 
 
 def digest(tuned: FineTuneResult) -> str:
@@ -54,7 +55,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     root: Path, damage: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = digest(run(root, "run", SETTINGS))
@@ -62,35 +63,35 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(
     damage(newest)
     capsys.readouterr()
     assert find_newest_checkpoint(root / "run") == root / "run" / "step=2.ckpt"
-    said = capsys.readouterr().out.replace("\n", "")
-    assert said == f"{newest} is damaged or not ours, so it is passed over"
+    printed = capsys.readouterr().out.replace("\n", "")
+    assert printed == f"skipping {newest}: damaged, or not written by driveforge"
     if not newest.is_dir():
         assert digest(run(root, "run", SETTINGS)) == whole
-        assert is_intact(newest), "it was made again"
+        assert is_intact(newest), "it was written again"
 
 
-def test_two_are_kept_and_nothing_else_is_left(root: Path) -> None:
+def test_two_checkpoints_are_kept_and_no_other_file(root: Path) -> None:
     run(root, "longer", settings_for("naive", steps=9, checkpoint_every=2))
     assert [path.name for _, path in list_checkpoints(root / "longer")] == ["step=8.ckpt", "step=6.ckpt"]
     assert {path.name for path in (root / "longer").iterdir()} == {"step=8.ckpt", "step=6.ckpt"}
 
 
-def test_it_is_read_by_torch_alone(root: Path) -> None:
+def test_torch_can_load_it(root: Path) -> None:
     kept = torch.load(root / "run" / "step=4.ckpt", weights_only=True)
     assert kept["global_step"] == 4 and kept["run_config"]["strategy"] == "replay"
 
 
-def test_nothing_goes_through_the_temporary_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_temporary_folder_is_not_used(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     os.utime(elsewhere, (0, 0))
     monkeypatch.setenv("TMPDIR", str(elsewhere))
     monkeypatch.setattr(tempfile, "tempdir", None)
     run(root, "other", SETTINGS)
-    assert elsewhere.stat().st_mtime == 0, "no file was ever made there"
+    assert elsewhere.stat().st_mtime == 0, "no file was ever created there"
 
 
-def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_whole(root: Path) -> None:
+def test_a_full_disk_is_a_one_line_error_and_keeps_older_checkpoints(root: Path) -> None:
     settings = settings_for("replay", steps=9)
     whole = digest(run(root, "whole", settings))
     before = (root / "run" / "step=4.ckpt").read_bytes()
@@ -98,24 +99,24 @@ def test_a_full_disk_is_told_in_a_line_and_costs_nothing_that_was_whole(root: Pa
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
         with pytest.raises(
-            UserError, match=r"step=6\.ckpt cannot be written \(.*\); what was finished before is whole"
-        ) as told:
+            UserError, match=r"step=6\.ckpt cannot be written \(.*\); finished work is intact"
+        ) as raised:
             run(root, "run", settings)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(raised.value).splitlines()) == 1
     assert {path.name for path in (root / "run").iterdir()} == {"step=2.ckpt", "step=4.ckpt"}
     assert (root / "run" / "step=4.ckpt").read_bytes() == before
     assert digest(run(root, "run", settings)) == whole
 
 
-def test_a_folder_that_takes_no_files_is_told_in_a_line(root: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(root: Path) -> None:
     (root / "file").write_text("")
     with pytest.raises(UserError, match=r"file/run.*cannot be (made|written)"):
         run(root, "file/run", settings_for("ewc", steps=2))
 
 
-def other_latents(root: Path) -> None:
+def change_latents(root: Path) -> None:
     cache = LatentCache(root / "latents", "key")
     samples = [cache.sample(number) for number in range(len(cache))]
     tensors = samples[3].tensors | {"latents": samples[3].tensors["latents"] + 0.001}
@@ -124,9 +125,7 @@ def other_latents(root: Path) -> None:
     write_latents(root / "latents", "key", samples)
 
 
-def other_base(root: Path) -> None:
-    from driveforge.finetune.world_model.model import WorldModel
-
+def change_base(root: Path) -> None:
     model = WorldModel.from_pretrained(root / "base")
     with torch.no_grad():
         model.view.weight += 0.5
@@ -134,7 +133,7 @@ def other_base(root: Path) -> None:
     model.save_pretrained(root / "base")
 
 
-def other_buffer(root: Path) -> None:
+def change_buffer(root: Path) -> None:
     old = ReplayBuffer.open(root / "buffer")
     with ReplayBuffer(root / "new", 8) as buffer:
         for domain, size in old.sizes.items():
@@ -147,15 +146,15 @@ def other_buffer(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "key"), [(other_latents, "driving"), (other_base, "base"), (other_buffer, "replay")]
+    ("change", "key"), [(change_latents, "driving"), (change_base, "base"), (change_buffer, "replay")]
 )
-def test_a_checkpoint_of_other_content_is_refused(root: Path, change: Callable[[Path], None], key: str) -> None:
-    """Of as many clips, of the same names and sizes: only what is in them differs."""
+def test_a_checkpoint_of_other_content_is_rejected(root: Path, change: Callable[[Path], None], key: str) -> None:
+    """Number, names and sizes of the clips are the same, only their content differs."""
     change(root)
     with pytest.raises(UserError, match=rf"step=4\.ckpt was made from other data or settings \({key} was \w+"):
         run(root, "run", SETTINGS)
 
 
-def test_a_shorter_run_does_not_take_what_a_longer_one_left(root: Path) -> None:
+def test_a_shorter_run_ignores_later_checkpoints(root: Path) -> None:
     short = settings_for("replay", steps=3)
     assert digest(run(root, "run", short)) == digest(run(root, "fresh", short))

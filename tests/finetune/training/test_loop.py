@@ -1,4 +1,4 @@
-"""A run that diverges keeps its last good state, and a checkpoint is of one run. Resuming: see ``test_resuming``."""
+"""A run that diverges keeps its last good checkpoint, and a checkpoint belongs to one run."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from tests.finetune.small_run import run
 STEPS = 14
 
 
-def test_a_diverged_loss_stops_in_words_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"loss became nan at optimiser step 7.*learning rate \(now 0.001\)"):
-        run(tmp_path / "run", STEPS, spoil_at=14)
+def test_a_diverged_loss_is_an_error_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"loss became nan at optimizer step 7.*learning rate \(now 0.001\)"):
+        run(tmp_path / "run", STEPS, nan_at=14)
     newest = find_newest_checkpoint(tmp_path / "run")
     assert newest is not None
     kept = torch.load(newest, weights_only=True)
@@ -22,14 +22,14 @@ def test_a_diverged_loss_stops_in_words_and_keeps_the_last_good_checkpoint(tmp_p
     assert all(torch.isfinite(value).all() for value in kept["state_dict"].values())
 
 
-def test_a_checkpoint_of_other_settings_is_refused_and_a_longer_run_goes_on(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_settings_is_rejected_and_a_run_can_be_extended(tmp_path: Path) -> None:
     run(tmp_path / "run", 3)
     with pytest.raises(UserError, match=r"learning_rate was 0.001, is 0.01"):
         run(tmp_path / "run", 6, learning_rate=0.01)
     assert run(tmp_path / "run", 6).global_step == 6
 
 
-def test_training_moves_what_it_should(tmp_path: Path) -> None:
+def test_training_changes_the_trainable_weights_only(tmp_path: Path) -> None:
     before = run(tmp_path / "a", 1, learning_rate=0.0).model.state_dict()
     full = run(tmp_path / "b", 4).model.state_dict()
     assert not torch.equal(before["transformer.proj_out.weight"], full["transformer.proj_out.weight"])
@@ -37,4 +37,4 @@ def test_training_moves_what_it_should(tmp_path: Path) -> None:
     assert torch.equal(before["transformer.proj_out.weight"], lora["transformer.proj_out.weight"])
     merged = "transformer.blocks.0.attn1.to_q.weight"
     assert not torch.equal(before[merged], lora[merged])
-    assert before.keys() == lora.keys(), "the adapter is folded in"
+    assert before.keys() == lora.keys(), "the adapter is merged"

@@ -1,6 +1,6 @@
-"""Two processes, started by torchrun and joined by gloo, train as one does.
+"""Two processes, started by torchrun and connected by gloo, train as one does.
 
-``torchrun -m tests.finetune.training.test_two_ranks ROOT STEPS`` is what each of them runs.
+``torchrun -m tests.finetune.training.test_two_ranks ROOT STEPS`` runs in each of them.
 """
 
 import json
@@ -22,7 +22,7 @@ STEPS = 12
 
 
 class Losses(Callback):
-    """The losses of one rank, batch by batch."""
+    """Records the losses of one rank."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
@@ -39,25 +39,26 @@ def torchrun(root: Path, steps: int) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def rank_of(root: Path, rank: int) -> dict[str, Any]:
-    return json.loads((root / f"rank-{rank}.json").read_text())
+def read_rank(root: Path, rank: int) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((root / f"rank-{rank}.json").read_text())
+    return record
 
 
 @pytest.mark.slow
 def test_two_ranks_train_to_the_same_losses_as_one(tmp_path: Path) -> None:
-    alone = Losses()
-    module = run(tmp_path / "one" / "run", STEPS, callbacks=[alone])
+    single = Losses()
+    module = run(tmp_path / "one" / "run", STEPS, callbacks=[single])
     both = tmp_path / "two" / "run"
     random_cache(both.parent / "latents")
-    # In two calls: the second goes on from a checkpoint.
+    # In two calls, the second of which resumes from a checkpoint.
     torchrun(both, STEPS // 2)
-    first = [rank_of(both, rank)["losses"] for rank in (0, 1)]
+    first = [read_rank(both, rank)["losses"] for rank in (0, 1)]
     torchrun(both, STEPS)
-    ranks = [rank_of(both, rank) for rank in (0, 1)]
+    ranks = [read_rank(both, rank) for rank in (0, 1)]
     losses = np.array([first[rank] + ranks[rank]["losses"] for rank in (0, 1)])
-    assert losses.shape == (2, 2 * STEPS), "two batches a step"
-    np.testing.assert_allclose(losses.mean(0), alone.values, rtol=1e-5)
-    assert not np.allclose(losses[0], losses[1], rtol=1e-2), "each has samples of its own"
+    assert losses.shape == (2, 2 * STEPS), "two batches per step"
+    np.testing.assert_allclose(losses.mean(0), single.values, rtol=1e-5)
+    assert not np.allclose(losses[0], losses[1], rtol=1e-2), "each rank has its own samples"
     assert [rank["backend"] for rank in ranks] == ["gloo", "gloo"]
     states = [torch.load(both / f"rank-{rank}.pt", weights_only=True) for rank in (0, 1)]
     for name, value in module.model.state_dict().items():

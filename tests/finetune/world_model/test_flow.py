@@ -1,4 +1,4 @@
-"""Noise and loss are functions of (seed, step, slot) and ignore what is given or held."""
+"""Noise is a function of (seed, step, slot), and context and held frames have no loss."""
 
 import torch
 
@@ -12,16 +12,16 @@ SHAPE = (4, 5, 4, 6)
 KEEP = {name: torch.tensor([False]) for name in ("frames", "layout", "pose", "text")}
 
 
-def test_draws_do_not_depend_on_the_company() -> None:
+def test_noise_does_not_depend_on_the_rest_of_the_batch() -> None:
     together = sample_noise(1, 7, [0, 1, 2, 3], SHAPE)
-    errors = [sample_noise(1, 7, [slot], SHAPE) for slot in range(4)]
-    assert torch.equal(together.noise, torch.cat([d.noise for d in errors]))
-    assert torch.equal(together.sigma, torch.cat([d.sigma for d in errors]))
+    single = [sample_noise(1, 7, [slot], SHAPE) for slot in range(4)]
+    assert torch.equal(together.noise, torch.cat([d.noise for d in single]))
+    assert torch.equal(together.sigma, torch.cat([d.sigma for d in single]))
     assert not torch.equal(together.noise, sample_noise(1, 8, [0, 1, 2, 3], SHAPE).noise)
     assert not torch.equal(together.noise, sample_noise(2, 7, [0, 1, 2, 3], SHAPE).noise)
 
 
-def test_draws_have_the_stated_distributions() -> None:
+def test_noise_has_the_documented_distributions() -> None:
     many = sample_noise(0, 0, range(3000), (1, 1, 1, 1))
     assert many.sigma.min() > 0 and many.sigma.max() < 1
     assert 0.70 < many.sigma.median() < 0.80, "a shift of 3 moves the middle from 1/2 to 3/4"
@@ -29,15 +29,15 @@ def test_draws_have_the_stated_distributions() -> None:
     assert not many.num_context_frames.any()
 
 
-def test_a_share_of_the_samples_goes_on_from_a_few_frames() -> None:
+def test_a_share_of_the_samples_are_continuations() -> None:
     contexts = sample_noise(0, 0, range(3000), (1, 1, 1, 1), continuation_prob=0.3).num_context_frames
     assert abs((contexts > 0).float().mean() - 0.3) < 0.03
     assert set(contexts.tolist()) == {0, *range(CONTEXT_FRAMES[0], CONTEXT_FRAMES[1] + 1)}
 
 
-def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model: WorldModel, clip: Clip) -> None:
-    tensors = {name: tensor[None] for name, tensor in encode_clip(model.vae, clip).items()}
-    latents = tensors["latents"]
+def test_a_perfect_model_has_no_loss_and_context_and_held_frames_do_not_count(model: WorldModel, clip: Clip) -> None:
+    tensors = encode_clip(model.vae, clip).map(lambda tensor: tensor[None])
+    latents = tensors.latents
     conditions = stack_conditions(tensors, ["driving-day"], [""], model.config.domains)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     noise_sample = NoiseSample(
@@ -46,10 +46,10 @@ def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model
     weight = torch.tensor([1.0, 1, 1, 0, 0]).view(1, 5, 1, 1).expand(1, *latents.shape[2:])
 
     def perfect(noisy: torch.Tensor, sigma: torch.Tensor, _: object) -> torch.Tensor:
-        assert torch.equal(noisy[:, :, 0], latents[:, :, 0]), "given frames are fed clean"
+        assert torch.equal(noisy[:, :, 0], latents[:, :, 0]), "context frames are fed clean"
         return noise - latents
 
-    def wrong_where_it_does_not_matter(*args: object) -> torch.Tensor:
+    def wrong_in_context_and_held_frames(*args: object) -> torch.Tensor:
         out = noise - latents
         out[:, :, 0] += 9
         out[:, :, 3:] += 9
@@ -58,6 +58,6 @@ def test_a_perfect_model_has_no_loss_and_given_and_held_frames_never_count(model
     def wrong(*args: object) -> torch.Tensor:
         return noise - latents + 2
 
-    for velocity, expected in ((perfect, 0.0), (wrong_where_it_does_not_matter, 0.0), (wrong, 4.0)):
+    for velocity, expected in ((perfect, 0.0), (wrong_in_context_and_held_frames, 0.0), (wrong, 4.0)):
         loss = flow_matching_loss(velocity, latents, weight, conditions, noise_sample)  # type: ignore[arg-type]
         torch.testing.assert_close(loss, torch.tensor([expected]), atol=1e-5, rtol=1e-5)

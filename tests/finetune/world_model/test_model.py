@@ -1,4 +1,4 @@
-"""The model is saved and loaded whole, starts indifferent to its conditions' words, and counts frames per view."""
+"""The model is saved and loaded without loss, starts independent of the domain, and numbers frames per view."""
 
 import re
 from dataclasses import replace
@@ -9,29 +9,28 @@ import torch
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
+from driveforge.finetune.world_model.clip_tensors import ClipTensors, ConditionMask
 from driveforge.finetune.world_model.conditions import Conditions, encode_clip, stack_conditions
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.finetune.world_model.serialization import CHECKSUMS_FILE
 
 
-def conditions_of(model: WorldModel, clip: Clip, count: int = 1) -> tuple[torch.Tensor, Conditions]:
-    tensors = {
-        name: tensor[None].repeat(count, *[1] * tensor.ndim) for name, tensor in encode_clip(model.vae, clip).items()
-    }
-    words = [clip.scene.domain] * count, [clip.scene.caption] * count
-    return tensors["latents"], stack_conditions(tensors, *words, model.config.domains)
+def make_conditions(model: WorldModel, clip: Clip, count: int = 1) -> tuple[torch.Tensor, Conditions]:
+    tensors = ClipTensors.stack([encode_clip(model.vae, clip)] * count)
+    domains, captions = [clip.scene.domain] * count, [clip.scene.caption] * count
+    return tensors.latents, stack_conditions(tensors, domains, captions, model.config.domains)
 
 
 @torch.no_grad()
 def test_saved_and_loaded_it_is_the_same(model: WorldModel, clip: Clip, tmp_path: Path) -> None:
-    latents, conditions = conditions_of(model, clip)
+    latents, conditions = make_conditions(model, clip)
     torch.nn.init.normal_(model.domain.weight)
     sigma = torch.tensor([0.4])
     model.save_pretrained(tmp_path / "m")
     loaded = WorldModel.from_pretrained(tmp_path / "m")
     weights = loaded.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
-    # Loaded weights lie elsewhere in memory, which changes the order in which some kernels add.
+    # Loaded weights have another alignment in memory, which changes the order of additions in some kernels.
     torch.testing.assert_close(
         loaded(latents, sigma, conditions), model(latents, sigma, conditions), atol=1e-4, rtol=1e-4
     )
@@ -44,8 +43,8 @@ def test_saved_and_loaded_it_is_the_same(model: WorldModel, clip: Clip, tmp_path
 
 
 @torch.no_grad()
-def test_the_domain_starts_at_zero_and_then_matters(model: WorldModel, clip: Clip) -> None:
-    latents, conditions = conditions_of(model, clip)
+def test_the_domain_has_an_effect_only_once_it_is_trained(model: WorldModel, clip: Clip) -> None:
+    latents, conditions = make_conditions(model, clip)
     other = replace(conditions, domain=conditions.domain + 1)
     sigma = torch.tensor([0.4])
     assert torch.equal(model(latents, sigma, conditions), model(latents, sigma, other))
@@ -54,12 +53,13 @@ def test_the_domain_starts_at_zero_and_then_matters(model: WorldModel, clip: Cli
 
 
 @torch.no_grad()
-def test_views_share_a_clock(model: WorldModel, clip: Clip) -> None:
-    """Two equal views side by side in time give equal velocities, until the view embedding tells them apart."""
-    latents, conditions = conditions_of(model, clip)
+def test_every_view_numbers_its_frames_from_zero(model: WorldModel, clip: Clip) -> None:
+    """Two equal views give equal velocities while the view embedding is zero."""
+    latents, conditions = make_conditions(model, clip)
     doubled = replace(
         conditions,
-        **{name: getattr(conditions, name).repeat(1, 1, 2, 1, 1) for name in ("warped", "layout", "mask", "rays")},
+        **{name: getattr(conditions, name).repeat(1, 1, 2, 1, 1) for name in ("warped", "layout", "rays")},
+        mask=ConditionMask(*(channel.repeat(1, 1, 2, 1, 1) for channel in conditions.mask)),
         num_views=2,
     )
     out = model(latents.repeat(1, 1, 2, 1, 1), torch.tensor([0.4]), doubled)
@@ -90,7 +90,7 @@ def test_pickled_weights_are_never_read(model: WorldModel, tmp_path: Path) -> No
         WorldModel.from_pretrained(tmp_path / "m")
 
 
-def test_a_part_that_is_a_link_is_in_the_digest(model: WorldModel, tmp_path: Path) -> None:
+def test_the_digest_includes_a_part_that_is_a_link(model: WorldModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "m")
     before = compute_model_digest(tmp_path / "m")
     (tmp_path / "m" / "vae").rename(tmp_path / "vae")
@@ -106,7 +106,7 @@ def test_a_part_that_is_a_link_is_in_the_digest(model: WorldModel, tmp_path: Pat
     [
         ("world_model.json", '"num_layers": 1', '"num_layers": 2', r"transformer/config\.json: num_layers must be 2"),
         ("world_model.json", '"ffn_dim": 32', '"ffn_dim": "32"', r"world_model\.json: ffn_dim must be"),
-        ("world_model.json", '"head_dim"', '"heads_dim"', r"world_model\.json: heads_dim is not a key here"),
+        ("world_model.json", '"head_dim"', '"heads_dim"', r"world_model\.json: heads_dim is not a known key"),
         (
             "transformer/config.json",
             '"num_layers": 1',

@@ -1,10 +1,11 @@
-"""The skip connections are the best linear guess, and a silent network gives back the warped frame."""
+"""The skip connections are the best linear estimate, and a network with zero output returns the warped frame."""
 
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driveforge.finetune.world_model.clip_tensors import ConditionMask
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.preconditioning import estimate_latent_std, precondition
 from driveforge.finetune.world_model.sampling import sample
@@ -12,8 +13,8 @@ from tests.defaults import sampler_settings
 
 
 def conditions(warped: torch.Tensor, share: float) -> Conditions:
-    mask = torch.zeros(len(warped), 4, *warped.shape[2:])
-    mask[:, 1] = share
+    mask = ConditionMask.from_channels(torch.zeros(len(warped), 4, *warped.shape[2:]))
+    mask.warped.fill_(share)
     return Conditions(
         warped=warped,
         layout=torch.zeros_like(warped),
@@ -38,26 +39,25 @@ def test_mean_and_scale_are_those_of_gaussian_data(sigma: float, spread: float, 
     assert abs(float(known.network_input.std()) - 1) < 0.03
     assert abs(float(error.std()) - 1) < 0.03
     correlation = np.corrcoef(error.flatten(), known.network_input.flatten())[0, 1]
-    assert abs(correlation) < 0.03, "nothing linear is left to say"
+    assert abs(correlation) < 0.03, "no linear dependence is left"
 
 
-def test_a_silent_network_samples_the_carried_frame() -> None:
+def test_a_network_with_zero_output_samples_the_warped_frame() -> None:
     warped = torch.randn(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    told = conditions(warped, 1.0)
 
-    def silent(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
+    def zero_output(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
         return precondition(noisy, sigma, c, torch.full((2, 3), 0.01)).mean
 
-    out = sample(silent, told, 0, sampler_settings(num_steps=10, guidance_scale=1.0))
+    out = sample(zero_output, conditions(warped, 1.0), 0, sampler_settings(num_steps=10, guidance_scale=1.0))
     torch.testing.assert_close(out, warped, atol=0.05, rtol=0)
 
 
-def test_std_is_measured_where_frames_were_carried() -> None:
+def test_std_of_warped_frames_is_that_of_their_residual() -> None:
     generator = torch.Generator().manual_seed(0)
     latents = 2 * torch.randn(8, 3, 4, 6, 6, generator=generator)
     warped = torch.zeros_like(latents)
-    mask = torch.zeros(8, 4, 4, 6, 6)
+    mask = ConditionMask.from_channels(torch.zeros(8, 4, 4, 6, 6))
     warped[:, :, 2:] = latents[:, :, 2:] + 0.5 * torch.randn(8, 3, 2, 6, 6, generator=generator)
-    mask[:, 1, 2:] = 1
+    mask.warped[:, :, 2:] = 1
     std = estimate_latent_std(latents, warped, mask)
     torch.testing.assert_close(std, torch.tensor([[2.0] * 3, [0.5] * 3]), atol=0.1, rtol=0)

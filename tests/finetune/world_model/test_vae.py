@@ -1,4 +1,4 @@
-"""The codec is a PCA when it starts, and only gets better."""
+"""The VAE is initialized to a PCA, and training improves it."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from driveforge.finetune.world_model.vae import (
 
 
 def textured(count: int = 6, seed: int = 0) -> np.ndarray:
-    """Clips ``(N, 5, 32, 48, 3)`` of drifting blobs: patches with a spectrum that falls, as real ones have."""
+    """Clips ``(N, 5, 32, 48, 3)`` of drifting blobs: patches with a falling spectrum, as in natural images."""
     rng = np.random.default_rng(seed)
     waves = rng.normal(size=(count, 12, 2)) * 0.25
     phases, tints = rng.uniform(0, 6, (count, 12)), rng.normal(size=(count, 12, 3)) * 22
@@ -43,20 +43,20 @@ def test_signal_round_trip() -> None:
     assert torch.equal(to_frames(to_vae_input(frames)), frames)
 
 
-def test_it_starts_as_the_best_linear_codec() -> None:
+def test_it_starts_as_the_best_linear_autoencoder() -> None:
     clips = textured()
     vae = make_vae(8, 8).eval()
     initialize_from_pca(vae, to_vae_input(torch.from_numpy(clips)))
     patches = clips.reshape(-1, 4, 8, 6, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 192).astype(float)
-    centred = patches - patches.mean(0)
-    values = np.linalg.eigvalsh(np.cov(centred.T))
+    centered = patches - patches.mean(0)
+    values = np.linalg.eigvalsh(np.cov(centered.T))
     best = 10 * np.log10(255**2 / (values[:-8].sum() / 192))
     assert psnr(vae, clips) == pytest.approx(best, abs=0.3)
     latents = encode(vae, torch.from_numpy(clips))
     assert float(latents.std()) == pytest.approx(1.0, abs=0.1)
 
 
-def test_training_mends_a_spoilt_codec_and_depends_on_the_seed_alone() -> None:
+def test_training_repairs_a_perturbed_vae_and_depends_on_the_seed_only() -> None:
     clips = textured()
     results = []
     for _ in range(2):
@@ -72,6 +72,6 @@ def test_training_mends_a_spoilt_codec_and_depends_on_the_seed_alone() -> None:
     assert results[0] == results[1]
 
 
-def test_a_folder_without_a_codec_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no codec"):
+def test_a_folder_without_a_vae_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no VAE"):
         load_vae(tmp_path)

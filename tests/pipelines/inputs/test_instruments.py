@@ -1,4 +1,4 @@
-"""Instruments that a configuration names: loaded where clips are measured, and refused before any work is done."""
+"""Instruments of a configuration are loaded where clips are measured; missing ones are an error before any work."""
 
 from argparse import Namespace
 from functools import partial
@@ -20,7 +20,7 @@ from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.small_plans import executor, small_plan
 
 
-class SeesNoMotion(torch.nn.Module):
+class NoMotionNetwork(torch.nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         return torch.eye(4).repeat(frames.shape[0], 1, 1)
 
@@ -30,18 +30,18 @@ def validate(*overrides: str) -> ValidateSettings:
 
 
 @pytest.fixture
-def with_network(tmp_path: Path) -> ValidateSettings:
+def settings_with_network(tmp_path: Path) -> ValidateSettings:
     path = tmp_path / "network.pt"
-    torch.jit.script(SeesNoMotion()).save(str(path))
+    torch.jit.script(NoMotionNetwork()).save(str(path))  # type: ignore[no-untyped-call]
     return validate(f"pose_network={path}")
 
 
-def test_by_default_nothing_is_needed() -> None:
+def test_the_default_instruments_need_no_files() -> None:
     assert load_instruments(validate()) == DEFAULT_INSTRUMENTS
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["tracker=cotracker"], "needs validate.tracker_weights=FILE"),
         (["tracker=cotracker", "tracker_weights=absent.pth"], "no weights of CoTracker3 there"),
@@ -49,12 +49,12 @@ def test_by_default_nothing_is_needed() -> None:
         (["pose_network=absent.pt"], "no TorchScript file there"),
     ],
 )
-def test_what_is_missing_is_told_in_a_line(overrides: list[str], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_missing_weights_are_an_error(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         load_instruments(validate(*overrides))
 
 
-def test_measuring_refuses_once_and_not_for_every_clip(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_once_not_for_every_clip(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"")
     config = compose(["validate.pose_network=absent.pt", f"run_dir={tmp_path / 'run'}"])
     with pytest.raises(UserError, match="no TorchScript file there"):
@@ -62,15 +62,23 @@ def test_measuring_refuses_once_and_not_for_every_clip(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_candidates_are_measured_with_them(tmp_path: Path, with_network: ValidateSettings) -> None:
+def test_candidates_are_measured_with_the_configured_instruments(
+    tmp_path: Path, settings_with_network: ValidateSettings
+) -> None:
     root = tmp_path / "candidates"
-    generate(root, small_plan(root, num_frames=6), FakeGenerator, executor(), partial(load_instruments, with_network))
+    generate(
+        root,
+        small_plan(root, num_frames=6),
+        FakeGenerator,
+        executor(),
+        partial(load_instruments, settings_with_network),
+    )
     for candidate in iter_candidates(root):
         assert candidate.measures["pose_network_rotation"].value is not None
 
 
-def test_known_good_clips_are_measured_with_them_in_other_processes(with_network: ValidateSettings) -> None:
+def test_known_good_clips_are_measured_with_the_configured_instruments(settings_with_network: ValidateSettings) -> None:
     data = compose(["data.num_scenes=1", "data.num_frames=5", "data.domains=[driving-day]"]).data
     good = [KnownGoodClip(data=data, number=0)]
-    ((_, measures),) = measure_known_good(good, FakeGenerator, partial(load_instruments, with_network))
+    ((_, measures),) = measure_known_good(good, FakeGenerator, partial(load_instruments, settings_with_network))
     assert measures["pose_network_rotation"].value is not None

@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_videos_with_and_without_a_description(tmp_path: Path) -> None:
     assert posed == {"a", "b", "c"}
 
 
-def test_a_bad_clip_fails_alone(tmp_path: Path) -> None:
+def test_a_damaged_clip_does_not_affect_the_others(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, clip("good"))
     folder = write_clip_folder(tmp_path, clip("torn"))
     video = next(folder.glob("*.mp4"))
@@ -46,7 +47,7 @@ def test_a_bad_clip_fails_alone(tmp_path: Path) -> None:
         items["torn"].load()
 
 
-def test_shards_one_by_one(tmp_path: Path) -> None:
+def test_samples_of_shards_are_loaded_one_by_one(tmp_path: Path) -> None:
     write_tar(tmp_path / "x-0.tar", ((name, clip_members(clip(name), {})) for name in ("a", "b")))
     (tmp_path / "x-1.tar").write_bytes(b"not a tar at all")
     items = {item.name: item for item in list_clips(tmp_path)}
@@ -57,24 +58,25 @@ def test_shards_one_by_one(tmp_path: Path) -> None:
     assert len(list_clips(tmp_path / "x-0.tar")) == 2
 
 
-def test_one_video_by_its_path(tmp_path: Path) -> None:
+def test_the_path_of_one_video(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(encode_mp4(clip("v").frames[0], 10.0))
     (item,) = list_clips(tmp_path / "v.mp4")
     assert item.load().scene.num_frames == 9
 
 
 @pytest.mark.real
-def test_nuscenes_is_one_clip_a_scene_at_the_asked_height(real_data: Path) -> None:
+def test_every_nuscenes_scene_is_one_clip_of_the_given_height(real_data: Path) -> None:
     root = real_data / "noncommercial" / "kitti_straight" / "nuscenes_format"
     (item,) = list_clips(root)
     loaded = item.load()
     assert loaded.scene.num_frames == 51
     assert loaded.frames.shape[2] == 256
     assert loaded.scene.cameras[0].width == loaded.frames.shape[3]
-    assert np.isclose(loaded.scene.cameras[0].intrinsics[1, 2] / 256, 0.5, atol=0.05)
+    intrinsics = loaded.scene.cameras[0].intrinsics
+    assert intrinsics is not None and np.isclose(intrinsics[1, 2] / 256, 0.5, atol=0.05)
 
 
-def test_what_holds_no_clips_is_told(tmp_path: Path) -> None:
+def test_a_path_without_clips_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         list_clips(tmp_path / "absent")
     with pytest.raises(UserError, match="no videos"):
@@ -85,3 +87,11 @@ def test_what_holds_no_clips_is_told(tmp_path: Path) -> None:
         list_clips(tmp_path)
     with pytest.raises(UserError, match=r"no tables v1\.0-tset"):
         list_clips(tmp_path, version="v1.0-tset")
+
+
+def test_an_item_is_the_same_in_another_process(tmp_path: Path) -> None:
+    write_clip_folder(tmp_path, clip("a"))
+    (item,) = list_clips(tmp_path)
+    copy = pickle.loads(pickle.dumps(item))
+    assert copy == item and hash(copy) == hash(item)
+    assert copy.load().scene.clip_id == "a"

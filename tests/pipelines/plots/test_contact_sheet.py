@@ -1,4 +1,4 @@
-"""A sheet shows the frames it was given, where it says."""
+"""A contact sheet shows the given frames at their places."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png
 
 
-def test_first_and_last_frames_stand_at_the_ends(tmp_path: Path) -> None:
+def test_the_first_and_last_frames_are_at_the_ends(tmp_path: Path) -> None:
     frames = np.zeros((9, 20, 30, 3), np.uint8)
     frames[0], frames[-1] = (200, 0, 0), (0, 0, 200)
     sheet = render_contact_sheet(

@@ -1,4 +1,4 @@
-"""What a picture of a measured clip points at, and which of its frames it shows."""
+"""Annotations and displayed frames of a picture of a measured clip."""
 
 import cv2
 import numpy as np
@@ -37,8 +37,12 @@ def good() -> Clip:
 
 
 def judged(clip: Clip, calibration: Calibration = LIMITS) -> tuple[MeasuredClip, Timeline, Verdict]:
-    seen = measure_clip(clip)
-    return seen, build_timeline(seen.view, seen.boxes, seen.tracks), judge(seen.measures, calibration)
+    measured = measure_clip(clip)
+    return (
+        measured,
+        build_timeline(measured.view, measured.boxes, measured.tracks),
+        judge(measured.measures, calibration),
+    )
 
 
 def pixels(png: bytes) -> NDArray[np.int64]:
@@ -47,7 +51,7 @@ def pixels(png: bytes) -> NDArray[np.int64]:
     return np.asarray(image[..., ::-1], np.int64)
 
 
-def test_nothing_is_marked_in_a_good_clip_and_four_frames_are_shown(good: Clip) -> None:
+def test_a_good_clip_has_no_annotations_and_four_displayed_frames(good: Clip) -> None:
     _, timeline, verdict = judged(good)
     assert annotate_timeline(timeline, verdict) == []
     displayed = select_displayed_frames(timeline, [])
@@ -55,7 +59,7 @@ def test_nothing_is_marked_in_a_good_clip_and_four_frames_are_shown(good: Clip) 
     assert len({one.frame for one in displayed}) == 4
 
 
-def test_without_limits_nothing_is_called_broken(good: Clip) -> None:
+def test_without_limits_nothing_is_a_violation(good: Clip) -> None:
     _, timeline, verdict = judged(reordered(good, FROZEN))
     assert {mark.kind for mark in annotate_timeline(timeline, None)} == {"outlier"}
     assert annotate_timeline(timeline, verdict)[0].kind == "violation"
@@ -70,7 +74,7 @@ def test_the_last_moving_frame_is_shown_before_the_frozen_ones(good: Clip) -> No
     assert kinds[10] == "outlier"
 
 
-def test_no_frame_is_ordinary_where_all_stray(good: Clip) -> None:
+def test_there_is_no_ordinary_frame_if_all_are_off_the_command(good: Clip) -> None:
     _, timeline, verdict = judged(commanded_yaw(good, 8.0))
     displayed = select_displayed_frames(timeline, annotate_timeline(timeline, verdict))
     assert timeline.residual[[one.frame for one in displayed], 1].min() > 1.0
@@ -78,27 +82,27 @@ def test_no_frame_is_ordinary_where_all_stray(good: Clip) -> None:
     assert "reference" not in {one.kind for one in displayed}
 
 
-def test_a_blamed_object_is_named_and_shown_close_up() -> None:
+def test_an_annotated_object_gets_a_close_up() -> None:
     _, timeline, verdict = judged(street(draw_car=lambda t: t < 8))
     annotations = annotate_timeline(timeline, verdict)
     assert {mark.track for mark in annotations if mark.is_violation} == {"car"}
     assert {one.track for one in select_displayed_frames(timeline, annotations)} == {"car"}
 
 
-def test_marks_are_few_enough_to_be_read(good: Clip) -> None:
-    seen, timeline, _ = judged(good)
-    strict = limits_at("strict", {m.name: 0.0 for m in seen.measures.values if m.value})
-    annotations = annotate_timeline(timeline, judge(seen.measures, strict))
+def test_the_number_of_annotations_is_limited(good: Clip) -> None:
+    measured, timeline, _ = judged(good)
+    strict = limits_at("strict", {m.name: 0.0 for m in measured.measures.values if m.value})
+    annotations = annotate_timeline(timeline, judge(measured.measures, strict))
     assert len(annotations) == MAX_ANNOTATIONS
     assert all(0 <= mark.peak < 17 for mark in annotations)
 
 
-def test_the_words_name_the_verdict_its_limits_and_every_kind_of_reason_once(good: Clip) -> None:
-    seen, _, verdict = judged(commanded_yaw(good, 8.0))
+def test_the_texts_name_the_verdict_its_limits_and_every_reason_code_once(good: Clip) -> None:
+    measured, _, verdict = judged(commanded_yaw(good, 8.0))
     assert verdict_heading(verdict, LIMITS) == ("REJECTED", "Limits: by hand. a note")
-    assert "Track epipolar" in [line.bold for line in caption_lines(seen.measures, verdict)]
+    assert "Track epipolar" in [line.bold for line in caption_lines(measured.measures, verdict)]
     assert verdict_heading(None, None)[0] == "NOT JUDGED"
-    assert any(line.bold.endswith("°/s") for line in caption_lines(seen.measures, None))
+    assert any(line.bold.endswith("°/s") for line in caption_lines(measured.measures, None))
 
 
 def test_a_long_id_is_shortened_and_a_short_one_is_not() -> None:
@@ -108,9 +112,9 @@ def test_a_long_id_is_shortened_and_a_short_one_is_not() -> None:
 
 def test_a_rejected_clip_has_a_red_verdict_and_an_accepted_one_a_green_one(good: Clip) -> None:
     def badge(clip: Clip) -> list[int]:
-        """Mean color just inside of the left end of it."""
-        seen, _, _ = judged(clip)
-        image = pixels(plot_measured_clip(clip, seen, LIMITS))
+        """Mean color at the left end of the verdict's badge."""
+        measured, _, _ = judged(clip)
+        image = pixels(plot_measured_clip(clip, measured, LIMITS))
         assert image.shape[1] == WIDTH
         return [int(level) for level in image[96:116, 1178:1182].reshape(-1, 3).mean(0)]
 

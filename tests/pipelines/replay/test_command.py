@@ -1,4 +1,4 @@
-"""The command ``replay``, over tiny videos; the codec is a fake that paints each clip in a colour of its own."""
+"""The command ``replay`` on tiny videos; a fake encoder makes latents of the mean gray level of each clip."""
 
 import json
 import shutil
@@ -30,12 +30,12 @@ from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import open_persistent
 
 FRAMING = ["data.height=32", "data.width=48", "data.num_frames=5", "data.stride=5"]
-BYTES_A_CLIP = 2 * 3 * 4
+BYTES_PER_CLIP = 2 * 3 * 4
 
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The clips that went through the codec."""
+    """The ids of the clips that were encoded."""
     seen: list[str] = []
 
     def encode(opened: Callable[[], Source], checkpoint: Path, scenes: Sequence[Scene]) -> Iterator[LatentSample]:
@@ -52,10 +52,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def footage(tmp_path: Path) -> Path:
-    """Six clips in three folders: two under MIT, two of which nothing is said, two under another license."""
+    """Six clips in three folders: two under MIT, two without a license, two under another license."""
     root = tmp_path / "footage"
     for shade, (name, meta) in enumerate(
-        (("walks", {"licence": "MIT"}), ("rides", None), ("falls", {"source": {"license": "CC BY-NC 4.0"}}))
+        (("walks", {"license": "MIT"}), ("rides", None), ("falls", {"source": {"license": "CC BY-NC 4.0"}}))
     ):
         (root / name).mkdir(parents=True)
         (root / name / "video.mp4").write_bytes(encode_mp4(np.full((10, 32, 48, 3), 60 * shade, np.uint8), 10.0))
@@ -71,8 +71,8 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
     def call(*words: object) -> tuple[int, str]:
         get_console().width = 200
         status = cli.main(["replay", *map(str, words), f"replay.buffer={tmp_path / 'buffer'}", *FRAMING])
-        said = capsys.readouterr()
-        return status, said.out + said.err
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
 
     return call
 
@@ -84,21 +84,21 @@ def _buffer(config: Config, checkpoint: Path) -> ReplayBuffer:
 def test_add_fills_a_buffer_that_stats_and_verify_read(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    status, said = command("add", footage, "--domain", "handheld")
+    status, output = command("add", footage, "--domain", "handheld")
     assert (status, sorted(encoded)) == (0, [f"{n}-video-000{k}" for n in ("falls", "rides", "walks") for k in (0, 1)])
-    assert "6 clips" in said and "6 kept" in said
-    status, said = command("stats", "--out", tmp_path / "stats.png")
+    assert "6 clips" in output and "6 kept" in output
+    status, output = command("stats", "--out", tmp_path / "stats.png")
     assert status == 0
-    assert all(word in said for word in ("handheld", "MIT (2)", "not stated (2)", "CC BY-NC 4.0 (2)", "512", "144 B"))
+    assert all(word in output for word in ("handheld", "MIT (2)", "not stated (2)", "CC BY-NC 4.0 (2)", "512", "144 B"))
     assert cv2.imread(str(tmp_path / "stats.png")).shape[1] > 500
-    status, said = command("verify")
-    assert status == 0 and "6 clips" in said and "all as it should be" in said
+    status, output = command("verify")
+    assert status == 0 and "6 clips" in output and "no problems" in output
     buffer = open_persistent(tmp_path / "buffer")
     origin = buffer.sample("handheld", 0).origin
     assert origin["place"] == str(footage) and origin["source"].endswith("video.mp4")
 
 
-def test_what_is_there_is_not_encoded_again_and_what_would_not_stay_is_never(
+def test_only_new_clips_that_would_stay_are_encoded(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     assert command("add", footage, "--quota", 3)[0] == 0
@@ -111,27 +111,27 @@ def test_what_is_there_is_not_encoded_again_and_what_would_not_stay_is_never(
 def test_a_size_may_be_given_in_bytes(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
-    size = f"{4 * BYTES_A_CLIP + 1}B"
+    size = f"{4 * BYTES_PER_CLIP + 1}B"
     assert command("add", footage, "--capacity", size)[0] == 0
     assert len(open_persistent(tmp_path / "buffer")) == 4
-    assert command("add", footage, "--quota", f"{2 * BYTES_A_CLIP}B")[0] == 0
+    assert command("add", footage, "--quota", f"{2 * BYTES_PER_CLIP}B")[0] == 0
     assert len(open_persistent(tmp_path / "buffer")) == 2
 
 
-def test_clips_of_one_name_from_two_places_are_not_taken_for_each_other(
+def test_clips_with_the_same_name_from_two_sources_are_distinguished(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     other = tmp_path / "other" / "footage"
     (other / "walks").mkdir(parents=True)
     (other / "walks" / "video.mp4").write_bytes(encode_mp4(np.full((10, 32, 48, 3), 200, np.uint8), 10.0))
     command("add", footage)
-    status, said = command("add", other)
-    assert status == 0 and "2 left out" in said
+    status, output = command("add", other)
+    assert status == 0 and "2 skipped" in output
     other.rename(tmp_path / "others")
     assert "2 kept" in command("add", tmp_path / "others")[1]
 
 
-def test_a_license_may_be_said_and_keeps_clips_out_of_training(
+def test_clips_under_other_licenses_are_not_trained_on(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     command("add", footage)
@@ -142,12 +142,12 @@ def test_a_license_may_be_said_and_keeps_clips_out_of_training(
     assert buffer is not None and buffer.sizes == {"rides": 2, "video": 2}
     whole = _buffer(compose(settings), BASE)
     assert whole is not None and len(whole) == 8
-    with pytest.raises(UserError, match="another codec, or clips of another size"):
+    with pytest.raises(UserError, match="another VAE, or with clips of another size"):
         _buffer(compose([*settings, "data.height=64"]), BASE)
     assert not uses_replay("naive", compose(settings).replay)
 
 
-def test_a_run_that_fills_its_own_buffer_heeds_licenses_too(footage: Path) -> None:
+def test_the_buffer_of_a_run_respects_licenses(footage: Path) -> None:
     config = compose([f"replay.root={footage}", "replay.licenses=[MIT]", *FRAMING])
     opened = partial(open_replay, config.replay, config.data.framing)
     scenes = opened().scenes()
@@ -156,11 +156,11 @@ def test_a_run_that_fills_its_own_buffer_heeds_licenses_too(footage: Path) -> No
         "walks-video-0001",
     }
     none = compose([f"replay.root={footage}", "replay.licenses=[GPL]", *FRAMING])
-    with pytest.raises(UserError, match="lets no clip in; there are CC BY-NC"):
+    with pytest.raises(UserError, match="matches no clip; the licenses found are CC BY-NC"):
         select_licensed(opened, none.replay, scenes)
 
 
-def test_scores_choose_who_stays(
+def test_the_clips_with_the_highest_scores_stay(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     scores = {f"{n}-video-000{k}": k + 0.1 for n in ("falls", "rides", "walks") for k in (0, 1)}
@@ -168,13 +168,13 @@ def test_scores_choose_who_stays(
     assert command("add", footage, "--retention", "loss", "--scores", tmp_path / "scores.json", "--quota", 3)[0] == 0
     buffer = open_persistent(tmp_path / "buffer")
     assert {buffer.sample("video", i).clip_id[-1] for i in range(3)} == {"1"}
-    assert "--scores FILE goes with" in command("add", footage)[1]
+    assert "--scores FILE is needed by" in command("add", footage)[1]
     (tmp_path / "few.json").write_text('{"a": 1}')
-    status, said = command("add", footage, "--scores", tmp_path / "few.json")
-    assert status == 2 and "has no score of 6 clips" in said
+    status, output = command("add", footage, "--scores", tmp_path / "few.json")
+    assert status == 2 and "has no score for 6 clips" in output
 
 
-def test_drop_takes_all_that_match(
+def test_remove_deletes_all_clips_that_match(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     command("add", footage / "walks", "--domain", "a")
@@ -186,7 +186,7 @@ def test_drop_takes_all_that_match(
     assert "holds no clips" in command("stats")[1]
 
 
-def test_verify_says_what_is_wrong_with_status_1(
+def test_verify_reports_damage_with_exit_status_1(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     command("add", footage)
@@ -194,24 +194,26 @@ def test_verify_says_what_is_wrong_with_status_1(
     content = bytearray(segment.read_bytes())
     content[-1] ^= 1
     segment.write_bytes(content)
-    status, said = command("verify")
-    assert status == 1 and segment.name in said and "1 problems" in said
+    status, output = command("verify")
+    assert status == 1 and segment.name in output and "1 problems" in output
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["add"], "say what to add"),
-        (["remove"], "say what to remove"),
+        (["add"], "replay add needs a SOURCE"),
+        (["remove"], "replay remove needs one or more of"),
         (["stats"], "no replay buffer yet"),
-        (["add", "nowhere"], "no such folder of video"),
+        (["add", "nowhere"], "no such file or folder"),
         (["add", "simulated", "--quota", "many"], "'many' is neither a number of clips"),
         (["add", "simulated", "--domain", "driving"], "may not be called 'driving'"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(command: Callable[..., tuple[int, str]], words: list[str], line: str) -> None:
-    status, said = command(*words)
-    assert status == 2 and line in said and said.count("\n") == 1
+def test_a_wrong_command_is_a_one_line_error(
+    command: Callable[..., tuple[int, str]], words: list[str], line: str
+) -> None:
+    status, output = command(*words)
+    assert status == 2 and line in output and output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -223,21 +225,19 @@ def test_what_cannot_be_done_is_one_line(command: Callable[..., tuple[int, str]]
         ("7b", SizeLimit(num_bytes=7)),
     ],
 )
-def test_size(text: str, size: SizeLimit) -> None:
+def test_a_size_is_parsed(text: str, size: SizeLimit) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "1.5", "GB", "3 XB", "0GB"])
-def test_no_size(text: str) -> None:
+def test_an_invalid_size_is_an_error(text: str) -> None:
     with pytest.raises(UserError, match="neither a number of clips"):
         parse_size(text)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_real_codec_fills_it_from_the_simulated_domains(
-    command: Callable[..., tuple[int, str]], tmp_path: Path
-) -> None:
+def test_simulated_domains_are_added_with_the_real_vae(command: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     assert command("add", "simulated", "replay.num_scenes=4")[0] == 0
     buffer = open_persistent(tmp_path / "buffer")
     assert buffer.sizes == dict.fromkeys(("falling", "handheld", "orbit", "walkers"), 1)
@@ -245,7 +245,7 @@ def test_the_real_codec_fills_it_from_the_simulated_domains(
     assert {entry["origin"]["license"] for entry in buffer.entries()} == {"simulated"}
 
 
-def test_footage_that_was_replaced_under_its_name_is_noticed_and_added_again(
+def test_replaced_footage_is_detected_and_added_again(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     assert command("add", footage)[0] == 0
@@ -256,17 +256,17 @@ def test_footage_that_was_replaced_under_its_name_is_noticed_and_added_again(
     video.write_bytes(encode_mp4(np.full((10, 32, 48, 3), 90, np.uint8), 10.0))
     with pytest.raises(UserError, match=rf"footage of 2 clips was replaced.*walks.*replay add {footage}"):
         _buffer(config, BASE)
-    status, said = command("add", footage)
-    assert status == 0 and "2 clips left" in said and "2 new encoded" in said
+    status, output = command("add", footage)
+    assert status == 0 and "2 clips removed" in output and "2 new encoded" in output
     assert encoded[known:] == ["walks-video-0000", "walks-video-0001"]
     after = _buffer(config, BASE)
     assert after is not None and after.digest() != before.digest() and after.sizes == before.sizes
     shades = {float(after.sample("video", n).tensors["latents"].mean()) for n in range(6)}
-    assert any(abs(shade - 90) < 3 for shade in shades), "the new pixels are there"
+    assert any(abs(shade - 90) < 3 for shade in shades), "the buffer holds the new pixels"
     assert command("verify")[0] == 0
 
 
-def test_a_buffer_outlasts_its_footage(
+def test_a_buffer_remains_usable_after_its_footage_is_deleted(
     command: Callable[..., tuple[int, str]], footage: Path, encoded: list[str], tmp_path: Path
 ) -> None:
     command("add", footage)

@@ -29,7 +29,7 @@ def config() -> Config:
     return compose(["data.num_scenes=3", "data.num_frames=5", "data.domains=[driving-day]", "validate.num_clips=2"])
 
 
-def test_clips_are_measured_as_the_codec_and_h264_pass_them(config: Config) -> None:
+def test_clips_are_measured_after_the_vae_and_h264(config: Config) -> None:
     items = list_known_good(config.data, replace(config.validate, false_reject_rate=0.9))
     measured = [measures for _, measures in measure_known_good(items, FakeGenerator)]
     source = open_source(config.data)
@@ -39,7 +39,7 @@ def test_clips_are_measured_as_the_codec_and_h264_pass_them(config: Config) -> N
     assert measured != [measure(clip) for clip in passed]
 
 
-def test_too_few_clips_are_made_up_with_simulated_ones(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulated_clips_are_added_if_there_are_too_few(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     config = replace(config, validate=replace(config.validate, num_clips=32))
     items = list_known_good(config.data, config.validate)
     assert len(items) == 32
@@ -48,14 +48,14 @@ def test_too_few_clips_are_made_up_with_simulated_ones(config: Config, capsys: p
     assert "3 recordings of simulated are too few" in capsys.readouterr().out
 
 
-def test_other_footage_is_simulated_at_its_own_size(config: Config) -> None:
+def test_simulated_clips_have_the_size_of_the_data(config: Config) -> None:
     like = simulated_like(replace(config.data, height=64, width=112), 4)
     assert (like.height, like.width, like.num_scenes) == (64, 112, 4)
     assert KnownGoodClip(data=like, number=0) != KnownGoodClip(data=config.data, number=0)
 
 
 @pytest.mark.parametrize(("total", "count"), [(100, 7), (5, 5), (3, 10), (1, 1)])
-def test_known_good_clips_come_evenly_from_all_over(total: int, count: int) -> None:
+def test_known_good_clips_are_evenly_spaced(total: int, count: int) -> None:
     numbers = evenly_spaced(total, count)
     assert len(set(numbers)) == min(total, count)
     assert numbers[0] == 0
@@ -70,7 +70,7 @@ def test_the_table_shows_every_limit() -> None:
     assert "by hand" in str(table.title)
 
 
-def test_the_limits_are_drawn_with_what_they_hold_for(tmp_path: Path) -> None:
+def test_the_limits_are_plotted(tmp_path: Path) -> None:
     clip_measures = [replace(measures, source="simulated:a") for measures in some_measures(40)]
     calibration = calibrate(clip_measures, name="by hand", false_reject_rate=0.1)
     plot_limits(tmp_path / "limits.png", calibration)

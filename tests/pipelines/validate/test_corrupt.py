@@ -20,7 +20,7 @@ def clip(clip_id: str) -> Clip:
     return FakeGenerator().generate(scene, first_frames_of(scene), seed=0, settings=None)  # type: ignore[arg-type]
 
 
-def test_a_clip_folder_is_spoilt_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clip_folder_is_corrupted_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, out = write_clip_folder(tmp_path / "good", clip("a")), tmp_path / "corrupted"
     before = {path.name: path.read_bytes() for path in good.iterdir()}
     assert main(["corrupt", str(good), "--type", "yaw-rate", "--strength", "3", "--seed", "7", "--out", str(out)]) == 0
@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert set(written[0]) == {"front.mp4", "scene.json"}
 
 
-def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_clips_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, out = write_clip_folder(tmp_path / "good", clip("a")), tmp_path / "out"
     theirs = out / "a-boil-14-seed-0"
     theirs.mkdir(parents=True)
@@ -57,19 +57,17 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path, capsys: pytest.Capture
     assert (theirs / "scene.json").read_text() == "years of work"
 
 
-def test_every_clip_of_a_set_is_spoilt_but_those_that_cannot_be(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_clip_of_a_set_is_corrupted_if_possible(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     posed, bare = clip("posed"), clip("bare").with_scene(ego_to_world=None, tracks=())
     write_tar(tmp_path / "x-0.tar", ((c.scene.clip_id, clip_members(c, {})) for c in (posed, bare)))
     assert main(["corrupt", str(tmp_path), "--type", "speed", "--out", str(tmp_path / "out")]) == 1
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["posed-speed-40-seed-0"]
-    assert "not corrupted: bare: speed needs an ego pose and a calibrated camera" in said
-    assert "1 of 2 clips corrupted by speed, 40 %" in said
+    assert "not corrupted: bare: speed needs an ego pose and a calibrated camera" in output
+    assert "1 of 2 clips corrupted by speed, 40 %" in output
 
 
-def test_a_cut_goes_to_the_other_clip(tmp_path: Path) -> None:
+def test_a_cut_uses_the_other_clip(tmp_path: Path) -> None:
     good, other = (write_clip_folder(tmp_path / "good", clip(name)) for name in ("a", "b"))
     out = ["--out", str(tmp_path / "out")]
     assert main(["corrupt", str(good), "--type", "cut", "--other", str(other), "--strength", "100", *out]) == 0
@@ -78,11 +76,11 @@ def test_a_cut_goes_to_the_other_clip(tmp_path: Path) -> None:
     assert 5 * np.abs(corrupted - wanted).mean() < np.abs(corrupted - own).mean()
 
 
-def test_the_kinds_are_listed_with_their_units(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_types_are_listed_with_their_units(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["corrupt", "--type", "list"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name, tags in CORRUPTIONS.items():
-        (line,) = (line for line in said.splitlines() if f" {name} " in line)
+        (line,) = (line for line in output.splitlines() if f" {name} " in line)
         assert line.split()[:2] == [f"{tags.mild:g}", f"{tags.strong:g}"]
         assert tags.unit in line
 
@@ -91,9 +89,12 @@ def test_the_kinds_are_listed_with_their_units(capsys: pytest.CaptureFixture[str
     ("words", "line"),
     [
         (["--type", "yaw_rate"], "no corruption type 'yaw_rate'; did you mean yaw-rate?"),
-        (["--type", "freeze", "--strength", "0.5"], "the strength of freeze is a whole number of frames, got 0.5"),
-        (["--type", "vanish", "--strength", "200"], "the strength of vanish is in % of frames, from 0 to 100; got 200"),
-        (["--type", "cut"], "cut needs a clip of another place: --other CLIP"),
+        (["--type", "freeze", "--strength", "0.5"], "the strength of freeze must be a whole number of frames, got 0.5"),
+        (
+            ["--type", "vanish", "--strength", "200"],
+            "the strength of vanish must be from 0 to 100 (% of frames), got 200",
+        ),
+        (["--type", "cut"], "cut needs a clip from another place; give --other CLIP"),
         (["--strength", "3"], "the following arguments are required: --type; see driveforge corrupt --help"),
     ],
 )
@@ -106,8 +107,6 @@ def test_a_wrong_command_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_clip_and_a_place_for_it_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clip_and_an_output_folder_are_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["corrupt", "--type", "boil"]) == 2
-    assert (
-        capsys.readouterr().err == "driveforge: a clip to corrupt and --out are needed; see driveforge corrupt --help\n"
-    )
+    assert capsys.readouterr().err == "driveforge: give a clip to corrupt and --out; see driveforge corrupt --help\n"

@@ -16,7 +16,7 @@ from driveforge.pipelines.validate.gallery import Card, MeasureBar, render_page,
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-# Put into a copy of the page: after two seconds it writes into the page what the browser has seen.
+# Inserted into a copy of the page: after two seconds it writes the state of the page into it.
 PROBE = """<script>
 const errors = [];
 addEventListener("error", (event) => errors.push(event.message));
@@ -72,7 +72,7 @@ def _cards() -> list[Card]:
 
 
 class _Structure(HTMLParser):
-    """Collects what the page would load, and checks that every element is closed."""
+    """Collects the URLs that the page loads, and checks that every element is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,16 +103,16 @@ def test_rejected_clips_come_before_accepted_ones_with_measures_against_limits()
     html = render_page(_cards(), title="t", summary=[])
     assert html.index("bad-0") < html.index("bad-1") < html.index("good-0")
     broken, kept, missing = re.findall(r'<tr class="(\w+)">(.*?)</tr>', html[html.index("bad-0") : html.index("bad-1")])
-    assert broken[0] == "broken" and "4.1 px" in broken[1] and "at most 1.9" in broken[1]
-    assert kept[0] == "kept" and "track loss" in kept[1] and "at most 0.5" in kept[1]
+    assert broken[0] == "broken" and "4.1 px" in broken[1] and "limit 1.9" in broken[1]
+    assert kept[0] == "kept" and "track loss" in kept[1] and "limit 0.5" in kept[1]
     assert missing[0] == "none" and "not measurable: no standing points" in missing[1]
 
 
-def test_a_page_without_clips_says_so() -> None:
+def test_a_page_without_clips() -> None:
     assert "No clips to show" in render_page([], title="t", summary=[])
 
 
-def test_a_state_that_is_not_known_is_refused() -> None:
+def test_an_unknown_state_is_refused() -> None:
     with pytest.raises(UserError, match="'failed' is not one of rejected, unmeasured, accepted"):
         Card(clip_id="a", state="failed", video=b"")
 
@@ -120,7 +120,7 @@ def test_a_state_that_is_not_known_is_refused() -> None:
 @pytest.mark.parametrize(
     ("value", "limit", "broken"), [(1.0, 1.0, False), (1.1, 1.0, True), (9.0, None, False), (None, 1.0, False)]
 )
-def test_a_bar_knows_whether_its_limit_is_broken(value: float | None, limit: float | None, broken: bool) -> None:
+def test_a_bar_is_broken_above_its_limit(value: float | None, limit: float | None, broken: bool) -> None:
     assert MeasureBar(name="a", value=value, limit=limit).is_broken is broken
 
 
@@ -128,7 +128,7 @@ def test_a_bar_knows_whether_its_limit_is_broken(value: float | None, limit: flo
     st.dictionaries(st.text("abc", min_size=1, max_size=4), st.lists(st.sampled_from("wxyz"), max_size=3), max_size=30),
     st.integers(0, 12),
 )
-def test_pick_shows_every_reason_when_there_is_room(reasons: dict[str, list[str]], limit: int) -> None:
+def test_the_selection_covers_every_reason_if_possible(reasons: dict[str, list[str]], limit: int) -> None:
     chosen = select_covering_clips(reasons, limit)
     assert len(chosen) == min(limit, len(reasons))
     assert chosen == [clip_id for clip_id in reasons if clip_id in set(chosen)]

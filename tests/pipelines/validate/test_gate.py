@@ -52,7 +52,7 @@ def candidate(measures: Measures) -> Candidate:
 
 @pytest.fixture(scope="module")
 def candidates() -> list[Candidate]:
-    """Twenty good ones, five bad ones."""
+    """Twenty good and five bad candidates."""
     good = some_measures(20, seed=1)
     bad = some_measures(5, seed=2, scale=30.0, prefix="bad")
     return [candidate(measures) for measures in good + bad]
@@ -75,7 +75,7 @@ def test_good_clips_pass_and_bad_ones_are_rejected_with_reasons(
     assert reasons["POSE_YAW"]["text"]
 
 
-def test_committed_candidates_are_judged_from_what_they_carry(config: Config) -> None:
+def test_committed_candidates_are_judged_by_their_stored_measures(config: Config) -> None:
     decisions = gate(config.run, config.calibration_path)
     rows = read_verdicts(config.run.verdicts)
     committed = list(iter_candidates(config.run_dir / "candidates"))
@@ -84,14 +84,14 @@ def test_committed_candidates_are_judged_from_what_they_carry(config: Config) ->
     assert all((config.run_dir / "candidates" / row["tar"]).exists() for row in rows)
 
 
-def test_the_gate_runs_again_to_the_same_ledger(config: Config) -> None:
+def test_the_gate_is_deterministic(config: Config) -> None:
     gate(config.run, config.calibration_path)
     first = (config.run.verdicts).read_bytes()
     gate(config.run, config.calibration_path)
     assert (config.run.verdicts).read_bytes() == first
 
 
-def test_a_reviewer_overrules_the_gate(config: Config) -> None:
+def test_a_reviewer_overrides_the_gate(config: Config) -> None:
     chosen = gate(config.run, config.calibration_path)[3].candidate.clip_id
     word = {chosen: {"verdict": "accept", "reviewer": "anna", "reason": "looks fine"}}
     (config.run_dir / "overrides.json").write_text(json.dumps(word))
@@ -102,7 +102,7 @@ def test_a_reviewer_overrules_the_gate(config: Config) -> None:
     assert (rows[chosen]["override_reviewer"], rows[chosen]["override_reason"]) == ("anna", "looks fine")
 
 
-def test_the_review_finds_in_the_ledger_what_was_decided(config: Config) -> None:
+def test_decisions_are_read_from_the_verdicts_file(config: Config) -> None:
     chosen = gate(config.run, config.calibration_path)[3].candidate.clip_id
     word = {chosen: {"verdict": "accept", "reviewer": "anna", "reason": "looks fine"}}
     (config.run_dir / "overrides.json").write_text(json.dumps(word))
@@ -111,13 +111,13 @@ def test_the_review_finds_in_the_ledger_what_was_decided(config: Config) -> None
     assert [(d.candidate.clip_id, d.verdict, d.override) for d in read_decisions(config.run)] == made
 
 
-def test_an_override_of_no_candidate_is_told(calibration: Calibration, candidates: list[Candidate]) -> None:
+def test_an_override_of_an_unknown_clip_is_refused(calibration: Calibration, candidates: list[Candidate]) -> None:
     stray = Override(clip_id="scene-9", state="accepted", reviewer="anna", reason="seen")
-    with pytest.raises(UserError, match="scene-9 is no candidate"):
+    with pytest.raises(UserError, match="this run has no candidate scene-9"):
         decide(candidates, calibration, {"scene-9": stray})
 
 
-def test_what_must_come_first_is_told(config: Config, tmp_path: Path) -> None:
+def test_missing_inputs_name_the_command_that_makes_them(config: Config, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="driveforge calibrate"):
         gate(RunDir(tmp_path), RunDir(tmp_path).calibration)
     with pytest.raises(UserError, match="driveforge generate"):
@@ -136,10 +136,10 @@ def test_the_summary_counts_states_and_reasons(calibration: Calibration, candida
     count_metrics = dict(zip(*(list(column.cells) for column in table.columns), strict=True))
     assert (count_metrics["accepted"], count_metrics["rejected"], count_metrics["unmeasured"]) == ("0", "25", "0")
     assert count_metrics["  POSE_YAW"] >= "5"
-    assert int(count_metrics["overruled by review"]) >= 16
+    assert int(count_metrics["overridden by review"]) >= 16
 
 
-def test_a_ledger_that_was_changed_or_torn_since_is_refused(
+def test_a_changed_or_damaged_verdicts_file_is_refused(
     tmp_path: Path, calibration: Calibration, candidates: list[Candidate]
 ) -> None:
     path = RunDir(tmp_path).verdicts

@@ -25,7 +25,7 @@ def clip(clip_id: str) -> Clip:
     return FakeGenerator().generate(scene, first_frames_of(scene), seed=0, settings=None)  # type: ignore[arg-type]
 
 
-def test_a_set_with_a_bad_clip_is_measured_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_set_with_a_bad_clip_is_measured_and_reports_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     footage, out = tmp_path / "footage", tmp_path / "deep" / "m.parquet"
     for name in ("a", "b", "torn"):
         folder = write_clip_folder(footage, clip(name))
@@ -42,14 +42,14 @@ def test_a_set_with_a_bad_clip_is_measured_and_says_so(tmp_path: Path, capsys: p
     assert "2 clips measured, 1 could not be read" in printed
 
 
-def test_a_good_set_goes_to_the_run_folder_and_is_a_success(tmp_path: Path) -> None:
+def test_a_good_set_is_written_to_the_run_folder_with_status_0(tmp_path: Path) -> None:
     write_clip_folder(tmp_path / "footage", clip("a"))
     assert main(compose([f"run_dir={tmp_path}"]), Namespace(path=tmp_path / "footage", out=None, pictures=None)) == 0
     assert pq.read_table(tmp_path / "measures.parquet").num_rows > 0
 
 
 @pytest.mark.real
-def test_a_nuscenes_root_needs_no_more_than_its_path(tmp_path: Path, real_data: Path) -> None:
+def test_a_nuscenes_root_needs_only_its_path(tmp_path: Path, real_data: Path) -> None:
     root = real_data / "noncommercial" / "kitti_straight" / "nuscenes_format"
     out = tmp_path / "kitti.parquet"
     assert main(compose([f"run_dir={tmp_path}"]), Namespace(path=root, out=out, pictures=None)) == 0
@@ -59,7 +59,7 @@ def test_a_nuscenes_root_needs_no_more_than_its_path(tmp_path: Path, real_data: 
 
 
 def drawn(footage: Path, pictures: Path, *overrides: str) -> int:
-    """The status of ``driveforge measure footage --pictures pictures``."""
+    """Runs ``driveforge measure footage --pictures pictures``; returns its status."""
     config = compose([f"run_dir={pictures.parent}", *overrides])
     return main(config, Namespace(path=footage, out=None, pictures=pictures))
 
@@ -71,7 +71,7 @@ def picture(path: Path) -> NDArray[np.uint8]:
 
 
 def redness(image: NDArray[np.uint8]) -> int:
-    """Pixels that are plainly red."""
+    """The number of red pixels."""
     red, green, blue = np.moveaxis(image.astype(int), -1, 0)
     return int(((red > 180) & (green < 90) & (blue < 90)).sum())
 
@@ -82,31 +82,31 @@ def measured_clips(pictures: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a good clip, of the same one under a wrong command, of one of the same name that has no pose.
+    """Pictures of a good clip, of the same one under a wrong command, and of one with the same name without a pose.
 
-    One more cannot be read, and the picture of another cannot be written.
+    Another clip cannot be read, and the picture of one more cannot be written.
     """
     folder = tmp_path_factory.mktemp("drawing")
     good = street(num_frames=9)
-    clips = {"good": good, "spoilt": commanded_yaw(good, 8.0), "blocked": good, "torn": good}
+    clips = {"good": good, "corrupted": commanded_yaw(good, 8.0), "blocked": good, "torn": good}
     for name, clip in clips.items():
         written = write_clip_folder(folder / "footage", clip.with_scene(clip_id=name))
     write_clip_folder(folder / "footage" / "later", good.with_scene(clip_id="good", ego_to_world=None, tracks=()))
     next(written.glob("*.mp4")).write_bytes(b"no video")
     (folder / "pictures" / "blocked.png").mkdir(parents=True)
-    with redirect_stdout(io.StringIO()) as said:
+    with redirect_stdout(io.StringIO()) as output:
         assert drawn(folder / "footage", folder / "pictures") == 1
-    (folder / "said.txt").write_text(said.getvalue())
+    (folder / "output.txt").write_text(output.getvalue())
     return folder / "pictures"
 
 
 def test_every_clip_that_can_be_read_has_a_picture_of_its_name(pictures: Path) -> None:
     assert sorted(path.name for path in pictures.glob("*.png") if path.is_file()) == [
+        "corrupted.png",
         "good-2.png",
         "good.png",
-        "spoilt.png",
     ]
-    assert measured_clips(pictures) == {"good", "spoilt", "blocked"}
+    assert measured_clips(pictures) == {"good", "corrupted", "blocked"}
 
 
 def test_pictures_are_of_one_width_and_small(pictures: Path) -> None:
@@ -118,23 +118,23 @@ def test_pictures_are_of_one_width_and_small(pictures: Path) -> None:
 
 
 def test_tracks_are_red_where_the_command_is_wrong(pictures: Path) -> None:
-    good, corrupted = (redness(picture(pictures / name)) for name in ("good.png", "spoilt.png"))
+    good, corrupted = (redness(picture(pictures / name)) for name in ("good.png", "corrupted.png"))
     assert corrupted > 1000 + 4 * good
 
 
 def test_a_clip_without_a_pose_has_fewer_curves(pictures: Path) -> None:
-    """Nothing can stray from a command that there is not."""
+    """There are no residuals without a command."""
     assert len(picture(pictures / "good-2.png")) < len(picture(pictures / "good.png")) - 200
 
 
-def test_a_picture_that_cannot_be_written_spoils_no_other(pictures: Path) -> None:
-    """Where that of the clip ``blocked`` was to be stands a folder."""
+def test_a_picture_that_cannot_be_written_does_not_affect_others(pictures: Path) -> None:
+    """There is a folder at the path of the picture of the clip ``blocked``."""
     assert (pictures / "blocked.png").is_dir()
     assert "blocked" in measured_clips(pictures)
-    said = (pictures.parent / "said.txt").read_text()
-    assert "blocked.png cannot be written" in said
-    assert "4 clips measured, 1 could not be read" in said
-    assert "3 pictures in" in said
+    output = (pictures.parent / "output.txt").read_text()
+    assert "blocked.png cannot be written" in output
+    assert "4 clips measured, 1 could not be read" in output
+    assert "3 pictures in" in output
 
 
 def test_a_clip_that_cannot_be_drawn_keeps_its_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,14 +150,12 @@ def test_a_clip_that_cannot_be_drawn_keeps_its_measures(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("folder", "calibration", "said"), [("file", "", "is no folder"), ("new", "no.json", "no.json")]
+    ("folder", "calibration", "message"), [("file", "", "cannot be used for pictures"), ("new", "no.json", "no.json")]
 )
-def test_what_is_wrong_with_the_request_is_said_before_any_work(
-    folder: str, calibration: str, said: str, tmp_path: Path
-) -> None:
+def test_a_wrong_request_fails_before_any_work(folder: str, calibration: str, message: str, tmp_path: Path) -> None:
     write_clip_folder(tmp_path / "footage", clip("a"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         drawn(
             tmp_path / "footage", tmp_path / folder, *([f"validate.calibration={calibration}"] if calibration else [])
         )

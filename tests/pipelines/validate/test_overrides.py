@@ -15,18 +15,18 @@ def written(tmp_path: Path, content: object) -> Path:
     return path
 
 
-def test_a_reviewers_word_is_read(tmp_path: Path) -> None:
+def test_overrides_are_read(tmp_path: Path) -> None:
     overrides = read_overrides(written(tmp_path, {"a": GOOD, "b": {**GOOD, "verdict": "reject"}}))
     assert {clip_id: override.state for clip_id, override in overrides.items()} == {"a": "accepted", "b": "rejected"}
     assert overrides["a"].reviewer == "anna"
 
 
-def test_no_file_is_no_override(tmp_path: Path) -> None:
+def test_without_a_file_there_are_no_overrides(tmp_path: Path) -> None:
     assert read_overrides(tmp_path / "overrides.json") == {}
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("{", "is not valid JSON"),
         ("[" * 100_000, "nested too deep"),
@@ -38,12 +38,12 @@ def test_no_file_is_no_override(tmp_path: Path) -> None:
         ({"a": {**GOOD, "verdict": "accepted"}}, "a.verdict must be 'accept' or 'reject', got \"accepted\""),
         ({"a": {**GOOD, "verdict": ["accept"]}}, "a.verdict must be"),
         ({"a": {**GOOD, "reviewer": 3}}, "a.reviewer must be"),
-        ({"a": {**GOOD, "reason": " "}}, "a: say who decided and why"),
-        ({"a": {**GOOD, "more": "x"}}, "a.more is not a key here"),
-        (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "'a' is there twice"),
+        ({"a": {**GOOD, "reason": " "}}, "a: reviewer and reason must not be empty"),
+        ({"a": {**GOOD, "more": "x"}}, "a.more is not a known key"),
+        (json.dumps({"a": GOOD})[:-1] + ', "a": {}}', "duplicate key 'a'"),
     ],
 )
-def test_what_is_wrong_is_told(tmp_path: Path, content: object, told: str) -> None:
-    with pytest.raises(UserError, match=told) as error:
+def test_errors_name_the_clip_and_the_key(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
         read_overrides(written(tmp_path, content))
     assert "overrides.json" in str(error.value) and len(str(error.value)) <= 300

@@ -42,7 +42,7 @@ def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _decision(
     tar: Path, number: int, state: str, codes: Sequence[str] = (), override: Override | None = None
 ) -> Decision:
-    """A decision on the one clip of ``tar`` under another name: the page cares for names and reasons."""
+    """A decision on the only clip of ``tar`` under another name."""
     values = (make_measure("pose_yaw", 4.0 if codes else 1.0), make_unmeasurable("object_residual", "no boxes in view"))
     candidate = Candidate(
         ref=SampleRef(unit="unit", tar=tar, key=f"clip-{number}", members=scan_tar(tar)["clip-0"]),
@@ -54,7 +54,7 @@ def _decision(
     return Decision(candidate=candidate, verdict=verdict, override=override)
 
 
-def test_the_review_shows_bad_clips_with_reasons_and_good_ones_beside_them(tar: Path, tmp_path: Path) -> None:
+def test_the_review_shows_rejected_clips_with_reasons_and_accepted_ones(tar: Path, tmp_path: Path) -> None:
     word = Override(clip_id="clip-3", state="accepted", reviewer="anna", reason="it is long")
     decisions = [
         _decision(tar, 0, "accepted"),
@@ -68,7 +68,7 @@ def test_the_review_shows_bad_clips_with_reasons_and_good_ones_beside_them(tar: 
     assert "POSE_YAW is &lt;why&gt;." in render_page and "accepted by anna: it is long" in render_page
     assert "by hand. MADE BY HAND" in render_page and "4.8%" in render_page
     assert (
-        "at most 2" in render_page and "not measurable: no boxes in view" in render_page and "edit: slow" in render_page
+        "limit 2" in render_page and "not measurable: no boxes in view" in render_page and "edit: slow" in render_page
     )
     assert [clip.stem for clip in made.clips] == ["clip-1", "clip-2"]
     assert decode_mp4(made.clips[0])[0].shape[0] == 9
@@ -78,7 +78,7 @@ def test_the_review_shows_bad_clips_with_reasons_and_good_ones_beside_them(tar: 
     assert rows[0]["in words"] == "POSE_YAW is <why>. TRACK_LOSS is <why>."
 
 
-def test_an_older_review_is_gone(tar: Path, tmp_path: Path) -> None:
+def test_an_older_review_is_replaced(tar: Path, tmp_path: Path) -> None:
     write_review(tmp_path / "review", [_decision(tar, 1, "rejected", ["POSE_YAW"])], CALIBRATION)
     (tmp_path / "review" / "clips" / "mine.mp4").write_bytes(b"a reviewer's own")
     (tmp_path / "review" / "notes.txt").write_text("a reviewer's own")
@@ -88,7 +88,7 @@ def test_an_older_review_is_gone(tar: Path, tmp_path: Path) -> None:
     assert "clip-1" not in made.gallery.read_text()
 
 
-def test_a_long_night_makes_a_page_of_bounded_length_with_the_rare_reason_on_it(
+def test_a_large_run_gives_a_page_of_bounded_size_with_the_rare_reason(
     tar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("driveforge.pipelines.validate.review.MAX_REJECTED", 3)
@@ -112,7 +112,7 @@ def test_counts_are_by_state_and_by_reason(tar: Path) -> None:
     }  # fmt: skip
 
 
-def test_bars_hold_what_was_measured_or_should_have_been() -> None:
+def test_bars_have_a_value_or_a_limit() -> None:
     values = (make_measure("pose_yaw", 1.0), make_unmeasurable("object_residual", "no boxes in view"))
     measures = Measures(clip_id="a", values=(*values, make_unmeasurable("time_cut", "too few frames")))
     shown = measure_bars(measures, LIMITS, judge(measures, limits_at("by hand", LIMITS)))
@@ -129,7 +129,7 @@ def test_bars_hold_what_was_measured_or_should_have_been() -> None:
 
 
 @pytest.mark.parametrize("note", ["{", '["../../thesis.mp4"]', "[3]", "null"])
-def test_a_note_of_an_older_review_that_cannot_be_trusted_removes_nothing(note: str, tar: Path, tmp_path: Path) -> None:
+def test_an_invalid_record_of_an_older_review_removes_nothing(note: str, tar: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.mp4").write_bytes(b"years")
     (tmp_path / "review" / "clips").mkdir(parents=True)
     (tmp_path / "review" / ".drawn.json").write_text(note)

@@ -1,4 +1,4 @@
-"""The deep check: a good clip's path is found again, and a wrong command is held against what was found."""
+"""The COLMAP check: the path of a good clip is reconstructed, and a wrong command deviates from it."""
 
 import sys
 
@@ -8,7 +8,11 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.validation.camera.colmap_check import colmap_measures, map_frames, path_errors, require_pycolmap
-from driveforge.validation.records import NO_COLMAP_CHECK, STATIONARY_EGO, TOO_FEW_ROWS, Measures
+from driveforge.validation.camera.tracked_view import TrackedView
+from driveforge.validation.catalog import NO_COLMAP_CHECK, TOO_FEW_ROWS
+from driveforge.validation.instruments import Instruments
+from driveforge.validation.point_tracking.tracks import Tracks
+from driveforge.validation.records import STATIONARY_EGO, Measures
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import View, reference_view
 from tests.validation.street import street
@@ -16,23 +20,30 @@ from tests.validation.street import street
 NAMES = ("pose_map_unregistered", "pose_map_path")
 
 
-def deep(clip: Clip) -> dict[str, float | None]:
-    view = reference_view(clip)
-    assert view.command is not None
-    return {m.name: m.value for m in colmap_measures(view, view.command, project_boxes(view), asked=True)}
+def colmap_values(clip: Clip) -> dict[str, float | None]:
+    return {m.name: m.value for m in colmap_measures(untracked(reference_view(clip), enabled=True))}
 
 
-def whys(view: View, *, asked: bool) -> list[str]:
-    assert view.command is not None
-    return [m.reason for m in colmap_measures(view, view.command, None, enabled=asked)]
+def reasons(view: View, *, enabled: bool) -> list[str]:
+    return [m.reason for m in colmap_measures(untracked(view, enabled=enabled))]
 
 
-def test_it_is_done_only_when_asked_for_and_where_it_can_be(clip: Clip, good: Measures) -> None:
+def untracked(view: View, *, enabled: bool) -> TrackedView:
+    """The input of a measure that uses no point tracks."""
+    return TrackedView(
+        view=view,
+        boxes=project_boxes(view),
+        tracks=Tracks(background=(), objects=()),
+        instruments=Instruments(colmap_check=enabled),
+    )
+
+
+def test_the_check_runs_only_if_enabled_and_applicable(clip: Clip, good: Measures) -> None:
     assert [good[name].reason for name in NAMES] == [NO_COLMAP_CHECK] * 2
-    assert whys(reference_view(clip), asked=False) == [NO_COLMAP_CHECK] * 2
-    assert whys(reference_view(clip), asked=True) == [TOO_FEW_ROWS] * 2
+    assert reasons(reference_view(clip), enabled=False) == [NO_COLMAP_CHECK] * 2
+    assert reasons(reference_view(clip), enabled=True) == [TOO_FEW_ROWS] * 2
     stationary_pairs = street(height=256, width=448, num_frames=5, speed=0.0)
-    assert whys(reference_view(stationary_pairs), asked=True) == [STATIONARY_EGO] * 2
+    assert reasons(reference_view(stationary_pairs), enabled=True) == [STATIONARY_EGO] * 2
 
 
 def test_a_path_is_compared_after_the_best_similarity() -> None:
@@ -49,7 +60,7 @@ def test_a_path_is_compared_after_the_best_similarity() -> None:
     assert path_errors(mirrored, path).max() > 0.1
 
 
-def test_people_are_told_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(UserError, match=r"pip install \"driveforge\[colmap\]\""):
         require_pycolmap()
@@ -80,19 +91,19 @@ def test_a_good_clip_maps_onto_its_command_and_a_wrong_path_does_not() -> None:
 
 
 @pytest.mark.slow
-def test_measures_of_the_deep_check_are_those_of_the_whole_clip() -> None:
+def test_frames_of_another_place_are_not_registered() -> None:
     pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
     clip = street(height=256, width=448, num_frames=10)
     other = street(height=256, width=448, num_frames=10, seed=1)
     cut = Clip(scene=clip.scene, frames=np.concatenate([clip.frames[:, :7], other.frames[:, 7:]], 1))
-    found = deep(cut)
+    found = colmap_values(cut)
     assert found["pose_map_unregistered"] == pytest.approx(0.3)
 
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_a_real_drive_is_found_to_centimeters(kitti: Clip) -> None:
+def test_a_real_path_is_found_to_centimeters(kitti: Clip) -> None:
     pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
-    found = deep(kitti)
+    found = colmap_values(kitti)
     assert found["pose_map_unregistered"] == 0.0
     assert found["pose_map_path"] is not None and found["pose_map_path"] < 0.1

@@ -1,4 +1,4 @@
-"""The formulas on exact points: any scene, any motion."""
+"""The formulas on exact points, for any scene and motion."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from driveforge.validation.camera.triangulation import triangulate
 from driveforge.validation.point_tracking.box_motion import ray_box
 from driveforge.validation.views.view import CameraMotion
 
-PIXEL = 1 / 218  # 256 rows of a camera that sees about 60 degrees
+PIXEL = 1 / 218  # 256 rows of a camera with a field of view of about 60 degrees
 UP = np.array([0.0, -1.0, 0.0])
 
 seeds = st.integers(0, 2**32 - 1)
@@ -62,16 +62,16 @@ def test_refinement_finds_a_known_error_of_the_command(seed: int, yaw: float, pi
 
 @settings(max_examples=25, deadline=None)
 @given(seeds, angles)
-def test_refinement_of_a_standing_camera_finds_its_turn_among_movers(seed: int, yaw: float) -> None:
+def test_refinement_of_a_stationary_camera_finds_its_rotation_among_moving_objects(seed: int, yaw: float) -> None:
     seen = exact_pair(seed, rotation_matrix(np.array([0.0, yaw, 0.0])), np.zeros(3), noise_px=0.2)
-    seen.b[:30, 0] += 20 * PIXEL  # a quarter of the tracks are of movers
+    seen.b[:30, 0] += 20 * PIXEL  # a quarter of the tracks are on moving objects
     refined = refine_motion(replace(seen, motion=CameraMotion(rotation=np.eye(3), translation=np.zeros(3))), UP, PIXEL)
     np.testing.assert_allclose(refined.correction, [0, yaw, 0], atol=np.radians(0.1))
     assert refined.direction is None
 
 
 @given(seeds)
-def test_triangulation_returns_the_point_that_was_seen(seed: int) -> None:
+def test_triangulation_returns_the_observed_point(seed: int) -> None:
     rng = np.random.default_rng(seed)
     points, centers = rng.uniform([-5, -5, 5], [5, 5, 30], (20, 3)), rng.uniform(-1, 1, (6, 3))
     np.testing.assert_allclose(triangulate(points - centers[:, None], centers), points, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Cameras against each other: a rig before a textured wall, exactly rendered, and the same rig told wrongly."""
+"""Overlapping cameras: a rig along a textured wall, rendered exactly, with right and wrong calibration."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,8 +12,9 @@ from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pixel_r
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.validation.camera.overlap import overlap_measures
+from driveforge.validation.catalog import NO_OVERLAP, ONE_CAMERA
 from driveforge.validation.measures import Measures, measure
-from driveforge.validation.records import NO_OVERLAP, NO_OVERLAP_TEXTURE, NO_POSE, ONE_CAMERA, STATIONARY_EGO, Measure
+from driveforge.validation.records import NO_OVERLAP_TEXTURE, NO_POSE, STATIONARY_EGO, Measure
 from driveforge.validation.views.view import list_views
 from tests.defaults import make_framing
 from tests.validation.conftest import REAL_DATA
@@ -25,13 +26,13 @@ INTRINSICS = np.array([[180.0, 0, (WIDTH - 1) / 2], [0, 180.0, (HEIGHT - 1) / 2]
 
 
 def camera(name: str, yaw: float, aside: float) -> Camera:
-    """At ``yaw`` deg and ``aside`` m to the left; the image is 64 deg wide."""
+    """A camera at ``yaw`` deg and ``aside`` m to the left; its image is 64 deg wide."""
     mount = pose(yaw_rotation(np.radians(yaw)), [1.0, aside, 1.5]) @ FORWARD_CAMERA_TO_EGO
     return Camera(name=name, width=WIDTH, height=HEIGHT, intrinsics=INTRINSICS, camera_to_ego=mount)
 
 
 def rig(*, cameras: Sequence[Camera] = (), speed: float = 5.0, seed: int = 0) -> Clip:
-    """Two cameras that overlap by some 15 deg and drive along a textured wall to their left, at 10 Hz."""
+    """Two cameras that overlap by about 15 deg and drive along a textured wall to their left, at 10 Hz."""
     scene = Scene(
         clip_id=f"rig-{seed}",
         domain="driving-day",
@@ -46,7 +47,7 @@ def rig(*, cameras: Sequence[Camera] = (), speed: float = 5.0, seed: int = 0) ->
 
 
 def draw(wall: np.ndarray, to_world: np.ndarray) -> np.ndarray:
-    """The wall y = ``WALL_M``, of 16 texels a meter; gray where a ray does not meet it."""
+    """The wall y = ``WALL_M`` with 16 texels per meter; gray for rays that miss it."""
     rays = pixel_rays(INTRINSICS, HEIGHT, WIDTH) @ to_world[:3, :3].T
     depth = (WALL_M - to_world[1, 3]) / np.maximum(rays[..., 1], 1e-3)
     x, z = (to_world[axis, 3] + depth * rays[..., axis] for axis in (0, 2))
@@ -56,7 +57,7 @@ def draw(wall: np.ndarray, to_world: np.ndarray) -> np.ndarray:
 
 
 def turned(clip: Clip, degrees: float) -> Clip:
-    """The same pixels under a second camera that is told to look ``degrees`` further to the left."""
+    """The same pixels with a second camera that is commanded ``degrees`` further to the left."""
     first, second, *others = clip.scene.cameras
     there = pose(np.eye(3), second.camera_to_ego[..., :3, 3])
     turn = there @ pose(yaw_rotation(np.radians(degrees)), np.zeros(3)) @ inverse(there)
@@ -72,7 +73,7 @@ def taken(clip: Clip) -> dict[str, Measure]:
 
 
 def values(clip: Clip) -> tuple[float, float, float]:
-    """What is unmatched, what is chance, and what does not match at its depth."""
+    """The values of the three overlap measures."""
     found = taken(clip)
     unmatched, chance, depth = (found[f"camera_{name}"].value for name in ("unmatched", "chance", "depth"))
     assert unmatched is not None and chance is not None and depth is not None
@@ -84,17 +85,17 @@ def good() -> Clip:
     return rig()
 
 
-def test_what_two_cameras_see_of_one_wall_matches(good: Clip) -> None:
+def test_two_views_of_one_wall_match(good: Clip) -> None:
     assert max(values(good)) < 0.1
     assert set(taken(good)) > {"left+front/camera_unmatched", "left+front/camera_chance", "left+front/camera_depth"}
 
 
 @pytest.mark.parametrize("degrees", [4.0, -4.0])
-def test_a_camera_that_is_turned_does_not_see_it_at_its_depth(degrees: float, good: Clip) -> None:
+def test_a_yawed_camera_does_not_match_at_its_depth(degrees: float, good: Clip) -> None:
     assert values(turned(good, degrees))[2] > 0.5
 
 
-def test_a_camera_that_is_nodded_does_not_see_it_on_the_lines(good: Clip) -> None:
+def test_a_pitched_camera_does_not_match_on_the_lines(good: Clip) -> None:
     first, second = good.scene.cameras
     nod = np.eye(4)
     nod[:3, :3] = cv2.Rodrigues(np.radians([4.0, 0.0, 0.0]))[0]
@@ -104,19 +105,19 @@ def test_a_camera_that_is_nodded_does_not_see_it_on_the_lines(good: Clip) -> Non
     assert depth > 0.5
 
 
-def test_another_place_matches_by_chance_alone(good: Clip) -> None:
+def test_another_place_matches_only_by_chance(good: Clip) -> None:
     unmatched, chance, depth = values(with_second(good, rig(seed=1).frames[1]))
-    assert unmatched > 0.3  # so near, among this many depths, one or the other looks alike
+    assert unmatched > 0.3  # with this many depths so close together, some patch matches by chance
     assert depth > 0.5
     assert chance == pytest.approx(0.5, abs=0.15)
 
 
-def test_a_camera_out_of_step_is_seen(good: Clip) -> None:
+def test_an_unsynchronized_camera_is_detected(good: Clip) -> None:
     late = np.concatenate([good.frames[1, :1]] * 3 + [good.frames[1, :-3]])
     assert values(with_second(good, late))[2] > 0.4
 
 
-def test_why_cameras_are_not_compared(good: Clip) -> None:
+def test_the_reasons_why_cameras_are_not_compared(good: Clip) -> None:
     one = rig(cameras=[camera("left", 70, 0.3)])
     opposed = rig(cameras=[camera("left", 70, 0.3), camera("right", -70, -0.3)])
     flat = Clip(scene=good.scene, frames=np.full_like(good.frames, 90))
@@ -138,7 +139,7 @@ def test_odd_sizes_are_measured_or_refused_but_never_crash(height: int, width: i
         assert (m.value is None) == (m.state == "unmeasurable") == bool(m.reason)
 
 
-def test_they_are_measures_of_the_clip(good: Clip) -> None:
+def test_overlap_measures_are_among_the_measures_of_the_clip(good: Clip) -> None:
     whole: Measures = measure(good)
     assert whole["camera_depth"] == taken(good)["camera_depth"]
     assert whole["left+front/camera_depth"].family == "cameras"
@@ -146,7 +147,7 @@ def test_they_are_measures_of_the_clip(good: Clip) -> None:
 
 
 @pytest.mark.real
-def test_real_cameras_agree_and_a_turned_one_does_not() -> None:
+def test_real_cameras_agree_and_a_yawed_one_does_not() -> None:
     root: Path = REAL_DATA / "nuscenes_format" / "tri_six_cameras"
     if not root.exists():
         pytest.skip("real footage is absent: set DRIVEFORGE_REAL_DATA")

@@ -1,4 +1,4 @@
-"""A pose network from a file: what it is given, what its answer becomes, what is refused."""
+"""A pose network from a file: its inputs, the use of its output, and its errors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +10,11 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, pose, yaw_rotation
 from driveforge.datasets.scene import Clip
-from driveforge.validation.camera.pose_network import PoseNetwork, load_pose_network
-from driveforge.validation.instruments import Instruments
+from driveforge.validation.camera.pose_network import load_pose_network
+from driveforge.validation.catalog import NO_POSE_NETWORK
+from driveforge.validation.instruments import Instruments, PoseNetwork
 from driveforge.validation.measures import measure
-from driveforge.validation.records import NO_POSE, NO_POSE_NETWORK, STATIONARY_EGO, Measures
+from driveforge.validation.records import NO_POSE, STATIONARY_EGO, Measures
 from driveforge.validation.verdict import judge
 from driveforge.validation.views.view import reference_view
 from tests.validation.limits import limits_at
@@ -24,7 +25,7 @@ NAMES = ("pose_network_rotation", "pose_network_translation")
 
 
 class Recites(torch.nn.Module):
-    """Says the poses that it was made with, whatever it is shown."""
+    """Returns the poses that it was constructed with, for any frames."""
 
     def __init__(self, poses: Array) -> None:
         super().__init__()
@@ -41,7 +42,7 @@ def of_network(clip: Clip, network: PoseNetwork) -> list[float | None]:
 
 
 def in_another_world(clip: Clip, scale: float = 0.3) -> Array:
-    """The commanded camera poses, as a network might tell them: elsewhere, turned, and at another scale."""
+    """The commanded camera poses in another world frame and at another scale."""
     command = reference_view(clip).command
     assert command is not None
     poses = pose(yaw_rotation(1.1), [3.0, -2.0, 0.5]) @ command.camera_to_world
@@ -49,37 +50,35 @@ def in_another_world(clip: Clip, scale: float = 0.3) -> Array:
     return poses
 
 
-def test_without_a_network_nothing_is_measured_and_nobody_is_blamed(good: Measures) -> None:
+def test_without_a_network_nothing_is_measured_and_the_clip_is_accepted(good: Measures) -> None:
     assert [good[name].reason for name in NAMES] == [NO_POSE_NETWORK] * 2
     limits = limits_at("one good clip", {m.name: 2 * m.value + 0.05 for m in good.values if m.value is not None})
     assert judge(good, limits).state == "accepted"
 
 
-def test_a_network_that_agrees_may_choose_its_own_world_and_scale(
-    clip: Clip, saved: Callable[[torch.nn.Module], Path]
-) -> None:
+def test_a_network_may_use_any_world_frame_and_scale(clip: Clip, saved: Callable[[torch.nn.Module], Path]) -> None:
     network = load_pose_network(saved(Recites(in_another_world(clip))))
     assert of_network(clip, network) == pytest.approx([0.0, 0.0], abs=0.05)
 
 
-def test_a_turn_that_was_not_commanded_is_told_in_degrees(clip: Clip, saved: Callable[[torch.nn.Module], Path]) -> None:
+def test_a_rotation_error_is_in_degrees(clip: Clip, saved: Callable[[torch.nn.Module], Path]) -> None:
     network = load_pose_network(saved(Recites(in_another_world(clip))))
     rotation, translation = of_network(commanded_yaw(clip, 5.0), network)
     assert rotation == pytest.approx(5.0 * 4 / 10, abs=0.05)
     assert translation is not None and 0.2 < translation < 2.0
 
 
-def test_a_network_that_goes_backwards_is_as_wrong_as_can_be(clip: Clip) -> None:
+def test_backward_motion_is_180_degrees_off(clip: Clip) -> None:
     poses = in_another_world(clip, scale=-1.0)
     assert of_network(clip, lambda frames: poses) == pytest.approx([0.0, 180.0], abs=0.05)
 
 
-def test_a_network_that_sees_no_motion_is_a_right_angle_off(clip: Clip) -> None:
+def test_no_predicted_motion_is_90_degrees_off(clip: Clip) -> None:
     poses = np.tile(np.eye(4), (clip.scene.num_frames, 1, 1))
     assert of_network(clip, lambda frames: poses)[1] == pytest.approx(90.0)
 
 
-def test_what_the_command_leaves_open_is_excused() -> None:
+def test_directions_of_a_stationary_ego_do_not_apply() -> None:
     stationary_pairs = street(speed=0.0, num_frames=9)
     still = np.tile(np.eye(4), (9, 1, 1))
     measures = measure(stationary_pairs, Instruments(pose_network=lambda frames: still))
@@ -89,7 +88,7 @@ def test_what_the_command_leaves_open_is_excused() -> None:
     assert [poseless[name].reason for name in NAMES] == [NO_POSE] * 2
 
 
-def test_files_that_are_no_pose_network_are_refused(
+def test_files_without_a_pose_network_are_refused(
     clip: Clip, saved: Callable[[torch.nn.Module], Path], tmp_path: Path
 ) -> None:
     frames = reference_view(clip).frames

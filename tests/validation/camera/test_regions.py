@@ -1,4 +1,4 @@
-"""Medians by region: one bad corner shows, few points do not."""
+"""Medians by region: a bad corner is visible, a few bad points are not."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def points(count: int = 300) -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 1, (count, 2)) * SIZE
 
 
-def test_a_bad_corner_shows_in_its_region_alone() -> None:
+def test_a_bad_corner_shows_only_in_its_region() -> None:
     where = points()
     values = np.where((where[:, 0] < 100) & (where[:, 1] < 100), 5.0, 1.0)
     medians = region_medians(where, values, SIZE)
@@ -23,7 +23,7 @@ def test_a_bad_corner_shows_in_its_region_alone() -> None:
     assert np.median(values) == 1.0
 
 
-def test_regions_of_few_points_say_nothing() -> None:
+def test_regions_with_few_points_have_no_median() -> None:
     where = points()
     assert region_medians(where[:8], np.ones(8), SIZE) == []
     in_one = where[(where[:, 0] < 100) & (where[:, 1] < 100)]

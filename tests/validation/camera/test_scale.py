@@ -1,4 +1,4 @@
-"""Metric scale: a known factor on the commanded meters is found, and what leaves it open is told apart."""
+"""Metric scale: a known factor on the commanded translation is found, or there is a reason why not."""
 
 from dataclasses import replace
 
@@ -12,16 +12,13 @@ from driveforge.datasets.scene import Clip, Track
 from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.validation.camera.pose_refinement import rotation_matrix
 from driveforge.validation.camera.scale import is_parked, solve_point_scales
+from driveforge.validation.catalog import CAMERA_NOT_ALONG_ROAD, NO_CAMERA_HEIGHT, NO_PARKED_BOXES, ROAD_HIDDEN
 from driveforge.validation.measures import measure
 from driveforge.validation.records import (
-    CAMERA_NOT_ALONG_ROAD,
     NO_BOXES,
-    NO_CAMERA_HEIGHT,
-    NO_PARKED_BOXES,
     NO_POSE,
     NO_ROAD_MATCH,
     NO_ROAD_TEXTURE,
-    ROAD_HIDDEN,
     SMALL_BOXES,
     STATIONARY_EGO,
     Measure,
@@ -41,7 +38,7 @@ def boxes(clip: Clip) -> Measure:
 
 
 def on_the_ground(clip: Clip, height: float, pitch: float = 0.0) -> Clip:
-    """The same camera poses, told of a camera ``height`` m above the ego that looks down by ``pitch`` deg."""
+    """The same camera poses, given by a mount ``height`` m above the ego, pitched down by ``pitch`` deg."""
     nod = pose(rotation_matrix(np.radians(pitch) * np.array([-1.0, 0, 0])), np.zeros(3))
     mount = pose(np.eye(3), [1.5, 0.0, height]) @ FORWARD_CAMERA_TO_EGO @ nod
     camera = clip.scene.cameras[0]
@@ -50,7 +47,7 @@ def on_the_ground(clip: Clip, height: float, pitch: float = 0.0) -> Clip:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 3.0), st.floats(-0.1, 0.1))
-def test_every_exact_point_tells_the_factor_on_the_translation(seed: int, factor: float, yaw: float) -> None:
+def test_every_exact_point_gives_the_factor_on_the_translation(seed: int, factor: float, yaw: float) -> None:
     points = np.random.default_rng(seed).uniform([-6, -3, 6], [6, 3, 40], (30, 3))
     turned = points @ rotation_matrix(np.array([0.0, yaw, 0.0])).T
     translation = np.array([0.3, 0.05, -1.5])
@@ -60,34 +57,34 @@ def test_every_exact_point_tells_the_factor_on_the_translation(seed: int, factor
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_the_road_tells_how_fast_the_camera_passes_over_it(factor: float, clip: Clip) -> None:
+def test_the_road_gives_the_speed_of_the_camera(factor: float, clip: Clip) -> None:
     assert road(commanded_speed(clip, factor)).value == pytest.approx(abs(np.log(factor)), abs=0.03)
 
 
-def test_the_road_is_read_under_the_rotation_that_is_seen(clip: Clip) -> None:
+def test_the_road_measure_uses_the_observed_rotation(clip: Clip) -> None:
     assert road(commanded_yaw(clip, 4.0)).value == pytest.approx(0.0, abs=0.05)
 
 
 @pytest.mark.parametrize("pitch", [-1.0, 1.0])
-def test_a_camera_that_hangs_other_than_calibrated_is_levelled_by_its_path(pitch: float, clip: Clip) -> None:
+def test_a_pitch_error_is_corrected_by_the_path(pitch: float, clip: Clip) -> None:
     assert road(on_the_ground(clip, 1.6, pitch)).value == pytest.approx(0.0, abs=0.03)
 
 
-def test_a_wrong_height_reads_as_scale(clip: Clip) -> None:
+def test_a_wrong_height_changes_the_scale(clip: Clip) -> None:
     assert road(on_the_ground(clip, 1.6 * 1.25)).value == pytest.approx(np.log(1.25), abs=0.03)
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_parked_boxes_tell_how_fast_the_camera_passes_them(factor: float) -> None:
+def test_parked_boxes_give_the_speed_of_the_camera(factor: float) -> None:
     passed = boxes(commanded_speed(street(parked=True, num_frames=9), factor))
     assert passed.track == "car"
     if factor == 1.0:
         assert passed.value == pytest.approx(0.0, abs=0.06)
-    else:  # boxes that are nearer than they look add to what the speed itself is off
+    else:  # boxes that are closer than they appear add to the speed error
         assert passed.value is not None and passed.value > 0.75 * abs(np.log(factor))
 
 
-def test_a_box_stands_that_strays_no_more_than_annotations_do() -> None:
+def test_a_box_within_annotation_noise_is_parked() -> None:
     places = np.tile(np.eye(4), (6, 1, 1))
     places[:, 0, 3] = [0, 0.1, -0.1, 0.05, 0, 50]
     present = np.arange(6) < 5
@@ -98,7 +95,7 @@ def test_a_box_stands_that_strays_no_more_than_annotations_do() -> None:
     assert not is_parked(replace(stands, present=np.arange(6) < 1))
 
 
-def test_why_the_road_tells_nothing(clip: Clip) -> None:
+def test_the_reasons_without_a_road_scale(clip: Clip) -> None:
     scene = clip.scene
     aside = replace(scene.cameras[0], camera_to_ego=pose(yaw_rotation(1.5), [0, 0, 0]) @ scene.cameras[0].camera_to_ego)
     wall = Track(
@@ -121,7 +118,7 @@ def test_why_the_road_tells_nothing(clip: Clip) -> None:
     assert road(Clip(scene=scene, frames=np.full_like(clip.frames, 90))).reason == "too few tracks (0)"
 
 
-def test_why_parked_boxes_tell_nothing(clip: Clip) -> None:
+def test_the_reasons_without_a_scale_of_parked_boxes(clip: Clip) -> None:
     parked = street(parked=True, num_frames=9)
     scene = parked.scene
     far = scene.tracks[0].box_to_world.copy()
@@ -147,7 +144,7 @@ def test_simulated_footage_agrees_with_its_speed_and_not_with_another(height: in
 
 
 @pytest.mark.real
-def test_a_real_road_tells_the_speed(kitti: Clip) -> None:
+def test_a_real_road_gives_the_speed(kitti: Clip) -> None:
     assert road(kitti).reason == NO_CAMERA_HEIGHT
     mounted = on_the_ground(kitti, 1.65)
     true = road(mounted)

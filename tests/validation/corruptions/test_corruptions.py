@@ -1,4 +1,4 @@
-"""What holds for every kind of corruption."""
+"""Properties of every corruption type."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from driveforge.datasets.scene_json import scene_from_json, scene_to_json
 from driveforge.validation.corruptions.catalog import CORRUPTIONS, GROUPS, corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.measures import Measures, measure
-from tests.validation.corruptible import bare, content, numbered, simulated
+from tests.validation.corruption_clips import bare, content, numbered, simulated
 from tests.validation.street import street
 
 ON_THE_COMMAND = {
@@ -37,11 +37,11 @@ def elsewhere() -> Clip:
 
 
 def clip_for(corruption_type: str, clip: Clip) -> Clip:
-    """The simulated clip, whose road is too full for one car more, or else that of an empty street."""
+    """The simulated clip; for a missing vehicle, which needs a free place, a clip of an empty street."""
     return clip if corruption_type == "missing-vehicle" else simulated()
 
 
-def test_the_table_is_in_order() -> None:
+def test_the_catalog_is_consistent() -> None:
     assert len(CORRUPTIONS) >= 24
     for name, about in CORRUPTIONS.items():
         assert about.name == name
@@ -53,7 +53,9 @@ def test_the_table_is_in_order() -> None:
 
 
 @pytest.mark.parametrize("corruption_type", CORRUPTIONS)
-def test_a_kind_repeats_exactly_and_leaves_its_input_alone(corruption_type: str, clip: Clip, elsewhere: Clip) -> None:
+def test_a_type_is_deterministic_and_does_not_change_its_input(
+    corruption_type: str, clip: Clip, elsewhere: Clip
+) -> None:
     good, strength = clip_for(corruption_type, clip), CORRUPTIONS[corruption_type].strong
     before = content(good)
     corrupted = corrupt(good, corruption_type, strength, seed=5, other=elsewhere)
@@ -67,7 +69,7 @@ def test_a_kind_repeats_exactly_and_leaves_its_input_alone(corruption_type: str,
 
 
 @pytest.mark.parametrize("corruption_type", CORRUPTIONS)
-def test_a_kind_spoils_the_command_or_the_pixels_but_not_both(
+def test_a_type_changes_the_command_or_the_pixels_but_not_both(
     corruption_type: str, clip: Clip, elsewhere: Clip
 ) -> None:
     good = clip_for(corruption_type, clip)
@@ -85,20 +87,20 @@ def test_a_kind_spoils_the_command_or_the_pixels_but_not_both(
 
 
 @pytest.mark.parametrize("corruption_type", CORRUPTIONS)
-def test_strength_0_spoils_nothing(corruption_type: str, clip: Clip, elsewhere: Clip) -> None:
+def test_strength_0_changes_nothing(corruption_type: str, clip: Clip, elsewhere: Clip) -> None:
     good = clip_for(corruption_type, clip)
     assert content(corrupt(good, corruption_type, 0, seed=0, other=elsewhere)) == content(good)
 
 
 @pytest.mark.parametrize("corruption_type", sorted(set(CORRUPTIONS) - {"freeze", "stutter", "swap", "shuffle", "skip"}))
-def test_what_is_spoilt_grows_with_the_strength(corruption_type: str, clip: Clip, elsewhere: Clip) -> None:
+def test_the_effect_grows_with_the_strength(corruption_type: str, clip: Clip, elsewhere: Clip) -> None:
     about, good = CORRUPTIONS[corruption_type], clip_for(corruption_type, clip)
     mild, strong = (corrupt(good, corruption_type, x, seed=4, other=elsewhere) for x in (about.mild, about.strong))
     assert 0 < _difference(mild, good) < _difference(strong, good)
 
 
 def _difference(corrupted: Clip, good: Clip) -> float:
-    """A sum over all that may differ, whatever it is."""
+    """The sum of all differences of two clips."""
     kept = corrupted.scene.num_frames
     lost = good.scene.num_frames - kept
     pixels = np.abs(corrupted.frames.astype(int) - good.frames[:, :kept]).sum()
@@ -129,27 +131,27 @@ def _difference(corrupted: Clip, good: Clip) -> float:
         ("identity-swap", "object_appearance"),
     ],
 )
-def test_what_is_spoilt_is_measured(corruption_type: str, raised: str, clip: Clip, good: Measures) -> None:
+def test_corruptions_are_measured(corruption_type: str, raised: str, clip: Clip, good: Measures) -> None:
     corrupted = measure(corrupt(clip, corruption_type, CORRUPTIONS[corruption_type].strong, seed=1))
     assert corrupted[raised].value > 2 * good[raised].value
 
 
 @pytest.mark.parametrize(
-    ("corruption_type", "strength", "said"),
+    ("corruption_type", "strength", "message"),
     [
-        ("freeze", 2.5, "the strength of freeze is a whole number of frames, got 2.5"),
-        ("vanish", 101, "the strength of vanish is in % of frames, from 0 to 100; got 101"),
-        ("yaw-rate", -1, "the strength of yaw-rate is in deg/s, 0 or more; got -1"),
-        ("speed", float("nan"), "the strength of speed is in %, 0 or more; got nan"),
-        ("boil", float("inf"), "the strength of boil is in gray levels, 0 or more; got inf"),
-        ("melt", 1, "no corruption 'melt'; there are yaw-rate, lateral-drift"),
+        ("freeze", 2.5, "the strength of freeze must be a whole number of frames, got 2.5"),
+        ("vanish", 101, "the strength of vanish must be from 0 to 100 (% of frames), got 101"),
+        ("yaw-rate", -1, "the strength of yaw-rate must be 0 or more (deg/s), got -1"),
+        ("speed", float("nan"), "the strength of speed must be 0 or more (%), got nan"),
+        ("boil", float("inf"), "the strength of boil must be 0 or more (gray levels), got inf"),
+        ("melt", 1, "no corruption type 'melt'; there are yaw-rate, lateral-drift"),
     ],
 )
-def test_what_does_not_exist_is_told(corruption_type: str, strength: float, said: str) -> None:
-    with pytest.raises(UserError) as told:
+def test_unknown_types_and_strengths_are_refused(corruption_type: str, strength: float, message: str) -> None:
+    with pytest.raises(UserError) as error:
         corrupt(numbered(17), corruption_type, strength, seed=0)
-    assert str(told.value).startswith(said)
-    assert not isinstance(told.value, CorruptionNotApplicable)
+    assert str(error.value).startswith(message)
+    assert not isinstance(error.value, CorruptionNotApplicable)
 
 
 def test_a_seed_is_not_negative() -> None:
@@ -158,7 +160,7 @@ def test_a_seed_is_not_negative() -> None:
 
 
 @pytest.mark.parametrize("corruption_type", sorted(name for name, about in CORRUPTIONS.items() if about.requirements))
-def test_a_clip_that_lacks_what_a_kind_needs_is_told_apart(corruption_type: str) -> None:
+def test_a_clip_without_the_requirements_is_not_applicable(corruption_type: str) -> None:
     with pytest.raises(CorruptionNotApplicable, match=f"bare: {corruption_type} needs an(other clip| ego pose)"):
         corrupt(
             bare(np.zeros((17, 96, 160, 3), np.uint8)), corruption_type, CORRUPTIONS[corruption_type].strong, seed=0
@@ -166,17 +168,17 @@ def test_a_clip_that_lacks_what_a_kind_needs_is_told_apart(corruption_type: str)
 
 
 @pytest.mark.parametrize(
-    ("corruption_type", "lacking", "said"),
+    ("corruption_type", "lacking", "message"),
     [
         ("vanish", {"tracks": ()}, "needs commanded boxes"),
         ("camera-yaw", {}, "needs two calibrated cameras"),
-        ("uncommanded-parked", {}, "no parked object is seen well for long enough"),
+        ("uncommanded-parked", {}, "no parked object is visible for long enough"),
     ],
 )
-def test_a_street_without_what_a_kind_needs(
-    corruption_type: str, lacking: dict[str, object], said: str, clip: Clip
+def test_a_street_without_suitable_objects(
+    corruption_type: str, lacking: dict[str, object], message: str, clip: Clip
 ) -> None:
-    with pytest.raises(CorruptionNotApplicable, match=said):
+    with pytest.raises(CorruptionNotApplicable, match=message):
         corrupt(clip.with_scene(**lacking), corruption_type, CORRUPTIONS[corruption_type].strong, seed=0)
 
 
@@ -184,14 +186,14 @@ def test_a_street_without_what_a_kind_needs(
     ("corruption_type", "strength", "least"),
     [("freeze", 6, 8), ("stutter", 3, 6), ("swap", 3, 6), ("shuffle", 8, 8), ("skip", 4, 8)],
 )
-def test_a_clip_that_is_too_short_is_told(corruption_type: str, strength: float, least: int) -> None:
+def test_a_clip_that_is_too_short_is_refused(corruption_type: str, strength: float, least: int) -> None:
     corrupt(numbered(least), corruption_type, strength, seed=0)
-    with pytest.raises(CorruptionNotApplicable, match=f"needs {least} frames or more, it has {least - 1}"):
+    with pytest.raises(CorruptionNotApplicable, match=f"needs {least} frames or more, but has {least - 1}"):
         corrupt(numbered(least - 1), corruption_type, strength, seed=0)
 
 
 @pytest.mark.parametrize("corruption_type", ["freeze", "shuffle", "reverse", "local-warp"])
-def test_what_would_change_nothing_is_refused(corruption_type: str) -> None:
+def test_a_corruption_without_effect_is_refused(corruption_type: str) -> None:
     still = bare(np.full((17, 96, 160, 3), 90, np.uint8))
     with pytest.raises(CorruptionNotApplicable, match="changes nothing"):
         corrupt(still, corruption_type, CORRUPTIONS[corruption_type].strong, seed=0)
@@ -218,7 +220,7 @@ def test_real_footage_with_a_pose_and_no_boxes(corruption_type: str, kitti: Clip
         with pytest.raises(CorruptionNotApplicable, match=f"{corruption_type} needs"):
             corrupt(kitti, corruption_type, about.strong, seed=0, other=elsewhere)
     elif corruption_type == "missing-vehicle":
-        with pytest.raises(CorruptionNotApplicable, match="nobody knows where the ground is"):
+        with pytest.raises(CorruptionNotApplicable, match="the height of the ground is unknown"):
             corrupt(kitti, corruption_type, about.strong, seed=0)
     else:
         corrupt(kitti, corruption_type, about.mild, seed=0, other=elsewhere)

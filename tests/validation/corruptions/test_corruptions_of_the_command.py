@@ -1,4 +1,4 @@
-"""That a wrong command is wrong by as much as was asked for, and in nothing else."""
+"""Corruptions of the command have the requested strength and change nothing else."""
 
 from dataclasses import replace
 
@@ -13,11 +13,11 @@ from driveforge.validation.corruptions.catalog import corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
-from tests.validation.corruptible import simulated
+from tests.validation.corruption_clips import simulated
 from tests.validation.street import CAR_SIZE, drive
 
 seeds = st.integers(0, 2**32 - 1)
-# The clip is shared by all examples on purpose: nothing may change it.
+# The clip is shared by all examples: nothing may change it.
 many = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -33,7 +33,7 @@ def test_yaw_rate(clip: Clip, rate: float, turn: float, seed: int) -> None:
     np.testing.assert_allclose(steps[:, :3, 3], true_steps[:, :3, 3], atol=1e-9)
 
 
-def test_the_seed_draws_the_side(clip: Clip) -> None:
+def test_the_seed_decides_the_side(clip: Clip) -> None:
     ends = {yaw_from_pose(corrupt(clip, "yaw-rate", 5.0, seed=seed).scene.ego_to_world[-1]) > 0 for seed in range(8)}
     assert ends == {True, False}
 
@@ -60,7 +60,7 @@ def test_speed(clip: Clip, percent: float, seed: int) -> None:
     np.testing.assert_array_equal(path[:, :3, :3], true[:, :3, :3])
 
 
-def test_a_standing_ego_has_no_speed_to_be_wrong(clip: Clip) -> None:
+def test_the_speed_of_a_stationary_ego_cannot_be_corrupted(clip: Clip) -> None:
     with pytest.raises(CorruptionNotApplicable, match="moves less than 1 m"):
         corrupt(clip.with_scene(ego_to_world=drive(17, 0.0, 0.0)), "speed", 40, seed=0)
 
@@ -108,7 +108,7 @@ def test_object_drift(clip: Clip, drift: float, seed: int) -> None:
 
 
 def _off(clip: Clip, corruption_type: str, strength: float, seed: int) -> np.ndarray:
-    """How far ``(T, 3)`` m the only box is off, in the world; its heading and size must be right."""
+    """The offset ``(T, 3)`` m of the only box in the world; its heading and size must be unchanged."""
     (true,) = clip.scene.tracks
     (box,) = corrupt(clip, corruption_type, strength, seed=seed).scene.tracks
     np.testing.assert_array_equal(box.box_to_world[:, :3, :3], true.box_to_world[:, :3, :3])
@@ -134,7 +134,7 @@ def test_uncommanded(corruption_type: str, percent: float, gone: int) -> None:
 
 @many
 @given(seed=seeds, turn=st.sampled_from([-15.0, 0.0, 15.0]))
-def test_never_drawn(clip: Clip, seed: int, turn: float) -> None:
+def test_missing_vehicle(clip: Clip, seed: int, turn: float) -> None:
     path = drive(17, 8.0, turn)
     beside = replace(clip.scene.tracks[0], box_to_world=path @ pose(yaw_rotation(0.0), [9.0, 3.0, CAR_SIZE[2] / 2]))
     good = clip.with_scene(ego_to_world=path, tracks=(beside,))
@@ -151,14 +151,14 @@ def test_never_drawn(clip: Clip, seed: int, turn: float) -> None:
     assert np.linalg.norm((car.box_to_world - beside.box_to_world)[:, :2, 3], axis=1).min() > nearer_than_touching
 
 
-def test_a_road_that_is_full_has_no_room_for_a_box_more() -> None:
-    with pytest.raises(CorruptionNotApplicable, match="no room in view"):
+def test_a_full_road_has_no_place_for_another_box() -> None:
+    with pytest.raises(CorruptionNotApplicable, match="no free place in view"):
         corrupt(simulated(), "missing-vehicle", 100, seed=0)
 
 
 @many
 @given(degrees=st.floats(0.1, 10), seed=seeds, corruption_type=st.sampled_from(["camera-yaw", "camera-pitch"]))
-def test_a_camera_that_is_turned(degrees: float, seed: int, corruption_type: str) -> None:
+def test_camera_yaw_and_pitch(degrees: float, seed: int, corruption_type: str) -> None:
     first, turned = corrupt(simulated(), corruption_type, degrees, seed=seed).scene.cameras
     true_first, true = simulated().scene.cameras
     assert first is true_first
@@ -170,7 +170,7 @@ def test_a_camera_that_is_turned(degrees: float, seed: int, corruption_type: str
     np.testing.assert_array_equal(turned.camera_to_ego[:3, 3], true.camera_to_ego[:3, 3])
 
 
-def test_a_camera_that_moves_on_its_mount_is_turned_in_every_frame() -> None:
+def test_a_moving_mount_is_rotated_in_every_frame() -> None:
     scene = simulated().scene
     moving_pairs = np.tile(scene.cameras[1].camera_to_ego, (13, 1, 1))
     moving_pairs[:, 0, 3] += 0.04 * np.arange(13)
@@ -182,7 +182,7 @@ def test_a_camera_that_moves_on_its_mount_is_turned_in_every_frame() -> None:
     )
 
 
-def test_a_camera_out_of_step() -> None:
+def test_camera_async() -> None:
     good = simulated()
     corrupted = corrupt(good, "camera-async", 0.3, seed=0)
     assert corrupted.scene.num_frames == 10

@@ -1,4 +1,4 @@
-"""That corrupted pixels are corrupted by as much as was asked for, and where."""
+"""Corruptions of pixels have the requested strength and place."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -15,7 +15,7 @@ from driveforge.validation.corruptions.catalog import corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
-from tests.validation.corruptible import gray, laid_out, numbered, numbers, ramps
+from tests.validation.corruption_clips import gray, laid_out, numbered, numbers, ramps
 from tests.validation.street import commanded_box, street
 
 seeds = st.integers(0, 2**32 - 1)
@@ -25,7 +25,7 @@ FRAMES = list(range(20))
 
 
 def shown(corruption_type: str, strength: float, seed: int, other: Clip | None = None) -> list[int]:
-    """The numbers of the frames that are shown in the place of 0 to 19."""
+    """The numbers of the frames that are shown instead of 0 to 19."""
     return numbers(corrupt(numbered(20), corruption_type, strength, seed=seed, other=other))
 
 
@@ -140,7 +140,7 @@ def test_rolling_warp(percent: float, seed: int) -> None:
 
 
 def _displacement(warped: Clip) -> np.ndarray:
-    """How far ``(T, H, W, 2)`` px right and down the content of ``ramps`` has moved."""
+    """Displacement ``(T, H, W, 2)`` px, right and down, of the content of ``ramps``."""
     moved = warped.frames[0, ..., :2].astype(float) - ramps().frames[0, ..., :2]
     return np.asarray(-moved / [1, 2])
 
@@ -163,8 +163,8 @@ def test_vanish(clip: Clip) -> None:
     assert seen[11:].max() < 0.02
 
 
-def test_what_takes_the_place_of_the_vanished_is_what_is_beside_it() -> None:
-    """On an image that changes from row to row only, nobody can tell that something was there."""
+def test_a_vanished_object_is_filled_with_its_surroundings() -> None:
+    """On an image that varies only by row, the vanished object leaves no trace."""
     empty = np.repeat(np.linspace(20, 220, 96).astype(np.uint8)[None, :, None, None], 17, 0)
     scene = street(num_frames=17).scene
     good = Clip(scene=scene, frames=np.broadcast_to(empty, (17, 96, 160, 3))[None].copy())
@@ -185,8 +185,8 @@ def test_identity_swap(clip: Clip) -> None:
     assert change[~inside].mean() < 0.5
 
 
-def test_an_object_takes_the_looks_of_another_one_of_its_kind(clip: Clip) -> None:
-    """Two cars side by side in two colors: the one that is corrupted ends in the other's."""
+def test_an_object_takes_the_appearance_of_another_one_of_its_category(clip: Clip) -> None:
+    """Two cars side by side in two colors: the corrupted one takes the color of the other."""
     (red,) = clip.scene.tracks
     moved = np.array(red.box_to_world)
     moved[:, :3, 3] -= 5 * moved[:, :3, 1]
@@ -201,7 +201,7 @@ def test_an_object_takes_the_looks_of_another_one_of_its_kind(clip: Clip) -> Non
 
 
 @pytest.mark.parametrize("corruption_type", ["vanish", "identity-swap", "object-growth"])
-def test_what_is_nearer_stays_before_the_object_that_is_spoilt(corruption_type: str, clip: Clip) -> None:
+def test_nearer_objects_stay_in_front_of_the_corrupted_one(corruption_type: str, clip: Clip) -> None:
     (car,) = clip.scene.tracks
     post = replace(
         car,

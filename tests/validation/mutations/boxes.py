@@ -1,4 +1,4 @@
-"""Ways to spoil the boxes of a clip."""
+"""Mutations of the boxes of a clip."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from tests.validation.mutations.pixels import Make, Rng
 
 
 def _boxes(count: int, draw: Callable[[Scene, Rng], dict[str, object]]) -> Make:
-    """``count`` tracks more; ``draw`` gives fields that a still car at the first pose does not have."""
+    """``count`` more tracks; ``draw`` gives the fields that differ from a static car at the first pose."""
 
     def make(clip: Clip, rng: Rng) -> Clip:
         scene = clip.scene
@@ -29,7 +29,7 @@ def _boxes(count: int, draw: Callable[[Scene, Rng], dict[str, object]]) -> Make:
 
 
 def _at(scene: Scene, *xyz: float) -> np.ndarray:
-    """Poses ``(T, 4, 4)`` of a box that keeps its place before the ego, meters."""
+    """Poses ``(T, 4, 4)`` of a box with a fixed offset from the ego, meters."""
     path = np.tile(np.eye(4), (scene.num_frames, 1, 1)) if scene.ego_to_world is None else scene.ego_to_world
     return np.asarray(path @ pose(np.eye(3), xyz))
 

@@ -1,4 +1,4 @@
-"""Ways to spoil what a clip was commanded to show: poses, calibration, times, cameras."""
+"""Mutations of the command of a clip: poses, calibration, timestamps, cameras."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from tests.validation.mutations.pixels import Make, Rng
 
 
 def of_poses(change: Callable[[np.ndarray, Rng], np.ndarray]) -> Make:
-    """``change`` of the ego's poses ``(T, 4, 4)``."""
+    """Apply ``change`` to the ego's poses ``(T, 4, 4)``."""
 
     def make(clip: Clip, rng: Rng) -> Clip:
         path = np.tile(np.eye(4), (clip.scene.num_frames, 1, 1))
@@ -22,7 +22,7 @@ def of_poses(change: Callable[[np.ndarray, Rng], np.ndarray]) -> Make:
 
 
 def of_camera(change: Callable[[Camera, Rng], dict[str, object]]) -> Make:
-    """``change`` of the first camera."""
+    """Apply ``change`` to the first camera."""
 
     def make(clip: Clip, rng: Rng) -> Clip:
         first, *others = clip.scene.cameras
@@ -32,7 +32,7 @@ def of_camera(change: Callable[[Camera, Rng], dict[str, object]]) -> Make:
 
 
 def of_intrinsics(row: int, column: int, draw: Callable[[Rng], float]) -> Make:
-    """One number of the first camera's intrinsics."""
+    """Replace one entry of the first camera's intrinsics."""
 
     def change(camera: Camera, rng: Rng) -> dict[str, object]:
         matrix = np.array(_or(camera.intrinsics, np.eye(3)))
@@ -43,7 +43,7 @@ def of_intrinsics(row: int, column: int, draw: Callable[[Rng], float]) -> Make:
 
 
 def of_mount(change: Callable[[np.ndarray, Rng], np.ndarray]) -> Make:
-    """``change`` of the first camera's mount ``(4, 4)``."""
+    """Apply ``change`` to the first camera's mount ``(4, 4)``."""
     return of_camera(
         lambda camera, rng: {
             "camera_to_ego": change(np.array(_or(camera.camera_to_ego, np.eye(4))).reshape(-1, 4, 4)[0], rng)
@@ -67,8 +67,8 @@ def _rows(path: np.ndarray) -> np.ndarray:
     return np.arange(len(path))[:, None]
 
 
-def _spoilt(array: np.ndarray, rng: Rng, value: float) -> np.ndarray:
-    """``array`` with ``value`` in one place."""
+def _replaced(array: np.ndarray, rng: Rng, value: float) -> np.ndarray:
+    """``array`` with ``value`` at one index."""
     corrupted = np.array(array)
     corrupted.flat[int(rng.integers(corrupted.size))] = value
     return corrupted
@@ -96,8 +96,8 @@ def _world_moved(scene: Scene, rng: Rng) -> dict[str, object]:
 
 
 POSES: dict[str, Make] = {
-    "pose of NaN": of_poses(lambda path, rng: _spoilt(path, rng, np.nan)),
-    "pose of infinity": of_poses(lambda path, rng: _spoilt(path, rng, -np.inf)),
+    "pose of NaN": of_poses(lambda path, rng: _replaced(path, rng, np.nan)),
+    "pose of infinity": of_poses(lambda path, rng: _replaced(path, rng, -np.inf)),
     "pose beyond floats' squares": of_poses(lambda path, rng: _moved(path, [1e200, -1e200, 0])),
     "pose at the end of floats": of_poses(lambda path, rng: _moved(path, [1.7e308, 1.7e308, 0])),
     "rotation stretched": of_poses(lambda path, rng: path * [[1.2, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]),
@@ -108,11 +108,11 @@ POSES: dict[str, Make] = {
     "at 1000 m/s": of_poses(lambda path, rng: _placed(path, 100.0 * _rows(path) * [1, 0, 0])),
     "at the speed of light": of_poses(lambda path, rng: _placed(path, 3e7 * _rows(path) * [1, 0, 0])),
     "teleporting": of_poses(lambda path, rng: _placed(path, rng.uniform(-300, 300, (len(path), 3)))),
-    "told to stand": of_poses(lambda path, rng: np.repeat(path[:1], len(path), 0)),
-    "told to stand, then jump": of_poses(lambda path, rng: _placed(path, 50.0 * (_rows(path) > len(path) // 2))),
-    "told to go back": of_poses(lambda path, rng: path[::-1]),
-    "told to rise": of_poses(lambda path, rng: _placed(path, _rows(path) * [0, 0, 2.0])),
-    "told to spin": of_poses(_turned),
+    "commanded to stand": of_poses(lambda path, rng: np.repeat(path[:1], len(path), 0)),
+    "commanded to stand, then jump": of_poses(lambda path, rng: _placed(path, 50.0 * (_rows(path) > len(path) // 2))),
+    "commanded to go back": of_poses(lambda path, rng: path[::-1]),
+    "commanded to rise": of_poses(lambda path, rng: _placed(path, _rows(path) * [0, 0, 2.0])),
+    "commanded to spin": of_poses(_turned),
     "no pose": lambda clip, rng: clip.with_scene(ego_to_world=None),
 }
 
@@ -131,7 +131,7 @@ CALIBRATION: dict[str, Make] = {
     "skew": of_intrinsics(0, 1, lambda rng: rng.normal(0, 500)),
     "singular intrinsics": of_camera(lambda camera, rng: {"intrinsics": [[1, 1, 0], [1, 1, 0], [0, 0, 1]]}),
     "last row of intrinsics": of_intrinsics(2, 0, lambda rng: 1.0),
-    "mount of NaN": of_mount(lambda mount, rng: _spoilt(mount, rng, np.nan)),
+    "mount of NaN": of_mount(lambda mount, rng: _replaced(mount, rng, np.nan)),
     "mount below the ground": of_mount(lambda mount, rng: _moved(mount, [0, 0, -rng.uniform(1.6, 5)])),
     "mount in the ground": of_mount(lambda mount, rng: _placed(mount[None], np.zeros((1, 3)))[0]),
     "mount a km up": of_mount(lambda mount, rng: _moved(mount, [0, 0, 1000])),
@@ -143,7 +143,7 @@ CALIBRATION: dict[str, Make] = {
 TIMES: dict[str, Make] = {
     "times equal": of_times(lambda times, rng: np.zeros(len(times))),
     "times reversed": of_times(lambda times, rng: times[::-1]),
-    "times of NaN": of_times(lambda times, rng: _spoilt(times, rng, np.nan)),
+    "times of NaN": of_times(lambda times, rng: _replaced(times, rng, np.nan)),
     "times a year apart": of_times(lambda times, rng: 3e7 * np.arange(len(times))),
     "times an age apart": of_times(lambda times, rng: 1e300 * np.arange(len(times))),
     "times in microseconds": of_times(lambda times, rng: 1.5e15 + 1e5 * np.arange(len(times))),
@@ -157,7 +157,7 @@ TIMES: dict[str, Make] = {
 
 
 def _twins(count: int) -> Make:
-    """``count`` cameras more, where the first one is and seeing the same."""
+    """``count`` more cameras with the pose and the pixels of the first one."""
 
     def make(clip: Clip, rng: Rng) -> Clip:
         first = clip.scene.cameras[0]

@@ -1,4 +1,4 @@
-"""Ways to spoil the ``scene.json`` of a good clip: its text, its numbers, the kinds of its values."""
+"""Mutations of the ``scene.json`` of a good clip: its text, its numbers, the types of its values."""
 
 import json
 import re
@@ -20,14 +20,14 @@ _UNIT = [[0.8, 0, 0.5], [0, 0.8, 0.5], [0, 0, 1]]
 
 
 def of_text(pattern: str, new: str) -> Text:
-    """The first match of ``pattern`` replaced."""
+    """Replace the first match of ``pattern``."""
     return lambda text, rng: re.sub(pattern, lambda _: new, text, count=1)
 
 
 def of_key(path: str, change: Callable[[Any, Rng], Any]) -> Text:
-    """``change`` of the value at ``path``, for example ``cameras.0.width``."""
+    """Apply ``change`` to the value at ``path``, for example ``cameras.0.width``."""
 
-    def spoil(text: str, rng: Rng) -> str:
+    def mutate(text: str, rng: Rng) -> str:
         record = json.loads(text)
         *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
         owner = record
@@ -36,7 +36,7 @@ def of_key(path: str, change: Callable[[Any, Rng], Any]) -> Text:
         owner[last] = change(owner[last], rng)
         return json.dumps(record)
 
-    return spoil
+    return mutate
 
 
 def without(key: str) -> Text:
@@ -44,7 +44,7 @@ def without(key: str) -> Text:
 
 
 def junk_anywhere(text: str, rng: Rng) -> str:
-    """Some value, at any depth, replaced by something of another kind."""
+    """Replace a value at any depth by one of another type."""
     record = json.loads(text)
     owner: Any = record
     while True:
@@ -67,7 +67,7 @@ def _garbled(text: str, rng: Rng) -> bytes:
     return bytes(content)
 
 
-# What is wrong, and the key that the message has to name.
+# The mutation, and the key that the message must name.
 DESCRIPTIONS: dict[str, tuple[Text, str]] = {
     "empty description": (lambda text, rng: "", ""),
     "description cut short": (_cut, ""),

@@ -1,4 +1,4 @@
-"""Bad inputs on disk, each in a folder of its own, drawn by a seed."""
+"""Bad inputs on disk, each in a separate folder, sampled with a seed."""
 
 import os
 import shutil
@@ -17,10 +17,10 @@ from tests.validation.mutations.descriptions import DESCRIPTIONS, Text
 from tests.validation.mutations.pixels import Rng
 
 # Takes the folder of a good clip, and its video.
-Spoil = Callable[[Path, Path, Rng], None]
+Mutation = Callable[[Path, Path, Rng], None]
 
 
-def _of_bytes(change: Callable[[bytes, Rng], bytes]) -> Spoil:
+def _of_bytes(change: Callable[[bytes, Rng], bytes]) -> Mutation:
     return lambda folder, video, rng: _write(video, change(video.read_bytes(), rng))
 
 
@@ -33,7 +33,7 @@ def _cut(content: bytes, rng: Rng) -> bytes:
 
 
 def _flipped(content: bytes, rng: Rng) -> bytes:
-    """Some bytes drawn anew, in the headers as often as in the pictures."""
+    """Some bytes are randomized, in the headers as often as in the frames."""
     corrupted = bytearray(content)
     low, high = ((0, 60), (0, len(content)), (len(content) - 1000, len(content)))[int(rng.integers(3))]
     for at in rng.integers(low, high, int(rng.integers(1, 30))):
@@ -41,10 +41,12 @@ def _flipped(content: bytes, rng: Rng) -> bytes:
     return bytes(corrupted)
 
 
-def _encoded(codec: str, pixel_format: str, container: str = "mp4", shape: tuple[int, ...] = (9, 64, 96, 3)) -> Spoil:
-    """The video made anew, of noise, in another format under the same name."""
+def _encoded(
+    codec: str, pixel_format: str, container: str = "mp4", shape: tuple[int, ...] = (9, 64, 96, 3)
+) -> Mutation:
+    """The video is replaced by noise in another format under the same name."""
 
-    def spoil(folder: Path, video: Path, rng: Rng) -> None:
+    def mutate(folder: Path, video: Path, rng: Rng) -> None:
         with av.open(str(video), "w", format=container) as out:
             stream = out.add_stream(codec, rate=10)
             stream.height, stream.width, stream.pix_fmt = shape[1], shape[2], pixel_format
@@ -52,7 +54,7 @@ def _encoded(codec: str, pixel_format: str, container: str = "mp4", shape: tuple
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             out.mux(stream.encode())
 
-    return spoil
+    return mutate
 
 
 def _sound(folder: Path, video: Path, rng: Rng) -> None:
@@ -64,33 +66,33 @@ def _sound(folder: Path, video: Path, rng: Rng) -> None:
         out.mux(stream.encode())
 
 
-def _noise(num_frames: int, height: int, width: int) -> Spoil:
+def _noise(num_frames: int, height: int, width: int) -> Mutation:
     return lambda folder, video, rng: _write(
         video, encode_mp4(rng.integers(0, 256, (num_frames, height, width, 3), np.uint8), 10.0)
     )
 
 
-def _instead_of(link: Callable[[Path], None]) -> Spoil:
-    """The video replaced by what is no file."""
+def _instead_of(link: Callable[[Path], None]) -> Mutation:
+    """The video is replaced by something that is not a file."""
 
-    def spoil(folder: Path, video: Path, rng: Rng) -> None:
+    def mutate(folder: Path, video: Path, rng: Rng) -> None:
         video.unlink()
         link(video)
 
-    return spoil
+    return mutate
 
 
-def _bare(spoil: Spoil) -> Spoil:
-    """Without a description too."""
+def _bare(mutate: Mutation) -> Mutation:
+    """Also removes the description."""
 
     def both(folder: Path, video: Path, rng: Rng) -> None:
-        spoil(folder, video, rng)
+        mutate(folder, video, rng)
         (folder / SCENE_FILE).unlink()
 
     return both
 
 
-def _renamed(name: str) -> Spoil:
+def _renamed(name: str) -> Mutation:
     return lambda folder, video, rng: (video.rename(folder / name), None)[1]
 
 
@@ -101,16 +103,16 @@ def _linked(folder: Path, video: Path, rng: Rng) -> None:
 
 
 def _bad_neighbors(folder: Path, video: Path, rng: Rng) -> None:
-    """Bad videos of the same name and others, in folders inside the clip's."""
+    """Bad videos with the same name and others, in folders inside the clip's folder."""
     for name in (f"a/{video.name}", "a/other.mp4"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"no video")
 
 
-def _described_by(spoil: Text) -> Spoil:
+def _described_by(mutate: Text) -> Mutation:
     def both(folder: Path, video: Path, rng: Rng) -> None:
         path = folder / SCENE_FILE
-        corrupted = spoil(path.read_text(), rng)
+        corrupted = mutate(path.read_text(), rng)
         path.write_bytes(corrupted if isinstance(corrupted, bytes) else corrupted.encode())
 
     return both
@@ -129,7 +131,7 @@ def _nothing(folder: Path, video: Path, rng: Rng) -> None:
     pass
 
 
-VIDEOS: dict[str, Spoil] = {
+VIDEOS: dict[str, Mutation] = {
     "nothing wrong": _nothing,
     "video empty": _of_bytes(lambda content, rng: b""),
     "video cut short": _of_bytes(_cut),
@@ -171,18 +173,18 @@ VIDEOS: dict[str, Spoil] = {
     "sound": _sound,
 }
 
-EVERY: dict[str, tuple[Spoil, str]] = {name: (spoil, "") for name, spoil in VIDEOS.items()} | {
+EVERY: dict[str, tuple[Mutation, str]] = {name: (mutate, "") for name, mutate in VIDEOS.items()} | {
     name: (_described_by(text), key) for name, (text, key) in DESCRIPTIONS.items()
 }
-# Drawn again and again, each time otherwise.
+# Sampled repeatedly, each time with other random numbers.
 RANDOM = ("video cut short", "video garbled", "bare video garbled", "description cut short", "junk anywhere")
-# Which are no worse than a good clip.
+# These are harmless.
 HARMLESS = ("nothing wrong", "video a link", "video of another name", "bad neighbors", "bare, with bad neighbors")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """``folder`` holds the input; if it is refused, the message has to name the folder and the ``key``."""
+    """``folder`` contains the input; if it is refused, the message must name the folder and the ``key``."""
 
     name: str
     folder: Path
@@ -194,15 +196,15 @@ class Input:
 
 
 def write_inputs(root: Path, good: Clip, seed: int, num_inputs: int) -> list[Input]:
-    """Every input once, then those that are drawn; input ``n`` is a function of ``(seed, n)`` alone."""
+    """Every input once, then sampled ones; input ``n`` is a function of ``(seed, n)`` only."""
     whole = write_clip_folder(root / "whole", good)
     names = [*EVERY, *(RANDOM[number % len(RANDOM)] for number in range(max(0, num_inputs - len(EVERY))))]
     inputs = []
     for number, name in zip(count(), names[:num_inputs], strict=False):
-        spoil, key = EVERY[name]
+        mutate, key = EVERY[name]
         folder = root / f"{number:03d} {name}"
         shutil.copytree(whole, folder / "clip")
-        spoil(folder / "clip", next((folder / "clip").glob("*.mp4")), np.random.default_rng((seed, number)))
+        mutate(folder / "clip", next((folder / "clip").glob("*.mp4")), np.random.default_rng((seed, number)))
         inputs.append(Input(name=name, folder=folder, key=key))
     shutil.rmtree(root / "whole")
     return inputs

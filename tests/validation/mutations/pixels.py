@@ -1,4 +1,4 @@
-"""Ways to spoil the pixels of a clip, their size and their number."""
+"""Mutations of the pixels of a clip, of their size and of the number of frames."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ Make = Callable[[Clip, Rng], Clip]
 
 
 def _drawn(draw: Callable[[Clip, Rng], np.ndarray]) -> Make:
-    """``draw`` gives frames ``(T, H, W, 3)``, or what broadcasts to them."""
+    """``draw`` gives frames ``(T, H, W, 3)``, or an array that broadcasts to them."""
 
     def make(clip: Clip, rng: Rng) -> Clip:
         frames = np.broadcast_to(np.clip(draw(clip, rng), 0, 255), clip.frames.shape).astype(np.uint8)
@@ -28,13 +28,13 @@ def _checks(clip: Clip, rng: Rng) -> np.ndarray:
 
 
 def _shuffled(clip: Clip, rng: Rng) -> Clip:
-    """Frames 0, 2, 4 …, then 1, 3 …, begun anywhere: no two neighbors stay neighbors."""
+    """Frames 0, 2, 4 …, then 1, 3 …, from a random start: no two neighbors stay neighbors."""
     length = clip.scene.num_frames
     order = np.roll([*range(0, length, 2), *range(1, length, 2)], int(rng.integers(length)))
     return replace(clip, frames=np.ascontiguousarray(clip.frames[:, order]))
 
 
-# What shows nothing of the motion that was commanded: no verdict may accept it.
+# Pixels that do not show the commanded motion: no verdict may accept them.
 GARBAGE: dict[str, Make] = {
     "gray": _drawn(lambda clip, rng: np.array(float(rng.integers(0, 256)))),
     "black": _drawn(lambda clip, rng: np.array(0.0)),
@@ -53,7 +53,7 @@ GARBAGE: dict[str, Make] = {
 
 
 def _sized(height: int, width: int) -> Make:
-    """Stretched to a size, calibration and all."""
+    """Resized, with the calibration."""
 
     def make(clip: Clip, rng: Rng) -> Clip:
         interval = np.diag([width / clip.frames.shape[3], height / clip.frames.shape[2], 1.0])

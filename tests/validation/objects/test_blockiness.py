@@ -1,4 +1,4 @@
-"""A vehicle that falls into blocks is found, wherever in the picture it is; blur and noise are not taken for it."""
+"""A blocky vehicle is detected anywhere in the image; blur is not blockiness."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def blockiness_of(clip: Clip) -> float:
 
 
 def in_blocks(clip: Clip, first: int, size: int = GRID_PX) -> Clip:
-    """Every cell of ``size`` px takes its mean, in the picture's frames from ``first`` on."""
+    """Every cell of ``size`` px is half replaced by its mean, from frame ``first`` on."""
     frames = np.array(clip.frames)
     for t in range(first, frames.shape[1]):
         small = cv2.resize(frames[0, t], None, fx=1 / size, fy=1 / size, interpolation=cv2.INTER_AREA)
@@ -36,7 +36,7 @@ def in_blocks(clip: Clip, first: int, size: int = GRID_PX) -> Clip:
     return Clip(scene=clip.scene, frames=frames)
 
 
-def test_a_vehicle_in_blocks_is_told_with_its_frames(clip: Clip) -> None:
+def test_a_blocky_vehicle_is_reported_with_its_frames(clip: Clip) -> None:
     corrupted = in_blocks(clip, first=8)
     found = measure(corrupted)["object_blockiness"]
     assert blockiness_of(clip) < 1.15
@@ -44,18 +44,18 @@ def test_a_vehicle_in_blocks_is_told_with_its_frames(clip: Clip) -> None:
     assert found.track == "car" and found.frames == (8, 16)
 
 
-def test_blocks_of_another_size_are_not_on_the_grid(clip: Clip) -> None:
+def test_blocks_of_twice_the_size_are_detected(clip: Clip) -> None:
     assert blockiness_of(in_blocks(clip, first=8, size=2 * GRID_PX)) > 1.2, "twice the size is on it"
 
 
 @pytest.mark.parametrize("sigma", [1.0, 3.0])
-def test_blur_is_no_blocks(clip: Clip, sigma: float) -> None:
+def test_blur_is_not_blockiness(clip: Clip, sigma: float) -> None:
     blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in clip.frames[0]])[None]
     assert blockiness_of(Clip(scene=clip.scene, frames=blurred)) < 1.25
 
 
-def test_a_vehicle_that_the_edge_cuts_is_judged(clip: Clip) -> None:
-    """The picture without its left part, in which most of the car is."""
+def test_a_vehicle_cut_by_the_image_edge_is_measured(clip: Clip) -> None:
+    """The image without its left part, which contains most of the car."""
     boxes = project_boxes(reference_view(clip))
     assert boxes is not None
     cut = int(boxes.rectangle[:, 0, [0, 2]].mean() // GRID_PX) * GRID_PX

@@ -1,4 +1,4 @@
-"""What happens to an object at one moment: it is found there, and restlessness is not taken for it."""
+"""Outliers of an object: a change at one moment is detected, and constant variation is not."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def value(measures: Measures, name: str) -> float:
     return found
 
 
-def test_a_moment_stands_out_from_its_calmer_side() -> None:
+def test_an_outlier_is_compared_with_the_quieter_side() -> None:
     assert outlier_score([0.1] * 5 + [0.9] + [0.1] * 5, 5) == pytest.approx(0.8)
     lasting = [0.1] * 5 + [0.9] * 6
     assert outlier_score(lasting, 5) == pytest.approx(0.8), "what changes for good stands out when it does"
@@ -35,7 +35,7 @@ def test_a_moment_stands_out_from_its_calmer_side() -> None:
 
 
 @given(SHARES)
-def test_no_moment_of_a_series_rises_above_its_range(values: list[float]) -> None:
+def test_no_score_exceeds_the_range_of_the_series(values: list[float]) -> None:
     heights = [outlier_score(values, at, width) for width in (1, 2) for at in range(len(values) - width + 1)]
     assert all(height is None or height <= max(values) - min(values) for height in heights)
     shifted = [outlier_score([v + 1 for v in values], at) for at in range(len(values))]
@@ -54,7 +54,7 @@ def usual(large: Clip) -> Measures:
     return measure(large)
 
 
-def test_a_box_that_jumps_breaks_off_at_that_step(large: Clip, usual: Measures) -> None:
+def test_a_jumping_box_is_a_departure_in_that_step(large: Clip, usual: Measures) -> None:
     corrupted = measure(commanded_box(large, -2.0 * (FRAMES > 8)))
     assert value(corrupted, "object_departure") > 0.5 > 0.3 > value(usual, "object_departure")
     assert corrupted["object_departure"].frames == (8, 9)
@@ -62,19 +62,19 @@ def test_a_box_that_jumps_breaks_off_at_that_step(large: Clip, usual: Measures) 
 
 
 @pytest.mark.parametrize("corruption_type", ["identity-swap", "vanish"])
-def test_what_gives_way_to_something_else_is_told_by_points_and_looks(
+def test_a_replaced_object_is_detected_by_points_and_appearance(
     corruption_type: str, large: Clip, usual: Measures
 ) -> None:
     corrupted = measure(corrupt(large, corruption_type, 33.0 if corruption_type == "vanish" else 100.0, seed=1))
     assert value(corrupted, "object_replaced") > max(0.3, 4 * value(usual, "object_replaced"))
 
 
-def test_growth_of_one_window_is_not_the_growth_of_an_object(large: Clip, usual: Measures) -> None:
+def test_a_growing_object_is_detected(large: Clip, usual: Measures) -> None:
     grown = measure(corrupt(large, "object-growth", 40.0, seed=1))
     assert value(grown, "object_scale") > 3 * value(usual, "object_scale")
 
 
-def test_people_have_measures_of_their_own(large: Clip) -> None:
+def test_people_have_separate_measures(large: Clip) -> None:
     car = large.scene.tracks[0]
     walker = replace(car, category="human.pedestrian.adult")
     corrupted = commanded_box(large, -2.0 * (FRAMES > 8))
@@ -98,5 +98,5 @@ def test_people_have_measures_of_their_own(large: Clip) -> None:
         ("movable_object.barrier", False),
     ],
 )
-def test_who_moves_within_a_box(category: str, limber: bool, large: Clip) -> None:
+def test_which_categories_are_people(category: str, limber: bool, large: Clip) -> None:
     assert is_person(replace(large.scene.tracks[0], category=category)) is limber

@@ -1,4 +1,4 @@
-"""Trackers are exchanged through one door: what they are given, what becomes of their answer, what they refuse."""
+"""The tracker interface: its inputs, the use of its results, and its errors."""
 
 import sys
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from tests.validation.street import street
 
 
 class Drifting:
-    """Lucas-Kanade, but every frame it says one more pixel to the right."""
+    """Lucas-Kanade with an additional drift of one pixel to the right per frame."""
 
     name = "drifting"
 
@@ -35,7 +35,7 @@ class Drifting:
 
 
 class Blinking:
-    """Every point stays where it is, and is not seen in the second frame of its window."""
+    """Every point stays in place and is not visible in the second frame of its window."""
 
     name = "blinking"
 
@@ -44,7 +44,7 @@ class Blinking:
 
 
 class SlidesRight(torch.nn.Module):
-    """Called as the authors' predictor of CoTracker3 is: 2 px to the right a frame, out of sight from the fourth on."""
+    """The interface of CoTracker3's predictor: 2 px to the right per frame, not visible from the fourth frame on."""
 
     def forward(self, video: torch.Tensor, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         assert video.shape[0] == queries.shape[0] == 1 and video.shape[2] == queries.shape[2] == 3
@@ -66,7 +66,7 @@ def _held(queries: QueryPoints) -> TrackedPoints:
     return TrackedPoints(points=np.repeat(queries.points[None], queries.length, 0), visible=visible)
 
 
-def test_what_a_tracker_says_is_what_is_measured(clip: Clip, good: Measures) -> None:
+def test_measures_use_the_tracks_of_the_given_tracker(clip: Clip, good: Measures) -> None:
     assert measure(clip, Instruments(tracker=LucasKanade())) == good
     drifting = measure(clip, Instruments(tracker=Drifting()))
     was, became = good["track_epipolar"].value, drifting["track_epipolar"].value
@@ -75,13 +75,13 @@ def test_what_a_tracker_says_is_what_is_measured(clip: Clip, good: Measures) -> 
     assert drifting["time_cut"] == good["time_cut"]
 
 
-def test_measures_tell_which_tracker_they_were_taken_with(clip: Clip, good: Measures) -> None:
+def test_measures_name_their_tracker(clip: Clip, good: Measures) -> None:
     drifting = measure(clip, Instruments(tracker=Drifting()))
     assert (good.tracker, drifting.tracker) == ("lucas_kanade", "drifting")
     assert [Measures.from_json(m.to_json()).tracker for m in (good, drifting)] == ["lucas_kanade", "drifting"]
 
 
-def test_a_track_ends_where_its_tracker_gives_it_up(clip: Clip) -> None:
+def test_a_track_ends_where_it_is_not_visible(clip: Clip) -> None:
     tracks = track_view(reference_view(clip), None, Blinking())
     first = tracks.background[0]
     assert first.alive[0].all() and not first.alive[1:].any()
@@ -89,7 +89,7 @@ def test_a_track_ends_where_its_tracker_gives_it_up(clip: Clip) -> None:
     assert (first.points == first.points[0]).all()
 
 
-def test_background_and_objects_come_in_records_of_their_own(clip: Clip) -> None:
+def test_background_and_objects_are_separate_queries(clip: Clip) -> None:
     given: list[QueryPoints] = []
 
     class Noting:
@@ -107,7 +107,7 @@ def test_background_and_objects_come_in_records_of_their_own(clip: Clip) -> None
     assert all((one.box_index == BACKGROUND).all() != one.is_on_objects for one in given)
 
 
-def test_cotracker_is_asked_window_by_window_and_its_visibility_ends_tracks(clip: Clip) -> None:
+def test_cotracker_is_called_per_window_and_its_visibility_ends_tracks(clip: Clip) -> None:
     tracks = track_view(reference_view(clip), None, CoTracker(SlidesRight()))
     for window in tracks.background:
         reached = window.points[2, window.alive[2]] - window.points[0, window.alive[2]]
@@ -115,17 +115,17 @@ def test_cotracker_is_asked_window_by_window_and_its_visibility_ends_tracks(clip
         assert not window.alive[3:].any()
 
 
-def test_nothing_to_follow_is_no_fault_of_the_tracker(clip: Clip) -> None:
+def test_queries_without_points_are_not_passed_to_the_tracker(clip: Clip) -> None:
     gray = Clip(scene=clip.scene, frames=np.full_like(clip.frames, 90))
     assert measure(gray, Instruments(tracker=CoTracker(SlidesRight())))["track_epipolar"].reason == "too few tracks (0)"
 
 
-def test_weights_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.pth: no weights of CoTracker3 there"):
         load_cotracker(tmp_path / "absent.pth")
 
 
-def test_without_the_package_people_are_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cotracker.predictor", None)
     (tmp_path / "weights.pth").write_bytes(b"")
     with pytest.raises(UserError, match=r"pip install --no-deps \./co-tracker"):
@@ -147,13 +147,13 @@ def test_wrong_weights_are_refused(predictor: Any, tmp_path: Path) -> None:
     path.write_text("no archive")
     with pytest.raises(UserError, match="not the weights of CoTracker3"):
         load_cotracker(path)
-    torch.save(SlidesRight(), path)  # a pickled module, which could run anything
+    torch.save(SlidesRight(), path)  # a pickled module, which could execute code
     with pytest.raises(UserError, match="not the weights of CoTracker3"):
         load_cotracker(path)
 
 
-def test_the_genuine_architecture_runs_from_a_file_of_weights(predictor: Any, tmp_path: Path) -> None:
-    """Random weights follow nothing, but shapes, units and determinism can be seen."""
+def test_the_original_architecture_runs_from_a_weights_file(predictor: Any, tmp_path: Path) -> None:
+    """Random weights do not track anything, but shapes, units and determinism can be checked."""
     torch.save(predictor.model.state_dict(), tmp_path / "weights.pth")
     state = torch.random.get_rng_state()
     tracker = load_cotracker(tmp_path / "weights.pth")

@@ -1,4 +1,4 @@
-"""Tracks: they follow what is there, leave out the objects, and end where they must."""
+"""Point tracks: they follow the motion, exclude objects, and end at occlusions and cuts."""
 
 import cv2
 import numpy as np
@@ -12,14 +12,14 @@ from driveforge.validation.views.view import reference_view, single_threaded_ope
 from tests.validation.street import commanded_yaw, street
 
 
-def test_windows_cover_all_frames_and_every_step_is_told_once(clip: Clip) -> None:
+def test_windows_cover_all_frames_and_every_step_occurs_once(clip: Clip) -> None:
     tracks = track_clip(clip)
     assert [w.start for w in tracks.background] == [0, STRIDE, 2 * STRIDE, 3 * STRIDE]
     assert tracks.background[0].length == WINDOW
     assert [w.start + k for k, w in tracks.steps()] == list(range(1, 17))
 
 
-def test_background_seeds_stay_off_the_boxes_and_object_seeds_on_them(clip: Clip) -> None:
+def test_background_queries_are_off_the_boxes_and_object_queries_on_them(clip: Clip) -> None:
     view = reference_view(clip)
     boxes = project_boxes(view)
     assert boxes is not None
@@ -30,7 +30,7 @@ def test_background_seeds_stay_off_the_boxes_and_object_seeds_on_them(clip: Clip
         assert len(inside) and (inside == (window.box_index != BACKGROUND)).all()
 
 
-def test_fast_motion_is_followed() -> None:
+def test_fast_motion_is_tracked() -> None:
     fast = track_clip(street(speed=20.0, num_frames=6))
     first = fast.background[0]
     assert first.alive[1].sum() > 60
@@ -44,18 +44,18 @@ def test_a_lost_track_stays_lost_and_a_cut_loses_most(clip: Clip) -> None:
     assert (np.diff(window.alive.astype(int), axis=0) <= 0).all()
 
 
-def test_opencv_gets_its_threads_back() -> None:
+def test_the_number_of_opencv_threads_is_restored() -> None:
     before = cv2.getNumThreads()
     with single_threaded_opencv():
         assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == before
 
 
-def test_the_drawing_shows_green_where_the_command_is_kept_and_red_where_not(clip: Clip) -> None:
+def test_tracks_are_green_if_they_agree_with_the_command_and_red_if_not(clip: Clip) -> None:
     good, corrupted = clip, commanded_yaw(clip, 5.0)
-    drawn_good, drawn_spoilt = (render_tracks(c, track_clip(c)).astype(int) for c in (good, corrupted))
+    drawn_good, sampled_corrupted = (render_tracks(c, track_clip(c)).astype(int) for c in (good, corrupted))
     assert drawn_good.shape == (17, 288, 480, 3)
-    redder = [(d[..., 0] > d[..., 1] + 120).sum() for d in (drawn_good, drawn_spoilt)]
-    greener = [(d[..., 1] > d[..., 0] + 120).sum() for d in (drawn_good, drawn_spoilt)]
+    redder = [(d[..., 0] > d[..., 1] + 120).sum() for d in (drawn_good, sampled_corrupted)]
+    greener = [(d[..., 1] > d[..., 0] + 120).sum() for d in (drawn_good, sampled_corrupted)]
     assert redder[1] > 3 * redder[0]
     assert greener[0] > 3 * greener[1]

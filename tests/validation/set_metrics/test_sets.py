@@ -1,4 +1,4 @@
-"""Sets of clips: distances with known answers, and protocols that must agree."""
+"""Sets of clips: distances with known values, and protocols that must agree."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from driveforge.validation.set_metrics.features import Extractor, FeatureSet, co
 from driveforge.validation.set_metrics.frechet import frechet, frechet_distance, num_clips_needed
 from driveforge.validation.set_metrics.motion import motion_extractor
 from driveforge.validation.set_metrics.protocol import SetProtocol, SetResult, change
-from tests.validation.films import filmed
+from tests.validation.pixel_clips import clip_from_frames
 
 PROTOCOL = SetProtocol(
     measure="frechet-appearance",
@@ -32,11 +32,11 @@ BRIGHTNESS = Extractor(name="brightness", hash="1", embed=lambda clip: clip.fram
 
 
 def gray(level: float, name: str, frames: int = 2, rate: float = 10.0) -> Clip:
-    return filmed(np.full((frames, 4, 4, 3), level), name, rate)
+    return clip_from_frames(np.full((frames, 4, 4, 3), level), name, rate)
 
 
 def drawn(values: np.ndarray, **changes: object) -> FeatureSet:
-    """A set of clips whose features ``(N, D)`` or ``(N, S, D)`` are given."""
+    """A set of clips with given features ``(N, D)`` or ``(N, S, D)``."""
     features = FeatureSet(
         extractor="drawn",
         extractor_hash="1",
@@ -51,14 +51,14 @@ def drawn(values: np.ndarray, **changes: object) -> FeatureSet:
 
 
 def with_moments(rng: np.random.Generator, count: int, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Samples ``(count, D)`` whose mean and covariance are exactly these."""
+    """Samples ``(count, D)`` with exactly this mean and covariance."""
     raw = rng.normal(size=(count, len(mean)))
     raw -= raw.mean(0)
     white = raw @ np.linalg.inv(np.linalg.cholesky(np.cov(raw.T))).T
     return white @ np.linalg.cholesky(covariance).T + mean
 
 
-def test_the_distance_of_normal_distributions_is_the_closed_form() -> None:
+def test_the_distance_of_normal_distributions_matches_the_closed_form() -> None:
     rng = np.random.default_rng(0)
     means, spreads = np.array([[1.0, 2, -3], [0.0, 4, -1]]), np.array([[2.0, 0.5, 1], [1.0, 3, 1]])
     a, b = (with_moments(rng, 40, m, np.diag(s**2)) for m, s in zip(means, spreads, strict=True))
@@ -77,13 +77,13 @@ def test_correlated_covariances_need_the_root_of_their_product() -> None:
     assert expected != pytest.approx(((np.sqrt(np.diag(c1)) - np.sqrt(np.diag(c2))) ** 2).sum(), rel=0.05)
 
 
-def test_identical_sets_are_at_no_distance_even_with_fewer_clips_than_numbers() -> None:
+def test_identical_sets_have_distance_0_even_with_fewer_clips_than_dimensions() -> None:
     values = np.random.default_rng(0).normal(size=(10, 50))
     assert frechet(values, values[::-1]) == pytest.approx(0, abs=1e-9)
     assert frechet(values, values + 2.0) == pytest.approx(4.0 * 50)
 
 
-def test_sets_that_do_not_differ_are_told_from_sets_that_do() -> None:
+def test_equal_distributions_are_distinguished_from_different_ones() -> None:
     rng = np.random.default_rng(0)
     a, b, shifted = (drawn(rng.normal(size=(30, 20)) + shift) for shift in (0, 0, 0.7))
     same, other = (frechet_distance(a, x, measure="test", seed=1) for x in (b, shifted))
@@ -94,8 +94,8 @@ def test_sets_that_do_not_differ_are_told_from_sets_that_do() -> None:
     assert same == frechet_distance(a, b, measure="test", seed=1)
 
 
-def test_frames_of_a_clip_change_sides_together() -> None:
-    """Frames of one clip are alike: exchanged one by one they would make any two sets look different."""
+def test_frames_of_a_clip_are_permuted_together() -> None:
+    """Frames of one clip are similar: if permuted separately, any two sets would look different."""
     rng = np.random.default_rng(0)
     clips = rng.normal(size=(40, 1, 5)) + 0.01 * rng.normal(size=(40, 6, 5))
     halves = [drawn(clips[i : i + 20]) for i in (0, 20)]
@@ -103,12 +103,12 @@ def test_frames_of_a_clip_change_sides_together() -> None:
     assert result.p_value is not None and result.p_value > 0.05
 
 
-def test_too_few_clips_are_refused_and_few_are_told_with_the_number_needed() -> None:
+def test_too_few_clips_are_refused_and_few_give_a_warning() -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(UserError, match="7 clips a set are too few for a distribution; take 8"):
+    with pytest.raises(UserError, match="7 clips per set are too few for a distribution; use 8"):
         frechet_distance(drawn(rng.normal(size=(7, 3))), drawn(rng.normal(size=(7, 3))), measure="test")
     few = frechet_distance(drawn(rng.normal(size=(12, 30))), drawn(rng.normal(size=(12, 30))), measure="test")
-    assert few.warning.startswith("12 clips cannot fill a space of 30 numbers (31 can)")
+    assert few.warning.startswith("12 clips are too few for 30 dimensions (31 are enough)")
     many = frechet_distance(drawn(rng.normal(size=(31, 30))), drawn(rng.normal(size=(31, 30))), measure="test")
     assert many.warning == ""
     assert num_clips_needed(drawn(rng.normal(size=(9, 2, 30)))) == 16
@@ -139,7 +139,7 @@ def test_results_are_compared_under_one_protocol_only() -> None:
             change(before, SetResult(value=2.5, protocol=replace(PROTOCOL, **changes)))  # type: ignore[arg-type]
 
 
-def test_a_protocol_reads_as_one_line_with_everything_in_it() -> None:
+def test_a_protocol_prints_as_one_complete_line() -> None:
     assert str(PROTOCOL) == (
         "frechet-appearance against 123 by appearance abc, 64 clips of 17 frames at 10 Hz, 160 x 96 px, seed 0"
     )
@@ -148,7 +148,7 @@ def test_a_protocol_reads_as_one_line_with_everything_in_it() -> None:
 def test_a_result_survives_json_and_is_never_nan() -> None:
     result = SetResult(value=3.0, protocol=PROTOCOL, null_median=2.0, p_value=0.01, warning="few")
     assert SetResult.from_json(result.to_json()) == result
-    with pytest.raises(UserError, match="not a record"):
+    with pytest.raises(UserError, match="not a result"):
         SetResult.from_json({"value": 3.0})
     with pytest.raises(UserError, match="nan"):
         SetResult(value=float("nan"), protocol=PROTOCOL)
@@ -165,16 +165,16 @@ def test_a_clip_without_finite_features_is_named_and_not_left_out() -> None:
     [
         ([], "no clips"),
         ([gray(1, "a"), gray(1, "b", frames=3)], "b has 3 frames .* a has 2"),
-        ([gray(1, "a"), gray(1, "b"), gray(1, "c", rate=5.0)], "c has 5.00 frames a second"),
+        ([gray(1, "a"), gray(1, "b"), gray(1, "c", rate=5.0)], "c has 5.00 frames per second"),
         ([gray(1, "a"), gray(2, "a")], "a is in the set twice"),
     ],
 )
-def test_sets_of_unlike_clips_are_refused(clips: Iterable[Clip], words: str) -> None:
+def test_sets_of_different_formats_are_refused(clips: Iterable[Clip], words: str) -> None:
     with pytest.raises(UserError, match=words):
         embed_clips(clips, BRIGHTNESS)
 
 
-def test_a_set_remembers_what_it_was_taken_of_in_any_order() -> None:
+def test_a_set_stores_its_format_independent_of_the_order() -> None:
     a = embed_clips([gray(1, "a", rate=9.9), gray(5, "b", rate=10.1)], BRIGHTNESS)
     b = embed_clips([gray(5, "b", rate=10.1), gray(1, "a", rate=9.9)], BRIGHTNESS)
     assert a.values.shape == (2, 2, 3) and (a.values[1] == 5).all()
@@ -182,6 +182,6 @@ def test_a_set_remembers_what_it_was_taken_of_in_any_order() -> None:
     assert str(a.protocol("x")) == "x by brightness 1, 2 clips of 2 frames at 10 Hz, 4 x 4 px, seed 0"
 
 
-def test_the_hash_is_of_the_code() -> None:
+def test_the_hash_depends_on_the_code() -> None:
     assert code_hash(appearance) == code_hash(appearance) != code_hash(motion)
     assert appearance_extractor().hash != motion_extractor().hash

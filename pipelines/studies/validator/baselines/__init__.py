@@ -1,1 +1,1 @@
-"""What others measure of a clip, to be run beside our own measures in a study of validators. No gate judges by it."""
+"""Published measures of a clip, as baselines for our own measures in the validator study. No gate uses them."""

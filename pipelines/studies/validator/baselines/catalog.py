@@ -1,8 +1,8 @@
-"""What others measure of a clip, made without weights, to be run beside our own measures in a study of validators.
+"""Published measures of a clip, without weights, as baselines in the validator study.
 
-No gate judges by these: they are no part of our catalog and no calibration knows them. Each is a function of one Clip
-and looks at its reference view; held frames are left out. Of all of them *higher is worse*, also of those that are
-scores where they come from, and none is ever NaN: *unmeasurable* says why instead.
+No gate uses them: they are not in the catalog of measures, and no calibration includes them. Each is a function of one
+Clip and uses its reference view without held frames. For all of them *higher is worse*, even if the published score is
+a quality, and none is ever NaN: it is *unmeasurable* with a reason instead.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Baselines that look at matched points of neighboring frames, under a geometry of their own or the commanded one."""
+"""Baselines on matched keypoints of neighboring frames, under a fitted or the commanded epipolar geometry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Clip
 from driveforge.pipelines.studies.validator.baselines.records import baseline_measure
-from driveforge.validation.camera.epipolar import MIN_ADJACENT_BASELINE_M, essential_matrix, sampson_distance
+from driveforge.validation.camera.epipolar import essential_matrix, sampson_distance
+from driveforge.validation.camera.epipolar_measures import MIN_ADJACENT_BASELINE_M
 from driveforge.validation.records import STATIONARY_EGO, TOO_FEW_FRAMES, Measure, Sample
 from driveforge.validation.views.view import CommandedCamera, reference_view, single_threaded_opencv
 
@@ -19,15 +20,15 @@ MAX_KEYPOINTS = 2048
 LOWE_RATIO = 0.8
 MIN_MATCHES_TO_FIT = 8
 COOKBOOK_ROWS = 540
-RANSAC_PX = 3.0  # of an image of COOKBOOK_ROWS: OpenCV's default
-TSED_PX = 2.0  # T_e, of an image of 256 rows
+RANSAC_PX = 3.0  # in an image of COOKBOOK_ROWS: OpenCV's default
+TSED_PX = 2.0  # T_e, in an image of 256 rows
 TSED_MATCHES = 10  # T_m
 TOO_FEW_MATCHES = "too few matches"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class KeypointMatches:
-    """The same points in ``frame`` (``a``) and in the next (``b``), each ``(N, 3)``: x, y in px, and 1."""
+    """Matched points in ``frame`` (``a``) and in the next (``b``), each ``(N, 3)``: x, y in px, and 1."""
 
     frame: int
     a: Array
@@ -39,15 +40,15 @@ class KeypointMatches:
 
 
 def self_fitted_sampson(clip: Clip) -> Measure:
-    """Temporal Sampson error of NVIDIA's Cosmos cookbook, px of an image of 540 rows; higher is worse.
+    """Temporal Sampson error of NVIDIA's Cosmos cookbook, px in an image of 540 rows; higher is worse.
 
-    For each two consecutive frames a fundamental matrix is fitted by RANSAC to the matches, all of those same matches
-    are held against it, and the median root of the squared Sampson error is taken; the clip's value is the median over
-    frames. SIFT (as the cookbook's README says) stands in for SuperPoint and LightGlue (as its code does), which need
-    weights. Pairs that no matrix fits are left out, as there. What is fitted to the clip cannot see a wrong command.
+    For each pair of consecutive frames a fundamental matrix is fitted by RANSAC to the matches, and the median root of
+    the squared Sampson error of the same matches is computed; the clip's value is the median over frames. SIFT (as in
+    the cookbook's README) replaces SuperPoint and LightGlue (as in its code), which need weights. Pairs without a fit
+    are left out, as in the original. Since the geometry is fitted to the clip, it cannot detect a wrong command.
 
-    Source: nvidia-cosmos/cosmos-cookbook, ``scripts/metrics/geometrical_consistency/sampson`` (2025), where images have
-    960 x 540 px and below 1 px is called excellent, above 5 px poor.
+    Source: nvidia-cosmos/cosmos-cookbook, ``scripts/metrics/geometrical_consistency/sampson`` (2025), for images of
+    960 x 540 px, where less than 1 px is excellent and more than 5 px is poor.
     """
     view = reference_view(clip)
     scale = COOKBOOK_ROWS / view.gray.shape[1]
@@ -64,8 +65,8 @@ def self_fitted_sampson(clip: Clip) -> Measure:
 def tsed(clip: Clip) -> Measure:
     """1 - TSED: the share of neighboring pairs that do not fit the commanded poses; higher is worse.
 
-    A pair is consistent where it has at least 10 matches and their median symmetric epipolar distance is below 2 px
-    (images of 256 rows, as there). Pairs over which the camera hardly moves have no epipolar lines and are left out.
+    A pair is consistent if it has at least 10 matches and their median symmetric epipolar distance is below 2 px (at
+    256 rows, as in the original). Pairs with almost no camera motion have no epipolar lines and are left out.
 
     Source: Yu et al., "Long-term photometric consistent novel view synthesis with diffusion models" (ICCV 2023), with
     T_e and T_m as in YorkUCVIL/Photoconsistent-NVS, ``compute_sed.py`` and ``eval_consistency.py``.
@@ -89,7 +90,7 @@ def tsed(clip: Clip) -> Measure:
 
 
 def match_adjacent_frames(gray: NDArray[np.uint8]) -> list[KeypointMatches]:
-    """SIFT matches of each two neighboring frames of ``(T, H, W)``: mutual, and clearly better than the next best.
+    """SIFT matches of neighboring frames ``(T, H, W)`` that are mutual and pass the ratio test.
 
     Lowe, "Distinctive image features from scale-invariant keypoints" (IJCV 2004), section 7.1.
     """
@@ -108,10 +109,8 @@ def _match(
 ) -> KeypointMatches:
     if descriptors_a is None or descriptors_b is None:
         return KeypointMatches(frame=frame, a=np.zeros((0, 3)), b=np.zeros((0, 3)))
-    forward, backward = (
-        _ratio_test_matches(descriptors_a, descriptors_b),
-        _ratio_test_matches(descriptors_b, descriptors_a),
-    )
+    forward = _ratio_test_matches(descriptors_a, descriptors_b)
+    backward = _ratio_test_matches(descriptors_b, descriptors_a)
     mutual = [(i, j) for i, j in forward.items() if backward.get(j) == i]
     return KeypointMatches(
         frame=frame,
@@ -121,7 +120,7 @@ def _match(
 
 
 def _ratio_test_matches(descriptors: NDArray[np.float32], candidates: NDArray[np.float32]) -> dict[int, int]:
-    """For each descriptor the nearest of the others, where it passes Lowe's test of the ratio to the second nearest."""
+    """The nearest candidate of each descriptor that passes Lowe's ratio test against the second nearest."""
     found = cv2.BFMatcher(cv2.NORM_L2).knnMatch(descriptors, candidates, k=2)
     return {
         pair[0].queryIdx: pair[0].trainIdx
@@ -140,7 +139,7 @@ def epipolar_distance(fundamental: Array, a: Array, b: Array) -> Array:
 
 
 def _fundamental(pair: KeypointMatches, threshold_px: float) -> Array | None:
-    """F ``(3, 3)`` with b'Fa = 0 by RANSAC; None where the matches carry none."""
+    """F ``(3, 3)`` with b'Fa = 0 by RANSAC; None if the fit fails."""
     if len(pair.a) < MIN_MATCHES_TO_FIT:
         return None
     with single_threaded_opencv():

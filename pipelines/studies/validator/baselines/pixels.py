@@ -1,4 +1,4 @@
-"""Baselines that look at how pixels change from frame to frame, by themselves or along dense flow."""
+"""Baselines on the change of pixels from frame to frame, in place or along dense flow."""
 
 from itertools import pairwise
 
@@ -18,7 +18,7 @@ TOO_SMALL = f"images smaller than {MIN_SIDE} px"
 def temporal_flicker(clip: Clip) -> Measure:
     """1 - VBench's temporal flickering: mean absolute difference of neighboring frames over 255; higher is worse.
 
-    It was made for clips of a standing camera; of a moving one it tells the motion as well.
+    It was designed for clips of a static camera; for a moving camera it includes the motion.
 
     Source: Huang et al., "VBench: comprehensive benchmark suite for video generative models" (CVPR 2024),
     ``vbench/temporal_flickering.py``.
@@ -33,8 +33,9 @@ def temporal_flicker(clip: Clip) -> Measure:
 def warping_error(clip: Clip, flow: FlowEstimator = dis_flow) -> Measure:
     """Mean squared difference of each frame and the next one warped onto it, of full scale; higher is worse.
 
-    Only pixels that are seen in both count (``is_visible``). Where none is, the published code adds an error of zero;
-    here that step is left out. Dense inverse search stands in for FlowNet2 or RAFT, unless ``flow`` is given.
+    Only pixels that are visible in both count (``is_visible``). For a step without such pixels, the published code adds
+    an error of zero; here the step is left out. Dense inverse search replaces FlowNet2 or RAFT, unless ``flow`` is
+    given.
 
     Source: Lai et al., "Learning blind video temporal consistency" (ECCV 2018), eq. 11.
     """
@@ -57,9 +58,9 @@ def warping_error(clip: Clip, flow: FlowEstimator = dis_flow) -> Measure:
 def interpolation_residual(clip: Clip, flow: FlowEstimator = dis_flow) -> Measure:
     """1 - VBench's motion smoothness: mean absolute difference of every second frame to what its neighbors predict.
 
-    Of full scale; higher is worse. Frames 1, 3, 5, ... are made from those before and after them, by the flow between
-    these in place of the network AMT-S: F_t0 = (F_10 - F_01) / 4 and F_t1 = (F_01 - F_10) / 4 at half time, both
-    warped frames averaged (Jiang et al., "Super SloMo", CVPR 2018, eq. 4).
+    Of full scale; higher is worse. Frames 1, 3, 5, ... are interpolated from those before and after them, by the flow
+    between these instead of the network AMT-S: F_t0 = (F_10 - F_01) / 4 and F_t1 = (F_01 - F_10) / 4 at half time, with
+    both warped frames averaged (Jiang et al., "Super SloMo", CVPR 2018, eq. 4).
 
     Source: VBench (CVPR 2024), ``vbench/motion_smoothness.py``.
     """

@@ -1,4 +1,4 @@
-"""A baseline's number of one clip, as a Measure: higher is worse, even if the published score is not."""
+"""The value of a baseline as a Measure: higher is worse, even if the published score is a quality."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -13,7 +13,7 @@ FAMILY = "baselines"
 def baseline_measure(
     name: str, unit: str, samples: Sequence[Sample], reason: str, reduce: Callable[[list[float]], np.floating[Any]]
 ) -> Measure:
-    """The samples reduced to one number, with the frames of the worst of them."""
+    """Reduce the samples to one value, with the frames of the worst sample."""
     if not samples:
         return _measure(name, unit, None, reason)
     value = float(reduce([sample.value for sample in samples]))

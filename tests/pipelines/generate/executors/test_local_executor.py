@@ -16,7 +16,7 @@ from driveforge.pipelines.generate.executors.attempts import AttemptLog, Attempt
 from driveforge.pipelines.generate.executors.execution import run_units
 from driveforge.pipelines.generate.executors.interface import UnitOutcome
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -25,8 +25,8 @@ SETTINGS = ExecutorSettings(
 )
 
 
-def units(*ids: str) -> list[Unit]:
-    return [Unit(id=name, requests=()) for name in ids]
+def units(*ids: str) -> list[WorkUnit]:
+    return [WorkUnit(id=name, requests=()) for name in ids]
 
 
 def outcomes(log: Path, *ids: str, settings: ExecutorSettings = SETTINGS) -> dict[str, UnitOutcome]:

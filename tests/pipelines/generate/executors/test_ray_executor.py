@@ -17,7 +17,7 @@ from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import run_units
 from driveforge.pipelines.generate.executors.interface import UnitOutcome
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.units import Unit
+from driveforge.pipelines.generate.units import WorkUnit
 from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -30,7 +30,7 @@ def settings(address: str | None = None) -> ExecutorSettings:
 
 
 def outcomes(log: Path, *ids: str, address: str | None = None) -> dict[str, UnitOutcome]:
-    units = [Unit(id=name, requests=()) for name in ids]
+    units = [WorkUnit(id=name, requests=()) for name in ids]
     made = list(run_units(units, partial(EchoWorker, log), settings(address), AttemptLog(log)))
     assert len(made) == len(ids)
     return {outcome.unit: outcome for outcome in made}
@@ -64,7 +64,7 @@ def test_a_full_disk_ends_the_run_and_quarantines_no_unit(tmp_path: Path) -> Non
 
 
 def test_workers_that_cannot_start_end_the_run_with_the_reason(tmp_path: Path) -> None:
-    unit = Unit(id="ok-1", requests=())
+    unit = WorkUnit(id="ok-1", requests=())
     with pytest.raises(UserError, match="no weights here"):
         list(run_units([unit], BrokenWorker, settings(), AttemptLog(tmp_path)))
     with pytest.raises(UserError, match="died 2 times while starting"):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from driveforge.datasets.domains import OTHER_DOMAINS
 from driveforge.finetune.evaluation.results import Evaluation, EvaluationValue
-from driveforge.finetune.world_model.model import OTHER_DOMAINS
 from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.forgetting.report import format_markdown
 from driveforge.pipelines.studies.forgetting.results import (
@@ -105,7 +105,7 @@ def test_a_study_of_the_primary_variants_has_a_page(run_results: list[RunResult]
     page = format_markdown(
         load_settings(ForgettingStudy), [o for o in run_results if o.variant in key], METRICS, "picture.png"
     )
-    assert "| adaptive |" in page and "| ewc |" not in page and "3 x the rate" not in page
+    assert "| adaptive |" in page and "| ewc |" not in page and "3 x LR" not in page
 
 
 def test_a_page_on_footage_shows_its_command(run_results: list[RunResult]) -> None:

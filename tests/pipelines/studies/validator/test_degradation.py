@@ -1,4 +1,4 @@
-"""Wear is what it says, the same each time, and leaves a clip good."""
+"""Degradations have the requested strength, are deterministic, and leave a clip good."""
 
 import numpy as np
 
@@ -16,14 +16,14 @@ from tests.validation.street import street
 NONE = SensorDegradation(noise=0.0, blur=0.0, quality=100, exposure=0.0, pose_deg=0.0, pose_m=0.0, box_m=0.0)
 
 
-def test_no_wear_changes_next_to_nothing() -> None:
+def test_no_degradation_changes_almost_nothing() -> None:
     clip = street(num_frames=5)
     same = degrade(clip, NONE, seed=0)
     assert np.abs(same.frames.astype(int) - clip.frames).mean() < 1.5  # JPEG is never quite lossless
     np.testing.assert_array_equal(same.scene.ego_to_world, clip.scene.ego_to_world)
 
 
-def test_the_same_seed_wears_in_the_same_way() -> None:
+def test_the_same_seed_gives_the_same_degradation() -> None:
     clip, degradation = street(num_frames=5), sample_degradation(np.random.default_rng(0))
     assert np.array_equal(degrade(clip, degradation, 1).frames, degrade(clip, degradation, 1).frames)
     assert not np.array_equal(degrade(clip, degradation, 1).frames, degrade(clip, degradation, 2).frames)
@@ -38,7 +38,7 @@ def test_nights_are_dark_and_poor_cameras_are_noisy() -> None:
     assert gray[1].std() > 2 * gray[0].std()
 
 
-def test_a_worn_clip_still_agrees_with_its_command() -> None:
+def test_a_degraded_clip_still_agrees_with_its_command() -> None:
     residual = static_track_residual(
         degrade(street(height=128, width=224), sample_degradation(np.random.default_rng(1)), 1)
     )

@@ -1,4 +1,4 @@
-"""The labeled clips of real generators, and what the study says of them."""
+"""The labeled clips of generators, and their section in the study."""
 
 import csv
 from dataclasses import replace
@@ -23,7 +23,7 @@ from driveforge.validation.cross_conformal import calibrate
 from tests.pipelines.measure_sets import some_measures
 
 
-def test_every_clip_is_there_whole_and_labeled_once() -> None:
+def test_every_clip_is_complete_and_labeled_once() -> None:
     clips = dict(clip_from_members(members, key) for key, members in read_samples(FOLDER / "clips.tar"))
     assert {clip.frames.shape for clip in clips} == {(1, 17, 96, 160, 3)}
     with (FOLDER / "labels.csv").open(newline="") as file:
@@ -36,7 +36,7 @@ def test_every_clip_is_there_whole_and_labeled_once() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 5e6
 
 
-def test_labels_know_both_kinds_of_clips_in_more_than_one_group() -> None:
+def test_several_groups_have_broken_and_usable_clips() -> None:
     labels = read_labels()
     for broken in (True, False):
         some = [label for label in labels if label.broken == broken]
@@ -57,7 +57,7 @@ def _seen(number: int, *, broken: bool, scale: float) -> MeasuredLabeledClip:
     )
 
 
-def test_the_section_tells_who_saw_what_and_names_every_mistake() -> None:
+def test_the_section_has_every_judge_and_every_mistake() -> None:
     calibration = calibrate(some_measures(240), name="test", false_reject_rate=0.01)
     usable = [_seen(n, broken=False, scale=0.9) for n in range(6)]
     seen = [*usable, *(_seen(n, broken=True, scale=9.0) for n in range(6, 9)), _seen(9, broken=True, scale=0.9)]
@@ -70,7 +70,7 @@ def test_the_section_tells_who_saw_what_and_names_every_mistake() -> None:
     assert mistake == "| clip-9 | over-guided | broken (3): melts | accepted |"
 
 
-def test_the_interval_narrows_with_more_clips_and_ends_at_certainty() -> None:
+def test_the_interval_narrows_with_more_clips() -> None:
     def width(count: int) -> float:
         good = norm.ppf((np.arange(count) + 0.5) / count)
         scores = [*good, *(good + 1)]

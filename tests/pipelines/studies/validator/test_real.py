@@ -1,4 +1,4 @@
-"""Real footage in the validator study: halves of a recording are held against each other, a short one is refused."""
+"""Real footage in the validator study: each half of a recording is judged by the other, short ones are refused."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.pipelines.measure_sets import some_measures
 from tests.validation.street import street
 
 
-def test_each_half_is_judged_by_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_half_is_judged_by_limits_from_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real, "CORRUPTION_TYPES", ("yaw-rate",))
     write_clip_folder(tmp_path, street(num_frames=2 * FRAMES + 2, height=64, width=112, speed=4.0))
     section = real_section([tmp_path], some_measures(120))
@@ -25,11 +25,11 @@ def test_each_half_is_judged_by_the_other(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_recording_shorter_than_two_windows_is_refused(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, street(num_frames=FRAMES + 3, height=64, width=112))
-    with pytest.raises(UserError, match=f"study.real: street-0 needs a pose and {2 * FRAMES} frames"):
+    with pytest.raises(UserError, match=f"real: street-0 needs a pose and {2 * FRAMES} frames"):
         real_section([tmp_path], some_measures(120))
 
 
-def test_what_cannot_be_done_to_a_window_is_left_out(tmp_path: Path) -> None:
+def test_corruptions_that_do_not_apply_are_left_out(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, street(num_frames=2 * FRAMES, height=64, width=112).with_scene(tracks=()))
     (item,) = list_clips(tmp_path)
     assert (

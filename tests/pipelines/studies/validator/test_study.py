@@ -1,4 +1,4 @@
-"""The study of the validator: its clips, its ledger, its figures."""
+"""The validator study: its clips, its stored trials, its report."""
 
 import json
 from dataclasses import asdict, replace
@@ -24,7 +24,7 @@ from driveforge.validation.records import Measures
 from tests.pipelines.measure_sets import some_measures
 
 
-def test_auroc_is_the_chance_that_a_bad_clip_scores_higher() -> None:
+def test_auroc_is_the_probability_that_a_bad_clip_scores_higher() -> None:
     assert auroc([1, 2, 3], [4, 5]) == 1.0
     assert auroc([4, 5], [1, 2, 3]) == 0.0
     assert auroc([1, 1], [1, 1, 1]) == 0.5
@@ -32,7 +32,7 @@ def test_auroc_is_the_chance_that_a_bad_clip_scores_higher() -> None:
     assert auroc(good, bad) == pytest.approx(np.mean(bad[:, None] > good[None]))
 
 
-def test_no_clip_is_in_two_parts_and_only_ordinary_ones_are_spoilt() -> None:
+def test_no_clip_is_in_two_parts_and_only_ordinary_ones_are_corrupted() -> None:
     settings = replace(load_settings(ValidatorStudy), num_good=20, num_audit=10, num_corrupted=9)
     cases = make_cases(settings, 64)
     assert len({case.good.number for case in cases}) == len(cases) == 39
@@ -44,7 +44,7 @@ def test_no_clip_is_in_two_parts_and_only_ordinary_ones_are_spoilt() -> None:
     assert all(len(case.good.cameras) == 3 for case in front)
 
 
-def test_conditions_show_in_the_clips() -> None:
+def test_conditions_are_visible_in_the_clips() -> None:
     usual, night, fast, stationary_pairs = (make_clip(GoodClip(number=n, rows=64, seed=1)) for n in (0, 6, 8, 9))
     assert night.frames.mean() < 0.5 * usual.frames.mean()
     speeds = [
@@ -56,8 +56,8 @@ def test_conditions_show_in_the_clips() -> None:
         GoodClip(number=0, rows=100, seed=1)
 
 
-def test_boxes_stand_where_something_of_their_object_is_seen() -> None:
-    """A box before the camera of which next to nothing is drawn would have had no annotation."""
+def test_boxes_are_present_only_if_their_object_is_visible() -> None:
+    """An annotator would not label a box in front of the camera whose object is hidden."""
     cameras = mount_cameras(("CAM_FRONT",), 64, 112)
     world = build_driving_world("day", "follow", 0, np.arange(6) / 10)
     renderer = Renderer(world)
@@ -97,7 +97,7 @@ def trials() -> list[Trial]:
     return [*good, *mild, *(_parse_trial(m, "yaw-rate", n, 6.0, "strong") for n, m in enumerate(measures[200:]))]
 
 
-def test_what_is_stored_is_not_made_again_and_a_cut_line_is_passed_over(trials: list[Trial], tmp_path: Path) -> None:
+def test_stored_trials_are_reused_and_an_incomplete_line_is_skipped(trials: list[Trial], tmp_path: Path) -> None:
     cases = [Case(good=GoodClip(number=n, rows=64, seed=0)) for n in range(3)]
     lines = [
         json.dumps({"case": case.name, "trials": [{**asdict(trial), "measures": trial.measures.to_json()}]})
@@ -108,7 +108,7 @@ def test_what_is_stored_is_not_made_again_and_a_cut_line_is_passed_over(trials: 
     assert run_cases(cases, ledger) == trials[:3]
 
 
-def test_the_report_tells_what_was_seen(trials: list[Trial], tmp_path: Path) -> None:
+def test_the_report_has_all_sections(trials: list[Trial], tmp_path: Path) -> None:
     result = evaluate("64 rows", trials, num_good=160)
     assert result.rejections["all"].total == result.rejections["rain"].total == 40
     row = next(row for row in result.table if row.level == "strong")

@@ -1,4 +1,4 @@
-"""The clips that measures of ours are tested on."""
+"""The clips of the tests of our measures."""
 
 from tests.validation.conftest import clip, kitti
 

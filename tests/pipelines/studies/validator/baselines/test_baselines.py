@@ -1,4 +1,4 @@
-"""What others measure, on clips whose answer is known, and what it is blind to."""
+"""Baselines on clips with known values, and what they cannot detect."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ from tests.validation.street import brightened, commanded_yaw, reordered, resize
 
 @pytest.fixture(scope="module")
 def driven() -> Clip:
-    """A good clip whose frames are large enough for SIFT: 7 frames, 192 x 320."""
+    """A good clip with frames that are large enough for SIFT: 7 frames, 192 x 320 px."""
     return street(height=192, width=320, num_frames=7)
 
 
@@ -47,7 +47,7 @@ def with_pixels(clip: Clip, frames: np.ndarray) -> Clip:
 
 
 def panning(clip: Clip, step: int) -> Clip:
-    """A smooth random picture that slides by ``step`` px a frame: its flow is known, and so is every frame between."""
+    """A smooth random image that moves by ``step`` px per frame: its flow and intermediate frames are known."""
     rng = np.random.default_rng(0)
     height, width = clip.frames.shape[2:4]
     wide = cv2.GaussianBlur(rng.normal(size=(height, width + 40 * step, 3)), (0, 0), 4)
@@ -56,7 +56,7 @@ def panning(clip: Clip, step: int) -> Clip:
     return with_pixels(clip, np.stack(frames)[None])
 
 
-def test_a_clip_of_one_picture_has_no_flicker_no_warping_error_and_no_residual(driven: Clip) -> None:
+def test_a_static_clip_has_no_flicker_no_warping_error_and_no_residual(driven: Clip) -> None:
     constant = reordered(driven, [0] * 7)
     assert value(temporal_flicker(constant)) == 0.0
     assert value(warping_error(constant)) == pytest.approx(0.0, abs=1e-9)
@@ -69,7 +69,7 @@ def test_flicker_is_the_mean_step_in_brightness_of_full_scale(driven: Clip) -> N
     assert value(temporal_flicker(with_pixels(driven, flat))) == pytest.approx(10 / 255)
 
 
-def test_flicker_takes_motion_for_flicker(driven: Clip) -> None:
+def test_the_flicker_baseline_includes_motion(driven: Clip) -> None:
     assert value(temporal_flicker(panning(driven, 4))) > 2 * value(temporal_flicker(panning(driven, 1))) > 0
 
 
@@ -88,12 +88,12 @@ def test_warping_error_is_the_mean_square_of_what_the_flow_leaves(driven: Clip) 
     assert value(warping_error(flat, flow=lambda a, b: plotted)) == pytest.approx((10 / 255) ** 2)
 
 
-def test_a_step_in_which_nothing_is_seen_twice_is_no_perfect_step(driven: Clip) -> None:
+def test_a_step_without_visible_pixels_is_left_out(driven: Clip) -> None:
     leaving = np.full((192, 320, 2), 1e4, np.float32)
     assert warping_error(driven, flow=lambda a, b: leaving).state == "unmeasurable"
 
 
-def test_what_is_hidden_in_the_other_frame_is_not_visible() -> None:
+def test_occluded_pixels_are_not_visible() -> None:
     forward, backward = np.zeros((20, 30, 2), np.float32), np.zeros((20, 30, 2), np.float32)
     backward[5:10, 5:10] = 3.0
     seen = is_visible(forward, backward)
@@ -102,7 +102,7 @@ def test_what_is_hidden_in_the_other_frame_is_not_visible() -> None:
     assert not is_visible(forward, -forward)[:, -4:].any()
 
 
-def test_warping_fetches_from_where_the_flow_points() -> None:
+def test_warping_samples_along_the_flow() -> None:
     image = np.arange(20 * 30, dtype=np.float32).reshape(20, 30, 1).repeat(3, 2)
     flow = np.zeros((20, 30, 2), np.float32)
     flow[..., 0], flow[..., 1] = 2.0, 1.0
@@ -115,7 +115,7 @@ def test_dense_flow_finds_a_known_shift(driven: Clip) -> None:
 
 
 def test_every_second_frame_is_predicted_from_its_neighbors(driven: Clip) -> None:
-    """Two swapped frames leave the set of pictures, and so much of the flicker, and break the prediction."""
+    """Swapping two frames hardly changes the flicker, but breaks the prediction."""
     sliding = panning(driven, 3)
     swapped = reordered(sliding, [0, 2, 1, 3, 4, 5, 6])
     assert value(interpolation_residual(swapped)) > 3 * value(interpolation_residual(sliding))
@@ -129,14 +129,14 @@ def test_self_fitted_geometry_is_blind_to_a_wrong_command_and_tsed_and_ours_are_
     assert ours(wrong) > 5 * ours(driven)
 
 
-def test_tsed_lets_a_slow_drift_pass_that_ours_sees(driven: Clip) -> None:
-    """Two pixels between neighbors are many degrees a second: the measure over long gaps is the finer one."""
+def test_tsed_misses_a_slow_drift_that_our_measure_detects(driven: Clip) -> None:
+    """Two pixels between neighbors are many degrees per second: a measure over longer gaps is more sensitive."""
     drifting = commanded_yaw(driven, 3.0)
     assert value(tsed(drifting)) == 0.0
     assert ours(drifting) > 2 * ours(driven)
 
 
-def test_self_fitted_geometry_sees_pictures_that_no_motion_explains(driven: Clip) -> None:
+def test_self_fitted_geometry_detects_images_that_no_motion_explains(driven: Clip) -> None:
     rows = np.arange(192, dtype=np.float32)[:, None] * np.ones(320, np.float32)
     columns = np.ones((192, 1), np.float32) * np.arange(320, dtype=np.float32)
     frames = [
@@ -161,7 +161,7 @@ def test_matches_are_of_the_same_points(driven: Clip) -> None:
     np.testing.assert_allclose(np.median(pair.b - pair.a, 0), [-5, 0, 0], atol=0.2)
 
 
-def test_without_what_it_needs_each_says_why(driven: Clip) -> None:
+def test_each_baseline_has_a_reason_without_a_value(driven: Clip) -> None:
     assert tsed(driven.with_scene(ego_to_world=None)).reason == NO_POSE
     assert tsed(driven.with_scene(ego_to_world=np.tile(np.eye(4), (7, 1, 1)))).reason == STATIONARY_EGO
     gray = with_pixels(driven, np.full(driven.frames.shape, 90.0))

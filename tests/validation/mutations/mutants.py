@@ -1,4 +1,4 @@
-"""Every mutation of a clip once, then two at a time, drawn by a seed."""
+"""Every mutation of a clip once, then pairs of them, sampled with a seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ EVERY: dict[str, Make] = GARBAGE | SIZES | LENGTHS | POSES | CALIBRATION | TIMES
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """``clip``, or the ``refusal`` of the records; ``is_garbage``: nothing of the command can be seen in its pixels."""
+    """A mutated ``clip``, or the ``refusal`` of its records; ``is_garbage``: its pixels do not show the command."""
 
     name: str
     clip: Clip | None
@@ -26,7 +26,7 @@ class Mutant:
 
 
 def mutants(good: Clip, seed: int) -> Iterator[Mutant]:
-    """Without end: mutant ``n`` is a function of ``(seed, n)`` alone."""
+    """Infinitely many mutants; mutant ``n`` is a function of ``(seed, n)`` only."""
     singles = [[name] for name in EVERY]
     for number in count():
         rng = np.random.default_rng((seed, number))

@@ -1,6 +1,6 @@
-"""Runs of a command, each in a process with its imports behind it: ``python -m tests.faults.staging gate WORD ...``.
+"""Runs a command repeatedly without repeating its imports: ``python -m tests.faults.command_server gate WORD ...``.
 
-It forks for each line that it is sent, and tells the process group of the run, and its status when it has ended.
+For each line of standard input it forks a run, prints the process group of the run, and its exit code when it ends.
 """
 
 import os
@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 Work = Callable[[], object]
-# What commands import as they go.
-LATER = {
+# Modules that commands import only while they run.
+LAZY_IMPORTS = {
     "calibrate": ("driveforge.finetune.world_model.generator", "driveforge.pipelines.plots.limits"),
     "finetune": ("diffusers", "lightning.pytorch", "mlflow.tracking"),
     "replay": ("driveforge.pipelines.replay.add",),
@@ -21,8 +21,8 @@ LATER = {
 
 
 def main(command: str, words: Sequence[str]) -> None:
-    work = _WORKS.get(command, on_command_line)(command, words)
-    for name in LATER.get(command, ()):
+    work = _WORKS.get(command, command_line_work)(command, words)
+    for name in LAZY_IMPORTS.get(command, ()):
         import_module(name)
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -41,15 +41,15 @@ def stage_of(command: str) -> ModuleType:
     return import_module(next(known.module for known in COMMANDS if known.name == command))
 
 
-def on_command_line(command: str, words: Sequence[str]) -> Work:
+def command_line_work(command: str, words: Sequence[str]) -> Work:
     from driveforge.pipelines import cli
 
     stage_of(command)
     return partial(cli.main, [command, *words])
 
 
-def in_run_folder(command: str, words: Sequence[str]) -> Work:
-    """Without MLflow, whose ids and times differ from run to run."""
+def stage_work(command: str, words: Sequence[str]) -> Work:
+    """A stage without MLflow, whose ids and times differ between runs."""
     from driveforge.pipelines.config.compose import compose
     from driveforge.pipelines.run_dir import run_dir_lock
 
@@ -57,18 +57,20 @@ def in_run_folder(command: str, words: Sequence[str]) -> Work:
 
     def work() -> None:
         with run_dir_lock(config.run_dir):
-            if command == "calibrate":
-                from driveforge.pipelines.plots.limits import draw_limits
-
-                draw_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
+            if command == "gate":
+                stage.gate(config.run, config.calibration_path)
+            elif command == "export":
+                stage.export(config.run, config.export)
             else:
-                getattr(stage, command)(config)
+                from driveforge.pipelines.plots.limits import plot_limits
+
+                plot_limits(config.run_dir / "calibration.png", stage.calibrate_run(config))
 
     return work
 
 
-def with_the_fake_generator(command: str, words: Sequence[str]) -> Work:
-    """Candidates in a folder, by an executor."""
+def fake_generation_work(command: str, words: Sequence[str]) -> Work:
+    """Generation with the fake generator: ``words`` are the candidates folder and the executor."""
     from tests.pipelines.small_plans import generate_small
 
     def work() -> None:
@@ -78,10 +80,10 @@ def with_the_fake_generator(command: str, words: Sequence[str]) -> Work:
 
 
 _WORKS = {
-    "generate": with_the_fake_generator,
-    "gate": in_run_folder,
-    "export": in_run_folder,
-    "calibrate": in_run_folder,
+    "generate": fake_generation_work,
+    "gate": stage_work,
+    "export": stage_work,
+    "calibrate": stage_work,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Frames that stand, repeat, skip, jump or run backwards, on rendered traffic of two sizes and on a real road."""
+"""Frozen, repeated, skipped, shuffled or reversed frames, on rendered traffic of two sizes and on a real road."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,25 +17,25 @@ HALF = len(FRAMES) // 2
 
 
 def noisy(clip: Clip) -> Clip:
-    """Frames that repeat come out of no codec twice the same."""
+    """Adds noise, since repeated frames are not identical after compression."""
     noise = np.random.default_rng(0).normal(0, 1.0, clip.frames.shape)
     return Clip(scene=clip.scene, frames=np.clip(clip.frames + noise, 0, 255).astype(np.uint8))
 
 
 def skipped(clip: Clip) -> Clip:
-    """Without frames 9 to 12; the last four, which make up the length, are not judged."""
+    """Without frames 9 to 12; the last four frames are held and not measured."""
     without = reordered(clip, [*range(9), *range(13, 24), *[23] * 4])
     return Clip(scene=replace(without.scene, held_frames=4), frames=without.frames)
 
 
 def cut_to_its_mirror_image(clip: Clip) -> Clip:
-    """Half way to the mirror image of how it began: the same looks, another place."""
+    """The second half is the mirror image of the first: the same appearance, another place."""
     frames = clip.frames.copy()
     frames[:, HALF:] = clip.frames[:, :HALF, :, ::-1]
     return Clip(scene=clip.scene, frames=frames)
 
 
-SPOILT: dict[str, tuple[Callable[[Clip], Clip], tuple[str, ...]]] = {
+CORRUPTED: dict[str, tuple[Callable[[Clip], Clip], tuple[str, ...]]] = {
     "frozen": (lambda clip: noisy(reordered(clip, 0 * FRAMES)), ("time_still",)),
     "frozen half way": (
         lambda clip: noisy(reordered(clip, np.minimum(FRAMES, HALF))),
@@ -66,8 +66,8 @@ def value(measures: Measures, name: str) -> float:
 
 
 def assert_raised(clip: Clip, good: Measures, corruption_type: str) -> None:
-    spoil, names = SPOILT[corruption_type]
-    corrupted = measure(spoil(clip))
+    mutate, names = CORRUPTED[corruption_type]
+    corrupted = measure(mutate(clip))
     for name in names:
         assert value(corrupted, name) > 1.5 * value(good, name) + 0.05, name
 
@@ -86,12 +86,12 @@ def real_road(kitti: Clip) -> tuple[Clip, Measures]:
     return kitti, measure(kitti)
 
 
-@pytest.mark.parametrize("corruption_type", SPOILT)
+@pytest.mark.parametrize("corruption_type", CORRUPTED)
 def test_rendered_traffic(corruption_type: str, traffic: tuple[Clip, Measures]) -> None:
     assert_raised(*traffic, corruption_type)
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("corruption_type", SPOILT)
+@pytest.mark.parametrize("corruption_type", CORRUPTED)
 def test_a_real_road(corruption_type: str, real_road: tuple[Clip, Measures]) -> None:
     assert_raised(*real_road, corruption_type)

@@ -1,4 +1,4 @@
-"""Clips of a textured board that slides across a textured wall before a camera that stands, drawn exactly."""
+"""Clips of a textured board that slides across a textured wall in front of a static camera."""
 
 from dataclasses import replace
 
@@ -8,17 +8,19 @@ import torch
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose
 from driveforge.datasets.scene import Camera, Clip, Scene, Track
-from driveforge.finetune.evaluation.clips import EvaluationClip
+from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationTensors
 from driveforge.finetune.evaluation.moving_regions import average_over_cells, segment_moving_pixels
 
 HEIGHT, WIDTH, FRAMES = 48, 80, 9
-START = 3  # the last given frame
+START = 3  # the last context frame
 FOCAL, DISTANCE, SIDE = 50.0, 6.0, 1.6
-SPEED = 2.4  # m/s: 2 px a frame
+SPEED = 2.4  # m/s, 2 px per frame
 
 
-def sliding(*, seed: int = 0, speed: float = SPEED, drawn: bool = True, shift: tuple[float, float] = (0, 0)) -> Clip:
-    """The board goes to the right; behind frame ``START`` it is drawn ``shift`` px beside its box, or not at all."""
+def make_sliding_clip(
+    *, seed: int = 0, speed: float = SPEED, drawn: bool = True, shift: tuple[float, float] = (0, 0)
+) -> Clip:
+    """The board moves to the right; after frame ``START`` it is drawn ``shift`` px off its box, or not at all."""
     times = np.arange(FRAMES) / 10
     mount = FORWARD_CAMERA_TO_EGO.copy()
     mount[2, 3] = 1.5
@@ -44,8 +46,8 @@ def sliding(*, seed: int = 0, speed: float = SPEED, drawn: bool = True, shift: t
     wall, texture = _texture(rng, HEIGHT, WIDTH, 90), _texture(rng, 32, 32, 160)
     frames = []
     for t in range(FRAMES):
-        centre = np.array([-place[t, 1] * FOCAL / DISTANCE + (WIDTH - 1) / 2, (HEIGHT - 1) / 2])
-        frames.append(_draw(wall, texture, centre + (np.array(shift) if t > START else 0), drawn or t <= START))
+        center = np.array([-place[t, 1] * FOCAL / DISTANCE + (WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+        frames.append(_draw(wall, texture, center + (np.array(shift) if t > START else 0), drawn or t <= START))
     return Clip(scene=scene, frames=np.stack(frames)[None])
 
 
@@ -54,22 +56,31 @@ def _texture(rng: np.random.Generator, height: int, width: int, level: float) ->
     return np.clip(level + 30 * noise / noise.std(), 0, 255).astype(np.uint8)
 
 
-def _draw(wall: np.ndarray, texture: np.ndarray, centre: np.ndarray, drawn: bool) -> np.ndarray:
+def _draw(wall: np.ndarray, texture: np.ndarray, center: np.ndarray, drawn: bool) -> np.ndarray:
     if not drawn:
         return wall
     scale = SIDE * FOCAL / DISTANCE / 32
-    affine = np.array([[scale, 0, centre[0] - 15.5 * scale], [0, scale, centre[1] - 15.5 * scale]])
+    affine = np.array([[scale, 0, center[0] - 15.5 * scale], [0, scale, center[1] - 15.5 * scale]])
     board = cv2.warpAffine(texture, affine, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
     inside = cv2.warpAffine(np.ones((32, 32), np.float32), affine, (WIDTH, HEIGHT))[..., None]
     return np.round(inside * board + (1 - inside) * wall).astype(np.uint8)
 
 
-def probe_clip(clip: Clip) -> EvaluationClip:
-    """The clip as a perfect codec passes it, with what the measures of motion look at."""
+def evaluation_clip(clip: Clip) -> EvaluationClip:
+    """The clip as after a lossless VAE, with the ground truth of the motion metrics and without latents."""
     moving = torch.from_numpy(average_over_cells(segment_moving_pixels(clip), 8))
-    return EvaluationClip(
-        scene=clip.scene, tensors={"frames": torch.from_numpy(clip.frames[0].copy()), "moving": moving}
+    empty = torch.zeros(0)
+    tensors = EvaluationTensors(
+        warped=empty,
+        layout=empty,
+        mask=empty,
+        rays=empty,
+        latents=empty,
+        cell_weight=empty,
+        moving=moving,
+        frames=torch.from_numpy(clip.frames[0].copy()),
     )
+    return EvaluationClip(scene=clip.scene, tensors=tensors)
 
 
 def without_tracks(clip: Clip) -> Clip:

@@ -1,4 +1,4 @@
-"""Made-up probes: what a model scored on a few clips of every domain."""
+"""Synthetic evaluations with given scores on a few clips of every domain."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from driveforge.finetune.evaluation.results import Evaluation, EvaluationValue
 
 
 def evaluation(scores: Mapping[tuple[str, str], Sequence[float | None]], protocol: str = "p1") -> Evaluation:
-    """``scores[domain, measure]`` are of the clips ``<domain>-0``, ``<domain>-1`` and so on; None is unmeasurable."""
+    """``scores[domain, measure]`` are those of the clips ``<domain>-0``, ``<domain>-1``, ...; None has no value."""
     return Evaluation(
         protocol=protocol,
         values=tuple(

@@ -1,4 +1,4 @@
-"""Any damage to any file that the stages after generation read: one line that says so, or the very same result."""
+"""Damage to the files that stages after generation read gives a one-line error or the same result."""
 
 import random
 from collections.abc import Callable
@@ -8,25 +8,22 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.index import read_index
-from driveforge.pipelines.export import export
-from driveforge.pipelines.run_dir import RunDir
-from driveforge.pipelines.validate.gate import gate
 from driveforge.pipelines.verify import verify
-from tests.faults.mutations import mutated
-from tests.faults.running_mean import OTHER, SAME, Record, judge
-from tests.faults.small_run import config_of, contents
+from tests.faults.damage import damage_content
+from tests.faults.outcomes import OTHER, SAME, Record, record_outcome
+from tests.faults.small_run import contents, run_export, run_gate
 from tests.pipelines.small_plans import generate_small
 
 Readers = Callable[[Path], None]
 
 
 def judged_and_exported(run_dir: Path) -> None:
-    gate(RunDir(run_dir), RunDir(run_dir).calibration)
-    export(config_of(run_dir))
+    run_gate(run_dir)
+    run_export(run_dir)
 
 
 def exported(run_dir: Path) -> None:
-    export(config_of(run_dir))
+    run_export(run_dir)
 
 
 def generated(run_dir: Path) -> None:
@@ -39,7 +36,7 @@ def verified(run_dir: Path) -> None:
         raise UserError(report.problems[0][:300])
 
 
-# What is damaged, and who reads it.
+# Damaged files, and the stages that read them.
 FILES: dict[str, Readers] = {
     "calibration.json": judged_and_exported,
     "overrides.json": judged_and_exported,
@@ -58,29 +55,29 @@ FEW, MANY = range(8), [pytest.param(seed, marks=pytest.mark.slow) for seed in ra
 
 @pytest.mark.parametrize("pattern", FILES)
 @pytest.mark.parametrize("seed", [*FEW, *MANY])
-def test_damage_is_told_in_a_line_or_changes_nothing(
+def test_damage_gives_a_one_line_error_or_the_same_result(
     run_dir: Path, pattern: str, seed: int, record_property: Record
 ) -> None:
     rng, whole = random.Random(f"{pattern} {seed}"), contents(run_dir)
     index = read_index(run_dir / "shards")
     path = rng.choice(sorted(run_dir.glob(pattern)))
     name = str(path.relative_to(run_dir))
-    damaged, how = mutated(whole[name], name, rng)
+    damaged, change = damage_content(whole[name], name, rng)
     path.write_bytes(damaged)
 
-    def end_of(_: None) -> str:
+    def classify(_: None) -> str:
         after = contents(run_dir)
-        if pattern == "overrides.json":  # another word of a reviewer is no damage, if nothing else comes of it
-            assert _candidates(after) == _candidates(whole), how
+        if pattern == "overrides.json":  # another decision of a reviewer is valid, but must change nothing else
+            assert _candidates(after) == _candidates(whole), change
             return OTHER
         if pattern == "shards/index.json":
-            assert read_index(run_dir / "shards") == index, how
+            assert read_index(run_dir / "shards") == index, change
             return SAME
         del after[name]
-        assert after == {n: c for n, c in whole.items() if n != name}, how
+        assert after == {n: c for n, c in whole.items() if n != name}, change
         return SAME
 
-    judge(record_property, pattern, lambda: FILES[pattern](run_dir), end_of)
+    record_outcome(record_property, pattern, lambda: FILES[pattern](run_dir), classify)
 
 
 def _candidates(files: dict[str, bytes]) -> dict[str, bytes]:
