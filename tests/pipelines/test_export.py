@@ -117,7 +117,13 @@ def nulls(value: Any, key: str = "") -> list[str]:
 def test_the_card_tells_the_ledger(config: Config) -> None:
     export(config.run, config.export)
     card = (config.run_dir / "shards" / "README.md").read_text()
-    for words in ("| 6, 3, static_residual 2, unmeasured 1 |", "`abc123`", "known-good"):
+    for words in (
+        "| generated clips | 6 |",
+        "| accepted clips | 3 |",
+        "| rejected clips, by reason | 2 static_residual, 1 unmeasured |",
+        "`abc123`",
+        "known-good",
+    ):
         assert words in card
 
 
