@@ -101,6 +101,7 @@ def _parse_rows(rows: Iterable[Mapping[str, object]]) -> Evaluation:
 def _read_table(path: Path) -> pyarrow.Table:
     try:
         table = pyarrow.parquet.read_table(path)
+        table.validate(full=True)  # also the encoding of text
     except (OSError, pyarrow.ArrowException) as error:
         reason = shorten(error, 100)
         raise UserError(f"{path}: not an evaluation table ({reason}); delete it or use another file") from error

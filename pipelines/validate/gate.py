@@ -126,9 +126,10 @@ def read_verdicts(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path} does not exist: run `driveforge gate` first")
     try:
         table = pa.parquet.read_table(path)
+        digest = _digest(table)  # pyarrow finds invalid text only when it is converted
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({shorten(error, 100)}); run `driveforge gate` again") from error
-    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(_DIGEST) != _digest(table):
+    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(_DIGEST) != digest:
         raise UserError(f"{path}: damaged or changed since the gate wrote it; run `driveforge gate` again")
     return list(table.to_pylist())
 
