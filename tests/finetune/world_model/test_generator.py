@@ -117,7 +117,7 @@ def test_only_unwarped_regions_start_at_the_higher_level() -> None:
     settings = sampler_settings(num_steps=1, strength=0.5, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.0)
     sample(zero_velocity, conditions, 0, settings)
     assert [level for level, _ in visited] == pytest.approx([0.9, 0.7, 0.5])
-    noise = torch.randn(1, 2, 3, 2, 2, generator=torch.WorldModelGenerator().manual_seed(0))
+    noise = torch.randn(1, 2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     for level, x in visited:
         assert (x[:, :, 0] == 2.0).all(), "the context frame is clean at every level"
         expected = (1 - level) * 2.0 + level * noise[:, :, 1:, :, 0]
