@@ -43,7 +43,7 @@ def export(run: RunDir, settings: ExportSettings) -> dict[str, Any]:
 def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:
     """The accepted samples of the verdict ``rows``, each with its verdict as metadata.
 
-    Checks every byte of the tars first; raises UserError if a tar was changed, or is not the one that was judged.
+    Checks every byte of the tars first; raises UserError if a tar was changed since its verdict.
     """
     log = CommitLog(candidates)
 

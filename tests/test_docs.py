@@ -1,4 +1,4 @@
-"""The pages of ``docs/`` say what works: their Python runs, and their commands are understood."""
+"""The Python and the commands of the pages of ``docs/`` work."""
 
 import doctest
 import re
@@ -33,7 +33,7 @@ def test_the_python_of_the_api_page_runs() -> None:
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_a_command_of_the_docs_is_understood(words: list[str]) -> None:
+def test_a_command_of_the_docs_is_valid(words: list[str]) -> None:
     names = {command.name: command for command in COMMANDS}
     if words[0].startswith("--"):
         return
@@ -43,6 +43,6 @@ def test_a_command_of_the_docs_is_understood(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
+def test_links_between_pages_are_valid(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target

@@ -62,10 +62,11 @@ def select_record(options: Iterable[type], value: Mapping[str, Any], where: str)
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is Annotated:
-        kind, *notes = get_args(kind)
+        kind, *metadata = get_args(kind)
         converted = _convert(kind, value, where)
-        for limits in (note for note in notes if isinstance(note, Range) and converted is not None):
-            limits.check(converted, where)
+        for limits in metadata:
+            if isinstance(limits, Range) and converted is not None:
+                limits.check(converted, where)
         return converted
     if value == "???":
         raise UserError(f"{where} must be given, for example {where}=VALUE")

@@ -91,12 +91,12 @@ def format_values(check: PromotionCheck) -> str:
 
 def format_change(change: Change) -> str:
     """``worse by 42 % (39 to 45 %)``, or ``better by 0.4 % (5.7 % worse to 3.6 % better)``."""
-    word, other = ("worse", "better") if change.regression > 0 else ("better", "worse")
+    direction, opposite = ("worse", "better") if change.regression > 0 else ("better", "worse")
     low, high = sorted(end if change.regression > 0 else -end for end in change.regression_bounds)
     bounds = f"{_format_percent(low)} to {_format_percent(high)} %"
     if low < 0 < high:
-        bounds = f"{_format_percent(-low)} % {other} to {_format_percent(high)} % {word}"
-    return f"{word} by {_format_percent(abs(change.regression))} % ({bounds})" if change.regression else "the same"
+        bounds = f"{_format_percent(-low)} % {opposite} to {_format_percent(high)} % {direction}"
+    return f"{direction} by {_format_percent(abs(change.regression))} % ({bounds})" if change.regression else "the same"
 
 
 def _color(check: PromotionCheck) -> str:

@@ -101,7 +101,7 @@ def recipes() -> list[Recipe]:
     rng = np.random.default_rng(SEED)
     scenes = iter(rng.permutation(len(DRIVING_DOMAINS) * HELD_OUT.num_scenes))
     listed = SimulatedSource(HELD_OUT).scenes()
-    drawn = [
+    shuffled = [
         Recipe(
             group=group,
             maker=maker,
@@ -112,7 +112,7 @@ def recipes() -> list[Recipe]:
         )
         for group, maker, edit, settings in made
     ]
-    return [drawn[n] for n in rng.permutation(len(drawn))]
+    return [shuffled[n] for n in rng.permutation(len(shuffled))]
 
 
 def _allows(scene: Scene, edit: str) -> bool:

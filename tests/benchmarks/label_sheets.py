@@ -35,10 +35,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for key, members in read_samples(arguments.clips):
         clip, metadata = clip_from_members(members, key)
-        write_png(arguments.out / f"{key}.png", draw_sheet(clip, metadata["edit"]))
+        write_png(arguments.out / f"{key}.png", render_sheet(clip, metadata["edit"]))
 
 
-def draw_sheet(clip: Clip, edit: str) -> NDArray[np.uint8]:
+def render_sheet(clip: Clip, edit: str) -> NDArray[np.uint8]:
     scene, frames = clip.scene, clip.frames[0]
     rows = [
         _side_by_side([_large(frames[t]) for t in SHOWN]),
@@ -72,17 +72,17 @@ def _commanded(frame: NDArray[np.uint8], scene: Scene, t: int) -> NDArray[np.uin
         inside = (points[:, 2] > NEAREST_M) & (points[:, 2] < FARTHEST_M)
         for run in np.split(np.arange(len(points)), np.flatnonzero(np.diff(inside)) + 1):
             if inside[run[0]]:
-                drawn = [_drawn(points[run], intrinsics)]
-                cv2.polylines(image, drawn, False, LANE_COLOR, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+                polyline = [_pixels(points[run], intrinsics)]
+                cv2.polylines(image, polyline, False, LANE_COLOR, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     for vehicle in scene.tracks:
         corners = box_corners(world_to_camera @ vehicle.box_to_world[t], vehicle.size)
         if vehicle.present[t] and corners[:, 2].min() > NEAREST_M and corners[:, 2].max() < FARTHEST_M:
-            faces = list(_drawn(corners, intrinsics)[np.array(BOX_FACES)])
+            faces = list(_pixels(corners, intrinsics)[np.array(BOX_FACES)])
             cv2.polylines(image, faces, True, BOX_COLOR, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     return image
 
 
-def _drawn(points: Array, intrinsics: Array) -> NDArray[np.int32]:
+def _pixels(points: Array, intrinsics: Array) -> NDArray[np.int32]:
     """Camera points ``(N, 3)`` as pixels ``(N, 2)`` of the enlarged image, in OpenCV's fixed-point units."""
     pixels = (project(points, intrinsics)[0] + 0.5) * SCALE
     return np.round(pixels * (1 << SUBPIXEL_BITS)).astype(np.int32)

@@ -61,7 +61,7 @@ def main() -> None:
         )
     )
     if arguments.sheet:
-        write_png(arguments.sheet, draw_sheet(generator, source, scenes))
+        write_png(arguments.sheet, render_sheet(generator, source, scenes))
 
 
 def generate(
@@ -205,7 +205,7 @@ def report(figures: Figures) -> None:
     print("share of the commanded displacement:", ", ".join(f"{share:.2f}" for share in figures.shifts))
 
 
-def draw_sheet(generator: Generator, source: SimulatedSource, scenes: Sequence[Scene]) -> NDArray[np.uint8]:
+def render_sheet(generator: Generator, source: SimulatedSource, scenes: Sequence[Scene]) -> NDArray[np.uint8]:
     """A sheet of recorded and generated clips, then clips of the same first frame under different commands."""
     rows = []
     for scene in scenes[:3]:

@@ -93,7 +93,7 @@ def main() -> None:
     for name, one in made.items():
         print(row(name, one))
     if arguments.sheet:
-        write_png(arguments.sheet, draw(made))
+        write_png(arguments.sheet, render_sheet(made))
 
 
 def largest_box(scene: Scene) -> int:
@@ -128,7 +128,7 @@ def _psnr(made: NDArray[np.uint8], recorded: NDArray[np.uint8]) -> float:
     return float(10 * np.log10(255**2 / error))
 
 
-def draw(made: Mapping[str, Made]) -> NDArray[np.uint8]:
+def render_sheet(made: Mapping[str, Made]) -> NDArray[np.uint8]:
     """A sheet with the recording and the clips of the settings ``SHOWN``, clip by clip."""
     displayed = {name: one for name, one in made.items() if name in SHOWN}
     rows = []

@@ -1,3 +1,5 @@
+"""The command line: dispatch, settings, help, exit statuses and error messages."""
+
 import argparse
 import ast
 import errno
@@ -31,10 +33,10 @@ HEAVY = ("torch", "ray", "mlflow", "hydra", "lightning", "diffusers", "nuscenes"
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple[Config, argparse.Namespace]]]:
-    """Calls that reach a command: every command's module is a small one that remembers what it was given.
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple[Config, argparse.Namespace]]]:
+    """The calls of commands, whose modules are replaced by fakes that record their arguments.
 
-    They stand in a folder that holds the run and the footage that examples name.
+    The current folder holds the runs and footage that the examples name.
     """
     for name in (
         "runs/default/model",
@@ -47,15 +49,15 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[tuple
     ):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    calls: list[tuple[Config, argparse.Namespace]] = []
+    recorded: list[tuple[Config, argparse.Namespace]] = []
     for command in COMMANDS:
         module = ModuleType(command.module)
-        module.main = lambda config, args: calls.append((config, args))  # type: ignore[attr-defined]
+        module.main = lambda config, args: recorded.append((config, args))  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    yield calls
+    yield recorded
 
 
-def of_a_library(error: OSError) -> Exception:
+def library_error(error: OSError) -> Exception:
     try:
         raise RuntimeError("the writer has failed") from error
     except RuntimeError as wrapped:
@@ -63,31 +65,31 @@ def of_a_library(error: OSError) -> Exception:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
-@pytest.mark.parametrize("wrap", [lambda error: error, of_a_library], ids=["plain", "inside another"])
-@pytest.mark.parametrize("place", ["/data/cache.bin", None])
-def test_a_full_disk_inside_a_library_is_one_line_that_names_the_place(
+@pytest.mark.parametrize("wrap", [lambda error: error, library_error], ids=["plain", "wrapped"])
+@pytest.mark.parametrize("path", ["/data/cache.bin", None])
+def test_a_full_disk_inside_a_library_is_one_line_with_the_path(
     number: int,
     wrap: Callable[[OSError], Exception],
-    place: str | None,
+    path: str | None,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def work(config: Config, args: argparse.Namespace) -> None:
-        raise wrap(OSError(number, os.strerror(number), *([place] if place else [])))
+        raise wrap(OSError(number, os.strerror(number), *([path] if path else [])))
 
     module = ModuleType("driveforge.pipelines.validate.measure")
     module.main = work  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert cli.main(["measure", str(tmp_path), f"run_dir={tmp_path / 'run'}"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"cannot be written ({os.strerror(number)})" in said
-    assert (place or str(tmp_path / "run")) in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and f"cannot be written ({os.strerror(number)})" in output
+    assert (path or str(tmp_path / "run")) in output
 
 
-def test_another_error_of_the_system_is_none_of_the_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_another_system_error_is_not_a_write_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def work(config: Config, args: argparse.Namespace) -> None:
-        raise of_a_library(PermissionError(errno.EACCES, "Permission denied", "/data"))
+        raise library_error(PermissionError(errno.EACCES, "Permission denied", "/data"))
 
     module = ModuleType("driveforge.pipelines.validate.measure")
     module.main = work  # type: ignore[attr-defined]
@@ -97,13 +99,13 @@ def test_another_error_of_the_system_is_none_of_the_disk(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
-def test_every_command_has_its_module(command: Command) -> None:
+def test_every_command_has_a_module(command: Command) -> None:
     tree = ast.parse((ROOT / f"{command.module.replace('.', '/')}.py").read_text())
     (main,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
     assert [argument.arg for argument in main.args.args] == ["config", "args"]
 
 
-def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
+def test_help_is_fast_and_imports_nothing_heavy() -> None:
     code = "import sys, driveforge.pipelines.cli as cli\n"
     code += "try: cli.main(['--help'])\nfinally: print([m for m in HEAVY if m in sys.modules])"
     code = code.replace("HEAVY", repr(HEAVY))
@@ -117,14 +119,14 @@ def test_help_comes_at_once_and_imports_nothing_heavy() -> None:
     assert min(seconds) < 0.5
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main(["--version"])
     assert stopped.value.code == 0
     assert re.fullmatch(r"driveforge \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([])
     assert stopped.value.code == 0
@@ -161,30 +163,30 @@ def _flat(where: str, record: Any) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("example", [example for command in COMMANDS for example in command.examples])
-def test_every_example_is_a_command_that_is_understood(
+def test_every_example_is_a_valid_command(
     example: str,
-    seen: list[tuple[Config, argparse.Namespace]],
+    calls: list[tuple[Config, argparse.Namespace]],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     words = example.replace("/data/", f"{tmp_path}/data/").split()
     assert cli.main(words[1:]) == 0, capsys.readouterr().err
-    ((config, args),) = seen
+    ((config, args),) = calls
     assert args.command == example.split()[1]
     assert isinstance(config, Config)
 
 
-def test_settings_of_the_command_line_come_over_the_presets_of_a_command(
-    seen: list[tuple[Config, argparse.Namespace]],
+def test_settings_override_the_presets_of_a_command(
+    calls: list[tuple[Config, argparse.Namespace]],
 ) -> None:
     assert cli.main(["demo", "executor=local"]) == 0
-    assert (seen[0][0].run_dir, seen[0][0].executor.name) == (Path("runs/demo"), "local")
+    assert (calls[0][0].run_dir, calls[0][0].executor.name) == (Path("runs/demo"), "local")
 
 
-def test_settings_may_stand_anywhere_behind_the_command(seen: list[tuple[Config, argparse.Namespace]]) -> None:
+def test_settings_may_appear_anywhere_after_the_command(calls: list[tuple[Config, argparse.Namespace]]) -> None:
     words = ["measure", "replay.seed=1", "my clips/", "generate.seed=2", "--out", "a.parquet", "replay.seed=3"]
     assert cli.main(words) == 0
-    ((config, args),) = seen
+    ((config, args),) = calls
     assert (args.path, args.out) == (Path("my clips"), Path("a.parquet"))
     assert (config.replay.seed, config.generate.seed) == (3, 2)
 
@@ -193,12 +195,12 @@ def test_settings_may_stand_anywhere_behind_the_command(seen: list[tuple[Config,
     ("versions", "version"), [(["v1.0-trainval"], "v1.0-trainval"), (["v1.0-test", "v1.0-trainval"], "v1.0-mini")]
 )
 def test_measure_takes_settings_for_the_tables_at_its_path(
-    versions: list[str], version: str, seen: list[tuple[Config, argparse.Namespace]], tmp_path: Path
+    versions: list[str], version: str, calls: list[tuple[Config, argparse.Namespace]], tmp_path: Path
 ) -> None:
     for name in versions:
         (tmp_path / name).mkdir()
     assert cli.main(["measure", str(tmp_path), "data.cameras=CAM_BACK"]) == 0
-    data = seen[0][0].data
+    data = calls[0][0].data
     assert isinstance(data, NuScenesData)
     assert (data.root, data.version, data.cameras) == (tmp_path, version, ("CAM_BACK",))
 
@@ -218,51 +220,51 @@ def test_measure_takes_settings_for_the_tables_at_its_path(
     ],
 )
 def test_a_wrong_command_is_one_line_and_status_2(
-    argv: list[str], line: str, capsys: pytest.CaptureFixture[str], seen: list[tuple[Config, argparse.Namespace]]
+    argv: list[str], line: str, capsys: pytest.CaptureFixture[str], calls: list[tuple[Config, argparse.Namespace]]
 ) -> None:
     assert cli.main(argv) == 2
     assert capsys.readouterr().err == f"driveforge: {line}\n"
-    assert seen == []
+    assert calls == []
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "said"),
+    ("error", "status", "output"),
     [(UserError("table ego_pose.json is missing"), 2, "driveforge: table ego_pose.json is missing\n"),
      (KeyboardInterrupt(), 130, "driveforge: interrupted\n")],
 )  # fmt: skip
-def test_what_stops_a_command_is_told_without_a_traceback(
+def test_expected_errors_are_printed_without_a_traceback(
     error: BaseException,
     status: int,
-    said: str,
+    output: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    seen: list[tuple[Config, argparse.Namespace]],
+    calls: list[tuple[Config, argparse.Namespace]],
 ) -> None:
     def fail(config: Config, args: argparse.Namespace) -> None:
         raise error
 
     monkeypatch.setattr(sys.modules["driveforge.pipelines.validate.gate"], "main", fail)
     assert cli.main(["gate"]) == status
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == output
 
 
 def test_the_status_of_a_command_is_the_exit_status(
-    monkeypatch: pytest.MonkeyPatch, seen: list[tuple[Config, argparse.Namespace]]
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Config, argparse.Namespace]]
 ) -> None:
     monkeypatch.setattr(sys.modules["driveforge.pipelines.verify"], "main", lambda config, args: 1)
     assert cli.main(["verify"]) == 1
 
 
-def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch, seen: object) -> None:
+def test_an_unexpected_error_is_raised(monkeypatch: pytest.MonkeyPatch, calls: object) -> None:
     def fail(config: Config, args: argparse.Namespace) -> None:
-        raise RuntimeError("a mistake in the program")
+        raise RuntimeError("a bug")
 
     monkeypatch.setattr(importlib.import_module("driveforge.pipelines.validate.gate"), "main", fail)
     with pytest.raises(RuntimeError):
         cli.main(["gate"])
 
 
-def test_threads_that_wait_do_not_spin(seen: object) -> None:
+def test_waiting_threads_do_not_spin(calls: object) -> None:
     code = "import os, driveforge.pipelines.cli as c; c.main(['ui', 'run_dir=/no/where']); "
     code += "print(os.environ['OMP_WAIT_POLICY'])"
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}

@@ -1,4 +1,4 @@
-"""Names of files are printed as they are, whatever they would be in rich's markup."""
+"""File names are printed literally, even if they look like rich markup."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ NAMES = ["[red]a[/red]", "[/]", "a[/b", "[bold", ":smile:", "[link=x]y", "\\[x]"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_said_is_printed_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_are_printed_literally(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_result(f"runs/{name}/shards", prefix=f"{name}: ", style="red")
     assert capsys.readouterr().out == f"{name}: runs/{name}/shards\n"
 
 
-def test_bytes_that_are_no_text_are_question_marks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_undecodable_bytes_are_question_marks(capsys: pytest.CaptureFixture[str]) -> None:
     print_result("caf\udce9.mp4")
     assert capsys.readouterr().out == "caf?.mp4\n"
 
 
 @pytest.mark.parametrize("name", ["[red]a[b :smile: [!]"])
-def test_commands_name_folders_as_they_are(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_print_folder_names_literally(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / name
     folder.mkdir()
     (folder / f"torn{name}.mp4").write_bytes(b"torn")

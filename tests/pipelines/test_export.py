@@ -1,3 +1,5 @@
+"""Export of accepted candidates, with their verdicts, from a run with six candidates."""
+
 import argparse
 import json
 from itertools import permutations
@@ -33,12 +35,12 @@ REASON = {
 
 
 def row(clip_id: str, tar: str, state: str, **changes: Any) -> dict[str, Any]:
-    refused = state != "accepted"
+    is_rejected = state != "accepted"
     return {
         "clip_id": clip_id,
         "state": state,
         "gate_state": state,
-        "reasons": [REASON] if refused else [],
+        "reasons": [REASON] if is_rejected else [],
         "calibration": "known-good",
         "edit": "none",
         "seed": 1,
@@ -50,7 +52,7 @@ def row(clip_id: str, tar: str, state: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """A run with six committed candidates in two units, three of them accepted, one of those by a reviewer."""
+    """A run with six committed candidates in two units; three are accepted, one of them by a reviewer."""
     log = CommitLog(tmp_path / "candidates")
     for unit in ("u-0", "u-1"):
         samples = [(f"{unit}-{i}", clip_members(small_clip(f"{unit}-{i}", seed=i), {"seed": 1})) for i in range(3)]
@@ -62,7 +64,7 @@ def config(tmp_path: Path) -> Config:
         "override_reviewer": "Ada",
         "override_reason": "a shadow",
     }
-    put_ledger(
+    write_verdicts(
         tmp_path,
         [
             row("u-0-0", tars[0], "accepted"),
@@ -76,11 +78,11 @@ def config(tmp_path: Path) -> Config:
     return compose([f"run_dir={tmp_path}", "export.clips_per_shard=2"])
 
 
-def put_ledger(run_dir: Path, rows: list[dict[str, Any]]) -> None:
+def write_verdicts(run_dir: Path, rows: list[dict[str, Any]]) -> None:
     write_verdict_rows(RunDir(run_dir).verdicts, rows)
 
 
-def test_only_what_was_accepted_is_exported_with_its_verdict(config: Config) -> None:
+def test_accepted_clips_are_exported_with_their_verdicts(config: Config) -> None:
     index = export(config.run, config.export)
     source = ShardSource(config.run_dir / "shards")
     assert {scene.clip_id for scene in source.scenes()} == {"u-0-0", "u-1-0", "u-1-1"}
@@ -100,54 +102,54 @@ def test_every_key_has_one_type_in_all_samples(config: Config) -> None:
     described = [json.loads(members["json"]) for tar in tars for _, members in read_samples(tar)]
     assert len(described) == 3
     for first, other in permutations(described, 2):
-        # As Hugging Face's loader does it: the types are those of the first samples, and all others have to fit.
+        # Like Hugging Face's loader: types are inferred from the first samples, and all others must match.
         types = pa.Table.from_pylist([first]).schema
         assert pa.Table.from_pylist([other]).schema.equals(types)
-        assert not nulls(first)
+        assert not find_nulls(first)
 
 
-def nulls(value: Any, key: str = "") -> list[str]:
+def find_nulls(value: Any, key: str = "") -> list[str]:
     if isinstance(value, dict):
-        return [found for name, item in value.items() for found in nulls(item, f"{key}.{name}")]
+        return [found for name, item in value.items() for found in find_nulls(item, f"{key}.{name}")]
     if isinstance(value, list):
-        return [found for item in value for found in nulls(item, key)]
+        return [found for item in value for found in find_nulls(item, key)]
     return [key] if value is None else []
 
 
-def test_the_card_tells_the_ledger(config: Config) -> None:
+def test_the_data_card_summarizes_the_verdicts(config: Config) -> None:
     export(config.run, config.export)
     card = (config.run_dir / "shards" / "README.md").read_text()
-    for words in ("| 6, 3, static_residual 2, unmeasured 1 |", "`abc123`", "known-good"):
-        assert words in card
+    for text in ("| 6, 3, static_residual 2, unmeasured 1 |", "`abc123`", "known-good"):
+        assert text in card
 
 
-def test_exporting_again_changes_nothing_and_follows_a_new_ledger(config: Config) -> None:
+def test_a_second_export_changes_nothing_and_new_verdicts_are_followed(config: Config) -> None:
     export(config.run, config.export)
     shards = config.run_dir / "shards"
     before = {path.name: path.read_bytes() for path in shards.iterdir()}
     export(config.run, config.export)
     assert before == {path.name: path.read_bytes() for path in shards.iterdir()}
     tar = CommitLog(config.run_dir / "candidates").read_markers()[0].tar
-    put_ledger(config.run_dir, [row("u-0-2", tar, "accepted")])
+    write_verdicts(config.run_dir, [row("u-0-2", tar, "accepted")])
     export(config.run, config.export)
     assert [scene.clip_id for scene in ShardSource(shards).scenes()] == ["u-0-2"] and verify(shards).ok
 
 
-def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: Config) -> None:
+def test_missing_or_outdated_verdicts_and_no_accepted_clip_are_refused(config: Config) -> None:
     tar = CommitLog(config.run_dir / "candidates").read_markers()[0].tar
-    put_ledger(config.run_dir, [row("gone", tar, "accepted")])
+    write_verdicts(config.run_dir, [row("gone", tar, "accepted")])
     with pytest.raises(UserError, match="no longer holds gone: run `driveforge gate` again"):
         export(config.run, config.export)
-    put_ledger(config.run_dir, [row("u-0-0", tar, "rejected")])
+    write_verdicts(config.run_dir, [row("u-0-0", tar, "rejected")])
     with pytest.raises(UserError, match="no clip was accepted"):
         export(config.run, config.export)
-    (config.run.verdicts).unlink()
+    config.run.verdicts.unlink()
     with pytest.raises(UserError, match="run `driveforge gate` first"):
         export(config.run, config.export)
     assert not (config.run_dir / "shards" / "index.json").exists()
 
 
-def test_the_command_says_where_the_shards_are(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_location_of_the_shards(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     main(compose([f"run_dir={config.run_dir}"]), argparse.Namespace())
     shards = json.loads((config.run_dir / "shards" / "index.json").read_bytes())["shards"]
     assert f"3 clips in {len(shards)} shards: {config.run_dir}/shards\n" in capsys.readouterr().out

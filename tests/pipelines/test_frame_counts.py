@@ -1,4 +1,4 @@
-"""Lengths and sizes that no model takes are told in a line before anything is rendered or encoded."""
+"""Unsupported clip lengths and sizes are refused before anything is rendered or encoded."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.defaults import make_framing
 
 @pytest.mark.parametrize("command", ["demo", "pretrain", "cache", "generate", "finetune", "run"])
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
         ("data.num_frames=16", "data.num_frames must be from 5 to 61 in steps of 4, got 16; use 13 or 17"),
         ("data.num_frames=1", "data.num_frames must be from 5 to 61, got 1"),
@@ -31,10 +31,10 @@ from tests.defaults import make_framing
     ],
 )
 def test_a_setting_is_refused_by_every_command(
-    command: str, setting: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, setting: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, setting, f"run_dir={tmp_path / 'run'}"]) == 2
-    assert capsys.readouterr().err == f"driveforge: {says}\n"
+    assert capsys.readouterr().err == f"driveforge: {message}\n"
     assert not (tmp_path / "run").exists()
 
 
@@ -49,9 +49,9 @@ def test_shards_of_another_length_are_refused_before_they_are_encoded(
     if not says:
         assert len(cache_driving(config.data, BASE, config.run.latents)) == 1
         return
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as caught:
         cache_driving(config.data, BASE, config.run.latents)
-    message = str(told.value)
+    message = str(caught.value)
     assert says in message and "takes 1 + 4k frames up to 61" in message and len(message) <= MAX_LENGTH
     assert not (tmp_path / "latents").exists()
 
@@ -70,7 +70,7 @@ def test_simulated_replay_clips_are_long_enough_for_the_framing(rate: float, num
     assert [scene.num_frames for scene in scenes] == [num_frames] * 2
 
 
-def test_a_demo_with_clips_longer_than_its_drives_is_refused_at_once(
+def test_a_demo_with_clips_longer_than_its_recordings_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["demo", "data.num_frames=33", "simulate.seconds=3", f"run_dir={tmp_path / 'run'}"]) == 2
@@ -78,7 +78,7 @@ def test_a_demo_with_clips_longer_than_its_drives_is_refused_at_once(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_drive_as_long_as_a_clip_gives_one(tmp_path: Path) -> None:
+def test_a_recording_as_long_as_a_clip_gives_one_clip(tmp_path: Path) -> None:
     framing = make_framing(height=32, width=48, num_frames=13, stride=13)
     settings = compose([*TINY, "simulate.seconds=1.2"]).simulate
     require_long_enough(settings, framing)

@@ -1,4 +1,4 @@
-"""The whole road in one process, tiny: simulated tables in, shards out, and a rerun that makes nothing twice."""
+"""The whole pipeline, tiny: from simulated tables to shards, and a second call that repeats nothing."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ SMALL = [
 
 
 @pytest.mark.timeout(900)
-def test_from_nothing_to_shards_and_once_more(tmp_path: Path) -> None:
+def test_the_demo_runs_to_shards_and_a_second_call_repeats_nothing(tmp_path: Path) -> None:
     config = compose([*SMALL, f"run_dir={tmp_path / 'a run'}"])
     status = demo(config, argparse.Namespace())
     run_dir = config.run_dir

@@ -1,4 +1,4 @@
-"""A run folder keeps its settings, and one command at a time writes in it."""
+"""A run folder saves its settings, and one command at a time writes to it."""
 
 import os
 import shutil
@@ -27,44 +27,44 @@ with run_dir_lock(Path(sys.argv[1])):
 """
 
 
-def begin(run_dir: Path, *overrides: str) -> Config:
+def create_run(run_dir: Path, *overrides: str) -> Config:
     config, before = load_settings(run_dir, [], [f"run_dir={run_dir}", *overrides])
     run_dir.mkdir(parents=True, exist_ok=True)
     with settings_transaction(config, before, creates_run=True):
         return config
 
 
-def test_a_later_stage_reads_the_settings_that_a_run_was_begun_with(tmp_path: Path) -> None:
-    begin(tmp_path / "a", "data=nuscenes", "data.root=drives", "data.version=v1.0-trainval", "finetune.steps=7")
+def test_a_later_stage_reads_the_saved_settings(tmp_path: Path) -> None:
+    create_run(tmp_path / "a", "data=nuscenes", "data.root=drives", "data.version=v1.0-trainval", "finetune.steps=7")
     config, before = load_settings(tmp_path / "a", ["finetune=full"], [])
     assert isinstance(config.data, NuScenesData)
-    assert config.data.root == Path.cwd() / "drives", "stages may be called from anywhere"
+    assert config.data.root == Path.cwd() / "drives", "stages may be called from any directory"
     assert (config.data.version, config.finetune.steps, config.finetune.adapter) == ("v1.0-trainval", 7, "lora")
     assert before == config
 
 
-def test_a_difference_is_told_key_by_key_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begin(tmp_path / "a", "finetune.steps=7")
+def test_changed_settings_are_printed_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create_run(tmp_path / "a", "finetune.steps=7")
     capsys.readouterr()
-    begin(tmp_path / "a", "finetune.steps=9", "replay.domains=[orbit]")
-    said = capsys.readouterr().err.splitlines()
-    assert [line.split(": ", 2)[2] for line in said] == [
+    create_run(tmp_path / "a", "finetune.steps=9", "replay.domains=[orbit]")
+    output = capsys.readouterr().err.splitlines()
+    assert [line.split(": ", 2)[2] for line in output] == [
         "replay.domains was [orbit, handheld, falling, walkers], is now [orbit]",
         "finetune.steps was 7, is now 9",
     ]
-    begin(tmp_path / "a")
+    create_run(tmp_path / "a")
     assert capsys.readouterr().err == ""
     assert load_settings(tmp_path / "a", [], [])[0].finetune.steps == 9
 
 
-def test_another_group_takes_its_own_values(tmp_path: Path) -> None:
-    begin(tmp_path / "a", "data=nuscenes", "data.root=drives", "data.stride=3")
+def test_another_group_has_its_own_values(tmp_path: Path) -> None:
+    create_run(tmp_path / "a", "data=nuscenes", "data.root=drives", "data.stride=3")
     config, _ = load_settings(tmp_path / "a", [], ["data=video", "data.root=clips"])
     assert (config.data.name, config.data.stride) == ("video", 17)
 
 
-def test_what_lies_in_the_run_folder_is_found_after_a_move(tmp_path: Path) -> None:
-    begin(tmp_path / "a", "data=nuscenes", f"data.root={tmp_path}/a/world", f"replay.root={tmp_path}/a-other")
+def test_paths_inside_the_run_folder_survive_a_move(tmp_path: Path) -> None:
+    create_run(tmp_path / "a", "data=nuscenes", f"data.root={tmp_path}/a/world", f"replay.root={tmp_path}/a-other")
     (tmp_path / "a").rename(tmp_path / "b")
     config, _ = load_settings(tmp_path / "b", [], [])
     assert isinstance(config.data, NuScenesData)
@@ -72,8 +72,8 @@ def test_what_lies_in_the_run_folder_is_found_after_a_move(tmp_path: Path) -> No
     assert config.replay.root == tmp_path / "a-other"
 
 
-def test_a_refused_command_leaves_the_settings_as_they_were(tmp_path: Path) -> None:
-    begin(tmp_path / "a", "finetune.steps=7")
+def test_a_refused_command_does_not_change_the_settings(tmp_path: Path) -> None:
+    create_run(tmp_path / "a", "finetune.steps=7")
     before = (tmp_path / "a" / SETTINGS_FILE).read_bytes()
     config, old = load_settings(tmp_path / "a", [], ["finetune.steps=9"])
     with pytest.raises(UserError), settings_transaction(config, old, creates_run=True):
@@ -82,7 +82,7 @@ def test_a_refused_command_leaves_the_settings_as_they_were(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"{", "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
@@ -98,17 +98,17 @@ def test_a_refused_command_leaves_the_settings_as_they_were(tmp_path: Path) -> N
     ],
 )
 def test_settings_that_cannot_be_read_are_one_line(
-    content: bytes, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / SETTINGS_FILE).write_bytes(content)
     assert cli.main(["gate", f"run_dir={tmp_path}"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and SETTINGS_FILE in said and words in said
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1 and SETTINGS_FILE in output and message in output
 
 
 @pytest.mark.parametrize("command", ["gate", "export", "promote", "verify"])
-def test_a_mistyped_run_folder_is_not_begun(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begin(tmp_path / "tonight")
+def test_a_mistyped_run_folder_is_not_created(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create_run(tmp_path / "tonight")
     assert cli.main([command, f"run_dir={tmp_path / 'tonigt'}"]) == 2
     assert "did you mean run_dir=" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["tonight"]
@@ -116,17 +116,17 @@ def test_a_mistyped_run_folder_is_not_begun(command: str, tmp_path: Path, capsys
         require_run(tmp_path)
 
 
-def test_a_command_that_is_refused_leaves_no_new_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begin(tmp_path / "tonight")
+def test_a_refused_command_leaves_no_new_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create_run(tmp_path / "tonight")
     words = ["finetune", f"run_dir={tmp_path / 'tonigt'}", "data=video", f"data.root={tmp_path / 'no'}"]
     assert cli.main(words) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[0].endswith("there is also " + str(tmp_path / "tonight")) and "does not exist" in said[1]
+    output = capsys.readouterr().err.splitlines()
+    assert output[0].endswith("there is also " + str(tmp_path / "tonight")) and "does not exist" in output[1]
     assert [path.name for path in tmp_path.iterdir()] == ["tonight"]
 
 
 @pytest.mark.parametrize("setting", ["replay.root", "replay.buffer"])
-def test_missing_replay_is_noticed_before_any_work(
+def test_missing_replay_footage_is_refused_before_any_work(
     setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["finetune", f"run_dir={tmp_path / 'a'}", f"{setting}={tmp_path / 'no'}"]) == 2
@@ -134,7 +134,7 @@ def test_missing_replay_is_noticed_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def holder(run_dir: Path) -> "subprocess.Popen[str]":
+def start_holder(run_dir: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", HOLD, str(run_dir)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -142,34 +142,34 @@ def holder(run_dir: Path) -> "subprocess.Popen[str]":
     return process
 
 
-def test_the_second_command_says_who_holds_the_folder_and_waits(tmp_path: Path) -> None:
-    first, run_dir = holder(tmp_path), tmp_path
+def test_a_second_command_names_the_holder_of_the_lock_and_waits(tmp_path: Path) -> None:
+    first, run_dir = start_holder(tmp_path), tmp_path
     assert first.stdout is not None and first.stdout.readline() == "held\n"
-    second = holder(run_dir)
+    second = start_holder(run_dir)
     assert second.stderr is not None
-    said = second.stderr.readline()
-    assert f"process {first.pid} on {os.uname().nodename}, since 20" in said
+    output = second.stderr.readline()
+    assert f"process {first.pid} on {os.uname().nodename}, since 20" in output
     first.communicate()
     out, _ = second.communicate(timeout=30)
     assert out == "held\n"
-    assert list(run_dir.iterdir()) == [], "no lock is left"
+    assert list(run_dir.iterdir()) == [], "the lock file is removed"
 
 
-def test_a_killed_command_holds_nothing(tmp_path: Path) -> None:
-    first = holder(tmp_path)
+def test_a_killed_command_releases_the_lock(tmp_path: Path) -> None:
+    first = start_holder(tmp_path)
     assert first.stdout is not None and first.stdout.readline() == "held\n"
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    began = time.monotonic()
-    out, err = holder(tmp_path).communicate(timeout=30)
-    assert (out, err) == ("held\n", "") and time.monotonic() - began < 20
+    start = time.monotonic()
+    out, err = start_holder(tmp_path).communicate(timeout=30)
+    assert (out, err) == ("held\n", "") and time.monotonic() - start < 20
 
 
-def test_whoever_waits_for_a_folder_that_is_removed_makes_it_again(tmp_path: Path) -> None:
+def test_a_waiting_command_recreates_a_removed_folder(tmp_path: Path) -> None:
     run_dir = tmp_path / "a"
-    first = holder(run_dir)
+    first = start_holder(run_dir)
     assert first.stdout is not None and first.stdout.readline() == "held\n"
-    second = holder(run_dir)
+    second = start_holder(run_dir)
     assert second.stderr is not None and "waiting" in second.stderr.readline()
     shutil.rmtree(run_dir)
     first.communicate()

@@ -1,3 +1,5 @@
+"""``driveforge ui``: the MLflow server, its termination, and its errors."""
+
 import json
 import os
 import signal
@@ -40,7 +42,7 @@ def _free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def test_the_server_shows_the_run_and_its_artifacts_and_ends(config: Config) -> None:
+def test_the_server_serves_the_run_and_its_artifacts_and_ends(config: Config) -> None:
     with serve(_store(config), _free_port()) as (address, server):
         with urllib.request.urlopen(f"{address}/health") as answer:
             assert answer.read() == b"OK"
@@ -61,7 +63,7 @@ def test_the_server_shows_the_run_and_its_artifacts_and_ends(config: Config) -> 
 
 
 @pytest.mark.parametrize(("signum", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
-def test_the_server_ends_with_the_command_however_it_ends(config: Config, signum: str, status: int) -> None:
+def test_the_server_ends_with_the_command(config: Config, signum: str, status: int) -> None:
     port = _free_port()
     command = [
         sys.executable,
@@ -80,12 +82,12 @@ def test_the_server_ends_with_the_command_however_it_ends(config: Config, signum
     assert process.wait(30) == status
     process.stdout.close()
     deadline = time.monotonic() + 15
-    while _answers(port) and time.monotonic() < deadline:
+    while _is_listening(port) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _answers(port)
+    assert not _is_listening(port)
 
 
-def _answers(port: int) -> bool:
+def _is_listening(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
@@ -101,7 +103,7 @@ def test_a_taken_port_is_one_line(config: Config) -> None:
             pass
 
 
-def test_no_store_yet_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_store_is_one_line(tmp_path: Path) -> None:
     with (
         pytest.raises(UserError, match="run `driveforge demo`"),
         serve(_store(replace(compose(), run_dir=tmp_path / "x")), 5000),
@@ -109,7 +111,7 @@ def test_no_store_yet_is_one_line(tmp_path: Path) -> None:
         pass
 
 
-def test_a_server_that_does_not_start_says_why(config: Config) -> None:
+def test_a_server_that_does_not_start_is_reported_with_the_reason(config: Config) -> None:
     tracking = replace(config.tracking, uri="nosuchdb://store")
     with (
         pytest.raises(UserError, match=r"did not start.*\S"),

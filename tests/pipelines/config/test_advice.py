@@ -1,4 +1,4 @@
-"""What messages advise can be typed: every setting, command and option that they name exists."""
+"""Every setting and command that a message names exists."""
 
 import ast
 import re
@@ -16,10 +16,10 @@ from driveforge.pipelines.config.config import Config
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("datasets", "replay", "validation", "finetune", "pipelines")
 SECTIONS = {field.name for field in fields(Config)} - {"run_dir"}
-# A section's name, a dot, a name: a setting, unless it is a file or a call.
+# section.name is a setting, unless it is a file or a call.
 SETTING = re.compile(rf"(?<![\w./<])({'|'.join(SECTIONS)})\.([a-z_]+)(?![\w(.])")
 NOT_SETTINGS = {"model.safetensors", "evaluation.parquet", "evaluation.png"}
-# Advice to set something: a name and an equals sign, at the start of a word.
+# Advice to set something: name= at the start of a word.
 ASSIGNED = re.compile(r"(?:^|[ (`:])([a-z_]+(?:\.[a-z_]+)*)=(?![=\"'])")
 COMMAND = re.compile(r"`driveforge ([a-z]+)")
 
@@ -31,7 +31,7 @@ def trees() -> list[tuple[Path, ast.Module]]:
 
 
 def texts() -> Iterator[tuple[Path, str]]:
-    """What may be shown: every text in the source but docstrings."""
+    """Every string in the source except docstrings."""
     for path, tree in trees():
         documented = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)]
         first = [node.body[0] for node in documented if node.body]
@@ -41,8 +41,8 @@ def texts() -> Iterator[tuple[Path, str]]:
                 yield path, node.value
 
 
-def raised() -> Iterator[tuple[Path, str]]:
-    """The texts of errors: what is raised, with an f-string's gaps as letters."""
+def error_messages() -> Iterator[tuple[Path, str]]:
+    """The messages of raised errors, with X in place of the values of f-strings."""
     for path, tree in trees():
         for node in ast.walk(tree):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
@@ -65,7 +65,7 @@ def keys() -> set[str]:
 
 
 def _fields(record: type) -> Iterator[str]:
-    """Names of settings, dotted where a record is in the record."""
+    """The names of settings, dotted for nested records."""
     for name, hint in get_type_hints(record).items():
         yield name
         if is_dataclass(hint):
@@ -84,17 +84,19 @@ def test_every_setting_that_a_text_names_exists() -> None:
     assert unknown == []
 
 
-def test_every_field_that_an_error_names_stands_behind_its_section() -> None:
+def test_every_field_in_an_error_is_named_with_its_section() -> None:
     known = keys()
     names = "|".join(sorted({key.split(".")[1] for key in known if "." in key} - {"name"}))
     dotted = re.compile(rf"(?<![\w./])[a-z_]+\.(?:{names})(?![\w(.])")
-    unknown = [f"{path}: {key}" for path, text in raised() for key in dotted.findall(text) if key not in known]
+    unknown = [f"{path}: {key}" for path, text in error_messages() for key in dotted.findall(text) if key not in known]
     assert unknown == []
 
 
-def test_every_setting_that_an_error_tells_to_set_exists() -> None:
+def test_every_setting_that_an_error_advises_exists() -> None:
     known = keys() | {"KEY"}
-    unknown = [f"{path}: {name}=" for path, text in raised() for name in ASSIGNED.findall(text) if name not in known]
+    unknown = [
+        f"{path}: {name}=" for path, text in error_messages() for name in ASSIGNED.findall(text) if name not in known
+    ]
     assert unknown == []
 
 
@@ -105,5 +107,5 @@ def test_every_command_that_a_text_names_exists() -> None:
 
 
 @pytest.mark.parametrize("text", ["set replay.shar=1", "validate.num_clip"])
-def test_a_wrong_setting_would_be_found(text: str) -> None:
+def test_a_wrong_setting_is_found(text: str) -> None:
     assert not {match.group() for match in SETTING.finditer(text)} <= keys()

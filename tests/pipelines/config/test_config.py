@@ -1,3 +1,5 @@
+"""Composition of the configuration, and its error messages."""
+
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +19,7 @@ CHOICES = [(group, choice) for group, choices in group_choices().items() for cho
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{group}={choice}" for group, choice in CHOICES])
-def test_every_file_of_conf_makes_a_configuration(group: str, choice: str) -> None:
+def test_every_file_of_conf_composes(group: str, choice: str) -> None:
     needs_root = group == "data" and choice != "simulated"
     config = compose([f"{group}={choice}", *(["data.root=/data"] if needs_root else [])])
     assert isinstance(config, Config)
@@ -29,7 +31,7 @@ def test_every_group_has_its_folder() -> None:
     assert set(group_choices()) == {field.name for field in fields(Config)} - {"run_dir"}
 
 
-def test_values_are_set_over_the_chosen_group_whatever_the_order() -> None:
+def test_values_override_the_chosen_group_in_any_order() -> None:
     config = compose(
         ["data.root=/a folder/(b), c", "data.cameras=[CAM_FRONT, CAM_BACK]", "data=nuscenes", "replay.share=0"]
     )
@@ -39,13 +41,13 @@ def test_values_are_set_over_the_chosen_group_whatever_the_order() -> None:
     assert config.replay.share == 0.0
 
 
-def test_a_group_file_changes_only_what_it_names() -> None:
+def test_a_group_file_changes_only_its_own_settings() -> None:
     lora, full = compose().finetune, compose(["finetune=full"]).finetune
     changed = {field.name for field in fields(lora) if getattr(lora, field.name) != getattr(full, field.name)}
     assert "adapter" in changed and "steps" not in changed
 
 
-def test_text_is_read_as_the_type_of_its_field() -> None:
+def test_text_is_parsed_as_the_type_of_its_field() -> None:
     config = compose(["finetune.steps=3", "data.domains=orbit", "replay.root=~/clips"])
     assert config.finetune.steps == 3 and isinstance(config.finetune.steps, int)
     assert isinstance(config.data, SimulatedData) and config.data.domains == ("orbit",)
@@ -83,7 +85,7 @@ def test_text_is_read_as_the_type_of_its_field() -> None:
         ("steps", "'steps' is not a setting; write KEY=VALUE"),
     ],
 )
-def test_a_wrong_setting_is_one_line_with_the_key_and_the_nearest_right_one(override: str, line: str) -> None:
+def test_a_wrong_setting_is_one_line_with_a_suggestion(override: str, line: str) -> None:
     with pytest.raises(UserError) as caught:
         compose([override])
     assert str(caught.value) == line
@@ -103,7 +105,7 @@ class _Outer:
     count: int | None
 
 
-def test_build_makes_nested_records() -> None:
+def test_build_supports_nested_records() -> None:
     given = {"inner": {"ratio": "0.5", "mode": "fast"}, "names": ["a", 1], "flag": "True", "count": None}
     assert build(_Outer, given) == _Outer(inner=_Inner(ratio=0.5, mode="fast"), names=("a", "1"), flag=True, count=None)
 
@@ -120,14 +122,14 @@ def test_build_makes_nested_records() -> None:
         ({"inner": {"ratio": 0.5}}, "inner.mode is not set"),
     ],
 )
-def test_build_names_the_key_that_is_wrong(change: dict[str, Any], line: str) -> None:
+def test_build_names_the_wrong_key(change: dict[str, Any], line: str) -> None:
     good = {"inner": {"ratio": 0.5, "mode": "fast"}, "names": [], "flag": False, "count": 1}
     with pytest.raises(UserError, match=line):
         build(_Outer, good | change)
 
 
 @given(st.integers(), st.booleans(), st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True), max_size=4))
-def test_what_text_of_writes_is_read_back(count: int, flag: bool, names: list[str]) -> None:
-    wanted = _Outer(inner=_Inner(ratio=0.25, mode="slow"), names=tuple(names), flag=flag, count=count)
-    mapping = {"names": format_value(wanted.names), "flag": format_value(flag), "count": format_value(count)}
-    assert build(_Outer, mapping | {"inner": {"ratio": format_value(0.25), "mode": "slow"}}) == wanted
+def test_formatted_values_are_parsed_back(count: int, flag: bool, names: list[str]) -> None:
+    expected = _Outer(inner=_Inner(ratio=0.25, mode="slow"), names=tuple(names), flag=flag, count=count)
+    mapping = {"names": format_value(expected.names), "flag": format_value(flag), "count": format_value(count)}
+    assert build(_Outer, mapping | {"inner": {"ratio": format_value(0.25), "mode": "slow"}}) == expected

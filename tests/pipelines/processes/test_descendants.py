@@ -1,4 +1,4 @@
-"""What a block started has ended after it, whoever its parent is by then."""
+"""Processes that a block started have ended after it, including orphans."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 from driveforge.pipelines.processes.descendants import terminate_descendants
 
-# A process that starts another one and ends, so that the other loses its parent.
+# A process that starts another one and exits, so that the other becomes an orphan.
 ORPHAN = """
 import subprocess, sys
 sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -18,7 +18,7 @@ print(subprocess.Popen(sleeper, stdout=subprocess.DEVNULL, stderr=subprocess.DEV
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted only on Linux")
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
 def test_children_and_orphans_end_with_the_block(error: type[BaseException] | None) -> None:
     before = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -34,13 +34,13 @@ def test_children_and_orphans_end_with_the_block(error: type[BaseException] | No
             pass
         assert child.poll() is not None or child.wait(5) is not None
         assert not Path(f"/proc/{orphan}").exists()
-        assert before.poll() is None, "what was there before is left alone"
+        assert before.poll() is None, "earlier processes are not affected"
     finally:
         before.kill()
         before.wait()
 
 
-def test_what_ends_by_itself_is_waited_for_a_moment(tmp_path: Path) -> None:
+def test_processes_have_time_to_exit(tmp_path: Path) -> None:
     code = f"import time; time.sleep(0.5); open({str(tmp_path / 'done')!r}, 'w').close()"
     start = time.monotonic()
     with terminate_descendants():

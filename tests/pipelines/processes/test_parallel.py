@@ -1,4 +1,4 @@
-"""Work on all cores: in order, errors as they were, and no silence where a process dies."""
+"""The parallel map: order, errors, and dead processes."""
 
 import os
 import signal
@@ -26,27 +26,27 @@ def die_at_two(number: int) -> int:
     return number
 
 
-def leave_a_note(folder: Path) -> None:
+def record_pid(folder: Path) -> None:
     (folder / str(os.getpid())).touch()
 
 
-def test_results_come_in_order() -> None:
+def test_results_are_in_order() -> None:
     assert list(parallel_map(square, range(20))) == [n * n for n in range(20)]
     assert list(parallel_map(square, [])) == []
 
 
-def test_every_process_is_prepared(tmp_path: Path) -> None:
-    assert list(parallel_map(square, [1, 2, 3], leave_a_note, (tmp_path,))) == [1, 4, 9]
+def test_every_process_runs_the_initializer(tmp_path: Path) -> None:
+    assert list(parallel_map(square, [1, 2, 3], record_pid, (tmp_path,))) == [1, 4, 9]
     assert 1 <= len(list(tmp_path.iterdir())) <= (os.cpu_count() or 1)
 
 
-def test_what_came_before_an_error_is_given_first() -> None:
+def test_results_before_an_error_are_yielded() -> None:
     results = parallel_map(refuse_three, range(6))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(UserError, match="clip 3: is corrupted"):
         next(results)
 
 
-def test_a_killed_process_is_told_in_words() -> None:
+def test_a_killed_process_is_a_user_error() -> None:
     with pytest.raises(UserError, match="a worker process died"):
         list(parallel_map(die_at_two, range(4)))

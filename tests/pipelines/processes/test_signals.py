@@ -1,4 +1,4 @@
-"""Signals end a command by one way, and with it all that it started."""
+"""Signals end a command and all processes that it started."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ SWALLOWED = """
 import sys
 from driveforge.pipelines import cli
 def work(config, args):
-    print("begun", flush=True)
+    print("started", flush=True)
     try:
         import time
         time.sleep(60)
@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 
 def is_alive(pid: int) -> bool:
-    """A zombie whose parent has not asked yet is dead."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -62,11 +62,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_the_status_tells_the_signal_even_where_a_library_ends_the_process(signum: int, status: int) -> None:
+def test_the_status_is_that_of_the_signal_even_if_a_library_exits(signum: int, status: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SWALLOWED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline() == "begun\n"
+    assert process.stdout is not None and process.stdout.readline() == "started\n"
     process.send_signal(signum)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (status, "driveforge: interrupted\n")
@@ -74,16 +74,16 @@ def test_the_status_tells_the_signal_even_where_a_library_ends_the_process(signu
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_the_command(signum: int, tmp_path: Path) -> None:
-    script, notes = tmp_path / "work.py", tmp_path / "notes"
+    script, pids = tmp_path / "work.py", tmp_path / "pids"
     script.write_text(PARALLEL)
-    notes.mkdir()
+    pids.mkdir()
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.Popen(
-        [sys.executable, str(script), str(notes)], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(script), str(pids)], env=environment, stderr=subprocess.PIPE, text=True
     )
     expected = min(os.cpu_count() or 1, 4)
-    assert wait_until(lambda: len(list(notes.iterdir())) == expected)
-    workers = [int(note.name) for note in notes.iterdir()]
+    assert wait_until(lambda: len(list(pids.iterdir())) == expected)
+    workers = [int(path.name) for path in pids.iterdir()]
     process.send_signal(signum)
     _, err = process.communicate(timeout=30)
     assert process.returncode == (-9 if signum == signal.SIGKILL else 128 + signum)
@@ -91,7 +91,7 @@ def test_workers_end_with_the_command(signum: int, tmp_path: Path) -> None:
     assert wait_until(lambda: not any(map(is_alive, workers)), 10)
 
 
-def test_a_terminal_that_interrupts_the_group_gets_no_tracebacks(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_terminal_prints_no_tracebacks(tmp_path: Path) -> None:
     script = tmp_path / "work.py"
     script.write_text(PARALLEL)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
