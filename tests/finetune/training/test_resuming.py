@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,12 @@ ADAPTED = {f"{name}, lora": settings_for(name, adapter="lora") for name in ("rep
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("fine tunes")
     prepare_root(root)
-    return root
+    yield root
+    # A process has one fork server: the tests of the local executor need one with other modules and one thread.
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 class Stopped(Exception):
