@@ -1,7 +1,7 @@
 """Damaged models, checkpoints, latents and replay buffers give a one-line error or the same result."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,18 @@ SETTINGS = settings_for("ewc", steps=5)
 Read = Callable[[Path], object]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model, latents, the replay buffer of a run and a persistent one, and a fine-tune stopped at step 4."""
     root = tmp_path_factory.mktemp("sound")
-    torch.set_num_threads(1)
     prepare_root(root)
     plain = ReplayBuffer.open(root / "buffer")
     with update_transaction(root / "persistent", plain.settings) as buffer:

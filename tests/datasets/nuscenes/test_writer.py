@@ -3,17 +3,15 @@
 import hashlib
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot
+from numpy.typing import NDArray
 from nuscenes.nuscenes import NuScenes
 
 from driveforge.datasets.errors import UserError
@@ -28,11 +26,20 @@ def digests(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.fixture
+def agg_backend() -> Iterator[None]:
+    backend = matplotlib.get_backend()
+    pyplot.switch_backend("Agg")
+    yield
+    pyplot.switch_backend(backend)
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_world(tmp_path_factory.mktemp("world"), small_scene(), small_scene("sim-0002", split="held_out"))
 
 
+@pytest.mark.usefixtures("agg_backend")
 def test_the_devkit_renders_everything_without_warnings(world: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
