@@ -1,13 +1,13 @@
 # make demo   set up .venv, then run the whole pipeline, small
 # make test   set up .venv, lint, check types, run the tests
-# make test-faults   kill every command 100 times, damage every kind of file, and count what comes of it (hours)
-# Recipes use relative paths only, so a clone may lie anywhere, in a folder with spaces too.
+# make test-faults   kill every command 100 times, damage every kind of file, and count the outcomes (hours)
+# Recipes use relative paths only, so a clone may be in any folder, including one with spaces in its path.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-# Threads that spin while they wait make everything many times slower where cores are shared.
+# Spinning threads slow down everything many times on shared cores.
 export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: setup demo test test-slow test-faults format lint
@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 setup: .venv/.installed
 
-# torch comes first and alone: any wider request may bring gigabytes of CUDA libraries to a machine without a GPU.
+# torch is installed first and separately: otherwise pip may install gigabytes of CUDA libraries without a GPU.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "driveforge needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
@@ -32,7 +32,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-# Tests of one file stay together, since they share what is dear to make.
+# Tests of one file run in one process, since they share expensive fixtures.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 		--cov=datasets --cov=replay --cov=validation --cov=finetune --cov=pipelines --cov-report=term --cov-fail-under=85
@@ -40,7 +40,7 @@ test: lint
 test-slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-# A line for each test, and tables of what was counted at the end.
+# One line per test, and tables of the outcomes at the end.
 test-faults: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults -vv --numprocesses=2 --dist=loadfile
 

@@ -38,7 +38,7 @@ from driveforge.datasets.video_files import (
 )
 from driveforge.datasets.webdataset_shards.format import video_member
 
-# A clip is held in memory, by as many processes as there are cores.
+# A clip is held in memory by each worker process, one per core.
 MAX_PIXEL_BYTES = 4 * 2**30
 
 
@@ -82,7 +82,7 @@ class VideoFolderSource:
                 other = self._windows.setdefault(window.scene.clip_id, window)
                 if other is not window:
                     first, second = other.recording.videos[0].path, recording.videos[0].path
-                    raise UserError(f"{first} and {second} both give clip {window.scene.clip_id}: rename one of them")
+                    raise UserError(f"{first} and {second} both have the id {window.scene.clip_id}: rename one")
         self.skipped = tuple(_describe_skipped(too_short, [] if pattern else find_unsupported(root)))
         if not self._windows:
             raise UserError(_no_clips_message(root, len(recordings), pattern, framing))

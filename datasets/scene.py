@@ -1,6 +1,6 @@
 """The record types of driving data: Camera, Track, Lane, Scene and Clip.
 
-Each is a frozen dataclass that validates its fields when it is made and keeps its arrays read-only, so code can rely on
+Each is a frozen dataclass that validates its fields on construction and keeps its arrays read-only, so code can rely on
 their shapes and on finite values. Units are meters, seconds, radians and pixels; axes are those of ``geometry``. The
 world frame is right-handed with z up and an arbitrary origin. A pose ``a_to_b`` maps a-coordinates to b.
 """
@@ -18,7 +18,7 @@ from driveforge.datasets.geometry import Array, is_rigid
 CLIP_ID = re.compile(r"[a-z0-9_-]+")
 LANE_KINDS = ("boundary", "divider", "crossing")
 
-# No recording reaches these bounds; arithmetic on values within them cannot overflow.
+# Recordings are far below these bounds; arithmetic on values within them cannot overflow.
 MAX_COORDINATE_M = 1e9
 MAX_SIDE_PX = 16384
 MAX_TIME_S, MIN_STEP_S = 1e11, 1e-7
@@ -54,7 +54,7 @@ def _as_array(array: Any, label: str) -> NDArray[Any]:
 def _check_meters(array: Any, label: str, shape: tuple[int | None, ...]) -> Array:
     out = _freeze_array(array, np.float64, label, shape)
     if (np.abs(out) > MAX_COORDINATE_M).any():
-        raise UserError(f"{label} reaches beyond {MAX_COORDINATE_M:.0e} m; is it in meters?")
+        raise UserError(f"{label} exceeds {MAX_COORDINATE_M:.0e} m; is it in meters?")
     return out
 
 
@@ -102,7 +102,7 @@ class Camera:
 
     ``name`` is the channel, such as ``CAM_FRONT``; ``width`` and ``height`` are the image size in pixels.
     ``intrinsics`` ``(3, 3)``, in pixels, maps camera-frame points to the image. ``camera_to_ego`` is the pose of the
-    camera on the vehicle, translation in meters: ``(4, 4)``, or ``(T, 4, 4)`` if the camera fires at other times than
+    camera on the vehicle, translation in meters: ``(4, 4)``, or ``(T, 4, 4)`` if the camera has other image times than
     the scene's timestamps (it then includes the ego motion in between). Either is None if unknown.
     """
 
@@ -205,7 +205,7 @@ class Scene:
             raise UserError(f"clip id {shorten(self.clip_id)!r} may hold only a-z, 0-9, '-' and '_'")
         times = _freeze_array(self.timestamps, np.float64, f"{self.clip_id}: timestamps", (None,))
         if (np.abs(times) > MAX_TIME_S).any():
-            raise UserError(f"{self.clip_id}: timestamps reach beyond {MAX_TIME_S:.0e} s; are they in seconds?")
+            raise UserError(f"{self.clip_id}: timestamps exceed {MAX_TIME_S:.0e} s; are they in seconds?")
         if len(times) < 1 or (np.diff(times) < MIN_STEP_S).any():
             raise UserError(
                 f"{self.clip_id}: timestamps must be at least one and strictly increase, by {MIN_STEP_S:.0e} s or more"

@@ -1,7 +1,7 @@
 """Field annotations of settings records: ``Annotated[int, "help text", Range(1)]``.
 
 A settings record is defined next to the code that it configures and has no defaults: the defaults are in the YAML files
-of ``conf/``. The help text is printed by ``driveforge COMMAND --help``. Settings modules import nothing heavy, so help
+of ``conf/``. The help text is printed by ``driveforge COMMAND --help``. Settings modules import no heavy code, so help
 and configuration errors appear without delay.
 """
 

@@ -1,4 +1,4 @@
-"""The interface of every source of clips, and of one clip that is loaded on its own."""
+"""The interface of every source of clips, and of one clip that is loaded independently."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Source(Protocol):
 
     @property
     def skipped(self) -> Sequence[str]:
-        """One line for each part of the data set that gives no clip, with the reason."""
+        """One line for each part of the data set that yields no clip, with the reason."""
         ...
 
     def __len__(self) -> int: ...

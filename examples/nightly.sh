@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# Fine-tunes the champion on the team's data, and promotes the result if driving improved and nothing was forgotten.
+# Fine-tunes the champion on the team's data, and promotes the result if driving improved and no domain regressed.
 #
-# The settings are given once, behind the script; all stages but the first read them from the run folder. Paths are given
-# in full. What the models are held against, beside simulated domains, is footage that no training sees: the held-out
+# Settings are arguments of the script; all stages but the first read them from the run folder. Paths must be
+# absolute. Models are evaluated on simulated domains and on footage that is never trained on: the held-out
 # scenes of data.root, or FOOTAGE. In crontab:
 #
 #   0 1 * * * /opt/driveforge/examples/nightly.sh data=nuscenes data.root=/data/nuscenes data.version=v1.0-trainval
 #
-# Exit status 0: promoted; 1: refused, with which domain, which measure and by how much; anything else: it did not end.
-# A night that was cut short is finished by giving its folder: RUN=runs/2026-01-31 examples/nightly.sh ...
+# Exit status 0: promoted; 1: refused, with the domain, the metric and the change; anything else: interrupted or failed.
+# To resume an interrupted night, give its run folder: RUN=runs/2026-01-31 examples/nightly.sh ...
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 
-# Named once, so that a night that passes midnight stays in one folder.
+# Set once, so that a run past midnight keeps its folder.
 RUN=${RUN:-runs/$(date +%F)}
 FOOTAGE=${FOOTAGE:-$(printf '%s\n' "$@" | sed -n 's/^data\.root=//p' | tail -n 1)}
 : "${FOOTAGE:?give data.root=DIR, or FOOTAGE=DIR}"
 
-# What earlier models can do is measured first: if that cannot be, no hours of training are spent.
+# Evaluate the earlier models first, so that an evaluation error is reported before hours of training.
 driveforge evaluate champion-or-base model.checkpoint=champion-or-base \
   "evaluate.footage=[$FOOTAGE]" "evaluate.domains=[orbit, handheld, falling, walkers]" evaluate.clips_per_domain=24 \
   "$@" "run_dir=$RUN"

@@ -44,7 +44,7 @@ _ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
-    # Failed calls are queued in a file; MLflow's own retries would block the work for minutes.
+    # Failed calls are queued in a file; MLflow's retries would block for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -65,7 +65,7 @@ def exit_status_of(work: Callable[[], int]) -> int:
         try:
             return work()
         except BaseException as error:
-            # Libraries turn an interruption into other errors.
+            # Libraries convert an interruption to other errors.
             if stop.signum is not None or isinstance(error, KeyboardInterrupt):
                 for process in multiprocessing.active_children():
                     process.kill()

@@ -54,7 +54,7 @@ def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Ite
 
     for row in rows:
         if row["clip_id"] not in spans(row["unit"], row["tar"]):
-            raise UserError(f"{candidates / row['tar']} no longer holds {row['clip_id']}: run `driveforge gate` again")
+            raise UserError(f"{candidates / row['tar']} no longer has {row['clip_id']}: run `driveforge gate` again")
         if row["state"] != "accepted":
             continue
         # Text in every sample, never null or an empty list: loaders infer types from the first few samples.

@@ -29,7 +29,7 @@ from driveforge.pipelines.processes.parallel import parallel_map
 VARIANTS = ("day", "dusk", "rain")
 VERSION = "v1.0-mini"
 KEY_FRAMES_HZ = 2.0
-# In each of the two folders: the settings it was made with.
+# In each of the two folders: the settings that it was generated with.
 SETTINGS_FILE = "simulated.json"
 
 
@@ -50,7 +50,7 @@ def replay_root(out: Path) -> Path:
 def simulate(settings: SimulateSettings, out: Path, framing: Framing) -> None:
     """Write the drives and the clips of other domains to ``out``; those clips are as long as one of ``framing``.
 
-    The same settings give the same bytes, and a finished folder is kept. Nothing is ever replaced: raises UserError,
+    The same settings give the same bytes, and a finished folder is kept. No file is ever replaced: raises UserError,
     before anything is written, if a folder holds anything else.
     """
     world = _World(settings=settings, framing=framing)
@@ -91,7 +91,7 @@ def _is_written(folder: Path, world: _World) -> bool:
     except UserError:
         recorded = None
     if not isinstance(recorded, dict):
-        raise UserError(f"{folder} was not made by driveforge simulate and is not changed; choose another folder")
+        raise UserError(f"{folder} was not written by driveforge simulate and is not changed; choose another folder")
     changed = [f"{key} was {shorten(recorded.get(key))}" for key in expected if recorded.get(key) != expected[key]]
     if changed:
         raise UserError(

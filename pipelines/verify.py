@@ -48,7 +48,7 @@ def main(config: "Config", args: argparse.Namespace) -> int:
         require_run(config.run_dir)
     report = verify(args.directory or config.run.shards)
     for problem in report.problems:
-        print_result(problem, prefix="wrong  ", style="red")
+        print_result(problem, prefix="damaged  ", style="red")
     if report.extras:
         print_result(f"not part of the export: {_format_few(set(report.extras))}")
     verdict = "no problems" if report.ok else f"{len(report.problems)} problems"
@@ -98,7 +98,7 @@ def _is_unlisted_shard(name: str) -> bool:
 
 
 def _check_index(root: Path, index: Index) -> Iterator[str]:
-    """Problems of the totals and of the documents beside the shards."""
+    """Problems of the totals and of the documents next to the shards."""
     for total, counted in (
         ("num_samples", sum(shard.num_samples for shard in index.shards)),
         ("num_bytes", sum(shard.num_bytes for shard in index.shards)),

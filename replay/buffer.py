@@ -43,7 +43,7 @@ class ReplayBuffer:
     """At most ``capacity`` samples, divided among the domains (``BufferSettings.allocate_quotas``).
 
     The set of live samples is recomputed from the files on disk, so a crash leaves the content of the last ``flush``,
-    and memory holds 16 bytes a sample. A flush happens every 64 accepted samples, before reading, and at the end of a
+    and memory holds 16 bytes per sample. A flush happens every 64 accepted samples, before reading, and at the end of a
     ``with`` block. Only one process may write at a time.
 
     Raises UserError if the buffer on disk was created with other settings. ``running_means``, by domain, are stored by
@@ -215,7 +215,7 @@ class ReplayBuffer:
 
         Reads all samples. Raises UserError if one is damaged.
         """
-        # First, since a flush may prune.
+        # Flushed first, since a flush may prune.
         self.flush()
         if self._digest is None:
             digests = [sample.digest() for sample in self._live_samples()]
@@ -237,7 +237,7 @@ class ReplayBuffer:
             return
         if min(self.settings.allocate_quotas({*self._rankings, domain}).values()) < 1:
             raise UserError(
-                f"replay buffer {self.root}: capacity {self.settings.capacity} leaves no place for domain {domain!r}, "
+                f"replay buffer {self.root}: capacity {self.settings.capacity} leaves no space for domain {domain!r}, "
                 f"it holds {len(self._rankings)} domains; create a buffer with a larger capacity"
             )
 

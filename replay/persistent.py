@@ -185,7 +185,7 @@ def _update_settings(folder: Path, wanted: BufferSettings) -> None:
 
 def _require_quotas(root: Path, buffer: ReplayBuffer) -> None:
     if zero_quota := [domain for domain, quota in buffer.stats().quotas.items() if quota < 1]:
-        raise UserError(f"{root}: its quotas leave no place for {', '.join(zero_quota)}; give a larger --capacity")
+        raise UserError(f"{root}: its quotas leave no space for {', '.join(zero_quota)}; give a larger --capacity")
 
 
 def _list_files(folder: Path, newest: Path | None, old: Manifest) -> dict[str, tuple[int, str]]:

@@ -12,7 +12,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.replay.selection import RandomSelection, Selection
 from driveforge.replay.share import FixedShare, ShareSchedule
 
-# No replay domain has this name: it names the stream of draws from all of them at once.
+# Not the name of a replay domain: it identifies the stream of draws from all domains.
 _ALL_POOLS = ""
 
 

@@ -1,4 +1,4 @@
-"""Retention policies: which samples of a domain stay when there are more than its quota."""
+"""Retention policies: which samples of a domain are kept if there are more than its quota."""
 
 import math
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class RetentionPolicy(Protocol):
         ...
 
     def select(self, features: Features, mean: Features, quota: int, /) -> NDArray[np.int64]:
-        """At most ``quota`` rows of ``features`` ``(n, D)``, which are in order of rank, rising.
+        """At most ``quota`` rows of ``features`` ``(n, D)``, which are in order of increasing rank.
 
         ``mean`` ``(D,)`` is over all samples that were ever added.
         """

@@ -1,6 +1,6 @@
 """Samples on disk in immutable segment files.
 
-A *location* is all that memory holds of a sample: its segment number times ``SEGMENT_SIZE``, plus its row in the
+A *location* is all that is kept in memory for a sample: its segment number times ``SEGMENT_SIZE``, plus its row in the
 segment. Segment numbers are not reused while a folder is open, so a location never refers to another sample.
 """
 
@@ -37,7 +37,7 @@ class Segments:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The numbers of the segments on disk, rising."""
+        """The numbers of the segments on disk, in increasing order."""
         return tuple(self._numbers)
 
     @property
@@ -113,7 +113,7 @@ class Segments:
 
 
 def _map_locations(locations: Locations, old: Locations, new: Locations) -> Locations:
-    """``locations``, with each element of ``old`` (rising) replaced by the element of ``new`` at the same index."""
+    """``locations``, with each element of ``old`` (increasing) replaced by the element of ``new`` at the same index."""
     if not len(old):
         return locations
     index = np.minimum(np.searchsorted(old, locations), len(old) - 1)

@@ -30,7 +30,7 @@ class RandomSelection:
 
 
 def counter_generator(seed: int, stream: str, counter: int) -> np.random.Generator:
-    """A generator that depends only on its arguments: Philox (Salmon et al., SC 2011) jumps to any counter for free."""
+    """A generator that depends only on its arguments: Philox (Salmon et al., SC 2011) jumps to any counter in O(1)."""
     identity = f"{seed}/{stream}".encode()
     key = np.frombuffer(hashlib.blake2b(identity, digest_size=16).digest(), dtype="<u8").astype(np.uint64)
     # The counter goes into the highest word. Drawing increments the lowest, so the streams never overlap.

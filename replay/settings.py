@@ -41,9 +41,9 @@ class BufferSettings:
             raise UserError(f"retention must be one of {', '.join(RETENTION_POLICIES)}, got {self.retention!r}")
 
     def allocate_quotas(self, domains: Iterable[str]) -> dict[str, int]:
-        """The number of clips that each of ``domains`` may have, 0 if there is no place for it.
+        """The number of clips that each of ``domains`` may have, 0 if there is no space for it.
 
-        The remainder goes to the first domains in alphabetical order. A quota never rises when a domain is added, so an
+        The remainder goes to the first domains in alphabetical order. A quota never grows when a domain is added, so an
         evicted sample never has to be added again.
         """
         names = sorted(domains)

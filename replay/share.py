@@ -6,7 +6,7 @@ from typing import Protocol
 
 from driveforge.datasets.errors import UserError
 
-# A float stands for its decimal: 0.1 is one tenth, not the nearest binary number.
+# A float means its decimal value: 0.1 is one tenth, not the nearest binary number.
 Share = float | Fraction
 
 
@@ -84,14 +84,14 @@ class LinearShare:
 
 @dataclass(frozen=True)
 class SteppedShare:
-    """Piecewise constant: ``changes`` are (first step, share) pairs, with steps rising from 0."""
+    """Piecewise constant: ``changes`` are (first step, share) pairs, with steps increasing from 0."""
 
     changes: tuple[tuple[int, Share], ...]
 
     def __post_init__(self) -> None:
         steps = [step for step, _ in self.changes]
         if steps[:1] != [0] or steps != sorted(set(steps)):
-            raise UserError(f"the steps of a stepped share must rise from 0, got {steps}")
+            raise UserError(f"the steps of a stepped share must increase from 0, got {steps}")
         for _, share in self.changes:
             require_share(share)
 

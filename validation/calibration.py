@@ -55,7 +55,7 @@ class Threshold:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationAudit:
-    """Rejected good clips, each judged by limits from the other folds; ``upper_bound`` is at 95 % confidence."""
+    """Rejected good clips, each evaluated under limits from the other folds; ``upper_bound`` is at 95 % confidence."""
 
     num_scenes: int
     num_clips: int
@@ -101,7 +101,7 @@ class Calibration:
             raise UserError(f"false_reject_rate must be between 0 and 1, got {self.false_reject_rate:g}")
         buckets, names = [t.bucket for t in self.thresholds], [model.measure for model in self.tail_models]
         if not buckets or buckets[-1] != EVERY_CLIP or len(set(buckets)) < len(buckets):
-            raise UserError(f"thresholds must be of different buckets, the last of {EVERY_CLIP!r}")
+            raise UserError(f"thresholds must have different buckets, the last of them {EVERY_CLIP!r}")
         if len(set(names)) < len(names):
             raise UserError("tail_models must be of different measures")
         criteria = [tail.criterion for tail in self.tails]
@@ -117,7 +117,7 @@ class Calibration:
         return select_threshold(self.thresholds, measures)
 
     def limits(self, measures: Measures) -> dict[str, float]:
-        """The largest accepted value of every measure alone, for the covariates and the rig of a clip."""
+        """The largest accepted value of each measure in isolation, for the covariates and the rig of a clip."""
         score, covariates = self.threshold(measures).score, self.covariate_scale(measures.covariates)
         return {
             model.measure: model.value_at(self.nonconformity_at(score, model.measure), covariates, rig_name(measures))

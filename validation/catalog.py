@@ -1,7 +1,7 @@
-"""Every measure: its name, family, unit and reason code, its words for people, and the function that computes it.
+"""Every measure: its name, family, unit, reason code and descriptions, and the function that computes it.
 
 To add a measure, write a function of a ``TrackedView`` (of all views of a clip for the family ``cameras``) that returns
-it, and add a row here. Nothing else lists the measures: measuring, calibration, verdicts and pictures read this file.
+it, and add a row here. This is the only list: measuring, calibration, verdicts and pictures use it.
 """
 
 from driveforge.datasets.errors import UserError, shorten
@@ -19,7 +19,7 @@ TOO_FEW_ROWS = "too few rows for a COLMAP check"
 ONE_CAMERA = "one camera"
 NO_OVERLAP = "cameras do not overlap"
 
-# By suffix of the name. Vehicles and people have the same measures, with limits of their own; the appearance of people
+# By suffix of the name. Vehicles and people have the same measures, with separate limits; the appearance of people
 # is not measured, since they do not fill the faces of their boxes.
 _OBJECT_ROWS = (
     Row("residual", RATIO, "OBJECT_RESIDUAL", "does not move with its box"),
@@ -68,7 +68,7 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             PX,
             "TRACK_EPIPOLAR",
             "background tracks leave the commanded epipolar lines the most",
-            caption="background off the command, worst window",
+            caption="background deviation from the command, worst window",
         ),
         Row("track_epipolar_adjacent", PX, "TRACK_EPIPOLAR", "the background jitters around the commanded motion"),
         needs_command=True,
@@ -116,8 +116,8 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             "track_stationary",
             PX,
             "TRACK_STATIONARY",
-            "the background moves under a command to stand still",
-            caption="background motion while commanded to stand",
+            "the background moves although the camera is commanded to be stationary",
+            caption="background motion while commanded to be stationary",
         ),
         needs_command=True,
     ),
@@ -128,22 +128,22 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             "pose_yaw",
             DEG_PER_S,
             "POSE_YAW",
-            "the camera turns at a different rate than commanded",
-            caption="turn rate off the command",
+            "the camera yaws at a different rate than commanded",
+            caption="yaw rate error",
         ),
         Row(
             "pose_rotation",
             DEG,
             "POSE_ROTATION",
             "the camera rotates differently than commanded",
-            caption="rotation off the command",
+            caption="rotation error",
         ),
         Row(
             "pose_translation",
             DEG,
             "POSE_TRANSLATION",
             "the camera moves in a different direction than commanded",
-            caption="heading off the command",
+            caption="translation direction error",
         ),
         needs_command=True,
     ),
@@ -155,7 +155,7 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             LOG_SCALE,
             "POSE_SCALE",
             "the camera passes over the road at a different speed than commanded",
-            caption="speed over the road off the command",
+            caption="speed error over the road",
         ),
         needs_command=True,
         not_applicable=(NO_CAMERA_HEIGHT, CAMERA_NOT_ALONG_ROAD, ROAD_HIDDEN),
@@ -168,7 +168,7 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             LOG_SCALE,
             "POSE_SCALE",
             "the camera passes parked boxes at a different speed than commanded",
-            caption="speed past parked boxes off the command",
+            caption="speed error past parked boxes",
         ),
         needs_command=True,
         not_applicable=(NO_PARKED_BOXES,),
@@ -189,7 +189,7 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
     **define(
         "pose",
         "camera.colmap_check:colmap_measures",
-        Row("pose_map_unregistered", SHARE, "POSE_MAP", "frames do not fit into one map of the static scene"),
+        Row("pose_map_unregistered", SHARE, "POSE_MAP", "frames cannot be registered in one map of the static scene"),
         Row("pose_map_path", M, "POSE_MAP", "mapping finds the camera on a different path than commanded"),
         needs_command=True,
         not_applicable=(NO_COLMAP_CHECK, TOO_FEW_ROWS),
@@ -203,8 +203,8 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             "time_still",
             SHARE,
             "TIME_FROZEN",
-            "the background stands still under a command to move",
-            caption="static points under a command to move",
+            "the background is static although the camera is commanded to move",
+            caption="static points while commanded to move",
         ),
         needs_command=True,
     ),
@@ -215,21 +215,21 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             "time_duplicate",
             SHARE,
             "TIME_FROZEN",
-            "a frame repeats the one before",
-            caption="least change in a step (100 %: a repeat)",
+            "a frame repeats the previous one",
+            caption="smallest change in a step (100 %: a repeated frame)",
         ),
         Row(
             "time_cut",
             RATIO,
             "TIME_CUT",
             "the image jumps from one frame to the next",
-            caption="largest change in a step, times the usual",
+            caption="largest change in a step, relative to the median",
         ),
     ),
     **define(
         "time",
         "temporal:acceleration_measure",
-        Row("time_acceleration", RATIO, "TIME_ORDER", "the background moves in jerks"),
+        Row("time_acceleration", RATIO, "TIME_ORDER", "the background motion is jerky"),
     ),
     **define(
         "time",
@@ -247,7 +247,7 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
         "temporal:photometric_measures",
         Row("time_flicker_global", LOG_GAIN, "TIME_FLICKER", "the brightness flickers"),
         Row("time_flicker_local", LOG_GAIN, "TIME_FLICKER", "the brightness flickers locally"),
-        Row("time_boil", SHARE, "TIME_BOIL", "surfaces change their texture as they move"),
+        Row("time_boil", SHARE, "TIME_BOIL", "surface textures boil"),
     ),
     **define(
         "appearance",
@@ -256,8 +256,8 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             "object_blockiness",
             RATIO,
             "OBJECT_BLOCKY",
-            "the object consists of blocks that do not fit together",
-            caption="steps across block edges, times the others",
+            "the object shows block artifacts",
+            caption="gray steps at block edges, relative to other positions",
         ),
     ),
     **define(

@@ -6,7 +6,7 @@ scores, separately for every bucket of similar clips with enough scenes (Mondria
 bucket. The tail models for new clips are fitted on all clips, so no clip is set aside. In return the guarantee is
 weaker: 1 - 2a is proven for limits of this kind (Barber et al., "Predictive inference with the jackknife+", 2021, for
 thresholds that keep the fits of all folds), while they reach 1 - a in practice. The audit checks this: each fold is
-judged by the thresholds of the others.
+evaluated under the thresholds of the others.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ MIN_FIT_SCENES = 10
 # A bucket gets its own threshold if about this many of its clips are above it, so that no single clip determines it.
 MIN_EXCEEDANCES = 3
 SIMULATED = "simulated"
-SIMULATED_NOTE = "MADE FROM SIMULATED CLIPS: these limits do not hold for real footage."
+SIMULATED_NOTE = "FROM SIMULATED CLIPS: these limits are not valid for real footage."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,7 +202,7 @@ def _fit_threshold(bucket: str, clips: Sequence[_ScoredClip], rate: float) -> Th
 
 
 def _audit_folds(scored: Sequence[_ScoredClip], rate: float) -> CalibrationAudit | None:
-    """Judge every fold by the thresholds of the others; None if too few scenes are left without a fold."""
+    """Evaluate every fold under the thresholds of the others; None if too few scenes are left without a fold."""
     rejected = 0
     for fold in {clip.fold for clip in scored}:
         others = [clip for clip in scored if clip.fold != fold]

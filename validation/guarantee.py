@@ -6,7 +6,7 @@ from driveforge.validation.tail_model import TailModel
 
 
 def describe_false_reject_rate(calibration: Calibration) -> str:
-    """The share of good clips that the limits reject, calibrated and audited, in words."""
+    """The share of good clips that the limits reject, calibrated and audited, as text."""
     achieved = f"{calibration.thresholds[-1].achieved_rate:.1%}"
     if not (audit := calibration.audit):
         return f"{achieved} (too few scenes for an audit)"

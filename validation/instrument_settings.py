@@ -10,6 +10,6 @@ class InstrumentSettings:
     """The point tracker, and the optional checks of camera poses."""
 
     tracker: Annotated[Literal["lucas_kanade", "cotracker"], "point tracker; cotracker needs weights and a GPU"]
-    tracker_weights: Annotated[Path | None, "scaled_offline.pth of CoTracker3"]
+    tracker_weights: Annotated[Path | None, "weights of CoTracker3: scaled_offline.pth"]
     pose_network: Annotated[Path | None, "a TorchScript file: frames (T, 3, H, W) to camera poses (T, 4, 4)"]
-    colmap_check: Annotated[bool, "map the frames with COLMAP: ten CPU-seconds a camera, from 256 rows on"]
+    colmap_check: Annotated[bool, "structure from motion with COLMAP: ten CPU-seconds per camera, from 256 rows on"]

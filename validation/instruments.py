@@ -23,9 +23,9 @@ class PoseNetwork(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruments:
-    """What clips are measured with; the defaults need no weights and no further package.
+    """The configuration of measuring; the defaults need no weights and no additional package.
 
-    ``colmap_check`` maps the frames with COLMAP, about ten CPU-seconds a camera. Limits hold only for clips that were
+    ``colmap_check`` maps the frames with COLMAP, about ten CPU-seconds per camera. Limits hold only for clips that were
     measured with the ``tracker`` of the calibration.
     """
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def require_local(path: Path, what: str) -> None:
     """Raises UserError if ``path`` does not exist."""
     if not path.exists():
-        raise UserError(f"{path}: no {what} there; give a local path, since nothing is downloaded")
+        raise UserError(f"{path}: no {what} at this path; give a local file, since nothing is downloaded")
 
 
 def load_torchscript(path: Path, switches: Sequence[str] = ()) -> Callable[..., Any]:

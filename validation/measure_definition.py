@@ -14,10 +14,10 @@ CRITERIA = {"command": tuple(family for family in FAMILIES if family != "appeara
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasureDefinition:
-    """What is known of a measure before any clip is measured. Of all measures, less is better.
+    """The static properties of a measure. For all measures, lower is better.
 
     ``description`` completes the sentence "In frames 4 to 8 …" for a reviewer. ``caption`` names the value in a picture
-    without limits; "" leaves the measure out of it. ``function`` is the import path of the function that computes it;
+    without limits; "" omits the measure. ``function`` is the import path of the function that computes it;
     if it ``needs_command``, it is called only for cameras with a pose. A value that is missing for one of the
     ``not_applicable`` reasons does not count against a clip.
     """

@@ -28,7 +28,7 @@ from driveforge.validation.tail_model import (
     fit_tail_model,
 )
 
-# In mean excesses of measures: totals that agree by chance must not make the limit too strict.
+# In mean excesses of measures: totals that happen to be close together must not make the limit too strict.
 _MIN_MEAN_EXCESS = 0.3
 
 
@@ -117,6 +117,6 @@ def compute_clip_score(totals: Mapping[str, float], tails: Sequence[CriterionTai
 def _log_sum_exp(scores: Iterable[float]) -> float:
     """log(sum(exp(scores))): close to the largest score, and higher if several are large; minus infinity if empty.
 
-    With an exponential tail exp(score) is inversely proportional to the tail probability: this adds up the rarities.
+    With an exponential tail exp(score) is inversely proportional to the tail probability: these are summed.
     """
     return float(np.logaddexp.reduce(list(scores), initial=-math.inf))

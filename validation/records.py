@@ -1,4 +1,4 @@
-"""The measures of one clip, each with a value or with the reason why it has none."""
+"""The measures of one clip, each with a value or a reason why it could not be measured."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from driveforge.validation.covariates import ClipCovariates
 # The tracker that needs no weights.
 LUCAS_KANADE = "lucas_kanade"
 
-# Reasons why measures do not apply to a clip: the command leaves nothing to measure. The catalog has further ones that
+# Reasons why measures do not apply to a clip, which depend on its command. The catalog has further ones that
 # concern single measures.
 NO_POSE = "no pose"
 NO_INTRINSICS = "no intrinsics"
@@ -25,7 +25,7 @@ NO_BOXES = "no boxes in view"
 SMALL_BOXES = "boxes too small or too briefly in view"
 _NOT_APPLICABLE_REASONS = (NO_POSE, NO_INTRINSICS, STATIONARY_EGO, MOVING_EGO, NO_BOXES, SMALL_BOXES)
 
-# Reasons why an applicable measure has no value: such a clip was not shown to be good.
+# Reasons why an applicable measure has no value: such a clip cannot be accepted.
 TOO_FEW_FRAMES = "too few frames"
 TOO_FEW_TRACKS = "too few tracks"
 DEGENERATE = "degenerate geometry"
@@ -52,13 +52,13 @@ class Measure:
 
     def __post_init__(self) -> None:
         if (self.state == "measured") != (self.value is not None) or (self.value is None) != bool(self.reason):
-            raise UserError(f"measure {self.name}: needs either a value or a reason why there is none")
+            raise UserError(f"measure {self.name}: must have either a value or a reason")
         if self.value is not None and not math.isfinite(self.value):
             raise UserError(f"measure {self.name}: value {self.value} is not finite")
 
     @property
     def is_applicable(self) -> bool:
-        """Whether the clip's command calls for this measure; if it has no value, the clip was not shown to be good."""
+        """Whether the clip's command calls for this measure; if it has no value, the clip cannot be accepted."""
         return self.reason not in (*_NOT_APPLICABLE_REASONS, *get_definition(self.name).not_applicable)
 
 
@@ -82,7 +82,7 @@ class Measures:
     def to_json(self) -> dict[str, Any]:
         values = [{**asdict(measure), "frames": list(measure.frames)} for measure in self.values]
         covariates = asdict(self.covariates) if self.covariates else None
-        # The default tracker is omitted, so that hashes of measures from before there were others stay valid.
+        # The default tracker is omitted, so that hashes of measures from older versions stay valid.
         tracker = {} if self.tracker == LUCAS_KANADE else {"tracker": self.tracker}
         return {"clip_id": self.clip_id, "source": self.source, "covariates": covariates, **tracker, "values": values}
 

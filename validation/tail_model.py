@@ -21,7 +21,7 @@ from driveforge.validation.covariates import COVARIATES, ClipCovariates
 MIN_VALUES = 6
 CLIPS_PER_COVARIATE = 10
 TAIL_QUANTILE = 0.8
-# On the model scale: a few clips that agree by chance must not make the limit too strict.
+# On the model scale: a few clips that happen to be similar must not make the limit too strict.
 MIN_MEAN_EXCESS = 0.15
 # Mean excess of a normal distribution above its 80 % quantile, in standard deviations.
 _NORMAL_EXCESS = 0.558
@@ -90,7 +90,7 @@ class TailModel:
 def estimate_mean_excess(values: Array, location: float, minimum: float) -> float:
     """Mean excess of ``values`` ``(N,)`` above ``location``, but not below that of a normal distribution of their MAD.
 
-    The few values in the tail may lie close together by chance; the spread of all values is a more stable lower bound.
+    The few values in the tail may be close together by chance; the spread of all values is a more stable lower bound.
     """
     bulk_std = _MAD_TO_STD * float(np.median(np.abs(values - np.median(values))))
     return max(float((values[values >= location] - location).mean()), _NORMAL_EXCESS * bulk_std, minimum)

@@ -1,4 +1,4 @@
-"""Temporal measures: frozen, repeated, cut and reordered frames, lost tracks, flicker. Only the first needs a pose."""
+"""Temporal measures: frozen, repeated, cut and reordered frames, lost tracks, flicker. Only freezes need a pose."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -17,7 +17,7 @@ State = Literal["accepted", "rejected", "unmeasured"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """One reason for not accepting a clip; ``text`` is a sentence for people.
+    """One reason for not accepting a clip; ``text`` is a human-readable sentence.
 
     ``value`` and ``limit`` are None if the reason is that nothing could be measured.
     """
@@ -70,7 +70,7 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
 def _select_violations(
     nonconformity_scores: Mapping[str, float], threshold: float, combined_score: Callable[[Mapping[str, float]], float]
 ) -> list[str]:
-    """The measures that exceed the threshold alone; if none does but all together do, the fewest that explain it."""
+    """The measures that exceed the threshold individually; if only a combination does, the fewest that explain it."""
     individual_scores = {
         name: combined_score({name: nonconformity}) for name, nonconformity in nonconformity_scores.items()
     }
@@ -78,8 +78,8 @@ def _select_violations(
     violations = [name for name in by_severity if individual_scores[name] > threshold]
     if violations or combined_score(nonconformity_scores) <= threshold:
         return violations
-    # Leave out the most severe measures one by one until the rest would pass. Without any measure the score is minus
-    # infinity, so the loop ends at the latest after the last one.
+    # Leave out the most severe measures one by one until the others pass. Without any measure, the score is minus
+    # infinity, so the loop terminates.
     for num_left_out in range(1, len(by_severity) + 1):
         remaining = {name: nonconformity_scores[name] for name in by_severity[num_left_out:]}
         if combined_score(remaining) <= threshold:
@@ -116,7 +116,7 @@ def _format_frames(frames: Sequence[int]) -> str:
 
 
 def _unmeasured_reason(family: str, values: Sequence[Measure], limits: Mapping[str, float]) -> Reason | None:
-    """Why a family was not judged; None if it was judged or does not apply."""
+    """The reason why a family is unmeasured; None if it was measured or does not apply."""
     members = [m for m in values if m.family == family and "/" not in m.name]
     if any(m.value is not None and m.name in limits for m in members):
         return None
@@ -132,5 +132,5 @@ def _unmeasured_reason(family: str, values: Sequence[Measure], limits: Mapping[s
         limit=None,
         frames=(),
         track="",
-        text=f"{family}: nothing could be judged; {first.name}: {reason}",
+        text=f"{family}: nothing could be measured; {first.name}: {reason}",
     )

@@ -23,7 +23,7 @@ _DEFAULT_CAMERA_HEIGHT_M = 1.5
 _GROUND = -1
 # Beyond this magnification, a warped surface has too little detail for the model to sharpen.
 MAX_MAGNIFICATION = 2.0
-# A point of a box that is deeper than the known frame's surface by more than this is on a hidden side of the box.
+# A box point that is behind the known frame's surface by more than this is on a hidden side of the box.
 OCCLUSION_TOLERANCE_M = 0.4
 
 
@@ -177,7 +177,7 @@ def _intersect_nearest(origin, direction, boxes, sizes, present, t, distance):  
         depth = min(depth, -origin[2] / direction[2])
     flat = np.sqrt(direction[0] ** 2 + direction[1] ** 2) + 1e-9
     s = 0.5
-    # Sphere tracing towards the walls (Hart 1996): the horizontal distance to a wall is at least the wall distance
+    # Sphere tracing toward the walls (Hart 1996): the horizontal distance to a wall is at least the wall distance
     # minus the distance to the path, so a step of that length cannot cross the wall.
     for _ in range(40):
         row = int((origin[0] + s * direction[0] + _GRID_EXTENT_M) / _CELL_M)

@@ -117,10 +117,10 @@ def remove_partial_files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _scratch_file(path: Path) -> Iterator[IO[bytes]]:
-    """An empty, locked temporary file beside ``path``, which the block renames or links; removed afterwards.
+    """An empty, locked temporary file next to ``path``, which the block renames or links; removed afterwards.
 
-    All writers of ``path`` use the same temporary name: one replaces what a killed one left, and the lock makes
-    concurrent ones write one after the other.
+    All writers of ``path`` use the same temporary name: one replaces the leftovers of a killed one, and the lock makes
+    concurrent ones write in sequence.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.tmp")
@@ -129,7 +129,7 @@ def _scratch_file(path: Path) -> Iterator[IO[bytes]]:
             file.truncate()
             yield file
         finally:
-            # After a rename, another writer may have created a file of this name, which is not ours to remove.
+            # After a rename, another writer may have created a file of this name, which must not be removed.
             if _is_same_file(scratch, file):
                 scratch.unlink()
 
@@ -137,7 +137,7 @@ def _scratch_file(path: Path) -> Iterator[IO[bytes]]:
 def _open_locked(path: Path) -> IO[bytes]:
     """The file at ``path``, created if needed, under an exclusive lock.
 
-    ``FileLock`` takes a separate lock file; here the file itself is locked, since the lock has to move with its rename.
+    ``FileLock`` takes a separate lock file; here the file itself is locked, since the lock must survive its rename.
     """
     while True:
         file = open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666))  # noqa: SIM115

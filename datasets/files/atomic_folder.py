@@ -1,4 +1,4 @@
-"""Atomic creation of folders. Only folders with a marker of ours are ever removed."""
+"""Atomic creation of folders. Only folders with driveforge's marker are removed."""
 
 import os
 import shutil
@@ -9,16 +9,16 @@ from pathlib import Path
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import sync_folder, translate_write_errors
 
-# Marks a folder as incomplete and ours to remove.
+# Marks a folder as incomplete and removable.
 SCRATCH_MARKER = ".driveforge-scratch"
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A scratch folder beside ``path``, renamed to ``path`` when the block ends, removed if it fails.
+    """A scratch folder next to ``path``, renamed to ``path`` when the block ends, removed if it fails.
 
     The scratch folder of a killed process is removed first. Raises UserError if ``path`` is not empty, or if a folder
-    without our marker has the scratch folder's name; WriteError if the disk is full or read-only.
+    without this marker has the scratch folder's name; WriteError if the disk is full or read-only.
     """
     scratch = path.with_name(f".{path.name}.tmp")
     if not is_absent_or_empty(path):
@@ -55,8 +55,8 @@ def remove_scratch(path: Path) -> None:
     if is_absent_or_empty(path):
         return
     if path.is_symlink() or not (path / SCRATCH_MARKER).is_file():
-        raise UserError(f"{path} was not made by driveforge and is not removed; move it away")
-    # The marker goes last, so that an interrupted removal can be completed.
+        raise UserError(f"{path} was not created by driveforge and is not removed; move it away")
+    # The marker is removed last, so that an interrupted removal can be completed.
     for entry in path.iterdir():
         if entry.name == SCRATCH_MARKER:
             continue

@@ -1,6 +1,6 @@
-"""Digests of the footage of clips, to notice files that were replaced under the same name.
+"""Digests of the footage of clips, to detect files that were replaced under the same name.
 
-Hashing a large data set takes long, so digests are cached by size, inode, mtime and ctime of each file. Users cannot
+Hashing a large data set is slow, so digests are cached by size, inode, mtime and ctime of each file. Users cannot
 set the ctime, so a file that was replaced with one of the same size and date is hashed again.
 """
 
@@ -19,7 +19,7 @@ from driveforge.datasets.files.atomic import sha256_file, write_atomic
 from driveforge.datasets.files.json_record import read_record
 
 DIGEST_CACHE = "digests.json"
-# Two changes within one tick of the file system's clock have the same time stamps.
+# Two changes within one tick of the file system's clock have the same timestamps.
 _CLOCK_TICK_NS = 2_000_000_000
 
 FileStamp = tuple[int, int, int, int]

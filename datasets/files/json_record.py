@@ -11,7 +11,7 @@
 Types are strict: no text for a number, no number for text, no true for 1, no fraction for an int. Keys without a
 default are required, unknown keys are errors. Fields may be records, tuples, mappings, literals and unions with None. A
 UserError or ValueError of ``__post_init__`` is reported with the key of its record. NaN, infinities, duplicate keys,
-invalid UTF-8 and too deep nesting are errors everywhere.
+invalid UTF-8 and excessive nesting are errors everywhere.
 """
 
 import json
@@ -79,7 +79,7 @@ def parse_json(content: bytes, where: str, hint: str = "") -> Any:
     except UnicodeEncodeError:
         problem = "is not valid JSON: it holds half of a surrogate pair"
     except RecursionError:
-        problem = "is not valid JSON: its values are nested too deep"
+        problem = "is not valid JSON: its values are nested too deeply"
     except ValueError as error:
         problem = f"is not valid JSON: {shorten(error, 120)}" if text.strip() else "is not valid JSON: it is empty"
     raise UserError(_format_error(where, problem, hint))
@@ -94,9 +94,9 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_values(value: object, key: str, where: str, hint: str, depth: int = 0) -> None:
-    """Raise UserError for NaN, infinities and too deep nesting, also in fields of any type."""
+    """Raise UserError for NaN, infinities and excessive nesting, also in fields of any type."""
     if depth > _MAX_DEPTH:
-        raise UserError(_format_error(where, f"{shorten(key)} is nested too deep", hint))
+        raise UserError(_format_error(where, f"{shorten(key)} is nested too deeply", hint))
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(_format_error(where, f"{key or 'the value'} holds NaN or infinite values", hint))
     if isinstance(value, dict):

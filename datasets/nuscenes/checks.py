@@ -110,7 +110,7 @@ def _check_numbers(path: Path, row: Row, field: str, length: int) -> None:
     if not all(type(value) is int or math.isfinite(value) for value in values):
         raise UserError(f"{where}: {field} holds NaN or infinite values: {values}")
     if max(map(abs, values)) > MAX_COORDINATE_M:
-        raise UserError(f"{where}: {field} {_format(values)} reaches beyond {MAX_COORDINATE_M:.0e} m; is it in meters?")
+        raise UserError(f"{where}: {field} {_format(values)} exceeds {MAX_COORDINATE_M:.0e} m; is it in meters?")
     if field == "rotation" and abs(math.hypot(*values) - 1) > 0.01:
         raise UserError(f"{where}: rotation {values} is not a unit quaternion (w, x, y, z)")
     if field == "size" and min(values) <= 0:

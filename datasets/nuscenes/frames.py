@@ -28,7 +28,7 @@ class Recording:
 
     ``timestamps`` ``(N,)`` are those of the reference camera and ``image_times`` ``(C, N)`` those of the image of each
     camera, in int64 microseconds. ``sample_data`` has N tokens per camera. ``camera_to_ego`` of a camera is ``(4, 4)``,
-    or ``(N, 4, 4)`` if it fires at other times than the reference.
+    or ``(N, 4, 4)`` if it triggers at other times than the reference.
     """
 
     row: Row

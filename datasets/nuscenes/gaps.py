@@ -1,4 +1,4 @@
-"""Errors about nuScenes recordings that give no clip because they are too short or have missing images."""
+"""Errors about nuScenes recordings that yield no clip, because they are too short or have missing images."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def check_images(recording: Recording) -> None:
 
 
 def too_short_error(recordings: Sequence[Recording], framing: Framing, pad_short_scenes: bool) -> UserError:
-    """The error if none of ``recordings`` gives a clip: what the longest one lacks."""
+    """The error if no recording yields a clip: the reason for the longest one."""
     recording = max(recordings, key=lambda r: len(r.timestamps))
     num_frames, seconds = len(recording.timestamps), float(recording.seconds[-1])
     is_cut = sum(other.row["token"] == recording.row["token"] for other in recordings) > 1

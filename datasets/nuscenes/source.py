@@ -41,7 +41,7 @@ class NuScenesSource:
 
     ``cameras`` are channels; the first is the reference for timestamps and ego poses. ``sweeps=False`` uses only key
     frames. Without a ``framing``, every scene is one clip at native size and rate. ``split`` is "all", an official
-    split or one of ``splits.json``. Scenes that are too short for a clip are skipped, as ``skipped`` says in one line,
+    split or one of ``splits.json``. Scenes that are too short for a clip are skipped, as reported in ``skipped``,
     or padded at constant velocity with ``pad_short_scenes`` (``Scene.held_frames``).
 
     Tables are checked at once; poses, boxes and lanes are read when a scene is indexed, images when a clip is loaded.
@@ -241,7 +241,7 @@ def _describe_skipped(
     unused = [recordings for recordings in scenes if recordings[0].row["token"] not in used]
     if unused and framing:
         first = too_short_error(unused[0], framing, pad_short_scenes)
-        yield f"{len(unused)} of {len(scenes)} scenes give no clip, the first: {first}"
+        yield f"{len(unused)} of {len(scenes)} scenes yield no clip, the first: {first}"
 
 
 def _select_scene_clips(
@@ -271,7 +271,7 @@ def _windows(recording: Recording, framing: Framing | None) -> list[NDArray[np.i
 
 
 def _clip_prefix(recording: Recording) -> str:
-    """The scene's name; for cameras other than CAM_FRONT alone, also the reference camera and the number of cameras."""
+    """The scene's name; for cameras other than only CAM_FRONT, also the reference camera and the number of cameras."""
     name = str(recording.row["name"])
     cameras = recording.cameras
     if len(cameras) > 1:

@@ -8,7 +8,7 @@ from driveforge.datasets.simulation.world import Color, Size
 
 
 def _limb(size: Size, texture: str, tint: Color, joint: tuple[float, float, float], swing: Swing | None) -> Part:
-    """A box that hangs from ``joint``."""
+    """A box suspended from ``joint``."""
     vertices = box(size) - [0, 0, size[2]]
     return Part(
         vertices=vertices,

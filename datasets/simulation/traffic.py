@@ -98,7 +98,7 @@ class _RoadUser(IDMVehicle):
         return float(super().desired_gap(ego_vehicle, front_vehicle, projected))
 
     def steering_control(self, target_lane_index: Any) -> float:
-        """Steer towards the lane at an angle of at most about ten degrees, also at low speed."""
+        """Steer toward the lane at an angle of at most about ten degrees, also at low speed."""
         self.KP_LATERAL = min(_LATERAL_GAIN, 0.05 * max(self.speed, 1.0))
         return float(super().steering_control(target_lane_index))
 

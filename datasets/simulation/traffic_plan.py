@@ -16,7 +16,7 @@ _VEHICLE_MIX = ("sedan", "hatchback", "suv", "sedan", "hatchback", "suv", "van",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrossSection:
-    """A road from the middle outward: numbers of forward and oncoming lanes, strips and sidewalks, with widths in m.
+    """A road from the center outward: numbers of forward and oncoming lanes, strips and sidewalks, with widths in m.
 
     ``strip_use`` is parking, cycling or none.
     """
@@ -38,7 +38,7 @@ class CrossSection:
         return -self.forward * self.lane_width - self.right_strip
 
     def lane_center(self, lane: int) -> float:
-        """Lane center in meters left of the middle; lanes are numbered as in ``traffic.Driver``."""
+        """Lane center in meters left of the road center; lanes are numbered as in ``traffic.Driver``."""
         return -(lane + 0.5) * self.lane_width
 
 

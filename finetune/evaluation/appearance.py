@@ -60,7 +60,7 @@ def measure_frechet(
 
 
 def _unavailable_reason(clips: Sequence[EvaluationClip], start: int) -> str:
-    """Why there is no Frechet distance; empty if there is one."""
+    """The reason why there is no Frechet distance; empty if there is one."""
     if len(clips) < MIN_CLIPS:
         return TOO_FEW_CLIPS
     return TOO_FEW_FRAMES if clips[0].scene.num_frames - start <= CUBE_FRAMES else ""

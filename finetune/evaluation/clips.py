@@ -106,7 +106,7 @@ def encode_evaluation_clip(vae: AutoencoderKLWan, clip: Clip) -> EvaluationTenso
     """The tensors of an ``EvaluationClip``, in half precision, for a clip of one camera."""
     tensors = encode_clip(vae, clip).map(Tensor.half)
     moving = torch.from_numpy(average_over_cells(segment_moving_pixels(clip), vae.config.patch_size)).half()
-    # Decoded from the rounded latents, which are what every model is given.
+    # Decoded from the rounded latents, which are the input of every model.
     frames = decode(vae, tensors.latents.float()[None])[0]
     return EvaluationTensors(**tensors.to_mapping(), moving=moving, frames=frames)
 

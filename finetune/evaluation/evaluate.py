@@ -102,7 +102,7 @@ def generate_continuations(
 
 
 def describe_protocol(evaluation_set: EvaluationSet, settings: EvaluationSettings) -> str:
-    """All that the values depend on besides the model; values of different protocols cannot be compared."""
+    """Everything that the values depend on except the model; values of different protocols cannot be compared."""
     steps = f"{settings.num_steps} steps" if settings.dynamics else "losses only"
     bins = " ".join(f"{edge:g}" for edge in settings.sigma_edges)
     return (

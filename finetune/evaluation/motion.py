@@ -39,7 +39,7 @@ MAX_TRACKING_ERROR_PX = 2.0  # reference px: an object with a larger error in th
 class GroundTruth:
     """The ground truth that every model's clip is compared with.
 
-    ``moving`` ``(N,)`` tells which of the ``points`` are on moving objects. ``camera`` are the camera measures of the
+    ``moving`` ``(N,)`` is True for ``points`` on moving objects. ``camera`` are the camera measures of the
     true frames.
     """
 

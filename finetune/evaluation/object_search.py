@@ -1,6 +1,6 @@
 """Search for an object of the true clip in each frame of a generated one.
 
-In small, blurred frames point tracks are lost within a few frames, a whole object is not. Its patch is matched by the
+In small, blurred frames, point tracks are lost within a few frames, whole objects are not. Its patch is matched by the
 sum of squared differences, as the share of the patch's variance that the match explains (1 is equality). Unlike a
 correlation, this detects a wrong color and a missing contrast: at thresholds that lose equally few objects, 15 % of
 objects that were painted over count as found instead of 35 %. Two patches are tried, the object in the last context
@@ -30,7 +30,7 @@ Image = NDArray[np.uint8]
 class ObjectSearchResult:
     """``offset`` ``(T, 2)`` px from the true to the found center; ``score`` ``(T,)``; ``found`` ``(T,)``.
 
-    In a judged frame without a match, ``offset`` is that of the last found position.
+    In a searched frame without a match, ``offset`` is that of the last found position.
     """
 
     offset: Array

@@ -73,7 +73,7 @@ def decide_promotion(
         for domain in domains:
             known = [measure for measure in rule.dynamics if _is_known(model, domain, measure)]
             unmeasured |= {(domain, measure) for measure in rule.dynamics if measure not in known}
-            # A domain without any earlier value gets one inconclusive check, so that it does not pass unnoticed.
+            # A domain without any earlier value gets one inconclusive check, so that it is reported.
             checks += _check_regressions(candidate, model, name, domain, known or rule.dynamics[:1], rule)
     return PromotionDecision(checks=tuple(checks), unmeasured=tuple(sorted(unmeasured)))
 
@@ -132,7 +132,7 @@ def _insufficient_data_reason(comparison: PairedComparison, rule: PromotionRule)
         clips = comparison.num_pairs + len(comparison.excluded)
         return f"both models have values on {comparison.num_pairs} of {clips} clips, {rule.min_clips} are needed"
     if len(comparison.lost) > MAX_LOST_SHARE * (comparison.num_pairs + len(comparison.lost)):
-        return f"{len(comparison.lost)} clips that had a value have none any more"
+        return f"{len(comparison.lost)} clips that had a value have none now"
     return ""
 
 

@@ -41,7 +41,7 @@ class EvaluationValue:
 
     def __post_init__(self) -> None:
         if (self.value is None) != bool(self.reason):
-            raise UserError(f"{self.clip_id}: {self.measure} needs either a value or a reason why there is none")
+            raise UserError(f"{self.clip_id}: {self.measure} must have either a value or a reason")
         if self.value is not None and not np.isfinite(self.value):
             raise UserError(f"{self.clip_id}: {self.measure} is {self.value}; the values of an evaluation are finite")
 

@@ -21,12 +21,12 @@ class EvaluationSettings:
     """
 
     seed: Annotated[int, "of the procedural clips and of all noise; must differ from every training seed", Range(0)]
-    context_frames: Annotated[int, "given frames; the model generates the rest", Range(*CONTEXT_FRAMES)]
+    context_frames: Annotated[int, "number of given frames; the model generates the rest", Range(*CONTEXT_FRAMES)]
     modes: Annotated[tuple[Mode, ...], "of the loss: without layout and pose, and with all conditions"]
     sigma_edges: Annotated[tuple[float, ...], "edges of the noise levels that losses are reported for"]
     num_steps: Annotated[int, "sampling steps", Range(1)]
     dynamics: Annotated[bool, "generate clips and measure their motion too; false: losses only, at half the cost"]
-    batch_size: Annotated[int, "clips at a time", Range(1)]
+    batch_size: Annotated[int, "clips per batch", Range(1)]
 
     def __post_init__(self) -> None:
         if not CONTEXT_FRAMES[0] <= self.context_frames <= CONTEXT_FRAMES[1]:
@@ -35,7 +35,7 @@ class EvaluationSettings:
             )
         rising = all(a < b for a, b in pairwise(self.sigma_edges))
         if len(self.sigma_edges) < 2 or not rising or self.sigma_edges[0] < 0 or self.sigma_edges[-1] > 1:
-            raise UserError(f"sigma_edges must rise from 0 or more to 1 or less, got {list(self.sigma_edges)}")
+            raise UserError(f"sigma_edges must increase from 0 or more to 1 or less, got {list(self.sigma_edges)}")
         if min(self.num_steps, self.batch_size) < 1:
             raise UserError(f"num_steps and batch_size must be at least 1, got {self.num_steps} and {self.batch_size}")
 

@@ -27,9 +27,9 @@ class DarkReplay(Strategy):
     loss = mean of flow losses + weight / B * sum over matched i of |v(x_i, sigma_i) - stored velocity_i|^2
 
     For every buffer sample one noise, noise level and dropout is fixed by (seed, sample), and the base's velocity at
-    them is stored in half precision. DER++ samples the buffer twice, once for each term. Here a coin of (seed, step,
-    slot) decides whether a replayed sample gets its stored noise and both terms, or new noise and the flow loss only.
-    So it costs as much as replay, and needs no teacher during training.
+    them is stored in half precision. DER++ samples the buffer twice, once for each term. Here a hash of (seed, step,
+    slot) decides whether a replayed sample uses its stored noise and both terms, or new noise and only the flow loss.
+    It therefore costs as much as replay, and needs no teacher during training.
     """
 
     name = "der"
@@ -77,7 +77,7 @@ class DarkReplay(Strategy):
         return {"der": self.weight * errors.sum() / len(batch)}
 
     def _select_stored_rows(self, batch: Batch) -> list[int]:
-        """The replayed samples of the batch that the coin gives their stored noise."""
+        """The replayed samples of the batch that are assigned their stored noise."""
         slots = batch.slot.tolist()
         return [
             row
@@ -87,7 +87,7 @@ class DarkReplay(Strategy):
 
 
 def load_or_compute_targets(context: StrategyContext, replay: ReplayBuffer) -> LatentCache:
-    """The base's velocity for every sample of the buffer; only missing ones are computed, after a kill too."""
+    """The base's velocity for every sample of the buffer; only missing ones are computed, also after a crash."""
     inputs = [compute_model_digest(context.base), replay.digest(), context.seed, context.continuation_prob]
     key = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
     root = context.folder / "targets"

@@ -9,7 +9,7 @@ from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 def distributed_kwargs() -> dict[str, Any]:
     """Arguments of Lightning's trainer: one device, or the processes that ``torchrun`` started.
 
-    By default Lightning would start the program again for every GPU that it finds, including all that runs before
+    By default, Lightning would restart the program for every GPU that it finds, including everything that runs before
     training.
     """
     if not TorchElasticEnvironment.detect():

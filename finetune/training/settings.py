@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from driveforge.datasets.settings import Range
 from driveforge.finetune.strategies.names import StrategyName
 
-# Settings that do not change the weights.
+# Settings that do not affect the weights.
 _WITHOUT_EFFECT = ("checkpoint_every", "num_workers")
 
 
@@ -15,16 +15,16 @@ class TrainingSettings:
     """Training with AdamW, linear warm-up and an exponential moving average of the weights."""
 
     steps: Annotated[int, "optimizer steps", Range(1)]
-    batch_size: Annotated[int, "clips in a batch", Range(1)]
-    accumulate_grad_batches: Annotated[int, "batches in an optimizer step", Range(1)]
-    learning_rate: Annotated[float, "peak", Range(0)]
+    batch_size: Annotated[int, "clips per batch", Range(1)]
+    accumulate_grad_batches: Annotated[int, "batches per optimizer step", Range(1)]
+    learning_rate: Annotated[float, "peak learning rate", Range(0)]
     warmup_steps: Annotated[int, "optimizer steps of linear warm-up", Range(0)]
     lr_schedule: Annotated[
-        Literal["constant", "cosine"], "of the learning rate after warm-up; cosine: to 3 % at the end"
+        Literal["constant", "cosine"], "learning-rate schedule after warm-up; cosine: to 3 % at the end"
     ]
-    weight_decay: Annotated[float, "of AdamW", Range(0)]
-    ema_decay: Annotated[float, "of the averaged weights", Range(0, 1)]
-    max_grad_norm: Annotated[float, "gradients are clipped to it; 0: not clipped", Range(0)]
+    weight_decay: Annotated[float, "weight decay of AdamW", Range(0)]
+    ema_decay: Annotated[float, "EMA decay of the averaged weights", Range(0, 1)]
+    max_grad_norm: Annotated[float, "gradient clipping by norm; 0: no clipping", Range(0)]
     precision: Annotated[Literal["32", "bf16"], "bf16: mixed precision, if the hardware supports it"]
     compile: Annotated[bool, "torch.compile of the transformer's blocks; needs a C++ compiler"]
     num_workers: Annotated[int, "processes that load batches; 0: the training process", Range(0)]
@@ -32,7 +32,7 @@ class TrainingSettings:
     continuation_prob: Annotated[
         float, "share of samples that continue from a few frames without layout and pose", Range(0, 1)
     ]
-    seed: Annotated[int, "of data order and noise", Range(0)]
+    seed: Annotated[int, "seed of data order and noise", Range(0)]
 
     @property
     def num_batches(self) -> int:
@@ -49,11 +49,11 @@ class TrainingSettings:
 class FineTuneSettings(TrainingSettings):
     """Fine-tuning of the world model on the driving data."""
 
-    strategy: Annotated[StrategyName, "against forgetting; naive: none"]
+    strategy: Annotated[StrategyName, "strategy against forgetting; naive: none"]
     strategy_weight: Annotated[
         float | None,
-        "of the strategy's loss term, or of the tuned weights in interpolate; null: the strategy's default",
+        "weight of the strategy's loss term, or of the tuned weights in interpolate; null: the strategy's default",
         Range(0),
     ]
-    adapter: Annotated[Literal["lora", "full"], "what is trained"]
-    lora_rank: Annotated[int, "used with the lora adapter", Range(1)]
+    adapter: Annotated[Literal["lora", "full"], "lora: low-rank adapters; full: all weights"]
+    lora_rank: Annotated[int, "rank of the lora adapter", Range(1)]

@@ -32,7 +32,7 @@ class WorldModelGenerator:
     def generate(
         self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: SamplerSettings
     ) -> Clip:
-        """A clip of ``scene``. ``first_frames`` is ``(V, F, H, W, 3)`` uint8, or None for none.
+        """A clip of ``scene``. ``first_frames`` is ``(V, F, H, W, 3)`` uint8, or None.
 
         All frames are decoded by the VAE, context frames too, so that the appearance does not change after them.
         """

@@ -1,4 +1,4 @@
-"""Preconditioning: skip connections around the transformer that leave it only the deviation from a Gaussian model.
+"""Preconditioning: skip connections, so that the transformer predicts only the deviation from a Gaussian model.
 
 Let c be the warped first frame, r = data - c the residual, with a known standard deviation S per channel, and
 x = (1 - sigma) data + sigma noise. Then x' = x - (1 - sigma) c = (1 - sigma) r + sigma noise, and for Gaussian r the

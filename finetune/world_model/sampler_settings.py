@@ -21,10 +21,10 @@ class SamplerSettings:
 
     num_steps: Annotated[int, "sampling steps from strength down", Range(1)]
     strength: Annotated[float, "noise level to start at, from the warped first frame; 1 is pure noise", Range(0, 1)]
-    inpaint_steps: Annotated[int, "steps before those, in regions that the warped first frame does not cover", Range(0)]
-    inpaint_strength: Annotated[float, "noise level to start at there", Range(0, 1)]
-    guidance_scale: Annotated[float, "1 is no guidance", Range(0)]
-    sigmas: Annotated[tuple[float, ...], "falling noise levels in (0, 1] in place of num_steps; [] is none"]
+    inpaint_steps: Annotated[int, "steps before these, in regions that the warped first frame does not cover", Range(0)]
+    inpaint_strength: Annotated[float, "noise level to start at in these regions", Range(0, 1)]
+    guidance_scale: Annotated[float, "classifier-free guidance scale; 1: no guidance", Range(0)]
+    sigmas: Annotated[tuple[float, ...], "decreasing noise levels in (0, 1], instead of num_steps; []: not used"]
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -38,4 +38,4 @@ class SamplerSettings:
             raise UserError(f"guidance_scale must not be negative, got {self.guidance_scale}")
         falling = all(a > b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False))
         if self.sigmas and not (falling and self.sigmas[-1] > 0 and self.sigmas[0] <= 1):
-            raise UserError(f"sigmas must fall from at most 1 to above 0, got {list(self.sigmas)}")
+            raise UserError(f"sigmas must decrease from at most 1 to above 0, got {list(self.sigmas)}")

@@ -1,4 +1,4 @@
-"""Loading the parts of a saved model: only from safetensors, and only if everything fits.
+"""Loading the parts of a saved model: only from safetensors, and only if all files are consistent.
 
 A configuration must have the arguments of the part's class. Tensors must have the names and shapes of a part with that
 configuration, and be finite. Files are checked against ``SHA256SUMS`` if the model has one.
@@ -129,7 +129,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify_checksums(folder: Path, read: Iterable[str]) -> None:
-    """Raises UserError if one of the files to be ``read`` does not match ``SHA256SUMS``. No such file, no check."""
+    """Raises UserError if one of the files to be ``read`` does not match ``SHA256SUMS``. Skipped if there is none."""
     path = folder / CHECKSUMS_FILE
     if not path.is_file():
         return

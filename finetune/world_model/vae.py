@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.world_model.serialization import PART_CONFIG_FILE, list_part_files, load_part, verify_checksums
 
-# A constant channel so large that it alone decides the RMS norm, which is then linear in the other channels.
+# A constant channel so large that it determines the RMS norm, which is then linear in the other channels.
 _ANCHOR = 100.0
 # Initial standard deviation of the posterior; only its mode is used.
 _POSTERIOR_STD = 0.02

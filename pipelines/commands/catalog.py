@@ -14,7 +14,7 @@ COMMANDS = (
         summary="run the whole pipeline on a small simulated data set",
         description=(
             "Simulates a small data set, fine-tunes the shipped model on it with replay, generates clips on two Ray "
-            "workers, measures and gates them, exports the accepted clips, and logs the rejected ones to MLflow. "
+            "workers, measures and gates them, exports the accepted clips, and logs rejected clips to MLflow. "
             "Takes about 8 minutes on two cores. A second call resumes where the first one stopped."
         ),
         examples=("driveforge demo", "driveforge demo run_dir=/data/demo generate.num_clips=48"),

@@ -12,7 +12,7 @@ CLIP_COMMANDS = (
         summary="generate candidate clips and measure them",
         description=(
             "Commits candidates and their measures to <run_dir>/candidates, unit by unit. Units that are already "
-            "committed are not made again."
+            "committed are not generated again."
         ),
         examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
         sections=("data", "generate", "validate", "executor", "tracking"),
@@ -22,9 +22,9 @@ CLIP_COMMANDS = (
         module="driveforge.pipelines.validate.measure",
         summary="measure any clips; needs no model",
         description=(
-            "PATH is a folder of videos with scene.json files, a folder of shards, or a nuScenes root; its kind is "
+            "PATH is a folder of videos with scene.json files, a folder of shards, or a nuScenes root; its type is "
             "detected. Writes a parquet table. With --pictures, also writes a picture of every clip with its worst "
-            "frames, a time line and its outliers. With validate.calibration=FILE, the pictures show which limits "
+            "frames, a timeline and its outliers. With validate.calibration=FILE, the pictures show which limits "
             "were exceeded."
         ),
         examples=(
@@ -71,7 +71,7 @@ CLIP_COMMANDS = (
                 {"type": float, "metavar": "X", "help": "in the unit of the type; default: a strong corruption"},
             ),
             (("--seed",), {"type": int, "default": 0, "metavar": "N", "help": "default: 0"}),
-            (("--other",), {"type": Path, "metavar": "CLIP", "help": "a clip of another place, for --type cut"}),
+            (("--other",), {"type": Path, "metavar": "CLIP", "help": "a clip from another place, for --type cut"}),
         ),
     ),
     Command(
@@ -92,7 +92,7 @@ CLIP_COMMANDS = (
         run_dir="existing",
         summary="accept or reject every candidate, with reasons",
         description=(
-            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Takes little time: run it again after a new "
+            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Is fast: run it again after a new "
             "calibration, or after a change of <run_dir>/overrides.json."
         ),
         examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),

@@ -15,7 +15,7 @@ _REPLAY = Command(
         "root, a folder of shards, or the word `simulated`. Domains share the capacity equally, unless they have a "
         "--quota. If a domain is full, the retention policy selects the clips to keep: random, herding, or the "
         "highest --scores. The license is given by --license, or by meta.json in the source.\n\n"
-        "stats: prints the contents. verify: checks every byte against its hash; exit status 1 if anything is wrong. "
+        "stats: prints the contents. verify: checks every byte against its hash; exit status 1 if a file is damaged. "
         "remove: deletes all matching clips permanently."
     ),
     examples=(
@@ -28,7 +28,7 @@ _REPLAY = Command(
     sections=("data", "replay", "model"),
     usage=" {add,stats,verify,remove} [SOURCE] [OPTIONS]",
     arguments=(
-        (("what",), {"choices": ("add", "stats", "verify", "remove"), "help": "the action"}),
+        (("what",), {"choices": ("add", "stats", "verify", "remove"), "help": "action"}),
         (
             ("path",),
             {"type": Path, "metavar": "SOURCE", "nargs": "?", "help": "clips to add; for remove: all clips from there"},

@@ -22,7 +22,7 @@ from driveforge.pipelines.validate.settings import ValidateSettings
 class Config:
     """The settings of all commands; results go to ``run_dir``."""
 
-    run_dir: Annotated[Path, "folder of the results"]
+    run_dir: Annotated[Path, "folder of all outputs of the run"]
     data: Data
     replay: ReplaySettings
     model: ModelSettings

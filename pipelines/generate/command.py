@@ -58,7 +58,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     with pipeline_run(config, "generation") as tracker:
         summary = generate_candidates(config)
         log_generation(summary, tracker)
-    print_result(f"{summary.num_committed} candidates in {config.run.candidates}, {summary.num_made} of them made now")
+    print_result(f"{summary.num_committed} candidates in {config.run.candidates}, {summary.num_made} of them new")
     for unit, error in summary.failed.items():
         print_result(error.strip().splitlines()[-1], prefix=f"{unit} failed: ", style="red")
     return 1 if summary.failed else 0
@@ -104,7 +104,7 @@ def generate(
     executor: ExecutorSettings,
     instruments: InstrumentsLoader = Instruments,
 ) -> GenerationSummary:
-    """Make every unit of ``plan`` that is not committed under ``root`` yet; quarantine units that keep failing.
+    """Generate every unit of ``plan`` that is not committed under ``root`` yet; quarantine units that keep failing.
 
     ``loader`` and ``instruments`` run once in each worker; for Ray they must be picklable by reference, like a
     ``partial`` of a function.
@@ -129,7 +129,7 @@ def generate(
 
 
 def invalidate_damaged(log: CommitLog, units: Sequence[WorkUnit]) -> None:
-    """Remove the markers of units whose tars are damaged, so that they are made again; prints each."""
+    """Remove the markers of units whose tars are damaged, so that they are generated again; prints each."""
     committed = [unit for unit in units if log.is_committed(unit.id)]
     for unit in track(committed, "Checking committed units", disable=not committed):
         try:
@@ -137,7 +137,7 @@ def invalidate_damaged(log: CommitLog, units: Sequence[WorkUnit]) -> None:
             if keys != tuple(request.scene.clip_id for request in unit.requests):
                 raise UserError("its clips are not those of the plan")
         except UserError as damage:
-            print_result(damage, prefix=f"{unit.id} is made again: ", style="yellow")
+            print_result(damage, prefix=f"{unit.id} is generated again: ", style="yellow")
             log.invalidate(unit.id)
 
 

@@ -1,4 +1,4 @@
-"""Exactly-once commits: a unit is done if and only if its marker exists, and the first marker wins.
+"""Exactly-once commits: a unit is done if and only if its marker exists, and the first commit counts.
 
 <root>/<unit>-<sha8>.tar         written atomically; an attempt with other bytes gets another name
 <root>/_commits/<unit>.json      the marker, created exclusively after its tar is synced to disk
@@ -28,7 +28,7 @@ from driveforge.datasets.webdataset_shards.tar_samples import Span, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import TarSummary, summarize_tar
 from driveforge.pipelines.generate.marker import TAR_NAME, Marker, tar_name
 
-REGENERATE_HINT = "run `driveforge generate` to make the unit again"
+REGENERATE_HINT = "run `driveforge generate` to generate the unit again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +100,7 @@ class CommitLog:
         return samples
 
     def invalidate(self, unit_id: str) -> None:
-        """Remove the marker of a damaged unit, so that it is made again."""
+        """Remove the marker of a damaged unit, so that it is generated again."""
         self._marker_path(unit_id).unlink(missing_ok=True)
         sync_folder(self.root / "_commits")
 
@@ -111,7 +111,7 @@ class CommitLog:
     def read_quarantine(self) -> dict[str, str]:
         """The reasons of all failed units, by unit id."""
         paths = sorted((self.root / "_quarantine").glob("[!.]*.json"))
-        records = [read_record(path, QuarantineRecord, "delete it; the next run makes its unit") for path in paths]
+        records = [read_record(path, QuarantineRecord, "delete it; the next run generates its unit") for path in paths]
         return {record.unit: record.reason for record in records}
 
     def _publish(self, unit_id: str, scratch_tar: Path) -> TarSummary:
@@ -139,7 +139,7 @@ class CommitLog:
 def remove_unreferenced(root: Path) -> list[Path]:
     """Remove tars of failed attempts that no marker refers to, and scratch files; returns what was removed.
 
-    Call it while nothing is committing. Files with other names are kept.
+    Call it only while no worker commits. Files with other names are kept.
     """
     committed = {marker.tar for marker in CommitLog(root).read_markers()}
     tars = [path for path in sorted(root.glob("*.tar")) if TAR_NAME.fullmatch(path.name)]

@@ -1,6 +1,6 @@
 """Generators: the interface of a world-model family to generation and calibration, and its loader.
 
-Another family takes three files: a module in ``finetune/world_model/`` with a class that implements ``Generator``, an
+Another family needs three files: a module in ``finetune/world_model/`` with a class that implements ``Generator``, an
 entry in ``_LOADERS``, and ``conf/model/NAME.yaml`` whose ``checkpoint`` is the model folder.
 """
 

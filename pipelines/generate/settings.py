@@ -15,7 +15,7 @@ class GenerateSettings:
     clips_per_unit: Annotated[int, "clips that one worker generates and commits together", Range(1)]
     edits: Annotated[
         tuple[str, ...],
-        "edits, applied in turn; datasets/edits.py lists all",
+        "scene edits, applied in turn; all are in datasets/edits.py",
     ]
     sampler: SamplerSettings
     sampler_without_frame: SamplerSettings

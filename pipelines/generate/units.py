@@ -12,7 +12,7 @@ from driveforge.pipelines.generate.requests import Request, canonical_json, requ
 from driveforge.pipelines.processes.threads import NUM_THREADS
 
 PLAN_FILE = "plan.jsonl"
-_RECREATE_HINT = "delete it; the same data, model and settings write it again"
+_RECREATE_HINT = "delete it; a run with the same data, model and settings writes it again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from driveforge.datasets.source import Source
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.replay.persistent import NOT_STATED
 
-# The license of rendered clips, which are not anyone's footage.
+# The license of simulated clips, which contain no recorded footage.
 SIMULATED = "simulated"
 _FILES = ("meta.json", "croissant.json")
 

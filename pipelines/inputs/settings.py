@@ -1,4 +1,4 @@
-"""The kinds of driving data: the settings of each, how it is opened, and what is at a path.
+"""The kinds of driving data: their settings, how they are opened, and detection of the kind of data at a path.
 
 A new kind is a source in ``datasets/``, a file in ``conf/data/`` and a record here, in ``Data`` and ``DATA_ON_DISK``.
 """
@@ -47,12 +47,12 @@ class DataSettings(Framing):
 
     @classmethod
     def list_items(cls, path: Path, options: ItemOptions) -> "list[Item]":
-        """Every clip at ``path``, to be loaded on its own."""
+        """Every clip at ``path``, to be loaded independently."""
         raise NotImplementedError
 
     @classmethod
     def overrides_at(cls, path: Path) -> list[str]:
-        """Command-line settings that select the data at ``path``, for kinds with settings of their own to override."""
+        """Command-line settings that select the data at ``path``, for kinds with additional settings to override."""
         return []
 
     @property
@@ -66,8 +66,8 @@ class SimulatedData(DataSettings):
 
     name: Literal["simulated"]
     num_scenes: Annotated[int, "clips over all domains", Range(1)]
-    domains: Annotated[tuple[str, ...], "for example driving-day, driving-dusk, driving-rain"]
-    seed: Annotated[int, "same seed, same world", Range(0)]
+    domains: Annotated[tuple[str, ...], "simulated domains, for example driving-day, driving-dusk, driving-rain"]
+    seed: Annotated[int, "random seed; the same seed gives the same clips", Range(0)]
 
     def open(self) -> "Source":
         from driveforge.pipelines.inputs.sources import open_simulated
@@ -82,7 +82,7 @@ class NuScenesData(DataSettings):
     name: Literal["nuscenes"]
     root: Annotated[Path, "the folder that holds samples, sweeps and the version's tables"]
     version: Annotated[str, "the folder of the tables, for example v1.0-mini"]
-    split: Annotated[str, "all, train, val, mini_train, mini_val, test"]
+    split: Annotated[str, "all, or a split: train, val, mini_train, mini_val, test"]
     cameras: Annotated[tuple[str, ...], "channels, for example [CAM_FRONT]"]
     sweeps: Annotated[bool, "read the frames between key frames; boxes are interpolated"]
     pad_short_scenes: Annotated[bool, "hold the last frame of recordings shorter than a clip"]
@@ -166,7 +166,7 @@ class VideoData(DataSettings):
 
     name: Literal["video"]
     root: Annotated[Path, "searched for *.mp4, *.m4v and *.mov"]
-    domain: Annotated[str | None, "of every clip; null: from scene.json, or the folder's name"]
+    domain: Annotated[str | None, "domain of every clip; null: from scene.json, or the folder's name"]
 
     def open(self) -> "Source":
         from driveforge.datasets.folder_source import VideoFolderSource
@@ -191,7 +191,7 @@ class VideoData(DataSettings):
 
 
 Data = SimulatedData | NuScenesData | VideoData | ShardData
-# In the order in which a path is tested; the last one takes any file.
+# In the order in which a path is tested; the last one accepts any file.
 DATA_ON_DISK: tuple[type[DataSettings], ...] = (NuScenesData, ShardData, VideoData)
 
 

@@ -70,7 +70,7 @@ def open_simulated(
     from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 
     if not domains:
-        raise UserError("domains names no domain to simulate")
+        raise UserError("domains is empty; name a domain to simulate")
     config = SimulationConfig(
         seed=seed,
         domains=tuple(domains),
@@ -85,6 +85,6 @@ def open_simulated(
 
 
 def show_skipped(source: Source) -> None:
-    """Print which parts of a source give no clip, and why."""
+    """Print which parts of a source yield no clip, and why."""
     for line in source.skipped:
         print_result(line)

@@ -1,1 +1,1 @@
-"""Pictures for people: measured clips, limits, and contact sheets of frames."""
+"""Figures for human review: measured clips, limits, and contact sheets of frames."""

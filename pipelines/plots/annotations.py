@@ -23,7 +23,7 @@ DisplayKind = Literal["violation", "outlier", "reference", "other"]
 class Annotation:
     """A ``description`` of the frames first to last of every one of ``spans``; it holds most clearly at ``peak``.
 
-    ``is_violation``: a limit is violated; otherwise the frames stand out but are not judged.
+    ``is_violation``: a limit is violated; otherwise the frames are outliers without a limit.
     """
 
     description: str
@@ -51,7 +51,7 @@ class DisplayedFrame:
 
 
 def annotate_timeline(timeline: Timeline, verdict: Verdict | None) -> list[Annotation]:
-    """Violated limits, the most severe first and one per reason code and object, then unjudged outliers."""
+    """Violated limits, the most severe first and one per reason code and object, then other outliers."""
     violations: dict[tuple[str, str], list[Reason]] = {}
     for reason in verdict.reasons if verdict else ():
         if reason.frames:

@@ -73,9 +73,9 @@ def caption_lines(measures: Measures, verdict: Verdict | None) -> list[CaptionLi
 
 
 def verdict_heading(verdict: Verdict | None, calibration: Calibration | None) -> tuple[str, str]:
-    """The verdict in one word, and the limits that it is based on."""
+    """The heading of the verdict, and the limits that it is based on."""
     if verdict is None or calibration is None:
-        return "NOT JUDGED", "No limits given: the values are not judged."
+        return "NO LIMITS", "No calibration given: there is no verdict."
     note = f" {calibration.note}" if calibration.note else ""
     return verdict.state.upper(), f"Limits: {calibration.name}.{note}"
 

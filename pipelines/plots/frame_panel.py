@@ -30,7 +30,7 @@ MIN_HEADING_DIFFERENCE = 0.02  # of the image's width
 CLOSE_UP_FACTOR = 1.9  # times the box
 MAX_CLOSE_UP_SHARE = 0.4  # of the image: a larger box needs no close-up
 INSET_SHARE = 0.42  # of the panel's width and height
-BRIGHTNESS = 0.8  # the frame's brightness, so that the tracks stand out
+BRIGHTNESS = 0.8  # the frame's brightness, so that the tracks are clearly visible
 _EDGES = sorted({tuple(sorted(edge)) for face in BOX_FACES for edge in pairwise((*face, face[0]))})
 
 
@@ -104,7 +104,7 @@ def _plot_trails(axes: Axes, trails: Trails, marker: str) -> None:
 
 
 def _plot_boxes(axes: Axes, view: View, boxes: Boxes, frame: int, highlighted: Collection[str]) -> None:
-    """Judged boxes with all edges and ids, others as thin outlines; highlighted boxes are drawn last."""
+    """Sufficiently visible boxes with all edges and ids, others as thin outlines; highlighted boxes are drawn last."""
     order = sorted(range(len(view.tracks)), key=lambda i: (view.tracks[i].id in highlighted, -boxes.distance[frame, i]))
     for index in order:
         track, hull = view.tracks[index], boxes.hulls[frame][index]

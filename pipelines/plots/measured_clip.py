@@ -182,7 +182,7 @@ def _plot_caption(sheet: _Sheet, left: int, top: int, letter: str, displayed: Di
 def _plot_residual(axes: Axes, residual_px: float) -> None:
     if np.isfinite(residual_px):
         paper = {"facecolor": RESIDUAL_COLORS(RESIDUAL_SCALE(residual_px)), "edgecolor": "none", "pad": 2}
-        text = f"background {residual_px:.1f} px off the command"
+        text = f"background residual {residual_px:.1f} px"
         axes.text(0.99, 0.025, text, fontsize=8, ha="right", va="bottom", transform=axes.transAxes, bbox=paper)
 
 
@@ -241,7 +241,7 @@ def _plot_legend(sheet: _Sheet, top: float) -> None:
     )
     bar.set_xticks([0, 0.5, 1, 1.5, 2])
     bar.tick_params(labelsize=8, length=2, pad=1.5)
-    bar.set_title("px off the command, of 256 rows (gray: none)", fontsize=8.5, loc="left", pad=3)
+    bar.set_title("residual to the command, px of 256 rows (gray: none)", fontsize=8.5, loc="left", pad=3)
 
 
 def _plot_label(sheet: _Sheet, top: float, title: str, explanation: str) -> None:

@@ -182,14 +182,14 @@ def _format_frames(spans: Sequence[tuple[int, int]]) -> str:
 
 
 _RESIDUAL = TimelineRow(
-    title="Background off the command",
+    title="Background residual to the command",
     explanation="median and quartiles of its points, over 4 frames",
     unit="px",
     plot=_plot_residual,
     measures=("track_epipolar_worst", "track_stationary"),
 )
 _CHANGE = TimelineRow(
-    title="Change from the frame before",
+    title="Change from the previous frame",
     explanation="1 is usual; 0: a repeated frame; a peak: a cut",
     unit="x",
     plot=_plot_change,
@@ -197,13 +197,13 @@ _CHANGE = TimelineRow(
 )
 _LOST = TimelineRow(
     title="Points lost",
-    explanation="that could not be tracked to this frame",
+    explanation="points that could not be tracked to this frame",
     unit="%",
     plot=_plot_lost,
     measures=("time_track_loss",),
 )
 _YAW = TimelineRow(
-    title="Turn rate, left is positive",
+    title="Yaw rate, left is positive",
     explanation="black: commanded; pink: observed in the pixels",
     unit="°/s",
     plot=_plot_yaw,

@@ -1,4 +1,4 @@
-"""Worker processes that exit when their parent process dies."""
+"""Worker processes that exit when their parent process terminates."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import threading
 
 
 def exit_with_parent() -> None:
-    """Exit when the parent process dies; otherwise a worker of a killed parent would wait for work forever."""
+    """Exit when the parent process terminates; otherwise a worker of a killed parent would wait forever."""
     threading.Thread(target=_exit_after_parent, daemon=True).start()
 
 

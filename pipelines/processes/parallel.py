@@ -26,7 +26,7 @@ def parallel_map(
     """Yield ``function(item)`` for every item, in order, from one single-threaded process per core.
 
     ``initializer(*initargs)`` runs first in every process. Both functions must be importable by name. An error of
-    ``function`` is raised here and ends the map; raises UserError if a process dies. The processes end with this one,
+    ``function`` is raised here and ends the map; raises UserError if one terminates. The processes end with this one,
     even if it is killed.
     """
     if not items:
@@ -46,7 +46,7 @@ def parallel_map(
                 yield futures.popleft().result()
         except BrokenProcessPool:
             raise UserError(
-                "a worker process died, probably because memory ran out; finished work is kept, run the command again"
+                "a worker process terminated, probably out of memory; finished work is kept, run the command again"
             ) from None
         except BaseException:
             for process in set(multiprocessing.active_children()) - others:

@@ -1,6 +1,6 @@
 """Run a command that ends with the calling process, even if that is killed: ``python supervise.py COMMAND ...``.
 
-Standard input is a pipe whose other end is held by the caller. The kernel closes it when the caller dies, even by
+Standard input is a pipe whose other end is held by the caller. The kernel closes it when the caller terminates, even by
 SIGKILL; then the process group of the command is terminated.
 """
 

@@ -106,7 +106,7 @@ class Registry:
             raise UserError(f"{self.name} has no champion, so there is nothing to roll back")
         if not champion.champion_since:
             raise UserError(
-                f"{champion} was made champion by hand, so its predecessor is unknown: move the alias in MLflow"
+                f"{champion} was made champion manually, so its predecessor is unknown: move the alias in MLflow"
             )
         if not champion.previous:
             raise UserError(f"{champion} is the first champion: there is nothing to roll back to")

@@ -52,7 +52,7 @@ def _add(config: Config, args: argparse.Namespace, root: Path) -> int:
         ),
     )
     print_result(
-        f"{added.num_clips} clips in {args.path}: {added.num_encoded} new encoded, {added.num_kept} kept in {root}"
+        f"{added.num_clips} clips in {args.path}: {added.num_encoded} new ones encoded, {added.num_kept} kept in {root}"
     )
     if added.num_replaced:
         print_result(f"{added.num_replaced} clips removed, because their footage or its description was replaced")
@@ -76,7 +76,7 @@ def _stats(picture: Path | None, root: Path) -> int:
 def _verify(root: Path) -> int:
     report = audit(root)
     for problem in report.problems:
-        print_result(problem, prefix="wrong  ", style="red")
+        print_result(problem, prefix="damaged  ", style="red")
     verdict = f"{len(report.problems)} problems" if report.problems else "no problems"
     print_result(f"{root}: {report.num_samples} clips, {report.num_files} files, {report.num_bytes} bytes: {verdict}")
     return 1 if report.problems else 0

@@ -71,7 +71,7 @@ class Tracker:
         try:
             yield
             status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns one into the other
+        except (KeyboardInterrupt, SystemExit):  # Lightning converts one to the other
             status = "KILLED"
             raise
         finally:

@@ -13,7 +13,7 @@ from driveforge.finetune.training.settings import TrainingSettings
 class PretrainSettings(TrainingSettings):
     """Training of the base checkpoint: first the VAE, then the world model."""
 
-    out: Annotated[Path, "folder of the checkpoint; unfinished training is resumed"]
+    out: Annotated[Path, "output folder; interrupted training in it is resumed"]
     start: Annotated[Path | None, "an earlier base to start from, with its VAE; null: random weights"]
     domains: Annotated[tuple[str, ...], "procedural domains, in equal parts"]
     num_scenes: Annotated[int, "clips over all domains", Range(1)]

@@ -21,7 +21,7 @@ class MeasureBar:
     """One measure with the ``limit`` that it may reach, if there is one.
 
     ``value`` is None if it could not be measured, and ``reason`` says why. ``is_reason``: the measure is among the
-    reasons of the verdict, alone or in combination with others.
+    reasons of the verdict, individually or in combination with others.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The command ``gate``: a verdict on every committed candidate, from its stored measures and the calibration."""
+"""The command ``gate``: a verdict for every committed candidate, from its stored measures and the calibration."""
 
 import argparse
 import hashlib
@@ -72,7 +72,7 @@ class Decision:
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Judge all candidates, write ``<run_dir>/verdicts.parquet`` and the review, and print the counts."""
+    """Decide on all candidates, write ``<run_dir>/verdicts.parquet`` and the review, and print the counts."""
     from driveforge.pipelines.validate.review import review  # which imports this module
 
     decisions = gate(config.run, config.calibration_path)
@@ -88,7 +88,7 @@ def gate(run: RunDir, calibration_path: Path) -> list[Decision]:
     calibration = Calibration.load(calibration_path)
     candidates = list(iter_candidates(run.candidates))
     if not candidates:
-        raise UserError(f"{run.candidates} has no committed clip to judge: run `driveforge generate` first")
+        raise UserError(f"{run.candidates} has no committed clip: run `driveforge generate` first")
     decisions = decide(candidates, calibration, read_overrides(run.overrides))
     write_verdicts(run.verdicts, decisions)
     return decisions

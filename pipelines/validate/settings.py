@@ -10,7 +10,7 @@ from driveforge.validation.instrument_settings import InstrumentSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidateSettings(InstrumentSettings):
-    """Settings of the instruments and of the gate's calibration."""
+    """Settings of the measures and of the gate's calibration."""
 
     calibration: Annotated[Path | None, "a calibration file; null: <run_dir>/calibration.json (measure: none)"]
     false_reject_rate: Annotated[float, "share of good clips that the gate may reject", Range(0, 1)]

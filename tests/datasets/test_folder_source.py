@@ -113,7 +113,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     fails("none long enough for 17 frames at 10 Hz", make_framing())
     for folder in ("a", "b"):
         write_clip_folder(tmp_path / folder, small_clip())
-    fails(r"a.*mp4 and .*b.*mp4 both give clip drive-1: rename")
+    fails(r"a.*mp4 and .*b.*mp4 both have the id drive-1: rename")
     for folder in ("a", "b"):
         shutil.rmtree(tmp_path / folder)
     path.write_bytes(path.read_bytes()[:-40])

@@ -1,4 +1,4 @@
-"""Where there is no terminal, a line now and then says how far a command is."""
+"""Without a terminal, progress is logged in periodic lines."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ with progress.log_progress("cache"):
 """
 
 
-def test_lines_say_what_is_being_done_and_how_far_it_is() -> None:
+def test_lines_state_the_current_work_and_its_progress() -> None:
     ended = subprocess.run([sys.executable, "-c", WORK], capture_output=True, text=True, check=True)
     said = [line.split(",")[0] for line in ended.stderr.splitlines()]
     assert said[0] == "cache: Listing clips"

@@ -1,4 +1,4 @@
-"""A finished small run, made once, and copies of it to damage; outcomes are summarized at the end of a test run."""
+"""A finished small run, made once, with copies to damage; outcomes are summarized at the end of a test run."""
 
 import shutil
 from pathlib import Path

@@ -142,7 +142,7 @@ def test_exporting_again_changes_nothing_and_follows_a_new_ledger(config: Config
 def test_a_ledger_that_is_missing_old_or_accepts_nothing_is_told(config: Config) -> None:
     tar = CommitLog(config.run_dir / "candidates").read_markers()[0].tar
     put_ledger(config.run_dir, [row("gone", tar, "accepted")])
-    with pytest.raises(UserError, match="no longer holds gone: run `driveforge gate` again"):
+    with pytest.raises(UserError, match="no longer has gone: run `driveforge gate` again"):
         export(config.run, config.export)
     put_ledger(config.run_dir, [row("u-0-0", tar, "rejected")])
     with pytest.raises(UserError, match="no clip was accepted"):

@@ -1,4 +1,4 @@
-"""Small latents that can be told apart, and a driving cache and a replay buffer made of them."""
+"""Small, distinguishable latents, and a driving cache and a replay buffer of them."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Batches follow the plan, whatever the number of ranks and workers, and when resuming."""
+"""Batches follow the plan, for any number of ranks and workers, and when resuming."""
 
 import multiprocessing
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_resuming_gives_the_tail(
     assert sequence(plan, driving, replay, start=start, num_workers=num_workers) == tail
 
 
-def test_batches_hold_what_the_plan_says(plan: BatchPlan, driving: LatentCache, replay: ReplayBuffer) -> None:
+def test_batches_match_the_plan(plan: BatchPlan, driving: LatentCache, replay: ReplayBuffer) -> None:
     for step, batch in enumerate(plan_loader(plan, driving, replay, start=0, stop=STEPS)):
         slots = plan.batch(step)
         expected = [replay.sample(s.pool, s.index) if s.is_replay else driving.sample(s.index) for s in slots]

@@ -113,7 +113,7 @@ def test_quotas_hold_and_the_rest_is_shared(filled: Path, make: Callable[..., La
         pass
     assert open_persistent(filled).sizes == {"falling": 14, "orbit": 2, "walkers": 4}, "evicted samples do not return"
     with (
-        pytest.raises(UserError, match="leave no place for walkers"),
+        pytest.raises(UserError, match="leave no space for walkers"),
         update_transaction(filled, BufferSettings(capacity=3, key="vae", quotas={"orbit": 2})),
     ):
         pass

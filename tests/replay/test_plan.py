@@ -83,7 +83,7 @@ def test_every_epoch_is_a_new_permutation_of_the_driving_samples() -> None:
     assert epochs[0] != epochs[1] != list(range(24))
 
 
-def test_a_share_means_its_decimal() -> None:
+def test_a_share_is_an_exact_decimal() -> None:
     assert plan(share=0.3, batch_size=10, pools={"orbit": 5}).count_samples(1) == {DRIVING: 7, "orbit": 3}
 
 

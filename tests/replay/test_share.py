@@ -42,7 +42,7 @@ def test_an_invalid_share_is_an_error() -> None:
     with pytest.raises(UserError, match="2 steps or more"):
         LinearShare(0.1, 0.2, 1)
     for steps in ((), (1,), (0, 5, 5), (0, 7, 3)):
-        with pytest.raises(UserError, match="must rise from 0"):
+        with pytest.raises(UserError, match="must increase from 0"):
             SteppedShare(tuple((step, 0.5) for step in steps))
 
 

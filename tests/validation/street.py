@@ -42,12 +42,12 @@ def street(
     rng = np.random.default_rng(seed)
     path = drive(num_frames, speed, yaw_rate)
     ahead = [pose(yaw_rotation(0.05), [9.0 + 0.06 * t, 2.6, 0.85]) for t in range(num_frames)]
-    stands = np.tile(pose(np.eye(3), [18.0, 3.4, 0.8]), (num_frames, 1, 1))
+    parked_poses = np.tile(pose(np.eye(3), [18.0, 3.4, 0.8]), (num_frames, 1, 1))
     car = Track(
         id="car",
         category="vehicle.car",
         size=CAR_SIZE,
-        box_to_world=stands if parked else path @ np.stack(ahead),
+        box_to_world=parked_poses if parked else path @ np.stack(ahead),
         present=np.ones(num_frames, bool),
     )
     focal = 0.85 * width

@@ -88,7 +88,7 @@ def check_clip(mutant: Mutant, limits: Calibration) -> str:
 
 
 def check_input(one: Input, results: list[MeasureResult], limits: Calibration) -> None:
-    assert results, f"{one.name}: passed over in silence"
+    assert results, f"{one.name}: silently skipped"
     for result in results:
         if result.measures is not None:
             judged(result.measures, limits)
@@ -111,7 +111,7 @@ def resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
-def test_every_mutated_clip_is_judged_or_refused(
+def test_every_mutated_clip_gets_a_verdict_or_an_error(
     good: Clip, limits: Calibration, capfd: pytest.CaptureFixture[str]
 ) -> None:
     quick = (m for name, m in zip(EVERY, mutants(good, SEED), strict=False) if name not in _LONG)

@@ -112,7 +112,7 @@ def test_the_limit_of_a_share_is_below_1() -> None:
 
 
 def test_opposed_appearance_counts_as_a_share_of_1() -> None:
-    """One minus a correlation may reach 2: such clips can be judged and calibrated on."""
+    """One minus a correlation may reach 2: such clips can be evaluated and calibrated on."""
     good = draws(5, 60)
     opposed = replace(good[0], values=(*good[0].values, make_measure("object_appearance", 1.7, (1, 2))))
     others = [replace(m, values=(*m.values, make_measure("object_appearance", 0.2, (1, 2)))) for m in good[1:]]
@@ -120,7 +120,7 @@ def test_opposed_appearance_counts_as_a_share_of_1() -> None:
     assert judge(opposed, calibration).state == "rejected"
 
 
-def test_an_audit_judges_every_good_clip_by_the_other_folds() -> None:
+def test_an_audit_evaluates_every_good_clip_under_the_other_folds() -> None:
     calibration = calibrate(draws(3, 200), name="draws", false_reject_rate=0.1)
     audit = calibration.audit
     assert audit is not None and audit.num_clips == 200
@@ -203,14 +203,14 @@ def rejects(calibration: Calibration, clip_measures: list[Measures]) -> float:
 
 def test_a_little_footage_of_another_rig_adapts_its_limits() -> None:
     many, other = of_rig("front", 0, 200, 1.0), of_rig("dashcam", 1, 40, 8.0)
-    alone = calibrate(many, name="front")
+    single = calibrate(many, name="front")
     recording = [f"own-{n}" for n in range(200)] + ["drive"] * 20
     both = calibrate([*many, *other[:20]], name="front, and one drive of a dashcam", scenes=recording)
-    assert rejects(alone, other[20:]) > 0.8
+    assert rejects(single, other[20:]) > 0.8
     assert rejects(both, other[20:]) < 0.3
     fresh = of_rig("front", 2, 200, 1.0)
-    assert abs(rejects(both, fresh) - rejects(alone, fresh)) < 0.05
-    assert rejects(both, of_rig("front", 3, 40, 8.0)) > 0.8, "what one rig is allowed the others are not"
+    assert abs(rejects(both, fresh) - rejects(single, fresh)) < 0.05
+    assert rejects(both, of_rig("front", 3, 40, 8.0)) > 0.8, "the limits of one rig do not apply to others"
     assert both.thresholds[-1].num_clips == 200, "a rig of one recording is fitted and never held out"
 
 

@@ -37,7 +37,7 @@ def cut_to_its_mirror_image(clip: Clip) -> Clip:
 
 CORRUPTED: dict[str, tuple[Callable[[Clip], Clip], tuple[str, ...]]] = {
     "frozen": (lambda clip: noisy(reordered(clip, 0 * FRAMES)), ("time_still",)),
-    "frozen half way": (
+    "frozen from the middle": (
         lambda clip: noisy(reordered(clip, np.minimum(FRAMES, HALF))),
         ("time_still", "time_duplicate", "time_acceleration"),
     ),

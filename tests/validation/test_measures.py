@@ -120,7 +120,7 @@ def test_larger_images_give_comparable_numbers() -> None:
     assert value(large, "pose_yaw") < 0.3
 
 
-def test_what_cannot_be_measured_says_why(clip: Clip) -> None:
+def test_unmeasurable_values_have_a_reason(clip: Clip) -> None:
     scene = clip.scene
     bare = replace(scene.cameras[0], intrinsics=None)
     assert measure(clip.with_scene(ego_to_world=None))["pose_yaw"].reason == NO_POSE
@@ -161,7 +161,7 @@ def test_odd_shapes_are_measured_or_refused_but_never_crash(frames: int, height:
         assert (m.value is None) == (m.state == "unmeasurable") == bool(m.reason)
 
 
-def test_held_frames_are_not_judged(clip: Clip, good: Measures) -> None:
+def test_held_frames_are_not_measured(clip: Clip, good: Measures) -> None:
     frames = clip.frames.copy()
     frames[:, 12:] = frames[:, 11:12]
     held = measure(Clip(scene=replace(clip.scene, held_frames=5), frames=frames))
@@ -171,10 +171,10 @@ def test_held_frames_are_not_judged(clip: Clip, good: Measures) -> None:
 
 def test_other_cameras_are_measured_under_their_names(clip: Clip) -> None:
     scene = clip.scene
-    twin = replace(scene.cameras[0], name="back")
+    duplicate = replace(scene.cameras[0], name="back")
     blind = Camera(name="blind", width=160, height=96)
     frames = np.concatenate([np.zeros_like(clip.frames), clip.frames, clip.frames[:, ::-1]])
-    both = measure(Clip(scene=replace(scene, cameras=(blind, scene.cameras[0], twin)), frames=frames))
+    both = measure(Clip(scene=replace(scene, cameras=(blind, scene.cameras[0], duplicate)), frames=frames))
     assert value(both, "track_cheirality") < 0.1 < 0.9 < value(both, "back/track_cheirality")
     assert not any(m.name.startswith("blind/") for m in both.values)
 

@@ -40,7 +40,7 @@ def test_rejections_name_measure_frames_value_and_limit(clip: Clip, calibration:
     assert verdict.state == "rejected"
     yaw = next(reason for reason in verdict.reasons if reason.code == "POSE_YAW")
     assert yaw.value is not None and yaw.limit is not None and yaw.value > yaw.limit
-    assert yaw.text.startswith(f"frames {yaw.frames[0]} to {yaw.frames[1]}: the camera turns at a different rate")
+    assert yaw.text.startswith(f"frames {yaw.frames[0]} to {yaw.frames[1]}: the camera yaws at a different rate")
     assert f"pose_yaw {yaw.value:.3g} deg/s, limit {yaw.limit:.3g} deg/s" in yaw.text
 
 

@@ -1,6 +1,6 @@
 """The COLMAP check: structure from motion on the frames, and its camera path compared with the commanded one.
 
-It is slow (about ten CPU-seconds a camera), so it is optional. It needs images of 256 rows: smaller ones often split
+It is slow (about ten CPU-seconds per camera), so it is optional. It needs images of 256 rows: smaller ones often split
 into several maps. Boxes are masked out; the command provides only the intrinsics. At night there are often too few
 points, and with most texture on sky and road the map of a good clip may be bent.
 
@@ -63,7 +63,7 @@ def colmap_measures(tracked: TrackedView) -> list[Measure]:
 
 
 def _not_mappable_reason(tracked: TrackedView) -> str:
-    """Why no map is made; empty if one is."""
+    """The reason why no map is computed; empty if one is."""
     if not tracked.instruments.colmap_check:
         return NO_COLMAP_CHECK
     if tracked.view.gray.shape[1] < MIN_ROWS:

@@ -46,7 +46,7 @@ def _medians(pairs: Sequence[FramePair], command: CommandedCamera) -> list[Sampl
 
 
 def stationary_measure(tracked: TrackedView) -> Measure:
-    """Median flow of tracks without the commanded rotation, while the camera is commanded to stand.
+    """Median flow of tracks without the commanded rotation, while the camera is commanded to be stationary.
 
     Reference px over the longest gap with enough tracks; the worst window.
     """

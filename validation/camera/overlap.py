@@ -1,7 +1,7 @@
 """Measures of two overlapping cameras: their common content must match where calibration and poses place it.
 
 Patches of the overlap are sampled along the rays of a virtual camera midway between the two, so that both cameras see
-them under similar distortion. The match of a patch lies on a short epipolar segment in the other camera, at one place
+them under similar distortion. The match of a patch is on a short epipolar segment in the other camera, at one place
 for every depth: a plane sweep (Collins, "A space-sweep approach to true multi-image matching", CVPR 1996) takes the
 best zero-mean normalized cross-correlation (ZNCC) of each textured patch along the segment and, as a control, off it.
 """
@@ -33,7 +33,7 @@ MEASURE_NAMES = ("camera_unmatched", "camera_chance", "camera_depth")
 NEAREST_M, FARTHEST_M, NUM_DEPTHS = 5.0, 200.0, 24
 NUM_FRAMES = 4  # of a clip that are compared
 PATCH_SIDE = 5  # points of a patch, each way
-MIN_VISIBLE_SHARE = 0.5  # of the swept depths at which a patch must lie in the other image
+MIN_VISIBLE_SHARE = 0.5  # of the swept depths at which a patch must be inside the other image
 NOT_VISIBLE = -2.0  # below any ZNCC: the patch is not in the other image
 MIN_BASELINE_M = 0.4  # of a camera's own motion, to estimate depth
 MIN_MATCH_ZNCC = 0.6  # of patches that match
@@ -157,7 +157,7 @@ def find_overlap(a: View, b: View) -> Overlap | None:
 
 
 def _num_visible(overlap: Overlap, a_to_b: Array) -> int:
-    """Number of patches that lie in image a and, at enough depths, in image b, textured or not."""
+    """Number of patches inside image a and, at enough depths, in image b, textured or not."""
     blank = np.zeros(overlap.a.gray.shape[1:], np.float32)
     patches, whole = _cut_patches(overlap, blank)
     scores = _plane_sweep(patches, overlap.patches @ overlap.axes.T, blank, a_to_b, overlap.b_command)
@@ -186,7 +186,7 @@ def match_patches(overlap: Overlap, frame: int) -> PatchMatches:
 
 
 def _cut_patches(overlap: Overlap, image: Image) -> tuple[Image, NDArray[np.bool_]]:
-    """Gray levels ``(N, P)`` of the patches in image a, and which patches ``(N,)`` lie in it."""
+    """Gray levels ``(N, P)`` of the patches in image a, and which patches ``(N,)`` are inside it."""
     pixels = overlap.patches @ (overlap.a_command.intrinsics @ overlap.axes).T
     return _sample_image(image, *np.moveaxis(pixels.astype(np.float32), -1, 0))
 
@@ -244,7 +244,7 @@ def _virtual_axes(rotation: Array) -> Array:
 
 
 def _common_rays(a: CommandedCamera, b: CommandedCamera, a_to_b: Array) -> Array:
-    """Rays ``(N, 3)`` of a coarse grid on image ``a`` whose nearest or farthest point lies in image ``b``."""
+    """Rays ``(N, 3)`` of a coarse grid on image ``a`` whose nearest or farthest point is inside image ``b``."""
     x, y = np.meshgrid(*(np.arange(0, side, GRID_PX, dtype=np.float64) for side in a.image_size))
     rays = a.directions(np.stack([x, y], -1).reshape(-1, 2))
     depths = np.array([NEAREST_M, FARTHEST_M])[:, None, None]
@@ -266,7 +266,7 @@ def _ray_shifts(overlap: Overlap, a_to_b: Array) -> Array:
 
 
 def _sample_image(image: Image, x: Image, y: Image, z: Image) -> tuple[Image, NDArray[np.bool_]]:
-    """Gray levels ``(..., P)`` at homogeneous pixels ``(..., P)``, and ``(...)`` whether all ``P`` lie in the image."""
+    """Gray levels ``(..., P)`` at homogeneous pixels ``(..., P)``, and ``(...)`` whether all ``P`` are in the image."""
     ahead = z > 1e-6
     depth = np.where(ahead, z, np.float32(1.0))
     u, v = x / depth, y / depth

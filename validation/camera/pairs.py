@@ -93,17 +93,17 @@ def moving_pairs(
 
 
 def stationary_pairs(pairs: Iterable[FramePair], min_baseline: float = MIN_BASELINE_M) -> list[FramePair]:
-    """The pairs over which the camera is commanded to stay in place (it may turn), with enough tracks."""
+    """The pairs over which the camera is commanded to be stationary (it may rotate), with enough tracks."""
     return [p for p in pairs if p.motion.baseline < min_baseline and len(p) >= MIN_TRACKS]
 
 
 def not_moving_reason(pairs: Sequence[FramePair], min_baseline: float = MIN_BASELINE_M) -> str:
-    """Why ``moving_pairs`` is empty."""
+    """The reason why ``moving_pairs`` is empty."""
     return _no_pairs_reason([p for p in pairs if p.motion.baseline >= min_baseline], STATIONARY_EGO)
 
 
 def not_stationary_reason(pairs: Sequence[FramePair], min_baseline: float = MIN_BASELINE_M) -> str:
-    """Why ``stationary_pairs`` is empty."""
+    """The reason why ``stationary_pairs`` is empty."""
     return _no_pairs_reason([p for p in pairs if p.motion.baseline < min_baseline], MOVING_EGO)
 
 

@@ -1,4 +1,4 @@
-"""How far the camera motion that the background tracks show is from the commanded one, and what it cannot explain."""
+"""Deviation of the camera motion estimated from background tracks from the command, and residuals of that estimate."""
 
 import cv2
 import numpy as np
@@ -43,7 +43,7 @@ def pose_measures(tracked: TrackedView) -> list[Measure]:
 def rigidity_measure(tracked: TrackedView) -> Measure:
     """Median over windows of the worst region's median Sampson distance to the *observed* motion, reference px.
 
-    It is large for what no camera motion explains, commanded or not: warps, wobble, a swimming background.
+    It is large for image motion that no rigid camera motion explains: warps, wobble, a swimming background.
     """
     refined = tracked.refined_motions
     samples = [

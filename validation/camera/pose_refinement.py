@@ -1,4 +1,4 @@
-"""The camera motion that the background tracks show, by refinement of the commanded motion.
+"""The camera motion estimated from background tracks, by refinement of the commanded motion.
 
 Five unknowns, a rotation vector and two tangent coordinates of the translation's direction, minimize the sum of rho(d)
 over the Sampson distances d (reference px). Gauss-Newton by iteratively reweighted least squares; rho is the
@@ -35,11 +35,11 @@ Residuals = Callable[[Array], Array]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RefinedMotion:
-    """The motion that the tracks of ``pair`` show.
+    """The motion estimated from the tracks of ``pair``.
 
     ``correction`` ``(3,)`` rad is the rotation vector from the commanded to the observed ``rotation``; ``direction``
     ``(3,)`` is the observed unit translation and ``deviation`` rad its angle to the commanded one, both None if the
-    camera is commanded to stand.
+    camera is commanded to be stationary.
     """
 
     pair: FramePair
@@ -72,7 +72,7 @@ def refine_motions(tracks: Tracks, command: CommandedCamera) -> list[RefinedMoti
 
 
 def not_refined_reason(tracks: Tracks, command: CommandedCamera) -> str:
-    """Why ``refine_motions`` is empty."""
+    """The reason why ``refine_motions`` is empty."""
     return too_few_tracks_reason(max((len(pair) for pair in pairs_with_gap(tracks, command, GAP)), default=0))
 
 

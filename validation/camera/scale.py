@@ -2,7 +2,7 @@
 
 Epipolar geometry does not determine the length of a translation. Known distances do: the height of the camera above the
 road, and the commanded place of a parked box. Both measures search the factor s on the commanded translation that
-agrees with the pixels, under the rotation that the tracks show, and report abs(log s): 0 is the commanded speed, 0.14
+agrees with the pixels, with the rotation from the tracks, and report abs(log s): 0 is the commanded speed, 0.14
 is 15 % too fast or too slow.
 """
 
@@ -104,7 +104,7 @@ def road_scale_measure(tracked: TrackedView) -> Measure:
 
 
 def _no_road_reason(command: CommandedCamera, pairs: Sequence[tuple[int, int]]) -> str:
-    """Why the command does not allow a sweep of the road; empty if it does."""
+    """The reason why the command does not allow a sweep of the road; empty if it does."""
     if len(pairs) < MIN_PAIRS:
         return STATIONARY_EGO
     if command.height.min() < MIN_HEIGHT_M:
@@ -171,7 +171,7 @@ def _parked_box_indices(tracks: Sequence[Track], boxes: Boxes) -> list[int]:
 
 
 def is_parked(track: Track) -> bool:
-    """Whether the box stays in one place, within annotation noise, in all frames in which it is present."""
+    """Whether the box is static, within annotation noise, in all frames in which it is present."""
     places = track.box_to_world[track.present, :3, 3]
     return bool(len(places) > 1 and np.linalg.norm(places - np.median(places, 0), axis=1).max() <= PARKED_M)
 
@@ -180,7 +180,7 @@ def is_parked(track: Track) -> bool:
 class _ParkedBoxScales:
     """The ``scales`` ``(N,)`` of the tracks of one window on one box that have enough parallax.
 
-    ``parallax`` ``(N,)`` reference px is the image motion of each point by the commanded translation alone, and
+    ``parallax`` ``(N,)`` reference px is the image motion of each point due to the commanded translation only, and
     ``expected`` the largest one of a corner of the box.
     """
 
@@ -192,7 +192,7 @@ class _ParkedBoxScales:
 
 
 def _parked_box_scales(tracked: TrackedView, window: TrackWindow, box_index: int) -> _ParkedBoxScales | None:
-    """None if the camera is commanded to stand."""
+    """None if the camera is commanded to be stationary."""
     track, command = tracked.view.tracks[box_index], tracked.command
     first, last = window.start, window.start + window.length - 1
     motion = corrected_motion(tracked.refined_motions, command, first, last)
@@ -223,7 +223,7 @@ def _parked_box_scales(tracked: TrackedView, window: TrackWindow, box_index: int
 
 
 def solve_point_scales(turned: Array, translation: Array, seen: Array) -> tuple[Array, Array]:
-    """The scale s ``(N,)`` for which Y + s t lies along ``seen`` ``(N, 3)`` (z = 1), and the parallax ``(N,)`` of t.
+    """The scale s ``(N,)`` for which Y + s t is along ``seen`` ``(N, 3)`` (z = 1), and the parallax ``(N,)`` of t.
 
     ``turned`` ``(N, 3)`` m are the points Y = R X_a. Least squares of u (Y_z + s t_z) = Y_xy + s t_xy, that is of
     s (t_xy - u t_z) = u Y_z - Y_xy. The parallax is the motion by t on the plane z = 1.

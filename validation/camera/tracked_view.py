@@ -27,10 +27,10 @@ class TrackedView:
 
     @cached_property
     def refined_motions(self) -> list[RefinedMotion]:
-        """The camera motions that the background tracks show; computed once for all measures that use them."""
+        """The camera motions estimated from background tracks; computed once for all measures that use them."""
         return refine_motions(self.tracks, self.command)
 
     @property
     def not_refined_reason(self) -> str:
-        """Why ``refined_motions`` is empty."""
+        """The reason why ``refined_motions`` is empty."""
         return not_refined_reason(self.tracks, self.command)

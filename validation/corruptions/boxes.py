@@ -70,6 +70,6 @@ def _remove_box(clip: Clip, percent: float, candidates: Mask, what: str, rng: np
 
 
 def _max_displacement(track: Track) -> float:
-    """The largest distance of the box from its first place, m; annotation noise does not add up in it."""
+    """The largest distance of the box from its first position, m; annotation noise does not add up in it."""
     places = track.box_to_world[track.present, :3, 3]
     return float(np.linalg.norm(places - places[:1], axis=1).max(initial=0.0))

@@ -17,7 +17,7 @@ MIN_FRAMES_LEFT = 2
 
 
 def camera_yaw(clip: Clip, degrees: float, rng: np.random.Generator) -> Clip:
-    """The command rotates one camera about the ego's z axis, at its place."""
+    """The command rotates one camera about the ego's z axis, at an unchanged position."""
     camera_index = _sample_camera(clip, rng)
     mount = _mount(clip, camera_index)
     rotated = pose(yaw_rotation(random_sign(rng) * np.radians(degrees)) @ mount[..., :3, :3], mount[..., :3, 3])

@@ -24,7 +24,7 @@ MAX_STRENGTH = {"% of frames": 100.0, "% opacity": 100.0}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corruption:
-    """One type of corruption with a strength in ``unit``; ``mild`` is hard for a measure to detect, ``strong`` is easy.
+    """One type of corruption with a strength in ``unit``; ``mild`` is hard to detect, ``strong`` is easy.
 
     ``apply`` takes the clip, the strength, a random generator and, if it requires "other", the other clip.
     ``description`` completes the sentence "In this clip …".
@@ -96,8 +96,8 @@ CORRUPTIONS: dict[str, Corruption] = {
     **_define(
         "time",
         (),
-        ("freeze", "frames", 2, 6, time.freeze, "one frame replaces the next ones"),
-        ("stutter", "frames", 2, 6, time.stutter, "some frames repeat the one before"),
+        ("freeze", "frames", 2, 6, time.freeze, "one frame replaces the following ones"),
+        ("stutter", "frames", 2, 6, time.stutter, "some frames repeat the previous one"),
         ("swap", "pairs", 1, 3, time.swap, "neighboring frames are swapped"),
         ("shuffle", "frames", 4, 8, time.shuffle, "the frames of an interval are shuffled"),
         ("skip", "frames", 2, 4, time.skip, "frames are skipped while the command continues"),

@@ -36,7 +36,7 @@ def missing_vehicle(clip: Clip, percent: float, rng: np.random.Generator) -> Cli
         car = _sample_car(clip, clip.scene.camera(view.camera), count, ground, rng)
         if _is_in_free_view(car, view, occupied):
             return clip.with_scene(tracks=(*clip.scene.tracks, car))
-    raise CorruptionNotApplicable(f"{clip.scene.clip_id}: there is no free place in view for another box")
+    raise CorruptionNotApplicable(f"{clip.scene.clip_id}: there is no free space in view for another box")
 
 
 def _occupied_mask(view: View) -> Mask:

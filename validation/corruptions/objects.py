@@ -156,7 +156,7 @@ def _paste(donor: Image, rectangle: Array, shape: tuple[int, int]) -> Image:
 
 
 def _rectangle(visibility: BoxVisibility, t: int, track_index: int) -> Array:
-    """x0, y0, x1, y1 px of a box, exact if it is judged, else of its part in front of the camera."""
+    """x0, y0, x1, y1 px of a box, exact if it is sufficiently visible, else of its part in front of the camera."""
     hull = visibility.boxes.hulls[t][track_index]
     if visibility.boxes.judged[t, track_index] or hull is None:
         return np.asarray(visibility.boxes.rectangle[t, track_index])

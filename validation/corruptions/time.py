@@ -24,7 +24,7 @@ def freeze(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
 
 
 def stutter(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
-    """A number of ``frames``, none of them adjacent, repeat the one before."""
+    """A number of ``frames``, none of them adjacent, repeat the previous one."""
     order = np.arange(clip.scene.num_frames)
     order[1 + _sample_nonadjacent(clip, len(order) - 1, int(frames), rng)] -= 1
     return _reorder_frames(clip, order)
@@ -39,7 +39,7 @@ def swap(clip: Clip, pairs: float, rng: np.random.Generator) -> Clip:
 
 
 def shuffle(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
-    """A window of ``frames`` frames is shuffled so that none stays in its place (Sattolo 1986)."""
+    """A window of ``frames`` frames is shuffled so that none keeps its position (Sattolo 1986)."""
     window = int(frames)
     check_frames(clip, window)
     order = np.arange(clip.scene.num_frames)
@@ -51,7 +51,7 @@ def shuffle(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
 
 
 def skip(clip: Clip, frames: float, rng: np.random.Generator) -> Clip:
-    """A number of ``frames`` are skipped while the command continues evenly; the clip is shorter by as many."""
+    """A number of ``frames`` are skipped while the command continues evenly; the clip is shortened accordingly."""
     num_skipped = int(frames)
     check_frames(clip, num_skipped + 2 * MIN_FRAMES_LEFT)
     num_left = clip.scene.num_frames - num_skipped

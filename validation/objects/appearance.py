@@ -59,7 +59,7 @@ def appearance_outliers(changes: Mapping[int, float]) -> dict[int, float]:
 
 
 def _faces(view: View, command: CommandedCamera, boxes: Boxes, frame: int, box_index: int) -> Faces:
-    """The faces of a box that face the camera and lie in the image, each rectified to a square."""
+    """The faces of a box that face the camera and are inside the image, each rectified to a square."""
     track = view.tracks[box_index]
     camera_in_box = (inverse(track.box_to_world[frame]) @ command.camera_to_world[frame])[:3, 3]
     # A face is visible if the camera is beyond its plane.

@@ -48,7 +48,7 @@ def _steps(view: View, boxes: Boxes, frame: int, track: int) -> Array | None:
     found = np.zeros((2, GRID_PX))
     for image, mask in ((gray, inside), (gray.T, inside.T)):
         steps, both = np.abs(np.diff(image, axis=0)), mask[1:] & mask[:-1]
-        # Step n lies between rows n and n + 1, so the first line of the grid is step 7.
+        # Step n is between rows n and n + 1, so the first line of the grid is step 7.
         shift = np.arange(1, len(image)) % GRID_PX
         np.add.at(found[0], shift, (steps * both).sum(1))
         np.add.at(found[1], shift, both.sum(1))

@@ -15,7 +15,7 @@ from driveforge.validation.views.view import CommandedCamera, View
 # A point leaves its box if its motion in a step differs from that of the box by more than this.
 STEP_PX, STEP_SHARE = 0.8, 0.1  # reference px, share of the box's size
 MIN_POINTS = 6
-PRIOR_POINTS = 4  # pseudo-points that stay: shrink a share that is estimated from few points
+PRIOR_POINTS = 4  # pseudo-points that do not leave: shrink a share that is estimated from few points
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -165,7 +165,7 @@ def _support(run: Sequence[ObjectObservation]) -> float:
 
 
 def _unobserved_reason(boxes: Boxes | None, members: Mask, large: float) -> str:
-    """Why a group's ``members`` ``(N,)`` have no samples: too few tracks on large boxes, small boxes, or no boxes."""
+    """Why a group's ``members`` ``(N,)`` are unmeasurable: too few tracks on large boxes, small boxes, or no boxes."""
     if boxes is None or not (judged := boxes.judged[:, members]).any():
         return NO_BOXES
     windows = judged[:-1] & judged[1:] & (boxes.size[:-1, members] > large)

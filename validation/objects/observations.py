@@ -46,7 +46,7 @@ class ObjectObservation:
 
 
 def observe_objects(view: View, boxes: Boxes, tracks: Tracks) -> dict[int, list[ObjectObservation]]:
-    """The observations of every judged object, by the index of its track, in time order."""
+    """The observations of every sufficiently visible object, by the index of its track, in time order."""
     observations: dict[int, list[ObjectObservation]] = defaultdict(list)
     for window in tracks.objects:
         for box_index in np.flatnonzero(boxes.judged[window.start] & boxes.judged[window.start + 1]):
@@ -69,7 +69,7 @@ def _observe(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> O
     # A box also contains some background: points far from their prediction are dropped if enough others are left.
     is_near = np.linalg.norm(residual[gap], axis=1) < MAX_OFFSET_SHARE * size
     kept = kept & is_near if (kept & is_near).sum() >= MIN_POINTS else kept
-    # Support is judged at the last frame in which each point is tracked.
+    # Support is evaluated at the last frame in which each point is tracked.
     last = alive[: gap + 1].sum(0) - 1
     errors = np.linalg.norm(residual[last, np.arange(len(last))], axis=1)
     near = errors < max(SUPPORT_PX / view.scale, SUPPORT_SHARE * size)
@@ -85,7 +85,7 @@ def _observe(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> O
 
 
 def _gap(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> int:
-    """The longest gap over which the box stays judged and its motion and growth are trackable; 0 if there is none."""
+    """The longest gap over which the box stays visible and its motion and growth are trackable; 0 if there is none."""
     width, size = view.gray.shape[2], boxes.size[:, box_index]
     center = boxes.rectangle[:, box_index].reshape(-1, 2, 2).mean(1)
     for k in range(1, window.length):

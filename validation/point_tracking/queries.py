@@ -1,6 +1,6 @@
 """Query points: Shi-Tomasi corners on the background and on boxes, selected again every few frames.
 
-So a track that is lost to an occlusion is missing in one window only.
+A track that is lost to an occlusion is therefore missing in one window only.
 
 Source: Shi and Tomasi, "Good features to track" (CVPR 1994).
 """
@@ -35,7 +35,7 @@ def background_queries(gray: NDArray[np.uint8], covered: NDArray[np.uint8]) -> I
 
 
 def object_queries(view: View, command: CommandedCamera, boxes: Boxes) -> Iterator[tuple[QueryPoints, BoxMotion]]:
-    """The query points of every window on the judged boxes, and their commanded motion."""
+    """The query points of every window on the sufficiently visible boxes, and their commanded motion."""
     for start, length in _windows(view.num_frames, OBJECT_WINDOW, OBJECT_STRIDE):
         judged = list(map(int, np.flatnonzero(boxes.judged[start] & boxes.judged[start + 1])))
         if not judged:

@@ -1,1 +1,1 @@
-"""What a reviewer is shown of a measured clip: a timeline, intervals that stand out in it, and drawn tracks."""
+"""Data for human review of a measured clip: a timeline, its outlier intervals, and drawn tracks."""

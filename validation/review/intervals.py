@@ -1,6 +1,6 @@
-"""Intervals of a clip that stand out: repeated frames, jumps, motion off the command, boxes without an object.
+"""Outlier intervals of a clip: repeated frames, jumps, motion that differs from the command, boxes without an object.
 
-Nothing is judged here: an interval stands out relative to the rest of the same clip, or by a visible amount.
+There is no verdict here: an interval is an outlier relative to the rest of the same clip, or by a visible amount.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,12 +15,12 @@ from driveforge.validation.review.timeline import Timeline
 
 # A frame is repeated below, and the image jumps above this multiple of the usual change.
 REPEATED, JUMP = 0.2, 2.5
-MUCH_LOST, JUMP_LOST = 0.5, 0.2  # share of the points in view: alone, and at least for a jump
+MUCH_LOST, JUMP_LOST = 0.5, 0.2  # share of the points in view: by itself, and together with a jump
 STRAYS_PX = 2.0  # reference px over GAP frames
-TURNS_DEG_S, HEADS_DEG = 1.5, 3.0  # off the commanded rate, off the commanded direction
+TURNS_DEG_S, HEADS_DEG = 1.5, 3.0  # difference from the commanded rate and direction
 MIN_INTERVAL_FRAMES = 4  # the motion of shorter intervals is too uncertain
 UNSUPPORTED = 0.7  # share of the points on a box
-MOVES_M_S = 0.5  # commanded speed below which the image may stand still
+MOVES_M_S = 0.5  # commanded speed below which the image may be static
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ class Interval:
 
 
 def find_intervals(timeline: Timeline) -> list[Interval]:
-    """All intervals that stand out: of the image, then of the camera, then of objects, each in the order of frames.
+    """All outlier intervals: of the image, then of the camera, then of objects, each in the order of frames.
 
     Effects of a repeated frame or of a jump are not listed separately.
     """
@@ -49,7 +49,7 @@ def find_intervals(timeline: Timeline) -> list[Interval]:
     jumps = (timeline.change > JUMP) & _peaks(timeline.change) & ~(timeline.lost < JUMP_LOST)
     causes = [
         *_flagged_intervals(
-            (timeline.change < REPEATED) & moves, -timeline.change, "almost no change from the frame before"
+            (timeline.change < REPEATED) & moves, -timeline.change, "almost no change from the previous frame"
         ),
         *_flagged_intervals(jumps, timeline.change, "the image jumps"),
     ]
@@ -108,7 +108,7 @@ def _flagged_intervals(flags: Mask, score: Array, description: str = "", track: 
 
 
 def _peaks(values: Array) -> Mask:
-    """Where a value also stands out from both neighbors, so that a sequence of large changes is not a jump."""
+    """Whether a value also exceeds both neighbors, so that a sequence of large changes is not a jump."""
     filled = np.nan_to_num(values)
     around = np.maximum(np.r_[0.0, filled[:-1]], np.r_[filled[1:], 0.0])
     return np.asarray(filled > 1.5 * around)

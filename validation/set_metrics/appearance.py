@@ -22,7 +22,7 @@ from driveforge.validation.set_metrics.features import Extractor, code_hash
 from driveforge.validation.views import pixels
 from driveforge.validation.views.pixels import reference_pixels
 
-OCTAVES = 4  # from full resolution, where blur and noise show; sets of different sizes are never compared
+OCTAVES = 4  # from full resolution, which shows blur and noise; sets of different sizes are never compared
 THIRDS = 3
 DIRECTIONS = 4
 FLOOR = 1 / 255

@@ -1,7 +1,7 @@
 """The motion in a clip as histograms of velocity and acceleration: features of a Frechet motion distance.
 
 As in FVMD (Liu et al., "Frechet video motion distance: a metric for evaluating motion consistency in videos", 2024)
-with three differences. The points are our Lucas-Kanade tracks of corners instead of a grid tracked by a network
+with three differences. The points are Lucas-Kanade tracks of corners instead of a grid tracked by a network
 (PIPs++), so no weights are needed; the number of points in a cube varies, so votes are averaged instead of summed.
 Acceleration is the change of velocity as in the paper (the released code uses the change of position for both). Votes
 are not rounded up to whole doublings: rounded up, the noise of a static point would count like a pixel of motion.

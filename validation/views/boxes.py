@@ -1,4 +1,4 @@
-"""The commanded boxes projected into the image, and which of them are visible enough to be judged."""
+"""The commanded boxes projected into the image, and which of them are sufficiently visible to be measured."""
 
 from dataclasses import dataclass
 

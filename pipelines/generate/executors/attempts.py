@@ -3,7 +3,7 @@
 <root>/_attempts/<unit>.json   how many attempts were started, and how many failed
 
 An attempt that was started but neither committed nor failed was interrupted together with the run, by a user or by the
-unit itself. It does not count as a failure, but units with many interrupted attempts are made last.
+unit itself. It does not count as a failure, but units with many interrupted attempts are scheduled last.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class AttemptLog:
         return attempts.num_failed + 1
 
     def clear(self, unit_id: str) -> None:
-        """Forget the attempts at a unit that was committed or quarantined."""
+        """Delete the record of attempts at a unit that was committed or quarantined."""
         self._path(unit_id).unlink(missing_ok=True)
 
     def order_units(self, units: Sequence[WorkUnit], max_attempts: int) -> list[WorkUnit]:

@@ -51,7 +51,7 @@ class WorkerProcess(Protocol):
     """A process with a worker, which runs one task at a time: first its start, then one unit after another."""
 
     def submit(self, unit: WorkUnit) -> None:
-        """Start to make ``unit``; the process must be idle."""
+        """Start ``unit``; the process must be idle."""
 
     def kill(self) -> None:
         """Kill the process."""
@@ -59,7 +59,7 @@ class WorkerProcess(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskResult:
-    """The result of a task of ``process``: a ``record``, or an ``error``, which the process may have died of.
+    """The result of a task of ``process``: a ``record``, or an ``error``, which may have terminated the process.
 
     A fatal error ends the run; for example, on a full disk no other unit can be committed either.
     """

@@ -54,7 +54,7 @@ class LocalProcess:
         self.pipe = pipe
 
     def submit(self, unit: WorkUnit) -> None:
-        with suppress(OSError):  # the process has died; receive() reports it
+        with suppress(OSError):  # the process has terminated; receive() reports it
             self.pipe.send(unit)
 
     def kill(self) -> None:
@@ -67,7 +67,7 @@ class LocalProcess:
             record, error, is_fatal = self.pipe.recv()
         except (EOFError, OSError):
             self._process.join()
-            return TaskResult(process=self, error=f"the worker's process died: {self._exit_reason()}", has_died=True)
+            return TaskResult(process=self, error=f"the worker terminated: {self._exit_reason()}", has_died=True)
         return TaskResult(process=self, record=record, error=error, is_fatal=is_fatal)
 
     def _exit_reason(self) -> str:

@@ -70,7 +70,7 @@ class RayProcess:
         try:
             return TaskResult(process=self, record=ray.get(self.task))
         except RayActorError as death:
-            return TaskResult(process=self, error=f"the worker's process died: {death}", has_died=True)
+            return TaskResult(process=self, error=f"the worker terminated: {death}", has_died=True)
         except RayTaskError as failure:
             if isinstance(failure.cause, WriteError):
                 return TaskResult(process=self, error=str(failure.cause), is_fatal=True)

@@ -1,7 +1,7 @@
-"""The scheduler: distributes units over a fixed number of worker processes, restarts dead ones, and retries units.
+"""The scheduler: distributes units over a fixed number of worker processes, restarts them, and retries units.
 
 A process gets its next unit only after its last result has arrived. Otherwise results in transit would be lost when it
-dies, and it would be unknown which queued unit killed it. The pause costs about a millisecond per unit.
+terminates, and it would be unknown which queued unit caused it. The pause costs about a millisecond per unit.
 """
 
 import time
@@ -94,7 +94,7 @@ class UnitScheduler:
 
     def _is_overdue(self, slot: _Slot) -> bool:
         if slot.unit is None and any(other.started for other in self._slots):
-            return False  # the cluster may have room for this worker later
+            return False  # the cluster may have resources for this worker later
         limit = self._timeout() if slot.unit else self._settings.first_timeout
         return time.monotonic() - slot.since > limit
 
@@ -123,7 +123,7 @@ class UnitScheduler:
         if result.has_died:
             self._failed_starts += 1
             if self._failed_starts >= self._settings.max_attempts:
-                raise UserError(f"workers died {self._failed_starts} times while starting: {result.error}")
+                raise UserError(f"workers terminated {self._failed_starts} times while starting: {result.error}")
             self._restart(slot)
         elif result.error:
             raise UserError(f"a worker cannot start: {result.error.strip().splitlines()[-1]}")

@@ -82,6 +82,6 @@ def folder_domain(video: Path) -> str:
 
 
 def _within(scenes: Sequence[Scene], part: tuple[float, float]) -> list[Scene]:
-    """The scenes that lie completely within a part of the video."""
+    """The scenes that are completely within a part of the video."""
     first, last = (share * max(float(scene.timestamps[-1]) for scene in scenes) for share in part)
     return [scene for scene in scenes if first <= scene.timestamps[0] and scene.timestamps[-1] <= last]

@@ -137,7 +137,7 @@ def _format_direction(change_from_base: Estimate) -> str:
     return "improved" if change_from_base.low > 0 else "worsened"
 
 
-_STILL = """The still frame repeats the last context frame. It shows how much a model of this size knows about motion:
+_STILL = """The still frame repeats the last context frame. It indicates how well a model of this size predicts motion:
 a blurred frame loses objects that a still frame keeps.
 """
 

@@ -142,11 +142,11 @@ only. Limits are from {NUM_GOOD} simulated clips through the shipped VAE; their 
 
 
 def _auroc_rows(seen: Sequence[MeasuredLabeledClip], calibration: Calibration) -> Iterator[str]:
-    """How well each judge distinguishes broken clips from usable ones."""
+    """How well each method distinguishes broken clips from usable ones."""
     judges: dict[str, Callable[[MeasuredLabeledClip], float]] = {OURS: lambda clip: calibration.score(clip.measures)}
     judges |= {name: partial(_baseline_scores, name) for name in BASELINES}
     broken = [clip.label.broken for clip in seen]
-    yield "| judge | AUROC, broken against usable | 95 % interval |"
+    yield "| method | AUROC, broken against usable | 95 % interval |"
     yield "| --- | --- | --- |"
     for name, score in judges.items():
         scores = [score(clip) for clip in seen]
@@ -177,7 +177,7 @@ def interval(scores: Sequence[float], broken: Sequence[bool]) -> tuple[float, fl
 
 
 def _group_rows(seen: Sequence[MeasuredLabeledClip], verdicts: Mapping[str, Verdict]) -> Iterator[str]:
-    yield "| how it was made | broken, not accepted | usable, not accepted |"
+    yield "| group | broken, not accepted | usable, not accepted |"
     yield "| --- | --- | --- |"
     for group in [*dict.fromkeys(clip.label.group for clip in seen), "all"]:
         cells = []
@@ -201,7 +201,7 @@ def _reason_rows(seen: Sequence[MeasuredLabeledClip], verdicts: Mapping[str, Ver
 
 def _disagreement_rows(seen: Sequence[MeasuredLabeledClip], verdicts: Mapping[str, Verdict]) -> Iterator[str]:
     """Every clip on which label and gate differ."""
-    yield "| clip | how it was made | label (severity) | gate |"
+    yield "| clip | group | label (severity) | gate |"
     yield "| --- | --- | --- | --- |"
     for clip in seen:
         verdict, label = verdicts[clip.label.clip_id], clip.label

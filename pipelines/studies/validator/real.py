@@ -168,7 +168,7 @@ def _corruption_rows(results: Sequence[tuple[str, str, float, bool]]) -> list[st
 
 
 _HEAD = f"""Recorded footage with its recorded poses, {ROWS} rows high, in windows of {FRAMES} frames. The windows
-overlap, so they are not independent. Each sequence is judged by limits at a nominal {RATE:.0%} from the simulated clips
+overlap, so they are not independent. A sequence is tested with limits at a nominal {RATE:.0%} from the simulated clips
 only, and from these with the other sequences added (for a single recording: its other half). AUROC and detection are
 for corrupted windows under the latter limits. A rig with some fitted footage gets an offset for its higher measures
 (`validation/tail_model.py`).

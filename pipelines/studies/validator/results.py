@@ -60,7 +60,7 @@ ACCEPTANCE_CRITERIA = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorruptionResult:
-    """One corruption at one strength: AUROC against good clips by each judge, and the share that is not accepted."""
+    """One corruption at one strength: AUROC against good clips by each method, and the share that is not accepted."""
 
     corruption_type: str
     level: str

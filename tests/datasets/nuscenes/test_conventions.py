@@ -1,4 +1,4 @@
-"""nuScenes tables of other recorders and converters are read correctly or refused with a one-line error."""
+"""nuScenes tables from other recorders and converters are read correctly or refused with a one-line error."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -215,7 +215,7 @@ def test_a_short_scene_is_skipped_if_others_are_long_enough(tmp_path: Path) -> N
     source = NuScenesSource(root, VERSION, framing)
     assert [s.clip_id for s in source.scenes()] == ["sim-0002-000"]
     (line,) = source.skipped
-    assert line.startswith("1 of 2 scenes give no clip, the first: scene sim-0003 has 3 frames")
+    assert line.startswith("1 of 2 scenes yield no clip, the first: scene sim-0003 has 3 frames")
     both = NuScenesSource(root, VERSION, framing, pad_short_scenes=True).scenes()
     assert [(s.clip_id, s.held_frames) for s in both] == [("sim-0002-000", 0), ("sim-0003-000", 5)]
 

@@ -47,7 +47,7 @@ def test_prisms_and_wheels_are_closed_and_outward(bottom: float, top: float, hei
 
 
 @pytest.mark.parametrize("kind", sorted(ROAD_USER_TYPES))
-def test_road_users_stand_on_the_ground_within_their_box(kind: str) -> None:
+def test_road_users_are_on_the_ground_within_their_box(kind: str) -> None:
     category, size = ROAD_USER_TYPES[kind].category, ROAD_USER_TYPES[kind].size
     parts = build_parts(kind, size, (0.5, 0.5, 0.5), np.random.default_rng(0))
     points = np.concatenate([p.vertices @ p.to_body[:3, :3].T + p.to_body[:3, 3] for p in parts])

@@ -124,9 +124,9 @@ def test_distant_ground_does_not_flicker() -> None:
 
 def test_only_visible_pixels_of_a_body_are_counted() -> None:
     far, near = _box_at(14, 0, 0.4, (4.0, 1.8, 1.5), RED), _box_at(8, 0, 0.0, (0.5, 6.0, 3.0), GREEN)
-    beside = _box_at(8, 9, 0.0, (0.5, 2.0, 3.0), GREEN)
+    adjacent = _box_at(8, 9, 0.0, (0.5, 2.0, 3.0), GREEN)
     count = Renderer(_world(far)).count_body_pixels(0, CAMERA)[0]
     inner, outer = _hull(_world(far), far, 0, CAMERA)
     assert inner.sum() <= count <= (~outer).sum()
-    assert Renderer(_world(far, beside)).count_body_pixels(0, CAMERA)[0] == count
+    assert Renderer(_world(far, adjacent)).count_body_pixels(0, CAMERA)[0] == count
     assert Renderer(_world(far, near)).count_body_pixels(0, CAMERA)[0] == 0

@@ -90,7 +90,7 @@ def test_the_same_samples_in_any_order_give_the_same_bytes(samples: list[Accepte
     assert first == content(tmp_path / "a")
 
 
-def test_an_older_export_is_replaced_and_foreign_files_stay(samples: list[AcceptedSample], tmp_path: Path) -> None:
+def test_an_older_export_is_replaced_and_other_files_are_kept(samples: list[AcceptedSample], tmp_path: Path) -> None:
     (tmp_path / "notes.tar").write_bytes(b"mine")
     pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     index = pack_shards(samples[:4], tmp_path, SETTINGS, PROVENANCE)
@@ -99,7 +99,7 @@ def test_an_older_export_is_replaced_and_foreign_files_stay(samples: list[Accept
     }
 
 
-def test_an_export_that_fails_leaves_the_older_one_whole(samples: list[AcceptedSample], tmp_path: Path) -> None:
+def test_a_failed_export_leaves_the_older_one_intact(samples: list[AcceptedSample], tmp_path: Path) -> None:
     index = pack_shards(samples[:8], tmp_path / "out", SETTINGS, PROVENANCE)
     (doomed,) = candidates(tmp_path / "doomed", small_clip("doomed"))
     whole = doomed.tar.read_bytes()

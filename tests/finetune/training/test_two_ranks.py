@@ -1,4 +1,4 @@
-"""Two processes, started by torchrun and connected by gloo, train as one does.
+"""Two processes, started by torchrun and connected by gloo, give the result of one process.
 
 ``torchrun -m tests.finetune.training.test_two_ranks ROOT STEPS`` runs in each of them.
 """

@@ -44,9 +44,9 @@ def test_the_default_instruments_need_no_files() -> None:
     ("overrides", "message"),
     [
         (["tracker=cotracker"], "needs validate.tracker_weights=FILE"),
-        (["tracker=cotracker", "tracker_weights=absent.pth"], "no weights of CoTracker3 there"),
+        (["tracker=cotracker", "tracker_weights=absent.pth"], "no weights of CoTracker3 at this path"),
         (["tracker_weights=some.pth"], "lucas_kanade needs none"),
-        (["pose_network=absent.pt"], "no TorchScript file there"),
+        (["pose_network=absent.pt"], "no TorchScript file at this path"),
     ],
 )
 def test_missing_weights_are_an_error(overrides: list[str], message: str) -> None:
@@ -57,7 +57,7 @@ def test_missing_weights_are_an_error(overrides: list[str], message: str) -> Non
 def test_missing_weights_are_reported_once_not_for_every_clip(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"")
     config = compose(["validate.pose_network=absent.pt", f"run_dir={tmp_path / 'run'}"])
-    with pytest.raises(UserError, match="no TorchScript file there"):
+    with pytest.raises(UserError, match="no TorchScript file at this path"):
         measure_main(config, Namespace(path=tmp_path, out=None, pictures=None))
     assert not (tmp_path / "run").exists()
 

@@ -25,7 +25,7 @@ def license_at(root: Path) -> str:
         ("text", ""),
     ],
 )
-def test_the_license_is_read_from_a_file_beside_the_clip(meta: object, license: str, tmp_path: Path) -> None:
+def test_the_license_is_read_from_a_file_next_to_the_clip(meta: object, license: str, tmp_path: Path) -> None:
     folder = write_clip_folder(tmp_path, small_clip())
     (folder / "meta.json").write_text(json.dumps(meta))
     assert license_at(tmp_path) == (license or license_at(write_clip_folder(tmp_path / "none", small_clip()).parent))

@@ -28,7 +28,7 @@ def test_simulated_clips_are_divided_equally_among_the_domains() -> None:
 
 
 def test_no_domains_is_an_error() -> None:
-    with pytest.raises(UserError, match="names no domain"):
+    with pytest.raises(UserError, match="domains is empty"):
         open_source(compose(["data.domains=[]"]).data)
 
 

@@ -101,7 +101,7 @@ def test_the_texts_name_the_verdict_its_limits_and_every_reason_code_once(good: 
     measured, _, verdict = judged(commanded_yaw(good, 8.0))
     assert verdict_heading(verdict, LIMITS) == ("REJECTED", "Limits: by hand. a note")
     assert "Track epipolar" in [line.bold for line in caption_lines(measured.measures, verdict)]
-    assert verdict_heading(None, None)[0] == "NOT JUDGED"
+    assert verdict_heading(None, None)[0] == "NO LIMITS"
     assert any(line.bold.endswith("°/s") for line in caption_lines(measured.measures, None))
 
 

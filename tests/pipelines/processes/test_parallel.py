@@ -48,5 +48,5 @@ def test_results_before_an_error_are_yielded() -> None:
 
 
 def test_a_killed_process_is_a_user_error() -> None:
-    with pytest.raises(UserError, match="a worker process died"):
+    with pytest.raises(UserError, match="a worker process terminated"):
         list(parallel_map(die_at_two, range(4)))

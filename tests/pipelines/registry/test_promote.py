@@ -205,13 +205,13 @@ def test_an_alias_moved_by_hand_is_respected(commands: CommandLine) -> None:
     assert commands.champion == "1"
 
 
-def test_a_champion_made_by_hand_cannot_be_rolled_back(commands: CommandLine) -> None:
+def test_a_champion_set_manually_cannot_be_rolled_back(commands: CommandLine) -> None:
     promote_all(commands, "a")
     make_run(commands.run("b"), {0: make_evaluation(), 100: make_evaluation(0.2)})
     commands.promote("b")
     commands.client.set_registered_model_alias(commands.name, "champion", "2")
     status, output = commands.rollback()
-    assert status == 2 and "was made champion by hand" in output
+    assert status == 2 and "was made champion manually" in output
     assert commands.champion == "2"
 
 

@@ -103,7 +103,7 @@ def test_only_new_clips_that_would_stay_are_encoded(
 ) -> None:
     assert command("add", footage, "--quota", 3)[0] == 0
     assert len(encoded) == 3
-    assert "0 new encoded" in command("add", footage, "--quota", 3)[1]
+    assert "0 new ones encoded" in command("add", footage, "--quota", 3)[1]
     assert len(encoded) == 3
     assert open_persistent(tmp_path / "buffer").sizes == {"video": 3}
 
@@ -257,7 +257,7 @@ def test_replaced_footage_is_detected_and_added_again(
     with pytest.raises(UserError, match=rf"footage of 2 clips was replaced.*walks.*replay add {footage}"):
         _buffer(config, BASE)
     status, output = command("add", footage)
-    assert status == 0 and "2 clips removed" in output and "2 new encoded" in output
+    assert status == 0 and "2 clips removed" in output and "2 new ones encoded" in output
     assert encoded[known:] == ["walks-video-0000", "walks-video-0001"]
     after = _buffer(config, BASE)
     assert after is not None and after.digest() != before.digest() and after.sizes == before.sizes

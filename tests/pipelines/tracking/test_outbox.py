@@ -1,4 +1,4 @@
-"""The MLflow server may die and return: work continues, and no call is lost."""
+"""The MLflow server may terminate and restart: work continues, and no call is lost."""
 
 import os
 import signal

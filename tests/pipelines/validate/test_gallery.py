@@ -17,14 +17,14 @@ from driveforge.pipelines.validate.gallery import Card, MeasureBar, render_page,
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 # Inserted into a copy of the page: after two seconds it writes the state of the page into it.
-PROBE = """<script>
+INSPECTION = """<script>
 const errors = [];
 addEventListener("error", (event) => errors.push(event.message));
-let looks = 0;
-// Videos play by the real clock and the page by a virtual one, so how long a first frame takes is not known.
-const look = () => {
+let attempts = 0;
+// Videos play by the real clock and the page by a virtual one, so the time until the first frame is unknown.
+const inspect = () => {
   const hasPlayed = [...document.querySelectorAll("video")].some((video) => video.currentTime > 0);
-  if (!hasPlayed && ++looks < 500) return setTimeout(look, 100);
+  if (!hasPlayed && ++attempts < 500) return setTimeout(inspect, 100);
   document.querySelector('button[data-code="frozen"]').click();
   const visible = [...document.querySelectorAll("article:not([hidden]) h3")].map((title) => title.textContent);
   const videos = [...document.querySelectorAll("video")].map((video) => [video.videoWidth, video.currentTime > 0]);
@@ -35,7 +35,7 @@ const look = () => {
   seen.textContent = JSON.stringify({errors, visible, videos, loaded});
   document.body.append(seen);
 };
-setTimeout(look, 2000);
+setTimeout(inspect, 2000);
 </script>"""
 
 
@@ -141,7 +141,7 @@ def test_the_selection_covers_every_reason_if_possible(reasons: dict[str, list[s
 def test_a_browser_plays_and_filters_the_clips_without_errors_or_requests(tmp_path: Path) -> None:
     file = tmp_path / "my gallery.html"
     write_gallery(file, _cards(), title="Rejected clips", summary=[("rejected", "2")])
-    file.write_text(file.read_text().replace("<head>", "<head>" + PROBE))
+    file.write_text(file.read_text().replace("<head>", "<head>" + INSPECTION))
     command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]
     command += ["--disable-background-networking", "--disable-component-update", "--virtual-time-budget=60000"]
     command += ["--autoplay-policy=no-user-gesture-required", f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()]

@@ -75,7 +75,7 @@ def test_good_clips_pass_and_bad_ones_are_rejected_with_reasons(
     assert reasons["POSE_YAW"]["text"]
 
 
-def test_committed_candidates_are_judged_by_their_stored_measures(config: Config) -> None:
+def test_committed_candidates_are_gated_by_their_stored_measures(config: Config) -> None:
     decisions = gate(config.run, config.calibration_path)
     rows = read_verdicts(config.run.verdicts)
     committed = list(iter_candidates(config.run_dir / "candidates"))

@@ -69,7 +69,7 @@ def good_measures() -> list[Measures]:
 
 
 @pytest.mark.usefixtures("row")
-def test_a_measure_in_two_files_is_measured_calibrated_judged_and_drawn(tmp_path: Path) -> None:
+def test_a_measure_in_two_files_is_measured_calibrated_gated_and_drawn(tmp_path: Path) -> None:
     clip = street(num_frames=5, height=48, width=80)
     measured = measure_clip(clip)
     assert measured.measures[NAME].unit == "red levels"

@@ -29,7 +29,7 @@ def test_without_a_file_there_are_no_overrides(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", "is not valid JSON"),
-        ("[" * 100_000, "nested too deep"),
+        ("[" * 100_000, "nested too deeply"),
         ("\0" * 100, "is not valid JSON"),
         ([], "must be an object"),
         (None, "must be an object"),

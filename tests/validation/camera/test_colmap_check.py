@@ -68,7 +68,7 @@ def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_good_clip_maps_onto_its_command_and_a_wrong_path_does_not() -> None:
-    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
+    pytest.importorskip("pycolmap", reason="the COLMAP check needs the extra driveforge[colmap]")
     clip = street(height=256, width=448, num_frames=12)
     view = reference_view(clip)
     assert view.command is not None
@@ -92,7 +92,7 @@ def test_a_good_clip_maps_onto_its_command_and_a_wrong_path_does_not() -> None:
 
 @pytest.mark.slow
 def test_frames_of_another_place_are_not_registered() -> None:
-    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
+    pytest.importorskip("pycolmap", reason="the COLMAP check needs the extra driveforge[colmap]")
     clip = street(height=256, width=448, num_frames=10)
     other = street(height=256, width=448, num_frames=10, seed=1)
     cut = Clip(scene=clip.scene, frames=np.concatenate([clip.frames[:, :7], other.frames[:, 7:]], 1))
@@ -103,7 +103,7 @@ def test_frames_of_another_place_are_not_registered() -> None:
 @pytest.mark.real
 @pytest.mark.slow
 def test_a_real_path_is_found_to_centimeters(kitti: Clip) -> None:
-    pytest.importorskip("pycolmap", reason="the deep check needs the extra driveforge[colmap]")
+    pytest.importorskip("pycolmap", reason="the COLMAP check needs the extra driveforge[colmap]")
     found = colmap_values(kitti)
     assert found["pose_map_unregistered"] == 0.0
     assert found["pose_map_path"] is not None and found["pose_map_path"] < 0.1

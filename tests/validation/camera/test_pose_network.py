@@ -92,7 +92,7 @@ def test_files_without_a_pose_network_are_refused(
     clip: Clip, saved: Callable[[torch.nn.Module], Path], tmp_path: Path
 ) -> None:
     frames = reference_view(clip).frames
-    with pytest.raises(UserError, match=r"absent\.pt: no TorchScript file there"):
+    with pytest.raises(UserError, match=r"absent\.pt: no TorchScript file at this path"):
         load_pose_network(tmp_path / "absent.pt")
     (tmp_path / "text.pt").write_text("no archive")
     with pytest.raises(UserError, match="not a TorchScript file"):

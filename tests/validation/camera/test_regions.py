@@ -27,7 +27,7 @@ def test_regions_with_few_points_have_no_median() -> None:
     where = points()
     assert region_medians(where[:8], np.ones(8), SIZE) == []
     in_one = where[(where[:, 0] < 100) & (where[:, 1] < 100)]
-    assert region_medians(in_one, np.ones(len(in_one)), SIZE) == [], "a region is worst only beside another"
+    assert region_medians(in_one, np.ones(len(in_one)), SIZE) == [], "the worst region is defined only for two or more"
     outside = np.concatenate([where, [[-5.0, 900.0]]])
     assert len(region_medians(outside, np.ones(len(outside)), SIZE)) == 6
 

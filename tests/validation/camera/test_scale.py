@@ -38,7 +38,7 @@ def boxes(clip: Clip) -> Measure:
 
 
 def on_the_ground(clip: Clip, height: float, pitch: float = 0.0) -> Clip:
-    """The same camera poses, given by a mount ``height`` m above the ego, pitched down by ``pitch`` deg."""
+    """The same camera poses, represented by a mount ``height`` m above the ego, pitched down by ``pitch`` deg."""
     nod = pose(rotation_matrix(np.radians(pitch) * np.array([-1.0, 0, 0])), np.zeros(3))
     mount = pose(np.eye(3), [1.5, 0.0, height]) @ FORWARD_CAMERA_TO_EGO @ nod
     camera = clip.scene.cameras[0]
@@ -88,11 +88,11 @@ def test_a_box_within_annotation_noise_is_parked() -> None:
     places = np.tile(np.eye(4), (6, 1, 1))
     places[:, 0, 3] = [0, 0.1, -0.1, 0.05, 0, 50]
     present = np.arange(6) < 5
-    stands = Track(id="a", category="vehicle.car", size=np.ones(3), box_to_world=places, present=present)
-    assert is_parked(stands)
+    parked = Track(id="a", category="vehicle.car", size=np.ones(3), box_to_world=places, present=present)
+    assert is_parked(parked)
     places[:, 0, 3] = 0.1 * np.arange(6)
-    assert not is_parked(replace(stands, box_to_world=places))
-    assert not is_parked(replace(stands, present=np.arange(6) < 1))
+    assert not is_parked(replace(parked, box_to_world=places))
+    assert not is_parked(replace(parked, present=np.arange(6) < 1))
 
 
 def test_the_reasons_without_a_road_scale(clip: Clip) -> None:

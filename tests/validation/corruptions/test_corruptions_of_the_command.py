@@ -136,23 +136,23 @@ def test_uncommanded(corruption_type: str, percent: float, gone: int) -> None:
 @given(seed=seeds, turn=st.sampled_from([-15.0, 0.0, 15.0]))
 def test_missing_vehicle(clip: Clip, seed: int, turn: float) -> None:
     path = drive(17, 8.0, turn)
-    beside = replace(clip.scene.tracks[0], box_to_world=path @ pose(yaw_rotation(0.0), [9.0, 3.0, CAR_SIZE[2] / 2]))
-    good = clip.with_scene(ego_to_world=path, tracks=(beside,))
+    adjacent = replace(clip.scene.tracks[0], box_to_world=path @ pose(yaw_rotation(0.0), [9.0, 3.0, CAR_SIZE[2] / 2]))
+    good = clip.with_scene(ego_to_world=path, tracks=(adjacent,))
     corrupted = corrupt(good, "missing-vehicle", 50, seed=seed)
     true, car = corrupted.scene.tracks
-    assert true is beside
+    assert true is adjacent
     assert car.present.tolist() == [False] * 9 + [True] * 8
     np.testing.assert_allclose(car.box_to_world[:, 2, 3] - car.size[2] / 2, 0, atol=1e-9)
     speeds = np.linalg.norm(np.diff(car.box_to_world[:, :3, 3], axis=0), axis=1) / 0.1
     assert 6 < speeds.min() <= speeds.max() < 11, "it drives with the ego, at 8 m/s"
     boxes = project_boxes(reference_view(corrupted))
     assert boxes.judged[car.present, 1].mean() >= 0.75
-    nearer_than_touching = (car.size[1] + beside.size[1]) / 2
-    assert np.linalg.norm((car.box_to_world - beside.box_to_world)[:, :2, 3], axis=1).min() > nearer_than_touching
+    nearer_than_touching = (car.size[1] + adjacent.size[1]) / 2
+    assert np.linalg.norm((car.box_to_world - adjacent.box_to_world)[:, :2, 3], axis=1).min() > nearer_than_touching
 
 
 def test_a_full_road_has_no_place_for_another_box() -> None:
-    with pytest.raises(CorruptionNotApplicable, match="no free place in view"):
+    with pytest.raises(CorruptionNotApplicable, match="no free space in view"):
         corrupt(simulated(), "missing-vehicle", 100, seed=0)
 
 

@@ -115,7 +115,7 @@ def test_boil(levels: float, seed: int) -> None:
     spots = corrupt(gray(120, num_frames=5), "boil", levels, seed=seed).frames[0, ..., 0].astype(float) - 120
     np.testing.assert_allclose(np.sqrt((spots**2).mean((1, 2))), levels, rtol=0.03)
     alike = np.corrcoef(spots.reshape(5, -1)) - np.eye(5)
-    assert np.abs(alike).max() < 0.2, "every frame boils anew"
+    assert np.abs(alike).max() < 0.2, "every frame has new noise"
 
 
 @few
@@ -126,7 +126,7 @@ def test_local_warp(percent: float, seed: int) -> None:
     swing = np.abs(np.sin(2 * np.pi * np.arange(17) / 10))
     assert furthest.max() == pytest.approx(swing.max() * percent / 100 * 160, abs=1.0)
     assert furthest[0] == 0
-    assert (np.linalg.norm(away, axis=-1) > 1).mean((1, 2)).max() < 0.7, "the rest of the picture stays"
+    assert (np.linalg.norm(away, axis=-1) > 1).mean((1, 2)).max() < 0.7, "the rest of the image is unchanged"
 
 
 @few
@@ -136,7 +136,7 @@ def test_rolling_warp(percent: float, seed: int) -> None:
     assert np.abs(away[..., 0]).max() == pytest.approx(percent / 100 * 160, abs=0.6)
     assert np.abs(away[..., 1]).max() == 0
     assert np.ptp(away[..., 0], axis=2).max() <= 1, "a row moves as one"
-    assert (away[0] != away[3]).any(), "the waves roll"
+    assert (away[0] != away[3]).any(), "the waves move"
 
 
 def _displacement(warped: Clip) -> np.ndarray:
@@ -152,7 +152,7 @@ def test_object_growth(clip: Clip, seed: int) -> None:
     before, after = ((c.frames[0].max(-1) > 40).sum((1, 2)) for c in (good, grown))
     np.testing.assert_allclose(np.sqrt(after / before), 1 + 0.4 * np.arange(17) / 16, atol=0.04)
     lowest = [np.flatnonzero((c.frames[0, -1].max(-1) > 40).any(1)).max() for c in (good, grown)]
-    assert abs(lowest[1] - lowest[0]) <= 1, "it stands where it stood"
+    assert abs(lowest[1] - lowest[0]) <= 1, "its bottom does not move"
 
 
 def test_vanish(clip: Clip) -> None:

@@ -108,8 +108,8 @@ POSES: dict[str, Make] = {
     "at 1000 m/s": of_poses(lambda path, rng: _placed(path, 100.0 * _rows(path) * [1, 0, 0])),
     "at the speed of light": of_poses(lambda path, rng: _placed(path, 3e7 * _rows(path) * [1, 0, 0])),
     "teleporting": of_poses(lambda path, rng: _placed(path, rng.uniform(-300, 300, (len(path), 3)))),
-    "commanded to stand": of_poses(lambda path, rng: np.repeat(path[:1], len(path), 0)),
-    "commanded to stand, then jump": of_poses(lambda path, rng: _placed(path, 50.0 * (_rows(path) > len(path) // 2))),
+    "commanded to be stationary": of_poses(lambda path, rng: np.repeat(path[:1], len(path), 0)),
+    "stationary, then a jump": of_poses(lambda path, rng: _placed(path, 50.0 * (_rows(path) > len(path) // 2))),
     "commanded to go back": of_poses(lambda path, rng: path[::-1]),
     "commanded to rise": of_poses(lambda path, rng: _placed(path, _rows(path) * [0, 0, 2.0])),
     "commanded to spin": of_poses(_turned),
@@ -135,7 +135,7 @@ CALIBRATION: dict[str, Make] = {
     "mount below the ground": of_mount(lambda mount, rng: _moved(mount, [0, 0, -rng.uniform(1.6, 5)])),
     "mount in the ground": of_mount(lambda mount, rng: _placed(mount[None], np.zeros((1, 3)))[0]),
     "mount a km up": of_mount(lambda mount, rng: _moved(mount, [0, 0, 1000])),
-    "mount any way up": of_mount(lambda mount, rng: _turned(mount[None], rng)[0]),
+    "mount in any orientation": of_mount(lambda mount, rng: _turned(mount[None], rng)[0]),
     "mount that shakes": of_mount(lambda mount, rng: _turned(np.repeat(mount[None], 9, 0), rng)),
     "mount of two frames": of_mount(lambda mount, rng: np.stack([mount, mount])),
 }
@@ -145,7 +145,7 @@ TIMES: dict[str, Make] = {
     "times reversed": of_times(lambda times, rng: times[::-1]),
     "times of NaN": of_times(lambda times, rng: _replaced(times, rng, np.nan)),
     "times a year apart": of_times(lambda times, rng: 3e7 * np.arange(len(times))),
-    "times an age apart": of_times(lambda times, rng: 1e300 * np.arange(len(times))),
+    "times of astronomical size": of_times(lambda times, rng: 1e300 * np.arange(len(times))),
     "times in microseconds": of_times(lambda times, rng: 1.5e15 + 1e5 * np.arange(len(times))),
     "times next to each other": of_times(lambda times, rng: 5e-324 * np.arange(len(times))),
     "times a nanosecond apart": of_times(lambda times, rng: 1e-9 * np.arange(len(times))),
@@ -156,36 +156,36 @@ TIMES: dict[str, Make] = {
 }
 
 
-def _twins(count: int) -> Make:
+def _duplicates(count: int) -> Make:
     """``count`` more cameras with the pose and the pixels of the first one."""
 
     def make(clip: Clip, rng: Rng) -> Clip:
         first = clip.scene.cameras[0]
-        twins = [replace(first, name=f"twin-{i}-{len(clip.scene.cameras)}") for i in range(count)]
+        duplicates = [replace(first, name=f"duplicate-{i}-{len(clip.scene.cameras)}") for i in range(count)]
         frames = np.concatenate([clip.frames, *[clip.frames[:1]] * count])
-        return Clip(scene=replace(clip.scene, cameras=(*clip.scene.cameras, *twins)), frames=frames)
+        return Clip(scene=replace(clip.scene, cameras=(*clip.scene.cameras, *duplicates)), frames=frames)
 
     return make
 
 
-def _with_twin(change: Callable[[Camera, Rng], dict[str, object]]) -> Make:
+def _with_duplicate(change: Callable[[Camera, Rng], dict[str, object]]) -> Make:
     def make(clip: Clip, rng: Rng) -> Clip:
-        both = _twins(1)(clip, rng)
+        both = _duplicates(1)(clip, rng)
         return of_camera(change)(both, rng)
 
     return make
 
 
 CAMERAS: dict[str, Make] = {
-    "a camera twice": _twins(1),
-    "a camera four times": _twins(3),
-    "a twin any way up": _with_twin(lambda c, rng: {"camera_to_ego": _turned(np.eye(4)[None], rng)[0]}),
-    "a twin that looks back": _with_twin(lambda c, rng: {"camera_to_ego": pose(np.diag([-1, -1, 1]), [0, 0, 1])}),
-    "a twin a km away": _with_twin(lambda c, rng: {"camera_to_ego": pose(np.eye(3), [0, 1000, 0])}),
-    "a twin of another eye": _with_twin(lambda c, rng: {"intrinsics": np.diag([10 ** rng.uniform(0, 4), 90, 1])}),
-    "a twin without calibration": _with_twin(lambda c, rng: {"intrinsics": None}),
-    "a twin of the same name": _with_twin(lambda c, rng: {"name": "twin-0-1"}),
-    "a twin of another size": _with_twin(lambda c, rng: {"width": c.width + 2}),
+    "a camera twice": _duplicates(1),
+    "a camera four times": _duplicates(3),
+    "a rotated duplicate": _with_duplicate(lambda c, rng: {"camera_to_ego": _turned(np.eye(4)[None], rng)[0]}),
+    "a backward duplicate": _with_duplicate(lambda c, rng: {"camera_to_ego": pose(np.diag([-1, -1, 1]), [0, 0, 1])}),
+    "a duplicate camera a km away": _with_duplicate(lambda c, rng: {"camera_to_ego": pose(np.eye(3), [0, 1000, 0])}),
+    "a duplicate lens": _with_duplicate(lambda c, rng: {"intrinsics": np.diag([10 ** rng.uniform(0, 4), 90, 1])}),
+    "a duplicate camera without calibration": _with_duplicate(lambda c, rng: {"intrinsics": None}),
+    "a duplicate camera of the same name": _with_duplicate(lambda c, rng: {"name": "duplicate-0-1"}),
+    "a duplicate camera of another size": _with_duplicate(lambda c, rng: {"width": c.width + 2}),
     "no cameras": of_scene(lambda scene, rng: {"cameras": ()}),
     "a camera without pixels": of_scene(lambda s, rng: {"cameras": (*s.cameras, replace(s.cameras[0], name="blind"))}),
     "lane of NaN": of_scene(lambda scene, rng: {"lanes": (Lane(kind="divider", points=[[0, 0, np.nan]]),)}),

@@ -144,20 +144,20 @@ VIDEOS: dict[str, Mutation] = {
     "bare video garbled": _bare(_of_bytes(_flipped)),
     "bare video of bytes": _bare(_of_bytes(lambda content, rng: rng.bytes(2000))),
     "video missing": _only_the_description,
-    "video a folder": _instead_of(Path.mkdir),
-    "video a pipe": _instead_of(os.mkfifo),
-    "video a dead link": _instead_of(lambda path: path.symlink_to("nowhere.mp4")),
-    "video a link to itself": _instead_of(lambda path: path.symlink_to(path.name)),
-    "video a link": _linked,
-    "bare video a folder": _bare(_instead_of(Path.mkdir)),
-    "description a folder": _no_description_but_a_folder,
+    "video is a folder": _instead_of(Path.mkdir),
+    "video is a pipe": _instead_of(os.mkfifo),
+    "video is a broken link": _instead_of(lambda path: path.symlink_to("nowhere.mp4")),
+    "video is a link to itself": _instead_of(lambda path: path.symlink_to(path.name)),
+    "video is a link": _linked,
+    "bare video is a folder": _bare(_instead_of(Path.mkdir)),
+    "description is a folder": _no_description_but_a_folder,
     "video of another name": _renamed("Élan vital (1) ✓.mp4"),
     "video of another suffix": _renamed("front.avi"),
     "bad neighbors": _bad_neighbors,
     "bare, with bad neighbors": _bare(_bad_neighbors),
     "one frame": _bare(_noise(1, 64, 96)),
     "two frames": _bare(_noise(2, 64, 96)),
-    "a frame less than described": _noise(8, 64, 96),
+    "one frame less than described": _noise(8, 64, 96),
     "another size than described": _noise(9, 96, 64),
     "two pixels": _bare(_noise(9, 2, 2)),
     "a strip": _bare(_noise(9, 2, 300)),
@@ -168,7 +168,7 @@ VIDEOS: dict[str, Mutation] = {
     "odd sizes": _bare(_encoded("libx264", "yuv444p", shape=(9, 33, 47, 3))),
     "one pixel": _bare(_encoded("ffv1", "bgr0", "matroska", shape=(9, 1, 1, 3))),
     "an old codec": _encoded("mpeg4", "yuv420p"),
-    "a still codec": _encoded("mjpeg", "yuvj420p", "avi"),
+    "an image codec": _encoded("mjpeg", "yuvj420p", "avi"),
     "another container": _encoded("ffv1", "yuv420p", "matroska"),
     "sound": _sound,
 }
@@ -179,7 +179,7 @@ EVERY: dict[str, tuple[Mutation, str]] = {name: (mutate, "") for name, mutate in
 # Sampled repeatedly, each time with other random numbers.
 RANDOM = ("video cut short", "video garbled", "bare video garbled", "description cut short", "junk anywhere")
 # These are harmless.
-HARMLESS = ("nothing wrong", "video a link", "video of another name", "bad neighbors", "bare, with bad neighbors")
+HARMLESS = ("nothing wrong", "video is a link", "video of another name", "bad neighbors", "bare, with bad neighbors")
 
 
 @dataclass(frozen=True, kw_only=True)

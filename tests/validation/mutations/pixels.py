@@ -111,8 +111,8 @@ def _one_frame_less(clip: Clip, rng: Rng) -> Clip:
 
 
 LENGTHS: dict[str, Make] = {f"{length} frames": _first(length) for length in (1, 2, 3, 4, 5, 6)} | {
-    "held but for one": lambda clip, rng: clip.with_scene(held_frames=clip.scene.num_frames - 1),
-    "held but for two": lambda clip, rng: clip.with_scene(held_frames=clip.scene.num_frames - 2),
+    "all frames held but one": lambda clip, rng: clip.with_scene(held_frames=clip.scene.num_frames - 1),
+    "all frames held but two": lambda clip, rng: clip.with_scene(held_frames=clip.scene.num_frames - 2),
     "all held": lambda clip, rng: clip.with_scene(held_frames=clip.scene.num_frames),
     "fewer frames than times": _one_frame_less,
     "frames of floats": lambda clip, rng: Clip(scene=clip.scene, frames=clip.frames / 255.0),  # type: ignore[arg-type]

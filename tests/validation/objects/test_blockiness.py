@@ -45,7 +45,7 @@ def test_a_blocky_vehicle_is_reported_with_its_frames(clip: Clip) -> None:
 
 
 def test_blocks_of_twice_the_size_are_detected(clip: Clip) -> None:
-    assert blockiness_of(in_blocks(clip, first=8, size=2 * GRID_PX)) > 1.2, "twice the size is on it"
+    assert blockiness_of(in_blocks(clip, first=8, size=2 * GRID_PX)) > 1.2, "blocks of twice the size fit the grid"
 
 
 @pytest.mark.parametrize("sigma", [1.0, 3.0])
@@ -64,7 +64,7 @@ def test_a_vehicle_cut_by_the_image_edge_is_measured(clip: Clip) -> None:
     scene = replace(clip.scene, cameras=(replace(camera, width=camera.width - cut, intrinsics=moved),))
     narrow = Clip(scene=scene, frames=clip.frames[:, :, :, cut:])
     left = project_boxes(reference_view(narrow))
-    assert left is not None and not left.judged.any(), "no other measure judges it"
+    assert left is not None and not left.judged.any(), "no other measure includes it"
     assert blockiness(reference_view(narrow), left, 0) is not None
     assert blockiness_of(in_blocks(narrow, first=8)) > 1.3 > blockiness_of(narrow)
 

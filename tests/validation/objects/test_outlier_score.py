@@ -28,8 +28,8 @@ def value(measures: Measures, name: str) -> float:
 def test_an_outlier_is_compared_with_the_quieter_side() -> None:
     assert outlier_score([0.1] * 5 + [0.9] + [0.1] * 5, 5) == pytest.approx(0.8)
     lasting = [0.1] * 5 + [0.9] * 6
-    assert outlier_score(lasting, 5) == pytest.approx(0.8), "what changes for good stands out when it does"
-    assert outlier_score(lasting, 8) == 0.0, "and only then"
+    assert outlier_score(lasting, 5) == pytest.approx(0.8), "a permanent change is an outlier at its start"
+    assert outlier_score(lasting, 8) == 0.0, "and at no other time"
     assert outlier_score([0.9] * 11, 5) == 0.0
     assert outlier_score([0.1, 0.1, 0.9], 2) is None, "too little to compare with"
 

@@ -30,8 +30,8 @@ class Drifting:
     name = "drifting"
 
     def track_points(self, view: View, queries: Sequence[QueryPoints]) -> list[TrackedPoints]:
-        honest = LucasKanade().track_points(view, queries)
-        return [replace(f, points=f.points + _drift(len(f.points), 1.0)) for f in honest]
+        tracked = LucasKanade().track_points(view, queries)
+        return [replace(f, points=f.points + _drift(len(f.points), 1.0)) for f in tracked]
 
 
 class Blinking:
@@ -121,7 +121,7 @@ def test_queries_without_points_are_not_passed_to_the_tracker(clip: Clip) -> Non
 
 
 def test_missing_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"absent\.pth: no weights of CoTracker3 there"):
+    with pytest.raises(UserError, match=r"absent\.pth: no weights of CoTracker3 at this path"):
         load_cotracker(tmp_path / "absent.pth")
 
 

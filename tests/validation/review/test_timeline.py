@@ -25,7 +25,7 @@ def good_times(clip: Clip) -> Timeline:
     return times_of(clip)
 
 
-def test_in_a_good_clip_nothing_stands_out(good_times: Timeline) -> None:
+def test_a_good_clip_has_no_outliers(good_times: Timeline) -> None:
     assert find_intervals(good_times) == []
     assert np.nanmax(good_times.residual[:, 1]) < 0.6
     assert (np.diff(good_times.residual[1:], axis=1) >= 0).all()
@@ -83,7 +83,7 @@ def test_a_wrong_turn_is_described_with_both_rates(clip: Clip) -> None:
 
 def test_a_wrong_direction_is_described_in_degrees(clip: Clip) -> None:
     sliding = np.array(clip.scene.ego_to_world)
-    sliding[:, 1, 3] += 0.12 * np.arange(17)  # m to the left a frame, beside 0.8 m ahead: 8.5 deg
+    sliding[:, 1, 3] += 0.12 * np.arange(17)  # m to the left per frame, with 0.8 m ahead: 8.5 deg
     timeline = times_of(clip.with_scene(ego_to_world=sliding, tracks=()))
     assert np.nanmedian(timeline.heading_error) == pytest.approx(8.5, abs=1.5)
     assert any("off the commanded direction" in description for description in found(timeline))

@@ -1,1 +1,1 @@
-"""Published measures of a clip, as baselines for our own measures in the validator study. No gate uses them."""
+"""Published measures of a clip, as baselines for our own measures in the validator study. The gate ignores them."""

@@ -2,7 +2,7 @@
 
 No gate uses them: they are not in the catalog of measures, and no calibration includes them. Each is a function of one
 Clip and uses its reference view without held frames. For all of them *higher is worse*, even if the published score is
-a quality, and none is ever NaN: it is *unmeasurable* with a reason instead.
+a quality, and none is NaN: it is *unmeasurable* with a reason instead.
 """
 
 from collections.abc import Callable, Mapping

@@ -106,7 +106,7 @@ def test_workers_that_cannot_start_end_the_run_with_the_reason(tmp_path: Path) -
     log = AttemptLog(tmp_path)
     with pytest.raises(UserError, match="a worker cannot start: ValueError: no weights here"):
         list(run_units(units("ok-1"), BrokenWorker, SETTINGS, log))
-    with pytest.raises(UserError, match=r"workers died 3 times while starting: .*exit status 1"):
+    with pytest.raises(UserError, match=r"workers terminated 3 times while starting: .*exit status 1"):
         list(run_units(units("ok-1"), DyingWorker, SETTINGS, log))
 
 

@@ -43,7 +43,7 @@ def test_failing_units_fail_killed_ones_are_retried_and_others_are_made_once(tmp
     assert "poison in raise-1" in results["raise-1"].error
     assert "died" in results["exit-1"].error
     assert results["kill-once-1"].attempts == 2
-    for name in good:  # the death of a worker neither counts against other units nor repeats them
+    for name in good:  # the crash of a worker neither counts against other units nor repeats them
         assert results[name].attempts == 1
         assert (tmp_path / name).read_text() == "x"
     assert (tmp_path / "exit-1").read_text() == (tmp_path / "raise-1").read_text() == "xx"
@@ -67,7 +67,7 @@ def test_workers_that_cannot_start_end_the_run_with_the_reason(tmp_path: Path) -
     unit = WorkUnit(id="ok-1", requests=())
     with pytest.raises(UserError, match="no weights here"):
         list(run_units([unit], BrokenWorker, settings(), AttemptLog(tmp_path)))
-    with pytest.raises(UserError, match="died 2 times while starting"):
+    with pytest.raises(UserError, match="terminated 2 times while starting"):
         list(run_units([unit], DyingWorker, settings(), AttemptLog(tmp_path)))
 
 

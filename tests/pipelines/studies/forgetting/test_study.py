@@ -1,4 +1,4 @@
-"""The whole study with tiny models: every variant is run, evaluated and reported, and nothing is made twice."""
+"""The whole study with tiny models: every variant is run, evaluated and reported exactly once."""
 
 from pathlib import Path
 

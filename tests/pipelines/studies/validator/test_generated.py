@@ -57,14 +57,14 @@ def _seen(number: int, *, broken: bool, scale: float) -> MeasuredLabeledClip:
     )
 
 
-def test_the_section_has_every_judge_and_every_mistake() -> None:
+def test_the_section_has_every_method_and_every_mistake() -> None:
     calibration = calibrate(some_measures(240), name="test", false_reject_rate=0.01)
     usable = [_seen(n, broken=False, scale=0.9) for n in range(6)]
     seen = [*usable, *(_seen(n, broken=True, scale=9.0) for n in range(6, 9)), _seen(9, broken=True, scale=0.9)]
     page = section(seen, calibration)
     assert "| over-guided | 3 of 4 |  |" in page and "| good settings |  | 0 of 6 |" in page
     assert "| all | 3 of 4 | 0 of 6 |" in page
-    assert "| flicker | 0.500 |" in page, "a peer that never could tell is no better than chance"
+    assert "| flicker | 0.500 |" in page, "a baseline without any values is no better than chance"
     assert "| track_epipolar | 3 |" in page
     (mistake,) = [line for line in page.splitlines() if line.startswith("| clip-")]
     assert mistake == "| clip-9 | over-guided | broken (3): melts | accepted |"

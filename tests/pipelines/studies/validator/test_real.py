@@ -1,4 +1,4 @@
-"""Real footage in the validator study: each half of a recording is judged by the other, short ones are refused."""
+"""Real footage in the validator study: each half is tested against the other; short recordings are errors."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.pipelines.measure_sets import some_measures
 from tests.validation.street import street
 
 
-def test_each_half_is_judged_by_limits_from_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_half_is_evaluated_under_limits_from_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(real, "CORRUPTION_TYPES", ("yaw-rate",))
     write_clip_folder(tmp_path, street(num_frames=2 * FRAMES + 2, height=64, width=112, speed=4.0))
     section = real_section([tmp_path], some_measures(120))

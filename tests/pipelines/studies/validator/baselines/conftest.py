@@ -1,4 +1,4 @@
-"""The clips of the tests of our measures."""
+"""The clips of the tests of driveforge's measures."""
 
 from tests.validation.conftest import clip, kitti
 

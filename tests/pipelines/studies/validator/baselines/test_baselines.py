@@ -81,7 +81,7 @@ def test_flow_explains_motion_and_not_a_change_of_brightness(driven: Clip) -> No
         assert value(baseline(corrupted)) > 5 * value(baseline(sliding))
 
 
-def test_warping_error_is_the_mean_square_of_what_the_flow_leaves(driven: Clip) -> None:
+def test_warping_error_is_the_mean_square_of_the_flow_residual(driven: Clip) -> None:
     levels = np.array([100, 110, 100, 110, 100, 110, 100])
     flat = with_pixels(driven, np.broadcast_to(levels[None, :, None, None, None], driven.frames.shape))
     plotted = np.zeros((192, 320, 2), np.float32)
@@ -121,7 +121,7 @@ def test_every_second_frame_is_predicted_from_its_neighbors(driven: Clip) -> Non
     assert value(interpolation_residual(swapped)) > 3 * value(interpolation_residual(sliding))
 
 
-def test_self_fitted_geometry_is_blind_to_a_wrong_command_and_tsed_and_ours_are_not(driven: Clip) -> None:
+def test_self_fitted_geometry_misses_a_wrong_command_that_tsed_and_our_measures_detect(driven: Clip) -> None:
     wrong = commanded_yaw(driven, 30.0)
     assert value(self_fitted_sampson(driven)) == value(self_fitted_sampson(wrong)) < 1.0
     assert value(tsed(driven)) == 0.0
