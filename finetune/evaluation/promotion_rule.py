@@ -132,7 +132,7 @@ def _insufficient_data_reason(comparison: PairedComparison, rule: PromotionRule)
         clips = comparison.num_pairs + len(comparison.excluded)
         return f"both models have values on {comparison.num_pairs} of {clips} clips, {rule.min_clips} are needed"
     if len(comparison.lost) > MAX_LOST_SHARE * (comparison.num_pairs + len(comparison.lost)):
-        return f"{len(comparison.lost)} clips that had a value have none any more"
+        return f"{len(comparison.lost)} clips that had a value have none now"
     return ""
 
 

@@ -98,7 +98,7 @@ class Conditions:
         fill the later frames, so all motion has to come from the model. Samples with 0 context frames are unchanged.
         """
         positions = torch.arange(latents.shape[2], device=latents.device)
-        # Views lie one after the other, and each counts its frames from 0.
+        # The frames of a view are contiguous and numbered from 0.
         frame_numbers = positions % (len(positions) // self.num_views)
         # 0 in context frames; n in the n-th frame after the last of them, which copies from n frames before.
         frames_past_context = (frame_numbers - num_context_frames.clamp_min(1)[:, None] + 1).clamp_min(0)

@@ -129,7 +129,7 @@ def write_checksums(folder: Path) -> None:
 
 
 def verify_checksums(folder: Path, read: Iterable[str]) -> None:
-    """Raises UserError if one of the files to be ``read`` does not match ``SHA256SUMS``. No such file, no check."""
+    """Raises UserError if one of the files to be ``read`` does not match ``SHA256SUMS``, if there is one."""
     path = folder / CHECKSUMS_FILE
     if not path.is_file():
         return

@@ -95,7 +95,7 @@ def test_too_few_clips_prevent_promotion() -> None:
 
 def test_clips_that_lose_their_value_prevent_promotion() -> None:
     decision = decide(model(gain=0.5, missing={"walkers": 2}))
-    assert [check.reason for check in decision.failed] == ["2 clips that had a value have none any more"]
+    assert [check.reason for check in decision.failed] == ["2 clips that had a value have none now"]
     assert decide(model(gain=0.5, missing={"walkers": 1})).is_promoted
 
 

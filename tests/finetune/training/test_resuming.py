@@ -57,8 +57,8 @@ def test_stopped_and_resumed_is_bit_identical(root: Path, name: str) -> None:
 
 
 def test_loader_workers_change_no_weight(root: Path) -> None:
-    alone = run(root, "no workers", settings_for("replay", steps=3))
-    require_same(run(root, "two workers", settings_for("replay", steps=3, num_workers=2)), alone)
+    expected = run(root, "no workers", settings_for("replay", steps=3))
+    require_same(run(root, "two workers", settings_for("replay", steps=3, num_workers=2)), expected)
 
 
 @pytest.mark.slow
