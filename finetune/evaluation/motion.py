@@ -138,8 +138,8 @@ def compute_object_errors(view: View, target: Target, found_object: ObjectSearch
 def _differences(offset_m: Array, times: Array, frames: Sequence[int], order: int) -> list[float]:
     """Norms of the ``order``-th time derivative of ``offset_m`` ``(T, 2)`` at every run of consecutive ``frames``."""
     step = float(np.median(np.diff(times)))
-    seen = set(frames)
-    last = [t for t in frames if all(t - k in seen for k in range(order + 1))]
+    available = set(frames)
+    last = [t for t in frames if all(t - k in available for k in range(order + 1))]
     return [float(np.linalg.norm(np.diff(offset_m[t - order : t + 1], order, axis=0))) / step**order for t in last]
 
 

@@ -29,8 +29,11 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairedComparison:
-    """``excluded`` has (clip id, reason) of every clip that is in no pair; ``lost`` are those of them that have a value
-    before and none after. ``change`` is None if there are no pairs."""
+    """The comparison of two models in one measure; ``change`` is None if there are no pairs.
+
+    ``excluded`` has (clip id, reason) of every clip without a pair; ``lost`` are those of them with a value before and
+    none after.
+    """
 
     measure: str
     domain: str

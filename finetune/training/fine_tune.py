@@ -78,7 +78,7 @@ def fine_tune(
     # With several processes, the first one writes the files of the strategy and the others read them.
     with file_lock(folder / ".lock"):
         strategy.prepare(context)
-    config = digest_inputs(base, driving, replay) | resolve_config(settings, mix, plan)
+    config = digest_inputs(base, driving, replay) | resolve_config(settings, mix, plan, num_fisher_samples)
     module = WorldModelModule(model, settings, strategy, config)
     adaptive_callback = _make_adaptive_callback(settings, mix, plan, forgetting_metric)
     current_plan = adaptive_callback.plan if adaptive_callback else lambda: plan
@@ -159,7 +159,9 @@ def digest_inputs(base: Path, driving: LatentCache, replay: ReplayBuffer | None)
     }
 
 
-def resolve_config(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan) -> dict[str, Any]:
+def resolve_config(
+    settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan, num_fisher_samples: int = NUM_FISHER_SAMPLES
+) -> dict[str, Any]:
     """What the weights depend on besides ``TrainingSettings``, the base and the samples, as plain values."""
     strategy = get_strategy(settings.strategy)(settings.strategy_weight)
     resolved_config: dict[str, Any] = {
@@ -174,6 +176,8 @@ def resolve_config(settings: FineTuneSettings, mix: ReplayMix, plan: BatchPlan) 
     }
     if is_adaptive(settings, mix):
         resolved_config["adaptive"] = {"tolerance": mix.tolerance, "eval_every": mix.eval_every}
+    if num_fisher_samples != NUM_FISHER_SAMPLES:
+        resolved_config["num_fisher_samples"] = num_fisher_samples
     return resolved_config
 
 

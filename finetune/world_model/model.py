@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ MAX_VIEWS = 8
 # Positions of the rotary embedding per axis: frames, rows and columns.
 _ROPE_LENGTH = 64
 
+ForwardHook = Callable[[nn.Module, object, Sequence[Tensor]], tuple[Tensor, ...]]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorldModelConfig:
@@ -66,7 +68,7 @@ class WorldModel(nn.Module):
 
     The input channels are noise | mask | warped first frames | layout | rays | view. The caption enters through
     cross-attention, the domain as a zero-initialized embedding that is added to the AdaLN modulation of every block.
-    The transformer predicts what ``preconditioning`` leaves over, which needs ``latent_std`` (2, Z).
+    The transformer predicts the residual of ``preconditioning``, which needs ``latent_std`` (2, Z).
     ``vae`` is frozen and is not a submodule, so it is in neither the optimizer nor the checkpoints.
     """
 
@@ -221,7 +223,7 @@ def _is_conditioning_weight(name: str) -> bool:
     return not name.startswith("transformer.")
 
 
-def _add_modulation(extra: Tensor):  # type: ignore[no-untyped-def]
+def _add_modulation(extra: Tensor) -> ForwardHook:
     """A hook on Wan's condition embedder that adds ``extra`` (B, 6 D) to the time modulation of every block."""
 
     def hook(_module: nn.Module, _inputs: object, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -231,7 +233,7 @@ def _add_modulation(extra: Tensor):  # type: ignore[no-untyped-def]
     return hook
 
 
-def _repeat_per_view(num_views: int):  # type: ignore[no-untyped-def]
+def _repeat_per_view(num_views: int) -> ForwardHook:
     """A hook on Wan's rotary embedding: the frames of every view are numbered from zero, so equal times match."""
 
     def hook(_module: nn.Module, _inputs: object, outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -38,7 +39,7 @@ def run(
     root: Path,
     steps: int,
     *,
-    adapter: str = "full",
+    adapter: Literal["full", "lora"] = "full",
     learning_rate: float = 1e-3,
     nan_at: int = -1,
     callbacks: Sequence[Callback] = (),
@@ -49,7 +50,7 @@ def run(
     model = WorldModel.from_config(TINY).train()
     # The output layer of a new model is zero, so no gradient would reach an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
-    set_trainable(model, adapter, rank=2)  # type: ignore[arg-type]
+    set_trainable(model, adapter, rank=2)
     settings = fine_tune_settings(
         steps=steps,
         learning_rate=learning_rate,

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from driveforge.finetune.training.checkpoints import find_newest_checkpoint, is_
 from driveforge.finetune.training.fine_tune import FineTuneResult
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
-from tests.finetune.small_fine_tune import prepare_root, run, settings_for
+from tests.finetune.small_fine_tune import bit_sensitive_metric, prepare_root, run, settings_for
 
 SETTINGS = settings_for("replay", steps=5)
 
@@ -153,6 +154,29 @@ def test_a_checkpoint_of_other_content_is_rejected(root: Path, change: Callable[
     change(root)
     with pytest.raises(UserError, match=rf"step=4\.ckpt was made from other data or settings \({key} was \w+"):
         run(root, "run", SETTINGS)
+
+
+def test_a_checkpoint_with_another_fisher_is_rejected(root: Path) -> None:
+    run(root, "fisher", settings_for("ewc", steps=2))
+    with pytest.raises(UserError, match="num_fisher_samples was 6, is 5"):
+        run(root, "fisher", settings_for("ewc", steps=4), num_fisher_samples=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strategy": "l2sp"}, "strategy was replay, is l2sp"),
+        ({"strategy_weight": 0.5}, "strategy_weight was 0.0, is 0.5"),
+        ({"share": 0.3}, r"share was FixedShare\(share=0.5\), is FixedShare\(share=0.3\)"),
+        ({"schedule": "adaptive"}, "adaptive was None, is {"),
+    ],
+)
+def test_a_checkpoint_of_another_strategy_or_share_is_rejected(
+    root: Path, changes: dict[str, Any], message: str
+) -> None:
+    strategy = changes.pop("strategy", "replay")
+    with pytest.raises(UserError, match=message):
+        run(root, "run", settings_for(strategy, steps=5, **changes), forgetting_metric=bit_sensitive_metric)
 
 
 def test_a_shorter_run_ignores_later_checkpoints(root: Path) -> None:

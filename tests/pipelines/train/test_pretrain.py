@@ -66,6 +66,22 @@ def test_a_base_may_start_from_an_earlier_base_and_its_vae(tmp_path: Path) -> No
     assert recipe["started_from"] == json.loads((first / "recipe.json").read_text())
 
 
+@pytest.mark.slow
+def test_loader_workers_do_not_change_the_weights(tmp_path: Path) -> None:
+    single = WorldModel.from_pretrained(pretrain(tmp_path / "a", 2)).state_dict()
+    workers = WorldModel.from_pretrained(pretrain(tmp_path / "b", 2, "pretrain.num_workers=2")).state_dict()
+    assert all(torch.equal(workers[name], value) for name, value in single.items())
+
+
+@pytest.mark.slow
+def test_a_compiled_run_gives_the_weights_of_an_eager_one(tmp_path: Path) -> None:
+    eager = WorldModel.from_pretrained(pretrain(tmp_path / "a", 2)).state_dict()
+    compiled = WorldModel.from_pretrained(pretrain(tmp_path / "b", 2, "pretrain.compile=true")).state_dict()
+    assert compiled.keys() == eager.keys()
+    for name, value in eager.items():
+        torch.testing.assert_close(compiled[name], value, atol=1e-3, rtol=1e-2)
+
+
 def test_a_start_that_is_not_a_base_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone holds no base: vae/config\.json is missing"):
         pretrain(tmp_path / "b", 1, f"pretrain.start={tmp_path / 'gone'}")
