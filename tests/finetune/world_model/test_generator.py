@@ -56,7 +56,7 @@ def test_levels_are_even_and_shifted_or_explicit() -> None:
     assert noise_levels(sampler_settings(sigmas=(0.9, 0.3)), has_frames=True) == [0.9, 0.3]
     assert inpaint_levels(settings, 0.6) == pytest.approx([0.9, 0.75])
     assert inpaint_levels(settings, 1.0) == [], "all regions start above it"
-    with pytest.raises(UserError, match="fall"):
+    with pytest.raises(UserError, match="decrease"):
         sampler_settings(sigmas=(0.3, 0.9))
     with pytest.raises(UserError, match="num_steps"):
         sampler_settings(num_steps=0)
