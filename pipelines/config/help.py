@@ -41,8 +41,14 @@ def format_setting(key: str, value: Any, hint: Any) -> str:
     first = " " * _INDENT + shown
     if len(first) + 2 > _HELP_COLUMN:
         lines = _wrap(first, indent=_INDENT + len(key) + 2)
-        return "\n".join([*lines, *_wrap(" " * _HELP_COLUMN + hint.__metadata__[0], indent=_HELP_COLUMN)])
-    return "\n".join(_wrap(f"{first:<{_HELP_COLUMN}}{hint.__metadata__[0]}", indent=_HELP_COLUMN))
+        return "\n".join([*lines, *_wrap(" " * _HELP_COLUMN + _help_text(hint), indent=_HELP_COLUMN)])
+    return "\n".join(_wrap(f"{first:<{_HELP_COLUMN}}{_help_text(hint)}", indent=_HELP_COLUMN))
+
+
+def _help_text(hint: Any) -> str:
+    """The help text of a type, preceded by the valid values of a ``Literal``."""
+    kind, text = get_args(hint)[0], str(hint.__metadata__[0])
+    return f"{', '.join(get_args(kind))}; {text}" if get_origin(kind) is Literal else text
 
 
 def _wrap(line: str, indent: int) -> list[str]:

@@ -96,8 +96,10 @@ def list_known_good(data: Data, settings: ValidateSettings) -> list[KnownGoodCli
 
 def simulated_like(data: Data, num_scenes: int) -> SimulatedData:
     """Simulated driving with the size, rate and length of ``data``."""
+    # Not the clips of ``data`` again, if that is simulated too.
+    seed = data.seed + 1 if isinstance(data, SimulatedData) else 0
     framing = asdict(data.framing)
-    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=DRIVING_DOMAINS, seed=0, **framing)
+    return SimulatedData(name="simulated", num_scenes=num_scenes, domains=DRIVING_DOMAINS, seed=seed, **framing)
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
@@ -147,7 +149,11 @@ def _calibration_name(items: Sequence[KnownGoodClip], folder: Path, tracker: str
     counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
     tracker_note = "" if tracker == "lucas_kanade" else f", tracked by {tracker}"
-    return f"{clips} clips through the VAE {compute_model_digest(folder / 'vae')[:8]} and H.264{tracker_note}"
+    vae = folder / "vae"
+    coder = (
+        f"the VAE {compute_model_digest(vae)[:8]}" if vae.is_dir() else f"the model {compute_model_digest(folder)[:8]}"
+    )
+    return f"{clips} clips through {coder} and H.264{tracker_note}"
 
 
 def limits_table(calibration: Calibration) -> Table:
