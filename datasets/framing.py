@@ -6,8 +6,9 @@ from typing import Annotated
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.settings import Range
 
-# What the world model accepts: 1 + 4k frames, sides that are multiples of a token, both within its position embeddings.
-FRAMES, SIDE = Range(5, 61, step=4), Range(16, 1024, step=16)
+# What world models accept: 1 + 4k frames, sides that are multiples of a token. The limits of each model are checked
+# when it is known.
+FRAMES, SIDE = Range(5, 1021, step=4), Range(16, 4096, step=16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

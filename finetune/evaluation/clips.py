@@ -6,17 +6,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
-from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.finetune.evaluation.moving_regions import average_over_cells, segment_moving_pixels
+from driveforge.finetune.evaluation.moving_regions import segment_moving_pixels
+from driveforge.finetune.world_model.clip_encoder import ClipEncoder, average_over_cells
 from driveforge.finetune.world_model.clip_tensors import ClipTensors
-from driveforge.finetune.world_model.conditions import Conditions, encode_clip, stack_conditions
-from driveforge.finetune.world_model.vae import decode
+from driveforge.finetune.world_model.conditions import Conditions
+from driveforge.finetune.world_model.model import WorldModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,7 +23,7 @@ class EvaluationTensors(ClipTensors):
     """The tensors of a training clip, and the ground truth of an evaluation.
 
     ``moving`` (F,h,w) is the share of a cell that shows moving objects. ``frames`` (T,H,W,3) uint8 are the true frames
-    after encoding and decoding by the VAE, so that its compression does not count as an error of the model.
+    after encoding and decoding by the codec, so that its compression does not count as an error of the model.
     """
 
     moving: Tensor
@@ -61,10 +60,10 @@ class EvaluationClip:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvaluationSet:
-    """Clips of one size and length; ``vae_digest`` is the digest of the VAE that encoded them."""
+    """Clips of one size and length; ``codec_digest`` is the digest of the codec that encoded them."""
 
     clips: tuple[EvaluationClip, ...]
-    vae_digest: str
+    codec_digest: str
 
     def __post_init__(self) -> None:
         if not self.clips:
@@ -88,7 +87,7 @@ class EvaluationSet:
     @cached_property
     def digest(self) -> str:
         """12 hex digits of the clips' ids, domains and pixels."""
-        digest = hashlib.sha256(self.vae_digest.encode())
+        digest = hashlib.sha256(self.codec_digest.encode())
         for clip in self.clips:
             digest.update(f"{clip.domain}/{clip.clip_id}".encode() + clip.frames.tobytes())
         return digest.hexdigest()[:12]
@@ -98,24 +97,25 @@ class EvaluationSet:
         rate = self.clips[0].scene.frame_rate
         return (
             f"{len(self.clips)} clips {self.digest} of {len(self.domains)} domains, {frames} frames of {width} x "
-            f"{height} px at {rate:g} Hz, VAE {self.vae_digest}"
+            f"{height} px at {rate:g} Hz, codec {self.codec_digest}"
         )
 
 
-def encode_evaluation_clip(vae: AutoencoderKLWan, clip: Clip) -> EvaluationTensors:
+def encode_evaluation_clip(encoder: ClipEncoder, clip: Clip) -> EvaluationTensors:
     """The tensors of an ``EvaluationClip``, in half precision, for a clip of one camera."""
-    tensors = encode_clip(vae, clip).map(Tensor.half)
-    moving = torch.from_numpy(average_over_cells(segment_moving_pixels(clip), vae.config.patch_size)).half()
+    tensors = encoder.encode_clip(clip).map(Tensor.half)
+    codec = encoder.codec
+    moving = average_over_cells(segment_moving_pixels(clip), codec.spatial_stride, codec.temporal_stride).half()
     # Decoded from the rounded latents, which are the input of every model.
-    frames = decode(vae, tensors.latents.float()[None])[0]
+    frames = codec.decode(tensors.latents.float()[None])[0].cpu()
     return EvaluationTensors(**tensors.to_mapping(), moving=moving, frames=frames)
 
 
-def make_evaluation_set(vae: AutoencoderKLWan, clips: Iterable[Clip]) -> EvaluationSet:
+def make_evaluation_set(encoder: ClipEncoder, clips: Iterable[Clip]) -> EvaluationSet:
     """An evaluation set in memory; only the reference camera of each clip is kept."""
     kept = [to_single_camera_clip(clip) for clip in clips]
-    made = (EvaluationClip(scene=clip.scene, tensors=encode_evaluation_clip(vae, clip)) for clip in kept)
-    return EvaluationSet(clips=tuple(made), vae_digest=compute_vae_digest(vae))
+    made = (EvaluationClip(scene=clip.scene, tensors=encode_evaluation_clip(encoder, clip)) for clip in kept)
+    return EvaluationSet(clips=tuple(made), codec_digest=encoder.codec.digest())
 
 
 def to_single_camera_clip(clip: Clip) -> Clip:
@@ -129,19 +129,8 @@ def to_single_camera_scene(scene: Scene) -> Scene:
     return replace(scene, cameras=(min(scene.cameras, key=lambda camera: not camera.is_calibrated),))
 
 
-def compute_vae_digest(vae: AutoencoderKLWan) -> str:
-    """12 hex digits of the weights and the configuration of a VAE."""
-    sizes = {name: value for name, value in vae.config.items() if not name.startswith("_")}
-    digest = hashlib.sha256(repr(sorted(sizes.items(), key=str)).encode())
-    for name, tensor in sorted(vae.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
-def make_batch(
-    clips: Sequence[EvaluationClip], known_domains: tuple[str, ...], device: torch.device
-) -> tuple[Tensor, Conditions]:
-    """Latents (B,Z,F,h,w) and all conditions of ``clips``."""
-    tensors = ClipTensors.stack([clip.tensors for clip in clips]).map(lambda tensor: tensor.float().to(device))
+def make_batch(model: WorldModel, clips: Sequence[EvaluationClip]) -> tuple[Tensor, Conditions]:
+    """Latents (B,Z,F,h,w) and all conditions of ``clips``, on the device of ``model``."""
+    tensors = ClipTensors.stack([clip.tensors for clip in clips]).map(lambda tensor: tensor.float().to(model.device))
     domains, captions = [clip.domain for clip in clips], [clip.scene.caption for clip in clips]
-    return tensors.latents, stack_conditions(tensors, domains, captions, known_domains)
+    return tensors.latents, model.batch_conditions(tensors, domains, captions)

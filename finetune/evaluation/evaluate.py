@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation import appearance, losses, motion, moving_regions, object_search, points, targets
-from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet, compute_vae_digest, make_batch
+from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet, make_batch
 from driveforge.finetune.evaluation.random_numbers import derive_seed
 from driveforge.finetune.evaluation.results import Evaluation, EvaluationValue
 from driveforge.finetune.evaluation.settings import EvaluationSettings
 from driveforge.finetune.world_model import flow, sampling
+from driveforge.finetune.world_model.codec import Codec, count_frames, count_latent_frames
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.sampling import sample
-from driveforge.finetune.world_model.vae import decode
 from driveforge.validation.set_metrics.features import code_hash
 
 Frames = NDArray[np.uint8]
@@ -35,15 +35,19 @@ def evaluate(
 
     ``on_clip`` is called with every clip and its generated frames (T,H,W,3) uint8. The same model, set and settings
     give the same values. The model's mode is restored and no global random generator is used, so training is not
-    affected. Raises UserError if the clips were encoded by another VAE than the model's.
+    affected. Raises UserError if the clips were encoded by another codec than the model's, or if it has no latent
+    frame boundary after ``settings.context_frames`` frames.
     """
-    if compute_vae_digest(model.vae) != evaluation_set.vae_digest:
-        raise UserError("the evaluation clips were encoded by another VAE than this model's: encode them with this one")
+    if model.codec.digest() != evaluation_set.codec_digest:
+        raise UserError(
+            "the evaluation clips were encoded by another codec than this model's: encode them with this one"
+        )
+    require_whole_latent_frames(settings.context_frames, model.codec)
     values: list[EvaluationValue] = []
     generated: dict[EvaluationClip, Frames] = {}
     with torch.no_grad(), _eval_mode(model):
         for clips in _split_batches(evaluation_set.clips, settings.batch_size):
-            values += losses.measure_losses(model, clips, model.config.domains, model.device, settings)
+            values += losses.measure_losses(model, clips, settings)
             if settings.dynamics:
                 generated.update(zip(clips, generate_continuations(model, clips, settings), strict=True))
     for clip, frames in generated.items():
@@ -53,6 +57,16 @@ def evaluate(
     if generated:
         values += appearance.measure_frechet(evaluation_set, generated, settings.context_frames - 1)
     return Evaluation(protocol=describe_protocol(evaluation_set, settings), values=tuple(values))
+
+
+def require_whole_latent_frames(context_frames: int, codec: Codec) -> None:
+    """Raise UserError unless ``context_frames`` frames are whole latent frames."""
+    whole = count_frames(count_latent_frames(context_frames, codec.temporal_stride), codec.temporal_stride)
+    if whole != context_frames:
+        raise UserError(
+            f"evaluate.context_frames={context_frames} ends within a latent frame: the model's codec takes "
+            f"1 + {codec.temporal_stride}k frames, set it to {whole} or {whole + codec.temporal_stride}"
+        )
 
 
 def evaluate_frames(
@@ -84,20 +98,20 @@ def generate_continuations(
     model: WorldModel, clips: Sequence[EvaluationClip], settings: EvaluationSettings
 ) -> list[Frames]:
     """The unconditional continuation of each clip, sampled from pure noise."""
-    latents, command = make_batch(clips, model.config.domains, model.device)
-    conditions = command.as_continuation(
-        latents, torch.full((len(clips),), settings.context_frames, device=latents.device)
-    )
+    latents, command = make_batch(model, clips)
+    num_context = count_latent_frames(settings.context_frames, model.codec.temporal_stride)
+    conditions = command.as_continuation(latents, torch.full((len(clips),), num_context, device=latents.device))
     sampler = SamplerSettings(
         num_steps=settings.num_steps,
         strength=1.0,
         inpaint_steps=0,
         inpaint_strength=1.0,
         guidance_scale=1.0,
+        negative_prompt=None,
         sigmas=(),
     )
     seeds = [derive_seed(settings.seed, clip, "generate") for clip in clips]
-    frames = decode(model.vae, sample(model, conditions, seeds, sampler)).cpu().numpy()
+    frames = model.codec.decode(sample(model, conditions, seeds, sampler)).cpu().numpy()
     return list(frames)
 
 

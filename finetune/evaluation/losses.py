@@ -14,8 +14,10 @@ from driveforge.finetune.evaluation.clips import EvaluationClip, make_batch
 from driveforge.finetune.evaluation.random_numbers import make_generator
 from driveforge.finetune.evaluation.results import EvaluationValue
 from driveforge.finetune.evaluation.settings import EvaluationSettings, Mode
+from driveforge.finetune.world_model.codec import count_latent_frames
 from driveforge.finetune.world_model.conditions import Conditions
-from driveforge.finetune.world_model.flow import VelocityModel
+from driveforge.finetune.world_model.flow import VelocityModel, mix_noise
+from driveforge.finetune.world_model.model import WorldModel
 
 NO_MOVING_PIXELS = "no moving pixels"
 NO_STATIC_PIXELS = "no static pixels"
@@ -23,24 +25,21 @@ MIN_CELLS = 1.0  # a region with fewer cells, summed over all frames, has no los
 
 
 def measure_losses(
-    model: VelocityModel,
-    clips: Sequence[EvaluationClip],
-    known_domains: tuple[str, ...],
-    device: torch.device,
-    settings: EvaluationSettings,
+    model: WorldModel, clips: Sequence[EvaluationClip], settings: EvaluationSettings
 ) -> Iterator[EvaluationValue]:
     """``loss/<mode>/<low>-<high>/<region>`` of each clip: mean squared velocity error after the context frames.
 
     Regions are ``all``, ``moving`` (cells weighted by the share that shows moving objects) and ``static`` (cells
     without any). Noise and noise level are functions of the seed, the clip and the bin.
     """
-    latents, command = make_batch(clips, known_domains, device)
+    latents, command = make_batch(model, clips)
+    num_context_frames = count_latent_frames(settings.context_frames, model.codec.temporal_stride)
     for mode in settings.modes:
-        conditions = _select_conditions(command, latents, mode, settings.context_frames)
+        conditions = _select_conditions(command, latents, mode, num_context_frames)
         for bin_index, (low, high) in enumerate(settings.bins):
             error = _velocity_errors(model, latents, conditions, clips, settings, bin_index, (low, high))
             for clip, clip_error in zip(clips, error, strict=True):
-                yield from _losses_by_region(clip, clip_error, f"loss/{mode}/{low:g}-{high:g}", settings.context_frames)
+                yield from _losses_by_region(clip, clip_error, f"loss/{mode}/{low:g}-{high:g}", num_context_frames)
 
 
 def _select_conditions(command: Conditions, latents: Tensor, mode: Mode, context_frames: int) -> Conditions:
@@ -64,8 +63,8 @@ def _velocity_errors(
     fractions = torch.stack([torch.rand((), generator=generator) for generator in generators])
     noise = torch.stack([torch.randn(latents.shape[1:], generator=generator) for generator in generators])
     sigma = (sigma_range[0] + (sigma_range[1] - sigma_range[0]) * fractions).to(latents.device)
-    noise, level = noise.to(latents.device), sigma.view(-1, 1, 1, 1, 1)
-    noisy = torch.where(conditions.context_mask > 0, latents, (1 - level) * latents + level * noise)
+    noise = noise.to(latents.device)
+    noisy = mix_noise(model, latents, noise, sigma, conditions)
     return (model(noisy, sigma, conditions).float() - (noise - latents)).square().mean(1).cpu()
 
 

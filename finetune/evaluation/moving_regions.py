@@ -37,13 +37,6 @@ def segment_moving_pixels(clip: Clip) -> Mask:
         return _mask_from_flow(view)
 
 
-def average_over_cells(mask: Mask, cell: int) -> NDArray[np.float32]:
-    """``mask`` ``(T, H, W)`` averaged over square cells: ``(T, H // cell, W // cell)``."""
-    frames, height, width = mask.shape
-    cells = mask[:, : height // cell * cell, : width // cell * cell]
-    return np.asarray(cells.reshape(frames, height // cell, cell, width // cell, cell).mean((2, 4)), np.float32)
-
-
 def _mask_from_tracks(view: View, boxes: Boxes) -> Mask:
     is_moving = np.stack([compute_speeds(track, view.timestamps) > STATIC_SPEED_M_S for track in view.tracks])
     out = np.zeros(view.gray.shape, np.uint8)

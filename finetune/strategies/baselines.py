@@ -4,6 +4,7 @@ from pathlib import Path
 
 from driveforge.finetune.strategies.interpolation import interpolate_weights
 from driveforge.finetune.strategies.strategy import Strategy
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.finetune.world_model.model import WorldModel
 
 
@@ -45,4 +46,4 @@ class Interpolate(Strategy):
     default_weight = 0.5
 
     def finalize(self, tuned: WorldModel, base: Path) -> WorldModel:
-        return interpolate_weights(WorldModel.from_pretrained(base), tuned, self.weight)
+        return interpolate_weights(load_world_model(base), tuned, self.weight)

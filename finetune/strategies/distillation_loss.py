@@ -5,7 +5,7 @@ from torch import Tensor
 from driveforge.datasets.latents.shards import LatentSample
 from driveforge.finetune.strategies.strategy import Prediction
 from driveforge.finetune.world_model.clip_tensors import ClipTensors
-from driveforge.finetune.world_model.conditions import Conditions, stack_conditions
+from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.flow import average_over_generated_cells
 from driveforge.finetune.world_model.model import WorldModel
 
@@ -22,5 +22,5 @@ def make_single_sample_batch(model: WorldModel, sample: LatentSample) -> tuple[T
     With a batch size of one, a sample's result does not depend on other samples, to the bit.
     """
     clip = ClipTensors.from_mapping(sample.tensors).map(lambda tensor: tensor[None].to(model.device))
-    conditions = stack_conditions(clip, [sample.domain], [sample.caption], model.config.domains)
+    conditions = model.batch_conditions(clip, [sample.domain], [sample.caption])
     return clip.latents.float(), clip.cell_weight, conditions

@@ -79,7 +79,12 @@ def compute_gradients(context: StrategyContext, replay: ReplayBuffer) -> Iterato
                 context.model, replay.sample(domain, turn % size)
             )
             noise_sample = sample_noise(
-                context.seed, number, [_FISHER_SLOT], latents.shape[1:], continuation_prob=context.continuation_prob
+                context.seed,
+                number,
+                [_FISHER_SLOT],
+                latents.shape[1:],
+                continuation_prob=context.continuation_prob,
+                distribution=context.model.noise_distribution,
             )
             loss = flow_matching_loss(context.model, latents, cell_weight, conditions, noise_sample).sum()
             found = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)

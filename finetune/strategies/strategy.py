@@ -68,6 +68,7 @@ class RecordingModel:
     def __init__(self, model: VelocityModel, cell_weight: Tensor) -> None:
         self._model = model
         self._cell_weight = cell_weight
+        self.has_clean_context = model.has_clean_context
 
     def __call__(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         velocity = self._model(noisy, sigma, conditions)

@@ -6,21 +6,21 @@ from peft import LoraConfig
 
 from driveforge.finetune.world_model.model import WorldModel
 
-# The attention and feed-forward layers of every Wan block.
-LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
-
 
 def set_trainable(model: WorldModel, adapter: Literal["lora", "full"], rank: int) -> None:
     """Set ``requires_grad``: all weights, or LoRA of ``rank`` (Hu et al. 2021, arXiv 2106.09685) and the embeddings."""
     if adapter == "full":
         model.requires_grad_(True)
         return
-    model.transformer.requires_grad_(False)
-    model.transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(LORA_TARGETS)))
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=list(model.lora_targets))
+    for transformer in model.transformers.values():
+        transformer.requires_grad_(False)
+        transformer.add_adapter(config)
 
 
 def merge_adapter(model: WorldModel) -> None:
     """Merge a LoRA into the weights that it adapts, so that the saved model is loaded like any other."""
-    if getattr(model.transformer, "peft_config", None):
-        model.transformer.fuse_lora()
-        model.transformer.unload_lora()
+    for transformer in model.transformers.values():
+        if getattr(transformer, "peft_config", None):
+            transformer.fuse_lora()
+            transformer.unload_lora()

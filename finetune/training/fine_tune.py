@@ -22,6 +22,7 @@ from driveforge.finetune.training.loop import BatchFactory, train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.share_callbacks import AdaptiveShareCallback, ForgettingMetric, ShareLogger
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.replay.adaptive_share import AdaptiveShare
 from driveforge.replay.buffer import ReplayBuffer
@@ -117,10 +118,10 @@ def _make_batch_factory(
 
 def _load_trainable_model(base: Path, settings: FineTuneSettings) -> WorldModel:
     torch.manual_seed(settings.seed)
-    model = WorldModel.from_pretrained(base).train()
+    model = load_world_model(base).train()
     set_trainable(model, settings.adapter, settings.lora_rank)
     if settings.compile:
-        model.transformer.compile_repeated_blocks()
+        model.compile_blocks()
     return model.to(torch.accelerator.current_accelerator() or "cpu")
 
 

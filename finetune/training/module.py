@@ -15,7 +15,6 @@ from driveforge.finetune.strategies.baselines import Naive
 from driveforge.finetune.strategies.strategy import RecordingModel, Strategy
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.world_model.clip_tensors import ClipTensors
-from driveforge.finetune.world_model.conditions import stack_conditions
 from driveforge.finetune.world_model.flow import flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.dataset import Batch
@@ -69,13 +68,14 @@ class WorldModelModule(lightning.LightningModule):
         """The flow loss (B,) of every sample, and the terms that the strategy adds to their mean."""
         clips = ClipTensors.from_mapping(batch.tensors)
         latents = clips.latents.float()
-        conditions = stack_conditions(clips, batch.domain, batch.caption, self.model.config.domains)
+        conditions = self.model.batch_conditions(clips, batch.domain, batch.caption)
         noise_sample = sample_noise(
             self.settings.seed,
             batch.step,
             batch.slot.tolist(),
             latents.shape[1:],
             continuation_prob=self.settings.continuation_prob,
+            distribution=self.model.noise_distribution,
         )
         recording_model = RecordingModel(self.model, clips.cell_weight)
         losses = flow_matching_loss(

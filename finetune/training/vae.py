@@ -9,7 +9,7 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
-from driveforge.finetune.world_model.vae import to_vae_input
+from driveforge.finetune.world_model.wan_codec import to_vae_input
 
 # Long enough, because the VAE's convolutions reach two frames back.
 _FRAMES = 5

@@ -46,26 +46,35 @@ class ConditionTensors:
     """The conditions of a clip except caption and domain; a batch has a leading axis B.
 
     ``warped`` and ``layout`` are (Z,F,h,w), ``mask`` (4,F,h,w) has the channels of ``ConditionMask``, ``rays`` is
-    (6,F,h,w). A condition that is absent is zero.
+    (6S,F,h,w) for a codec of temporal stride S. A condition that is absent is zero.
+
+    Only some families have the others: ``image`` (Z,F,h,w), the context frames followed by gray, encoded;
+    ``image_embeds`` (N,D), features of the first frame; ``frame_rate`` () in Hz.
     """
 
     warped: Tensor
     layout: Tensor
     mask: Tensor
     rays: Tensor
+    image: Tensor | None = None
+    image_embeds: Tensor | None = None
+    frame_rate: Tensor | None = None
 
     @classmethod
     def from_mapping(cls, tensors: Mapping[str, Tensor]) -> Self:
         """The record of stored tensors; names that it does not have are ignored."""
-        return cls(**{field.name: tensors[field.name] for field in fields(cls)})
+        return cls(**{field.name: tensors[field.name] for field in fields(cls) if field.name in tensors})
 
     @classmethod
     def stack(cls, clips: "Sequence[ConditionTensors]") -> Self:
         """A batch of clips."""
-        return cls(**{field.name: torch.stack([getattr(clip, field.name) for clip in clips]) for field in fields(cls)})
+        mappings = [clip.to_mapping() for clip in clips]
+        return cls.from_mapping({name: torch.stack([m[name] for m in mappings]) for name in mappings[0]})
 
     def to_mapping(self) -> dict[str, Tensor]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The tensors by name, without those that the family does not have."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The record with ``function`` applied to every tensor."""

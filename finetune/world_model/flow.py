@@ -31,7 +31,23 @@ DROP_TEXT_PROB = 0.15
 
 
 class VelocityModel(Protocol):
+    """Predicts velocities. With ``has_clean_context``, context frames are fed clean and have no loss."""
+
+    @property
+    def has_clean_context(self) -> bool: ...
+
     def __call__(self, noisy: Tensor, sigma: Tensor, conditions: "Conditions") -> Tensor: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseDistribution:
+    """The shift of noise levels, and the fewest and most latent context frames of a continuation."""
+
+    shift: float
+    context_frames: tuple[int, int]
+
+
+DEFAULT_NOISE = NoiseDistribution(shift=SIGMA_SHIFT, context_frames=CONTEXT_FRAMES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,7 +65,13 @@ class NoiseSample:
 
 
 def sample_noise(
-    seed: int, step: int, slots: Sequence[int], shape: Sequence[int], *, continuation_prob: float = 0.0
+    seed: int,
+    step: int,
+    slots: Sequence[int],
+    shape: Sequence[int],
+    *,
+    continuation_prob: float = 0.0,
+    distribution: NoiseDistribution = DEFAULT_NOISE,
 ) -> NoiseSample:
     """Samples the noise for ``slots`` of the global batch of ``step``; ``shape`` is one sample's (Z,F,h,w).
 
@@ -64,14 +86,14 @@ def sample_noise(
         normals.append(torch.randn((), generator=generator))
         noises.append(torch.randn(*shape, generator=generator))
         is_continuation = bool(torch.rand((), generator=generator) < continuation_prob)
-        contexts.append(
-            is_continuation * torch.randint(CONTEXT_FRAMES[0], CONTEXT_FRAMES[1] + 1, (), generator=generator)
-        )
+        fewest, most = distribution.context_frames
+        contexts.append(is_continuation * torch.randint(fewest, most + 1, (), generator=generator))
     uniform_samples, num_context_frames = torch.stack(uniforms), torch.stack(contexts)
     probs = {"frames": DROP_FRAMES_PROB, "layout": DROP_LAYOUT_PROB, "pose": DROP_POSE_PROB, "text": DROP_TEXT_PROB}
     return NoiseSample(
         sigma=shift_sigma(
-            torch.sigmoid(torch.stack(normals)), torch.where(num_context_frames > 0, CONTINUATION_SHIFT, SIGMA_SHIFT)
+            torch.sigmoid(torch.stack(normals)),
+            torch.where(num_context_frames > 0, CONTINUATION_SHIFT, distribution.shift),
         ),
         noise=torch.stack(noises),
         drop={name: uniform_samples[:, k] < rate for k, (name, rate) in enumerate(probs.items())},
@@ -89,17 +111,23 @@ def flow_matching_loss(
 ) -> Tensor:
     """Mean squared velocity error (B,) of each sample, weighted by cell.
 
-    ``latents`` (B,Z,F,h,w), ``cell_weight`` (B,F,h,w). Context frames are fed clean and have no loss.
+    ``latents`` (B,Z,F,h,w), ``cell_weight`` (B,F,h,w). Context frames have no loss.
     """
     sigma, noise = noise_sample.sigma.to(latents.device), noise_sample.noise.to(latents.device)
     drop = {name: flags.to(latents.device) for name, flags in noise_sample.drop.items()}
     conditions = conditions.without_frames(drop["frames"]).without_layout(drop["layout"])
     conditions = conditions.without_pose(drop["pose"]).without_text(drop["text"])
     conditions = conditions.as_continuation(latents, noise_sample.num_context_frames.to(latents.device))
-    level = sigma.view(-1, 1, 1, 1, 1)
-    noisy = torch.where(conditions.context_mask > 0, latents, (1 - level) * latents + level * noise)
+    noisy = mix_noise(model, latents, noise, sigma, conditions)
     error = (model(noisy, sigma, conditions).float() - (noise - latents)).square().mean(1)
     return average_over_generated_cells(error, cell_weight, conditions)
+
+
+def mix_noise(model: VelocityModel, latents: Tensor, noise: Tensor, sigma: Tensor, conditions: "Conditions") -> Tensor:
+    """The noisy latents (B,Z,F,h,w) at noise level ``sigma`` (B,), with clean context if the model takes it."""
+    level = sigma.view(-1, 1, 1, 1, 1)
+    noisy = (1 - level) * latents + level * noise
+    return torch.where(conditions.context_mask > 0, latents, noisy) if model.has_clean_context else noisy
 
 
 def average_over_generated_cells(error: Tensor, cell_weight: Tensor, conditions: "Conditions") -> Tensor:

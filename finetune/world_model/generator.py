@@ -8,15 +8,14 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.finetune.world_model.conditions import encode_conditions, stack_conditions
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.sampling import sample
-from driveforge.finetune.world_model.vae import decode, encode
 
 
 class WorldModelGenerator:
-    """Generates clips with a saved world model. Not thread-safe: ``AutoencoderKLWan`` keeps state during a call."""
+    """Generates clips with a saved world model of any family. Not thread-safe: a codec keeps state during a call."""
 
     def __init__(self, model: WorldModel, digest: str) -> None:
         self.model = model
@@ -25,8 +24,8 @@ class WorldModelGenerator:
     @classmethod
     def load(cls, directory: Path | str, device: str = "cpu") -> "WorldModelGenerator":
         directory = Path(directory)
-        model = WorldModel.from_pretrained(directory).to(device)
-        model.vae.to(device)
+        model = load_world_model(directory).to(device)
+        model.encoder.to(device)
         return cls(model, compute_model_digest(directory))
 
     def generate(
@@ -34,19 +33,17 @@ class WorldModelGenerator:
     ) -> Clip:
         """A clip of ``scene``. ``first_frames`` is ``(V, F, H, W, 3)`` uint8, or None.
 
-        All frames are decoded by the VAE, context frames too, so that the appearance does not change after them.
+        All frames are decoded by the codec, context frames too, so that the appearance does not change after them.
         """
         num_context_frames = 0 if first_frames is None else first_frames.shape[1]
-        tensors = encode_conditions(self.model.vae, scene, first_frames, num_context_frames)
+        tensors = self.model.encoder.encode_conditions(scene, first_frames, num_context_frames)
         batched = tensors.map(lambda tensor: tensor[None].to(self.model.device))
-        conditions = stack_conditions(
-            batched, [scene.domain], [scene.caption], self.model.config.domains, len(scene.cameras)
-        )
+        conditions = self.model.batch_conditions(batched, [scene.domain], [scene.caption], len(scene.cameras))
         latents = sample(self.model, conditions, seed, settings)
         views = rearrange(latents, "1 z (v t) h w -> v z t h w", v=len(scene.cameras))
-        return Clip(scene=scene, frames=decode(self.model.vae, views).cpu().numpy())
+        return Clip(scene=scene, frames=self.model.codec.decode(views).cpu().numpy())
 
     def reconstruct(self, clip: Clip) -> Clip:
-        """``clip`` encoded and decoded by the VAE, which shows the loss from compression only."""
-        frames = torch.from_numpy(np.array(clip.frames)).to(self.model.device)
-        return Clip(scene=clip.scene, frames=decode(self.model.vae, encode(self.model.vae, frames)).cpu().numpy())
+        """``clip`` encoded and decoded by the codec, which shows the loss from compression only."""
+        latents = self.model.codec.encode(torch.from_numpy(np.array(clip.frames)))
+        return Clip(scene=clip.scene, frames=self.model.codec.decode(latents).cpu().numpy())

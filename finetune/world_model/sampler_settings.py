@@ -24,6 +24,7 @@ class SamplerSettings:
     inpaint_steps: Annotated[int, "steps before these, in regions that the warped first frame does not cover", Range(0)]
     inpaint_strength: Annotated[float, "noise level to start at in these regions", Range(0, 1)]
     guidance_scale: Annotated[float, "classifier-free guidance scale; 1: no guidance", Range(0)]
+    negative_prompt: Annotated[str | None, "caption that guidance steers away from; null: no caption"]
     sigmas: Annotated[tuple[float, ...], "decreasing noise levels in (0, 1], instead of num_steps; []: not used"]
 
     def __post_init__(self) -> None:

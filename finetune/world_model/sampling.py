@@ -1,4 +1,4 @@
-"""Sampling: noise to latent video under classifier-free guidance, with UniPC on an explicit list of noise levels."""
+"""Sampling: noise to latent video under classifier-free guidance."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -8,18 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from driveforge.finetune.world_model.flow import VelocityModel, shift_sigma
+from driveforge.finetune.world_model.flow import SIGMA_SHIFT, shift_sigma
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 
 if TYPE_CHECKING:  # diffusers takes seconds to import
     from driveforge.finetune.world_model.conditions import Conditions
+    from driveforge.finetune.world_model.model import WorldModel
 
 
-def noise_levels(settings: SamplerSettings, *, has_frames: bool) -> list[float]:
+def noise_levels(settings: SamplerSettings, *, has_frames: bool, shift: float = SIGMA_SHIFT) -> list[float]:
     """The noise levels of the sampling steps, highest first; the last step ends at 0."""
     even = torch.linspace(1, 0, settings.num_steps + 1, dtype=torch.float64)[:-1]
     highest = settings.strength if has_frames else 1.0
-    return list(settings.sigmas) or [highest * float(s) for s in shift_sigma(even)]
+    return list(settings.sigmas) or [highest * float(s) for s in shift_sigma(even, shift)]
 
 
 def inpaint_levels(settings: SamplerSettings, highest: float) -> list[float]:
@@ -31,52 +32,55 @@ def inpaint_levels(settings: SamplerSettings, highest: float) -> list[float]:
 
 @torch.no_grad()
 def sample(
-    model: VelocityModel, conditions: "Conditions", seed: int | Sequence[int], settings: SamplerSettings
+    model: "WorldModel", conditions: "Conditions", seed: int | Sequence[int], settings: SamplerSettings
 ) -> Tensor:
-    """Latents (B,Z,F,h,w); context frames are returned unchanged. The same seed gives the same latents.
+    """Latents (B,Z,F,h,w) by the solver of ``model``. The same seed gives the same latents.
 
     With one seed per clip, the noise of a clip does not depend on the rest of the batch.
     """
     warped, shape = conditions.warped, conditions.warped.shape
     noise = _sample_noise(shape, seed).to(warped.device)
     is_context = (conditions.context_mask > 0).expand(shape)
+    if not model.has_clean_context:
+        is_context = torch.zeros_like(is_context)
     is_warped = (conditions.mask.warped >= 0.5).expand(shape)
-    levels = noise_levels(settings, has_frames=bool(is_context.any()))
-    upper_levels = inpaint_levels(settings, levels[0])
-    velocity = _guided_velocity(model, conditions, settings.guidance_scale)
+    solver = model.make_solver(settings, has_frames=bool((conditions.context_mask > 0).any()))
+    upper_levels = inpaint_levels(settings, solver.start_level)
+    velocities = _make_velocities(model, conditions, settings)
 
     def warped_at(level: float) -> Tensor:
         return (1 - level) * warped + level * noise
 
-    x = warped_at(upper_levels[0] if upper_levels else levels[0])
-    for level, next_level in pairwise([*upper_levels, levels[0]]):
-        x = torch.where(is_context, warped, x)
-        x = x + (next_level - level) * velocity(x, level)  # Euler's method, because the levels are close together
+    x = warped_at(upper_levels[0] if upper_levels else solver.start_level)
+    for level, next_level in pairwise([*upper_levels, solver.start_level]):
+        velocity, uncond_velocity = velocities(torch.where(is_context, warped, x), level)
+        if uncond_velocity is not None:
+            velocity = uncond_velocity + settings.guidance_scale * (velocity - uncond_velocity)
+        x = x + (next_level - level) * velocity  # Euler's method, because the levels are close together
         x = torch.where(is_warped, warped_at(next_level), x)  # warped cells follow the same noise schedule
-    from diffusers import UniPCMultistepScheduler
-
-    # UniPC (Zhao et al. 2023, arXiv 2302.04867) in 10 steps is as good as Euler's method in 20.
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
-    scheduler.set_timesteps(sigmas=np.array(levels), device=warped.device)
-    for level, timestep in zip(levels, scheduler.timesteps, strict=True):
-        x = torch.where(is_context, warped, x)
-        x = scheduler.step(velocity(x, level), timestep, x, return_dict=False)[0]
-    return torch.where(is_context, warped, x)
+    state = solver.start(x)
+    for index, level in enumerate(solver.levels):
+        flow = torch.where(is_context, warped, solver.to_flow(state, index))
+        velocity, uncond_velocity = velocities(flow, level)
+        state = solver.step(state, index, velocity, uncond_velocity, settings.guidance_scale)
+    return solver.finish(state, warped, is_context)
 
 
-def _guided_velocity(model: VelocityModel, conditions: "Conditions", scale: float) -> Callable[[Tensor, float], Tensor]:
-    """The velocity at ``(x, level)`` under classifier-free guidance; a scale of 1 needs no second forward pass."""
-    unconditional = conditions.unconditional()
+def _make_velocities(
+    model: "WorldModel", conditions: "Conditions", settings: SamplerSettings
+) -> Callable[[Tensor, float], tuple[Tensor, Tensor | None]]:
+    """The velocities at ``(x, level)`` with and without conditions; the latter is None if the guidance scale is 1."""
+    negative = model.encode_captions([settings.negative_prompt])[0] if settings.negative_prompt else None
+    unconditional = conditions.unconditional(negative)
 
-    def velocity(x: Tensor, level: float) -> Tensor:
+    def velocities(x: Tensor, level: float) -> tuple[Tensor, Tensor | None]:
         sigma = torch.full((len(x),), level, device=x.device)
-        cond_velocity = model(x, sigma, conditions)
-        if scale != 1:
-            uncond_velocity = model(x, sigma, unconditional)
-            cond_velocity = uncond_velocity + scale * (cond_velocity - uncond_velocity)
-        return cond_velocity.float()
+        velocity = model(x, sigma, conditions).float()
+        if settings.guidance_scale == 1:
+            return velocity, None
+        return velocity, model(x, sigma, unconditional).float()
 
-    return velocity
+    return velocities
 
 
 def _sample_noise(shape: Sequence[int], seed: int | Sequence[int]) -> Tensor:

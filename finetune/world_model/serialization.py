@@ -63,6 +63,16 @@ def load_part(part_class: type[Part], folder: Path) -> Part:
     return part
 
 
+def save_part(part: ModelMixin, folder: Path, dtype: torch.dtype) -> None:
+    """Save a part as safetensors. The same weights give the same bytes, wherever the part was loaded from."""
+    copy = type(part).from_config({key: value for key, value in part.config.items() if key != "_name_or_path"})
+    copy.load_state_dict(part.state_dict())
+    for parameter in copy.parameters():  # diffusers' own .to() would keep some of them in float32
+        parameter.data = parameter.data.to(dtype)
+    with safetensors_errors_as_os_errors(folder):
+        copy.save_pretrained(folder)
+
+
 def load_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """The tensors of ``path`` as float32. Raises UserError unless their names and shapes are exactly ``expected``."""
     require_shapes(path, read_shapes(path), expected)

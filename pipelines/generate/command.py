@@ -16,6 +16,7 @@ from driveforge.datasets.progress import show_progress, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extend_metadata
 from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.finetune.world_model.limits import ClipLimits, require_encodable
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.generate.commit import CommitLog, remove_scratch, remove_unreferenced
@@ -72,19 +73,20 @@ def log_generation(summary: GenerationSummary, tracker: Tracker) -> None:
 
 def generate_candidates(config: Config) -> GenerationSummary:
     """Generate all candidates of ``config`` with the run's fine-tuned model, or else the configured checkpoint."""
+    from driveforge.finetune.world_model.families.registry import read_limits
     from driveforge.finetune.world_model.model import compute_model_digest
 
     folder, root = resolve_model(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
     instruments()  # fails early if something is missing
-    plan = plan_candidates(root, config.data, config.generate, compute_model_digest(folder))
+    plan = plan_candidates(root, config.data, config.generate, compute_model_digest(folder), read_limits(folder))
     return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
 
 
-def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: str) -> GenerationPlan:
+def plan_candidates(
+    root: Path, data: Data, settings: GenerateSettings, model: str, limits: ClipLimits
+) -> GenerationPlan:
     """The plan in ``root``: clips from the held-out scenes of ``data``, by the model with the digest ``model``."""
-    from driveforge.finetune.world_model.conditions import require_encodable
-
     source = open_source(data)
 
     def store(scene: Scene) -> str:
@@ -92,7 +94,7 @@ def plan_candidates(root: Path, data: Data, settings: GenerateSettings, model: s
 
     all_scenes = source.scenes()
     scenes = [all_scenes[number] for number in generation_indices(all_scenes)]
-    require_encodable(scenes)
+    require_encodable(scenes, limits)
     requests = plan_requests(scenes, store, settings, model)
     return open_or_create_plan(root, requests, settings.clips_per_unit)
 

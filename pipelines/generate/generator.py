@@ -1,26 +1,17 @@
-"""Generators: the interface of a world-model family to generation and calibration, and its loader.
-
-Another family needs three files: a module in ``finetune/world_model/`` with a class that implements ``Generator``, an
-entry in ``_LOADERS``, and ``conf/model/NAME.yaml`` whose ``checkpoint`` is the model folder.
-"""
+"""Generators: the interface of a world model to generation and calibration, and its loader."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.scene import Clip, Scene
+from driveforge.finetune.world_model.families.registry import recognize_family
 
 if TYPE_CHECKING:
     from driveforge.finetune.world_model.sampler_settings import SamplerSettings
-
-# Files that identify the family of a model folder, and their key for it: ours, and that of a diffusers pipeline.
-_FAMILY_KEYS = {"world_model.json": "family", "model_index.json": "_class_name"}
-DEFAULT_FAMILY = "driveforge"
 
 
 class Generator(Protocol):
@@ -59,34 +50,9 @@ def load_generator(folder: Path) -> Generator:
 
     Raises UserError if the folder holds no model, or a model of an unknown family.
     """
+    recognize_family(folder)  # before imports that take seconds
     import torch
 
-    family = read_family(folder)
-    if family not in _LOADERS:
-        raise UserError(f"{folder} holds a model of the family {family!r}; known families: {', '.join(_LOADERS)}")
-    return _LOADERS[family](folder, "cuda" if torch.cuda.is_available() else "cpu")
-
-
-def read_family(folder: Path) -> str:
-    """The family of the model in ``folder``: ``family`` in world_model.json, or ``_class_name`` in model_index.json."""
-    for name, key in _FAMILY_KEYS.items():
-        if (folder / name).is_file():
-            record: Any = read_json(folder / name, "use an intact copy of the model")
-            family = record.get(key, DEFAULT_FAMILY) if isinstance(record, dict) else DEFAULT_FAMILY
-            return str(family)
-    raise UserError(f"{folder} holds no model: {' or '.join(_FAMILY_KEYS)} is missing")
-
-
-def is_model_folder(folder: Path) -> bool:
-    """Whether ``folder`` holds a model of any family."""
-    return any((folder / name).is_file() for name in _FAMILY_KEYS)
-
-
-def _load_driveforge(folder: Path, device: str) -> Generator:
     from driveforge.finetune.world_model.generator import WorldModelGenerator
 
-    return WorldModelGenerator.load(folder, device)
-
-
-# By family; a loader imports its module when it is called.
-_LOADERS: dict[str, Callable[[Path, str], Generator]] = {DEFAULT_FAMILY: _load_driveforge}
+    return WorldModelGenerator.load(folder, "cuda" if torch.cuda.is_available() else "cpu")

@@ -9,8 +9,8 @@ import driveforge
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import read_json, read_record
+from driveforge.finetune.world_model.families.registry import is_model_folder
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.generate.generator import is_model_folder
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, open_registry
 from driveforge.pipelines.tracking.store import find_store
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 
 from driveforge.datasets.files.digests import compute_digests
@@ -19,10 +18,11 @@ from driveforge.datasets.progress import show_status, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
+from driveforge.finetune.world_model.clip_encoder import ClipEncoder
 from driveforge.finetune.world_model.clip_tensors import ClipTensors
-from driveforge.finetune.world_model.conditions import encode_clip, require_encodable
+from driveforge.finetune.world_model.families.registry import load_clip_encoder, read_limits
+from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.finetune.world_model.model import compute_model_digest
-from driveforge.finetune.world_model.vae import load_vae
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.licenses import select_licensed
 from driveforge.pipelines.inputs.settings import Data
@@ -32,7 +32,7 @@ from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.replay.settings import ReplaySettings
 
 SourceOpener = Callable[[], Source]
-Encoder = Callable[[AutoencoderKLWan, Clip], ClipTensors]
+EncodeFunction = Callable[[ClipEncoder, Clip], ClipTensors]
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -76,7 +76,7 @@ def encode_source(
         scenes = list(source.scenes())
         scenes = [scenes[n] for n in select(scenes)]
     show_skipped(source)
-    require_encodable(scenes)
+    require_encodable(scenes, read_limits(checkpoint))
     with show_status(f"Reading {label}"):
         contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = source_identity(scenes, contents)
@@ -95,7 +95,7 @@ def source_identity(scenes: Sequence[Scene], contents: Sequence[str]) -> str:
 
 
 def encode_scenes(
-    opener: SourceOpener, checkpoint: Path, scenes: Sequence[Scene], encode: Encoder = encode_clip
+    opener: SourceOpener, checkpoint: Path, scenes: Sequence[Scene], encode: EncodeFunction = ClipEncoder.encode_clip
 ) -> Iterator[LatentSample]:
     """Encode ``scenes`` on all cores, in order; ``opener`` and ``encode`` must be importable by name."""
     encoded = parallel_map(_encode_one, scenes, _start_worker, (opener, checkpoint, encode))
@@ -109,20 +109,20 @@ class _EncodingWorker:
     """The state of a worker process between clips."""
 
     source: Source
-    vae: AutoencoderKLWan
-    encode: Encoder
+    encoder: ClipEncoder
+    encode: EncodeFunction
 
 
 _worker: _EncodingWorker
 
 
-def _start_worker(opener: SourceOpener, checkpoint: Path, encode: Encoder) -> None:
+def _start_worker(opener: SourceOpener, checkpoint: Path, encode: EncodeFunction) -> None:
     global _worker
     torch.set_num_threads(1)
-    _worker = _EncodingWorker(opener(), load_vae(checkpoint), encode)
+    _worker = _EncodingWorker(opener(), load_clip_encoder(checkpoint), encode)
 
 
 def _encode_one(scene: Scene) -> dict[str, NDArray[Any]]:
     """Returns arrays: torch would send tensors between processes through files."""
-    tensors = _worker.encode(_worker.vae, _worker.source.load(scene)).to_mapping()
+    tensors = _worker.encode(_worker.encoder, _worker.source.load(scene)).to_mapping()
     return {name: (t.half() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}

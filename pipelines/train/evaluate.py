@@ -13,7 +13,8 @@ from rich.table import Table
 from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet
 from driveforge.finetune.evaluation.evaluate import evaluate
 from driveforge.finetune.evaluation.results import Evaluation, append_evaluation
-from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.finetune.world_model.families.registry import load_world_model
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text
 from driveforge.pipelines.plots.contact_sheet import write_png
@@ -53,7 +54,7 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluate the model in ``folder``; logs to ``run`` and MLflow, with a picture of one clip of each domain."""
     shown: dict[str, tuple[EvaluationClip, NDArray[np.uint8]]] = {}
-    model = WorldModel.from_pretrained(folder)
+    model = load_world_model(folder)
     evaluation = evaluate(model, evaluation_set, settings, lambda clip, frames: _keep_first(shown, clip, frames))
     step, digest, path = read_num_steps(folder), compute_model_digest(folder), run.evaluation
     append_evaluation(path, evaluation, step=step, model=digest)

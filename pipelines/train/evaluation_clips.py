@@ -6,8 +6,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from diffusers import AutoencoderKLWan
-
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.digests import compute_digests
 from driveforge.datasets.files.lock import file_lock
@@ -20,13 +18,13 @@ from driveforge.finetune.evaluation.clips import (
     EvaluationClip,
     EvaluationSet,
     EvaluationTensors,
-    compute_vae_digest,
     encode_evaluation_clip,
     to_single_camera_clip,
     to_single_camera_scene,
 )
-from driveforge.finetune.world_model.conditions import require_encodable
-from driveforge.finetune.world_model.vae import load_vae
+from driveforge.finetune.world_model.clip_encoder import ClipEncoder
+from driveforge.finetune.world_model.families.registry import load_clip_encoder, read_limits
+from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message
 from driveforge.pipelines.inputs.settings import Data, NuScenesData, SimulatedData
@@ -54,7 +52,7 @@ def load_evaluation_set(config: Config, checkpoint: Path) -> EvaluationSet:
         clips += encode_evaluation_clips(
             partial(open_footage, config.data, config.replay, path), framing, checkpoint, root, select
         )
-    return EvaluationSet(clips=tuple(clips), vae_digest=compute_vae_digest(load_vae(checkpoint)))
+    return EvaluationSet(clips=tuple(clips), codec_digest=load_clip_encoder(checkpoint).codec.digest())
 
 
 def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
@@ -106,10 +104,10 @@ def encode_evaluation_clips(
     with show_status("Listing evaluation clips"):
         source = opener()
         scenes = select(list(source.scenes()))
-        require_encodable(scenes)
+        require_encodable(scenes, read_limits(checkpoint))
         contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = f"{FORMAT} {source_identity(scenes, contents)}"
-    key = latent_key(identity, asdict(framing), compute_vae_digest(load_vae(checkpoint)))
+    key = latent_key(identity, asdict(framing), load_clip_encoder(checkpoint).codec.digest())
     # Other run folders share these clips.
     with file_lock(root / f".{key}.lock", print_message), LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
@@ -123,5 +121,5 @@ def encode_evaluation_clips(
         yield EvaluationClip(scene=to_single_camera_scene(scene), tensors=tensors)
 
 
-def _encode(vae: AutoencoderKLWan, clip: Clip) -> EvaluationTensors:
-    return encode_evaluation_clip(vae, to_single_camera_clip(clip))
+def _encode(encoder: ClipEncoder, clip: Clip) -> EvaluationTensors:
+    return encode_evaluation_clip(encoder, to_single_camera_clip(clip))

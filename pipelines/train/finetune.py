@@ -30,6 +30,7 @@ from driveforge.finetune.training.fine_tune import (
 )
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.share_callbacks import ForgettingMetric
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.finetune.world_model.serialization import write_checksums
 from driveforge.pipelines.config.config import Config
@@ -154,7 +155,7 @@ def _make_forgetting_metric(
     """The metric of an adaptive share, forgetting on all domains except the driving ones, and its protocol."""
     settings = replace(evaluate, dynamics=False)
     others = sorted({clip.domain for clip in evaluation_set.clips} - set(driving.domains))
-    start = WorldModel.from_pretrained(checkpoint)
+    start = load_world_model(checkpoint)
     metric = make_loss_forgetting_metric(start, evaluation_set, settings, others)
     return metric, describe_protocol(evaluation_set, settings)
 

@@ -33,10 +33,12 @@ from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.training.vae import train_vae
 from driveforge.finetune.world_model.clip_tensors import ConditionMask
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, compute_model_digest
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.preconditioning import estimate_latent_std
 from driveforge.finetune.world_model.serialization import safetensors_errors_as_os_errors, write_checksums
-from driveforge.finetune.world_model.vae import initialize_from_pca, load_vae, make_vae, to_vae_input
+from driveforge.finetune.world_model.tiny_vae import initialize_from_pca, make_vae
+from driveforge.finetune.world_model.wan_codec import WanCodec, load_vae, to_vae_input
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message
 from driveforge.pipelines.inputs.sources import open_pretraining
@@ -83,7 +85,7 @@ def train_base_vae(source: Source, settings: PretrainSettings) -> None:
     scenes = source.scenes()
     clips = np.concatenate([source.load(scenes[n]).frames for n in track(chosen, "Rendering clips for the VAE")])
     torch.manual_seed(settings.seed)
-    config = WorldModelConfig()
+    config = TinyConfig()
     vae = make_vae(config.latent_channels, config.patch_size)
     sampled = clips[:: max(1, len(clips) // _PCA_CLIPS)]
     initialize_from_pca(vae, to_vae_input(torch.from_numpy(sampled)))
@@ -119,37 +121,37 @@ def _save_vae(vae: AutoencoderKLWan, out: Path) -> None:
         vae.save_pretrained(scratch)
 
 
-def train_world_model(cache: LatentCache, settings: PretrainSettings) -> WorldModel:
+def train_world_model(cache: LatentCache, settings: PretrainSettings) -> TinyWorldModel:
     """The EMA model after ``settings.steps`` steps; resumes from ``<out>/checkpoints``."""
     if settings.start is None:
-        model = init_model(WorldModelConfig(), load_vae(settings.out), cache, settings.seed)
+        model = init_model(TinyConfig(), WanCodec.from_pretrained(settings.out), cache, settings.seed)
     else:
-        model = WorldModel.from_pretrained(settings.start)
+        model = TinyWorldModel.from_pretrained(settings.start)
     return train_on_cache(
         cache, model, settings, settings.out / "checkpoints", logger=CSVLogger(settings.out, name="curves")
     )
 
 
-def init_model(config: WorldModelConfig, vae: AutoencoderKLWan, cache: LatentCache, seed: int) -> WorldModel:
+def init_model(config: TinyConfig, codec: WanCodec, cache: LatentCache, seed: int) -> TinyWorldModel:
     """A model with random weights, preconditioned for the latents of ``cache``. Seeds torch."""
     torch.manual_seed(seed)
-    model = WorldModel.from_config(config, vae)
+    model = TinyWorldModel.from_config(config, codec)
     model.latent_std.copy_(latent_std(cache))
     return model
 
 
 def train_on_cache(
     cache: LatentCache,
-    model: WorldModel,
+    model: TinyWorldModel,
     training: TrainingSettings,
     checkpoints: Path,
     *,
     logger: Logger | bool = False,
-) -> WorldModel:
+) -> TinyWorldModel:
     """Train ``model`` on all samples of a cache; returns its EMA. Resumes from ``checkpoints``."""
     fingerprint = {"start": model.digest(), "clips": cache.digest()}
     if training.compile:
-        model.transformer.compile_repeated_blocks()
+        model.compile_blocks()
     module = WorldModelModule(model.train(), training, resolved_config=fingerprint)
     plan = BatchPlan(seed=training.seed, batch_size=training.batch_size, share=0.0, pools={}, num_driving=len(cache))
 
@@ -167,7 +169,7 @@ def train_on_cache(
 
     train(module, batches, checkpoints, logger=logger)
     module.copy_ema_to_model()
-    return module.model
+    return model
 
 
 def latent_std(cache: LatentCache) -> torch.Tensor:
@@ -178,7 +180,7 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
     return estimate_latent_std(latents, warped, ConditionMask.from_channels(mask))
 
 
-def save_base(model: WorldModel, settings: PretrainSettings, framing: Framing) -> None:
+def save_base(model: TinyWorldModel, settings: PretrainSettings, framing: Framing) -> None:
     """Write ``<out>/model``: half-precision weights, the recipe, the training curves and checksums."""
     recipe = _recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
     if settings.start is not None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from driveforge.finetune.evaluation.evaluate import evaluate, evaluate_frames, repeat_last_frame
 from driveforge.finetune.evaluation.results import Evaluation
-from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
 
@@ -49,7 +49,7 @@ def main() -> None:
     for path, steps in itertools.product(args.models, args.steps):
         start = time.process_time()
         name = f"{path}, {steps} step{'s' if steps > 1 else ''}"
-        columns[name] = evaluate(WorldModel.from_pretrained(path), clips, replace(settings, num_steps=steps))
+        columns[name] = evaluate(load_world_model(path), clips, replace(settings, num_steps=steps))
         print(f"{name}: {time.process_time() - start:.0f} CPU-seconds", file=sys.stderr)
     print(f"| mean over {len(clips.domains)} domains | {' | '.join(columns)} |")
     print("| --- |" + " --- |" * len(columns))

@@ -20,9 +20,8 @@ from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.world_model.clip_tensors import MASK_CHANNELS, RAY_CHANNELS, ClipTensors
-from driveforge.finetune.world_model.conditions import stack_conditions
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
 from driveforge.finetune.world_model.flow import flow_matching_loss, sample_noise
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
 from driveforge.replay.dataset import Batch, plan_loader
 from driveforge.replay.plan import BatchPlan
 from tests.defaults import fine_tune_settings
@@ -32,7 +31,7 @@ BATCH, FRAMES, HEIGHT, WIDTH = 4, 17, 12, 20
 
 def random_cache(root: Path) -> LatentCache:
     generator = torch.Generator().manual_seed(0)
-    z = WorldModelConfig().latent_channels
+    z = TinyConfig().latent_channels
     channels = {"latents": z, "warped": z, "layout": z, "mask": MASK_CHANNELS, "rays": RAY_CHANNELS}
     samples = []
     for number in range(16):
@@ -54,7 +53,7 @@ def time_driveforge(cache: LatentCache, settings: TrainingSettings) -> float:
         yield from plan_loader(plan, cache, None, start=start, stop=settings.steps)
 
     torch.manual_seed(0)
-    module = WorldModelModule(WorldModel.from_config(WorldModelConfig()).train(), settings)
+    module = WorldModelModule(TinyWorldModel.from_config(TinyConfig()).train(), settings)
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
         train(module, batches, Path(root))
     return (time.perf_counter() - start_time) / settings.steps
@@ -63,7 +62,7 @@ def time_driveforge(cache: LatentCache, settings: TrainingSettings) -> float:
 def time_bare_loop(cache: LatentCache, settings: TrainingSettings) -> float:
     """Seconds per step of a hand-written loop, with batches stacked in memory beforehand."""
     torch.manual_seed(0)
-    model = WorldModel.from_config(WorldModelConfig()).train()
+    model = TinyWorldModel.from_config(TinyConfig()).train()
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, foreach=True)
     samples = [ClipTensors.from_mapping(cache.sample(i).tensors) for i in range(len(cache))]
     batches = [ClipTensors.stack(samples[i : i + BATCH]) for i in range(0, len(samples), BATCH)]
@@ -71,7 +70,7 @@ def time_bare_loop(cache: LatentCache, settings: TrainingSettings) -> float:
     for step in range(settings.steps):
         batch = batches[step % len(batches)]
         latents = batch.latents.float()
-        conditions = stack_conditions(batch, ["orbit"] * BATCH, ["a"] * BATCH, model.config.domains)
+        conditions = model.batch_conditions(batch, ["orbit"] * BATCH, ["a"] * BATCH)
         noise_sample = sample_noise(0, step, range(BATCH), latents.shape[1:])
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
             loss = flow_matching_loss(model, latents, batch.cell_weight, conditions, noise_sample).mean()

@@ -24,7 +24,7 @@ from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_l
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.share_callbacks import ShareLogger
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import plan_loader
 from driveforge.replay.plan import BatchPlan
@@ -59,7 +59,7 @@ def step_times(plan: BatchPlan, cache: LatentCache, buffer: ReplayBuffer | None,
 
     torch.manual_seed(0)
     settings = fine_tune_settings(steps=steps + 2, checkpoint_every=10 * steps, learning_rate=1e-3, precision="bf16")
-    module = WorldModelModule(WorldModel.from_config(WorldModelConfig()).train(), settings)
+    module = WorldModelModule(TinyWorldModel.from_config(TinyConfig()).train(), settings)
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
         train(module, batches, Path(root), callbacks=[ShareLogger(lambda: plan)])
     return [after - before for before, after in pairwise(times)][-steps:]

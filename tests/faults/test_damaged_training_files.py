@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.finetune.world_model.families.registry import load_world_model
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.serialization import CHECKSUMS_FILE
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.persistent import open_persistent, update_transaction
@@ -47,8 +48,12 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights_of(folder: Path) -> str:
-    model = WorldModel.from_pretrained(folder)
-    return model.digest() + str(model.config) + str([float(v.double().sum()) for v in model.vae.state_dict().values()])
+    model = load_world_model(folder)
+    return (
+        model.digest()
+        + str(model.config)
+        + str([float(v.double().sum()) for v in model.codec.vae.state_dict().values()])
+    )
 
 
 def require_right(

@@ -6,11 +6,12 @@ import torch
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Clip, Lane, Scene, Track
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
-from driveforge.finetune.world_model.vae import initialize_from_pca, to_vae_input
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
+from driveforge.finetune.world_model.tiny_vae import initialize_from_pca
+from driveforge.finetune.world_model.wan_codec import to_vae_input
 
 HEIGHT, WIDTH, FRAMES = 32, 48, 5
-TINY = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+TINY = TinyConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 
 
 @pytest.fixture
@@ -43,9 +44,9 @@ def clip(scene: Scene) -> Clip:
 
 
 @pytest.fixture
-def model(clip: Clip) -> WorldModel:
+def model(clip: Clip) -> TinyWorldModel:
     torch.manual_seed(0)
-    model = WorldModel.from_config(TINY)
+    model = TinyWorldModel.from_config(TINY)
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
-    initialize_from_pca(model.vae, to_vae_input(torch.from_numpy(np.array(clip.frames))))
+    initialize_from_pca(model.codec.vae, to_vae_input(torch.from_numpy(np.array(clip.frames))))
     return model.eval()

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from driveforge.datasets.latents.cache import LatentCache, LatentSample
 from driveforge.finetune.training.fine_tune import FineTuneResult, fine_tune
 from driveforge.finetune.training.settings import FineTuneSettings
-from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.families.tiny import TinyWorldModel
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.mix import ReplayMix
 from tests.defaults import fine_tune_settings, replay_mix
@@ -22,7 +22,7 @@ DOMAINS = ("falling", "orbit")
 
 def prepare_root(root: Path) -> None:
     torch.manual_seed(0)
-    model = WorldModel.from_config(TINY)
+    model = TinyWorldModel.from_config(TINY)
     # The output layer of a new model is zero, so no gradient would reach an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     model.save_pretrained(root / "base")
@@ -71,7 +71,7 @@ class Pause(Callback):
         time.sleep(0.05)
 
 
-def bit_sensitive_metric(model: WorldModel) -> dict[str, float]:
+def bit_sensitive_metric(model: TinyWorldModel) -> dict[str, float]:
     """A forgetting metric that depends on the last bit of the weights."""
     weights = model.transformer.proj_out.weight.detach().double()
     return {"orbit": float(weights.sum() * 1e5) % 0.1, "falling": 0.0}

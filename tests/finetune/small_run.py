@@ -12,13 +12,13 @@ from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_l
 from driveforge.finetune.training.adapters import merge_adapter, set_trainable
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
 from driveforge.replay.dataset import Batch, plan_loader
 from driveforge.replay.plan import BatchPlan
 from tests.defaults import fine_tune_settings
 
 CLIPS = 10
-TINY = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+TINY = TinyConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 
 
 def random_cache(root: Path) -> LatentCache:
@@ -47,7 +47,7 @@ def run(
     """The trained module; the latents of batch ``nan_at`` are NaN."""
     cache = random_cache(root.parent / "latents")
     torch.manual_seed(0)
-    model = WorldModel.from_config(TINY).train()
+    model = TinyWorldModel.from_config(TINY).train()
     # The output layer of a new model is zero, so no gradient would reach an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     set_trainable(model, adapter, rank=2)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, fields
 
-from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.train.settings import PretrainSettings
 
@@ -23,5 +23,5 @@ def test_the_recipe_describes_the_model() -> None:
     assert {"pretrain", "framing", "model", "torch"} <= recipe.keys()
     # It was pretrained before some settings existed, and with an older name of one.
     assert recipe["pretrain"].keys() - {"predict"} <= {field.name for field in fields(PretrainSettings)}
-    config = asdict(WorldModel.from_pretrained(BASE).config)
+    config = asdict(load_world_model(BASE).config)
     assert recipe["model"] == {**config, "domains": list(config["domains"])}

@@ -25,6 +25,7 @@ from driveforge.finetune.evaluation.loss_forgetting import make_loss_forgetting_
 from driveforge.finetune.evaluation.results import Evaluation, append_evaluation, read_evaluations
 from driveforge.finetune.strategies.interpolation import ALPHAS, find_best_alpha, interpolate_weights
 from driveforge.finetune.training.fine_tune import fine_tune
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, StudyRun, plan_runs
@@ -139,7 +140,7 @@ def _train_base(seed: int) -> None:
         )
     base = make_base(workspace, _worker.others, seed)
     if not _run_folder(workspace, name).is_dir():
-        _save_result(name, _evaluate(WorldModel.from_pretrained(base)), _NO_TRAINING)
+        _save_result(name, _evaluate(load_world_model(base)), _NO_TRAINING)
 
 
 def _run_fine_tune(run: StudyRun) -> None:
@@ -149,7 +150,7 @@ def _run_fine_tune(run: StudyRun) -> None:
     scratch = workspace.root / "scratch" / run.name
     if is_absent_or_empty(scratch):
         create_scratch(scratch)
-    start = WorldModel.from_pretrained(base)
+    start = load_world_model(base)
     is_adaptive = run.variant.schedule == "adaptive"
     forgetting_metric = (
         make_loss_forgetting_metric(start, _worker.validation_set, VALIDATION_EVALUATION, OTHER_DOMAINS)

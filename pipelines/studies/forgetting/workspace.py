@@ -12,11 +12,12 @@ from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
 from driveforge.datasets.source import Source
-from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet, compute_vae_digest
+from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet
 from driveforge.finetune.evaluation.settings import EvaluationSettings
 from driveforge.finetune.training.settings import TrainingSettings
-from driveforge.finetune.world_model.model import WorldModelConfig
-from driveforge.finetune.world_model.vae import load_vae
+from driveforge.finetune.world_model.families.registry import load_clip_encoder
+from driveforge.finetune.world_model.families.tiny import TinyConfig
+from driveforge.finetune.world_model.wan_codec import WanCodec
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.forgetting.footage import (
     TEST_PART,
@@ -34,7 +35,7 @@ from driveforge.replay.buffer import ReplayBuffer
 DRIVING = DRIVING_DAY
 # The parts are of different seeds, so that no clip is in two of them.
 _BASE_SEED, _DRIVING_SEED, _TEST_SEED, _VALIDATION_SEED = 0, 1, 2, 3
-MODEL_CONFIG = WorldModelConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
+MODEL_CONFIG = TinyConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
 TEST_EVALUATION = EvaluationSettings(
     seed=0,
     context_frames=4,
@@ -151,7 +152,7 @@ class StudyWorkspace:
             clips += encode_evaluation_clips(
                 partial(_identity, source), self.framing, BASE, self.root_dir / "evaluation"
             )
-        return EvaluationSet(clips=tuple(clips), vae_digest=compute_vae_digest(load_vae(BASE)))
+        return EvaluationSet(clips=tuple(clips), codec_digest=load_clip_encoder(BASE).codec.digest())
 
 
 def _identity(source: Source) -> Source:
@@ -188,7 +189,7 @@ def make_base(workspace: StudyWorkspace, others: LatentCache, seed: int) -> Path
     )
     model = train_on_cache(
         others,
-        init_model(MODEL_CONFIG, load_vae(BASE), others, seed),
+        init_model(MODEL_CONFIG, WanCodec.from_pretrained(BASE), others, seed),
         training,
         folder.parent / "checkpoints",
     )

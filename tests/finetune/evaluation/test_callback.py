@@ -9,7 +9,7 @@ from driveforge.finetune.evaluation.callback import EvaluationCallback
 from driveforge.finetune.evaluation.clips import EvaluationSet, make_evaluation_set
 from driveforge.finetune.evaluation.results import read_evaluations
 from driveforge.finetune.training.module import WorldModelModule
-from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.families.tiny import TinyWorldModel
 from tests.defaults import evaluation_settings
 from tests.finetune.evaluation.sliding_board import make_sliding_clip
 from tests.finetune.small_run import TINY, run
@@ -21,7 +21,7 @@ SETTINGS = evaluation_settings(dynamics=False, sigma_edges=(0.5, 1.0))
 @pytest.fixture(scope="module")
 def evaluation_set() -> EvaluationSet:
     torch.manual_seed(0)  # as in ``run``, so that the VAE is the same
-    return make_evaluation_set(WorldModel.from_config(TINY).vae, [make_sliding_clip()])
+    return make_evaluation_set(TinyWorldModel.from_config(TINY).encoder, [make_sliding_clip()])
 
 
 def weights(module: WorldModelModule) -> list[torch.Tensor]:

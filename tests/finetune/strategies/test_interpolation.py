@@ -3,12 +3,12 @@ import torch
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.strategies.interpolation import ALPHAS, find_best_alpha, interpolate_weights
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
 from tests.finetune.conftest import TINY
 
 
-def test_both_ends_are_exact_and_neither_model_changes(model: WorldModel) -> None:
-    base = WorldModel.from_config(TINY, model.vae)
+def test_both_ends_are_exact_and_neither_model_changes(model: TinyWorldModel) -> None:
+    base = TinyWorldModel.from_config(TINY, model.codec)
     kept = [{name: value.clone() for name, value in m.state_dict().items()} for m in (base, model)]
     for alpha, end in ((0.0, base), (1.0, model)):
         interpolated = interpolate_weights(base, model, alpha).state_dict()
@@ -21,9 +21,9 @@ def test_both_ends_are_exact_and_neither_model_changes(model: WorldModel) -> Non
         assert all(torch.equal(before[name], value) for name, value in m.state_dict().items())
 
 
-def test_models_of_different_sizes_are_rejected(model: WorldModel) -> None:
-    other = WorldModel.from_config(
-        WorldModelConfig(latent_channels=4, num_layers=2, num_heads=1, head_dim=24, ffn_dim=32)
+def test_models_of_different_sizes_are_rejected(model: TinyWorldModel) -> None:
+    other = TinyWorldModel.from_config(
+        TinyConfig(latent_channels=4, num_layers=2, num_heads=1, head_dim=24, ffn_dim=32)
     )
     with pytest.raises(UserError, match=r"cannot be interpolated: .* more differ"):
         interpolate_weights(other, model, 0.5)

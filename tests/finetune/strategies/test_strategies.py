@@ -21,9 +21,9 @@ from driveforge.finetune.strategies.weight_delta import (
 from driveforge.finetune.training.adapters import merge_adapter, set_trainable
 from driveforge.finetune.training.fine_tune import fine_tune, make_batch_plan
 from driveforge.finetune.world_model.clip_tensors import ClipTensors
-from driveforge.finetune.world_model.conditions import stack_conditions
+from driveforge.finetune.world_model.families.registry import load_world_model
+from driveforge.finetune.world_model.families.tiny import TinyWorldModel
 from driveforge.finetune.world_model.flow import NoiseSample, flow_matching_loss, sample_noise
-from driveforge.finetune.world_model.model import WorldModel
 from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.dataset import Batch, plan_loader
 from tests.finetune.small_fine_tune import prepare_root, run, settings_for
@@ -47,7 +47,7 @@ def make_context(
     root: Path, folder: Path, adapter: Literal["full", "lora"] = "full", num_fisher_samples: int = 4
 ) -> StrategyContext:
     torch.manual_seed(0)
-    model = WorldModel.from_pretrained(root / "base").train()
+    model = load_world_model(root / "base").train()
     set_trainable(model, adapter, rank=2)
     return StrategyContext(
         base=root / "base",
@@ -60,7 +60,7 @@ def make_context(
     )
 
 
-def perturb(model: WorldModel) -> None:
+def perturb(model: TinyWorldModel) -> None:
     """Change the trainable weights, as training would."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def load_batch(root: Path, buffer: ReplayBuffer, step: int = 0) -> Batch:
 
 
 def predict(
-    strategy: Strategy, model: WorldModel, batch: Batch, seed: int = 3
+    strategy: Strategy, model: TinyWorldModel, batch: Batch, seed: int = 3
 ) -> tuple[Prediction, NoiseSample, Tensor]:
     """The prediction of a training step, its noise, and the flow losses."""
     noise_sample = strategy.adjust_noise(
@@ -85,7 +85,7 @@ def predict(
     )
     clips = ClipTensors.from_mapping(batch.tensors)
     recording_model = RecordingModel(model, clips.cell_weight)
-    conditions = stack_conditions(clips, batch.domain, batch.caption, model.config.domains)
+    conditions = model.batch_conditions(clips, batch.domain, batch.caption)
     losses = flow_matching_loss(recording_model, clips.latents, clips.cell_weight, conditions, noise_sample)
     return recording_model.prediction, noise_sample, losses
 
@@ -124,7 +124,7 @@ def test_distillation_compares_replayed_samples_with_the_base(
     strategy.prepare(context)
     perturb(context.model)
     prediction, _, _ = predict(strategy, context.model, batch)
-    base = WorldModel.from_pretrained(root / "base")
+    base = load_world_model(root / "base")
     conditions = prediction.conditions
     with torch.no_grad():
         target = base(prediction.noisy, prediction.sigma, conditions)
@@ -198,7 +198,7 @@ def test_weight_delta_is_the_difference_of_the_merged_model(
     delta = compute_weight_delta(model, start)
     assert sorted(delta) == sorted(names)
     merge_adapter(model)
-    base = WorldModel.from_pretrained(root / "base").state_dict()
+    base = load_world_model(root / "base").state_dict()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value - base[name], delta.get(name, torch.zeros_like(value)), rtol=1e-3, atol=1e-6)
 
@@ -208,7 +208,7 @@ def test_l2sp_is_half_the_weighted_squared_distance(root: Path, buffer: ReplayBu
     strategy = STRATEGIES["l2sp"](weight=0.3)
     strategy.prepare(context)
     perturb(context.model)
-    base = WorldModel.from_pretrained(root / "base")
+    base = load_world_model(root / "base")
     pairs = zip(context.model.parameters(), base.parameters(), strict=True)
     distance = sum(float((perturbed - initial).double().square().sum()) for perturbed, initial in pairs)
     term = strategy.loss_terms(context.model, batch, predict(strategy, context.model, batch)[0])["l2sp"]
@@ -252,7 +252,7 @@ def test_the_fisher_is_stored_and_read_again(root: Path, tmp_path: Path, monkeyp
 def test_a_larger_weight_keeps_the_weights_closer_to_the_base(root: Path) -> None:
     def distance(weight: float) -> float:
         tuned = run(root, f"l2sp {weight}", settings_for("l2sp", strategy_weight=weight)).model.state_dict()
-        base = WorldModel.from_pretrained(root / "base").state_dict()
+        base = load_world_model(root / "base").state_dict()
         return sum(float((tuned[name] - base[name]).square().sum()) for name in base)
 
     assert distance(100.0) < 0.7 * distance(0.0)
@@ -266,7 +266,7 @@ def test_joint_takes_every_sample_of_all_pools_once_per_epoch(buffer: ReplayBuff
 
 
 def test_interpolate_returns_the_mean_of_the_base_and_the_naive_model(root: Path) -> None:
-    base = WorldModel.from_pretrained(root / "base").state_dict()
+    base = load_world_model(root / "base").state_dict()
     naive = run(root, "naive", settings_for("naive")).model.state_dict()
     interpolated = run(root, "interpolated", settings_for("interpolate", strategy_weight=0.25)).model.state_dict()
     for name, value in interpolated.items():

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 
-from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.families.tiny import TinyWorldModel
 from driveforge.replay.dataset import Batch
 from tests.finetune.small_fine_tune import Settings, prepare_root, run, settings_for
 
@@ -33,7 +33,7 @@ class Watch(Callback):
 def test_the_share_rises_while_a_domain_is_forgotten_and_falls_when_none_is(root: Path) -> None:
     modes: list[bool] = []
 
-    def metric(model: WorldModel) -> dict[str, float]:
+    def metric(model: TinyWorldModel) -> dict[str, float]:
         modes.append(model.training)
         return {"orbit": 0.2 if len(modes) <= 2 else 0.0, "falling": -0.1}
 
@@ -50,7 +50,7 @@ def test_the_share_rises_while_a_domain_is_forgotten_and_falls_when_none_is(root
 
 
 def test_an_extended_run_equals_one_that_was_long_from_the_start(root: Path) -> None:
-    def metric(model: WorldModel) -> dict[str, float]:
+    def metric(model: TinyWorldModel) -> dict[str, float]:
         return {"orbit": 1.0}
 
     def settings(steps: int) -> Settings:
@@ -67,7 +67,7 @@ def test_an_extended_run_equals_one_that_was_long_from_the_start(root: Path) -> 
 def test_the_metric_gets_averaged_weights_and_does_not_change_the_training(root: Path) -> None:
     measured: list[dict[str, torch.Tensor]] = []
 
-    def metric(model: WorldModel) -> dict[str, float]:
+    def metric(model: TinyWorldModel) -> dict[str, float]:
         measured.append({name: value.clone() for name, value in model.state_dict().items()})
         return {"orbit": 0.03}  # within the tolerance, so the share does not change
 

@@ -15,7 +15,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentCache, LatentSample, write_latents
 from driveforge.finetune.training.checkpoints import find_newest_checkpoint, is_intact, list_checkpoints
 from driveforge.finetune.training.fine_tune import FineTuneResult
-from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.replay.buffer import ReplayBuffer
 from tests.finetune.small_fine_tune import bit_sensitive_metric, prepare_root, run, settings_for
 
@@ -127,7 +127,7 @@ def change_latents(root: Path) -> None:
 
 
 def change_base(root: Path) -> None:
-    model = WorldModel.from_pretrained(root / "base")
+    model = load_world_model(root / "base")
     with torch.no_grad():
         model.view.weight += 0.5
     shutil.rmtree(root / "base")

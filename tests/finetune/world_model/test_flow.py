@@ -3,10 +3,10 @@
 import torch
 
 from driveforge.datasets.scene import Clip
-from driveforge.finetune.world_model.conditions import encode_clip, stack_conditions
 from driveforge.finetune.world_model.continuation import CONTEXT_FRAMES
+from driveforge.finetune.world_model.families.tiny import TinyWorldModel
 from driveforge.finetune.world_model.flow import DROP_LAYOUT_PROB, NoiseSample, flow_matching_loss, sample_noise
-from driveforge.finetune.world_model.model import WorldModel
+from tests.finetune.function_model import FunctionModel
 
 SHAPE = (4, 5, 4, 6)
 KEEP = {name: torch.tensor([False]) for name in ("frames", "layout", "pose", "text")}
@@ -35,10 +35,12 @@ def test_a_share_of_the_samples_are_continuations() -> None:
     assert set(contexts.tolist()) == {0, *range(CONTEXT_FRAMES[0], CONTEXT_FRAMES[1] + 1)}
 
 
-def test_a_perfect_model_has_no_loss_and_context_and_held_frames_do_not_count(model: WorldModel, clip: Clip) -> None:
-    tensors = encode_clip(model.vae, clip).map(lambda tensor: tensor[None])
+def test_a_perfect_model_has_no_loss_and_context_and_held_frames_do_not_count(
+    model: TinyWorldModel, clip: Clip
+) -> None:
+    tensors = model.encoder.encode_clip(clip).map(lambda tensor: tensor[None])
     latents = tensors.latents
-    conditions = stack_conditions(tensors, ["driving-day"], [""], model.config.domains)
+    conditions = model.batch_conditions(tensors, ["driving-day"], [""])
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
     noise_sample = NoiseSample(
         sigma=torch.tensor([0.5]), noise=noise, drop=KEEP, num_context_frames=torch.zeros(1, dtype=torch.long)
@@ -59,5 +61,5 @@ def test_a_perfect_model_has_no_loss_and_context_and_held_frames_do_not_count(mo
         return noise - latents + 2
 
     for velocity, expected in ((perfect, 0.0), (wrong_in_context_and_held_frames, 0.0), (wrong, 4.0)):
-        loss = flow_matching_loss(velocity, latents, weight, conditions, noise_sample)  # type: ignore[arg-type]
+        loss = flow_matching_loss(FunctionModel(velocity), latents, weight, conditions, noise_sample)
         torch.testing.assert_close(loss, torch.tensor([expected]), atol=1e-5, rtol=1e-5)

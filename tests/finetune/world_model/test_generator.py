@@ -11,17 +11,18 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.clip_tensors import ConditionMask
 from driveforge.finetune.world_model.conditions import Conditions
+from driveforge.finetune.world_model.families.tiny import TinyWorldModel
 from driveforge.finetune.world_model.generator import WorldModelGenerator
-from driveforge.finetune.world_model.model import WorldModel
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.sampling import inpaint_levels, noise_levels, sample
 from tests.defaults import sampler_settings
+from tests.finetune.function_model import FunctionModel
 
 QUICK = sampler_settings(num_steps=2)
 
 
 @pytest.fixture
-def generator(model: WorldModel, tmp_path: Path) -> WorldModelGenerator:
+def generator(model: TinyWorldModel, tmp_path: Path) -> WorldModelGenerator:
     model.save_pretrained(tmp_path / "model")
     return WorldModelGenerator.load(tmp_path / "model")
 
@@ -72,7 +73,8 @@ def _conditions(value: float) -> Conditions:
         mask=ConditionMask.from_channels(torch.zeros(1, 4, 3, 2, 2)),
         rays=torch.zeros(1, 6, 3, 2, 2),
         domain=torch.zeros(1, dtype=torch.long),
-        caption=torch.zeros(1, 12, dtype=torch.long),
+        text=torch.zeros(1, 12, dtype=torch.long),
+        empty_text=torch.zeros(12, dtype=torch.long),
     )
 
 
@@ -89,7 +91,7 @@ def test_the_sampler_converges_to_the_data(settings: SamplerSettings) -> None:
     def towards(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
         return (noisy - c.layout) / sigma.view(-1, 1, 1, 1, 1)
 
-    out = sample(towards, _conditions(0.7), 0, settings)
+    out = sample(FunctionModel(towards), _conditions(0.7), 0, settings)
     torch.testing.assert_close(out, torch.full_like(out, 0.7), atol=1e-3, rtol=0)
 
 
@@ -97,7 +99,7 @@ def test_guidance_moves_away_from_the_unconditional_sample() -> None:
     def towards(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
         return (noisy - c.layout) / sigma.view(-1, 1, 1, 1, 1)
 
-    out = sample(towards, _conditions(0.5), 0, sampler_settings(num_steps=8, guidance_scale=2.0))
+    out = sample(FunctionModel(towards), _conditions(0.5), 0, sampler_settings(num_steps=8, guidance_scale=2.0))
     torch.testing.assert_close(out, torch.full_like(out, 1.0), atol=1e-2, rtol=0)
 
 
@@ -115,7 +117,7 @@ def test_only_unwarped_regions_start_at_the_higher_level() -> None:
         return torch.zeros_like(noisy)
 
     settings = sampler_settings(num_steps=1, strength=0.5, inpaint_steps=2, inpaint_strength=0.9, guidance_scale=1.0)
-    sample(zero_velocity, conditions, 0, settings)
+    sample(FunctionModel(zero_velocity), conditions, 0, settings)
     assert [level for level, _ in visited] == pytest.approx([0.9, 0.7, 0.5])
     noise = torch.randn(1, 2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     for level, x in visited:

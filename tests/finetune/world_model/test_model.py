@@ -10,24 +10,26 @@ import torch
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.finetune.world_model.clip_tensors import ClipTensors, ConditionMask
-from driveforge.finetune.world_model.conditions import Conditions, encode_clip, stack_conditions
-from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.finetune.world_model.conditions import Conditions
+from driveforge.finetune.world_model.families.registry import load_world_model
+from driveforge.finetune.world_model.families.tiny import TinyWorldModel
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.serialization import CHECKSUMS_FILE
 
 
-def make_conditions(model: WorldModel, clip: Clip, count: int = 1) -> tuple[torch.Tensor, Conditions]:
-    tensors = ClipTensors.stack([encode_clip(model.vae, clip)] * count)
+def make_conditions(model: TinyWorldModel, clip: Clip, count: int = 1) -> tuple[torch.Tensor, Conditions]:
+    tensors = ClipTensors.stack([model.encoder.encode_clip(clip)] * count)
     domains, captions = [clip.scene.domain] * count, [clip.scene.caption] * count
-    return tensors.latents, stack_conditions(tensors, domains, captions, model.config.domains)
+    return tensors.latents, model.batch_conditions(tensors, domains, captions)
 
 
 @torch.no_grad()
-def test_saved_and_loaded_it_is_the_same(model: WorldModel, clip: Clip, tmp_path: Path) -> None:
+def test_saved_and_loaded_it_is_the_same(model: TinyWorldModel, clip: Clip, tmp_path: Path) -> None:
     latents, conditions = make_conditions(model, clip)
     torch.nn.init.normal_(model.domain.weight)
     sigma = torch.tensor([0.4])
     model.save_pretrained(tmp_path / "m")
-    loaded = WorldModel.from_pretrained(tmp_path / "m")
+    loaded = load_world_model(tmp_path / "m")
     weights = loaded.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
     # Loaded weights have another alignment in memory, which changes the order of additions in some kernels.
@@ -38,12 +40,12 @@ def test_saved_and_loaded_it_is_the_same(model: WorldModel, clip: Clip, tmp_path
     before = compute_model_digest(tmp_path / "m")
     model.save_pretrained(tmp_path / "m", torch.float16)
     assert compute_model_digest(tmp_path / "m") != before
-    half = WorldModel.from_pretrained(tmp_path / "m")
+    half = load_world_model(tmp_path / "m")
     torch.testing.assert_close(half(latents, sigma, conditions), model(latents, sigma, conditions), atol=2e-2, rtol=0)
 
 
 @torch.no_grad()
-def test_the_domain_has_an_effect_only_once_it_is_trained(model: WorldModel, clip: Clip) -> None:
+def test_the_domain_has_an_effect_only_once_it_is_trained(model: TinyWorldModel, clip: Clip) -> None:
     latents, conditions = make_conditions(model, clip)
     other = replace(conditions, domain=conditions.domain + 1)
     sigma = torch.tensor([0.4])
@@ -53,7 +55,7 @@ def test_the_domain_has_an_effect_only_once_it_is_trained(model: WorldModel, cli
 
 
 @torch.no_grad()
-def test_every_view_numbers_its_frames_from_zero(model: WorldModel, clip: Clip) -> None:
+def test_every_view_numbers_its_frames_from_zero(model: TinyWorldModel, clip: Clip) -> None:
     """Two equal views give equal velocities while the view embedding is zero."""
     latents, conditions = make_conditions(model, clip)
     doubled = replace(
@@ -70,27 +72,27 @@ def test_every_view_numbers_its_frames_from_zero(model: WorldModel, clip: Clip) 
     assert not torch.allclose(first, second)
 
 
-def test_a_folder_without_a_model_is_named(model: WorldModel, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"world_model\.json is missing"):
-        WorldModel.from_pretrained(tmp_path)
+def test_a_folder_without_a_model_is_named(model: TinyWorldModel, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"world_model\.json or model_index\.json is missing"):
+        load_world_model(tmp_path)
     model.save_pretrained(tmp_path / "m")
     (tmp_path / "m" / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(UserError, match="incomplete"):
-        WorldModel.from_pretrained(tmp_path / "m")
+        load_world_model(tmp_path / "m")
 
 
-def test_pickled_weights_are_never_read(model: WorldModel, tmp_path: Path) -> None:
+def test_pickled_weights_are_never_read(model: TinyWorldModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "m")
     (tmp_path / "m" / CHECKSUMS_FILE).unlink()
     weights = tmp_path / "m" / "transformer" / "diffusion_pytorch_model.safetensors"
     torch.save(model.transformer.state_dict(), weights.with_suffix(".bin"))
-    WorldModel.from_pretrained(tmp_path / "m")
+    load_world_model(tmp_path / "m")
     weights.unlink()
     with pytest.raises(UserError, match=r"diffusion_pytorch_model\.safetensors: is missing"):
-        WorldModel.from_pretrained(tmp_path / "m")
+        load_world_model(tmp_path / "m")
 
 
-def test_the_digest_includes_a_part_that_is_a_link(model: WorldModel, tmp_path: Path) -> None:
+def test_the_digest_includes_a_part_that_is_a_link(model: TinyWorldModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "m")
     before = compute_model_digest(tmp_path / "m")
     (tmp_path / "m" / "vae").rename(tmp_path / "vae")
@@ -121,14 +123,14 @@ def test_the_digest_includes_a_part_that_is_a_link(model: WorldModel, tmp_path: 
     ],
 )
 def test_a_configuration_that_does_not_fit_is_named(
-    model: WorldModel, tmp_path: Path, file: str, old: str, new: str, words: str
+    model: TinyWorldModel, tmp_path: Path, file: str, old: str, new: str, words: str
 ) -> None:
     model.save_pretrained(tmp_path / "m")
     text = (tmp_path / "m" / file).read_text()
     assert old in text
     (tmp_path / "m" / file).write_text(text.replace(old, new, 1))
     with pytest.raises(UserError, match=rf"{re.escape(file)}: differs from SHA256SUMS"):
-        WorldModel.from_pretrained(tmp_path / "m")
+        load_world_model(tmp_path / "m")
     (tmp_path / "m" / CHECKSUMS_FILE).unlink()
     with pytest.raises(UserError, match=words):
-        WorldModel.from_pretrained(tmp_path / "m")
+        load_world_model(tmp_path / "m")

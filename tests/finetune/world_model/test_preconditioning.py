@@ -10,6 +10,7 @@ from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.preconditioning import estimate_latent_std, precondition
 from driveforge.finetune.world_model.sampling import sample
 from tests.defaults import sampler_settings
+from tests.finetune.function_model import FunctionModel
 
 
 def conditions(warped: torch.Tensor, share: float) -> Conditions:
@@ -21,7 +22,8 @@ def conditions(warped: torch.Tensor, share: float) -> Conditions:
         mask=mask,
         rays=torch.zeros(len(warped), 6, *warped.shape[2:]),
         domain=torch.zeros(len(warped), dtype=torch.long),
-        caption=torch.zeros(len(warped), 12, dtype=torch.long),
+        text=torch.zeros(len(warped), 12, dtype=torch.long),
+        empty_text=torch.zeros(12, dtype=torch.long),
     )
 
 
@@ -48,7 +50,9 @@ def test_a_network_with_zero_output_samples_the_warped_frame() -> None:
     def zero_output(noisy: torch.Tensor, sigma: torch.Tensor, c: Conditions) -> torch.Tensor:
         return precondition(noisy, sigma, c, torch.full((2, 3), 0.01)).mean
 
-    out = sample(zero_output, conditions(warped, 1.0), 0, sampler_settings(num_steps=10, guidance_scale=1.0))
+    out = sample(
+        FunctionModel(zero_output), conditions(warped, 1.0), 0, sampler_settings(num_steps=10, guidance_scale=1.0)
+    )
     torch.testing.assert_close(out, warped, atol=0.05, rtol=0)
 
 

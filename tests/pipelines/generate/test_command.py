@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.candidates import iter_candidates
@@ -122,8 +122,8 @@ def test_a_model_other_than_the_planned_one_commits_nothing(tmp_path: Path) -> N
 
 def test_the_command_generates_with_a_world_model(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
-    WorldModel.from_config(tiny).save_pretrained(tmp_path / "model")
+    tiny = TinyConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+    TinyWorldModel.from_config(tiny).save_pretrained(tmp_path / "model")
     overrides = [
         "data.height=32",
         "data.width=48",

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
 from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
@@ -136,8 +136,8 @@ SMALL = [
 @pytest.mark.slow
 def test_a_fine_tune_continues_without_the_server_and_its_curve_has_no_gap(server: Server, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
-    WorldModel.from_config(tiny).save_pretrained(tmp_path / "start")
+    tiny = TinyConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+    TinyWorldModel.from_config(tiny).save_pretrained(tmp_path / "start")
     run_dir = tmp_path / "runs" / "a"
     words = [f"run_dir={run_dir}", f"model.checkpoint={tmp_path / 'start'}", f"tracking.uri={server.uri}", *SMALL]
     command = [sys.executable, "-m", "driveforge.pipelines.cli", "finetune", *words]

@@ -11,13 +11,14 @@ import torch
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.evaluation.results import read_evaluations
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig, compute_model_digest
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.tracking.store import find_store
 from driveforge.pipelines.train.evaluate import main
 from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
 
-SIZES = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+SIZES = TinyConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 SMALL = [
     "data.height=32",
     "data.width=48",
@@ -32,7 +33,7 @@ SMALL = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "model"
-    WorldModel.from_config(SIZES).save_pretrained(folder)
+    TinyWorldModel.from_config(SIZES).save_pretrained(folder)
     return folder
 
 

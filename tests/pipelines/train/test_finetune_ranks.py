@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.files.lock import file_lock
-from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.families.registry import load_world_model
 
 REPOSITORY = Path(__file__).parents[3]
 SETTINGS = [
@@ -36,7 +36,7 @@ def test_two_ranks_write_one_model_and_one_mlflow_run(tmp_path: Path) -> None:
     assert done.stdout.count("fine-tuned model") == 1
     lineage = json.loads((tmp_path / "run" / "model" / "lineage.json").read_text())
     assert sum(lineage["sample_counts"].values()) == 3 * 2, "the batch is split over both ranks"
-    WorldModel.from_pretrained(tmp_path / "run" / "model")
+    load_world_model(tmp_path / "run" / "model")
     import mlflow
 
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")

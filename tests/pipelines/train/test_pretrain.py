@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.evaluation.clips import compute_vae_digest
-from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.finetune.world_model.families.registry import load_world_model
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.train.pretrain import main
 
@@ -34,7 +34,7 @@ def pretrain(out: Path, steps: int, *more: str) -> Path:
 
 def test_a_checkpoint_has_its_recipe_and_curves_and_training_resumes(tmp_path: Path) -> None:
     folder = pretrain(tmp_path / "a", 12)
-    model = WorldModel.from_pretrained(folder)
+    model = load_world_model(folder)
     assert model.latent_std.shape == (2, model.config.latent_channels)
     assert (model.latent_std[1] < model.latent_std[0]).any(), "a warped frame reduces the variance"
     recipe = json.loads((folder / "recipe.json").read_text())
@@ -58,25 +58,25 @@ def test_a_checkpoint_has_its_recipe_and_curves_and_training_resumes(tmp_path: P
 def test_a_base_may_start_from_an_earlier_base_and_its_vae(tmp_path: Path) -> None:
     first = pretrain(tmp_path / "a", 2)
     second = pretrain(tmp_path / "b", 1, f"pretrain.start={first}", "pretrain.learning_rate=0")
-    ours, theirs = WorldModel.from_pretrained(second), WorldModel.from_pretrained(first)
+    ours, theirs = load_world_model(second), load_world_model(first)
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], tensor), name
-    assert compute_vae_digest(ours.vae) == compute_vae_digest(theirs.vae)
+    assert ours.codec.digest() == theirs.codec.digest()
     recipe = json.loads((second / "recipe.json").read_text())
     assert recipe["started_from"] == json.loads((first / "recipe.json").read_text())
 
 
 @pytest.mark.slow
 def test_loader_workers_do_not_change_the_weights(tmp_path: Path) -> None:
-    single = WorldModel.from_pretrained(pretrain(tmp_path / "a", 2)).state_dict()
-    workers = WorldModel.from_pretrained(pretrain(tmp_path / "b", 2, "pretrain.num_workers=2")).state_dict()
+    single = load_world_model(pretrain(tmp_path / "a", 2)).state_dict()
+    workers = load_world_model(pretrain(tmp_path / "b", 2, "pretrain.num_workers=2")).state_dict()
     assert all(torch.equal(workers[name], value) for name, value in single.items())
 
 
 @pytest.mark.slow
 def test_a_compiled_run_gives_the_weights_of_an_eager_one(tmp_path: Path) -> None:
-    eager = WorldModel.from_pretrained(pretrain(tmp_path / "a", 2)).state_dict()
-    compiled = WorldModel.from_pretrained(pretrain(tmp_path / "b", 2, "pretrain.compile=true")).state_dict()
+    eager = load_world_model(pretrain(tmp_path / "a", 2)).state_dict()
+    compiled = load_world_model(pretrain(tmp_path / "b", 2, "pretrain.compile=true")).state_dict()
     assert compiled.keys() == eager.keys()
     for name, value in eager.items():
         torch.testing.assert_close(compiled[name], value, atol=1e-3, rtol=1e-2)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from driveforge.finetune.world_model.model import WorldModel, WorldModelConfig
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = [
@@ -31,8 +31,8 @@ EXIT_SECONDS, CLEANUP_SECONDS = 20.0, 15.0
 
 def run_folder(path: Path) -> Path:
     torch.manual_seed(0)
-    tiny = WorldModelConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
-    WorldModel.from_config(tiny).save_pretrained(path / "model")
+    tiny = TinyConfig(latent_channels=4, patch_size=8, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
+    TinyWorldModel.from_config(tiny).save_pretrained(path / "model")
     return path
 
 

@@ -6,7 +6,6 @@ the initial network is exactly the PCA.
 """
 
 import math
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -18,9 +17,6 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from einops import rearrange
 from torch import Tensor, nn
-
-from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.serialization import PART_CONFIG_FILE, list_part_files, load_part, verify_checksums
 
 # A constant channel so large that it determines the RMS norm, which is then linear in the other channels.
 _ANCHOR = 100.0
@@ -115,53 +111,3 @@ def _init_pointwise_conv(conv: WanCausalConv3d, weight: Tensor) -> None:
     conv.weight.zero_()
     conv.bias.zero_()
     conv.weight[:, :, 0, 0, 0] = weight
-
-
-def load_vae(checkpoint: Path) -> AutoencoderKLWan:
-    """The VAE of a saved world model, as float32, frozen. Raises UserError, with the file, if it is not valid."""
-    folder = checkpoint / "vae"
-    if not folder.is_dir():
-        raise UserError(f"{checkpoint} holds no VAE: {folder} is missing; give a model that driveforge saved")
-    verify_checksums(checkpoint, list_part_files(checkpoint, "vae"))
-    vae = load_part(AutoencoderKLWan, folder)
-    config = vae.config
-    for name in ("latents_mean", "latents_std"):
-        values = getattr(config, name)
-        if len(values) != config.z_dim or (name == "latents_std" and min(values) <= 0):
-            raise UserError(
-                f"{folder / PART_CONFIG_FILE}: {name} must be {config.z_dim} numbers, standard deviations above 0"
-            )
-    if not config.patch_size or config.in_channels != 3 * config.patch_size**2:
-        raise UserError(
-            f"{folder / PART_CONFIG_FILE}: in_channels must be 3 times patch_size squared, got {config.in_channels}"
-        )
-    return vae.eval().requires_grad_(False)
-
-
-def to_vae_input(frames: Tensor) -> Tensor:
-    """uint8 ``(..., T, H, W, 3)`` as the input of the VAE, ``(..., 3, T, H, W)`` in [-1, 1]."""
-    return rearrange(frames, "... t h w c -> ... c t h w").float() / 127.5 - 1
-
-
-def to_frames(signal: Tensor) -> Tensor:
-    """The output of the VAE, ``(..., 3, T, H, W)``, as uint8 ``(..., T, H, W, 3)``."""
-    frames: Tensor = rearrange(((signal.clamp(-1, 1) + 1) * 127.5).round().byte(), "... c t h w -> ... t h w c")
-    return frames
-
-
-@torch.no_grad()
-def encode(vae: AutoencoderKLWan, frames: Tensor) -> Tensor:
-    """Latents ``(N, z, T, h, w)`` of uint8 ``(N, T, H, W, 3)``: the posterior's mode, normalized."""
-    latents: Tensor = vae.encode(to_vae_input(frames)).latent_dist.mode()
-    return (latents - _latent_statistic(vae, "latents_mean")) / _latent_statistic(vae, "latents_std")
-
-
-@torch.no_grad()
-def decode(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
-    """Frames uint8 ``(N, T, H, W, 3)`` of latents ``(N, z, T, h, w)``."""
-    raw = latents * _latent_statistic(vae, "latents_std") + _latent_statistic(vae, "latents_mean")
-    return to_frames(vae.decode(raw).sample)
-
-
-def _latent_statistic(vae: AutoencoderKLWan, name: str) -> Tensor:
-    return torch.tensor(vae.config[name], device=vae.device).view(1, -1, 1, 1, 1)

@@ -5,18 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKLWan
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.training.vae import train_vae
-from driveforge.finetune.world_model.vae import (
-    decode,
-    encode,
-    initialize_from_pca,
-    load_vae,
-    make_vae,
-    to_frames,
-    to_vae_input,
-)
+from driveforge.finetune.world_model.tiny_vae import initialize_from_pca, make_vae
+from driveforge.finetune.world_model.wan_codec import WanCodec, load_vae, to_frames, to_vae_input
 
 
 def textured(count: int = 6, seed: int = 0) -> np.ndarray:
@@ -32,9 +26,10 @@ def textured(count: int = 6, seed: int = 0) -> np.ndarray:
     return frames.clip(0, 255).astype(np.uint8)
 
 
-def psnr(vae: torch.nn.Module, clips: np.ndarray) -> float:
+def psnr(vae: AutoencoderKLWan, clips: np.ndarray) -> float:
     frames = torch.from_numpy(clips)
-    error = decode(vae, encode(vae, frames)).float() - frames.float()
+    codec = WanCodec(vae)
+    error = codec.decode(codec.encode(frames)).float() - frames.float()
     return float(10 * torch.log10(255**2 / error.square().mean()))
 
 
@@ -52,7 +47,7 @@ def test_it_starts_as_the_best_linear_autoencoder() -> None:
     values = np.linalg.eigvalsh(np.cov(centered.T))
     best = 10 * np.log10(255**2 / (values[:-8].sum() / 192))
     assert psnr(vae, clips) == pytest.approx(best, abs=0.3)
-    latents = encode(vae, torch.from_numpy(clips))
+    latents = WanCodec(vae).encode(torch.from_numpy(clips))
     assert float(latents.std()) == pytest.approx(1.0, abs=0.1)
 
 

@@ -1,0 +1,1 @@
+"""World-model families, one module each."""

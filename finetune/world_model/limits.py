@@ -1,0 +1,41 @@
+"""The clip lengths and sizes that a model takes, checked before anything is rendered."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Scene
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipLimits:
+    """A clip has 1 + k * ``frame_step`` frames, at most ``max_frames``.
+
+    Sides are multiples of ``side_step`` pixels, the side of a token, up to ``max_side`` pixels.
+    """
+
+    frame_step: int
+    max_frames: int
+    side_step: int
+    max_side: int
+
+    def allows(self, num_frames: int, height: int, width: int) -> bool:
+        is_length_valid = num_frames % self.frame_step == 1 and num_frames <= self.max_frames
+        return is_length_valid and all(side % self.side_step == 0 and side <= self.max_side for side in (height, width))
+
+    def __str__(self) -> str:
+        return (
+            f"1 + {self.frame_step}k frames up to {self.max_frames}, with sides that are multiples of "
+            f"{self.side_step} up to {self.max_side}"
+        )
+
+
+def require_encodable(scenes: Iterable[Scene], limits: ClipLimits) -> None:
+    """Raises UserError if the model cannot take the length or size of a clip."""
+    for scene in scenes:
+        for camera in scene.cameras:
+            if not limits.allows(scene.num_frames, camera.height, camera.width):
+                raise UserError(
+                    f"clip {scene.clip_id} has {scene.num_frames} frames of {camera.width}x{camera.height}, the model "
+                    f"takes {limits}; set data.num_frames, data.height and data.width"
+                )
