@@ -46,8 +46,8 @@ class WorldModel(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_pretrained(cls, directory: Path) -> Self:
-        """The model in ``directory``, in evaluation mode.
+    def from_pretrained(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Self:
+        """The model in ``directory``, in evaluation mode, with weights as ``dtype``.
 
         Raises UserError, with the file and the key or tensor in it, if something is missing or does not fit.
         """
@@ -66,6 +66,9 @@ class WorldModel(nn.Module, ABC):
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         """Velocity (B,Z,F,h,w), noise minus data, of ``noisy`` (B,Z,F,h,w) at noise level ``sigma`` (B,) in 0..1."""
 
+    def use_text_store(self, folder: Path) -> None:
+        """Keep embeddings of captions in ``folder``; a family without a text encoder has none."""
+
     @abstractmethod
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """The ``text`` of ``Conditions``: caption ids (B,L) or embeddings (B,L,D)."""
@@ -75,8 +78,8 @@ class WorldModel(nn.Module, ABC):
         """The solver of the sampling ODE; ``has_frames`` if a clip has context frames."""
 
     @abstractmethod
-    def save_pretrained(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write a folder that ``from_pretrained`` loads, with ``SHA256SUMS``."""
+    def save_pretrained(self, directory: Path, dtype: torch.dtype | None = None) -> None:
+        """Write a folder that ``from_pretrained`` loads, with ``SHA256SUMS``; weights as ``dtype``, or as they are."""
 
     @property
     @abstractmethod

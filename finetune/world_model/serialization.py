@@ -6,6 +6,7 @@ configuration, and be finite. Files are checked against ``SHA256SUMS`` if the mo
 
 import errno
 import inspect
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,9 +36,12 @@ MAX_SIZE = 2**17
 Part = TypeVar("Part", bound=ModelMixin)
 
 
-def load_part(part_class: type[Part], folder: Path) -> Part:
-    """The part saved in ``folder``, as float32. Raises UserError, with the file, if anything in it is wrong."""
-    config = _read_config(part_class, folder / PART_CONFIG_FILE)
+def load_part(part_class: type[Part], folder: Path, dtype: torch.dtype = torch.float32) -> Part:
+    """The part saved in ``folder``, as ``dtype``. Raises UserError, with the file, if anything in it is wrong.
+
+    Weights may be in one file or in shards; parameters that diffusers keeps in float32 stay so.
+    """
+    config = read_part_config(part_class, folder)
     files = _weight_files(folder)
     found = {name: shape for path in files for name, shape in read_shapes(path).items()}
     _require_layers(folder / PART_CONFIG_FILE, config, len(found))
@@ -52,9 +56,7 @@ def load_part(part_class: type[Part], folder: Path) -> Part:
         ) from error
     require_shapes(files[0], found, expected)
     try:
-        part: Part = part_class.from_pretrained(
-            folder, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
+        part: Part = part_class.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
     except Exception as error:
         raise UserError(
             f"{folder}: cannot be read as {part_class.__name__} ({shorten(error, 100)}); {ADVICE}"
@@ -63,8 +65,18 @@ def load_part(part_class: type[Part], folder: Path) -> Part:
     return part
 
 
-def save_part(part: ModelMixin, folder: Path, dtype: torch.dtype) -> None:
-    """Save a part as safetensors. The same weights give the same bytes, wherever the part was loaded from."""
+def save_part(part: ModelMixin, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Save a part as safetensors, as ``dtype`` or as it is; large weights are sharded.
+
+    The same weights give the same bytes, wherever the part was loaded from.
+    """
+    if dtype is None:
+        with safetensors_errors_as_os_errors(folder):
+            part.save_pretrained(folder)
+        path = folder / PART_CONFIG_FILE
+        config = {key: value for key, value in json.loads(path.read_text()).items() if key != "_name_or_path"}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        return
     copy = type(part).from_config({key: value for key, value in part.config.items() if key != "_name_or_path"})
     copy.load_state_dict(part.state_dict())
     for parameter in copy.parameters():  # diffusers' own .to() would keep some of them in float32
@@ -175,14 +187,16 @@ def _signature_record(part_class: Callable[..., ModelMixin]) -> Any:
     )
 
 
-def _read_config(part_class: type[ModelMixin], path: Path) -> dict[str, Any]:
+def read_part_config(part_class: type[ModelMixin], folder: Path) -> dict[str, Any]:
+    """The arguments of a part saved in ``folder``, checked. Raises UserError, with the key, if one is wrong."""
+    path = folder / PART_CONFIG_FILE
     found = read_json(path, ADVICE)
     if not isinstance(found, dict) or found.get("_class_name") != part_class.__name__:
         named = found.get("_class_name") if isinstance(found, dict) else type(found).__name__
         raise UserError(f"{path}: must describe a {part_class.__name__}, got {shorten(named)}; {ADVICE}")
-    # Keys that start with an underscore are metadata of diffusers.
     record: Any = _signature_record(part_class)  # type: ignore[arg-type]
-    plain = {key: value for key, value in found.items() if not key.startswith("_")}
+    # Other keys are metadata of diffusers, or arguments that another version of it has; diffusers ignores them too.
+    plain = {key: value for key, value in found.items() if key in record.__dataclass_fields__}
     config = asdict(validate_record(plain, record, str(path), ADVICE))
     for key, value in config.items():
         for size in value if isinstance(value, list | tuple) else [value]:

@@ -41,7 +41,12 @@ class WanCodec:
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
-        latents: Tensor = self.vae.encode(to_vae_input(frames.to(self.vae.device))).latent_dist.mode()
+        return self.encode_signal(to_vae_input(frames))
+
+    @torch.no_grad()
+    def encode_signal(self, signal: Tensor) -> Tensor:
+        """Normalized latents (N,Z,F,h,w) of a video (N,3,T,H,W) in [-1, 1]."""
+        latents: Tensor = self.vae.encode(signal.to(self.vae.device)).latent_dist.mode()
         return self.normalize(latents)
 
     @torch.no_grad()

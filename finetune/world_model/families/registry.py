@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Module and class by family; a module is imported when a model of the family is loaded.
 _CLASSES = {
     "tiny": ("tiny", "TinyWorldModel"),
+    "wan": ("wan", "WanWorldModel"),
+    "wan22": ("wan22", "Wan22WorldModel"),
 }
 # The file of a folder that driveforge saved, and that of a pipeline of diffusers.
 _SAVED_FILE, _PIPELINE_FILE = "world_model.json", "model_index.json"
@@ -69,7 +71,11 @@ def _find_class(family: str) -> "type[WorldModel]":
 
 def _recognize_pipeline(index: dict[str, Any]) -> str:
     """The family of a pipeline: the name of its class if it is unknown."""
-    return str(index.get("_class_name"))
+    name = str(index.get("_class_name"))
+    if name in ("WanPipeline", "WanImageToVideoPipeline"):
+        is_wan22 = index.get("expand_timesteps") or index.get("boundary_ratio") is not None
+        return "wan22" if is_wan22 else "wan"
+    return name
 
 
 def _read(path: Path) -> dict[str, Any]:

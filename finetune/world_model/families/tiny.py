@@ -144,7 +144,8 @@ class TinyWorldModel(WorldModel):
     def make_solver(self, settings: SamplerSettings, *, has_frames: bool) -> Solver:
         return make_unipc_solver(noise_levels(settings, has_frames=has_frames))
 
-    def save_pretrained(self, directory: Path, dtype: torch.dtype = torch.float32) -> None:
+    def save_pretrained(self, directory: Path, dtype: torch.dtype | None = None) -> None:
+        dtype = dtype or torch.float32
         directory.mkdir(parents=True, exist_ok=True)
         assert isinstance(self.codec, WanCodec)
         save_part(self.transformer, directory / "transformer", dtype)
@@ -157,7 +158,8 @@ class TinyWorldModel(WorldModel):
         write_checksums(directory)
 
     @classmethod
-    def from_pretrained(cls, directory: Path) -> Self:
+    def from_pretrained(cls, directory: Path, dtype: torch.dtype = torch.float32) -> Self:
+        """The model in ``directory``; ``dtype`` is ignored, since a tiny model is always in single precision."""
         config = _read_config(directory)
         verify_checksums(directory, [CONFIG_FILE, CONDITIONING_FILE, *list_part_files(directory, "transformer")])
         transformer = load_part(WanTransformer3DModel, directory / "transformer")

@@ -1,0 +1,50 @@
+"""Wan 2.2: the 5B model, whose tokens have their own timesteps, and the A14B models with two experts.
+
+Of two experts, the first takes noise levels from ``boundary_ratio`` up and the second the lower ones; each is trained
+on its own range. Their image-to-video variants take context frames as Wan 2.1's do, without CLIP features.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from driveforge.datasets.errors import UserError
+from driveforge.finetune.world_model.conditions import Conditions
+from driveforge.finetune.world_model.families.wan import WanWorldModel
+from driveforge.finetune.world_model.pipeline_folder import read_index
+
+
+class Wan22WorldModel(WanWorldModel):
+    """A ``WanPipeline`` or ``WanImageToVideoPipeline`` of Wan 2.2, with grafts for each expert."""
+
+    family = "wan22"
+    part_names = ("transformer", "transformer_2")
+
+    @cached_property
+    def boundary(self) -> float | None:
+        """The lowest noise level of the first expert; None if there is one transformer for all levels."""
+        ratio = read_index(self.directory).get("boundary_ratio")
+        return None if ratio is None else float(ratio)
+
+    @classmethod
+    def find_parts(cls, directory: Path) -> list[str]:
+        index, names = read_index(directory), super().find_parts(directory)
+        if index.get("boundary_ratio") is not None and names != list(cls.part_names):
+            raise UserError(f"{directory}: has boundary_ratio, so it must hold transformer/ and transformer_2/")
+        return names if index.get("boundary_ratio") is not None else names[:1]
+
+    def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
+        boundary = self.boundary
+        if boundary is None:
+            return self._run("transformer", noisy, sigma, conditions)
+        is_high = (sigma * 1000).round() >= boundary * 1000
+        velocity = torch.zeros_like(noisy)
+        for name, rows in (("transformer", is_high.nonzero()[:, 0]), ("transformer_2", (~is_high).nonzero()[:, 0])):
+            if len(rows):
+                velocity[rows] = self._run(name, noisy[rows], sigma[rows], conditions.select(rows))
+        return velocity
+
+    def _has_token_timesteps(self, conditions: Conditions) -> bool:
+        return self.boundary is None or super()._has_token_timesteps(conditions)
