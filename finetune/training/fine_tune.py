@@ -17,12 +17,12 @@ from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.strategies.registry import get_strategy
 from driveforge.finetune.strategies.strategy import NUM_FISHER_SAMPLES, StrategyContext
-from driveforge.finetune.training.adapters import merge_adapter, set_trainable
+from driveforge.finetune.training.adapters import Adapters, copy_adapters, merge_adapter, set_trainable
 from driveforge.finetune.training.loop import BatchFactory, train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.share_callbacks import AdaptiveShareCallback, ForgettingMetric, ShareLogger
-from driveforge.finetune.world_model.families.registry import load_world_model
+from driveforge.finetune.world_model.families.registry import TEXT_STORE, Dtype, load_world_model
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.replay.adaptive_share import AdaptiveShare
 from driveforge.replay.buffer import ReplayBuffer
@@ -36,10 +36,13 @@ from driveforge.replay.share import FixedShare, LinearShare, ShareSchedule
 class FineTuneResult:
     """``model`` has averaged weights and a merged adapter, and is on the CPU; ``sample_counts`` are by pool.
 
+    ``adapters`` are the weights of the LoRA before it was merged, by transformer; empty without a LoRA.
+
     ``decisions`` are the (plan step, share) of an adaptive share, else empty.
     """
 
     model: WorldModel
+    adapters: Adapters
     sample_counts: dict[str, int]
     decisions: tuple[tuple[int, float], ...]
 
@@ -56,15 +59,16 @@ def fine_tune(
     logger: Logger | bool = False,
     callbacks: Sequence[Callback] = (),
     num_fisher_samples: int = NUM_FISHER_SAMPLES,
+    dtype: Dtype = "float32",
 ) -> FineTuneResult:
     """Fine-tune the model in folder ``base``; checkpoints are written to ``folder`` and resumed from it.
 
     ``driving`` and ``replay`` must be encoded by the base's VAE. Only an adaptive share needs ``forgetting_metric``,
-    only EWC uses ``num_fisher_samples``. Seeds torch's global generator. Raises UserError if the strategy needs replay
-    samples and there are none, or if ``folder`` holds another run.
+    only EWC uses ``num_fisher_samples``. ``dtype`` is that of the weights of ``base``. Seeds torch's global generator.
+    Raises UserError if the strategy needs replay samples and there are none, or if ``folder`` holds another run.
     """
     plan = make_batch_plan(settings, mix, len(driving), replay)
-    model = _load_trainable_model(base, settings)
+    model = _load_trainable_model(base, settings, dtype, driving.folder.parent / TEXT_STORE)
     strategy = get_strategy(settings.strategy)(settings.strategy_weight)
     context = StrategyContext(
         base=base,
@@ -88,9 +92,11 @@ def fine_tune(
     share_callbacks = [callback for callback in (adaptive_callback, ShareLogger(current_plan)) if callback]
     train(module, batches, folder, logger=logger, callbacks=[*share_callbacks, *callbacks])
     module.copy_ema_to_model()
+    adapters = copy_adapters(model)
     merge_adapter(model)
     return FineTuneResult(
         model=strategy.finalize(model, base),
+        adapters=adapters,
         sample_counts=current_plan().count_samples(settings.num_batches),
         decisions=tuple(adaptive_callback.decisions) if adaptive_callback else (),
     )
@@ -116,9 +122,9 @@ def _make_batch_factory(
     return batches
 
 
-def _load_trainable_model(base: Path, settings: FineTuneSettings) -> WorldModel:
+def _load_trainable_model(base: Path, settings: FineTuneSettings, dtype: Dtype, text_store: Path) -> WorldModel:
     torch.manual_seed(settings.seed)
-    model = load_world_model(base).train()
+    model = load_world_model(base, dtype, text_store).train()
     set_trainable(model, settings.adapter, settings.lora_rank)
     if settings.compile:
         model.compile_blocks()

@@ -8,7 +8,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.finetune.world_model.families.registry import load_world_model
+from driveforge.finetune.world_model.families.registry import Dtype, load_world_model
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.sampling import sample
@@ -22,9 +22,12 @@ class WorldModelGenerator:
         self.digest = digest
 
     @classmethod
-    def load(cls, directory: Path | str, device: str = "cpu") -> "WorldModelGenerator":
+    def load(
+        cls, directory: Path | str, device: str = "cpu", dtype: Dtype = "float32", text_store: Path | None = None
+    ) -> "WorldModelGenerator":
+        """Load the model in ``directory``; embeddings of captions are kept in ``text_store``."""
         directory = Path(directory)
-        model = load_world_model(directory).to(device)
+        model = load_world_model(directory, dtype, text_store).to(device)
         model.encoder.to(device)
         return cls(model, compute_model_digest(directory))
 

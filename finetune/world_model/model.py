@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -36,6 +36,8 @@ class WorldModel(nn.Module, ABC):
 
     # Whether context frames are fed clean in place of noise; otherwise the family gets them through ``image``.
     has_clean_context: ClassVar[bool] = True
+    # Whether a saved folder is a pipeline of diffusers too.
+    is_pipeline: ClassVar[bool] = False
     # Names of the linear layers that LoRA adapts.
     lora_targets: ClassVar[tuple[str, ...]]
 
@@ -65,6 +67,15 @@ class WorldModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         """Velocity (B,Z,F,h,w), noise minus data, of ``noisy`` (B,Z,F,h,w) at noise level ``sigma`` (B,) in 0..1."""
+
+    @classmethod
+    def compute_encoder_digest(cls, directory: Path) -> str:
+        """16 hex digits of all that the encoder's tensors depend on."""
+        return compute_model_digest(directory / "vae")
+
+    @classmethod
+    def embed_captions(cls, directory: Path, captions: Iterable[str], dtype: torch.dtype, store: Path) -> None:
+        """Store the embeddings of ``captions`` and of an empty one in ``store``, without loading the transformer."""
 
     def use_text_store(self, folder: Path) -> None:
         """Keep embeddings of captions in ``folder``; a family without a text encoder has none."""

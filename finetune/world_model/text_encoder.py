@@ -87,6 +87,11 @@ class TextEncoder:
         return embeddings
 
 
+def default_device() -> str:
+    """The accelerator, if there is one: a text encoder of billions of parameters takes minutes on a CPU."""
+    return str(torch.accelerator.current_accelerator() or "cpu")
+
+
 def load_text_encoder(checkpoint: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """Tokenizer and text encoder of the pipeline in ``checkpoint``. Raises UserError if they cannot be loaded."""
     from transformers import AutoConfig, AutoTokenizer, T5EncoderModel, UMT5EncoderModel

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from driveforge.datasets.errors import UserError
+from driveforge.finetune.world_model.families.registry import is_model_folder, recognize_family
 from driveforge.pipelines.config.build import build, with_suggestion
 from driveforge.pipelines.config.config import Config
 
@@ -30,7 +31,7 @@ def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = Non
         for key, section in saved.items()
         if isinstance(section, Mapping) and "name" in section and _names_its_choice(key)
     }
-    chosen = {key: value for key, value in pairs if key in groups}
+    chosen = _recognized_model(pairs) | {key: value for key, value in pairs if key in groups}
     for key, value in (named | chosen).items():
         if value not in groups[key]:
             raise UserError(
@@ -44,6 +45,12 @@ def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = Non
         if key not in groups:
             _set(mapping, key, value)
     return build(Config, mapping)
+
+
+def _recognized_model(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The choice of the group ``model`` by the folder that ``model.checkpoint`` names, if it names one."""
+    folders = [Path(value).expanduser() for key, value in pairs if key == "model.checkpoint"]
+    return {"model": recognize_family(folders[-1])} if folders and is_model_folder(folders[-1]) else {}
 
 
 def resolve_run_dir(overrides: Sequence[str]) -> Path:

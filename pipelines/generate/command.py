@@ -73,14 +73,17 @@ def log_generation(summary: GenerationSummary, tracker: Tracker) -> None:
 
 def generate_candidates(config: Config) -> GenerationSummary:
     """Generate all candidates of ``config`` with the run's fine-tuned model, or else the configured checkpoint."""
-    from driveforge.finetune.world_model.families.registry import read_limits
+    from driveforge.finetune.world_model.families.registry import TEXT_STORE, embed_captions, read_limits
     from driveforge.finetune.world_model.model import compute_model_digest
 
     folder, root = resolve_model(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
     instruments()  # fails early if something is missing
     plan = plan_candidates(root, config.data, config.generate, compute_model_digest(folder), read_limits(folder))
-    return generate(root, plan, partial(load_generator, folder), config.executor, instruments)
+    dtype, text_store = config.model.dtype, config.run.latents / TEXT_STORE
+    captions = (request.scene.caption for unit in plan.units for request in unit.requests)
+    embed_captions(folder, captions, dtype, text_store)
+    return generate(root, plan, partial(load_generator, folder, dtype, text_store), config.executor, instruments)
 
 
 def plan_candidates(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.scene import Clip, Scene
-from driveforge.finetune.world_model.families.registry import recognize_family
+from driveforge.finetune.world_model.families.registry import Dtype, recognize_family
 
 if TYPE_CHECKING:
     from driveforge.finetune.world_model.sampler_settings import SamplerSettings
@@ -45,8 +45,10 @@ class Generator(Protocol):
 GeneratorLoader = Callable[[], Generator]
 
 
-def load_generator(folder: Path) -> Generator:
+def load_generator(folder: Path, dtype: Dtype = "float32", text_store: Path | None = None) -> Generator:
     """Load the generator of the model in ``folder``, on a GPU if torch finds one.
+
+    ``text_store`` is the folder where embeddings of captions are kept.
 
     Raises UserError if the folder holds no model, or a model of an unknown family.
     """
@@ -55,4 +57,4 @@ def load_generator(folder: Path) -> Generator:
 
     from driveforge.finetune.world_model.generator import WorldModelGenerator
 
-    return WorldModelGenerator.load(folder, "cuda" if torch.cuda.is_available() else "cpu")
+    return WorldModelGenerator.load(folder, "cuda" if torch.cuda.is_available() else "cpu", dtype, text_store)

@@ -9,7 +9,8 @@ import driveforge
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import read_json, read_record
-from driveforge.finetune.world_model.families.registry import is_model_folder
+from driveforge.finetune.world_model.families.registry import is_model_folder, recognize_family
+from driveforge.finetune.world_model.hub import download, is_hub_name
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, open_registry
 from driveforge.pipelines.tracking.store import find_store
@@ -27,11 +28,21 @@ def resolve_checkpoint(config: Config) -> Path:
     if checkpoint in (CHAMPION, CHAMPION_OR_BASE):
         champion = _find_champion(config)
         folder = _open_registry(config).folder(champion, config.run.champions) if champion else BASE
+    elif checkpoint == "base":
+        folder = BASE
     else:
-        folder = BASE if checkpoint == "base" else Path(checkpoint)
+        folder = Path(checkpoint) if Path(checkpoint).exists() or not is_hub_name(checkpoint) else download(checkpoint)
     if not is_model_folder(folder):
         raise UserError(f"model.checkpoint={checkpoint}: {folder} holds no model; use base or a saved model")
+    require_family(folder, config)
     return folder
+
+
+def require_family(folder: Path, config: Config) -> None:
+    """Raise UserError if the model in ``folder`` is of another family than ``model=NAME`` says."""
+    family = recognize_family(folder)
+    if family != config.model.name:
+        raise UserError(f"{folder} holds a model of the family {family}, not {config.model.name}; set model={family}")
 
 
 def resolve_model(config: Config) -> Path:

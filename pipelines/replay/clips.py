@@ -8,7 +8,7 @@ from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import latent_key
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
-from driveforge.finetune.world_model.model import compute_model_digest
+from driveforge.finetune.world_model.families.registry import compute_encoder_digest
 from driveforge.pipelines.inputs.sources import is_simulated, training_indices
 from driveforge.pipelines.replay.settings import ReplaySettings
 
@@ -16,7 +16,7 @@ from driveforge.pipelines.replay.settings import ReplaySettings
 def persistent_key(framing: Framing, checkpoint: Path) -> str:
     """Identifies the VAE, frame size, frame rate and length that all clips of a buffer share."""
     fields = {name: getattr(framing, name) for name in ("height", "width", "frame_rate", "num_frames")}
-    return latent_key("replay", fields, compute_model_digest(checkpoint / "vae"))
+    return latent_key("replay", fields, compute_encoder_digest(checkpoint))
 
 
 def get_source_id(path: Path, replay: ReplaySettings) -> str:

@@ -20,9 +20,15 @@ from driveforge.datasets.scene_json import scene_to_json
 from driveforge.datasets.source import Source
 from driveforge.finetune.world_model.clip_encoder import ClipEncoder
 from driveforge.finetune.world_model.clip_tensors import ClipTensors
-from driveforge.finetune.world_model.families.registry import load_clip_encoder, read_limits
+from driveforge.finetune.world_model.families.registry import (
+    TEXT_STORE,
+    Dtype,
+    compute_encoder_digest,
+    embed_captions,
+    load_clip_encoder,
+    read_limits,
+)
 from driveforge.finetune.world_model.limits import require_encodable
-from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.licenses import select_licensed
 from driveforge.pipelines.inputs.settings import Data
@@ -38,24 +44,29 @@ EncodeFunction = Callable[[ClipEncoder, Clip], ClipTensors]
 def main(config: Config, args: argparse.Namespace) -> None:
     """Encode the driving data, and the replay domains if ``replay.share`` is above 0."""
     checkpoint = resolve_checkpoint(config)
-    cache = cache_driving(config.data, checkpoint, config.run.latents)
+    cache = cache_driving(config.data, checkpoint, config.run.latents, config.model.dtype)
     print(f"{len(cache)} driving clips in {cache.folder}")
     if config.replay.share > 0:
-        others = cache_replay(config.replay, config.data.framing, checkpoint, config.run.latents)
+        others = cache_replay(config.replay, config.data.framing, checkpoint, config.run.latents, config.model.dtype)
         print(f"{len(others)} clips of other domains in {others.folder}")
 
 
-def cache_driving(data: Data, checkpoint: Path, latents: Path) -> LatentCache:
-    """The latents of the driving data under the VAE of ``checkpoint``, in ``latents``, without held-out scenes."""
+def cache_driving(data: Data, checkpoint: Path, latents: Path, dtype: Dtype = "float32") -> LatentCache:
+    """The latents of the driving data under the codec of ``checkpoint``, in ``latents``, without held-out scenes.
+
+    ``dtype`` is that of a text encoder, whose embeddings of all captions are stored there too.
+    """
     opener = partial(open_source, data)
-    return encode_source(opener, data.framing, checkpoint, latents, "driving clips", training_indices)
+    return encode_source(opener, data.framing, checkpoint, latents, "driving clips", training_indices, dtype)
 
 
-def cache_replay(replay: ReplaySettings, framing: Framing, checkpoint: Path, latents: Path) -> LatentCache:
+def cache_replay(
+    replay: ReplaySettings, framing: Framing, checkpoint: Path, latents: Path, dtype: Dtype = "float32"
+) -> LatentCache:
     """The latents of the replay domains with the framing of the driving data, without clips of excluded licenses."""
     opener = partial(open_replay, replay, framing)
     select = partial(select_licensed, opener, replay)
-    return encode_source(opener, framing, checkpoint, latents, "replay clips", select)
+    return encode_source(opener, framing, checkpoint, latents, "replay clips", select, dtype)
 
 
 def encode_source(
@@ -65,6 +76,7 @@ def encode_source(
     root: Path,
     label: str,
     select: Callable[[Sequence[Scene]], Sequence[int]] = lambda scenes: range(len(scenes)),
+    dtype: Dtype = "float32",
 ) -> LatentCache:
     """The latent cache of the ``select``-ed scenes of a source; encodes only clips that are not stored yet.
 
@@ -80,7 +92,8 @@ def encode_source(
     with show_status(f"Reading {label}"):
         contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = source_identity(scenes, contents)
-    key = latent_key(identity, asdict(framing), compute_model_digest(checkpoint / "vae"))
+    key = latent_key(identity, asdict(framing), compute_encoder_digest(checkpoint))
+    embed_captions(checkpoint, (scene.caption for scene in scenes), dtype, root / TEXT_STORE)
     with LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]
         encoded = encode_scenes(opener, checkpoint, missing)
@@ -97,8 +110,11 @@ def source_identity(scenes: Sequence[Scene], contents: Sequence[str]) -> str:
 def encode_scenes(
     opener: SourceOpener, checkpoint: Path, scenes: Sequence[Scene], encode: EncodeFunction = ClipEncoder.encode_clip
 ) -> Iterator[LatentSample]:
-    """Encode ``scenes`` on all cores, in order; ``opener`` and ``encode`` must be importable by name."""
-    encoded = parallel_map(_encode_one, scenes, _start_worker, (opener, checkpoint, encode))
+    """Encode ``scenes`` in order, on the GPU or else on all cores; opener and encode must be importable by name."""
+    if torch.cuda.is_available():
+        encoded = _encode_on_gpu(opener, checkpoint, scenes, encode)
+    else:
+        encoded = parallel_map(_encode_one, scenes, _start_worker, (opener, checkpoint, encode))
     for scene, arrays in zip(scenes, encoded, strict=True):
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         yield LatentSample(clip_id=scene.clip_id, domain=scene.domain, caption=scene.caption, tensors=tensors)
@@ -124,5 +140,20 @@ def _start_worker(opener: SourceOpener, checkpoint: Path, encode: EncodeFunction
 
 def _encode_one(scene: Scene) -> dict[str, NDArray[Any]]:
     """Returns arrays: torch would send tensors between processes through files."""
-    tensors = _worker.encode(_worker.encoder, _worker.source.load(scene)).to_mapping()
-    return {name: (t.half() if t.is_floating_point() else t).numpy() for name, t in tensors.items()}
+    return _to_arrays(_worker.encode(_worker.encoder, _worker.source.load(scene)))
+
+
+def _encode_on_gpu(
+    opener: SourceOpener, checkpoint: Path, scenes: Sequence[Scene], encode: EncodeFunction
+) -> Iterator[dict[str, NDArray[Any]]]:
+    source, encoder = opener(), load_clip_encoder(checkpoint)
+    encoder.to("cuda")
+    for scene in scenes:
+        yield _to_arrays(encode(encoder, source.load(scene)))
+
+
+def _to_arrays(clip: ClipTensors) -> dict[str, NDArray[Any]]:
+    return {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().numpy()
+        for name, tensor in clip.to_mapping().items()
+    }

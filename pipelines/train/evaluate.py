@@ -13,8 +13,8 @@ from rich.table import Table
 from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationSet
 from driveforge.finetune.evaluation.evaluate import evaluate
 from driveforge.finetune.evaluation.results import Evaluation, append_evaluation
-from driveforge.finetune.world_model.families.registry import load_world_model
-from driveforge.finetune.world_model.model import compute_model_digest
+from driveforge.finetune.world_model.families.registry import TEXT_STORE, load_world_model
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text
 from driveforge.pipelines.plots.contact_sheet import write_png
@@ -45,16 +45,21 @@ def main(config: Config, args: argparse.Namespace) -> None:
     folder = resolve_checkpoint(replace(config, model=replace(config.model, checkpoint=model_name)))
     with pipeline_run(config, "evaluate") as tracker:
         evaluation_set = load_evaluation_set(config, folder)
-        evaluation = evaluate_model(folder, evaluation_set, config.evaluate, config.run, tracker)
+        model = load_world_model(folder, config.model.dtype, config.run.latents / TEXT_STORE)
+        evaluation = evaluate_model(model, folder, evaluation_set, config.evaluate, config.run, tracker)
     get_console().print(results_table(config.evaluate, evaluation, model_name))
 
 
 def evaluate_model(
-    folder: Path, evaluation_set: EvaluationSet, settings: EvaluateSettings, run: RunDir, tracker: Tracker
+    model: WorldModel,
+    folder: Path,
+    evaluation_set: EvaluationSet,
+    settings: EvaluateSettings,
+    run: RunDir,
+    tracker: Tracker,
 ) -> Evaluation:
-    """Evaluate the model in ``folder``; logs to ``run`` and MLflow, with a picture of one clip of each domain."""
+    """Evaluate ``model``, loaded from ``folder``; logs to ``run`` and MLflow, with a picture of one clip a domain."""
     shown: dict[str, tuple[EvaluationClip, NDArray[np.uint8]]] = {}
-    model = load_world_model(folder)
     evaluation = evaluate(model, evaluation_set, settings, lambda clip, frames: _keep_first(shown, clip, frames))
     step, digest, path = read_num_steps(folder), compute_model_digest(folder), run.evaluation
     append_evaluation(path, evaluation, step=step, model=digest)

@@ -23,7 +23,7 @@ from driveforge.finetune.evaluation.clips import (
     to_single_camera_scene,
 )
 from driveforge.finetune.world_model.clip_encoder import ClipEncoder
-from driveforge.finetune.world_model.families.registry import load_clip_encoder, read_limits
+from driveforge.finetune.world_model.families.registry import compute_encoder_digest, load_clip_encoder, read_limits
 from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message
@@ -107,7 +107,7 @@ def encode_evaluation_clips(
         require_encodable(scenes, read_limits(checkpoint))
         contents = compute_digests([source.files(scene) for scene in scenes], root)
     identity = f"{FORMAT} {source_identity(scenes, contents)}"
-    key = latent_key(identity, asdict(framing), load_clip_encoder(checkpoint).codec.digest())
+    key = latent_key(identity, asdict(framing), compute_encoder_digest(checkpoint))
     # Other run folders share these clips.
     with file_lock(root / f".{key}.lock", print_message), LatentCacheWriter(root, key) as writer:
         missing = [scene for scene in scenes if scene.clip_id not in writer.stored]

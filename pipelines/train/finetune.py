@@ -20,8 +20,10 @@ from driveforge.finetune.evaluation.clips import EvaluationSet
 from driveforge.finetune.evaluation.evaluate import describe_protocol
 from driveforge.finetune.evaluation.loss_forgetting import make_loss_forgetting_metric
 from driveforge.finetune.strategies.registry import get_strategy
+from driveforge.finetune.training.adapters import save_adapters
 from driveforge.finetune.training.distributed import is_rank_zero
 from driveforge.finetune.training.fine_tune import (
+    FineTuneResult,
     digest_inputs,
     fine_tune,
     is_adaptive,
@@ -30,8 +32,8 @@ from driveforge.finetune.training.fine_tune import (
 )
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.share_callbacks import ForgettingMetric
-from driveforge.finetune.world_model.families.registry import load_world_model
-from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
+from driveforge.finetune.world_model.families.registry import TEXT_STORE, Dtype, load_world_model
+from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.serialization import write_checksums
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.inputs.sources import open_replay
@@ -39,7 +41,6 @@ from driveforge.pipelines.registry.models import LINEAGE, read_lineage, resolve_
 from driveforge.pipelines.replay.clips import persistent_key
 from driveforge.pipelines.replay.replaced import require_current
 from driveforge.pipelines.replay.settings import ReplaySettings
-from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.cache import cache_driving, cache_replay
@@ -75,15 +76,15 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
         has_replay = uses_replay(settings.strategy, mix)
         if has_replay:
             require_footage(config.replay, config.data.framing)
-        driving = cache_driving(config.data, checkpoint, config.run.latents)
-        replay = fill_buffer(config.replay, config.data.framing, checkpoint, config.run) if has_replay else None
+        driving = cache_driving(config.data, checkpoint, config.run.latents, config.model.dtype)
+        replay = fill_buffer(config, checkpoint) if has_replay else None
         lineage = build_lineage(settings, mix, checkpoint, driving, replay)
         forgetting_metric, callbacks = None, list[Callback]()
         if is_adaptive(settings, mix) or config.evaluate.every > 0:
             evaluation_set = load_evaluation_set(config, checkpoint)
             if is_adaptive(settings, mix):
                 forgetting_metric, lineage["evaluation"] = _make_forgetting_metric(
-                    evaluation_set, config.evaluate, checkpoint, driving
+                    evaluation_set, config.evaluate, checkpoint, driving, config.model.dtype
                 )
             callbacks = _evaluation_callbacks(evaluation_set, config.evaluate, checkpoint, config.run.evaluation)
     if tracker is not None:
@@ -104,19 +105,21 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
             forgetting_metric=forgetting_metric,
             logger=logger,
             callbacks=callbacks,
+            dtype=config.model.dtype,
         )
         if tracker is not None:
-            _save(tuned.model, folder, lineage | {"sample_counts": tuned.sample_counts, "decisions": tuned.decisions})
+            _save(tuned, folder, lineage | {"sample_counts": tuned.sample_counts, "decisions": tuned.decisions})
     return folder
 
 
-def fill_buffer(replay: ReplaySettings, framing: Framing, checkpoint: Path, run: RunDir) -> ReplayBuffer:
+def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer:
     """The replay buffer: the persistent ``replay.buffer``, or a buffer of this run that is filled here."""
+    replay, framing, run = config.replay, config.data.framing, config.run
     if replay.buffer is not None:
         persistent = open_persistent(replay.buffer, key=persistent_key(framing, checkpoint), licenses=replay.licenses)
         require_current(persistent, replay.buffer)
         return persistent
-    others = cache_replay(replay, framing, checkpoint, run.latents)
+    others = cache_replay(replay, framing, checkpoint, run.latents, config.model.dtype)
     root = run.replay / others.key
     with ReplayBuffer(root, replay.capacity, seed=replay.seed, key=others.key) as buffer:
         for number in range(len(others)):
@@ -150,12 +153,12 @@ def build_lineage(
 
 
 def _make_forgetting_metric(
-    evaluation_set: EvaluationSet, evaluate: EvaluateSettings, checkpoint: Path, driving: LatentCache
+    evaluation_set: EvaluationSet, evaluate: EvaluateSettings, checkpoint: Path, driving: LatentCache, dtype: Dtype
 ) -> tuple[ForgettingMetric, str]:
     """The metric of an adaptive share, forgetting on all domains except the driving ones, and its protocol."""
     settings = replace(evaluate, dynamics=False)
     others = sorted({clip.domain for clip in evaluation_set.clips} - set(driving.domains))
-    start = load_world_model(checkpoint)
+    start = load_world_model(checkpoint, dtype, driving.folder.parent / TEXT_STORE)
     metric = make_loss_forgetting_metric(start, evaluation_set, settings, others)
     return metric, describe_protocol(evaluation_set, settings)
 
@@ -179,9 +182,11 @@ def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
     return True
 
 
-def _save(model: WorldModel, folder: Path, lineage: Mapping[str, Any]) -> None:
-    """Save atomically, with the lineage and checksums."""
+def _save(tuned: FineTuneResult, folder: Path, lineage: Mapping[str, Any]) -> None:
+    """Save atomically, with the lineage and checksums; the LoRA of a released pipeline also as files of its own."""
     with atomic_folder(folder) as scratch:
-        model.save_pretrained(scratch)
+        tuned.model.save_pretrained(scratch)
+        if tuned.model.is_pipeline:
+            save_adapters(tuned.adapters, scratch)
         (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
         write_checksums(scratch)

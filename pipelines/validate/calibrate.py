@@ -61,7 +61,7 @@ def calibrate_run(config: Config) -> Calibration:
     items = list_known_good(config.data, config.validate)
     instruments = partial(load_instruments, config.validate)
     instruments()  # fail early if weights or a package are missing
-    measured = measure_known_good(items, partial(load_generator, folder), instruments)
+    measured = measure_known_good(items, partial(load_generator, folder, config.model.dtype), instruments)
     results = list(track(measured, "Calibrating", total=len(items)))
     calibration = calibrate(
         [measures for _, measures in results],

@@ -23,7 +23,29 @@ from transformers import (
 )
 
 TEXT_DIM, IMAGE_DIM = 32, 32
-_WORDS = "a an the of in on with day dusk night rain street road car cars truck bus ahead city camera blurry".split()
+_WORDS = [
+    "a",
+    "an",
+    "the",
+    "of",
+    "in",
+    "on",
+    "with",
+    "day",
+    "dusk",
+    "night",
+    "rain",
+    "street",
+    "road",
+    "car",
+    "cars",
+    "truck",
+    "bus",
+    "ahead",
+    "city",
+    "camera",
+    "blurry",
+]
 
 
 def make_wan(folder: Path, kind: str, **index: Any) -> Path:

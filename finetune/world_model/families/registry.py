@@ -2,16 +2,23 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.json_record import read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import torch
+
     from driveforge.finetune.world_model.clip_encoder import ClipEncoder
     from driveforge.finetune.world_model.limits import ClipLimits
     from driveforge.finetune.world_model.model import WorldModel
 
+# The folder of text embeddings, beside the latent caches.
+TEXT_STORE = "text"
+Dtype = Literal["float32", "bfloat16"]
 # Module and class by family; a module is imported when a model of the family is loaded.
 _CLASSES = {
     "tiny": ("tiny", "TinyWorldModel"),
@@ -44,9 +51,20 @@ def recognize_family(folder: Path) -> str:
     return str(family)
 
 
-def load_world_model(folder: Path) -> "WorldModel":
-    """The world model in ``folder``, of any family, in evaluation mode on the CPU."""
-    return _find_class(recognize_family(folder)).from_pretrained(folder)
+def load_world_model(folder: Path, dtype: Dtype = "float32", text_store: Path | None = None) -> "WorldModel":
+    """The world model in ``folder``, of any family, in evaluation mode on the CPU.
+
+    ``text_store`` is the folder where embeddings of captions are kept, so that each is computed once.
+    """
+    model = _find_class(recognize_family(folder)).from_pretrained(folder, _torch_dtype(dtype))
+    if text_store is not None:
+        model.use_text_store(text_store)
+    return model
+
+
+def embed_captions(folder: Path, captions: "Iterable[str]", dtype: Dtype, text_store: Path) -> None:
+    """Store the embeddings of ``captions`` and of an empty one, if the family of the model has a text encoder."""
+    _encoder_class(folder).embed_captions(folder, captions, _torch_dtype(dtype), text_store)
 
 
 def load_clip_encoder(folder: Path) -> "ClipEncoder":
@@ -54,9 +72,20 @@ def load_clip_encoder(folder: Path) -> "ClipEncoder":
     return _encoder_class(folder).load_encoder(folder)
 
 
+def compute_encoder_digest(folder: Path) -> str:
+    """The digest of all that the latents and conditions of a clip depend on, except the clip."""
+    return _encoder_class(folder).compute_encoder_digest(folder)
+
+
 def read_limits(folder: Path) -> "ClipLimits":
     """The lengths and sizes of clips that the model in ``folder`` takes."""
     return _encoder_class(folder).read_limits(folder)
+
+
+def _torch_dtype(dtype: Dtype) -> "torch.dtype":
+    import torch
+
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
 
 
 def _encoder_class(folder: Path) -> "type[WorldModel]":

@@ -1,7 +1,8 @@
 """What the released families share: grafted transformers of a diffusers pipeline, text embeddings, solvers, folders."""
 
+import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,7 +15,7 @@ from driveforge.finetune.world_model.clip_encoder import ClipEncoder
 from driveforge.finetune.world_model.codec import count_frames
 from driveforge.finetune.world_model.grafts import Grafts
 from driveforge.finetune.world_model.limits import ClipLimits
-from driveforge.finetune.world_model.model import WorldModel, is_conditioning_weight
+from driveforge.finetune.world_model.model import WorldModel, compute_model_digest, is_conditioning_weight
 from driveforge.finetune.world_model.pipeline_folder import (
     GraftedConfig,
     load_grafts,
@@ -28,7 +29,7 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.sampling import noise_levels
 from driveforge.finetune.world_model.serialization import load_part, read_part_config, save_part
 from driveforge.finetune.world_model.solvers import FlowSolver, Solver, make_unipc_solver
-from driveforge.finetune.world_model.text_encoder import TextEncoder
+from driveforge.finetune.world_model.text_encoder import TextEncoder, default_device
 from driveforge.finetune.world_model.wan_codec import WanCodec
 
 TOKEN_CELLS = 2
@@ -40,6 +41,7 @@ class ReleasedWorldModel(WorldModel):
     ``directory`` is the folder of the pipeline, whose other components a saved model shares.
     """
 
+    is_pipeline = True
     family: ClassVar[str]
     transformer_class: ClassVar[type[ModelMixin]]
     # The transformers of a pipeline that may be absent from a folder.
@@ -106,7 +108,7 @@ class ReleasedWorldModel(WorldModel):
         dtype: torch.dtype,
         config: GraftedConfig,
     ) -> Self:
-        text_encoder = TextEncoder(directory, dtype, cls.clean_caption)
+        text_encoder = TextEncoder(directory, dtype, cls.clean_caption, default_device())
         return cls(directory, transformers, encoder, text_encoder, config.domains)
 
     @classmethod
@@ -124,6 +126,14 @@ class ReleasedWorldModel(WorldModel):
     @classmethod
     def load_encoder(cls, directory: Path) -> ClipEncoder:
         return ClipEncoder(WanCodec.from_pretrained(directory))
+
+    @classmethod
+    def compute_encoder_digest(cls, directory: Path) -> str:
+        # Models with equal codecs differ in the other tensors of a clip.
+        parts = [type(cls.load_encoder(directory)).__name__, super().compute_encoder_digest(directory)]
+        if (directory / "image_encoder").is_dir():
+            parts.append(compute_model_digest(directory / "image_encoder"))
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
     @classmethod
     @abstractmethod
@@ -147,6 +157,12 @@ class ReleasedWorldModel(WorldModel):
     def clean_caption(caption: str) -> str:
         """The caption as the released pipeline gives it to its tokenizer."""
         return caption
+
+    @classmethod
+    def embed_captions(cls, directory: Path, captions: Iterable[str], dtype: torch.dtype, store: Path) -> None:
+        text_encoder = TextEncoder(directory, dtype, cls.clean_caption, default_device())
+        text_encoder.store = store
+        text_encoder.encode(["", *captions])
 
     def use_text_store(self, folder: Path) -> None:
         self.text_encoder.store = folder

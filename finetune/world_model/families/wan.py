@@ -82,8 +82,8 @@ class WanWorldModel(ReleasedWorldModel):
         if config["in_channels"] not in allowed or config["out_channels"] != channels:
             raise UserError(
                 f"{directory}: its transformer takes {config['in_channels']} channels and returns "
-                f"{config['out_channels']}, but with a codec of {channels} it must take {allowed[0]} (text to video) or "
-                f"{allowed[1]} (image to video)"
+                f"{config['out_channels']}; with a codec of {channels} it must take {allowed[0]} (text to video) "
+                f"or {allowed[1]} (image to video)"
             )
 
     @classmethod
