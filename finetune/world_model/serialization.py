@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import torch
 from diffusers import ModelMixin
+from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -34,6 +35,8 @@ ADVICE = "give a model that driveforge saved"
 MAX_SIZE = 2**17
 
 Part = TypeVar("Part", bound=ModelMixin)
+# Its bars of shards would interrupt those of the commands.
+diffusers_logging.disable_progress_bar()
 
 
 def load_part(part_class: type[Part], folder: Path, dtype: torch.dtype = torch.float32) -> Part:

@@ -95,7 +95,9 @@ def default_device() -> str:
 def load_text_encoder(checkpoint: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """Tokenizer and text encoder of the pipeline in ``checkpoint``. Raises UserError if they cannot be loaded."""
     from transformers import AutoConfig, AutoTokenizer, T5EncoderModel, UMT5EncoderModel
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     known: dict[str, Any] = {"umt5": UMT5EncoderModel, "t5": T5EncoderModel}
     folder = checkpoint / "text_encoder"
     try:

@@ -4,16 +4,44 @@ Of two experts, the first takes noise levels from ``boundary_ratio`` up and the 
 on its own range. Their image-to-video variants take context frames as Wan 2.1's do, without CLIP features.
 """
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
+from einops import rearrange
+from numpy.typing import NDArray
 from torch import Tensor
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Scene
+from driveforge.finetune.world_model.clip_encoder import ClipEncoder
+from driveforge.finetune.world_model.clip_tensors import ConditionTensors
+from driveforge.finetune.world_model.codec import count_frames, count_latent_frames
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.families.wan import WanWorldModel
 from driveforge.finetune.world_model.pipeline_folder import read_index
+
+
+class ContextClipEncoder(ClipEncoder):
+    """Encodes the context frames alone, as the 5B pipeline does.
+
+    Encoding is causal, so the latents are those of the whole clip but for the last bits.
+    """
+
+    def encode_conditions(
+        self, scene: Scene, first_frames: NDArray[np.uint8] | None, num_context_frames: int = 1
+    ) -> ConditionTensors:
+        tensors = super().encode_conditions(scene, first_frames, num_context_frames)
+        if first_frames is None:
+            return tensors
+        stride = self.codec.temporal_stride
+        num_latent = count_latent_frames(num_context_frames, stride)
+        frames = torch.from_numpy(np.array(first_frames[:, : count_frames(num_latent, stride)]))
+        warped = rearrange(tensors.warped, "z (v f) h w -> v z f h w", v=len(scene.cameras)).clone()
+        warped[:, :, :num_latent] = self.codec.encode(frames).cpu()
+        return replace(tensors, warped=rearrange(warped, "v z f h w -> z (v f) h w"))
 
 
 class Wan22WorldModel(WanWorldModel):
@@ -34,6 +62,12 @@ class Wan22WorldModel(WanWorldModel):
         if index.get("boundary_ratio") is not None and names != list(cls.part_names):
             raise UserError(f"{directory}: has boundary_ratio, so it must hold transformer/ and transformer_2/")
         return names if index.get("boundary_ratio") is not None else names[:1]
+
+    @classmethod
+    def load_encoder(cls, directory: Path) -> ClipEncoder:
+        encoder = super().load_encoder(directory)
+        is_5b = read_index(directory).get("expand_timesteps")
+        return ContextClipEncoder(encoder.codec) if is_5b else encoder
 
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         boundary = self.boundary
