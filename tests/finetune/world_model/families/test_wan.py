@@ -154,7 +154,8 @@ def check_saved(tuned: FineTuneResult, checkpoint: Path, kind: str, clip: Clip, 
     made = loaded.generate(clip.scene, first, seed=1, settings=FROM_NOISE)
     released = WorldModelGenerator.load(checkpoint).generate(clip.scene, first, seed=1, settings=FROM_NOISE)
     in_memory = WorldModelGenerator(tuned.model, "").generate(clip.scene, first, seed=1, settings=FROM_NOISE)
-    assert np.array_equal(made.frames, in_memory.frames)
+    # Merged weights lie otherwise in memory than loaded ones, which may change the last bits.
+    assert np.abs(made.frames.astype(int) - in_memory.frames).max() <= 1
     assert not np.array_equal(made.frames, released.frames)
     assert measure(made)["pose_yaw"].unit, "what it makes can be measured"
     merged, with_lora = load_pipeline(folder, kind), load_pipeline(checkpoint, kind)
