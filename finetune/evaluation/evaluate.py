@@ -108,6 +108,8 @@ def generate_continuations(
         inpaint_strength=1.0,
         guidance_scale=1.0,
         negative_prompt=None,
+        step_cache=0.0,
+        tiled_decoding=False,
         sigmas=(),
     )
     seeds = [derive_seed(settings.seed, clip, "generate") for clip in clips]

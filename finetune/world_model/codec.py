@@ -25,8 +25,8 @@ class Codec(Protocol):
     def encode(self, frames: Tensor) -> Tensor:
         """Normalized latents (N,Z,F,h,w) of uint8 frames (N,T,H,W,3)."""
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Frames uint8 (N,T,H,W,3) of normalized latents (N,Z,F,h,w)."""
+    def decode(self, latents: Tensor, *, tiled: bool = False) -> Tensor:
+        """Frames uint8 (N,T,H,W,3) of normalized latents (N,Z,F,h,w); large frames in tiles if ``tiled``."""
 
     def digest(self) -> str:
         """12 hex digits of the weights and the configuration."""

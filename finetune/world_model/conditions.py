@@ -3,6 +3,7 @@
 Shape legend: B batch, Z latent channels, F latent frames of all views (views one after the other), h w latent grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -52,6 +53,20 @@ class Conditions:
             **{name: tensor.float() for name, tensor in optional.items() if tensor is not None},
         )
 
+    @classmethod
+    def cat(cls, batches: Sequence["Conditions"]) -> "Conditions":
+        """The samples of all ``batches`` as one batch."""
+        first = batches[0]
+        names = [name for name in cls._batched_names() if getattr(first, name) is not None]
+        joined: dict[str, Any] = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+        channels = zip(*(batch.mask for batch in batches), strict=True)
+        return replace(first, mask=ConditionMask(*(torch.cat(channel) for channel in channels)), **joined)
+
+    @classmethod
+    def _batched_names(cls) -> list[str]:
+        """The names of the tensors that have an axis of samples."""
+        return [field.name for field in fields(cls) if field.name not in ("mask", "empty_text", "num_views")]
+
     @property
     def context_mask(self) -> Tensor:
         """(B,1,F,1,1), 1 in context frames."""
@@ -59,11 +74,9 @@ class Conditions:
 
     def select(self, rows: Tensor) -> "Conditions":
         """The samples ``rows`` (R,) of the batch."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        batched: dict[str, Any] = {
-            name: value[rows] for name, value in values.items() if isinstance(value, Tensor) and name != "empty_text"
-        }
-        return replace(self, mask=self.mask.select(rows), **batched)
+        values = {name: getattr(self, name) for name in self._batched_names()}
+        selected: dict[str, Any] = {name: value[rows] for name, value in values.items() if value is not None}
+        return replace(self, mask=self.mask.select(rows), **selected)
 
     def without_frames(self, drop: Tensor) -> "Conditions":
         """Without context frames, and so without anything warped from them, where ``drop`` (B,) is True."""

@@ -27,8 +27,8 @@ class WorldModelGenerator:
     ) -> "WorldModelGenerator":
         """Load the model in ``directory``; embeddings of captions are kept in ``text_store``."""
         directory = Path(directory)
-        model = load_world_model(directory, dtype, text_store).to(device)
-        model.encoder.to(device)
+        model = load_world_model(directory, dtype, text_store)
+        model.place(device)
         return cls(model, compute_model_digest(directory))
 
     def generate(
@@ -44,7 +44,7 @@ class WorldModelGenerator:
         conditions = self.model.batch_conditions(batched, [scene.domain], [scene.caption], len(scene.cameras))
         latents = sample(self.model, conditions, seed, settings)
         views = rearrange(latents, "1 z (v t) h w -> v z t h w", v=len(scene.cameras))
-        return Clip(scene=scene, frames=self.model.codec.decode(views).cpu().numpy())
+        return Clip(scene=scene, frames=self.model.codec.decode(views, tiled=settings.tiled_decoding).cpu().numpy())
 
     def reconstruct(self, clip: Clip) -> Clip:
         """``clip`` encoded and decoded by the codec, which shows the loss from compression only."""

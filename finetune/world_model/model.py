@@ -135,6 +135,11 @@ class WorldModel(nn.Module, ABC):
             tensors, torch.tensor(ids, device=device), text.to(device), empty_text.to(device), num_views
         )
 
+    def place(self, device: str) -> None:
+        """Move the model and its encoder to ``device`` for generation."""
+        self.to(device)
+        self.encoder.to(device)
+
     def compile_blocks(self) -> None:
         """Apply ``torch.compile`` to the transformer blocks."""
         for transformer in self.transformers.values():

@@ -25,6 +25,12 @@ class SamplerSettings:
     inpaint_strength: Annotated[float, "noise level to start at in these regions", Range(0, 1)]
     guidance_scale: Annotated[float, "classifier-free guidance scale; 1: no guidance", Range(0)]
     negative_prompt: Annotated[str | None, "caption that guidance steers away from; null: no caption"]
+    step_cache: Annotated[
+        float,
+        "threshold of First Block Cache: a step whose first block changes less reuses the other blocks; 0: off",
+        Range(0),
+    ]
+    tiled_decoding: Annotated[bool, "decode in tiles of 256 pixels, which takes less memory"]
     sigmas: Annotated[tuple[float, ...], "decreasing noise levels in (0, 1], instead of num_steps; []: not used"]
 
     def __post_init__(self) -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.flow import SIGMA_SHIFT, shift_sigma
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.finetune.world_model.step_cache import step_cache_context, step_cache_enabled
 
 if TYPE_CHECKING:  # diffusers takes seconds to import
-    from driveforge.finetune.world_model.conditions import Conditions
     from driveforge.finetune.world_model.model import WorldModel
 
 
@@ -31,9 +32,7 @@ def inpaint_levels(settings: SamplerSettings, highest: float) -> list[float]:
 
 
 @torch.no_grad()
-def sample(
-    model: "WorldModel", conditions: "Conditions", seed: int | Sequence[int], settings: SamplerSettings
-) -> Tensor:
+def sample(model: "WorldModel", conditions: Conditions, seed: int | Sequence[int], settings: SamplerSettings) -> Tensor:
     """Latents (B,Z,F,h,w) by the solver of ``model``. The same seed gives the same latents.
 
     With one seed per clip, the noise of a clip does not depend on the rest of the batch.
@@ -59,26 +58,35 @@ def sample(
         x = x + (next_level - level) * velocity  # Euler's method, because the levels are close together
         x = torch.where(is_warped, warped_at(next_level), x)  # warped cells follow the same noise schedule
     state = solver.start(x)
-    for index, level in enumerate(solver.levels):
-        flow = torch.where(is_context, warped, solver.to_flow(state, index))
-        velocity, uncond_velocity = velocities(flow, level)
-        state = solver.step(state, index, velocity, uncond_velocity, settings.guidance_scale)
+    with step_cache_enabled(model, settings):
+        for index, level in enumerate(solver.levels):
+            flow = torch.where(is_context, warped, solver.to_flow(state, index))
+            velocity, uncond_velocity = velocities(flow, level)
+            state = solver.step(state, index, velocity, uncond_velocity, settings.guidance_scale)
     return solver.finish(state, warped, is_context)
 
 
 def _make_velocities(
-    model: "WorldModel", conditions: "Conditions", settings: SamplerSettings
+    model: "WorldModel", conditions: Conditions, settings: SamplerSettings
 ) -> Callable[[Tensor, float], tuple[Tensor, Tensor | None]]:
     """The velocities at ``(x, level)`` with and without conditions; the latter is None if the guidance scale is 1."""
     negative = model.encode_captions([settings.negative_prompt])[0] if settings.negative_prompt else None
     unconditional = conditions.unconditional(negative)
+    # One forward pass keeps a GPU busier than two; on a CPU it would only change the last bits.
+    is_batched = conditions.warped.device.type != "cpu" and settings.step_cache == 0
 
     def velocities(x: Tensor, level: float) -> tuple[Tensor, Tensor | None]:
         sigma = torch.full((len(x),), level, device=x.device)
-        velocity = model(x, sigma, conditions).float()
+        if settings.guidance_scale != 1 and is_batched:
+            both = model(torch.cat([x, x]), torch.cat([sigma, sigma]), Conditions.cat([conditions, unconditional]))
+            velocity, uncond_velocity = both.float().chunk(2)
+            return velocity, uncond_velocity
+        with step_cache_context(model, "cond", settings):
+            velocity = model(x, sigma, conditions).float()
         if settings.guidance_scale == 1:
             return velocity, None
-        return velocity, model(x, sigma, unconditional).float()
+        with step_cache_context(model, "uncond", settings):
+            return velocity, model(x, sigma, unconditional).float()
 
     return velocities
 

@@ -50,7 +50,8 @@ class WanCodec:
         return self.normalize(latents)
 
     @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, tiled: bool = False) -> Tensor:
+        self.vae.use_tiling = tiled
         return to_frames(self.vae.decode(self.denormalize(latents.to(self.vae.device))).sample)
 
     def normalize(self, latents: Tensor) -> Tensor:

@@ -66,6 +66,11 @@ class ReleasedWorldModel(WorldModel):
         )
         self.scheduler_config = read_scheduler(directory)
 
+    @property
+    def device(self) -> torch.device:
+        # That of the grafts: an idle transformer may be elsewhere.
+        return next(self.grafts.parameters()).device
+
     @abstractmethod
     def _make_grafts(self, transformer: ModelMixin) -> Grafts:
         """The grafts of one transformer."""

@@ -23,6 +23,9 @@ from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.families.wan import WanWorldModel
 from driveforge.finetune.world_model.pipeline_folder import read_index
 
+# Of the free memory of a GPU that weights may take; activations and the codec need the rest.
+_MEMORY_SHARE = 0.75
+
 
 class ContextClipEncoder(ClipEncoder):
     """Encodes the context frames alone, as the 5B pipeline does.
@@ -49,6 +52,8 @@ class Wan22WorldModel(WanWorldModel):
 
     family = "wan22"
     part_names = ("transformer", "transformer_2")
+    # Of experts that take turns on it; None: both stay where they are.
+    _expert_device: str | None = None
 
     @cached_property
     def boundary(self) -> float | None:
@@ -68,6 +73,29 @@ class Wan22WorldModel(WanWorldModel):
         encoder = super().load_encoder(directory)
         is_5b = read_index(directory).get("expand_timesteps")
         return ContextClipEncoder(encoder.codec) if is_5b else encoder
+
+    def place(self, device: str) -> None:
+        """Two experts that do not fit on the GPU together take turns: the idle one waits on the CPU."""
+        free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else None
+        if self.boundary is None or free is None or self._count_bytes() < _MEMORY_SHARE * free:
+            super().place(device)
+        else:
+            self.offload_idle_expert(device)
+            self.encoder.to(device)
+
+    def offload_idle_expert(self, device: str) -> None:
+        """Keep both experts on the CPU, and move one to ``device`` when its noise levels are sampled."""
+        self._expert_device = device
+        self.grafts.to(device)
+
+    def _count_bytes(self) -> int:
+        return sum(parameter.numel() * parameter.element_size() for parameter in self.parameters())
+
+    def _run(self, name: str, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
+        if self._expert_device is not None:
+            for other, transformer in self.transformers.items():
+                transformer.to(self._expert_device if other == name else "cpu")
+        return super()._run(name, noisy, sigma, conditions)
 
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         boundary = self.boundary

@@ -9,6 +9,7 @@ from driveforge.datasets.scene import Camera, Clip
 from driveforge.finetune.world_model.captions import CAPTION_TOKENS, caption_ids
 from driveforge.finetune.world_model.clip_encoder import BOX_WEIGHT
 from driveforge.finetune.world_model.clip_tensors import ClipTensors, ConditionMask
+from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.families.tiny import TinyWorldModel
 
 YES = torch.tensor([True])
@@ -116,3 +117,13 @@ def test_captions_hash_to_stable_ids() -> None:
     assert len(ids) == CAPTION_TOKENS and ids[5:] == [0] * (CAPTION_TOKENS - 5)
     assert ids == caption_ids("dusk a car cuts in") != caption_ids("day a car cuts in")
     assert caption_ids("") == [0] * CAPTION_TOKENS
+
+
+def test_batches_of_conditions_are_joined_and_split(model: TinyWorldModel, clip: Clip) -> None:
+    tensors = model.encoder.encode_clip(clip).map(lambda tensor: tensor[None])
+    one = model.batch_conditions(tensors, ["driving-day"], ["a car"])
+    two = Conditions.cat([one, one.unconditional()])
+    second = two.select(torch.tensor([1]))
+    assert two.text.shape[0] == 2 and not second.text.any()
+    assert torch.equal(two.select(torch.tensor([0])).layout, one.layout)
+    assert torch.equal(second.mask.has_layout, one.unconditional().mask.has_layout)

@@ -29,6 +29,7 @@ from driveforge.finetune.world_model.families.registry import (
     recognize_family,
 )
 from driveforge.finetune.world_model.families.released import ReleasedWorldModel
+from driveforge.finetune.world_model.families.wan22 import Wan22WorldModel
 from driveforge.finetune.world_model.generator import WorldModelGenerator
 from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.finetune.world_model.sampling import sample
@@ -258,6 +259,33 @@ def test_a_sampler_below_pure_noise_starts_from_the_warped_frame(checkpoint: Pat
     assert distance[0] < 0.1 * distance[1]
 
 
+def test_a_step_cache_skips_blocks_and_tiles_decode_large_frames(checkpoint: Path, wide: Clip) -> None:
+    generator = WorldModelGenerator.load(checkpoint)
+    settings = replace(FROM_NOISE, num_steps=4)
+
+    def make(**changes: Any) -> np.ndarray:
+        return generator.generate(wide.scene, wide.frames[:, :1], seed=0, settings=replace(settings, **changes)).frames
+
+    plain = make()
+    assert np.array_equal(make(step_cache=1e-9), plain), "no step changes that little"
+    assert not np.array_equal(make(step_cache=1e9), plain), "every step after the first reuses the blocks"
+    assert np.array_equal(make(), plain), "the cache ends with the clip"
+    assert np.array_equal(make(tiled_decoding=True), plain), "frames of less than a tile"
+
+
+def test_experts_that_take_turns_give_the_same_clip(checkpoint: Path, kind: str, wide: Clip) -> None:
+    if not kind.endswith("experts"):
+        pytest.skip("the model has one transformer")
+    both, taking_turns = WorldModelGenerator.load(checkpoint), WorldModelGenerator.load(checkpoint)
+    assert isinstance(taking_turns.model, Wan22WorldModel)
+    taking_turns.model.offload_idle_expert("cpu")
+    made = [
+        generator.generate(wide.scene, wide.frames[:, :1], seed=0, settings=FROM_NOISE).frames
+        for generator in (both, taking_turns)
+    ]
+    assert np.array_equal(*made)
+
+
 class TestDamagedFolders:
     @pytest.fixture
     def copy(self, checkpoint: Path, kind: str, tmp_path: Path) -> Path:
@@ -367,7 +395,6 @@ def test_released_configurations_take_the_grafts(name: str, tmp_path: Path) -> N
 def make_meta_model(name: str, transformer: WanTransformer3DModel, vae: AutoencoderKLWan, folder: Path) -> Any:
     from driveforge.finetune.world_model.clip_encoder import ClipEncoder
     from driveforge.finetune.world_model.families.wan import WanWorldModel
-    from driveforge.finetune.world_model.families.wan22 import Wan22WorldModel
     from driveforge.finetune.world_model.text_encoder import TextEncoder
     from driveforge.finetune.world_model.wan_codec import WanCodec
 
