@@ -14,8 +14,12 @@ CLIP_COMMANDS = (
             "Commits candidates and their measures to <run_dir>/candidates, unit by unit. Units that are already "
             "committed are not generated again."
         ),
-        examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
-        sections=("data", "generate", "validate", "executor", "tracking"),
+        examples=(
+            "driveforge generate",
+            "driveforge generate executor=ray executor.workers=4 generate.num_clips=200",
+            "driveforge generate model.generator=my_model:MyModel run_dir=runs/mine",
+        ),
+        sections=("data", "model", "generate", "validate", "executor", "tracking"),
     ),
     Command(
         name="measure",

@@ -13,6 +13,10 @@ class ModelSettings:
     checkpoint: Annotated[
         str, "base (shipped with driveforge), champion (see promote), champion-or-base, or a model folder"
     ]
+    generator: Annotated[
+        str | None,
+        "class of your own that generates, package.module:Class, called with model.checkpoint; null: the model's own",
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
