@@ -109,9 +109,9 @@ def describe_codec(selected: SelectedGenerator) -> str:
 
 
 def _has_codec(selected: SelectedGenerator) -> bool:
-    return not selected.class_name or hasattr(
-        import_generator_class(selected.class_name, selected.directory), "reconstruct"
-    )
+    if not selected.class_name:
+        return True
+    return hasattr(import_generator_class(selected.class_name, selected.directory), "reconstruct")
 
 
 def require_generable(selected: SelectedGenerator, scenes: Iterable[Scene]) -> None:

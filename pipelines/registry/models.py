@@ -65,8 +65,8 @@ def resolve_start_checkpoint(config: Config) -> Path:
     """
     if config.model.generator is not None:
         raise UserError(
-            f"model.generator={config.model.generator} cannot be fine-tuned: unset it, or use generate, calibrate, gate "
-            "and export instead of run"
+            f"model.generator={config.model.generator} cannot be fine-tuned: unset it, or use generate, calibrate, "
+            "gate and export instead of run"
         )
     if config.model.checkpoint not in (CHAMPION, CHAMPION_OR_BASE):
         return resolve_checkpoint(config)
