@@ -1,5 +1,6 @@
 """Generator classes of a user, good and broken; importable in workers as ``model.generator``."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,21 @@ class Service(Random):
     """Says that it cannot repeat a clip."""
 
     deterministic = False
+
+
+class Tunable(Own):
+    """Noise from one step, a good clip from more; guidance takes time. Fails while there is a file ``fail``."""
+
+    digest = "tunable-1"
+
+    def generate(
+        self, scene: Scene, first_frames: NDArray[np.uint8] | None, *, seed: int, settings: SamplerSettings
+    ) -> Clip:
+        clip = super().generate(scene, first_frames, seed=seed, settings=settings)
+        time.sleep(0.03 if settings.guidance_scale == 1 else 0.3)
+        if settings.num_steps > 1:
+            return clip
+        if Path("fail").exists():
+            raise RuntimeError("out of memory")
+        noise = np.random.default_rng(seed).integers(0, 256, clip.frames.shape, np.uint8)
+        return Clip(scene=scene, frames=noise)

@@ -94,7 +94,11 @@ def _devices(results: Sequence[TrialResult]) -> str:
 def settings_table(results: Sequence[TrialResult]) -> Table:
     """Every setting from the fastest to the slowest."""
     front, best = pareto_front(results), recommend(results)
-    title = f"{len(results)} settings, {len(results[0].clips)} clips each, timed on {_devices(results)}"
+    clips = results[0].clips
+    num_recordings = len({clip.candidate.metadata["provenance"]["recording"] for clip in clips})
+    title = (
+        f"{len(results)} settings, {len(clips)} clips of {num_recordings} recordings each, timed on {_devices(results)}"
+    )
     table = Table("setting", "accepted", "95 % interval", "s per clip", "", title=title)
     for result in sorted(results, key=lambda result: result.seconds):
         low, high = share_interval(result)
