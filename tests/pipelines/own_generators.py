@@ -34,6 +34,11 @@ class OwnOfFolder(FakeGenerator):
         super().__init__(f"weights-{folder.read_text()}" if folder else "no-weights")
 
 
+class ArrayCodec(OwnOfFolder):
+    def reconstruct(self, clip: Clip) -> Any:
+        return clip.frames
+
+
 class Unloadable(OwnOfFolder):
     def __init__(self, folder: Path | None, device: str) -> None:
         raise RuntimeError("the service does not answer")

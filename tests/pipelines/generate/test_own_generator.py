@@ -12,7 +12,7 @@ from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
 from driveforge.pipelines.generate.command import GenerationSummary, generate_candidates
 from driveforge.pipelines.generate.select import describe_codec, load_codec, select_generator
-from driveforge.pipelines.registry.models import resolve_start_checkpoint
+from driveforge.pipelines.registry.models import BASE, resolve_start_checkpoint
 from driveforge.validation.cross_conformal import calibrate
 from tests.defaults import sampler_settings
 from tests.pipelines.generators import FakeGenerator
@@ -98,6 +98,11 @@ def test_the_codec_of_a_class_is_optional() -> None:
         assert describe_codec(selected) == described
         passed = load_codec(selected).reconstruct(clip)
         assert np.array_equal(passed.frames, clip.frames) != changes
+    broken = load_codec(select_generator(compose([f"model.generator={CLASSES}:ArrayCodec"])))
+    with pytest.raises(
+        UserError, match=r"ArrayCodec: reconstruct: scene-1: must return a driveforge\.Clip, got ndarray"
+    ):
+        broken.reconstruct(clip)
 
 
 def test_a_class_gets_the_path_of_the_checkpoint_and_is_read_before_anything_is_planned() -> None:
@@ -110,6 +115,9 @@ def test_a_class_gets_the_path_of_the_checkpoint_and_is_read_before_anything_is_
         generate(name, "model.checkpoint=weights.bin")
     with pytest.raises(UserError, match="=missing does not exist"):
         generate(name, "model.checkpoint=missing")
+    for checkpoint, folder in (("base", None), ("champion-or-base", BASE)):
+        selected = select_generator(compose([f"model.generator={name}", f"model.checkpoint={checkpoint}"]))
+        assert selected.folder == folder
 
 
 @pytest.mark.parametrize("executor", ["local", "ray"])
