@@ -9,7 +9,7 @@ from rich import get_console
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.generate.command import open_recorded
-from driveforge.pipelines.generate.select import generator_digest, load_selected, require_generable, select_generator
+from driveforge.pipelines.generate.select import generator_digest, require_generable, select_generator
 from driveforge.pipelines.generate.tune.choice import recommend
 from driveforge.pipelines.generate.tune.grid import Sampler, current_settings, list_settings, list_trials, overrides
 from driveforge.pipelines.generate.tune.plot import plot_results
@@ -46,7 +46,7 @@ def tune(config: Config, sampler: Sampler) -> list[TrialResult]:
     recorded = open_recorded(config.data, root)
     require_generable(selected, recorded.scenes)
     trials = list_trials(recorded, config.generate, config.tune, sampler, generator_digest(selected))
-    run_trials(root, trials, partial(load_selected, selected), instruments, config.executor)
+    run_trials(root, trials, selected, instruments, config.executor)
     return judge_trials(root, trials, calibration)
 
 

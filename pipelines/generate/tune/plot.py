@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from driveforge.datasets.files.atomic import atomic_file
 from driveforge.pipelines.generate.tune.choice import pareto_front, recommend, share_interval
 from driveforge.pipelines.generate.tune.grid import describe
+from driveforge.pipelines.generate.tune.report import timing_of
 from driveforge.pipelines.generate.tune.search import TrialResult
 
 _FRONT, _BEST, _OTHER = "#2f6fb0", "#2f8f5b", "#999999"
@@ -29,7 +30,7 @@ def plot_results(path: Path, results: Sequence[TrialResult]) -> None:
         axes.annotate(
             str(number),
             (result.seconds, 100 * result.share),
-            xytext=(5, 4),
+            xytext=(5, 4 if number % 2 else -11),  # neighbors do not overlap
             textcoords="offset points",
             color=color,
             fontsize=9,
@@ -39,10 +40,15 @@ def plot_results(path: Path, results: Sequence[TrialResult]) -> None:
         text = f"{number}  {describe(result.settings)}: {sum(result.accepted)} of {len(result.accepted)}{note}"
         legend.text(0, 1 - number / (len(ordered) + 1), text, color=color, fontsize=9, weight=weight, va="center")
     axes.plot([r.seconds for r in front], [100 * r.share for r in front], color=_FRONT, lw=1.5, zorder=0)
-    axes.set(xscale="log", ylim=(-3, 105), xlabel="seconds per clip, median", ylabel="accepted clips, %")
+    axes.set(
+        xscale="log",
+        ylim=(-3, 105),
+        xlabel=f"seconds per clip {timing_of(results)}, median",
+        ylabel="accepted clips, %",
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
-    axes.tick_params(which="both", labelsize=8)
+    axes.tick_params(which="both", labelsize=8, length=3, pad=3)
     if len({result.seconds for result in results}) == 1:
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title("line: the Pareto front; bars: 95 % intervals", fontsize=10, loc="left")

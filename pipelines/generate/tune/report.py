@@ -64,7 +64,7 @@ def _setting_rows(results: Sequence[TrialResult]) -> Iterator[dict[str, Any]]:
             "share_low": low,
             "share_high": high,
             "seconds_per_clip": result.seconds,
-            "device": _devices([result]),
+            "timing": timing_of([result]),
             "on_front": result in front,
             "is_current": result.is_current,
             "is_recommended": result is best,
@@ -86,9 +86,9 @@ def _clip_row(result: TrialResult, clip: JudgedClip) -> dict[str, Any]:
     }
 
 
-def _devices(results: Sequence[TrialResult]) -> str:
-    names = {clip.candidate.metadata["device"] for result in results for clip in result.clips}
-    return " and ".join(sorted(names))
+def timing_of(results: Sequence[TrialResult]) -> str:
+    """The clocks of the clips; several if a search was resumed on another machine."""
+    return " and ".join(sorted({clip.timing for result in results for clip in result.clips}))
 
 
 def settings_table(results: Sequence[TrialResult]) -> Table:
@@ -97,7 +97,7 @@ def settings_table(results: Sequence[TrialResult]) -> Table:
     clips = results[0].clips
     num_recordings = len({clip.candidate.metadata["provenance"]["recording"] for clip in clips})
     title = (
-        f"{len(results)} settings, {len(clips)} clips of {num_recordings} recordings each, timed on {_devices(results)}"
+        f"{len(results)} settings, {len(clips)} clips of {num_recordings} recordings each; seconds {timing_of(results)}"
     )
     table = Table("setting", "accepted", "95 % interval", "s per clip", "", title=title)
     for result in sorted(results, key=lambda result: result.seconds):

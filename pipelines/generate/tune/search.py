@@ -1,7 +1,7 @@
 """The search: every clip of every trial is generated, timed and measured by one worker, and judged."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
 from driveforge.pipelines.generate.command import commit_units
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.generator import GeneratorLoader
+from driveforge.pipelines.generate.select import SelectedGenerator, load_selected
 from driveforge.pipelines.generate.tune.grid import Trial, interleave
 from driveforge.pipelines.generate.units import WorkUnit
 from driveforge.pipelines.generate.worker import candidate_members, commit_samples, generate_clip
@@ -32,8 +32,12 @@ class JudgedClip:
 
     @property
     def seconds(self) -> float:
-        """Duration of generation, without measurement and storage."""
+        """Duration of generation, without measurement and storage, by the clock that ``timing`` names."""
         return float(self.candidate.metadata["seconds"])
+
+    @property
+    def timing(self) -> str:
+        return str(self.candidate.metadata["timing"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,32 +64,41 @@ class TrialResult:
 
 
 class TimedWorker:
-    """Like the worker of generation, for units of one clip; the metadata holds the ``seconds`` and the ``device``."""
+    """Like the worker of generation, for units of one clip, with ``seconds`` and ``timing`` in their metadata."""
 
-    def __init__(self, loader: GeneratorLoader, root: Path, instruments: InstrumentsLoader) -> None:
-        self._generator, self._instruments = loader(), instruments()
-        self._root, self._device = root, _device_name()
+    def __init__(self, selected: SelectedGenerator, root: Path, instruments: InstrumentsLoader) -> None:
+        self._generator, self._instruments = load_selected(selected), instruments()
+        self._root, (self._timing, self._clock) = root, _select_clock(selected)
 
     def make(self, unit: WorkUnit) -> dict[str, Any]:
         (request,) = unit.requests
-        start = time.perf_counter()
+        start = self._clock()
         clip = generate_clip(self._generator, self._root, request)
-        timing = {"seconds": time.perf_counter() - start, "device": self._device}
+        timing = {"seconds": self._clock() - start, "timing": self._timing}
         members, clip_id = candidate_members(request, clip, self._instruments), request.scene.clip_id
         timed = members | {"json": dump_json(extend_metadata(members["json"], timing, clip_id))}
         return {"clips": commit_samples(self._root, unit.id, [(clip_id, timed)])}
 
 
-def _device_name() -> str:
+def _select_clock(selected: SelectedGenerator) -> tuple[str, Callable[[], float]]:
+    """The clock of generation, and its description.
+
+    On a CPU a model computes in this process, on one thread, and other load on the machine changes the CPU time little.
+    A class of the user's own may wait for a GPU or a service.
+    """
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "one CPU thread"
+    if torch.cuda.is_available():
+        return f"on one {torch.cuda.get_device_name()}", time.perf_counter
+    if selected.class_name:
+        return "on this machine", time.perf_counter
+    return "of CPU time", time.process_time
 
 
 def run_trials(
     root: Path,
     trials: Sequence[Trial],
-    loader: GeneratorLoader,
+    selected: SelectedGenerator,
     instruments: InstrumentsLoader,
     executor: ExecutorSettings,
 ) -> None:
@@ -94,7 +107,7 @@ def run_trials(
     Raises UserError if a clip cannot be generated.
     """
     alone = replace(executor, name="local", workers=1)
-    _, failed = commit_units(root, interleave(trials), partial(TimedWorker, loader, root, instruments), alone)
+    _, failed = commit_units(root, interleave(trials), partial(TimedWorker, selected, root, instruments), alone)
     if failed:
         reason = next(iter(failed.values())).strip().splitlines()[-1]
         raise UserError(f"{len(failed)} clips cannot be generated; finished clips are kept; the first error: {reason}")
