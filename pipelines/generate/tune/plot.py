@@ -43,7 +43,7 @@ def plot_results(path: Path, results: Sequence[TrialResult]) -> None:
     axes.set(
         xscale="log",
         ylim=(-3, 105),
-        xlabel=f"seconds per clip {timing_of(results)}, median",
+        xlabel=f"{timing_of(results)} per clip, s, median",
         ylabel="accepted clips, %",
     )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

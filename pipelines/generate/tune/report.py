@@ -96,9 +96,8 @@ def settings_table(results: Sequence[TrialResult]) -> Table:
     front, best = pareto_front(results), recommend(results)
     clips = results[0].clips
     num_recordings = len({clip.candidate.metadata["provenance"]["recording"] for clip in clips})
-    title = (
-        f"{len(results)} settings, {len(clips)} clips of {num_recordings} recordings each; seconds {timing_of(results)}"
-    )
+    given = f"{len(results)} settings, {len(clips)} clips of {num_recordings} recordings each"
+    title = f"{given}; seconds are {timing_of(results)}"
     table = Table("setting", "accepted", "95 % interval", "s per clip", "", title=title)
     for result in sorted(results, key=lambda result: result.seconds):
         low, high = share_interval(result)
@@ -153,6 +152,5 @@ def _sheet_row(clip: JudgedClip) -> SheetRow:
     stride = -(-frames.shape[2] // _FRAME_WIDTH)
     reasons = ", ".join(dict.fromkeys(reason.code for reason in clip.verdict.reasons))
     verdict = f"{clip.verdict.state}{f': {reasons}' if reasons else ''}"
-    scene_id = clip.candidate.clip_id.rpartition("-")[0]
-    caption = f"{scene_id} {clip.candidate.metadata['edit']}: {verdict}"
-    return SheetRow(caption=caption, frames=frames[:, ::stride, ::stride], state=clip.verdict.state)
+    scene_id = clip.candidate.clip_id.rpartition("-")[0]  # it ends with the edit
+    return SheetRow(caption=f"{scene_id}: {verdict}", frames=frames[:, ::stride, ::stride], state=clip.verdict.state)

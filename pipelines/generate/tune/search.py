@@ -89,10 +89,10 @@ def _select_clock(selected: SelectedGenerator) -> tuple[str, Callable[[], float]
     import torch
 
     if torch.cuda.is_available():
-        return f"on one {torch.cuda.get_device_name()}", time.perf_counter
+        return f"wall time on one {torch.cuda.get_device_name()}", time.perf_counter
     if selected.class_name:
-        return "on this machine", time.perf_counter
-    return "of CPU time", time.process_time
+        return "wall time", time.perf_counter
+    return "CPU time", time.process_time
 
 
 def run_trials(
