@@ -64,6 +64,11 @@ class RunDir:
         return self.root / "candidates"
 
     @property
+    def tuning(self) -> Path:
+        """The clips and tables of a search for sampler settings."""
+        return self.root / "tune"
+
+    @property
     def measures(self) -> Path:
         return self.root / "measures.parquet"
 

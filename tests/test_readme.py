@@ -13,6 +13,8 @@ import pytest
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.commands.catalog import COMMANDS
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.generate.candidates import iter_candidates
+from driveforge.pipelines.generate.command import generate_candidates
 from driveforge.pipelines.simulate import simulate, tables_root
 from tests.faults.small_run import make_run
 
@@ -53,12 +55,28 @@ def test_a_command_of_the_readme_is_valid(words: list[str]) -> None:
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     make_run(tmp_path / "runs" / "demo")
-    (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    block = python_blocks()[0]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     result = subprocess.run(
         [sys.executable, "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert len(result.stdout.splitlines()) >= 2
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+
+
+def test_the_generator_of_the_readme_generates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its file in the current directory, as the README says, with small clips."""
+    monkeypatch.chdir(tmp_path)
+    Path("my_model.py").write_text(python_blocks()[1])
+    (command,) = (words for words in commands() if "model.generator=my_model:MyModel" in words)
+    small = ["data.num_scenes=3", "data.num_frames=5", "data.height=32", "data.width=48", "generate.num_clips=3"]
+    summary = generate_candidates(compose([*command[1:], *small, "generate.edits=[as-recorded, dusk]"]))
+    assert summary.failed == {}
+    made = list(iter_candidates(Path("runs/mine/candidates")))
+    assert [candidate.metadata["model"] for candidate in made] == ["my-model-1.0"] * 3
 
 
 @pytest.fixture(scope="module")

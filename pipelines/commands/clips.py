@@ -14,8 +14,12 @@ CLIP_COMMANDS = (
             "Commits candidates and their measures to <run_dir>/candidates, unit by unit. Units that are already "
             "committed are not generated again."
         ),
-        examples=("driveforge generate", "driveforge generate executor=ray executor.workers=4 generate.num_clips=200"),
-        sections=("data", "generate", "validate", "executor", "tracking"),
+        examples=(
+            "driveforge generate",
+            "driveforge generate executor=ray executor.workers=4 generate.num_clips=200",
+            "driveforge generate model.generator=my_model:MyModel run_dir=runs/mine",
+        ),
+        sections=("data", "model", "generate", "validate", "executor", "tracking"),
     ),
     Command(
         name="measure",
@@ -85,6 +89,29 @@ CLIP_COMMANDS = (
         ),
         examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
         sections=("data", "model", "validate", "tracking"),
+    ),
+    Command(
+        name="tune",
+        module="driveforge.pipelines.generate.tune.command",
+        run_dir="existing",
+        summary="choose sampler settings by accepted share and seconds per clip",
+        description=(
+            "Generates the same clips with every setting of the grid tune.num_steps x tune.strength x "
+            "tune.guidance_scale and with the current one, judges them by the run's calibration, and times generation "
+            "on one local worker. Writes a table, a picture of accepted share against seconds per clip, and contact "
+            "sheets to <run_dir>/tune, and prints the recommended setting. Finished clips are kept, so an "
+            "interrupted search resumes, and one with more clips or another grid adds to them.\n\n"
+            "sampler is for clips with a first frame, sampler_without_frame for clips without one, for example after "
+            "a change of weather."
+        ),
+        examples=(
+            "driveforge tune sampler",
+            "driveforge tune sampler tune.num_steps=[1,2,4] tune.strength=[0.4,0.5,0.6] tune.num_clips=48",
+            "driveforge tune sampler_without_frame generate.edits=[dusk,rain]",
+        ),
+        sections=("data", "model", "generate", "tune", "validate", "tracking"),
+        usage=" {sampler,sampler_without_frame}",
+        arguments=((("what",), {"choices": ("sampler", "sampler_without_frame"), "help": "settings to choose"}),),
     ),
     Command(
         name="gate",

@@ -9,6 +9,7 @@ from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.settings import GenerateSettings
+from driveforge.pipelines.generate.tune.settings import TuneSettings
 from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.registry.settings import ModelSettings, PromoteSettings
 from driveforge.pipelines.replay.settings import ReplaySettings
@@ -32,6 +33,7 @@ class Config:
     evaluate: EvaluateSettings
     promote: PromoteSettings
     generate: GenerateSettings
+    tune: TuneSettings
     validate: ValidateSettings
     export: ExportSettings
     executor: ExecutorSettings

@@ -106,12 +106,12 @@ def changed_settings(previous: Config, now: Config) -> list[str]:
 
 
 def with_absolute_paths(config: Config) -> Config:
-    """``config`` with all relative paths made absolute, except ``run_dir``; including a model folder."""
+    """``config`` with all relative paths made absolute, except ``run_dir``; including that of a model."""
     absolute = {
         field.name: _absolute(getattr(config, field.name)) for field in fields(config) if field.name != "run_dir"
     }
     named = Path(config.model.checkpoint)
-    if named.is_dir() and config.model.checkpoint not in ("base", "champion", "champion-or-base"):
+    if named.exists() and config.model.checkpoint not in ("base", "champion", "champion-or-base"):
         absolute["model"] = replace(config.model, checkpoint=os.path.abspath(named))
     return replace(config, **absolute)
 

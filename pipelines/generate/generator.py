@@ -19,8 +19,8 @@ class Generator(Protocol):
 
     V cameras, T frames, F given frames. Frames are uint8 RGB of the size of the scene's cameras, H x W. Poses of the
     scene are in meters, ``camera_to_ego`` (4, 4) per camera and ``ego_to_world`` (T, 4, 4); intrinsics are in pixels;
-    timestamps (T,) are in seconds. ``digest`` identifies the weights and must be ``compute_model_digest`` of the model
-    folder: a plan stores it, and generation with other weights is refused.
+    timestamps (T,) are in seconds. ``digest`` identifies the weights, those of a model folder by
+    ``compute_model_digest``: a plan stores it, and generation with other weights is refused.
     """
 
     digest: str

@@ -20,6 +20,9 @@ from driveforge.datasets.scene_json import scene_from_json, scene_to_json
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.generate.settings import GenerateSettings
 
+# Folder of the first frames of requests, in files named after their content.
+FIRST_FRAMES_FOLDER = "first_frames"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:

@@ -74,6 +74,11 @@ def resolve_start_checkpoint(config: Config) -> Path:
 
     ``<run_dir>/champion.json`` records the champion when the run was created, or the base if there was none.
     """
+    if config.model.generator is not None:
+        raise UserError(
+            f"model.generator={config.model.generator} cannot be fine-tuned: unset it, or use generate, calibrate, "
+            "gate and export instead of run"
+        )
     if config.model.checkpoint not in (CHAMPION, CHAMPION_OR_BASE):
         return resolve_checkpoint(config)
     record_path = config.run.starting_champion

@@ -20,6 +20,10 @@ class ModelSettings:
         "diffusers pipeline, or its name on the Hugging Face Hub",
     ]
     dtype: Annotated[Literal["float32", "bfloat16"], "of the weights; tiny models are always in float32"]
+    generator: Annotated[
+        str | None,
+        "class of your own that generates, package.module:Class, called with model.checkpoint; null: the model's own",
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

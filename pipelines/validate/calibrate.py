@@ -1,10 +1,10 @@
 """The command ``calibrate``: limits of the gate from known-good clips, encoded by the generator's VAE and H.264."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from rich import get_console
@@ -12,17 +12,16 @@ from rich.table import Table
 
 from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.progress import track
-from driveforge.datasets.scene import Scene
+from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
 from driveforge.datasets.webdataset_shards.format import roundtrip_clip
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text, print_result
-from driveforge.pipelines.generate.generator import Generator, GeneratorLoader, load_generator
+from driveforge.pipelines.generate.select import SelectedGenerator, describe_codec, load_codec, select_generator
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.inputs.settings import Data, SimulatedData
 from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.processes.parallel import parallel_map
-from driveforge.pipelines.registry.models import resolve_model
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.calibration import Calibration
@@ -31,6 +30,17 @@ from driveforge.validation.guarantee import calibration_table_rows, describe_fal
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
+
+
+class ClipCodec(Protocol):
+    """Encodes and decodes clips; a generator is one."""
+
+    def reconstruct(self, clip: Clip) -> Clip:
+        """``clip`` encoded and decoded; a clip of the same scene and shape."""
+
+
+# Called once in every process; it must be picklable by reference, like a ``partial`` of a function.
+CodecLoader = Callable[[], ClipCodec]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,16 +66,19 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 
 def calibrate_run(config: Config) -> Calibration:
-    """Fit limits to ``validate.num_clips`` clips of ``config.data``, encoded by the VAE of the generating model."""
-    folder = resolve_model(config)
+    """Fit limits to ``validate.num_clips`` clips of ``config.data``, encoded by the VAE of the generating model.
+
+    A class of the user's own without ``reconstruct`` encodes nothing: the limits then include only H.264.
+    """
+    selected = select_generator(config)
     items = list_known_good(config.data, config.validate)
     instruments = partial(load_instruments, config.validate)
     instruments()  # fail early if weights or a package are missing
-    measured = measure_known_good(items, partial(load_generator, folder, config.model.dtype), instruments)
+    measured = measure_known_good(items, partial(load_codec, selected), instruments)
     results = list(track(measured, "Calibrating", total=len(items)))
     calibration = calibrate(
         [measures for _, measures in results],
-        name=_calibration_name(items, folder, config.validate.tracker),
+        name=_calibration_name(items, selected, config.validate.tracker),
         false_reject_rate=config.validate.false_reject_rate,
         scenes=[recording for recording, _ in results],
     )
@@ -108,7 +121,7 @@ def evenly_spaced(total: int, count: int) -> list[int]:
 
 
 def measure_known_good(
-    items: Sequence[KnownGoodClip], loader: GeneratorLoader, instruments: InstrumentsLoader = Instruments
+    items: Sequence[KnownGoodClip], loader: CodecLoader, instruments: InstrumentsLoader = Instruments
 ) -> Iterator[tuple[str, Measures]]:
     """The recording and the measures of each clip, in order, after the VAE and H.264, like generated clips.
 
@@ -117,19 +130,19 @@ def measure_known_good(
     return parallel_map(_measure_known_good, items, _init_worker, (loader, instruments))
 
 
-_generator: Generator
+_codec: ClipCodec
 _instruments: Instruments
 
 
-def _init_worker(loader: GeneratorLoader, instruments: InstrumentsLoader) -> None:
-    global _generator, _instruments
-    _generator, _instruments = loader(), instruments()
+def _init_worker(loader: CodecLoader, instruments: InstrumentsLoader) -> None:
+    global _codec, _instruments
+    _codec, _instruments = loader(), instruments()
 
 
 def _measure_known_good(item: KnownGoodClip) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    return recording_id(scene), measure(roundtrip_clip(_generator.reconstruct(source.load(scene))), _instruments)
+    return recording_id(scene), measure(roundtrip_clip(_codec.reconstruct(source.load(scene))), _instruments)
 
 
 def recording_id(scene: Scene) -> str:
@@ -143,17 +156,11 @@ def _source(data: Data) -> Source:
     return open_source(data)
 
 
-def _calibration_name(items: Sequence[KnownGoodClip], folder: Path, tracker: str) -> str:
-    from driveforge.finetune.world_model.model import compute_model_digest
-
+def _calibration_name(items: Sequence[KnownGoodClip], selected: SelectedGenerator, tracker: str) -> str:
     counts = {name: sum(item.data.name == name for item in items) for name in sorted({i.data.name for i in items})}
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
     tracker_note = "" if tracker == "lucas_kanade" else f", tracked by {tracker}"
-    vae = folder / "vae"
-    coder = (
-        f"the VAE {compute_model_digest(vae)[:8]}" if vae.is_dir() else f"the model {compute_model_digest(folder)[:8]}"
-    )
-    return f"{clips} clips through {coder} and H.264{tracker_note}"
+    return f"{clips} clips through {' and '.join(filter(None, (describe_codec(selected), 'H.264')))}{tracker_note}"
 
 
 def limits_table(calibration: Calibration) -> Table:

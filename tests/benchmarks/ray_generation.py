@@ -19,9 +19,16 @@ from numpy.typing import NDArray
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, candidate_members, generate
-from driveforge.pipelines.generate.requests import Request, load_first_frames, plan_requests, store_first_frames
+from driveforge.pipelines.generate.command import generate
+from driveforge.pipelines.generate.requests import (
+    FIRST_FRAMES_FOLDER,
+    Request,
+    load_first_frames,
+    plan_requests,
+    store_first_frames,
+)
 from driveforge.pipelines.generate.units import GenerationPlan, open_or_create_plan
+from driveforge.pipelines.generate.worker import candidate_members
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 

@@ -4,9 +4,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from driveforge.pipelines.generate.command import FIRST_FRAMES_FOLDER, GenerationSummary, generate
+from driveforge.pipelines.generate.command import GenerationSummary, generate
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.requests import plan_requests, store_first_frames
+from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, plan_requests, store_first_frames
 from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.units import GenerationPlan, open_or_create_plan
 from tests.defaults import sampler_settings

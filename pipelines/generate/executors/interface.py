@@ -9,8 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import WriteError, find_write_error
 from driveforge.pipelines.generate.units import WorkUnit
+
+
+class FatalError(UserError):
+    """An error that every other unit would raise too, so it ends the run instead of being tried again."""
+
+
+# Errors that end the run; on a full disk no other unit can be committed either.
+FATAL_ERRORS = (WriteError, FatalError)
 
 
 class Worker(Protocol):
@@ -25,7 +34,7 @@ def run_worker(worker: Worker, unit: WorkUnit) -> dict[str, Any]:
     """
     try:
         return worker.make(unit)
-    except WriteError:
+    except FATAL_ERRORS:
         raise
     except Exception as error:
         if (refusal := find_write_error(error, Path.cwd())) is None:
@@ -61,7 +70,7 @@ class WorkerProcess(Protocol):
 class TaskResult:
     """The result of a task of ``process``: a ``record``, or an ``error``, which may have terminated the process.
 
-    A fatal error ends the run; for example, on a full disk no other unit can be committed either.
+    A fatal error, one of ``FATAL_ERRORS``, ends the run.
     """
 
     process: WorkerProcess

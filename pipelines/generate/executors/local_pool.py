@@ -13,8 +13,13 @@ from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver
 from typing import Any
 
-from driveforge.datasets.files.atomic import WriteError
-from driveforge.pipelines.generate.executors.interface import TaskResult, WorkerFactory, WorkerProcess, run_worker
+from driveforge.pipelines.generate.executors.interface import (
+    FATAL_ERRORS,
+    TaskResult,
+    WorkerFactory,
+    WorkerProcess,
+    run_worker,
+)
 from driveforge.pipelines.generate.units import WorkUnit
 from driveforge.pipelines.processes.orphans import exit_with_parent
 from driveforge.pipelines.processes.threads import THREAD_ENVIRONMENT, limit_threads
@@ -110,7 +115,7 @@ def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> N
             return
         try:
             result = run_worker(worker, unit), "", False
-        except WriteError as error:
+        except FATAL_ERRORS as error:
             result = {}, str(error), True
         except Exception:
             result = {}, traceback.format_exc(), False

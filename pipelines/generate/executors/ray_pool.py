@@ -9,8 +9,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from driveforge.datasets.files.atomic import WriteError
 from driveforge.pipelines.generate.executors.interface import (
+    FATAL_ERRORS,
     TaskResult,
     Worker,
     WorkerFactory,
@@ -72,6 +72,6 @@ class RayProcess:
         except RayActorError as death:
             return TaskResult(process=self, error=f"the worker terminated: {death}", has_died=True)
         except RayTaskError as failure:
-            if isinstance(failure.cause, WriteError):
+            if isinstance(failure.cause, FATAL_ERRORS):
                 return TaskResult(process=self, error=str(failure.cause), is_fatal=True)
             return TaskResult(process=self, error=str(failure))

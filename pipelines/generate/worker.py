@@ -1,0 +1,82 @@
+"""The worker of generation: generates, measures and commits the clips of one unit after another."""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extend_metadata
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.generate.generator import Generator, GeneratorLoader
+from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, load_first_frames
+from driveforge.pipelines.generate.units import WorkUnit
+from driveforge.pipelines.inputs.instruments import InstrumentsLoader
+from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
+from driveforge.validation.measures import measure
+
+
+class GenerationWorker:
+    """A worker with one generator; turns each unit into one committed tar."""
+
+    def __init__(self, loader: GeneratorLoader, root: Path, instruments: InstrumentsLoader = Instruments) -> None:
+        self._generator, self._instruments = loader(), instruments()
+        self._root = root
+
+    def make(self, unit: WorkUnit) -> dict[str, Any]:
+        """Generate, measure, pack and commit ``unit``. Committing is idempotent."""
+        samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
+        return {"clips": commit_samples(self._root, unit.id, samples)}
+
+    def _sample(self, request: Request) -> dict[str, bytes]:
+        return candidate_members(request, generate_clip(self._generator, self._root, request), self._instruments)
+
+
+def generate_clip(generator: Generator, root: Path, request: Request) -> Clip:
+    """The clip of ``request`` from the first frames stored in ``root``; raises UserError for another model."""
+    if generator.digest != request.model:
+        raise UserError(
+            f"{request.scene.clip_id} was planned for model {request.model}, but the loaded model is "
+            f"{generator.digest}: start again in another run_dir"
+        )
+    first_frames = load_first_frames(root / FIRST_FRAMES_FOLDER, request.first_frames)
+    return generator.generate(request.scene, first_frames, seed=request.seed, settings=request.settings)
+
+
+def commit_samples(root: Path, unit_id: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
+    """Pack ``(key, members)`` samples and commit them as a unit; returns their number."""
+    # In the committed folder, where a later run removes it if this process is killed.
+    scratch = root / f".{unit_id}.{secrets.token_hex(4)}.tmp"
+    try:
+        packed = write_tar(scratch, samples)
+        CommitLog(root).commit(unit_id, scratch)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return packed.num_samples
+
+
+def candidate_members(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, bytes]:
+    """The members of a candidate's sample, measured as it is stored: decoded again from its own bytes."""
+    members, clip_id = clip_members(clip, {}), request.scene.clip_id
+    metadata = candidate_metadata(request, clip_from_members(members, clip_id)[0], instruments)
+    return members | {"json": dump_json(extend_metadata(members["json"], metadata, clip_id))}
+
+
+def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, Any]:
+    """The metadata of a candidate: its request, model and settings, its measures and its provenance.
+
+    A pure function of the request and the clip, without timestamps, so that a repeated unit has the same bytes.
+    """
+    return {
+        "request": request.id,
+        "edit": request.edit,
+        "seed": request.seed,
+        "model": request.model,
+        "settings": asdict(request.settings),
+        "first_frames": request.first_frames,
+        "measures": measure(clip, instruments).to_json(),
+        "provenance": {"synthetic": True, "recording": request.scene.source, "split": request.scene.split},
+    }
