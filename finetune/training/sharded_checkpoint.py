@@ -141,9 +141,10 @@ def map_leaves(tree: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _keep_shards(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = map_leaves(
-        checkpoint, lambda leaf: {_SHARD: leaf.detach().to_local().cpu()} if isinstance(leaf, DTensor) else leaf
-    )
+    def keep(leaf: Any) -> Any:
+        return {_SHARD: leaf.to_local().detach().cpu()} if isinstance(leaf, DTensor) else leaf
+
+    kept: dict[str, Any] = map_leaves(checkpoint, keep)
     return kept
 
 
