@@ -142,7 +142,7 @@ def map_leaves(tree: Any, change: Callable[[Any], Any]) -> Any:
 
 def _keep_shards(checkpoint: dict[str, Any]) -> dict[str, Any]:
     def keep(leaf: Any) -> Any:
-        return {_SHARD: leaf.to_local().detach().cpu()} if isinstance(leaf, DTensor) else leaf
+        return {_SHARD: leaf.to_local().detach()} if isinstance(leaf, DTensor) else leaf
 
     kept: dict[str, Any] = map_leaves(checkpoint, keep)
     return kept

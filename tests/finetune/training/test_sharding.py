@@ -21,12 +21,12 @@ from driveforge.finetune.training.module import WorldModelModule
 from tests.finetune.ranks import one_rank, rank_server, run_ranks
 from tests.finetune.small_run import random_cache, run
 
-STEPS, STOPPED = 8, 4
+STEPS, STOPPED = 7, 4
+# The batches before checkpoint 3, from which a run of 4 steps is resumed; a step has two batches.
+RESUMED = 6
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
-    "lora": {"adapter": "lora"},
-    "recomputed": {"gradient_checkpointing": True},
-    "recomputed, lora": {"gradient_checkpointing": True, "adapter": "lora", "num_workers": 1},
+    "lora": {"adapter": "lora", "gradient_checkpointing": True, "num_workers": 1},
     "bf16": {"precision": "bf16", "gradient_checkpointing": True, "adapter": "lora"},
 }
 
@@ -113,10 +113,10 @@ def copy_run(source: Path, target: Path) -> Path:
     return Path(shutil.copytree(source, target))
 
 
-@pytest.mark.parametrize("name", ["full", "lora", "recomputed", "recomputed, lora"])
+@pytest.mark.parametrize("name", ["full", "lora"])
 def test_two_ranks_have_the_losses_and_averaged_weights_of_one(root: Path, tmp_path: Path, name: str) -> None:
-    """A step has two batches, and its gradient is clipped by norm."""
-    expected, module = train_whole(tmp_path, adapter=VARIANTS[name].get("adapter", "full"))
+    """Gradients are accumulated over two batches, and clipped by norm."""
+    expected, module = train_whole(tmp_path, adapter=name)
     losses = read_losses(root / name)
     np.testing.assert_allclose(losses.mean(0), expected, rtol=1e-5)
     assert not np.allclose(losses[0], losses[1], rtol=1e-2), "each rank has its own samples"
@@ -137,14 +137,13 @@ def test_stopped_and_resumed_on_two_ranks_is_bit_identical(root: Path, tmp_path:
     assert [path.name for _, path in list_checkpoints(resumed / "run")] == ["step=6.ckpt", "step=3.ckpt"]
     files = {path.name for path in (resumed / "run" / "step=6.ckpt").iterdir()}
     assert files == {"rank-0-of-2.ckpt", "rank-1-of-2.ckpt"}
-    first = np.array(read_losses(root / "full"))[:, 6:]
-    np.testing.assert_array_equal(read_losses(resumed), first)
+    np.testing.assert_array_equal(read_losses(resumed), read_losses(root / "full")[:, RESUMED:])
 
 
 def test_one_process_resumes_a_run_of_two_ranks(root: Path, tmp_path: Path) -> None:
     resumed = copy_run(root / "stopped", tmp_path / "resumed")
     losses, module = train_whole(resumed)
-    np.testing.assert_allclose(losses, read_losses(root / "full").mean(0)[6:], rtol=1e-5)
+    np.testing.assert_allclose(losses, read_losses(root / "full").mean(0)[RESUMED:], rtol=1e-5)
     require_equal(module.model.state_dict(), read_weights(root / "full"), atol=1e-5)
     assert (resumed / "run" / "step=6.ckpt").is_file()
 
@@ -152,7 +151,7 @@ def test_one_process_resumes_a_run_of_two_ranks(root: Path, tmp_path: Path) -> N
 def test_two_ranks_resume_a_run_of_one_process(root: Path, tmp_path: Path) -> None:
     train_whole(tmp_path, STOPPED)
     assert run_ranks(2, train_rank, tmp_path, STEPS, {}) == [0, 0]
-    np.testing.assert_allclose(read_losses(tmp_path), read_losses(root / "full")[:, 6:], rtol=1e-5)
+    np.testing.assert_allclose(read_losses(tmp_path), read_losses(root / "full")[:, RESUMED:], rtol=1e-5)
     require_equal(read_weights(tmp_path), read_weights(root / "full"), atol=1e-5)
 
 
