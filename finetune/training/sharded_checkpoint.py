@@ -38,7 +38,8 @@ class Rows:
             offset += len(part)
         return torch.cat(chosen)
 
-    def read_all(self) -> Tensor:
+    def clone(self) -> Tensor:
+        """A copy of all rows."""
         return torch.cat(self._parts)
 
 
@@ -88,10 +89,12 @@ def read_sharded_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def read_whole_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint in the file or folder ``path``, with whole tensors."""
-    whole: dict[str, Any] = map_leaves(
-        read_sharded_checkpoint(path), lambda leaf: leaf.read_all() if isinstance(leaf, Rows) else leaf
-    )
+    """The checkpoint in the file or folder ``path``, with whole tensors in memory."""
+
+    def read(leaf: Any) -> Any:
+        return leaf.clone() if isinstance(leaf, Rows | Tensor) else leaf
+
+    whole: dict[str, Any] = map_leaves(read_sharded_checkpoint(path), read)
     return whole
 
 

@@ -53,10 +53,10 @@ class ShardedStrategy(ModelParallelStrategy):
         return checkpoint
 
 
-def _shard_like(target: Tensor, value: Any) -> Any:
-    """This rank's rows of ``value``, which is as large as ``target``; other values, such as step counts, unchanged."""
+def _shard_like(target: Tensor, value: Tensor | Rows) -> Tensor:
+    """This rank's rows of a ``value`` as large as ``target``; other tensors, such as step counts, as a whole."""
     if not isinstance(target, DTensor) or value.shape != target.shape:
-        return value
+        return value.clone()  # since it is mapped from a file, which may be removed
     local = target.to_local()
     # The rows are divided as by ``torch.chunk``: the last ranks may have fewer, or none.
     size = -(-len(target) // target.device_mesh.size())

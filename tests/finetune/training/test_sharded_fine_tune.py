@@ -49,6 +49,14 @@ def fine_tune_rank(root: Path) -> None:
     fine_tune_variant(root, "adaptive", "bf16", parallel="fsdp", precision="bf16")
 
 
+def fine_tune_compiled_rank(root: Path) -> None:
+    chosen = {"compile": True, "gradient_checkpointing": True, "precision": "bf16"}
+    for name in ("replay", "adaptive"):
+        tuned = fine_tune_variant(root, name, f"{name} compiled", parallel="fsdp", **chosen)
+        if torch.distributed.get_rank() == 0:
+            tuned.model.save_pretrained(root / f"{name} compiled tuned")
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("sharded fine tunes")
@@ -88,6 +96,14 @@ def test_one_sharded_rank_equals_one_process(root: Path) -> None:
     whole = fine_tune_variant(root, "adaptive", "no ranks")
     require_close(sharded.model, whole.model)
     assert sharded.decisions == whole.decisions
+
+
+@pytest.mark.slow
+def test_compiled_blocks_are_sharded_too(root: Path) -> None:
+    assert run_ranks(2, fine_tune_compiled_rank, root) == [0, 0]
+    for name in ("replay", "adaptive"):
+        expected = WorldModel.from_pretrained(root / f"{name} tuned")
+        require_close(WorldModel.from_pretrained(root / f"{name} compiled tuned"), expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - set(SHARDABLE)))
