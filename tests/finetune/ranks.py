@@ -32,12 +32,13 @@ def run_ranks(world_size: int, target: Callable[..., None], *args: Any) -> list[
     ]
     for process in processes:
         process.start()
-    while any(process.is_alive() for process in processes):
+    try:
+        while any(process.is_alive() for process in processes) and not any(process.exitcode for process in processes):
+            processes[0].join(0.05)
+    finally:  # also when the test is interrupted
         for process in processes:
-            process.join(0.05)
-        if any(process.exitcode for process in processes):
-            for process in processes:
-                process.kill()
+            process.kill()
+            process.join()
     return [process.exitcode or 0 for process in processes]
 
 
