@@ -41,14 +41,19 @@ class EvaluationCallback(Callback):
         self._evaluate(trainer, module)
 
     def _evaluate(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Evaluates once per step, which may have several batches; other ranks wait in their next all-reduce."""
-        step = trainer.global_step
-        if step == self._last or not trainer.is_global_zero:
-            return
+        """Evaluates once per step, which may have several batches.
+
+        Rank 0 evaluates, and the others wait in their next all-reduce; a sharded model is evaluated by all together.
+        """
         assert isinstance(module, WorldModelModule)
+        step = trainer.global_step
+        if step == self._last or not (trainer.is_global_zero or module.is_sharded):
+            return
         self._last = step
         with module.ema_weights() as model:
             evaluation = evaluate(model, self._evaluation_set, self._settings)
+        if not trainer.is_global_zero:
+            return
         append_evaluation(self._path, evaluation, step=step, model=f"step-{step}" if step else self._base)
         if trainer.logger is not None:
             means = {f"evaluation/{domain}/{measure}": mean for (domain, measure), mean in evaluation.means().items()}

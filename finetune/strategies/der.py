@@ -34,6 +34,7 @@ class DarkReplay(Strategy):
 
     name = "der"
     replay_mode = "share"
+    needs_whole_model = True
     default_weight = 1.0
 
     _seed: int

@@ -24,6 +24,7 @@ class Distill(Strategy):
 
     name = "replay+distill"
     replay_mode = "share"
+    needs_whole_model = True
     default_weight = 1.0
 
     _initial_weights: Weights

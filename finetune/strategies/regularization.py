@@ -25,6 +25,7 @@ class L2SP(Strategy):
     """
 
     name = "l2sp"
+    needs_whole_model = True
     default_weight = 0.05
 
     _initial_weights: Weights

@@ -89,6 +89,8 @@ class Strategy:
     replay_mode: ClassVar[ReplayMode] = "none"
     # Whether it needs replay samples, in the batches or otherwise.
     needs_buffer: ClassVar[bool] = False
+    # Whether it evaluates the base or compares weights in every process. A process of a sharded run has no whole model.
+    needs_whole_model: ClassVar[bool] = False
     default_weight: ClassVar[float] = 0.0
 
     def __init__(self, weight: float | None = None) -> None:

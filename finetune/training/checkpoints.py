@@ -1,15 +1,8 @@
-"""Checkpoints of a training run, written atomically and with a digest.
+"""Checkpoints of a training run, written atomically and with digests: ``step=N.ckpt``, a file or a folder of shards."""
 
-A file ``step=N.ckpt`` is what ``torch.save`` writes, so ``torch.load`` reads it. The comment at the end of the zip
-archive holds the sha256 of the rest, which reveals a file that is truncated, altered, or from another program.
-"""
-
-import hashlib
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import lightning
 import torch
@@ -18,14 +11,19 @@ from lightning.pytorch.callbacks import Checkpoint
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import atomic_file
+from driveforge.datasets.files.atomic import atomic_file, remove_partial_files
+from driveforge.finetune.training.checkpoint_file import is_file_intact, write_checkpoint_file
+from driveforge.finetune.training.sharded_checkpoint import (
+    is_folder_intact,
+    list_files,
+    read_whole_checkpoint,
+    remove_checkpoint,
+    remove_partial_folders,
+)
 
 # The older one is used if the newest is damaged.
 NUM_KEPT_CHECKPOINTS = 2
 _NAME = re.compile(r"step=(\d+)\.ckpt")
-_MAGIC = b"driveforge sha256 "
-_TRAILER_SIZE = len(_MAGIC) + 64
-_CHUNK_SIZE = 2**20
 
 
 class PeriodicCheckpoint(Checkpoint):
@@ -56,17 +54,32 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write ``path``, then delete older checkpoints except the newest ``NUM_KEPT_CHECKPOINTS``."""
         target = Path(path)
+        if target.is_dir():  # damaged, since a run resumes from an intact one
+            remove_checkpoint(target)
         with atomic_file(target) as file:
-            _write_checkpoint(file, checkpoint)
-        written = [name for step, name in list_checkpoints(target.parent) if step <= _parse_step(target)]
-        for old in written[NUM_KEPT_CHECKPOINTS:]:
-            old.unlink(missing_ok=True)
+            write_checkpoint_file(file, checkpoint)
+        remove_older_checkpoints(target)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
+        if Path(path).is_dir():
+            return read_whole_checkpoint(Path(path))
         found: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         return found
+
+
+def remove_older_checkpoints(newest: Path) -> None:
+    """Remove the checkpoints before ``newest``, except as many as are kept in all."""
+    written = [name for step, name in list_checkpoints(newest.parent) if step <= _parse_step(newest)]
+    for old in written[NUM_KEPT_CHECKPOINTS:]:
+        remove_checkpoint(old)
+
+
+def remove_partial_checkpoints(root: Path) -> None:
+    """Remove what a killed run left of checkpoints that it was writing or removing."""
+    remove_partial_files(root)
+    remove_partial_folders(root)
 
 
 def list_checkpoints(root: Path) -> list[tuple[int, Path]]:
@@ -87,71 +100,18 @@ def find_newest_checkpoint(root: Path, up_to: int | None = None) -> Path | None:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether ``path`` is bit for bit what ``AtomicCheckpointIO`` wrote."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            digest = hashlib.sha256()
-            for chunk in _read_chunks(file, size - _TRAILER_SIZE - 2):
-                digest.update(chunk)
-            length, trailer = file.read(2), file.read()
-    except OSError:
-        return False
-    # The digest was taken before the comment was added, when the archive ended with a comment length of 0.
-    digest.update(bytes(2))
-    return length == _TRAILER_SIZE.to_bytes(2, "little") and trailer == _MAGIC + digest.hexdigest().encode()
+    """Whether ``path`` is bit for bit what was written: a file of one process, or a folder with a file per rank."""
+    return is_folder_intact(path) if path.is_dir() else is_file_intact(path)
 
 
 def read_run_config(path: Path) -> dict[str, Any]:
     """The run config of an intact checkpoint; its tensors are not read."""
+    file = list_files(path)[0]
     try:
-        run_config: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["run_config"]
+        run_config: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["run_config"]
     except Exception as error:
         raise UserError(f"{path}: was written by another version; use another run_dir") from error
     return run_config
-
-
-class _HashingWriter:
-    """A file that is hashed as it is written. ``torch.save`` hides errors of writing, so they are kept in ``error``."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._tail = b""
-        self.digest = hashlib.sha256()
-        self.error: OSError | None = None
-
-    def write(self, chunk: Any) -> int:
-        if self.error is None:
-            try:
-                self._file.write(chunk)
-            except OSError as error:
-                self.error = error
-        self.digest.update(chunk)
-        self._tail = (self._tail + bytes(chunk[-2:]))[-2:]
-        return len(chunk)
-
-    def flush(self) -> None:
-        """Does nothing; ``atomic_file`` flushes at the end."""
-
-    @property
-    def ends_without_comment(self) -> bool:
-        return self._tail == bytes(2)
-
-
-def _write_checkpoint(file: IO[bytes], checkpoint: dict[str, Any]) -> None:
-    hashed = _HashingWriter(file)
-    torch.save(checkpoint, hashed)  # type: ignore[arg-type]
-    if hashed.error is not None:
-        raise hashed.error
-    assert hashed.ends_without_comment, "torch.save writes a zip archive without a comment"
-    file.seek(-2, os.SEEK_CUR)
-    file.write(_TRAILER_SIZE.to_bytes(2, "little") + _MAGIC + hashed.digest.hexdigest().encode())
-
-
-def _read_chunks(file: IO[bytes], size: int) -> Iterator[bytes]:
-    while size > 0 and (chunk := file.read(min(size, _CHUNK_SIZE))):
-        size -= len(chunk)
-        yield chunk
 
 
 def _parse_step(path: Path) -> int:

@@ -15,9 +15,10 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.latents.cache import LatentCache
-from driveforge.finetune.strategies.registry import get_strategy
+from driveforge.finetune.strategies.registry import STRATEGIES, get_strategy
 from driveforge.finetune.strategies.strategy import NUM_FISHER_SAMPLES, StrategyContext
 from driveforge.finetune.training.adapters import Adapters, copy_adapters, merge_adapter, set_trainable
+from driveforge.finetune.training.distributed import is_sharded
 from driveforge.finetune.training.loop import BatchFactory, train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import FineTuneSettings
@@ -37,6 +38,7 @@ class FineTuneResult:
     """``model`` has averaged weights and a merged adapter, and is on the CPU; ``sample_counts`` are by pool.
 
     ``adapters`` are the weights of the LoRA before it was merged, by transformer; empty without a LoRA.
+    In a sharded run only rank 0 has the weights; those of the other ranks are on the meta device.
 
     ``decisions`` are the (plan step, share) of an adaptive share, else empty.
     """
@@ -65,8 +67,10 @@ def fine_tune(
 
     ``driving`` and ``replay`` must be encoded by the base's VAE. Only an adaptive share needs ``forgetting_metric``,
     only EWC uses ``num_fisher_samples``. ``dtype`` is that of the weights of ``base``. Seeds torch's global generator.
-    Raises UserError if the strategy needs replay samples and there are none, or if ``folder`` holds another run.
+    Raises UserError if the strategy needs replay samples and there are none, if it cannot be sharded as the settings
+    say, or if ``folder`` holds another run.
     """
+    require_shardable(settings)
     plan = make_batch_plan(settings, mix, len(driving), replay)
     model = _load_trainable_model(base, settings, dtype, driving.folder.parent / TEXT_STORE)
     strategy = get_strategy(settings.strategy)(settings.strategy_weight)
@@ -92,10 +96,9 @@ def fine_tune(
     share_callbacks = [callback for callback in (adaptive_callback, ShareLogger(current_plan)) if callback]
     train(module, batches, folder, logger=logger, callbacks=[*share_callbacks, *callbacks])
     module.copy_ema_to_model()
-    adapters = copy_adapters(model)
-    merge_adapter(model)
+    model, adapters = _finalize(module, base)
     return FineTuneResult(
-        model=strategy.finalize(model, base),
+        model=model,
         adapters=adapters,
         sample_counts=current_plan().count_samples(settings.num_batches),
         decisions=tuple(adaptive_callback.decisions) if adaptive_callback else (),
@@ -128,7 +131,28 @@ def _load_trainable_model(base: Path, settings: FineTuneSettings, dtype: Dtype, 
     set_trainable(model, settings.adapter, settings.lora_rank)
     if settings.compile:
         model.compile_blocks()
-    return model.to(torch.accelerator.current_accelerator() or "cpu")
+    # A sharded model may be too large for one device; each rank moves its part.
+    return model if is_sharded(settings) else model.to(torch.accelerator.current_accelerator() or "cpu")
+
+
+def _finalize(module: WorldModelModule, base: Path) -> tuple[WorldModel, Adapters]:
+    """The tuned model, with its adapters merged, and the adapters."""
+    model = module.model
+    if model.device.type == "meta":
+        return model, {}
+    adapters = copy_adapters(model)
+    merge_adapter(model)
+    return module.strategy.finalize(model, base), adapters
+
+
+def require_shardable(settings: FineTuneSettings) -> None:
+    """Raises UserError if ``settings.parallel`` is ``fsdp`` with a strategy that needs all weights in every process."""
+    if settings.parallel == "fsdp" and get_strategy(settings.strategy).needs_whole_model:
+        names = [name for name, strategy in STRATEGIES.items() if not strategy.needs_whole_model]
+        raise UserError(
+            f"finetune.strategy={settings.strategy} needs all weights in every process, which finetune.parallel=fsdp "
+            f"divides: use finetune.parallel=ddp, or one of the strategies {', '.join(names)}"
+        )
 
 
 def make_batch_plan(

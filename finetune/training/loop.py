@@ -10,12 +10,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from driveforge.datasets.errors import UserError, shorten
-from driveforge.datasets.files.atomic import remove_partial_files
 from driveforge.finetune.training.checkpoints import (
     AtomicCheckpointIO,
     PeriodicCheckpoint,
     find_newest_checkpoint,
     read_run_config,
+    remove_partial_checkpoints,
 )
 from driveforge.finetune.training.distributed import distributed_kwargs, is_rank_zero
 from driveforge.finetune.training.module import WorldModelModule
@@ -64,13 +64,13 @@ def train(
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     settings = module.settings
     if is_rank_zero():
-        remove_partial_files(root)
+        remove_partial_checkpoints(root)
     newest = find_newest_checkpoint(root, up_to=settings.steps)
     if newest:
         require_same_run(newest, module)
     trainer = lightning.Trainer(
         accelerator="auto",
-        **distributed_kwargs(),
+        **distributed_kwargs(settings),
         # The plan divides the batches among the ranks.
         use_distributed_sampler=False,
         default_root_dir=root,
@@ -91,7 +91,8 @@ def train(
         ],
     )
     trainer.fit(module, datamodule=PlannedDataModule(make_batches, settings.accumulate_grad_batches), ckpt_path=newest)
-    module.cpu()
+    if not module.is_sharded:
+        module.cpu()
 
 
 def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:

@@ -7,13 +7,16 @@ from typing import Any
 
 import lightning
 import torch
+from diffusers import ModelMixin
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.strategies.baselines import Naive
 from driveforge.finetune.strategies.strategy import RecordingModel, Strategy
+from driveforge.finetune.training.distributed import is_sharded
 from driveforge.finetune.training.settings import TrainingSettings
+from driveforge.finetune.training.sharding import copy_without_weights, gather_weights, shard_model
 from driveforge.finetune.world_model.clip_tensors import ClipTensors
 from driveforge.finetune.world_model.flow import flow_matching_loss, sample_noise
 from driveforge.finetune.world_model.model import WorldModel
@@ -25,7 +28,8 @@ class WorldModelModule(lightning.LightningModule):
 
     The tensors of a ``Batch`` are those of ``encode_clip``. All random numbers are functions of the seed, the batch's
     ``step`` and its ``slot``. ``resolved_config`` has further plain values that the weights depend on; a checkpoint
-    with other values belongs to another run.
+    with other values belongs to another run. With ``settings.parallel`` of ``fsdp`` under ``torchrun``, ``model`` is
+    sharded when training starts (``is_sharded``), and what the ranks compute together, every rank must call.
     """
 
     def __init__(
@@ -40,7 +44,24 @@ class WorldModelModule(lightning.LightningModule):
         self.settings = settings
         self.strategy = strategy or Naive()
         self.resolved_config = dict(resolved_config or {})
-        self.ema = EMAModel(self._trainable_parameters(), decay=settings.ema_decay, foreach=True)
+        self.is_sharded = is_sharded(settings)
+        if settings.gradient_checkpointing:
+            enable_gradient_checkpointing(model)
+        # In a list, so that it is not a submodule.
+        self._unsharded: list[WorldModel] = []
+        if not self.is_sharded:
+            self._start_average()
+
+    def configure_model(self) -> None:
+        if self.is_sharded and not self._unsharded:
+            self._unsharded.append(copy_without_weights(self.model))
+            shard_model(self.model, self.device_mesh["data_parallel"], bf16=self.settings.precision == "bf16")
+            self._start_average()
+
+    def _start_average(self) -> None:
+        # torch cannot copy DTensors with a foreach operation.
+        foreach = not self.is_sharded
+        self.ema = EMAModel(self._trainable_parameters(), decay=self.settings.ema_decay, foreach=foreach)
 
     def _trainable_parameters(self) -> list[torch.nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
@@ -125,8 +146,22 @@ class WorldModelModule(lightning.LightningModule):
         self.ema.load_state_dict(checkpoint["ema"])
 
     def copy_ema_to_model(self) -> None:
-        """Replace the model's weights by the averaged ones."""
+        """Replace the model's weights by the averaged ones.
+
+        A sharded ``model`` is replaced by a whole one, whose weights are on the CPU of rank 0 and on the meta device of
+        the other ranks.
+        """
         self.ema.copy_to(self._trainable_parameters())
+        if self.is_sharded:
+            gather_weights(self.model, self._unsharded[0])
+            self.model = self._unsharded[0]
+
+
+def enable_gradient_checkpointing(model: WorldModel) -> None:
+    """Let the blocks of every transformer compute their activations again in the backward pass."""
+    for part in model.modules():
+        if isinstance(part, ModelMixin):
+            part.enable_gradient_checkpointing()
 
 
 def make_lr_lambda(settings: TrainingSettings) -> Callable[[int], float]:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from driveforge.datasets.settings import Range
 from driveforge.finetune.strategies.names import StrategyName
 
-# Settings that do not affect the weights.
-_WITHOUT_EFFECT = ("checkpoint_every", "num_workers")
+# Settings that do not affect the weights, except for rounding.
+_WITHOUT_EFFECT = ("checkpoint_every", "num_workers", "parallel", "gradient_checkpointing")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +27,11 @@ class TrainingSettings:
     max_grad_norm: Annotated[float, "gradient clipping by norm; 0: no clipping", Range(0)]
     precision: Annotated[Literal["32", "bf16"], "bf16: mixed precision, if the hardware supports it"]
     compile: Annotated[bool, "torch.compile of the transformer's blocks; needs a C++ compiler"]
+    gradient_checkpointing: Annotated[bool, "compute activations again in the backward pass, to save memory"]
+    parallel: Annotated[
+        Literal["ddp", "fsdp"],
+        "under torchrun, what each process holds; ddp: the model; fsdp: a part of it and of the optimizer",
+    ]
     num_workers: Annotated[int, "processes that load batches; 0: the training process", Range(0)]
     checkpoint_every: Annotated[int, "optimizer steps", Range(1)]
     continuation_prob: Annotated[

@@ -38,7 +38,7 @@ class AdaptiveShareCallback(Callback):
     ``control`` chooses the share from the ``forgetting_metric`` of the averaged weights. A decision after step n holds
     from step n + 1 on, because Lightning has already loaded the first batch of step n. Lightning writes checkpoints
     after this callback, with all decisions in them, so a resumed run has the same plan. Rank 0 measures and broadcasts
-    the share. Logs ``forgetting/<domain>`` and ``share/target``.
+    the share; a sharded model is measured by all ranks together. Logs ``forgetting/<domain>`` and ``share/target``.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class AdaptiveShareCallback(Callback):
         if step < len(self.decisions) * self._every_n_steps:
             return
         share = self.decisions[-1][1]
-        if trainer.is_global_zero:
+        if trainer.is_global_zero or module.is_sharded:
             with module.ema_weights() as model:
                 forgetting = self._forgetting_metric(model)
             share = self._control.next_share(share, forgetting)
             logged = {f"forgetting/{domain}": value for domain, value in forgetting.items()} | {"share/target": share}
-            if trainer.logger is not None:
+            if trainer.logger is not None and trainer.is_global_zero:
                 trainer.logger.log_metrics(logged, step=step)
         self.decisions.append(((step + 1) * self._accumulate_grad_batches, trainer.strategy.broadcast(share)))
 

@@ -28,6 +28,7 @@ from driveforge.finetune.training.fine_tune import (
     fine_tune,
     is_adaptive,
     make_batch_plan,
+    require_shardable,
     resolve_config,
 )
 from driveforge.finetune.training.settings import FineTuneSettings
@@ -69,6 +70,7 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
 
     In distributed training, rank 0 has the tracker and writes the folder; the others pass None.
     """
+    require_shardable(config.finetune)
     # The first rank fills the caches; the others wait for it here and read them.
     with file_lock(config.run.cache_lock):
         checkpoint = resolve_start_checkpoint(config)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from lightning.pytorch.loggers import CSVLogger, Logger
+from rich import get_console
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import write_atomic
@@ -28,6 +29,7 @@ from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.datasets.progress import track
 from driveforge.datasets.source import Source
+from driveforge.finetune.training.distributed import is_rank_zero, is_sharded
 from driveforge.finetune.training.loop import train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
@@ -56,27 +58,39 @@ _STATISTICS_CLIPS = 140
 def main(config: Config, args: argparse.Namespace) -> None:
     if config.pretrain.start is not None:
         _require_base(config.pretrain.start)
-    with file_lock(config.pretrain.out / ".lock", print_message):
+    if not is_rank_zero():
+        get_console().quiet = True
         pretrain(config.pretrain, config.data.framing)
+        return
+    with file_lock(config.pretrain.out / ".lock", print_message):
+        folder = pretrain(config.pretrain, config.data.framing)
+    print(f"base checkpoint {compute_model_digest(folder)} in {folder}")
 
 
-def pretrain(settings: PretrainSettings, framing: Framing) -> None:
-    """Train the base checkpoint ``<pretrain.out>/model``, unless it is already there."""
+def pretrain(settings: PretrainSettings, framing: Framing) -> Path:
+    """Train the base checkpoint ``<pretrain.out>/model``, unless it is already there; returns the folder.
+
+    In distributed training every rank calls it, and rank 0 writes the folder.
+    """
     folder = settings.out / "model"
     if not _is_done(folder, settings, framing):
         make_base(settings, framing)
-    print(f"base checkpoint {compute_model_digest(folder)} in {folder}")
+    return folder
 
 
 def make_base(settings: PretrainSettings, framing: Framing) -> None:
     opener = partial(open_pretraining, settings, framing)
-    if not (settings.out / "vae" / "config.json").is_file():
-        if settings.start is None:
-            train_base_vae(opener(), settings)
-        else:
-            _copy_vae(settings.start, settings.out)
-    cache = encode_source(opener, framing, settings.out, settings.out / "latents", "clips")
-    save_base(train_world_model(cache, settings), settings, framing)
+    # The first rank makes the VAE and the latents; the others wait for them here and read them.
+    with file_lock(settings.out / ".inputs.lock"):
+        if not (settings.out / "vae" / "config.json").is_file():
+            if settings.start is None:
+                train_base_vae(opener(), settings)
+            else:
+                _copy_vae(settings.start, settings.out)
+        cache = encode_source(opener, framing, settings.out, settings.out / "latents", "clips")
+    model = train_world_model(cache, settings)
+    if is_rank_zero():
+        save_base(model, settings, framing)
 
 
 def train_base_vae(source: Source, settings: PretrainSettings) -> None:
@@ -148,10 +162,15 @@ def train_on_cache(
     *,
     logger: Logger | bool = False,
 ) -> TinyWorldModel:
-    """Train ``model`` on all samples of a cache; returns its EMA. Resumes from ``checkpoints``."""
+    """Train ``model`` on all samples of a cache; returns its EMA. Resumes from ``checkpoints``.
+
+    In a sharded run only rank 0 has the weights of the result; those of the other ranks are on the meta device.
+    """
     fingerprint = {"start": model.digest(), "clips": cache.digest()}
     if training.compile:
         model.compile_blocks()
+    if not is_sharded(training):
+        model.to(torch.accelerator.current_accelerator() or "cpu")  # where its average will be, too
     module = WorldModelModule(model.train(), training, resolved_config=fingerprint)
     plan = BatchPlan(seed=training.seed, batch_size=training.batch_size, share=0.0, pools={}, num_driving=len(cache))
 

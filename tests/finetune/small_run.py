@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -40,30 +40,32 @@ def run(
     steps: int,
     *,
     adapter: Literal["full", "lora"] = "full",
-    learning_rate: float = 1e-3,
     nan_at: int = -1,
     callbacks: Sequence[Callback] = (),
+    **changes: Any,
 ) -> WorldModelModule:
-    """The trained module; the latents of batch ``nan_at`` are NaN."""
+    """The trained module; the latents of batch ``nan_at`` are NaN, and ``changes`` are of the settings."""
     cache = random_cache(root.parent / "latents")
     torch.manual_seed(0)
     model = TinyWorldModel.from_config(TINY).train()
     # The output layer of a new model is zero, so no gradient would reach an adapter.
     torch.nn.init.normal_(model.transformer.proj_out.weight, std=0.1)
     set_trainable(model, adapter, rank=2)
-    settings = fine_tune_settings(
-        steps=steps,
-        learning_rate=learning_rate,
-        accumulate_grad_batches=2,
-        ema_decay=0.9,
-        warmup_steps=3,
-        checkpoint_every=3,
-    )
+    usual: dict[str, Any] = {
+        "learning_rate": 1e-3,
+        "accumulate_grad_batches": 2,
+        "ema_decay": 0.9,
+        "warmup_steps": 3,
+        "checkpoint_every": 3,
+    }
+    settings = fine_tune_settings(steps=steps, **usual | changes)
     module = WorldModelModule(model, settings)
+    num_batches = settings.num_batches
     plan = BatchPlan(seed=0, batch_size=2, share=0.0, pools={}, num_driving=len(cache))
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
-        for batch in plan_loader(plan, cache, None, start=start, stop=2 * steps, rank=rank, world_size=world_size):
+        ranks = {"rank": rank, "world_size": world_size, "num_workers": settings.num_workers}
+        for batch in plan_loader(plan, cache, None, start=start, stop=num_batches, **ranks):
             if batch.step == nan_at:
                 latents = batch.tensors["latents"] * float("nan")
                 yield replace(batch, tensors={**batch.tensors, "latents": latents})
@@ -72,5 +74,6 @@ def run(
 
     train(module, batches, root, callbacks=callbacks)
     module.copy_ema_to_model()
-    merge_adapter(model)
+    if module.model.device.type != "meta":  # the other ranks of a sharded run
+        merge_adapter(module.model)
     return module

@@ -54,6 +54,8 @@ class Variant:
             max_grad_norm=1.0,
             precision=study.precision,
             compile=False,
+            gradient_checkpointing=False,
+            parallel="ddp",
             num_workers=0,
             continuation_prob=1.0,
             seed=seed,

@@ -182,6 +182,8 @@ def make_base(workspace: StudyWorkspace, others: LatentCache, seed: int) -> Path
         max_grad_norm=1.0,
         precision=study.precision,
         compile=False,
+        gradient_checkpointing=False,
+        parallel="ddp",
         num_workers=0,
         checkpoint_every=100,
         continuation_prob=1.0,

@@ -1,15 +1,31 @@
 """A run that diverges keeps its last good checkpoint, and a checkpoint belongs to one run."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.training.checkpoints import find_newest_checkpoint
 from tests.finetune.small_run import run
 
 STEPS = 14
+
+
+class CountBlocks(Callback):
+    """Counts the starts of forward passes of the blocks."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        for block in module.model.transformer.blocks:
+            block.register_forward_pre_hook(self._count)
+
+    def _count(self, *_: Any) -> None:
+        self.calls += 1
 
 
 def test_a_diverged_loss_is_an_error_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -38,3 +54,14 @@ def test_training_changes_the_trainable_weights_only(tmp_path: Path) -> None:
     merged = "transformer.blocks.0.attn1.to_q.weight"
     assert not torch.equal(before[merged], lora[merged])
     assert before.keys() == lora.keys(), "the adapter is merged"
+
+
+@pytest.mark.parametrize("adapter", ["full", "lora"])
+def test_gradient_checkpointing_repeats_forward_passes_and_changes_no_weight(
+    tmp_path: Path, adapter: Literal["full", "lora"]
+) -> None:
+    once, twice = CountBlocks(), CountBlocks()
+    plain = run(tmp_path / "plain", 4, adapter=adapter, callbacks=[once]).model.state_dict()
+    saving = run(tmp_path / "saving", 4, adapter=adapter, callbacks=[twice], gradient_checkpointing=True)
+    assert (once.calls, twice.calls) == (8, 16), "two batches per step"
+    assert all(torch.equal(value, plain[name]) for name, value in saving.model.state_dict().items())

@@ -27,9 +27,11 @@ SETTINGS = [
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_ranks_write_one_model_and_one_mlflow_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_write_one_model_and_one_mlflow_run(tmp_path: Path, parallel: str) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "driveforge.pipelines.cli", "finetune", *SETTINGS, f"run_dir={tmp_path / 'run'}"]
+    command.append(f"finetune.parallel={parallel}")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
