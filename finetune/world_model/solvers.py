@@ -57,8 +57,8 @@ class FlowSolver:
 class EdmSolver:
     """Euler's method from pure noise at the scale of EDM: the state is data + s noise, with s = level / (1 - level).
 
-    The arithmetic is that of ``Cosmos2VideoToWorldPipeline`` in the same order, so that in float32 the latents are equal
-    bit by bit. It guides the predicted data x as x + g (x - x_uncond): the guidance scale is g + 1.
+    The arithmetic is that of ``Cosmos2VideoToWorldPipeline`` in the same order, so that float32 latents have the same
+    bits. It guides the predicted data x as x + g (x - x_uncond), so the guidance scale of ``step`` is g + 1.
     """
 
     start_level = 1.0
@@ -87,7 +87,7 @@ class EdmSolver:
         return self._move(state, index, data)
 
     def finish(self, state: Tensor, context: Tensor, is_context: Tensor) -> Tensor:
-        """Context frames end at the last noise level, as the other ones do: by the same steps, towards the clean ones."""
+        """Context frames take the same steps, towards the clean ones, and so end at the last noise level too."""
         assert self._start_state is not None
         moved = self._start_state
         for index in range(len(self.levels)):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import CosmosTransformer3DModel, ModelMixin
+from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, ModelMixin
 from diffusers.models.transformers import transformer_cosmos
 from diffusers.utils import is_torchvision_available
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ class Cosmos2WorldModel(ReleasedWorldModel):
         name = read_index(directory).get("_class_name")
         if name != _PIPELINE:
             raise UserError(f"{directory} holds a {shorten(name)}; model={cls.family} takes {_PIPELINE}")
-        channels = WanCodec.from_pretrained(directory).channels
+        channels = read_part_config(AutoencoderKLWan, directory / "vae")["z_dim"]
         folder = directory / cls.find_parts(directory)[0]
         required = {
             "in_channels": channels + 1,
@@ -101,7 +101,7 @@ class Cosmos2WorldModel(ReleasedWorldModel):
         return EdmSolver(_karras_sigmas(self.scheduler_config, num_steps), _SIGMA_MAX)
 
     def compile_blocks(self) -> None:
-        for block in self.transformer.transformer_blocks:
+        for block in self.transformers["transformer"].transformer_blocks:
             block.compile()
 
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
@@ -123,7 +123,9 @@ class Cosmos2WorldModel(ReleasedWorldModel):
         num_views, num_frames = conditions.num_views, noisy.shape[2]
         hooks: dict[nn.Module, Any] = {
             transformer.patch_embed: add_embedding(grafts.embed(conditions).movedim(1, -1)),
-            transformer.time_embed: _add_time_modulation(grafts.modulation(conditions).repeat_interleave(num_frames, 0)),
+            transformer.time_embed: _add_time_modulation(
+                grafts.modulation(conditions).repeat_interleave(num_frames, 0)
+            ),
             transformer.rope: _repeat_tokens(num_views),
         }
         with ExitStack() as stack:
