@@ -54,6 +54,55 @@ class FlowSolver:
         return torch.where(is_context, context, state)
 
 
+class EdmSolver:
+    """Euler's method from pure noise at the scale of EDM: the state is data + s noise, with s = level / (1 - level).
+
+    The arithmetic is that of ``Cosmos2VideoToWorldPipeline`` in the same order, so that float32 latents have the same
+    bits. It guides the predicted data x as x + g (x - x_uncond), so the guidance scale of ``step`` is g + 1.
+    """
+
+    start_level = 1.0
+
+    def __init__(self, sigmas: Tensor, start_sigma: float) -> None:
+        """``sigmas`` (steps,) decrease; sampling stops at the last of them, and starts at noise of ``start_sigma``.
+
+        The pipeline calls the model at the last one too, but then takes a step of length zero.
+        """
+        self._sigmas, self._start_sigma = sigmas, start_sigma
+        self._levels = sigmas / (sigmas + 1)
+        self.levels: Sequence[float] = self._levels[:-1].tolist()
+        self._start_state: Tensor | None = None
+
+    def start(self, flow: Tensor) -> Tensor:
+        self._start_state = flow * self._start_sigma
+        return self._start_state
+
+    def to_flow(self, state: Tensor, index: int) -> Tensor:
+        return state * (1 - self._levels[index])
+
+    def step(self, state: Tensor, index: int, velocity: Tensor, uncond_velocity: Tensor | None, scale: float) -> Tensor:
+        data = self._predict_data(state, index, velocity)
+        if uncond_velocity is not None:
+            data = data + (scale - 1) * (data - self._predict_data(state, index, uncond_velocity))
+        return self._move(state, index, data)
+
+    def finish(self, state: Tensor, context: Tensor, is_context: Tensor) -> Tensor:
+        """Context frames take the same steps, towards the clean ones, and so end at the last noise level too."""
+        assert self._start_state is not None
+        moved = self._start_state
+        for index in range(len(self.levels)):
+            moved = self._move(moved, index, context)
+        return torch.where(is_context, moved, state)
+
+    def _predict_data(self, state: Tensor, index: int, velocity: Tensor) -> Tensor:
+        level = self._levels[index]
+        return (1 - level) * state + -level * velocity
+
+    def _move(self, state: Tensor, index: int, data: Tensor) -> Tensor:
+        """One step of Euler's method, towards ``data``."""
+        return state + (self._sigmas[index + 1] - self._sigmas[index]) * ((state - data) / self._sigmas[index])
+
+
 def make_unipc_solver(levels: Sequence[float]) -> FlowSolver:
     """UniPC (Zhao et al. 2023, arXiv 2302.04867) at explicit noise levels; in 10 steps as good as Euler in 20."""
     from diffusers import UniPCMultistepScheduler

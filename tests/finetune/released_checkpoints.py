@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKLWan,
+    Cosmos2VideoToWorldPipeline,
+    CosmosTransformer3DModel,
+    FlowMatchEulerDiscreteScheduler,
     UniPCMultistepScheduler,
     WanImageToVideoPipeline,
     WanPipeline,
@@ -18,6 +21,8 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
     UMT5Config,
     UMT5EncoderModel,
 )
@@ -90,6 +95,50 @@ def make_wan_transformer(**sizes: Any) -> WanTransformer3DModel:
         **sizes,
     )
     return transformer.eval()
+
+
+class SafetyChecker:
+    """Accepts everything, in place of the package ``cosmos_guardrail``."""
+
+    def to(self, device: Any) -> None:
+        """Nothing to move."""
+
+    def check_text_safety(self, prompt: str) -> bool:
+        return True
+
+    def check_video_safety(self, frames: Any) -> Any:
+        return frames
+
+
+def make_cosmos2(folder: Path) -> Path:
+    """A pipeline Cosmos-Predict2 Video2World in ``folder``, without a safety checker."""
+    torch.manual_seed(7)
+    vae = make_wan21_vae()
+    transformer = CosmosTransformer3DModel(
+        in_channels=vae.config.z_dim + 1,
+        out_channels=vae.config.z_dim,
+        num_attention_heads=2,
+        attention_head_dim=24,
+        num_layers=2,
+        mlp_ratio=2.0,
+        text_embed_dim=TEXT_DIM,
+        adaln_lora_dim=16,
+        max_size=(16, 40, 40),
+        rope_scale=(1.0, 3.0, 3.0),
+        extra_pos_embed_type=None,
+    )
+    text_config = T5Config(vocab_size=64, d_model=TEXT_DIM, d_kv=8, d_ff=48, num_layers=2, num_heads=4)
+    pipeline = Cosmos2VideoToWorldPipeline(
+        text_encoder=T5EncoderModel(text_config).eval(),
+        tokenizer=make_tokenizer(),
+        transformer=transformer.eval(),
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True),
+        safety_checker=SafetyChecker(),
+    )
+    pipeline.register_modules(safety_checker=None)
+    pipeline.save_pretrained(folder, max_shard_size="100KB")
+    return folder
 
 
 def make_wan21_vae() -> AutoencoderKLWan:

@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from driveforge.datasets.errors import UserError
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_json
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ _CLASSES = {
     "tiny": ("tiny", "TinyWorldModel"),
     "wan": ("wan", "WanWorldModel"),
     "wan22": ("wan22", "Wan22WorldModel"),
+    "cosmos2": ("cosmos2", "Cosmos2WorldModel"),
+}
+_PIPELINES = {
+    "WanPipeline": "wan",
+    "WanImageToVideoPipeline": "wan",
+    "Cosmos2VideoToWorldPipeline": "cosmos2",
 }
 # The file of a folder that driveforge saved, and that of a pipeline of diffusers.
 _SAVED_FILE, _PIPELINE_FILE = "world_model.json", "model_index.json"
@@ -43,7 +49,7 @@ def recognize_family(folder: Path) -> str:
     if (folder / _SAVED_FILE).is_file():
         family = _read(folder / _SAVED_FILE).get("family", "tiny")
     elif (folder / _PIPELINE_FILE).is_file():
-        family = _recognize_pipeline(_read(folder / _PIPELINE_FILE))
+        family = _recognize_pipeline(folder)
     else:
         raise UserError(f"{folder} holds no model: {_SAVED_FILE} or {_PIPELINE_FILE} is missing")
     if family not in _CLASSES:
@@ -98,13 +104,13 @@ def _find_class(family: str) -> "type[WorldModel]":
     return found
 
 
-def _recognize_pipeline(index: dict[str, Any]) -> str:
-    """The family of a pipeline: the name of its class if it is unknown."""
-    name = str(index.get("_class_name"))
-    if name in ("WanPipeline", "WanImageToVideoPipeline"):
-        is_wan22 = index.get("expand_timesteps") or index.get("boundary_ratio") is not None
-        return "wan22" if is_wan22 else "wan"
-    return name
+def _recognize_pipeline(folder: Path) -> str:
+    index = _read(folder / _PIPELINE_FILE)
+    name = index.get("_class_name")
+    if name not in _PIPELINES:
+        raise UserError(f"{folder} holds a {shorten(name)}; supported pipelines: {', '.join(_PIPELINES)}")
+    has_wan22_key = index.get("expand_timesteps") or index.get("boundary_ratio") is not None
+    return "wan22" if _PIPELINES[name] == "wan" and has_wan22_key else _PIPELINES[name]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -183,8 +183,12 @@ class ReleasedWorldModel(WorldModel):
         """From pure noise, the scheduler of the pipeline; from a lower level, UniPC on the same levels, scaled."""
         if settings.sigmas or (has_frames and settings.strength < 1):
             return make_unipc_solver(noise_levels(settings, has_frames=has_frames, shift=self.sigma_shift))
+        return self.make_pipeline_solver(settings.num_steps)
+
+    def make_pipeline_solver(self, num_steps: int) -> Solver:
+        """The solver of the released pipeline, from pure noise."""
         scheduler = make_scheduler(self.scheduler_config)
-        scheduler.set_timesteps(settings.num_steps)
+        scheduler.set_timesteps(num_steps)
         levels = [float(timestep) / 1000 for timestep in scheduler.timesteps]
         return FlowSolver(scheduler, levels, start_level=1.0)
 
