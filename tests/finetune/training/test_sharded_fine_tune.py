@@ -31,7 +31,7 @@ def fine_tune_variant(root: Path, name: str, folder: str, **changes: Any) -> Fin
     """A fine-tune that is evaluated every second step, as is the forgetting of an adaptive share."""
     settings = evaluation_settings(dynamics=False, sigma_edges=(0.5, 1.0))
     base = WorldModel.from_pretrained(root / "base")
-    evaluation_set = make_evaluation_set(base.vae, [make_sliding_clip()])
+    evaluation_set = make_evaluation_set(base.encoder, [make_sliding_clip()])
     domains = {clip.domain for clip in evaluation_set.clips}
     metric = make_loss_forgetting_metric(base, evaluation_set, settings, domains)
     callback = EvaluationCallback(evaluation_set, settings, root / f"{folder}.parquet", steps=2, base="base")
