@@ -16,7 +16,7 @@ from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.strategies.registry import STRATEGIES, get_strategy
-from driveforge.finetune.strategies.strategy import NUM_FISHER_SAMPLES, StrategyContext
+from driveforge.finetune.strategies.strategy import NUM_FISHER_SAMPLES, Strategy, StrategyContext
 from driveforge.finetune.training.adapters import Adapters, copy_adapters, merge_adapter, set_trainable
 from driveforge.finetune.training.distributed import is_sharded
 from driveforge.finetune.training.loop import BatchFactory, train
@@ -73,7 +73,6 @@ def fine_tune(
     require_shardable(settings)
     plan = make_batch_plan(settings, mix, len(driving), replay)
     model = _load_trainable_model(base, settings, dtype, driving.folder.parent / TEXT_STORE)
-    strategy = get_strategy(settings.strategy)(settings.strategy_weight)
     context = StrategyContext(
         base=base,
         model=model,
@@ -83,10 +82,7 @@ def fine_tune(
         continuation_prob=settings.continuation_prob,
         num_fisher_samples=num_fisher_samples,
     )
-    make_folder(folder)
-    # With several processes, the first one writes the files of the strategy and the others read them.
-    with file_lock(folder / ".lock"):
-        strategy.prepare(context)
+    strategy = _prepare_strategy(settings, context)
     config = digest_inputs(base, driving, replay) | resolve_config(settings, mix, plan, num_fisher_samples)
     module = WorldModelModule(model, settings, strategy, config)
     adaptive_callback = _make_adaptive_callback(settings, mix, plan, forgetting_metric)
@@ -103,6 +99,15 @@ def fine_tune(
         sample_counts=current_plan().count_samples(settings.num_batches),
         decisions=tuple(adaptive_callback.decisions) if adaptive_callback else (),
     )
+
+
+def _prepare_strategy(settings: FineTuneSettings, context: StrategyContext) -> Strategy:
+    strategy = get_strategy(settings.strategy)(settings.strategy_weight)
+    make_folder(context.folder)
+    # With several processes, the first one writes the files of the strategy and the others read them.
+    with file_lock(context.folder / ".lock"):
+        strategy.prepare(context)
+    return strategy
 
 
 def _make_batch_factory(

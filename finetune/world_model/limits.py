@@ -11,13 +11,15 @@ from driveforge.datasets.scene import Scene
 class ClipLimits:
     """A clip has 1 + k * ``frame_step`` frames, at most ``max_frames``.
 
-    Sides are multiples of ``side_step`` pixels, the side of a token, up to ``max_side`` pixels.
+    Sides are multiples of ``side_step`` pixels, the side of a token, up to ``max_side`` pixels. A latent frame after
+    the first holds ``temporal_stride`` frames.
     """
 
     frame_step: int
     max_frames: int
     side_step: int
     max_side: int
+    temporal_stride: int = 1
 
     def allows(self, num_frames: int, height: int, width: int) -> bool:
         is_length_valid = num_frames % self.frame_step == 1 and num_frames <= self.max_frames

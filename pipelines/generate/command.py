@@ -36,9 +36,6 @@ from driveforge.pipelines.inputs.sources import generation_indices, open_source
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.validation.instruments import Instruments
 
-# Wan's VAE encodes the first frame separately and the others in chunks of four, so one frame is the minimum.
-NUM_FIRST_FRAMES = 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationSummary:
@@ -74,8 +71,8 @@ def generate_candidates(config: Config) -> GenerationSummary:
     selected, root = select_generator(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
     instruments()  # fails early if something is missing
-    recorded = open_recorded(config.data, root)
-    require_generable(selected, recorded.scenes)
+    recorded = open_recorded(config.data, root, config.generate.num_first_frames)
+    require_generable(selected, recorded.scenes, config.generate)
     requests = plan_requests(recorded.scenes, recorded.store, config.generate, generator_digest(selected))
     plan = open_or_create_plan(root, requests, config.generate.clips_per_unit)
     prepare_captions(selected, (request.scene.caption for request in requests))
@@ -90,13 +87,13 @@ class Recorded:
     store: Callable[[Scene], str]
 
 
-def open_recorded(data: Data, root: Path) -> Recorded:
+def open_recorded(data: Data, root: Path, num_first_frames: int) -> Recorded:
     """The held-out scenes of ``data``; their first frames are stored under ``root``, once for each scene."""
     source, names = open_source(data), dict[str, str]()
 
     def store(scene: Scene) -> str:
         if scene.clip_id not in names:
-            frames = source.load(scene).frames[:, :NUM_FIRST_FRAMES]
+            frames = source.load(scene).frames[:, :num_first_frames]
             names[scene.clip_id] = store_first_frames(root / FIRST_FRAMES_FOLDER, frames)
         return names[scene.clip_id]
 

@@ -86,7 +86,7 @@ def plan_requests(
     requests: list[Request] = []
     choices = _edited_scenes(scenes, settings.edits)
     for number, (scene, edit, edited) in zip(range(settings.num_clips), choices, strict=False):
-        keeps_first_frame = EDITS[edit].keeps_first_frame
+        keeps_first_frame = EDITS[edit].keeps_first_frame and settings.num_first_frames > 0
         request = Request(
             # Poses past the end of a recording are commanded like all others, so no frame counts as padding.
             scene=replace(edited, held_frames=0),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from driveforge.datasets.edits import EDITS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.world_model.families.registry import TEXT_STORE, Dtype, embed_captions, read_limits
@@ -14,6 +15,7 @@ from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.generate.generator import Generator, load_generator
 from driveforge.pipelines.generate.own_generator import check_digest, import_generator_class, load_own_generator
+from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import CHAMPION_OR_BASE, resolve_checkpoint, resolve_model
 from driveforge.pipelines.registry.versions import CHAMPION
@@ -120,11 +122,28 @@ def _has_codec(selected: SelectedGenerator) -> bool:
     return hasattr(import_generator_class(selected.class_name, selected.directory), "reconstruct")
 
 
-def require_generable(selected: SelectedGenerator, scenes: Iterable[Scene]) -> None:
-    """Raise UserError if the model cannot generate a clip of the size of a scene; only our own families say so."""
-    if not selected.class_name:
-        assert selected.folder is not None
-        require_encodable(scenes, read_limits(selected.folder))
+def require_generable(selected: SelectedGenerator, scenes: Iterable[Scene], settings: GenerateSettings) -> None:
+    """Raise UserError if the model cannot generate a clip of the size of a scene, or continue so many frames.
+
+    Only our own families say what they take.
+    """
+    given = settings.num_first_frames
+    moving = [name for name in settings.edits if name != "as-recorded" and EDITS[name].keeps_first_frame]
+    if given > 1 and moving:
+        raise UserError(
+            f"generate.num_first_frames={given}: recorded frames do not move as the edits {', '.join(moving)} command; "
+            "set it to 1, or generate.edits=[as-recorded]"
+        )
+    if selected.class_name:
+        return
+    assert selected.folder is not None
+    limits = read_limits(selected.folder)
+    require_encodable(scenes, limits)
+    if given > 0 and (given - 1) % limits.temporal_stride:
+        raise UserError(
+            f"generate.num_first_frames={given} ends within a latent frame: the model takes 0 or "
+            f"1 + {limits.temporal_stride}k frames"
+        )
 
 
 def prepare_captions(selected: SelectedGenerator, captions: Iterable[str]) -> None:

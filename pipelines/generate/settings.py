@@ -17,6 +17,9 @@ class GenerateSettings:
         tuple[str, ...],
         "scene edits, applied in turn; all are in datasets/edits.py",
     ]
+    num_first_frames: Annotated[
+        int, "recorded frames that a clip continues; 0: none, clips from layout, pose and caption only", Range(0)
+    ]
     sampler: SamplerSettings
     sampler_without_frame: SamplerSettings
     seed: Annotated[int, "seed of the requests and their noise", Range(0)]

@@ -156,6 +156,7 @@ class ReleasedWorldModel(WorldModel):
             max_frames=count_frames(frames, codec.temporal_stride),
             side_step=token_px,
             max_side=token_px * tokens,
+            temporal_stride=codec.temporal_stride,
         )
 
     @staticmethod

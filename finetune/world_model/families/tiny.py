@@ -194,6 +194,7 @@ class TinyWorldModel(WorldModel):
             max_frames=longest - (longest - 1) % codec.frame_step,
             side_step=token_px,
             max_side=token_px * _ROPE_LENGTH,
+            temporal_stride=codec.temporal_stride,
         )
 
 

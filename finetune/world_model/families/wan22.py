@@ -106,6 +106,11 @@ class Wan22WorldModel(WanWorldModel):
         for name, rows in (("transformer", is_high.nonzero()[:, 0]), ("transformer_2", (~is_high).nonzero()[:, 0])):
             if len(rows):
                 velocity[rows] = self._run(name, noisy[rows], sigma[rows], conditions.select(rows))
+            elif torch.distributed.is_initialized():
+                # Every rank runs the blocks of both experts, because ranks exchange their weights or gradients.
+                first = torch.zeros(1, dtype=torch.long, device=noisy.device)
+                idle = self._run(name, noisy[:1], sigma[:1], conditions.select(first))
+                velocity = velocity + 0 * idle.sum()
         return velocity
 
     def _has_token_timesteps(self, conditions: Conditions) -> bool:

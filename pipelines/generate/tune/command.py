@@ -9,7 +9,7 @@ from rich import get_console
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.generate.command import open_recorded
-from driveforge.pipelines.generate.select import generator_digest, require_generable, select_generator
+from driveforge.pipelines.generate.select import generator_digest, prepare_captions, require_generable, select_generator
 from driveforge.pipelines.generate.tune.choice import recommend
 from driveforge.pipelines.generate.tune.grid import Sampler, current_settings, list_settings, list_trials, overrides
 from driveforge.pipelines.generate.tune.plot import plot_results
@@ -43,9 +43,10 @@ def tune(config: Config, sampler: Sampler) -> list[TrialResult]:
     selected, root = select_generator(config), config.run.tuning / "clips"
     instruments = partial(load_instruments, config.validate)
     instruments()  # fails early if something is missing
-    recorded = open_recorded(config.data, root)
-    require_generable(selected, recorded.scenes)
+    recorded = open_recorded(config.data, root, config.generate.num_first_frames)
+    require_generable(selected, recorded.scenes, config.generate)
     trials = list_trials(recorded, config.generate, config.tune, sampler, generator_digest(selected))
+    prepare_captions(selected, (scene.caption for scene in recorded.scenes))
     run_trials(root, trials, selected, instruments, config.executor)
     return judge_trials(root, trials, calibration)
 

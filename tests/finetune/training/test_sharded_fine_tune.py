@@ -14,6 +14,7 @@ from driveforge.finetune.evaluation.loss_forgetting import make_loss_forgetting_
 from driveforge.finetune.evaluation.results import read_evaluations
 from driveforge.finetune.strategies.registry import STRATEGIES
 from driveforge.finetune.training.fine_tune import FineTuneResult
+from driveforge.finetune.world_model.families.registry import load_world_model
 from driveforge.finetune.world_model.model import WorldModel
 from tests.defaults import evaluation_settings
 from tests.finetune.evaluation.sliding_board import make_sliding_clip
@@ -30,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {name: {"strategy": name} for name in SHAR
 def fine_tune_variant(root: Path, name: str, folder: str, **changes: Any) -> FineTuneResult:
     """A fine-tune that is evaluated every second step, as is the forgetting of an adaptive share."""
     settings = evaluation_settings(dynamics=False, sigma_edges=(0.5, 1.0))
-    base = WorldModel.from_pretrained(root / "base")
+    base = load_world_model(root / "base")
     evaluation_set = make_evaluation_set(base.encoder, [make_sliding_clip()])
     domains = {clip.domain for clip in evaluation_set.clips}
     metric = make_loss_forgetting_metric(base, evaluation_set, settings, domains)
@@ -75,7 +76,7 @@ def require_close(found: WorldModel, expected: WorldModel, atol: float = 1e-5) -
 @pytest.mark.parametrize("name", VARIANTS)
 def test_two_sharded_ranks_save_the_model_of_one_process(root: Path, name: str) -> None:
     whole = fine_tune_variant(root, name, name)
-    require_close(WorldModel.from_pretrained(root / f"{name} tuned"), whole.model)
+    require_close(load_world_model(root / f"{name} tuned"), whole.model)
     assert (root / f"{name} decisions").read_text() == str(whole.decisions)
 
 
@@ -101,8 +102,8 @@ def test_one_sharded_rank_equals_one_process(root: Path) -> None:
 @pytest.mark.timeout(900)
 def test_compiled_blocks_are_sharded_too(root: Path) -> None:
     assert run_ranks(2, fine_tune_compiled_rank, root) == [0, 0]
-    expected = WorldModel.from_pretrained(root / "adaptive tuned")
-    require_close(WorldModel.from_pretrained(root / "compiled tuned"), expected, atol=5e-3)
+    expected = load_world_model(root / "adaptive tuned")
+    require_close(load_world_model(root / "compiled tuned"), expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES.keys() - set(SHARDABLE)))

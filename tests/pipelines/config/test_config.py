@@ -20,11 +20,12 @@ CHOICES = [(group, choice) for group, choices in group_choices().items() for cho
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=[f"{group}={choice}" for group, choice in CHOICES])
 def test_every_file_of_conf_composes(group: str, choice: str) -> None:
-    needs_root = group == "data" and choice != "simulated"
-    config = compose([f"{group}={choice}", *(["data.root=/data"] if needs_root else [])])
+    needed = {"data": ["data.root=/data"], "model": ["model.checkpoint=/model"]}
+    has_defaults = group not in needed or choice in ("simulated", "tiny")
+    config = compose([f"{group}={choice}", *([] if has_defaults else needed[group])])
     assert isinstance(config, Config)
     section = getattr(config, group)
-    assert group not in ("data", "executor") or section.name == choice
+    assert group not in ("data", "executor", "model") or section.name == choice
 
 
 def test_every_group_has_its_folder() -> None:

@@ -19,7 +19,6 @@ def test_the_shipped_model_is_of_the_tiny_family() -> None:
 
 def test_a_pipeline_of_an_unknown_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FakePipeline"}))
-    assert resolve_checkpoint(compose([f"model.checkpoint={tmp_path}"])) == tmp_path
     with pytest.raises(UserError, match="holds a FakePipeline; supported pipelines: WanPipeline"):
         load_generator(tmp_path)
 

@@ -40,6 +40,7 @@ def request(**changes: Any) -> Request:
 def settings(**changes: Any) -> GenerateSettings:
     fields: dict[str, Any] = {
         "num_clips": 12,
+        "num_first_frames": 1,
         "clips_per_unit": 2,
         "edits": ("as-recorded", "rain", "agent-shifts"),
         "sampler": WITH_FRAME,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from driveforge.finetune.training.checkpoints import find_newest_checkpoint
-from driveforge.finetune.world_model.model import WorldModel
+from driveforge.finetune.world_model.families.registry import load_world_model
 from tests.pipelines.train.test_pretrain import SMALL, pretrain
 
 REPOSITORY = Path(__file__).parents[3]
@@ -33,6 +33,6 @@ def test_two_ranks_write_the_base_of_one_process(tmp_path: Path, parallel: str) 
     assert done.stdout.count("base checkpoint") == 1
     newest = find_newest_checkpoint(tmp_path / "two" / "checkpoints")
     assert newest is not None and newest.is_dir() == (parallel == "fsdp")
-    found = WorldModel.from_pretrained(tmp_path / "two" / "model").state_dict()
-    for name, value in WorldModel.from_pretrained(pretrain(tmp_path / "one", 3, *exact)).state_dict().items():
+    found = load_world_model(tmp_path / "two" / "model").state_dict()
+    for name, value in load_world_model(pretrain(tmp_path / "one", 3, *exact)).state_dict().items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-3, msg=name)
