@@ -7,7 +7,7 @@ archive holds the sha256 of the rest, which reveals a file that is truncated, al
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +17,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from rich import get_console
 
-from driveforge.datasets.errors import UserError
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import atomic_file
 
 # The older one is used if the newest is damaged.
@@ -109,6 +109,22 @@ def read_run_config(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise UserError(f"{path}: was written by another version; use another run_dir") from error
     return run_config
+
+
+def require_same_config(checkpoint: Path, now: Mapping[str, Any]) -> None:
+    """Raises UserError if ``checkpoint`` belongs to a run with another config; only the number of steps may differ."""
+    was = read_run_config(checkpoint)
+    changed = [
+        f"{key} was {shorten(was.get(key), 32)}, is {shorten(now.get(key), 32)}"
+        for key in {**now, **was}
+        if key != "steps" and was.get(key) != now.get(key)
+    ]
+    if changed:
+        more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
+        raise UserError(
+            f"{checkpoint} was made from other data or settings ({'; '.join(changed[:2])}{more}): restore them, or "
+            "use another run_dir"
+        )
 
 
 class _HashingWriter:

@@ -1,0 +1,43 @@
+"""A small video VAE with strides: Wan's architecture with fewer channels."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from driveforge.finetune.world_model.serialization import load_part
+from driveforge.finetune.world_model.vae import to_vae_input
+
+LATENT_CHANNELS = 16
+_BASE_CHANNELS = 32
+
+
+def make_strided_vae() -> AutoencoderKLWan:
+    """An untrained VAE of 8 x 8 pixels and 4 frames per latent cell; the first frame has a latent frame of its own."""
+    return AutoencoderKLWan(
+        base_dim=_BASE_CHANNELS,
+        z_dim=LATENT_CHANNELS,
+        dim_mult=[1, 2, 4, 4],
+        num_res_blocks=1,
+        attn_scales=[],
+        temperal_downsample=[False, True, True],
+        latents_mean=[0.0] * LATENT_CHANNELS,
+        latents_std=[1.0] * LATENT_CHANNELS,
+        scale_factor_temporal=4,
+        scale_factor_spatial=8,
+    )
+
+
+@torch.no_grad()
+def normalize_latents(vae: AutoencoderKLWan, frames: Tensor) -> None:
+    """Store the mean and standard deviation of each latent channel over ``frames`` (N,T,H,W,3) uint8 in ``vae``."""
+    latents = torch.cat([vae.encode(to_vae_input(clip[None])).latent_dist.mode() for clip in frames])
+    std, mean = torch.std_mean(latents, (0, 2, 3, 4))
+    vae.register_to_config(latents_mean=mean.tolist(), latents_std=std.clamp_min(1e-3).tolist())
+
+
+def load_any_vae(checkpoint: Path) -> AutoencoderKLWan:
+    """The VAE in a folder, with or without strides, as float32, frozen."""
+    vae: AutoencoderKLWan = load_part(AutoencoderKLWan, checkpoint / "vae")
+    return vae.eval().requires_grad_(False)
