@@ -57,10 +57,17 @@ _STATISTICS_CLIPS = 140
 def main(config: Config, args: argparse.Namespace) -> None:
     if config.pretrain.start is not None:
         require_base(config.pretrain.start)
-    if config.pretrain.codec == "strided" and config.pretrain.minutes is None:
-        raise UserError("pretrain.codec=strided needs pretrain.minutes, for example pretrain.minutes=10")
+    _require_consistent(config.pretrain)
     with file_lock(config.pretrain.out / ".lock", print_message):
         pretrain(config.pretrain, config.data.framing)
+
+
+def _require_consistent(settings: PretrainSettings) -> None:
+    """Raise UserError if settings contradict each other, before any work."""
+    if settings.codec == "strided" and settings.minutes is None:
+        raise UserError("pretrain.codec=strided needs pretrain.minutes, for example pretrain.minutes=10")
+    if settings.minutes is not None and settings.streaming.first_clips > settings.streaming.pool_clips:
+        raise UserError("pretrain.streaming.first_clips must be at most pretrain.streaming.pool_clips")
 
 
 def pretrain(settings: PretrainSettings, framing: Framing) -> None:

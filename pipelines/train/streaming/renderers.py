@@ -107,7 +107,7 @@ def start_renderers(stream: ClipStream, framing: Framing, count: int | None, fir
 
     They end with the block, and with this process, even if it is killed.
     """
-    number = count or max(1, len(os.sched_getaffinity(0)) - 1)
+    number = count or max(1, (os.cpu_count() or 1) - 1)
     spawn = multiprocessing.get_context("spawn")
     processes, pipes, slots = [], [], []
     # Ctrl-C reaches the whole process group. Renderers inherit this mask; this process ends them.

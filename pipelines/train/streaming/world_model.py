@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
 from driveforge.finetune.strategies.strategy import RecordingModel
 from driveforge.finetune.training.reconstruction import psnr
@@ -64,8 +63,6 @@ class WorldModelTask:
     """A ``Task`` that draws batches from a pool of clips, which ``fill_pool`` connects to renderers."""
 
     def __init__(self, model: WorldModel, settings: PretrainSettings, device: torch.device) -> None:
-        if settings.streaming.first_clips > settings.streaming.pool_clips:
-            raise UserError("pretrain.streaming.first_clips must be at most pretrain.streaming.pool_clips")
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
         self._model = model.to(device).train()
