@@ -24,7 +24,7 @@ _CROP_STEP_PX = 8
 # On the latents in training, in units of their typical size, because generated latents are not exact.
 _LATENT_NOISE = 0.05
 _EMA_DECAY = 0.99
-_STATISTICS_CLIPS = 32
+_STATISTICS_CLIPS = 8
 WARMUP_STEPS = 50
 
 

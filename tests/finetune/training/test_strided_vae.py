@@ -33,17 +33,18 @@ def test_a_latent_cell_has_four_frames_and_eight_pixels() -> None:
 def test_training_reduces_the_loss() -> None:
     torch.manual_seed(0)
     vae = make_strided_vae()
-    optimizer = torch.optim.AdamW(vae.parameters(), 2e-3)
-    signal = smooth_clips(1).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    optimizer = torch.optim.AdamW(vae.parameters(), 1e-3)
+    signal = smooth_clips(1)[:, :5, :16, :16].permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     losses = []
     for _ in range(12):
         output = vae.decode(vae.encode(signal).latent_dist.mode()).sample
         loss = reconstruction_loss(output, signal)
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.8 * losses[0], losses
+    assert losses[-1] < 0.6 * losses[0], losses
 
 
 def test_normalized_latents_have_zero_mean_and_unit_deviation(tmp_path: Path) -> None:
