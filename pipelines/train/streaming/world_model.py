@@ -32,6 +32,9 @@ from driveforge.pipelines.train.streaming.run import Run, run_by_clock
 from driveforge.pipelines.train.streaming.slots import CELL_PX
 
 _STATISTICS_CLIPS = 140
+# Samples drawn per clip that is added. Encoding a clip costs half as much as training on it, so where clips are made as
+# fast as samples are trained on, as on two cores, renderers have to wait. One GPU sees each clip some 36 times.
+MIN_VISITS = 4
 
 
 def train_world_model_by_clock(
@@ -77,6 +80,8 @@ class WorldModelTask:
         self.pool = LatentPool(self._vae, settings.streaming.pool_clips, model.config.domains, device)
         self._generator = torch.Generator(device).manual_seed(settings.seed)
         self._renderers: Renderers | None = None
+        self._num_drawn = 0
+        self._num_first = 0
 
     def _make_learners(self) -> dict[str, Learner]:
         settings, streaming = self._settings, self._settings.streaming
@@ -136,6 +141,7 @@ class WorldModelTask:
             batch = renderers.take(timeout=None, at_least=1)
             assert batch is not None, "without a timeout, clips arrive"
             self.pool.add(batch)
+        self._num_first = self.pool.num_added
 
     @torch.no_grad()
     def estimate_statistics(self) -> None:
@@ -145,10 +151,9 @@ class WorldModelTask:
         self._model.latent_std.copy_(std)
 
     def step(self, step: int, factor: float) -> dict[str, Tensor]:
-        assert self._renderers is not None, "renderers are running"
-        if rendered := self._renderers.take():
-            self.pool.add(rendered)
+        self._receive()
         batch = self.pool.draw(self._settings.batch_size, self._generator)
+        self._num_drawn += self._settings.batch_size
         noise_sample = draw_noise(
             batch.latents,
             self._generator,
@@ -165,6 +170,13 @@ class WorldModelTask:
         if every and step % every == 0:
             values |= self._decoder_step(batch.latents, batch.rows, recording, factor)
         return values
+
+    def _receive(self) -> None:
+        """Add finished clips to the pool, unless those in it were hardly drawn."""
+        assert self._renderers is not None, "renderers are running"
+        num_added = self.pool.num_added - self._num_first
+        if self._num_drawn >= MIN_VISITS * num_added and (rendered := self._renderers.take()):
+            self.pool.add(rendered)
 
     def _decoder_step(
         self, latents: Tensor, rows: Tensor, recording: RecordingModel, factor: float
