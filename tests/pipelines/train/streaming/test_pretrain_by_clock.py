@@ -114,6 +114,12 @@ def test_a_killed_command_leaves_no_renderer_and_resumes(tmp_path: Path) -> None
     assert all(p.isfinite().all() for p in WorldModel.from_pretrained(folder).parameters())
 
 
+@pytest.mark.slow
+def test_compiled_blocks_are_trained(tmp_path: Path) -> None:
+    folder = pretrain(tmp_path / "a", 0.03, "pretrain.compile=true")
+    assert list(csv.DictReader((folder / "curve.csv").open()))
+
+
 @pytest.mark.skipif(os.cpu_count() == 1, reason="both processes need a core")
 def test_the_strided_codec_is_trained_and_the_world_model_on_it(tmp_path: Path) -> None:
     out = tmp_path / "a"

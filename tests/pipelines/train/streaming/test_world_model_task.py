@@ -9,6 +9,7 @@ from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.train.settings import PretrainSettings
 from driveforge.pipelines.train.streaming.renderers import Rendered, RenderedBatch
 from driveforge.pipelines.train.streaming.world_model import MIN_VISITS, WorldModelTask
+from tests.defaults import make_framing
 
 TINY = WorldModelConfig(latent_channels=4, num_layers=1, num_heads=1, head_dim=24, ffn_dim=32)
 
@@ -60,3 +61,11 @@ def test_steps_reduce_the_loss_and_train_the_decoder_at_its_interval() -> None:
     losses = [float(values["loss"].detach()) for values in found]
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
     assert [step for step, values in enumerate(found) if "decoder_dB" in values] == list(range(0, 40, 4))
+
+
+def test_warming_up_changes_no_weight() -> None:
+    task, _, _ = make_task()
+    before = [value.clone() for value in task.learners["world model"].parameters]
+    task.warm_up(make_framing(height=16, width=32, num_frames=5))
+    for parameter, value in zip(task.learners["world model"].parameters, before, strict=True):
+        assert torch.equal(parameter, value) and parameter.grad is None
