@@ -16,7 +16,7 @@ from driveforge.datasets.simulation.driving import build_driving_world
 from driveforge.datasets.simulation.other_domains import build_other_world
 from driveforge.datasets.simulation.renderer import Renderer
 from driveforge.datasets.simulation.rigs import free_camera, mount_cameras, randomize_cameras
-from driveforge.datasets.simulation.scenarios import SCENARIOS
+from driveforge.datasets.simulation.scenarios import CLOSE_SCENARIOS, SCENARIOS
 from driveforge.datasets.simulation.world import World
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
 
@@ -28,7 +28,8 @@ class SimulationConfig:
     """``num_scenes`` clips per domain; ``cameras`` are those of driving domains, the other domains have one camera.
 
     Image sizes are in pixels, ``frame_rate`` in Hz. ``varied_cameras`` randomizes focal length, camera height and tilt
-    of every driving clip, for models that must generalize to other vehicles.
+    of every driving clip, for models that must generalize to other vehicles. ``close_share`` is the share of driving
+    clips in which a vehicle passes close by or enters the image at its edge.
     """
 
     seed: int
@@ -40,6 +41,7 @@ class SimulationConfig:
     num_frames: int
     cameras: tuple[str, ...] = ("CAM_FRONT",)
     varied_cameras: bool = False
+    close_share: float = 0.0
 
     def __post_init__(self) -> None:
         unknown = [domain for domain in self.domains if domain not in ALL_DOMAINS]
@@ -128,4 +130,11 @@ def simulate_world(config: SimulationConfig, domain: str, index: int) -> World:
     seed = _clip_seed(config, domain, index)
     if domain in OTHER_DOMAINS:
         return build_other_world(domain, seed, timestamps)
-    return build_driving_world(weather_of(domain), SCENARIOS[index % len(SCENARIOS)], seed, timestamps)
+    return build_driving_world(weather_of(domain), _select_scenario(config, seed, index), seed, timestamps)
+
+
+def _select_scenario(config: SimulationConfig, seed: int, index: int) -> str:
+    rng = np.random.default_rng((seed, 2))
+    if rng.random() < config.close_share:
+        return str(rng.choice(CLOSE_SCENARIOS))
+    return SCENARIOS[index % len(SCENARIOS)]

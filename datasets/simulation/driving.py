@@ -9,7 +9,7 @@ from driveforge.datasets.simulation.parking import park_cars
 from driveforge.datasets.simulation.reference_line import STEP_M, ReferenceLine, curvature_profile, integrate_curvature
 from driveforge.datasets.simulation.road_surface import build_ground, lane_lines
 from driveforge.datasets.simulation.road_users import BUS_COLORS, CAR_COLORS, CLOTHES, ROAD_USER_TYPES, build_parts
-from driveforge.datasets.simulation.scenarios import CAPTIONS, SCENARIOS, sample_plan
+from driveforge.datasets.simulation.scenarios import CAPTIONS, CLOSE_SCENARIOS, SCENARIOS, sample_plan
 from driveforge.datasets.simulation.street import place_street_objects
 from driveforge.datasets.simulation.traffic import Trajectory, resample, simulate
 from driveforge.datasets.simulation.traffic_plan import EGO, WARM_UP_S, TrafficPlan
@@ -26,13 +26,14 @@ _MIN_SPEED = 3.5
 
 
 def build_driving_world(variant: str, scenario: str, seed: int, timestamps: Array) -> World:
-    """The world of one recording in weather ``variant``; ``scenario`` is one of ``SCENARIOS``, or "drive" for long
-    recordings.
+    """The world of one recording in weather ``variant``; ``scenario`` is one of ``SCENARIOS`` or
+    ``CLOSE_SCENARIOS``, or "drive" for long recordings.
 
     Traffic plans with collisions are rejected and sampled again, so bodies never overlap.
     """
-    if scenario not in (*SCENARIOS, "drive"):
-        raise UserError(f"unknown scenario {scenario!r}; choose from {', '.join(SCENARIOS)}")
+    if scenario not in (*SCENARIOS, *CLOSE_SCENARIOS, "drive"):
+        known = ", ".join((*SCENARIOS, *CLOSE_SCENARIOS))
+        raise UserError(f"unknown scenario {scenario!r}; choose from {known}")
     turn = _sample_turn(scenario, np.random.default_rng(seed))
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))

@@ -8,11 +8,17 @@ from driveforge.datasets.simulation.traffic import CrossingActor, Maneuver
 from driveforge.datasets.simulation.traffic_plan import EGO, WARM_UP_S, CrossSection, TrafficPlan, TrafficPlanBuilder
 
 SCENARIOS = ("follow", "brake", "lane change", "cut in", "pedestrian crosses", "car crosses", "oncoming", "parked")
+# Vehicles that pass within a few meters or enter the image at its edge, which the scenarios above seldom show.
+CLOSE_SCENARIOS = ("overtaken", "overtake", "close oncoming", "close cut in")
 CAPTIONS = {
     "follow": "car ahead", "brake": "car ahead brakes", "lane change": "ego changes lane", "cut in": "car cuts in",
     "pedestrian crosses": "pedestrian crosses", "car crosses": "car crosses", "oncoming": "oncoming cars",
-    "parked": "parked cars", "drive": "traffic",
+    "parked": "parked cars", "drive": "traffic", "overtaken": "car overtakes", "overtake": "ego overtakes",
+    "close oncoming": "oncoming cars", "close cut in": "car cuts in",
 }  # fmt: skip
+
+
+_NEED_FREE_SIDE_LANE = ("lane change", "cut in", "overtaken", "overtake", "close cut in")
 
 
 def sample_plan(scenario: str, speed: float, rng: np.random.Generator, duration: float) -> TrafficPlan:
@@ -25,10 +31,8 @@ def sample_plan(scenario: str, speed: float, rng: np.random.Generator, duration:
     _SCENARIO_BUILDERS[scenario](builder)
     if rng.random() < 0.5:
         builder.add_vehicle("follower", builder.lane, -9.5 - speed * builder.uniform(0.7, 1.3), speed * 0.97)
-    _fill_side_lanes(
-        builder, is_crowded=scenario in ("oncoming", "drive"), is_quiet=scenario in ("lane change", "cut in")
-    )
-    _fill_oncoming_lanes(builder, is_crowded=scenario in ("oncoming", "drive"))
+    _fill_side_lanes(builder, is_crowded=scenario in ("oncoming", "drive"), is_quiet=scenario in _NEED_FREE_SIDE_LANE)
+    _fill_oncoming_lanes(builder, is_crowded=scenario in ("oncoming", "close oncoming", "drive"))
     return TrafficPlan(
         event=scenario,
         road=road,
@@ -43,8 +47,10 @@ def sample_plan(scenario: str, speed: float, rng: np.random.Generator, duration:
 
 
 def _sample_cross_section(rng: np.random.Generator, scenario: str) -> CrossSection:
-    forward = 2 if scenario in ("lane change", "cut in", "drive") else int(rng.choice([1, 1, 2]))
+    forward = 2 if scenario in (*_NEED_FREE_SIDE_LANE, "drive") else int(rng.choice([1, 1, 2]))
     oncoming = int(rng.choice([1, 2])) if scenario == "oncoming" else int(rng.choice([0, 1, 1, 2]))
+    if scenario == "close oncoming":  # no lane between the ego vehicle and those that it meets
+        forward, oncoming = 1, max(oncoming, 1)
     use = "parking" if scenario == "parked" else str(rng.choice(["parking", "cycling", "none"]))
     strip = {"parking": 2.5, "cycling": 1.9, "none": 0.5}[use]
     return CrossSection(
@@ -82,6 +88,28 @@ def _change_lane(builder: TrafficPlanBuilder) -> None:
 def _cut_in(builder: TrafficPlanBuilder) -> None:
     builder.add_vehicle("cutter", 1 - builder.lane, builder.uniform(9, 14), builder.speed + 0.8)
     builder.maneuvers.append(Maneuver(time=WARM_UP_S - builder.uniform(0.0, 0.8), name="cutter", lane=builder.lane))
+
+
+def _overtaken(builder: TrafficPlanBuilder) -> None:
+    """A faster vehicle comes from beside or behind the ego vehicle, so it enters the image at its edge."""
+    faster = builder.uniform(4, 9)
+    _add_beside(builder, builder.uniform(-2, 3), builder.speed + faster)
+
+
+def _overtake(builder: TrafficPlanBuilder) -> None:
+    """The ego vehicle passes a slower one, which leaves the image at its edge."""
+    _add_beside(builder, builder.uniform(6, 12), builder.speed - min(builder.uniform(3, 7), builder.speed - 1))
+
+
+def _add_beside(builder: TrafficPlanBuilder, ahead: float, speed: float) -> None:
+    """Add a vehicle in the other forward lane that is ``ahead`` m at the start of the clip."""
+    builder.add_vehicle("passing", 1 - builder.lane, ahead - (speed - builder.speed) * WARM_UP_S, speed)
+
+
+def _close_cut_in(builder: TrafficPlanBuilder) -> None:
+    faster = builder.uniform(1.5, 3)
+    builder.add_vehicle("cutter", 1 - builder.lane, builder.uniform(6, 9) - faster * WARM_UP_S, builder.speed + faster)
+    builder.maneuvers.append(Maneuver(time=WARM_UP_S - builder.uniform(0.0, 0.5), name="cutter", lane=builder.lane))
 
 
 def _pedestrian_crosses(builder: TrafficPlanBuilder) -> None:
@@ -181,4 +209,8 @@ _SCENARIO_BUILDERS: dict[str, Callable[[TrafficPlanBuilder], None]] = {
     "oncoming": _maybe_follow,
     "parked": _maybe_follow,
     "drive": _long_drive,
+    "overtaken": _overtaken,
+    "overtake": _overtake,
+    "close oncoming": _maybe_follow,
+    "close cut in": _close_cut_in,
 }

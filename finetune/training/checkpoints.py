@@ -1,6 +1,7 @@
 """Checkpoints of a training run, written atomically and with digests: ``step=N.ckpt``, a file or a folder of shards."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from rich import get_console
 
-from driveforge.datasets.errors import UserError
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import atomic_file, remove_partial_files
 from driveforge.finetune.training.checkpoint_file import is_file_intact, write_checkpoint_file
 from driveforge.finetune.training.sharded_checkpoint import (
@@ -112,6 +113,22 @@ def read_run_config(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise UserError(f"{path}: was written by another version; use another run_dir") from error
     return run_config
+
+
+def require_same_config(checkpoint: Path, now: Mapping[str, Any]) -> None:
+    """Raises UserError if ``checkpoint`` belongs to a run with another config; only the number of steps may differ."""
+    was = read_run_config(checkpoint)
+    changed = [
+        f"{key} was {shorten(was.get(key), 32)}, is {shorten(now.get(key), 32)}"
+        for key in {**now, **was}
+        if key != "steps" and was.get(key) != now.get(key)
+    ]
+    if changed:
+        more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
+        raise UserError(
+            f"{checkpoint} was made from other data or settings ({'; '.join(changed[:2])}{more}): restore them, or "
+            "use another run_dir"
+        )
 
 
 def _parse_step(path: Path) -> int:

@@ -9,13 +9,12 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from driveforge.datasets.errors import UserError, shorten
 from driveforge.finetune.training.checkpoints import (
     AtomicCheckpointIO,
     PeriodicCheckpoint,
     find_newest_checkpoint,
-    read_run_config,
     remove_partial_checkpoints,
+    require_same_config,
 )
 from driveforge.finetune.training.distributed import distributed_kwargs, is_rank_zero
 from driveforge.finetune.training.module import WorldModelModule
@@ -67,7 +66,7 @@ def train(
         remove_partial_checkpoints(root)
     newest = find_newest_checkpoint(root, up_to=settings.steps)
     if newest:
-        require_same_run(newest, module)
+        require_same_config(newest, module.run_config)
     trainer = lightning.Trainer(
         accelerator="auto",
         **distributed_kwargs(settings),
@@ -93,19 +92,3 @@ def train(
     trainer.fit(module, datamodule=PlannedDataModule(make_batches, settings.accumulate_grad_batches), ckpt_path=newest)
     if not module.is_sharded:
         module.cpu()
-
-
-def require_same_run(checkpoint: Path, module: WorldModelModule) -> None:
-    """Raises UserError if ``checkpoint`` belongs to another run; only the number of steps may differ."""
-    was, now = read_run_config(checkpoint), module.run_config
-    changed = [
-        f"{key} was {shorten(was.get(key), 32)}, is {shorten(now.get(key), 32)}"
-        for key in now | was
-        if key != "steps" and was.get(key) != now.get(key)
-    ]
-    if changed:
-        more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
-        raise UserError(
-            f"{checkpoint} was made from other data or settings ({'; '.join(changed[:2])}{more}): restore them, or "
-            "use another run_dir"
-        )

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKLWan
 from numpy.typing import NDArray
 from torch import Tensor
 
+from driveforge.finetune.training.reconstruction import edge_error
 from driveforge.finetune.world_model.wan_codec import to_vae_input
 
 # Long enough, because the VAE's convolutions reach two frames back.
@@ -47,7 +48,7 @@ def train_vae(
         latents = latents + _LATENT_NOISE * torch.randn(latents.shape, generator=generator)
         output = vae.decode(latents).sample
         error = (output - target).square().mean()
-        loss = error + _EDGE_WEIGHT * _edge_error(output, target)
+        loss = error + _EDGE_WEIGHT * edge_error(output, target)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
@@ -62,9 +63,3 @@ def _sample_crops(clips: NDArray[np.uint8], rng: np.random.Generator, count: int
     starts = rng.integers(clips.shape[1] - _FRAMES + 1, size=count)
     chosen = rng.integers(len(clips), size=count)
     return torch.from_numpy(np.stack([clips[n, t : t + _FRAMES] for n, t in zip(chosen, starts, strict=True)]))
-
-
-def _edge_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of the horizontal and vertical image gradients of ``(N, 3, T, H, W)``."""
-    error = output - target
-    return (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2

@@ -72,12 +72,15 @@ MODEL_COMMANDS = (
         summary="train a base checkpoint",
         description=(
             "Trains the VAE and then the world model on procedural domains, from random weights or from an earlier "
-            "base. Interrupted training resumes."
+            "base. Interrupted training resumes.\n\n"
+            "With pretrain.minutes, it trains by the clock: other processes render clips meanwhile, and the learning "
+            "rate is constant for the first half of the time, then falls to zero. pretrain=gpu suits one GPU."
         ),
         examples=(
             "driveforge pretrain",
             "driveforge pretrain pretrain.out=runs/base pretrain.steps=50000",
             "driveforge pretrain pretrain.start=finetune/base pretrain.steps=1500 pretrain.seed=1001",
+            "driveforge pretrain pretrain=gpu pretrain.start=finetune/base pretrain.minutes=10",
         ),
         sections=("data", "pretrain"),
     ),

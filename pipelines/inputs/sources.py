@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
@@ -13,6 +14,9 @@ from driveforge.pipelines.console import print_result
 from driveforge.pipelines.inputs.settings import Data, find_kind
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.settings import EvaluateSettings, PretrainSettings
+
+if TYPE_CHECKING:
+    from driveforge.datasets.simulated_source import SimulationConfig
 
 # Splits that are never trained on, so that clips are generated from scenes that the model has not seen.
 HELD_OUT_SPLITS = ("val", "mini_val", "test")
@@ -54,8 +58,16 @@ def open_replay(replay: ReplaySettings, framing: Framing) -> Source:
 
 
 def open_pretraining(pretrain: PretrainSettings, framing: Framing) -> Source:
-    """The procedural clips to pretrain the base model on, with varied cameras, since real camera rigs differ."""
-    return open_simulated(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing, varied_cameras=True)
+    """The procedural clips to pretrain the base model on."""
+    from driveforge.datasets.simulated_source import SimulatedSource
+
+    return SimulatedSource(simulate_pretraining(pretrain, framing))
+
+
+def simulate_pretraining(pretrain: PretrainSettings, framing: Framing) -> "SimulationConfig":
+    """The simulation to pretrain the base model on, with varied cameras, since real camera rigs differ."""
+    simulation = _configure_simulation(pretrain.num_scenes, pretrain.domains, pretrain.seed, framing)
+    return replace(simulation, varied_cameras=True, close_share=pretrain.close_share)
 
 
 def open_evaluation(evaluate: EvaluateSettings, framing: Framing) -> Source:
@@ -63,15 +75,19 @@ def open_evaluation(evaluate: EvaluateSettings, framing: Framing) -> Source:
     return open_simulated(evaluate.clips_per_domain * len(evaluate.domains), evaluate.domains, evaluate.seed, framing)
 
 
-def open_simulated(
-    num_scenes: int, domains: Sequence[str], seed: int, framing: Framing, *, varied_cameras: bool = False
-) -> Source:
+def open_simulated(num_scenes: int, domains: Sequence[str], seed: int, framing: Framing) -> Source:
     """At least ``num_scenes`` clips, the same number for each of ``domains``."""
-    from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig
+    from driveforge.datasets.simulated_source import SimulatedSource
+
+    return SimulatedSource(_configure_simulation(num_scenes, domains, seed, framing))
+
+
+def _configure_simulation(num_scenes: int, domains: Sequence[str], seed: int, framing: Framing) -> "SimulationConfig":
+    from driveforge.datasets.simulated_source import SimulationConfig
 
     if not domains:
         raise UserError("domains is empty; name a domain to simulate")
-    config = SimulationConfig(
+    return SimulationConfig(
         seed=seed,
         domains=tuple(domains),
         num_scenes=math.ceil(num_scenes / len(domains)),
@@ -79,9 +95,7 @@ def open_simulated(
         width=framing.width,
         frame_rate=framing.frame_rate,
         num_frames=framing.num_frames,
-        varied_cameras=varied_cameras,
     )
-    return SimulatedSource(config)
 
 
 def show_skipped(source: Source) -> None:

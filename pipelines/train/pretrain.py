@@ -1,29 +1,23 @@
 """The pretrain stage: train the base checkpoint on procedural domains, from scratch or from an earlier base.
 
 VAE, latents and world model are made in this order in one folder. Finished parts are kept and the world model resumes
-from its last checkpoint, so the same command resumes after a kill.
+from its last checkpoint, so the same command resumes after a kill. With ``pretrain.minutes``, training is by the clock,
+on clips that are rendered meanwhile (``streaming/``).
 """
 
 import argparse
-import csv
-import io
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
 from lightning.pytorch.loggers import CSVLogger, Logger
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import write_atomic
-from driveforge.datasets.files.atomic_folder import atomic_folder, is_absent_or_empty
-from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
@@ -38,26 +32,35 @@ from driveforge.finetune.world_model.clip_tensors import ConditionMask
 from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
 from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.preconditioning import estimate_latent_std
-from driveforge.finetune.world_model.serialization import safetensors_errors_as_os_errors, write_checksums
 from driveforge.finetune.world_model.tiny_vae import initialize_from_pca, make_vae
-from driveforge.finetune.world_model.wan_codec import WanCodec, load_vae, to_vae_input
+from driveforge.finetune.world_model.wan_codec import WanCodec, to_vae_input
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message
 from driveforge.pipelines.inputs.sources import open_pretraining
+from driveforge.pipelines.train.base_files import (
+    VAE_CURVE,
+    copy_vae,
+    is_done,
+    logged_losses,
+    make_csv,
+    require_base,
+    save_base,
+    save_vae,
+)
 from driveforge.pipelines.train.cache import encode_source
 from driveforge.pipelines.train.settings import PretrainSettings
+from driveforge.pipelines.train.streaming.base import train_by_clock
 from driveforge.replay.dataset import Batch, plan_loader
 from driveforge.replay.plan import BatchPlan
 
-RECIPE = "recipe.json"
 _PCA_CLIPS = 64
-_CURVE_POINTS = 300
 _STATISTICS_CLIPS = 140
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
     if config.pretrain.start is not None:
-        _require_base(config.pretrain.start)
+        require_base(config.pretrain.start)
+    _require_consistent(config.pretrain)
     if not is_rank_zero():
         get_console().quiet = True
         pretrain(config.pretrain, config.data.framing)
@@ -67,18 +70,29 @@ def main(config: Config, args: argparse.Namespace) -> None:
     print(f"base checkpoint {compute_model_digest(folder)} in {folder}")
 
 
+def _require_consistent(settings: PretrainSettings) -> None:
+    """Raise UserError if settings contradict each other, before any work."""
+    if settings.codec == "strided" and settings.minutes is None:
+        raise UserError("pretrain.codec=strided needs pretrain.minutes, for example pretrain.minutes=10")
+    if settings.minutes is not None and settings.streaming.first_clips > settings.streaming.pool_clips:
+        raise UserError("pretrain.streaming.first_clips must be at most pretrain.streaming.pool_clips")
+
+
 def pretrain(settings: PretrainSettings, framing: Framing) -> Path:
     """Train the base checkpoint ``<pretrain.out>/model``, unless it is already there; returns the folder.
 
     In distributed training every rank calls it, and rank 0 writes the folder.
     """
     folder = settings.out / "model"
-    if not _is_done(folder, settings, framing):
+    if not is_done(folder, settings, framing):
         make_base(settings, framing)
     return folder
 
 
 def make_base(settings: PretrainSettings, framing: Framing) -> None:
+    if settings.minutes is not None:
+        save_base(*train_by_clock(settings, framing, settings.minutes), settings, framing)
+        return
     opener = partial(open_pretraining, settings, framing)
     # The first rank makes the VAE and the latents; the others wait for them here and read them.
     with file_lock(settings.out / ".inputs.lock"):
@@ -86,11 +100,11 @@ def make_base(settings: PretrainSettings, framing: Framing) -> None:
             if settings.start is None:
                 train_base_vae(opener(), settings)
             else:
-                _copy_vae(settings.start, settings.out)
+                copy_vae(settings.start, settings.out)
         cache = encode_source(opener, framing, settings.out, settings.out / "latents", "clips")
     model = train_world_model(cache, settings)
     if is_rank_zero():
-        save_base(model, settings, framing)
+        save_base(model, logged_losses(settings.out / "curves"), settings, framing)
 
 
 def train_base_vae(source: Source, settings: PretrainSettings) -> None:
@@ -112,33 +126,15 @@ def train_base_vae(source: Source, settings: PretrainSettings) -> None:
         seed=settings.seed,
     )
     curve = [asdict(step) for step in track(steps, "Training the VAE", total=settings.vae_steps)]
-    write_atomic(settings.out / "vae_curve.csv", _csv(curve))
-    _save_vae(vae, settings.out)
-
-
-def _require_base(start: Path) -> None:
-    """Raise UserError if ``start`` is not a folder that ``save_base`` wrote."""
-    for name in ("vae/config.json", "vae_curve.csv", RECIPE):
-        if not (start / name).is_file():
-            raise UserError(f"pretrain.start={start} holds no base: {name} is missing; use a model that pretrain made")
-
-
-def _copy_vae(start: Path, out: Path) -> None:
-    """Copy the VAE of an earlier base and its curve, so that both bases share a latent space."""
-    write_atomic(out / "vae_curve.csv", (start / "vae_curve.csv").read_bytes())
-    _save_vae(load_vae(start), out)
-
-
-def _save_vae(vae: AutoencoderKLWan, out: Path) -> None:
-    """Save atomically: the next call takes an existing folder as finished."""
-    with atomic_folder(out / "vae") as scratch, safetensors_errors_as_os_errors(scratch):
-        vae.save_pretrained(scratch)
+    write_atomic(settings.out / VAE_CURVE, make_csv(curve))
+    save_vae(vae, settings.out)
 
 
 def train_world_model(cache: LatentCache, settings: PretrainSettings) -> TinyWorldModel:
     """The EMA model after ``settings.steps`` steps; resumes from ``<out>/checkpoints``."""
     if settings.start is None:
-        model = init_model(TinyConfig(), WanCodec.from_pretrained(settings.out), cache, settings.seed)
+        config = TinyConfig(**asdict(settings.transformer))
+        model = init_model(config, WanCodec.from_pretrained(settings.out), cache, settings.seed)
     else:
         model = TinyWorldModel.from_pretrained(settings.start)
     return train_on_cache(
@@ -197,55 +193,3 @@ def latent_std(cache: LatentCache) -> torch.Tensor:
     tensors = [cache.sample(int(n)).tensors for n in numbers]
     latents, warped, mask = (torch.stack([t[name].float() for t in tensors]) for name in ("latents", "warped", "mask"))
     return estimate_latent_std(latents, warped, ConditionMask.from_channels(mask))
-
-
-def save_base(model: TinyWorldModel, settings: PretrainSettings, framing: Framing) -> None:
-    """Write ``<out>/model``: half-precision weights, the recipe, the training curves and checksums."""
-    recipe = _recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
-    if settings.start is not None:
-        recipe["started_from"] = read_json(settings.start / RECIPE)
-    with atomic_folder(settings.out / "model") as folder:
-        model.save_pretrained(folder, torch.float16)
-        (folder / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n")
-        (folder / "vae_curve.csv").write_bytes(_csv(list(csv.DictReader((settings.out / "vae_curve.csv").open()))))
-        (folder / "curve.csv").write_bytes(_csv(_logged_losses(settings.out / "curves")))
-        write_checksums(folder)
-
-
-def _recipe(settings: PretrainSettings, framing: Framing) -> dict[str, Any]:
-    """The settings that determine a base, without its path, as read back from JSON."""
-    decisive = {key: value for key, value in asdict(settings).items() if key != "out"}
-    plain: dict[str, Any] = json.loads(json.dumps({"pretrain": decisive, "framing": asdict(framing)}, default=str))
-    return plain
-
-
-def _is_done(folder: Path, settings: PretrainSettings, framing: Framing) -> bool:
-    """Whether the base is finished; raises UserError if a base with other settings is there."""
-    if is_absent_or_empty(folder):
-        return False
-    recorded = read_json(folder / RECIPE, "move the folder away, or choose another pretrain.out")
-    expected = _recipe(settings, framing)
-    if not isinstance(recorded, dict) or any(recorded.get(key) != value for key, value in expected.items()):
-        raise UserError(f"{folder} was made with other settings; move it away, or choose another pretrain.out")
-    return True
-
-
-def _logged_losses(folder: Path) -> list[dict[str, Any]]:
-    """Step and loss over all resumed runs, in order; a later run overrides the steps that it repeated."""
-    losses: dict[int, float] = {}
-    for path in sorted(folder.glob("version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])):
-        losses |= {int(row["step"]): float(row["loss"]) for row in csv.DictReader(path.open()) if row.get("loss")}
-    return [{"step": step, "loss": losses[step]} for step in sorted(losses)]
-
-
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    """CSV of some hundred rows at most; longer curves are averaged over neighboring rows."""
-    size = max(1, len(rows) // _CURVE_POINTS)
-    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
-    table, names = io.StringIO(), list(rows[0]) if rows else []
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(names)
-    for group in groups:
-        means = [np.mean([float(row[name]) for row in group]) for name in names]
-        writer.writerow([f"{mean:.5g}" for mean in means])
-    return table.getvalue().encode()

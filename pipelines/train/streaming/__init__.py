@@ -1,0 +1,1 @@
+"""Pretraining by the clock, on clips that renderer processes make while the device trains."""
