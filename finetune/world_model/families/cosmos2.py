@@ -1,7 +1,9 @@
 """Cosmos-Predict2 Video2World (2B, 14B): context frames are fed clean, and marked by a mask channel.
 
 The transformer predicts the velocity noise - data at the noise level t = s / (s + 1), with s the standard deviation of
-EDM (Karras et al. 2022, arXiv 2206.00364). Its rotary embedding depends on the frame rate of the clip.
+EDM (Karras et al. 2022, arXiv 2206.00364). As in diffusers, its rotary embedding numbers frames in units of 1/24 s, by
+the frame rate of the clip; NVIDIA's own configurations of these models set ``rope_enable_fps_modulation`` to false,
+which numbers latent frames alike at every rate, as diffusers does at 24 Hz.
 
 Two choices differ from ``Cosmos2VideoToWorldPipeline``: context frames are encoded as the mode of the posterior, not as
 a sample of it, and are followed by gray, not by copies of the last one. The second has no effect, because encoding is

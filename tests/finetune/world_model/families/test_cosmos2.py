@@ -32,6 +32,7 @@ from tests.finetune.released_checkpoints import SafetyChecker, edit_index, make_
 
 HEIGHT, WIDTH, FRAMES, STEPS = 32, 48, 13, 4
 NEGATIVE = "blurry night"
+Encoded = tuple[Tensor, Conditions]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +53,11 @@ def model(folder: Path) -> Cosmos2WorldModel:
 
 
 @pytest.fixture
-def latents_and_conditions(model: Cosmos2WorldModel, clip: Clip) -> tuple[Tensor, Conditions]:
+def batch(model: Cosmos2WorldModel, clip: Clip) -> Encoded:
     return encode(model, [clip])
 
 
-def encode(model: Cosmos2WorldModel, clips: Sequence[Clip]) -> tuple[Tensor, Conditions]:
+def encode(model: Cosmos2WorldModel, clips: Sequence[Clip]) -> Encoded:
     tensors = ClipTensors.stack([model.encoder.encode_clip(clip) for clip in clips])
     scenes = [clip.scene for clip in clips]
     return tensors.latents, model.batch_conditions(tensors, [s.domain for s in scenes], [s.caption for s in scenes])
@@ -117,10 +118,8 @@ def test_latents_and_frames_are_those_of_the_pipeline(
 
 
 @torch.no_grad()
-def test_trained_grafts_have_an_effect(
-    model: Cosmos2WorldModel, latents_and_conditions: tuple[Tensor, Conditions]
-) -> None:
-    latents, conditions = latents_and_conditions
+def test_trained_grafts_have_an_effect(model: Cosmos2WorldModel, batch: Encoded) -> None:
+    latents, conditions = batch
     level = torch.tensor([0.6])
     other_layout = replace(conditions, layout=conditions.layout + 1)
     other_domain = replace(conditions, domain=conditions.domain + 1)
@@ -138,9 +137,9 @@ def test_trained_grafts_have_an_effect(
 
 @pytest.mark.parametrize("adapter", ["full", "lora"])
 def test_training_reaches_the_grafts_and_the_transformer(
-    model: Cosmos2WorldModel, clip: Clip, latents_and_conditions: tuple[Tensor, Conditions], adapter: Any
+    model: Cosmos2WorldModel, clip: Clip, batch: Encoded, adapter: Any
 ) -> None:
-    latents, conditions = latents_and_conditions
+    latents, conditions = batch
     set_trainable(model, adapter, rank=2)
     trained = dict(model.named_parameters())
     noise = sample_noise(0, 0, [0], latents.shape[1:], distribution=model.noise_distribution)
@@ -150,24 +149,19 @@ def test_training_reaches_the_grafts_and_the_transformer(
     if adapter == "full":
         assert "transformer.patch_embed.proj.weight" in with_gradient
         return
-    adapted = {
-        name.split("transformer_blocks.0.")[1].split(".lora_B")[0] for name in with_gradient if "_blocks.0" in name
-    }
+    first_block = [name for name in with_gradient if "_blocks.0" in name]
+    adapted = {name.split("_blocks.0.")[1].split(".lora_B")[0] for name in first_block}
     attention = {f"attn{n}.{layer}" for n in (1, 2) for layer in ("to_q", "to_k", "to_v", "to_out.0")}
     assert adapted == attention | {"ff.net.0.proj", "ff.net.2"}
     merge_adapter(model)
-    assert (
-        model.transformer.state_dict().keys()
-        == Cosmos2WorldModel.from_pretrained(model.directory).transformer.state_dict().keys()
-    )
+    released = Cosmos2WorldModel.from_pretrained(model.directory).transformer
+    assert model.transformer.state_dict().keys() == released.state_dict().keys()
 
 
 @torch.no_grad()
-def test_every_view_numbers_its_frames_from_zero(
-    model: Cosmos2WorldModel, latents_and_conditions: tuple[Tensor, Conditions]
-) -> None:
+def test_every_view_numbers_its_frames_from_zero(model: Cosmos2WorldModel, batch: Encoded) -> None:
     """Equal views have equal velocities, even if they have more frames together than the transformer has positions."""
-    latents, conditions = latents_and_conditions
+    latents, conditions = batch
     views = model.transformer.rope.max_size[1] // latents.shape[2] + 1
     repeated = replace(
         conditions,
@@ -210,9 +204,9 @@ def test_it_samples_from_lower_levels_and_without_frames(folder: Path, clip: Cli
 
 @torch.no_grad()
 def test_a_saved_model_opens_here_and_in_diffusers(
-    folder: Path, model: Cosmos2WorldModel, latents_and_conditions: tuple[Tensor, Conditions], tmp_path: Path
+    folder: Path, model: Cosmos2WorldModel, batch: Encoded, tmp_path: Path
 ) -> None:
-    latents, conditions = latents_and_conditions
+    latents, conditions = batch
     for parameter in model.parameters():
         parameter += 0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     model.save_pretrained(tmp_path / "saved")
@@ -299,10 +293,8 @@ def test_a_configuration_that_does_not_fit_is_named(
 
 @torch.no_grad()
 @pytest.mark.slow
-def test_compiled_blocks_give_the_same_velocity(
-    model: Cosmos2WorldModel, latents_and_conditions: tuple[Tensor, Conditions]
-) -> None:
-    latents, conditions = latents_and_conditions
+def test_compiled_blocks_give_the_same_velocity(model: Cosmos2WorldModel, batch: Encoded) -> None:
+    latents, conditions = batch
     level = torch.tensor([0.6])
     eager = model(latents, level, conditions)
     model.compile_blocks()
