@@ -12,12 +12,19 @@ from lightning.pytorch.loggers import Logger
 
 from driveforge.datasets.domains import DRIVING
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import make_folder
+from driveforge.datasets.files.atomic import make_folder, sha256_file
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.latents.cache import LatentCache
 from driveforge.finetune.strategies.registry import STRATEGIES, get_strategy
 from driveforge.finetune.strategies.strategy import NUM_FISHER_SAMPLES, Strategy, StrategyContext
-from driveforge.finetune.training.adapters import Adapters, copy_adapters, merge_adapter, set_trainable
+from driveforge.finetune.training.adapters import (
+    LORA_FILES,
+    Adapters,
+    copy_adapters,
+    load_adapters,
+    merge_adapter,
+    set_trainable,
+)
 from driveforge.finetune.training.distributed import is_sharded
 from driveforge.finetune.training.loop import BatchFactory, train
 from driveforge.finetune.training.module import WorldModelModule
@@ -134,6 +141,10 @@ def _load_trainable_model(base: Path, settings: FineTuneSettings, dtype: Dtype, 
     torch.manual_seed(settings.seed)
     model = load_world_model(base, dtype, text_store).train()
     set_trainable(model, settings.adapter, settings.lora_rank)
+    if settings.lora_start is not None:
+        if settings.adapter != "lora":
+            raise UserError("finetune.lora_start needs finetune.adapter=lora")
+        load_adapters(model, settings.lora_start)
     if settings.compile:
         model.compile_blocks()
     # A sharded model may be too large for one device; each rank moves its part.
@@ -210,6 +221,9 @@ def resolve_config(
         "replay_seed": plan.seed,
         "loss_weight": plan.loss_weight,
     }
+    if settings.lora_start is not None:
+        files = [settings.lora_start / name for name in LORA_FILES.values()]
+        resolved_config["lora_start"] = [sha256_file(path) for path in files if path.is_file()]
     if is_adaptive(settings, mix):
         resolved_config["adaptive"] = {"tolerance": mix.tolerance, "eval_every": mix.eval_every}
     if num_fisher_samples != NUM_FISHER_SAMPLES:

@@ -1,6 +1,7 @@
 """Settings of a training run, and of a fine-tune."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from driveforge.datasets.settings import Range
@@ -62,3 +63,6 @@ class FineTuneSettings(TrainingSettings):
     ]
     adapter: Annotated[Literal["lora", "full"], "lora: low-rank adapters; full: all weights"]
     lora_rank: Annotated[int, "rank of the lora adapter", Range(1)]
+    lora_start: Annotated[
+        Path | None, "folder of a fine-tuned model, whose LoRA files training continues; null: a new adapter"
+    ]

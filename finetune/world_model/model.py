@@ -36,8 +36,6 @@ class WorldModel(nn.Module, ABC):
 
     # Whether context frames are fed clean in place of noise; otherwise the family gets them through ``image``.
     has_clean_context: ClassVar[bool] = True
-    # Whether a saved folder is a pipeline of diffusers too.
-    is_pipeline: ClassVar[bool] = False
     # Names of the linear layers that LoRA adapts.
     lora_targets: ClassVar[tuple[str, ...]]
 

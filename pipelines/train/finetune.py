@@ -185,10 +185,9 @@ def _is_done(folder: Path, lineage: Mapping[str, Any]) -> bool:
 
 
 def _save(tuned: FineTuneResult, folder: Path, lineage: Mapping[str, Any]) -> None:
-    """Save atomically, with the lineage and checksums; the LoRA of a released pipeline also as files of its own."""
+    """Save atomically, with the lineage and checksums; a LoRA also as files of its own."""
     with atomic_folder(folder) as scratch:
         tuned.model.save_pretrained(scratch)
-        if tuned.model.is_pipeline:
-            save_adapters(tuned.adapters, scratch)
+        save_adapters(tuned.adapters, scratch)
         (scratch / LINEAGE).write_text(json.dumps(lineage, indent=2) + "\n")
         write_checksums(scratch)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from driveforge.datasets.errors import UserError
 from driveforge.datasets.latents.cache import LatentSample, write_latents
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.simulated_source import SimulatedSource
@@ -120,3 +121,21 @@ def run_fine_tune(checkpoint: Path, clip: Clip, root: Path, name: str, **changes
     usual = {"steps": 3, "batch_size": 4, "warmup_steps": 1, "lora_rank": 2, "ema_decay": 0.5, "checkpoint_every": 1}
     settings = fine_tune_settings(**{**usual, "adapter": "lora", "learning_rate": 0.02} | changes)
     return fine_tune(checkpoint, cache, buffer, settings, replay_mix(share=0.5), root / name / "run")
+
+
+def test_training_continues_a_lora_of_the_same_rank_and_model(clip: Clip, tmp_path: Path) -> None:
+    released = make_wan(tmp_path / "t2v", "t2v")
+    first = run_fine_tune(released, clip, tmp_path, "first", steps=1)
+    folder = tmp_path / "lora"
+    folder.mkdir()
+    save_adapters(first.adapters, folder)
+    still = run_fine_tune(released, clip, tmp_path, "second", steps=1, lora_start=folder, learning_rate=0.0)
+    for name, value in first.adapters["transformer"].items():
+        torch.testing.assert_close(still.adapters["transformer"][name], value)
+    with pytest.raises(UserError, match=r"has rank 2, finetune\.lora_rank is 3; set finetune\.lora_rank=2"):
+        run_fine_tune(released, clip, tmp_path, "third", lora_start=folder, lora_rank=3)
+    other = make_cosmos2(tmp_path / "cosmos2")
+    with pytest.raises(UserError, match=r"is the LoRA of another model: \d+ of its \d+ weights fit"):
+        run_fine_tune(other, clip, tmp_path, "fourth", lora_start=folder)
+    with pytest.raises(UserError, match=r"lora_start needs finetune\.adapter=lora"):
+        run_fine_tune(released, clip, tmp_path, "fifth", lora_start=folder, adapter="full")

@@ -41,7 +41,6 @@ class ReleasedWorldModel(WorldModel):
     ``directory`` is the folder of the pipeline, whose other components a saved model shares.
     """
 
-    is_pipeline = True
     family: ClassVar[str]
     transformer_class: ClassVar[type[ModelMixin]]
     # The transformers of a pipeline that may be absent from a folder.

@@ -60,6 +60,7 @@ class Variant:
             continuation_prob=1.0,
             seed=seed,
             adapter="full",
+            lora_start=None,
             lora_rank=16,
             batch_size=study.batch_size,
             checkpoint_every=study.steps,

@@ -17,11 +17,14 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.finetune.training.checkpoints import list_checkpoints
 from driveforge.finetune.world_model.families.tiny import TinyWorldModel
+from driveforge.finetune.world_model.generator import WorldModelGenerator
 from driveforge.finetune.world_model.wan_codec import load_vae
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.train.pretrain import main
+from tests.defaults import sampler_settings, simulation_config
 
 ROOT = Path(__file__).parents[4]
 SMALL = [
@@ -76,7 +79,7 @@ def test_a_base_is_made_and_continued_from(tmp_path: Path) -> None:
     second = pretrain(tmp_path / "b", 0.02, f"pretrain.start={first}", "pretrain.streaming.decoder_learning_rate=0")
     theirs = TinyWorldModel.from_pretrained(second)
     assert torch.equal(theirs.latent_std, model.latent_std), "the start's preconditioning is kept"
-    pairs = zip(theirs.vae.parameters(), model.codec.vae.parameters(), strict=True)
+    pairs = zip(theirs.codec.vae.parameters(), model.codec.vae.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert theirs.digest() != model.digest()
 
@@ -127,7 +130,12 @@ def test_the_strided_codec_is_trained_and_the_world_model_on_it(tmp_path: Path) 
     vae = load_vae(out)
     assert vae.config.scale_factor_temporal == 4 and vae.config.z_dim == 16
     assert vae.config.latents_std != [1.0] * 16, "latents are normalized"
-    assert json.loads((out / "model" / "world_model.json").read_text())["latent_channels"] == 16
+    generator = WorldModelGenerator.load(out / "model")
+    assert (generator.model.codec.temporal_stride, generator.model.codec.channels) == (4, 16)
+    size = simulation_config(height=32, width=48, num_frames=5, domains=("driving-day",), num_scenes=1)
+    clip = SimulatedSource(size).load(SimulatedSource(size).scenes()[0])
+    made = generator.generate(clip.scene, clip.frames[:, :1], seed=0, settings=sampler_settings(num_steps=1))
+    assert made.frames.shape == clip.frames.shape
 
 
 def test_the_strided_codec_needs_minutes(tmp_path: Path) -> None:
