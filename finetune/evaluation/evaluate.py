@@ -42,7 +42,7 @@ def evaluate(
         raise UserError(
             "the evaluation clips were encoded by another codec than this model's: encode them with this one"
         )
-    require_whole_latent_frames(settings.context_frames, model.codec)
+    require_context(settings.context_frames, evaluation_set.clips[0].scene.num_frames, model.codec)
     values: list[EvaluationValue] = []
     generated: dict[EvaluationClip, Frames] = {}
     with torch.no_grad(), _eval_mode(model):
@@ -59,8 +59,13 @@ def evaluate(
     return Evaluation(protocol=describe_protocol(evaluation_set, settings), values=tuple(values))
 
 
-def require_whole_latent_frames(context_frames: int, codec: Codec) -> None:
-    """Raise UserError unless ``context_frames`` frames are whole latent frames."""
+def require_context(context_frames: int, num_frames: int, codec: Codec) -> None:
+    """Raise UserError unless ``context_frames`` are whole latent frames, and fewer than the frames of a clip."""
+    if context_frames >= num_frames:
+        raise UserError(
+            f"evaluate.context_frames={context_frames} leaves nothing to predict of clips of {num_frames} frames: set "
+            "it lower, or data.num_frames higher"
+        )
     whole = count_frames(count_latent_frames(context_frames, codec.temporal_stride), codec.temporal_stride)
     if whole != context_frames:
         raise UserError(

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import ModelMixin, WanTransformer3DModel
-from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -96,6 +95,9 @@ class WanWorldModel(ReleasedWorldModel):
 
     @staticmethod
     def clean_caption(caption: str) -> str:
+        # Imported here, because workers that encode clips need no text.
+        from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
         return str(prompt_clean(caption))
 
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
