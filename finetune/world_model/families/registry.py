@@ -49,6 +49,11 @@ def load_world_model(folder: Path) -> "WorldModel":
     return _find_class(recognize_family(folder)).from_pretrained(folder)
 
 
+def load_on_meta(folder: Path) -> "WorldModel":
+    """The world model in ``folder`` on the meta device, which takes no memory and reads no weights."""
+    return _find_class(recognize_family(folder)).on_meta(folder)
+
+
 def load_clip_encoder(folder: Path) -> "ClipEncoder":
     """The clip encoder of the model in ``folder``, which may hold a VAE of the tiny family only."""
     return _encoder_class(folder).load_encoder(folder)
