@@ -79,15 +79,19 @@ def materialize(module: nn.Module) -> None:
                 part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
-def blank_clip(model: WorldModel, size: ClipSize) -> ClipTensors:
-    """The cached tensors of one clip, all zero, in half precision as caches store them."""
-    scene = Scene(
+def blank_scene(size: ClipSize) -> Scene:
+    """A scene of clips of ``size``, without poses."""
+    return Scene(
         clip_id="blank",
         domain=DRIVING_DAY,
         timestamps=np.arange(size.num_frames) / size.frame_rate,
         cameras=tuple(Camera(name=f"C{n}", width=size.width, height=size.height) for n in range(size.num_views)),
     )
-    conditions = model.encoder.encode_conditions(scene, None)
+
+
+def blank_clip(model: WorldModel, size: ClipSize) -> ClipTensors:
+    """The cached tensors of one clip, all zero, in half precision as caches store them."""
+    conditions = model.encoder.encode_conditions(blank_scene(size), None)
     latents = torch.zeros_like(conditions.warped)
     clip = ClipTensors(**conditions.to_mapping(), latents=latents, cell_weight=torch.ones_like(latents[0]))
     return clip.map(torch.Tensor.half)

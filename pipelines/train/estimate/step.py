@@ -30,7 +30,7 @@ from driveforge.pipelines.train.estimate.fake_model import (
 )
 from driveforge.pipelines.train.estimate.modes import OTHER, AssumedValues, FlopCount, LiveMemory
 
-Device = Literal["cuda", "cpu"]
+DeviceKind = Literal["cuda", "cpu"]
 STATE, GRADIENTS = "state", "gradients"
 
 
@@ -43,7 +43,7 @@ class Setup:
     """
 
     settings: FineTuneSettings
-    device: Device
+    device: DeviceKind
     gpus: int
     gradient_checkpointing: bool
     is_sharded: bool
@@ -60,10 +60,6 @@ class Phase:
     gradients: float
     activations: float
 
-    @property
-    def total(self) -> float:
-        return self.gradients + self.activations
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepCost:
@@ -71,6 +67,21 @@ class StepCost:
 
     phases: dict[str, Phase]
     flops: float
+
+    def extend(self, larger: "StepCost", times: int) -> "StepCost":
+        """This cost plus ``times`` its difference to a ``larger`` one."""
+
+        def add(start: float, end: float) -> float:
+            return start + times * (end - start)
+
+        phases = {
+            name: Phase(
+                gradients=add(phase.gradients, larger.phases[name].gradients),
+                activations=add(phase.activations, larger.phases[name].activations),
+            )
+            for name, phase in self.phases.items()
+        }
+        return StepCost(phases=phases, flops=add(self.flops, larger.flops))
 
 
 def training_cost(checkpoint: Path, size: ClipSize, setup: Setup, batch_size: int) -> StepCost:
@@ -83,20 +94,21 @@ def training_cost(checkpoint: Path, size: ClipSize, setup: Setup, batch_size: in
     if full <= 3:
         return measure_training(checkpoint, size, setup, batch_size, full)
     two, three = (measure_training(checkpoint, size, setup, batch_size, count) for count in (2, 3))
-    return _extrapolate(two, three, full - 2)
+    return two.extend(three, full - 2)
 
 
 def measure_training(checkpoint: Path, size: ClipSize, setup: Setup, batch_size: int, blocks: int) -> StepCost:
     """The cost of a step with the first ``blocks`` blocks of every transformer."""
     model = _load_blocks(checkpoint, blocks, setup.device)
     clip, slots = blank_clip(model, size), torch.arange(batch_size)
+    make_trainable(model, setup)
     with _fake_tensors():
         materialize(model)
-        module = WorldModelModule(_make_trainable(model, setup), setup.settings)
+        module = WorldModelModule(model, setup.settings)
         return run_step(module, clip, slots, setup)
 
 
-def _load_blocks(checkpoint: Path, blocks: int, device: Device) -> WorldModel:
+def _load_blocks(checkpoint: Path, blocks: int, device: DeviceKind) -> WorldModel:
     model = load_on_meta(checkpoint)
     keep_blocks(model, blocks)
     if device == "cuda":
@@ -104,7 +116,8 @@ def _load_blocks(checkpoint: Path, blocks: int, device: Device) -> WorldModel:
     return model
 
 
-def _make_trainable(model: WorldModel, setup: Setup) -> WorldModel:
+def make_trainable(model: WorldModel, setup: Setup) -> None:
+    """Set what ``setup`` says of the model itself; it may be on the meta device."""
     set_trainable(model.train(), setup.settings.adapter, setup.settings.lora_rank)
     if setup.gradient_checkpointing:
         for transformer in model.transformers.values():
@@ -114,7 +127,6 @@ def _make_trainable(model: WorldModel, setup: Setup) -> WorldModel:
         for blocks in find_blocks(model):
             for parameter in blocks.parameters():
                 parameter.data = parameter.data.to(torch.bfloat16)
-    return model
 
 
 def run_step(module: WorldModelModule, clip: ClipTensors, slots: Tensor, setup: Setup) -> StepCost:
@@ -166,22 +178,27 @@ def _fill_optimizer(optimizer: torch.optim.Optimizer, parameters: list[nn.Parame
 class SamplingCost:
     """Peaks of activations in bytes and FLOPs: of one evaluation of the model, and of the codec for one clip.
 
-    The codec encodes the warped frames and the layout, and decodes the result.
+    The codec encodes the warped frames and the layout, and decodes the result. Weights are in bytes, too.
     """
 
+    model_weights: float
+    codec_weights: float
     model_activations: float
     model_flops: float
     codec_activations: float
     codec_flops: float
 
 
-def sampling_cost(checkpoint: Path, size: ClipSize, device: Device) -> SamplingCost:
+def sampling_cost(checkpoint: Path, size: ClipSize, device: DeviceKind) -> SamplingCost:
     """The cost of generating a clip in single precision, as generation computes."""
-    full = num_blocks(load_on_meta(checkpoint))
+    model = load_on_meta(checkpoint)
+    full = num_blocks(model)
     counts = [full] if full <= 3 else [2, 3]
     runs = [_measure_evaluation(checkpoint, size, device, count) for count in counts]
     codec_activations, codec_flops = _measure_codec(checkpoint, size)
     return SamplingCost(
+        model_weights=_count_bytes(model),
+        codec_weights=_count_bytes(_codec_of(model).vae),
         model_activations=runs[-1][0],
         model_flops=runs[-1][1] + (full - counts[-1]) * (runs[-1][1] - runs[0][1]),
         codec_activations=codec_activations,
@@ -189,7 +206,7 @@ def sampling_cost(checkpoint: Path, size: ClipSize, device: Device) -> SamplingC
     )
 
 
-def _measure_evaluation(checkpoint: Path, size: ClipSize, device: Device, blocks: int) -> tuple[float, float]:
+def _measure_evaluation(checkpoint: Path, size: ClipSize, device: DeviceKind, blocks: int) -> tuple[float, float]:
     model = _load_blocks(checkpoint, blocks, device)
     clip = blank_clip(model, size)
     with _fake_tensors(), torch.no_grad():
@@ -203,8 +220,7 @@ def _measure_evaluation(checkpoint: Path, size: ClipSize, device: Device, blocks
 
 
 def _measure_codec(checkpoint: Path, size: ClipSize) -> tuple[float, float]:
-    codec = load_on_meta(checkpoint).codec
-    assert isinstance(codec, WanCodec)
+    codec = _codec_of(load_on_meta(checkpoint))
     views = (size.num_views, size.num_frames, size.height, size.width, 3)
     with _fake_tensors():
         materialize(codec.vae)
@@ -214,6 +230,15 @@ def _measure_codec(checkpoint: Path, size: ClipSize) -> tuple[float, float]:
             codec.decode(latents.expand(size.num_views, *latents.shape[1:]))
         total = flops.total
     return memory.peak[OTHER], 2 * size.num_views * encoding + total - encoding
+
+
+def _codec_of(model: WorldModel) -> WanCodec:
+    assert isinstance(model.codec, WanCodec), "every family has one"
+    return model.codec
+
+
+def _count_bytes(module: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
 
 
 @contextmanager
@@ -228,22 +253,3 @@ def _counted(state: list[Tensor]) -> Iterator[tuple[LiveMemory, FlopCount]]:
 def _fake_tensors() -> Iterator[None]:
     with FakeTensorMode(allow_non_fake_inputs=True), AssumedValues():
         yield
-
-
-def _extrapolate(two: StepCost, three: StepCost, further: int) -> StepCost:
-    """The cost with ``further`` blocks more than ``two``, from that of one more."""
-
-    def extend(start: float, end: float) -> float:
-        return start + further * (end - start)
-
-    return StepCost(
-        phases={
-            name: Phase(
-                gradients=extend(two.phases[name].gradients, three.phases[name].gradients),
-                activations=extend(two.phases[name].activations, three.phases[name].activations),
-            )
-            for name in two.phases
-        },
-        flops=extend(two.flops, three.flops),
-    )
-
