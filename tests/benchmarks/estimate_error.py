@@ -14,10 +14,9 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
@@ -44,6 +43,7 @@ class Case:
 
     layers: int
     heads: int
+    ffn: int
     frames: int
     height: int
     width: int
@@ -55,21 +55,31 @@ class Case:
 
 
 CASES = (
-    Case(layers=6, heads=4, frames=17, height=128, width=224, batch_size=2),
-    Case(layers=6, heads=4, frames=17, height=128, width=224, batch_size=2, checkpointing=True),
-    Case(layers=8, heads=6, frames=17, height=128, width=224, precision="bf16"),
-    Case(layers=8, heads=6, frames=33, height=192, width=320, precision="bf16", checkpointing=True, accumulate=2),
-    Case(layers=10, heads=8, frames=17, height=128, width=224, adapter="lora", precision="bf16"),
-    Case(layers=12, heads=8, frames=33, height=192, width=320, adapter="lora", checkpointing=True),
-    Case(layers=14, heads=8, frames=5, height=64, width=96),
+    Case(layers=6, heads=4, ffn=2048, frames=17, height=128, width=224, batch_size=2),
+    Case(layers=6, heads=4, ffn=2048, frames=17, height=128, width=224, batch_size=2, checkpointing=True),
+    Case(layers=8, heads=6, ffn=3072, frames=17, height=128, width=224, precision="bf16"),
+    Case(
+        layers=8,
+        heads=6,
+        ffn=3072,
+        frames=33,
+        height=192,
+        width=320,
+        precision="bf16",
+        checkpointing=True,
+        accumulate=2,
+    ),
+    Case(layers=10, heads=8, ffn=4096, frames=17, height=128, width=224, adapter="lora", precision="bf16"),
+    Case(layers=12, heads=8, ffn=4096, frames=33, height=192, width=320, adapter="lora", checkpointing=True),
+    Case(layers=14, heads=8, ffn=4096, frames=5, height=64, width=96),
 )
-TINY = Case(layers=1, heads=1, frames=5, height=32, width=32)
+TINY = Case(layers=1, heads=1, ffn=512, frames=5, height=32, width=32)
 
 
 def write_configuration(folder: Path, case: Case) -> Path:
     """The configuration files of a Wan 2.1 pipeline of the size of ``case``, without weights."""
     with torch.device("meta"):
-        sizes = {"num_layers": case.layers, "num_attention_heads": case.heads, "ffn_dim": 512 * case.heads}
+        sizes = {"num_layers": case.layers, "num_attention_heads": case.heads, "ffn_dim": case.ffn}
         WanTransformer3DModel(**sizes).save_config(folder / "transformer")
         AutoencoderKLWan().save_config(folder / "vae")
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
@@ -95,25 +105,26 @@ def make_case_setup(case: Case) -> Setup:
         learning_rate=1e-5,
         strategy="naive",
     )
-    setup: Any = make_setup(settings, "cpu", 1)
-    return Setup(
-        settings=settings, device="cpu", gpus=1, is_sharded=False, gradient_checkpointing=case.checkpointing
-    ) if case.checkpointing else setup
+    return replace(make_setup(settings, "cpu", 1), gradient_checkpointing=case.checkpointing)
 
 
-def fine_tune(folder: Path, case: Case) -> None:
-    """Train two steps from random weights."""
-    setup = make_case_setup(case)
+def fine_tune(folder: Path, case: Case, setup: Setup, on_batch: Callable[[], None] = lambda: None) -> None:
+    """Train from random weights; ``on_batch`` is called before each batch and at the end."""
     model = load_on_meta(folder)
     clip = blank_clip(model, clip_size(case))
     make_trainable(model, setup)
-    materialize(model)
+    with torch.device(torch.accelerator.current_accelerator() or "cpu"):
+        materialize(model)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
+    for buffer in model.buffers():
+        buffer.zero_()
 
     def batches(start: int, rank: int, world_size: int) -> Iterator[Batch]:
         for _ in range(start, setup.settings.num_batches):
+            on_batch()
             yield blank_batch(clip, torch.arange(case.batch_size))
+        on_batch()
 
     with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(io.StringIO()):
         train(WorldModelModule(model, setup.settings), batches, Path(root))
@@ -122,15 +133,23 @@ def fine_tune(folder: Path, case: Case) -> None:
 def measure(folder: Path, case: Case) -> float:
     """Peak resident bytes of ``fine_tune`` in this process, above those after a tiny one."""
     with tempfile.TemporaryDirectory() as tiny:
-        fine_tune(write_configuration(Path(tiny), TINY), TINY)
+        fine_tune(write_configuration(Path(tiny), TINY), TINY, make_case_setup(TINY))
     before = psutil.Process().memory_info().rss
-    fine_tune(folder, case)
+    fine_tune(folder, case, make_case_setup(case))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 
 
 def run_case(folder: Path, number: int) -> float:
     """``measure`` in a fresh process."""
-    command = [sys.executable, "-m", "tests.benchmarks.estimate_error", "--measure", str(number), "--folder", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.estimate_error",
+        "--measure",
+        str(number),
+        "--folder",
+        str(folder),
+    ]
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     if result.returncode:

@@ -32,24 +32,12 @@ from driveforge.pipelines.train.estimate.switches import (
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    checkpoint, size = resolve_checkpoint(config), clip_size(config)
+    checkpoint, size = resolve_checkpoint(config), ClipSize.of(config.data)
     require_encodable([blank_scene(size)], read_limits(checkpoint))
     with show_status("estimating"):
         estimate = make_estimate(config, checkpoint, size)
     print_estimate(estimate)
     return 0 if estimate.fits else 1
-
-
-def clip_size(config: Config) -> ClipSize:
-    """The size of the clips of ``config.data``."""
-    framing = config.data.framing
-    return ClipSize(
-        num_frames=framing.num_frames,
-        height=framing.height,
-        width=framing.width,
-        num_views=len(getattr(config.data, "cameras", ("CAM_FRONT",))),
-        frame_rate=framing.frame_rate,
-    )
 
 
 def make_estimate(config: Config, checkpoint: Path, size: ClipSize) -> Estimate:

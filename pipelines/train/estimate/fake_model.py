@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from driveforge.datasets.domains import DRIVING_DAY
 from driveforge.datasets.scene import Camera, Scene
-from driveforge.finetune.world_model.clip_tensors import ClipTensors
+from driveforge.finetune.world_model.clip_tensors import ClipTensors, ConditionMask
 from driveforge.finetune.world_model.model import WorldModel
+from driveforge.pipelines.inputs.settings import DataSettings
 from driveforge.replay.dataset import Batch
 
 # What diffusers' transformers call the lists of their blocks.
@@ -27,6 +29,17 @@ class ClipSize:
     width: int
     num_views: int
     frame_rate: float
+
+    @classmethod
+    def of(cls, data: DataSettings) -> Self:
+        """The size of the clips of ``data``."""
+        return cls(
+            num_frames=data.num_frames,
+            height=data.height,
+            width=data.width,
+            num_views=len(getattr(data, "cameras", ("CAM_FRONT",))),
+            frame_rate=data.frame_rate,
+        )
 
 
 def use_cuda_norms(module: nn.Module) -> None:
@@ -90,22 +103,23 @@ def blank_scene(size: ClipSize) -> Scene:
 
 
 def blank_clip(model: WorldModel, size: ClipSize) -> ClipTensors:
-    """The cached tensors of one clip, all zero, in half precision as caches store them."""
+    """The cached tensors of one clip, in half precision as caches store them: all zero, with a given first frame."""
     conditions = model.encoder.encode_conditions(blank_scene(size), None)
+    ConditionMask.from_channels(conditions.mask).context[:, 0] = 1
     latents = torch.zeros_like(conditions.warped)
     clip = ClipTensors(**conditions.to_mapping(), latents=latents, cell_weight=torch.ones_like(latents[0]))
     return clip.map(torch.Tensor.half)
 
 
 def blank_batch(clip: ClipTensors, slots: Tensor) -> Batch:
-    """A batch of zeros like ``clip`` in the ``slots`` (B,), which are real: the noise depends on their values."""
+    """A batch of copies of ``clip`` in the ``slots`` (B,), which are real: the noise depends on their values."""
     size = len(slots)
     return Batch(
         step=0,
         slot=slots,
         is_replay=torch.zeros(size, dtype=torch.bool),
         loss_weight=torch.ones(size),
-        tensors={name: torch.zeros(size, *t.shape, dtype=t.dtype) for name, t in clip.to_mapping().items()},
+        tensors={name: torch.stack([t] * size) for name, t in clip.to_mapping().items()},
         clip_id=["blank"] * size,
         domain=[DRIVING_DAY] * size,
         caption=["blank"] * size,

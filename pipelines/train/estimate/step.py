@@ -146,9 +146,10 @@ def run_step(module: WorldModelModule, clip: ClipTensors, slots: Tensor, setup: 
     peaks = {}
     with memory, flops, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the module logs, and has no trainer
+        batch = blank_batch(clip, slots)
         autocast = torch.autocast("cpu", torch.bfloat16, cache_enabled=not setup.is_sharded)
         with autocast if setup.settings.precision == "bf16" else nullcontext():
-            loss = module.training_step(blank_batch(clip, slots), 0)
+            loss = module.training_step(batch, 0)
         peaks["forward"] = memory.peak
         if setup.settings.accumulate_grad_batches == 1:
             optimizer.zero_grad()

@@ -13,12 +13,15 @@ Changes = Mapping[str, Any]
 
 def make_setup(settings: FineTuneSettings, device: DeviceKind, gpus: int) -> Setup:
     """How a fine-tune with ``settings`` uses ``gpus`` devices."""
+    is_sharded = gpus > 1 and getattr(settings, "parallel", "ddp") == "fsdp"
+    # The steps of the estimate run in one process, also under torchrun.
+    unsharded: dict[str, Any] = {"parallel": "ddp"} if is_sharded else {}
     return Setup(
-        settings=settings,
+        settings=replace(settings, **unsharded),
         device=device,
         gpus=gpus,
         gradient_checkpointing=getattr(settings, "gradient_checkpointing", False),
-        is_sharded=gpus > 1 and getattr(settings, "parallel", "ddp") == "fsdp",
+        is_sharded=is_sharded,
     )
 
 
