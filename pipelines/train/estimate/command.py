@@ -14,7 +14,6 @@ from driveforge.pipelines.registry.models import resolve_checkpoint
 from driveforge.pipelines.train.estimate.devices import find_device
 from driveforge.pipelines.train.estimate.fake_model import ClipSize, blank_scene
 from driveforge.pipelines.train.estimate.plan import (
-    Training,
     estimate_training,
     find_largest_batch,
     generation_memory,
@@ -25,7 +24,6 @@ from driveforge.pipelines.train.estimate.switches import (
     Changes,
     apply_changes,
     find_fitting,
-    format_changes,
     list_switches,
     make_setup,
 )
@@ -44,11 +42,11 @@ def make_estimate(config: Config, checkpoint: Path, size: ClipSize) -> Estimate:
     """The estimate of the fine-tune and the generation that ``config`` describes."""
     device, utilization = find_device(config.estimate), config.estimate.utilization
     setup = make_setup(config.finetune, config.estimate.device, config.estimate.gpus)
-    with_changes = _cached_training(checkpoint, size, setup)
 
     def switched(changes: Changes) -> Switched:
-        training = with_changes(changes)
-        rate = utilization * device.matmul[apply_changes(setup, changes).settings.precision]
+        changed = apply_changes(setup, changes)
+        training = estimate_training(checkpoint, size, changed)
+        rate = utilization * device.matmul[changed.settings.precision]
         return Switched(changes=changes, memory=training.memory, seconds=training.flops / rate)
 
     sampling = sampling_cost(checkpoint, size, setup.device)
@@ -68,19 +66,6 @@ def make_estimate(config: Config, checkpoint: Path, size: ClipSize) -> Estimate:
         switches=tuple(switched(changes) for changes in list_switches(setup)),
         advice=None if fits else _find_advice(setup, switched, device.memory),
     )
-
-
-def _cached_training(checkpoint: Path, size: ClipSize, setup: Setup) -> Callable[[Changes], Training]:
-    """The training with changes of ``setup``; each is estimated once."""
-    known: dict[str, Training] = {}
-
-    def with_changes(changes: Changes) -> Training:
-        key = format_changes(changes)
-        if key not in known:
-            known[key] = estimate_training(checkpoint, size, apply_changes(setup, changes))
-        return known[key]
-
-    return with_changes
 
 
 def _find_advice(setup: Setup, switched: Callable[[Changes], Switched], limit: float) -> Switched | None:

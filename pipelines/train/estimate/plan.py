@@ -121,13 +121,14 @@ def generation_memory(cost: SamplingCost, device: DeviceKind) -> Memory:
 def find_largest_batch(checkpoint: Path, size: ClipSize, setup: Setup, limit: float) -> int:
     """The most clips of all devices that take ``limit`` bytes of each or less; 0 if a clip on each takes more.
 
-    Memory is linear in the number of clips: it is estimated for two and three on a device, and the most is bisected.
+    Memory is linear in the number of clips, from two on: with one, only one of two experts has gradients. It is
+    estimated for two numbers of clips, and the most is bisected.
     """
-    model = count_bytes(checkpoint, setup)
-    two, three = (training_cost(checkpoint, size, setup, count) for count in (2, 3))
+    model, start = count_bytes(checkpoint, setup), max(2, setup.clips_per_gpu)
+    cost, larger = (training_cost(checkpoint, size, setup, count) for count in (start, start + 1))
 
     def fits(clips: int) -> bool:
-        return peak_memory(model, two.extend(three, clips - 2), setup).total <= limit
+        return peak_memory(model, cost.extend(larger, clips - start), setup).total <= limit
 
     return setup.gpus * bisect_most(fits)
 

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -84,6 +85,7 @@ class StepCost:
         return StepCost(phases=phases, flops=add(self.flops, larger.flops))
 
 
+@cache
 def training_cost(checkpoint: Path, size: ClipSize, setup: Setup, batch_size: int) -> StepCost:
     """The cost of a step of the model in ``checkpoint`` with ``batch_size`` clips on a device.
 
@@ -222,15 +224,15 @@ def _measure_evaluation(checkpoint: Path, size: ClipSize, device: DeviceKind, bl
 
 def _measure_codec(checkpoint: Path, size: ClipSize) -> tuple[float, float]:
     codec = _codec_of(load_on_meta(checkpoint))
-    views = (size.num_views, size.num_frames, size.height, size.width, 3)
     with _fake_tensors():
         materialize(codec.vae)
         with _counted([*codec.vae.parameters(), *codec.vae.buffers()]) as (memory, flops):
-            latents = codec.encode(torch.zeros(1, *views[1:], dtype=torch.uint8))
+            frames = torch.zeros(1, size.num_frames, size.height, size.width, 3, dtype=torch.uint8)
+            latents = codec.encode(frames)
             encoding = flops.total
             codec.decode(latents.expand(size.num_views, *latents.shape[1:]))
-        total = flops.total
-    return memory.peak[OTHER], 2 * size.num_views * encoding + total - encoding
+        decoding = flops.total - encoding
+    return memory.peak[OTHER], 2 * size.num_views * encoding + decoding
 
 
 def _codec_of(model: WorldModel) -> WanCodec:
