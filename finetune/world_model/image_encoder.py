@@ -22,10 +22,11 @@ class ImageEncoder:
         """(V * N, D) of the first frames (V,H,W,3) uint8 of all views, one after the other; zero without frames."""
         from PIL import Image
 
-        processor, encoder = self._load()
         if frames is None:
-            patches = (encoder.config.image_size // encoder.config.patch_size) ** 2
-            return torch.zeros(num_views * (1 + patches), encoder.config.hidden_size)
+            config = _read_config(self._checkpoint)
+            patches = (config.image_size // config.patch_size) ** 2
+            return torch.zeros(num_views * (1 + patches), config.hidden_size)
+        processor, encoder = self._load()
         inputs = processor(images=[Image.fromarray(frame) for frame in frames], return_tensors="pt")
         with torch.no_grad():
             hidden: Tensor = encoder(**inputs, output_hidden_states=True).hidden_states[-2]
@@ -35,6 +36,22 @@ class ImageEncoder:
         if self._parts is None:
             self._parts = _load_parts(self._checkpoint)
         return self._parts
+
+
+def _read_config(checkpoint: Path) -> Any:
+    from transformers import CLIPVisionConfig
+
+    try:
+        return CLIPVisionConfig.from_pretrained(checkpoint / "image_encoder", local_files_only=True)
+    except Exception as error:
+        raise _not_loadable(checkpoint, error) from error
+
+
+def _not_loadable(checkpoint: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{checkpoint}: image_encoder/ and image_processor/ cannot be loaded ({shorten(error, 100)}); "
+        "give a complete folder of a diffusers pipeline"
+    )
 
 
 def _load_parts(checkpoint: Path) -> tuple[Any, Any]:
@@ -48,8 +65,5 @@ def _load_parts(checkpoint: Path) -> tuple[Any, Any]:
             checkpoint / "image_encoder", dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
     except Exception as error:
-        raise UserError(
-            f"{checkpoint}: image_encoder/ and image_processor/ cannot be loaded ({shorten(error, 100)}); "
-            "give a complete folder of a diffusers pipeline"
-        ) from error
+        raise _not_loadable(checkpoint, error) from error
     return processor, encoder.eval()

@@ -54,6 +54,14 @@ class WorldModel(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
+    def on_meta(cls, directory: Path) -> Self:
+        """The model in ``directory`` on the meta device, of its configuration files only: shapes without values.
+
+        Captions are embedded as zeros of the right shape. Raises UserError as ``from_pretrained``.
+        """
+
+    @classmethod
+    @abstractmethod
     def load_encoder(cls, directory: Path) -> ClipEncoder:
         """The clip encoder of the model in ``directory``, without its transformer."""
 

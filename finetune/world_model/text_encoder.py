@@ -16,6 +16,8 @@ from torch import Tensor
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.files.digests import compute_digests
+from driveforge.datasets.files.json_record import read_json
+from driveforge.finetune.world_model.serialization import MAX_SIZE
 
 # Tokens of a caption in the pipelines of Wan and of Cosmos-Predict2; longer captions are truncated.
 MAX_TOKENS = 512
@@ -90,6 +92,22 @@ class TextEncoder:
 def default_device() -> str:
     """The accelerator, if there is one: a text encoder of billions of parameters takes minutes on a CPU."""
     return str(torch.accelerator.current_accelerator() or "cpu")
+
+
+class BlankTextEncoder:
+    """Embeds every caption as zeros (L, D), in place of ``TextEncoder`` for a model without values."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.store: Path | None = None
+        path = checkpoint / "text_encoder" / "config.json"
+        config = read_json(path, advice := "give a complete folder of a diffusers pipeline")
+        size = config.get("d_model") if isinstance(config, dict) else None
+        if type(size) is not int or not 0 < size <= MAX_SIZE:
+            raise UserError(f"{path}: d_model must be 1 to {MAX_SIZE}, got {shorten(size)}; {advice}")
+        self._size = size
+
+    def encode(self, captions: Sequence[str]) -> Tensor:
+        return torch.zeros(len(captions), MAX_TOKENS, self._size)
 
 
 def load_text_encoder(checkpoint: Path, dtype: torch.dtype) -> tuple[Any, Any]:

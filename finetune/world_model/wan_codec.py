@@ -10,7 +10,13 @@ from einops import rearrange
 from torch import Tensor
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.serialization import PART_CONFIG_FILE, list_part_files, load_part, verify_checksums
+from driveforge.finetune.world_model.serialization import (
+    PART_CONFIG_FILE,
+    list_part_files,
+    load_part,
+    read_part_config,
+    verify_checksums,
+)
 
 # AutoencoderKLWan encodes the first frame and then chunks of four frames, whatever its temporal stride is.
 _CHUNK_FRAMES = 4
@@ -35,6 +41,15 @@ class WanCodec:
     def from_pretrained(cls, checkpoint: Path) -> Self:
         """The codec of a saved model, as float32. Raises UserError, with the file, if it is not valid."""
         return cls(load_vae(checkpoint))
+
+    @classmethod
+    def on_meta(cls, checkpoint: Path) -> Self:
+        """The codec of a saved model on the meta device, of its configuration file only."""
+        config = read_part_config(AutoencoderKLWan, checkpoint / "vae")
+        with torch.device("meta"):
+            vae = AutoencoderKLWan(**config)
+        _require_valid_config(vae, checkpoint / "vae" / PART_CONFIG_FILE)
+        return cls(vae)
 
     def to(self, device: torch.device | str) -> None:
         self.vae.to(device)
@@ -78,14 +93,18 @@ def load_vae(checkpoint: Path) -> AutoencoderKLWan:
         raise UserError(f"{checkpoint} holds no VAE: {folder} is missing; give a model that driveforge saved")
     verify_checksums(checkpoint, list_part_files(checkpoint, "vae"))
     vae = load_part(AutoencoderKLWan, folder)
-    config, path = vae.config, folder / PART_CONFIG_FILE
+    _require_valid_config(vae, folder / PART_CONFIG_FILE)
+    return vae.eval().requires_grad_(False)
+
+
+def _require_valid_config(vae: AutoencoderKLWan, path: Path) -> None:
+    config = vae.config
     for name in ("latents_mean", "latents_std"):
         values = getattr(config, name)
         if len(values) != config.z_dim or (name == "latents_std" and min(values) <= 0):
             raise UserError(f"{path}: {name} must be {config.z_dim} numbers, standard deviations above 0")
     if config.in_channels != 3 * (config.patch_size or 1) ** 2:
         raise UserError(f"{path}: in_channels must be 3 times patch_size squared, got {config.in_channels}")
-    return vae.eval().requires_grad_(False)
 
 
 def to_vae_input(frames: Tensor) -> Tensor:

@@ -98,6 +98,23 @@ MODEL_COMMANDS = (
     ),
     _REPLAY,
     Command(
+        name="estimate",
+        module="driveforge.pipelines.train.estimate.command",
+        run_dir="read",
+        summary="estimate memory and time of a fine-tune, before anything is spent",
+        description=(
+            "Prints the memory of a fine-tune and of generation by part, the seconds of a step and of a clip, the "
+            "largest batch, and which settings lower the memory. Reads the configuration files of the model, no "
+            "weights and no data. Exit status 1 if it does not fit."
+        ),
+        examples=(
+            "driveforge estimate model.checkpoint=DIR data.height=480 data.width=832 data.num_frames=81",
+            "driveforge estimate finetune=full finetune.precision=bf16 estimate.gpus=8 estimate.gpu=H200",
+            "driveforge estimate estimate.device=cpu",
+        ),
+        sections=("data", "model", "finetune", "generate", "estimate"),
+    ),
+    Command(
         name="finetune",
         module="driveforge.pipelines.train.finetune",
         run_dir="create",

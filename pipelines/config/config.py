@@ -15,6 +15,7 @@ from driveforge.pipelines.registry.settings import ModelSettings, PromoteSetting
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.settings import TrackingSettings
+from driveforge.pipelines.train.estimate.settings import EstimateSettings
 from driveforge.pipelines.train.settings import EvaluateSettings, PretrainSettings
 from driveforge.pipelines.validate.settings import ValidateSettings
 
@@ -30,6 +31,7 @@ class Config:
     simulate: SimulateSettings
     pretrain: PretrainSettings
     finetune: FineTuneSettings
+    estimate: EstimateSettings
     evaluate: EvaluateSettings
     promote: PromoteSettings
     generate: GenerateSettings

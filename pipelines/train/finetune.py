@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from rich import get_console
 
 from driveforge.datasets.errors import UserError
@@ -45,6 +48,8 @@ from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.cache import cache_driving, cache_replay
+from driveforge.pipelines.train.estimate.fake_model import ClipSize
+from driveforge.pipelines.train.estimate.require import require_memory
 from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
 from driveforge.pipelines.train.settings import EvaluateSettings
 from driveforge.replay.buffer import ReplayBuffer
@@ -75,6 +80,8 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
     with file_lock(config.run.cache_lock):
         checkpoint = resolve_start_checkpoint(config)
         settings, mix = config.finetune, config.replay
+        if torch.cuda.is_available():
+            require_gpu_memory(config, checkpoint)
         has_replay = uses_replay(settings.strategy, mix)
         if has_replay:
             require_footage(config.replay, config.data.framing)
@@ -112,6 +119,18 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
         if tracker is not None:
             _save(tuned, folder, lineage | {"sample_counts": tuned.sample_counts, "decisions": tuned.decisions})
     return folder
+
+
+def require_gpu_memory(config: Config, checkpoint: Path) -> None:
+    """Raise UserError if the fine-tune clearly does not fit in the memory of this process's GPU."""
+    require_memory(
+        checkpoint,
+        ClipSize.of(config.data),
+        config.finetune,
+        device="cuda",
+        gpus=int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else 1,
+        memory=torch.cuda.get_device_properties(0).total_memory,
+    )
 
 
 def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer:

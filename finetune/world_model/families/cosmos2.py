@@ -48,11 +48,22 @@ _CONTEXT_SIGMA = 1e-4
 _TRAINED_LATENT_FRAMES = 24
 
 
+class Cosmos2Codec(WanCodec):
+    """Normalizes latents in the order of operations of ``Cosmos2VideoToWorldPipeline``."""
+
+    def normalize(self, latents: Tensor) -> Tensor:
+        return (latents - self._statistic("latents_mean")) / self._statistic("latents_std")
+
+    def denormalize(self, latents: Tensor) -> Tensor:
+        return latents * self._statistic("latents_std") + self._statistic("latents_mean")
+
+
 class Cosmos2WorldModel(ReleasedWorldModel):
     """A pipeline ``Cosmos2VideoToWorldPipeline`` of Cosmos-Predict2, with grafts."""
 
     family = "cosmos2"
     transformer_class = CosmosTransformer3DModel
+    codec_class = Cosmos2Codec
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 
     def _make_grafts(self, transformer: ModelMixin) -> Grafts:
@@ -90,8 +101,8 @@ class Cosmos2WorldModel(ReleasedWorldModel):
         _require_values(directory / "scheduler" / "scheduler_config.json", read_scheduler(directory), scheduler)
 
     @classmethod
-    def load_encoder(cls, directory: Path) -> ClipEncoder:
-        return Cosmos2ClipEncoder(Cosmos2Codec.from_pretrained(directory))
+    def make_encoder(cls, directory: Path, codec: WanCodec) -> ClipEncoder:
+        return Cosmos2ClipEncoder(codec)
 
     @property
     def sigma_shift(self) -> float:
@@ -144,16 +155,6 @@ class Cosmos2WorldModel(ReleasedWorldModel):
             )
         velocity: Tensor = output[0].float()
         return velocity
-
-
-class Cosmos2Codec(WanCodec):
-    """Normalizes latents in the order of operations of ``Cosmos2VideoToWorldPipeline``."""
-
-    def normalize(self, latents: Tensor) -> Tensor:
-        return (latents - self._statistic("latents_mean")) / self._statistic("latents_std")
-
-    def denormalize(self, latents: Tensor) -> Tensor:
-        return latents * self._statistic("latents_std") + self._statistic("latents_mean")
 
 
 class Cosmos2ClipEncoder(ClipEncoder):

@@ -73,6 +73,11 @@ def embed_captions(folder: Path, captions: "Iterable[str]", dtype: Dtype, text_s
     _encoder_class(folder).embed_captions(folder, captions, _torch_dtype(dtype), text_store)
 
 
+def load_on_meta(folder: Path) -> "WorldModel":
+    """The world model in ``folder`` on the meta device, which takes no memory and reads no weights."""
+    return _find_class(recognize_family(folder)).on_meta(folder)
+
+
 def load_clip_encoder(folder: Path) -> "ClipEncoder":
     """The clip encoder of the model in ``folder``, which may hold a VAE of the tiny family only."""
     return _encoder_class(folder).load_encoder(folder)

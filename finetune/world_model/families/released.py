@@ -29,7 +29,7 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.sampling import noise_levels
 from driveforge.finetune.world_model.serialization import load_part, read_part_config, save_part
 from driveforge.finetune.world_model.solvers import FlowSolver, Solver, make_unipc_solver
-from driveforge.finetune.world_model.text_encoder import TextEncoder, default_device
+from driveforge.finetune.world_model.text_encoder import BlankTextEncoder, TextEncoder, default_device
 from driveforge.finetune.world_model.wan_codec import WanCodec
 
 TOKEN_CELLS = 2
@@ -43,6 +43,7 @@ class ReleasedWorldModel(WorldModel):
 
     family: ClassVar[str]
     transformer_class: ClassVar[type[ModelMixin]]
+    codec_class: ClassVar[type[WanCodec]] = WanCodec
     # The transformers of a pipeline that may be absent from a folder.
     part_names: ClassVar[tuple[str, ...]] = ("transformer",)
 
@@ -51,7 +52,7 @@ class ReleasedWorldModel(WorldModel):
         directory: Path,
         transformers: Mapping[str, ModelMixin],
         encoder: ClipEncoder,
-        text_encoder: TextEncoder,
+        text_encoder: TextEncoder | BlankTextEncoder,
         domains: tuple[str, ...],
     ) -> None:
         super().__init__(encoder, domains)
@@ -85,35 +86,23 @@ class ReleasedWorldModel(WorldModel):
         config, names = read_config(directory, cls.family), cls.find_parts(directory)
         require_checksums(directory, names)
         transformers = {name: load_part(cls.transformer_class, directory / name, dtype) for name in names}
-        model = cls._assemble(directory, transformers, cls.load_encoder(directory), dtype, config)
+        text_encoder = TextEncoder(directory, dtype, cls.clean_caption, default_device())
+        model = cls(directory, transformers, cls.load_encoder(directory), text_encoder, config.domains)
         expected = {n: tuple(v.shape) for n, v in model.state_dict().items() if is_conditioning_weight(n)}
         model.load_state_dict(load_grafts(directory, expected), strict=False)
         return model.eval()
 
     @classmethod
-    def from_config(cls, directory: Path) -> Self:
-        """The model in ``directory`` on the meta device: shapes of all weights, without reading any."""
+    def on_meta(cls, directory: Path) -> Self:
         cls.require_pipeline(directory)
         config, names = read_config(directory, cls.family), cls.find_parts(directory)
+        encoder = cls.make_encoder(directory, cls.codec_class.on_meta(directory))
         with torch.device("meta"):
             transformers = {
                 name: cls.transformer_class(**read_part_config(cls.transformer_class, directory / name))
                 for name in names
             }
-            encoder = cls.load_encoder(directory)
-            return cls._assemble(directory, transformers, encoder, torch.float32, config)
-
-    @classmethod
-    def _assemble(
-        cls,
-        directory: Path,
-        transformers: Mapping[str, ModelMixin],
-        encoder: ClipEncoder,
-        dtype: torch.dtype,
-        config: GraftedConfig,
-    ) -> Self:
-        text_encoder = TextEncoder(directory, dtype, cls.clean_caption, default_device())
-        return cls(directory, transformers, encoder, text_encoder, config.domains)
+            return cls(directory, transformers, encoder, BlankTextEncoder(directory), config.domains).eval()
 
     @classmethod
     def require_pipeline(cls, directory: Path) -> None:
@@ -129,7 +118,12 @@ class ReleasedWorldModel(WorldModel):
 
     @classmethod
     def load_encoder(cls, directory: Path) -> ClipEncoder:
-        return ClipEncoder(WanCodec.from_pretrained(directory))
+        return cls.make_encoder(directory, cls.codec_class.from_pretrained(directory))
+
+    @classmethod
+    def make_encoder(cls, directory: Path, codec: WanCodec) -> ClipEncoder:
+        """The clip encoder of the model in ``directory`` with its ``codec``."""
+        return ClipEncoder(codec)
 
     @classmethod
     def compute_encoder_digest(cls, directory: Path) -> str:
@@ -146,7 +140,7 @@ class ReleasedWorldModel(WorldModel):
 
     @classmethod
     def read_limits(cls, directory: Path) -> ClipLimits:
-        codec = WanCodec.from_pretrained(directory)
+        codec = cls.codec_class.on_meta(directory)
         config = read_part_config(cls.transformer_class, directory / cls.find_parts(directory)[0])
         frames, tokens = cls.max_tokens(config)
         token_px = TOKEN_CELLS * codec.spatial_stride

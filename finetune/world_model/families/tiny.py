@@ -34,6 +34,7 @@ from driveforge.finetune.world_model.serialization import (
     list_part_files,
     load_part,
     load_tensors,
+    read_part_config,
     require_equal,
     safetensors_errors_as_os_errors,
     save_part,
@@ -179,6 +180,13 @@ class TinyWorldModel(WorldModel):
         if not bool((model.latent_std > 0).all()):
             raise UserError(f"{directory / CONDITIONING_FILE}: latent_std must be above 0; {ADVICE}")
         return model.eval()
+
+    @classmethod
+    def on_meta(cls, directory: Path) -> Self:
+        transformer_config = read_part_config(WanTransformer3DModel, directory / "transformer")
+        codec = WanCodec.on_meta(directory)
+        with torch.device("meta"):
+            return cls(_read_config(directory), WanTransformer3DModel(**transformer_config), codec).eval()
 
     @classmethod
     def load_encoder(cls, directory: Path) -> ClipEncoder:

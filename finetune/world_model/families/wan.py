@@ -75,7 +75,7 @@ class WanWorldModel(ReleasedWorldModel):
             raise UserError(
                 f"{directory} holds a {shorten(name)}; model={cls.family} takes {' or '.join(cls.pipelines)}"
             )
-        channels = WanCodec.from_pretrained(directory).channels
+        channels = cls.codec_class.on_meta(directory).channels
         config = read_part_config(WanTransformer3DModel, directory / cls.find_parts(directory)[0])
         allowed = (channels, 2 * channels + _IMAGE_MASK_CHANNELS)
         if config["in_channels"] not in allowed or config["out_channels"] != channels:
@@ -86,8 +86,7 @@ class WanWorldModel(ReleasedWorldModel):
             )
 
     @classmethod
-    def load_encoder(cls, directory: Path) -> ClipEncoder:
-        codec = WanCodec.from_pretrained(directory)
+    def make_encoder(cls, directory: Path, codec: WanCodec) -> ClipEncoder:
         config = read_part_config(WanTransformer3DModel, directory / cls.find_parts(directory)[0])
         if config["in_channels"] == codec.channels:
             return ClipEncoder(codec)

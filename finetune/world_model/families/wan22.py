@@ -22,6 +22,7 @@ from driveforge.finetune.world_model.codec import count_frames, count_latent_fra
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.families.wan import WanWorldModel
 from driveforge.finetune.world_model.pipeline_folder import read_index
+from driveforge.finetune.world_model.wan_codec import WanCodec
 
 # Of the free memory of a GPU that weights may take; activations and the codec need the rest.
 _MEMORY_SHARE = 0.75
@@ -69,10 +70,10 @@ class Wan22WorldModel(WanWorldModel):
         return names if index.get("boundary_ratio") is not None else names[:1]
 
     @classmethod
-    def load_encoder(cls, directory: Path) -> ClipEncoder:
-        encoder = super().load_encoder(directory)
+    def make_encoder(cls, directory: Path, codec: WanCodec) -> ClipEncoder:
+        encoder = super().make_encoder(directory, codec)
         is_5b = read_index(directory).get("expand_timesteps")
-        return ContextClipEncoder(encoder.codec) if is_5b else encoder
+        return ContextClipEncoder(codec) if is_5b else encoder
 
     def place(self, device: str) -> None:
         """Two experts that do not fit on the GPU together take turns: the idle one waits on the CPU."""
