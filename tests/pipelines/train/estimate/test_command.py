@@ -62,7 +62,14 @@ def test_14b_does_not_fit_one_h100_and_the_output_says_what_to_do(
 
 
 def test_what_fits_has_a_largest_batch(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    overrides = ["estimate.gpu=RTX-4090", "finetune=full", "finetune.precision=bf16", "finetune.batch_size=2", "finetune.strategy=l2sp", "data.num_frames=5"]
+    overrides = [
+        "estimate.gpu=RTX-4090",
+        "finetune=full",
+        "finetune.precision=bf16",
+        "finetune.batch_size=2",
+        "finetune.strategy=l2sp",
+        "data.num_frames=5",
+    ]
     config = compose([f"model.checkpoint={small}", *overrides])
     estimate = make_estimate(config, small, ClipSize.of(config.data))
     print_estimate(estimate)
