@@ -9,6 +9,7 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -46,11 +47,11 @@ def measure_steps(folder: Path, case: Case, steps: int) -> tuple[float, float]:
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true", help="a small model, also on a GPU")
     parser.add_argument("--steps", type=int, default=4, help="steps that are timed")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     has_gpu = torch.cuda.is_available()
     device, case = "cuda" if has_gpu else "cpu", LARGE if has_gpu and not options.small else SMALL
     matmul = measure_matmul(device, torch.bfloat16)

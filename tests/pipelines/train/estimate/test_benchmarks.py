@@ -1,21 +1,18 @@
 """The benchmarks of the estimate and of training 1.3B run, at small sizes."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from driveforge.pipelines.train.estimate.plan import estimate_training
+from tests.benchmarks import train_1p3b
 from tests.benchmarks.estimate_error import CASES, clip_size, make_case_setup, run_case, write_configuration
 
-ROOT = Path(__file__).parents[4]
 
-
-def test_training_is_timed_at_a_small_size() -> None:
-    command = [sys.executable, "-m", "tests.benchmarks.train_1p3b", "--small", "--steps", "1"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def test_training_is_timed_at_a_small_size(capsys: pytest.CaptureFixture[str]) -> None:
+    train_1p3b.main(["--small", "--steps", "1"])
+    printed = capsys.readouterr().out
     assert re.search(r"s a step of 72 tokens: \d+ tokens/s", printed)
     assert re.search(r"peak \d+\.\d\d GiB, estimate \d+\.\d\d GiB", printed)
 
