@@ -104,6 +104,14 @@ _HIGH_LR_LABELS = (NAIVE, replay_label(0.10), replay_label(USUAL_SHARE), ADAPTIV
 HIGH_LR_VARIANTS = tuple(
     replace(variant, is_primary=True, lr_factor=3.0) for variant in VARIANTS if variant.label in _HIGH_LR_LABELS
 )
+# With the shipped base: its runs take longer, so there are fewer, and the two small shares have the most.
+_SHIPPED_PRIMARY = (NAIVE, replay_label(0.10), replay_label(USUAL_SHARE))
+_SHIPPED_SECONDARY = (replay_label(0.50), ADAPTIVE, INTERPOLATE, "l2sp")
+SHIPPED_BASE_VARIANTS = tuple(
+    replace(variant, is_primary=variant.label in _SHIPPED_PRIMARY)
+    for variant in VARIANTS
+    if variant.label in (*_SHIPPED_PRIMARY, *_SHIPPED_SECONDARY)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +129,6 @@ class StudyRun:
 def plan_runs(study: ForgettingStudy) -> Iterator[StudyRun]:
     """All runs, seed by seed, so that an interrupted study has complete comparisons."""
     for seed in range(study.num_seeds):
-        for variant in (*VARIANTS, *HIGH_LR_VARIANTS):
+        for variant in SHIPPED_BASE_VARIANTS if study.base == "shipped" else (*VARIANTS, *HIGH_LR_VARIANTS):
             if variant.is_primary or seed < study.num_secondary_seeds:
                 yield StudyRun(variant=variant, seed=seed)

@@ -115,7 +115,7 @@ def test_a_page_on_footage_shows_its_command(run_results: list[RunResult]) -> No
         load_settings(ForgettingStudy, footage), [o for o in run_results if o.variant in few], METRICS, "picture.png"
     )
     assert "real footage (road)" in " ".join(page.split())
-    assert "    driving_footage=[road/a.mp4] \\\n    other_footage=[walk/b.mp4] \\\n" in page
+    assert "    driving_footage=[road/a.mp4] \\\n    other_footage=[walk/b.mp4]\n```" in page
 
 
 def test_primary_variants_run_with_every_seed_under_unique_names() -> None:
