@@ -34,7 +34,7 @@ from driveforge.pipelines.studies.forgetting.workspace import DRIVING, StudyWork
 def write_report(path: Path, workspace: StudyWorkspace, run_results: Sequence[RunResult]) -> None:
     picture = path.with_suffix(".png")
     key_metrics = make_key_metrics(
-        workspace.test_domains, has_objects=not workspace.study.other_footage, by_points=workspace.has_shipped_base
+        workspace.test_domains, has_objects=not workspace.study.other_footage, judged=workspace.judged_domains
     )
     plot_results(picture, run_results, key_metrics)
     write_atomic(path, format_markdown(workspace.study, run_results, key_metrics, picture.name).encode())

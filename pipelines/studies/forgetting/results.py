@@ -52,18 +52,23 @@ class KeyMetrics:
     all_metrics: tuple[StudyMetric, ...]
 
 
-def make_key_metrics(others: Sequence[str], *, has_objects: bool, by_points: bool = False) -> KeyMetrics:
-    """The metrics for driving and ``others``, the other domains.
+def make_key_metrics(others: Sequence[str], *, has_objects: bool, judged: Sequence[str] = ()) -> KeyMetrics:
+    """The metrics for driving and ``others``, the other domains; without boxes, point tracks replace objects.
 
-    Dynamics are those of objects; of point tracks with ``by_points``, or if there are no boxes.
+    Dynamics are judged in the domains ``judged``, by default in all others.
     """
     names = tuple(others)
-    objects = (OBJECT_ERROR, "object error, px")
-    error_measures, error_label = (POINT_ERROR, "point error, px") if by_points or not has_objects else objects
+    point_label = "point error, px"
+    error_measures, error_label = (OBJECT_ERROR, "object error, px") if has_objects else (POINT_ERROR, point_label)
     visual = StudyMetric(
         label="driving, Frechet distance of appearance", measures=("frechet/appearance",), domains=(DRIVING,)
     )
-    dynamics = StudyMetric(label=f"other domains, {error_label}", measures=error_measures, domains=names)
+    all_dynamics = StudyMetric(label=f"other domains, {error_label}", measures=error_measures, domains=names)
+    dynamics = all_dynamics
+    if judged:
+        dynamics = StudyMetric(
+            label=f"{' and '.join(judged)}, {error_label}", measures=error_measures, domains=tuple(judged)
+        )
     permanence = ("moving_objects/permanence", "static_objects/permanence")
     loss_measures = ("loss/continuation/0.75-1/all",)
     visual_loss = StudyMetric(label="driving, loss at high noise", measures=loss_measures, domains=(DRIVING,))
@@ -77,18 +82,15 @@ def make_key_metrics(others: Sequence[str], *, has_objects: bool, by_points: boo
         visual_psnr,
         StudyMetric(label="driving, SSIM of the next frame", measures=("next_frame/ssim",), domains=(DRIVING,)),
         StudyMetric(label=f"driving, {error_label}", measures=error_measures, domains=(DRIVING,)),
-        dynamics,
+        *dict.fromkeys((dynamics, all_dynamics)),
         *(StudyMetric(label=f"{name}, {error_label}", measures=error_measures, domains=(name,)) for name in names),
         *([StudyMetric(label="other domains, object permanence", measures=permanence, domains=names)] * has_objects),
+        *([StudyMetric(label=f"other domains, {point_label}", measures=POINT_ERROR, domains=names)] * has_objects),
         dynamics_loss,
         StudyMetric(
             label="other domains, loss of moving regions", measures=("loss/continuation/0.75-1/moving",), domains=names
         ),
         dynamics_psnr,
-        *(
-            [StudyMetric(label=f"other domains, {objects[1]}", measures=objects[0], domains=names)]
-            * (by_points and has_objects)
-        ),
     )
     return KeyMetrics(
         visual=visual,

@@ -30,7 +30,6 @@ from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, StudyRun, plan_runs
 from driveforge.pipelines.studies.forgetting.workspace import (
     DRIVING,
-    TEST_EVALUATION,
     VALIDATION_EVALUATION,
     StudyWorkspace,
     make_base,
@@ -139,8 +138,8 @@ def _train_base(seed: int) -> None:
             STILL,
             evaluate_frames(
                 _worker.test_set,
-                TEST_EVALUATION,
-                partial(repeat_last_frame, context_frames=TEST_EVALUATION.context_frames),
+                workspace.test_evaluation,
+                partial(repeat_last_frame, context_frames=workspace.test_evaluation.context_frames),
             ),
             _NO_TRAINING,
         )
@@ -193,7 +192,7 @@ def _find_best_interpolation(base: WorldModel, tuned: WorldModel) -> tuple[World
 
 
 def _evaluate(model: WorldModel) -> Evaluation:
-    return evaluate(model, _worker.test_set, TEST_EVALUATION)
+    return evaluate(model, _worker.test_set, _worker.workspace.test_evaluation)
 
 
 def _save_result(name: str, evaluation: Evaluation, notes: Mapping[str, Any]) -> None:

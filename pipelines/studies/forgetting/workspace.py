@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.domains import DRIVING_DAY, OTHER_DOMAINS
+from driveforge.datasets.domains import DRIVING_DAY, ORBIT, OTHER_DOMAINS, WALKERS
 from driveforge.datasets.files.atomic_folder import atomic_folder
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
@@ -47,6 +47,9 @@ TEST_EVALUATION = EvaluationSettings(
     dynamics=True,
     batch_size=8,
 )
+# The other domains in which the shipped base predicts objects better than a still frame, by the clips of other seeds
+# from which the learning rate was chosen. What a model does not know cannot be forgotten.
+SHIPPED_BASE_KNOWS = (ORBIT, WALKERS)
 # For adaptive shares and interpolation: only losses, at the noise levels that determine motion.
 VALIDATION_EVALUATION = replace(TEST_EVALUATION, dynamics=False, sigma_edges=(0.75, 1.0))
 
@@ -90,6 +93,17 @@ class StudyWorkspace:
     def base_seed(self, seed: int) -> int:
         """The seed of the base that the runs of ``seed`` start from; the shipped base counts as that of seed 0."""
         return 0 if self.has_shipped_base else seed
+
+    @property
+    def test_evaluation(self) -> EvaluationSettings:
+        """The settings of the test; with the shipped base, only the noise levels whose losses are reported."""
+        edges = VALIDATION_EVALUATION.sigma_edges if self.has_shipped_base else TEST_EVALUATION.sigma_edges
+        return replace(TEST_EVALUATION, sigma_edges=edges)
+
+    @property
+    def judged_domains(self) -> tuple[str, ...]:
+        """The domains whose dynamics are judged; empty for all of ``test_domains``."""
+        return SHIPPED_BASE_KNOWS if self.has_shipped_base and not self.study.other_footage else ()
 
     def driving(self, seed: int) -> LatentCache:
         """The latents that the runs of ``seed`` are trained on.
