@@ -48,7 +48,8 @@ class Variant:
             accumulate_grad_batches=1,
             learning_rate=self.lr_factor * study.learning_rate,
             warmup_steps=20,
-            lr_schedule="constant",
+            # The shipped base is annealed: a constant rate degrades it on any data, its own too.
+            lr_schedule="cosine" if study.base == "shipped" else "constant",
             weight_decay=0.01,
             ema_decay=study.ema_decay,
             max_grad_norm=1.0,
