@@ -14,7 +14,8 @@ YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
 _QUESTION = f"""Target: at least {MIN_RECOVERED:.0%} of what naive fine-tuning loses in other domains is recovered, at a
 cost of at most {MAX_COST:.0%} of what it gains in driving. "Yes" means that the whole 95 % interval meets the target,
 "no" that the whole interval misses it, and "cannot tell" anything else, including losses and gains of naive fine-tuning
-that are not significant. An interval of the Frechet distance, which is one number a run, covers runs but not clips.
+that are not significant. An interval of the Frechet distance, which is one number a run, covers runs but not clips,
+and intervals over few runs are too short.
 """
 
 

@@ -113,7 +113,8 @@ _TRAINED_BASE = """For every seed a small base is trained on four simulated non-
 {batch_size} clips)."""
 _SHIPPED_BASE = """Every run starts from the shipped base checkpoint, which was trained on simulated driving and on the
 four other domains; intervals are for this base, and say nothing of another one. Every seed has its own driving clips,
-data order and noise."""
+data order and noise. The learning rate decays along a cosine; it and the domains in which dynamics are judged were
+chosen on clips of other seeds."""
 _INFRARED = """The driving data is simulated by day as an infrared camera would show it, in inverted gray, which the
 base has not seen."""
 _SIMULATED = "The driving data is simulated."
