@@ -13,9 +13,9 @@ YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
 
 _QUESTION = f"""Target: at least {MIN_RECOVERED:.0%} of what naive fine-tuning loses in other domains is recovered, at a
 cost of at most {MAX_COST:.0%} of what it gains in driving. "Yes" means that the whole 95 % interval meets the target,
-"no" that the whole interval misses it, and "cannot tell" anything else, including losses and gains of naive fine-tuning
-that are not significant. An interval of the Frechet distance, which is one number a run, covers runs but not clips,
-and intervals over few runs are too short.
+"no" that the whole interval misses it, and "cannot tell" anything else. There is no share of a loss or gain of naive
+fine-tuning that is not significant. An interval of the Frechet distance, which is one number a run, covers runs but not
+clips, and intervals over few runs are too short.
 """
 
 
@@ -46,19 +46,23 @@ def _pairs(key_metrics: KeyMetrics) -> tuple[tuple[StudyMetric, StudyMetric], ..
 def _format_row(
     run_results: Sequence[RunResult], name: str, naive: str, dynamics: StudyMetric, visual: StudyMetric
 ) -> str:
-    recovered = results.recovered_share(run_results, name, naive, dynamics)
-    kept = results.retained_share(run_results, name, naive, visual)
+    recovered = kept = None
+    if results.change_from_base(run_results, naive, dynamics).high < 0:
+        recovered = results.recovered_share(run_results, name, naive, dynamics)
+    if results.change_from_base(run_results, naive, visual).low > 0:
+        kept = results.retained_share(run_results, name, naive, visual)
     recovers, is_cheap = judge(recovered, MIN_RECOVERED), judge(kept, 1 - MAX_COST)
-    if results.change_from_base(run_results, naive, dynamics).high >= 0:
-        recovers = CANNOT_TELL
-    if results.change_from_base(run_results, naive, visual).low <= 0:
-        is_cheap = CANNOT_TELL
-    cells = (name, dynamics.label, visual.label, format_estimate(recovered, ".0%"), format_estimate(kept, ".0%"))
-    return f"| {' | '.join((*cells, recovers, is_cheap, judge_both(recovers, is_cheap)))} |"
+    shares = ("" if share is None else format_estimate(share, ".0%") for share in (recovered, kept))
+    return (
+        f"| {' | '.join((name, dynamics.label, visual.label, *shares, recovers, is_cheap))} "
+        f"| {judge_both(recovers, is_cheap)} |"
+    )
 
 
-def judge(share: Estimate, least: float) -> str:
-    """Whether ``share`` is at least ``least``, by its interval."""
+def judge(share: Estimate | None, least: float) -> str:
+    """Whether ``share`` is at least ``least``, by its interval; None is the share of a change that is not there."""
+    if share is None:
+        return CANNOT_TELL
     if share.low >= least:
         return YES
     return NO if share.high < least else CANNOT_TELL

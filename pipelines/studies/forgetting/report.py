@@ -109,8 +109,8 @@ def _format_command(study: ForgettingStudy) -> str:
     return "\n```sh\n" + " \\\n".join(lines) + "\n```\n"
 
 
-_TRAINED_BASE = """For every seed a small base is trained on four simulated non-driving domains ({steps} steps of
-{batch_size} clips)."""
+_TRAINED_BASE = """For every seed a small base model is trained on four simulated non-driving domains ({steps} steps
+of {batch_size} clips)."""
 _SHIPPED_BASE = """Every run starts from the shipped base checkpoint, which was trained on simulated driving and on the
 four other domains; intervals are for this base, and say nothing of another one. Every seed has its own driving clips,
 data order and noise. The learning rate decays along a cosine; it and the domains in which dynamics are judged were
