@@ -131,7 +131,8 @@ def _format_forgetting(run_results: Sequence[RunResult], key_metrics: KeyMetrics
     for metric, change_from_base in changes.items():
         levels = [results.mean_value(run_results, variant, metric) for variant in (STILL, BASE, NAIVE)]
         advantage, lost = "", ""
-        if not isnan(levels[0]):
+        # The Frechet distance is one number of all clips, so it has no interval without runs.
+        if not isnan(levels[0]) and metric is not key_metrics.visual:
             had = results.base_advantage(run_results, metric)
             advantage = format_estimate(had)
             if had.low > 0 and metric.domains != (DRIVING,):
@@ -215,11 +216,13 @@ def _format_comparisons(run_results: Sequence[RunResult], variants: Sequence[Var
         results.best(run_results, fixed, metric) for metric in (key_metrics.dynamics, key_metrics.dynamics_loss)
     )
     pairs = dict.fromkeys([(usual, interpolated), (adaptive, usual), (adaptive, best), (adaptive, best_by_loss)])
-    lines = [
+    pairs = {pair: None for pair in pairs if set(pair) <= set(found)}
+    heading = [
         "| | replay | dynamics | loss of other domains | appearance | loss of driving |",
         "| --- |" + " --- |" * 5,
     ]
-    for ours, theirs in (pair for pair in pairs if set(pair) <= set(found)):
+    lines = heading if pairs else []
+    for ours, theirs in pairs:
         advantages = [
             results.advantage(run_results, ours, theirs, metric)
             for metric in (key_metrics.dynamics, key_metrics.dynamics_loss, key_metrics.visual, key_metrics.visual_loss)
