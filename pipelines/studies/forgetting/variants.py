@@ -105,8 +105,8 @@ _HIGH_LR_LABELS = (NAIVE, replay_label(0.10), replay_label(USUAL_SHARE), ADAPTIV
 HIGH_LR_VARIANTS = tuple(
     replace(variant, is_primary=True, lr_factor=3.0) for variant in VARIANTS if variant.label in _HIGH_LR_LABELS
 )
-# With the shipped base: its runs take longer, so there are fewer, and the two small shares have the most. Joint training
-# shows what the learning rate alone costs, with hardly any change of the data.
+# With the shipped base: its runs take longer, so there are fewer, and the two small shares have the most. What joint
+# training loses, with all data in proportion, no share of replay can be expected to recover.
 _SHIPPED_PRIMARY = (NAIVE, replay_label(0.10), replay_label(USUAL_SHARE))
 _SHIPPED_SECONDARY = (replay_label(0.50), ADAPTIVE, INTERPOLATE, "l2sp", "joint")
 SHIPPED_BASE_VARIANTS = tuple(
