@@ -215,8 +215,8 @@ def _format_comparisons(run_results: Sequence[RunResult], variants: Sequence[Var
     best, best_by_loss = (
         results.best(run_results, fixed, metric) for metric in (key_metrics.dynamics, key_metrics.dynamics_loss)
     )
-    pairs = dict.fromkeys([(usual, interpolated), (adaptive, usual), (adaptive, best), (adaptive, best_by_loss)])
-    pairs = {pair: None for pair in pairs if set(pair) <= set(found)}
+    candidates = [(usual, interpolated), (adaptive, usual), (adaptive, best), (adaptive, best_by_loss)]
+    pairs = dict.fromkeys(pair for pair in candidates if set(pair) <= set(found))
     heading = [
         "| | replay | dynamics | loss of other domains | appearance | loss of driving |",
         "| --- |" + " --- |" * 5,
