@@ -27,7 +27,7 @@ from tests.defaults import make_framing
         ("data.num_frames=16", "data.num_frames must be from 5 to 61 in steps of 4, got 16; use 13 or 17"),
         ("data.num_frames=1", "data.num_frames must be from 5 to 61, got 1"),
         ("data.num_frames=65", "data.num_frames must be from 5 to 61, got 65"),
-        ("data.height=98", "data.height must be from 16 to 1024 in steps of 16, got 98; use 96 or 112"),
+        ("data.height=98", "data.height must be from 16 to 4096 in steps of 16, got 98; use 96 or 112"),
     ],
 )
 def test_a_setting_is_refused_by_every_command(

@@ -30,12 +30,15 @@ def plot_results(path: Path, run_results: Sequence[RunResult], key_metrics: KeyM
     """Plot changes of driving against those of other domains, by loss and by frames, and losses over the share."""
     figure = Figure(figsize=(13, 10), layout="constrained", facecolor="white")
     panels = figure.subplots(2, 2)
-    (by_loss, by_frames), (high_lr, share_sweep) = panels
+    (by_loss, by_frames), (third, share_sweep) = panels
     _plot_tradeoff(by_loss, run_results, VARIANTS, key_metrics.visual_loss, key_metrics.dynamics_loss)
     _plot_tradeoff(by_frames, run_results, VARIANTS, key_metrics.visual, key_metrics.dynamics)
-    _plot_tradeoff(high_lr, run_results, HIGH_LR_VARIANTS, key_metrics.visual, key_metrics.dynamics)
-    title = f"change from the base, at {HIGH_LR_VARIANTS[0].lr_factor:g} x the learning rate"
-    high_lr.set_title(title, fontsize=10, loc="left")
+    if results.names_with_runs(run_results, HIGH_LR_VARIANTS):
+        _plot_tradeoff(third, run_results, HIGH_LR_VARIANTS, key_metrics.visual, key_metrics.dynamics)
+        title = f"change from the base, at {HIGH_LR_VARIANTS[0].lr_factor:g} x the learning rate"
+        third.set_title(title, fontsize=10, loc="left")
+    else:
+        _plot_tradeoff(third, run_results, VARIANTS, key_metrics.visual_psnr, key_metrics.dynamics_psnr)
     _plot_share_sweep(share_sweep, run_results, key_metrics)
     for axes in panels.flat:
         axes.spines[["top", "right"]].set_visible(False)

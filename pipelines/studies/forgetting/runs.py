@@ -31,7 +31,6 @@ from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.studies.forgetting.variants import BASE, INTERPOLATE, STILL, StudyRun, plan_runs
 from driveforge.pipelines.studies.forgetting.workspace import (
     DRIVING,
-    TEST_EVALUATION,
     VALIDATION_EVALUATION,
     StudyWorkspace,
     make_base,
@@ -59,12 +58,17 @@ def run_all(workspace: StudyWorkspace) -> list[RunResult]:
 
     Raises UserError if runs of an earlier call were evaluated under another protocol.
     """
-    driving, others = workspace.driving(), workspace.others()
-    workspace.buffer(others)
     seeds, runs = range(workspace.study.num_seeds), list(plan_runs(workspace.study))
-    prepared = (workspace, driving.key, others.key)
+    driving_keys, others = [workspace.driving(seed).key for seed in seeds], workspace.others()
+    workspace.buffer(others)
+    prepared = (workspace, driving_keys, others.key)
     _encode_evaluation_clips(workspace)
-    missing_bases = [seed for seed in seeds if not _run_folder(workspace, f"{BASE}-{seed}").is_dir()]
+    base_names = {seed: f"{BASE}-{workspace.base_seed(seed)}" for seed in seeds}
+    missing_bases = [
+        seed
+        for seed, name in base_names.items()
+        if workspace.base_seed(seed) == seed and not _run_folder(workspace, name).is_dir()
+    ]
     missing = [run for run in runs if not _run_folder(workspace, run.name).is_dir()]
     for _ in track(
         parallel_map(_train_base, missing_bases, _start_worker, prepared),
@@ -79,7 +83,7 @@ def run_all(workspace: StudyWorkspace) -> list[RunResult]:
         pass
     run_results = [
         _load_result(workspace, STILL, 0, STILL),
-        *(_load_result(workspace, BASE, seed, f"{BASE}-{seed}") for seed in seeds),
+        *(_load_result(workspace, BASE, seed, name) for seed, name in base_names.items()),
         *(_load_result(workspace, run.variant.name, run.seed, run.name) for run in runs),
     ]
     if len({run_result.evaluation.protocol for run_result in run_results}) > 1:
@@ -97,8 +101,10 @@ def _encode_evaluation_clips(workspace: StudyWorkspace) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _StudyWorker:
+    """The state of a worker process; ``driving`` has the training clips of every seed."""
+
     workspace: StudyWorkspace
-    driving: LatentCache
+    driving: tuple[LatentCache, ...]
     others: LatentCache
     buffer: ReplayBuffer
     test_set: EvaluationSet
@@ -108,7 +114,7 @@ class _StudyWorker:
 _worker: _StudyWorker
 
 
-def _start_worker(workspace: StudyWorkspace, driving: str, others: str) -> None:
+def _start_worker(workspace: StudyWorkspace, driving: Sequence[str], others: str) -> None:
     """Opens caches by their keys, since listing simulated clips takes long."""
     global _worker
     # Only the parent shows progress.
@@ -118,7 +124,7 @@ def _start_worker(workspace: StudyWorkspace, driving: str, others: str) -> None:
     cached = LatentCache(workspace.latents, others)
     _worker = _StudyWorker(
         workspace=workspace,
-        driving=LatentCache(workspace.latents, driving),
+        driving=tuple(LatentCache(workspace.latents, key) for key in driving),
         others=cached,
         buffer=workspace.buffer(cached),
         test_set=workspace.test_set(),
@@ -133,8 +139,8 @@ def _train_base(seed: int) -> None:
             STILL,
             evaluate_frames(
                 _worker.test_set,
-                TEST_EVALUATION,
-                partial(repeat_last_frame, context_frames=TEST_EVALUATION.context_frames),
+                workspace.test_evaluation,
+                partial(repeat_last_frame, context_frames=workspace.test_evaluation.context_frames),
             ),
             _NO_TRAINING,
         )
@@ -158,7 +164,7 @@ def _run_fine_tune(run: StudyRun) -> None:
         else None
     )
     tuned = fine_tune(
-        base, _worker.driving, _worker.buffer, settings, mix, scratch, forgetting_metric=forgetting_metric
+        base, _worker.driving[run.seed], _worker.buffer, settings, mix, scratch, forgetting_metric=forgetting_metric
     )
     model = tuned.model.eval()
     notes: dict[str, Any] = {"decisions": tuned.decisions}
@@ -187,7 +193,7 @@ def _find_best_interpolation(base: WorldModel, tuned: WorldModel) -> tuple[World
 
 
 def _evaluate(model: WorldModel) -> Evaluation:
-    return evaluate(model, _worker.test_set, TEST_EVALUATION)
+    return evaluate(model, _worker.test_set, _worker.workspace.test_evaluation)
 
 
 def _save_result(name: str, evaluation: Evaluation, notes: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from driveforge.datasets.domains import DRIVING_DAY, OTHER_DOMAINS
+from driveforge.datasets.domains import DRIVING_DAY, ORBIT, OTHER_DOMAINS, WALKERS
 from driveforge.datasets.files.atomic_folder import atomic_folder
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.latents.cache import LatentCache
@@ -26,6 +26,7 @@ from driveforge.pipelines.studies.forgetting.footage import (
     FootageSource,
     folder_domain,
 )
+from driveforge.pipelines.studies.forgetting.infrared import InfraredSource
 from driveforge.pipelines.studies.forgetting.settings import ForgettingStudy
 from driveforge.pipelines.train.cache import encode_source
 from driveforge.pipelines.train.evaluation_clips import encode_evaluation_clips
@@ -35,6 +36,8 @@ from driveforge.replay.buffer import ReplayBuffer
 DRIVING = DRIVING_DAY
 # The parts are of different seeds, so that no clip is in two of them.
 _BASE_SEED, _DRIVING_SEED, _TEST_SEED, _VALIDATION_SEED = 0, 1, 2, 3
+# Between the driving clips of one seed and those of the next.
+_SEED_STEP = 10
 MODEL_CONFIG = TinyConfig(num_layers=4, num_heads=2, head_dim=64, ffn_dim=384)
 TEST_EVALUATION = EvaluationSettings(
     seed=0,
@@ -45,6 +48,9 @@ TEST_EVALUATION = EvaluationSettings(
     dynamics=True,
     batch_size=8,
 )
+# The other domains in which the shipped base predicts objects better than a still frame, by the clips of other seeds
+# from which the learning rate was chosen. What a model does not know cannot be forgotten.
+SHIPPED_BASE_KNOWS = (ORBIT, WALKERS)
 # For adaptive shares and interpolation: only losses, at the noise levels that determine motion.
 VALIDATION_EVALUATION = replace(TEST_EVALUATION, dynamics=False, sigma_edges=(0.75, 1.0))
 
@@ -81,11 +87,35 @@ class StudyWorkspace:
         """The evaluated domains except driving: those of the footage, or those of the base."""
         return tuple(folder_domain(video) for video in self.study.other_footage) or OTHER_DOMAINS
 
-    def driving(self) -> LatentCache:
+    @property
+    def has_shipped_base(self) -> bool:
+        return self.study.base == "shipped"
+
+    def base_seed(self, seed: int) -> int:
+        """The seed of the base that the runs of ``seed`` start from; the shipped base counts as that of seed 0."""
+        return 0 if self.has_shipped_base else seed
+
+    @property
+    def test_evaluation(self) -> EvaluationSettings:
+        """The settings of the test; with the shipped base, only the noise levels whose losses are reported."""
+        edges = VALIDATION_EVALUATION.sigma_edges if self.has_shipped_base else TEST_EVALUATION.sigma_edges
+        return replace(TEST_EVALUATION, sigma_edges=edges)
+
+    @property
+    def judged_domains(self) -> tuple[str, ...]:
+        """The domains whose dynamics are judged; empty for all of ``test_domains``."""
+        return SHIPPED_BASE_KNOWS if self.has_shipped_base and not self.study.other_footage else ()
+
+    def driving(self, seed: int) -> LatentCache:
+        """The latents that the runs of ``seed`` are trained on.
+
+        Trained bases differ by seed, so they share simulated clips; with the shipped base, every seed has its own.
+        """
         what = "driving clips"
-        if not self.study.driving_footage:
-            return self._cache(self._simulated((DRIVING,), self.study.driving_clips, _DRIVING_SEED), what)
-        return self._cache(self._driving_footage(TRAIN_PART), what)
+        if self.study.driving_footage:
+            return self._cache(self._driving_footage(TRAIN_PART), what)
+        clips_seed = _DRIVING_SEED + _SEED_STEP * (seed if self.has_shipped_base else 0)
+        return self._cache(self._simulated_driving(self.study.driving_clips, clips_seed), what)
 
     def others(self) -> LatentCache:
         """The latents of the other domains, for training of the bases and for replay."""
@@ -102,8 +132,10 @@ class StudyWorkspace:
         """The test clips, which are used neither for training nor for selection."""
         study = self.study
         if not study.driving_footage:
-            domains = (DRIVING, *OTHER_DOMAINS)
-            return self._evaluation_set(self._simulated(domains, study.test_clips, _TEST_SEED))
+            return self._evaluation_set(
+                self._simulated_driving(study.test_clips, _TEST_SEED),
+                self._simulated(OTHER_DOMAINS, study.test_clips, _TEST_SEED),
+            )
         return self._evaluation_set(
             self._driving_footage(TEST_PART), FootageSource(videos=study.other_footage, framing=self.framing)
         )
@@ -112,12 +144,14 @@ class StudyWorkspace:
         """The clips for adaptive shares and interpolation: the domains of the base, and driving."""
         others = self._simulated(OTHER_DOMAINS, self.study.validation_clips, _VALIDATION_SEED)
         if not self.study.driving_footage:
-            driving = self._simulated((DRIVING,), self.study.validation_clips, _VALIDATION_SEED)
+            driving = self._simulated_driving(self.study.validation_clips, _VALIDATION_SEED)
             return self._evaluation_set(driving, others)
         return self._evaluation_set(self._driving_footage(VALIDATION_PART), others)
 
     def base(self, seed: int) -> Path:
         """The base of ``seed``; its folder depends only on settings of the base, since bases are expensive to train."""
+        if self.has_shipped_base:
+            return BASE
         later = ("driving_clips", "test_clips", "validation_clips", "steps", "learning_rate", "ema_decay",
                  "driving_footage", "other_footage")  # fmt: skip
         ignored: dict[str, Any] = dict.fromkeys(later, 0)
@@ -137,6 +171,10 @@ class StudyWorkspace:
                 num_frames=framing.num_frames,
             )
         )
+
+    def _simulated_driving(self, clips: int, seed: int) -> Source:
+        source = self._simulated((DRIVING,), clips, seed)
+        return InfraredSource(source=source) if self.has_shipped_base else source
 
     def _driving_footage(self, part: tuple[float, float]) -> FootageSource:
         # Clips overlap within their part, since short videos have few clips.
@@ -165,7 +203,10 @@ def _key(study: ForgettingStudy) -> str:
 
 
 def make_base(workspace: StudyWorkspace, others: LatentCache, seed: int) -> Path:
-    """Train a small world model on continuation of ``others``, without driving; returns its folder."""
+    """Train a small world model on continuation of ``others``, without driving; returns its folder.
+
+    The shipped base is returned as it is.
+    """
     folder = workspace.base(seed)
     if folder.is_dir():
         return folder

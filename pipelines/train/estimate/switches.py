@@ -13,14 +13,13 @@ Changes = Mapping[str, Any]
 
 def make_setup(settings: FineTuneSettings, device: DeviceKind, gpus: int) -> Setup:
     """How a fine-tune with ``settings`` uses ``gpus`` devices."""
-    is_sharded = gpus > 1 and getattr(settings, "parallel", "ddp") == "fsdp"
-    # The steps of the estimate run in one process, also under torchrun.
-    unsharded: dict[str, Any] = {"parallel": "ddp"} if is_sharded else {}
+    is_sharded = gpus > 1 and settings.parallel == "fsdp"
     return Setup(
-        settings=replace(settings, **unsharded),
+        # The steps of the estimate run in one process, also under torchrun.
+        settings=replace(settings, parallel="ddp"),
         device=device,
         gpus=gpus,
-        gradient_checkpointing=getattr(settings, "gradient_checkpointing", False),
+        gradient_checkpointing=settings.gradient_checkpointing,
         is_sharded=is_sharded,
     )
 
