@@ -95,6 +95,7 @@ def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence
     from driveforge.pipelines.config import saved
     from driveforge.pipelines.config.compose import compose, resolve_run_dir
     from driveforge.pipelines.config.inputs import require_inputs
+    from driveforge.pipelines.registry.models import require_clip_size
     from driveforge.pipelines.tracking.store import find_store, require_reachable
 
     if command.run_dir == "unused":
@@ -115,6 +116,8 @@ def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence
             run_dir.warn_if_similar(folder)
         if command.name != "demo":  # the demo creates its inputs
             require_inputs(config, command.sections)
+        if {"data", "model"} <= set(command.sections):
+            require_clip_size(config)
         if "tracking" in command.sections:
             require_reachable(find_store(config.run, config.tracking).uri)
         with saved.settings_transaction(config, previous, creates_run=command.run_dir == "create"):

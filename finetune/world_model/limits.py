@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.framing import Framing
 from driveforge.datasets.scene import Scene
 
 
@@ -29,6 +30,15 @@ class ClipLimits:
         return (
             f"1 + {self.frame_step}k frames up to {self.max_frames}, with sides that are multiples of "
             f"{self.side_step} up to {self.max_side}"
+        )
+
+
+def require_framing(framing: Framing, limits: ClipLimits, model: str) -> None:
+    """Raise UserError if ``model``, of which the error speaks, cannot take clips of this framing."""
+    if not limits.allows(framing.num_frames, framing.height, framing.width):
+        raise UserError(
+            f"data.num_frames={framing.num_frames}, data.height={framing.height}, data.width={framing.width}: {model} "
+            f"takes {limits}"
         )
 
 

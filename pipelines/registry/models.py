@@ -9,8 +9,9 @@ import driveforge
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import create_file
 from driveforge.datasets.files.json_record import read_json, read_record
-from driveforge.finetune.world_model.families.registry import is_model_folder, recognize_family
+from driveforge.finetune.world_model.families.registry import is_model_folder, read_limits, recognize_family
 from driveforge.finetune.world_model.hub import download, is_hub_name
+from driveforge.finetune.world_model.limits import require_framing
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, open_registry
 from driveforge.pipelines.tracking.store import find_store
@@ -36,6 +37,14 @@ def resolve_checkpoint(config: Config) -> Path:
         raise UserError(f"model.checkpoint={checkpoint}: {folder} holds no model; use base or a saved model")
     require_family(folder, config)
     return folder
+
+
+def require_clip_size(config: Config) -> None:
+    """Raise UserError if the model of ``config`` cannot take clips of ``config.data``; unless it is a champion."""
+    checkpoint = config.model.checkpoint
+    folder = BASE if checkpoint == "base" else Path(checkpoint)
+    if config.model.generator is None and is_model_folder(folder):
+        require_framing(config.data.framing, read_limits(folder), f"the model in {folder}")
 
 
 def require_family(folder: Path, config: Config) -> None:

@@ -29,7 +29,8 @@ from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import TrainingSettings
 from driveforge.finetune.training.vae import train_vae
 from driveforge.finetune.world_model.clip_tensors import ConditionMask
-from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel
+from driveforge.finetune.world_model.families.tiny import TinyConfig, TinyWorldModel, limits_of_strides
+from driveforge.finetune.world_model.limits import require_framing
 from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.finetune.world_model.preconditioning import estimate_latent_std
 from driveforge.finetune.world_model.tiny_vae import initialize_from_pca, make_vae
@@ -60,7 +61,7 @@ _STATISTICS_CLIPS = 140
 def main(config: Config, args: argparse.Namespace) -> None:
     if config.pretrain.start is not None:
         require_base(config.pretrain.start)
-    _require_consistent(config.pretrain)
+    _require_consistent(config.pretrain, config.data.framing)
     if not is_rank_zero():
         get_console().quiet = True
         pretrain(config.pretrain, config.data.framing)
@@ -70,12 +71,13 @@ def main(config: Config, args: argparse.Namespace) -> None:
     print(f"base checkpoint {compute_model_digest(folder)} in {folder}")
 
 
-def _require_consistent(settings: PretrainSettings) -> None:
+def _require_consistent(settings: PretrainSettings, framing: Framing) -> None:
     """Raise UserError if settings contradict each other, before any work."""
     if settings.codec == "strided" and settings.minutes is None:
         raise UserError("pretrain.codec=strided needs pretrain.minutes, for example pretrain.minutes=10")
     if settings.minutes is not None and settings.streaming.first_clips > settings.streaming.pool_clips:
         raise UserError("pretrain.streaming.first_clips must be at most pretrain.streaming.pool_clips")
+    require_framing(framing, limits_of_strides(8, 4 if settings.codec == "strided" else 1), "a tiny model")
 
 
 def pretrain(settings: PretrainSettings, framing: Framing) -> Path:

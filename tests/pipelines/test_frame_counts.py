@@ -24,9 +24,8 @@ from tests.defaults import make_framing
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("data.num_frames=16", "data.num_frames must be from 5 to 61 in steps of 4, got 16; use 13 or 17"),
-        ("data.num_frames=1", "data.num_frames must be from 5 to 61, got 1"),
-        ("data.num_frames=65", "data.num_frames must be from 5 to 61, got 65"),
+        ("data.num_frames=16", "data.num_frames must be from 5 to 1021 in steps of 4, got 16; use 13 or 17"),
+        ("data.num_frames=1", "data.num_frames must be from 5 to 1021, got 1"),
         ("data.height=98", "data.height must be from 16 to 4096 in steps of 16, got 98; use 96 or 112"),
     ],
 )
@@ -36,6 +35,17 @@ def test_a_setting_is_refused_by_every_command(
     assert main([command, setting, f"run_dir={tmp_path / 'run'}"]) == 2
     assert capsys.readouterr().err == f"driveforge: {message}\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["demo", "pretrain", "cache", "generate", "finetune", "run"])
+def test_a_length_that_the_model_cannot_take_is_refused_by_every_command(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "data.num_frames=65", f"run_dir={tmp_path / 'run'}"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("driveforge: data.num_frames=65, data.height=96, data.width=160: ")
+    assert message.endswith("takes 1 + 4k frames up to 61, with sides that are multiples of 16 up to 1024\n")
+    assert not any(path.suffix != ".lock" for path in (tmp_path / "run").rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize(("num_frames", "says"), [(8, "has 8 frames of 80x48"), (9, "")])

@@ -194,16 +194,21 @@ class TinyWorldModel(WorldModel):
 
     @classmethod
     def read_limits(cls, directory: Path) -> ClipLimits:
-        codec = WanCodec.from_pretrained(directory)
-        token_px = _TOKEN_CELLS * codec.spatial_stride
-        longest = count_frames(_ROPE_LENGTH, codec.temporal_stride)
-        return ClipLimits(
-            frame_step=codec.frame_step,
-            max_frames=longest - (longest - 1) % codec.frame_step,
-            side_step=token_px,
-            max_side=token_px * _ROPE_LENGTH,
-            temporal_stride=codec.temporal_stride,
-        )
+        codec = WanCodec.on_meta(directory)
+        return limits_of_strides(codec.spatial_stride, codec.temporal_stride)
+
+
+def limits_of_strides(spatial_stride: int, temporal_stride: int) -> ClipLimits:
+    """The clips that a tiny model takes with a codec of these strides."""
+    token_px = _TOKEN_CELLS * spatial_stride
+    longest = count_frames(_ROPE_LENGTH, temporal_stride)
+    return ClipLimits(
+        frame_step=WanCodec.frame_step,
+        max_frames=longest - (longest - 1) % WanCodec.frame_step,
+        side_step=token_px,
+        max_side=token_px * _ROPE_LENGTH,
+        temporal_stride=temporal_stride,
+    )
 
 
 def _read_config(directory: Path) -> TinyConfig:
