@@ -9,6 +9,8 @@ from driveforge.pipelines.studies.forgetting.variants import Variant
 
 # The target: recovered share of the lost dynamics, and share of the naive gain in appearance that may be lost.
 MIN_RECOVERED, MAX_COST = 0.80, 0.05
+# A single run has no interval over runs.
+MIN_RUNS = 2
 YES, NO, CANNOT_TELL = "yes", "no", "cannot tell"
 
 _QUESTION = f"""Target: at least {MIN_RECOVERED:.0%} of what naive fine-tuning loses in other domains is recovered, at a
@@ -22,7 +24,10 @@ clips, and intervals over few runs are too short.
 def format_answer(
     run_results: Sequence[RunResult], groups: Sequence[Sequence[Variant]], key_metrics: KeyMetrics
 ) -> str:
-    """A table with the verdict of every fixed share, by every pair of metrics; a naive variant leads each group."""
+    """A table with the verdict of every fixed share that has several runs, by every pair of metrics.
+
+    A naive variant leads each group.
+    """
     lines = [
         "| strategy | loss in other domains | gain in driving | recovered | gain kept | recovers 80% | costs at most "
         "5% | both |",
@@ -30,7 +35,9 @@ def format_answer(
     ]
     for naive, *others in groups:
         for name in results.names_with_runs(run_results, [variant for variant in others if variant.is_fixed_replay]):
-            for dynamics, visual in _pairs(key_metrics):
+            for dynamics, visual in (
+                _pairs(key_metrics) if len(results.list_seeds(run_results, name)) >= MIN_RUNS else ()
+            ):
                 lines.append(_format_row(run_results, name, naive.name, dynamics, visual))
     return "\n".join([_QUESTION, *lines]) + "\n"
 

@@ -40,3 +40,8 @@ def test_replay_is_judged_against_the_naive_fine_tune() -> None:
 def test_without_a_loss_or_a_gain_nothing_can_be_told() -> None:
     assert verdicts(22.0, 10.0, 22.0, 9.0)[0] == CANNOT_TELL
     assert verdicts(20.0, 14.0, 20.0, 10.2)[1:] == [CANNOT_TELL, CANNOT_TELL]
+
+
+def test_a_share_with_a_single_run_gets_no_verdict() -> None:
+    made = [run_result(name, seed, 20.0, 10.0) for name in ("base", NAIVE) for seed in range(SEEDS)]
+    assert "| replay 25% |" not in format_answer([*made, run_result("replay 25%", 0, 20.0, 10.0)], (VARIANTS,), METRICS)
