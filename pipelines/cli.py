@@ -86,7 +86,8 @@ def _run_argv(argv: list[str]) -> int:
         raise UserError(with_suggestion(f"no command {words[0]!r}", words[0], commands))
     args = _parser().parse_args(words or ["--help"])
     path_overrides = overrides_at(args.path) if getattr(args, "path", None) else []
-    return _run_command(commands[args.command], args, [*path_overrides, *overrides])
+    command = commands[args.command]
+    return _run_command(command, args, [*path_overrides, *map(command.expand, overrides)])
 
 
 def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """The description of a command."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Argument = tuple[tuple[str, ...], Mapping[str, Any]]
@@ -13,7 +13,8 @@ class Command:
 
     ``module`` is imported when the command is called, and its ``main`` is run. ``presets`` are settings that the
     command line overrides. ``run_dir`` is how the command uses the run folder: it does not use it, only reads it,
-    requires an existing run, or may create one. ``description`` holds paragraphs, which the help wraps.
+    requires an existing run, or may create one. ``description`` holds paragraphs, which the help wraps. ``short_keys``
+    are short names of settings on its command line.
     """
 
     name: str
@@ -26,3 +27,9 @@ class Command:
     presets: tuple[str, ...] = ()
     usage: str = ""
     arguments: tuple[Argument, ...] = ()
+    short_keys: Mapping[str, str] = field(default_factory=dict)
+
+    def expand(self, override: str) -> str:
+        """``override`` with the full key of the setting, if it has a short one."""
+        key, equals, value = override.partition("=")
+        return self.short_keys.get(key, key) + equals + value

@@ -108,11 +108,12 @@ MODEL_COMMANDS = (
             "weights and no data. Exit status 1 if it does not fit."
         ),
         examples=(
-            "driveforge estimate model.checkpoint=DIR data.height=480 data.width=832 data.num_frames=81",
+            "driveforge estimate model.checkpoint=DIR data.height=480 data.width=832 data.num_frames=81 gpus=8",
             "driveforge estimate finetune=full finetune.precision=bf16 estimate.gpus=8 estimate.gpu=H200",
             "driveforge estimate estimate.device=cpu",
         ),
         sections=("data", "model", "finetune", "generate", "estimate"),
+        short_keys={"gpus": "estimate.gpus"},
     ),
     Command(
         name="finetune",

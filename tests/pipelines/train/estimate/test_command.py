@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
+from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.train.estimate.command import main, make_estimate
 from driveforge.pipelines.train.estimate.devices import GIB, find_device, measure_matmul
@@ -59,6 +60,12 @@ def test_14b_does_not_fit_one_h100_and_the_output_says_what_to_do(
     assert float(rows["optimizer"]) == pytest.approx(2 * float(rows["weights"]), abs=0.02)
     assert "does not fit in the 79.1 GiB of H100" in printed
     assert "switch on finetune.gradient_checkpointing=true finetune.parallel=fsdp (saves" in printed
+
+
+def test_gpus_is_a_short_key(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["data.height=64", "data.width=64", "data.num_frames=5", "gpus=0"]
+    assert cli.main(["estimate", f"model.checkpoint={small}", f"run_dir={tmp_path}", *words]) == 2
+    assert "estimate.gpus must be" in capsys.readouterr().err
 
 
 def test_what_fits_has_a_largest_batch(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
