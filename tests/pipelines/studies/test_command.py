@@ -13,7 +13,7 @@ from driveforge.pipelines.studies.validator.settings import ValidatorStudy
 def test_settings_come_from_the_file_and_the_command_line() -> None:
     assert load_settings(ForgettingStudy).num_seeds == 5
     assert load_settings(ValidatorStudy, ["rows=[64]", "run_dir=here"]).rows == (64,)
-    with pytest.raises(UserError, match="num_frames must be from 5 to 61 in steps of 4, got 8"):
+    with pytest.raises(UserError, match="num_frames must be from 5 to 1021 in steps of 4, got 8"):
         load_settings(ForgettingStudy, ["num_frames=8"])
     with pytest.raises(UserError, match="did you mean steps"):
         load_settings(ForgettingStudy, ["stepz=1"])
