@@ -128,7 +128,8 @@ def require_generable(selected: SelectedGenerator, scenes: Iterable[Scene], sett
     Only our own families say what they take.
     """
     given = settings.num_first_frames
-    moving = [name for name, edit in EDITS.items() if name in settings.edits and edit.keeps_first_frame]
+    edits = {name: EDITS[name] for name in settings.edits if name in EDITS and name != "as-recorded"}
+    moving = [name for name, edit in edits.items() if edit.keeps_first_frame]
     if given > 1 and moving:
         raise UserError(
             f"generate.num_first_frames={given}: recorded frames do not move as the edits {', '.join(moving)} command; "

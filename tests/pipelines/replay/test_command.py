@@ -78,7 +78,7 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
 
 def _buffer(config: Config, checkpoint: Path) -> ReplayBuffer:
-    return fill_buffer(config.replay, config.data.framing, checkpoint, config.run)
+    return fill_buffer(config, checkpoint)
 
 
 def test_add_fills_a_buffer_that_stats_and_verify_read(
