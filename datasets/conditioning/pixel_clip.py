@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from driveforge.datasets.conditioning.cells import average_over_cells
 from driveforge.datasets.conditioning.layout import render_layout
 from driveforge.datasets.conditioning.rays import plucker_rays
 from driveforge.datasets.conditioning.warp import warp_frame
@@ -32,15 +33,8 @@ def make_pixel_clip(scene: Scene, frames: NDArray[np.uint8], cell: int) -> Pixel
     warped, is_warped = warp_frame(frames[0], scene, camera)
     warped[0], is_warped[0] = frames[0], True
     boxed = render_layout(replace(scene, lanes=()), camera).any(-1)
-    shares = np.stack([_average_over_cells(mask, cell) for mask in (is_warped, boxed)])
+    shares = np.stack([average_over_cells(mask, cell) for mask in (is_warped, boxed)])
     return PixelClip(
         images=np.stack([frames, warped, render_layout(scene, camera)]),
         cells=np.concatenate([shares, plucker_rays(scene, camera, cell)]).astype(np.float16),
     )
-
-
-def _average_over_cells(mask: NDArray[np.bool_], cell: int) -> NDArray[np.float32]:
-    """``mask`` (T,H,W) averaged over square cells: (T,h,w)."""
-    length, height, width = mask.shape
-    cells = mask.reshape(length, height // cell, cell, width // cell, cell)
-    return np.asarray(cells.mean((2, 4), dtype=np.float32))

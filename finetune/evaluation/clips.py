@@ -12,7 +12,7 @@ from torch import Tensor
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.evaluation.moving_regions import segment_moving_pixels
-from driveforge.finetune.world_model.clip_encoder import ClipEncoder, average_over_cells
+from driveforge.finetune.world_model.clip_encoder import ClipEncoder, average_over_latent_cells
 from driveforge.finetune.world_model.clip_tensors import ClipTensors
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.model import WorldModel
@@ -105,7 +105,7 @@ def encode_evaluation_clip(encoder: ClipEncoder, clip: Clip) -> EvaluationTensor
     """The tensors of an ``EvaluationClip``, in half precision, for a clip of one camera."""
     tensors = encoder.encode_clip(clip).map(Tensor.half)
     codec = encoder.codec
-    moving = average_over_cells(segment_moving_pixels(clip), codec.spatial_stride, codec.temporal_stride).half()
+    moving = average_over_latent_cells(segment_moving_pixels(clip), codec.spatial_stride, codec.temporal_stride).half()
     # Decoded from the rounded latents, which are the input of every model.
     frames = codec.decode(tensors.latents.float()[None])[0].cpu()
     return EvaluationTensors(**tensors.to_mapping(), moving=moving, frames=frames)

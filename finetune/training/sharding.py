@@ -1,7 +1,6 @@
 """Sharding of a model's weights over the ranks with FSDP2, and their assembly after training."""
 
 import copy
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -11,9 +10,6 @@ from torch.distributed.tensor import DTensor
 
 from driveforge.finetune.training.distributed import is_rank_zero
 from driveforge.finetune.world_model.model import WorldModel
-
-# What diffusers' transformers call the lists of their blocks.
-_BLOCK_LISTS = ("blocks", "transformer_blocks")
 
 
 def shard_model(model: WorldModel, mesh: DeviceMesh, *, bf16: bool) -> None:
@@ -29,16 +25,10 @@ def shard_model(model: WorldModel, mesh: DeviceMesh, *, bf16: bool) -> None:
         # Without its cache, which would keep casts of weights that are gathered only for a moment.
         autocast = torch.autocast(mesh.device_type, torch.bfloat16, cache_enabled=False)
         model.forward = autocast(model.forward)  # type: ignore[method-assign]
-    for block in find_blocks(model):
-        fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
+    for blocks in model.block_lists():
+        for block in blocks:
+            fully_shard(block, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
-
-
-def find_blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """The blocks of every transformer of ``model``."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and name.split(".")[-1] in _BLOCK_LISTS:
-            yield from module
 
 
 def copy_without_weights(model: WorldModel) -> WorldModel:

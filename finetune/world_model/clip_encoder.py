@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from driveforge.datasets.conditioning.cells import average_over_cells
 from driveforge.datasets.conditioning.layout import render_layout
 from driveforge.datasets.conditioning.rays import plucker_rays
 from driveforge.datasets.conditioning.warp import warp_frame
@@ -102,7 +103,7 @@ def _encode_view(
         num_warped = grid[0] if has_pose else num_context
         warped[:, :num_warped] = codec.encode(torch.from_numpy(frames)[None])[0][:, :num_warped]
         mask.context[:, :num_context] = 1
-        mask.warped.copy_(average_over_cells(is_warped, cell, stride))
+        mask.warped.copy_(average_over_latent_cells(is_warped, cell, stride))
     return ConditionTensors(warped=warped, layout=layout, mask=channels, rays=rays)
 
 
@@ -126,12 +127,11 @@ def _cell_weight(codec: Codec, scene: Scene, camera: Camera) -> Tensor:
     weight = torch.ones(num_latent_frames, camera.height // cell, camera.width // cell)
     if scene.ego_to_world is not None and camera.is_calibrated:
         boxed = render_layout(replace(scene, lanes=()), camera).any(-1)
-        weight += BOX_WEIGHT * average_over_cells(boxed, cell, stride)
+        weight += BOX_WEIGHT * average_over_latent_cells(boxed, cell, stride)
     weight[count_latent_frames(scene.num_frames - scene.held_frames, stride) :] = 0
     return weight
 
 
-def average_over_cells(mask: NDArray[np.bool_], cell: int, temporal_stride: int) -> Tensor:
+def average_over_latent_cells(mask: NDArray[np.bool_], cell: int, temporal_stride: int) -> Tensor:
     """``mask`` (T,H,W) averaged over square cells and the frames of a latent frame: (F, H // cell, W // cell)."""
-    by_frame = torch.from_numpy(mask).float().unfold(1, cell, cell).unfold(2, cell, cell).mean((-1, -2))
-    return group_frames(by_frame, temporal_stride).mean(1)
+    return group_frames(torch.from_numpy(average_over_cells(mask, cell)), temporal_stride).mean(1)

@@ -25,6 +25,8 @@ from driveforge.finetune.world_model.solvers import Solver
 # Of a folder that driveforge saved: the family, the domains and sizes; and the weights that are not in a transformer.
 CONFIG_FILE, CONDITIONING_FILE = "world_model.json", "conditioning.safetensors"
 _CHUNK_BYTES = 2**24
+# What diffusers' transformers call the lists of their blocks.
+_BLOCK_LISTS = ("blocks", "transformer_blocks")
 
 
 class WorldModel(nn.Module, ABC):
@@ -146,10 +148,18 @@ class WorldModel(nn.Module, ABC):
         self.to(device)
         self.encoder.to(device)
 
+    def block_lists(self) -> Iterator[nn.ModuleList]:
+        """The list of blocks of every transformer; all blocks of a transformer are equal."""
+        for transformer in self.transformers.values():
+            for name, child in transformer.named_children():
+                if name in _BLOCK_LISTS and isinstance(child, nn.ModuleList):
+                    yield child
+
     def compile_blocks(self) -> None:
         """Apply ``torch.compile`` to the transformer blocks."""
-        for transformer in self.transformers.values():
-            transformer.compile_repeated_blocks()
+        for blocks in self.block_lists():
+            for block in blocks:
+                block.compile()
 
     def digest(self) -> str:
         """sha256, 16 hex digits, of the weights without the encoder's."""

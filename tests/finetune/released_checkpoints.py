@@ -203,5 +203,9 @@ def make_clip() -> CLIPVisionModelWithProjection:
 
 def edit_index(folder: Path, **changes: Any) -> None:
     """Change keys of ``model_index.json``."""
-    path = folder / "model_index.json"
+    edit_json(folder / "model_index.json", **changes)
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Change keys of a JSON object."""
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLWan, CosmosTransformer3DModel, ModelMixin
+from diffusers import AutoencoderKLWan, CosmosTransformer3DModel
 from diffusers.models.transformers import transformer_cosmos
 from diffusers.utils import is_torchvision_available
 from numpy.typing import NDArray
@@ -64,17 +64,8 @@ class Cosmos2WorldModel(ReleasedWorldModel):
     family = "cosmos2"
     transformer_class = CosmosTransformer3DModel
     codec_class = Cosmos2Codec
+    modulations_per_block = 3
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-
-    def _make_grafts(self, transformer: ModelMixin) -> Grafts:
-        hidden_size = transformer.config.num_attention_heads * transformer.config.attention_head_dim
-        return Grafts(
-            latent_channels=self.codec.channels,
-            temporal_stride=self.codec.temporal_stride,
-            hidden_size=hidden_size,
-            modulation_size=3 * hidden_size,
-            num_domains=len(self.domains),
-        )
 
     @classmethod
     def max_tokens(cls, config: Mapping[str, Any]) -> tuple[int, int]:
@@ -112,10 +103,6 @@ class Cosmos2WorldModel(ReleasedWorldModel):
         if num_steps < 2:
             raise UserError(f"model={self.family} takes at least 2 sampling steps, got {num_steps}; set num_steps")
         return EdmSolver(_karras_sigmas(self.scheduler_config, num_steps), _SIGMA_MAX)
-
-    def compile_blocks(self) -> None:
-        for block in self.transformers["transformer"].transformer_blocks:
-            block.compile()
 
     def forward(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
         assert conditions.frame_rate is not None

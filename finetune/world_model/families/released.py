@@ -43,6 +43,8 @@ class ReleasedWorldModel(WorldModel):
 
     family: ClassVar[str]
     transformer_class: ClassVar[type[ModelMixin]]
+    # Vectors of the hidden size that the noise level gives to a block: shifts, scales and gates.
+    modulations_per_block: ClassVar[int]
     codec_class: ClassVar[type[WanCodec]] = WanCodec
     # The transformers of a pipeline that may be absent from a folder.
     part_names: ClassVar[tuple[str, ...]] = ("transformer",)
@@ -71,9 +73,15 @@ class ReleasedWorldModel(WorldModel):
         # That of the grafts: an idle transformer may be elsewhere.
         return next(self.grafts.parameters()).device
 
-    @abstractmethod
     def _make_grafts(self, transformer: ModelMixin) -> Grafts:
-        """The grafts of one transformer."""
+        hidden_size = transformer.config.num_attention_heads * transformer.config.attention_head_dim
+        return Grafts(
+            latent_channels=self.codec.channels,
+            temporal_stride=self.codec.temporal_stride,
+            hidden_size=hidden_size,
+            modulation_size=self.modulations_per_block * hidden_size,
+            num_domains=len(self.domains),
+        )
 
     @property
     def transformers(self) -> Mapping[str, ModelMixin]:
@@ -128,7 +136,8 @@ class ReleasedWorldModel(WorldModel):
     @classmethod
     def compute_encoder_digest(cls, directory: Path) -> str:
         # Models with equal codecs differ in the other tensors of a clip.
-        parts = [type(cls.load_encoder(directory)).__name__, super().compute_encoder_digest(directory)]
+        encoder = cls.make_encoder(directory, cls.codec_class.on_meta(directory))
+        parts = [type(encoder).__name__, super().compute_encoder_digest(directory)]
         if (directory / "image_encoder").is_dir():
             parts.append(compute_model_digest(directory / "image_encoder"))
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]

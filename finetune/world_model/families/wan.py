@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ModelMixin, WanTransformer3DModel
+from diffusers import WanTransformer3DModel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -42,6 +42,7 @@ class WanWorldModel(ReleasedWorldModel):
 
     family = "wan"
     transformer_class = WanTransformer3DModel
+    modulations_per_block = 6
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
     pipelines = ("WanPipeline", "WanImageToVideoPipeline")
 
@@ -53,16 +54,6 @@ class WanWorldModel(ReleasedWorldModel):
     @property
     def has_clean_context(self) -> bool:  # type: ignore[override]
         return not self.takes_image
-
-    def _make_grafts(self, transformer: ModelMixin) -> Grafts:
-        config = transformer.config
-        return Grafts(
-            latent_channels=self.codec.channels,
-            temporal_stride=self.codec.temporal_stride,
-            hidden_size=config.num_attention_heads * config.attention_head_dim,
-            modulation_size=6 * config.num_attention_heads * config.attention_head_dim,
-            num_domains=len(self.domains),
-        )
 
     @classmethod
     def max_tokens(cls, config: Mapping[str, Any]) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """A world model of fake tensors: shapes on the CPU without memory, with few blocks, as kernels of a device see it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -15,9 +14,6 @@ from driveforge.finetune.world_model.clip_tensors import ClipTensors, ConditionM
 from driveforge.finetune.world_model.model import WorldModel
 from driveforge.pipelines.inputs.settings import DataSettings
 from driveforge.replay.dataset import Batch
-
-# What diffusers' transformers call the lists of their blocks.
-_BLOCK_LISTS = ("blocks", "transformer_blocks")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,22 +57,14 @@ def _fused_rms_norm(norm: nn.RMSNorm, value: Tensor) -> Tensor:
     return normalized
 
 
-def find_blocks(model: WorldModel) -> Iterator[nn.ModuleList]:
-    """The list of blocks of every transformer of ``model``."""
-    for transformer in model.transformers.values():
-        for name, child in transformer.named_children():
-            if name in _BLOCK_LISTS and isinstance(child, nn.ModuleList):
-                yield child
-
-
 def num_blocks(model: WorldModel) -> int:
     """The number of blocks of a transformer; experts have equally many."""
-    return max(map(len, find_blocks(model)))
+    return max(map(len, model.block_lists()))
 
 
 def keep_blocks(model: WorldModel, count: int) -> None:
     """Keep the first ``count`` blocks of every transformer; all blocks of a transformer are equal."""
-    for blocks in find_blocks(model):
+    for blocks in model.block_lists():
         del blocks[count:]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from driveforge.finetune.training.adapters import set_trainable
 from driveforge.finetune.world_model.families.registry import load_on_meta
 from driveforge.pipelines.train.estimate.devices import GIB
-from driveforge.pipelines.train.estimate.fake_model import ClipSize, find_blocks
+from driveforge.pipelines.train.estimate.fake_model import ClipSize
 from driveforge.pipelines.train.estimate.step import DeviceKind, Phase, SamplingCost, Setup, StepCost, training_cost
 
 # The CUDA context, and workspaces of cuBLAS and cuDNN.
@@ -63,7 +63,7 @@ def count_bytes(checkpoint: Path, setup: Setup) -> ModelBytes:
     """The bytes of the model in ``checkpoint``, with its adapter."""
     model = load_on_meta(checkpoint)
     set_trainable(model, setup.settings.adapter, setup.settings.lora_rank)
-    sizes = [sum(p.numel() for p in block.parameters()) for blocks in find_blocks(model) for block in blocks]
+    sizes = [sum(p.numel() for p in block.parameters()) for blocks in model.block_lists() for block in blocks]
     total = sum(p.numel() for p in model.parameters())
     return ModelBytes(
         all=4 * total,

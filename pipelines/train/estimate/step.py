@@ -23,7 +23,6 @@ from driveforge.pipelines.train.estimate.fake_model import (
     ClipSize,
     blank_batch,
     blank_clip,
-    find_blocks,
     keep_blocks,
     materialize,
     num_blocks,
@@ -126,7 +125,7 @@ def make_trainable(model: WorldModel, setup: Setup) -> None:
             transformer.enable_gradient_checkpointing()
     if setup.is_sharded and setup.settings.precision == "bf16":
         # FSDP gathers the weights of a block in bf16.
-        for blocks in find_blocks(model):
+        for blocks in model.block_lists():
             for parameter in blocks.parameters():
                 parameter.data = parameter.data.to(torch.bfloat16)
 

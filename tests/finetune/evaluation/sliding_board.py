@@ -10,7 +10,7 @@ from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose
 from driveforge.datasets.scene import Camera, Clip, Scene, Track
 from driveforge.finetune.evaluation.clips import EvaluationClip, EvaluationTensors
 from driveforge.finetune.evaluation.moving_regions import segment_moving_pixels
-from driveforge.finetune.world_model.clip_encoder import average_over_cells
+from driveforge.finetune.world_model.clip_encoder import average_over_latent_cells
 
 HEIGHT, WIDTH, FRAMES = 48, 80, 9
 START = 3  # the last context frame
@@ -69,7 +69,7 @@ def _draw(wall: np.ndarray, texture: np.ndarray, center: np.ndarray, drawn: bool
 
 def evaluation_clip(clip: Clip) -> EvaluationClip:
     """The clip as after a lossless VAE, with the ground truth of the motion metrics and without latents."""
-    moving = average_over_cells(segment_moving_pixels(clip), 8, 1)
+    moving = average_over_latent_cells(segment_moving_pixels(clip), 8, 1)
     empty = torch.zeros(0)
     tensors = EvaluationTensors(
         warped=empty,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from driveforge.finetune.evaluation.moving_regions import segment_moving_pixels
-from driveforge.finetune.world_model.clip_encoder import average_over_cells
+from driveforge.finetune.world_model.clip_encoder import average_over_latent_cells
 from tests.finetune.evaluation.sliding_board import START, make_sliding_clip, without_tracks
 from tests.validation.street import street
 
@@ -38,4 +38,4 @@ def test_the_static_scene_of_a_driving_camera_is_not_moving() -> None:
 def test_a_mask_is_averaged_over_cells() -> None:
     mask = np.zeros((1, 8, 16), bool)
     mask[0, :4, :8] = True
-    assert average_over_cells(mask, 8, 1).tolist() == [[[0.5, 0.0]]]
+    assert average_over_latent_cells(mask, 8, 1).tolist() == [[[0.5, 0.0]]]

@@ -36,7 +36,7 @@ from driveforge.finetune.world_model.generator import WorldModelGenerator
 from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.finetune.world_model.sampling import sample
 from tests.defaults import sampler_settings
-from tests.finetune.released_checkpoints import edit_index, make_wan
+from tests.finetune.released_checkpoints import edit_index, edit_json, make_wan
 
 KINDS = ("t2v", "i2v", "ti2v", "t2v-experts", "i2v-experts")
 WITH_FRAME = ("i2v", "ti2v", "i2v-experts")
@@ -274,14 +274,12 @@ class TestDamagedFolders:
             load_world_model(copy)
 
     def test_another_number_of_channels_is_named(self, copy: Path) -> None:
-        path = copy / "transformer" / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"in_channels": 7}))
+        edit_json(copy / "transformer" / "config.json", in_channels=7)
         with pytest.raises(UserError, match=r"takes 7 channels .* must take 4 \(text to video\) or 12"):
             load_world_model(copy)
 
     def test_a_foreign_scheduler_is_named(self, copy: Path) -> None:
-        path = copy / "scheduler" / "scheduler_config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"_class_name": "DDIMScheduler"}))
+        edit_json(copy / "scheduler" / "scheduler_config.json", _class_name="DDIMScheduler")
         with pytest.raises(UserError, match=r"must be one of UniPCMultistepScheduler, .*, got DDIMScheduler"):
             load_world_model(copy)
 
