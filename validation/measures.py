@@ -165,7 +165,7 @@ def _call(function: str, names: Sequence[str], argument: TrackedView | Sequence[
     returned = {m.name.rpartition("/")[2] for m in measures}
     if returned != set(names):
         raise UserError(
-            f"{function} returned {', '.join(sorted(returned))}, but validation/catalog.py lists "
+            f"{function} returned {', '.join(sorted(returned))}, but validation/measure_tables lists "
             f"{', '.join(sorted(names))}; correct the row or the function"
         )
     return measures
@@ -176,5 +176,5 @@ def _import_function(path: str) -> Callable[[TrackedView | Sequence[View]], Meas
     try:
         function: Callable[..., Measure | Sequence[Measure]] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise UserError(f"validation/catalog.py: there is no function {path} ({error})") from error
+        raise UserError(f"validation/measure_tables: there is no function {path} ({error})") from error
     return function

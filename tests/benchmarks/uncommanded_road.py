@@ -24,7 +24,7 @@ from driveforge.datasets.scene import Lane
 from driveforge.validation.camera.pairs import MIN_BASELINE_M
 from driveforge.validation.camera.road import road_normals
 from driveforge.validation.camera.scale import MIN_HEIGHT_M
-from driveforge.validation.catalog import NO_CAMERA_HEIGHT, ROAD_HIDDEN
+from driveforge.validation.measure_tables.pose import NO_CAMERA_HEIGHT, ROAD_HIDDEN
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.records import TOO_FEW_FRAMES, Sample
 from driveforge.validation.views.boxes import Boxes

@@ -19,7 +19,7 @@ import numpy as np
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.tracked_view import TrackedView
-from driveforge.validation.catalog import NO_COLMAP_CHECK, TOO_FEW_ROWS
+from driveforge.validation.measure_tables.pose import NO_COLMAP_CHECK, TOO_FEW_ROWS
 from driveforge.validation.records import DEGENERATE, STATIONARY_EGO, Measure, make_measure, make_unmeasurable
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import CommandedCamera, View

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array, inverse, project, transform
-from driveforge.validation.catalog import NO_OVERLAP, ONE_CAMERA
+from driveforge.validation.measure_tables.cameras import NO_OVERLAP, ONE_CAMERA
 from driveforge.validation.records import (
     NO_OVERLAP_TEXTURE,
     STATIONARY_EGO,

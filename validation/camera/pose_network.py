@@ -14,9 +14,9 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, inverse, is_rigid
 from driveforge.validation.camera.pairs import MIN_BASELINE_M
 from driveforge.validation.camera.tracked_view import TrackedView
-from driveforge.validation.catalog import NO_POSE_NETWORK
 from driveforge.validation.instruments import PoseNetwork
 from driveforge.validation.local_weights import load_torchscript
+from driveforge.validation.measure_tables.pose import NO_POSE_NETWORK
 from driveforge.validation.records import (
     STATIONARY_EGO,
     Measure,

@@ -27,7 +27,12 @@ from driveforge.validation.camera.road import (
     road_patch,
 )
 from driveforge.validation.camera.tracked_view import TrackedView
-from driveforge.validation.catalog import CAMERA_NOT_ALONG_ROAD, NO_CAMERA_HEIGHT, NO_PARKED_BOXES, ROAD_HIDDEN
+from driveforge.validation.measure_tables.pose import (
+    CAMERA_NOT_ALONG_ROAD,
+    NO_CAMERA_HEIGHT,
+    NO_PARKED_BOXES,
+    ROAD_HIDDEN,
+)
 from driveforge.validation.point_tracking.box_motion import ray_box
 from driveforge.validation.point_tracking.tracks import TrackWindow
 from driveforge.validation.records import (

@@ -12,7 +12,7 @@ import numpy as np
 
 from driveforge.datasets.scene import Track
 from driveforge.validation.camera.tracked_view import TrackedView
-from driveforge.validation.catalog import OBJECT_SUFFIXES
+from driveforge.validation.measure_tables.objects import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
 from driveforge.validation.objects.blockiness import blockiness
 from driveforge.validation.objects.departures import departure_outliers, departure_steps

@@ -103,7 +103,7 @@ def test_a_row_declares_for_which_reasons_its_measure_does_not_apply() -> None:
     ("function", "message"),
     [
         (f"{__name__}:no_such_function", "there is no function"),
-        (f"{__name__}:undeclared_measure", "time_blue is not a measure: validation/catalog.py has no row for it"),
+        (f"{__name__}:undeclared_measure", "time_blue is not a measure: validation/measure_tables has no row for it"),
         (
             "driveforge.validation.temporal:track_loss_measure",
             "returned time_track_loss, but .* lists time_red, time_track_loss",

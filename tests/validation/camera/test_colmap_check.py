@@ -9,8 +9,8 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.validation.camera.colmap_check import colmap_measures, map_frames, path_errors, require_pycolmap
 from driveforge.validation.camera.tracked_view import TrackedView
-from driveforge.validation.catalog import NO_COLMAP_CHECK, TOO_FEW_ROWS
 from driveforge.validation.instruments import Instruments
+from driveforge.validation.measure_tables.pose import NO_COLMAP_CHECK, TOO_FEW_ROWS
 from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.records import STATIONARY_EGO, Measures
 from driveforge.validation.views.boxes import project_boxes

@@ -12,7 +12,7 @@ from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, inverse, pixel_r
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.validation.camera.overlap import overlap_measures
-from driveforge.validation.catalog import NO_OVERLAP, ONE_CAMERA
+from driveforge.validation.measure_tables.cameras import NO_OVERLAP, ONE_CAMERA
 from driveforge.validation.measures import Measures, measure
 from driveforge.validation.records import NO_OVERLAP_TEXTURE, NO_POSE, STATIONARY_EGO, Measure
 from driveforge.validation.views.view import list_views

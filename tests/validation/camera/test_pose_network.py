@@ -11,8 +11,8 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, pose, yaw_rotation
 from driveforge.datasets.scene import Clip
 from driveforge.validation.camera.pose_network import load_pose_network
-from driveforge.validation.catalog import NO_POSE_NETWORK
 from driveforge.validation.instruments import Instruments, PoseNetwork
+from driveforge.validation.measure_tables.pose import NO_POSE_NETWORK
 from driveforge.validation.measures import measure
 from driveforge.validation.records import NO_POSE, STATIONARY_EGO, Measures
 from driveforge.validation.verdict import judge

@@ -12,7 +12,12 @@ from driveforge.datasets.scene import Clip, Track
 from driveforge.datasets.simulated_source import SimulatedSource
 from driveforge.validation.camera.pose_refinement import rotation_matrix
 from driveforge.validation.camera.scale import is_parked, solve_point_scales
-from driveforge.validation.catalog import CAMERA_NOT_ALONG_ROAD, NO_CAMERA_HEIGHT, NO_PARKED_BOXES, ROAD_HIDDEN
+from driveforge.validation.measure_tables.pose import (
+    CAMERA_NOT_ALONG_ROAD,
+    NO_CAMERA_HEIGHT,
+    NO_PARKED_BOXES,
+    ROAD_HIDDEN,
+)
 from driveforge.validation.measures import measure
 from driveforge.validation.records import (
     NO_BOXES,

@@ -1,0 +1,1 @@
+"""The rows of ``validation/catalog.py``, by family."""
