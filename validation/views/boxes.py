@@ -27,15 +27,17 @@ class Boxes:
 
     ``corners`` ``(T, N, 8, 2)`` px are valid only for boxes entirely in front of the camera; ``rectangle``
     ``(T, N, 4)`` is x0, y0, x1, y1 of the part in front of the camera, zeros if there is none; ``distance`` ``(T, N)``
-    m; ``size`` ``(T, N)`` px is the root of the rectangle's area. ``judged`` ``(T, N)``: large enough, in view and
-    hardly occluded by nearer boxes. ``is_moving`` ``(N,)``: the box moves in the world. ``hulls`` by frame and track
-    are the convex outlines in the image, None outside of it.
+    m; ``size`` ``(T, N)`` px is the root of the rectangle's area. ``visibility`` ``(T, N)``: the share of the rectangle
+    that is inside the image and not behind nearer boxes. ``judged`` ``(T, N)``: large enough, in view and hardly
+    occluded by nearer boxes. ``is_moving`` ``(N,)``: the box moves in the world. ``hulls`` by frame and track are the
+    convex outlines in the image, None outside of it.
     """
 
     corners: Array
     rectangle: Array
     distance: Array
     size: Array
+    visibility: Array
     judged: NDArray[np.bool_]
     is_moving: NDArray[np.bool_]
     hulls: tuple[tuple[NDArray[np.int32] | None, ...], ...]
@@ -88,31 +90,33 @@ def project_boxes(view: View) -> Boxes | None:
         hull = hulls[t][n]
         rectangle[t, n] = 0.0 if hull is None else np.concatenate([hull.min((0, 1)), hull.max((0, 1))])
     extent = np.maximum(rectangle[..., 2:] - rectangle[..., :2], 1.0)
+    in_view, hidden = _visible_shares(rectangle, distance, (shape[0], shape[1]))
     return Boxes(
         corners=corners,
         rectangle=rectangle,
         distance=distance,
         size=np.sqrt(extent.prod(-1)),
-        judged=_judged(rectangle, distance, fully_in_front, (shape[0], shape[1])),
+        visibility=in_view * (1 - hidden),
+        judged=fully_in_front & _is_tall(rectangle, shape[0]) & (in_view > MIN_IN_VIEW) & (hidden < MAX_OCCLUDED),
         is_moving=np.array([np.ptp(track.box_to_world[:, :3, 3], axis=0).max() > MOVING_M for track in view.tracks]),
         hulls=hulls,
     )
 
 
-def _judged(
-    rectangle: Array, distance: Array, fully_in_front: NDArray[np.bool_], shape: tuple[int, int]
-) -> NDArray[np.bool_]:
+def _is_tall(rectangle: Array, height: int) -> NDArray[np.bool_]:
+    return np.asarray(rectangle[..., 3] - rectangle[..., 1] > max(MIN_ROWS, MIN_ROWS_SHARE * height))
+
+
+def _visible_shares(rectangle: Array, distance: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
+    """Shares ``(T, N)`` of each rectangle inside the image, and of its part inside the image behind nearer boxes."""
     height, width = shape
+    low, high = rectangle[..., :2].clip(0, None), rectangle[..., 2:].clip(None, [width - 1, height - 1])
+    inside = np.concatenate([low, np.maximum(low, high)], -1)
     area = (rectangle[..., 2:] - rectangle[..., :2]).clip(min=1e-6).prod(-1)
-    image = np.array([0.0, 0.0, width - 1, height - 1])
-    in_view = _overlap(rectangle, image) / area
-    tall = rectangle[..., 3] - rectangle[..., 1] > max(MIN_ROWS, MIN_ROWS_SHARE * height)
-    judged = fully_in_front & tall & (in_view > MIN_IN_VIEW)
-    for t, j in zip(*np.nonzero(judged), strict=True):
-        nearer = distance[t] < distance[t, j]
-        hidden = _overlap(rectangle[t, nearer], rectangle[t, j]) / area[t, j]
-        judged[t, j] = hidden.sum() < MAX_OCCLUDED
-    return np.asarray(judged)
+    area_inside = (inside[..., 2:] - inside[..., :2]).prod(-1)
+    is_nearer = distance[:, None, :] < distance[:, :, None]
+    covered = (_overlap(inside[:, :, None], inside[:, None]) * is_nearer).sum(-1)
+    return area_inside / area, np.minimum(covered / np.maximum(area_inside, 1e-6), 1.0)
 
 
 def _overlap(a: Array, b: Array) -> Array:
