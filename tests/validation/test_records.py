@@ -32,5 +32,5 @@ def test_a_visibility_is_stored_only_if_it_is_known() -> None:
 
 
 def test_a_visibility_is_a_share() -> None:
-    with pytest.raises(UserError, match="visibility must be from 0 to 1, got 1.2"):
+    with pytest.raises(UserError, match=r"visibility must be from 0 to 1, got 1\.2"):
         make_measure("object_residual", 1.0, visibility=1.2)
