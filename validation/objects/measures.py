@@ -15,6 +15,7 @@ from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.measure_tables.objects import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
 from driveforge.validation.objects.blockiness import blockiness
+from driveforge.validation.objects.categories import is_person
 from driveforge.validation.objects.departures import departure_outliers, departure_steps
 from driveforge.validation.objects.observations import LARGE_PX, ObjectObservation, observe_objects
 from driveforge.validation.point_tracking.protocol import Mask
@@ -27,7 +28,6 @@ TOO_FEW_ON_OBJECTS = f"{TOO_FEW_TRACKS} on objects"
 MIN_WINDOWS = 3
 # Expected offset of an object from its box, since boxes are not exact.
 TOLERANCE_PX, TOLERANCE_SHARE = 0.5, 0.04  # reference px, share of the box's size
-_NON_RIGID = {"human", "person", "pedestrian", "animal", "bicycle", "motorcycle", "cyclist", "rider"}
 
 
 def object_measures(tracked: TrackedView) -> list[Measure]:
@@ -60,11 +60,6 @@ def blockiness_measure(tracked: TrackedView) -> Measure:
 
 def _people(tracks: Sequence[Track]) -> Mask:
     return np.array([is_person(track) for track in tracks], bool)
-
-
-def is_person(track: Track) -> bool:
-    """Whether an object moves within its box, as pedestrians, riders and animals do."""
-    return not _NON_RIGID.isdisjoint(track.category.lower().split("."))
 
 
 def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str, Sample]]:
