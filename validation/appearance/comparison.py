@@ -3,14 +3,16 @@
 So nearness alone explains no difference: the nearer view is blurred until it shows no more than the farther one.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.validation.appearance.faces import TEXELS, Face
+from driveforge.validation.appearance.faces import TEXELS, Face, FaceKey
 
+STEP = 2  # frames
 MIN_COMMON_TEXELS = 0.15  # share
 MARGIN_TEXELS = 1  # shift that is searched, since boxes are not exact
 # Standard deviation in texels of the blur of every view, and of that by a pixel which covers one texel.
@@ -26,13 +28,28 @@ Mask = NDArray[np.bool_]
 class FaceComparison:
     """``difference``: mean absolute difference of the colors at the best shift, over the contrast of both views.
 
-    ``detail_loss``: log of the detail of the earlier view over that of the later one, where the detail is the geometric
-    mean of 1 + |gray step| between neighboring texels. ``weight``: the number of common texels, less for slanted faces.
+    ``detail_ratio``: the detail of the earlier view over that of the later one, where the detail is the geometric mean
+    of 1 + abs(gray step) between neighboring texels. ``weight``: the number of common texels, less for slanted faces.
     """
 
     difference: float
-    detail_loss: float
+    detail_ratio: float
     weight: float
+
+
+# The comparisons of the faces of one object, by frame.
+FaceSeries = dict[int, list[FaceComparison]]
+
+
+def compare_steps(faces: Mapping[FaceKey, Sequence[Face]]) -> dict[int, FaceSeries]:
+    """By object and the earlier frame, every face compared with itself ``STEP`` frames later."""
+    compared: dict[int, FaceSeries] = {}
+    for (box_index, _), views in faces.items():
+        later = {view.frame - STEP: view for view in views}
+        for view in views:
+            if view.frame in later and (found := compare_faces(view, later[view.frame])):
+                compared.setdefault(box_index, {}).setdefault(view.frame, []).append(found)
+    return compared
 
 
 def compare_faces(earlier: Face, later: Face) -> FaceComparison | None:
@@ -50,7 +67,7 @@ def compare_faces(earlier: Face, later: Face) -> FaceComparison | None:
     difference = _least_difference(before, earlier.visible, after, later.visible)
     return FaceComparison(
         difference=difference / (contrast + CONTRAST_FLOOR),
-        detail_loss=_log_detail(gray_before, common) - _log_detail(gray_after, common),
+        detail_ratio=float(np.exp(_log_detail(gray_before, common) - _log_detail(gray_after, common))),
         weight=float(common.sum()) * min(earlier.cosine, later.cosine),
     )
 

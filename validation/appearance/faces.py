@@ -1,7 +1,8 @@
-"""The upright faces of vehicles' boxes, rectified: the same texel is the same place on the vehicle in every frame.
+"""The upright faces of boxes, rectified: the same texel is the same place on a vehicle in every frame.
 
 Each texel is projected exactly, so that boxes which the image edge cuts, or which are partly behind the camera, are
-rectified as far as they are visible. Texels outside of the image and behind nearer boxes are masked.
+rectified as far as they are visible. Texels outside of the image and behind nearer boxes are masked. People and riders
+do not fill the faces of their boxes: the plane through the center of the box that faces the camera is used instead.
 """
 
 from dataclasses import dataclass
@@ -17,18 +18,19 @@ from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import CommandedCamera, View
 
 TEXELS = 24  # per side
-MAX_OBJECTS = 8  # the largest ones
+MAX_OBJECTS = 10  # the largest ones
 MIN_VISIBLE_ROWS = 0.07  # root of the visible area of a box, share of the image's rows
-MIN_VISIBLE_TEXELS = 0.2  # share
+MIN_VISIBLE_TEXELS = 0.3  # share
 MIN_AREA_PX, MIN_AREA_SHARE = 30.0, 0.0015  # visible area of a face: px of the image, share of its rows squared
 MIN_COSINE = 0.25  # between the face's normal and the direction to the camera
 MIN_PX_PER_TEXEL = 8 / TEXELS
-OUTLINE_SHARE = 0.012  # of the rows: the border of a nearer box, which is excluded
+OUTLINE_SHARE = 0.02  # of the rows: the border of a nearer box, which is excluded
 # The four vertical faces (+x, -x, +y, -y in the box frame); top and bottom are seen at a grazing angle.
 _NORMALS = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
 _NOBODY, _OUTLINE = -1, -2
 
-FaceKey = tuple[int, int]  # index of the track, index of the face
+FaceKey = tuple[int, int]  # index of the track, index of the face (of a person: always ``TOWARD_CAMERA``)
+TOWARD_CAMERA = len(_NORMALS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,7 +55,7 @@ class Face:
 
 
 def rectify_faces(view: View, command: CommandedCamera, boxes: Boxes) -> dict[FaceKey, list[Face]]:
-    """The sufficiently visible faces of the largest vehicles, in time order."""
+    """The sufficiently visible faces of the largest objects, in time order."""
     is_large = _is_large(view, boxes)
     faces: dict[FaceKey, list[Face]] = {}
     for frame in map(int, np.flatnonzero(is_large.any(1))):
@@ -66,12 +68,11 @@ def rectify_faces(view: View, command: CommandedCamera, boxes: Boxes) -> dict[Fa
 
 
 def _is_large(view: View, boxes: Boxes) -> NDArray[np.bool_]:
-    """``(T, N)``: the vehicles that are rectified in each frame, at most ``MAX_OBJECTS`` of the clip."""
-    is_vehicle = np.array([not is_person(track) for track in view.tracks], bool)
+    """``(T, N)``: the objects that are rectified in each frame, at most ``MAX_OBJECTS`` of the clip."""
     has_hull = np.array([[hull is not None for hull in row] for row in boxes.hulls], bool)
-    visible_size = np.where(has_hull & is_vehicle, boxes.size * np.sqrt(boxes.visibility), 0.0)
+    visible_size = np.where(has_hull, boxes.visible_size, 0.0)
     is_large = visible_size > MIN_VISIBLE_ROWS * view.gray.shape[1]
-    largest = np.argsort(-np.where(is_large, visible_size, 0.0).sum(0), kind="stable")[:MAX_OBJECTS]
+    largest = np.argsort(-visible_size.max(0), kind="stable")[:MAX_OBJECTS]
     return np.asarray(is_large & np.isin(np.arange(len(view.tracks)), largest))
 
 
@@ -100,13 +101,9 @@ def _rectify_box(
     box_to_camera = inverse(command.camera_to_world[frame]) @ track.box_to_world[frame]
     camera_in_box = inverse(box_to_camera)[:3, 3]
     faces = []
-    for number, normal in enumerate(_NORMALS):
-        to_camera = camera_in_box - normal * track.size / 2
-        direction = to_camera / max(float(np.linalg.norm(to_camera)), 1e-6)
-        cosine = float(direction @ normal)
-        if cosine < MIN_COSINE:
-            continue
-        points = transform(box_to_camera, _texel_centers(normal, track.size).reshape(-1, 3))
+    planes = [_toward_camera(camera_in_box, track.size)] if is_person(track) else _facing(camera_in_box, track.size)
+    for number, direction, cosine, texels in planes:
+        points = transform(box_to_camera, texels.reshape(-1, 3))
         pixels, depth = project(points, command.intrinsics)
         pixels = np.where(depth[:, None] > NEAR_M, pixels, -1e4).clip(-1e4, 1e4).reshape(TEXELS, TEXELS, 2)
         visible = _is_visible(pixels, owners, box_index)
@@ -129,12 +126,36 @@ def _rectify_box(
     return faces
 
 
-def _texel_centers(normal: Array, size: Array) -> Array:
-    """``(TEXELS, TEXELS, 3)`` m in the box frame; rows go down, columns along the face."""
+# Index of a face, direction to the camera, cosine, and texel centers ``(TEXELS, TEXELS, 3)`` m in the box frame.
+_Plane = tuple[int, Array, float, Array]
+
+
+def _facing(camera_in_box: Array, size: Array) -> list[_Plane]:
+    """The upright faces of a box that face the camera at ``camera_in_box`` ``(3,)``."""
+    planes = []
+    for number, normal in enumerate(_NORMALS):
+        to_camera = camera_in_box - normal * size / 2
+        direction = to_camera / max(float(np.linalg.norm(to_camera)), 1e-6)
+        cosine = float(direction @ normal)
+        if cosine >= MIN_COSINE:
+            along = np.array([abs(normal[1]), abs(normal[0]), 0.0]) * size
+            planes.append((number, direction, cosine, _texel_centers(normal * size / 2, along, size[2])))
+    return planes
+
+
+def _toward_camera(camera_in_box: Array, size: Array) -> _Plane:
+    """The upright plane through the center of a box that faces the camera, as wide as the longer side of the box."""
+    heading = np.array([camera_in_box[0], camera_in_box[1], 0.0])
+    heading /= max(float(np.linalg.norm(heading)), 1e-6)
+    along = np.array([-heading[1], heading[0], 0.0]) * max(size[0], size[1])
+    return TOWARD_CAMERA, heading, 1.0, _texel_centers(np.zeros(3), along, size[2])
+
+
+def _texel_centers(center: Array, along: Array, height: float) -> Array:
+    """``(TEXELS, TEXELS, 3)`` m in the box frame; rows go down, columns in the direction of ``along``."""
     steps = (np.arange(TEXELS) + 0.5) / TEXELS - 0.5
-    along, up = np.meshgrid(steps, -steps)
-    horizontal = normal * 0.5 + along[..., None] * np.array([abs(normal[1]), abs(normal[0]), 0.0])
-    return np.asarray((horizontal + up[..., None] * np.array([0.0, 0.0, 1.0])) * size)
+    columns, up = np.meshgrid(steps, -steps)
+    return np.asarray(center + columns[..., None] * along + up[..., None] * np.array([0.0, 0.0, height]))
 
 
 def _is_visible(pixels: Array, owners: NDArray[np.int16], box_index: int) -> NDArray[np.bool_]:

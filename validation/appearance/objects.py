@@ -1,69 +1,64 @@
-"""Vehicles compared with their own best views: what they look like, and how much detail they keep.
+"""Vehicles (``object_...``) and people (``person_...``) compared with their own best views: what they look like, and how much detail they keep.
 
 Every view of a face is compared with the best other view from a similar direction (parallax changes what a box's face
-shows) that is some frames away. Neighboring frames are compared as well: what swims over a vehicle, or shines through
-it, changes from one frame to the next although the whole looks the same.
+shows) that is some frames away. Views in close frames are compared as well: what swims over a vehicle, or shines
+through it, changes from frame to frame although the vehicle as a whole looks the same.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from driveforge.datasets.geometry import Array
-from driveforge.validation.appearance.comparison import FaceComparison, compare_faces
-from driveforge.validation.appearance.faces import Face
+from driveforge.validation.appearance.comparison import FaceComparison, FaceSeries, compare_faces
+from driveforge.validation.appearance.faces import Face, FaceKey
 from driveforge.validation.camera.tracked_view import TrackedView
-from driveforge.validation.records import NO_BOXES, SMALL_BOXES, Measure, Sample, worst_measure
+from driveforge.validation.objects.categories import is_person
+from driveforge.validation.records import NO_BOXES, SMALL_BOXES, Measure, Sample, make_unmeasurable, worst_measure
 from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.view import View
 
 MAX_ANGLE_DEG = 25.0  # between the directions of compared views
 MIN_GAP = 3  # frames between a view and its reference
 MIN_VIEWS = 3
-# By name of the measure: the value of a comparison; neighboring frames must agree on it.
-_TEXTURE, _DETAIL, _SWIM = "object_texture", "object_detail_loss", "object_swim"
+GROUPS = ("object", "person")
+SUFFIXES = ("texture", "detail_loss", "swim")
 
-# Comparisons of one object, by frame.
-Series = Mapping[int, Sequence[FaceComparison]]
+Value = Callable[[FaceComparison], float]
 
 
 def object_appearance_measures(tracked: TrackedView) -> list[Measure]:
-    """Each measure of the worst vehicle."""
-    boxes = tracked.boxes
-    reason = tracked.view.reason or (NO_BOXES if boxes is None else SMALL_BOXES)
-    with_best, with_neighbor = _compare_all(tracked)
-    samples: dict[str, list[Sample]] = {_TEXTURE: [], _DETAIL: [], _SWIM: []}
-    for name, compared, value in (
-        (_TEXTURE, with_best, lambda comparison: comparison.difference),
-        (_DETAIL, with_best, lambda comparison: comparison.detail_loss),
-        (_SWIM, with_neighbor, lambda comparison: comparison.difference),
-    ):
-        assert boxes is not None or not compared
-        for box_index, series in compared.items():
-            if boxes is not None and (sample := _worst_pair(series, value, boxes, box_index, tracked)):
-                samples[name].append(sample)
-    samples[_DETAIL] = [
-        Sample(value=float(np.exp(max(s.value, 0.0))), frames=s.frames, track=s.track, visibility=s.visibility)
-        for s in samples[_DETAIL]
+    """Each measure of the worst vehicle and of the worst person."""
+    boxes, view = tracked.boxes, tracked.view
+    if boxes is None:
+        reason = view.reason or NO_BOXES
+        return [make_unmeasurable(f"{group}_{suffix}", reason) for group in GROUPS for suffix in SUFFIXES]
+    with_best = _compare_with_best(tracked.faces)
+    samples = {
+        "texture": _worst_by_object(with_best, lambda comparison: comparison.difference, boxes, view),
+        "detail_loss": _worst_by_object(with_best, lambda comparison: comparison.detail_ratio, boxes, view),
+        "swim": _worst_by_object(tracked.face_steps, lambda comparison: comparison.difference, boxes, view),
+    }
+    people = {track.id for track in view.tracks if is_person(track)}
+    return [
+        worst_measure(
+            f"{group}_{suffix}",
+            [sample for sample in samples[suffix] if (sample.track in people) == (group == "person")],
+            SMALL_BOXES,
+        )
+        for group in GROUPS
+        for suffix in SUFFIXES
     ]
-    return [worst_measure(name, found, reason) for name, found in samples.items()]
 
 
-def _compare_all(tracked: TrackedView) -> tuple[dict[int, Series], dict[int, Series]]:
-    """By object: every view with its reference, and every view with the one in the next frame."""
-    with_best: dict[int, dict[int, list[FaceComparison]]] = defaultdict(lambda: defaultdict(list))
-    with_neighbor: dict[int, dict[int, list[FaceComparison]]] = defaultdict(lambda: defaultdict(list))
-    for (box_index, _), views in tracked.faces.items():
-        if len(views) < MIN_VIEWS:
-            continue
+def _compare_with_best(faces: Mapping[FaceKey, Sequence[Face]]) -> dict[int, FaceSeries]:
+    """By object and frame, every face compared with its reference."""
+    compared: dict[int, FaceSeries] = {}
+    for (box_index, _), views in faces.items():
         for view, reference in zip(views, _references(views), strict=True):
             if reference and (found := compare_faces(*sorted((view, reference), key=lambda face: face.frame))):
-                with_best[box_index][view.frame].append(found)
-        for before, after in pairwise(views):
-            if after.frame == before.frame + 1 and (found := compare_faces(before, after)):
-                with_neighbor[box_index][after.frame].append(found)
-    return dict(with_best), dict(with_neighbor)
+                compared.setdefault(box_index, {}).setdefault(view.frame, []).append(found)
+    return compared
 
 
 def _references(views: Sequence[Face]) -> list[Face | None]:
@@ -76,24 +71,27 @@ def _references(views: Sequence[Face]) -> list[Face | None]:
     return [views[int(np.argmax(row))] if row.max() > 0 else None for row in quality]
 
 
-def _worst_pair(
-    series: Series, value: Callable[[FaceComparison], float], boxes: Boxes, box_index: int, tracked: TrackedView
-) -> Sample | None:
-    """The largest value that two consecutive compared frames agree on."""
-    frames = sorted(series)
-    if len(frames) < MIN_VIEWS:
-        return None
-    values = [_weighted_mean(series[frame], value) for frame in frames]
-    agreed = [min(pair) for pair in pairwise(values)]
-    worst = int(np.argmax(agreed))
-    return Sample(
-        value=agreed[worst],
-        frames=(frames[worst], frames[worst + 1]),
-        track=tracked.view.tracks[box_index].id,
-        visibility=float(boxes.visibility[frames[worst], box_index]),
-    )
+def _worst_by_object(compared: Mapping[int, FaceSeries], value: Value, boxes: Boxes, view: View) -> list[Sample]:
+    """For each object, the largest value that two consecutive compared frames agree on."""
+    samples = []
+    for box_index, series in compared.items():
+        frames = sorted(series)
+        if len(frames) < MIN_VIEWS:
+            continue
+        values = [_weighted_mean(series[frame], value) for frame in frames]
+        agreed = [min(pair) for pair in pairwise(values)]
+        worst = int(np.argmax(agreed))
+        samples.append(
+            Sample(
+                value=agreed[worst],
+                frames=(frames[worst], frames[worst + 1]),
+                track=view.tracks[box_index].id,
+                visibility=float(boxes.visibility[frames[worst], box_index]),
+            )
+        )
+    return samples
 
 
-def _weighted_mean(comparisons: Sequence[FaceComparison], value: Callable[[FaceComparison], float]) -> float:
-    weights: Array = np.array([comparison.weight for comparison in comparisons])
-    return float(np.average([value(comparison) for comparison in comparisons], weights=np.maximum(weights, 1e-6)))
+def _weighted_mean(comparisons: Sequence[FaceComparison], value: Value) -> float:
+    weights = [comparison.weight for comparison in comparisons]
+    return float(np.average([value(comparison) for comparison in comparisons], weights=weights))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from driveforge.validation.appearance.comparison import FaceSeries, compare_steps
 from driveforge.validation.appearance.faces import Face, FaceKey, rectify_faces
 from driveforge.validation.camera.pose_refinement import RefinedMotion, not_refined_reason, refine_motions
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
@@ -37,6 +38,11 @@ class TrackedView:
         if self.view.command is None or self.boxes is None:
             return {}
         return rectify_faces(self.view, self.view.command, self.boxes)
+
+    @cached_property
+    def face_steps(self) -> dict[int, FaceSeries]:
+        """By object, every face compared with itself ``STEP`` frames later; computed once for all measures."""
+        return compare_steps(self.faces)
 
     @property
     def not_refined_reason(self) -> str:

@@ -34,7 +34,7 @@ def melt(clip: Clip, percent: float, rng: np.random.Generator, place: ObjectPlac
     bumps = rng.normal(size=(2, 4, 4))
 
     def redraw(image: Image, visibility: BoxVisibility, t: int) -> Image:
-        size = _visible_size(visibility, t, track_index)
+        size = float(visibility.boxes.visible_size[t, track_index])
         x0, y0, x1, y1 = np.round(visibility.boxes.rectangle[t, track_index].clip(-1e4, 1e4))
         shift = progress[t] * percent / 100 * size * _stretch(bumps, (x0, y0, x1 + 1, y1 + 1), visibility.shape)
         melted = _displace(image, shift)
@@ -106,11 +106,6 @@ def _sample(clip: Clip, rng: np.random.Generator, place: ObjectPlace) -> tuple[l
 
 def _first(progress: Array) -> int:
     return int(np.flatnonzero(progress)[0])
-
-
-def _visible_size(visibility: BoxVisibility, t: int, track_index: int) -> float:
-    boxes = visibility.boxes
-    return float(boxes.size[t, track_index] * np.sqrt(boxes.visibility[t, track_index]))
 
 
 def _stretch(bumps: Array, rectangle: tuple[float, float, float, float], shape: tuple[int, int]) -> Array:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from driveforge.datasets.scene import Clip, Track
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.objects.observations import LARGE_PX
-from driveforge.validation.views.boxes import Boxes, project_boxes
+from driveforge.validation.views.boxes import MIN_IN_VIEW, Boxes, project_boxes
 from driveforge.validation.views.view import View, list_views
 
 MARGIN_FRAMES = 3  # in which an object is visible before and after its corruption starts
 MIN_VISIBLE_FRAMES = 2 * MARGIN_FRAMES
 
-MIN_CUT_VISIBILITY, MAX_CUT_VISIBILITY = 0.1, 0.75
+MIN_CUT_IN_VIEW = 0.1
 
 Mask = NDArray[np.bool_]
 # "inside": in view, hardly occluded, large. "edge": cut by the edge of the image, with a large visible part.
@@ -38,17 +38,14 @@ class BoxVisibility:
     @property
     def well_visible(self) -> Mask:
         """``(T, N)``: whether a box is in view, hardly occluded, and large enough for the measures of objects."""
-        return np.asarray(self.boxes.judged & (self.boxes.size >= LARGE_PX / self.view.scale))
+        is_whole = self.boxes.in_view > MIN_IN_VIEW
+        return np.asarray(self.boxes.judged & is_whole & (self.boxes.size >= LARGE_PX / self.view.scale))
 
     @property
     def cut_by_edge(self) -> Mask:
         """``(T, N)``: whether the edge of the image cuts a box, and the visible part is large enough to be measured."""
-        visible_size = self.boxes.size * np.sqrt(self.boxes.visibility)
-        is_cut = (self.boxes.visibility > MIN_CUT_VISIBILITY) & (self.boxes.visibility < MAX_CUT_VISIBILITY)
-        height, width = self.shape
-        x0, y0, x1, y1 = np.moveaxis(self.boxes.rectangle, -1, 0)
-        at_edge = (x0 < 0) | (x1 > width - 1) | (y0 < 0) | (y1 > height - 1)
-        return np.asarray(is_cut & at_edge & (visible_size >= LARGE_PX / self.view.scale))
+        is_cut = (self.boxes.in_view > MIN_CUT_IN_VIEW) & (self.boxes.in_view <= MIN_IN_VIEW)
+        return np.asarray(self.boxes.judged & is_cut & (self.boxes.visible_size >= LARGE_PX / self.view.scale))
 
     def visible_mask(self, frame: int, track: int) -> Mask:
         """``(H, W)``: the pixels that the box of one track covers and no nearer box does."""

@@ -3,6 +3,25 @@
 from driveforge.validation.measure_definition import MeasureDefinition, Row, define
 from driveforge.validation.units import RATIO
 
+
+def _object_rows() -> list[Row]:
+    """Vehicles and people have separate limits, since people move within their boxes."""
+    rows = (
+        Row("texture", RATIO, "OBJECT_CHANGED", "differs from its own best view", "difference from the best view"),
+        Row("detail_loss", RATIO, "OBJECT_MELTED", "loses its detail", "detail, earlier over later"),
+        Row("swim", RATIO, "OBJECT_SWIMS", "changes its texture from frame to frame"),
+    )
+    return [
+        row._replace(
+            name=f"{group}_{row.name}",
+            description=f"{subject} {row.description}",
+            caption=row.caption and f"{label}: {row.caption}",
+        )
+        for group, subject, label in (("object", "the object", "object"), ("person", "the person or rider", "person"))
+        for row in rows
+    ]
+
+
 DEFINITIONS: dict[str, MeasureDefinition] = {
     **define(
         "appearance",
@@ -28,17 +47,5 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
         Row("detail_loss_region", RATIO, "DETAIL_LOST", "regions of the image lose detail"),
         Row("detail_gain", RATIO, "DETAIL_GAINED", "noise or texture appears on surfaces"),
     ),
-    **define(
-        "appearance",
-        "appearance.objects:object_appearance_measures",
-        Row(
-            "object_texture",
-            RATIO,
-            "OBJECT_CHANGED",
-            "the object differs from its own best view",
-            caption="difference of an object from its best view, in contrasts",
-        ),
-        Row("object_detail_loss", RATIO, "OBJECT_MELTED", "the object loses its detail"),
-        Row("object_swim", RATIO, "OBJECT_SWIMS", "the texture of the object changes from frame to frame"),
-    ),
+    **define("appearance", "appearance.objects:object_appearance_measures", *_object_rows()),
 }

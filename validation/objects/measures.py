@@ -51,7 +51,7 @@ def blockiness_measure(tracked: TrackedView) -> Measure:
         return worst_measure("object_blockiness", [], view.reason or NO_BOXES)
     vehicles = ~_people(view.tracks)
     found = [
-        replace(sample, track=view.tracks[box_index].id)
+        replace(sample, track=view.tracks[box_index].id, visibility=_visibility(boxes, sample.frames, box_index))
         for box_index in map(int, np.flatnonzero(vehicles))
         if (sample := blockiness(view, boxes, box_index))
     ]
@@ -71,7 +71,7 @@ def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str
         windows = observations.get(box_index, [])
         windows = windows if len(windows) >= MIN_WINDOWS else []
         departures = departure_outliers(departure_steps(view, command, boxes, tracks, box_index))
-        appearance = appearance_outliers(appearance_changes(view, command, boxes, box_index))
+        appearance = appearance_outliers(appearance_changes(tracked.face_steps.get(box_index, {})))
         # A replaced object leaves its box and changes its appearance in the same step: the geometric mean of both.
         both = {
             frame: float(np.sqrt(max(departures[frame], 0) * max(appearance[frame], 0)))
@@ -89,11 +89,15 @@ def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str
         }
         track = view.tracks[box_index].id
         by_object[box_index] = {
-            name: Sample(value=sample.value, frames=sample.frames, track=track)
+            name: replace(sample, track=track, visibility=_visibility(boxes, sample.frames, box_index))
             for name, sample in found.items()
             if sample
         }
     return by_object
+
+
+def _visibility(boxes: Boxes, frames: Sequence[int], box_index: int) -> float:
+    return float(boxes.visibility[list(frames), box_index].mean())
 
 
 def _residual(observations: Sequence[ObjectObservation], pixel: float) -> Sample | None:
