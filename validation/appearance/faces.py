@@ -19,9 +19,9 @@ from driveforge.validation.views.view import CommandedCamera, View
 
 TEXELS = 24  # per side
 MAX_OBJECTS = 10  # the largest ones
-MIN_VISIBLE_ROWS = 0.07  # root of the visible area of a box, share of the image's rows
+MIN_VISIBLE_ROWS = 0.1  # root of the visible area of a box, share of the image's rows
 MIN_VISIBLE_TEXELS = 0.3  # share
-MIN_AREA_PX, MIN_AREA_SHARE = 30.0, 0.0015  # visible area of a face: px of the image, share of its rows squared
+MIN_AREA_PX, MIN_AREA_SHARE = 30.0, 0.003  # visible area of a face: px of the image, share of its rows squared
 MIN_COSINE = 0.25  # between the face's normal and the direction to the camera
 MIN_PX_PER_TEXEL = 8 / TEXELS
 OUTLINE_SHARE = 0.02  # of the rows: the border of a nearer box, which is excluded

@@ -1,4 +1,4 @@
-"""Vehicles (``object_...``) and people (``person_...``) compared with their own best views: what they look like, and how much detail they keep.
+"""Vehicles (``object_...``) and people (``person_...``) compared with their own best views: appearance and detail.
 
 Every view of a face is compared with the best other view from a similar direction (parallax changes what a box's face
 shows) that is some frames away. Views in close frames are compared as well: what swims over a vehicle, or shines

@@ -16,7 +16,7 @@ from driveforge.validation.measure_tables.objects import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
 from driveforge.validation.objects.blockiness import blockiness
 from driveforge.validation.objects.categories import is_person
-from driveforge.validation.objects.departures import departure_outliers, departure_steps
+from driveforge.validation.objects.departures import DepartureStep, departure_outliers, departure_steps, largest_stray
 from driveforge.validation.objects.observations import LARGE_PX, ObjectObservation, observe_objects
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
@@ -70,7 +70,8 @@ def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str
     for box_index in map(int, np.flatnonzero(boxes.judged.any(0))):
         windows = observations.get(box_index, [])
         windows = windows if len(windows) >= MIN_WINDOWS else []
-        departures = departure_outliers(departure_steps(view, command, boxes, tracks, box_index))
+        steps = departure_steps(view, command, boxes, tracks, box_index)
+        departures = departure_outliers(steps)
         appearance = appearance_outliers(appearance_changes(tracked.face_steps.get(box_index, {})))
         # A replaced object leaves its box and changes its appearance in the same step: the geometric mean of both.
         both = {
@@ -83,6 +84,7 @@ def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str
             "drift": _drift(windows, command),
             "scale": _scale(windows, pixel),
             "unsupported": _unsupported(windows),
+            "step": _step(steps),
             "departure": _max_sample(departures),
             "appearance": _max_sample(appearance),
             "replaced": _max_sample(both),
@@ -169,6 +171,14 @@ def _unobserved_reason(boxes: Boxes | None, members: Mask, large: float) -> str:
         return NO_BOXES
     windows = judged[:-1] & judged[1:] & (boxes.size[:-1, members] > large)
     return TOO_FEW_ON_OBJECTS if (windows[::OBJECT_STRIDE].sum(0) >= MIN_WINDOWS).any() else SMALL_BOXES
+
+
+def _step(steps: list[DepartureStep]) -> Sample | None:
+    """The largest distance of an object's points from its box in one step, in tolerances."""
+    if not (largest := largest_stray(steps)):
+        return None
+    frame, stray = largest
+    return Sample(value=stray, frames=(frame - 1, frame))
 
 
 def _max_sample(outlier_scores: dict[int, float]) -> Sample | None:
