@@ -28,12 +28,12 @@ Mask = NDArray[np.bool_]
 class FaceComparison:
     """``difference``: mean absolute difference of the colors at the best shift, over the contrast of both views.
 
-    ``detail_ratio``: the detail of the earlier view over that of the later one, where the detail is the geometric mean
-    of 1 + abs(gray step) between neighboring texels. ``weight``: the number of common texels, less for slanted faces.
+    ``detail_loss``: the log detail of the earlier view minus that of the later one, where log detail is the mean of
+    log(1 + abs(gray step)) between neighboring texels. ``weight``: the number of common texels, less for slanted faces.
     """
 
     difference: float
-    detail_ratio: float
+    detail_loss: float
     weight: float
 
 
@@ -67,7 +67,7 @@ def compare_faces(earlier: Face, later: Face) -> FaceComparison | None:
     difference = _least_difference(before, earlier.visible, after, later.visible)
     return FaceComparison(
         difference=difference / (contrast + CONTRAST_FLOOR),
-        detail_ratio=float(np.exp(_log_detail(gray_before, common) - _log_detail(gray_after, common))),
+        detail_loss=_log_detail(gray_before, common) - _log_detail(gray_after, common),
         weight=float(common.sum()) * min(earlier.cosine, later.cosine),
     )
 

@@ -40,8 +40,8 @@ _T = TypeVar("_T", np.uint8, np.float32)
 def detail_measures(tracked: TrackedView) -> list[Measure]:
     """The loss of the whole image, the loss of its worst regions, and the gain of the whole image.
 
-    Each is exp(change of log detail) of the worst frame, at least 1: 2 means that half of the detail is lost (or that
-    it doubled).
+    Each is the change of log detail up to the worst frame, at least 0: 0.7 means that half of the detail is lost (or
+    that it doubled).
     """
     frames, changes = zip(*_accumulate_changes(tracked.view.gray), strict=True)
     whole = [float(np.median(change)) for change in changes]
@@ -60,7 +60,7 @@ def detail_measures(tracked: TrackedView) -> list[Measure]:
 
 def _largest(name: str, logs: Sequence[float], frames: Sequence[int]) -> Measure:
     worst = int(np.argmax(logs))
-    return make_measure(name, float(np.exp(max(logs[worst], 0.0))), (0, frames[worst]))
+    return make_measure(name, max(logs[worst], 0.0), (0, frames[worst]))
 
 
 def _accumulate_changes(gray: Image) -> Iterator[tuple[int, Map]]:

@@ -36,7 +36,7 @@ def object_appearance_measures(tracked: TrackedView) -> list[Measure]:
     with_best = _compare_with_best(tracked.faces)
     samples = {
         "texture": _worst_by_object(with_best, lambda comparison: comparison.difference, boxes, view),
-        "detail_loss": _worst_by_object(with_best, lambda comparison: comparison.detail_ratio, boxes, view),
+        "detail_loss": _worst_by_object(with_best, lambda comparison: max(comparison.detail_loss, 0.0), boxes, view),
         "swim": _worst_by_object(tracked.face_steps, lambda comparison: comparison.difference, boxes, view),
     }
     people = {track.id for track in view.tracks if is_person(track)}

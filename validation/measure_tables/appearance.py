@@ -1,14 +1,14 @@
 """Measures of how a clip looks."""
 
 from driveforge.validation.measure_definition import MeasureDefinition, Row, define
-from driveforge.validation.units import RATIO
+from driveforge.validation.units import LOG_DETAIL, RATIO
 
 
 def _object_rows() -> list[Row]:
     """Vehicles and people have separate limits, since people move within their boxes."""
     rows = (
         Row("texture", RATIO, "OBJECT_CHANGED", "differs from its own best view", "difference from the best view"),
-        Row("detail_loss", RATIO, "OBJECT_MELTED", "loses its detail", "detail, earlier over later"),
+        Row("detail_loss", LOG_DETAIL, "OBJECT_MELTED", "loses its detail", "detail, earlier over later"),
         Row("swim", RATIO, "OBJECT_SWIMS", "changes its texture from frame to frame"),
     )
     return [
@@ -39,13 +39,13 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
         "appearance.detail:detail_measures",
         Row(
             "detail_loss",
-            RATIO,
+            LOG_DETAIL,
             "DETAIL_LOST",
             "the image loses detail",
             caption="detail of a surface, earlier over later",
         ),
-        Row("detail_loss_region", RATIO, "DETAIL_LOST", "regions of the image lose detail"),
-        Row("detail_gain", RATIO, "DETAIL_GAINED", "noise or texture appears on surfaces"),
+        Row("detail_loss_region", LOG_DETAIL, "DETAIL_LOST", "regions of the image lose detail"),
+        Row("detail_gain", LOG_DETAIL, "DETAIL_GAINED", "noise or texture appears on surfaces"),
     ),
     **define("appearance", "appearance.objects:object_appearance_measures", *_object_rows()),
 }
