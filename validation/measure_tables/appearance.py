@@ -1,7 +1,7 @@
 """Measures of how a clip looks."""
 
 from driveforge.validation.measure_definition import MeasureDefinition, Row, define
-from driveforge.validation.units import LOG_DETAIL, RATIO
+from driveforge.validation.units import LOG_DETAIL, LOG_STEP, RATIO
 
 
 def _object_rows() -> list[Row]:
@@ -25,7 +25,7 @@ def _object_rows() -> list[Row]:
 DEFINITIONS: dict[str, MeasureDefinition] = {
     **define(
         "appearance",
-        "objects.measures:blockiness_measure",
+        "appearance.blocks:block_measures",
         Row(
             "object_blockiness",
             RATIO,
@@ -33,6 +33,7 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             "the object shows block artifacts",
             caption="gray steps at block edges, relative to other positions",
         ),
+        Row("object_grid", LOG_STEP, "OBJECT_BLOCKY", "the object shows a grid of blocks"),
     ),
     **define(
         "appearance",

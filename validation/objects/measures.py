@@ -14,7 +14,6 @@ from driveforge.datasets.scene import Track
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.measure_tables.objects import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
-from driveforge.validation.objects.blockiness import blockiness
 from driveforge.validation.objects.categories import is_person
 from driveforge.validation.objects.departures import DepartureStep, departure_outliers, departure_steps, largest_stray
 from driveforge.validation.objects.observations import LARGE_PX, ObjectObservation, observe_objects
@@ -42,20 +41,6 @@ def object_measures(tracked: TrackedView) -> list[Measure]:
             group_samples = [s[suffix] for box_index, s in samples.items() if members[box_index] and suffix in s]
             measures.append(worst_measure(f"{group}_{suffix}", group_samples, reason))
     return measures
-
-
-def blockiness_measure(tracked: TrackedView) -> Measure:
-    """The blockiest vehicle, including vehicles that are cut by the image edge."""
-    view, boxes = tracked.view, tracked.boxes
-    if boxes is None:
-        return worst_measure("object_blockiness", [], view.reason or NO_BOXES)
-    vehicles = ~_people(view.tracks)
-    found = [
-        replace(sample, track=view.tracks[box_index].id, visibility=_visibility(boxes, sample.frames, box_index))
-        for box_index in map(int, np.flatnonzero(vehicles))
-        if (sample := blockiness(view, boxes, box_index))
-    ]
-    return worst_measure("object_blockiness", found, SMALL_BOXES if vehicles.any() else NO_BOXES)
 
 
 def _people(tracks: Sequence[Track]) -> Mask:
