@@ -27,7 +27,7 @@ from driveforge.validation.records import Measures
 from driveforge.validation.tail_model import CovariateScale, TailModel
 
 CONFIDENCE = 0.95
-FORMAT = 7
+FORMAT = 8
 REMAKE_HINT = "run `driveforge calibrate` again"
 
 
@@ -117,10 +117,16 @@ class Calibration:
         return select_threshold(self.thresholds, measures)
 
     def limits(self, measures: Measures) -> dict[str, float]:
-        """The largest accepted value of each measure in isolation, for the covariates and the rig of a clip."""
+        """The largest accepted value of each measure in isolation, for a clip's covariates, rig and visibilities."""
         score, covariates = self.threshold(measures).score, self.covariate_scale(measures.covariates)
+        visibilities = {m.name: m.visibility for m in measures.values}
         return {
-            model.measure: model.value_at(self.nonconformity_at(score, model.measure), covariates, rig_name(measures))
+            model.measure: model.value_at(
+                self.nonconformity_at(score, model.measure),
+                covariates,
+                rig_name(measures),
+                visibilities.get(model.measure),
+            )
             for model in self.tail_models
         }
 

@@ -61,15 +61,17 @@ def rig_name(measures: Measures) -> str:
 def fit_tail_models(clip_measures: Sequence[Measures]) -> tuple[CovariateScale, tuple[TailModel, ...]]:
     """The covariate scale of good clips, and a tail model of every measure with enough values."""
     scale = fit_covariate_scale([measures.covariates for measures in clip_measures if measures.covariates])
-    taken: dict[str, list[tuple[float, ClipCovariates | None, str]]] = {}
+    taken: dict[str, list[tuple[float, ClipCovariates | None, str, float | None]]] = {}
     for measures in clip_measures:
-        for measure in measures.values:
-            if measure.value is not None:
-                taken.setdefault(measure.name, []).append((measure.value, measures.covariates, rig_name(measures)))
+        for m in measures.values:
+            if m.value is not None:
+                row = (m.value, measures.covariates, rig_name(measures), m.visibility)
+                taken.setdefault(m.name, []).append(row)
     tail_models = []
     for name, values_by_clip in taken.items():
-        values, covariates, rigs = zip(*values_by_clip, strict=True)
-        tail_models.append(fit_tail_model(name, values, np.stack([scale(one) for one in covariates]), rigs))
+        values, covariates, rigs, visibilities = zip(*values_by_clip, strict=True)
+        standardized = np.stack([scale(one) for one in covariates])
+        tail_models.append(fit_tail_model(name, values, standardized, rigs, visibilities))
     return scale, tuple(tail_model for tail_model in tail_models if tail_model)
 
 
@@ -78,8 +80,11 @@ def compute_nonconformity_scores(
 ) -> dict[str, float]:
     """The nonconformity score of every measure of a clip that has a value and a tail model."""
     covariates, rig = scale(measures.covariates), rig_name(measures)
-    values = {m.name: m.value for m in measures.values if m.value is not None and m.name in tail_models}
-    return {name: tail_models[name].score(value, covariates, rig) for name, value in values.items()}
+    return {
+        m.name: tail_models[m.name].score(m.value, covariates, rig, m.visibility)
+        for m in measures.values
+        if m.value is not None and m.name in tail_models
+    }
 
 
 def combine_by_criterion(nonconformity_scores: Mapping[str, float]) -> dict[str, float]:

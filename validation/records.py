@@ -38,7 +38,8 @@ NO_OVERLAP_TEXTURE = "no texture where cameras overlap"
 class Measure:
     """One measure of one clip; ``frames`` are the worst ones, ``track`` the id of the worst object ("" if none).
 
-    If ``state`` is "unmeasurable", ``value`` is None and ``reason`` says why.
+    If ``state`` is "unmeasurable", ``value`` is None and ``reason`` says why. ``visibility`` is the share of the
+    object's box that is in the picture and not occluded, in these frames; None if the measure is not of an object.
     """
 
     name: str
@@ -49,12 +50,15 @@ class Measure:
     reason: str = ""
     frames: tuple[int, ...] = ()
     track: str = ""
+    visibility: float | None = None
 
     def __post_init__(self) -> None:
         if (self.state == "measured") != (self.value is not None) or (self.value is None) != bool(self.reason):
             raise UserError(f"measure {self.name}: must have either a value or a reason")
         if self.value is not None and not math.isfinite(self.value):
             raise UserError(f"measure {self.name}: value {self.value} is not finite")
+        if self.visibility is not None and not 0 <= self.visibility <= 1:
+            raise UserError(f"measure {self.name}: visibility must be from 0 to 1, got {self.visibility:g}")
 
     @property
     def is_applicable(self) -> bool:
@@ -80,7 +84,7 @@ class Measures:
         return next(measure for measure in self.values if measure.name == name)
 
     def to_json(self) -> dict[str, Any]:
-        values = [{**asdict(measure), "frames": list(measure.frames)} for measure in self.values]
+        values = [_measure_to_json(measure) for measure in self.values]
         covariates = asdict(self.covariates) if self.covariates else None
         # The default tracker is omitted, so that hashes of measures from older versions stay valid.
         tracker = {} if self.tracker == LUCAS_KANADE else {"tracker": self.tracker}
@@ -92,16 +96,27 @@ class Measures:
         return validate_record(record, cls, where)
 
 
+def _measure_to_json(measure: Measure) -> dict[str, Any]:
+    record = {**asdict(measure), "frames": list(measure.frames)}
+    # Omitted like the default tracker.
+    if measure.visibility is None:
+        del record["visibility"]
+    return record
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """The value of a measure in some ``frames`` of a clip, or of one object."""
+    """The value of a measure in some ``frames`` of a clip, or of one object with this ``visibility``."""
 
     value: float
     frames: tuple[int, ...] = ()
     track: str = ""
+    visibility: float | None = None
 
 
-def make_measure(name: str, value: float, frames: Iterable[int] = (), track: str = "") -> Measure:
+def make_measure(
+    name: str, value: float, frames: Iterable[int] = (), track: str = "", visibility: float | None = None
+) -> Measure:
     """A measure with a value; unmeasurable if the value is not finite, so that a NaN never passes as good."""
     if not math.isfinite(value):
         return make_unmeasurable(name, DEGENERATE)
@@ -114,6 +129,7 @@ def make_measure(name: str, value: float, frames: Iterable[int] = (), track: str
         state="measured",
         frames=tuple(int(frame) for frame in frames),
         track=track,
+        visibility=visibility,
     )
 
 
@@ -130,12 +146,16 @@ def make_unmeasurable(name: str, reason: str) -> Measure:
 
 
 def median_measure(name: str, samples: Sequence[Sample], reason: str) -> Measure:
-    """The median of the samples with the frames of the worst one; unmeasurable for ``reason`` without samples."""
+    """The median of the samples with the frames of the worst one; unmeasurable for ``reason`` without samples.
+
+    Its visibility is the median of those that are known.
+    """
     if not samples:
         return make_unmeasurable(name, reason)
     worst = max(samples, key=lambda sample: sample.value)
     median = float(np.median([sample.value for sample in samples]))
-    return make_measure(name, median, worst.frames, worst.track)
+    known = [sample.visibility for sample in samples if sample.visibility is not None]
+    return make_measure(name, median, worst.frames, worst.track, float(np.median(known)) if known else None)
 
 
 def worst_measure(name: str, samples: Sequence[Sample], reason: str) -> Measure:
@@ -143,4 +163,4 @@ def worst_measure(name: str, samples: Sequence[Sample], reason: str) -> Measure:
     if not samples:
         return make_unmeasurable(name, reason)
     sample = max(samples, key=lambda sample: sample.value)
-    return make_measure(name, sample.value, sample.frames, sample.track)
+    return make_measure(name, sample.value, sample.frames, sample.track, sample.visibility)

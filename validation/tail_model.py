@@ -4,7 +4,8 @@ A robust linear regression on the covariates predicts the usual value; above the
 exponential tail (peaks over threshold, Pickands 1975) models how rare a value is. The score of a value is its excess
 over that quantile divided by the mean excess, so that scores of measures with long and short tails are comparable. A
 rig whose clips have larger residuals than all clips gets an offset, which approaches the full difference as the number
-of its clips grows: a few clips of a new camera suffice to adapt its limits.
+of its clips grows: a few clips of a new camera suffice to adapt its limits. A measure of an object also has a slope on
+the object's visibility, so that an object cut by the edge of the picture is compared with similar ones.
 """
 
 import math
@@ -27,6 +28,9 @@ MIN_MEAN_EXCESS = 0.15
 _NORMAL_EXCESS = 0.558
 # Number of clips of a rig at which its offset is half of the difference: a shrunken random intercept (Robinson 1991).
 RIG_PRIOR_CLIPS = 5.0
+# The regression on visibility uses the hidden share in this unit, so that it has a spread like other covariates.
+_HIDDEN_WIDTH = 0.25
+_MIN_VISIBILITIES = 20
 _HUBER = 1.345  # 95 % efficiency under normal noise
 _RIDGE = 5.0
 _MAD_TO_STD = 1.4826  # of a normal distribution
@@ -53,11 +57,30 @@ class CovariateScale:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class VisibilitySlope:
+    """How a measure of an object depends on its visibility: ``slope`` per hidden share, on the model scale.
+
+    ``lowest`` is the smallest visibility of good clips but for 5 %: the regression does not extrapolate below it.
+    """
+
+    slope: float
+    lowest: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.slope) and 0 <= self.lowest <= 1):
+            raise UserError("a visibility slope must be finite, and its lowest visibility from 0 to 1")
+
+    def __call__(self, visibility: float | None) -> float:
+        """What ``visibility`` adds to the measure; an unknown one counts as 1."""
+        return 0.0 if visibility is None else self.slope * (1 - max(visibility, self.lowest))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TailModel:
     """The tail of one measure: ``slopes`` by covariate, the ``location`` where it starts, its ``mean_excess``.
 
     ``rig_offsets`` are added to the location for some rigs. All are on the model scale, see ``to_model_scale``.
-    ``num_fit_clips`` is the number of clips that have a value.
+    ``num_fit_clips`` is the number of clips that have a value. ``visibility`` is None for measures without visibility.
     """
 
     measure: str
@@ -66,6 +89,7 @@ class TailModel:
     mean_excess: float
     num_fit_clips: int
     rig_offsets: Mapping[str, float] = field(default_factory=dict)
+    visibility: VisibilitySlope | None = None
 
     def __post_init__(self) -> None:
         get_definition(self.measure)  # raises UserError if there is no such measure
@@ -76,15 +100,18 @@ class TailModel:
         if self.mean_excess <= 0 or min(self.rig_offsets.values(), default=0.0) < 0:
             raise UserError(f"mean_excess of {self.measure} must be above 0 and its rig_offsets at least 0")
 
-    def score(self, value: float, covariates: Array, rig: str = "") -> float:
-        return (to_model_scale(self.measure, value) - self._tail_start(covariates, rig)) / self.mean_excess
+    def score(self, value: float, covariates: Array, rig: str = "", visibility: float | None = None) -> float:
+        tail_start = self._tail_start(covariates, rig, visibility)
+        return (to_model_scale(self.measure, value) - tail_start) / self.mean_excess
 
-    def value_at(self, score: float, covariates: Array, rig: str = "") -> float:
+    def value_at(self, score: float, covariates: Array, rig: str = "", visibility: float | None = None) -> float:
         """The value with this score: the inverse of ``score``."""
-        return from_model_scale(self.measure, self._tail_start(covariates, rig) + score * self.mean_excess)
+        tail_start = self._tail_start(covariates, rig, visibility)
+        return from_model_scale(self.measure, tail_start + score * self.mean_excess)
 
-    def _tail_start(self, covariates: Array, rig: str) -> float:
-        return self.location + float(covariates @ self.slopes) + self.rig_offsets.get(rig, 0.0)
+    def _tail_start(self, covariates: Array, rig: str, visibility: float | None) -> float:
+        hidden = self.visibility(visibility) if self.visibility else 0.0
+        return self.location + float(covariates @ self.slopes) + self.rig_offsets.get(rig, 0.0) + hidden
 
 
 def estimate_mean_excess(values: Array, location: float, minimum: float) -> float:
@@ -105,15 +132,23 @@ def fit_covariate_scale(clips: Sequence[ClipCovariates]) -> CovariateScale:
     return CovariateScale(center=tuple(map(float, center)), width=tuple(map(float, width)))
 
 
-def fit_tail_model(measure: str, values: Sequence[float], covariates: Array, rigs: Sequence[str]) -> TailModel | None:
-    """Fit ``values`` ``(N,)`` of good clips on their standardized covariates ``(N, C)`` and rigs; None if too few."""
+def fit_tail_model(
+    measure: str,
+    values: Sequence[float],
+    covariates: Array,
+    rigs: Sequence[str],
+    visibilities: Sequence[float | None] = (),
+) -> TailModel | None:
+    """Fit ``values`` ``(N,)`` of good clips on their standardized covariates ``(N, C)``, rigs and visibilities.
+
+    None if there are too few. ``visibilities`` are None where unknown, and empty for a measure without them.
+    """
     if len(values) < MIN_VALUES:
         return None
     transformed = np.array([to_model_scale(measure, value) for value in values])
-    slopes = np.zeros(covariates.shape[1])
-    if len(values) >= CLIPS_PER_COVARIATE * covariates.shape[1]:
-        slopes = _robust_slopes(transformed, covariates)
-    residuals = transformed - covariates @ slopes
+    slopes, visibility = _fit_slopes(transformed, covariates, visibilities)
+    hidden = [visibility(one) for one in visibilities] if visibility else 0.0
+    residuals = transformed - covariates @ slopes - hidden
     rig_offsets = _fit_rig_offsets(residuals, rigs)
     residuals = residuals - [rig_offsets.get(rig, 0.0) for rig in rigs]
     location = float(np.quantile(residuals, TAIL_QUANTILE))
@@ -124,7 +159,26 @@ def fit_tail_model(measure: str, values: Sequence[float], covariates: Array, rig
         mean_excess=estimate_mean_excess(residuals, location, MIN_MEAN_EXCESS),
         num_fit_clips=len(values),
         rig_offsets=rig_offsets,
+        visibility=visibility,
     )
+
+
+def _fit_slopes(
+    transformed: Array, covariates: Array, visibilities: Sequence[float | None]
+) -> tuple[Array, VisibilitySlope | None]:
+    """Slopes by covariate ``(C,)``, zeros for few clips, and that on visibility, None if it is known for few clips."""
+    has_enough = len(transformed) >= CLIPS_PER_COVARIATE * covariates.shape[1]
+    columns = list(covariates.T) if has_enough else []
+    known = [visibility for visibility in visibilities if visibility is not None]
+    lowest = float(np.quantile(known, 0.05)) if len(known) >= _MIN_VISIBILITIES else None
+    if lowest is not None:
+        per_width = VisibilitySlope(slope=1 / _HIDDEN_WIDTH, lowest=lowest)
+        columns.append(np.array([per_width(visibility) for visibility in visibilities]))
+    solution = _robust_slopes(transformed, np.column_stack(columns)) if columns else np.zeros(0)
+    slopes = solution[: covariates.shape[1]] if has_enough else np.zeros(covariates.shape[1])
+    if lowest is None:
+        return slopes, None
+    return slopes, VisibilitySlope(slope=float(solution[-1]) / _HIDDEN_WIDTH, lowest=lowest)
 
 
 def _fit_rig_offsets(residuals: Array, rigs: Sequence[str]) -> dict[str, float]:

@@ -51,3 +51,7 @@ SIZE = Unit(symbol="size", floor=0.05)
 LOG_GAIN = Unit(symbol="log gain", floor=0.002, short_suffix=" log gain")
 # abs(log s) of the factor s on the commanded translation.
 LOG_SCALE = Unit(symbol="log scale", floor=0.02, percent="log")
+# Log of the factor by which detail changes.
+LOG_DETAIL = Unit(symbol="log detail", floor=0.05, percent="log")
+# Log of the factor by which gray steps exceed those around them.
+LOG_STEP = Unit(symbol="log step", floor=0.1, percent="log")

@@ -186,6 +186,41 @@ def test_a_clip_of_an_unknown_bucket_uses_the_threshold_of_every_clip() -> None:
     assert calibration.threshold(stranger).bucket == "every clip"
 
 
+def with_objects(seed: int, count: int) -> list[Measures]:
+    """Good clips with an object each: the less of it is visible, the larger its residual."""
+    rng = np.random.default_rng(seed)
+    clips = []
+    for number in range(count):
+        visibility = float(rng.uniform(0.3, 1.0))
+        residual = 0.5 * np.exp(2.5 * (1 - visibility) + rng.normal(0, 0.3))
+        of_object = make_measure("object_residual", residual, (1, 2), "car", visibility)
+        clip = draw(rng, f"clip-{seed}-{number}")
+        clips.append(replace(clip, values=(*clip.values, of_object)))
+    return clips
+
+
+def test_an_object_is_compared_with_objects_that_are_as_visible() -> None:
+    calibration = calibrate(with_objects(0, 150), name="objects")
+
+    def limit(visibility: float | None) -> float:
+        clip = draws(1, 1)[0]
+        of_object = make_measure("object_residual", 1.0, visibility=visibility)
+        return calibration.limits(replace(clip, values=(*clip.values, of_object)))["object_residual"]
+
+    assert 2.0 < limit(0.5) / limit(1.0) < 5.0
+    assert limit(None) == limit(1.0)
+    assert limit(0.0) == limit(0.1), "below the visibility of good clips the regression does not extrapolate"
+    fresh = with_objects(1, 400)
+    assert rejects(calibration, fresh) < 0.1
+    cut_off = [m for m in fresh if (m["object_residual"].visibility or 0) < 0.5]
+    assert rejects(calibration, cut_off) < 0.15
+
+
+def test_a_visibility_that_few_clips_state_has_no_effect() -> None:
+    clips = [*with_objects(0, 15), *(replace(m, values=m.values[:-1]) for m in with_objects(1, 60))]
+    assert calibrate(clips, name="few").tail_model_by_measure["object_residual"].visibility is None
+
+
 def of_rig(rig: str, seed: int, count: int, factor: float) -> list[Measures]:
     """Good clips of a rig with yaw rates and lengths that are ``factor`` times as large."""
     rng = np.random.default_rng(seed)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from driveforge.validation.appearance.comparison import FaceSeries, compare_steps
+from driveforge.validation.appearance.faces import Face, FaceKey, rectify_faces
 from driveforge.validation.camera.pose_refinement import RefinedMotion, not_refined_reason, refine_motions
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.point_tracking.tracks import Tracks
@@ -29,6 +31,18 @@ class TrackedView:
     def refined_motions(self) -> list[RefinedMotion]:
         """The camera motions estimated from background tracks; computed once for all measures that use them."""
         return refine_motions(self.tracks, self.command)
+
+    @cached_property
+    def faces(self) -> dict[FaceKey, list[Face]]:
+        """The rectified faces of vehicles; none without a command or without boxes."""
+        if self.view.command is None or self.boxes is None:
+            return {}
+        return rectify_faces(self.view, self.view.command, self.boxes)
+
+    @cached_property
+    def face_steps(self) -> dict[int, FaceSeries]:
+        """By object, every face compared with itself ``STEP`` frames later; computed once for all measures."""
+        return compare_steps(self.faces)
 
     @property
     def not_refined_reason(self) -> str:

@@ -4,18 +4,19 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.scene_json import scene_to_json
-from driveforge.validation.corruptions import boxes, cameras, objects, pixels, pose, time
+from driveforge.validation.corruptions import boxes, cameras, looks, objects, pixels, pose, time
 from driveforge.validation.corruptions.missing_vehicle import missing_vehicle
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable, Requirement, check_requirements
 from driveforge.validation.views.view import single_threaded_opencv, without_held_frames
 
-GROUPS = ("pose", "pixels", "time", "objects", "cameras")
+GROUPS = ("pose", "pixels", "time", "objects", "appearance", "cameras")
 
 # Units that take only whole numbers, and units with a largest strength.
 INTEGER_UNITS = ("frames", "pairs")
@@ -68,6 +69,15 @@ def _define(group: str, requirements: tuple[Requirement, ...], *rows: Corruption
     }
 
 
+def _at_each_place(row: CorruptionRow) -> list[CorruptionRow]:
+    """The corruption of an object inside the image, and of one that the edge of the image cuts."""
+    name, unit, mild, strong, apply, description = row
+    return [
+        (name, unit, mild, strong, partial(apply, place="inside"), description),
+        (f"{name}-at-edge", unit, mild, strong, partial(apply, place="edge"), f"{description}, at the image edge"),
+    ]
+
+
 CORRUPTIONS: dict[str, Corruption] = {
     **_define(
         "pose",
@@ -114,8 +124,12 @@ CORRUPTIONS: dict[str, Corruption] = {
         ("object-teleport", "m", 1.0, 3.0, boxes.object_teleport, "the box of an object jumps to the side"),
         ("object-drift", "m/s", 0.5, 2.0, boxes.object_drift, "the box of an object drifts away from it"),
         ("object-growth", "%", 15.0, 40.0, objects.object_growth, "an object grows in its box"),
-        ("identity-swap", "% opacity", 50.0, 100.0, objects.identity_swap, "an object is replaced by another one"),
-        ("vanish", "% of frames", 20.0, 33.0, objects.vanish, "an object vanishes at the end, but its box stays"),
+        *_at_each_place(
+            ("identity-swap", "% opacity", 50.0, 100.0, objects.identity_swap, "an object is replaced by another one")
+        ),
+        *_at_each_place(
+            ("vanish", "% of frames", 20.0, 33.0, objects.vanish, "an object vanishes at the end, but its box stays")
+        ),
         (
             "uncommanded-parked",
             "% of frames",
@@ -137,6 +151,21 @@ CORRUPTIONS: dict[str, Corruption] = {
         "objects",
         ("pose",),
         ("missing-vehicle", "% of frames", 50.0, 100.0, missing_vehicle, "a commanded vehicle is missing"),
+    ),
+    **_define(
+        "appearance",
+        ("pose", "boxes"),
+        *_at_each_place(("melt", "% of size", 15.0, 40.0, looks.melt, "an object melts into a smooth mass")),
+        *_at_each_place(
+            ("mosaic", "px", 10.0, 16.0, looks.mosaic, "an object turns into flat blocks (in an image of 256 rows)")
+        ),
+        *_at_each_place(("repaint", "% opacity", 50.0, 100.0, looks.repaint, "an object takes another color")),
+    ),
+    **_define(
+        "appearance",
+        (),
+        ("detail-decay", "px", 1.5, 3.0, looks.detail_decay, "the image is blurred more and more"),
+        ("road-blocks", "% opacity", 50.0, 100.0, looks.road_blocks, "the lower half of the image turns into blocks"),
     ),
     **_define(
         "cameras",

@@ -14,7 +14,9 @@ from driveforge.validation.corruptions.visibility import (
     MIN_VISIBLE_FRAMES,
     BoxVisibility,
     Mask,
+    ObjectPlace,
     box_visibilities,
+    candidates_at,
     sample_event_frame,
     sample_object,
     well_visible,
@@ -40,33 +42,33 @@ def object_growth(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
         done = float(np.clip((times[t] - times[first]) / (times[last] - times[first]), 0, 1))
         return _magnify(image, visibility, t, track_index, 1 + done * percent / 100)
 
-    return _redraw_frames(clip, visibilities, track_index, int(first), redraw)
+    return redraw_frames(clip, visibilities, track_index, int(first), redraw)
 
 
-def identity_swap(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
+def identity_swap(clip: Clip, percent: float, rng: np.random.Generator, place: ObjectPlace) -> Clip:
     """From some frame on another object of the clip is blended over an object with an opacity of ``percent``.
 
     If no other object of its category is well visible, its own mirror image in another color is used.
     """
     visibilities = box_visibilities(clip)
-    visible = well_visible(visibilities)
+    visible = candidates_at(visibilities, place)
     track_index = sample_object(clip, visible.sum(0) >= MIN_VISIBLE_FRAMES, "object", rng)
     start = sample_event_frame(visible[:, track_index], rng)
     donor = _donor_patch(clip, visibilities, track_index, start)
 
     def redraw(image: Image, visibility: BoxVisibility, t: int) -> Image:
         pasted = _paste(donor, _rectangle(visibility, t, track_index), visibility.shape)
-        mask = _soft_mask(visibility.visible_mask(t, track_index), visibility.occluded_mask(t, track_index))
-        return _blend(image, pasted, percent / 100 * mask)
+        mask = soft_mask(visibility.visible_mask(t, track_index), visibility.occluded_mask(t, track_index))
+        return blend(image, pasted, percent / 100 * mask)
 
-    return _redraw_frames(clip, visibilities, track_index, start, redraw)
+    return redraw_frames(clip, visibilities, track_index, start, redraw)
 
 
-def vanish(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
+def vanish(clip: Clip, percent: float, rng: np.random.Generator, place: ObjectPlace) -> Clip:
     """In the last ``percent`` of the frames an object is filled with its surroundings, while its box stays."""
     count = percent_to_frames(clip, percent)
     visibilities = box_visibilities(clip)
-    visible = well_visible(visibilities)
+    visible = candidates_at(visibilities, place)
     candidates = (visible[:-count].sum(0) >= MARGIN_FRAMES) & (visible[-count:].sum(0) >= min(MARGIN_FRAMES, count))
     track_index = sample_object(clip, candidates, "object", rng)
     start = clip.scene.num_frames - count
@@ -83,12 +85,12 @@ def vanish(clip: Clip, percent: float, rng: np.random.Generator) -> Clip:
             rest = rest & ~is_free
         if rest.any():
             filled = cv2.inpaint(filled, rest.astype(np.uint8), INPAINT_PX, cv2.INPAINT_TELEA)
-        return _blend(image, filled, _soft_mask(area, visibility.occluded_mask(t, track_index)))
+        return blend(image, filled, soft_mask(area, visibility.occluded_mask(t, track_index)))
 
-    return _redraw_frames(clip, visibilities, track_index, start, redraw)
+    return redraw_frames(clip, visibilities, track_index, start, redraw)
 
 
-def _redraw_frames(clip: Clip, visibilities: list[BoxVisibility], track_index: int, start: int, redraw: Redraw) -> Clip:
+def redraw_frames(clip: Clip, visibilities: list[BoxVisibility], track_index: int, start: int, redraw: Redraw) -> Clip:
     """``clip`` with every image from frame ``start`` on that contains a track's box redrawn."""
     frames = clip.frames.copy()
     for visibility in visibilities:
@@ -106,7 +108,7 @@ def _magnify(image: Image, visibility: BoxVisibility, t: int, track_index: int, 
     size = (width, height)
     magnified = cv2.warpAffine(image, zoom, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     area = cv2.warpAffine(visibility.visible_mask(t, track_index).astype(np.uint8), zoom, size) > 0
-    return _blend(image, magnified, _soft_mask(area, visibility.occluded_mask(t, track_index)))
+    return blend(image, magnified, soft_mask(area, visibility.occluded_mask(t, track_index)))
 
 
 def _donor_patch(clip: Clip, visibilities: list[BoxVisibility], track_index: int, start: int) -> Image:
@@ -195,11 +197,11 @@ def _shift_sideways(image: Image, visibility: BoxVisibility, t: int, area: Mask,
     return cv2.warpAffine(image, move, size), cv2.warpAffine(free, move, size) > 0
 
 
-def _soft_mask(area: Mask, occluded_mask: Mask) -> Array:
+def soft_mask(area: Mask, occluded_mask: Mask) -> Array:
     """``area`` as an opacity ``(H, W)`` with soft edges, 0 in the ``occluded_mask``."""
     return np.asarray(np.where(occluded_mask, 0.0, cv2.GaussianBlur(area.astype(np.float64), (0, 0), EDGE_PX)))
 
 
-def _blend(below: Image, above: Image, opacity: Array) -> Image:
+def blend(below: Image, above: Image, opacity: Array) -> Image:
     mixed = below * (1.0 - opacity[..., None]) + above * opacity[..., None]
     return np.clip(np.round(mixed), 0, 255).astype(np.uint8)

@@ -1,6 +1,7 @@
 """The visibility of objects: which ones are visible enough to be corrupted, and their masks in the image."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -9,13 +10,17 @@ from numpy.typing import NDArray
 from driveforge.datasets.scene import Clip, Track
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.objects.observations import LARGE_PX
-from driveforge.validation.views.boxes import Boxes, project_boxes
+from driveforge.validation.views.boxes import MIN_IN_VIEW, Boxes, project_boxes
 from driveforge.validation.views.view import View, list_views
 
 MARGIN_FRAMES = 3  # in which an object is visible before and after its corruption starts
 MIN_VISIBLE_FRAMES = 2 * MARGIN_FRAMES
 
+MIN_CUT_IN_VIEW = 0.1
+
 Mask = NDArray[np.bool_]
+# "inside": in view, hardly occluded, large. "edge": cut by the edge of the image, with a large visible part.
+ObjectPlace = Literal["inside", "edge"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -33,7 +38,14 @@ class BoxVisibility:
     @property
     def well_visible(self) -> Mask:
         """``(T, N)``: whether a box is in view, hardly occluded, and large enough for the measures of objects."""
-        return np.asarray(self.boxes.judged & (self.boxes.size >= LARGE_PX / self.view.scale))
+        is_whole = self.boxes.in_view > MIN_IN_VIEW
+        return np.asarray(self.boxes.judged & is_whole & (self.boxes.size >= LARGE_PX / self.view.scale))
+
+    @property
+    def cut_by_edge(self) -> Mask:
+        """``(T, N)``: whether the edge of the image cuts a box, and the visible part is large enough to be measured."""
+        is_cut = (self.boxes.in_view > MIN_CUT_IN_VIEW) & (self.boxes.in_view <= MIN_IN_VIEW)
+        return np.asarray(self.boxes.judged & is_cut & (self.boxes.visible_size >= LARGE_PX / self.view.scale))
 
     def visible_mask(self, frame: int, track: int) -> Mask:
         """``(H, W)``: the pixels that the box of one track covers and no nearer box does."""
@@ -63,6 +75,13 @@ def box_visibilities(clip: Clip) -> list[BoxVisibility]:
 def well_visible(visibilities: list[BoxVisibility]) -> Mask:
     """``(T, N)``: whether each track is well visible in any camera."""
     return np.asarray(np.any([visibility.well_visible for visibility in visibilities], axis=0))
+
+
+def candidates_at(visibilities: list[BoxVisibility], place: ObjectPlace) -> Mask:
+    """``(T, N)``: whether each track is visible at ``place`` in any camera."""
+    if place == "inside":
+        return well_visible(visibilities)
+    return np.asarray(np.any([visibility.cut_by_edge for visibility in visibilities], axis=0))
 
 
 def sample_object(clip: Clip, candidates: Mask, what: str, rng: np.random.Generator) -> int:

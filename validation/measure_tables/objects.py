@@ -11,6 +11,7 @@ _OBJECT_ROWS = (
     Row("drift", DEG, "OBJECT_DRIFT", "drifts away from its box"),
     Row("scale", RATIO, "OBJECT_SCALE", "grows or shrinks differently from its box"),
     Row("unsupported", SHARE, "OBJECT_MISSING", "is missing: nothing in its box moves with it"),
+    Row("step", RATIO, "OBJECT_JUMP", "moves differently from its box in one step"),
     Row("departure", OUTLIER_SCORE, "OBJECT_DEPARTURE", "leaves its box from one frame to the next"),
     Row("appearance", OUTLIER_SCORE, "OBJECT_APPEARANCE", "changes its appearance"),
     Row("replaced", OUTLIER_SCORE, "OBJECT_REPLACED", "is replaced by something else in its box"),

@@ -1,6 +1,6 @@
 """Steps in which the points on an object stop moving with its box: the object vanishes, jumps or is replaced."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +22,13 @@ PRIOR_POINTS = 4  # pseudo-points that do not leave: shrink a share that is esti
 class DepartureStep:
     """The ``share`` of the points on an object in ``frame - 1`` that are lost or leave the box in ``frame``.
 
-    If the box is no longer ``judged`` in ``frame``, only points that are still tracked count.
+    If the box is no longer ``judged`` in ``frame``, only points that are still tracked count. ``stray`` is the median
+    distance of the tracked points from the motion of the box in this step, in tolerances; None with too few points.
     """
 
     frame: int
     share: float
+    stray: float | None
     judged: bool
 
 
@@ -35,6 +37,7 @@ def departure_steps(
 ) -> list[DepartureStep]:
     """Every step with enough points on an object, in order."""
     followed, lost, strayed = Counter[int](), Counter[int](), Counter[int]()
+    distances: dict[int, list[float]] = defaultdict(list)
     in_front = _in_front(view, command, box_index)
     for window in tracks.objects:
         on_box, predicted = window.on_box(box_index)
@@ -48,6 +51,7 @@ def departure_steps(
             followed[frame] += int(alive.sum())
             lost[frame] += int(window.lost[k, on_box].sum())
             strayed[frame] += int((alive & (moved[k - 1] >= tolerance)).sum())
+            distances[frame] += list(moved[k - 1, alive] / tolerance)
     steps = []
     for frame in sorted(followed):
         if not boxes.judged[frame - 1, box_index]:
@@ -56,7 +60,8 @@ def departure_steps(
         gone = strayed[frame] + (lost[frame] if judged else 0)
         total = followed[frame] + (lost[frame] if judged else 0)
         if total >= MIN_POINTS:
-            steps.append(DepartureStep(frame=frame, share=gone / (total + PRIOR_POINTS), judged=judged))
+            stray = float(np.median(distances[frame])) if len(distances[frame]) >= MIN_POINTS else None
+            steps.append(DepartureStep(frame=frame, share=gone / (total + PRIOR_POINTS), stray=stray, judged=judged))
     return steps
 
 
@@ -71,6 +76,15 @@ def departure_outliers(steps: list[DepartureStep]) -> dict[int, float]:
         step.frame: outlier_score(shares, i) for i, step in enumerate(steps) if i < len(steps) - 1 or not step.judged
     }
     return {frame: score for frame, score in outlier_scores.items() if score is not None}
+
+
+def largest_stray(steps: list[DepartureStep]) -> tuple[int, float] | None:
+    """The frame in which the points on an object stray most from its box, and how far, in tolerances."""
+    strays = [(step.stray, step.frame) for step in steps if step.stray is not None]
+    if not strays:
+        return None
+    stray, frame = max(strays)
+    return frame, stray
 
 
 def _in_front(view: View, command: CommandedCamera, box_index: int) -> Array:

@@ -14,8 +14,8 @@ from driveforge.datasets.scene import Track
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.measure_tables.objects import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
-from driveforge.validation.objects.blockiness import blockiness
-from driveforge.validation.objects.departures import departure_outliers, departure_steps
+from driveforge.validation.objects.categories import is_person
+from driveforge.validation.objects.departures import DepartureStep, departure_outliers, departure_steps, largest_stray
 from driveforge.validation.objects.observations import LARGE_PX, ObjectObservation, observe_objects
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
@@ -27,7 +27,6 @@ TOO_FEW_ON_OBJECTS = f"{TOO_FEW_TRACKS} on objects"
 MIN_WINDOWS = 3
 # Expected offset of an object from its box, since boxes are not exact.
 TOLERANCE_PX, TOLERANCE_SHARE = 0.5, 0.04  # reference px, share of the box's size
-_NON_RIGID = {"human", "person", "pedestrian", "animal", "bicycle", "motorcycle", "cyclist", "rider"}
 
 
 def object_measures(tracked: TrackedView) -> list[Measure]:
@@ -44,27 +43,8 @@ def object_measures(tracked: TrackedView) -> list[Measure]:
     return measures
 
 
-def blockiness_measure(tracked: TrackedView) -> Measure:
-    """The blockiest vehicle, including vehicles that are cut by the image edge."""
-    view, boxes = tracked.view, tracked.boxes
-    if boxes is None:
-        return worst_measure("object_blockiness", [], view.reason or NO_BOXES)
-    vehicles = ~_people(view.tracks)
-    found = [
-        replace(sample, track=view.tracks[box_index].id)
-        for box_index in map(int, np.flatnonzero(vehicles))
-        if (sample := blockiness(view, boxes, box_index))
-    ]
-    return worst_measure("object_blockiness", found, SMALL_BOXES if vehicles.any() else NO_BOXES)
-
-
 def _people(tracks: Sequence[Track]) -> Mask:
     return np.array([is_person(track) for track in tracks], bool)
-
-
-def is_person(track: Track) -> bool:
-    """Whether an object moves within its box, as pedestrians, riders and animals do."""
-    return not _NON_RIGID.isdisjoint(track.category.lower().split("."))
 
 
 def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str, Sample]]:
@@ -75,8 +55,9 @@ def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str
     for box_index in map(int, np.flatnonzero(boxes.judged.any(0))):
         windows = observations.get(box_index, [])
         windows = windows if len(windows) >= MIN_WINDOWS else []
-        departures = departure_outliers(departure_steps(view, command, boxes, tracks, box_index))
-        appearance = appearance_outliers(appearance_changes(view, command, boxes, box_index))
+        steps = departure_steps(view, command, boxes, tracks, box_index)
+        departures = departure_outliers(steps)
+        appearance = appearance_outliers(appearance_changes(tracked.face_steps.get(box_index, {})))
         # A replaced object leaves its box and changes its appearance in the same step: the geometric mean of both.
         both = {
             frame: float(np.sqrt(max(departures[frame], 0) * max(appearance[frame], 0)))
@@ -88,17 +69,22 @@ def _samples_by_object(tracked: TrackedView, boxes: Boxes) -> dict[int, dict[str
             "drift": _drift(windows, command),
             "scale": _scale(windows, pixel),
             "unsupported": _unsupported(windows),
+            "step": _step(steps),
             "departure": _max_sample(departures),
             "appearance": _max_sample(appearance),
             "replaced": _max_sample(both),
         }
         track = view.tracks[box_index].id
         by_object[box_index] = {
-            name: Sample(value=sample.value, frames=sample.frames, track=track)
+            name: replace(sample, track=track, visibility=_visibility(boxes, sample.frames, box_index))
             for name, sample in found.items()
             if sample
         }
     return by_object
+
+
+def _visibility(boxes: Boxes, frames: Sequence[int], box_index: int) -> float:
+    return float(boxes.visibility[list(frames), box_index].mean())
 
 
 def _residual(observations: Sequence[ObjectObservation], pixel: float) -> Sample | None:
@@ -170,6 +156,14 @@ def _unobserved_reason(boxes: Boxes | None, members: Mask, large: float) -> str:
         return NO_BOXES
     windows = judged[:-1] & judged[1:] & (boxes.size[:-1, members] > large)
     return TOO_FEW_ON_OBJECTS if (windows[::OBJECT_STRIDE].sum(0) >= MIN_WINDOWS).any() else SMALL_BOXES
+
+
+def _step(steps: list[DepartureStep]) -> Sample | None:
+    """The largest distance of an object's points from its box in one step, in tolerances."""
+    if not (largest := largest_stray(steps)):
+        return None
+    frame, stray = largest
+    return Sample(value=stray, frames=(frame - 1, frame))
 
 
 def _max_sample(outlier_scores: dict[int, float]) -> Sample | None:

@@ -86,8 +86,9 @@ def _observe(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> O
 
 def _gap(view: View, boxes: Boxes, window: TrackWindow, box_index: int) -> int:
     """The longest gap over which the box stays visible and its motion and growth are trackable; 0 if there is none."""
-    width, size = view.gray.shape[2], boxes.size[:, box_index]
-    center = boxes.rectangle[:, box_index].reshape(-1, 2, 2).mean(1)
+    height, width = view.gray.shape[1:]
+    size, inside = boxes.size[:, box_index], boxes.rectangle[:, box_index].clip(0, [width - 1, height - 1] * 2)
+    center = inside.reshape(-1, 2, 2).mean(1)
     for k in range(1, window.length):
         motion = float(np.linalg.norm(center[window.start + k] - center[window.start]))
         change = size[window.start + k] / size[window.start]

@@ -13,7 +13,9 @@ from driveforge.validation.views.view import CommandedCamera, View
 FAR_M = 120.0
 MIN_ROWS = 6.0  # px of the image
 MIN_ROWS_SHARE = 0.05
+# A box that the image edge cuts more than this is measured if its visible part is large.
 MIN_IN_VIEW = 0.75
+MIN_CUT_SHARE = 0.125  # size of the visible part, share of the image's rows
 MAX_OCCLUDED = 0.35
 # Of the height of the box in the image: the extent of the shadow or the mirror image below a moving vehicle.
 SHADOW = 0.7
@@ -27,18 +29,26 @@ class Boxes:
 
     ``corners`` ``(T, N, 8, 2)`` px are valid only for boxes entirely in front of the camera; ``rectangle``
     ``(T, N, 4)`` is x0, y0, x1, y1 of the part in front of the camera, zeros if there is none; ``distance`` ``(T, N)``
-    m; ``size`` ``(T, N)`` px is the root of the rectangle's area. ``judged`` ``(T, N)``: large enough, in view and
-    hardly occluded by nearer boxes. ``is_moving`` ``(N,)``: the box moves in the world. ``hulls`` by frame and track
-    are the convex outlines in the image, None outside of it.
+    m; ``size`` ``(T, N)`` px is the root of the area of the rectangle's part inside the image. ``in_view`` ``(T, N)``
+    is the share of the rectangle inside the image, ``visibility`` that which is also not behind nearer boxes.
+    ``judged`` ``(T, N)``: the part in view is large enough and hardly occluded by nearer boxes. ``is_moving`` ``(N,)``:
+    the box moves in the world. ``hulls`` by frame and track are the convex outlines in the image, None outside of it.
     """
 
     corners: Array
     rectangle: Array
     distance: Array
     size: Array
+    in_view: Array
+    visibility: Array
     judged: NDArray[np.bool_]
     is_moving: NDArray[np.bool_]
     hulls: tuple[tuple[NDArray[np.int32] | None, ...], ...]
+
+    @property
+    def visible_size(self) -> Array:
+        """Root of the visible area ``(T, N)`` px."""
+        return np.asarray(self.size * np.sqrt(self.visibility / np.maximum(self.in_view, 1e-6)))
 
     def mask(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """255 where a box covers the image of ``frame``."""
@@ -87,32 +97,36 @@ def project_boxes(view: View) -> Boxes | None:
     for t, n in zip(*np.nonzero(~fully_in_front), strict=True):
         hull = hulls[t][n]
         rectangle[t, n] = 0.0 if hull is None else np.concatenate([hull.min((0, 1)), hull.max((0, 1))])
-    extent = np.maximum(rectangle[..., 2:] - rectangle[..., :2], 1.0)
+    in_view, hidden, size = _visible_shares(rectangle, distance, (shape[0], shape[1]))
+    is_tall = rectangle[..., 3] - rectangle[..., 1] > max(MIN_ROWS, MIN_ROWS_SHARE * shape[0])
+    is_whole, is_large = fully_in_front & (in_view > MIN_IN_VIEW), size > MIN_CUT_SHARE * shape[0]
     return Boxes(
         corners=corners,
         rectangle=rectangle,
         distance=distance,
-        size=np.sqrt(extent.prod(-1)),
-        judged=_judged(rectangle, distance, fully_in_front, (shape[0], shape[1])),
+        size=size,
+        in_view=in_view,
+        visibility=in_view * (1 - hidden),
+        judged=is_tall & (is_whole | is_large) & (hidden < MAX_OCCLUDED),
         is_moving=np.array([np.ptp(track.box_to_world[:, :3, 3], axis=0).max() > MOVING_M for track in view.tracks]),
         hulls=hulls,
     )
 
 
-def _judged(
-    rectangle: Array, distance: Array, fully_in_front: NDArray[np.bool_], shape: tuple[int, int]
-) -> NDArray[np.bool_]:
+def _visible_shares(rectangle: Array, distance: Array, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
+    """The share ``(T, N)`` of each rectangle inside the image, and the share of that part behind nearer boxes.
+
+    The third result is the root of the area of the part inside the image, px.
+    """
     height, width = shape
+    low, high = rectangle[..., :2].clip(0, None), rectangle[..., 2:].clip(None, [width - 1, height - 1])
+    inside = np.concatenate([low, np.maximum(low, high)], -1)
     area = (rectangle[..., 2:] - rectangle[..., :2]).clip(min=1e-6).prod(-1)
-    image = np.array([0.0, 0.0, width - 1, height - 1])
-    in_view = _overlap(rectangle, image) / area
-    tall = rectangle[..., 3] - rectangle[..., 1] > max(MIN_ROWS, MIN_ROWS_SHARE * height)
-    judged = fully_in_front & tall & (in_view > MIN_IN_VIEW)
-    for t, j in zip(*np.nonzero(judged), strict=True):
-        nearer = distance[t] < distance[t, j]
-        hidden = _overlap(rectangle[t, nearer], rectangle[t, j]) / area[t, j]
-        judged[t, j] = hidden.sum() < MAX_OCCLUDED
-    return np.asarray(judged)
+    area_inside = (inside[..., 2:] - inside[..., :2]).prod(-1)
+    is_nearer = distance[:, None, :] < distance[:, :, None]
+    covered = (_overlap(inside[:, :, None], inside[:, None]) * is_nearer).sum(-1)
+    hidden = np.minimum(covered / np.maximum(area_inside, 1e-6), 1.0)
+    return area_inside / area, hidden, np.sqrt(np.maximum(area_inside, 1.0))
 
 
 def _overlap(a: Array, b: Array) -> Array:

@@ -144,7 +144,7 @@ def test_corruptions_are_measured(corruption_type: str, raised: str, clip: Clip,
         ("yaw-rate", -1, "the strength of yaw-rate must be 0 or more (deg/s), got -1"),
         ("speed", float("nan"), "the strength of speed must be 0 or more (%), got nan"),
         ("boil", float("inf"), "the strength of boil must be 0 or more (gray levels), got inf"),
-        ("melt", 1, "no corruption type 'melt'; there are yaw-rate, lateral-drift"),
+        ("evaporate", 1, "no corruption type 'evaporate'; there are yaw-rate, lateral-drift"),
     ],
 )
 def test_unknown_types_and_strengths_are_refused(corruption_type: str, strength: float, message: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from driveforge.datasets.scene import Clip
 from driveforge.validation.measures import measure
-from driveforge.validation.objects.blockiness import GRID_PX, blockiness
+from driveforge.validation.appearance.blocks import GRID_PX
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
@@ -30,8 +30,10 @@ def in_blocks(clip: Clip, first: int, size: int = GRID_PX) -> Clip:
     """Every cell of ``size`` px is half replaced by its mean, from frame ``first`` on."""
     frames = np.array(clip.frames)
     for t in range(first, frames.shape[1]):
-        small = cv2.resize(frames[0, t], None, fx=1 / size, fy=1 / size, interpolation=cv2.INTER_AREA)
-        cells = cv2.resize(small, frames.shape[3:1:-1], interpolation=cv2.INTER_NEAREST)
+        height, width = frames.shape[2:4]
+        padded = np.pad(frames[0, t], ((0, -height % size), (0, -width % size), (0, 0)), mode="edge")
+        small = cv2.resize(padded, None, fx=1 / size, fy=1 / size, interpolation=cv2.INTER_AREA)
+        cells = cv2.resize(small, padded.shape[1::-1], interpolation=cv2.INTER_NEAREST)[:height, :width]
         frames[0, t] = (0.5 * frames[0, t] + 0.5 * cells).astype(np.uint8)
     return Clip(scene=clip.scene, frames=frames)
 
@@ -64,9 +66,20 @@ def test_a_vehicle_cut_by_the_image_edge_is_measured(clip: Clip) -> None:
     scene = replace(clip.scene, cameras=(replace(camera, width=camera.width - cut, intrinsics=moved),))
     narrow = Clip(scene=scene, frames=clip.frames[:, :, :, cut:])
     left = project_boxes(reference_view(narrow))
-    assert left is not None and not left.judged.any(), "no other measure includes it"
-    assert blockiness(reference_view(narrow), left, 0) is not None
+    assert left is not None and left.in_view.max() < 0.75
     assert blockiness_of(in_blocks(narrow, first=8)) > 1.3 > blockiness_of(narrow)
+
+
+@pytest.mark.parametrize("size", [6, 7, 10])
+@pytest.mark.parametrize("offset", [0, 3])
+def test_blocks_on_any_grid_are_detected(size: int, offset: int) -> None:
+    large = street(height=192, width=320)
+    shifted = Clip(scene=large.scene, frames=np.roll(large.frames, offset, (2, 3)))
+    blocky = in_blocks(shifted, first=8, size=size).frames
+    spoiled = measure(Clip(scene=large.scene, frames=np.roll(blocky, -offset, (2, 3))))["object_grid"]
+    good = measure(large)["object_grid"]
+    assert good.value is not None and spoiled.value is not None
+    assert spoiled.value > good.value + 0.2 and spoiled.track == "car"
 
 
 def test_without_vehicles_in_view_there_is_nothing_to_measure(clip: Clip) -> None:
