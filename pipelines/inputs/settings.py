@@ -218,7 +218,7 @@ def select_kind(path: Path, data: DataSettings) -> type[DataSettings]:
     if root != path:
         raise UserError(f"data.root={root} is not the path of the command, {path}; leave out data.root")
     if not data.is_at(path):
-        raise UserError(f"{path}: not data={_name(type(data))}; leave out data=..., and its kind is detected")
+        raise UserError(f"{path}: holds no clips for data={_name(type(data))}; leave that out to detect their kind")
     return type(data)
 
 

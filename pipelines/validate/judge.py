@@ -33,6 +33,7 @@ from driveforge.pipelines.validate.measure import (
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.measures import measure
+from driveforge.validation.review.drawing import short_id
 from driveforge.validation.verdict import Reason, Verdict, judge
 
 SCHEMA = pa.schema(
@@ -117,7 +118,7 @@ def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
 def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     """Each clip with its verdict, its score against its limit, and a sentence for each reason."""
     table = Table("clip", "verdict", "score / limit", "reasons", show_lines=True)
-    table.columns[0].overflow = "fold"
+    table.columns[0].overflow = table.columns[3].overflow = "fold"
     for verdict in verdicts:
         sentences = "\n".join(_sentences(verdict.reasons))
         row = (plain_text(verdict.clip_id), plain_text(verdict.state), _format_score(verdict), plain_text(sentences))
@@ -127,7 +128,9 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
 
 
 def _sentences(reasons: Sequence[Reason]) -> Iterator[str]:
-    return (f"{reason.text[:1].upper()}{reason.text[1:]}." for reason in reasons)
+    for reason in reasons:
+        text = reason.text.replace(reason.track, short_id(reason.track)) if reason.track else reason.text
+        yield f"{text[:1].upper()}{text[1:]}."
 
 
 def _format_score(verdict: Verdict) -> str:

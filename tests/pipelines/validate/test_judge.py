@@ -155,7 +155,7 @@ def test_the_table_is_in_words(
         (["validate.calibration=absent.json"], "absent.json does not exist"),
         (["validate.calibration={limits}", "--out", "{file}"], "cannot be used for --out"),
         (["validate.calibration={limits}", "--pictures", "{file}"], "cannot be used for --pictures"),
-        (["validate.calibration={limits}", "data=nuscenes"], "not data=nuscenes; leave out data=..."),
+        (["validate.calibration={limits}", "data=nuscenes"], "holds no clips for data=nuscenes"),
         (["validate.calibration={limits}", "data=video", "data.root=other"], "leave out data.root"),
         (["validate.calibration={limits}", "data=vide"], "did you mean data=video?"),
         (["validate.calibration={other}"], "tracked by cotracker, not by lucas_kanade"),
