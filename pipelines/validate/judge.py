@@ -33,6 +33,7 @@ from driveforge.pipelines.validate.measure import (
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.measures import measure
+from driveforge.validation.records import NO_INTRINSICS, NO_POSE, Measures
 from driveforge.validation.review.drawing import short_id
 from driveforge.validation.verdict import Reason, Verdict, judge
 
@@ -46,7 +47,7 @@ SCHEMA = pa.schema(
         "calibration": pa.string(),
     }
 )
-STYLES = {"accepted": "green", "rejected": "red", "unmeasured": "yellow"}
+_STYLES = {"accepted": "green", "rejected": "red", "unmeasured": "yellow"}
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
@@ -68,6 +69,10 @@ def main(config: Config, args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps([to_json(verdict) for verdict in verdicts], indent=1) + "\n")
     else:
         console.print(verdict_table(verdicts))
+    if num_unchecked := sum(result.measures is not None and _has_no_command(result.measures) for result in results):
+        print_result(
+            f"{num_unchecked} without ego pose or intrinsics: motion not checked, only pixels", console=console
+        )
     print_result(_summary(verdicts, calibration), console=console)
     for folder in filter(None, (out, pictures)):
         print_result(folder, console=console)
@@ -103,6 +108,11 @@ def _judge_result(result: MeasureResult, calibration: Calibration) -> Verdict:
     return Verdict(clip_id=name, state="unmeasured", reasons=(reason,), calibration=calibration.name)
 
 
+def _has_no_command(measures: Measures) -> bool:
+    """Whether the clip has no command that its motion could violate."""
+    return any(m.name == "pose_yaw" and m.reason in (NO_POSE, NO_INTRINSICS) for m in measures.values)
+
+
 def to_json(verdict: Verdict) -> dict[str, Any]:
     """A verdict as the command prints it: ``clip_id``, ``state``, ``score``, ``limit`` and ``reasons``."""
     record = asdict(verdict)
@@ -122,7 +132,7 @@ def verdict_table(verdicts: Iterable[Verdict]) -> Table:
     for verdict in verdicts:
         sentences = "\n".join(_sentences(verdict.reasons))
         row = (plain_text(verdict.clip_id), plain_text(verdict.state), _format_score(verdict), plain_text(sentences))
-        row[1].stylize(STYLES[verdict.state])
+        row[1].stylize(_STYLES[verdict.state])
         table.add_row(*row)
     return table
 
@@ -139,5 +149,5 @@ def _format_score(verdict: Verdict) -> str:
 
 def _summary(verdicts: Sequence[Verdict], calibration: Calibration) -> str:
     counts: Counter[str] = Counter(verdict.state for verdict in verdicts)
-    states = ", ".join(f"{counts[state]} {state}" for state in STYLES)
+    states = ", ".join(f"{counts[state]} {state}" for state in _STYLES)
     return f"{states}; limits: {calibration.name}. {calibration.note}".strip()

@@ -141,10 +141,12 @@ def test_the_table_is_in_words(
 ) -> None:
     for name, clip in {"fine": good, "turns": commanded_yaw(good, 8.0)}.items():
         write_clip_folder(tmp_path / "clips", clip.with_scene(clip_id=name))
+    video(tmp_path / "clips", good)
     assert cli.main(["judge", str(tmp_path / "clips"), f"validate.calibration={calibration}"]) == 1
     shown = capsys.readouterr().out
     assert "fine" in shown and "rejected" in shown and "pose_yaw" in shown and " / 0.00" in shown
-    assert "1 accepted, 1 rejected, 0 unmeasured; limits: by hand. FOR TESTS." in shown
+    assert "1 without ego pose or intrinsics: motion not checked, only pixels" in shown
+    assert "2 accepted, 1 rejected, 0 unmeasured; limits: by hand. FOR TESTS." in shown
     assert list(tmp_path.rglob("*.parquet")) == [], "nothing is written without --out"
 
 
