@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from driveforge.pipelines.inputs.items import list_clips
     from driveforge.pipelines.inputs.sources import open_source
     from driveforge.pipelines.plots.measured_clip import plot_measured_clip
+    from driveforge.pipelines.validate.judge import judge_clips
     from driveforge.validation.calibration import Calibration
     from driveforge.validation.corruptions.catalog import corrupt
     from driveforge.validation.measures import measure, measure_clip
@@ -50,6 +51,7 @@ __all__ = [
     "corrupt",
     "fine_tune",
     "judge",
+    "judge_clips",
     "list_clips",
     "load_config",
     "load_generator",
@@ -73,6 +75,7 @@ _MODULES = {
     "corrupt": "validation.corruptions.catalog",
     "fine_tune": "finetune.training.fine_tune",
     "judge": "validation.verdict",
+    "judge_clips": "pipelines.validate.judge",
     "list_clips": "pipelines.inputs.items",
     "load_config": "pipelines.config.compose",
     "load_generator": "pipelines.generate.generator",

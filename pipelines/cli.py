@@ -85,7 +85,7 @@ def _run_argv(argv: list[str]) -> int:
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise UserError(with_suggestion(f"no command {words[0]!r}", words[0], commands))
     args = _parser().parse_args(words or ["--help"])
-    path_overrides = overrides_at(args.path) if getattr(args, "path", None) else []
+    path_overrides = overrides_at(args.path, overrides) if getattr(args, "path", None) else []
     command = commands[args.command]
     return _run_command(command, args, [*path_overrides, *map(command.expand, overrides)])
 

@@ -3,6 +3,7 @@
 import sys
 
 from rich import get_console
+from rich.console import Console
 from rich.text import Text
 
 
@@ -11,12 +12,12 @@ def print_message(line: str) -> None:
     print(f"driveforge: {line}", file=sys.stderr, flush=True)
 
 
-def print_result(text: object, *, prefix: str = "", style: str = "") -> None:
-    """Print a result to stdout: ``text`` after a ``prefix`` in a rich ``style``.
+def print_result(text: object, *, prefix: str = "", style: str = "", console: Console | None = None) -> None:
+    """Print a result to ``console``, by default stdout: ``text`` after a ``prefix`` in a rich ``style``.
 
     Long lines are not broken, so that paths can be copied. Undecodable bytes of file names become question marks.
     """
-    get_console().print(plain_text(f"{prefix}{text}", len(prefix), style), soft_wrap=True)
+    (console or get_console()).print(plain_text(f"{prefix}{text}", len(prefix), style), soft_wrap=True)
 
 
 def plain_text(text: object, num_styled: int = 0, style: str = "") -> Text:

@@ -33,12 +33,18 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """``reasons`` are empty for an accepted clip, else the most severe is first; ``calibration`` names the limits."""
+    """``reasons`` are empty for an accepted clip, else the most severe is first; ``calibration`` names the limits.
+
+    ``score`` is the joint nonconformity score of all measures, and ``limit`` the largest accepted one. A clip in which
+    no measure has both a value and a limit has no score. Verdicts of older versions have neither.
+    """
 
     clip_id: str
     state: State
     reasons: tuple[Reason, ...]
     calibration: str
+    score: float | None = None
+    limit: float | None = None
 
 
 def judge(measures: Measures, calibration: Calibration) -> Verdict:
@@ -53,9 +59,8 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
             f"tracked by {measures.tracker}; calibrate with the same validate.tracker"
         )
     limits = calibration.limits(measures)
-    violations = _select_violations(
-        calibration.nonconformity_scores(measures), calibration.threshold(measures).score, calibration.combined_score
-    )
+    nonconformity_scores, threshold = calibration.nonconformity_scores(measures), calibration.threshold(measures).score
+    violations = _select_violations(nonconformity_scores, threshold, calibration.combined_score)
     missing = [reason for family in FAMILIES if (reason := _unmeasured_reason(family, measures.values, limits))]
     state: State = "accepted"
     reasons: list[Reason] = []
@@ -64,7 +69,14 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
         state, reasons = "rejected", [_violation_reason(by_name[name], limits[name]) for name in violations]
     elif missing:
         state, reasons = "unmeasured", missing
-    return Verdict(clip_id=measures.clip_id, state=state, reasons=tuple(reasons), calibration=calibration.name)
+    return Verdict(
+        clip_id=measures.clip_id,
+        state=state,
+        reasons=tuple(reasons),
+        calibration=calibration.name,
+        score=calibration.combined_score(nonconformity_scores) if nonconformity_scores else None,
+        limit=threshold,
+    )
 
 
 def _select_violations(

@@ -26,10 +26,10 @@ CLIP_COMMANDS = (
         module="driveforge.pipelines.validate.measure",
         summary="measure any clips; needs no model",
         description=(
-            "PATH is a folder of videos with scene.json files, a folder of shards, or a nuScenes root; its type is "
-            "detected. Writes a parquet table. With --pictures, also writes a picture of every clip with its worst "
-            "frames, a timeline and its outliers. With validate.calibration=FILE, the pictures show which limits "
-            "were exceeded."
+            "PATH is a folder of videos with scene.json files, a folder of shards, or a nuScenes root; its kind is "
+            "detected, or given by data=KIND. Writes a parquet table. With --pictures, also writes a picture of every "
+            "clip with its worst frames, a timeline and its outliers. With validate.calibration=FILE, the pictures "
+            "show which limits were exceeded."
         ),
         examples=(
             "driveforge measure footage/",
@@ -44,6 +44,35 @@ CLIP_COMMANDS = (
                 ("--out",),
                 {"type": Path, "metavar": "FILE", "help": "output table; default: <run_dir>/measures.parquet"},
             ),
+            (
+                ("--pictures",),
+                {"type": Path, "metavar": "DIR", "help": "write a picture of every clip, DIR/<clip id>.png"},
+            ),
+        ),
+    ),
+    Command(
+        name="judge",
+        module="driveforge.pipelines.validate.judge",
+        summary="accept or reject clips of any origin, with reasons",
+        description=(
+            "PATH is anything that measure reads, made by any generator. validate.calibration=FILE holds the limits. "
+            "Prints a table of verdicts, each with its score, the largest accepted score, and the reasons. With --out, "
+            "also writes DIR/verdicts.parquet and DIR/measures.parquet.\n\n"
+            "Exit status 0 if every clip is accepted; 1 if a clip is rejected, unmeasured (its command could not be "
+            "checked) or cannot be read, or a picture cannot be written; 2 after a wrong command."
+        ),
+        examples=(
+            "driveforge judge clips/ validate.calibration=runs/demo/calibration.json",
+            "driveforge judge clips/ validate.calibration=FILE --json",
+            "driveforge judge /data/nuscenes data.cameras=[CAM_BACK] validate.calibration=FILE --out judged",
+            "driveforge judge renders/ data=video validate.calibration=FILE --pictures pictures",
+        ),
+        sections=("data", "validate"),
+        usage=" PATH [--json] [--out DIR] [--pictures DIR]",
+        arguments=(
+            (("path",), {"type": Path, "metavar": "PATH", "help": "clips to judge"}),
+            (("--json",), {"action": "store_true", "help": "print verdicts as JSON, and everything else to stderr"}),
+            (("--out",), {"type": Path, "metavar": "DIR", "help": "folder for tables of all verdicts and measures"}),
             (
                 ("--pictures",),
                 {"type": Path, "metavar": "DIR", "help": "write a picture of every clip, DIR/<clip id>.png"},

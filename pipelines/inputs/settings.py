@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args, get_type_hints
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
@@ -207,9 +207,36 @@ def find_kind(path: Path) -> type[DataSettings]:
     )
 
 
-def overrides_at(path: Path) -> list[str]:
-    """Command-line settings that select the data at ``path``, so that its other settings can be overridden."""
-    return next(filter(None, (kind.overrides_at(path) for kind in DATA_ON_DISK)), [])
+def select_kind(path: Path, data: DataSettings) -> type[DataSettings]:
+    """The kind of the data at ``path``: that of ``data``, or the detected one if ``data`` is simulated, the default.
+
+    Raises UserError if ``path`` does not hold data of that kind, or is not the root of ``data``.
+    """
+    root = getattr(data, "root", None)
+    if root is None or not path.exists():
+        return find_kind(path)
+    if root != path:
+        raise UserError(f"data.root={root} is not the path of the command, {path}; leave out data.root")
+    if not data.is_at(path):
+        raise UserError(f"{path}: holds no clips for data={_name(type(data))}; leave that out to detect their kind")
+    return type(data)
+
+
+def overrides_at(path: Path, overrides: Sequence[str] = ()) -> list[str]:
+    """Command-line settings that select the data at ``path``, so that its other settings can be overridden.
+
+    Its kind is that of the last ``data=KIND`` in ``overrides``, else the detected one.
+    """
+    chosen = [value for key, _, value in (override.partition("=") for override in overrides) if key == "data"]
+    if not chosen:
+        return next(filter(None, (kind.overrides_at(path) for kind in DATA_ON_DISK)), [])
+    kind = next((kind for kind in DATA_ON_DISK if _name(kind) == chosen[-1]), None)
+    return (kind.overrides_at(path) or [f"data.root={path}"]) if kind else []
+
+
+def _name(kind: type[DataSettings]) -> str:
+    """The choice of the group ``data`` that selects this kind."""
+    return str(get_args(get_type_hints(kind)["name"])[0])
 
 
 def _list_versions(root: Path) -> list[str]:

@@ -24,11 +24,12 @@ from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.validate.overrides import Override, read_overrides
 from driveforge.validation.calibration import Calibration
+from driveforge.validation.proportion import wilson_interval
 from driveforge.validation.verdict import Reason, Verdict, judge
 
 # Key in the schema's metadata for the digest of the rows, since parquet does not detect changed bytes.
 _DIGEST = b"driveforge.sha256"
-_REASON = pa.struct(
+REASON = pa.struct(
     {
         "code": pa.string(),
         "measure": pa.string(),
@@ -44,8 +45,10 @@ SCHEMA = pa.schema(
         "clip_id": pa.string(),
         "state": pa.string(),
         "gate_state": pa.string(),
-        "reasons": pa.list_(_REASON),
+        "reasons": pa.list_(REASON),
         "calibration": pa.string(),
+        "score": pa.float64(),
+        "limit": pa.float64(),
         "override_reviewer": pa.string(),
         "override_reason": pa.string(),
         "edit": pa.string(),
@@ -55,6 +58,8 @@ SCHEMA = pa.schema(
         "tar": pa.string(),
     }
 )
+# Files of older versions lack the score and its limit.
+_OLDER_SCHEMA = pa.schema([field for field in SCHEMA if field.name not in ("score", "limit")])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +85,8 @@ def main(config: Config, args: argparse.Namespace) -> None:
         review(config.run, config.calibration_path, decisions, tracker)
     console = get_console()
     console.print(summary_table(decisions))
+    if estimate := describe_broken_share(decisions):
+        print_result(estimate)
     print_result(config.run.verdicts)
 
 
@@ -121,7 +128,10 @@ def write_verdict_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_verdicts(path: Path) -> list[dict[str, Any]]:
-    """The rows of a verdicts file as dicts; raises UserError if it is missing or not as the gate wrote it."""
+    """The rows of a verdicts file as dicts; raises UserError if it is missing or not as the gate wrote it.
+
+    ``score`` and ``limit`` are None in the rows of a file of an older version.
+    """
     if not path.exists():
         raise UserError(f"{path} does not exist: run `driveforge gate` first")
     try:
@@ -129,9 +139,10 @@ def read_verdicts(path: Path) -> list[dict[str, Any]]:
         digest = _digest(table)  # pyarrow finds invalid text only when it is converted
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({shorten(error, 100)}); run `driveforge gate` again") from error
-    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(_DIGEST) != digest:
+    is_known = any(table.schema.equals(schema) for schema in (SCHEMA, _OLDER_SCHEMA))
+    if not is_known or (table.schema.metadata or {}).get(_DIGEST) != digest:
         raise UserError(f"{path}: damaged or changed since the gate wrote it; run `driveforge gate` again")
-    return list(table.to_pylist())
+    return [{"score": None, "limit": None, **row} for row in table.to_pylist()]
 
 
 def _digest(table: pa.Table) -> bytes:
@@ -147,7 +158,14 @@ def read_decisions(run: RunDir) -> list[Decision]:
 
 def _decision(candidate: Candidate, row: Mapping[str, Any]) -> Decision:
     reasons = tuple(Reason(**{**reason, "frames": tuple(reason["frames"])}) for reason in row["reasons"])
-    verdict = Verdict(clip_id=row["clip_id"], state=row["gate_state"], reasons=reasons, calibration=row["calibration"])
+    verdict = Verdict(
+        clip_id=row["clip_id"],
+        state=row["gate_state"],
+        reasons=reasons,
+        calibration=row["calibration"],
+        score=row["score"],
+        limit=row["limit"],
+    )
     override = None
     if row["override_reviewer"] is not None:
         override = Override(
@@ -164,6 +182,8 @@ def _row(decision: Decision) -> dict[str, Any]:
         "gate_state": verdict.state,
         "reasons": [asdict(reason) for reason in verdict.reasons],
         "calibration": verdict.calibration,
+        "score": verdict.score,
+        "limit": verdict.limit,
         "override_reviewer": override.reviewer if override else None,
         "override_reason": override.reason if override else None,
         "edit": candidate.metadata["edit"],
@@ -184,6 +204,20 @@ def count_reasons(decisions: Iterable[Decision]) -> Counter[str]:
     return Counter(
         code for d in decisions if d.state != "accepted" for code in {reason.code for reason in d.verdict.reasons}
     )
+
+
+def describe_broken_share(decisions: Iterable[Decision]) -> str:
+    """The share of clips accepted by the gate that reviewers reject, as an estimate; "" if they reviewed none.
+
+    It holds for all accepted clips if the reviewed ones were drawn at random.
+    """
+    words = [d.override.state for d in decisions if d.override and d.verdict.state == "accepted"]
+    if not words:
+        return ""
+    num_broken = words.count("rejected")
+    low, high = wilson_interval(num_broken, len(words))
+    interval = f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+    return f"Of accepted clips, reviewers call {num_broken} of {len(words)} broken ({interval})"
 
 
 def summary_table(decisions: Sequence[Decision]) -> Table:

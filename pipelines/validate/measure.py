@@ -3,7 +3,7 @@
 import argparse
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from rich import get_console
+from rich.console import Console
 from rich.table import Table
 
 from driveforge.datasets.errors import UserError
@@ -23,8 +24,7 @@ from driveforge.datasets.video_files import describe_unsupported, find_unsupport
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
-from driveforge.pipelines.inputs.items import list_clips
-from driveforge.pipelines.inputs.settings import VideoData, find_kind
+from driveforge.pipelines.inputs.settings import VideoData, select_kind
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
@@ -62,50 +62,61 @@ class MeasureResult:
 
 def main(config: Config, args: argparse.Namespace) -> int:
     """Measure everything under ``args.path``; returns 1 if a clip could not be read or drawn."""
-    out = args.out or config.run.measures
-    options, console = config.data.item_options, get_console()
-    items = list_clips(args.path, options.version, options.cameras)
-    holds_videos = args.path.is_dir() and find_kind(args.path) is VideoData
-    if holds_videos and (unread := find_unsupported(args.path)):
-        print_result(describe_unsupported(unread))
-    pictures = None if args.pictures is None else _make_folder(args.pictures)
-    instruments = partial(load_instruments, config.validate)
-    instruments()  # fail once if weights or a package are missing, not for every clip
-    limits = _load_limits(config.validate.calibration, pictures)
-    measure_one = partial(measure_item, with_picture=pictures is not None, calibration=limits, instruments=instruments)
-    clip_measures: list[Measures] = []
-    names: Counter[str] = Counter()
-    num_failed = 0
-    for result in track(parallel_map(measure_one, items), "Measuring", total=len(items), console=console):
-        error = result.error
-        if result.measures is not None:
-            clip_measures.append(result.measures)
-            if pictures is not None and result.picture is not None:
-                names[result.measures.clip_id] += 1
-                error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
-        if error:
-            num_failed += 1
-            print_result(f" {error}", prefix=f"{result.name}:", style="red")
+    out, console = args.out or config.run.measures, get_console()
+    pictures = None if args.pictures is None else make_folder(args.pictures, "--pictures")
+    # Only limits that were set explicitly are drawn: those of a run need not hold for other footage.
+    path = config.validate.calibration
+    limits = Calibration.load(path) if pictures is not None and path is not None else None
+    results = measure_items(args.path, config, calibration=limits, pictures=pictures, console=console)
+    clip_measures = [result.measures for result in results if result.measures is not None]
     write_measures(out, clip_measures)
     console.print(summary_table(clip_measures))
-    print_result(f"{len(clip_measures)} clips measured, {len(items) - len(clip_measures)} could not be read; {out}")
+    print_result(f"{len(clip_measures)} clips measured, {len(results) - len(clip_measures)} could not be read; {out}")
+    num_failed = sum(bool(result.error) for result in results)
     if pictures is not None:
-        print_result(f"{len(items) - num_failed} pictures in {pictures}")
+        print_result(f"{len(results) - num_failed} pictures in {pictures}")
     return 1 if num_failed else 0
 
 
-def _make_folder(path: Path) -> Path:
-    """Make the folder, before any clip is measured."""
+def make_folder(path: Path, option: str) -> Path:
+    """Make the output folder of ``option``, before any clip is measured."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path} cannot be used for pictures ({error.strerror}); give --pictures another") from error
+        raise UserError(f"{path} cannot be used for {option} ({error.strerror}); give {option} another") from error
     return path
 
 
-def _load_limits(path: Path | None, pictures: Path | None) -> Calibration | None:
-    """Limits that were set explicitly: those of a run need not hold for other footage."""
-    return Calibration.load(path) if pictures is not None and path is not None else None
+def measure_items(
+    path: Path, config: Config, *, calibration: Calibration | None, pictures: Path | None, console: Console
+) -> list[MeasureResult]:
+    """Measure every clip under ``path``, one process per core, with progress and errors on ``console``.
+
+    Writes pictures with the limits of ``calibration`` to the folder ``pictures``; results do not keep them. Raises
+    UserError if there is no clip, an instrument is missing, or ``calibration`` is for another tracker.
+    """
+    kind = select_kind(path, config.data)
+    items = kind.list_items(path, config.data.item_options)
+    if not items:
+        raise UserError(f"{path}: holds no clip")
+    if kind is VideoData and path.is_dir() and (unread := find_unsupported(path)):
+        print_result(describe_unsupported(unread), console=console)
+    load = partial(load_instruments, config.validate)
+    tracker = load().tracker.name  # fail once if weights or a package are missing, not for every clip
+    if calibration is not None and tracker != calibration.tracker:
+        raise UserError(f"{calibration.name}: limits for clips tracked by {calibration.tracker}, not by {tracker}")
+    measure_one = partial(measure_item, with_picture=pictures is not None, calibration=calibration, instruments=load)
+    names: Counter[str] = Counter()
+    results = []
+    for result in track(parallel_map(measure_one, items), "Measuring", total=len(items), console=console):
+        error = result.error
+        if pictures is not None and result.measures is not None and result.picture is not None:
+            names[result.measures.clip_id] += 1
+            error = write_picture(pictures, result.measures.clip_id, names[result.measures.clip_id], result.picture)
+        if error:
+            print_result(f" {error}", prefix=f"{result.name}:", style="red", console=console)
+        results.append(replace(result, picture=None, error=error))
+    return results
 
 
 def measure_item(

@@ -163,6 +163,8 @@ def _card(decision: Decision, calibration: Calibration) -> Card:
     candidate = decision.candidate
     clip = candidate.load()
     tags = [clip.scene.domain, f"edit: {candidate.metadata['edit']}", f"seed {candidate.metadata['seed']}"]
+    if decision.verdict.score is not None:
+        tags.append(f"score {decision.verdict.score:.2f}, limit {decision.verdict.limit:.2f}")
     if decision.override:
         tags.append(f"{decision.state} by {decision.override.reviewer}: {decision.override.reason}")
     return Card(

@@ -12,6 +12,8 @@ from driveforge.validation.instrument_settings import InstrumentSettings
 class ValidateSettings(InstrumentSettings):
     """Settings of the measures and of the gate's calibration."""
 
-    calibration: Annotated[Path | None, "a calibration file; null: <run_dir>/calibration.json (measure: none)"]
+    calibration: Annotated[
+        Path | None, "a calibration file; null: <run_dir>/calibration.json (measure: none; judge: required)"
+    ]
     false_reject_rate: Annotated[float, "share of good clips that the gate may reject", Range(0, 1)]
     num_clips: Annotated[int, "known-good clips for calibration", Range(1)]

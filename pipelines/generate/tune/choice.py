@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 
 from driveforge.pipelines.generate.tune.search import TrialResult
+from driveforge.validation.proportion import wilson_interval
 
 CONFIDENCE = 0.95
 
 
 def share_interval(result: TrialResult) -> tuple[float, float]:
-    """The 95 % interval of the accepted share (Wilson 1927)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(sum(result.accepted), len(result.accepted)).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
+    """The 95 % interval of the accepted share."""
+    return wilson_interval(sum(result.accepted), len(result.accepted))
 
 
 def difference_p_value(one: TrialResult, other: TrialResult) -> float:

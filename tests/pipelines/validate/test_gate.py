@@ -1,4 +1,6 @@
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,12 +8,17 @@ import pyarrow.parquet
 import pytest
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.generate.candidates import Candidate, SampleRef, iter_candidates
+from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import (
     decide,
+    describe_broken_share,
     gate,
     read_decisions,
     read_verdicts,
@@ -22,6 +29,7 @@ from driveforge.pipelines.validate.overrides import Override
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.records import Measures
+from tests.datasets.small_clips import small_clip
 from tests.pipelines.measure_sets import some_measures
 from tests.pipelines.small_plans import generate_small
 
@@ -67,7 +75,7 @@ def test_good_clips_pass_and_bad_ones_are_rejected_with_reasons(
     assert [row["state"] for row in rows[20:]] == ["rejected"] * 5
     assert [row["state"] for row in rows[:20]].count("accepted") >= 16
     for row in rows:
-        assert (row["state"] == "accepted") == (not row["reasons"])
+        assert (row["state"] == "accepted") == (not row["reasons"]) == (row["score"] <= row["limit"])
         assert row["calibration"] == "by hand"
         assert (row["edit"], row["seed"], row["model"], row["override_reviewer"]) == ("slower", 1, "m", None)
     reasons = {reason["code"]: reason for reason in rows[-1]["reasons"]}
@@ -109,6 +117,39 @@ def test_decisions_are_read_from_the_verdicts_file(config: Config) -> None:
     made = [(d.candidate.clip_id, d.verdict, d.override) for d in gate(config.run, config.calibration_path)]
     (config.run_dir / "overrides.json").unlink()
     assert [(d.candidate.clip_id, d.verdict, d.override) for d in read_decisions(config.run)] == made
+
+
+def test_verdicts_of_an_older_version_have_no_score(config: Config) -> None:
+    decisions = gate(config.run, config.calibration_path)
+    table = pyarrow.parquet.read_table(config.run.verdicts).drop_columns(["score", "limit"])
+    digest = hashlib.sha256(json.dumps(table.to_pylist()).encode()).hexdigest()
+    pyarrow.parquet.write_table(table.replace_schema_metadata({"driveforge.sha256": digest}), config.run.verdicts)
+    older = read_decisions(config.run)
+    assert [d.verdict for d in older] == [replace(d.verdict, score=None, limit=None) for d in decisions]
+    assert {row["score"] for row in read_verdicts(config.run.verdicts)} == {None}
+
+
+def test_reviews_of_accepted_clips_estimate_the_broken_share(
+    tmp_path: Path, calibration: Calibration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Overrides of clips that the gate did not accept do not count."""
+    calibration.save(RunDir(tmp_path).calibration)
+    measured = some_measures(12, seed=1) + some_measures(1, seed=2, scale=30.0, prefix="bad")
+    metadata = {"edit": "slower", "seed": 1, "model": "m"}
+    samples = [
+        (m.clip_id, clip_members(small_clip(m.clip_id), {**metadata, "measures": m.to_json()})) for m in measured
+    ]
+    CommitLog(RunDir(tmp_path).candidates).commit("u-0", write_tar(tmp_path / "scratch.tar", samples).path)
+    decisions = decide(list(iter_candidates(RunDir(tmp_path).candidates)), calibration, {})
+    assert describe_broken_share(decisions) == ""
+    accepted = [d.candidate.clip_id for d in decisions if d.state == "accepted"]
+    words = {clip_id: "reject" if n < 2 else "accept" for n, clip_id in enumerate(accepted[:10])} | {"bad-0": "reject"}
+    overrides = {clip_id: {"verdict": word, "reviewer": "a", "reason": "b"} for clip_id, word in words.items()}
+    RunDir(tmp_path).overrides.write_text(json.dumps(overrides))
+    assert cli.main(["gate", f"run_dir={tmp_path}"]) == 0
+    # Wilson's interval of 2 in 10 is 5.7 % to 51 %.
+    printed = capsys.readouterr().out
+    assert "Of accepted clips, reviewers call 2 of 10 broken (95 % interval 6 to 51 %)" in printed
 
 
 def test_an_override_of_an_unknown_clip_is_refused(calibration: Calibration, candidates: list[Candidate]) -> None:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.scene import Clip
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines import cli
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.validate.measure import MeasureResult, main, measure_item
@@ -46,6 +49,21 @@ def test_a_good_set_is_written_to_the_run_folder_with_status_0(tmp_path: Path) -
     write_clip_folder(tmp_path / "footage", clip("a"))
     assert main(compose([f"run_dir={tmp_path}"]), Namespace(path=tmp_path / "footage", out=None, pictures=None)) == 0
     assert pq.read_table(tmp_path / "measures.parquet").num_rows > 0
+
+
+def test_the_kind_of_path_can_be_given(tmp_path: Path) -> None:
+    """Shards are detected first, so that videos next to them need data=video, but no data.root."""
+    write_tar(tmp_path / "x-0.tar", [("in-shards", clip_members(clip("in-shards"), {}))])
+    write_clip_folder(tmp_path, clip("video"))
+    for words, clip_id in (([], "in-shards"), (["data=video"], "video")):
+        assert cli.main(["measure", str(tmp_path), "--out", str(tmp_path / "m.parquet"), *words]) == 0
+        assert {row["clip_id"] for row in pq.read_table(tmp_path / "m.parquet").to_pylist()} == {clip_id}
+
+
+def test_a_set_without_clips_is_an_error(tmp_path: Path) -> None:
+    write_tar(tmp_path / "x-0.tar", [])
+    with pytest.raises(UserError, match="holds no clip"):
+        main(compose([]), Namespace(path=tmp_path, out=None, pictures=None))
 
 
 @pytest.mark.real
@@ -150,7 +168,7 @@ def test_a_clip_that_cannot_be_drawn_keeps_its_measures(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("folder", "calibration", "message"), [("file", "", "cannot be used for pictures"), ("new", "no.json", "no.json")]
+    ("folder", "calibration", "message"), [("file", "", "cannot be used for --pictures"), ("new", "no.json", "no.json")]
 )
 def test_a_wrong_request_fails_before_any_work(folder: str, calibration: str, message: str, tmp_path: Path) -> None:
     write_clip_folder(tmp_path / "footage", clip("a"))

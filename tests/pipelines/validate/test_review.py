@@ -50,7 +50,9 @@ def _decision(
         measures=Measures(clip_id=f"clip-{number}", values=values),
     )
     reasons = tuple(map(_reason, codes))
-    verdict = Verdict(clip_id=candidate.clip_id, state=state, reasons=reasons, calibration="simulated")  # type: ignore[arg-type]
+    verdict = Verdict(
+        clip_id=candidate.clip_id, state=state, reasons=reasons, calibration="simulated", score=1.25, limit=0.5
+    )  # type: ignore[arg-type]
     return Decision(candidate=candidate, verdict=verdict, override=override)
 
 
@@ -66,6 +68,7 @@ def test_the_review_shows_rejected_clips_with_reasons_and_accepted_ones(tar: Pat
     render_page = made.gallery.read_text()
     assert render_page.count("<article") == 4 and render_page.count('<article class="accepted"') == 2
     assert "POSE_YAW is &lt;why&gt;." in render_page and "accepted by anna: it is long" in render_page
+    assert render_page.count("score 1.25, limit 0.50") == 4
     assert "by hand. MADE BY HAND" in render_page and "4.8%" in render_page
     assert (
         "limit 2" in render_page and "not measurable: no boxes in view" in render_page and "edit: slow" in render_page
