@@ -43,13 +43,27 @@ ACCEPTANCE_CRITERIA = (
     AcceptanceCriterion(
         auroc=0.97,
         detected=0.95,
-        cases=(
-            ("lateral-drift", "between"),
-            ("object-teleport", "strong"),
-            ("vanish", "strong"),
-            ("identity-swap", "strong"),
+        cases=(("lateral-drift", "between"), ("vanish", "strong"), ("identity-swap", "strong")),
+    ),
+    AcceptanceCriterion(
+        auroc=0.97,
+        detected=0.90,
+        cases=tuple(
+            (corruption_type, "strong")
+            for corruption_type in (
+                "object-teleport",
+                "melt",
+                "mosaic",
+                "repaint",
+                "vanish-at-edge",
+                "identity-swap-at-edge",
+                "melt-at-edge",
+                "mosaic-at-edge",
+                "repaint-at-edge",
+            )
         ),
     ),
+    AcceptanceCriterion(auroc=0.99, detected=0.99, cases=(("detail-decay", "strong"), ("road-blocks", "strong"))),
     AcceptanceCriterion(
         auroc=0.95,
         detected=0.90,
