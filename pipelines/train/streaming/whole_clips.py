@@ -19,7 +19,7 @@ def encode_clips(codec: WanCodec, frames: Tensor) -> Tensor:
     """Normalized latents (N,Z,F,h,w) of uint8 ``frames`` (N,T,H,W,3), as ``codec.encode`` gives them."""
     if codec.temporal_stride > 1:
         return codec.encode(frames)
-    return torch.cat([_encode(codec, to_vae_input(part)) for part in frames.split(_ENCODER_BATCH)])
+    return torch.cat([_encode(codec, to_vae_input(part)) for part in torch.split(frames, _ENCODER_BATCH)])
 
 
 def _encode(codec: WanCodec, signal: Tensor) -> Tensor:
@@ -31,8 +31,10 @@ def _encode(codec: WanCodec, signal: Tensor) -> Tensor:
 def decode_clips(codec: WanCodec, latents: Tensor) -> Tensor:
     """The signal (N,3,T,H,W) in [-1, 1] of normalized latents (N,Z,F,h,w), with gradients."""
     vae, denormalized = codec.vae, codec.denormalize(latents)
+    signal: Tensor
     if codec.temporal_stride > 1:
-        signal: Tensor = vae.decode(denormalized).sample
-        return signal
-    patches = vae.decoder(vae.post_quant_conv(denormalized))
-    return unpatchify(patches, vae.config.patch_size).clamp(-1, 1)
+        signal = vae.decode(denormalized).sample
+    else:
+        patches = vae.decoder(vae.post_quant_conv(denormalized))
+        signal = unpatchify(patches, vae.config.patch_size).clamp(-1, 1)
+    return signal
