@@ -25,6 +25,7 @@ from torch import Tensor
 
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import sha256_file, sync_folder
+from driveforge.datasets.files.atomic_folder import SCRATCH_MARKER
 from driveforge.datasets.files.json_record import read_json, validate_record
 
 CHECKSUMS_FILE = "SHA256SUMS"
@@ -143,7 +144,9 @@ def safetensors_errors_as_os_errors(folder: Path) -> Iterator[None]:
 
 def write_checksums(folder: Path) -> None:
     """Write ``SHA256SUMS``, which ``sha256sum -c`` reads, of all files below ``folder``, and sync them to disk."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CHECKSUMS_FILE)
+    # The marker of an unfinished folder is removed when the folder is complete.
+    others = (CHECKSUMS_FILE, SCRATCH_MARKER)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in others)
     sums = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / CHECKSUMS_FILE).write_text("".join(sums), encoding="utf-8")
     for path in [*files, folder / CHECKSUMS_FILE]:

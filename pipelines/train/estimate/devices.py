@@ -11,7 +11,7 @@ from driveforge.pipelines.train.estimate.settings import EstimateSettings
 
 Precision = Literal["32", "bf16"]
 GIB = 2**30
-# Of the nominal rate, an 8192^3 bf16 matmul reached 0.80 to 0.82 on an H100.
+# Of the nominal rate, an 8192^3 bf16 matmul reached 0.80 to 0.82 on an H100, and 0.78 on an H200.
 _MATMUL_SHARE = 0.8
 # Memory in GiB as torch reports it, and nominal dense TFLOP/s in bf16 and in float32 (without TF32), of data sheets.
 _GPUS = {
@@ -51,7 +51,8 @@ def find_device(settings: EstimateSettings) -> Device:
 def measure_matmul(device: str, dtype: torch.dtype) -> float:
     """FLOP/s of a square matmul: the best of a few, of 8192^3 on a GPU and of 1024^3 on a CPU."""
     side, repeats = (8192, 10) if device == "cuda" else (1024, 5)
-    a = torch.ones(side, side, device=device, dtype=dtype)
+    # Random values: a GPU multiplies constant matrices faster, because less power is drawn.
+    a = torch.randn(side, side, device=device, dtype=dtype)
     seconds = []
     for _ in range(repeats):
         _synchronize(device)

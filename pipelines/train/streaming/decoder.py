@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from driveforge.finetune.strategies.strategy import Prediction
 from driveforge.finetune.training.reconstruction import edge_error
-from driveforge.finetune.world_model.wan_codec import WanCodec
 
 # The highest standard deviation of the noise on true latents.
 _LATENT_NOISE = 0.35
@@ -42,12 +41,6 @@ def draw_decoder_inputs(
     noise = torch.randn(latents[rows].shape, generator=generator, device=device)
     noisy = latents[rows] + noise_std.view(-1, 1, 1, 1, 1) * noise
     return torch.where(is_predicted.view(-1, 1, 1, 1, 1), predicted, noisy).detach(), rows
-
-
-def decode_signal(codec: WanCodec, latents: Tensor) -> Tensor:
-    """The signal (N,3,T,H,W) in [-1, 1] of normalized latents, with gradients."""
-    signal: Tensor = codec.vae.decode(codec.denormalize(latents)).sample
-    return signal
 
 
 def decoder_loss(output: Tensor, target: Tensor) -> Tensor:

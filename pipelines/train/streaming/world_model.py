@@ -18,18 +18,14 @@ from driveforge.finetune.world_model.preconditioning import estimate_latent_std
 from driveforge.finetune.world_model.wan_codec import WanCodec, to_vae_input
 from driveforge.pipelines.train.settings import PretrainSettings
 from driveforge.pipelines.train.streaming.clips import ClipStream
-from driveforge.pipelines.train.streaming.decoder import (
-    decode_signal,
-    decoder_loss,
-    decoder_parameters,
-    draw_decoder_inputs,
-)
+from driveforge.pipelines.train.streaming.decoder import decoder_loss, decoder_parameters, draw_decoder_inputs
 from driveforge.pipelines.train.streaming.draws import draw_noise
 from driveforge.pipelines.train.streaming.learner import Learner
 from driveforge.pipelines.train.streaming.pool import LatentPool
 from driveforge.pipelines.train.streaming.renderers import Renderers, start_renderers
 from driveforge.pipelines.train.streaming.run import Run, run_by_clock
 from driveforge.pipelines.train.streaming.slots import CELL_PX
+from driveforge.pipelines.train.streaming.whole_clips import decode_clips
 
 _STATISTICS_CLIPS = 140
 # Samples drawn per clip that is added. Encoding a clip costs half as much as training on it, so where clips are made as
@@ -69,6 +65,7 @@ class WorldModelTask:
     def __init__(self, model: TinyWorldModel, settings: PretrainSettings, device: torch.device) -> None:
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.benchmark = True
         self._model = model.to(device).train()
         assert isinstance(model.codec, WanCodec)
         self.codec = model.codec
@@ -188,7 +185,7 @@ class WorldModelTask:
         count = self._settings.streaming.decoder_clips
         inputs, chosen = draw_decoder_inputs(latents, recording.prediction, count, self._generator)
         target = to_vae_input(self.pool.frames(rows[chosen]))
-        output = decode_signal(self.codec, inputs)
+        output = decode_clips(self.codec, inputs)
         self.learners["decoder"].step(decoder_loss(output, target), factor)
         return {"decoder_dB": psnr(output.detach(), target)}
 

@@ -7,12 +7,8 @@ import torch
 from driveforge.finetune.strategies.strategy import Prediction
 from driveforge.finetune.world_model.tiny_vae import make_vae
 from driveforge.finetune.world_model.wan_codec import WanCodec
-from driveforge.pipelines.train.streaming.decoder import (
-    decode_signal,
-    decoder_loss,
-    decoder_parameters,
-    draw_decoder_inputs,
-)
+from driveforge.pipelines.train.streaming.decoder import decoder_loss, decoder_parameters, draw_decoder_inputs
+from driveforge.pipelines.train.streaming.whole_clips import decode_clips
 
 BATCH = 30
 
@@ -58,7 +54,7 @@ def test_decoding_has_gradients_and_training_leaves_the_encoder() -> None:
     frames = torch.randint(0, 255, (1, 5, 16, 16, 3), dtype=torch.uint8)
     latents = codec.encode(frames)
     target = torch.zeros(1, 3, 5, 16, 16)
-    loss = decoder_loss(decode_signal(codec, latents), target)
+    loss = decoder_loss(decode_clips(codec, latents), target)
     loss.backward()
     assert all(p.grad is not None for p in decoder_parameters(vae))
     assert all(p.grad is None for p in vae.encoder.parameters())
@@ -66,4 +62,4 @@ def test_decoding_has_gradients_and_training_leaves_the_encoder() -> None:
         for parameter in decoder_parameters(vae):
             assert parameter.grad is not None
             parameter -= 1e-3 * parameter.grad
-        assert decoder_loss(decode_signal(codec, latents), target) < loss
+        assert decoder_loss(decode_clips(codec, latents), target) < loss

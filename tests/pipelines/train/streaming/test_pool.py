@@ -86,6 +86,15 @@ def test_a_full_pool_replaces_the_oldest_clips() -> None:
     assert (drawn % 2 == 1).float().mean() < 0.4, "mirrored streets are drawn less often"
 
 
+def test_most_of_a_batch_is_driving() -> None:
+    pool = LatentPool(WanCodec(make_vae(4, 8)), 8, ALL_DOMAINS, torch.device("cpu"))
+    for world in (0, 1):  # one clip of driving-day, one of orbit, and their mirror images
+        scene, frames = next(STREAM.film(world))
+        pool.add(rendered(Clip(scene=scene, frames=frames[None])))
+    rows = pool.draw(2000, torch.Generator().manual_seed(0)).rows
+    assert (rows < 2).float().mean() == pytest.approx(1.35 / 2.35, abs=0.04)
+
+
 def test_mirrored_rays_are_those_of_the_mirrored_scene() -> None:
     scene, frames = next(STREAM.film(2))
     assert scene.ego_to_world is not None

@@ -75,6 +75,10 @@ def test_a_base_is_made_and_continued_from(tmp_path: Path) -> None:
     curve = list(csv.DictReader((first / "curve.csv").open()))
     assert curve and {"step", "minutes", "samples_per_s", "loss", "decoder_dB"} <= set(curve[0])
     assert not (tmp_path / "a" / "latents").exists(), "nothing is cached"
+    sums = [line.split("  ")[1] for line in (first / "SHA256SUMS").read_text().splitlines()]
+    assert sorted([*sums, "SHA256SUMS"]) == sorted(
+        path.relative_to(first).as_posix() for path in first.rglob("*") if path.is_file()
+    )
 
     second = pretrain(tmp_path / "b", 0.02, f"pretrain.start={first}", "pretrain.streaming.decoder_learning_rate=0")
     theirs = TinyWorldModel.from_pretrained(second)
