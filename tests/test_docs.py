@@ -10,6 +10,8 @@ import pytest
 
 from driveforge.pipelines.commands.catalog import COMMANDS
 from driveforge.pipelines.config.compose import compose
+from driveforge.validation.catalog import DEFINITIONS
+from driveforge.validation.measure_definition import FAMILIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -46,3 +48,20 @@ def test_a_command_of_the_docs_is_valid(words: list[str]) -> None:
 def test_links_between_pages_are_valid(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_the_page_of_measures_describes_every_measure_with_its_unit_and_code(name: str) -> None:
+    """In the table of its family."""
+    definition = DEFINITIONS[name]
+    family = (ROOT / "docs" / "measures.md").read_text().split(f"## {definition.family.capitalize()}\n")[1]
+    rows = [line for line in family.split("\n## ")[0].splitlines() if f"`{name}`" in line.split(" | ")[0]]
+    assert len(rows) == 1
+    _, unit, code, *described = (cell.strip() for cell in re.split(r"(?<!\\)\|", rows[0].strip("|")))
+    assert (unit, code) == (definition.unit.symbol, f"`{definition.code}`")
+    assert len(described) == 3 and all(described)
+
+
+def test_the_page_of_measures_shows_a_picture_of_every_family() -> None:
+    page = (ROOT / "docs" / "measures.md").read_text()
+    assert re.findall(r"!\[[^]]*\]\(measures/(\w+)\.png\)", page) == list(FAMILIES)

@@ -12,6 +12,12 @@ from driveforge.pipelines.studies.validator.real import real_section
 from driveforge.pipelines.studies.validator.report import write_report
 from driveforge.pipelines.studies.validator.results import evaluate
 from driveforge.pipelines.studies.validator.settings import ValidatorStudy
+from driveforge.pipelines.studies.validator.single_measures import (
+    CAMERA_FAMILIES,
+    SINGLE_CAMERA_FAMILIES,
+    evaluate_measures,
+    measures_section,
+)
 from driveforge.pipelines.studies.validator.trials import Case, run_cases
 from driveforge.validation.corruptions.catalog import CORRUPTIONS
 
@@ -46,8 +52,17 @@ def study_validator(settings: ValidatorStudy, page: Path) -> None:
     results = [evaluate(f"{rows} rows", trials_of_size, settings.num_good) for rows, trials_of_size in trials.items()]
     front_trials = run_cases(make_front_cases(settings, FRONT_ROWS), ledgers / f"{FRONT_ROWS}-front.jsonl")
     front = evaluate(f"three cameras, {FRONT_ROWS} rows", front_trials, settings.num_front_cameras)
-    good = [trial.measures for trial in trials[max(settings.rows)] if not trial.corruption_type][: settings.num_good]
-    sections = {"Labeled generator output": generated_section(settings.seed)}
+    largest = max(settings.rows)
+    good = [trial.measures for trial in trials[largest] if not trial.corruption_type][: settings.num_good]
+    limits = results[settings.rows.index(largest)].calibration
+    measures = [
+        *evaluate_measures(trials[largest], settings.num_good, limits, SINGLE_CAMERA_FAMILIES),
+        *evaluate_measures(front_trials, settings.num_front_cameras, front.calibration, CAMERA_FAMILIES),
+    ]
+    sections = {
+        "What each measure detects": measures_section(f"{largest} rows (cameras: {front.title})", measures),
+        "Labeled generator output": generated_section(settings.seed),
+    }
     if settings.real:
         sections["Real footage"] = real_section(settings.real, good)
     write_report(page, results, front, sections)
