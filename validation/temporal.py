@@ -33,8 +33,8 @@ MIN_FRAMES = 5
 NEIGHBOR_STEPS = 3  # on either side, for the usual change
 MIN_STEP_TRACKS = 8
 # Changes of blurred frames, gray levels. H.264 redraws a still picture at a key frame: 0.2 at crf 18 to 1.6 at crf 33,
-# for sensor noise of 0.5 to 8 gray levels. NOISE_GRAY is about the change by rounding of gray levels.
-CODEC_GRAY, NOISE_GRAY = 1.5, 0.1
+# for sensor noise of 0.5 to 8 gray levels. NOISE_GRAY is what noise of 3 gray levels changes, and a codec removes.
+CODEC_GRAY, NOISE_GRAY = 1.5, 0.3
 BLOCK = 8  # px, the smallest transform block
 STILL_PX = 1.0  # reference px over the longest gap
 HIGH_PASS = 7  # frames

@@ -16,7 +16,7 @@ from driveforge.datasets.simulation.rigs import mount_cameras
 from driveforge.datasets.simulation.scenarios import SCENARIOS
 from driveforge.datasets.simulation.world import Body, World
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
-from driveforge.pipelines.studies.validator.degradation import as_night, as_noisy, degrade, sample_degradation
+from driveforge.validation.degradations.sensor import as_night, as_noisy, degrade, sample_degradation
 
 NUM_FRAMES, FRAME_RATE = 24, 10.0
 WIDTHS = {256: 448, 128: 224, 64: 112}
