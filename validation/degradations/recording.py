@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.scene import Camera, Clip, Scene, Track
 from driveforge.datasets.video import decode_mp4, encode_mp4
+from driveforge.validation.views.view import REFERENCE_ROWS
 
 EXPOSURE_PERIOD = 4  # frames between two decisions of the automatic exposure
 EXPOSURE_DEAD_BAND, EXPOSURE_STEP = 0.03, 0.06  # log gain: smaller errors are left, larger ones are reduced stepwise
@@ -25,6 +26,19 @@ def compress(clip: Clip, crf: int) -> Clip:
     return Clip(
         scene=clip.scene, frames=np.stack([decode_mp4(encode_mp4(view, rate, crf=crf))[0] for view in clip.frames])
     )
+
+
+def blur(clip: Clip, sigma: float) -> Clip:
+    """A lens slightly out of focus: a Gaussian of ``sigma`` px of an image of 256 rows."""
+    size = max(sigma * clip.frames.shape[2] / REFERENCE_ROWS, 0.1)
+    views = [np.stack([cv2.GaussianBlur(frame, (0, 0), size) for frame in view]) for view in clip.frames]
+    return Clip(scene=clip.scene, frames=np.stack(views).astype(np.uint8))
+
+
+def drift_exposure(clip: Clip, share: float) -> Clip:
+    """A gain that drifts evenly from 1 - ``share`` to 1 + ``share`` over the clip."""
+    gains = np.log(np.linspace(1 - share, 1 + share, clip.scene.num_frames))
+    return Clip(scene=clip.scene, frames=np.stack([_expose(view, gains) for view in clip.frames]))
 
 
 def auto_expose(clip: Clip, offset: float, hunting: float, seed: int) -> Clip:

@@ -10,7 +10,7 @@ import numpy as np
 
 from driveforge.datasets.scene import Clip
 from driveforge.validation.degradations.recording import auto_expose, compress, roll_shutter, soil_lens, stand_still
-from driveforge.validation.degradations.sensor import degrade, sample_degradation
+from driveforge.validation.degradations.sensor import SensorDegradation, degrade, sample_degradation
 
 SIMULATED = "simulated:"  # what the source of a simulated scene starts with
 # Shares of the simulated clips that get each degradation, and of the recordings that are compressed once more.
@@ -36,16 +36,23 @@ def wear_known_good(clip: Clip) -> Clip:
 
 
 def _wear_simulated(clip: Clip, rng: np.random.Generator) -> Clip:
-    """In the order of the light: the motion, the lens, the shutter and the gain, the sensor, the recorder."""
     if rng.random() < STANDING:
         clip = stand_still(clip)
+    return record(clip, sample_degradation(rng), rng)
+
+
+def record(clip: Clip, degradation: SensorDegradation, rng: np.random.Generator) -> Clip:
+    """``clip`` as a camera sees it and a recorder stores it: shutter, lens, exposure, sensor, inter-frame compression.
+
+    ``degradation`` is that of the sensor; of the others a random part is applied, with random strengths.
+    """
     if rng.random() < ROLLING:
         clip = roll_shutter(clip, rng.uniform(*READOUT_S))
     if rng.random() < SOILED:
         clip = soil_lens(clip, int(rng.integers(1, MAX_BLOTS + 1)), _seed(rng))
     if rng.random() < EXPOSED:
         clip = auto_expose(clip, rng.uniform(-MAX_OFFSET, MAX_OFFSET), rng.uniform(0, MAX_HUNTING), _seed(rng))
-    clip = degrade(clip, sample_degradation(rng), _seed(rng))
+    clip = degrade(clip, degradation, _seed(rng))
     return _compress_some(clip, COMPRESSED, SIMULATED_CRF, rng)
 
 
