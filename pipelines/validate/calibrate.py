@@ -143,8 +143,8 @@ def _init_worker(loader: CodecLoader, instruments: InstrumentsLoader) -> None:
 def _measure_known_good(item: KnownGoodClip) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    worn = wear_known_good(source.load(scene))
-    return recording_id(scene), measure(roundtrip_clip(_codec.reconstruct(worn)), _instruments)
+    clip = wear_known_good(source.load(scene))
+    return recording_id(scene), measure(roundtrip_clip(_codec.reconstruct(clip)), _instruments)
 
 
 def recording_id(scene: Scene) -> str:
