@@ -32,9 +32,9 @@ from driveforge.validation.views.pixels import blur_scale
 MIN_FRAMES = 5
 NEIGHBOR_STEPS = 3  # on either side, for the usual change
 MIN_STEP_TRACKS = 8
-# Changes of blurred frames, gray levels. H.264 redraws a still picture at a key frame: 0.2 at crf 18 to 2.5 at crf 33 on
-# strong texture, for sensor noise of 0.5 to 8 gray levels. NOISE_GRAY is what noise of 3 gray levels changes, and a codec
-# removes.
+# Changes of blurred frames, gray levels. H.264 redraws a still picture at a key frame: 0.2 at crf 18 to 2.5 at crf 33
+# and strong texture, for sensor noise of 0.5 to 8 gray levels. NOISE_GRAY is what noise of 3 gray levels changes, and a
+# codec removes.
 CODEC_GRAY, NOISE_GRAY = 2.5, 0.3
 BLOCK = 8  # px, the smallest transform block
 STILL_PX = 1.0  # reference px over the longest gap
