@@ -26,6 +26,7 @@ from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate, num_scenes_needed
+from driveforge.validation.degradations.wear import wear_known_good
 from driveforge.validation.guarantee import calibration_table_rows, describe_false_reject_rate
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
@@ -142,7 +143,8 @@ def _init_worker(loader: CodecLoader, instruments: InstrumentsLoader) -> None:
 def _measure_known_good(item: KnownGoodClip) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    return recording_id(scene), measure(roundtrip_clip(_codec.reconstruct(source.load(scene))), _instruments)
+    clip = wear_known_good(source.load(scene))
+    return recording_id(scene), measure(roundtrip_clip(_codec.reconstruct(clip)), _instruments)
 
 
 def recording_id(scene: Scene) -> str:

@@ -7,8 +7,10 @@ from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.epipolar import essential_matrix, sampson_distance
 from driveforge.validation.camera.pairs import FramePair
 from driveforge.validation.camera.pose_refinement import RefinedMotion, yaw_about
-from driveforge.validation.camera.regions import region_medians
+from driveforge.validation.camera.regions import region_medians, worst_agreed
 from driveforge.validation.camera.tracked_view import TrackedView
+from driveforge.validation.camera.triangulation import reprojection_errors
+from driveforge.validation.point_tracking.tracks import TrackWindow
 from driveforge.validation.records import (
     STATIONARY_EGO,
     Measure,
@@ -43,13 +45,17 @@ def pose_measures(tracked: TrackedView) -> list[Measure]:
 def rigidity_measure(tracked: TrackedView) -> Measure:
     """Median over windows of the worst region's median Sampson distance to the *observed* motion, reference px.
 
-    It is large for image motion that no rigid camera motion explains: warps, wobble, a swimming background.
+    It is large for image motion that no rigid camera motion explains: warps, wobble, a swimming background. A region
+    counts as far as its tracks also fit no fixed 3-D points under the command: tracks of a few objects can drag the
+    observed motion away, and then all regions are far from it.
     """
     refined = tracked.refined_motions
+    windows = {window.start: window for window in tracked.tracks.background}
     samples = [
-        Sample(value=worst_region, frames=r.pair.frames)
+        Sample(value=worst, frames=r.pair.frames)
         for r in refined
-        if r.direction is not None and (worst_region := _worst_region(r, r.direction, tracked.command)) is not None
+        if r.direction is not None
+        and (worst := _worst_region(r, r.direction, windows[r.pair.first], tracked.command)) is not None
     ]
     is_moving = not refined or any(r.direction is not None for r in refined)
     return median_measure("track_rigidity", samples, tracked.not_refined_reason if is_moving else STATIONARY_EGO)
@@ -68,11 +74,17 @@ def _rate(yaw: float, pair: FramePair, timestamps: Array) -> float:
     return float(np.degrees(yaw) / (timestamps[pair.last] - timestamps[pair.first]))
 
 
-def _worst_region(refined: RefinedMotion, direction: Array, command: CommandedCamera) -> float | None:
+def _worst_region(
+    refined: RefinedMotion, direction: Array, window: TrackWindow, command: CommandedCamera
+) -> float | None:
     """The largest absolute median of the signed distances in a region, reference px.
 
     Signed distances keep noise from adding up. None if fewer than two regions hold tracks.
     """
     pair = refined.pair
-    residuals = sampson_distance(essential_matrix(refined.rotation, direction), pair.a, pair.b) / command.pixel
-    return max(map(abs, region_medians(pair.image, residuals, command.image_size)), default=None)
+    signed = sampson_distance(essential_matrix(refined.rotation, direction), pair.a, pair.b) / command.pixel
+    distances = {
+        region: abs(median) for region, median in region_medians(pair.image, signed, command.image_size).items()
+    }
+    errors = reprojection_errors(window, pair.last - pair.first + 1, command)
+    return worst_agreed(distances, region_medians(pair.image, errors, command.image_size))

@@ -64,6 +64,21 @@ def ground_axes(normal: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RoadSlopes:
+    """Longitudinal derivatives of gray levels on a patch of road, in two frames.
+
+    ``near`` ``(R, C)`` in the near frame and ``far`` ``(S, R, C)`` in the far one, for every scale of the translation.
+    ``seen`` ``(R, C)`` are the cells that are visible in the near frame and, at every scale, in the far frame;
+    ``reach`` ``(R,)`` is the distance of a row along the ground over the height of the camera.
+    """
+
+    near: Array
+    far: Array
+    seen: Mask
+    reach: Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Road:
     """The road in a view, except where ``boxes`` occlude it."""
 
@@ -71,18 +86,16 @@ class Road:
     boxes: Boxes | None
 
     def slopes(
-        self, patch: Array, command: CommandedCamera, motion: CameraMotion, near: int, far: int, scales: Array
-    ) -> tuple[Array, Array]:
-        """Longitudinal derivatives of the patch in the near frame ``(N,)`` and, for every scale, the far ``(S, N)``.
-
-        Only cells that are visible in the near frame and, at every scale, in the far frame are returned.
-        """
+        self, normal: Array, command: CommandedCamera, motion: CameraMotion, near: int, far: int, scales: Array
+    ) -> RoadSlopes:
+        """The slopes of the patch with the given ``normal`` ``(3,)`` in the near camera, at ``scales`` ``(S,)``."""
+        height = command.height[near]
+        patch = _road_patch(normal, height)
         # The points of the patch in the far camera, for every scale of the translation: (S, ROWS, COLUMNS, 3).
         swept = (patch @ motion.rotation.T)[None] + scales[:, None, None, None] * motion.translation
         a, seen_a = self._slope(near, *project(patch[None], command.intrinsics))
         b, seen_b = self._slope(far, *project(swept, command.intrinsics))
-        seen = seen_a[0] & seen_b.all(0)
-        return a[0, seen], b[:, seen]
+        return RoadSlopes(near=a[0], far=b, seen=seen_a[0] & seen_b.all(0), reach=_row_distances()[1:-1] / height)
 
     def _slope(self, frame: int, pixels: Array, depth: Array) -> tuple[Array, Mask]:
         """Central differences ``(S, ROWS - 2, COLUMNS)`` of gray levels along the road, and which are visible."""
@@ -99,10 +112,14 @@ class Road:
         return values[:, 2:] - values[:, :-2], inside[:, 2:] & inside[:, 1:-1] & inside[:, :-2]
 
 
-def road_patch(normal: Array, height: float) -> Array:
+def _row_distances() -> Array:
+    """Distances ``(ROWS,)`` m along the ground: image rows are proportional to the inverse distance."""
+    return 1.0 / np.linspace(1.0 / FARTHEST_M, 1.0 / NEAREST_M, ROWS)
+
+
+def _road_patch(normal: Array, height: float) -> Array:
     """Points ``(ROWS, COLUMNS, 3)`` m of the road in camera coordinates; rows are evenly spaced in the image."""
     ahead, right = ground_axes(normal)
-    # Image rows are proportional to the inverse distance on the ground.
-    distance = 1.0 / np.linspace(1.0 / FARTHEST_M, 1.0 / NEAREST_M, ROWS)
+    distance = _row_distances()
     aside = np.linspace(-HALF_WIDTH_M, HALF_WIDTH_M, COLUMNS)
     return np.asarray(-height * normal + distance[:, None, None] * ahead + aside[:, None] * right)

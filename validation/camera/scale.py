@@ -3,11 +3,11 @@
 Epipolar geometry does not determine the length of a translation. Known distances do: the height of the camera above the
 road, and the commanded place of a parked box. Both measures search the factor s on the commanded translation that
 agrees with the pixels, with the rotation from the tracks, and report abs(log s): 0 is the commanded speed, 0.14
-is 15 % too fast or too slow.
+is 15 % too fast or too slow. On the road it is the part of the error beyond the uncertainty of the measurement.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,13 @@ from driveforge.validation.camera.pose_refinement import RefinedMotion, rotation
 from driveforge.validation.camera.road import (
     MIN_BASELINE_M,
     Road,
+    RoadSlopes,
     ground_axes,
     heading_direction,
     road_normals,
     road_pairs,
-    road_patch,
 )
+from driveforge.validation.camera.road_likelihood import SWEPT_LOG_SCALES, least_log_scale, sweep_road
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.measure_tables.pose import (
     CAMERA_NOT_ALONG_ROAD,
@@ -48,12 +49,11 @@ from driveforge.validation.records import (
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import CameraMotion, CommandedCamera
 
-LOG_SCALES = np.linspace(-0.6, 0.6, 37)
 MIN_CELLS, MIN_PAIRS = 120, 3
 MIN_HEIGHT_M = 0.3  # lower than this, the ego frame is that of the camera and not on the ground
 MIN_ALONG = 0.8  # cosine between viewing direction and path
 MIN_CONTRAST = 0.5  # gray levels
-MIN_MATCH = 0.1  # ZNCC at the best scale
+MIN_MATCH = 0.1  # correlation at the best scale
 
 PARKED_M = 0.15  # annotation noise of a parked box
 MIN_PARALLAX_PX = 3.0  # reference px
@@ -74,38 +74,37 @@ def corrected_motion(refined: Sequence[RefinedMotion], command: CommandedCamera,
 
 
 def road_scale_measure(tracked: TrackedView) -> Measure:
-    """``pose_scale_road``: abs(log s) of the translation that aligns the road patch between two frames.
+    """``pose_scale_road``: the least abs(log s) in the confidence region of the translation that aligns the road.
 
     Plane sweep (Collins, "A space-sweep approach to true multi-image matching", CVPR 1996): on the plane n'X = -h,
-    X_b = (R - s t n' / h) X_a. For every s the zero-mean normalized cross-correlation (ZNCC) of the *longitudinal*
-    derivatives of the patches is computed, since lane lines match at any s. The curves of all pairs of frames are
-    averaged, and the peak is refined by a parabola.
+    X_b = (R - s t n' / h) X_a. For every s the *longitudinal* derivatives of the patches are correlated, since lane
+    lines match at any s. The pitch of the road is unknown (``road_likelihood``), so that a road that bends, or a mount
+    that is a degree off, counts as uncertainty of the speed and not as an error.
     """
     command, refined = tracked.command, tracked.refined_motions
     pairs = road_pairs(command)
     reason = _no_road_reason(command, pairs) if refined else tracked.not_refined_reason
     if reason:
         return make_unmeasurable("pose_scale_road", reason)
-    road = Road(view=tracked.view, boxes=tracked.boxes)
-    patches = [
-        road_patch(normal, command.height[near])
-        for normal, (near, _) in zip(road_normals(command, pairs), pairs, strict=True)
-    ]
-    slopes = [
-        road.slopes(patch, command, corrected_motion(refined, command, *pair), *pair, np.exp(LOG_SCALES))
-        for patch, pair in zip(patches, pairs, strict=True)
-    ]
-    visible = [(near, far) for near, far in slopes if len(near) >= MIN_CELLS]
-    if len(visible) < MIN_PAIRS:
+    seen = [slopes for slopes in _road_slopes(tracked, pairs) if slopes.seen.sum() >= MIN_CELLS]
+    if len(seen) < MIN_PAIRS:
         return make_unmeasurable("pose_scale_road", ROAD_HIDDEN)
-    curves = [_correlations(near, far) for near, far in visible if near.std() >= MIN_CONTRAST]
-    if len(curves) < MIN_PAIRS:
+    textured = [slopes for slopes in seen if slopes.near[slopes.seen].std() >= MIN_CONTRAST]
+    if len(textured) < MIN_PAIRS:
         return make_unmeasurable("pose_scale_road", NO_ROAD_TEXTURE)
-    curve = np.mean(curves, 0)
-    if curve.max() < MIN_MATCH:
+    sweeps = [sweep_road(slopes.near, slopes.far, slopes.seen, slopes.reach) for slopes in textured]
+    if np.mean([sweep.correlations(np.zeros(1)) for sweep in sweeps], 0).max() < MIN_MATCH:
         return make_unmeasurable("pose_scale_road", NO_ROAD_MATCH)
     frames = [frame for pair in pairs for frame in pair]
-    return make_measure("pose_scale_road", abs(_peak(curve)), (min(frames), max(frames)))
+    return make_measure("pose_scale_road", least_log_scale(sweeps), (min(frames), max(frames)))
+
+
+def _road_slopes(tracked: TrackedView, pairs: Sequence[tuple[int, int]]) -> Iterator[RoadSlopes]:
+    """The slopes of the road patch of every pair, on the plane on which the commanded path is level."""
+    road, command = Road(view=tracked.view, boxes=tracked.boxes), tracked.command
+    for normal, (near, far) in zip(road_normals(command, pairs), pairs, strict=True):
+        motion = corrected_motion(tracked.refined_motions, command, near, far)
+        yield road.slopes(normal, command, motion, near, far, np.exp(SWEPT_LOG_SCALES))
 
 
 def _no_road_reason(command: CommandedCamera, pairs: Sequence[tuple[int, int]]) -> str:
@@ -116,23 +115,6 @@ def _no_road_reason(command: CommandedCamera, pairs: Sequence[tuple[int, int]]) 
         return NO_CAMERA_HEIGHT
     along = [heading_direction(command, *pair) @ ground_axes(command.up[pair[0]])[0] for pair in pairs]
     return CAMERA_NOT_ALONG_ROAD if np.median(np.abs(along)) < MIN_ALONG else ""
-
-
-def _correlations(a: Array, b: Array) -> Array:
-    """ZNCC ``(S,)`` of ``a`` ``(N,)`` with every row of ``b`` ``(S, N)``."""
-    a, b = a - a.mean(), b - b.mean(1, keepdims=True)
-    return np.asarray(b @ a / np.sqrt((a @ a) * (b * b).sum(1) + 1e-6))
-
-
-def _peak(curve: Array) -> float:
-    """Log scale of the highest point of a curve over ``LOG_SCALES``, by a parabola through it and its neighbors."""
-    best = int(np.argmax(curve))
-    if not 0 < best < len(curve) - 1:
-        return float(LOG_SCALES[best])
-    left, middle, right = curve[best - 1 : best + 2]
-    # Vertex of the parabola through three equidistant points, in steps from the middle one.
-    offset = 0.5 * (left - right) / (left - 2 * middle + right - 1e-9)
-    return float(LOG_SCALES[best] + offset * (LOG_SCALES[1] - LOG_SCALES[0]))
 
 
 def parked_scale_measure(tracked: TrackedView) -> Measure:

@@ -3,8 +3,9 @@
 import numpy as np
 
 from driveforge.datasets.geometry import Array
-from driveforge.validation.camera.pairs import MIN_BASELINE_M, MIN_TRACKS, too_few_tracks_reason
-from driveforge.validation.camera.regions import region_medians
+from driveforge.validation.camera.epipolar import essential_matrix, sampson_distance
+from driveforge.validation.camera.pairs import MIN_BASELINE_M, MIN_TRACKS, make_pair, too_few_tracks_reason
+from driveforge.validation.camera.regions import region_medians, worst_agreed
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.point_tracking.tracks import TrackWindow
 from driveforge.validation.records import STATIONARY_EGO, Measure, Sample, median_measure
@@ -38,10 +39,27 @@ def reprojection_errors(window: TrackWindow, frames: int, command: CommandedCame
     return np.asarray(np.sqrt(squared.mean(0)) / command.pixel)
 
 
+def epipolar_by_region(window: TrackWindow, command: CommandedCamera) -> dict[int, float]:
+    """RMS over frames of the median signed Sampson distance to the command in each region, reference px.
+
+    Over the tracks that are alive for the whole window, from its first frame to every one that is far enough away.
+    """
+    alive, medians = window.alive[-1], []
+    for k in range(1, window.length):
+        pair = make_pair(window, 0, k, command, alive)
+        if pair.motion.baseline >= MIN_BASELINE_M:
+            essential = essential_matrix(pair.motion.rotation, pair.motion.translation)
+            signed = sampson_distance(essential, pair.a, pair.b) / command.pixel
+            medians.append(region_medians(pair.image, signed, command.image_size))
+    regions = medians[0] if medians else {}
+    return {region: float(np.sqrt(np.mean([frame[region] ** 2 for frame in medians]))) for region in regions}
+
+
 def reprojection_measures(tracked: TrackedView) -> list[Measure]:
     """The median error, the share of tracks above ``OUTLIER_PX``, and the median error of the worst image region.
 
-    Each is computed per window; the measure is the median over windows.
+    Each is computed per window; the measure is the median over windows. The worst region counts as far as its tracks
+    also leave their commanded epipolar lines, since a point that hops along its line only changes its depth.
     """
     tracks, command = tracked.tracks, tracked.command
     medians, shares, regions, max_tracks, is_moving = [], [], [], 0, False
@@ -54,11 +72,13 @@ def reprojection_measures(tracked: TrackedView) -> list[Measure]:
         count, is_moving = int(window.alive[-1].sum()), True
         max_tracks = max(max_tracks, count)
         if count >= MIN_TRACKS:
-            errors = reprojection_errors(window, window.length, command)
-            medians.append(Sample(value=float(np.median(errors)), frames=(window.start, last)))
-            shares.append(Sample(value=float((errors > OUTLIER_PX).mean()), frames=(window.start, last)))
-            if by_region := region_medians(window.points[0, window.alive[-1]], errors, command.image_size):
-                regions.append(Sample(value=max(by_region), frames=(window.start, last)))
+            errors, frames = reprojection_errors(window, window.length, command), (window.start, last)
+            medians.append(Sample(value=float(np.median(errors)), frames=frames))
+            shares.append(Sample(value=float((errors > OUTLIER_PX).mean()), frames=frames))
+            by_region = region_medians(window.points[0, window.alive[-1]], errors, command.image_size)
+            worst = worst_agreed(by_region, epipolar_by_region(window, command))
+            if worst is not None:
+                regions.append(Sample(value=worst, frames=frames))
     reason = too_few_tracks_reason(max_tracks) if is_moving else STATIONARY_EGO
     return [
         median_measure("track_reprojection", medians, reason),

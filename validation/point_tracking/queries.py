@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from driveforge.validation.point_tracking.ambiguity import is_distinct
 from driveforge.validation.point_tracking.box_motion import BoxMotion, concatenate_box_motions, predict_box_motion
 from driveforge.validation.point_tracking.protocol import BACKGROUND, Points, QueryPoints
 from driveforge.validation.views.boxes import Boxes
@@ -31,6 +32,7 @@ def background_queries(gray: NDArray[np.uint8], covered: NDArray[np.uint8]) -> I
     margin = max(3, gray.shape[1] // 32) | 1
     for start, length in _windows(len(gray), WINDOW, STRIDE):
         corners = _bucketed_corners(gray[start], cv2.dilate(covered[start], np.ones((margin, margin), np.uint8)))
+        corners = corners[is_distinct(gray[start], corners)]
         yield QueryPoints(start=start, length=length, points=corners, box_index=np.full(len(corners), BACKGROUND))
 
 

@@ -16,7 +16,8 @@ from driveforge.datasets.simulation.rigs import mount_cameras
 from driveforge.datasets.simulation.scenarios import SCENARIOS
 from driveforge.datasets.simulation.world import Body, World
 from driveforge.datasets.simulation.world_to_scene import world_to_scene
-from driveforge.pipelines.studies.validator.degradation import as_night, as_noisy, degrade, sample_degradation
+from driveforge.validation.degradations.sensor import as_night, as_noisy, sample_degradation
+from driveforge.validation.degradations.wear import record
 
 NUM_FRAMES, FRAME_RATE = 24, 10.0
 WIDTHS = {256: 448, 128: 224, 64: 112}
@@ -67,7 +68,7 @@ def make_clip(good: GoodClip) -> Clip:
         degradation = as_noisy(degradation)
     clip = _render_clip(good, world)
     # The world advances by seconds * speed_up, so the original timestamps make the drive faster.
-    return degrade(clip.with_scene(timestamps=seconds), degradation, int(rng.integers(2**31)))
+    return record(clip.with_scene(timestamps=seconds), degradation, rng)
 
 
 def _render_clip(good: GoodClip, world: World) -> Clip:

@@ -1,9 +1,9 @@
 """Real footage in the validator study: false rejects under limits from simulated clips, with and without real ones."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,28 @@ from driveforge.datasets.select_frames import select_clip_frames
 from driveforge.datasets.source import Item
 from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.processes.parallel import parallel_map
-from driveforge.pipelines.studies.validator.results import RATE, auroc
+from driveforge.pipelines.studies.validator.results import auroc
 from driveforge.pipelines.studies.validator.trials import strengths
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.cross_conformal import calibrate
+from driveforge.validation.degradations.recording import blur, compress, drift_exposure
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 from driveforge.validation.verdict import judge
 
 ROWS = 256
 FRAMES = 16
+MAX_WINDOWS = 16  # of a sequence, evenly spaced; they may overlap
+REAL_RATE = 0.02
 CORRUPTION_STRIDE = 3
+# What ordinary cameras and recorders do to a good recording: the gate must not reject it more often.
+DEGRADATIONS: dict[str, Callable[[Clip], Clip]] = {
+    "H.264, crf 28": partial(compress, crf=28),
+    "blur, 0.7 px": partial(blur, sigma=0.7),
+    "exposure, +-10 %": partial(drift_exposure, share=0.1),
+}
 # Corruptions that apply to footage of one camera without boxes.
 CORRUPTION_TYPES = tuple(
     corruption_type
@@ -39,13 +48,21 @@ CORRUPTION_TYPES = tuple(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FootageWindow:
-    """``FRAMES`` frames of an ``item`` from ``first`` on, in a ``sequence``; good if ``corruption_type`` is ""."""
+    """``FRAMES`` frames of an ``item`` from ``first`` on, in a ``sequence``.
+
+    It is good, as recorded or with one of ``DEGRADATIONS``, unless it has a ``corruption_type``.
+    """
 
     item: Item
     sequence: str
     first: int
+    degradation: str = ""
     corruption_type: str = ""
     level: str = ""
+
+    @property
+    def is_as_recorded(self) -> bool:
+        return not self.degradation and not self.corruption_type
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,34 +77,41 @@ def real_section(roots: Sequence[Path], simulated: Sequence[Measures]) -> str:
     """The section on the footage under ``roots`` in Markdown; ``simulated`` are good clips of ``ROWS`` rows.
 
     Each sequence is audited under limits from the simulated clips and the other sequences; a single sequence under
-    limits from its other half. Raises UserError if a recording is too short or has no pose.
+    limits from its other half. Footage without a pose is measured by its pixels alone. Raises UserError if a recording
+    is too short.
     """
-    good = [window for root in roots for window in _windows(root)]
+    good = _windows([item for root in roots for item in list_clips(root, height=ROWS)])
+    degraded = [replace(window, degradation=degradation) for window in good for degradation in DEGRADATIONS]
     corrupted = [
         replace(window, corruption_type=corruption_type, level=level)
         for window in good[::CORRUPTION_STRIDE]
         for corruption_type in CORRUPTION_TYPES
         for level in strengths(corruption_type)
     ]
-    jobs = [*good, *corrupted]
+    jobs = [*good, *degraded, *corrupted]
     results = track(parallel_map(measure_window, jobs), "Measuring real footage", total=len(jobs))
     return _markdown([seen for seen in results if seen], simulated)
 
 
-def _windows(root: Path) -> Iterator[FootageWindow]:
-    items = list_clips(root, height=ROWS)
+def _windows(items: Sequence[Item]) -> list[FootageWindow]:
+    windows: list[FootageWindow] = []
     for item in items:
-        clip = _load_clip(item)
-        length = clip.scene.num_frames
-        if clip.scene.ego_to_world is None or length < 2 * FRAMES:
-            raise UserError(f"real: {item.name} needs a pose and {2 * FRAMES} frames or more, but has {length} frames")
-        half = length // 2
-        for first in range(length - FRAMES + 1):
-            if len(items) > 1:
-                yield FootageWindow(item=item, sequence=item.name, first=first)
-            elif first + FRAMES <= half or first >= half:
-                part = "first half" if first < half else "second half"
-                yield FootageWindow(item=item, sequence=f"{item.name}, {part}", first=first)
+        length = _load_clip(item).scene.num_frames
+        if length < 2 * FRAMES:
+            raise UserError(f"real: {item.name} needs {2 * FRAMES} frames or more, but has {length}")
+        if len(items) > 1:
+            windows += _spread(item, item.name, 0, length)
+        else:
+            windows += _spread(item, f"{item.name}, first half", 0, length // 2)
+            windows += _spread(item, f"{item.name}, second half", length // 2, length)
+    return windows
+
+
+def _spread(item: Item, sequence: str, start: int, stop: int) -> list[FootageWindow]:
+    """Up to ``MAX_WINDOWS`` windows evenly spaced over the frames from ``start`` to before ``stop``."""
+    count = min(MAX_WINDOWS, stop - start - FRAMES + 1)
+    firsts = np.linspace(start, stop - FRAMES, count).round().astype(int)
+    return [FootageWindow(item=item, sequence=sequence, first=int(first)) for first in firsts]
 
 
 @lru_cache(maxsize=1)
@@ -96,9 +120,11 @@ def _load_clip(item: Item) -> Clip:
 
 
 def measure_window(window: FootageWindow) -> MeasuredWindow | None:
-    """Corrupt and measure a window; None if the corruption does not apply."""
+    """Degrade or corrupt and measure a window; None if the corruption does not apply."""
     whole = _load_clip(window.item)
     clip = select_clip_frames(whole, window.first + np.arange(FRAMES))
+    if window.degradation:
+        clip = DEGRADATIONS[window.degradation](clip)
     if window.corruption_type:
         other = select_clip_frames(whole, _distant_window(window.first, whole.scene.num_frames))
         strength = strengths(window.corruption_type)[window.level]
@@ -115,17 +141,16 @@ def _distant_window(first: int, length: int) -> NDArray[np.int64]:
 
 
 def _markdown(seen: Sequence[MeasuredWindow], simulated: Sequence[Measures]) -> str:
-    simulated_limits = calibrate(simulated, name="simulated", false_reject_rate=RATE)
-    sequences = sorted({s.window.sequence for s in seen})
+    simulated_limits = calibrate(simulated, name="simulated", false_reject_rate=REAL_RATE)
     audits, results = [], []
-    for held_out in sequences:
-        other_windows = [s for s in seen if s.window.sequence != held_out and not s.window.corruption_type]
-        limits = _calibrate_with(simulated, other_windows)
-        good = [s.measures for s in seen if s.window.sequence == held_out and not s.window.corruption_type]
-        audits.append(_audit_row(held_out, good, simulated_limits, limits))
-        scores = [limits.score(measures) for measures in good]
-        for s in seen:
-            if s.window.sequence == held_out and s.window.corruption_type:
+    for held_out in sorted({s.window.sequence for s in seen}):
+        others = [s for s in seen if s.window.sequence != held_out and s.window.is_as_recorded]
+        limits = _calibrate_with(simulated, others)
+        of_sequence = [s for s in seen if s.window.sequence == held_out]
+        audits.append(_audit_row(held_out, of_sequence, simulated_limits, limits))
+        scores = [limits.score(s.measures) for s in of_sequence if s.window.is_as_recorded]
+        for s in of_sequence:
+            if s.window.corruption_type:
                 detected = judge(s.measures, limits).state != "accepted"
                 results.append(
                     (s.window.corruption_type, s.window.level, auroc(scores, [limits.score(s.measures)]), detected)
@@ -136,13 +161,21 @@ def _markdown(seen: Sequence[MeasuredWindow], simulated: Sequence[Measures]) -> 
 def _calibrate_with(simulated: Sequence[Measures], other_windows: Sequence[MeasuredWindow]) -> Calibration:
     scenes = [measures.clip_id for measures in simulated] + [s.window.sequence for s in other_windows]
     return calibrate(
-        [*simulated, *(s.measures for s in other_windows)], name="with others", false_reject_rate=RATE, scenes=scenes
+        [*simulated, *(s.measures for s in other_windows)],
+        name="with others",
+        false_reject_rate=REAL_RATE,
+        scenes=scenes,
     )
 
 
-def _audit_row(sequence: str, good: Sequence[Measures], simulated_limits: Calibration, limits: Calibration) -> str:
-    cells = [f"{_count_rejected(good, which)} of {len(good)}" for which in (simulated_limits, limits)]
-    return f"| {sequence} | {cells[0]} | {cells[1]} | {_reasons(good, simulated_limits)} | {_reasons(good, limits)} |"
+def _audit_row(
+    sequence: str, seen: Sequence[MeasuredWindow], simulated_limits: Calibration, limits: Calibration
+) -> str:
+    good = [s.measures for s in seen if s.window.is_as_recorded]
+    degraded = [[s.measures for s in seen if s.window.degradation == name] for name in DEGRADATIONS]
+    counts = [_count_rejected(good, simulated_limits), *(_count_rejected(some, limits) for some in (good, *degraded))]
+    cells = [sequence, str(len(good)), *map(str, counts), _reasons(good, limits)]
+    return f"| {' | '.join(cells)} |"
 
 
 def _count_rejected(good: Iterable[Measures], limits: Calibration) -> int:
@@ -167,11 +200,11 @@ def _corruption_rows(results: Sequence[tuple[str, str, float, bool]]) -> list[st
     return lines
 
 
-_HEAD = f"""Recorded footage with its recorded poses, {ROWS} rows high, in windows of {FRAMES} frames. The windows
-overlap, so they are not independent. A sequence is tested with limits at a nominal {RATE:.0%} from the simulated clips
-only, and from these with the other sequences added (for a single recording: its other half). AUROC and detection are
-for corrupted windows under the latter limits. A rig with some fitted footage gets an offset for its higher measures
-(`validation/tail_model.py`).
+_HEAD = f"""Recorded footage, with its recorded poses if it has any, {ROWS} rows high, in up to {MAX_WINDOWS} windows of
+{FRAMES} frames of each sequence. Windows overlap, so they are not independent. A sequence is tested with limits at a
+nominal {REAL_RATE:.0%} from the simulated clips only, and from these with the other sequences added (for a single
+recording: its other half), as recorded and with mild degradations. AUROC and detection are for corrupted windows under
+the latter limits. A rig with some fitted footage gets an offset for its higher measures (`validation/tail_model.py`).
 
-| held out | rejected, simulated limits | rejected, others added | reasons, simulated limits | reasons, others added |
-| --- | --- | --- | --- | --- |"""
+| held out | windows | rejected, simulated limits | rejected, others added | {" | ".join(DEGRADATIONS)} | reasons |
+| --- | --- | --- | --- | {" | ".join("---" for _ in DEGRADATIONS)} | --- |"""

@@ -19,6 +19,7 @@ from driveforge.pipelines.validate.calibrate import (
     simulated_like,
 )
 from driveforge.validation.cross_conformal import calibrate
+from driveforge.validation.degradations.wear import wear_known_good
 from driveforge.validation.measures import measure
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.measure_sets import some_measures
@@ -29,12 +30,12 @@ def config() -> Config:
     return compose(["data.num_scenes=3", "data.num_frames=5", "data.domains=[driving-day]", "validate.num_clips=2"])
 
 
-def test_clips_are_measured_after_the_vae_and_h264(config: Config) -> None:
+def test_clips_are_measured_worn_and_after_the_vae_and_h264(config: Config) -> None:
     items = list_known_good(config.data, replace(config.validate, false_reject_rate=0.9))
     measured = [measures for _, measures in measure_known_good(items, FakeGenerator)]
     source = open_source(config.data)
     scenes = source.scenes()
-    passed = [FakeGenerator().reconstruct(source.load(scenes[item.number])) for item in items]
+    passed = [FakeGenerator().reconstruct(wear_known_good(source.load(scenes[item.number]))) for item in items]
     assert measured == [measure(roundtrip_clip(clip)) for clip in passed]
     assert measured != [measure(clip) for clip in passed]
 

@@ -17,16 +17,30 @@ def test_each_half_is_evaluated_under_limits_from_the_other(tmp_path: Path, monk
     monkeypatch.setattr(real, "CORRUPTION_TYPES", ("yaw-rate",))
     write_clip_folder(tmp_path, street(num_frames=2 * FRAMES + 2, height=64, width=112, speed=4.0))
     section = real_section([tmp_path], some_measures(120))
-    rows = [line.split(" | ") for line in section.splitlines() if " half |" in line]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if " half |" in line]
     assert [row[0][-11:] for row in rows] == [" first half", "second half"]
-    assert all(cell.endswith("of 2") for row in rows for cell in row[1:3])
+    assert all(row[1] == "2" and all(0 <= int(cell) <= 2 for cell in row[2:7]) for row in rows)
     assert "| yaw-rate, 5 deg/s | 2 | 1.000 |" in section
 
 
 def test_a_recording_shorter_than_two_windows_is_refused(tmp_path: Path) -> None:
     write_clip_folder(tmp_path, street(num_frames=FRAMES + 3, height=64, width=112))
-    with pytest.raises(UserError, match=f"real: street-0 needs a pose and {2 * FRAMES} frames"):
+    with pytest.raises(UserError, match=f"real: street-0 needs {2 * FRAMES} frames"):
         real_section([tmp_path], some_measures(120))
+
+
+def test_footage_without_a_pose_is_one_of_several_sequences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real, "CORRUPTION_TYPES", ("yaw-rate", "swap"))
+    monkeypatch.setattr(real, "MAX_WINDOWS", 2)
+    posed = street(num_frames=2 * FRAMES, height=64, width=112, speed=4.0)
+    write_clip_folder(tmp_path / "posed", posed)
+    write_clip_folder(tmp_path / "bare", posed.with_scene(clip_id="bare", ego_to_world=None, tracks=()))
+    section = real_section([tmp_path / "posed", tmp_path / "bare"], some_measures(120))
+    assert [line.split(" | ")[1] for line in section.splitlines() if line.startswith(("| posed", "| bare"))] == [
+        "2",
+        "2",
+    ]
+    assert "| yaw-rate, 5 deg/s | 1 |" in section and "| swap, 3 pairs | 2 |" in section
 
 
 def test_corruptions_that_do_not_apply_are_left_out(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from driveforge.datasets.scene import Clip
-from driveforge.pipelines.studies.validator.degradation import (
+from driveforge.validation.degradations.sensor import (
     SensorDegradation,
     as_night,
     as_noisy,
