@@ -1,8 +1,10 @@
 """The distribution of a measure over good clips, given their covariates, and the nonconformity score of a value.
 
-A robust linear regression on the covariates predicts the usual value; above the 80 % quantile of the residuals, an
-exponential tail (peaks over threshold, Pickands 1975) models how rare a value is. The score of a value is its excess
-over that quantile divided by the mean excess, so that scores of measures with long and short tails are comparable. A
+A robust linear regression on the covariates predicts the usual value; above the 80 % quantile of the residuals, a
+generalized Pareto tail (peaks over threshold, Pickands 1975) models how rare a value is. The score of a value is minus
+the logarithm of the share of this tail above it, so that scores of measures with long and short tails are comparable.
+The tail is heavier than exponential, since the largest of a hundred good values is often far from the others: an odd
+value counts less than several high ones. A hundred clips do not determine the shape of each tail, so all share one. A
 rig whose clips have larger residuals than all clips gets an offset, which approaches the full difference as the number
 of its clips grows: a few clips of a new camera suffice to adapt its limits. A measure of an object also has a slope on
 the object's visibility, so that an object cut by the edge of the picture is compared with similar ones.
@@ -24,6 +26,8 @@ CLIPS_PER_COVARIATE = 10
 TAIL_QUANTILE = 0.8
 # On the model scale: a few clips that happen to be similar must not make the limit too strict.
 MIN_MEAN_EXCESS = 0.15
+# Of the generalized Pareto tail: 0 is exponential. Chosen on simulated clips, see docs/benchmarks.md.
+SHAPE = 0.2
 # Mean excess of a normal distribution above its 80 % quantile, in standard deviations.
 _NORMAL_EXCESS = 0.558
 # Number of clips of a rig at which its offset is half of the difference: a shrunken random intercept (Robinson 1991).
@@ -31,6 +35,7 @@ RIG_PRIOR_CLIPS = 5.0
 # The regression on visibility uses the hidden share in this unit, so that it has a spread like other covariates.
 _HIDDEN_WIDTH = 0.25
 _MIN_VISIBILITIES = 20
+_LARGEST_LOG = 700.0  # of a float
 _HUBER = 1.345  # 95 % efficiency under normal noise
 _RIDGE = 5.0
 _MAD_TO_STD = 1.4826  # of a normal distribution
@@ -79,6 +84,9 @@ class VisibilitySlope:
 class TailModel:
     """The tail of one measure: ``slopes`` by covariate, the ``location`` where it starts, its ``mean_excess``.
 
+    ``mean_excess`` is the scale of the generalized Pareto tail: the mean excess of the exponential tail that decays
+    alike at its start.
+
     ``rig_offsets`` are added to the location for some rigs. All are on the model scale, see ``to_model_scale``.
     ``num_fit_clips`` is the number of clips that have a value. ``visibility`` is None for measures without visibility.
     """
@@ -102,25 +110,34 @@ class TailModel:
 
     def score(self, value: float, covariates: Array, rig: str = "", visibility: float | None = None) -> float:
         tail_start = self._tail_start(covariates, rig, visibility)
-        return (to_model_scale(self.measure, value) - tail_start) / self.mean_excess
+        excess = (to_model_scale(self.measure, value) - tail_start) / self.mean_excess
+        return math.log1p(SHAPE * excess) / SHAPE if excess > 0 else excess
 
     def value_at(self, score: float, covariates: Array, rig: str = "", visibility: float | None = None) -> float:
         """The value with this score: the inverse of ``score``."""
         tail_start = self._tail_start(covariates, rig, visibility)
-        return from_model_scale(self.measure, tail_start + score * self.mean_excess)
+        excess = math.expm1(SHAPE * score) / SHAPE if score > 0 else score
+        return from_model_scale(self.measure, tail_start + excess * self.mean_excess)
 
     def _tail_start(self, covariates: Array, rig: str, visibility: float | None) -> float:
         hidden = self.visibility(visibility) if self.visibility else 0.0
         return self.location + float(covariates @ self.slopes) + self.rig_offsets.get(rig, 0.0) + hidden
 
 
-def estimate_mean_excess(values: Array, location: float, minimum: float) -> float:
-    """Mean excess of ``values`` ``(N,)`` above ``location``, but not below that of a normal distribution of their MAD.
+def estimate_mean_excess(values: Array, location: float, minimum: float, shape: float = 0.0) -> float:
+    """Scale of the generalized Pareto tail of ``values`` ``(N,)`` above ``location``; the mean excess for ``shape`` 0.
 
-    The few values in the tail may be close together by chance; the spread of all values is a more stable lower bound.
+    It is estimated from the expected smaller one of two excesses, scale / (2 - shape) (Hosking and Wallis, "Parameter
+    and quantile estimation for the generalized Pareto distribution", 1987), in which the largest value has no weight:
+    one odd clip cannot lengthen the tail. The few values in the tail may be close together by chance, so a normal
+    distribution with the MAD of all values is a lower bound.
     """
+    excesses = np.sort(values[values >= location] - location)
+    # The k-th smallest of n is the smaller one in n - k of the n (n - 1) / 2 pairs.
+    weights = np.arange(len(excesses))[::-1]
+    smaller_of_two = float(weights @ excesses) / max(float(weights.sum()), 1.0)
     bulk_std = _MAD_TO_STD * float(np.median(np.abs(values - np.median(values))))
-    return max(float((values[values >= location] - location).mean()), _NORMAL_EXCESS * bulk_std, minimum)
+    return max((2 - shape) * smaller_of_two, _NORMAL_EXCESS * bulk_std, minimum)
 
 
 def fit_covariate_scale(clips: Sequence[ClipCovariates]) -> CovariateScale:
@@ -156,7 +173,7 @@ def fit_tail_model(
         measure=measure,
         slopes=tuple(map(float, slopes)),
         location=location,
-        mean_excess=estimate_mean_excess(residuals, location, MIN_MEAN_EXCESS),
+        mean_excess=estimate_mean_excess(residuals, location, MIN_MEAN_EXCESS, SHAPE),
         num_fit_clips=len(values),
         rig_offsets=rig_offsets,
         visibility=visibility,
@@ -228,4 +245,4 @@ def from_model_scale(measure: str, scaled: float) -> float:
     unit = get_definition(measure).unit
     if unit.is_share:
         return (1 + 2 * unit.floor) / (1 + math.exp(-scaled)) - unit.floor
-    return math.exp(scaled) - unit.floor
+    return math.exp(min(scaled, _LARGEST_LOG)) - unit.floor

@@ -12,6 +12,7 @@ from driveforge.validation.covariates import ClipCovariates
 from driveforge.validation.cross_conformal import calibrate, num_scenes_needed
 from driveforge.validation.guarantee import calibration_table_rows, describe_false_reject_rate
 from driveforge.validation.records import Measures, make_measure, make_unmeasurable
+from driveforge.validation.tail_model import from_model_scale, to_model_scale
 from driveforge.validation.verdict import judge
 from tests.validation.random_measures import NAMES, draw, draws
 
@@ -24,7 +25,8 @@ def test_good_clips_are_rejected_at_the_requested_rate(rate: float) -> None:
         assert calibration.thresholds[-1].achieved_rate <= rate
         fresh = draws(1000 + seed, 60)
         rejected += [judge(measures, calibration).state == "rejected" for measures in fresh]
-    assert 0.5 * rate < np.mean(rejected) < 1.3 * rate
+    # 90 clips allow 4.4 % at a rate of 5 %.
+    assert 0.4 * rate < np.mean(rejected) < 1.3 * rate
 
 
 @pytest.mark.parametrize(("rate", "needed"), [(0.05, 19), (0.01, 99), (0.2, 12)])
@@ -95,7 +97,7 @@ def test_several_measures_below_their_limits_add_up() -> None:
     calibration = calibrate(draws(0, 200), name="draws")
     clip = draws(1, 1)[0]
     limits = calibration.limits(clip)
-    odd = {m.name: replace(m, value=0.8 * limits[m.name]) for m in clip.values}
+    odd = {m.name: replace(m, value=0.6 * limits[m.name]) for m in clip.values}
     one_odd = replace(clip, values=(odd[clip.values[0].name], *clip.values[1:]))
     assert judge(clip, calibration).state == judge(one_odd, calibration).state == "accepted"
     verdict = judge(replace(clip, values=tuple(odd.values())), calibration)
@@ -104,6 +106,33 @@ def test_several_measures_below_their_limits_add_up() -> None:
         reason.value < reason.limit and "too high in combination with others" in reason.text
         for reason in verdict.reasons
     )  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", ["track_epipolar", "pose_yaw", "time_cut"])
+@pytest.mark.parametrize("factor", [10.0, 1e3, 1e9])
+def test_one_odd_clip_moves_no_limit_by_more_than_half(name: str, factor: float) -> None:
+    """At a rate of 5 %, five of 109 good clips may be above the threshold: one of them may have any value."""
+    good = draws(7, 109)
+    values = tuple(replace(m, value=factor * (m.value or 0.0)) if m.name == name else m for m in good[50].values)
+    odd = [*good[:50], replace(good[50], values=values), *good[51:]]
+    before, after = (calibrate(clips, name="draws").limits(good[0]) for clips in (good, odd))
+    assert before.keys() == after.keys()
+    for measure, limit in before.items():
+        assert limit / 1.5 < after[measure] < 1.5 * limit, measure
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_single_measure_30_mean_excesses_in_its_tail_is_rejected(seed: int) -> None:
+    calibration = calibrate(draws(seed, 109), name="draws", false_reject_rate=0.01)
+    clip = draws(100 + seed, 1)[0]
+    for m in clip.values:
+        model = calibration.tail_model_by_measure[m.name]
+        if m.value is None or m.unit == "share":
+            continue
+        tail_start = to_model_scale(m.name, model.value_at(0.0, calibration.covariate_scale(None)))
+        value = from_model_scale(m.name, tail_start + 30 * model.mean_excess)
+        odd = tuple(replace(other, value=value) if other.name == m.name else other for other in clip.values)
+        assert judge(replace(clip, values=odd), calibration).state == "rejected", m.name
 
 
 def test_the_limit_of_a_share_is_below_1() -> None:
