@@ -144,7 +144,7 @@ def _is_labeled(inside: Array, rows: int) -> NDArray[np.bool_]:
     return np.asarray(extent.min(-1) > 1.0) & np.asarray(extent.max(-1) > MIN_BOX_SHARE * rows)
 
 
-def boxes_to_json(images: Sequence[LabeledImage]) -> dict[str, int]:
+def count_boxes(images: Sequence[LabeledImage]) -> dict[str, int]:
     """How many images and boxes there are, for the recipe."""
     labels = np.concatenate([one.labels for one in images])
     return {
