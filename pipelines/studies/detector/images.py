@@ -124,9 +124,7 @@ def _shipped_model() -> Generator:
     return load_generator(BASE)
 
 
-def visible_boxes(
-    scene: Scene, frames: NDArray[np.uint8]
-) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+def visible_boxes(scene: Scene, frames: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """Boxes ``(N, 4)`` px within the image and labels ``(N,)`` of each frame of the first camera."""
     (view,) = list_views(Clip(scene=scene, frames=frames))
     boxes = project_boxes(view)

@@ -7,6 +7,7 @@ from pathlib import Path
 import driveforge
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip
+from driveforge.pipelines.studies.validator.detector import detector_section
 from driveforge.pipelines.studies.validator.generated import generated_section
 from driveforge.pipelines.studies.validator.real import real_section
 from driveforge.pipelines.studies.validator.report import write_report
@@ -47,7 +48,10 @@ def study_validator(settings: ValidatorStudy, page: Path) -> None:
     front_trials = run_cases(make_front_cases(settings, FRONT_ROWS), ledgers / f"{FRONT_ROWS}-front.jsonl")
     front = evaluate(f"three cameras, {FRONT_ROWS} rows", front_trials, settings.num_front_cameras)
     good = [trial.measures for trial in trials[max(settings.rows)] if not trial.corruption_type][: settings.num_good]
-    sections = {"Labeled generator output": generated_section(settings.seed)}
+    sections = {
+        "Labeled generator output": generated_section(settings.seed),
+        "Objects found by a detector": detector_section(settings.seed),
+    }
     if settings.real:
         sections["Real footage"] = real_section(settings.real, good)
     write_report(page, results, front, sections)

@@ -36,10 +36,7 @@ def write(
         list(nodes),
         "detector",
         [onnx.helper.make_tensor_value_info(*one) for one in inputs],
-        [
-            onnx.helper.make_tensor_value_info(name, INT64 if name == "labels" else FLOAT, None)
-            for name in outputs
-        ],
+        [onnx.helper.make_tensor_value_info(name, INT64 if name == "labels" else FLOAT, None) for name in outputs],
     )
     opset = onnx.helper.make_opsetid("", 13)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
@@ -142,9 +139,7 @@ def test_files_that_are_no_detector_are_refused(tmp_path: Path) -> None:
         ([("image", INT64, [1, 3, 8, 8])], "must be float32 in 0..1, or uint8"),
     ],
 )
-def test_other_inputs_are_refused(
-    tmp_path: Path, inputs: list[tuple[str, int, list[int | str]]], message: str
-) -> None:
+def test_other_inputs_are_refused(tmp_path: Path, inputs: list[tuple[str, int, list[int | str]]], message: str) -> None:
     nodes = [constant("boxes", [[0, 0, 1, 1]]), constant("scores", [0.5])]
     path = write(tmp_path / "d.onnx", nodes, ["boxes", "scores"], inputs)
     with pytest.raises(UserError, match=message):
