@@ -83,7 +83,7 @@ def _best_score(detections: Detections, box: Array) -> float:
 
 
 def _unexplained(detections: Detections, boxes: Boxes | None, frame: int, view: View) -> Detections:
-    """The detections that are large, and of which no commanded box explains the most, also not a small or hidden one."""
+    """The large detections that no commanded box explains, also not a small or hidden one."""
     rows, columns = view.gray.shape[1:]
     found = detections.boxes
     large = np.sqrt((found[:, 2:] - found[:, :2]).prod(1)) >= MIN_SIZE_PX / view.scale

@@ -23,7 +23,7 @@ SIZES_INPUT = "orig_target_sizes"
 PIXEL_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 PADDING = 114  # gray level beside an image in an input of a fixed size, as YOLO pads
 EXPECTED_OUTPUTS = (
-    "outputs named boxes (N, 4) x0, y0, x1, y1 in pixels of the input, scores (N,) and, if it has classes, labels (N,), "
+    "outputs named boxes (N, 4) x0, y0, x1, y1 in pixels of the input, scores (N,) and, if it has classes, labels (N,) "
     "or one output (1, N, 6) x0, y0, x1, y1, score, label"
 )
 
@@ -88,9 +88,7 @@ def _image_input(path: Path, inputs: Sequence[Any]) -> _ImageInput:
         raise UserError(f"{path}: must have one image as its input, but has {shorten(names)}")
     (image,) = images
     shape, rank = image.shape, len(image.shape)
-    channels = shape[-3] if rank in (3, 4) else None
-    batch = shape[0] if rank == 4 else 1
-    if channels != 3 and not isinstance(channels, str) or batch != 1 and not isinstance(batch, str):
+    if not _is_one_image(shape):
         raise UserError(f"{path}: input {image.name} has shape {shape}; must be one image (1, 3, H, W) or (3, H, W)")
     if image.type not in PIXEL_TYPES:
         raise UserError(f"{path}: input {image.name} is {image.type}; must be float32 in 0..1, or uint8")
@@ -99,6 +97,14 @@ def _image_input(path: Path, inputs: Sequence[Any]) -> _ImageInput:
     return _ImageInput(
         name=image.name, rank=rank, dtype=PIXEL_TYPES[image.type], fixed=fixed, has_sizes=len(inputs) > 1
     )
+
+
+def _is_one_image(shape: Sequence[int | str | None]) -> bool:
+    """Whether an input takes ``(1, 3, H, W)`` or ``(3, H, W)``; a size that is not fixed has a name or is None."""
+    expected = {4: (1, 3), 3: (3,)}.get(len(shape))
+    if expected is None:
+        return False
+    return all(size == want for size, want in zip(shape, expected, strict=False) if isinstance(size, int))
 
 
 def _check_outputs(path: Path, names: Sequence[str], labels: Sequence[int]) -> None:

@@ -74,7 +74,7 @@ def _store(job: tuple[Path, int, int, int]) -> None:
 
 
 def _read(path: Path) -> Iterator[LabeledImage]:
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         for i in range(FRAMES_PER_WORLD):
             image = cv2.imdecode(arrays[f"image{i}"], cv2.IMREAD_COLOR)[..., ::-1]
             yield LabeledImage(image=image, boxes=arrays[f"boxes{i}"], labels=arrays[f"labels{i}"])

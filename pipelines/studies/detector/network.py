@@ -3,6 +3,7 @@
 Source: Zhou, Wang and Krähenbühl, "Objects as points" (2019), arXiv 1904.07850.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -25,9 +26,9 @@ class DetectorNetwork(nn.Module):
         self.stem = _block(3, CHANNELS[0], stride=2)
         self.down = nn.ModuleList(
             nn.Sequential(_block(a, b, stride=2), *([_block(b, b)] if level else []))
-            for level, (a, b) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False))
+            for level, (a, b) in enumerate(pairwise(CHANNELS))
         )
-        levels = list(zip(CHANNELS[:0:-1], CHANNELS[-2:0:-1], strict=False))  # from coarse to fine
+        levels = list(pairwise(CHANNELS[:0:-1]))  # from coarse to fine
         self.lateral = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in levels)
         self.up = nn.ModuleList(_block(b, b) for _, b in levels)
         self.centers = nn.Conv2d(CHANNELS[1], NUM_LABELS, 1)

@@ -109,8 +109,8 @@ def section(trials: Sequence[DetectorTrial]) -> str:
 
 
 _INTRO = f"""The shipped detector of simulated objects (`pipelines/studies/detector`) on {NUM_GOOD} good clips of every
-condition and {NUM_CORRUPTED} ordinary clips for each size and corruption, none of which it was trained on. Every measure
-is used alone, without limits; a clip to which it does not apply counts as 0.
+condition and {NUM_CORRUPTED} ordinary clips for each size and corruption, none of which it was trained on. Every
+measure is used alone, without limits; a clip to which it does not apply counts as 0.
 """
 
 

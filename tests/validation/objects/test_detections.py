@@ -1,4 +1,4 @@
-"""Commanded vehicles without a detection, and detections without a commanded box, with detectors that know the truth."""
+"""Commanded vehicles without a detection, and detections without a commanded box, with detectors that know both."""
 
 from dataclasses import replace
 
@@ -68,7 +68,7 @@ def test_a_car_that_is_not_detected_is_named_with_its_frames(clip: Clip) -> None
     boxes[8:13] = [NOTHING] * 5
     found = measures_of(clip, boxes)[UNDETECTED]
     assert found.value == pytest.approx(1.0) and found.track == "car"
-    assert 8 <= found.frames[0] and found.frames[1] == found.frames[0] + RUN - 1 <= 12
+    assert found.frames[0] >= 8 and found.frames[1] == found.frames[0] + RUN - 1 <= 12
 
 
 def test_a_single_miss_counts_as_one_frame_of_several(clip: Clip) -> None:

@@ -33,10 +33,10 @@ def test_a_target_has_one_center_per_object_and_the_box_around_it() -> None:
 
 
 def test_the_loss_decreases() -> None:
-    images = [labeled([[8.0 + 4 * k, 16.0, 40.0 + 4 * k, 40.0]], [VEHICLE]) for k in range(8)]
-    trained = train(images, steps=75, batch_rows=512, learning_rate=3e-3, seed=0)
+    images = [labeled([[8.0 + 4 * k, 16.0, 40.0 + 4 * k, 40.0]], [VEHICLE], 48, 80) for k in range(8)]
+    trained = train(images, steps=50, batch_rows=192, learning_rate=3e-3, seed=0)
     steps, losses = zip(*trained.curve, strict=True)
-    assert steps == (25, 50, 75) and losses[2] < 0.5 * losses[0]
+    assert steps == (25, 50) and losses[1] < 0.7 * losses[0]
 
 
 @pytest.fixture(scope="module")
