@@ -1,4 +1,4 @@
-"""The exchangeable parts of measuring: the point tracker and the optional checks of camera poses."""
+"""The exchangeable parts of measuring: the point tracker and the optional checks of camera poses and of objects."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +21,21 @@ class PoseNetwork(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Detections:
+    """Objects detected in one image: ``boxes`` ``(N, 4)`` x0, y0, x1, y1 px and ``scores`` ``(N,)`` in 0..1."""
+
+    boxes: Array
+    scores: Array
+
+
+class Detector(Protocol):
+    """A function that detects vehicles, and people if it can, in an image. It must be deterministic."""
+
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """The objects in an image ``(H, W, 3)`` RGB, without non-maxima, in any order."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruments:
     """The configuration of measuring; the defaults need no weights and no additional package.
@@ -32,6 +47,7 @@ class Instruments:
     tracker: PointTracker = DEFAULT_TRACKER
     pose_network: PoseNetwork | None = None
     colmap_check: bool = False
+    detector: Detector | None = None
 
 
 DEFAULT_INSTRUMENTS = Instruments()

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from driveforge.datasets.errors import UserError
 from driveforge.validation.instrument_settings import InstrumentSettings
-from driveforge.validation.instruments import Instruments
+from driveforge.validation.instruments import Detector, Instruments
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 
@@ -25,7 +25,18 @@ def load_instruments(settings: InstrumentSettings) -> Instruments:
         tracker=_tracker(settings),
         pose_network=load_pose_network(settings.pose_network) if settings.pose_network else None,
         colmap_check=settings.colmap_check,
+        detector=_detector(settings),
     )
+
+
+def _detector(settings: InstrumentSettings) -> Detector | None:
+    if settings.detector is None:
+        if settings.detector_labels:
+            raise UserError("validate.detector_labels is set, but there is no detector; set validate.detector=FILE too")
+        return None
+    from driveforge.validation.objects.onnx_detector import load_detector
+
+    return load_detector(settings.detector, settings.detector_labels)
 
 
 def _tracker(settings: InstrumentSettings) -> PointTracker:

@@ -39,10 +39,16 @@ def load_settings(record: type[Settings], overrides: Sequence[str] = ()) -> Sett
 
 
 def run_study(
-    record: type[Settings], study: Callable[[Settings, Path], None], about: str, argv: Sequence[str] | None = None
+    record: type[Settings],
+    study: Callable[[Settings, Path], None],
+    about: str,
+    argv: Sequence[str] | None = None,
+    *,
+    out: Path | None = None,
 ) -> int:
-    """Run a study from the command line; returns the exit status."""
+    """Run a study from the command line; returns the exit status. ``out`` is its default file, or a page in docs."""
     name = record.__module__.split(".")[-2]
+    default_out = out or Path("docs") / f"study-{name}.md"
     hints = get_type_hints(record, include_extras=True)
     rows = [format_setting(key, value, hints[key]) for key, value in _defaults(record).items()]
     parser = argparse.ArgumentParser(
@@ -55,9 +61,9 @@ def run_study(
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("docs") / f"study-{name}.md",
+        default=default_out,
         metavar="FILE",
-        help="page of results; default: docs/study-NAME.md",
+        help=f"file of results; default: {default_out}",
     )
     args = parser.parse_intermixed_args(sys.argv[1:] if argv is None else argv)
 

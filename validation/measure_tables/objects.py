@@ -43,7 +43,30 @@ def _define_objects(group: str, subject: str) -> dict[str, MeasureDefinition]:
     return define("objects", "objects.measures:object_measures", *rows)
 
 
+# The reason why detections are not compared with the boxes of a clip.
+NO_DETECTOR = "no detector given"
+
 DEFINITIONS: dict[str, MeasureDefinition] = {
     **_define_objects("object", "the object"),
     **_define_objects("person", "the person or rider"),
+    **define(
+        "objects",
+        "objects.detections:detection_measures",
+        Row(
+            "object_undetected",
+            SHARE,
+            "OBJECT_UNDETECTED",
+            "a detector does not find the commanded vehicle",
+            caption="commanded vehicle not detected",
+        ),
+        Row(
+            "object_uncommanded",
+            SHARE,
+            "OBJECT_UNCOMMANDED",
+            "a detector finds an object that nobody commanded",
+            caption="detected object without a box",
+        ),
+        needs_command=True,
+        not_applicable=(NO_DETECTOR,),
+    ),
 }

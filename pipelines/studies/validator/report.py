@@ -68,9 +68,10 @@ def _summary(results: Sequence[StudyResult]) -> str:
     return "\n".join(lines) + f"\n\n{_UNCOMMANDED}"
 
 
-_UNCOMMANDED = """Uncommanded objects (without a box) have no command to compare with, and the gate does not search for
-them yet: they are excluded from the means except in the last line of AUROC, and are listed in the tables below. How
-well a test of the ground plane detects them is measured by `python -m tests.benchmarks.uncommanded`.
+_UNCOMMANDED = """Uncommanded objects (without a box) have no command to compare with, and the gate searches for them
+only with a detector (see below), which these results do not use: they are excluded from the means except in the last
+line of AUROC, and are listed in the tables below. How well a test of the ground plane detects them is measured by
+`python -m tests.benchmarks.uncommanded`.
 """
 
 

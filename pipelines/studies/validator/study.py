@@ -7,6 +7,7 @@ from pathlib import Path
 import driveforge
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip
+from driveforge.pipelines.studies.validator.detector import detector_section
 from driveforge.pipelines.studies.validator.generated import generated_section
 from driveforge.pipelines.studies.validator.real import real_section
 from driveforge.pipelines.studies.validator.report import write_report
@@ -62,6 +63,7 @@ def study_validator(settings: ValidatorStudy, page: Path) -> None:
     sections = {
         "What each measure detects": measures_section(f"{largest} rows (cameras: {front.title})", measures),
         "Labeled generator output": generated_section(settings.seed),
+        "Objects found by a detector": detector_section(settings.seed),
     }
     if settings.real:
         sections["Real footage"] = real_section(settings.real, good)
