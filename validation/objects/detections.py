@@ -14,7 +14,7 @@ from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.instruments import Detections
 from driveforge.validation.measure_tables.objects import NO_DETECTOR
-from driveforge.validation.objects.measures import is_person
+from driveforge.validation.objects.categories import is_person
 from driveforge.validation.records import (
     NO_BOXES,
     SMALL_BOXES,

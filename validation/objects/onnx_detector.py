@@ -20,7 +20,7 @@ from driveforge.validation.instruments import Detections, Detector
 from driveforge.validation.local_weights import require_local
 
 SIZES_INPUT = "orig_target_sizes"
-PIXEL_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+PIXEL_TYPES: dict[str, type[np.float32] | type[np.uint8]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 PADDING = 114  # gray level beside an image in an input of a fixed size, as YOLO pads
 EXPECTED_OUTPUTS = (
     "outputs named boxes (N, 4) x0, y0, x1, y1 in pixels of the input, scores (N,) and, if it has classes, labels (N,) "
@@ -127,7 +127,7 @@ def _fit(image: NDArray[np.uint8], fixed: tuple[int, int] | None) -> tuple[NDArr
 
 
 def _feeds(pixels: NDArray[np.uint8], image_input: _ImageInput) -> dict[str, NDArray[Any]]:
-    channels_first = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    channels_first: NDArray[Any] = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     if image_input.dtype is np.float32:
         channels_first = channels_first.astype(np.float32) / np.float32(255)
     feeds: dict[str, NDArray[Any]] = {

@@ -28,8 +28,8 @@ from driveforge.pipelines.generate.generator import Generator, load_generator
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.validator.clips import FRAME_RATE, NUM_FRAMES, WIDTHS, as_annotated
-from driveforge.pipelines.studies.validator.degradation import as_night, as_noisy, degrade, sample_degradation
-from driveforge.validation.objects.measures import is_person
+from driveforge.validation.degradations.sensor import as_night, as_noisy, degrade, sample_degradation
+from driveforge.validation.objects.categories import is_person
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import list_views
 

@@ -47,7 +47,9 @@ def train(
     start = time.process_time()
     network = DetectorNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True
+        network,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY),  # type: ignore[no-untyped-call]
+        use_buffers=True,
     )
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps))
@@ -65,6 +67,7 @@ def train(
         if len(recent) == CURVE_STEPS or step == steps:
             curve.append((step, float(np.mean(recent))))
             recent = []
+    assert isinstance(averaged.module, DetectorNetwork)
     return TrainedDetector(network=averaged.module, curve=tuple(curve), seconds=time.process_time() - start)
 
 

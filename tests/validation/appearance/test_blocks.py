@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from driveforge.datasets.scene import Clip
-from driveforge.validation.measures import measure
 from driveforge.validation.appearance.blocks import GRID_PX
+from driveforge.validation.measures import measure
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
