@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
+from driveforge.validation.point_tracking.protocol import Mask
 
 # Scales at which the road is swept, and the range that is searched: a pitch shifts the matching scale of a row.
 SWEPT_LOG_SCALES = np.linspace(-0.75, 0.75, 61)
@@ -60,7 +61,11 @@ class RoadSweep:
         return np.asarray(products / np.sqrt(self.near_square * far_squares + 1e-6))
 
 
+<<<<<<< HEAD
 def sweep_road(near: Array, far: Array, seen: NDArray[np.bool_], reach: Array) -> RoadSweep:
+=======
+def sweep_road(near: Array, far: Array, seen: Mask, reach: Array) -> RoadSweep:
+>>>>>>> alarms
     """The sums of the near ``(R, C)`` and far ``(S, R, C)`` textures over the ``seen`` ``(R, C)`` cells.
 
     The mean of each texture over these cells is removed.

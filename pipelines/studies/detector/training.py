@@ -88,7 +88,8 @@ def detector_loss(network: DetectorNetwork, batch: Sequence[LabeledImage]) -> Te
     positive = -functional.logsigmoid(logits) * (1 - score) ** 2 * is_center
     negative = -functional.logsigmoid(-logits) * score**2 * (1 - heat) ** 4
     overlap_loss = (weights * _generalized_iou_loss(boxes_of(sides), boxes)).sum() / weights.sum().clamp(min=1e-6)
-    return (positive + negative).sum() / count + BOX_WEIGHT * overlap_loss
+    loss: Tensor = (positive + negative).sum() / count + BOX_WEIGHT * overlap_loss
+    return loss
 
 
 def make_targets(
