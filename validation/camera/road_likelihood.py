@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
 from driveforge.validation.point_tracking.protocol import Mask
@@ -61,11 +60,7 @@ class RoadSweep:
         return np.asarray(products / np.sqrt(self.near_square * far_squares + 1e-6))
 
 
-<<<<<<< HEAD
-def sweep_road(near: Array, far: Array, seen: NDArray[np.bool_], reach: Array) -> RoadSweep:
-=======
 def sweep_road(near: Array, far: Array, seen: Mask, reach: Array) -> RoadSweep:
->>>>>>> alarms
     """The sums of the near ``(R, C)`` and far ``(S, R, C)`` textures over the ``seen`` ``(R, C)`` cells.
 
     The mean of each texture over these cells is removed.
