@@ -78,7 +78,9 @@ class Job:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="the folder of single clips; interrupted generation resumes")
-    parser.add_argument("--new-base", type=Path, help="model folder; without it, the clips of the new base are left out")
+    parser.add_argument(
+        "--new-base", type=Path, help="model folder; without it, the clips of the new base are left out"
+    )
     parser.add_argument("--out", type=Path, default=FOLDER)
     arguments = parser.parse_args()
     models = {SHIPPED: BASE} | ({NEW: arguments.new_base} if arguments.new_base else {})
@@ -222,9 +224,7 @@ def make(work: Path, models: dict[str, Path], job: Job) -> None:
     scratch.rename(tar_of(work, job))
 
 
-def generate(
-    generator: Generator, scene: Scene, first: NDArray[np.uint8] | None, *, seed: int, recipe: Recipe
-) -> Clip:
+def generate(generator: Generator, scene: Scene, first: NDArray[np.uint8] | None, *, seed: int, recipe: Recipe) -> Clip:
     """The clip of ``scene``, each further segment given the last ``GIVEN_FRAMES`` frames before it."""
     step = NUM_FRAMES - GIVEN_FRAMES
     given, views = first, []

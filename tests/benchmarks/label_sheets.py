@@ -86,7 +86,7 @@ def _commanded(frame: NDArray[np.uint8], scene: Scene, t: int) -> NDArray[np.uin
     world_to_camera = inverse(scene.camera_to_world(camera))[t]
     for lane in scene.lanes:
         points = transform(world_to_camera, lane.points)
-        for ends in zip(points, points[1:], strict=False):
+        for ends in itertools.pairwise(points):
             if max(point[2] for point in ends) < FARTHEST_M:
                 _draw(image, np.stack(ends), camera, LANE_COLOR, closed=False)
     for vehicle in scene.tracks:
@@ -97,7 +97,9 @@ def _commanded(frame: NDArray[np.uint8], scene: Scene, t: int) -> NDArray[np.uin
     return _resize(image, 1 / SCALE)
 
 
-def _draw(image: NDArray[np.uint8], points: Array, camera: Camera, color: tuple[int, int, int], *, closed: bool) -> None:
+def _draw(
+    image: NDArray[np.uint8], points: Array, camera: Camera, color: tuple[int, int, int], *, closed: bool
+) -> None:
     """Draw the part of a polyline of camera points ``(N, 3)`` in front of the camera."""
     visible = clip_to_near_plane(points, closed=closed)
     if len(visible) > 1:
