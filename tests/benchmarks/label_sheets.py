@@ -8,6 +8,7 @@ first and the last, at twice their size; and the same at their size with the out
 import argparse
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.conditioning.layout import clip_to_near_plane
+from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.geometry import BOX_FACES, Array, box_corners, inverse, project, transform
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.webdataset_shards.format import clip_from_members
@@ -34,15 +36,27 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--clips", type=Path, nargs="+", default=[FOLDER / f"{half}.tar" for half in HALVES])
     parser.add_argument("--only", nargs="+", help="clips to show, such as clip-007; default: all")
-    parser.add_argument("--seed", type=int, help="show the clips in a random order; default: that of their numbers")
+    parser.add_argument("--seed", type=int, help="hide the names: show item-000 and so on, in a random order")
     parser.add_argument("--clips-per-page", type=int, default=2)
     arguments = parser.parse_args()
     clips = _read_clips(arguments.clips, arguments.only)
     if arguments.seed is not None:
         clips = [clips[n] for n in np.random.default_rng(arguments.seed).permutation(len(clips))]
+        write_atomic(arguments.out / "order.csv", _order(clips).encode())
+        clips = [_renamed(clip, number) for number, clip in enumerate(clips)]
     for number, start in enumerate(range(0, len(clips), arguments.clips_per_page)):
         page = render_page(clips[start : start + arguments.clips_per_page])
         write_png(arguments.out / f"page-{number:03d}.png", page)
+
+
+def _order(clips: Sequence[Clip]) -> str:
+    """CSV of the clip behind every item."""
+    rows = [f"item-{number:03d},{clip.scene.clip_id}" for number, clip in enumerate(clips)]
+    return "\n".join(["item,clip", *rows, ""])
+
+
+def _renamed(clip: Clip, number: int) -> Clip:
+    return replace(clip, scene=replace(clip.scene, clip_id=f"item-{number:03d}"))
 
 
 def _read_clips(tars: Sequence[Path], only: Sequence[str] | None) -> list[Clip]:
