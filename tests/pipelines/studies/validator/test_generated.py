@@ -9,7 +9,6 @@ from scipy.stats import norm
 
 from driveforge.datasets.webdataset_shards.format import clip_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
-from driveforge.pipelines.inputs.items import list_clips
 from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
 from driveforge.pipelines.studies.validator.generated import (
     FOLDER,
@@ -29,11 +28,9 @@ def test_every_clip_is_complete_and_labeled_once() -> None:
     with (FOLDER / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["clip"] for row in rows] == [clip.scene.clip_id for clip in clips]
-    assert len(list_clips(FOLDER)) == len(rows), "`driveforge measure` finds them"
     for row in rows:
         assert row["label"] == ("usable" if int(row["severity"]) < 2 else "broken") and 0 <= int(row["severity"]) <= 3
         assert row["what"]
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 5e6
 
 
 def test_several_groups_have_broken_and_usable_clips() -> None:

@@ -1,0 +1,61 @@
+"""The labeled clips of the present generators: complete, labeled by the standard, and split into halves."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from driveforge.datasets.webdataset_shards.format import clip_from_members, scene_from_members
+from driveforge.datasets.webdataset_shards.tar_samples import read_samples
+from driveforge.pipelines.inputs.items import list_clips
+from driveforge.pipelines.studies.validator.generated import FOLDER
+
+SEVERITIES = {"fine": (0,), "borderline": (1,), "broken": (2, 3)}
+HALVES = ("design", "sealed")
+
+
+def _rows(half: str) -> list[dict[str, str]]:
+    with (FOLDER / f"labels-{half}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _groups(half: str) -> dict[str, str]:
+    samples = read_samples(FOLDER / f"{half}.tar")
+    return {key: scene_from_members(members, key)[1]["group"] for key, members in samples}
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_every_clip_is_labeled_once_by_the_standard(half: str) -> None:
+    rows = _rows(half)
+    assert [row["clip"] for row in rows] == list(_groups(half))
+    for row in rows:
+        assert int(row["severity"]) in SEVERITIES[row["label"]], row
+        assert row["where"] in ("object", "region", "whole") if row["what"] else row["label"] == "fine", row
+        assert row["label"] == row["first_pass"] or row["first_pass"] != row["second_pass"], row
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_clips_decode_at_their_size(half: str) -> None:
+    for key, members in list(read_samples(FOLDER / f"{half}.tar"))[::15]:
+        clip, metadata = clip_from_members(members, key)
+        num_frames = 17 if metadata["num_segments"] == 1 else 41
+        assert clip.frames.shape == (1, num_frames, 96, 160, 3)
+        assert np.ptp(clip.frames) > 50, "not blank"
+
+
+def test_the_halves_are_disjoint_and_have_the_same_groups() -> None:
+    design, sealed = (_groups(half) for half in HALVES)
+    assert not design.keys() & sealed.keys()
+    counts, others = Counter(design.values()), Counter(sealed.values())
+    assert counts.keys() == others.keys() and all(abs(counts[group] - others[group]) <= 1 for group in counts)
+    for half in HALVES:
+        labels = Counter(row["label"] for row in _rows(half))
+        assert min(labels[label] for label in SEVERITIES) >= 5, labels
+
+
+def test_measure_finds_all_labeled_clips() -> None:
+    with (FOLDER / "labels.csv").open(newline="") as file:
+        earlier = list(csv.DictReader(file))
+    assert len(list_clips(FOLDER)) == len(earlier) + sum(len(_rows(half)) for half in HALVES)
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 24e6, "a clone stays small"
