@@ -75,13 +75,27 @@ class CalibrationAudit:
         return self.num_rejected / self.num_clips
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectionPower:
+    """Of ``tried`` known-good clips with one type of corruption at ``strength``, ``caught`` are not accepted."""
+
+    corruption_type: str
+    strength: float
+    caught: int
+    tried: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.caught <= self.tried or self.tried == 0:
+            raise UserError(f"caught of {self.corruption_type} must be from 0 to its tried, which is 1 or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """Limits that reject at most ``false_reject_rate`` of good clips like those that they were fitted on.
 
     ``digest`` is the hash of the measures of the fitted clips, ``tracker`` the name of their point tracker and
     ``num_fit_clips`` their number. The last of the ``thresholds`` is for every clip. Every measure with a tail model
-    belongs to a criterion with a tail.
+    belongs to a criterion with a tail. ``power`` is empty if no corrupted clips were tried.
     """
 
     name: str
@@ -95,6 +109,7 @@ class Calibration:
     tails: tuple[CriterionTail, ...]
     thresholds: tuple[Threshold, ...]
     audit: CalibrationAudit | None = None
+    power: tuple[DetectionPower, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.false_reject_rate < 1:

@@ -1,10 +1,10 @@
 """The nonconformity score of a clip, from the scores of its measures.
 
 For each criterion (the clip follows its command, the clip looks right) the scores of its measures are combined to a
-total; the highest ones count most, and several high ones more than a single one. The tail of the totals of good clips is modeled like that of a measure: exponential above the 80 %
-quantile, and a total is scored in mean excesses of that tail. So every criterion has the same share of the false
-rejects, regardless of its number of measures: the normal variation of thirty measures of motion does not raise the
-limit of the single measure that detects a blocky vehicle.
+total; the highest ones count most, and several high ones more than a single one. The tail of the totals of good clips
+is modeled as exponential above the 80 % quantile, and a total is scored in mean excesses of that tail. So every
+criterion has the same share of the false rejects, regardless of its number of measures: the normal variation of thirty
+measures of motion does not raise the limit of the single measure that detects a blocky vehicle.
 """
 
 import math
@@ -28,8 +28,8 @@ from driveforge.validation.tail_model import (
     fit_tail_model,
 )
 
-# Between 1, where the highest score counts almost alone, and infinity, where the scores are averaged. With 1.5 the
-# normal variation of forty measures raises the totals of good clips less than agreeing measures raise that of a bad one.
+# From 1, where the highest score counts almost alone, to infinity, where all count alike. Chosen on simulated clips:
+# an error usually raises several measures, while in good clips one measure alone is sometimes high.
 TEMPERATURE = 1.5
 # In mean excesses of measures: totals that happen to be close together must not make the limit too strict.
 _MIN_MEAN_EXCESS = 0.15

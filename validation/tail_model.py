@@ -26,7 +26,7 @@ CLIPS_PER_COVARIATE = 10
 TAIL_QUANTILE = 0.8
 # On the model scale: a few clips that happen to be similar must not make the limit too strict.
 MIN_MEAN_EXCESS = 0.15
-# Of the generalized Pareto tail: 0 is exponential. Chosen on simulated clips, see docs/benchmarks.md.
+# Of the generalized Pareto tail: 0 is exponential. Chosen on simulated clips.
 SHAPE = 0.2
 # Mean excess of a normal distribution above its 80 % quantile, in standard deviations.
 _NORMAL_EXCESS = 0.558

@@ -28,6 +28,7 @@ SINGLE_CAMERA_CORRUPTIONS = tuple(
 CALIBRATION_FILES = (
     "calibration.py",
     "cross_conformal.py",
+    "detection_power.py",
     "guarantee.py",
     "nonconformity.py",
     "tail_model.py",
