@@ -6,6 +6,7 @@ from pathlib import Path
 
 import driveforge
 from driveforge.pipelines.console import print_result
+from driveforge.pipelines.studies.validator.calibration_size import calibration_size_section
 from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip
 from driveforge.pipelines.studies.validator.generated import generated_section
 from driveforge.pipelines.studies.validator.real import real_section
@@ -47,9 +48,13 @@ def study_validator(settings: ValidatorStudy, page: Path) -> None:
     results = [evaluate(f"{rows} rows", trials_of_size, settings.num_good) for rows, trials_of_size in trials.items()]
     front_trials = run_cases(make_front_cases(settings, FRONT_ROWS), ledgers / f"{FRONT_ROWS}-front.jsonl")
     front = evaluate(f"three cameras, {FRONT_ROWS} rows", front_trials, settings.num_front_cameras)
-    good = [trial.measures for trial in trials[max(settings.rows)] if not trial.corruption_type][: settings.num_good]
-    sections = {"Labeled generator output": generated_section(settings.seed)}
+    largest = trials[max(settings.rows)]
+    sections = {
+        "Calibration size": calibration_size_section(largest, settings.num_draws, settings.seed),
+        "Labeled generator output": generated_section(settings.seed),
+    }
     if settings.real:
+        good = [trial.measures for trial in largest if not trial.corruption_type][: settings.num_good]
         sections["Real footage"] = real_section(settings.real, good)
     write_report(page, results, front, sections)
     print_result(page)
