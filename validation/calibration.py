@@ -132,7 +132,11 @@ class Calibration:
         return select_threshold(self.thresholds, measures)
 
     def limits(self, measures: Measures) -> dict[str, float]:
-        """The largest accepted value of each measure in isolation, for a clip's covariates, rig and visibilities."""
+        """The largest accepted value of each measure while all others are usual.
+
+        It is for a clip's covariates, rig and visibilities. A clip with other measures below the usual may be accepted
+        above it.
+        """
         score, covariates = self.threshold(measures).score, self.covariate_scale(measures.covariates)
         visibilities = {m.name: m.visibility for m in measures.values}
         return {
@@ -150,9 +154,16 @@ class Calibration:
         return compute_nonconformity_scores(measures, self.covariate_scale, self.tail_model_by_measure)
 
     def nonconformity_at(self, score: float, measure: str) -> float:
-        """The nonconformity score of ``measure`` that gives a clip this ``score`` if no other measure contributes."""
+        """The nonconformity score of ``measure`` that gives a clip this ``score`` while all others are usual."""
+        return self._tail(measure).nonconformity_at(score)
+
+    def score_of_one(self, measure: str, nonconformity: float) -> float:
+        """The score of a clip with this nonconformity score of ``measure``, while all others are usual."""
+        return self._tail(measure).score_of_one(nonconformity)
+
+    def _tail(self, measure: str) -> CriterionTail:
         criterion = criterion_of(measure)
-        return next(tail for tail in self.tails if tail.criterion == criterion).total_at(score)
+        return next(tail for tail in self.tails if tail.criterion == criterion)
 
     def combined_score(self, nonconformity_scores: Mapping[str, float]) -> float:
         """The score of a clip from the nonconformity scores of its measures."""

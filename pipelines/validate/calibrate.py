@@ -29,7 +29,11 @@ from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.cross_conformal import calibrate, num_scenes_needed
 from driveforge.validation.detection_power import count_caught, list_weaknesses, power_table_rows, require_detection
-from driveforge.validation.guarantee import calibration_table_rows, describe_false_reject_rate
+from driveforge.validation.guarantee import (
+    calibration_table_rows,
+    describe_false_reject_rate,
+    describe_left_out_covariates,
+)
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
@@ -96,7 +100,7 @@ def calibrate_run(config: Config) -> Calibration:
         disable=not pairs,
     )
     calibration = replace(calibration, power=count_caught([one for many in corrupted for one in many], calibration))
-    for weakness in list_weaknesses(calibration):
+    for weakness in filter(None, (describe_left_out_covariates(calibration), *list_weaknesses(calibration))):
         get_console().print(f"[yellow]{plain_text(weakness)}[/yellow]")
     if not config.validate.force:
         require_detection(calibration)

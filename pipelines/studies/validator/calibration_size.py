@@ -63,16 +63,16 @@ def evaluate_size(trials: Sequence[Trial], num_clips: int, rate: float, num_draw
     corrupted = {
         case: [trial.measures for trial in trials if (trial.corruption_type, trial.level) == case] for case in CASES
     }
-    shares = defaultdict(list)
+    shares: dict[tuple[str, str], list[float]] = defaultdict(list)
     for draw in range(num_draws):
         order = np.random.default_rng((seed, draw)).permutation(len(good))
         limits = calibrate([good[place] for place in order[:num_clips]], name="draw", false_reject_rate=rate)
         rest = [good[place] for place in order[num_clips:]]
-        shares["good", ""].append(np.mean([judge(clip, limits).state == "rejected" for clip in rest]))
-        shares["audit", ""].append(limits.audit.rate if limits.audit else np.nan)
+        shares["good", ""].append(float(np.mean([judge(clip, limits).state == "rejected" for clip in rest])))
+        shares["audit", ""].append(limits.audit.rate if limits.audit else float("nan"))
         for case, clips in corrupted.items():
             if clips:
-                shares[case].append(np.mean([judge(clip, limits).state != "accepted" for clip in clips]))
+                shares[case].append(float(np.mean([judge(clip, limits).state != "accepted" for clip in clips])))
     return SizeResult(
         num_clips=num_clips,
         rate=rate,
