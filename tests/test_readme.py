@@ -27,6 +27,7 @@ SMALL = [
     "generate.sampler.num_steps=1",
     "generate.edits=[as-recorded]",
     "validate.num_clips=29",
+    "validate.num_corrupted=0",
     "validate.false_reject_rate=0.05",
     "data.stride=5",
     "executor.workers=1",

@@ -75,13 +75,27 @@ class CalibrationAudit:
         return self.num_rejected / self.num_clips
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectionPower:
+    """Of ``tried`` known-good clips with one type of corruption at ``strength``, ``caught`` are not accepted."""
+
+    corruption_type: str
+    strength: float
+    caught: int
+    tried: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.caught <= self.tried or self.tried == 0:
+            raise UserError(f"caught of {self.corruption_type} must be from 0 to its tried, which is 1 or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """Limits that reject at most ``false_reject_rate`` of good clips like those that they were fitted on.
 
     ``digest`` is the hash of the measures of the fitted clips, ``tracker`` the name of their point tracker and
     ``num_fit_clips`` their number. The last of the ``thresholds`` is for every clip. Every measure with a tail model
-    belongs to a criterion with a tail.
+    belongs to a criterion with a tail. ``power`` is empty if no corrupted clips were tried.
     """
 
     name: str
@@ -95,6 +109,7 @@ class Calibration:
     tails: tuple[CriterionTail, ...]
     thresholds: tuple[Threshold, ...]
     audit: CalibrationAudit | None = None
+    power: tuple[DetectionPower, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.false_reject_rate < 1:
@@ -117,7 +132,11 @@ class Calibration:
         return select_threshold(self.thresholds, measures)
 
     def limits(self, measures: Measures) -> dict[str, float]:
-        """The largest accepted value of each measure in isolation, for a clip's covariates, rig and visibilities."""
+        """The largest accepted value of each measure while all others are usual.
+
+        It is for a clip's covariates, rig and visibilities. A clip with other measures below the usual may be accepted
+        above it.
+        """
         score, covariates = self.threshold(measures).score, self.covariate_scale(measures.covariates)
         visibilities = {m.name: m.visibility for m in measures.values}
         return {
@@ -135,9 +154,16 @@ class Calibration:
         return compute_nonconformity_scores(measures, self.covariate_scale, self.tail_model_by_measure)
 
     def nonconformity_at(self, score: float, measure: str) -> float:
-        """The nonconformity score of ``measure`` that gives a clip this ``score`` if no other measure contributes."""
+        """The nonconformity score of ``measure`` that gives a clip this ``score`` while all others are usual."""
+        return self._tail(measure).nonconformity_at(score)
+
+    def score_of_one(self, measure: str, nonconformity: float) -> float:
+        """The score of a clip with this nonconformity score of ``measure``, while all others are usual."""
+        return self._tail(measure).score_of_one(nonconformity)
+
+    def _tail(self, measure: str) -> CriterionTail:
         criterion = criterion_of(measure)
-        return next(tail for tail in self.tails if tail.criterion == criterion).total_at(score)
+        return next(tail for tail in self.tails if tail.criterion == criterion)
 
     def combined_score(self, nonconformity_scores: Mapping[str, float]) -> float:
         """The score of a clip from the nonconformity scores of its measures."""

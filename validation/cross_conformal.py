@@ -37,9 +37,13 @@ from driveforge.validation.nonconformity import (
     rig_name,
 )
 from driveforge.validation.records import Measures
+from driveforge.validation.tail_model import COVARIATE_CLIPS
 
 NUM_FOLDS = 10
 MIN_FIT_SCENES = 10
+# Models without one fold have slopes on covariates if those on all clips have them: they would score clips by another
+# rule otherwise.
+FOLD_COVARIATE_CLIPS = COVARIATE_CLIPS * (NUM_FOLDS - 1) // NUM_FOLDS
 # A bucket gets its own threshold if about this many of its clips are above it, so that no single clip determines it.
 MIN_EXCEEDANCES = 3
 SIMULATED = "simulated"
@@ -133,7 +137,8 @@ def _out_of_fold_totals(
     totals = {}
     for fold in sorted(set(folds.values())):
         scale, fitted = fit_tail_models(
-            [s for s, scene in zip(clip_measures, scenes, strict=True) if folds.get(scene) != fold]
+            [s for s, scene in zip(clip_measures, scenes, strict=True) if folds.get(scene) != fold],
+            FOLD_COVARIATE_CLIPS,
         )
         tail_models = {tail_model.measure: tail_model for tail_model in fitted}
         for number, scene in enumerate(scenes):

@@ -16,6 +16,15 @@ def describe_false_reject_rate(calibration: Calibration) -> str:
     )
 
 
+def describe_left_out_covariates(calibration: Calibration) -> str:
+    """A sentence that names the measures with limits that do not depend on the covariates; "" if there are none."""
+    few = [model.measure for model in calibration.tail_models if not any(model.slopes)]
+    if not few:
+        return ""
+    names = "all measures" if len(few) == len(calibration.tail_models) else ", ".join(few)
+    return f"the limits of {names} do not depend on speed, light or noise: too few clips have a value"
+
+
 def typical_limits(calibration: Calibration) -> list[tuple[TailModel, float, float]]:
     """Every measure with the value where the tail of good clips starts, and with its limit.
 

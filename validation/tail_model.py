@@ -22,11 +22,12 @@ from driveforge.validation.catalog import get_definition
 from driveforge.validation.covariates import COVARIATES, ClipCovariates
 
 MIN_VALUES = 6
-CLIPS_PER_COVARIATE = 10
+# Fewer values do not support a slope on each covariate.
+COVARIATE_CLIPS = 10 * len(COVARIATES)
 TAIL_QUANTILE = 0.8
 # On the model scale: a few clips that happen to be similar must not make the limit too strict.
 MIN_MEAN_EXCESS = 0.15
-# Of the generalized Pareto tail: 0 is exponential. Chosen on simulated clips, see docs/benchmarks.md.
+# Of the generalized Pareto tail: 0 is exponential. Chosen on simulated clips.
 SHAPE = 0.2
 # Mean excess of a normal distribution above its 80 % quantile, in standard deviations.
 _NORMAL_EXCESS = 0.558
@@ -155,15 +156,17 @@ def fit_tail_model(
     covariates: Array,
     rigs: Sequence[str],
     visibilities: Sequence[float | None] = (),
+    min_covariate_clips: int = COVARIATE_CLIPS,
 ) -> TailModel | None:
     """Fit ``values`` ``(N,)`` of good clips on their standardized covariates ``(N, C)``, rigs and visibilities.
 
-    None if there are too few. ``visibilities`` are None where unknown, and empty for a measure without them.
+    None if there are too few. ``visibilities`` are None where unknown, and empty for a measure without them. With fewer
+    than ``min_covariate_clips`` values, all slopes on covariates are 0.
     """
     if len(values) < MIN_VALUES:
         return None
     transformed = np.array([to_model_scale(measure, value) for value in values])
-    slopes, visibility = _fit_slopes(transformed, covariates, visibilities)
+    slopes, visibility = _fit_slopes(transformed, covariates, visibilities, min_covariate_clips)
     hidden = [visibility(one) for one in visibilities] if visibility else 0.0
     residuals = transformed - covariates @ slopes - hidden
     rig_offsets = _fit_rig_offsets(residuals, rigs)
@@ -181,10 +184,10 @@ def fit_tail_model(
 
 
 def _fit_slopes(
-    transformed: Array, covariates: Array, visibilities: Sequence[float | None]
+    transformed: Array, covariates: Array, visibilities: Sequence[float | None], min_covariate_clips: int
 ) -> tuple[Array, VisibilitySlope | None]:
     """Slopes by covariate ``(C,)``, zeros for few clips, and that on visibility, None if it is known for few clips."""
-    has_enough = len(transformed) >= CLIPS_PER_COVARIATE * covariates.shape[1]
+    has_enough = len(transformed) >= min_covariate_clips
     columns = list(covariates.T) if has_enough else []
     known = [visibility for visibility in visibilities if visibility is not None]
     lowest = float(np.quantile(known, 0.05)) if len(known) >= _MIN_VISIBILITIES else None

@@ -1,6 +1,6 @@
 """The verdict on a clip: accepted, rejected, or unmeasured if its command could not be checked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,7 +60,7 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
         )
     limits = calibration.limits(measures)
     nonconformity_scores, threshold = calibration.nonconformity_scores(measures), calibration.threshold(measures).score
-    violations = _select_violations(nonconformity_scores, threshold, calibration.combined_score)
+    violations = _select_violations(nonconformity_scores, threshold, calibration)
     missing = [reason for family in FAMILIES if (reason := _unmeasured_reason(family, measures.values, limits))]
     state: State = "accepted"
     reasons: list[Reason] = []
@@ -80,21 +80,26 @@ def judge(measures: Measures, calibration: Calibration) -> Verdict:
 
 
 def _select_violations(
-    nonconformity_scores: Mapping[str, float], threshold: float, combined_score: Callable[[Mapping[str, float]], float]
+    nonconformity_scores: Mapping[str, float], threshold: float, calibration: Calibration
 ) -> list[str]:
-    """The measures that exceed the threshold individually; if only a combination does, the fewest that explain it."""
+    """The measures of a rejected clip that exceed their limits; if only a combination does, the fewest that explain it.
+
+    Empty if the clip's score does not exceed the ``threshold``.
+    """
+    if calibration.combined_score(nonconformity_scores) <= threshold:
+        return []
     individual_scores = {
-        name: combined_score({name: nonconformity}) for name, nonconformity in nonconformity_scores.items()
+        name: calibration.score_of_one(name, nonconformity) for name, nonconformity in nonconformity_scores.items()
     }
     by_severity = sorted(nonconformity_scores, key=lambda name: -individual_scores[name])
     violations = [name for name in by_severity if individual_scores[name] > threshold]
-    if violations or combined_score(nonconformity_scores) <= threshold:
+    if violations:
         return violations
     # Leave out the most severe measures one by one until the others pass. Without any measure, the score is minus
     # infinity, so the loop terminates.
     for num_left_out in range(1, len(by_severity) + 1):
         remaining = {name: nonconformity_scores[name] for name in by_severity[num_left_out:]}
-        if combined_score(remaining) <= threshold:
+        if calibration.combined_score(remaining) <= threshold:
             break
     return by_severity[:num_left_out]
 

@@ -114,7 +114,8 @@ CLIP_COMMANDS = (
         summary="calibrate the limits of the gate on known-good clips",
         description=(
             "Measures known-good clips after a pass through the model's VAE, so that compression does not count as "
-            "an error. Writes <run_dir>/calibration.json and a picture of the limits."
+            "an error. Writes <run_dir>/calibration.json and a picture of the limits, with the share of corrupted "
+            "clips that they catch."
         ),
         examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
         sections=("data", "model", "validate", "tracking"),

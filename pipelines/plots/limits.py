@@ -1,11 +1,13 @@
 """A plot of a calibration: the limit of every measure, and where the tail of good clips starts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from driveforge.datasets.files.atomic import atomic_file
-from driveforge.validation.calibration import Calibration
+from driveforge.validation.calibration import Calibration, DetectionPower
 from driveforge.validation.catalog import get_definition
 from driveforge.validation.guarantee import describe_false_reject_rate, typical_limits
 from driveforge.validation.measure_definition import FAMILIES
@@ -16,15 +18,18 @@ _COLORS = ("#2f6fb0", "#7a4fa3", "#c2571a", "#2f8f5b", "#8a6d00", "#b0306a")
 def plot_limits(path: Path, calibration: Calibration) -> None:
     """Write a PNG: a bar per measure, from the 80 % quantile of good clips to the limit, on a logarithmic axis.
 
-    Values are for median covariates. The lower part shows the threshold of the score by bucket.
+    Values are for median covariates. The lower parts show the threshold of the score by bucket and, if any were tried,
+    the share of corrupted clips that the limits catch.
     """
     rows = [
         (model.measure, tail_start, limit)
         for model, tail_start, limit in typical_limits(calibration)
         if "/" not in model.measure
     ]
-    figure = Figure(figsize=(10, 2.2 + 0.28 * (len(rows) + len(calibration.thresholds))), layout="constrained")
-    upper, lower = figure.subplots(2, 1, height_ratios=[len(rows) + 1, len(calibration.thresholds) + 1.5])
+    heights = [len(rows) + 1, len(calibration.thresholds) + 1.5]
+    heights += [len(calibration.power) + 1.5] if calibration.power else []
+    figure = Figure(figsize=(10, 1.5 + 0.28 * sum(heights)), layout="constrained")
+    upper, lower, *power_axes = figure.subplots(len(heights), 1, height_ratios=heights)
     for place, (measure, *ends) in enumerate(rows):
         tail_start, limit = (max(value, 1e-3) for value in ends)
         definition = get_definition(measure)
@@ -44,7 +49,9 @@ def plot_limits(path: Path, calibration: Calibration) -> None:
         xlabel="threshold of the nonconformity score of a clip",
     )
     lower.set_yticklabels([threshold.bucket for threshold in calibration.thresholds], fontsize=8)
-    for axes in (upper, lower):
+    for axes in power_axes:
+        _plot_power(axes, calibration.power)
+    for axes in (upper, lower, *power_axes):
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.18)
@@ -52,3 +59,13 @@ def plot_limits(path: Path, calibration: Calibration) -> None:
         figure.suptitle(calibration.note, color="#b00020", fontsize=11, weight="bold")
     with atomic_file(path) as file:
         figure.savefig(file, dpi=110)
+
+
+def _plot_power(axes: Axes, power: Sequence[DetectionPower]) -> None:
+    for place, row in enumerate(power):
+        axes.barh(place, row.caught / row.tried, color="#2f8f5b", height=0.6)
+        axes.text(row.caught / row.tried, place, f" {row.caught} of {row.tried}", va="center", fontsize=8)
+    axes.set(
+        xlim=(0, 1), yticks=range(len(power)), xlabel="share of strongly corrupted known-good clips that are caught"
+    )
+    axes.set_yticklabels([row.corruption_type for row in power], fontsize=8)

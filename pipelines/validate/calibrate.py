@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from typing import Protocol
 
@@ -25,9 +25,16 @@ from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.calibration import Calibration
+from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
+from driveforge.validation.corruptions.requirements import CorruptionNotApplicable
 from driveforge.validation.cross_conformal import calibrate, num_scenes_needed
 from driveforge.validation.degradations.wear import wear_known_good
-from driveforge.validation.guarantee import calibration_table_rows, describe_false_reject_rate
+from driveforge.validation.detection_power import count_caught, list_weaknesses, power_table_rows, require_detection
+from driveforge.validation.guarantee import (
+    calibration_table_rows,
+    describe_false_reject_rate,
+    describe_left_out_covariates,
+)
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
@@ -63,13 +70,16 @@ def main(config: Config, args: argparse.Namespace) -> None:
         for file in (path, path.with_suffix(".png")):
             tracker.log_artifact(file)
     console.print(limits_table(calibration))
+    if calibration.power:
+        console.print(power_table(calibration))
     print_result(f"{path}, plotted in {path.with_suffix('.png').name}")
 
 
 def calibrate_run(config: Config) -> Calibration:
     """Fit limits to ``validate.num_clips`` clips of ``config.data``, encoded by the VAE of the generating model.
 
-    A class of the user's own without ``reconstruct`` encodes nothing: the limits then include only H.264.
+    A class of the user's own without ``reconstruct`` encodes nothing: the limits then include only H.264. Raises
+    UserError, and writes nothing, if the limits detect no error of a group of corruptions.
     """
     selected = select_generator(config)
     items = list_known_good(config.data, config.validate)
@@ -83,6 +93,18 @@ def calibrate_run(config: Config) -> Calibration:
         false_reject_rate=config.validate.false_reject_rate,
         scenes=[recording for recording, _ in results],
     )
+    pairs = list_to_corrupt(items, config.validate.num_corrupted)
+    corrupted = track(
+        measure_corrupted(pairs, partial(load_codec, selected), instruments),
+        "Corrupting",
+        len(pairs),
+        disable=not pairs,
+    )
+    calibration = replace(calibration, power=count_caught([one for many in corrupted for one in many], calibration))
+    for weakness in filter(None, (describe_left_out_covariates(calibration), *list_weaknesses(calibration))):
+        get_console().print(f"[yellow]{plain_text(weakness)}[/yellow]")
+    if not config.validate.force:
+        require_detection(calibration)
     calibration.save(config.calibration_path)
     return calibration
 
@@ -131,6 +153,25 @@ def measure_known_good(
     return parallel_map(_measure_known_good, items, _init_worker, (loader, instruments))
 
 
+def list_to_corrupt(items: Sequence[KnownGoodClip], count: int) -> list[tuple[KnownGoodClip, KnownGoodClip]]:
+    """``count`` evenly spaced clips of the first data set, each with another clip for corruptions that need one."""
+    own = [item for item in items if item.data == items[0].data]
+    return [(own[place], own[(place + len(own) // 2) % len(own)]) for place in evenly_spaced(len(own), count)]
+
+
+def measure_corrupted(
+    pairs: Sequence[tuple[KnownGoodClip, KnownGoodClip]],
+    loader: CodecLoader,
+    instruments: InstrumentsLoader = Instruments,
+) -> Iterator[list[tuple[str, Measures]]]:
+    """The corruption type and the measures of every strongly corrupted version of each first clip, in order.
+
+    A clip is corrupted after the VAE and before H.264, like an error of a generator. Corruptions that do not apply are
+    left out.
+    """
+    return parallel_map(_measure_corrupted, pairs, _init_worker, (loader, instruments))
+
+
 _codec: ClipCodec
 _instruments: Instruments
 
@@ -145,6 +186,21 @@ def _measure_known_good(item: KnownGoodClip) -> tuple[str, Measures]:
     scene = source.scenes()[item.number]
     clip = wear_known_good(source.load(scene))
     return recording_id(scene), measure(roundtrip_clip(_codec.reconstruct(clip)), _instruments)
+
+
+def _measure_corrupted(pair: tuple[KnownGoodClip, KnownGoodClip]) -> list[tuple[str, Measures]]:
+    sources = [_source(item.data) for item in pair]
+    scenes = [source.scenes()[item.number] for source, item in zip(sources, pair, strict=True)]
+    clip, other = (_codec.reconstruct(source.load(scene)) for source, scene in zip(sources, scenes, strict=True))
+    has_other = recording_id(scenes[0]) != recording_id(scenes[1])
+    measured = []
+    for name, corruption in CORRUPTIONS.items():
+        try:
+            corrupted = corrupt(clip, name, corruption.strong, seed=pair[0].number, other=other if has_other else None)
+        except CorruptionNotApplicable:
+            continue
+        measured.append((name, measure(roundtrip_clip(corrupted), _instruments)))
+    return measured
 
 
 def recording_id(scene: Scene) -> str:
@@ -163,6 +219,14 @@ def _calibration_name(items: Sequence[KnownGoodClip], selected: SelectedGenerato
     clips = " and ".join(f"{count} {name}" for name, count in counts.items())
     tracker_note = "" if tracker == "lucas_kanade" else f", tracked by {tracker}"
     return f"{clips} clips through {' and '.join(filter(None, (describe_codec(selected), 'H.264')))}{tracker_note}"
+
+
+def power_table(calibration: Calibration) -> Table:
+    """How many corrupted clips the limits catch, by type of corruption."""
+    table = Table("errors of", "corruption", "strength", "caught", title="Corrupted known-good clips that are caught")
+    for row in power_table_rows(calibration):
+        table.add_row(*map(plain_text, row))
+    return table
 
 
 def limits_table(calibration: Calibration) -> Table:

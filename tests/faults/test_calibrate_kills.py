@@ -12,7 +12,7 @@ from tests.faults.small_models import make_base
 
 SMALL = (
     "data.height=32", "data.width=48", "data.num_frames=5", "data.num_scenes=12", "validate.num_clips=12",
-    "data.domains=[driving-day]", "validate.false_reject_rate=0.5",
+    "validate.num_corrupted=0", "data.domains=[driving-day]", "validate.false_reject_rate=0.5",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ SMALL = [
     "generate.edits=[as-recorded]",
     "validate.false_reject_rate=0.3",
     "validate.num_clips=14",
+    "validate.num_corrupted=1",
 ]
 
 

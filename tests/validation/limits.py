@@ -22,7 +22,9 @@ def limits_at(name: str, limits: Mapping[str, float], note: str = "") -> Calibra
         false_reject_rate=0.05,
         num_fit_clips=10,
         covariate_scale=CovariateScale(center=FLAT, width=(1.0,) * len(FLAT)),
-        tails=tuple(CriterionTail(criterion=criterion, location=0.0, mean_excess=1.0) for criterion in CRITERIA),
+        tails=tuple(
+            CriterionTail(criterion=criterion, location=0.0, mean_excess=1.0, usual=-100.0) for criterion in CRITERIA
+        ),
         thresholds=(Threshold(bucket=EVERY_CLIP, score=0.0, achieved_rate=0.048, num_scenes=20, num_clips=20),),
         tail_models=tuple(
             TailModel(

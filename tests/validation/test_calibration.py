@@ -10,7 +10,11 @@ from driveforge.datasets.errors import UserError
 from driveforge.validation.calibration import Calibration, clopper_pearson_upper_bound
 from driveforge.validation.covariates import ClipCovariates
 from driveforge.validation.cross_conformal import calibrate, num_scenes_needed
-from driveforge.validation.guarantee import calibration_table_rows, describe_false_reject_rate
+from driveforge.validation.guarantee import (
+    calibration_table_rows,
+    describe_false_reject_rate,
+    describe_left_out_covariates,
+)
 from driveforge.validation.records import Measures, make_measure, make_unmeasurable
 from driveforge.validation.tail_model import from_model_scale, to_model_scale
 from driveforge.validation.verdict import judge
@@ -195,6 +199,14 @@ def test_limits_depend_on_covariates() -> None:
         assert np.mean(np.array(mean_excess) > 1) < 0.12
         limits[light] = calibration.limits(clips[0])["pose_yaw"]
     assert limits["dark"] > 1.5 * limits["bright"]
+
+
+def test_limits_from_fewer_than_60_clips_do_not_depend_on_covariates() -> None:
+    few, enough = (calibrate(in_the_dark(0, count), name="mixed") for count in (59, 60))
+    assert "limits of all measures do not depend on speed, light or noise" in describe_left_out_covariates(few)
+    assert not any(any(model.slopes) for model in few.tail_models)
+    assert any(enough.tail_model_by_measure["pose_yaw"].slopes)
+    assert "all measures" not in describe_left_out_covariates(enough)
 
 
 def test_a_small_bucket_has_no_threshold() -> None:

@@ -16,6 +16,7 @@ class ValidatorStudy:
     num_audit: Annotated[int, "good clips to audit the false rejects", Range(1)]
     num_corrupted: Annotated[int, "clips to apply every corruption to", Range(3)]
     num_front_cameras: Annotated[int, "good clips of three cameras, 128 rows, to calibrate on", Range(4)]
+    num_draws: Annotated[int, "random calibration sets of each size", Range(1)]
     real: Annotated[tuple[Path, ...], "footage to test the limits on: nuScenes roots, clip folders, videos"]
     seed: Annotated[int, "of all clips", Range(0)]
     run_dir: Annotated[Path, "folder for the trials of the study"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import driveforge
 from driveforge.pipelines.console import print_result
+from driveforge.pipelines.studies.validator.calibration_size import calibration_size_section
 from driveforge.pipelines.studies.validator.clips import CONDITIONS, GoodClip
 from driveforge.pipelines.studies.validator.detector import detector_section
 from driveforge.pipelines.studies.validator.generated import generated_section
@@ -35,6 +36,7 @@ SINGLE_CAMERA_CORRUPTIONS = tuple(
 CALIBRATION_FILES = (
     "calibration.py",
     "cross_conformal.py",
+    "detection_power.py",
     "guarantee.py",
     "nonconformity.py",
     "tail_model.py",
@@ -53,19 +55,20 @@ def study_validator(settings: ValidatorStudy, page: Path) -> None:
     results = [evaluate(f"{rows} rows", trials_of_size, settings.num_good) for rows, trials_of_size in trials.items()]
     front_trials = run_cases(make_front_cases(settings, FRONT_ROWS), ledgers / f"{FRONT_ROWS}-front.jsonl")
     front = evaluate(f"three cameras, {FRONT_ROWS} rows", front_trials, settings.num_front_cameras)
-    largest = max(settings.rows)
-    good = [trial.measures for trial in trials[largest] if not trial.corruption_type][: settings.num_good]
-    limits = results[settings.rows.index(largest)].calibration
+    largest_trials = trials[max(settings.rows)]
+    limits = results[settings.rows.index(max(settings.rows))].calibration
     measures = [
-        *evaluate_measures(trials[largest], settings.num_good, limits, SINGLE_CAMERA_FAMILIES),
+        *evaluate_measures(largest_trials, settings.num_good, limits, SINGLE_CAMERA_FAMILIES),
         *evaluate_measures(front_trials, settings.num_front_cameras, front.calibration, CAMERA_FAMILIES),
     ]
     sections = {
-        "What each measure detects": measures_section(f"{largest} rows (cameras: {front.title})", measures),
+        "What each measure detects": measures_section(f"{max(settings.rows)} rows (cameras: {front.title})", measures),
+        "Calibration size": calibration_size_section(largest_trials, settings.num_draws, settings.seed),
         "Labeled generator output": generated_section(settings.seed),
         "Objects found by a detector": detector_section(settings.seed),
     }
     if settings.real:
+        good = [trial.measures for trial in largest_trials if not trial.corruption_type][: settings.num_good]
         sections["Real footage"] = real_section(settings.real, good)
     write_report(page, results, front, sections)
     print_result(page)

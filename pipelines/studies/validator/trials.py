@@ -17,8 +17,9 @@ from driveforge.validation.corruptions.requirements import CorruptionNotApplicab
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 
-# Between the mild and strong strength of the catalog: strengths with an acceptance criterion (see ``results``).
-BETWEEN = {"yaw-rate": 2.0, "pose-jitter": 0.2, "lateral-drift": 0.5}
+# Between the mild and strong strength of the catalog: strengths with an acceptance criterion (see ``results``), or in
+# the section on the size of a calibration.
+BETWEEN = {"yaw-rate": 2.0, "pose-jitter": 0.2, "lateral-drift": 0.5, "speed": 20.0}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,11 +15,16 @@ from driveforge.pipelines.validate.calibrate import (
     evenly_spaced,
     limits_table,
     list_known_good,
+    list_to_corrupt,
+    measure_corrupted,
     measure_known_good,
+    power_table,
     simulated_like,
 )
+from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.degradations.wear import wear_known_good
+from driveforge.validation.detection_power import count_caught
 from driveforge.validation.measures import measure
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.measure_sets import some_measures
@@ -38,6 +43,19 @@ def test_clips_are_measured_worn_and_after_the_vae_and_h264(config: Config) -> N
     passed = [FakeGenerator().reconstruct(wear_known_good(source.load(scenes[item.number]))) for item in items]
     assert measured == [measure(roundtrip_clip(clip)) for clip in passed]
     assert measured != [measure(clip) for clip in passed]
+
+
+def test_corrupted_clips_pass_through_the_vae_and_h264_too(config: Config) -> None:
+    items = list_known_good(config.data, replace(config.validate, num_clips=3, false_reject_rate=0.9))
+    pairs = list_to_corrupt(items, 1)
+    assert [(good.number, other.number) for good, other in pairs] == [(0, 1)]
+    (measured,) = measure_corrupted(pairs, FakeGenerator)
+    assert {"yaw-rate", "boil", "cut"} <= dict(measured).keys() < CORRUPTIONS.keys()
+    source = open_source(config.data)
+    decoded = FakeGenerator().reconstruct(source.load(source.scenes()[0]))
+    assert dict(measured)["boil"] == measure(roundtrip_clip(corrupt(decoded, "boil", 14.0, seed=0)))
+    assert list_to_corrupt(items, 0) == []
+    assert len(list_to_corrupt(items, 9)) == 3
 
 
 def test_simulated_clips_are_added_if_there_are_too_few(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,3 +97,8 @@ def test_the_limits_are_plotted(tmp_path: Path) -> None:
     assert noted.shape[1] > 1000 and noted.std() > 10
     plot_limits(tmp_path / "plain.png", replace(calibration, note=""))
     assert not np.array_equal(noted, cv2.imread(str(tmp_path / "plain.png")))
+    corrupted = [(name, measures) for name in ("yaw-rate", "cut") for measures in some_measures(5, scale=3.0)]
+    with_power = replace(calibration, power=count_caught(corrupted, calibration))
+    plot_limits(tmp_path / "power.png", with_power)
+    assert cv2.imread(str(tmp_path / "power.png")).shape[0] > noted.shape[0] + 50
+    assert power_table(with_power).row_count == 2
