@@ -30,7 +30,9 @@ def main(config: Config, args: argparse.Namespace) -> int:
         pad_short_scenes=False,
         **asdict(framing),
     )
-    config = with_absolute_paths(replace(config, data=data, replay=replace(config.replay, root=replay_root(root))))
+    # The tables are those of a clean simulation, not of a recorder.
+    config = replace(config, data=data, validate=replace(config.validate, degrade=False))
+    config = with_absolute_paths(replace(config, replay=replace(config.replay, root=replay_root(root))))
     write_settings(config)
     with pipeline_run(config, "demo") as tracker:
         return run(config, tracker)

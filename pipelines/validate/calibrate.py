@@ -53,10 +53,14 @@ CodecLoader = Callable[[], ClipCodec]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownGoodClip:
-    """Clip ``number`` of ``data``; it is recorded or simulated, not generated."""
+    """Clip ``number`` of ``data``; it is recorded or simulated, not generated.
+
+    With ``degrade`` it is degraded like recordings, see ``validation/degradations/wear.py``.
+    """
 
     data: Data
     number: int
+    degrade: bool = False
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -114,7 +118,8 @@ def list_known_good(data: Data, settings: ValidateSettings) -> list[KnownGoodCli
     num_requested, num_needed = settings.num_clips, num_scenes_needed(settings.false_reject_rate)
     scenes = _source(data).scenes()
     numbers = evenly_spaced(len(scenes), num_requested)
-    items = [KnownGoodClip(data=data, number=number) for number in numbers]
+    degrade = settings.degrade and not isinstance(data, SimulatedData)
+    items = [KnownGoodClip(data=data, number=number, degrade=degrade) for number in numbers]
     recordings = len({recording_id(scenes[number]) for number in numbers})
     if recordings < num_needed <= num_requested:
         num_missing = max(num_requested - len(items), num_needed - recordings)
@@ -124,7 +129,7 @@ def list_known_good(data: Data, settings: ValidateSettings) -> list[KnownGoodCli
         )
         simulated = simulated_like(data, num_missing)
         items += [
-            KnownGoodClip(data=simulated, number=number)
+            KnownGoodClip(data=simulated, number=number, degrade=degrade)
             for number in evenly_spaced(len(_source(simulated)), num_missing)
         ]
     return items
@@ -184,7 +189,9 @@ def _init_worker(loader: CodecLoader, instruments: InstrumentsLoader) -> None:
 def _measure_known_good(item: KnownGoodClip) -> tuple[str, Measures]:
     source = _source(item.data)
     scene = source.scenes()[item.number]
-    clip = wear_known_good(source.load(scene))
+    clip = source.load(scene)
+    if item.degrade:
+        clip = wear_known_good(clip)
     return recording_id(scene), measure(roundtrip_clip(_codec.reconstruct(clip)), _instruments)
 
 

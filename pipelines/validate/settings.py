@@ -17,5 +17,6 @@ class ValidateSettings(InstrumentSettings):
     ]
     false_reject_rate: Annotated[float, "share of good clips that the gate may reject", Range(0, 1)]
     num_clips: Annotated[int, "known-good clips for calibration", Range(1)]
+    degrade: Annotated[bool, "degrade known-good clips like recordings; false if the data is a clean simulation"]
     num_corrupted: Annotated[int, "of these, clips to corrupt in every way, to count what is detected", Range(0)]
     force: Annotated[bool, "write limits even if they detect no error of a group of corruptions"]

@@ -15,6 +15,7 @@ from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.instruments import Detections
 from driveforge.validation.measure_tables.objects import NO_DETECTOR
 from driveforge.validation.objects.categories import is_person
+from driveforge.validation.objects.observations import LARGE_PX
 from driveforge.validation.records import (
     NO_BOXES,
     SMALL_BOXES,
@@ -28,8 +29,7 @@ from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import View
 
 RUN = 4  # frames
-# Reference px, root of the area. Detectors often miss smaller vehicles, and annotators leave them out.
-MIN_SIZE_PX = 24.0
+MIN_SIZE_PX = 24.0  # reference px, root of the area: annotators leave out smaller objects
 MIN_IOU = 0.3  # of a detection with its box, and with itself in the next frame: boxes are larger than what is visible
 MAX_EXPLAINED = 0.6  # share of a detection that commanded boxes may cover
 
@@ -60,7 +60,7 @@ def _undetected(name: str, view: View, boxes: Boxes | None, detections: Sequence
         return make_unmeasurable(name, NO_BOXES)
     rows, columns = view.gray.shape[1:]
     vehicles = np.array([not is_person(track) for track in view.tracks])
-    expected = boxes.judged & (boxes.size >= MIN_SIZE_PX / view.scale) & vehicles
+    expected = boxes.judged & (boxes.size >= LARGE_PX / view.scale) & vehicles
     samples = []
     for number in map(int, np.flatnonzero(expected.any(0))):
         visible = _clip(boxes.rectangle[:, number], rows, columns)

@@ -3,8 +3,10 @@
 Source: Zhou, Wang and Krähenbühl, "Objects as points" (2019), arXiv 1904.07850.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,9 +93,20 @@ def export(network: DetectorNetwork, path: Path) -> None:
         output_names=["boxes", "scores", "labels"],
         dynamic_shapes=({2: Dim.DYNAMIC, 3: Dim.DYNAMIC},),
         dynamo=True,
+        verbose=False,
     )
     assert program is not None
+    # Paths of source files and names of modules, which nobody needs to run the file.
+    program.model.metadata_props.clear()
+    for part in (program.model.graph, *program.model.graph.all_nodes(), *_values(program.model.graph)):
+        part.metadata_props.clear()
     program.save(path)
+
+
+def _values(graph: Any) -> Iterator[Any]:
+    yield from (*graph.inputs, *graph.initializers.values())
+    for node in graph.all_nodes():
+        yield from node.outputs
 
 
 def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:

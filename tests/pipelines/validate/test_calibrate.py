@@ -35,12 +35,16 @@ def config() -> Config:
     return compose(["data.num_scenes=3", "data.num_frames=5", "data.domains=[driving-day]", "validate.num_clips=2"])
 
 
-def test_clips_are_measured_worn_and_after_the_vae_and_h264(config: Config) -> None:
-    items = list_known_good(config.data, replace(config.validate, false_reject_rate=0.9))
+@pytest.mark.parametrize("degrade", [False, True])
+def test_clips_are_measured_after_degradation_the_vae_and_h264(config: Config, degrade: bool) -> None:
+    found = list_known_good(config.data, replace(config.validate, false_reject_rate=0.9))
+    assert not any(item.degrade for item in found), "a simulation is as clean as what is generated from it"
+    items = [replace(item, degrade=degrade) for item in found]
     measured = [measures for _, measures in measure_known_good(items, FakeGenerator)]
     source = open_source(config.data)
     scenes = source.scenes()
-    passed = [FakeGenerator().reconstruct(wear_known_good(source.load(scenes[item.number]))) for item in items]
+    loaded = [source.load(scenes[item.number]) for item in items]
+    passed = [FakeGenerator().reconstruct(wear_known_good(clip) if degrade else clip) for clip in loaded]
     assert measured == [measure(roundtrip_clip(clip)) for clip in passed]
     assert measured != [measure(clip) for clip in passed]
 
