@@ -1,7 +1,10 @@
 """Measures of how a clip looks."""
 
 from driveforge.validation.measure_definition import MeasureDefinition, Row, define
-from driveforge.validation.units import RATIO
+from driveforge.validation.units import NAT, RATIO
+
+# Reasons why a measure does not apply to a clip.
+LEARNED_OFF = "learned measures are off"
 
 DEFINITIONS: dict[str, MeasureDefinition] = {
     **define(
@@ -14,5 +17,24 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
             "the object shows block artifacts",
             caption="gray steps at block edges, relative to other positions",
         ),
+    ),
+    **define(
+        "appearance",
+        "learned.measures:artifact_measures",
+        Row(
+            "object_artifacts",
+            NAT,
+            "OBJECT_ARTIFACTS",
+            "the object melts, smears or breaks up, as the artifact network rates it",
+            caption="artifacts on an object",
+        ),
+        Row(
+            "region_artifacts",
+            NAT,
+            "REGION_ARTIFACTS",
+            "a tenth of the image melts, smears or breaks up, as the artifact network rates it",
+            caption="artifacts in the image",
+        ),
+        not_applicable=(LEARNED_OFF,),
     ),
 }

@@ -19,7 +19,7 @@ from driveforge.datasets.simulation.world_to_scene import world_to_scene
 from driveforge.pipelines.studies.validator.degradation import as_night, as_noisy, degrade, sample_degradation
 
 NUM_FRAMES, FRAME_RATE = 24, 10.0
-WIDTHS = {256: 448, 128: 224, 64: 112}
+WIDTHS = {256: 448, 128: 224, 96: 160, 64: 112}
 # Six of ten clips are ordinary, and one is of each other condition.
 CONDITIONS = ("usual",) * 6 + ("night", "noisy", "fast", "stationary")
 # Of the rectangle of a box: annotators do not label objects that are less visible.

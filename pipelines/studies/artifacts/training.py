@@ -1,0 +1,96 @@
+"""Trains the artifact network on labeled crops, on one CPU thread; the same examples and seed give the same weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from driveforge.datasets.geometry import Array
+from driveforge.datasets.progress import track
+from driveforge.pipelines.studies.artifacts.examples import Examples
+from driveforge.pipelines.studies.artifacts.settings import ArtifactStudy
+from driveforge.validation.learned.network import ArtifactNetwork
+
+LOG_EVERY = 50
+_VIEW_CHANNELS = ((0, 3), (3, 6), (6, 9))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossPoint:
+    """A point of the training curve: the mean loss of the last ``LOG_EVERY`` steps."""
+
+    step: int
+    loss: float
+
+
+def train_network(examples: Examples, settings: ArtifactStudy) -> tuple[ArtifactNetwork, list[LossPoint]]:
+    """The network after ``settings.steps`` of AdamW with a one-cycle schedule, with its curve. Seeds torch."""
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    network = ArtifactNetwork().train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=settings.steps)
+    pools = _pools(examples)
+    losses: list[float] = []
+    for _ in track(range(settings.steps), "Training the artifact network", total=settings.steps):
+        batch = _sample_batch(examples, pools, settings.batch_size, rng)
+        loss = binary_cross_entropy_with_logits(network(batch.images, batch.context), batch.labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+    points = range(LOG_EVERY, len(losses) + 1, LOG_EVERY)
+    curve = [LossPoint(step=n, loss=round(float(np.mean(losses[n - LOG_EVERY : n])), 4)) for n in points]
+    return network.eval(), curve
+
+
+def logits_of(network: ArtifactNetwork, examples: Examples, batch_size: int = 256) -> Array:
+    """The logit ``(N,)`` of each example."""
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(examples), batch_size):
+            some = slice(start, start + batch_size)
+            images, context = torch.from_numpy(examples.images[some]), torch.from_numpy(examples.context[some])
+            parts.append(network(images, context).double().numpy())
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Batch:
+    images: Tensor
+    context: Tensor
+    labels: Tensor
+
+
+def _pools(examples: Examples) -> list[NDArray[np.int64]]:
+    """The spoilt and the intact examples, those of objects apart from those of regions: each makes up a quarter."""
+    is_object = examples.context[:, 0] > 0
+    pools = [
+        np.flatnonzero((examples.spoilt == bad) & (is_object == of_object)) for bad in (0, 1) for of_object in (0, 1)
+    ]
+    return [pool for pool in pools if len(pool)]
+
+
+def _sample_batch(examples: Examples, pools: list[NDArray[np.int64]], size: int, rng: np.random.Generator) -> _Batch:
+    each = max(size // len(pools), 1)
+    chosen = np.concatenate([pool[rng.integers(len(pool), size=each)] for pool in pools])
+    images = np.stack([_augment(examples.images[n], rng) for n in chosen])
+    return _Batch(
+        images=torch.from_numpy(images),
+        context=torch.from_numpy(examples.context[chosen]),
+        labels=torch.from_numpy(examples.spoilt[chosen].astype(np.float32)),
+    )
+
+
+def _augment(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Mirrored, and with colors exchanged and scaled, in all three views alike."""
+    out = image[:, :, ::-1] if rng.random() < 0.5 else image
+    if rng.random() < 0.7:
+        order, gains = rng.permutation(3), rng.uniform(0.7, 1.3, (3, 1, 1)).astype(np.float32)
+        views = [(out[low:high][order] * gains).clip(0, 255).astype(np.uint8) for low, high in _VIEW_CHANNELS]
+        out = np.concatenate([*views, out[9:]])
+    return np.ascontiguousarray(out)
