@@ -169,6 +169,33 @@ def flatten(frames: Frames, place: Place, rng: np.random.Generator) -> Frames:
     return _spoil(frames, place, change)
 
 
+def grain(frames: Frames, place: Place, rng: np.random.Generator) -> Frames:
+    """Colored noise of 1 to 8 px, another in every frame."""
+    cell, amplitude, color = int(rng.choice([1, 2, 4, 8])), rng.uniform(15, 60), rng.uniform(0, 1)
+    interpolation = int(rng.choice([cv2.INTER_NEAREST, cv2.INTER_CUBIC]))
+
+    def change(frame: Frames, t: int, strength: float) -> Frames:
+        height, width = frame.shape[:2]
+        noise = rng.normal(size=(max(height // cell, 1), max(width // cell, 1), 3)).astype(np.float32)
+        noise = color * noise + (1 - color) * noise[..., :1]
+        return frame + amplitude * strength * cv2.resize(noise, (width, height), interpolation=interpolation)
+
+    return _spoil(frames, place, change)
+
+
+def run_away(frames: Frames, place: Place, rng: np.random.Generator) -> Frames:
+    """Contrast and saturation that grow, as with too much guidance."""
+    contrast, saturation, shift = rng.uniform(0.8, 3), rng.uniform(0.5, 3), rng.uniform(-40, 40)
+
+    def change(frame: Frames, t: int, strength: float) -> Frames:
+        gray = frame.mean(-1, keepdims=True)
+        center = float(gray.mean())
+        bright = center + (1 + contrast * strength) * (gray - center) + shift * strength
+        return np.asarray((bright + (1 + saturation * strength) * (frame - gray)).clip(0, 255), np.float32)
+
+    return _spoil(frames, place, change)
+
+
 SPOILS: dict[str, Spoil] = {
     "smear": smear,
     "melt": melt,
@@ -182,6 +209,8 @@ SPOILS: dict[str, Spoil] = {
     "swim": swim,
     "lose-detail": lose_detail,
     "flatten": flatten,
+    "grain": grain,
+    "run-away": run_away,
 }
 
 

@@ -12,6 +12,7 @@ from driveforge.datasets.geometry import Array
 from driveforge.datasets.progress import track
 from driveforge.pipelines.studies.artifacts.examples import Examples
 from driveforge.pipelines.studies.artifacts.settings import ArtifactStudy
+from driveforge.pipelines.studies.artifacts.twins import spoil_crop, wear_crop
 from driveforge.validation.learned.network import ArtifactNetwork
 
 LOG_EVERY = 50
@@ -36,7 +37,7 @@ def train_network(examples: Examples, settings: ArtifactStudy) -> tuple[Artifact
     pools = _pools(examples)
     losses: list[float] = []
     for _ in track(range(settings.steps), "Training the artifact network", total=settings.steps):
-        batch = _sample_batch(examples, pools, settings.batch_size, rng)
+        batch = _sample_batch(examples, pools, settings, rng)
         loss = binary_cross_entropy_with_logits(network(batch.images, batch.context), batch.labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -75,14 +76,25 @@ def _pools(examples: Examples) -> list[NDArray[np.int64]]:
     return [pool for pool in pools if len(pool)]
 
 
-def _sample_batch(examples: Examples, pools: list[NDArray[np.int64]], size: int, rng: np.random.Generator) -> _Batch:
-    each = max(size // len(pools), 1)
+def _sample_batch(
+    examples: Examples, pools: list[NDArray[np.int64]], settings: ArtifactStudy, rng: np.random.Generator
+) -> _Batch:
+    """As many crops of each pool; every intact crop, worn, has its spoilt twin."""
+    each = max(settings.batch_size // (3 * len(pools) // 2), 1)
     chosen = np.concatenate([pool[rng.integers(len(pool), size=each)] for pool in pools])
-    images = np.stack([_augment(examples.images[n], rng) for n in chosen])
+    images, context, labels = [], [], []
+    for n in chosen:
+        image, is_spoilt = wear_crop(_augment(examples.images[n], rng), rng), bool(examples.spoilt[n])
+        twin = None if is_spoilt else spoil_crop(image, settings.twin_kinds, rng)
+        found = [(image, is_spoilt)] if twin is None else [(image, False), (twin, True)]
+        for view, label in found:
+            images.append(view)
+            context.append(examples.context[n])
+            labels.append(label)
     return _Batch(
-        images=torch.from_numpy(images),
-        context=torch.from_numpy(examples.context[chosen]),
-        labels=torch.from_numpy(examples.spoilt[chosen].astype(np.float32)),
+        images=torch.from_numpy(np.stack(images)),
+        context=torch.from_numpy(np.stack(context)),
+        labels=torch.tensor(labels, dtype=torch.float32),
     )
 
 

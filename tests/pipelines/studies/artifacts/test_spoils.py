@@ -62,5 +62,5 @@ def test_places_are_inside_the_image_and_grow_stronger() -> None:
     boxes = project_boxes(view)
     for seed in range(30):
         found = sample_place(view, boxes, np.random.default_rng(seed))
-        assert found.mask.shape == view.gray.shape and found.mask.max() == 1.0
+        assert found.mask.shape == view.gray.shape and found.mask.max() == pytest.approx(1.0)
         assert (np.diff(found.strength) >= 0).all() and 0 < found.strength[-1] <= 1

@@ -16,6 +16,7 @@ from driveforge.pipelines.studies.artifacts.training import LossPoint, logits_of
 from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.validator.results import auroc
 from driveforge.validation.learned.crops import CHANNELS, CONTEXT, CROP_PX
+from driveforge.validation.learned.files import ARTIFACT_WEIGHTS
 from driveforge.validation.learned.network import load_artifact_network
 
 
@@ -30,7 +31,7 @@ def examples(generator: WorldModelGenerator) -> Examples:
 
 
 def test_crops_are_spoilt_or_intact_with_their_kind(examples: Examples) -> None:
-    assert min(examples.spoilt.sum(), (~examples.spoilt).sum()) > 50
+    assert min(examples.spoilt.sum(), (~examples.spoilt).sum()) > 20
     assert ((examples.kind > 0) == examples.spoilt).all() and set(examples.kind) <= set(range(len(KINDS)))
     assert {0.0, 1.0} == set(examples.context[:, 0].tolist())
 
@@ -41,8 +42,6 @@ def test_the_same_clip_has_the_same_crops(generator: WorldModelGenerator) -> Non
 
 
 def test_the_packaged_network_separates_crops_that_it_has_not_seen(examples: Examples) -> None:
-    from driveforge.validation.learned.files import ARTIFACT_WEIGHTS
-
     logits = logits_of(load_artifact_network(ARTIFACT_WEIGHTS), examples)
     assert auroc(logits[~examples.spoilt].tolist(), logits[examples.spoilt].tolist()) > 0.8
 
