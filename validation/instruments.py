@@ -1,12 +1,14 @@
 """The exchangeable parts of measuring: the point tracker and the optional checks of camera poses and of objects."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
+from driveforge.validation.learned.files import ARTIFACT_WEIGHTS
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 
@@ -38,16 +40,18 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruments:
-    """The configuration of measuring; the defaults need no weights and no additional package.
+    """The configuration of measuring; the defaults need no additional package and only the packaged weights.
 
-    ``colmap_check`` maps the frames with COLMAP, about ten CPU-seconds per camera. Limits hold only for clips that were
-    measured with the ``tracker`` of the calibration.
+    ``artifact_weights`` is the folder of the network of the learned measures; None turns them off. ``colmap_check``
+    maps the frames with COLMAP, about ten CPU-seconds per camera. Limits hold only for clips that were measured with
+    the ``tracker`` of the calibration.
     """
 
     tracker: PointTracker = DEFAULT_TRACKER
     pose_network: PoseNetwork | None = None
     colmap_check: bool = False
     detector: Detector | None = None
+    artifact_weights: Path | None = ARTIFACT_WEIGHTS
 
 
 DEFAULT_INSTRUMENTS = Instruments()

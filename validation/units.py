@@ -48,6 +48,8 @@ OUTLIER_SCORE = Unit(symbol="outlier score", floor=0.1, is_share=True)
 RATIO = Unit(symbol="ratio", floor=0.1, short_suffix=" times")
 # Compared with the root of the area of the object's box.
 SIZE = Unit(symbol="size", floor=0.05)
+# -log of the probability that there are no artifacts.
+NAT = Unit(symbol="nat", floor=0.1, short_suffix=" nat")
 LOG_GAIN = Unit(symbol="log gain", floor=0.002, short_suffix=" log gain")
 # abs(log s) of the factor s on the commanded translation.
 LOG_SCALE = Unit(symbol="log scale", floor=0.02, percent="log")

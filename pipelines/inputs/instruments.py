@@ -6,6 +6,7 @@ from functools import lru_cache
 from driveforge.datasets.errors import UserError
 from driveforge.validation.instrument_settings import InstrumentSettings
 from driveforge.validation.instruments import Detector, Instruments
+from driveforge.validation.learned.files import ARTIFACT_WEIGHTS
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 
@@ -21,9 +22,14 @@ def load_instruments(settings: InstrumentSettings) -> Instruments:
 
     if settings.colmap_check:
         require_pycolmap()
+    if settings.learned:
+        from driveforge.validation.learned.network import load_artifact_network
+
+        load_artifact_network(ARTIFACT_WEIGHTS)
     return Instruments(
         tracker=_tracker(settings),
         pose_network=load_pose_network(settings.pose_network) if settings.pose_network else None,
+        artifact_weights=ARTIFACT_WEIGHTS if settings.learned else None,
         colmap_check=settings.colmap_check,
         detector=_detector(settings),
     )

@@ -20,7 +20,7 @@ from driveforge.validation.degradations.sensor import as_night, as_noisy, sample
 from driveforge.validation.degradations.wear import record
 
 NUM_FRAMES, FRAME_RATE = 24, 10.0
-WIDTHS = {256: 448, 128: 224, 64: 112}
+WIDTHS = {256: 448, 128: 224, 96: 160, 64: 112}
 # Six of ten clips are ordinary, and one is of each other condition.
 CONDITIONS = ("usual",) * 6 + ("night", "noisy", "fast", "stationary")
 # Of the rectangle of a box: annotators do not label objects that are less visible.

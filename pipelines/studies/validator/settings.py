@@ -11,7 +11,7 @@ from driveforge.datasets.settings import Range
 class ValidatorStudy:
     """The numbers of simulated clips, and real footage if there is any."""
 
-    rows: Annotated[tuple[int, ...], "heights of the clips: 256, 128, 64"]
+    rows: Annotated[tuple[int, ...], "heights of the clips: 256, 128, 96, 64"]
     num_good: Annotated[int, "good clips to calibrate on", Range(1)]
     num_audit: Annotated[int, "good clips to audit the false rejects", Range(1)]
     num_corrupted: Annotated[int, "clips to apply every corruption to", Range(3)]

@@ -16,6 +16,7 @@ from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known
 from driveforge.pipelines.validate.measure import main as measure_main
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS
+from driveforge.validation.learned.files import ARTIFACT_WEIGHTS
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.small_plans import executor, small_plan
 
@@ -38,6 +39,11 @@ def settings_with_network(tmp_path: Path) -> ValidateSettings:
 
 def test_the_default_instruments_need_no_files() -> None:
     assert load_instruments(validate()) == DEFAULT_INSTRUMENTS
+
+
+def test_learned_measures_can_be_turned_off() -> None:
+    assert load_instruments(validate("learned=false")).artifact_weights is None
+    assert load_instruments(validate("learned=true")).artifact_weights == ARTIFACT_WEIGHTS
 
 
 @pytest.mark.parametrize(

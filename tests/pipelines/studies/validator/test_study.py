@@ -52,7 +52,7 @@ def test_conditions_are_visible_in_the_clips() -> None:
     ]
     assert speeds[0] > 0.5 > 0.1 > speeds[1]
     assert np.array_equal(make_clip(GoodClip(number=0, rows=64, seed=1)).frames, usual.frames)
-    with pytest.raises(UserError, match="choose from 256, 128, 64"):
+    with pytest.raises(UserError, match="choose from 256, 128, 96, 64"):
         GoodClip(number=0, rows=100, seed=1)
 
 

@@ -1,0 +1,1 @@
+"""Trains the artifact network on simulated crops, and evaluates it."""
