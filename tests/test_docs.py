@@ -55,7 +55,8 @@ def test_the_page_of_measures_describes_every_measure_with_its_unit_and_code(nam
     """In the table of its family."""
     definition = DEFINITIONS[name]
     family = (ROOT / "docs" / "measures.md").read_text().split(f"## {definition.family.capitalize()}\n")[1]
-    rows = [line for line in family.split("\n## ")[0].splitlines() if f"`{name}`" in line.split(" | ")[0]]
+    table = [line for line in family.split("\n## ")[0].splitlines() if line.startswith("|")]
+    rows = [line for line in table if f"`{name}`" in line.split(" | ")[0]]
     assert len(rows) == 1
     _, unit, code, *described = (cell.strip() for cell in re.split(r"(?<!\\)\|", rows[0].strip("|")))
     assert (unit, code) == (definition.unit.symbol, f"`{definition.code}`")
