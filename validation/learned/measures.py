@@ -10,7 +10,7 @@ from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.learned.crops import Crop, object_crops, region_crops
 from driveforge.validation.measure_tables.appearance import LEARNED_OFF
-from driveforge.validation.objects.measures import is_person
+from driveforge.validation.objects.categories import is_person
 from driveforge.validation.records import (
     NO_BOXES,
     SMALL_BOXES,
@@ -56,7 +56,7 @@ def _samples_by_object(tracked: TrackedView, crops: list[Crop], logits: Array) -
 
 def _region_measure(crops: list[Crop], logits: Array) -> Measure:
     frames = sorted({crop.frame for crop in crops})
-    return make_measure(REGION, float(softplus(np.quantile(logits, REGION_QUANTILE))), (frames[0], frames[-1]))
+    return make_measure(REGION, float(softplus(float(np.quantile(logits, REGION_QUANTILE)))), (frames[0], frames[-1]))
 
 
 def softplus(logit: float | Array) -> Array:

@@ -18,7 +18,7 @@ from driveforge.pipelines.studies.artifacts.places import sample_place
 from driveforge.pipelines.studies.artifacts.spoils import SPOILS, Frames, Place
 from driveforge.pipelines.studies.validator.clips import GoodClip, make_clip
 from driveforge.validation.learned.crops import Crop, object_crops, region_crops
-from driveforge.validation.objects.measures import is_person
+from driveforge.validation.objects.categories import is_person
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
 
