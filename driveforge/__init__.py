@@ -9,7 +9,7 @@ pose, corrupt its yaw rate by 5 deg/s, and measure it again:
 >>> clip = source.load(source.scenes()[0])
 >>> clip.frames.shape
 (1, 17, 96, 160, 3)
->>> driveforge.measure(clip)["pose_yaw"].value < 0.5
+>>> driveforge.measure(clip)["pose_yaw"].value < 1
 True
 >>> corrupted = driveforge.corrupt(clip, "yaw-rate", 5.0, seed=0)
 >>> driveforge.measure(corrupted)["pose_yaw"].value > 4
