@@ -29,7 +29,7 @@ def count_caught(corrupted: Sequence[tuple[str, Measures]], calibration: Calibra
     return tuple(
         DetectionPower(
             corruption_type=corruption_type,
-            strength=CORRUPTIONS[corruption_type].strong,
+            strength=float(CORRUPTIONS[corruption_type].strong),
             caught=sum(caught[corruption_type]),
             tried=len(caught[corruption_type]),
         )
