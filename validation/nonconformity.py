@@ -31,7 +31,7 @@ from driveforge.validation.tail_model import (
 
 # From 1, where the highest score counts almost alone, to infinity, where all count alike. Chosen on simulated clips:
 # an error usually raises several measures, while in good clips one measure alone is sometimes high.
-TEMPERATURE = 1.5
+TEMPERATURE = 2.0
 # In mean excesses of measures: totals that happen to be close together must not make the limit too strict.
 _MIN_MEAN_EXCESS = 0.15
 

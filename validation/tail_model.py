@@ -28,7 +28,7 @@ TAIL_QUANTILE = 0.8
 # On the model scale: a few clips that happen to be similar must not make the limit too strict.
 MIN_MEAN_EXCESS = 0.15
 # Of the generalized Pareto tail: 0 is exponential. Chosen on simulated clips.
-SHAPE = 0.2
+SHAPE = 0.1
 # Mean excess of a normal distribution above its 80 % quantile, in standard deviations.
 _NORMAL_EXCESS = 0.558
 # Number of clips of a rig at which its offset is half of the difference: a shrunken random intercept (Robinson 1991).

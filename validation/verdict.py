@@ -1,6 +1,6 @@
 """The verdict on a clip: accepted, rejected, or unmeasured if its command could not be checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,15 +91,19 @@ def _select_violations(
     individual_scores = {
         name: calibration.score_of_one(name, nonconformity) for name, nonconformity in nonconformity_scores.items()
     }
-    by_severity = sorted(nonconformity_scores, key=lambda name: -individual_scores[name])
-    violations = [name for name in by_severity if individual_scores[name] > threshold]
+    violations = [name for name in individual_scores if individual_scores[name] > threshold]
     if violations:
-        return violations
-    # Leave out the most severe measures one by one until the others pass. Without any measure, the score is minus
-    # infinity, so the loop terminates.
+        return sorted(violations, key=lambda name: -individual_scores[name])
+
+    def score_without(left_out: Collection[str]) -> float:
+        remaining = {name: value for name, value in nonconformity_scores.items() if name not in left_out}
+        return calibration.combined_score(remaining)
+
+    # Leave out the measures that contribute most one by one until the others pass. Without any measure, the score is
+    # minus infinity, so the loop terminates.
+    by_severity = sorted(nonconformity_scores, key=lambda name: score_without([name]))
     for num_left_out in range(1, len(by_severity) + 1):
-        remaining = {name: nonconformity_scores[name] for name in by_severity[num_left_out:]}
-        if calibration.combined_score(remaining) <= threshold:
+        if score_without(by_severity[:num_left_out]) <= threshold:
             break
     return by_severity[:num_left_out]
 

@@ -68,7 +68,10 @@ def test_weak_limits_are_named() -> None:
 
 
 def test_the_power_is_stored_with_the_limits(tmp_path: Path) -> None:
-    calibration = with_power(yaw_rate=(3, 10))
+    calibration = limits_at("by hand", {"pose_yaw": 1.0})
+    calibration = replace(
+        calibration, power=count_caught([("freeze", clip(5.0)), ("yaw-rate", clip(0.5))], calibration)
+    )
     calibration.save(tmp_path / "calibration.json")
     assert Calibration.load(tmp_path / "calibration.json") == calibration
     with pytest.raises(UserError, match="caught of yaw-rate"):
