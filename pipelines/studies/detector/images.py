@@ -139,7 +139,7 @@ def visible_boxes(scene: Scene, frames: NDArray[np.uint8]) -> list[tuple[NDArray
 
 def _is_labeled(inside: Array, rows: int) -> NDArray[np.bool_]:
     extent = inside[..., 2:] - inside[..., :2]
-    return np.asarray(extent.min(-1) > 1.0) & np.asarray(extent.max(-1) > MIN_BOX_SHARE * rows)
+    return np.asarray((extent.min(-1) > 1.0) & (extent.max(-1) > MIN_BOX_SHARE * rows))
 
 
 def count_boxes(images: Sequence[LabeledImage]) -> dict[str, int]:
