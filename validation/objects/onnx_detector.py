@@ -20,7 +20,7 @@ from driveforge.validation.instruments import Detections, Detector
 from driveforge.validation.local_weights import require_local
 
 SIZES_INPUT = "orig_target_sizes"
-PIXEL_TYPES: dict[str, type[np.float32] | type[np.uint8]] = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+PIXEL_TYPES = ("tensor(float)", "tensor(uint8)")
 PADDING = 114  # gray level beside an image in an input of a fixed size, as YOLO pads
 EXPECTED_OUTPUTS = (
     "outputs named boxes (N, 4) x0, y0, x1, y1 in pixels of the input, scores (N,) and, if it has classes, labels (N,) "
@@ -34,7 +34,7 @@ class _ImageInput:
 
     name: str
     rank: int
-    dtype: type[np.float32] | type[np.uint8]
+    is_float: bool
     fixed: tuple[int, int] | None
     has_sizes: bool
 
@@ -95,7 +95,7 @@ def _image_input(path: Path, inputs: Sequence[Any]) -> _ImageInput:
     rows, columns = shape[-2:]
     fixed = (rows, columns) if isinstance(rows, int) and isinstance(columns, int) else None
     return _ImageInput(
-        name=image.name, rank=rank, dtype=PIXEL_TYPES[image.type], fixed=fixed, has_sizes=len(inputs) > 1
+        name=image.name, rank=rank, is_float=image.type == PIXEL_TYPES[0], fixed=fixed, has_sizes=len(inputs) > 1
     )
 
 
@@ -127,12 +127,10 @@ def _fit(image: NDArray[np.uint8], fixed: tuple[int, int] | None) -> tuple[NDArr
 
 
 def _feeds(pixels: NDArray[np.uint8], image_input: _ImageInput) -> dict[str, NDArray[Any]]:
-    channels_first: NDArray[Any] = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    if image_input.dtype is np.float32:
-        channels_first = channels_first.astype(np.float32) / np.float32(255)
-    feeds: dict[str, NDArray[Any]] = {
-        image_input.name: channels_first if image_input.rank == 3 else channels_first[None]
-    }
+    values: NDArray[Any] = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    if image_input.is_float:
+        values = values.astype(np.float32) / np.float32(255)
+    feeds: dict[str, NDArray[Any]] = {image_input.name: values if image_input.rank == 3 else values[None]}
     if image_input.has_sizes:
         feeds[SIZES_INPUT] = np.array([[pixels.shape[1], pixels.shape[0]]], np.int64)
     return feeds

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from driveforge.datasets.progress import track
 from driveforge.pipelines.studies.detector.images import LabeledImage
@@ -46,11 +48,7 @@ def train(
     torch.manual_seed(seed)
     start = time.process_time()
     network = DetectorNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = torch.optim.swa_utils.AveragedModel(
-        network,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA_DECAY),  # type: ignore[no-untyped-call]
-        use_buffers=True,
-    )
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True)  # type: ignore[no-untyped-call]
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps))
     curve, recent = [], []
@@ -67,8 +65,8 @@ def train(
         if len(recent) == CURVE_STEPS or step == steps:
             curve.append((step, float(np.mean(recent))))
             recent = []
-    assert isinstance(averaged.module, DetectorNetwork)
-    return TrainedDetector(network=averaged.module, curve=tuple(curve), seconds=time.process_time() - start)
+    seconds = time.process_time() - start
+    return TrainedDetector(network=cast(DetectorNetwork, averaged.module), curve=tuple(curve), seconds=seconds)
 
 
 def _rate(steps: int, step: int) -> float:

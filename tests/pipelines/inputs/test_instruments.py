@@ -4,6 +4,7 @@ from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.candidates import iter_candidates
 from driveforge.pipelines.generate.command import generate
 from driveforge.pipelines.inputs.instruments import load_instruments
+from driveforge.pipelines.studies.detector.study import SIMULATED_DETECTOR
 from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known_good
 from driveforge.pipelines.validate.measure import main as measure_main
 from driveforge.pipelines.validate.settings import ValidateSettings
@@ -53,11 +55,23 @@ def test_learned_measures_can_be_turned_off() -> None:
         (["tracker=cotracker", "tracker_weights=absent.pth"], "no weights of CoTracker3 at this path"),
         (["tracker_weights=some.pth"], "lucas_kanade needs none"),
         (["pose_network=absent.pt"], "no TorchScript file at this path"),
+        (["detector=absent.onnx"], "no ONNX file at this path"),
+        (["detector_labels=[2]"], "there is no detector"),
     ],
 )
 def test_missing_weights_are_an_error(overrides: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_instruments(validate(*overrides))
+
+
+def test_a_detector_is_loaded_with_its_labels() -> None:
+    image = np.zeros((64, 96, 3), np.uint8)
+    loaded = {
+        labels: load_instruments(validate(f"detector={SIMULATED_DETECTOR}", f"detector_labels={labels}")).detector
+        for labels in ("[]", "[0]", "[5]")
+    }
+    found = {labels: len(detector(image).scores) for labels, detector in loaded.items() if detector}
+    assert found["[]"] >= found["[0]"] >= found["[5]"] == 0 < found["[]"]
 
 
 def test_missing_weights_are_reported_once_not_for_every_clip(tmp_path: Path) -> None:
