@@ -1,1 +1,1 @@
-"""A small network that rates crops of objects and of image regions for the artifacts of generators."""
+"""A small network that rates crops of objects for the artifacts of generators."""

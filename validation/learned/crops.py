@@ -1,8 +1,7 @@
-"""The crops that the artifact network rates: objects and regions in later frames, each with earlier views of the same.
+"""The crops that the artifact network rates: objects in later frames, each with earlier views of the same object.
 
-A crop has three views: the frame that is rated, ``GAP`` frames before it, and an early frame. The views of an object
-cover the same part of its box. The views of a region cover the same part of the image, so the early one shows other
-content: it shows how sharp, noisy and textured this camera and this weather look.
+A crop has three views, which cover the same part of the object's box: the frame that is rated, ``GAP`` frames before
+it, and an early frame.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,9 +24,6 @@ MIN_SIDE_PX, MIN_AREA_SHARE = 8.0, 0.004  # px, share of the image
 MIN_VISIBLE_SHARE = 0.4
 MAX_OBJECTS, FRAMES_PER_OBJECT = 6, 3
 MARGIN_SHARE = 0.08  # of the object's sides: its outline is a part of its looks
-REGION_ROWS, MAX_REGION_COLUMNS = 4, 16
-# Of the clip's length, from 0 to 1: two later frames.
-REGION_TIMES = (0.7, 1.0)
 MAX_CUT_PX = 8 * CROP_PX
 _MAX_LOG_SIZE = 1.5
 
@@ -41,7 +37,8 @@ class Crop:
     ``image`` ``(CHANNELS, CROP_PX, CROP_PX)`` uint8: RGB of the rated frame, of the frame ``GAP`` before and of the
     early frame, then 255 where the object is visible in the rated frame and where the early view is inside the image.
     ``context`` ``(CONTEXT,)``: 1 for an object, and the logarithms of the sizes of the rated and the early view, in
-    crop sides. ``track`` is the index of the object, None for a region.
+    crop sides. ``track`` is the index of the object; None, with 0 in the context, is a
+    region of the image, which only training uses.
     """
 
     image: NDArray[np.uint8]
@@ -59,23 +56,6 @@ def object_crops(view: View, boxes: Boxes, members: Sequence[int]) -> list[Crop]
     return [crop for n in largest for crop in _crops_of_object(view, boxes, n, in_view[n])]
 
 
-def region_crops(view: View) -> list[Crop]:
-    """Crops of a grid of regions over the image, in the frames of ``REGION_TIMES``."""
-    height, width = view.gray.shape[1:]
-    rows = min(REGION_ROWS, height)
-    columns = min(max(round(rows * width / height), 1), width, MAX_REGION_COLUMNS)
-    xs, ys = (np.linspace(0, side, n + 1).round().astype(int) for side, n in ((width, columns), (height, rows)))
-    frames = [round(time * (view.num_frames - 1)) for time in REGION_TIMES]
-    windows = [(int(xs[i]), int(ys[j]), int(xs[i + 1]), int(ys[j + 1])) for j in range(rows) for i in range(columns)]
-    return [_region_crop(view, frame, window) for frame in frames for window in windows]
-
-
-def _region_crop(view: View, frame: int, window: Window) -> Crop:
-    views = [_cut(view.frames[t], window) for t in (frame, max(frame - GAP, 0), 0)]
-    masks = np.full((CROP_PX, CROP_PX, 2), 255, np.uint8)
-    return _crop([*views, masks], frame, window, window, None)
-
-
 def _crops_of_object(view: View, boxes: Boxes, track: int, frames: NDArray[np.int64]) -> Iterator[Crop]:
     rectangle = boxes.rectangle[:, track]
     early = frames[: max(len(frames) // 3, 1)]
@@ -89,10 +69,10 @@ def _crops_of_object(view: View, boxes: Boxes, track: int, frames: NDArray[np.in
         window = _visible_window(view, rectangle[frame])
         before = int(frames[np.argmin(np.abs(frames - (frame - GAP)))])
         windows = [window, *(_same_part(window, rectangle[frame], rectangle[t]) for t in (before, start))]
-        views = [_cut(view.frames[t], part) for t, part in zip((frame, before, start), windows, strict=True)]
-        inside = _cut(np.full(view.gray.shape[1:], 255, np.uint8), windows[2], outside=0)
-        masks = np.stack([_cut(visible, window), inside], -1)
-        yield _crop([*views, masks], frame, window, windows[2], track)
+        views = [cut_square(view.frames[t], part) for t, part in zip((frame, before, start), windows, strict=True)]
+        inside = cut_square(np.full(view.gray.shape[1:], 255, np.uint8), windows[2], outside=0)
+        masks = np.stack([cut_square(visible, window), inside], -1)
+        yield make_crop([*views, masks], frame, window, windows[2], track)
 
 
 def _frames_in_view(view: View, boxes: Boxes, track: int) -> NDArray[np.int64]:
@@ -141,7 +121,7 @@ def _same_part(window: Window, of: Array, in_box: Array) -> Window:
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
-def _cut(image: NDArray[np.uint8], window: Window, outside: int | None = None) -> NDArray[np.uint8]:
+def cut_square(image: NDArray[np.uint8], window: Window, outside: int | None = None) -> NDArray[np.uint8]:
     """The window of an image as a square of ``CROP_PX``; beyond the image, its edge or the value ``outside``."""
     height, width = image.shape[:2]
     spans = ((window[0], window[2]), (window[1], window[3]))
@@ -156,9 +136,10 @@ def _cut(image: NDArray[np.uint8], window: Window, outside: int | None = None) -
     )
 
 
-def _crop(
+def make_crop(
     layers: Sequence[NDArray[np.uint8]], frame: int, window: Window, early_window: Window, track: int | None
 ) -> Crop:
+    """The crop of ``layers`` ``(CROP_PX, CROP_PX, C)``, which are the views and the masks in the order of ``image``."""
     sizes = [np.log(np.sqrt((w[2] - w[0]) * (w[3] - w[1])) / CROP_PX) for w in (window, early_window)]
     context = np.array([track is not None, *np.clip(sizes, -_MAX_LOG_SIZE, _MAX_LOG_SIZE)], np.float32)
     image = np.ascontiguousarray(np.concatenate(layers, -1).transpose(2, 0, 1))

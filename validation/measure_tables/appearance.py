@@ -54,20 +54,13 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
     **define("appearance", "appearance.objects:object_appearance_measures", *_object_rows()),
     **define(
         "appearance",
-        "learned.measures:artifact_measures",
+        "learned.measures:artifact_measure",
         Row(
             "object_artifacts",
             NAT,
             "OBJECT_ARTIFACTS",
             "the object melts, smears or breaks up, as the artifact network rates it",
             caption="artifacts on an object",
-        ),
-        Row(
-            "region_artifacts",
-            NAT,
-            "REGION_ARTIFACTS",
-            "a tenth of the image melts, smears or breaks up, as the artifact network rates it",
-            caption="artifacts in the image",
         ),
         not_applicable=(LEARNED_OFF,),
     ),

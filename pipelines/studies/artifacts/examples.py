@@ -15,9 +15,10 @@ from driveforge.finetune.world_model.generator import WorldModelGenerator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.studies.artifacts.latent_spoils import LATENT_SPOILS, spoil_latents
 from driveforge.pipelines.studies.artifacts.places import sample_place
+from driveforge.pipelines.studies.artifacts.regions import region_crops
 from driveforge.pipelines.studies.artifacts.spoils import SPOILS, Frames, Place
 from driveforge.pipelines.studies.validator.clips import GoodClip, make_clip
-from driveforge.validation.learned.crops import Crop, object_crops, region_crops
+from driveforge.validation.learned.crops import Crop, object_crops
 from driveforge.validation.objects.categories import is_person
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view

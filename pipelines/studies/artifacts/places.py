@@ -27,7 +27,7 @@ def sample_place(view: View, boxes: Boxes | None, rng: np.random.Generator) -> P
         drift = rng.normal(0, 0.008 * height, 2)
         center = np.asarray(start + drift * np.arange(frames)[:, None], np.float64)
         return _ellipses(center, size, size * rng.uniform(0.5, 1.5), (frames, height, width), strength)
-    center = np.tile(np.array([width / 2, height / 2]), (frames, 1))
+    center = np.full((frames, 2), [width / 2, height / 2])
     mask = np.ones((frames, height, width), np.float32)
     return Place(mask=mask, center=center, size=np.full(frames, rng.uniform(0.3, 0.6) * height), strength=strength)
 

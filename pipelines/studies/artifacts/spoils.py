@@ -91,7 +91,7 @@ def mosaic(frames: Frames, place: Place, rng: np.random.Generator) -> Frames:
     def change(frame: Frames, t: int, strength: float) -> Frames:
         small = cv2.resize(frame, (max(width // cell, 1), max(height // cell, 1)), interpolation=cv2.INTER_AREA)
         flat = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
-        return np.asarray(frame + strength * weight * (flat - frame), np.float32)
+        return np.asarray(frame + strength * weight * (flat - frame))
 
     return _spoil(frames, place, change)
 
@@ -178,8 +178,8 @@ def grain(frames: Frames, place: Place, rng: np.random.Generator) -> Frames:
         height, width = frame.shape[:2]
         noise = rng.normal(size=(max(height // cell, 1), max(width // cell, 1), 3)).astype(np.float32)
         noise = color * noise + (1 - color) * noise[..., :1]
-        resized = cv2.resize(noise, (width, height), interpolation=interpolation)
-        return np.asarray(frame + amplitude * strength * resized, np.float32)
+        large = cv2.resize(noise, (width, height), interpolation=interpolation)
+        return np.asarray(frame + amplitude * strength * large)
 
     return _spoil(frames, place, change)
 

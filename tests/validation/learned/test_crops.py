@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from driveforge.datasets.scene import Clip
-from driveforge.validation.learned.crops import CHANNELS, CROP_PX, GAP, object_crops, region_crops
+from driveforge.validation.learned.crops import object_crops
 from driveforge.validation.views.boxes import Boxes, project_boxes
 from driveforge.validation.views.view import View, reference_view
 from tests.validation.street import street
@@ -54,23 +54,3 @@ def test_an_object_behind_a_nearer_one_has_no_crops() -> None:
     scene = replace(clip.scene, tracks=(car, replace(car, id="nearer", box_to_world=nearer)))
     view, boxes = view_and_boxes(Clip(scene=scene, frames=clip.frames))
     assert {crop.track for crop in object_crops(view, boxes, [0, 1])} == {1}
-
-
-def test_regions_cover_the_whole_image_in_two_later_frames() -> None:
-    view = reference_view(street())
-    crops = region_crops(view)
-    covered = np.zeros(view.gray.shape, int)
-    for crop in crops:
-        x0, y0, x1, y1 = crop.window
-        covered[crop.frame, y0:y1, x0:x1] += 1
-        assert crop.image.shape == (CHANNELS, CROP_PX, CROP_PX) and crop.track is None
-    assert (covered[[11, 16]] == 1).all() and covered.sum() == covered[[11, 16]].sum()
-    assert len(crops) == 2 * 4 * 7
-
-
-def test_the_earlier_views_of_a_region_are_from_earlier_frames() -> None:
-    clip = street()
-    frames = np.zeros_like(clip.frames)
-    frames[0] += np.arange(frames.shape[1], dtype=np.uint8)[:, None, None, None]
-    for crop in region_crops(reference_view(Clip(scene=clip.scene, frames=frames))):
-        assert [int(crop.image[channel].max()) for channel in (0, 3, 6)] == [crop.frame, crop.frame - GAP, 0]

@@ -13,38 +13,37 @@ from driveforge.datasets.scene import Clip
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.learned.files import ARTIFACT_WEIGHTS, RECIPE_FILE, WEIGHTS_FILE
-from driveforge.validation.learned.measures import OBJECT, REGION, artifact_measures
+from driveforge.validation.learned.measures import artifact_measure
 from driveforge.validation.learned.network import load_artifact_network
 from driveforge.validation.measure_tables.appearance import LEARNED_OFF
 from driveforge.validation.point_tracking.tracks import track_view
-from driveforge.validation.records import NO_BOXES, Measure
+from driveforge.validation.records import NO_BOXES, SMALL_BOXES, Measure
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
 from tests.validation.street import street
 
 
-def rate(clip: Clip, instruments: Instruments = Instruments()) -> dict[str, Measure]:  # noqa: B008
+def rate(clip: Clip, weights: Path | None = ARTIFACT_WEIGHTS) -> Measure:
     view = reference_view(clip)
     boxes = project_boxes(view)
+    instruments = Instruments(artifact_weights=weights)
     tracked = TrackedView(view=view, boxes=boxes, tracks=track_view(view, boxes), instruments=instruments)
-    return {measure.name: measure for measure in artifact_measures(tracked)}
+    return artifact_measure(tracked)
 
 
-def value_of(clip: Clip, name: str) -> float:
-    value = rate(clip)[name].value
+def value_of(clip: Clip) -> float:
+    value = rate(clip).value
     assert value is not None
     return value
 
 
-def spoil_later(clip: Clip, change: Callable[[np.ndarray], np.ndarray], only_car: bool) -> Clip:
-    """The clip with ``change`` applied to its later frames, on the car only or everywhere."""
+def spoil_car(clip: Clip, change: Callable[[np.ndarray], np.ndarray]) -> Clip:
+    """The clip with ``change`` applied to the car in its later frames."""
     boxes = project_boxes(reference_view(clip))
+    assert boxes is not None
     frames = np.array(clip.frames)
     for t in range(8, frames.shape[1]):
-        mask = np.full(frames.shape[2:4], 255, np.uint8)
-        if only_car:
-            assert boxes is not None
-            mask = boxes.mask(t, (frames.shape[2], frames.shape[3]))
+        mask = boxes.mask(t, (frames.shape[2], frames.shape[3]))
         frames[0, t] = np.where(mask[..., None] > 0, change(frames[0, t]), frames[0, t])
     return Clip(scene=clip.scene, frames=frames)
 
@@ -62,14 +61,9 @@ def as_blocks(frame: np.ndarray) -> np.ndarray:
 def test_a_vehicle_that_loses_its_shape_is_found_with_its_frames(
     clip: Clip, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    found = rate(spoil_later(clip, change, only_car=True))[OBJECT]
-    assert found.value is not None and found.value > value_of(clip, OBJECT) + 1
+    found = rate(spoil_car(clip, change))
+    assert found.value is not None and found.value > value_of(clip) + 1
     assert found.track == "car" and found.frames[0] >= 8
-
-
-@pytest.mark.parametrize("change", [as_slab, as_blocks])
-def test_regions_that_lose_their_structure_are_found(clip: Clip, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    assert value_of(spoil_later(clip, change, only_car=False), REGION) > value_of(clip, REGION) + 1
 
 
 def test_the_same_clip_has_the_same_values(clip: Clip) -> None:
@@ -88,21 +82,22 @@ def test_values_do_not_depend_on_the_number_of_threads(clip: Clip) -> None:
         torch.set_num_threads(threads)
 
 
-def test_a_clip_without_boxes_has_only_the_measure_of_regions(clip: Clip) -> None:
-    found = rate(Clip(scene=replace(clip.scene, tracks=()), frames=clip.frames))
-    assert found[OBJECT].reason == NO_BOXES and not found[OBJECT].is_applicable
-    assert found[REGION].value is not None
+def test_a_clip_without_vehicles_is_not_rated(clip: Clip) -> None:
+    (car,) = clip.scene.tracks
+    for tracks in ((), (replace(car, category="human.pedestrian.adult"),)):
+        found = rate(Clip(scene=replace(clip.scene, tracks=tracks), frames=clip.frames))
+        assert found.reason == NO_BOXES and not found.is_applicable
 
 
-def test_images_of_any_size_are_measured() -> None:
-    for height, width in ((48, 40), (200, 64)):
-        assert rate(street(height=height, width=width, num_frames=6))[REGION].value is not None
+def test_a_vehicle_in_view_too_briefly_is_not_rated() -> None:
+    found = rate(street(num_frames=3))
+    assert found.reason == SMALL_BOXES and not found.is_applicable
 
 
-def test_learned_measures_can_be_turned_off(clip: Clip) -> None:
-    found = rate(clip, Instruments(artifact_weights=None))
-    assert {measure.reason for measure in found.values()} == {LEARNED_OFF}
-    assert not any(measure.is_applicable for measure in found.values())
+def test_the_learned_measure_is_off_by_default(clip: Clip) -> None:
+    assert Instruments().artifact_weights is None
+    found = rate(clip, weights=None)
+    assert found.reason == LEARNED_OFF and not found.is_applicable
 
 
 def test_the_packaged_weights_are_small() -> None:

@@ -83,5 +83,5 @@ def test_the_study_writes_weights_and_a_page(tmp_path: Path) -> None:
     )
     train_artifact_network(settings, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
-    assert "| gate with them |" in page and "| melt |" in page
+    assert "| gate with it |" in page and "| melt |" in page
     load_artifact_network(tmp_path / "weights")
