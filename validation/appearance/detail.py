@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.records import Measure, make_measure
+from driveforge.validation.views.flow import flow_size
 
 STRIDE = 2  # frames from one comparison to the next
 WINDOW_SHARE = 0.05  # of the rows: the neighborhood of a pixel
@@ -67,7 +68,7 @@ def _accumulate_changes(gray: Image) -> Iterator[tuple[int, Map]]:
     """By frame, the change of log detail ``(h, w)`` of every surface since it came into view."""
     height, width = gray.shape[1:]
     scale = min(1.0, FLOW_ROWS / height)
-    size = (max(16, round(width * scale)), max(16, round(height * scale)))
+    size = flow_size(round(height * scale), round(width * scale))[::-1]
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     columns, rows = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
     before, detail_before = _shrink(gray[0], size), _log_detail(gray[0], size)

@@ -1,5 +1,6 @@
 """Dense optical flow between two frames: dense inverse search, backward warping, and the visibility check."""
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -11,6 +12,9 @@ Flow = NDArray[np.float32]  # (H, W, 2): displacement of each pixel from the fir
 FlowEstimator = Callable[[Frame, Frame], Flow]
 
 MIN_SIDE = 16  # px: smaller images are too small for the pyramid of dense inverse search
+# Of the longer side: the pyramid of OpenCV has as many levels as the longer side allows, and its coarsest level must
+# hold one patch of 8 px along the shorter side too, or the search reads beyond the image.
+MIN_SIDE_RATIO = 0.4
 
 
 def dis_flow(before: Frame, after: Frame) -> Flow:
@@ -21,6 +25,12 @@ def dis_flow(before: Frame, after: Frame) -> Flow:
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
     return np.asarray(search.calc(gray[0], gray[1], None), np.float32)
+
+
+def flow_size(rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of an image that dense inverse search can process: both sides enlarged as needed."""
+    least = max(MIN_SIDE, math.ceil(MIN_SIDE_RATIO * max(rows, columns)))
+    return max(rows, least), max(columns, least)
 
 
 def warp(image: NDArray[np.uint8] | NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ import pytest
 from driveforge.datasets.scene import Clip
 from driveforge.validation.corruptions.catalog import corrupt
 from driveforge.validation.measures import Measures, measure
+from tests.validation.corruption_clips import bare
 from tests.validation.street import street
 
 
@@ -59,3 +60,11 @@ def test_growing_noise_is_a_gain(clip: Clip, good: Measures) -> None:
 def test_a_uniform_clip_has_no_loss(clip: Clip) -> None:
     flat = measure(Clip(scene=clip.scene, frames=np.full_like(clip.frames, 90)))
     assert value(flat, "detail_loss") == 0.0 and value(flat, "detail_gain") == 0.0
+
+
+@pytest.mark.parametrize("size", [(20, 160), (16, 300), (300, 16), (12, 12), (40, 900)])
+def test_images_of_any_shape_are_measured(size: tuple[int, int]) -> None:
+    """Dense inverse search reads beyond images that are much wider than high, or higher than wide."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (8, *size, 3), dtype=np.uint8)
+    assert measure(bare(frames))["detail_loss"].value is not None
