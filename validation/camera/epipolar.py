@@ -12,10 +12,11 @@ from driveforge.validation.camera.pairs import FramePair
 
 def skew_symmetric(vectors: Array) -> Array:
     """``(..., 3, 3)`` matrices [v]x with [v]x u = v x u, for vectors ``(..., 3)``."""
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    zero = np.zeros_like(x)
-    rows = [np.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
-    return np.stack(rows, -2)
+    out = np.zeros((*vectors.shape, 3))
+    for row, column, other in ((2, 1, 0), (0, 2, 1), (1, 0, 2)):  # x, y, z: assigned, since stacking is slow
+        out[..., row, column] = vectors[..., other]
+        out[..., column, row] = -vectors[..., other]
+    return out
 
 
 def essential_matrix(rotation: Array, translation: Array) -> Array:

@@ -17,8 +17,11 @@ from driveforge.datasets.geometry import Array
 from driveforge.validation.point_tracking.protocol import Mask
 
 # Scales at which the road is swept, and the range that is searched: a pitch shifts the matching scale of a row.
-SWEPT_LOG_SCALES = np.linspace(-0.75, 0.75, 61)
-LOG_SCALES = np.linspace(-0.5, 0.5, 51)
+STEP = 0.03
+SWEPT_LOG_SCALES = STEP * np.arange(-24, 25)
+LOG_SCALES = STEP * np.arange(-16, 17)
+# Rows that a pitch shifts beyond the sweep keep its last value.
+_PADDING = 12
 PITCHES = np.radians(np.linspace(-2.4, 2.4, 17))
 # Standard deviations: cars pitch by up to a degree, and roads bend by that much over the length of a patch.
 PAIR_PITCH, CLIP_PITCH = np.radians(0.6), np.radians(0.6)
@@ -26,8 +29,8 @@ PAIR_PITCH, CLIP_PITCH = np.radians(0.6), np.radians(0.6)
 # the texture: with this many cells for an independent sample, the regions below hold the true speed of recorded drives.
 CELLS_PER_SAMPLE = 128
 MAX_CORRELATION = 0.98  # residuals of a better match are still limited by interpolation
-# Half a squared normal deviate of 3: the log likelihood falls by this much at the border of the confidence region.
-CONFIDENCE = 4.5
+# Half the square of a normal deviate of 2: the log likelihood at the border of the confidence region is lower by this.
+CONFIDENCE = 2.0
 _FINE_LOG_SCALES = np.linspace(LOG_SCALES[0], LOG_SCALES[-1], 1001)
 
 
@@ -48,16 +51,21 @@ class RoadSweep:
 
     def correlations(self, pitches: Array) -> Array:
         """Correlation ``(S, P)`` of the textures at all ``LOG_SCALES``, for ``pitches`` ``(P,)`` rad of the road."""
-        shift = np.log(np.maximum(1.0 + pitches[:, None] * self.reach, 0.2))
-        place = (LOG_SCALES[:, None, None] + shift - SWEPT_LOG_SCALES[0]) / np.ptp(SWEPT_LOG_SCALES)
-        place = (place * (len(SWEPT_LOG_SCALES) - 1)).clip(0, len(SWEPT_LOG_SCALES) - 1.001)
-        below, row = place.astype(int), np.arange(len(self.reach))
-        share = place - below
-        products, far_squares = (
-            (sums[below, row] * (1 - share) + sums[below + 1, row] * share).sum(-1)
-            for sums in (self.products, self.far_squares)
-        )
+        shift = np.log(np.maximum(1.0 + pitches[:, None] * self.reach, 0.2)) / STEP
+        margin = _PADDING + (len(SWEPT_LOG_SCALES) - len(LOG_SCALES)) // 2
+        start = (margin + shift).clip(0, 2 * margin - 1e-6)
+        products, far_squares = (_shift_rows(sums, start) for sums in (self.products, self.far_squares))
         return np.asarray(products / np.sqrt(self.near_square * far_squares + 1e-6))
+
+
+def _shift_rows(sums: Array, start: Array) -> Array:
+    """Totals ``(S, P)`` over the rows of ``sums`` ``(swept scales, R)``, each read from its ``start`` ``(P, R)`` on."""
+    padded = np.pad(sums, ((_PADDING, _PADDING + 1), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, len(LOG_SCALES), axis=0)
+    below, row = start.astype(int), np.arange(start.shape[1])
+    share = start - below
+    at, after = windows[below, row], windows[below + 1, row]
+    return np.asarray(np.einsum("prs,pr->sp", at, 1 - share) + np.einsum("prs,pr->sp", after, share))
 
 
 def sweep_road(near: Array, far: Array, seen: Mask, reach: Array) -> RoadSweep:

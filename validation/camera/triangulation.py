@@ -42,10 +42,11 @@ def reprojection_errors(window: TrackWindow, frames: int, command: CommandedCame
 def epipolar_by_region(window: TrackWindow, command: CommandedCamera) -> dict[int, float]:
     """RMS over frames of the median signed Sampson distance to the command in each region, reference px.
 
-    Over the tracks that are alive for the whole window, from its first frame to every one that is far enough away.
+    Over the tracks that are alive for the whole window, from its first frame to every third one from the end that is
+    far enough away.
     """
     alive, medians = window.alive[-1], []
-    for k in range(1, window.length):
+    for k in range(window.length - 1, 0, -3):
         pair = make_pair(window, 0, k, command, alive)
         if pair.motion.baseline >= MIN_BASELINE_M:
             essential = essential_matrix(pair.motion.rotation, pair.motion.translation)

@@ -18,6 +18,7 @@ from driveforge.validation.point_tracking.protocol import Mask, Points
 ROWS = 96
 PATCH_RADIUS, SEARCH_RADIUS, PEAK_RADIUS = 3, 18, 3
 MAX_SECOND_PEAK = 0.85
+_NEIGHBORS = np.ones((3, 3), np.uint8)
 
 
 def is_distinct(image: NDArray[np.uint8], points: Points) -> Mask:
@@ -25,18 +26,20 @@ def is_distinct(image: NDArray[np.uint8], points: Points) -> Mask:
     scale = min(1.0, ROWS / image.shape[0])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
     places = ((points + 0.5) * scale - 0.5).round().astype(int).clip(0, np.array(small.shape[::-1]) - 1)
-    return np.array([_second_peak(small, x, y) <= MAX_SECOND_PEAK for x, y in places.tolist()], np.bool_)
+    return np.array([not _has_second_peak(small, x, y) for x, y in places.tolist()], np.bool_)
 
 
-def _second_peak(image: NDArray[np.uint8], x: int, y: int) -> float:
-    """The highest correlation at a local maximum away from the point itself."""
+def _has_second_peak(image: NDArray[np.uint8], x: int, y: int) -> bool:
+    """Whether the correlation has a high local maximum away from the point itself."""
     top, left = max(y - PATCH_RADIUS, 0), max(x - PATCH_RADIUS, 0)
     first_row, first_column = max(y - SEARCH_RADIUS, 0), max(x - SEARCH_RADIUS, 0)
     patch = image[top : y + PATCH_RADIUS + 1, left : x + PATCH_RADIUS + 1]
     around = image[first_row : y + SEARCH_RADIUS + 1, first_column : x + SEARCH_RADIUS + 1]
     correlation = cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED)
+    high = correlation > MAX_SECOND_PEAK
+    row, column = max(top - first_row - PEAK_RADIUS, 0), max(left - first_column - PEAK_RADIUS, 0)
+    high[row : top - first_row + PEAK_RADIUS + 1, column : left - first_column + PEAK_RADIUS + 1] = False
+    if not high.any():
+        return False
     # A ridge along an edge falls off from the point; only a peak of its own is another place.
-    is_peak = correlation == cv2.dilate(correlation, np.ones((3, 3), np.uint8))
-    rows, columns = np.ogrid[: correlation.shape[0], : correlation.shape[1]]
-    is_own = (abs(rows - (top - first_row)) <= PEAK_RADIUS) & (abs(columns - (left - first_column)) <= PEAK_RADIUS)
-    return float(correlation[is_peak & ~is_own].max(initial=0.0))
+    return bool((correlation[high] == cv2.dilate(correlation, _NEIGHBORS)[high]).any())
