@@ -22,7 +22,6 @@ from scipy.ndimage import median_filter
 
 from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.tracked_view import TrackedView
-from driveforge.validation.objects.categories import is_person
 from driveforge.validation.records import (
     NO_BOXES,
     SMALL_BOXES,
@@ -32,6 +31,7 @@ from driveforge.validation.records import (
     worst_measure,
 )
 from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import View
 
 # Cells of video VAEs and blocks of H.264 are 8 or 16 px wide.

@@ -10,12 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from driveforge.validation.appearance.comparison import FaceComparison, FaceSeries, compare_faces
-from driveforge.validation.appearance.faces import Face, FaceKey
 from driveforge.validation.camera.tracked_view import TrackedView
-from driveforge.validation.objects.categories import is_person
+from driveforge.validation.faces.comparison import FaceComparison, FaceSeries, compare_faces
+from driveforge.validation.faces.rectify import Face, FaceKey
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES, Measure, Sample, make_unmeasurable, worst_measure
 from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import View
 
 MAX_ANGLE_DEG = 25.0  # between the directions of compared views

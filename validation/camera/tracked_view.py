@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from driveforge.validation.appearance.comparison import FaceSeries, compare_steps
-from driveforge.validation.appearance.faces import Face, FaceKey, rectify_faces
 from driveforge.validation.camera.pose_refinement import RefinedMotion, not_refined_reason, refine_motions
+from driveforge.validation.faces.comparison import FaceSeries, compare_steps
+from driveforge.validation.faces.rectify import Face, FaceKey, rectify_faces
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.views.boxes import Boxes

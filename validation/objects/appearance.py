@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from driveforge.validation.appearance.comparison import STEP, FaceSeries
+from driveforge.validation.faces.comparison import STEP, FaceSeries
 from driveforge.validation.objects.outlier_score import outlier_score
 
 

@@ -14,7 +14,6 @@ from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.instruments import Detections
 from driveforge.validation.measure_tables.objects import NO_DETECTOR
-from driveforge.validation.objects.categories import is_person
 from driveforge.validation.objects.observations import LARGE_PX
 from driveforge.validation.records import (
     NO_BOXES,
@@ -25,7 +24,8 @@ from driveforge.validation.records import (
     make_unmeasurable,
     worst_measure,
 )
-from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.boxes import MIN_IN_VIEW, Boxes
+from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import View
 
 RUN = 4  # frames
@@ -60,7 +60,8 @@ def _undetected(name: str, view: View, boxes: Boxes | None, detections: Sequence
         return make_unmeasurable(name, NO_BOXES)
     rows, columns = view.gray.shape[1:]
     vehicles = np.array([not is_person(track) for track in view.tracks])
-    expected = boxes.judged & (boxes.size >= LARGE_PX / view.scale) & vehicles
+    is_whole = boxes.in_view > MIN_IN_VIEW  # a detector cannot be expected to find a part of a vehicle
+    expected = boxes.judged & is_whole & (boxes.size >= LARGE_PX / view.scale) & vehicles
     samples = []
     for number in map(int, np.flatnonzero(expected.any(0))):
         visible = _clip(boxes.rectangle[:, number], rows, columns)

@@ -14,13 +14,13 @@ from driveforge.datasets.scene import Track
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.measure_tables.objects import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
-from driveforge.validation.objects.categories import is_person
 from driveforge.validation.objects.departures import DepartureStep, departure_outliers, departure_steps, largest_stray
 from driveforge.validation.objects.observations import LARGE_PX, ObjectObservation, observe_objects
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES, TOO_FEW_TRACKS, Measure, Sample, worst_measure
 from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import CommandedCamera
 
 TOO_FEW_ON_OBJECTS = f"{TOO_FEW_TRACKS} on objects"

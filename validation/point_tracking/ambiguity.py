@@ -24,7 +24,8 @@ _NEIGHBORS = np.ones((3, 3), np.uint8)
 def is_distinct(image: NDArray[np.uint8], points: Points) -> Mask:
     """Which ``points`` ``(N, 2)`` px of a gray ``image`` ``(H, W)`` have no second peak in their surroundings."""
     scale = min(1.0, ROWS / image.shape[0])
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+    size = tuple(max(1, round(scale * side)) for side in image.shape[::-1])
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
     places = ((points + 0.5) * scale - 0.5).round().astype(int).clip(0, np.array(small.shape[::-1]) - 1)
     return np.array([not _has_second_peak(small, x, y) for x, y in places.tolist()], np.bool_)
 

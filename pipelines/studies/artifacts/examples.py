@@ -19,8 +19,8 @@ from driveforge.pipelines.studies.artifacts.regions import region_crops
 from driveforge.pipelines.studies.artifacts.spoils import SPOILS, Frames, Place
 from driveforge.pipelines.studies.validator.clips import GoodClip, make_clip
 from driveforge.validation.learned.crops import Crop, object_crops
-from driveforge.validation.objects.categories import is_person
 from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import reference_view
 
 NUM_FRAMES = 17  # what the shipped model generates

@@ -29,8 +29,8 @@ from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.validator.clips import FRAME_RATE, NUM_FRAMES, WIDTHS, as_annotated
 from driveforge.validation.degradations.sensor import as_night, as_noisy, degrade, sample_degradation
-from driveforge.validation.objects.categories import is_person
 from driveforge.validation.views.boxes import project_boxes
+from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import list_views
 
 VEHICLE, PERSON = 0, 1

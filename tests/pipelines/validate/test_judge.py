@@ -32,6 +32,7 @@ LIMITS = {
     "object_residual": 50.0,
     "time_track_loss": 0.99,
     "object_blockiness": 50.0,
+    "detail_loss": 50.0,
 }
 
 

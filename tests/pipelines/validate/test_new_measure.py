@@ -65,7 +65,7 @@ def tinted(clip: Clip, factor: float) -> Clip:
 
 
 def good_measures() -> list[Measures]:
-    return [measure(street(seed=seed, num_frames=5, height=48, width=80)) for seed in range(20)]
+    return [measure(tinted(street(seed=seed, num_frames=5, height=48, width=80), 0.3)) for seed in range(20)]
 
 
 @pytest.mark.usefixtures("row")

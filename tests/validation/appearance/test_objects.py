@@ -8,7 +8,7 @@ from driveforge.datasets.scene import Clip
 from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 from driveforge.validation.measures import Measures, measure
 from driveforge.validation.records import NO_BOXES
-from tests.validation.appearance.test_faces import cut_through_car
+from tests.validation.faces.test_faces import cut_through_car
 from tests.validation.street import street
 
 

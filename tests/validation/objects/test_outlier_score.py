@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from driveforge.datasets.scene import Clip
 from driveforge.validation.corruptions.catalog import corrupt
 from driveforge.validation.measures import Measures, measure
-from driveforge.validation.objects.categories import is_person
 from driveforge.validation.objects.outlier_score import outlier_score
 from driveforge.validation.records import NO_BOXES
+from driveforge.validation.views.categories import is_person
 from tests.validation.street import commanded_box, street
 
 FRAMES = np.arange(17)

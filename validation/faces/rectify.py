@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.conditioning.layout import NEAR_M
 from driveforge.datasets.geometry import Array, inverse, project, transform
-from driveforge.validation.objects.categories import is_person
 from driveforge.validation.views.boxes import Boxes
+from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import CommandedCamera, View
 
 TEXELS = 24  # per side

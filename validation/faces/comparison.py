@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.validation.appearance.faces import TEXELS, Face, FaceKey
+from driveforge.validation.faces.rectify import TEXELS, Face, FaceKey
 
 STEP = 2  # frames
 MIN_COMMON_TEXELS = 0.15  # share

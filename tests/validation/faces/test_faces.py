@@ -7,8 +7,8 @@ import pytest
 
 from driveforge.datasets.geometry import pose
 from driveforge.datasets.scene import Clip
-from driveforge.validation.appearance.comparison import compare_faces
-from driveforge.validation.appearance.faces import TOWARD_CAMERA, Face, FaceKey, rectify_faces
+from driveforge.validation.faces.comparison import compare_faces
+from driveforge.validation.faces.rectify import TOWARD_CAMERA, Face, FaceKey, rectify_faces
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
 from tests.validation.street import street

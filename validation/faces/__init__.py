@@ -1,0 +1,1 @@
+"""The faces of boxes, rectified, and compared between frames."""
