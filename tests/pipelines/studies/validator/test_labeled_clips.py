@@ -47,11 +47,11 @@ def test_clips_decode_at_their_size(half: str) -> None:
 def test_the_halves_are_disjoint_and_have_the_same_groups() -> None:
     design, sealed = (_groups(half) for half in HALVES)
     assert not design.keys() & sealed.keys()
-    counts, others = Counter(design.values()), Counter(sealed.values())
-    assert counts.keys() == others.keys() and all(abs(counts[group] - others[group]) <= 3 for group in counts)
+    assert set(design.values()) == set(sealed.values())
+    assert 0.9 < len(design) / len(sealed) < 1.1
     for half in HALVES:
-        labels = Counter(row["label"] for row in _rows(half))
-        assert labels.keys() <= SEVERITIES.keys() and min(labels["broken"], labels["borderline"]) >= 5, labels
+        broken = Counter(row["label"] == "broken" for row in _rows(half))
+        assert min(broken[True], broken[False]) >= 20, broken
 
 
 def test_measure_finds_all_labeled_clips() -> None:
