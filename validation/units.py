@@ -50,7 +50,7 @@ RATIO = Unit(symbol="ratio", floor=0.1, short_suffix=" times")
 SIZE = Unit(symbol="size", floor=0.05)
 # -log of the probability that there are no artifacts.
 NAT = Unit(symbol="nat", floor=0.1, short_suffix=" nat")
-LOG_GAIN = Unit(symbol="log gain", floor=0.002, short_suffix=" log gain")
+LOG_GAIN = Unit(symbol="log gain", floor=0.005, short_suffix=" log gain")
 # abs(log s) of the factor s on the commanded translation.
 LOG_SCALE = Unit(symbol="log scale", floor=0.02, percent="log")
 # Log of the factor by which detail changes.

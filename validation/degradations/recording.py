@@ -16,7 +16,7 @@ from driveforge.datasets.video import decode_mp4, encode_mp4
 from driveforge.validation.views.view import REFERENCE_ROWS
 
 EXPOSURE_PERIOD = 4  # frames between two decisions of the automatic exposure
-EXPOSURE_DEAD_BAND, EXPOSURE_STEP = 0.03, 0.06  # log gain: smaller errors are left, larger ones are reduced stepwise
+EXPOSURE_DEAD_BAND, EXPOSURE_STEP = 0.02, 0.03  # log gain: smaller errors are left, larger ones are reduced stepwise
 BLOT_SIZE = (0.02, 0.08)  # standard deviation of a blot, share of the image height
 
 

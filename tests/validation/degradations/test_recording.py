@@ -28,9 +28,9 @@ def test_stronger_compression_changes_more() -> None:
 
 def test_the_exposure_settles_in_steps() -> None:
     still = stand_still(street(num_frames=17))
-    gains = brightness(auto_expose(still, 0.2, 0.0, seed=0)) - brightness(still)
-    assert gains[0] == pytest.approx(0.2, abs=0.02) and abs(gains[-1]) < 0.06
-    changes = np.abs(np.diff(gains)) > 0.01
+    gains = brightness(auto_expose(still, 0.08, 0.0, seed=0)) - brightness(still)
+    assert gains[0] == pytest.approx(0.08, abs=0.01) and abs(gains[-1]) < 0.03
+    changes = np.abs(np.diff(gains)) > 0.005
     assert 2 <= changes.sum() <= 4, "it is constant between its decisions"
     hunting = brightness(auto_expose(still, 0.0, 0.02, seed=0)) - brightness(still)
     assert 0.01 < hunting.std() < 0.04
@@ -41,7 +41,7 @@ def test_the_exposure_follows_the_brightness() -> None:
     light = np.where(np.arange(17) < 4, 1.0, 0.7)[:, None, None, None]
     darker = Clip(scene=clip.scene, frames=(clip.frames * light).astype(np.uint8))
     gains = brightness(auto_expose(darker, 0.0, 0.0, seed=0)) - brightness(darker)
-    assert abs(gains[3]) < 0.01 and gains[-1] > 0.1
+    assert abs(gains[3]) < 0.01 and gains[-1] > 0.06
 
 
 def test_a_rolling_shutter_shears_only_turns() -> None:
