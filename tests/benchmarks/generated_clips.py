@@ -1,8 +1,8 @@
 """Generate the clips of ``pipelines/studies/validator/labeled_clips``:
-``python -m tests.benchmarks.generated_clips runs/labeled --new-base DIR``.
+``python -m tests.benchmarks.generated_clips runs/labeled --previous-base DIR``.
 
-Output of world models, good and bad, on held-out simulated scenes under edited commands: the shipped base and a newer
-one with the default sampler, with too much guidance or too few steps, without a first frame, and continued twice. Takes
+Output of world models, good and bad, on held-out simulated scenes under edited commands: the previous base and the
+shipped one with the default sampler, with too much guidance or too few steps, without a first frame, and continued twice. Takes
 about half an hour on two cores; clips that are in the work folder already are kept. Clips are numbered in random
 order, so that a rater of ``clip-007`` does not know how it was made.
 """
@@ -41,6 +41,7 @@ SHUFFLE_SEED = 14
 SPLIT_SEED = "labeled clips"
 HALVES = ("design", "sealed")
 FOLDER = Path("pipelines/studies/validator/labeled_clips")
+# The names of the groups are those of the time when the clips were labeled: the new base is the one that ships now.
 SHIPPED, NEW = "shipped base", "new base"
 # The commands of `driveforge demo` and the other two that keep the first frame.
 COMMANDS = ("as-recorded", "slower", "shift-left", "agent-shifts", "mirror-yaw", "shift-right", "agent-brakes")
@@ -79,11 +80,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path, help="the folder of single clips; interrupted generation resumes")
     parser.add_argument(
-        "--new-base", type=Path, help="model folder; without it, the clips of the new base are left out"
+        "--previous-base", type=Path, help="model folder; without it, the clips of the previous base are left out"
     )
     parser.add_argument("--out", type=Path, default=FOLDER)
     arguments = parser.parse_args()
-    models = {SHIPPED: BASE} | ({NEW: arguments.new_base} if arguments.new_base else {})
+    models = {NEW: BASE} | ({SHIPPED: arguments.previous_base} if arguments.previous_base else {})
     jobs = [job for job in all_jobs() if job.recipe.model in models]
     missing = [job for job in jobs if not tar_of(arguments.work, job).is_file()]
     arguments.work.mkdir(parents=True, exist_ok=True)

@@ -69,8 +69,7 @@ def rectify_faces(view: View, command: CommandedCamera, boxes: Boxes) -> dict[Fa
 
 def _is_large(view: View, boxes: Boxes) -> NDArray[np.bool_]:
     """``(T, N)``: the objects that are rectified in each frame, at most ``MAX_OBJECTS`` of the clip."""
-    has_hull = np.array([[hull is not None for hull in row] for row in boxes.hulls], bool)
-    visible_size = np.where(has_hull, boxes.visible_size, 0.0)
+    visible_size = np.where(boxes.is_in_image, boxes.visible_size, 0.0)
     is_large = visible_size > MIN_VISIBLE_ROWS * view.gray.shape[1]
     largest = np.argsort(-visible_size.max(0), kind="stable")[:MAX_OBJECTS]
     return np.asarray(is_large & np.isin(np.arange(len(view.tracks)), largest))

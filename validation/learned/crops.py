@@ -79,9 +79,8 @@ def _frames_in_view(view: View, boxes: Boxes, track: int) -> NDArray[np.int64]:
     """The frames in which enough of the box is inside the image."""
     rectangle = boxes.rectangle[:, track]
     sides = _clipped_sides(view, rectangle)
-    has_hull = np.array([hulls[track] is not None for hulls in boxes.hulls])
     large = (sides.min(-1) >= MIN_SIDE_PX) & (sides.prod(-1) >= MIN_AREA_SHARE * view.gray[0].size)
-    return np.flatnonzero(has_hull & large)
+    return np.flatnonzero(boxes.is_in_image[:, track] & large)
 
 
 def _clipped_sides(view: View, rectangle: Array) -> Array:

@@ -78,15 +78,6 @@ def departure_outliers(steps: list[DepartureStep]) -> dict[int, float]:
     return {frame: score for frame, score in outlier_scores.items() if score is not None}
 
 
-def largest_stray(steps: list[DepartureStep]) -> tuple[int, float] | None:
-    """The frame in which the points on an object stray most from its box, and how far, in tolerances."""
-    strays = [(step.stray, step.frame) for step in steps if step.stray is not None]
-    if not strays:
-        return None
-    stray, frame = max(strays)
-    return frame, stray
-
-
 def _in_front(view: View, command: CommandedCamera, box_index: int) -> Array:
     """In which frames ``(T,)`` a box is present and entirely in front of the camera."""
     track = view.tracks[box_index]

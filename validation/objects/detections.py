@@ -24,7 +24,7 @@ from driveforge.validation.records import (
     make_unmeasurable,
     worst_measure,
 )
-from driveforge.validation.views.boxes import MIN_IN_VIEW, Boxes
+from driveforge.validation.views.boxes import MIN_IN_VIEW, Boxes, intersection_area
 from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import View
 
@@ -90,16 +90,12 @@ def _unexplained(detections: Detections, boxes: Boxes | None, frame: int, view: 
     large = np.sqrt((found[:, 2:] - found[:, :2]).prod(1)) >= MIN_SIZE_PX / view.scale
     if boxes is not None:
         commanded = _clip(boxes.rectangle[frame], rows, columns)
-        commanded = commanded[(commanded[:, 2:] > commanded[:, :2]).all(1) & _present(boxes, frame)]
+        commanded = commanded[(commanded[:, 2:] > commanded[:, :2]).all(1) & boxes.is_in_image[frame]]
         near = np.array([(_iou(commanded, one) >= MIN_IOU).any() for one in found], bool)
         mask = boxes.mask(frame, (rows, columns)) > 0
         covered = np.array([_mean_in(mask, one) for one in found])
         large &= ~near & (covered <= MAX_EXPLAINED)
     return Detections(boxes=found[large], scores=detections.scores[large])
-
-
-def _present(boxes: Boxes, frame: int) -> NDArray[np.bool_]:
-    return np.array([hull is not None for hull in boxes.hulls[frame]], bool)
 
 
 def _mean_in(mask: NDArray[np.bool_], box: Array) -> float:
@@ -142,7 +138,6 @@ def _clip(boxes: Array, rows: int, columns: int) -> Array:
 
 def _iou(boxes: Array, box: Array) -> Array:
     """Intersection over union ``(N,)`` of boxes ``(N, 4)`` with one box ``(4,)``."""
-    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
-    common = (high - low).clip(min=0).prod(1)
+    common = intersection_area(boxes, box)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
     return np.asarray(common / np.maximum(areas - common, 1e-9))

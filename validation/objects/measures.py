@@ -14,7 +14,7 @@ from driveforge.datasets.scene import Track
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.measure_tables.objects import OBJECT_SUFFIXES
 from driveforge.validation.objects.appearance import appearance_changes, appearance_outliers
-from driveforge.validation.objects.departures import DepartureStep, departure_outliers, departure_steps, largest_stray
+from driveforge.validation.objects.departures import DepartureStep, departure_outliers, departure_steps
 from driveforge.validation.objects.observations import LARGE_PX, ObjectObservation, observe_objects
 from driveforge.validation.point_tracking.protocol import Mask
 from driveforge.validation.point_tracking.queries import OBJECT_STRIDE
@@ -160,9 +160,10 @@ def _unobserved_reason(boxes: Boxes | None, members: Mask, large: float) -> str:
 
 def _step(steps: list[DepartureStep]) -> Sample | None:
     """The largest distance of an object's points from its box in one step, in tolerances."""
-    if not (largest := largest_stray(steps)):
+    strays = [(step.stray, step.frame) for step in steps if step.stray is not None]
+    if not strays:
         return None
-    frame, stray = largest
+    stray, frame = max(strays)
     return Sample(value=stray, frames=(frame - 1, frame))
 
 

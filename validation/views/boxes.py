@@ -50,6 +50,11 @@ class Boxes:
         """Root of the visible area ``(T, N)`` px."""
         return np.asarray(self.size * np.sqrt(self.visibility / np.maximum(self.in_view, 1e-6)))
 
+    @property
+    def is_in_image(self) -> NDArray[np.bool_]:
+        """``(T, N)``: whether the image shows any part of the box, hidden or not."""
+        return np.array([[hull is not None for hull in row] for row in self.hulls], np.bool_)
+
     def mask(self, frame: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """255 where a box covers the image of ``frame``."""
         mask = np.zeros(shape, np.uint8)
@@ -124,12 +129,12 @@ def _visible_shares(rectangle: Array, distance: Array, shape: tuple[int, int]) -
     area = (rectangle[..., 2:] - rectangle[..., :2]).clip(min=1e-6).prod(-1)
     area_inside = (inside[..., 2:] - inside[..., :2]).prod(-1)
     is_nearer = distance[:, None, :] < distance[:, :, None]
-    covered = (_overlap(inside[:, :, None], inside[:, None]) * is_nearer).sum(-1)
+    covered = (intersection_area(inside[:, :, None], inside[:, None]) * is_nearer).sum(-1)
     hidden = np.minimum(covered / np.maximum(area_inside, 1e-6), 1.0)
     return area_inside / area, hidden, np.sqrt(np.maximum(area_inside, 1.0))
 
 
-def _overlap(a: Array, b: Array) -> Array:
+def intersection_area(a: Array, b: Array) -> Array:
     """Area ``(...)`` of the intersection of rectangles ``(..., 4)``, px²."""
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
     return np.asarray((high - low).clip(min=0).prod(-1))

@@ -20,11 +20,14 @@ MIN_SIDE_RATIO = 0.4
 def dis_flow(before: Frame, after: Frame) -> Flow:
     """Flow ``(H, W, 2)`` px by dense inverse search (Kroeger et al., ECCV 2016), on gray values.
 
-    Both frames must have sides of ``MIN_SIDE`` px or more.
+    Images that are too small or too narrow for it are continued beyond their right and lower edge.
     """
+    rows, columns = before.shape[:2]
+    below, right = (needed - side for needed, side in zip(flow_size(rows, columns), (rows, columns), strict=True))
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
-    return np.asarray(search.calc(gray[0], gray[1], None), np.float32)
+    gray = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after))
+    padded = [cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) for image in gray]
+    return np.asarray(search.calc(padded[0], padded[1], None)[:rows, :columns], np.float32)
 
 
 def flow_size(rows: int, columns: int) -> tuple[int, int]:

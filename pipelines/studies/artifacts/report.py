@@ -6,20 +6,14 @@ from functools import partial
 
 import numpy as np
 
-from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.webdataset_shards.source import sample_item
-from driveforge.pipelines.generate.generator import load_generator
-from driveforge.pipelines.inputs.instruments import InstrumentsLoader
-from driveforge.pipelines.inputs.settings import SimulatedData
 from driveforge.pipelines.processes.parallel import parallel_map
-from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.artifacts.examples import KINDS, Examples
 from driveforge.pipelines.studies.artifacts.settings import ArtifactStudy
 from driveforge.pipelines.studies.artifacts.training import logits_of, train_network
-from driveforge.pipelines.studies.validator.generated import FOLDER, interval, read_labels
+from driveforge.pipelines.studies.validator.generated import FOLDER, interval, measure_good_clips, read_labels
 from driveforge.pipelines.studies.validator.results import auroc
-from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known_good
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.learned.measures import NAME
@@ -69,7 +63,7 @@ def _labeled_rows(settings: ArtifactStudy) -> Iterator[str]:
     instruments = Instruments(artifact_weights=settings.out)
     clips = list(parallel_map(partial(_measure_labeled, instruments=instruments), [label.clip_id for label in labels]))
     broken = [label.broken for label in labels]
-    good = _measure_good(settings.seed, partial(Instruments, artifact_weights=settings.out))
+    good = measure_good_clips(settings.seed + 1, NUM_GOOD, partial(Instruments, artifact_weights=settings.out))
     scores = {name: [_value(clip, name) for clip in clips] for name in (NAME, "object_blockiness")}
     scores["gate without it"] = _gate_scores([_without(m) for m in good], [_without(m) for m in clips])
     scores["gate with it"] = _gate_scores(good, clips)
@@ -81,22 +75,6 @@ def _labeled_rows(settings: ArtifactStudy) -> Iterator[str]:
 
 def _measure_labeled(clip_id: str, instruments: Instruments) -> Measures:
     return measure(sample_item(FOLDER / "clips.tar", clip_id).load(), instruments)
-
-
-def _measure_good(seed: int, instruments: InstrumentsLoader, count: int = NUM_GOOD) -> list[Measures]:
-    data = SimulatedData(
-        name="simulated",
-        num_scenes=count,
-        domains=DRIVING_DOMAINS,
-        seed=seed + 1,
-        height=96,
-        width=160,
-        frame_rate=10.0,
-        num_frames=17,
-        stride=17,
-    )
-    items = [KnownGoodClip(data=data, number=number) for number in range(count)]
-    return [measures for _, measures in measure_known_good(items, partial(load_generator, BASE), instruments)]
 
 
 def _gate_scores(good: Sequence[Measures], clips: Sequence[Measures]) -> list[float]:

@@ -18,6 +18,7 @@ from driveforge.datasets.webdataset_shards.format import scene_from_members
 from driveforge.datasets.webdataset_shards.source import sample_item
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.pipelines.generate.generator import load_generator
+from driveforge.pipelines.inputs.instruments import InstrumentsLoader
 from driveforge.pipelines.inputs.settings import SimulatedData
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
@@ -27,6 +28,7 @@ from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from driveforge.validation.guarantee import describe_false_reject_rate
+from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure
 from driveforge.validation.records import Measures
 from driveforge.validation.verdict import Verdict, judge
@@ -92,9 +94,15 @@ def read_labels(folder: Path = FOLDER) -> list[LabeledClip]:
 
 def fit_limits(seed: int) -> Calibration:
     """Limits for clips of the shipped model's size, as `driveforge calibrate` fits them, from simulated clips."""
+    good = measure_good_clips(seed, NUM_GOOD)
+    return calibrate(good, name="simulated clips through the shipped VAE", false_reject_rate=RATE)
+
+
+def measure_good_clips(seed: int, count: int, instruments: InstrumentsLoader = Instruments) -> list[Measures]:
+    """The measures of ``count`` simulated clips of the shipped model's size, through its VAE and H.264."""
     data = SimulatedData(
         name="simulated",
-        num_scenes=NUM_GOOD,
+        num_scenes=count,
         domains=DRIVING_DOMAINS,
         seed=seed,
         height=96,
@@ -103,9 +111,8 @@ def fit_limits(seed: int) -> Calibration:
         num_frames=17,
         stride=17,
     )
-    items = [KnownGoodClip(data=data, number=number) for number in range(NUM_GOOD)]
-    measured = [measures for _, measures in measure_known_good(items, partial(load_generator, BASE))]
-    return calibrate(measured, name="simulated clips through the shipped VAE", false_reject_rate=RATE)
+    items = [KnownGoodClip(data=data, number=number) for number in range(count)]
+    return [measures for _, measures in measure_known_good(items, partial(load_generator, BASE), instruments)]
 
 
 def _measure(item: Item) -> tuple[Measures, dict[str, float | None]]:

@@ -9,6 +9,7 @@ from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
 from driveforge.validation.measures import Measures, measure
 from driveforge.validation.records import NO_BOXES
 from tests.validation.faces.test_faces import cut_through_car
+from tests.validation.measure_values import value_of
 from tests.validation.street import street
 
 
@@ -22,15 +23,9 @@ def good(clip: Clip) -> Measures:
     return measure(clip)
 
 
-def value(measures: Measures, name: str) -> float:
-    found = measures[name].value
-    assert found is not None, measures[name].reason
-    return found
-
-
 def test_a_good_car_looks_like_itself(good: Measures) -> None:
-    assert value(good, "object_texture") < 0.5 and value(good, "object_detail_loss") < 0.2
-    assert value(good, "object_swim") < 0.5
+    assert value_of(good, "object_texture") < 0.5 and value_of(good, "object_detail_loss") < 0.2
+    assert value_of(good, "object_swim") < 0.5
 
 
 @pytest.mark.parametrize(
@@ -45,7 +40,7 @@ def test_a_good_car_looks_like_itself(good: Measures) -> None:
 )
 def test_a_spoiled_car_is_named(clip: Clip, good: Measures, corruption_type: str, name: str, factor: float) -> None:
     spoiled = measure(corrupt(clip, corruption_type, CORRUPTIONS[corruption_type].strong, seed=0))
-    assert value(spoiled, name) > factor * value(good, name)
+    assert value_of(spoiled, name) > factor * value_of(good, name)
     assert spoiled[name].track == "car"
 
 
@@ -53,7 +48,7 @@ def test_a_car_cut_by_the_edge_is_compared_by_its_visible_part(clip: Clip) -> No
     edge = cut_through_car(clip, 0.4)
     seen, repainted = measure(edge), measure(corrupt(edge, "repaint-at-edge", 100.0, seed=0))
     assert seen["object_texture"].visibility is not None and seen["object_texture"].visibility < 0.75
-    assert value(repainted, "object_texture") > 2 * value(seen, "object_texture")
+    assert value_of(repainted, "object_texture") > 2 * value_of(seen, "object_texture")
 
 
 def test_people_have_their_own_measures(clip: Clip) -> None:
