@@ -2,9 +2,9 @@
 ``python -m tests.benchmarks.generated_clips runs/labeled --previous-base DIR``.
 
 Output of world models, good and bad, on held-out simulated scenes under edited commands: the previous base and the
-shipped one with the default sampler, with too much guidance or too few steps, without a first frame, and continued twice. Takes
-about half an hour on two cores; clips that are in the work folder already are kept. Clips are numbered in random
-order, so that a rater of ``clip-007`` does not know how it was made.
+shipped one with the default sampler, with too much guidance or too few steps, without a first frame, and continued
+twice. Takes about half an hour on two cores; clips that are in the work folder already are kept. Clips are numbered in
+random order, so that a rater of ``clip-007`` does not know how it was made.
 """
 
 import argparse
