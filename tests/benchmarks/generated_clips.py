@@ -43,6 +43,7 @@ HALVES = ("design", "sealed")
 FOLDER = Path("pipelines/studies/validator/labeled_clips")
 # The names of the groups are those of the time when the clips were labeled: the new base is the one that ships now.
 SHIPPED, NEW = "shipped base", "new base"
+NEW_WITHOUT_FRAME = f"{NEW}, no first frame"
 # The commands of `driveforge demo` and the other two that keep the first frame.
 COMMANDS = ("as-recorded", "slower", "shift-left", "agent-shifts", "mirror-yaw", "shift-right", "agent-brakes")
 # After a change of weather there is no first frame, so the model has only the layout.
@@ -102,7 +103,8 @@ def all_jobs() -> list[Job]:
     rng = np.random.default_rng(SHUFFLE_SEED)
     first = [recipe for recipe in recipes() if recipe.model == SHIPPED and recipe.num_segments == 1]
     second = [recipe for recipe in recipes() if recipe.model == NEW or recipe.num_segments > 1]
-    shuffled = [batch[n] for batch in (first, second) for n in rng.permutation(len(batch))]
+    third = list(no_first_frame_recipes(NEW_WITHOUT_FRAME, NEW, 16))
+    shuffled = [batch[n] for batch in (first, second, third) for n in rng.permutation(len(batch))]
     return [Job(number=number, recipe=recipe) for number, recipe in enumerate(shuffled)]
 
 
@@ -111,7 +113,7 @@ def recipes() -> list[Recipe]:
         *default_recipes(SHIPPED, 100),
         *default_recipes(NEW, 100),
         *bad_recipes(),
-        *no_first_frame_recipes(32),
+        *no_first_frame_recipes("no first frame", SHIPPED, 32),
         *long_recipes(SHIPPED, 12),
         *long_recipes(NEW, 12),
     ]
@@ -144,9 +146,9 @@ def bad_recipes() -> Iterator[Recipe]:
         yield _without_frame("bad sampler", SHIPPED, _from(COMMANDS + WEATHERS, number), num_steps=num_steps)
 
 
-def no_first_frame_recipes(count: int) -> Iterator[Recipe]:
+def no_first_frame_recipes(group: str, model: str, count: int) -> Iterator[Recipe]:
     for number in range(count):
-        yield _without_frame("no first frame", SHIPPED, _from((*COMMANDS[:5], *WEATHERS), number))
+        yield _without_frame(group, model, _from((*COMMANDS[:5], *WEATHERS), number))
 
 
 def long_recipes(model: str, count: int) -> Iterator[Recipe]:

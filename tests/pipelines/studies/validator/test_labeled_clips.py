@@ -9,10 +9,9 @@ import pytest
 from driveforge.datasets.webdataset_shards.format import clip_from_members, scene_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.pipelines.inputs.items import list_clips
-from driveforge.pipelines.studies.validator.generated import FOLDER
+from driveforge.pipelines.studies.validator.generated import FOLDER, HALVES
 
 SEVERITIES = {"fine": (0,), "borderline": (1,), "broken": (2, 3)}
-HALVES = ("design", "sealed")
 
 
 def _rows(half: str) -> list[dict[str, str]]:
@@ -32,7 +31,8 @@ def test_every_clip_is_labeled_once_by_the_standard(half: str) -> None:
     for row in rows:
         assert int(row["severity"]) in SEVERITIES[row["label"]], row
         assert row["where"] in ("object", "region", "whole") if row["what"] else row["label"] == "fine", row
-        assert row["label"] == row["first_pass"] or row["first_pass"] != row["second_pass"], row
+        second = row["second_pass"] or row["second_rater"]
+        assert row["label"] == row["first_pass"] or row["first_pass"] != second, row
 
 
 @pytest.mark.parametrize("half", HALVES)
@@ -55,7 +55,5 @@ def test_the_halves_are_disjoint_and_have_the_same_groups() -> None:
 
 
 def test_measure_finds_all_labeled_clips() -> None:
-    with (FOLDER / "labels.csv").open(newline="") as file:
-        earlier = list(csv.DictReader(file))
-    assert len(list_clips(FOLDER)) == len(earlier) + sum(len(_rows(half)) for half in HALVES)
+    assert len(list_clips(FOLDER)) == sum(len(_rows(half)) for half in HALVES) >= 300
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 24e6, "a clone stays small"
