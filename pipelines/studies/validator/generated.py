@@ -23,7 +23,7 @@ from driveforge.pipelines.inputs.settings import SimulatedData
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.validator.baselines.catalog import BASELINES
-from driveforge.pipelines.studies.validator.results import OURS, RATE, auroc, baseline_score
+from driveforge.pipelines.studies.validator.results import OURS, auroc, baseline_score
 from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known_good
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
@@ -153,7 +153,7 @@ def _auroc_rows(seen: Sequence[MeasuredLabeledClip], calibration: Calibration) -
     methods: dict[str, Callable[[MeasuredLabeledClip], float]] = {OURS: lambda clip: calibration.score(clip.measures)}
     methods |= {name: partial(_baseline_scores, name) for name in BASELINES}
     agreed = [clip for clip in seen if clip.label.agreed]
-    yield f"| method | AUROC, broken against others | 95 % interval | where the raters agree ({len(agreed)}) | interval |"
+    yield f"| method | AUROC, broken against others | interval | where the raters agree ({len(agreed)}) | interval |"
     yield "| --- | --- | --- | --- | --- |"
     for name, score in methods.items():
         cells = []
@@ -222,9 +222,9 @@ def _reason_rows(seen: Sequence[MeasuredLabeledClip], verdicts: Mapping[str, Ver
         yield f"| {name} | {count} | {sole_reasons[name] or ''} |"
 
 
-_INTRO = f"""Clips of 17 frames (a few of 41) at 96 x 160 from two bases with the default sampler, with bad settings, without
-a first frame, and continued (`pipelines/studies/validator/labeled_clips`, where the standard and the agreement of the
-raters are). Measures were designed on the design half only. Limits are from {NUM_GOOD} simulated clips through the
-shipped VAE. The AUROC, the groups and the reasons are of limits at {RATES[0]:.0%}. Intervals of the AUROC are 95 %
+_INTRO = f"""Clips of 17 frames (a few of 41) at 96 x 160 from two bases with the default sampler, with bad settings,
+without a first frame, and continued (`pipelines/studies/validator/labeled_clips`, where the standard and the agreement
+of the raters are). Measures were designed on the design half only. Limits are from {NUM_GOOD} simulated clips through
+the shipped VAE. The AUROC, the groups and the reasons are of limits at {RATES[0]:.0%}. Intervals of the AUROC are 95 %
 bootstrap intervals over {RESAMPLES} resamples, those of shares are Wilson's.
 """
