@@ -18,16 +18,18 @@ from driveforge.validation.catalog import criterion_of
 from driveforge.validation.covariates import EVERY_CLIP
 from driveforge.validation.nonconformity import (
     CriterionTail,
+    clip_score_of_one,
     combine_by_criterion,
     compute_clip_score,
     compute_nonconformity_scores,
+    criterion_score_at,
     rig_name,
 )
 from driveforge.validation.records import Measures
 from driveforge.validation.tail_model import CovariateScale, TailModel
 
 CONFIDENCE = 0.95
-FORMAT = 8
+FORMAT = 9
 REMAKE_HINT = "run `driveforge calibrate` again"
 
 
@@ -155,11 +157,13 @@ class Calibration:
 
     def nonconformity_at(self, score: float, measure: str) -> float:
         """The nonconformity score of ``measure`` that gives a clip this ``score`` while all others are usual."""
-        return self._tail(measure).nonconformity_at(score)
+        tail = self._tail(measure)
+        return tail.nonconformity_at(criterion_score_at(score, tail.criterion, self.tails))
 
     def score_of_one(self, measure: str, nonconformity: float) -> float:
         """The score of a clip with this nonconformity score of ``measure``, while all others are usual."""
-        return self._tail(measure).score_of_one(nonconformity)
+        tail = self._tail(measure)
+        return clip_score_of_one(tail.score_of_one(nonconformity), tail.criterion, self.tails)
 
     def _tail(self, measure: str) -> CriterionTail:
         criterion = criterion_of(measure)

@@ -7,7 +7,7 @@ calibration, verdicts and pictures use it.
 
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.validation.measure_definition import CRITERIA, MeasureDefinition
-from driveforge.validation.measure_tables import appearance, cameras, objects, pose, time, tracks
+from driveforge.validation.measure_tables import appearance, cameras, learned, objects, pose, time, tracks
 
 DEFINITIONS: dict[str, MeasureDefinition] = {
     **tracks.DEFINITIONS,
@@ -15,6 +15,7 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
     **objects.DEFINITIONS,
     **time.DEFINITIONS,
     **appearance.DEFINITIONS,
+    **learned.DEFINITIONS,
     **cameras.DEFINITIONS,
 }
 

@@ -6,10 +6,14 @@ from typing import NamedTuple
 from driveforge.datasets.errors import UserError
 from driveforge.validation.units import Unit
 
-FAMILIES = ("tracks", "pose", "objects", "time", "appearance", "cameras")
-# A clip is tested by two criteria, each with half of the false rejects: whether it follows its command, and whether it
-# looks right.
-CRITERIA = {"command": tuple(family for family in FAMILIES if family != "appearance"), "appearance": ("appearance",)}
+FAMILIES = ("tracks", "pose", "objects", "time", "appearance", "learned", "cameras")
+# A clip is tested by three criteria, each with the same share of the false rejects: whether it follows its command,
+# whether it looks right, and whether a network that was trained on failures finds it right.
+CRITERIA = {
+    "command": ("tracks", "pose", "objects", "time", "cameras"),
+    "appearance": ("appearance",),
+    "learned": ("learned",),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,11 @@
 """The nonconformity score of a clip, from the scores of its measures.
 
-For each criterion (the clip follows its command, the clip looks right) the scores of its measures are combined to a
-total; the highest ones count most, and several high ones more than a single one. The tail of the totals of good clips
-is modeled as exponential above the 80 % quantile, and a total is scored in mean excesses of that tail. So every
-criterion has the same share of the false rejects, regardless of its number of measures: the normal variation of thirty
-measures of motion does not raise the limit of the single measure that detects a blocky vehicle.
+For each criterion (the clip follows its command, the clip looks right, the network finds it right) the scores of its
+measures are combined to a total; the highest ones count most, and several high ones more than a single one. The tail of
+the totals of good clips is modeled as exponential above the 80 % quantile, and a total is scored in mean excesses of
+that tail. The scores of the criteria are combined in the same way. So every criterion has the same share of the false
+rejects, regardless of its number of measures: the normal variation of thirty measures of motion does not raise the
+limit of the single measure that detects a blocky vehicle.
 """
 
 import math
@@ -29,8 +30,9 @@ from driveforge.validation.tail_model import (
     fit_tail_model,
 )
 
-# From 1, where the highest score counts almost alone, to infinity, where all count alike. Chosen on simulated clips:
-# an error usually raises several measures, while in good clips one measure alone is sometimes high.
+# Of measures and of criteria: from 1, where the highest score counts almost alone, to infinity, where all count alike.
+# Chosen on simulated clips, and for criteria on the design half of the labeled ones: an error usually raises several
+# measures, and failures of a generator several criteria, while in good clips one alone is sometimes high.
 TEMPERATURE = 2.0
 # In mean excesses of measures: totals that happen to be close together must not make the limit too strict.
 _MIN_MEAN_EXCESS = 0.15
@@ -58,17 +60,12 @@ class CriterionTail:
         return (total - self.location) / self.mean_excess
 
     def score_of_one(self, nonconformity: float) -> float:
-        """The score of a clip with this nonconformity score of one measure, while all others are usual."""
+        """The score of this criterion with one measure's nonconformity score, while all others are usual."""
         return self.score(_combine([nonconformity, self.usual]))
 
     def nonconformity_at(self, score: float) -> float:
-        """The nonconformity score of one measure that leads to ``score``: the inverse of ``score_of_one``.
-
-        If the usual measures alone exceed ``score``, it is that without any other measure.
-        """
-        total = self.location + score * self.mean_excess
-        usual_share = min(math.exp((self.usual - total) / TEMPERATURE), 1 - 1e-9) if self.usual < total else 0.0
-        return total + TEMPERATURE * math.log1p(-usual_share)
+        """The nonconformity score of one measure that leads to ``score``: the inverse of ``score_of_one``."""
+        return _remainder(self.location + score * self.mean_excess, [self.usual])
 
 
 def rig_name(measures: Measures) -> str:
@@ -136,8 +133,29 @@ def fit_criterion_tails(totals: Sequence[Mapping[str, float]]) -> tuple[Criterio
 
 
 def compute_clip_score(totals: Mapping[str, float], tails: Sequence[CriterionTail]) -> float:
-    """Combine the totals of all criteria, each in mean excesses of its tail."""
-    return float(np.logaddexp.reduce([tail.score(totals[tail.criterion]) for tail in tails], initial=-math.inf))
+    """Combine the totals of all criteria, each in mean excesses of its tail; minus infinity without any total.
+
+    A criterion without a total counts as usual, so that a street without vehicles has the same limits for the others.
+    """
+    found = {tail.criterion for tail in tails if math.isfinite(totals[tail.criterion])}
+    if not found:
+        return -math.inf
+    return _combine(tail.score(totals[tail.criterion] if tail.criterion in found else tail.usual) for tail in tails)
+
+
+def clip_score_of_one(score: float, criterion: str, tails: Sequence[CriterionTail]) -> float:
+    """The score of a clip with this score of one criterion, while the others are usual."""
+    return _combine([score, *_usual_scores(criterion, tails)])
+
+
+def criterion_score_at(clip_score: float, criterion: str, tails: Sequence[CriterionTail]) -> float:
+    """The score of one criterion that leads to ``clip_score``: the inverse of ``clip_score_of_one``."""
+    return _remainder(clip_score, _usual_scores(criterion, tails))
+
+
+def _usual_scores(criterion: str, tails: Sequence[CriterionTail]) -> list[float]:
+    """The median scores of the criteria but one."""
+    return [tail.score(tail.usual) for tail in tails if tail.criterion != criterion]
 
 
 def _combine(scores: Iterable[float]) -> float:
@@ -147,3 +165,10 @@ def _combine(scores: Iterable[float]) -> float:
     exponent -1 / t (Vovk and Wang, "Combining p-values via averaging", 2020).
     """
     return TEMPERATURE * float(np.logaddexp.reduce([score / TEMPERATURE for score in scores], initial=-math.inf))
+
+
+def _remainder(total: float, others: Sequence[float]) -> float:
+    """The score that together with ``others`` combines to ``total``; ``total`` itself if the others exceed it."""
+    combined = _combine(others)
+    share = min(math.exp((combined - total) / TEMPERATURE), 1 - 1e-9) if combined < total else 0.0
+    return total + TEMPERATURE * math.log1p(-share)

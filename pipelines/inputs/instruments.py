@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from driveforge.datasets.errors import UserError
+from driveforge.validation.artifact_weights import ARTIFACT_WEIGHTS
 from driveforge.validation.instrument_settings import InstrumentSettings
 from driveforge.validation.instruments import Detector, Instruments
-from driveforge.validation.learned.files import ARTIFACT_WEIGHTS
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 

@@ -89,6 +89,7 @@ PICTURES: dict[str, tuple[Row, ...]] = {
         Row("detail_loss", "detail-decay"),
         Row("detail_loss_region", "road-blocks"),
     ),
+    "learned": (Row("object_artifacts", "melt", clip="b"),),
     "cameras": (
         Row("camera_unmatched", "camera-async", clip="three cameras"),
         Row("camera_chance", "camera-pitch", clip="three cameras"),

@@ -29,6 +29,7 @@ def good(seed: int, count: int, measures: list[str]) -> list[Measures]:
             values=(
                 *(make_measure(name, min(0.3 * rng.lognormal(0, 0.5), 1.0)) for name in measures),
                 make_measure("object_blockiness", rng.lognormal(0, 0.2)),
+                make_measure("object_artifacts", rng.lognormal(0, 0.2)),
             ),
         )
         for n in range(count)
@@ -56,21 +57,33 @@ def test_each_criterion_has_its_share_of_the_false_rejects() -> None:
         verdicts = [judge(replace(clip, values=clip.values[first:last]), calibration) for clip in fresh]
         return float(np.mean([verdict.state == "rejected" for verdict in verdicts]))
 
-    command, appearance, both = (share_rejected(*part) for part in ((0, -1), (-1, 21), (0, 21)))
-    assert 0.02 < command < 0.09 and 0.02 < appearance < 0.09
-    assert max(command, appearance) < both < 0.16
+    command, appearance, learned, all_of_them = (
+        share_rejected(*part) for part in ((0, -2), (-2, -1), (-1, 22), (0, 22))
+    )
+    assert min(command, appearance, learned) > 0.003 and max(command, appearance, learned) < 0.07
+    assert max(command, appearance, learned) < all_of_them < 0.16
 
 
-def test_scores_add_up_within_a_criterion_and_across_both() -> None:
+def test_scores_add_up_within_a_criterion_and_across_all() -> None:
+    none = dict.fromkeys(CRITERIA, -math.inf)
     odd = combine_by_criterion({"pose_yaw": 2.0, "time_cut": 2.0})
-    assert odd == {"command": pytest.approx(2.0 + TEMPERATURE * math.log(2)), "appearance": -math.inf}
-    tails = fit_criterion_tails([{"command": x, "appearance": 2 * x} for x in np.linspace(0, 5, 60)])
-    command_only, both = ({"command": 4.0, "appearance": total} for total in (-math.inf, 8.0))
-    assert compute_clip_score(both, tails) == pytest.approx(compute_clip_score(command_only, tails) + math.log(2))
+    assert odd == none | {"command": pytest.approx(2.0 + TEMPERATURE * math.log(2))}
+    tails = fit_criterion_tails([none | {"command": x, "appearance": 2 * x} for x in np.linspace(0, 5, 60)])
+    tail = tails[0]
+    expected = TEMPERATURE * np.logaddexp(tail.score(4.0) / TEMPERATURE, tail.score(4.0) / TEMPERATURE)
+    assert compute_clip_score(none | {"command": 4.0, "appearance": 8.0}, tails) == pytest.approx(expected)
+
+
+def test_a_criterion_without_measures_counts_as_usual() -> None:
+    none = dict.fromkeys(CRITERIA, -math.inf)
+    tails = fit_criterion_tails([none | {"command": x, "appearance": 2 * x} for x in np.linspace(0, 5, 60)])
+    with_usual = none | {"command": 4.0, "appearance": tails[1].usual}
+    assert compute_clip_score(none | {"command": 4.0}, tails) == pytest.approx(compute_clip_score(with_usual, tails))
+    assert compute_clip_score(none, tails) == -math.inf
 
 
 def test_without_vehicles_only_the_command_is_tested() -> None:
-    clip_measures = [replace(m, values=m.values[:-1]) for m in good(0, 60, COMMAND)]
+    clip_measures = [replace(m, values=m.values[:-2]) for m in good(0, 60, COMMAND)]
     calibration = calibrate(clip_measures, name="empty streets")
     assert [tail.criterion for tail in calibration.tails] == ["command"]
     assert math.isfinite(calibration.threshold(clip_measures[0]).score)

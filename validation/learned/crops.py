@@ -15,7 +15,7 @@ from driveforge.datasets.geometry import Array
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import View
 
-CROP_PX = 32
+CROP_PX = 48
 CHANNELS = 11
 CONTEXT = 3
 GAP = 2  # frames
@@ -37,8 +37,7 @@ class Crop:
     ``image`` ``(CHANNELS, CROP_PX, CROP_PX)`` uint8: RGB of the rated frame, of the frame ``GAP`` before and of the
     early frame, then 255 where the object is visible in the rated frame and where the early view is inside the image.
     ``context`` ``(CONTEXT,)``: 1 for an object, and the logarithms of the sizes of the rated and the early view, in
-    crop sides. ``track`` is the index of the object; None, with 0 in the context, is a
-    region of the image, which only training uses.
+    crop sides. ``track`` is the index of the object; None, with 0 in the context, is a region of the image.
     """
 
     image: NDArray[np.uint8]

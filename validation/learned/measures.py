@@ -12,7 +12,7 @@ import numpy as np
 from driveforge.datasets.geometry import Array
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.learned.crops import Crop, object_crops
-from driveforge.validation.measure_tables.appearance import LEARNED_OFF
+from driveforge.validation.measure_tables.learned import LEARNED_OFF
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES, Measure, Sample, make_unmeasurable, worst_measure
 from driveforge.validation.views.categories import is_person
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array
+from driveforge.validation.artifact_weights import RECIPE_FILE, WEIGHTS_FILE
 from driveforge.validation.learned.crops import CHANNELS, CONTEXT, Crop
-from driveforge.validation.learned.files import RECIPE_FILE, WEIGHTS_FILE
 
 REMEDY = "reinstall driveforge, or set validate.learned=false"
 _COLORS = 9  # channels of the three RGB views

@@ -1,10 +1,7 @@
 """Measures of how a clip looks."""
 
 from driveforge.validation.measure_definition import MeasureDefinition, Row, define
-from driveforge.validation.units import LOG_DETAIL, LOG_STEP, NAT, RATIO
-
-# Reasons why a measure does not apply to a clip.
-LEARNED_OFF = "learned measures are off"
+from driveforge.validation.units import LOG_DETAIL, LOG_STEP, RATIO
 
 
 def _object_rows() -> list[Row]:
@@ -52,16 +49,4 @@ DEFINITIONS: dict[str, MeasureDefinition] = {
         Row("detail_gain", LOG_DETAIL, "DETAIL_GAINED", "noise or texture appears on surfaces"),
     ),
     **define("appearance", "appearance.objects:object_appearance_measures", *_object_rows()),
-    **define(
-        "appearance",
-        "learned.measures:artifact_measure",
-        Row(
-            "object_artifacts",
-            NAT,
-            "OBJECT_ARTIFACTS",
-            "the object melts, smears or breaks up, as the artifact network rates it",
-            caption="artifacts on an object",
-        ),
-        not_applicable=(LEARNED_OFF,),
-    ),
 }

@@ -1,4 +1,4 @@
-"""Crops of image regions. They vary more than those of vehicles, so the network is trained on them too.
+"""Crops of image regions for the artifact network: overlapping squares in two later frames.
 
 The views of a region cover the same part of the image, so the early one shows other content: it shows how sharp, noisy
 and textured this camera and this weather look.
@@ -9,20 +9,28 @@ import numpy as np
 from driveforge.validation.learned.crops import CROP_PX, GAP, Crop, Window, cut_square, make_crop
 from driveforge.validation.views.view import View
 
-REGION_ROWS = 4
-# Of the clip's length, from 0 to 1: two later frames.
-REGION_TIMES = (0.7, 1.0)
+NUM_ROWS = 3
+SIDE_SHARE = 5 / 12  # of the image's height
+# Of the clip's length, from 0 to 1.
+TIMES = (0.6, 1.0)
 
 
 def region_crops(view: View) -> list[Crop]:
-    """Crops of a grid of regions over the image, in the frames of ``REGION_TIMES``."""
-    height, width = view.gray.shape[1:]
-    columns = round(REGION_ROWS * width / height)
-    xs, ys = (np.linspace(0, side, n + 1).round().astype(int) for side, n in ((width, columns), (height, REGION_ROWS)))
-    frames = [round(time * (view.num_frames - 1)) for time in REGION_TIMES]
-    cells = [(i, j) for j in range(REGION_ROWS) for i in range(columns)]
-    windows = [(int(xs[i]), int(ys[j]), int(xs[i + 1]), int(ys[j + 1])) for i, j in cells]
+    """Crops of a grid of squares that covers the image, in the frames of ``TIMES``."""
+    frames = [round(time * (view.num_frames - 1)) for time in TIMES]
+    windows = region_windows(view.gray.shape[1], view.gray.shape[2])
     return [_region_crop(view, frame, window) for frame in frames for window in windows]
+
+
+def region_windows(height: int, width: int) -> list[Window]:
+    """Squares in ``NUM_ROWS`` rows and about the same distance between columns, row by row."""
+    side = min(round(SIDE_SHARE * height), width)
+    num_columns = 1 + round((width - side) * (NUM_ROWS - 1) / (height - side))
+    xs, ys = (
+        np.linspace(0, length - side, n).round().astype(int).tolist()
+        for length, n in ((width, num_columns), (height, NUM_ROWS))
+    )
+    return [(x, y, x + side, y + side) for y in ys for x in xs]
 
 
 def _region_crop(view: View, frame: int, window: Window) -> Crop:

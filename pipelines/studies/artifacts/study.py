@@ -13,7 +13,6 @@ from safetensors.torch import save
 from driveforge.datasets.files.atomic import atomic_file, make_folder, write_atomic
 from driveforge.datasets.progress import track
 from driveforge.finetune.world_model.generator import WorldModelGenerator
-from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.processes.threads import limit_threads
@@ -23,22 +22,10 @@ from driveforge.pipelines.studies.artifacts.report import report
 from driveforge.pipelines.studies.artifacts.settings import ArtifactStudy
 from driveforge.pipelines.studies.artifacts.training import LossPoint, train_network
 from driveforge.pipelines.train.base_files import make_csv
-from driveforge.validation.learned.files import CURVE_FILE, RECIPE_FILE, WEIGHTS_FILE
+from driveforge.validation.artifact_weights import CURVE_FILE, RECIPE_FILE, WEIGHTS_FILE
 from driveforge.validation.learned.network import ArtifactNetwork
 
 HELD_OUT_EVERY = 8
-# Fewer steps than the default of generation, and no guidance: a quarter of the time.
-SAMPLER = SamplerSettings(
-    num_steps=2,
-    strength=0.5,
-    inpaint_steps=2,
-    inpaint_strength=0.95,
-    guidance_scale=1.0,
-    negative_prompt=None,
-    step_cache=0.0,
-    tiled_decoding=False,
-    sigmas=(),
-)
 
 
 def train_artifact_network(settings: ArtifactStudy, page: Path) -> None:
@@ -50,7 +37,7 @@ def train_artifact_network(settings: ArtifactStudy, page: Path) -> None:
     network, curve = train_network(seen, settings)
     save_network(network, curve, settings, len(seen))
     make_folder(page.parent)
-    write_atomic(page, report(network, seen, held_out, settings).encode())
+    write_atomic(page, report(network, len(seen), held_out, settings).encode())
     print_result(page)
 
 
@@ -63,10 +50,9 @@ def load_examples(settings: ArtifactStudy) -> Examples:
 
 
 def _load_clip_examples(number: int, settings: ArtifactStudy) -> Examples:
-    path = settings.run_dir / "crops" / f"{settings.seed}-{settings.generated_every}-{number:05d}.npz"
+    path = settings.run_dir / "crops" / f"{settings.seed}-{number:05d}.npz"
     if not path.exists():
-        sampler = SAMPLER if number % settings.generated_every == 0 else None
-        examples = make_examples(number, settings.seed, _load_base(), sampler)
+        examples = make_examples(number, settings.seed, _load_base())
         with atomic_file(path) as file:
             np.savez(file, **{name: getattr(examples, name) for name in Examples.__dataclass_fields__})
     with np.load(path, allow_pickle=False) as arrays:
@@ -88,7 +74,6 @@ def save_network(network: ArtifactNetwork, curve: list[LossPoint], settings: Art
     recipe = {
         "command": "python -m driveforge.pipelines.studies.artifacts",
         "settings": {key: value for key, value in asdict(settings).items() if key not in ("out", "run_dir")},
-        "sampler": asdict(SAMPLER),
         "crops": num_examples,
         "torch": torch.__version__,
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -75,10 +75,11 @@ def study_validator(settings: ValidatorStudy, page: Path) -> None:
 
 
 def measures_digest() -> str:
-    """8 hex digits of a hash of the code that measures and corrupts, so that trials of other code are not reused."""
+    """8 hex digits of a hash of the code and weights that measure and corrupt: trials of others are not reused."""
     root = Path(driveforge.__file__).parent / "validation"
     digest = hashlib.sha256()
-    for path in sorted(path for path in root.rglob("*.py") if path.name not in CALIBRATION_FILES):
+    files = [*root.rglob("*.py"), *root.rglob("*.safetensors")]
+    for path in sorted(path for path in files if path.name not in CALIBRATION_FILES):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:8]
 

@@ -17,8 +17,8 @@ from driveforge.pipelines.studies.detector.study import SIMULATED_DETECTOR
 from driveforge.pipelines.validate.calibrate import KnownGoodClip, measure_known_good
 from driveforge.pipelines.validate.measure import main as measure_main
 from driveforge.pipelines.validate.settings import ValidateSettings
+from driveforge.validation.artifact_weights import ARTIFACT_WEIGHTS
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS
-from driveforge.validation.learned.files import ARTIFACT_WEIGHTS
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.small_plans import executor, small_plan
 

@@ -10,12 +10,12 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
+from driveforge.validation.artifact_weights import ARTIFACT_WEIGHTS, RECIPE_FILE, WEIGHTS_FILE
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.instruments import Instruments
-from driveforge.validation.learned.files import ARTIFACT_WEIGHTS, RECIPE_FILE, WEIGHTS_FILE
 from driveforge.validation.learned.measures import artifact_measure
 from driveforge.validation.learned.network import load_artifact_network
-from driveforge.validation.measure_tables.appearance import LEARNED_OFF
+from driveforge.validation.measure_tables.learned import LEARNED_OFF
 from driveforge.validation.point_tracking.tracks import track_view
 from driveforge.validation.records import NO_BOXES, SMALL_BOXES, Measure
 from driveforge.validation.views.boxes import project_boxes
@@ -94,8 +94,8 @@ def test_a_vehicle_in_view_too_briefly_is_not_rated() -> None:
     assert found.reason == SMALL_BOXES and not found.is_applicable
 
 
-def test_the_learned_measure_is_off_by_default(clip: Clip) -> None:
-    assert Instruments().artifact_weights is None
+def test_the_learned_measure_can_be_turned_off(clip: Clip) -> None:
+    assert Instruments().artifact_weights == ARTIFACT_WEIGHTS
     found = rate(clip, weights=None)
     assert found.reason == LEARNED_OFF and not found.is_applicable
 

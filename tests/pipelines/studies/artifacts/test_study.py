@@ -11,12 +11,12 @@ from driveforge.finetune.world_model.generator import WorldModelGenerator
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.artifacts.examples import KINDS, Examples, make_examples
 from driveforge.pipelines.studies.artifacts.settings import ArtifactStudy
-from driveforge.pipelines.studies.artifacts.study import SAMPLER, save_network, train_artifact_network
+from driveforge.pipelines.studies.artifacts.study import save_network, train_artifact_network
 from driveforge.pipelines.studies.artifacts.training import LossPoint, logits_of, train_network
 from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.validator.results import auroc
+from driveforge.validation.artifact_weights import ARTIFACT_WEIGHTS
 from driveforge.validation.learned.crops import CHANNELS, CONTEXT, CROP_PX
-from driveforge.validation.learned.files import ARTIFACT_WEIGHTS
 from driveforge.validation.learned.network import load_artifact_network
 
 
@@ -27,34 +27,40 @@ def generator() -> WorldModelGenerator:
 
 @pytest.fixture(scope="module")
 def examples(generator: WorldModelGenerator) -> Examples:
-    return make_examples(0, 77, generator, SAMPLER)
+    """A spoilt and a generated clip."""
+    return Examples.join([make_examples(number, 77, generator) for number in (0, 1)])
 
 
-def test_crops_are_spoilt_or_intact_with_their_kind(examples: Examples) -> None:
-    assert min(examples.spoilt.sum(), (~examples.spoilt).sum()) > 20
-    assert ((examples.kind > 0) == examples.spoilt).all() and set(examples.kind) <= set(range(len(KINDS)))
+def test_crops_have_their_damage_and_its_kind(examples: Examples) -> None:
+    assert set(examples.kind) <= set(range(len(KINDS))) and KINDS.index("generated") in examples.kind
+    assert (examples.damage[examples.kind == 0] < 0.1).all(), "recordings and the VAE are not damage"
+    assert (examples.damage > 0.5).sum() > 20 and examples.damage.max() <= 1
     assert {0.0, 1.0} == set(examples.context[:, 0].tolist())
 
 
 def test_the_same_clip_has_the_same_crops(generator: WorldModelGenerator) -> None:
-    first, second = (make_examples(1, 77, generator, None) for _ in range(2))
-    assert np.array_equal(first.images, second.images) and np.array_equal(first.spoilt, second.spoilt)
+    first, second = (make_examples(4, 77, generator) for _ in range(2))
+    assert np.array_equal(first.images, second.images) and np.array_equal(first.damage, second.damage)
 
 
 def test_the_packaged_network_separates_crops_that_it_has_not_seen(examples: Examples) -> None:
     logits = logits_of(load_artifact_network(ARTIFACT_WEIGHTS), examples)
-    assert auroc(logits[~examples.spoilt].tolist(), logits[examples.spoilt].tolist()) > 0.8
+    assert auroc(logits[examples.damage < 0.1].tolist(), logits[examples.damage > 0.5].tolist()) > 0.8
 
 
 def striped_examples(count: int = 200) -> Examples:
-    """Noise; that of spoilt crops is striped."""
+    """Noise; that of damaged crops is striped."""
     rng = np.random.default_rng(0)
-    spoilt = np.arange(count) % 2 == 1
+    is_damaged = np.arange(count) % 2 == 1
     images = rng.integers(100, 156, (count, CHANNELS, CROP_PX, CROP_PX)).astype(np.uint8)
-    images[spoilt, :3, ::4] = 255
+    images[is_damaged, :3, ::4] = 255
     context = np.zeros((count, CONTEXT), np.float32)
     return Examples(
-        images=images, context=context, spoilt=spoilt, kind=spoilt.astype(np.int64), clip=np.zeros(count, np.int64)
+        images=images,
+        context=context,
+        damage=is_damaged.astype(np.float32),
+        kind=is_damaged.astype(np.int64),
+        clip=np.zeros(count, np.int64),
     )
 
 

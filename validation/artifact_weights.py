@@ -1,6 +1,6 @@
-"""The files of the artifact network."""
+"""The packaged weights of the artifact network."""
 
 from pathlib import Path
 
-ARTIFACT_WEIGHTS = Path(__file__).parent / "weights"
+ARTIFACT_WEIGHTS = Path(__file__).parent / "learned" / "weights"
 WEIGHTS_FILE, RECIPE_FILE, CURVE_FILE = "artifacts.safetensors", "recipe.json", "curve.csv"
