@@ -1,4 +1,4 @@
-"""The evaluation of the artifact network, in Markdown: held-out clips, new kinds, labeled generated clips."""
+"""The evaluation of the artifact network, in Markdown: held-out clips, labeled generated clips."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from functools import partial
 from driveforge.datasets.geometry import Array
 from driveforge.datasets.webdataset_shards.source import sample_item
 from driveforge.pipelines.processes.parallel import parallel_map
-from driveforge.pipelines.studies.artifacts.examples import KINDS, Examples
+from driveforge.pipelines.studies.artifacts.examples import Examples
 from driveforge.pipelines.studies.artifacts.settings import ArtifactStudy
 from driveforge.pipelines.studies.artifacts.training import logits_of
 from driveforge.pipelines.studies.validator.generated import FOLDER, interval, measure_good_clips, read_labels
@@ -25,11 +25,11 @@ INTACT, DAMAGED = 0.1, 0.5
 
 
 def report(network: ArtifactNetwork, num_seen: int, held_out: Examples, settings: ArtifactStudy) -> str:
-    """The page: what the crops are, how well each kind is found, and the labeled clips."""
+    """The page: what the crops are, how well damage is found, and the labeled clips."""
     return "\n".join(
         [
             _HEAD.format(seen=num_seen, held_out=len(held_out), intact=INTACT, damaged=DAMAGED),
-            *_kind_rows(held_out, logits_of(network, held_out)),
+            *_held_out_rows(held_out, logits_of(network, held_out)),
             "",
             _LABELED_HEAD,
             *_labeled_rows(settings),
@@ -38,19 +38,12 @@ def report(network: ArtifactNetwork, num_seen: int, held_out: Examples, settings
     )
 
 
-def _kind_rows(examples: Examples, logits: Array) -> Iterator[str]:
+def _held_out_rows(examples: Examples, logits: Array) -> Iterator[str]:
     is_object = examples.context[:, 0] > 0
-    for kind in [*range(1, len(KINDS)), None]:
-        cells = []
-        for of_object in (True, False):
-            intact = (examples.damage <= INTACT) & (is_object == of_object)
-            bad = (examples.damage >= DAMAGED) & (is_object == of_object) & (kind is None or examples.kind == kind)
-            cells += [str(bad.sum()), _auroc_text(logits[intact], logits[bad])]
-        yield f"| {'all' if kind is None else KINDS[kind]} | {' | '.join(cells)} |"
-
-
-def _auroc_text(good: Array, bad: Array) -> str:
-    return f"{auroc(good.tolist(), bad.tolist()):.3f}" if len(good) and len(bad) else ""
+    for name, mask in (("objects", is_object), ("regions", ~is_object)):
+        intact, bad = mask & (examples.damage <= INTACT), mask & (examples.damage >= DAMAGED)
+        value = auroc(logits[intact].tolist(), logits[bad].tolist())
+        yield f"| {name} | {intact.sum()} | {bad.sum()} | {value:.3f} |"
 
 
 def _labeled_rows(settings: ArtifactStudy) -> Iterator[str]:
@@ -95,11 +88,11 @@ crops of simulated clips.
 
 ## Held-out simulated clips
 
-{held_out} crops of clips that were not trained on. AUROC, crops with a damage of at least {damaged:g} against those of
-at most {intact:g}, of objects and of regions, and the number of the former.
+{held_out} crops of clips that were not trained on, as recorded, through the VAE, and generated. AUROC of crops with a
+damage of at least {damaged:g} against those of at most {intact:g}.
 
-| kind | objects | AUROC | regions | AUROC |
-| --- | --- | --- | --- | --- |"""
+| crops of | intact | damaged | AUROC |
+| --- | --- | --- | --- |"""
 
 _LABELED_HEAD = """## Labeled generated clips
 

@@ -25,6 +25,7 @@ from driveforge.pipelines.train.base_files import make_csv
 from driveforge.validation.artifact_weights import CURVE_FILE, RECIPE_FILE, WEIGHTS_FILE
 from driveforge.validation.learned.network import ArtifactNetwork
 
+# All of them are generated clips: `versions.SPOILT_EVERY` divides the others.
 HELD_OUT_EVERY = 8
 
 
