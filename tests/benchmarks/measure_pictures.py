@@ -97,7 +97,7 @@ PICTURES: dict[str, tuple[Row, ...]] = {
     ),
 }
 # Frames from the first to the last one shown, unless the measure concerns more.
-SPREAD = {"tracks": 4, "pose": 4, "objects": 4, "time": 2, "appearance": 6}
+SPREAD = {"tracks": 4, "pose": 4, "objects": 4, "time": 2, "appearance": 6, "learned": 6}
 
 TILE = (224, 128)  # width, height px
 NUM_TILES, SUPERSAMPLING = 3, 2  # overlays are drawn on enlarged tiles
