@@ -44,8 +44,9 @@ MIN_FIT_SCENES = 10
 # Models without one fold have slopes on covariates if those on all clips have them: they would score clips by another
 # rule otherwise.
 FOLD_COVARIATE_CLIPS = COVARIATE_CLIPS * (NUM_FOLDS - 1) // NUM_FOLDS
-# A bucket gets its own threshold if about this many of its clips are above it, so that no single clip determines it.
-MIN_EXCEEDANCES = 3
+# A bucket gets its own threshold if about this many of its clips are above it, so that a few odd clips do not determine
+# it. Slopes on covariates make most of the difference between buckets already.
+MIN_EXCEEDANCES = 10
 SIMULATED = "simulated"
 SIMULATED_NOTE = "FROM SIMULATED CLIPS: these limits are not valid for real footage."
 

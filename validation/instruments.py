@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import Array
-from driveforge.validation.artifact_weights import ARTIFACT_WEIGHTS
 from driveforge.validation.point_tracking.protocol import PointTracker
 from driveforge.validation.point_tracking.tracks import DEFAULT_TRACKER
 
@@ -40,7 +39,7 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Instruments:
-    """The configuration of measuring; the defaults need no weights but the packaged ones, and no additional package.
+    """The configuration of measuring; the defaults need no weights and no additional package.
 
     ``artifact_weights`` is the folder of the network of the learned measure; None turns it off. ``colmap_check``
     maps the frames with COLMAP, about ten CPU-seconds per camera. Limits hold only for clips that were measured with
@@ -51,7 +50,7 @@ class Instruments:
     pose_network: PoseNetwork | None = None
     colmap_check: bool = False
     detector: Detector | None = None
-    artifact_weights: Path | None = ARTIFACT_WEIGHTS
+    artifact_weights: Path | None = None
 
 
 DEFAULT_INSTRUMENTS = Instruments()

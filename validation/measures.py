@@ -1,4 +1,4 @@
-"""Measures of a clip, from its pixels and its command. The weights of the only learned measure are packaged.
+"""Measures of a clip, from its pixels and its command. No measure is learned by default, and no weights are needed.
 
 The reference view is the first calibrated camera; its measures have plain names. The measures of every other calibrated
 camera have its name in front (``CAM_BACK/track_epipolar``), so that side cameras are compared with side cameras.

@@ -1,7 +1,7 @@
-"""Write ``docs/study-labeled-clips.md``: ``python -m tests.benchmarks.labeled_verdicts docs/study-labeled-clips.md``.
+"""Verdicts on the labeled clips: ``python -m tests.benchmarks.labeled_verdicts PAGE``.
 
-It is the section "Labeled generator output" of the validator study, which takes hours as a whole; this takes a quarter
-of an hour on two cores.
+It is the section "Labeled generator output" of the validator study, which takes hours as a whole; this takes about half
+an hour on two cores.
 """
 
 import argparse
@@ -13,11 +13,7 @@ from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.validator.generated import generated_section
 from driveforge.pipelines.studies.validator.settings import ValidatorStudy
 
-HEAD = """# Labeled generator output
-
-Written by `python -m tests.benchmarks.labeled_verdicts docs/study-labeled-clips.md`.
-
-"""
+HEAD = "# Labeled generator output\n\n"
 
 
 def main() -> None:

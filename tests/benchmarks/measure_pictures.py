@@ -25,8 +25,10 @@ from driveforge.datasets.scene import Clip
 from driveforge.pipelines.plots.frame_panel import RESIDUAL_COLORS, RESIDUAL_SCALE
 from driveforge.pipelines.studies.validator.clips import GoodClip, make_clip
 from driveforge.pipelines.studies.validator.study import FRONT
+from driveforge.validation.artifact_weights import ARTIFACT_WEIGHTS
 from driveforge.validation.catalog import get_definition
 from driveforge.validation.corruptions.catalog import CORRUPTIONS, corrupt
+from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import MeasuredClip, measure_clip
 from driveforge.validation.records import Measure
 from driveforge.validation.review.timeline import object_trails_at, trails_at
@@ -133,7 +135,7 @@ def measured(name: str, corruption: str = "", seed: int = 0) -> tuple[Clip, Meas
     if corruption:
         other = good_clip("b" if name == "a" else "a")
         clip = corrupt(clip, corruption, CORRUPTIONS[corruption].strong, seed=seed, other=other)
-    return clip, measure_clip(clip)
+    return clip, measure_clip(clip, Instruments(artifact_weights=ARTIFACT_WEIGHTS))
 
 
 def in_words(measure: str, value: float | None) -> str:

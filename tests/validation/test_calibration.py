@@ -190,7 +190,7 @@ def in_the_dark(seed: int, count: int) -> list[Measures]:
 
 
 def test_limits_depend_on_covariates() -> None:
-    calibration = calibrate(in_the_dark(0, 400), name="mixed", false_reject_rate=0.05)
+    calibration = calibrate(in_the_dark(0, 1000), name="mixed", false_reject_rate=0.05)
     assert {t.bucket for t in calibration.thresholds} >= {"front at 10 Hz, moving, dark", "every clip"}
     limits = {}
     for light in ("dark", "bright"):
@@ -210,10 +210,10 @@ def test_limits_from_fewer_than_60_clips_do_not_depend_on_covariates() -> None:
 
 
 def test_a_small_bucket_has_no_threshold() -> None:
-    """About 20 dark clips support 5 %, but a single clip would determine their threshold."""
+    """About 20 dark clips support 5 %, but a few clips would determine their threshold."""
     clips = in_the_dark(0, 400)
-    dark = [m for m in clips if m.covariates and m.covariates.light == "dark"][:25]
-    bright = [m for m in clips if m.covariates and m.covariates.light == "bright"][:100]
+    dark = [m for m in clips if m.covariates and m.covariates.light == "dark"][:80]
+    bright = [m for m in clips if m.covariates and m.covariates.light == "bright"][:200]
     calibration = calibrate([*dark, *bright], name="few in the dark")
     assert "front at 10 Hz, moving, dark" not in {threshold.bucket for threshold in calibration.thresholds}
     assert "front at 10 Hz, moving, bright" in {threshold.bucket for threshold in calibration.thresholds}

@@ -94,8 +94,8 @@ def test_a_vehicle_in_view_too_briefly_is_not_rated() -> None:
     assert found.reason == SMALL_BOXES and not found.is_applicable
 
 
-def test_the_learned_measure_can_be_turned_off(clip: Clip) -> None:
-    assert Instruments().artifact_weights == ARTIFACT_WEIGHTS
+def test_the_learned_measure_is_off_by_default(clip: Clip) -> None:
+    assert Instruments().artifact_weights is None
     found = rate(clip, weights=None)
     assert found.reason == LEARNED_OFF and not found.is_applicable
 
