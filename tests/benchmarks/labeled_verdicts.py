@@ -1,7 +1,6 @@
 """Verdicts on the labeled clips: ``python -m tests.benchmarks.labeled_verdicts PAGE``.
 
-It is the section "Labeled generator output" of the validator study, which takes hours as a whole; this takes about half
-an hour on two cores.
+It is the section "Labeled generator output" of the validator study, which takes hours as a whole.
 """
 
 import argparse

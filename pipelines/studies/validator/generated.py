@@ -68,12 +68,14 @@ class MeasuredLabeledClip:
 
 
 def generated_section(seed: int) -> str:
-    """The section in Markdown: limits from simulated clips of ``seed`` through the shipped VAE, and the verdicts.
+    """The section in Markdown: limits from simulated clips of ``seed`` through the shipped VAE, and the verdicts."""
+    calibrations = fit_limits(measure_good_clips(seed, NUM_GOOD))
+    return "\n".join([_INTRO, *(section(half, measure_labeled_clips(half), calibrations) for half in HALVES)])
 
-    It takes about ten minutes on two cores.
-    """
-    good = measure_good_clips(seed, NUM_GOOD)
-    return "\n".join([_INTRO, *(section(half, measure_labeled_clips(half), good) for half in HALVES)])
+
+def fit_limits(good: Sequence[Measures]) -> list[Calibration]:
+    """Limits at each of the ``RATES``, as `driveforge calibrate` fits them."""
+    return [calibrate(good, name="simulated clips through the shipped VAE", false_reject_rate=rate) for rate in RATES]
 
 
 def measure_labeled_clips(half: str) -> list[MeasuredLabeledClip]:
@@ -125,11 +127,8 @@ def _measure(item: Item) -> tuple[Measures, dict[str, float | None]]:
     return measure(clip), {name: baseline(clip).value for name, baseline in BASELINES.items()}
 
 
-def section(half: str, seen: Sequence[MeasuredLabeledClip], good: Sequence[Measures]) -> str:
-    """The results on one half of the labeled clips of limits from ``good`` clips, and of the baselines."""
-    calibrations = [
-        calibrate(good, name="simulated clips through the shipped VAE", false_reject_rate=rate) for rate in RATES
-    ]
+def section(half: str, seen: Sequence[MeasuredLabeledClip], calibrations: Sequence[Calibration]) -> str:
+    """The results of the limits at each of the ``RATES``, and of the baselines, on one half of the labeled clips."""
     verdicts = {clip.label.clip_id: judge(clip.measures, calibrations[0]) for clip in seen}
     num_broken, num_agreed = (sum(getattr(c.label, name) for c in seen) for name in ("broken", "agreed"))
     return "\n".join(

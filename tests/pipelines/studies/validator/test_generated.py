@@ -11,6 +11,7 @@ from driveforge.pipelines.studies.validator.generated import (
     HALVES,
     LabeledClip,
     MeasuredLabeledClip,
+    fit_limits,
     interval,
     read_labels,
     section,
@@ -45,7 +46,7 @@ def _seen(number: int, *, broken: bool, scale: float) -> MeasuredLabeledClip:
 def test_the_section_has_every_method_and_counts_accepted_clips() -> None:
     usable = [_seen(n, broken=False, scale=0.9) for n in range(6)]
     seen = [*usable, *(_seen(n, broken=True, scale=9.0) for n in range(6, 9)), _seen(9, broken=True, scale=0.9)]
-    page = section("design", seen, some_measures(240))
+    page = section("design", seen, fit_limits(some_measures(240)))
     assert "10 clips, of which 4 are labeled broken; the raters agree on 6." in page
     assert "| over-guided | 3 of 4 |  |" in page and "| good settings |  | 0 of 6 |" in page
     assert "| all | 3 of 4 | 0 of 6 |" in page
