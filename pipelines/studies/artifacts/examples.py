@@ -10,17 +10,15 @@ from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.format import roundtrip_clip
 from driveforge.finetune.world_model.generator import WorldModelGenerator
 from driveforge.pipelines.studies.artifacts.damage import compare, damage
-from driveforge.pipelines.studies.artifacts.latent_spoils import LATENT_SPOILS
 from driveforge.pipelines.studies.artifacts.regions import region_crops
-from driveforge.pipelines.studies.artifacts.spoils import SPOILS
 from driveforge.pipelines.studies.artifacts.versions import Version, make_versions, to_bytes
 from driveforge.validation.learned.crops import Crop, object_crops
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.categories import is_person
 from driveforge.validation.views.view import reference_view
 
-GENERATED = "generated"
-KINDS = ("", *SPOILS, *LATENT_SPOILS, GENERATED)
+SPOILT, GENERATED = "spoilt", "generated"
+KINDS = ("", SPOILT, GENERATED)
 H264_SHARE = 0.6
 
 
@@ -74,13 +72,9 @@ def _label(clip: Clip, version: Version, number: int, rng: np.random.Generator) 
 
 
 def _kind(version: Version, crop: Crop) -> int:
-    """The kind that is strongest in the crop, as an index in ``KINDS``."""
+    """Whether the crop is generated, spoilt in some place, or neither, as an index in ``KINDS``."""
     if version.is_generated:
         return KINDS.index(GENERATED)
     x0, y0, x1, y1 = crop.window
-    shares = [
-        (place.mask[crop.frame, y0:y1, x0:x1].mean() * place.strength[crop.frame], kind)
-        for kind, place in version.places
-    ]
-    share, kind = max(shares, default=(0.0, ""))
-    return KINDS.index(kind if share > 0 else "")
+    masks = (place.strength[crop.frame] * place.mask[crop.frame, y0:y1, x0:x1] for place in version.places)
+    return KINDS.index(SPOILT if any(mask.any() for mask in masks) else "")

@@ -40,11 +40,11 @@ DEFAULT_SHARE, CHANGED_SHARE = 0.4, 0.45
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Version:
-    """A clip's ``frames``, those of the same clip that is only worn, and where which kind of failure was added."""
+    """A clip's ``frames``, those of the same clip that is only worn, and where failures were added."""
 
     frames: Frames
     worn: Frames
-    places: tuple[tuple[str, Place], ...] = ()
+    places: tuple[Place, ...] = ()
     is_generated: bool = False
 
 
@@ -139,23 +139,23 @@ def _decode(generator: WorldModelGenerator, latents: torch.Tensor) -> Frames:
     return np.asarray(generator.model.codec.decode(latents).numpy()[0], np.float32)
 
 
-def _spoil(clip: Clip, frames: Frames, rng: np.random.Generator) -> tuple[Frames, tuple[tuple[str, Place], ...]]:
+def _spoil(clip: Clip, frames: Frames, rng: np.random.Generator) -> tuple[Frames, tuple[Place, ...]]:
     places = []
     for kind in rng.choice(list(SPOILS), int(rng.integers(1, MAX_PLACES + 1))):
         place = _sample_place(clip, rng)
         frames = SPOILS[kind](frames, place, rng).clip(0, 255)
-        places.append((str(kind), place))
+        places.append(place)
     return frames, tuple(places)
 
 
 def _spoil_latents(
     clip: Clip, latents: torch.Tensor, rng: np.random.Generator
-) -> tuple[torch.Tensor, tuple[tuple[str, Place], ...]]:
+) -> tuple[torch.Tensor, tuple[Place, ...]]:
     places = []
     for kind in rng.choice(list(LATENT_SPOILS), int(rng.integers(1, MAX_PLACES + 1))):
         place = _sample_place(clip, rng)
         latents = spoil_latents(latents, place, str(kind), rng)
-        places.append((str(kind), place))
+        places.append(place)
     return latents, tuple(places)
 
 
