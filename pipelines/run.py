@@ -11,7 +11,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text, print_result
-from driveforge.pipelines.export import export, log_export
+from driveforge.pipelines.export.command import export, log_export
 from driveforge.pipelines.generate.command import generate_candidates, log_generation
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.inputs.instruments import load_instruments
@@ -47,11 +47,11 @@ def run(config: Config, tracker: Tracker) -> int:
     decisions = gate(config.run, config.calibration_path)
     review_result = review(config.run, config.calibration_path, decisions, tracker)
     console.rule("Export")
-    shards = _export(config.run, config.export, decisions, tracker)
-    console.print(summary_table(config.run_dir, decisions, review_result, shards))
+    exported = _export(config.run, config.export, decisions, tracker)
+    console.print(summary_table(config.run_dir, decisions, review_result, exported))
     for unit, error in generation.failed.items():
         print_result(error.strip().splitlines()[-1], prefix=f"{unit} failed: ", style="red")
-    return 1 if generation.failed or shards is None else 0
+    return 1 if generation.failed or exported is None else 0
 
 
 def ensure_calibration(config: Config) -> None:
@@ -71,12 +71,12 @@ def _export(run: RunDir, settings: ExportSettings, decisions: Sequence[Decision]
     if not any(decision.state == "accepted" for decision in decisions):
         return None
     with tracker.child("export") as child:
-        index = export(run, settings)
-        log_export(run.shards, index, child)
-    return run.shards
+        summary = export(run, settings)
+        log_export(summary, child)
+    return summary.folder
 
 
-def summary_table(run_dir: Path, decisions: Sequence[Decision], review_result: Review, shards: Path | None) -> Table:
+def summary_table(run_dir: Path, decisions: Sequence[Decision], review_result: Review, exported: Path | None) -> Table:
     """The results of a run and their locations, as a table."""
     states, reasons = count_states(decisions), count_reasons(decisions)
     table = Table(show_header=False, title="Results")
@@ -88,7 +88,7 @@ def summary_table(run_dir: Path, decisions: Sequence[Decision], review_result: R
     if states["unmeasured"]:
         table.add_row("not measurable", str(states["unmeasured"]))
     table.add_section()
-    table.add_row("shards", plain_text(shards or "none: nothing was accepted"))
+    table.add_row("exported clips", plain_text(exported or "none: nothing was accepted"))
     table.add_row("gallery of rejected clips", plain_text(review_result.gallery))
     table.add_row("in MLflow", plain_text(f"driveforge ui run_dir={run_dir}"))
     return table

@@ -1,7 +1,7 @@
-"""Settings of exported shards."""
+"""Settings of exports."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.settings import Range
@@ -9,8 +9,9 @@ from driveforge.datasets.settings import Range
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSettings:
-    """Packing of accepted clips into shards."""
+    """Format and packing of accepted clips."""
 
+    format: Annotated[Literal["webdataset"], "format of the export"]
     clips_per_shard: Annotated[int, "maximum samples per tar", Range(1)]
     name: Annotated[str, "name of the data set, in its card and Croissant metadata"]
     license: Annotated[str | None, "license of the data set: an SPDX identifier or a URL; null: not stated"]

@@ -169,7 +169,7 @@ CLIP_COMMANDS = (
     ),
     Command(
         name="export",
-        module="driveforge.pipelines.export",
+        module="driveforge.pipelines.export.command",
         run_dir="existing",
         summary="pack the accepted clips into WebDataset shards",
         description="Writes <run_dir>/shards with index.json, Croissant metadata and a data card.",

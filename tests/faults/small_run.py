@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.export import export
+from driveforge.pipelines.export.command import export
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import Decision, gate
 from driveforge.validation.cross_conformal import calibrate

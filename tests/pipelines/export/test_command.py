@@ -14,7 +14,7 @@ from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.export import export, main
+from driveforge.pipelines.export.command import export, main
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import write_verdict_rows
@@ -81,10 +81,10 @@ def put_ledger(run_dir: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def test_only_what_was_accepted_is_exported_with_its_verdict(config: Config) -> None:
-    index = export(config.run, config.export)
+    summary = export(config.run, config.export)
     source = ShardSource(config.run_dir / "shards")
     assert {scene.clip_id for scene in source.scenes()} == {"u-0-0", "u-1-0", "u-1-1"}
-    assert index["num_samples"] == 3 and verify(config.run_dir / "shards").ok
+    assert summary.metrics == {"clips": 3, "shards": 3} and verify(config.run_dir / "shards").ok
     verdict = source.metadata("u-1-1")["verdict"]
     assert (verdict["gate_state"], verdict["override_reviewer"], verdict["reasons"]) == (
         "rejected",

@@ -1,6 +1,5 @@
-"""The export stage: pack the accepted clips into shards in ``<run_dir>/shards``."""
+"""The accepted clips of a run, each with its verdict, and the statistics of all verdicts."""
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -9,35 +8,9 @@ from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.data_card import Provenance
-from driveforge.datasets.webdataset_shards.packing import AcceptedSample, pack_shards
-from driveforge.datasets.webdataset_shards.settings import ExportSettings
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample
 from driveforge.datasets.webdataset_shards.tar_samples import Span
-from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import print_result
 from driveforge.pipelines.generate.commit import CommitLog
-from driveforge.pipelines.run_dir import RunDir
-from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
-from driveforge.pipelines.validate.gate import read_verdicts
-
-
-def main(config: Config, args: argparse.Namespace) -> None:
-    """Pack the accepted clips and print the location of the shards."""
-    index = export(config.run, config.export)
-    with pipeline_run(config, "export") as tracker:
-        log_export(config.run.shards, index, tracker)
-    print_result(f"{index['num_samples']} clips in {len(index['shards'])} shards: {config.run.shards}")
-
-
-def log_export(shards: Path, index: Mapping[str, Any], tracker: Tracker) -> None:
-    tracker.log_metrics({"shards": len(index["shards"]), "clips": index["num_samples"]})
-    for name in ("index.json", "README.md", "croissant.json"):
-        tracker.log_artifact(shards / name)
-
-
-def export(run: RunDir, settings: ExportSettings) -> dict[str, Any]:
-    """Pack the accepted candidates of a run; returns the index. Raises UserError if none was accepted."""
-    rows = read_verdicts(run.verdicts)
-    return pack_shards(accepted_samples(rows, run.candidates), run.shards, settings, provenance(rows))
 
 
 def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:

@@ -1,0 +1,1 @@
+"""The export stage: accepted clips in the formats that trainers read."""

@@ -1,0 +1,29 @@
+"""The export stage: write the accepted clips of a run in the format ``export.format``."""
+
+import argparse
+
+from driveforge.datasets.webdataset_shards.settings import ExportSettings
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import print_result
+from driveforge.pipelines.export.formats import FORMATS, ExportSummary
+from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
+
+
+def main(config: Config, args: argparse.Namespace) -> None:
+    """Export the accepted clips and print where they are."""
+    summary = export(config.run, config.export)
+    with pipeline_run(config, "export") as tracker:
+        log_export(summary, tracker)
+    print_result(f"{summary.text}: {summary.folder}")
+
+
+def export(run: RunDir, settings: ExportSettings) -> ExportSummary:
+    """Write the accepted candidates of a run. Raises UserError if none was accepted."""
+    return FORMATS[settings.format](run, settings)
+
+
+def log_export(summary: ExportSummary, tracker: Tracker) -> None:
+    tracker.log_metrics(summary.metrics)
+    for name in summary.artifacts:
+        tracker.log_artifact(summary.folder / name)
