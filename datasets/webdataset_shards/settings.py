@@ -12,6 +12,9 @@ class ExportSettings:
     """Format and packing of accepted clips."""
 
     format: Annotated[Literal["webdataset"], "format of the export"]
+    allow_evaluation_split: Annotated[
+        bool, "whether to export clips of scenes of val, mini_val and test, marked as such"
+    ]
     clips_per_shard: Annotated[int, "maximum samples per tar", Range(1)]
     name: Annotated[str, "name of the data set, in its card and Croissant metadata"]
     license: Annotated[str | None, "license of the data set: an SPDX identifier or a URL; null: not stated"]

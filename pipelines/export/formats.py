@@ -23,7 +23,8 @@ class ExportSummary:
 
 def export_webdataset(run: RunDir, settings: ExportSettings) -> ExportSummary:
     rows = read_verdicts(run.verdicts)
-    index = pack_shards(accepted_samples(rows, run.candidates), run.shards, settings, provenance(rows))
+    samples = accepted_samples(rows, run.candidates, allow_evaluation_split=settings.allow_evaluation_split)
+    index = pack_shards(samples, run.shards, settings, provenance(rows))
     num_clips, num_shards = index["num_samples"], len(index["shards"])
     return ExportSummary(
         folder=run.shards,
