@@ -50,7 +50,7 @@ def sample_info(nusc: NuScenes, sample: Info) -> Info:
 
 
 def sensor_info(nusc: NuScenes, token: str, lidar: str) -> Info:
-    """``sensor2lidar`` (4, 4) includes the ego motion between the two measurements; ``cam_intrinsic`` (3, 3) is in px."""
+    """``sensor2lidar`` (4, 4) includes the ego motion between both times; ``cam_intrinsic`` (3, 3) is in pixels."""
     row = nusc.get("sample_data", token)
     sensor_to_lidar = np.linalg.inv(sensor_to_global(nusc, lidar)) @ sensor_to_global(nusc, token)
     return {
@@ -64,10 +64,9 @@ def sensor_info(nusc: NuScenes, token: str, lidar: str) -> Info:
 def lidar_sweeps(nusc: NuScenes, lidar: str) -> list[Info]:
     """The measurements before a key frame, the latest first."""
     sweeps: list[Info] = []
-    token = nusc.get("sample_data", lidar)["prev"]
-    while token and len(sweeps) < MAX_SWEEPS:
+    token = lidar
+    while (token := nusc.get("sample_data", token)["prev"]) and len(sweeps) < MAX_SWEEPS:
         sweeps.append(sensor_info(nusc, token, lidar))
-        token = nusc.get("sample_data", token)["prev"]
     return sweeps
 
 
@@ -81,7 +80,6 @@ def box_info(nusc: NuScenes, sample: Info, lidar: str) -> Info:
         "gt_boxes": [[*box.center, *box.wlh[[1, 0, 2]], box.orientation.yaw_pitch_roll[0]] for box in boxes],
         "gt_names": [box.name for box in boxes],
         "gt_velocity": np.nan_to_num(velocity @ to_global)[:, :2].tolist(),
-        "instance_tokens": [row["instance_token"] for row in rows],
         "num_lidar_pts": [row["num_lidar_pts"] for row in rows],
         "valid_flag": [row["num_lidar_pts"] + row["num_radar_pts"] > 0 for row in rows],
     }

@@ -44,9 +44,10 @@ names = json.load(open("{version}/splits.json"))["{split}"]  # the same{and_real
 
 - **Splits.** Scenes are named after clips. Tools with the predefined splits of nuScenes take every unknown scene name
   for validation data: mmdetection3d, BEVFusion, StreamPETR and UniAD assign a scene to train only if its name is in
-  `nuscenes.utils.splits.train`. Let them read `{version}/splits.json` instead. `synthetic_train`, `synthetic_val`, ...
-  are for the devkit, which gives the official scenes for the name `train`.
-- A scene is in the split of the recording that it was generated from. {no_split}
+  `nuscenes.utils.splits.train`. Let them read `{version}/splits.json` instead. The keys `synthetic_train`,
+  `synthetic_val` and so on are for the devkit, which gives the official scenes for the name `train`.
+- A scene is in the split of the recording that it was generated from; recordings without a split count as
+  {default_split} ({unknown} of the scenes).
 - **Synthetic scenes** have the `vehicle` "driveforge" in `log.json`, and their descriptions begin with "Synthetic: ".
   `export.json` lists them with their recordings.
 - **LIDAR_TOP** is not a measurement, and there is no radar: do not train a lidar model on it. The files exist because
@@ -95,7 +96,6 @@ class NuScenesCard:
 def export_card(card: NuScenesCard) -> str:
     """The text of ``README.md``, in Markdown; its Python example runs unchanged."""
     splits = Counter(trainer_split(scene.split) for scene in card.scenes)
-    unknown = sum(not scene.split for scene in card.scenes)
     rigs = Counter(scene.cameras for scene in card.scenes)
     skipped = "; ".join(f"{count}: {reason}" for reason, count in sorted(card.skipped.items()))
     sizes = ", ".join(f"{count} with {len(cameras)}" for cameras, count in sorted(rigs.items()))
@@ -113,9 +113,8 @@ def export_card(card: NuScenesCard) -> str:
         skipped=skipped or "none",
         split=min(splits),
         and_real=" and the real ones" * bool(card.merged),
-        no_split=f"{unknown or 'No'} scenes are from recordings without a split; they are in {DEFAULT_SPLIT}."
-        if unknown != 1
-        else f"One scene is from a recording without a split; it is in {DEFAULT_SPLIT}.",
+        default_split=DEFAULT_SPLIT,
+        unknown=sum(not scene.split for scene in card.scenes),
         rig=f"Scenes by number of cameras: {sizes}.",
     )
 

@@ -35,7 +35,7 @@ def merge_tables(real: RealRoot, tables: Path) -> list[str]:
         with (tables / f"{table}.json").open("w", encoding="utf-8") as file:
             file.writelines(_format_table([*rows, *(_replace_tokens(row, shared) for row in added)]))
         files += [row["filename"] for row in rows if table in ("sample_data", "map")]
-    return files
+    return list(dict.fromkeys(files))
 
 
 def link_files(real: Path, out: Path, names: Sequence[str]) -> Iterator[str]:
@@ -44,24 +44,28 @@ def link_files(real: Path, out: Path, names: Sequence[str]) -> Iterator[str]:
     Hard links, or symbolic ones to another file system; files that ``real`` lacks are left out. Raises UserError if
     ``out`` has another file of that name.
     """
+    base, folders = real.resolve(), set()
     for name in names:
-        source, target = (real / name).resolve(), out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not source.is_file():
-            yield "missing"
-        elif not target.exists():
-            yield _link(source, target)
-        elif not target.samefile(source):
-            raise UserError(f"{real / name} has the name of a synthetic file, so it cannot be merged")
+        source, target = base / name, out / name
+        if target.parent not in folders:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folders.add(target.parent)
+        yield _link(source, target)
 
 
 def _link(source: Path, target: Path) -> str:
     try:
-        os.link(source, target)
+        if not source.is_symlink():
+            os.link(source, target)
+            return "hard links"
+    except FileNotFoundError:
+        return "missing"
+    except FileExistsError:
+        raise UserError(f"{source} has the name of a synthetic file, so it cannot be merged") from None
     except OSError:  # another file system, or one without hard links
-        target.symlink_to(source)
-        return "symbolic links"
-    return "hard links"
+        pass
+    target.symlink_to(source.resolve())
+    return "symbolic links"
 
 
 def _share_vocabulary(rows: Iterable[Row], added: Iterable[Row], key: str) -> tuple[list[Row], dict[str, str]]:

@@ -1,6 +1,6 @@
 """Generated clips as nuScenes scenes: key frames at 2 Hz, as trainers expect them, and a mark in the description."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,9 @@ from driveforge.datasets.nuscenes.rows import find_obstacle, write_recording
 from driveforge.datasets.nuscenes.taxonomy import TableRows, mark_synthetic
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.select_frames import select_clip_frames, select_frames
+from driveforge.datasets.webdataset_shards.format import clip_from_members, scene_from_members
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample
+from driveforge.datasets.webdataset_shards.tar_samples import read_members
 
 KEY_FRAME_STEP_S = 0.5
 
@@ -43,6 +46,24 @@ def find_export_obstacle(scene: Scene) -> str:
     if len(exported_frames(scene)) < 2:
         return f"velocities of boxes need two key frames, which are {KEY_FRAME_STEP_S} s apart, and the clip is shorter"
     return find_obstacle(scene)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenClip:
+    """The table rows of a clip, or the ``obstacle`` because of which it has none."""
+
+    scene: Scene
+    obstacle: str = ""
+    rows: TableRows = field(default_factory=dict)
+
+
+def write_sample(root: Path, sample: AcceptedSample) -> WrittenClip:
+    """Write the files of an accepted clip under ``root``; raises UserError if the sample is damaged."""
+    members, where = read_members(sample.tar, sample.members), f"{sample.tar}: {sample.key}"
+    scene, _ = scene_from_members(members, where)
+    if obstacle := find_export_obstacle(scene):
+        return WrittenClip(scene=scene, obstacle=obstacle)
+    return WrittenClip(scene=scene, rows=write_synthetic_clip(root, clip_from_members(members, where)[0]))
 
 
 def write_synthetic_clip(root: Path, clip: Clip) -> TableRows:

@@ -24,4 +24,7 @@ class ExportSettings:
         if self.clips_per_shard < 1:
             raise UserError(f"clips_per_shard must be at least 1, got {self.clips_per_shard}")
         if self.merge is not None and self.format != "nuscenes":
-            raise UserError(f"export.merge is for export.format=nuscenes, not for {self.format}; remove one of them")
+            raise UserError(
+                f"export.merge is for export.format=nuscenes, not for {self.format}; set one of them: "
+                "export.format=nuscenes, or export.merge=null"
+            )

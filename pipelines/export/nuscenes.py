@@ -3,7 +3,6 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,15 +20,11 @@ from driveforge.datasets.nuscenes.export_card import (
 from driveforge.datasets.nuscenes.export_splits import export_splits
 from driveforge.datasets.nuscenes.merge import link_files, merge_tables
 from driveforge.datasets.nuscenes.real_root import RealRoot, check_scene_names, open_real_root
-from driveforge.datasets.nuscenes.synthetic import find_export_obstacle, map_translation, write_synthetic_clip
-from driveforge.datasets.nuscenes.taxonomy import TableRows
+from driveforge.datasets.nuscenes.synthetic import WrittenClip, map_translation, write_sample
 from driveforge.datasets.nuscenes.writer import NuScenesWriter
 from driveforge.datasets.progress import show_status, track
-from driveforge.datasets.scene import Scene
-from driveforge.datasets.webdataset_shards.format import clip_from_members, scene_from_members
 from driveforge.datasets.webdataset_shards.packing import AcceptedSample
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
-from driveforge.datasets.webdataset_shards.tar_samples import read_members
 from driveforge.pipelines.console import print_message
 from driveforge.pipelines.export.accepted import accepted_samples, provenance
 from driveforge.pipelines.export.summary import ExportSummary
@@ -41,15 +36,6 @@ from driveforge.pipelines.validate.gate import read_verdicts
 VERSION = "v1.0-trainval"
 _FOLDERS = ("samples", "sweeps", "maps", "can_bus")
 _MAX_NAMED = 3
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Written:
-    """The table rows of a clip, or the ``obstacle`` because of which it has none."""
-
-    scene: Scene
-    obstacle: str = ""
-    rows: TableRows = field(default_factory=dict)
 
 
 def export_nuscenes(run: RunDir, settings: ExportSettings) -> ExportSummary:
@@ -119,7 +105,7 @@ def _write_clips(
     scenes: list[ExportedScene] = []
     skipped: defaultdict[str, list[str]] = defaultdict(list)
     with NuScenesWriter(root, version) as tables:
-        clips = parallel_map(partial(_write_clip, root), samples)
+        clips = parallel_map(partial(write_sample, root), samples)
         for clip in track(clips, "Exporting", total=len(samples)):
             if clip.obstacle:
                 skipped[clip.obstacle].append(clip.scene.clip_id)
@@ -133,20 +119,12 @@ def _write_clips(
     return scenes, skipped
 
 
-def _write_clip(root: Path, sample: AcceptedSample) -> _Written:
-    members, where = read_members(sample.tar, sample.members), f"{sample.tar}: {sample.key}"
-    scene, _ = scene_from_members(members, where)
-    if obstacle := find_export_obstacle(scene):
-        return _Written(scene=scene, obstacle=obstacle)
-    return _Written(scene=scene, rows=write_synthetic_clip(root, clip_from_members(members, where)[0]))
-
-
 def _shorten_list(names: Sequence[str]) -> str:
     named = ", ".join(shorten(name) for name in names[:_MAX_NAMED])
     return f"{named} and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else named
 
 
-def _describe(clip: _Written) -> ExportedScene:
+def _describe(clip: WrittenClip) -> ExportedScene:
     return ExportedScene(
         name=clip.scene.clip_id,
         split=clip.scene.split,
