@@ -1,4 +1,4 @@
-"""``README.md`` and ``export.json`` of an export in nuScenes format."""
+"""``README.md`` and ``driveforge.json`` of an export in nuScenes format."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.nuscenes.export_splits import DEFAULT_SPLIT, trainer_split
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 
-EXPORT_FILE, CARD_FILE = "export.json", "README.md"
+EXPORT_FILE, CARD_FILE = "driveforge.json", "README.md"
 
 _CARD = """\
 # {name}
@@ -49,14 +49,14 @@ names = json.load(open("{version}/splits.json"))["{split}"]  # the same{and_real
 - A scene is in the split of the recording that it was generated from; recordings without a split count as
   {default_split} ({unknown} of the scenes).
 - **Synthetic scenes** have the `vehicle` "driveforge" in `log.json`, and their descriptions begin with "Synthetic: ".
-  `export.json` lists them with their recordings.
+  `driveforge.json` lists them with their recordings.
 - **LIDAR_TOP** is not a measurement, and there is no radar: do not train a lidar model on it. The files exist because
   tools require them. Rays are cast on flat ground and on the boxes; a box that no ray hits gets one point, so that
   tools that drop boxes without points keep every box. Boxes that cameras do not see have visibility "1".
 - **Key frames** are 0.5 s apart. Frames after the last key frame, and held frames, are left out.
 - **Cameras.** Trainers that expect six cameras need clips of six cameras. {rig}
 - There is no map expansion and no CAN bus. The map image of a scene is drawn from its lanes. Scenes are moved by whole
-  meters to the positive coordinates that maps need; `export.json` has the translations.
+  meters to the positive coordinates that maps need; `driveforge.json` has the translations.
 """
 
 
@@ -120,14 +120,14 @@ def export_card(card: NuScenesCard) -> str:
 
 
 def export_record(card: NuScenesCard) -> bytes:
-    """The bytes of ``export.json``, which marks a folder as an export."""
+    """The bytes of ``driveforge.json``, which marks a folder as an export."""
     record = {"generator": "driveforge", "format": "nuscenes", "version": card.version, "name": card.name}
     record |= {"merged": card.merged, "scenes": [asdict(scene) for scene in card.scenes]}  # type: ignore[dict-item]
     return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def read_export_record(root: Path) -> dict[str, Any]:
-    """The content of ``root/export.json``; raises UserError if it is damaged or not of an export in this format."""
+    """The content of ``root/driveforge.json``; raises UserError if it is damaged or not of an export in this format."""
     record = read_json(root / EXPORT_FILE)
     is_ours = isinstance(record, dict) and (record.get("generator"), record.get("format")) == ("driveforge", "nuscenes")
     return dict(record) if is_ours else {}

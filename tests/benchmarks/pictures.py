@@ -49,7 +49,7 @@ def main() -> None:
 
 def write_nuscenes(path: Path, root: Path) -> None:
     """A row for each weather: four key frames of the scene with the most visible boxes, and the last one from above."""
-    nusc = NuScenes(json.loads((root / "export.json").read_text())["version"], dataroot=str(root), verbose=False)
+    nusc = NuScenes(json.loads((root / "driveforge.json").read_text())["version"], dataroot=str(root), verbose=False)
     visible = Counter(
         nusc.get("sample", row["sample_token"])["scene_token"]
         for row in nusc.sample_annotation

@@ -106,7 +106,7 @@ def test_splits_are_read_by_the_devkit_and_told_on_the_card(run: RunDir) -> None
     card = (run.nuscenes / "README.md").read_text()
     for words in ("CC-BY-4.0", "`abc123`", "known-good", "2 train, 1 val", "every unknown scene name\n  for valid"):
         assert words in card
-    record = json.loads((run.nuscenes / "export.json").read_text())
+    record = json.loads((run.nuscenes / "driveforge.json").read_text())
     assert [scene["recording"] for scene in record["scenes"]] == ["drives/1", "", ""]
     assert max(map(len, card.splitlines())) <= 120
 
