@@ -26,7 +26,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracks = (*small_scene().tracks, HIDDEN, FAR)
     scenes = [small_scene("clip-a", split="train", tracks=tracks), small_scene("clip-b", split="val", tracks=tracks)]
     run = write_run(tmp_path_factory.mktemp("run"), scenes)
-    return export(run, compose([f"run_dir={run.root}", "export.format=nuscenes"]).export).folder
+    return export(
+        run, compose([f"run_dir={run.root}", "export.format=nuscenes", "export.allow_evaluation_split=true"]).export
+    ).folder
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 
 def export_run(run: RunDir, *settings: str) -> ExportSummary:
-    return export(run, compose([f"run_dir={run.root}", "export.format=nuscenes", *settings]).export)
+    return export(
+        run,
+        compose(
+            [f"run_dir={run.root}", "export.format=nuscenes", "export.allow_evaluation_split=true", *settings]
+        ).export,
+    )
 
 
 @pytest.mark.usefixtures("agg_backend")
