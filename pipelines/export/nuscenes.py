@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from functools import partial
 from pathlib import Path
 
@@ -49,9 +49,9 @@ def export_nuscenes(run: RunDir, settings: ExportSettings) -> ExportSummary:
         raise UserError("no clip was accepted, so there is nothing to export; see the reasons of the rejections")
     real = open_merged_root(run, settings, accepted)
     version = real.version if real else VERSION
-    with show_status("Checking candidates"):
-        samples = list(accepted_samples(verdicts, run.candidates))
     with atomic_folder(run.nuscenes, is_replaceable=_is_export) as root:
+        with show_status("Checking candidates"):
+            samples = list(accepted_samples(verdicts, run.candidates))
         scenes, skipped = _write_clips(samples, root, version)
         links = _merge(real, root) if real else ""
         _write_splits(scenes, real, root / version)
@@ -160,8 +160,11 @@ def _write_splits(scenes: Iterable[ExportedScene], real: RealRoot | None, tables
 
 def _summarize(card: NuScenesCard, real: RealRoot | None, links: str, folder: Path) -> ExportSummary:
     metrics: Mapping[str, float] = {"clips": len(card.scenes), "samples": card.num_samples}
-    num_scenes = len(card.scenes)
-    text = f"{num_scenes} scene{'s' * (num_scenes != 1)} with {card.num_samples} key frames ({card.version})"
+    text = f"{_count_scenes(card.scenes)} with {card.num_samples} key frames ({card.version})"
     if real:
-        text += f", merged with {len(real.splits)} scenes of {real.root} ({links})"
+        text += f", merged with {_count_scenes(real.splits)} of {real.root} ({links})"
     return ExportSummary(folder=folder, text=text, metrics=metrics, artifacts=(CARD_FILE, EXPORT_FILE))
+
+
+def _count_scenes(scenes: Sized) -> str:
+    return f"{len(scenes)} scene{'s' * (len(scenes) != 1)}"
