@@ -58,7 +58,7 @@ def camera(**changes: Any) -> dict[str, Any]:
         (changed(ego_to_wrold=[]), "here.json: ego_to_wrold is not a known key; did you mean ego_to_world"),
         (changed(timestamps=[0.0] * 9), "here.json: drive-1: timestamps must be at least one and strictly"),
         (changed(timestamps=["now"] * 9), "here.json: "),
-        (changed(schema_version=7), "here.json: schema_version is 7, but only 1 is supported"),
+        (changed(schema_version=7), "here.json: schema_version is 7, but only 1 and 2 are supported"),
         (changed(cameras={}), "here.json: cameras must be a list, got dict"),
         (changed(tracks=[3]), r"here.json: tracks\[0\] must be a JSON object, got int"),
         (changed(lanes=[{"kind": "river", "points": [[0, 0, 0]]}]), r"here.json: lanes\[0\]: lane kind 'river'"),
