@@ -25,7 +25,6 @@ from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_fr
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.source import Item
 
-
 # Far above the longest description of nuScenes.
 _MAX_CAPTION = 2000
 
