@@ -26,7 +26,7 @@ class BoxAnnotations:
     part inside the image that is behind another box; NaN for a camera without pose or calibration.
 
     ``velocities`` ``(N, T, 3)`` float32 m/s in the world frame, NaN if unknown; ``attributes`` ``(N, T)`` names of
-    nuScenes attributes, as annotated or by the speed, "" if none; ``lidar_points`` ``(N, T)`` int32, -1 if unknown.
+    nuScenes attributes, as annotated or by the speed, "" if none.
     """
 
     boxes_2d: NDArray[np.float32]
@@ -35,7 +35,6 @@ class BoxAnnotations:
     occluded_share: NDArray[np.float32]
     velocities: NDArray[np.float32]
     attributes: NDArray[np.str_]
-    lidar_points: NDArray[np.int32]
 
 
 def annotate_boxes(scene: Scene) -> BoxAnnotations:
@@ -57,7 +56,6 @@ def annotate_boxes(scene: Scene) -> BoxAnnotations:
         occluded_share=occluded,
         velocities=velocities.astype(np.float32),
         attributes=_attributes(scene, velocities),
-        lidar_points=_lidar_points(scene),
     )
 
 
@@ -191,9 +189,3 @@ def _attributes(scene: Scene, velocities: Array) -> NDArray[np.str_]:
         for n, track in enumerate(scene.tracks)
     ]
     return np.array(rows, np.str_).reshape(-1, scene.num_frames)
-
-
-def _lidar_points(scene: Scene) -> NDArray[np.int32]:
-    unknown = np.full(scene.num_frames, -1)
-    rows = [unknown if track.lidar_points is None else track.lidar_points for track in scene.tracks]
-    return np.array(rows, np.int32).reshape(-1, scene.num_frames)

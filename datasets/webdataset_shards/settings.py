@@ -13,9 +13,13 @@ class ExportSettings:
 
     format: Annotated[Literal["webdataset"], "format of the export"]
     clips_per_shard: Annotated[int, "maximum samples per tar", Range(1)]
+    min_shards: Annotated[
+        int, "minimum shards of a split with as many clips; a loader uses no more workers than shards", Range(1)
+    ]
     name: Annotated[str, "name of the data set, in its card and Croissant metadata"]
     license: Annotated[str | None, "license of the data set: an SPDX identifier or a URL; null: not stated"]
 
     def __post_init__(self) -> None:
-        if self.clips_per_shard < 1:
-            raise UserError(f"clips_per_shard must be at least 1, got {self.clips_per_shard}")
+        for name in ("clips_per_shard", "min_shards"):
+            if (value := getattr(self, name)) < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")

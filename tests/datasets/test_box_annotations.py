@@ -154,11 +154,6 @@ def test_attributes_are_those_annotated_or_follow_from_the_speed() -> None:
     assert found[2].tolist() == ["pedestrian.standing"] * 3 and found[3].tolist() == [""] * 3
 
 
-def test_lidar_points_are_minus_one_where_unknown() -> None:
-    known = box("known", (20.0, 0.0, 0.0), lidar_points=np.array([12, -1, 0]))
-    assert annotate_boxes(scene_with(known, box("b", (9.0, 0, 0)))).lidar_points.tolist() == [[12, -1, 0], [-1] * 3]
-
-
 def test_without_pose_calibration_or_tracks_there_is_nothing_to_see() -> None:
     scene = small_scene()
     blind = annotate_boxes(replace(scene, ego_to_world=None))
