@@ -181,7 +181,6 @@ def _check_sample(key: str, members: Mapping[str, bytes], split: str) -> Iterato
     if (clip.scene.split or NO_SPLIT) != split:
         yield f"its json says split {clip.scene.split or 'none'}, the index says {split}"
     known = {*SCENE_MEMBERS, "thumb.jpg", *(video_member(camera.name) for camera in clip.scene.cameras)}
-    known |= set() if clip.scene.ego_to_world is None else {"poses.npy"}
     if unknown := set(members) - known:
         yield f"members {_format_few(unknown)} do not belong to a sample"
     thumbnail = np.frombuffer(members.get("thumb.jpg", b""), np.uint8)

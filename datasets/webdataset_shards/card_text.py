@@ -46,7 +46,7 @@ Sample keys are clip ids. Each sample has these members; `sample.schema.json` de
 | --- | --- |
 | `json` | times, cameras, caption, weather, origin, license, request, measures and verdict |
 | `<camera>.mp4` | T frames; `cameras` has its `intrinsics` (px) and `camera_to_ego`, (T, 4, 4) |
-| `poses.npy` | `ego_to_world`, (T, 4, 4) float64; absent if the clip has no ego pose |
+| `poses.npy` | `ego_to_world`, (T, 4, 4) float64; (0, 4, 4) if the clip has no ego pose |
 | `tracks.npz` | `ids`, `categories` (N,), `sizes` (N, 3), `box_to_world` (N, T, 4, 4), `present` (N, T), \
 `lidar_points` (N, T), `annotated_attributes` (N, T) |
 | `annotations.npz` | V cameras: `boxes_2d` (V, N, T, 4) px, `cut_sides` (V, N, T, 4), `visible_share`, \

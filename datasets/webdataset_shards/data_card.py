@@ -24,7 +24,7 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleSummary:
-    """Facts about one sample for the card; ``cameras`` are "name widthxheight"."""
+    """Facts about one sample for the card and its place; ``cameras`` are "name widthxheight"."""
 
     key: str
     split: str
@@ -32,6 +32,7 @@ class SampleSummary:
     seconds: float
     cameras: tuple[str, ...]
     members: frozenset[str]
+    has_objects: bool = True
 
     @classmethod
     def from_json(cls, key: str, record: Mapping[str, Any], members: Iterable[str]) -> "SampleSummary":
@@ -44,6 +45,7 @@ class SampleSummary:
             seconds=float(times[-1] - times[0]) + (1 / rate if rate else 0.0),
             cameras=tuple(f"{camera['name']} {camera['width']}x{camera['height']}" for camera in record["cameras"]),
             members=frozenset(members),
+            has_objects=record.get("num_objects") != 0,
         )
 
 

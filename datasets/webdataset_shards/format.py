@@ -3,7 +3,7 @@
 ==================  ===================================================================================================
 ``json``            described by ``sample.schema.json`` next to this file, and in docs/data-formats.md
 ``<camera>.mp4``    one H.264 video per camera, T frames
-``poses.npy``       ``ego_to_world`` (T, 4, 4) float64 m; absent if there is no ego pose
+``poses.npy``       ``ego_to_world`` (T, 4, 4) float64 m; (0, 4, 4) if there is no ego pose
 ``tracks.npz``      ``ids, categories`` (N,) str, ``sizes`` (N, 3) m, ``box_to_world`` (N, T, 4, 4), ``present`` (N, T),
                     ``lidar_points`` (N, T) int32 and ``annotated_attributes`` (N, T) str of the recording
 ``annotations.npz`` the arrays of ``BoxAnnotations``
@@ -41,8 +41,8 @@ from driveforge.datasets.webdataset_shards.arrays import (
 )
 
 SCHEMA_VERSION = 3
-# Version 1 stored lanes as a list and fixed extrinsics as (4, 4). Version 2 had null for unknown calibration and lacked
-# annotations.npz, ego_motion.npz, and what only the recording knows.
+# Version 1 stored lanes as a list and fixed extrinsics as (4, 4). Version 2 had null for unknown calibration, no
+# poses.npy without an ego pose, and neither annotations.npz, ego_motion.npz nor what only the recording knows.
 _SUPPORTED_VERSIONS = (1, 2, 3)
 EXTENSIONS = ("jpg", "json", "mp4", "npy", "npz")
 THUMB_WIDTH = 320
@@ -67,20 +67,18 @@ def clip_members(clip: Clip, metadata: Mapping[str, Any], *, crf: int = 18) -> d
 
 
 # The members without pixels that every sample has.
-SCENE_MEMBERS = ("annotations.npz", "ego_motion.npz", "json", "tracks.npz")
+SCENE_MEMBERS = ("annotations.npz", "ego_motion.npz", "json", "poses.npy", "tracks.npz")
 
 
 def scene_members(scene: Scene, metadata: Mapping[str, Any]) -> dict[str, bytes]:
     """The members of a sample that do not hold pixels."""
-    members = {
+    return {
         "json": dump_json(_scene_record(scene) | {"metadata": dict(metadata)}),
+        "poses.npy": pack_array(np.zeros((0, 4, 4)) if scene.ego_to_world is None else scene.ego_to_world),
         "tracks.npz": pack_tracks(scene),
         "annotations.npz": pack_annotations(scene),
         "ego_motion.npz": pack_ego_motion(scene),
     }
-    if scene.ego_to_world is not None:
-        members["poses.npy"] = pack_array(scene.ego_to_world)
-    return members
 
 
 def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, dict[str, Any]]:
@@ -128,10 +126,16 @@ def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene,
     scene = scene_from_json(record, f"{where}: json")
     _check_summary(record_json, scene, f"{where}: json")
     try:
-        poses = unpack_array(members["poses.npy"]) if "poses.npy" in members else None
+        # Older samples without an ego pose lack the member.
+        has_poses = version == SCHEMA_VERSION or "poses.npy" in members
+        poses = unpack_array(_require_member(members, "poses.npy", where)) if has_poses else np.zeros((0, 4, 4))
         tracks = unpack_tracks(_require_member(members, "tracks.npz", where))
         fields = {name: getattr(scene, name) for name in (*_SCENE_KEYS, "timestamps", "cameras", "lanes")}
-        return Scene(**fields, ego_to_world=poses, tracks=tracks), dict(record_json.get("metadata", {}))
+        if (count := record_json.get("num_objects", len(tracks))) != len(tracks):
+            raise UserError(f"json: num_objects is {shorten(count)}, but tracks.npz has {len(tracks)}")
+        has_pose = poses.shape != (0, 4, 4)
+        scene = Scene(**fields, ego_to_world=poses if has_pose else None, tracks=tracks)
+        return scene, dict(record_json.get("metadata", {}))
     except Exception as error:  # numpy and zipfile raise exceptions of many types
         raise UserError(f"{where}: {shorten(error, 200)}") from error
 
@@ -179,6 +183,7 @@ def _scene_record(scene: Scene) -> dict[str, Any]:
         "time_of_day": time_of_day,
         "frame_rate": scene.frame_rate,
         "num_frames": scene.num_frames,
+        "num_objects": len(scene.tracks),
         "timestamps": scene.timestamps.tolist(),
         "cameras": [_camera_record(camera, scene.num_frames) for camera in scene.cameras],
         "lanes": json.dumps([{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes]),
@@ -189,9 +194,13 @@ def _camera_record(camera: Camera, num_frames: int) -> dict[str, Any]:
     extrinsics = camera.camera_to_ego
     if extrinsics is not None and extrinsics.ndim == 2:
         camera = replace(camera, camera_to_ego=np.broadcast_to(extrinsics, (num_frames, 4, 4)))
-    unknown = {"image_times_us": [-1] * num_frames, "image_tokens": [""] * num_frames}
-    record = unknown | {key: [] if value is None else value for key, value in camera_to_json(camera).items()}
-    return record | {"member": video_member(camera.name)}
+    record = {key: [] if value is None else value for key, value in camera_to_json(camera).items()}
+    return {
+        **record,
+        "image_times_us": record.get("image_times_us", [-1] * num_frames),
+        "image_tokens": record.get("image_tokens", [""] * num_frames),
+        "member": video_member(camera.name),
+    }
 
 
 def _parse_camera(entry: object) -> object:

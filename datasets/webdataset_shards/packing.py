@@ -73,10 +73,10 @@ def pack_shards(
         SampleSummary.from_json(sample.key, sample.json_member(), {*sample.members, *SCENE_MEMBERS})
         for sample in samples.values()
     ]
-    splits = _group_by_split(summaries)
+    plan = _plan_shards(summaries, settings)
     with translate_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    shards, records = _write_shards(samples, splits, out, settings)
+    shards, records = _write_shards(samples, plan, out, settings)
     card = DataCard(name=settings.name, license=settings.license or "", samples=summaries, provenance=provenance)
     table = sample_table(records)
     files = {
@@ -104,34 +104,44 @@ def _index_by_key(accepted: Iterable[AcceptedSample]) -> dict[str, AcceptedSampl
     return samples
 
 
-def _group_by_split(summaries: Iterable[SampleSummary]) -> dict[str, list[str]]:
-    """Keys by split in packing order: a fixed shuffle, by the hash of the key."""
-    splits: defaultdict[str, list[str]] = defaultdict(list)
+def _plan_shards(summaries: Iterable[SampleSummary], settings: ExportSettings) -> dict[str, list[list[str]]]:
+    """The keys of the samples of each shard by split, in packing order: a fixed shuffle, by the hash of the key."""
+    splits: defaultdict[str, list[SampleSummary]] = defaultdict(list)
     for sample in summaries:
         if not CLIP_ID.fullmatch(sample.split):
             raise UserError(f"{sample.key}: split {sample.split!r} may hold only a-z, 0-9, '-' and '_'")
-        splits[sample.split].append(sample.key)
-    return {
-        split: sorted(splits[split], key=lambda key: hashlib.sha256(key.encode()).digest()) for split in sorted(splits)
-    }
+        splits[sample.split].append(sample)
+    return {split: _plan_split(splits[split], settings) for split in sorted(splits)}
+
+
+def _plan_split(samples: Sequence[SampleSummary], settings: ExportSettings) -> list[list[str]]:
+    """Shards of equal size. As far as possible each starts with a clip that has objects.
+
+    Loaders infer types from the first samples, and an empty list of boxes has no type.
+    """
+    shuffled = sorted(samples, key=lambda sample: hashlib.sha256(sample.key.encode()).digest())
+    sizes = _shard_sizes(len(samples), settings)
+    firsts = [sample.key for sample in shuffled if sample.has_objects][: len(sizes)]
+    others = iter([sample.key for sample in shuffled if sample.key not in firsts])
+    starts = [[key] for key in firsts] + [[] for _ in sizes[len(firsts) :]]
+    return [start + list(islice(others, size - len(start))) for start, size in zip(starts, sizes, strict=True)]
 
 
 def _write_shards(
-    samples: Mapping[str, AcceptedSample], splits: Mapping[str, Sequence[str]], out: Path, settings: ExportSettings
+    samples: Mapping[str, AcceptedSample], plan: Mapping[str, list[list[str]]], out: Path, settings: ExportSettings
 ) -> tuple[list[dict[str, Any]], list[tuple[str, dict[str, Any]]]]:
     """Write all shards; returns their index entries, and (shard, content of the ``json`` member) of every sample."""
     shards, records = [], []
     remove_partial_files(out)
     with show_progress(Progress()) as progress:
         task = progress.add_task("Exporting", total=len(samples))
-        for split, keys in splits.items():
-            ordered = iter(keys)
-            for number, count in enumerate(_shard_sizes(len(keys), settings)):
-                selected = [samples[key] for key in islice(ordered, count)]
+        for split, shard_keys in plan.items():
+            for number, keys in enumerate(shard_keys):
+                selected = [samples[key] for key in keys]
                 shard, written = _write_shard(selected, out, f"{split}-{number:05d}", settings)
                 shards.append({"name": shard.path.name, "split": split} | _index_fields(shard))
                 records += [(shard.path.name, record) for record in written]
-                progress.advance(task, count)
+                progress.advance(task, len(keys))
     with translate_write_errors(out):
         sync_folder(out)
     return shards, records

@@ -23,6 +23,7 @@ _COLUMNS: dict[str, tuple[pa.DataType, tuple[str | int, ...]]] = {
     "frame_rate": (pa.float64(), ("frame_rate",)),
     "num_frames": (pa.int64(), ("num_frames",)),
     "held_frames": (pa.int64(), ("held_frames",)),
+    "num_objects": (pa.int64(), ("num_objects",)),
     "timestamps": (pa.list_(pa.float64()), ("timestamps",)),
     "image_times_us": (pa.list_(pa.int64()), ("cameras", 0, "image_times_us")),
     "image_tokens": (pa.list_(pa.string()), ("cameras", 0, "image_tokens")),
