@@ -95,6 +95,7 @@ def check_arrays(members: Mapping[str, bytes], scene: Scene) -> Iterator[str]:
         for name, (shape, kind) in expected.items():
             if arrays[name].shape != tuple(sizes[letter] for letter in shape) or arrays[name].dtype.kind != kind:
                 yield f"{member}: {name} is {arrays[name].dtype} {arrays[name].shape}, which does not fit its clip"
+                break
 
 
 def pack_array(array: NDArray[np.float64]) -> bytes:

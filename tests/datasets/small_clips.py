@@ -79,6 +79,21 @@ def bare_clip(clip_id: str = "bare-1", num_frames: int = 9) -> Clip:
     return Clip(scene=scene, frames=smooth_frames(num_frames, 48, 80)[None])
 
 
+def recorded_clip(clip_id: str = "recorded-1") -> Clip:
+    """A small clip with everything that only its recording knows: image times and tokens, lidar points, attributes."""
+    clip = small_clip(clip_id)
+    scene = clip.scene
+    times = 1_533_201_470_000_123 + 100_000 * np.arange(scene.num_frames)
+    cameras = tuple(
+        replace(camera, image_times_us=times, image_tokens=tuple(f"image-{t}" for t in range(scene.num_frames)))
+        for camera in scene.cameras
+    )
+    points = np.where(np.arange(scene.num_frames) % 5 == 0, 17, -1)
+    attributes = tuple("vehicle.parked" if t % 2 else "" for t in range(scene.num_frames))
+    tracks = (replace(scene.tracks[0], lidar_points=points, attributes=attributes), *scene.tracks[1:])
+    return clip.with_scene(cameras=cameras, tracks=tracks, recording_token="scene-token")
+
+
 def moving_mount(scene: Scene) -> Scene:
     """``scene`` with extrinsics that change per frame."""
     shift = pose(np.eye(3), np.arange(scene.num_frames)[:, None] * [0.01, 0.0, 0.0])
@@ -88,16 +103,18 @@ def moving_mount(scene: Scene) -> Scene:
 
 def assert_same_scene(actual: Scene, expected: Scene) -> None:
     """Every field is equal, arrays bit for bit."""
-    for name in ("clip_id", "domain", "caption", "source", "split", "held_frames"):
+    for name in ("clip_id", "domain", "caption", "source", "split", "held_frames", "recording_token"):
         assert getattr(actual, name) == getattr(expected, name)
     _assert_same(actual.timestamps, expected.timestamps)
     _assert_same(actual.ego_to_world, expected.ego_to_world)
     for a, b in zip(actual.cameras, expected.cameras, strict=True):
-        assert (a.name, a.width, a.height) == (b.name, b.width, b.height)
+        assert (a.name, a.width, a.height, a.image_tokens) == (b.name, b.width, b.height, b.image_tokens)
+        _assert_same(a.image_times_us, b.image_times_us)
         _assert_same(a.intrinsics, b.intrinsics)
         _assert_same(a.camera_to_ego, b.camera_to_ego)
     for a, b in zip(actual.tracks, expected.tracks, strict=True):
-        assert (a.id, a.category) == (b.id, b.category)
+        assert (a.id, a.category, a.attributes) == (b.id, b.category, b.attributes)
+        _assert_same(a.lidar_points, b.lidar_points)
         _assert_same(a.size, b.size)
         _assert_same(a.box_to_world, b.box_to_world)
         _assert_same(a.present, b.present)
