@@ -21,6 +21,7 @@ from tests.datasets.small_clips import (
     assert_same_scene,
     bare_clip,
     moving_mount,
+    older_members,
     recorded_clip,
     small_clip,
     smooth_frames,
@@ -31,28 +32,6 @@ METADATA = {"seed": 7, "measures": [{"name": "static_track_error", "value": 0.1 
 
 def rewritten(members: dict[str, bytes], **changes: object) -> dict[str, bytes]:
     return members | {"json": json.dumps(json.loads(members["json"]) | changes).encode()}
-
-
-def older_members(clip: Clip, version: int) -> dict[str, bytes]:
-    """The members of ``clip`` as version 1 or 2 wrote them."""
-    members = clip_members(clip, METADATA)
-    record = json.loads(members["json"])
-    added = ("recording_token", "derived_from_split", "weather", "time_of_day", "num_objects")
-    record = {key: value for key, value in record.items() if key not in added} | {"schema_version": version}
-    for camera in record["cameras"]:
-        del camera["image_times_us"], camera["image_tokens"]
-        camera["intrinsics"], camera["camera_to_ego"] = camera["intrinsics"] or None, camera["camera_to_ego"] or None
-        if version == 1 and camera["camera_to_ego"]:
-            camera["camera_to_ego"] = camera["camera_to_ego"][0]
-    if version == 1:
-        record["lanes"] = json.loads(record["lanes"])
-    tracks = io.BytesIO()
-    with np.load(io.BytesIO(members["tracks.npz"])) as arrays:
-        names = ("ids", "categories", "sizes", "box_to_world", "present")
-        np.savez_compressed(tracks, **{name: arrays[name] for name in names})
-    dropped = {"annotations.npz", "ego_motion.npz"} | ({"poses.npy"} if clip.scene.ego_to_world is None else set())
-    kept = {name: data for name, data in members.items() if name not in dropped}
-    return kept | {"json": json.dumps(record).encode(), "tracks.npz": tracks.getvalue()}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +81,7 @@ def test_every_key_has_one_type_in_all_samples() -> None:
 def test_samples_of_older_versions_are_read() -> None:
     for clip in (small_clip(), bare_clip()):
         for version in (1, 2):
-            read, metadata = clip_from_members(older_members(clip, version), "t.tar: key")
+            read, metadata = clip_from_members(older_members(clip, version, METADATA), "t.tar: key")
             assert_same_scene(read.scene, clip.scene)
             assert metadata == METADATA
 
