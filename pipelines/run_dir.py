@@ -94,6 +94,11 @@ class RunDir:
         return self.root / "shards"
 
     @property
+    def nuscenes(self) -> Path:
+        """The accepted clips in nuScenes format."""
+        return self.root / "nuscenes"
+
+    @property
     def simulated(self) -> Path:
         """The simulated data set of the demo."""
         return self.root / "world"

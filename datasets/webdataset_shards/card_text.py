@@ -24,6 +24,11 @@ All pixels are synthetic. Every clip was measured against its conditioning (ego 
 gate with calibrated limits, or by a reviewer.
 """
 
+LEAKS = """\
+A near-duplicate differs in at most 31 of the 256 bits of a perceptual hash from a recorded frame of the scenes that the
+clips were generated from. The recorded first frames that clips continue are not counted.
+"""
+
 DISCLOSURE = """\
 The content of this data set was artificially generated with an AI system. Two marks say so in machine-readable form:
 

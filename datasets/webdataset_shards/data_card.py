@@ -7,6 +7,7 @@ from typing import Any
 
 from driveforge.datasets.disclosure import DIGITAL_SOURCE_TYPE
 from driveforge.datasets.webdataset_shards import card_text
+from driveforge.datasets.webdataset_shards.card_limits import SampleLimits, leaks_section, unmeasured_section
 
 # The split of clips without a split.
 NO_SPLIT = "all"
@@ -32,6 +33,7 @@ class SampleSummary:
     seconds: float
     cameras: tuple[str, ...]
     members: frozenset[str]
+    limits: SampleLimits
     has_objects: bool = True
 
     @classmethod
@@ -46,6 +48,7 @@ class SampleSummary:
             cameras=tuple(f"{camera['name']} {camera['width']}x{camera['height']}" for camera in record["cameras"]),
             members=frozenset(members),
             has_objects=record.get("num_objects") != 0,
+            limits=SampleLimits.from_metadata(record.get("metadata", {})),
         )
 
 
@@ -74,6 +77,8 @@ def data_card(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
     sections = {
         "": f"{card.summary}\n\n{card_text.INTRODUCTION}\n{_facts(card)}",
         "Content": _counts(card, shards),
+        "Leaks": f"{card_text.LEAKS}\n{leaks_section([sample.limits for sample in card.samples])}",
+        "What was not measured": unmeasured_section([sample.limits for sample in card.samples]),
         "Disclosure": card_text.DISCLOSURE.format(source_type=DIGITAL_SOURCE_TYPE),
         "Loading": "Run this in the folder of this card. It needs only `webdataset`, `torch`, `numpy` and `av`.\n\n"
         f"```python\n{loading}```\n\n{card_text.MEMBERS}",

@@ -18,7 +18,7 @@ from driveforge.datasets.webdataset_shards.settings import ExportSettings
 # The JSON schema of the ``json`` member; every export has a copy.
 SCHEMA_FILE = "sample.schema.json"
 # Their keys differ between clips and their lists may be empty, so loaders could not infer a type.
-_JSON_TEXTS = ("settings", "measures")
+_JSON_TEXTS = ("settings", "measures", "frame_hashes")
 
 
 def sample_schema() -> bytes:
@@ -27,9 +27,9 @@ def sample_schema() -> bytes:
 
 
 def exported_members(
-    members: Mapping[str, bytes], verdict: Mapping[str, Any], settings: ExportSettings, where: str
+    members: Mapping[str, bytes], added: Mapping[str, Any], settings: ExportSettings, where: str
 ) -> dict[str, bytes]:
-    """The members of the exported sample of a stored candidate; ``verdict`` is added to its metadata.
+    """The members of the exported sample of a stored candidate; ``added`` to its metadata.
 
     Videos and arrays are copied, and videos marked as generated. A candidate of an older version gets what it lacks and
     its scene can tell. Raises UserError naming ``where`` and a member that is damaged.
@@ -39,7 +39,8 @@ def exported_members(
         scene, metadata = scene_from_members(members, where)
         members = {**members, **scene_members(scene, metadata)}
         record = load_json(members["json"], f"{where}: json")
-    metadata = record.pop("metadata", {}) | dict(verdict)
+    # Candidates of older versions have no hashes.
+    metadata = {"frame_hashes": {}} | record.pop("metadata", {}) | dict(added)
     record |= {
         "license": settings.license or "",
         "dataset": settings.name,

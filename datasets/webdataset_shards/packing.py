@@ -20,7 +20,7 @@ from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.croissant import croissant
 from driveforge.datasets.webdataset_shards.data_card import DataCard, Provenance, SampleSummary, data_card
 from driveforge.datasets.webdataset_shards.exported import SCHEMA_FILE, exported_members, sample_schema
-from driveforge.datasets.webdataset_shards.format import SCENE_MEMBERS, load_json
+from driveforge.datasets.webdataset_shards.format import SCENE_MEMBERS, extend_metadata, load_json
 from driveforge.datasets.webdataset_shards.index import (
     INDEX_FILE,
     INDEX_VERSION,
@@ -48,9 +48,9 @@ class AcceptedSample:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def json_member(self) -> dict[str, Any]:
-        """The content of the stored ``json`` member."""
+        """The content of the stored ``json`` member, with ``metadata`` added."""
         content = read_members(self.tar, {"json": self.members["json"]})["json"]
-        return load_json(content, f"{self.tar}: {self.key}: json")
+        return extend_metadata(content, self.metadata, f"{self.tar}: {self.key}")
 
     def export_members(self, settings: ExportSettings) -> dict[str, bytes]:
         """The members of the exported sample."""

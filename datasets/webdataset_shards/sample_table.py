@@ -37,6 +37,8 @@ _COLUMNS: dict[str, tuple[pa.DataType, tuple[str | int, ...]]] = {
     "has_score": (pa.bool_(), ("metadata", "verdict", "has_score")),
     "score": (pa.float64(), ("metadata", "verdict", "score")),
     "limit": (pa.float64(), ("metadata", "verdict", "limit")),
+    "from_evaluation_split": (pa.bool_(), ("metadata", "from_evaluation_split")),
+    "near_duplicate_share": (pa.float64(), ("metadata", "near_duplicates", "share")),
 }
 SCHEMA = pa.schema([(_SHARD, pa.string()), *((name, kind) for name, (kind, _) in _COLUMNS.items())])
 

@@ -72,7 +72,8 @@ def test_videos_and_arrays_are_copied_and_the_description_is_extended(
 ) -> None:
     pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     source = ShardSource(tmp_path)
-    assert source.metadata("drive-5") == {"seed": 3, "verdict": {"state": "accepted"}}
+    verdict = {"state": "accepted"}
+    assert source.metadata("drive-5") == {"seed": 3, "verdict": verdict, "frame_hashes": "{}"}
     before = {key: members for sample in samples for key, members in read_samples(sample.tar)}
     for tar in tmp_path.glob("*.tar"):
         for key, members in read_samples(tar):
