@@ -1,6 +1,6 @@
 """The mark of generated media: the IPTC digital source type, as XMP in MP4 files and as a key of JSON.
 
-It is a plain statement that tools such as exiftool and ffprobe read, not a signed C2PA manifest: it can be removed.
+It is a plain statement that readers of XMP such as ffmpeg find, not a signed C2PA manifest: it can be removed.
 """
 
 from collections.abc import Iterator, Mapping

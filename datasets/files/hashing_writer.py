@@ -7,8 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import IO, Self
 
-# A block that is written, and the amount of unsynced data after which the disk starts to write.
-COPY_BYTES, _SYNC_BYTES = 1 << 20, 64 << 20
+# Smaller writes are collected; larger ones are passed on as they are, in blocks of at most COPY_BYTES from a tarfile.
+_SMALL_BYTES, COPY_BYTES = 1 << 16, 1 << 20
+# The amount of unsynced data after which the disk starts to write.
+_SYNC_BYTES = 64 << 20
 # Blocks that wait to be hashed are kept in memory.
 _MAX_PENDING = 16
 
@@ -36,8 +38,10 @@ class HashingWriter:
         self._pool.shutdown(cancel_futures=True)
 
     def write(self, data: bytes) -> int:
-        if len(data) < COPY_BYTES and len(self._buffer) + len(data) < COPY_BYTES:
+        if len(data) < _SMALL_BYTES:
             self._buffer += data
+            if len(self._buffer) >= COPY_BYTES:
+                self._flush()
         else:
             self._flush()
             self._write_block(data)

@@ -73,8 +73,8 @@ Sample keys are clip ids. Each sample has these members; `sample.schema.json` de
 - `curvature` is that of the path, positive to the left: wheels of a vehicle with wheelbase L are steered by
   `arctan(L * curvature)`.
 - Unknown numbers in arrays are NaN, or -1 for `lidar_points`. In `json`, unknown is "", -1 or []; never null.
-- `lanes`, `metadata.settings` and `metadata.measures` are JSON strings; `lanes` is a list of `kind` and `points`
-  (N, 3) in the world frame.
+- `lanes`, `metadata.settings`, `metadata.measures` and `metadata.frame_hashes` are JSON strings; `lanes` is a list of
+  `kind` and `points` (N, 3) in the world frame.
 - The last `held_frames` frames, if any, are padding past the end of a recording: exclude them from training.
 
 `index.json` lists size, sha256, number of samples and keys of every shard; `samples.parquet` has a row for each clip,
