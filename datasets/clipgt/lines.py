@@ -59,7 +59,7 @@ def _main_style(styles: Sequence[str]) -> str:
 
 
 def lane_rows(lanes: Sequence[Lane], world: Array, clip_id: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows of ``lane_line``, ``road_boundary`` and ``crosswalk``; ``world`` ``(4, 4)`` maps the scene to the ClipGT world.
+    """Rows of ``lane_line``, ``road_boundary`` and ``crosswalk``; ``world`` maps the scene to the ClipGT world.
 
     Dividers are written as solid white lines, since a lane has no style.
     """

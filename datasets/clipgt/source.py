@@ -80,10 +80,6 @@ class ClipGtSource:
         return self._windows[scene.clip_id]
 
 
-def has_clipgt(path: Path) -> bool:
-    return path.is_dir() and bool(find_clips(path))
-
-
 def list_items(path: Path, cameras: Sequence[str]) -> list[Item]:
     """Every ClipGT clip under ``path``, to be loaded at its native size with its videos."""
     return [

@@ -11,7 +11,7 @@ from driveforge.datasets.settings import Range
 class ExportSettings:
     """Format and packing of accepted clips."""
 
-    format: Annotated[Literal["webdataset"], "format of the export"]
+    format: Annotated[Literal["webdataset", "clipgt", "lerobot"], "format of the export"]
     clips_per_shard: Annotated[int, "maximum samples per tar", Range(1)]
     name: Annotated[str, "name of the data set, in its card and Croissant metadata"]
     license: Annotated[str | None, "license of the data set: an SPDX identifier or a URL; null: not stated"]

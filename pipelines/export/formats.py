@@ -7,6 +7,8 @@ from pathlib import Path
 from driveforge.datasets.webdataset_shards.packing import pack_shards
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.export.accepted import accepted_samples, provenance
+from driveforge.pipelines.export.clipgt import write_clipgt_export
+from driveforge.pipelines.export.lerobot import write_lerobot_export
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import read_verdicts
 
@@ -33,5 +35,23 @@ def export_webdataset(run: RunDir, settings: ExportSettings) -> ExportSummary:
     )
 
 
+def export_clipgt(run: RunDir, settings: ExportSettings) -> ExportSummary:
+    num_clips = write_clipgt_export(run, settings)
+    return _folder_summary(run.clipgt, f"{num_clips} clips as ClipGT", num_clips)
+
+
+def export_lerobot(run: RunDir, settings: ExportSettings) -> ExportSummary:
+    num_clips = write_lerobot_export(run, settings)
+    return _folder_summary(run.lerobot, f"{num_clips} clips as a LeRobot data set", num_clips)
+
+
+def _folder_summary(folder: Path, text: str, num_clips: int) -> ExportSummary:
+    return ExportSummary(folder=folder, text=text, metrics={"clips": num_clips}, artifacts=("README.md",))
+
+
 ExportFormat = Callable[[RunDir, ExportSettings], ExportSummary]
-FORMATS: Mapping[str, ExportFormat] = {"webdataset": export_webdataset}
+FORMATS: Mapping[str, ExportFormat] = {
+    "webdataset": export_webdataset,
+    "clipgt": export_clipgt,
+    "lerobot": export_lerobot,
+}

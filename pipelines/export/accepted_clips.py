@@ -1,0 +1,92 @@
+"""Accepted clips as scenes with videos, for formats that describe motion; clips that lack it are skipped."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from driveforge.datasets.errors import UserError
+from driveforge.datasets.remux import Part, join_videos
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.select_frames import select_frames
+from driveforge.datasets.webdataset_shards.format import dump_json, scene_from_members, video_member
+from driveforge.datasets.webdataset_shards.packing import AcceptedSample
+from driveforge.datasets.webdataset_shards.tar_samples import read_members
+from driveforge.pipelines.console import print_message
+from driveforge.pipelines.export.accepted import accepted_samples
+from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.validate.gate import read_verdicts
+
+CLIPS_FILE = "clips.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AcceptedClip:
+    """A scene without its held frames, the sample that it is from, and that sample's metadata with the verdict."""
+
+    scene: Scene
+    sample: AcceptedSample = field(repr=False)
+    metadata: dict[str, Any] = field(repr=False)
+    is_cut: bool
+
+    def video(self, camera: str) -> bytes:
+        """The MP4 of a camera with the frames of ``scene``, copied from the sample."""
+        name = video_member(camera)
+        where = f"{self.sample.tar}: {self.sample.key}: {name}"
+        if name not in self.sample.members:
+            raise UserError(f"{where} is missing")
+        content = read_members(self.sample.tar, {name: self.sample.members[name]})[name]
+        if not self.is_cut:
+            return content
+        part = Part(video=content, num_frames=self.scene.num_frames, name=where)
+        return join_videos([part], self.scene.frame_rate or 1.0)
+
+    def record(self) -> dict[str, Any]:
+        """The line of the clip in ``CLIPS_FILE``."""
+        scene = self.scene
+        described = {"clip_id": scene.clip_id, "domain": scene.domain, "split": scene.split, "source": scene.source}
+        return described | {"metadata": self.metadata}
+
+
+def read_accepted(run: RunDir, find_problem: Callable[[Scene], str]) -> list[AcceptedClip]:
+    """The accepted clips of ``run``, except those for which ``find_problem`` says why not; they are printed.
+
+    Raises UserError if none was accepted, or if all have a problem.
+    """
+    clips, skipped = [], []
+    samples = list(accepted_samples(read_verdicts(run.verdicts), run.candidates))
+    if not samples:
+        raise UserError("no clip was accepted, so there is nothing to export; see the reasons of the rejections")
+    for clip in map(_read_clip, samples):
+        if problem := find_problem(clip.scene):
+            skipped.append(f"{clip.scene.clip_id} is not exported: {problem}")
+        else:
+            clips.append(clip)
+    for line in skipped:
+        print_message(line)
+    if not clips:
+        raise UserError(f"none of the {len(samples)} accepted clips can be exported; {skipped[0]}")
+    return clips
+
+
+def clip_lines(clips: Sequence[AcceptedClip]) -> bytes:
+    """One line of JSON per clip with its metadata: request, measures, provenance, verdict."""
+    return b"".join(_lines(clips))
+
+
+def _lines(clips: Sequence[AcceptedClip]) -> Iterator[bytes]:
+    for clip in clips:
+        yield dump_json(clip.record()) + b"\n"
+
+
+def _read_clip(sample: AcceptedSample) -> AcceptedClip:
+    names = ("json", "poses.npy", "tracks.npz")
+    members = read_members(sample.tar, {name: sample.members[name] for name in names if name in sample.members})
+    scene, metadata = scene_from_members(members, f"{sample.tar}: {sample.key}")
+    is_cut = scene.held_frames > 0
+    if is_cut:
+        scene = select_frames(scene, np.arange(scene.num_frames - scene.held_frames))
+    return AcceptedClip(
+        scene=replace(scene, held_frames=0), sample=sample, metadata=metadata | dict(sample.metadata), is_cut=is_cut
+    )
