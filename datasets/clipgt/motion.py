@@ -50,8 +50,8 @@ def read_tracks(table: Table, frames: Times, world: Array, exact: Mapping[str, s
 
     ``world`` ``(4, 4)`` maps the ClipGT world to the scene's. Between rows, boxes are interpolated; a box is absent
     before its first row, after its last, and between rows that are more than half a second apart. Tracks of one row
-    are skipped. The tracks with an id in ``exact``, which gives their category, are present only in frames that have
-    a row, if all their rows are at frame times. Raises UserError if a track has two rows of the same time.
+    are skipped. The tracks with an id in ``exact``, which gives their category and order, are present only in frames
+    that have a row, if all their rows are at frame times. Raises UserError if a track has two rows of the same time.
     """
     if not table.num_rows:
         return ()
@@ -75,7 +75,8 @@ def read_tracks(table: Table, frames: Times, world: Array, exact: Mapping[str, s
             category = exact.get(name) or category_from_clipgt(categories[order[0]])
             size = np.median(sizes[order], axis=0)
             tracks.append(Track(id=name, category=category, size=size, box_to_world=box_to_world, present=present))
-    return tuple(tracks)
+    order = {name: number for number, name in enumerate(exact)}
+    return tuple(sorted(tracks, key=lambda track: order.get(track.id, len(order))))
 
 
 def _sample(times: Times, poses: Array, frames: Times, is_exact: bool) -> tuple[NDArray[np.bool_], Array]:

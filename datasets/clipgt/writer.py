@@ -37,7 +37,7 @@ def write_clipgt(folder: Path, scene: Scene, videos: Mapping[str, bytes] | None 
     scene = _without_held_frames(scene)
     missing = missing_for_clipgt(scene)
     if missing:
-        raise UserError(f"{scene.clip_id}: cannot be written as ClipGT without {missing}")
+        raise UserError(f"{scene.clip_id}: cannot be written as ClipGT, it has no {missing}")
     assert scene.ego_to_world is not None
     times, world = microseconds(scene), inverse(scene.ego_to_world[0])
     rows = {
@@ -61,9 +61,9 @@ def write_clipgt(folder: Path, scene: Scene, videos: Mapping[str, bytes] | None 
 def missing_for_clipgt(scene: Scene) -> str:
     """What ClipGT needs and ``scene`` lacks, or ""."""
     if scene.ego_to_world is None:
-        return "an ego pose"
+        return "ego pose"
     unknown = [camera.name for camera in scene.cameras if not camera.is_calibrated]
-    return f"the calibration of {', '.join(unknown)}" if unknown else ""
+    return f"calibration of {', '.join(unknown)}" if unknown else ""
 
 
 def microseconds(scene: Scene) -> Times:
