@@ -75,8 +75,8 @@ def read_tracks(table: Table, frames: Times, world: Array, exact: Mapping[str, s
             category = exact.get(name) or category_from_clipgt(categories[order[0]])
             size = np.median(sizes[order], axis=0)
             tracks.append(Track(id=name, category=category, size=size, box_to_world=box_to_world, present=present))
-    order = {name: number for number, name in enumerate(exact)}
-    return tuple(sorted(tracks, key=lambda track: order.get(track.id, len(order))))
+    places = {name: number for number, name in enumerate(exact)}
+    return tuple(sorted(tracks, key=lambda track: places.get(track.id, len(places))))
 
 
 def _sample(times: Times, poses: Array, frames: Times, is_exact: bool) -> tuple[NDArray[np.bool_], Array]:

@@ -18,6 +18,7 @@ CLIP_COMMANDS = (
             "driveforge generate",
             "driveforge generate executor=ray executor.workers=4 generate.num_clips=200",
             "driveforge generate model.generator=my_model:MyModel run_dir=runs/mine",
+            "driveforge generate data=clipgt data.root=scenes generate.num_first_frames=0",
         ),
         sections=("data", "model", "generate", "validate", "executor", "tracking"),
     ),
@@ -171,9 +172,18 @@ CLIP_COMMANDS = (
         name="export",
         module="driveforge.pipelines.export.command",
         run_dir="existing",
-        summary="pack the accepted clips into WebDataset shards",
-        description="Writes <run_dir>/shards with index.json, Croissant metadata and a data card.",
-        examples=("driveforge export", "driveforge export export.clips_per_shard=256"),
+        summary="pack the accepted clips into WebDataset shards, or another format",
+        description=(
+            "Writes <run_dir>/shards with index.json, Croissant metadata and a data card. export.format=clipgt writes "
+            "NVIDIA's world-scenario parquet to <run_dir>/clipgt, export.format=lerobot a LeRobot v3.0 data set to "
+            "<run_dir>/lerobot."
+        ),
+        examples=(
+            "driveforge export",
+            "driveforge export export.clips_per_shard=256",
+            "driveforge export export.format=clipgt",
+            "driveforge export export.format=lerobot",
+        ),
         sections=("export", "tracking"),
     ),
     Command(
