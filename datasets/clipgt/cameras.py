@@ -215,9 +215,11 @@ def _fit_polynomial(camera: Camera) -> Array:
 def is_of_camera(found: FThetaCamera, camera: Camera) -> bool:
     """Whether ``found`` is what ``sensor_json`` writes for ``camera``, up to rounding."""
     expected = _parse_camera(sensor_json(camera), "")
-    arrays = ("center", "coefficients", "linear", "camera_to_ego")
-    return (found.width, found.height, found.to_pixels) == (expected.width, expected.height, False) and all(
-        getattr(found, name).shape == getattr(expected, name).shape
-        and np.allclose(getattr(found, name), getattr(expected, name), rtol=1e-6, atol=1e-9)
-        for name in arrays
+    if (found.width, found.height, found.to_pixels) != (expected.width, expected.height, False):
+        return False
+    radii = np.linspace(0, np.hypot(camera.width, camera.height), 64)
+    angles = (np.polynomial.Polynomial(lens.coefficients)(radii) for lens in (found, expected))
+    return bool(np.abs(np.subtract(*angles)).max() < 1e-6) and all(
+        np.allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-6)
+        for name in ("center", "linear", "camera_to_ego")
     )

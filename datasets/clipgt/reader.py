@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.clipgt.cameras import FThetaCamera, fit_pinhole, is_of_camera, read_rig
 from driveforge.datasets.clipgt.companion import COMPANION_SUFFIX, Companion, read_companion
+from driveforge.datasets.clipgt.files import ClipFiles
 from driveforge.datasets.clipgt.lines import read_lanes
 from driveforge.datasets.clipgt.motion import Times, interpolate_poses, read_egomotion, read_tracks
 from driveforge.datasets.clipgt.tables import read_table, read_texts
@@ -17,35 +18,9 @@ from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.nuscenes.taxonomy import infer_domain
 from driveforge.datasets.scene import Camera, Scene
-from driveforge.datasets.video_files import make_clip_id
 
-_CALIBRATION = "calibration_estimate.parquet"
 # NVIDIA's reader takes the times of this camera for all.
 _REFERENCE_CAMERA = "camera_front_wide_120fov"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClipFiles:
-    """The files ``folder/<prefix><name>``; the prefix is ``<clip>.``, or "" in the ``clipgt`` folder of a USDZ file."""
-
-    folder: Path
-    prefix: str
-
-    @property
-    def clip_id(self) -> str:
-        return make_clip_id(self.prefix.removesuffix(".") or self.folder.resolve().name)
-
-    def table(self, name: str) -> Path:
-        return self.file(f"{name}.parquet")
-
-    def file(self, name: str) -> Path:
-        return self.folder / f"{self.prefix}{name}"
-
-    def video(self, camera: str) -> Path | None:
-        """The video of the camera channel ``camera``, named as we or as OmniDreams do; None if there is none."""
-        sensor = file_name(sensor_name(camera))
-        names = (self.file(f"{sensor}.mp4"), self.file(f"{sensor}_rgb.mp4"), self.folder / f"{sensor}_rgb.mp4")
-        return next((path for path in names if path.is_file()), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,14 +35,6 @@ class ClipGtClip:
     scene: Scene
     lenses: Mapping[str, FThetaCamera]
     video_frames: NDArray[np.int64] | None
-
-
-def find_clips(root: Path) -> list[ClipFiles]:
-    """Every clip at any depth under ``root`` that is not in a hidden folder, by path."""
-    found = (path for path in sorted(root.rglob(f"*{_CALIBRATION}")) if path.is_file())
-    visible = (path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
-    files = (ClipFiles(folder=path.parent, prefix=path.name.removesuffix(_CALIBRATION)) for path in visible)
-    return [clip for clip in files if not clip.prefix or clip.prefix.endswith(".")]
 
 
 def read_clip(

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.clipgt.reader import ClipFiles, ClipGtClip, find_clips, read_clip
+from driveforge.datasets.clipgt.files import ClipFiles, find_clips
+from driveforge.datasets.clipgt.reader import ClipGtClip, read_clip
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_frames

@@ -3,8 +3,7 @@
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.video_files import make_clip_id
 
-# Several nuScenes categories have one ClipGT name; those of the names that NVIDIA's reader draws as "others" end up
-# there too.
+# ClipGT has fewer names than nuScenes. NVIDIA's reader draws every name that it does not know, such as "other", alike.
 _TO_CLIPGT = {
     "vehicle.car": "automobile",
     "vehicle.emergency.police": "automobile",

@@ -1,5 +1,6 @@
 """Accepted clips as scenes with videos, for formats that describe motion; clips that lack it are skipped."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,6 +59,9 @@ def read_accepted(run: RunDir, find_problem: Callable[[Scene], str]) -> list[Acc
     samples = list(accepted_samples(read_verdicts(run.verdicts), run.candidates))
     if not samples:
         raise UserError("no clip was accepted, so there is nothing to export; see the reasons of the rejections")
+    keys = Counter(sample.key for sample in samples)
+    if repeated := [key for key, count in keys.items() if count > 1]:
+        raise UserError(f"{run.candidates}: {repeated[0]} was accepted twice, in two tars; export only one of them")
     for clip in map(_read_clip, samples):
         if problem := find_problem(clip.scene):
             skipped.append(f"{clip.scene.clip_id} is not exported: {problem}")

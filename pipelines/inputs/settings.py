@@ -176,7 +176,9 @@ class ClipGtData(DataSettings):
 
     @classmethod
     def is_at(cls, path: Path) -> bool:
-        return path.is_dir() and any(path.rglob("*calibration_estimate.parquet"))
+        from driveforge.datasets.clipgt.files import find_clips
+
+        return path.is_dir() and bool(find_clips(path))
 
     @classmethod
     def at(cls, path: Path, like: DataSettings) -> "ClipGtData":

@@ -1,6 +1,7 @@
 """f-theta lenses and pinhole cameras."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,11 @@ def test_a_missing_property_is_named() -> None:
 def test_a_wrong_rig_is_named(cell: str, message: str) -> None:
     with pytest.raises(UserError, match=rf"{PATH}: calibration_estimate.rig_json.*{message}"):
         read_rig(cell, PATH)
+
+
+def test_an_edited_polynomial_is_another_camera() -> None:
+    """Also in a high power: one millionth of a radian at the edge counts."""
+    camera = pinhole(60)
+    (written,) = read_rig(rig_json([camera]), PATH)
+    change = np.array([0, 0, 0, 1e-14, 0, 0])
+    assert not is_of_camera(replace(written, coefficients=written.coefficients + change), camera)
