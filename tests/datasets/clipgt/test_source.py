@@ -72,11 +72,12 @@ def test_rotation_is_interpolated_on_the_shorter_arc(folder: Path) -> None:
 
 def test_boxes_are_absent_in_long_gaps_and_outside_their_rows(folder: Path) -> None:
     def remove(rows: list[dict[str, Any]]) -> None:
-        rows[:] = rows[2:10] + rows[12:14] + rows[25:30]
+        """Gaps of 0.5 and 0.6 s."""
+        rows[:] = rows[2:10] + rows[14:16] + rows[21:30]
 
     change_rows(folder / f"{CLIP}.obstacle.parquet", remove)
     (car,) = ClipGtSource(folder, None, ["CAM_FRONT"]).scenes()[0].tracks
-    assert np.flatnonzero(car.present).tolist() == [*range(2, 14), *range(25, 30)]
+    assert np.flatnonzero(car.present).tolist() == [*range(2, 16), *range(21, 30)]
 
 
 def test_camera_times_are_the_frames(folder: Path) -> None:
