@@ -94,6 +94,11 @@ class RunDir:
         return self.root / "shards"
 
     @property
+    def nuscenes(self) -> Path:
+        """The accepted clips in nuScenes format."""
+        return self.root / "nuscenes"
+
+    @property
     def clipgt(self) -> Path:
         """The accepted clips as ClipGT."""
         return self.root / "clipgt"

@@ -14,7 +14,7 @@ from driveforge.datasets.files.json_record import read_json
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.folder_source import write_clip_folder
 from driveforge.datasets.framing import Framing
-from driveforge.datasets.nuscenes.rows import write_recording
+from driveforge.datasets.nuscenes.rows import key_frames, write_recording
 from driveforge.datasets.nuscenes.taxonomy import TableRows
 from driveforge.datasets.nuscenes.writer import NuScenesWriter
 from driveforge.datasets.progress import track
@@ -141,9 +141,8 @@ def _write_drive(settings: SimulateSettings, root: Path, number: int) -> tuple[S
     )
     names = [camera.name for camera in recording.scene.cameras]
     key_frame_every = max(1, round(settings.frame_rate / KEY_FRAMES_HZ))
-    rows = write_recording(
-        root, recording.scene, lambda camera, t: recording.image(names[camera], t), key_frame_every=key_frame_every
-    )
+    keys = key_frames(recording.scene.num_frames, key_frame_every)
+    rows = write_recording(root, recording.scene, lambda camera, t: recording.image(names[camera], t), keys=keys)
     return recording.scene, rows
 
 

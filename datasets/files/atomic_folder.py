@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,16 +14,18 @@ SCRATCH_MARKER = ".driveforge-scratch"
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, is_replaceable: Callable[[Path], bool] = lambda path: False) -> Iterator[Path]:
     """A scratch folder next to ``path``, renamed to ``path`` when the block ends, removed if it fails.
 
-    The scratch folder of a killed process is removed first. Raises UserError if ``path`` is not empty, or if a folder
-    without this marker has the scratch folder's name; WriteError if the disk is full or read-only.
+    A folder at ``path`` that ``is_replaceable`` stays until then. The scratch folders of a killed process are removed
+    first. Raises UserError if another folder at ``path`` is not empty, or if a folder without this marker has the
+    scratch folder's name; WriteError if the disk is full or read-only.
     """
-    scratch = path.with_name(f".{path.name}.tmp")
-    if not is_absent_or_empty(path):
+    scratch, replaced = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.replaced")
+    if not is_absent_or_empty(path) and not is_replaceable(path):
         raise UserError(f"{path} exists already and is not replaced; move it away, or choose another folder")
     with translate_write_errors(path):
+        remove_scratch(replaced)
         create_scratch(scratch)
         try:
             yield scratch
@@ -32,8 +34,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             raise
         (scratch / SCRATCH_MARKER).unlink()
         sync_folder(scratch)
+        if not is_absent_or_empty(path):
+            (path / SCRATCH_MARKER).touch()
+            os.rename(path, replaced)
         os.rename(scratch, path)
         sync_folder(path.parent)
+        remove_scratch(replaced)
 
 
 def is_absent_or_empty(path: Path) -> bool:

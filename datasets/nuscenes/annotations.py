@@ -1,6 +1,6 @@
 """Rows of the tables sample_annotation and instance, from the boxes of key frames."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from driveforge.datasets.scene import Scene, Track
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class KeyFrame:
+class FrameBoxes:
     """The B boxes present in frame ``t``: poses ``(B, 4, 4)`` in the ego frame, sizes ``(B, 3)`` m, and tracks."""
 
     t: int
@@ -30,24 +30,24 @@ class KeyFrame:
     tracks: tuple[Track, ...]
 
 
-def key_frame_boxes(scene: Scene, keys: Sequence[int]) -> list[KeyFrame]:
+def frame_boxes(scene: Scene, frames: Iterable[int]) -> list[FrameBoxes]:
     assert scene.ego_to_world is not None
     out = []
-    for t in keys:
+    for t in frames:
         tracks = tuple(track for track in scene.tracks if track.present[t])
         to_world = np.array([track.box_to_world[t] for track in tracks]).reshape(-1, 4, 4)
         sizes = np.array([track.size for track in tracks]).reshape(-1, 3)
-        out.append(KeyFrame(t=t, boxes_to_ego=inverse(scene.ego_to_world[t]) @ to_world, sizes=sizes, tracks=tracks))
+        out.append(FrameBoxes(t=t, boxes_to_ego=inverse(scene.ego_to_world[t]) @ to_world, sizes=sizes, tracks=tracks))
     return out
 
 
-def annotation_rows(scene: Scene, keys: Sequence[KeyFrame], hits: Sequence[NDArray[np.int64]]) -> TableRows:
-    """Rows of sample_annotation and instance; ``hits`` are the numbers of lidar points on the boxes of each key frame.
+def annotation_rows(scene: Scene, key_frames: Iterable[tuple[FrameBoxes, NDArray[np.int64]]]) -> TableRows:
+    """Rows of sample_annotation and instance, from the boxes of key frames and the numbers of lidar points on them.
 
     A visible box gets at least one lidar point, because the devkit's filters drop boxes without points.
     """
     by_track: dict[str, list[Row]] = {track.id: [] for track in scene.tracks}
-    for key, box_hits in zip(keys, hits, strict=True):
+    for key, box_hits in key_frames:
         shares = visible_fractions(key.boxes_to_ego, key.sizes, scene.cameras, key.t)
         for track, share, num_points in zip(key.tracks, shares, box_hits, strict=True):
             by_track[track.id].append(_annotation(scene, track, key.t, float(share), int(num_points)))

@@ -51,12 +51,16 @@ def open_tables(root: Path, version: str) -> CheckedNuScenes:
 def read_splits(root: Path, version: str) -> dict[str, frozenset[str]]:
     """Scene names by split: the official splits, and the custom ones of ``splits.json`` in the table folder."""
     splits = {name: frozenset(scenes) for name, scenes in create_splits_scenes().items()}
-    path = root / version / "splits.json"
-    if path.is_file():
-        custom = read_record(path, dict[str, tuple[str, ...]], "it must map names of splits to lists of scene names")
-        for name, scenes in custom.items():
-            splits[name] = splits.get(name, frozenset()) | frozenset(scenes)
+    for name, scenes in read_custom_splits(root, version).items():
+        splits[name] = splits.get(name, frozenset()) | frozenset(scenes)
     return splits
+
+
+def read_custom_splits(root: Path, version: str) -> dict[str, tuple[str, ...]]:
+    """Scene names by split of ``splits.json`` in the table folder; empty if there is none."""
+    path = root / version / "splits.json"
+    hint = "it must map names of splits to lists of scene names"
+    return read_record(path, dict[str, tuple[str, ...]], hint) if path.is_file() else {}
 
 
 def find_split(scene_name: str, version: str, splits: dict[str, frozenset[str]]) -> str:

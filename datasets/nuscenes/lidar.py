@@ -20,10 +20,13 @@ _GROUND_INTENSITY, _BOX_INTENSITY = 10.0, 60.0
 _BOX_GRID = np.stack(np.meshgrid(*[[-0.45, 0.0, 0.45]] * 3, indexing="ij"), -1).reshape(-1, 3)
 
 
-def simulate_scan(boxes_to_ego: Array, sizes: Array) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def simulate_scan(
+    boxes_to_ego: Array, sizes: Array, *, hit_all: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """One lidar revolution over flat ground (ego z = 0) and boxes ``(B, 4, 4)`` of ``sizes`` ``(B, 3)`` m.
 
-    Returns points ``(N, 5)`` float32 (x, y, z in m in the lidar frame, intensity, ring) and hits per box ``(B,)``.
+    Returns points ``(N, 5)`` float32 (x, y, z in m in the lidar frame, intensity, ring) and hits per box ``(B,)``. With
+    ``hit_all``, a box without a hit gets one point on its near side, even if it is hidden or out of range.
     """
     directions = _ray_directions() @ LIDAR_TO_EGO[:3, :3].T
     origin = LIDAR_TO_EGO[:3, 3]
@@ -39,7 +42,23 @@ def simulate_scan(boxes_to_ego: Array, sizes: Array) -> tuple[NDArray[np.float32
     hits = (
         np.bincount(entries[in_range][on_box].argmin(1), minlength=len(sizes)) if len(sizes) else np.zeros(0, np.int64)
     )
+    if hit_all:
+        missed = np.flatnonzero(hits == 0)
+        points = np.concatenate([points, _near_points(boxes_to_ego[missed], sizes[missed])])
+        intensity = np.concatenate([intensity, np.full(len(missed), _BOX_INTENSITY)])
+        ring = np.concatenate([ring, np.zeros(len(missed), np.int64)])
+        hits = np.maximum(hits, 1)
     return np.column_stack([points, intensity, ring]).astype(np.float32), hits
+
+
+def _near_points(boxes_to_ego: Array, sizes: Array) -> Array:
+    """The points ``(B, 3)`` in the lidar frame where rays to the centers of the boxes enter them."""
+    origin = LIDAR_TO_EGO[:3, 3]
+    rays = boxes_to_ego[:, :3, 3] - origin
+    entries = np.diagonal(ray_box_entries(np.broadcast_to(origin, rays.shape), rays, boxes_to_ego, sizes))
+    # A little deeper than the surface, so that the point is inside its box after rounding to float32.
+    depth = np.minimum(entries + 0.01 * (1 - entries), 1)
+    return transform(inverse(LIDAR_TO_EGO), origin + rays * depth[:, None])
 
 
 def visible_fractions(boxes_to_ego: Array, sizes: Array, cameras: tuple[Camera, ...], t: int) -> Array:

@@ -2,7 +2,7 @@
 
 import bisect
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driveforge.datasets.domains import DRIVING_DUSK, DRIVING_RAIN
-from driveforge.datasets.errors import UserError
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.geometry import Array, inverse
-from driveforge.datasets.nuscenes.annotations import annotation_rows, key_frame_boxes
+from driveforge.datasets.nuscenes.annotations import annotation_rows, frame_boxes
 from driveforge.datasets.nuscenes.lanes import write_lanes
 from driveforge.datasets.nuscenes.lidar import LIDAR_TO_EGO, simulate_scan
 from driveforge.datasets.nuscenes.map_raster import place_on_map, write_raster
@@ -48,25 +48,30 @@ class _Channel:
     height: int = 0
 
 
-def write_recording(root: Path, scene: Scene, frame: FrameFunction, *, key_frame_every: int = 5) -> TableRows:
+def write_recording(
+    root: Path, scene: Scene, frame: FrameFunction, *, keys: Sequence[int] | None = None, for_training: bool = False
+) -> TableRows:
     """Write images, point clouds, map raster and lanes of ``scene`` under ``root``; returns its rows by table.
 
-    Every ``key_frame_every``-th frame and the last are key frames, with boxes and a LIDAR_TOP point cloud. The scene is
-    named after its clip id. Same scene and pixels, same bytes. Raises UserError if the scene has no pose or
-    calibration, or has a category that is not in nuScenes.
+    ``keys`` are the key frames, with boxes and a LIDAR_TOP point cloud: every fifth frame and the last by default. With
+    ``for_training``, every frame has a point cloud, and every box at least one point, since trainers drop boxes without
+    points. The scene is named after its clip id. Same scene and pixels, same bytes. Raises UserError if the tables
+    cannot represent the scene.
     """
-    _check_writable(scene)
+    if obstacle := find_obstacle(scene):
+        raise UserError(f"{scene.clip_id}: {obstacle}")
     scene = place_on_map(scene)
-    keys = key_frames(scene.num_frames, key_frame_every)
+    keys = key_frames(scene.num_frames, 5) if keys is None else list(keys)
     parts = [_context_rows(scene, keys)]
     for n, camera in enumerate(scene.cameras):
         images = _encode_jpegs(scene, camera, functools.partial(frame, n))
         parts.append(_channel_rows(root, scene, keys, _camera_channel(scene, camera), images))
-    boxes = key_frame_boxes(scene, keys)
-    clouds, hits = zip(*[simulate_scan(key.boxes_to_ego, key.sizes) for key in boxes], strict=True)
-    files = ((t, points.astype("<f4").tobytes()) for t, points in zip(keys, clouds, strict=True))
+    boxes = frame_boxes(scene, range(scene.num_frames) if for_training else keys)
+    scans = [simulate_scan(at.boxes_to_ego, at.sizes, hit_all=for_training) for at in boxes]
+    files = ((at.t, points.astype("<f4").tobytes()) for at, (points, _) in zip(boxes, scans, strict=True))
     parts.append(_channel_rows(root, scene, keys, _lidar_channel(scene), files))
-    parts.append(annotation_rows(scene, boxes, hits))
+    annotated = [(at, hits) for at, (_, hits) in zip(boxes, scans, strict=True) if at.t in keys]
+    parts.append(annotation_rows(scene, annotated))
     write_raster(root / parts[0]["map"][0]["filename"], scene)
     write_lanes(root, scene.clip_id, scene.lanes)
     tables = dict.fromkeys(table for part in parts for table in part)
@@ -78,15 +83,13 @@ def key_frames(num_frames: int, every: int) -> list[int]:
     return sorted({*range(0, num_frames, every), num_frames - 1})
 
 
-def _check_writable(scene: Scene) -> None:
+def find_obstacle(scene: Scene) -> str:
+    """Why nuScenes tables cannot represent ``scene``; "" if they can."""
     for camera in scene.cameras:
         if scene.ego_to_world is None or not camera.is_calibrated:
-            raise UserError(
-                f"{scene.clip_id}: nuScenes tables need an ego pose and calibration, which {camera.name} lacks"
-            )
-    for track in scene.tracks:
-        if track.category not in CATEGORIES:
-            raise UserError(f"{scene.clip_id}: track {track.id}: {track.category!r} is not a nuScenes category")
+            return f"nuScenes tables need an ego pose and calibration, which {camera.name} lacks"
+    unknown = sorted({track.category for track in scene.tracks} - set(CATEGORIES))
+    return f"{shorten(unknown[0])!r} is not a nuScenes category" if unknown else ""
 
 
 def _context_rows(scene: Scene, keys: list[int]) -> TableRows:

@@ -20,7 +20,7 @@ from driveforge.datasets.nuscenes.frames import Recording, frames_by_scene, read
 from driveforge.datasets.nuscenes.gaps import check_images, too_short_error
 from driveforge.datasets.nuscenes.lanes import read_lanes
 from driveforge.datasets.nuscenes.orientation import check_orientations
-from driveforge.datasets.nuscenes.taxonomy import Row, infer_domain
+from driveforge.datasets.nuscenes.taxonomy import Row, infer_domain, unmark_synthetic
 from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_frames
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.source import Item
@@ -87,7 +87,7 @@ class NuScenesSource:
         spec = self._clip_specs[number]
         recording, frames = spec.recording, spec.frames
         times = recording.timestamps[frames]
-        row, description = recording.row, str(recording.row["description"])
+        row, description = recording.row, unmark_synthetic(str(recording.row["description"]))
         location = self._nusc.get("log", row["log_token"])["location"]
         scene = Scene(
             clip_id=spec.clip_id,

@@ -28,6 +28,8 @@ ATTRIBUTES = (
 # Upper limits of the visible fraction for the levels "1" to "4".
 _VISIBILITY = ((0.4, "v0-40"), (0.6, "v40-60"), (0.8, "v60-80"), (1.0, "v80-100"))
 
+_SYNTHETIC = "Synthetic: "
+
 # Below this speed in m/s, vehicles and people count as stationary.
 _STATIONARY_SPEED = 0.2
 
@@ -41,6 +43,15 @@ def link_rows(rows: Sequence[Row]) -> list[Row]:
     """``rows`` with the tokens of their neighbors as ``prev`` and ``next``, "" at the ends."""
     tokens = ["", *[row["token"] for row in rows], ""]
     return [{**row, "prev": tokens[n], "next": tokens[n + 2]} for n, row in enumerate(rows)]
+
+
+def mark_synthetic(description: str) -> str:
+    """The description of a scene whose pixels a model generated."""
+    return f"{_SYNTHETIC}{description}"
+
+
+def unmark_synthetic(description: str) -> str:
+    return description.removeprefix(_SYNTHETIC)
 
 
 def infer_domain(description: str) -> str:

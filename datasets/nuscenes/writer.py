@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,10 +46,10 @@ class NuScenesWriter:
         if kind is None:
             self._write_tables()
 
-    def add_recording(self, scene: Scene, frame: FrameFunction, *, key_frame_every: int = 5) -> None:
+    def add_recording(self, scene: Scene, frame: FrameFunction, *, keys: Sequence[int] | None = None) -> None:
         """Write ``scene`` with the pixels of ``frame(camera_index, frame_index)``; see ``write_recording``."""
         self._reserve_name(scene.clip_id)
-        self._collect_rows(scene.split, write_recording(self._root, scene, frame, key_frame_every=key_frame_every))
+        self._collect_rows(scene.split, write_recording(self._root, scene, frame, keys=keys))
 
     def add_rows(self, scene: Scene, rows: TableRows) -> None:
         """Add the rows that ``write_recording`` returned for ``scene``, in this process or another."""

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from driveforge.datasets.webdataset_shards.card_limits import SampleLimits, leaks_section, unmeasured_section
+
 LOADING_TEMPLATE = """\
 import io, json, av, numpy as np, torch, webdataset as wds
 
@@ -44,6 +46,17 @@ gate with calibrated limits, or by a reviewer.
 ## Content
 
 {counts}
+
+## Leaks
+
+A near-duplicate differs in at most 31 of the 256 bits of a perceptual hash from a recorded frame of the scenes that the
+clips were generated from. The recorded first frames that clips continue are not counted.
+
+{leaks}
+
+## What was not measured
+
+{unmeasured}
 
 ## Loading
 
@@ -101,6 +114,7 @@ class SampleSummary:
     seconds: float
     cameras: tuple[str, ...]
     members: frozenset[str]
+    limits: SampleLimits
 
     @classmethod
     def from_json(cls, key: str, record: Mapping[str, Any], members: Iterable[str]) -> "SampleSummary":
@@ -113,6 +127,7 @@ class SampleSummary:
             seconds=float(times[-1] - times[0]) + (1 / rate if rate else 0.0),
             cameras=tuple(f"{camera['name']} {camera['width']}x{camera['height']}" for camera in record["cameras"]),
             members=frozenset(members),
+            limits=SampleLimits.from_metadata(record.get("metadata", {})),
         )
 
 
@@ -150,6 +165,8 @@ def data_card(card: DataCard, shards: Sequence[Mapping[str, Any]]) -> str:
         or "not stated",
         cameras=", ".join(sorted({camera for sample in card.samples for camera in sample.cameras})),
         counts=_counts(card, shards),
+        leaks=leaks_section([sample.limits for sample in card.samples]),
+        unmeasured=unmeasured_section([sample.limits for sample in card.samples]),
         loading=LOADING_TEMPLATE.format(split=shards[0]["split"], decoders=_decoders(card.samples)),
     )
 

@@ -172,15 +172,21 @@ CLIP_COMMANDS = (
         name="export",
         module="driveforge.pipelines.export.command",
         run_dir="existing",
-        summary="pack the accepted clips into WebDataset shards, or another format",
+        summary="write the accepted clips as WebDataset shards, or in another format",
         description=(
-            "Writes <run_dir>/shards with index.json, Croissant metadata and a data card. export.format=clipgt writes "
-            "NVIDIA's world-scenario parquet to <run_dir>/clipgt, export.format=lerobot a LeRobot v3.0 data set to "
-            "<run_dir>/lerobot."
+            "Writes <run_dir>/shards with index.json, Croissant metadata and a data card. With "
+            "export.format=nuscenes, writes <run_dir>/nuscenes: tables that nuscenes-devkit opens, with key frames at "
+            "2 Hz, sweeps, boxes, and splits.json; a clip is in the split of its recording. Clips without ego pose or "
+            "calibration are left out, with a message. export.merge=ROOT adds the scenes of a real nuScenes root, "
+            "whose files are linked; nothing is written to ROOT. An earlier export is replaced.\n\n"
+            "export.format=clipgt writes NVIDIA's world-scenario parquet to <run_dir>/clipgt, export.format=lerobot a "
+            "LeRobot v3.0 data set to <run_dir>/lerobot."
         ),
         examples=(
             "driveforge export",
             "driveforge export export.clips_per_shard=256",
+            "driveforge export export.format=nuscenes export.license=CC-BY-4.0",
+            "driveforge export export.format=nuscenes export.merge=/data/nuscenes",
             "driveforge export export.format=clipgt",
             "driveforge export export.format=lerobot",
         ),

@@ -2,22 +2,44 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.progress import track
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.packing import AcceptedSample
 from driveforge.datasets.webdataset_shards.tar_samples import Span
+from driveforge.pipelines.export.leaks import find_near_duplicates, is_evaluation_split, require_no_evaluation_split
 from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.generate.source_frames import read_source_frames
 
 
-def accepted_samples(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:
-    """The accepted samples of the verdict ``rows``, each with its verdict as metadata.
+def accepted_samples(
+    rows: Sequence[Mapping[str, Any]], candidates: Path, *, allow_evaluation_split: bool
+) -> list[AcceptedSample]:
+    """The accepted samples of the verdict ``rows``, each with its verdict and what it may leak as metadata.
 
-    Checks every byte of the tars first; raises UserError if a tar was changed since its verdict.
+    Checks every byte of the tars first; raises UserError if a tar was changed since its verdict, and if a clip comes
+    from an evaluation split, unless that is allowed.
     """
+    recorded = read_source_frames(candidates)
+    splits, samples = dict[str, str](), []
+    for sample in track(list(_with_verdicts(rows, candidates)), "Checking accepted clips"):
+        record = sample.json_member()
+        splits[sample.key] = record["split"]
+        leaks = {
+            "near_duplicates": asdict(find_near_duplicates(record["metadata"], recorded, candidates)),
+            "from_evaluation_split": is_evaluation_split(record["split"]),
+        }
+        samples.append(replace(sample, metadata={**sample.metadata, **leaks}))
+    require_no_evaluation_split(splits, allowed=allow_evaluation_split)
+    return samples
+
+
+def _with_verdicts(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:
     log = CommitLog(candidates)
 
     @cache

@@ -1,7 +1,7 @@
 """Accepted clips as scenes with videos, for formats that describe motion; clips that lack it are skipped."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,15 +11,18 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.remux import Part, join_videos
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.select_frames import select_frames
+from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.format import dump_json, scene_from_members, video_member
 from driveforge.datasets.webdataset_shards.packing import AcceptedSample
+from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.datasets.webdataset_shards.tar_samples import read_members
 from driveforge.pipelines.console import print_message
-from driveforge.pipelines.export.accepted import accepted_samples
+from driveforge.pipelines.export.accepted import accepted_samples, provenance
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import read_verdicts
 
 CLIPS_FILE = "clips.jsonl"
+_MAX_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -50,38 +53,63 @@ class AcceptedClip:
         return described | {"metadata": self.metadata}
 
 
-def read_accepted(run: RunDir, find_problem: Callable[[Scene], str]) -> list[AcceptedClip]:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AcceptedClips:
+    """The clips to export, in the order of their verdicts, and the statistics of all verdicts."""
+
+    clips: Sequence[AcceptedClip]
+    provenance: Provenance
+
+    def describe(self) -> str:
+        """Provenance in a sentence or two, for the README of an export."""
+        held_out = sum(bool(clip.metadata.get("from_evaluation_split")) for clip in self.clips)
+        text = (
+            f"All clips are synthetic. The model {self.provenance.model} generated {self.provenance.num_generated} "
+            f"candidates; a gate with the limits of {self.provenance.calibration}, or a reviewer, accepted these."
+        )
+        leak = f" {held_out} are from scenes of an evaluation split: a model trained on them cannot be evaluated on it."
+        return text + leak * bool(held_out)
+
+
+def read_accepted(run: RunDir, settings: ExportSettings, find_problem: Callable[[Scene], str]) -> AcceptedClips:
     """The accepted clips of ``run``, except those for which ``find_problem`` says why not; they are printed.
 
-    Raises UserError if none was accepted, or if all have a problem.
+    Raises UserError if none was accepted, if all have a problem, or if one is of an evaluation split and
+    ``settings`` do not allow it.
     """
-    clips, skipped = [], []
-    samples = list(accepted_samples(read_verdicts(run.verdicts), run.candidates))
+    rows = read_verdicts(run.verdicts)
+    samples = accepted_samples(rows, run.candidates, allow_evaluation_split=settings.allow_evaluation_split)
     if not samples:
         raise UserError("no clip was accepted, so there is nothing to export; see the reasons of the rejections")
     keys = Counter(sample.key for sample in samples)
     if repeated := [key for key, count in keys.items() if count > 1]:
         raise UserError(f"{run.candidates}: {repeated[0]} was accepted twice, in two tars; export only one of them")
-    for clip in map(_read_clip, samples):
-        if problem := find_problem(clip.scene):
-            skipped.append(f"{clip.scene.clip_id} is not exported: {problem}")
-        else:
-            clips.append(clip)
-    for line in skipped:
-        print_message(line)
+    clips, problems = split_clips(map(_read_clip, samples), lambda clip: find_problem(clip.scene))
     if not clips:
-        raise UserError(f"none of the {len(samples)} accepted clips can be exported; {skipped[0]}")
-    return clips
+        raise UserError(f"none of the {len(samples)} accepted clips can be exported: {next(iter(problems))}")
+    return AcceptedClips(clips=clips, provenance=provenance(rows))
+
+
+def split_clips(
+    clips: Iterable[AcceptedClip], find_problem: Callable[[AcceptedClip], str]
+) -> tuple[list[AcceptedClip], Mapping[str, list[str]]]:
+    """The clips without a problem, and the names of the others by problem, which are printed, a line for each."""
+    kept: list[AcceptedClip] = []
+    problems: defaultdict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        if problem := find_problem(clip):
+            problems[problem].append(clip.scene.clip_id)
+        else:
+            kept.append(clip)
+    for problem, names in problems.items():
+        others = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+        print_message(f"not exported: {', '.join(names[:_MAX_NAMED])}{others}: {problem}")
+    return kept, problems
 
 
 def clip_lines(clips: Sequence[AcceptedClip]) -> bytes:
     """One line of JSON per clip with its metadata: request, measures, provenance, verdict."""
-    return b"".join(_lines(clips))
-
-
-def _lines(clips: Sequence[AcceptedClip]) -> Iterator[bytes]:
-    for clip in clips:
-        yield dump_json(clip.record()) + b"\n"
+    return b"".join(dump_json(clip.record()) + b"\n" for clip in clips)
 
 
 def _read_clip(sample: AcceptedSample) -> AcceptedClip:

@@ -1,36 +1,48 @@
 """The export format ``clipgt``: NVIDIA's world-scenario parquet, one folder per clip, with the videos beside it."""
 
-from collections.abc import Sequence
-
 from driveforge.datasets.clipgt.writer import missing_for_clipgt, write_clipgt
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.files.replaced_folder import replaced_folder
+from driveforge.datasets.progress import track
+from driveforge.datasets.scene import Scene
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
-from driveforge.pipelines.export.accepted_clips import CLIPS_FILE, AcceptedClip, clip_lines, read_accepted
+from driveforge.pipelines.export.accepted_clips import CLIPS_FILE, AcceptedClips, clip_lines, read_accepted
+from driveforge.pipelines.export.summary import ExportSummary
 from driveforge.pipelines.run_dir import RunDir
 
 
-def write_clipgt_export(run: RunDir, settings: ExportSettings) -> int:
-    """Write the accepted clips of ``run`` to ``run.clipgt``; returns how many.
+def export_clipgt(run: RunDir, settings: ExportSettings) -> ExportSummary:
+    """Write the accepted clips to ``run.clipgt``, which replaces an earlier export of this format.
 
-    Clips without ego pose or calibration are skipped with a message. Raises UserError if none is left.
+    Clips without ego pose or calibration are left out, with a message. Raises UserError if nothing can be exported.
     """
-    clips = read_accepted(run, lambda scene: f"it has no {missing}" if (missing := missing_for_clipgt(scene)) else "")
+    accepted = read_accepted(run, settings, _find_problem)
     with replaced_folder(run.clipgt, "clipgt") as folder:
-        for clip in clips:
+        for clip in track(accepted.clips, "Exporting"):
             videos = {camera.name: clip.video(camera.name) for camera in clip.scene.cameras}
             write_clipgt(folder / clip.scene.clip_id, clip.scene, videos)
-        write_atomic(folder / CLIPS_FILE, clip_lines(clips))
-        write_atomic(folder / "README.md", _readme(settings, clips).encode())
-    return len(clips)
+        write_atomic(folder / CLIPS_FILE, clip_lines(accepted.clips))
+        write_atomic(folder / "README.md", _readme(settings, accepted).encode())
+    num_clips = len(accepted.clips)
+    return ExportSummary(
+        folder=run.clipgt, text=f"{num_clips} clips as ClipGT", metrics={"clips": num_clips}, artifacts=("README.md",)
+    )
 
 
-def _readme(settings: ExportSettings, clips: Sequence[AcceptedClip]) -> str:
-    example = clips[0].scene
+def _find_problem(scene: Scene) -> str:
+    missing = missing_for_clipgt(scene)
+    return f"no {missing}" if missing else ""
+
+
+def _readme(settings: ExportSettings, accepted: AcceptedClips) -> str:
+    clips, example = accepted.clips, accepted.clips[0].scene
     frames = sum(clip.scene.num_frames for clip in clips)
     return f"""# {settings.name}
 
-{len(clips)} synthetic driving clips ({frames} frames) as ClipGT, the world-scenario parquet of NVIDIA's driving models.
+{len(clips)} driving clips ({frames} frames) as ClipGT, the world-scenario parquet of NVIDIA's driving models.
+
+{accepted.describe()}
+
 License: {settings.license or "not stated"}.
 
 Every clip is a folder, for example `{example.clip_id}/`:
@@ -48,6 +60,12 @@ Every clip is a folder, for example `{example.clip_id}/`:
 The world frame of a clip has its origin at the first ego pose: x forward, y left, z up, in meters; the ego frame is at
 the center of the rear axle on the ground. Videos are pinhole images, copied from the accepted clips.
 `{CLIPS_FILE}` holds the request, the measures and the verdict of every clip, one line of JSON each.
+
+```python
+import pyarrow.parquet as pq
+
+boxes = pq.read_table("{example.clip_id}/{example.clip_id}.obstacle.parquet").to_pylist()
+```
 
 To generate from these scenes again:
 

@@ -5,7 +5,8 @@ import argparse
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
-from driveforge.pipelines.export.formats import FORMATS, ExportSummary
+from driveforge.pipelines.export.formats import FORMATS
+from driveforge.pipelines.export.summary import ExportSummary
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,36 +11,48 @@ from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.files.replaced_folder import replaced_folder
 from driveforge.datasets.lerobot.motion import ACTION_NAMES, STATE_NAMES
 from driveforge.datasets.lerobot.writer import Episode, write_lerobot
+from driveforge.datasets.progress import show_status
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
-from driveforge.pipelines.console import print_message
-from driveforge.pipelines.export.accepted_clips import CLIPS_FILE, AcceptedClip, clip_lines, read_accepted
+from driveforge.pipelines.export.accepted_clips import (
+    CLIPS_FILE,
+    AcceptedClip,
+    AcceptedClips,
+    clip_lines,
+    read_accepted,
+    split_clips,
+)
+from driveforge.pipelines.export.summary import ExportSummary
 from driveforge.pipelines.run_dir import RunDir
 
 # A data set has one frame rate; the timing of its episodes may differ by this share.
 _RATE_TOLERANCE = 0.02
 
 
-def write_lerobot_export(run: RunDir, settings: ExportSettings) -> int:
-    """Write the accepted clips of ``run`` to ``run.lerobot``; returns how many.
+def export_lerobot(run: RunDir, settings: ExportSettings) -> ExportSummary:
+    """Write the accepted clips to ``run.lerobot``, which replaces an earlier export of this format.
 
-    Clips without ego pose, of a single frame, or with other cameras or another frame rate than most are skipped with
-    a message. Raises UserError if none is left.
+    Clips without ego pose, of a single frame, or with other cameras or another frame rate than most are left out,
+    with a message. Raises UserError if nothing can be exported.
     """
-    clips = read_accepted(run, _find_problem)
-    frame_rate = _common_rate([clip.scene.frame_rate for clip in clips])
-    clips = _uniform(clips, frame_rate)
+    accepted = read_accepted(run, settings, _find_problem)
+    frame_rate = _common_rate([clip.scene.frame_rate for clip in accepted.clips])
+    accepted = replace(accepted, clips=_uniform(accepted.clips, frame_rate))
     with replaced_folder(run.lerobot, "lerobot") as folder:
-        write_lerobot(folder, [Episode(scene=clip.scene, video=clip.video) for clip in clips], frame_rate)
-        write_atomic(folder / CLIPS_FILE, clip_lines(clips))
-        write_atomic(folder / "README.md", _readme(settings, clips, frame_rate).encode())
-    return len(clips)
+        episodes = [Episode(scene=clip.scene, video=clip.video) for clip in accepted.clips]
+        with show_status("Exporting"):
+            write_lerobot(folder, episodes, frame_rate)
+        write_atomic(folder / CLIPS_FILE, clip_lines(accepted.clips))
+        write_atomic(folder / "README.md", _readme(settings, accepted, frame_rate).encode())
+    num_clips = len(accepted.clips)
+    text = f"{num_clips} clips as a LeRobot data set"
+    return ExportSummary(folder=run.lerobot, text=text, metrics={"clips": num_clips}, artifacts=("README.md",))
 
 
 def _find_problem(scene: Scene) -> str:
     if scene.ego_to_world is None:
-        return "it has no ego pose"
-    return "it has a single frame" if scene.num_frames < 2 else ""
+        return "no ego pose"
+    return "a single frame" if scene.num_frames < 2 else ""
 
 
 def _common_rate(rates: Sequence[float]) -> float:
@@ -51,18 +64,15 @@ def _common_rate(rates: Sequence[float]) -> float:
 def _uniform(clips: Sequence[AcceptedClip], frame_rate: float) -> list[AcceptedClip]:
     """The clips that fit into one data set: the most common cameras with their sizes, and ``frame_rate``."""
     common = Counter(_cameras(clip.scene) for clip in clips).most_common(1)[0][0]
-    kept = []
-    for clip in clips:
-        scene = clip.scene
-        problem = ""
-        if _cameras(scene) != common:
-            problem = f"its cameras are {_describe(_cameras(scene))}, those of the data set {_describe(common)}"
-        elif abs(scene.frame_rate - frame_rate) > _RATE_TOLERANCE * frame_rate:
-            problem = f"its frame rate is {scene.frame_rate:g} Hz, that of the data set {frame_rate:g} Hz"
-        if problem:
-            print_message(f"{scene.clip_id} is not exported: {problem}")
-        else:
-            kept.append(clip)
+
+    def find_problem(clip: AcceptedClip) -> str:
+        cameras, rate = _cameras(clip.scene), clip.scene.frame_rate
+        if cameras != common:
+            return f"cameras {_describe(cameras)}, those of the data set are {_describe(common)}"
+        is_other_rate = abs(rate - frame_rate) > _RATE_TOLERANCE * frame_rate
+        return f"frame rate {rate:g} Hz, that of the data set is {frame_rate:g} Hz" if is_other_rate else ""
+
+    kept, _ = split_clips(clips, find_problem)
     if not kept:
         raise UserError(f"the accepted clips share no frame rate close to {frame_rate:g} Hz, which LeRobot needs")
     return kept
@@ -76,12 +86,16 @@ def _describe(cameras: Sequence[tuple[str, int, int]]) -> str:
     return ", ".join(f"{name} {width}x{height}" for name, width, height in cameras)
 
 
-def _readme(settings: ExportSettings, clips: Sequence[AcceptedClip], frame_rate: float) -> str:
+def _readme(settings: ExportSettings, accepted: AcceptedClips, frame_rate: float) -> str:
+    clips = accepted.clips
     frames = sum(clip.scene.num_frames for clip in clips)
     cameras = ", ".join(f"`observation.images.{name.lower()}`" for name, _, _ in _cameras(clips[0].scene))
     return f"""# {settings.name}
 
-{len(clips)} synthetic driving clips ({frames} frames at {frame_rate:g} Hz), each an episode of a LeRobot v3.0 data set.
+{len(clips)} driving clips ({frames} frames at {frame_rate:g} Hz), each an episode of a LeRobot v3.0 data set.
+
+{accepted.describe()}
+
 License: {settings.license or "not stated"}.
 
 | feature | content |

@@ -13,7 +13,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import show_progress, track
 from driveforge.datasets.scene import Scene
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import print_result
+from driveforge.pipelines.console import print_message, print_result
 from driveforge.pipelines.generate.commit import CommitLog, remove_scratch, remove_unreferenced
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import require_executor, run_units
@@ -28,6 +28,8 @@ from driveforge.pipelines.generate.select import (
     require_generable,
     select_generator,
 )
+from driveforge.pipelines.generate.settings import GenerateSettings
+from driveforge.pipelines.generate.source_frames import SourceFrames
 from driveforge.pipelines.generate.units import GenerationPlan, WorkUnit, open_or_create_plan
 from driveforge.pipelines.generate.worker import GenerationWorker
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
@@ -71,7 +73,7 @@ def generate_candidates(config: Config) -> GenerationSummary:
     selected, root = select_generator(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
     instruments()  # fails early if something is missing
-    recorded = open_recorded(config.data, root, config.generate.num_first_frames)
+    recorded = open_recorded(config.data, root, config.generate)
     require_generable(selected, recorded.scenes, config.generate)
     requests = plan_requests(recorded.scenes, recorded.store, config.generate, generator_digest(selected))
     plan = open_or_create_plan(root, requests, config.generate.clips_per_unit)
@@ -87,18 +89,25 @@ class Recorded:
     store: Callable[[Scene], str]
 
 
-def open_recorded(data: Data, root: Path, num_first_frames: int) -> Recorded:
-    """The held-out scenes of ``data``; their first frames are stored under ``root``, once for each scene."""
+def open_recorded(data: Data, root: Path, settings: GenerateSettings) -> Recorded:
+    """The scenes of ``data`` to generate from; their first frames are stored under ``root``, once for each scene."""
     source, names = open_source(data), dict[str, str]()
+    source_frames = SourceFrames(root)
 
     def store(scene: Scene) -> str:
         if scene.clip_id not in names:
-            frames = source.load(scene).frames[:, :num_first_frames]
-            names[scene.clip_id] = store_first_frames(root / FIRST_FRAMES_FOLDER, frames)
+            frames = source.load(scene).frames
+            source_frames.add(scene, frames)
+            names[scene.clip_id] = store_first_frames(
+                root / FIRST_FRAMES_FOLDER, frames[:, : settings.num_first_frames]
+            )
         return names[scene.clip_id]
 
     scenes = source.scenes()
-    return Recorded(scenes=[scenes[number] for number in generation_indices(scenes)], store=store)
+    chosen = [scenes[number] for number in generation_indices(scenes, settings.source_split)]
+    splits = ", ".join(sorted({scene.split or "none" for scene in chosen}))
+    print_message(f"generating from {len(chosen)} of {len(scenes)} scenes (split: {splits})")
+    return Recorded(scenes=chosen, store=store)
 
 
 def generate(

@@ -1,10 +1,12 @@
 """Settings of generation."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from driveforge.datasets.settings import Range
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+
+SourceSplit = Literal["train", "evaluation", "all"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -12,6 +14,10 @@ class GenerateSettings:
     """Which clips are requested from the model, and how they are sampled."""
 
     num_clips: Annotated[int, "number of candidates", Range(1)]
+    source_split: Annotated[
+        SourceSplit,
+        "scenes to generate from; clips from val, mini_val and test leak into evaluations of models that train on them",
+    ]
     clips_per_unit: Annotated[int, "clips that one worker generates and commits together", Range(1)]
     edits: Annotated[
         tuple[str, ...],

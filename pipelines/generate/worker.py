@@ -13,6 +13,7 @@ from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.generator import Generator, GeneratorLoader
 from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, load_first_frames
+from driveforge.pipelines.generate.source_frames import hash_clip
 from driveforge.pipelines.generate.units import WorkUnit
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
@@ -78,5 +79,6 @@ def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = 
         "settings": asdict(request.settings),
         "first_frames": request.first_frames,
         "measures": measure(clip, instruments).to_json(),
+        "frame_hashes": hash_clip(clip),
         "provenance": {"synthetic": True, "recording": request.scene.source, "split": request.scene.split},
     }

@@ -11,6 +11,7 @@ from driveforge.datasets.framing import Framing
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.source import Source
 from driveforge.pipelines.console import print_result
+from driveforge.pipelines.generate.settings import SourceSplit
 from driveforge.pipelines.inputs.settings import Data, find_kind
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.settings import EvaluateSettings, PretrainSettings
@@ -18,7 +19,7 @@ from driveforge.pipelines.train.settings import EvaluateSettings, PretrainSettin
 if TYPE_CHECKING:
     from driveforge.datasets.simulated_source import SimulationConfig
 
-# Splits that are never trained on, so that clips are generated from scenes that the model has not seen.
+# Splits for evaluation only: they are never trained on.
 HELD_OUT_SPLITS = ("val", "mini_val", "test")
 
 
@@ -27,9 +28,25 @@ def training_indices(scenes: Sequence[Scene]) -> list[int]:
     return [n for n, scene in enumerate(scenes) if scene.split not in HELD_OUT_SPLITS] or list(range(len(scenes)))
 
 
-def generation_indices(scenes: Sequence[Scene]) -> list[int]:
-    """Indices of the scenes to generate from: those that are held out, or all if none is held out."""
+def evaluation_indices(scenes: Sequence[Scene]) -> list[int]:
+    """Indices of the scenes to evaluate on: those that are held out, or all if none is held out."""
     return [n for n, scene in enumerate(scenes) if scene.split in HELD_OUT_SPLITS] or list(range(len(scenes)))
+
+
+def generation_indices(scenes: Sequence[Scene], source_split: SourceSplit) -> list[int]:
+    """Indices of the scenes to generate from; raises UserError if ``source_split`` selects none."""
+    chosen = [n for n, scene in enumerate(scenes) if _is_selected(scene, source_split)]
+    if scenes and not chosen:
+        splits = ", ".join(sorted({scene.split or "none" for scene in scenes}))
+        raise UserError(
+            f"generate.source_split={source_split} selects none of {len(scenes)} scenes, whose split is {splits}; "
+            "generate.source_split=all selects them all"
+        )
+    return chosen
+
+
+def _is_selected(scene: Scene, source_split: SourceSplit) -> bool:
+    return source_split == "all" or (scene.split in HELD_OUT_SPLITS) == (source_split == "evaluation")
 
 
 def open_source(data: Data) -> Source:

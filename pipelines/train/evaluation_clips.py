@@ -28,7 +28,7 @@ from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message
 from driveforge.pipelines.inputs.settings import Data, NuScenesData, SimulatedData
-from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, generation_indices, open_evaluation, open_path
+from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS, evaluation_indices, open_evaluation, open_path
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.train.cache import SourceOpener, encode_scenes, source_identity
 
@@ -87,7 +87,7 @@ def _require_unseen(config: Config) -> None:
 def _held_out(scenes: Sequence[Scene], count: int) -> list[Scene]:
     """``count`` held-out scenes of each domain, evenly spaced, or all if there are fewer; no padded scenes."""
     by_domain: dict[str, list[Scene]] = defaultdict(list)
-    for scene in (scenes[number] for number in generation_indices(scenes)):
+    for scene in (scenes[number] for number in evaluation_indices(scenes)):
         if not scene.held_frames:
             by_domain[scene.domain].append(scene)
     chosen: list[Scene] = []

@@ -2,7 +2,8 @@
 
 ``clips.png``: accepted clips on the left, rejected ones with their reasons on the right. ``accepted.png``: every clip
 that the gate accepted, numbered, for manual inspection. ``boxes.png``: samples of the exported shards, read with stock
-webdataset, with their boxes projected by their own calibration.
+webdataset, with their boxes projected by their own calibration. ``nuscenes.png``: the key frames of a scene of the
+export in nuScenes format, rendered by the devkit; needs ``driveforge export export.format=nuscenes`` first.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import io
 import itertools
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from typing import Any
 import cv2
 import numpy as np
 import webdataset
+from matplotlib import pyplot
 from numpy.typing import NDArray
+from nuscenes.nuscenes import NuScenes
 
 from driveforge.pipelines.generate.candidates import iter_candidates
 from driveforge.pipelines.plots.contact_sheet import SheetRow, render_contact_sheet, write_png
@@ -37,9 +41,33 @@ def main() -> None:
     write_png(
         arguments.out / "accepted.png", render_contact_sheet(list(accepted(arguments.run_dir)), scale=1, columns=2)
     )
+    write_nuscenes(arguments.out / "nuscenes.png", arguments.run_dir / "nuscenes")
     write_png(
         arguments.out / "boxes.png", render_contact_sheet(list(boxed(arguments.run_dir / "shards"))[:ROWS], columns=2)
     )
+
+
+def write_nuscenes(path: Path, root: Path) -> None:
+    """A row for each weather: four key frames of the scene with the most visible boxes, and the last one from above."""
+    nusc = NuScenes(json.loads((root / "driveforge.json").read_text())["version"], dataroot=str(root), verbose=False)
+    visible = Counter(
+        nusc.get("sample", row["sample_token"])["scene_token"]
+        for row in nusc.sample_annotation
+        if row["visibility_token"] in "34" and row["category_name"].startswith("vehicle")
+    )
+    best = {nusc.get("scene", token)["description"]: token for token, _ in reversed(visible.most_common())}
+    figure, axes = pyplot.subplots(
+        len(best), 5, figsize=(20, 3.1 * len(best)), gridspec_kw={"width_ratios": [5, 5, 5, 5, 3]}, squeeze=False
+    )
+    for (_, token), row in zip(sorted(best.items()), axes, strict=True):
+        samples = [sample for sample in nusc.sample if sample["scene_token"] == token][:4]
+        for number, (sample, axis) in enumerate(zip(samples, row, strict=False)):
+            nusc.render_sample_data(sample["data"]["CAM_FRONT"], ax=axis, verbose=False)
+            axis.set_title(f"CAM_FRONT, {number * 0.5:.1f} s")
+        nusc.render_sample_data(samples[-1]["data"]["LIDAR_TOP"], ax=row[-1], axes_limit=30, verbose=False)
+        row[-1].set_title("LIDAR_TOP (simulated), map")
+    figure.tight_layout()
+    figure.savefig(path, dpi=60)
 
 
 def clips(run_dir: Path) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
 
 SETTINGS = GenerateSettings(
+    source_split="train",
     num_first_frames=1,
     num_clips=12,
     clips_per_unit=2,

@@ -43,7 +43,7 @@ def tune(config: Config, sampler: Sampler) -> list[TrialResult]:
     selected, root = select_generator(config), config.run.tuning / "clips"
     instruments = partial(load_instruments, config.validate)
     instruments()  # fails early if something is missing
-    recorded = open_recorded(config.data, root, config.generate.num_first_frames)
+    recorded = open_recorded(config.data, root, config.generate)
     require_generable(selected, recorded.scenes, config.generate)
     trials = list_trials(recorded, config.generate, config.tune, sampler, generator_digest(selected))
     prepare_captions(selected, (scene.caption for scene in recorded.scenes))

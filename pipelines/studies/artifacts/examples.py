@@ -51,11 +51,11 @@ def make_examples(number: int, seed: int, generator: WorldModelGenerator) -> Exa
     """The labeled crops of all versions of simulated clip ``number``."""
     rng = np.random.default_rng((seed, number))
     clip, versions = make_versions(number, seed, generator, rng)
-    return Examples.join([_label(clip, version, number, rng) for version in versions])
+    return Examples.join([label_version(clip, version, number, rng) for version in versions])
 
 
-def _label(clip: Clip, version: Version, number: int, rng: np.random.Generator) -> Examples:
-    """The crops of a version with their damage."""
+def label_version(clip: Clip, version: Version, number: int, rng: np.random.Generator) -> Examples:
+    """The crops of a ``version`` of simulated clip ``number`` with their damage."""
     shown = Clip(scene=clip.scene, frames=to_bytes(version.frames)[None])
     view = reference_view(roundtrip_clip(shown) if rng.random() < H264_SHARE else shown)
     boxes = project_boxes(view)

@@ -12,7 +12,7 @@ class ArtifactStudy:
     """Simulated clips and optimization."""
 
     num_clips: Annotated[
-        int, "simulated clips; one in eight is held out, one in four is spoilt, not generated", Range(8)
+        int, "simulated clips; one in eight is held out, one in seven is spoilt, not generated", Range(8)
     ]
     steps: Annotated[int, "optimizer steps", Range(1)]
     batch_size: Annotated[int, "crops per step", Range(6)]

@@ -25,7 +25,7 @@ from driveforge.pipelines.train.base_files import make_csv
 from driveforge.validation.artifact_weights import CURVE_FILE, RECIPE_FILE, WEIGHTS_FILE
 from driveforge.validation.learned.network import ArtifactNetwork
 
-# All of them are generated clips: `versions.SPOILT_EVERY` divides the others.
+# No multiple of `versions.SPOILT_EVERY`, so that clips of both kinds are held out.
 HELD_OUT_EVERY = 8
 
 

@@ -12,28 +12,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from driveforge.datasets.domains import DRIVING_DOMAINS
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.select_frames import select_clip_frames
-from driveforge.datasets.simulated_source import SimulatedSource, SimulationConfig, simulated_scene
 from driveforge.finetune.world_model.generator import WorldModelGenerator
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.studies.artifacts.latent_spoils import LATENT_SPOILS, spoil_latents
 from driveforge.pipelines.studies.artifacts.places import sample_place
 from driveforge.pipelines.studies.artifacts.spoils import SPOILS, Frames, Place
+from driveforge.pipelines.studies.artifacts.true_clips import NUM_FRAMES, true_clip
 from driveforge.pipelines.studies.validator.clips import GoodClip, make_clip
 from driveforge.validation.views.boxes import project_boxes
 from driveforge.validation.views.view import reference_view
 
-NUM_FRAMES, FRAME_RATE = 17, 10.0  # what the shipped model generates
-HEIGHT, WIDTH = 96, 160
-SPOILT_EVERY = 4
+SPOILT_EVERY = 7
 # One in three spoilt clips has another size of the validator study.
 ROWS = (96, 96, 128, 96, 96, 256)
 MAX_PLACES = 3
-# Vehicles that pass close by fail most often.
-CLOSE_SHARE = 0.35
 # Of generated clips: with the settings of `driveforge generate`, with others, and without a first frame.
 DEFAULT_SHARE, CHANGED_SHARE = 0.4, 0.45
 
@@ -60,18 +55,7 @@ def generated_versions(
     number: int, seed: int, generator: WorldModelGenerator, rng: np.random.Generator
 ) -> tuple[Clip, list[Version]]:
     """A clean clip, after the VAE, and as the shipped model generates it with good or bad settings."""
-    config = SimulationConfig(
-        seed=seed,
-        domains=DRIVING_DOMAINS,
-        num_scenes=number + 1,
-        height=HEIGHT,
-        width=WIDTH,
-        frame_rate=FRAME_RATE,
-        num_frames=NUM_FRAMES,
-        close_share=CLOSE_SHARE,
-    )
-    scene = simulated_scene(config, DRIVING_DOMAINS[number % len(DRIVING_DOMAINS)], number)
-    clip = SimulatedSource(config).load(scene)
+    clip = true_clip(number, seed, rng)
     first, sampler = _sample_settings(rng)
     made = generator.generate(clip.scene, clip.frames[:, :1] if first else None, seed=number, settings=sampler)
     plain, coded, frames = (np.asarray(c.frames[0], np.float32) for c in (clip, generator.reconstruct(clip), made))

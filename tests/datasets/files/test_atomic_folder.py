@@ -45,3 +45,26 @@ def test_a_link_to_a_marked_folder_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="move it away"):
         remove_scratch(tmp_path / "link")
     assert (tmp_path / "scratch" / SCRATCH_MARKER).exists()
+
+
+def test_a_replaceable_folder_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    for content in ("first", "second"):
+        with atomic_folder(path, is_replaceable=lambda folder: (folder / "a.txt").exists()) as scratch:
+            (scratch / "a.txt").write_text(content)
+            assert path.exists() == (content == "second")
+        assert [entry.name for entry in tmp_path.rglob("*")] == ["made", "a.txt"]
+        assert (path / "a.txt").read_text() == content
+    with pytest.raises(KeyboardInterrupt), atomic_folder(path, is_replaceable=lambda folder: True):
+        raise KeyboardInterrupt
+    assert (path / "a.txt").read_text() == "second"
+    with pytest.raises(UserError, match="is not replaced"), atomic_folder(path, is_replaceable=lambda folder: False):
+        pass
+
+
+def test_a_replaced_folder_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    create_scratch(tmp_path / ".made.replaced")
+    (tmp_path / ".made.replaced" / "a.txt").write_text("old")
+    with atomic_folder(tmp_path / "made") as scratch:
+        (scratch / "a.txt").write_text("new")
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["made", "a.txt"]

@@ -53,14 +53,14 @@ def test_a_folder_that_is_not_as_it_was_written_is_not_replaced(tmp_path: Path, 
     elif change == "linked":
         (path / "elsewhere").symlink_to(tmp_path)
     before = contents(path)
-    with pytest.raises(UserError, match=r"export .* is not replaced; move it away"):
+    with pytest.raises(UserError, match=r"export .*is not replaced; move it away"):
         write(path, "second")
     assert contents(path) == before
 
 
 def test_a_folder_of_someone_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="was not written by driveforge and is not replaced"):
+    with pytest.raises(UserError, match="exists already and is not replaced"):
         write(tmp_path, "x")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match="is not replaced"):

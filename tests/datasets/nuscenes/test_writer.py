@@ -156,7 +156,7 @@ def test_scenes_that_nuscenes_cannot_represent_are_refused(tmp_path: Path) -> No
     bare = replace(camera("CAM_FRONT", 0.0), intrinsics=None)
     with pytest.raises(UserError, match="which CAM_FRONT lacks"):
         write_recording(tmp_path, small_scene(cameras=(bare,)), small_frame)
-    with pytest.raises(UserError, match=r"track x: 'vehicle\.sofa' is not a nuScenes category"):
+    with pytest.raises(UserError, match=r"sim-0001: 'vehicle\.sofa' is not a nuScenes category"):
         write_recording(tmp_path, small_scene(tracks=(track("x", "vehicle.sofa", (1, 1), (0, 0)),)), small_frame)
     with pytest.raises(UserError, match="two recordings are named 'sim-0001'"):
         write_world(tmp_path, small_scene(), small_scene())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from driveforge.datasets.errors import MAX_LENGTH, UserError
 from driveforge.datasets.framing import Framing
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
+from driveforge.datasets.nuscenes.rows import key_frames
 from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.datasets.nuscenes.writer import NuScenesWriter
 from driveforge.datasets.scene import Camera, Lane, Scene, Track
@@ -98,7 +99,7 @@ def small_frame(view: int, t: int) -> NDArray[np.uint8]:
 def write_world(root: Path, *scenes: Scene, every: int = 5) -> Path:
     with NuScenesWriter(root, VERSION) as writer:
         for scene in scenes or (small_scene(),):
-            writer.add_recording(scene, small_frame, key_frame_every=every)
+            writer.add_recording(scene, small_frame, keys=key_frames(scene.num_frames, every))
     return root
 
 

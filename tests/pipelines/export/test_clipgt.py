@@ -26,7 +26,7 @@ def stored(clip: Clip) -> Clip:
 
 
 def test_accepted_clips_come_back_as_they_are_in_shards(tmp_path: Path) -> None:
-    clips = [small_clip(f"c-{n}", seed=n, cameras=("CAM_FRONT", "CAM_BACK"), split="val") for n in range(3)]
+    clips = [small_clip(f"c-{n}", seed=n, cameras=("CAM_FRONT", "CAM_BACK"), split="mini_train") for n in range(3)]
     config = accepted_run(tmp_path, clips, FORMAT, states={"c-1": "rejected"})
     summary = export(config.run, config.export)
     assert (summary.folder, summary.text) == (tmp_path / "clipgt", "2 clips as ClipGT")
@@ -37,7 +37,7 @@ def test_accepted_clips_come_back_as_they_are_in_shards(tmp_path: Path) -> None:
         loaded = source.load(scene)
         np.testing.assert_array_equal(loaded.frames, expected.frames)
         np.testing.assert_allclose(scene.ego_to_world, expected.scene.ego_to_world, atol=1e-6)  # type: ignore[arg-type]
-        assert (scene.caption, scene.split, scene.source) == ("eine Straße, daytime", "val", "by hand")
+        assert (scene.caption, scene.split, scene.source) == ("eine Straße, daytime", "mini_train", "by hand")
         np.testing.assert_allclose(scene.cameras[1].intrinsics, expected.scene.cameras[1].intrinsics)  # type: ignore[arg-type]
     lines = [json.loads(line) for line in (summary.folder / "clips.jsonl").read_text().splitlines()]
     assert [line["clip_id"] for line in lines] == ["c-0", "c-2"]
@@ -86,13 +86,13 @@ def test_clips_without_a_pose_are_skipped_and_named(tmp_path: Path, capsys: pyte
     config = accepted_run(tmp_path, clips, FORMAT)
     assert export(config.run, config.export).metrics == {"clips": 1}
     printed = capsys.readouterr().err
-    assert "c-1 is not exported: it has no ego pose" in printed
-    assert "c-2 is not exported: it has no calibration of CAM_FRONT" in printed
+    assert "not exported: c-1: no ego pose" in printed
+    assert "not exported: c-2: no calibration of CAM_FRONT" in printed
 
 
 def test_an_export_without_clips_is_an_error(tmp_path: Path) -> None:
     config = accepted_run(tmp_path / "a", [bare_clip("c-1")], FORMAT)
-    with pytest.raises(UserError, match=r"none of the 1 accepted clips can be exported; c-1 .* no ego pose"):
+    with pytest.raises(UserError, match=r"none of the 1 accepted clips can be exported: no ego pose"):
         export(config.run, config.export)
     config = accepted_run(tmp_path / "b", [small_clip("c-1")], FORMAT, states={"c-1": "rejected"})
     with pytest.raises(UserError, match="no clip was accepted"):
@@ -110,3 +110,12 @@ def test_a_second_export_replaces_the_first_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(UserError, match=r"clipgt holds notes.txt, which was changed since the export"):
         export(config.run, config.export)
     assert (folder / "notes.txt").exists()
+
+
+def test_clips_of_an_evaluation_split_are_exported_only_on_request_and_marked(tmp_path: Path) -> None:
+    config = accepted_run(tmp_path, [small_clip("c-0", split="val")], FORMAT)
+    with pytest.raises(UserError, match="come from scenes of an evaluation split"):
+        export(config.run, config.export)
+    folder = export(config.run, replace(config.export, allow_evaluation_split=True)).folder
+    assert "1 are from scenes of an evaluation split" in (folder / "README.md").read_text()
+    assert json.loads((folder / "clips.jsonl").read_text())["metadata"]["from_evaluation_split"] is True

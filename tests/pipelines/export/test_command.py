@@ -1,5 +1,6 @@
 import argparse
 import json
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,19 @@ def test_only_what_was_accepted_is_exported_with_its_verdict(config: Config) -> 
         "static_residual",
     )
     assert source.metadata("u-0-0")["seed"] == 1
+
+
+def test_clips_of_an_evaluation_split_are_exported_marked_and_only_on_request(tmp_path: Path) -> None:
+    config = compose([f"run_dir={tmp_path}"])
+    log = CommitLog(config.run.candidates)
+    log.commit("u-0", write_tar(tmp_path / "x.tar", [("a", clip_members(small_clip("a", split="val"), {}))]).path)
+    put_ledger(tmp_path, [row("a", log.read_marker("u-0").tar, "accepted")])
+    with pytest.raises(UserError, match="1 accepted clips, a for example, come from scenes of an evaluation split"):
+        export(config.run, config.export)
+    assert not config.run.shards.exists()
+    export(config.run, replace(config.export, allow_evaluation_split=True))
+    assert ShardSource(config.run.shards).metadata("a")["from_evaluation_split"] is True
+    assert "| from scenes of an evaluation split | 1 of 1 |" in (config.run.shards / "README.md").read_text()
 
 
 def test_every_key_has_one_type_in_all_samples(config: Config) -> None:

@@ -57,10 +57,10 @@ def test_clips_that_do_not_fit_are_skipped_and_named(tmp_path: Path, capsys: pyt
     config = accepted_run(tmp_path, clips, FORMAT)
     assert export(config.run, config.export).metrics == {"clips": 2}
     printed = " ".join(capsys.readouterr().err.split())
-    assert "c-2 is not exported: its frame rate is 12 Hz, that of the data set 10 Hz" in printed
-    assert "c-3 is not exported: its cameras are CAM_FRONT 80x64, those of the data set CAM_FRONT 80x48" in printed
-    assert "c-4 is not exported: it has no ego pose" in printed
-    assert "c-5 is not exported: it has a single frame" in printed
+    assert "not exported: c-2: frame rate 12 Hz, that of the data set is 10 Hz" in printed
+    assert "not exported: c-3: cameras CAM_FRONT 80x64, those of the data set are CAM_FRONT 80x48" in printed
+    assert "not exported: c-4: no ego pose" in printed
+    assert "not exported: c-5: a single frame" in printed
 
 
 def test_an_export_without_clips_is_an_error(tmp_path: Path) -> None:

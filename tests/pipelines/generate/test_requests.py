@@ -39,6 +39,7 @@ def request(**changes: Any) -> Request:
 
 def settings(**changes: Any) -> GenerateSettings:
     fields: dict[str, Any] = {
+        "source_split": "all",
         "num_clips": 12,
         "num_first_frames": 1,
         "clips_per_unit": 2,

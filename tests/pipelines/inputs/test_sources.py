@@ -8,8 +8,16 @@ from driveforge.datasets.video import encode_mp4
 from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.inputs.sources import open_path, open_pretraining, open_replay, open_source
-from tests.datasets.small_clips import small_clip
+from driveforge.pipelines.inputs.sources import (
+    evaluation_indices,
+    generation_indices,
+    open_path,
+    open_pretraining,
+    open_replay,
+    open_source,
+    training_indices,
+)
+from tests.datasets.small_clips import small_clip, small_scene
 
 
 @pytest.fixture
@@ -77,3 +85,14 @@ def test_a_path_is_opened_as_the_kind_of_data_it_holds(footage: Path, tmp_path: 
     data = compose(["data=nuscenes", "data.root=elsewhere", "data.version=v1.0-test"]).data
     with pytest.raises(UserError, match=r"has no tables v1\.0-test; it has v1\.0-mini"):
         open_path(tmp_path, data, config.replay)
+
+
+def test_evaluation_splits_are_neither_trained_on_nor_generated_from() -> None:
+    scenes = [
+        small_scene(f"s-{split}", split=split) for split in ("train", "", "val", "mini_val", "test", "mini_train")
+    ]
+    assert training_indices(scenes) == generation_indices(scenes, "train") == [0, 1, 5]
+    assert evaluation_indices(scenes) == generation_indices(scenes, "evaluation") == [2, 3, 4]
+    assert generation_indices(scenes, "all") == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(UserError, match="source_split=train selects none of 1 scenes, whose split is val"):
+        generation_indices(scenes[2:3], "train")
