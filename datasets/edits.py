@@ -3,6 +3,9 @@
 An edit is a pure function from Scene to Scene. It keeps timestamps and calibration. An edit that keeps the recorded
 first frame also keeps the start of every path, so that this frame still matches the scene. If the scene cannot be
 edited (no pose, nothing to move), the edit raises ``EditNotApplicable``.
+
+Image times and tokens are kept by every edit: they name the recorded images that the clip was derived from. Numbers of
+lidar points are dropped where the ego path or a box changes, and the annotated attributes of an object with it.
 """
 
 import re
@@ -120,7 +123,7 @@ def _ego_path(scene: Scene) -> Array:
 def _with_ego_path(scene: Scene, path: Array) -> Scene:
     """``scene`` on another ego path; extrinsics that include recorded ego motion are fixed to their first frame."""
     cameras = tuple(_fix_extrinsics(camera) for camera in scene.cameras)
-    return replace(scene, ego_to_world=path, cameras=cameras)
+    return replace(scene, ego_to_world=path, cameras=cameras, tracks=_without_lidar_points(scene.tracks))
 
 
 def _fix_extrinsics(camera: Camera) -> Camera:
@@ -132,8 +135,14 @@ def _with_track_path(scene: Scene, track: Track, path: Array) -> Scene:
     """``path`` ``(N, 4, 4)`` replaces the poses of the N frames in which ``track`` is present."""
     poses = np.array(track.box_to_world)
     poses[track.present] = path
-    edited_track = replace(track, box_to_world=poses)
-    return replace(scene, tracks=tuple(edited_track if t.id == track.id else t for t in scene.tracks))
+    edited_track = replace(track, box_to_world=poses, attributes=None)
+    tracks = tuple(edited_track if t.id == track.id else t for t in scene.tracks)
+    return replace(scene, tracks=_without_lidar_points(tracks))
+
+
+def _without_lidar_points(tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+    """From another place, or behind another object, the recorded lidar would have hit other points of a box."""
+    return tuple(replace(track, lidar_points=None) for track in tracks)
 
 
 def _path_length(path: Array) -> float:

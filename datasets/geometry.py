@@ -64,10 +64,15 @@ def project(points: Array, intrinsics: Array) -> tuple[Array, Array]:
     return homogeneous[..., :2] / safe[..., None], depth
 
 
+def pixel_ray(intrinsics: Array, pixels: Array) -> Array:
+    """Camera-frame directions ``(..., 3)`` through ``pixels`` ``(..., 2)``, with z = 1."""
+    return np.asarray(np.concatenate([pixels, np.ones((*pixels.shape[:-1], 1))], -1) @ np.linalg.inv(intrinsics).T)
+
+
 def pixel_rays(intrinsics: Array, height: int, width: int) -> Array:
     """Camera-frame directions ``(H, W, 3)`` through every pixel center, with z = 1."""
     u, v = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
-    return np.asarray(np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(intrinsics).T)
+    return pixel_ray(intrinsics, np.stack([u, v], -1))
 
 
 def box_corners(box_to_frame: Array, size: Array) -> Array:

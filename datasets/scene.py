@@ -7,93 +7,26 @@ world frame is right-handed with z up and an arbitrary origin. A pose ``a_to_b``
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from driveforge.datasets.checked_arrays import (
+    MAX_SIDE_PX,
+    MAX_TIME_S,
+    MIN_STEP_S,
+    as_array,
+    check_intrinsics,
+    check_meters,
+    check_poses,
+    check_texts,
+    freeze_array,
+)
 from driveforge.datasets.errors import UserError, shorten
-from driveforge.datasets.geometry import Array, is_rigid
+from driveforge.datasets.geometry import Array
 
 CLIP_ID = re.compile(r"[a-z0-9_-]+")
 LANE_KINDS = ("boundary", "divider", "crossing")
-
-# Recordings are far below these bounds; arithmetic on values within them cannot overflow.
-MAX_COORDINATE_M = 1e9
-MAX_SIDE_PX = 16384
-MAX_TIME_S, MIN_STEP_S = 1e11, 1e-7
-# In image sides: a field of view of 179 degrees, and one of 20 arc seconds.
-MIN_FOCAL, MAX_INTRINSIC = 0.01, 1e4
-
-
-def _freeze_array(array: Any, dtype: type, label: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """A read-only copy of ``array``; raises UserError if its shape is not ``shape`` (None is any length)."""
-    given = _as_array(array, label)
-    if given.size and given.dtype.kind not in ("biu" if dtype is np.bool_ else "iuf"):
-        raise UserError(f"{label} must hold only {'true or false' if dtype is np.bool_ else 'numbers'}")
-    out: NDArray[Any] = np.array(given, dtype=dtype)
-    if out.ndim != len(shape) or any(
-        expected_size is not None and expected_size != size
-        for expected_size, size in zip(shape, out.shape, strict=True)
-    ):
-        expected = "(" + ", ".join("*" if n is None else str(n) for n in shape) + ")"
-        raise UserError(f"{label} must have shape {expected}, got {out.shape}")
-    if out.dtype.kind == "f" and not np.isfinite(out).all():
-        raise UserError(f"{label} holds NaN or infinite values")
-    out.setflags(write=False)
-    return out
-
-
-def _as_array(array: Any, label: str) -> NDArray[Any]:
-    try:
-        return np.asarray(array)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{label} must be a regular array: all rows must have the same length") from error
-
-
-def _check_meters(array: Any, label: str, shape: tuple[int | None, ...]) -> Array:
-    out = _freeze_array(array, np.float64, label, shape)
-    if (np.abs(out) > MAX_COORDINATE_M).any():
-        raise UserError(f"{label} exceeds {MAX_COORDINATE_M:.0e} m; is it in meters?")
-    return out
-
-
-def _check_poses(array: Any, label: str, shape: tuple[int | None, ...]) -> Array:
-    out = _check_meters(array, label, shape)
-    if not is_rigid(out):
-        raise UserError(f"{label} must be rigid: a right-handed orthonormal rotation, and a last row of 0 0 0 1")
-    return out
-
-
-def _has_wrong_resolution(x: float, y: float) -> bool:
-    """Whether the principal point ``(x, y)``, in image sides, suggests intrinsics of another resolution.
-
-    It does if the point is far outside the image, or off center by the same factor in x and y: a crop can put it
-    anywhere near the image, but rarely on the diagonal through the first pixel.
-    """
-    is_outside = not (-0.5 <= x <= 1.5 and -0.5 <= y <= 1.5)
-    is_scaled = (max(x, y) < 0.375 or min(x, y) > 2 / 3) and abs(x - y) <= 0.15 * max(abs(x), abs(y))
-    return is_outside or is_scaled
-
-
-def _check_intrinsics(intrinsics: Any, label: str, width: int, height: int) -> Array:
-    k = _freeze_array(intrinsics, np.float64, f"{label}: intrinsics", (3, 3))
-    normalized = np.abs(k[:2]) / [[width], [height]]
-    if k[0, 0] <= 0 or k[1, 1] <= 0 or not np.allclose([k[1, 0], *k[2]], [0, 0, 0, 1]):
-        raise UserError(
-            f"{label}: intrinsics must be [fx, skew, cx], [0, fy, cy], [0, 0, 1] with positive focal lengths fx and fy"
-        )
-    if min(normalized[0, 0], normalized[1, 1]) < MIN_FOCAL or normalized.max() > MAX_INTRINSIC:
-        raise UserError(
-            f"{label}: focal lengths {k[0, 0]:.3g}, {k[1, 1]:.3g} and principal point {k[0, 2]:.3g}, {k[1, 2]:.3g} "
-            f"are not plausible for an image of {width}x{height} px; are the intrinsics in pixels?"
-        )
-    if _has_wrong_resolution(k[0, 2] / width, k[1, 2] / height):
-        raise UserError(
-            f"{label}: the principal point {k[0, 2]:.5g}, {k[1, 2]:.5g} does not fit an image of {width}x{height} px; "
-            "are the intrinsics for another resolution?"
-        )
-    return k
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -104,6 +37,10 @@ class Camera:
     ``intrinsics`` ``(3, 3)``, in pixels, maps camera-frame points to the image. ``camera_to_ego`` is the pose of the
     camera on the vehicle, translation in meters: ``(4, 4)``, or ``(T, 4, 4)`` if the camera has other image times than
     the scene's timestamps (it then includes the ego motion in between). Either is None if unknown.
+
+    ``image_times_us`` ``(T,)`` int64 are the times of the recorded images in microseconds since 1970 (UTC), and
+    ``image_tokens`` the T tokens of these images in the tables of the recording, "" for a frame without one. Either is
+    None if unknown. For an edited scene they are those of the recording that it was derived from.
     """
 
     name: str
@@ -111,6 +48,8 @@ class Camera:
     height: int
     intrinsics: Array | None = None
     camera_to_ego: Array | None = None
+    image_times_us: NDArray[np.int64] | None = None
+    image_tokens: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not CLIP_ID.fullmatch(self.name.lower()):
@@ -120,13 +59,23 @@ class Camera:
                 f"camera {self.name}: size {self.width}x{self.height} px must be 1 to {MAX_SIDE_PX} px per side"
             )
         if self.intrinsics is not None:
-            checked = _check_intrinsics(self.intrinsics, f"camera {self.name}", self.width, self.height)
+            checked = check_intrinsics(self.intrinsics, f"camera {self.name}", self.width, self.height)
             object.__setattr__(self, "intrinsics", checked)
         if self.camera_to_ego is not None:
             label = f"camera {self.name}: camera_to_ego"
-            is_fixed = _as_array(self.camera_to_ego, label).ndim == 2
-            checked = _check_poses(self.camera_to_ego, label, (4, 4) if is_fixed else (None, 4, 4))
+            is_fixed = as_array(self.camera_to_ego, label).ndim == 2
+            checked = check_poses(self.camera_to_ego, label, (4, 4) if is_fixed else (None, 4, 4))
             object.__setattr__(self, "camera_to_ego", checked)
+        if self.image_times_us is not None:
+            label = f"camera {self.name}: image_times_us"
+            times = freeze_array(self.image_times_us, np.int64, label, (None,))
+            if (times < 0).any() or (np.diff(times) < 0).any():
+                raise UserError(f"{label} must be positive and not decrease")
+            object.__setattr__(self, "image_times_us", times)
+        if self.image_tokens is not None:
+            object.__setattr__(
+                self, "image_tokens", check_texts(self.image_tokens, f"camera {self.name}: image_tokens")
+            )
 
     @property
     def is_calibrated(self) -> bool:
@@ -140,6 +89,10 @@ class Track:
     ``id`` is unique in the scene; ``category`` is a nuScenes category such as ``vehicle.car``, or ``object``. ``size``
     ``(3,)`` is (length, width, height) in meters along the box's x, y, z. ``box_to_world`` ``(T, 4, 4)`` is the pose
     of the box center, translation in meters; it is undefined in frames where ``present`` ``(T,)`` is False.
+
+    ``lidar_points`` ``(T,)`` int64 is the number of recorded lidar points on the box, -1 in frames where it is unknown;
+    ``attributes`` are T annotated attributes, such as ``vehicle.parked``, "" where unknown. Either is None if unknown
+    in all frames.
     """
 
     id: str
@@ -147,16 +100,27 @@ class Track:
     size: Array
     box_to_world: Array
     present: NDArray[np.bool_]
+    lidar_points: NDArray[np.int64] | None = None
+    attributes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         label = f"track {shorten(self.id)}"
-        object.__setattr__(self, "size", _check_meters(self.size, f"{label}: size", (3,)))
+        object.__setattr__(self, "size", check_meters(self.size, f"{label}: size", (3,)))
         if (self.size <= 0).any():
             raise UserError(f"{label}: size {self.size.tolist()} must be positive")
-        poses = _check_poses(self.box_to_world, f"{label}: box_to_world", (None, 4, 4))
+        poses = check_poses(self.box_to_world, f"{label}: box_to_world", (None, 4, 4))
         object.__setattr__(self, "box_to_world", poses)
-        present = _freeze_array(self.present, np.bool_, f"{label}: present", (len(poses),))
+        present = freeze_array(self.present, np.bool_, f"{label}: present", (len(poses),))
         object.__setattr__(self, "present", present)
+        if self.lidar_points is not None:
+            points = freeze_array(self.lidar_points, np.int64, f"{label}: lidar_points", (len(poses),))
+            if (points < -1).any():
+                raise UserError(f"{label}: lidar_points must be counts, or -1 if unknown")
+            object.__setattr__(self, "lidar_points", points)
+        if self.attributes is not None:
+            object.__setattr__(self, "attributes", check_texts(self.attributes, f"{label}: attributes"))
+            if len(self.attributes) != len(poses):
+                raise UserError(f"{label}: attributes must be {len(poses)} strings, got {len(self.attributes)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -172,7 +136,7 @@ class Lane:
     def __post_init__(self) -> None:
         if self.kind not in LANE_KINDS:
             raise UserError(f"lane kind {shorten(self.kind)!r} is not one of {', '.join(LANE_KINDS)}")
-        object.__setattr__(self, "points", _check_meters(self.points, f"{self.kind} lane: points", (None, 3)))
+        object.__setattr__(self, "points", check_meters(self.points, f"{self.kind} lane: points", (None, 3)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -182,7 +146,8 @@ class Scene:
     ``clip_id`` identifies the clip; ``domain`` groups clips of one kind, such as ``driving-day``; ``caption`` is free
     text. ``timestamps`` ``(T,)`` are the frame times of the first camera in seconds, strictly increasing.
     ``ego_to_world`` ``(T, 4, 4)`` is the ego pose at each timestamp, translation in meters, or None if unknown.
-    ``source`` names the recording, ``split`` the data split; "" if unknown.
+    ``source`` names the recording, ``recording_token`` is its token in its tables, ``split`` the data split; "" if
+    unknown.
 
     The last ``held_frames`` frames are padding past the end of a short recording: poses and boxes are extrapolated at
     constant velocity and the last recorded image is repeated. Training and evaluation must skip them.
@@ -199,11 +164,12 @@ class Scene:
     source: str = ""
     split: str = ""
     held_frames: int = 0
+    recording_token: str = ""
 
     def __post_init__(self) -> None:
         if not CLIP_ID.fullmatch(self.clip_id):
             raise UserError(f"clip id {shorten(self.clip_id)!r} may hold only a-z, 0-9, '-' and '_'")
-        times = _freeze_array(self.timestamps, np.float64, f"{self.clip_id}: timestamps", (None,))
+        times = freeze_array(self.timestamps, np.float64, f"{self.clip_id}: timestamps", (None,))
         if (np.abs(times) > MAX_TIME_S).any():
             raise UserError(f"{self.clip_id}: timestamps exceed {MAX_TIME_S:.0e} s; are they in seconds?")
         if len(times) < 1 or (np.diff(times) < MIN_STEP_S).any():
@@ -212,7 +178,7 @@ class Scene:
             )
         object.__setattr__(self, "timestamps", times)
         if self.ego_to_world is not None:
-            poses = _check_poses(self.ego_to_world, f"{self.clip_id}: ego_to_world", (len(times), 4, 4))
+            poses = check_poses(self.ego_to_world, f"{self.clip_id}: ego_to_world", (len(times), 4, 4))
             object.__setattr__(self, "ego_to_world", poses)
         if not 0 <= self.held_frames < len(times):
             raise UserError(f"{self.clip_id}: held_frames {self.held_frames} must be in 0..{len(times) - 1}")
@@ -230,6 +196,10 @@ class Scene:
             if camera.camera_to_ego is not None and camera.camera_to_ego.ndim == 3
         ]
         lengths += [(f"track {track.id}", len(track.present)) for track in self.tracks]
+        for camera in self.cameras:
+            for name in ("image_times_us", "image_tokens"):
+                if (values := getattr(camera, name)) is not None:
+                    lengths.append((f"camera {camera.name}: {name}", len(values)))
         for label, length in lengths:
             if length != self.num_frames:
                 raise UserError(

@@ -25,11 +25,22 @@ def select_clip_frames(clip: Clip, frames: NDArray[np.int64]) -> Clip:
 
 
 def _select_camera_frames(camera: Camera, frames: NDArray[np.int64]) -> Camera:
-    extrinsics = camera.camera_to_ego
-    if extrinsics is None or extrinsics.ndim == 2:  # (4, 4): the same for all frames
-        return camera
-    return replace(camera, camera_to_ego=extrinsics[frames])
+    extrinsics, times, tokens = camera.camera_to_ego, camera.image_times_us, camera.image_tokens
+    if extrinsics is not None and extrinsics.ndim == 3:  # otherwise the same for all frames
+        extrinsics = extrinsics[frames]
+    return replace(
+        camera,
+        camera_to_ego=extrinsics,
+        image_times_us=None if times is None else times[frames],
+        image_tokens=None if tokens is None else tuple(tokens[t] for t in frames),
+    )
 
 
 def _select_track_frames(track: Track, frames: NDArray[np.int64]) -> Track:
-    return replace(track, box_to_world=track.box_to_world[frames], present=track.present[frames])
+    return replace(
+        track,
+        box_to_world=track.box_to_world[frames],
+        present=track.present[frames],
+        lidar_points=None if track.lidar_points is None else track.lidar_points[frames],
+        attributes=None if track.attributes is None else tuple(track.attributes[t] for t in frames),
+    )

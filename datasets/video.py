@@ -16,9 +16,9 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 
+from driveforge.datasets.checked_arrays import MAX_SIDE_PX
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.geometry import Array
-from driveforge.datasets.scene import MAX_SIDE_PX
 
 KEYFRAME_INTERVAL = 12
 # With libx264's macroblock tree, the bytes depend on what the process encoded before.

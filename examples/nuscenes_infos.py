@@ -3,8 +3,8 @@
     driveforge export export.format=nuscenes run_dir=runs/demo
     python examples/nuscenes_infos.py runs/demo/nuscenes v1.0-trainval infos.json
 
-Needs only nuscenes-devkit and numpy. Unlike in create_data, the splits are those of splits.json, the cameras are those
-that a sample has, and the file is JSON instead of pickle.
+Needs only nuscenes-devkit and numpy. Unlike create_data, it reads splits.json, takes the cameras that a sample has, and
+writes JSON instead of pickle.
 """
 
 import json
@@ -31,7 +31,8 @@ def main(root: str, version: str, out: str) -> None:
         if name in split_of:
             infos[split_of[name]].append(sample_info(nusc, sample))
     Path(out).write_text(json.dumps(infos))
-    print(", ".join(f"{len(samples)} {split} samples" for split, samples in infos.items()))
+    left = len(nusc.sample) - len(infos["train"]) - len(infos["val"])
+    print(f"{len(infos['train'])} train samples, {len(infos['val'])} val samples, {left} of other splits or none")
 
 
 def sample_info(nusc: NuScenes, sample: Info) -> Info:

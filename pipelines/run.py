@@ -12,6 +12,7 @@ from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text, print_result
 from driveforge.pipelines.export.command import export, log_export
+from driveforge.pipelines.export.nuscenes import open_merged_root
 from driveforge.pipelines.generate.command import generate_candidates, log_generation
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.inputs.instruments import load_instruments
@@ -35,6 +36,7 @@ def run(config: Config, tracker: Tracker) -> int:
     load_instruments(config.validate)
     require_calibration(config.validate.calibration)
     require_executor(config.executor)
+    open_merged_root(config.run, config.export)
     console.rule("Fine-tune")
     with tracker.child("finetune") as child:
         finetune(config, child)

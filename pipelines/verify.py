@@ -14,8 +14,16 @@ import numpy as np
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import sha256_file
 from driveforge.datasets.progress import track
+from driveforge.datasets.webdataset_shards.arrays import check_arrays
 from driveforge.datasets.webdataset_shards.data_card import NO_SPLIT
-from driveforge.datasets.webdataset_shards.format import clip_from_members, video_member
+from driveforge.datasets.webdataset_shards.exported import check_disclosure
+from driveforge.datasets.webdataset_shards.format import (
+    SCENE_MEMBERS,
+    SCHEMA_VERSION,
+    clip_from_members,
+    load_json,
+    video_member,
+)
 from driveforge.datasets.webdataset_shards.index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
 from driveforge.datasets.webdataset_shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
 from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
@@ -61,8 +69,8 @@ def main(config: "Config", args: argparse.Namespace) -> int:
 def verify(root: Path) -> VerifyReport:
     """Check the export in ``root``: sizes, digests, counts and keys of the index, then every member of every sample.
 
-    Videos are decoded; poses and tracks are checked as for any clip. All problems are collected. Raises UserError only
-    if the index cannot be read.
+    Videos are decoded and must be marked as generated; poses and tracks are checked as for any clip. All problems are
+    collected. Raises UserError only if the index cannot be read.
     """
     index = read_index(root)
     extras = _find_extras(root, index)
@@ -172,13 +180,15 @@ def _check_sample(key: str, members: Mapping[str, bytes], split: str) -> Iterato
         yield f"its json says clip_id {clip.scene.clip_id}"
     if (clip.scene.split or NO_SPLIT) != split:
         yield f"its json says split {clip.scene.split or 'none'}, the index says {split}"
-    known = {"json", "tracks.npz", "thumb.jpg", *(video_member(camera.name) for camera in clip.scene.cameras)}
-    known |= set() if clip.scene.ego_to_world is None else {"poses.npy"}
+    known = {*SCENE_MEMBERS, "thumb.jpg", *(video_member(camera.name) for camera in clip.scene.cameras)}
     if unknown := set(members) - known:
         yield f"members {_format_few(unknown)} do not belong to a sample"
     thumbnail = np.frombuffer(members.get("thumb.jpg", b""), np.uint8)
     if not thumbnail.size or cv2.imdecode(thumbnail, cv2.IMREAD_COLOR) is None:
         yield "thumb.jpg is missing or not an image"
+    if load_json(members["json"], "json")["schema_version"] >= SCHEMA_VERSION:
+        yield from check_arrays(members, clip.scene)
+    yield from check_disclosure(members)
 
 
 def _format_few(names: set[str]) -> str:

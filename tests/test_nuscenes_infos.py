@@ -36,7 +36,7 @@ def infos(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     out = tmp_path_factory.mktemp("infos") / "infos.json"
     command = [sys.executable, str(SCRIPT), str(exported), "v1.0-trainval", str(out)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout == "3 train samples, 3 val samples\n" and result.stderr == ""
+    assert result.stdout == "3 train samples, 3 val samples, 0 of other splits or none\n" and result.stderr == ""
     return dict(json.loads(out.read_text()))
 
 

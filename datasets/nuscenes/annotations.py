@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from driveforge.datasets.box_visibility import visible_fractions
 from driveforge.datasets.geometry import Array, inverse
-from driveforge.datasets.nuscenes.lidar import visible_fractions
 from driveforge.datasets.nuscenes.poses import pose_fields
 from driveforge.datasets.nuscenes.taxonomy import (
     Row,

@@ -5,10 +5,10 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from driveforge.datasets.checked_arrays import MAX_COORDINATE_M
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import parse_json
 from driveforge.datasets.nuscenes.taxonomy import Row
-from driveforge.datasets.scene import MAX_COORDINATE_M
 
 # The fields that are used in this package, or by the devkit when it indexes the tables.
 _FIELDS: dict[str, dict[str, type]] = {

@@ -16,7 +16,7 @@ EXPORT_FILE, CARD_FILE = "driveforge.json", "README.md"
 _CARD = """\
 # {name}
 
-{num_scenes} synthetic scenes with {num_samples} key frames in nuScenes format ({version}).{merged}
+{num_scenes} with {num_samples} key frames in nuScenes format ({version}).{merged}
 
 All pixels of these scenes are synthetic. Every clip was measured against its conditioning (ego pose and 3D boxes) and
 accepted by a gate with calibrated limits, or by a reviewer.
@@ -101,7 +101,7 @@ def export_card(card: NuScenesCard) -> str:
     sizes = ", ".join(f"{count} with {len(cameras)}" for cameras, count in sorted(rigs.items()))
     return _CARD.format(
         name=card.name,
-        num_scenes=len(card.scenes),
+        num_scenes=f"{len(card.scenes)} synthetic scene{'s' * (len(card.scenes) != 1)}",
         num_samples=card.num_samples,
         version=card.version,
         merged=f"\n\nThe tables also hold the scenes of `{card.merged}`, under their own license." * bool(card.merged),

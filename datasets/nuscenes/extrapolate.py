@@ -34,16 +34,22 @@ def pad_scene(scene: Scene, num_frames: int, frame_rate: float) -> Scene:
         ego_to_world=np.concatenate(
             [scene.ego_to_world, scene.ego_to_world[last] @ twists_to_motions(twist * elapsed[:, None])]
         ),
-        cameras=tuple(_pad_camera(camera, num_held) for camera in scene.cameras),
+        cameras=tuple(_pad_camera(camera, elapsed) for camera in scene.cameras),
         tracks=tuple(_pad_track(track, times, first, elapsed) for track in scene.tracks),
         held_frames=scene.held_frames + num_held,
     )
 
 
-def _pad_camera(camera: Camera, num_held: int) -> Camera:
-    if camera.camera_to_ego is None or camera.camera_to_ego.ndim == 2:
-        return camera
-    return replace(camera, camera_to_ego=_repeat_last(camera.camera_to_ego, num_held))
+def _pad_camera(camera: Camera, elapsed: Array) -> Camera:
+    """``camera`` with ``elapsed`` ``(K,)`` s more frames, which have times but no images."""
+    extrinsics, times, tokens = camera.camera_to_ego, camera.image_times_us, camera.image_tokens
+    if extrinsics is not None and extrinsics.ndim == 3:
+        extrinsics = _repeat_last(extrinsics, len(elapsed))
+    if times is not None:
+        times = np.concatenate([times, times[-1] + np.round(elapsed * 1e6).astype(np.int64)])
+    if tokens is not None:
+        tokens = (*tokens, *[""] * len(elapsed))
+    return replace(camera, camera_to_ego=extrinsics, image_times_us=times, image_tokens=tokens)
 
 
 def _pad_track(track: Track, times: Array, first: int, elapsed: Array) -> Track:
@@ -58,7 +64,14 @@ def _pad_track(track: Track, times: Array, first: int, elapsed: Array) -> Track:
         yaw_rate = np.angle(np.exp(1j * (yaw_from_pose(b) - yaw_from_pose(a)))) / span
         rotation = yaw_rotation(yaw_rate * elapsed) @ b[:3, :3]
         box_to_world[last + 1 :] = pose(rotation, b[:3, 3] + velocity * elapsed[:, None])
-    return replace(track, box_to_world=box_to_world, present=present)
+    points, attributes = track.lidar_points, track.attributes
+    return replace(
+        track,
+        box_to_world=box_to_world,
+        present=present,
+        lidar_points=None if points is None else np.append(points, np.full(len(elapsed), -1)),
+        attributes=None if attributes is None else (*attributes, *[""] * len(elapsed)),
+    )
 
 
 def _repeat_last(array: Array, count: int) -> Array:

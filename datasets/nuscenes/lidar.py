@@ -1,4 +1,4 @@
-"""A sparse synthetic lidar scan and the visible fraction of boxes, by ray casting.
+"""A sparse synthetic lidar scan, by ray casting.
 
 The devkit needs a LIDAR_TOP point cloud to render top views and single annotations.
 """
@@ -6,8 +6,8 @@ The devkit needs a LIDAR_TOP point cloud to render top views and single annotati
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.geometry import Array, inverse, pose, project, transform, yaw_rotation
-from driveforge.datasets.scene import Camera
+from driveforge.datasets.box_visibility import ray_box_entries
+from driveforge.datasets.geometry import Array, inverse, pose, transform, yaw_rotation
 
 # The lidar of nuScenes: above the roof, y axis forward.
 LIDAR_TO_EGO: Array = pose(yaw_rotation(-np.pi / 2), [0.94, 0.0, 1.84])
@@ -15,9 +15,6 @@ LIDAR_TO_EGO: Array = pose(yaw_rotation(-np.pi / 2), [0.94, 0.0, 1.84])
 _NUM_RINGS, _NUM_AZIMUTHS, _MAX_RANGE_M = 16, 180, 70.0
 _ELEVATIONS = np.radians(np.linspace(-24.0, 4.0, _NUM_RINGS))
 _GROUND_INTENSITY, _BOX_INTENSITY = 10.0, 60.0
-
-# 27 points in a box of unit size, slightly inside its faces, so that boxes that touch do not hide each other.
-_BOX_GRID = np.stack(np.meshgrid(*[[-0.45, 0.0, 0.45]] * 3, indexing="ij"), -1).reshape(-1, 3)
 
 
 def simulate_scan(
@@ -59,40 +56,6 @@ def _near_points(boxes_to_ego: Array, sizes: Array) -> Array:
     # A little deeper than the surface, so that the point is inside its box after rounding to float32.
     depth = np.minimum(entries + 0.01 * (1 - entries), 1)
     return transform(inverse(LIDAR_TO_EGO), origin + rays * depth[:, None])
-
-
-def visible_fractions(boxes_to_ego: Array, sizes: Array, cameras: tuple[Camera, ...], t: int) -> Array:
-    """Fraction ``(B,)`` of each box that is inside the image of any camera in frame ``t`` and not occluded by a box."""
-    points = transform(boxes_to_ego, _BOX_GRID * sizes[:, None])
-    visible = np.zeros(points.shape[:2], np.bool_)
-    for camera in cameras:
-        assert camera.camera_to_ego is not None and camera.intrinsics is not None
-        camera_to_ego = camera.camera_to_ego if camera.camera_to_ego.ndim == 2 else camera.camera_to_ego[t]
-        pixels, depth = project(transform(inverse(camera_to_ego), points), camera.intrinsics)
-        in_view = (depth > 0.1) & (pixels >= -0.5).all(-1)
-        in_view &= (pixels <= [camera.width - 0.5, camera.height - 0.5]).all(-1)
-        box, point = np.nonzero(in_view & ~visible)
-        rays = points[box, point] - camera_to_ego[:3, 3]
-        entries = ray_box_entries(np.broadcast_to(camera_to_ego[:3, 3], rays.shape), rays, boxes_to_ego, sizes)
-        entries[np.arange(len(box)), box] = np.inf
-        # Rays reach their point at s = 1: an entry before it is an occlusion.
-        visible[box, point] = entries.min(1, initial=np.inf) >= 1
-    return np.asarray(visible.mean(1))
-
-
-def ray_box_entries(origins: Array, directions: Array, boxes_to_frame: Array, sizes: Array) -> Array:
-    """Parameter ``s >= 0`` ``(R, B)`` at which rays ``origins + s * directions`` ``(R, 3)`` enter each box; inf if they
-    miss it.
-
-    The slab method (Kay and Kajiya, "Ray tracing complex scenes", 1986) in the frame of each box.
-    """
-    frame_to_boxes = inverse(boxes_to_frame)
-    start = np.einsum("bij,rj->rbi", frame_to_boxes[:, :3, :3], origins) + frame_to_boxes[:, :3, 3]
-    along = np.einsum("bij,rj->rbi", frame_to_boxes[:, :3, :3], directions)
-    along = np.where(np.abs(along) < 1e-12, 1e-12, along)
-    low, high = (-sizes / 2 - start) / along, (sizes / 2 - start) / along
-    enter, leave = np.minimum(low, high).max(-1), np.maximum(low, high).min(-1)
-    return np.asarray(np.where((enter <= leave) & (leave >= 0), np.maximum(enter, 0), np.inf))
 
 
 def _ray_directions() -> Array:

@@ -25,6 +25,9 @@ from driveforge.datasets.reframe import clip_windows, reframe_camera, reframe_fr
 from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.source import Item
 
+# Far above the longest description of nuScenes.
+_MAX_CAPTION = 2000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _ClipSpec:
@@ -95,11 +98,12 @@ class NuScenesSource:
             caption=_caption(description),
             timestamps=(times - times[0]) / 1e6,
             ego_to_world=recording.ego_to_world[frames],
-            cameras=tuple(self._reframe(camera, frames) for camera in recording.cameras),
+            cameras=tuple(self._camera(recording, number, frames) for number in range(len(recording.cameras))),
             tracks=read_tracks(self._nusc, [recording.instants[n] for n in frames]),
             lanes=read_lanes(self._root, row["name"], location, recording.ego_to_world[frames, :3, 3]),
             source=f"nuscenes:{self._version}/{row['name']}",
             split=self._split if self._split != "all" else find_split(row["name"], self._version, self._splits),
+            recording_token=row["token"],
         )
         if self._framing and spec.held_frames:
             return pad_scene(scene, self._framing.num_frames, self._framing.frame_rate)
@@ -143,9 +147,16 @@ class NuScenesSource:
             )
         return rows
 
-    def _reframe(self, camera: Camera, frames: NDArray[np.int64]) -> Camera:
-        if camera.camera_to_ego is not None and camera.camera_to_ego.ndim == 3:
-            camera = replace(camera, camera_to_ego=camera.camera_to_ego[frames])
+    def _camera(self, recording: Recording, number: int, frames: NDArray[np.int64]) -> Camera:
+        """Camera ``number`` of a recording at ``frames``, with the intrinsics of the framing."""
+        camera, tokens = recording.cameras[number], recording.sample_data[number]
+        extrinsics = camera.camera_to_ego
+        camera = replace(
+            camera,
+            camera_to_ego=extrinsics[frames] if extrinsics is not None and extrinsics.ndim == 3 else extrinsics,
+            image_times_us=recording.image_times[number, frames],
+            image_tokens=tuple(tokens[t] for t in frames),
+        )
         return reframe_camera(camera, self._framing.height, self._framing.width) if self._framing else camera
 
     def _read_image(self, camera: Camera, token: str) -> NDArray[np.uint8]:
@@ -220,7 +231,7 @@ class _LazyScenes(Sequence[Scene]):
 
 
 def _caption(description: str) -> str:
-    return " ".join(description.lower().split()).strip(" .,;")[:200]
+    return " ".join(description.lower().split()).strip(" .,;")[:_MAX_CAPTION]
 
 
 def _select_clips(

@@ -79,12 +79,21 @@ def visibility_token(share: float) -> str:
 
 
 def attribute_tokens(category: str, speed: float) -> list[str]:
-    """The nuScenes attribute of an object: moving or not, by ``speed`` in m/s; cycles always have riders."""
+    """The token of ``attribute_name``, none without one."""
+    name = attribute_name(category, speed)
+    return [make_token("attribute", name)] if name else []
+
+
+def attribute_name(category: str, speed: float) -> str:
+    """The nuScenes attribute of an object: moving or not, by ``speed`` in m/s; cycles always have riders.
+
+    "" for categories without attributes.
+    """
     is_moving = speed > _STATIONARY_SPEED
     if category in ("vehicle.bicycle", "vehicle.motorcycle"):
-        return [make_token("attribute", "cycle.with_rider")]
+        return "cycle.with_rider"
     if category.startswith("vehicle."):
-        return [make_token("attribute", "vehicle.moving" if is_moving else "vehicle.stopped")]
-    if category.startswith("human.pedestrian."):
-        return [make_token("attribute", "pedestrian.moving" if is_moving else "pedestrian.standing")]
-    return []
+        return "vehicle.moving" if is_moving else "vehicle.stopped"
+    if category.startswith("human.pedestrian"):
+        return "pedestrian.moving" if is_moving else "pedestrian.standing"
+    return ""

@@ -1,22 +1,21 @@
 """The shard format: conversion between a Clip and the members of a WebDataset sample.
 
-=================  ====================================================================================================
-``json``           ``schema_version, clip_id, domain, caption, split, source, frame_rate, num_frames, held_frames``,
-                   ``timestamps`` s, ``cameras`` (``name, width, height, intrinsics`` (3, 3) px, ``camera_to_ego``
-                   (T, 4, 4) m, ``member``), ``lanes`` (a JSON string: a list of ``kind, points`` (N, 3) m), and the
-                   writer's ``metadata``
-``<camera>.mp4``   one H.264 video per camera, T frames
-``poses.npy``      ``ego_to_world`` (T, 4, 4) float64 m; absent if there is no ego pose
-``tracks.npz``     ``ids, categories`` (N,) str, ``sizes`` (N, 3) m, ``box_to_world`` (N, T, 4, 4), ``present`` (N, T)
-``thumb.jpg``      the middle frame of the first camera, at most 320 px wide
-=================  ====================================================================================================
+==================  ===================================================================================================
+``json``            described by ``sample.schema.json`` next to this file, and in docs/data-formats.md
+``<camera>.mp4``    one H.264 video per camera, T frames
+``poses.npy``       ``ego_to_world`` (T, 4, 4) float64 m; (0, 4, 4) if there is no ego pose
+``tracks.npz``      ``ids, categories`` (N,) str, ``sizes`` (N, 3) m, ``box_to_world`` (N, T, 4, 4), ``present`` (N, T),
+                    ``lidar_points`` (N, T) int32 and ``annotated_attributes`` (N, T) str of the recording
+``annotations.npz`` the arrays of ``BoxAnnotations``
+``ego_motion.npz``  the arrays of ``EgoMotion``
+``thumb.jpg``       the middle frame of the first camera, at most 320 px wide
+==================  ===================================================================================================
 
-Every key has the same type in all samples, because loaders infer types from the first few; ``lanes``, which may be
-empty, is therefore a string. Frames and axes are those of ``datasets/geometry.py``. Nothing is pickled, and the same
-clip gives the same bytes.
+Every key has the same type in all samples, because loaders infer types from the first few: what is unknown is "", -1 or
+an empty list, never null, and lists of records that may be empty are strings of JSON. Frames and axes are those of
+``datasets/geometry.py``. Nothing is pickled, and the same clip gives the same bytes.
 """
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,38 +27,58 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import parse_json
-from driveforge.datasets.scene import Camera, Clip, Scene, Track
+from driveforge.datasets.scene import Camera, Clip, Scene
 from driveforge.datasets.scene_json import camera_to_json, scene_from_json
 from driveforge.datasets.video import decode_mp4, encode_mp4
+from driveforge.datasets.weather import weather_and_time
+from driveforge.datasets.webdataset_shards.arrays import (
+    pack_annotations,
+    pack_array,
+    pack_ego_motion,
+    pack_tracks,
+    unpack_array,
+    unpack_tracks,
+)
 
-SCHEMA_VERSION = 2
-# Version 1 stored lanes as a list and fixed extrinsics as (4, 4).
-_SUPPORTED_VERSIONS = (1, 2)
+SCHEMA_VERSION = 3
+# Version 1 stored lanes as a list and fixed extrinsics as (4, 4). Version 2 had null for unknown calibration, no
+# poses.npy without an ego pose, and neither annotations.npz, ego_motion.npz nor what only the recording knows.
+_SUPPORTED_VERSIONS = (1, 2, 3)
 EXTENSIONS = ("jpg", "json", "mp4", "npy", "npz")
 THUMB_WIDTH = 320
 
 # Scene fields in the json member; poses and tracks are other members.
-_SCENE_KEYS = ("clip_id", "domain", "caption", "split", "source", "held_frames")
+_SCENE_KEYS = ("clip_id", "domain", "caption", "split", "source", "held_frames", "recording_token")
 
 
 def clip_members(clip: Clip, metadata: Mapping[str, Any], *, crf: int = 18) -> dict[str, bytes]:
     """The members of the sample of ``clip``, by name; ``metadata`` is stored in ``json``."""
     scene = clip.scene
     rate = scene.frame_rate or 1.0
-    members = {
-        "json": dump_json(_scene_record(scene) | {"metadata": dict(metadata)}),
-        "tracks.npz": _pack_tracks(scene),
-    }
+    members = scene_members(scene, metadata)
     for camera, frames in zip(scene.cameras, clip.frames, strict=True):
         members[video_member(camera.name)] = encode_mp4(frames, rate, crf=crf)
     if len([name for name in members if name.endswith(".mp4")]) != len(scene.cameras):
         raise UserError(
             f"{scene.clip_id}: camera names must differ in more than case, got {[c.name for c in scene.cameras]}"
         )
-    if scene.ego_to_world is not None:
-        members["poses.npy"] = _pack_array(scene.ego_to_world)
     members["thumb.jpg"] = _thumbnail(clip.frames[0, scene.num_frames // 2])
     return members
+
+
+# The members without pixels that every sample has.
+SCENE_MEMBERS = ("annotations.npz", "ego_motion.npz", "json", "poses.npy", "tracks.npz")
+
+
+def scene_members(scene: Scene, metadata: Mapping[str, Any]) -> dict[str, bytes]:
+    """The members of a sample that do not hold pixels."""
+    return {
+        "json": dump_json(_scene_record(scene) | {"metadata": dict(metadata)}),
+        "poses.npy": pack_array(np.zeros((0, 4, 4)) if scene.ego_to_world is None else scene.ego_to_world),
+        "tracks.npz": pack_tracks(scene),
+        "annotations.npz": pack_annotations(scene),
+        "ego_motion.npz": pack_ego_motion(scene),
+    }
 
 
 def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, dict[str, Any]]:
@@ -83,7 +102,8 @@ def clip_from_members(members: Mapping[str, bytes], where: str) -> tuple[Clip, d
 
 def roundtrip_clip(clip: Clip) -> Clip:
     """``clip`` after writing to a shard and reading back, with the loss of H.264 compression."""
-    return clip_from_members(clip_members(clip, {}), clip.scene.clip_id)[0]
+    rate = clip.scene.frame_rate or 1.0
+    return Clip(scene=clip.scene, frames=np.stack([decode_mp4(encode_mp4(view, rate))[0] for view in clip.frames]))
 
 
 def extend_metadata(content: bytes, metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -97,7 +117,7 @@ def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene,
     record_json = load_json(_require_member(members, "json", where), f"{where}: json")
     version = record_json.get("schema_version")
     if type(version) is not int or version not in _SUPPORTED_VERSIONS:
-        raise UserError(f"{where}: json has schema_version {shorten(version)}, but only 1 and 2 are supported")
+        raise UserError(f"{where}: json has schema_version {shorten(version)}, but only 1 to 3 are supported")
     record = {key: record_json[key] for key in (*_SCENE_KEYS, "timestamps", "lanes") if key in record_json}
     cameras = record_json.get("cameras", [])
     record["cameras"] = [_parse_camera(entry) for entry in cameras] if isinstance(cameras, list) else cameras
@@ -106,10 +126,16 @@ def scene_from_members(members: Mapping[str, bytes], where: str) -> tuple[Scene,
     scene = scene_from_json(record, f"{where}: json")
     _check_summary(record_json, scene, f"{where}: json")
     try:
-        poses = _unpack_array(members["poses.npy"]) if "poses.npy" in members else None
-        tracks = _unpack_tracks(_require_member(members, "tracks.npz", where))
+        # Older samples without an ego pose lack the member.
+        has_poses = version == SCHEMA_VERSION or "poses.npy" in members
+        poses = unpack_array(_require_member(members, "poses.npy", where)) if has_poses else np.zeros((0, 4, 4))
+        tracks = unpack_tracks(_require_member(members, "tracks.npz", where))
         fields = {name: getattr(scene, name) for name in (*_SCENE_KEYS, "timestamps", "cameras", "lanes")}
-        return Scene(**fields, ego_to_world=poses, tracks=tracks), dict(record_json.get("metadata", {}))
+        if (count := record_json.get("num_objects", len(tracks))) != len(tracks):
+            raise UserError(f"json: num_objects is {shorten(count)}, but tracks.npz has {len(tracks)}")
+        has_pose = poses.shape != (0, 4, 4)
+        scene = Scene(**fields, ego_to_world=poses if has_pose else None, tracks=tracks)
+        return scene, dict(record_json.get("metadata", {}))
     except Exception as error:  # numpy and zipfile raise exceptions of many types
         raise UserError(f"{where}: {shorten(error, 200)}") from error
 
@@ -148,11 +174,16 @@ def load_json(content: bytes, where: str) -> dict[str, Any]:
 
 
 def _scene_record(scene: Scene) -> dict[str, Any]:
+    weather, time_of_day = weather_and_time(scene)
     return {
         "schema_version": SCHEMA_VERSION,
         **{key: getattr(scene, key) for key in _SCENE_KEYS},
+        "derived_from_split": scene.split,
+        "weather": weather,
+        "time_of_day": time_of_day,
         "frame_rate": scene.frame_rate,
         "num_frames": scene.num_frames,
+        "num_objects": len(scene.tracks),
         "timestamps": scene.timestamps.tolist(),
         "cameras": [_camera_record(camera, scene.num_frames) for camera in scene.cameras],
         "lanes": json.dumps([{"kind": lane.kind, "points": lane.points.tolist()} for lane in scene.lanes]),
@@ -163,57 +194,32 @@ def _camera_record(camera: Camera, num_frames: int) -> dict[str, Any]:
     extrinsics = camera.camera_to_ego
     if extrinsics is not None and extrinsics.ndim == 2:
         camera = replace(camera, camera_to_ego=np.broadcast_to(extrinsics, (num_frames, 4, 4)))
-    return camera_to_json(camera) | {"member": video_member(camera.name)}
+    record = {key: [] if value is None else value for key, value in camera_to_json(camera).items()}
+    return {
+        **record,
+        "image_times_us": record.get("image_times_us", [-1] * num_frames),
+        "image_tokens": record.get("image_tokens", [""] * num_frames),
+        "member": video_member(camera.name),
+    }
 
 
 def _parse_camera(entry: object) -> object:
-    """The ``entry`` of a camera in the form of ``scene_from_json``: no member, constant extrinsics as one (4, 4)."""
+    """The ``entry`` of a camera in the form of ``scene_from_json``: without what is unknown, and without the member.
+
+    Constant extrinsics become one (4, 4).
+    """
     if not isinstance(entry, dict):
         return entry
-    fields = {key: value for key, value in entry.items() if key != "member"}
+    unknown: dict[str, list[object]] = {"intrinsics": [], "camera_to_ego": []}
+    for key, value in (("image_times_us", -1), ("image_tokens", "")):
+        unknown[key] = [value] * len(entry[key]) if isinstance(entry.get(key), list) else []
+    fields = {key: value for key, value in entry.items() if key != "member" and value != unknown.get(key)}
     poses = fields.get("camera_to_ego")
     if isinstance(poses, list) and poses and isinstance(poses[0], list) and len(poses[0]) == 4:
         is_stack = isinstance(poses[0][0], list)
         if is_stack and all(pose == poses[0] for pose in poses):
             fields["camera_to_ego"] = poses[0]
     return fields
-
-
-def _pack_tracks(scene: Scene) -> bytes:
-    tracks, frames = scene.tracks, scene.num_frames
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        ids=np.array([track.id for track in tracks], np.str_),
-        categories=np.array([track.category for track in tracks], np.str_),
-        sizes=np.array([track.size for track in tracks], np.float64).reshape(-1, 3),
-        box_to_world=np.array([track.box_to_world for track in tracks], np.float64).reshape(-1, frames, 4, 4),
-        present=np.array([track.present for track in tracks], np.bool_).reshape(-1, frames),
-    )
-    return buffer.getvalue()
-
-
-def _unpack_tracks(content: bytes) -> tuple[Track, ...]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        columns = [arrays[name] for name in ("ids", "categories", "sizes", "box_to_world", "present")]
-    return tuple(
-        Track(id=str(id_), category=str(category), size=size, box_to_world=poses, present=present)
-        for id_, category, size, poses, present in zip(*columns, strict=True)
-    )
-
-
-def _pack_array(array: NDArray[np.float64]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _unpack_array(content: bytes) -> Any:
-    buffer = io.BytesIO(content)
-    array = np.load(buffer, allow_pickle=False)
-    if buffer.read(1):
-        raise UserError("poses.npy has data after its array")
-    return array
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> bytes:

@@ -5,8 +5,8 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from driveforge.datasets.progress import show_progress
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.croissant import croissant
 from driveforge.datasets.webdataset_shards.data_card import DataCard, Provenance, SampleSummary, data_card
-from driveforge.datasets.webdataset_shards.format import dump_json, extend_metadata
+from driveforge.datasets.webdataset_shards.exported import SCHEMA_FILE, exported_members, sample_schema
+from driveforge.datasets.webdataset_shards.format import SCENE_MEMBERS, extend_metadata, load_json
 from driveforge.datasets.webdataset_shards.index import (
     INDEX_FILE,
     INDEX_VERSION,
@@ -28,13 +29,12 @@ from driveforge.datasets.webdataset_shards.index import (
     ShardEntry,
     read_index,
 )
+from driveforge.datasets.webdataset_shards.sample_table import TABLE_FILE, sample_table
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members
-from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.datasets.webdataset_shards.tarball import TarSummary, write_tar
 
 CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"
-# Minimum number of shards (if there are as many clips), so that every worker of a small loader gets one.
-MIN_SHARDS = 4
 SHARD_NAME = re.compile(r"[a-z0-9_-]+-\d{5}-[0-9a-f]{8}\.tar")
 
 
@@ -48,19 +48,20 @@ class AcceptedSample:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def json_member(self) -> dict[str, Any]:
-        """The content of the ``json`` member, with ``metadata`` added."""
+        """The content of the stored ``json`` member, with ``metadata`` added."""
         content = read_members(self.tar, {"json": self.members["json"]})["json"]
         return extend_metadata(content, self.metadata, f"{self.tar}: {self.key}")
 
-    def export_members(self) -> tuple[str, dict[str, bytes]]:
-        """Key and members of the exported sample; only the ``json`` member differs from the input."""
-        return self.key, read_members(self.tar, self.members) | {"json": dump_json(self.json_member())}
+    def export_members(self, settings: ExportSettings) -> dict[str, bytes]:
+        """The members of the exported sample."""
+        members = read_members(self.tar, self.members)
+        return exported_members(members, self.metadata, settings, f"{self.tar}: {self.key}")
 
 
 def pack_shards(
     accepted: Iterable[AcceptedSample], out: Path, settings: ExportSettings, provenance: Provenance
 ) -> dict[str, Any]:
-    """Write shards, ``croissant.json``, ``README.md`` and finally ``index.json`` to ``out``; returns the index.
+    """Write shards, the documents next to them and finally ``index.json`` to ``out``; returns the index.
 
     Shards hold samples of one split, and their sizes differ by at most one sample within a split. Samples are shuffled
     by a hash of their keys, so the bytes do not depend on the order of ``accepted`` or on the machine. Videos are
@@ -69,16 +70,20 @@ def pack_shards(
     """
     samples = _index_by_key(accepted)
     summaries = [
-        SampleSummary.from_json(sample.key, sample.json_member(), sample.members) for sample in samples.values()
+        SampleSummary.from_json(sample.key, sample.json_member(), {*sample.members, *SCENE_MEMBERS})
+        for sample in samples.values()
     ]
-    splits = _group_by_split(summaries)
+    plan = _plan_shards(summaries, settings)
     with translate_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    shards = _write_shards(samples, splits, out, settings)
+    shards, records = _write_shards(samples, plan, out, settings)
     card = DataCard(name=settings.name, license=settings.license or "", samples=summaries, provenance=provenance)
+    table = sample_table(records)
     files = {
-        CROISSANT_FILE: (json.dumps(croissant(card, shards), indent=1, ensure_ascii=False) + "\n").encode(),
+        TABLE_FILE: table,
+        CROISSANT_FILE: (json.dumps(croissant(card, shards, table), indent=1, ensure_ascii=False) + "\n").encode(),
         CARD_FILE: data_card(card, shards).encode(),
+        SCHEMA_FILE: sample_schema(),
     }
     for name, content in files.items():
         write_atomic(out / name, content)
@@ -99,49 +104,73 @@ def _index_by_key(accepted: Iterable[AcceptedSample]) -> dict[str, AcceptedSampl
     return samples
 
 
-def _group_by_split(summaries: Iterable[SampleSummary]) -> dict[str, list[str]]:
-    """Keys by split in packing order: a fixed shuffle, by the hash of the key."""
-    splits: defaultdict[str, list[str]] = defaultdict(list)
+def _plan_shards(summaries: Iterable[SampleSummary], settings: ExportSettings) -> dict[str, list[list[str]]]:
+    """The keys of the samples of each shard by split, in packing order: a fixed shuffle, by the hash of the key."""
+    splits: defaultdict[str, list[SampleSummary]] = defaultdict(list)
     for sample in summaries:
         if not CLIP_ID.fullmatch(sample.split):
             raise UserError(f"{sample.key}: split {sample.split!r} may hold only a-z, 0-9, '-' and '_'")
-        splits[sample.split].append(sample.key)
-    return {
-        split: sorted(splits[split], key=lambda key: hashlib.sha256(key.encode()).digest()) for split in sorted(splits)
-    }
+        splits[sample.split].append(sample)
+    return {split: _plan_split(splits[split], settings) for split in sorted(splits)}
+
+
+def _plan_split(samples: Sequence[SampleSummary], settings: ExportSettings) -> list[list[str]]:
+    """Shards of equal size. As far as possible each starts with a clip that has objects.
+
+    Loaders infer types from the first samples, and an empty list of boxes has no type.
+    """
+    shuffled = sorted(samples, key=lambda sample: hashlib.sha256(sample.key.encode()).digest())
+    sizes = _shard_sizes(len(samples), settings)
+    firsts = [sample.key for sample in shuffled if sample.has_objects][: len(sizes)]
+    others = iter([sample.key for sample in shuffled if sample.key not in firsts])
+    starts = [[key] for key in firsts] + [[] for _ in sizes[len(firsts) :]]
+    return [start + list(islice(others, size - len(start))) for start, size in zip(starts, sizes, strict=True)]
 
 
 def _write_shards(
-    samples: Mapping[str, AcceptedSample], splits: Mapping[str, Sequence[str]], out: Path, settings: ExportSettings
-) -> list[dict[str, Any]]:
-    """Write all shards; returns their index entries."""
-    shards = []
+    samples: Mapping[str, AcceptedSample], plan: Mapping[str, list[list[str]]], out: Path, settings: ExportSettings
+) -> tuple[list[dict[str, Any]], list[tuple[str, dict[str, Any]]]]:
+    """Write all shards; returns their index entries, and (shard, content of the ``json`` member) of every sample."""
+    shards, records = [], []
     remove_partial_files(out)
     with show_progress(Progress()) as progress:
         task = progress.add_task("Exporting", total=len(samples))
-        for split, keys in splits.items():
-            ordered = iter(keys)
-            for number, count in enumerate(_shard_sizes(len(keys), settings.clips_per_shard)):
-                selected = [samples[key] for key in islice(ordered, count)]
-                shards.append(_write_shard(selected, out, split, number))
-                progress.advance(task, count)
+        for split, shard_keys in plan.items():
+            for number, keys in enumerate(shard_keys):
+                selected = [samples[key] for key in keys]
+                shard, written = _write_shard(selected, out, f"{split}-{number:05d}", settings)
+                shards.append({"name": shard.path.name, "split": split} | _index_fields(shard))
+                records += [(shard.path.name, record) for record in written]
+                progress.advance(task, len(keys))
     with translate_write_errors(out):
         sync_folder(out)
-    return shards
+    return shards, records
 
 
-def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, number: int) -> dict[str, Any]:
-    """Write a shard under a name with a hash of its bytes; returns its index entry."""
+def _write_shard(
+    samples: Sequence[AcceptedSample], out: Path, name: str, settings: ExportSettings
+) -> tuple[TarSummary, list[dict[str, Any]]]:
+    """Write a shard under ``name`` and a hash of its bytes; returns it and the contents of its ``json`` members."""
+    records = []
+
+    def export() -> Iterator[tuple[str, dict[str, bytes]]]:
+        for sample in samples:
+            members = sample.export_members(settings)
+            records.append(load_json(members["json"], sample.key))
+            yield sample.key, members
+
     try:
-        summary = write_tar(out / f".{split}-{number:05d}.tmp", (sample.export_members() for sample in samples))
-        name = f"{split}-{number:05d}-{summary.sha256[:8]}.tar"
-        with translate_write_errors(out / name):
-            summary.path.replace(out / name)
+        summary = write_tar(out / f".{name}.tmp", export())
+        path = out / f"{name}-{summary.sha256[:8]}.tar"
+        with translate_write_errors(path):
+            summary.path.replace(path)
     finally:
         remove_partial_files(out)
+    return replace(summary, path=path), records
+
+
+def _index_fields(summary: TarSummary) -> dict[str, Any]:
     return {
-        "name": name,
-        "split": split,
         "num_samples": summary.num_samples,
         "num_bytes": summary.num_bytes,
         "sha256": summary.sha256,
@@ -149,8 +178,8 @@ def _write_shard(samples: Sequence[AcceptedSample], out: Path, split: str, numbe
     }
 
 
-def _shard_sizes(num_clips: int, clips_per_shard: int) -> list[int]:
-    num_shards = max(math.ceil(num_clips / clips_per_shard), min(MIN_SHARDS, num_clips))
+def _shard_sizes(num_clips: int, settings: ExportSettings) -> list[int]:
+    num_shards = max(math.ceil(num_clips / settings.clips_per_shard), min(settings.min_shards, num_clips))
     return [num_clips // num_shards + (shard < num_clips % num_shards) for shard in range(num_shards)]
 
 

@@ -17,6 +17,9 @@ class ExportSettings:
         bool, "whether to export clips of scenes of val, mini_val and test, marked as such"
     ]
     clips_per_shard: Annotated[int, "maximum samples per tar", Range(1)]
+    min_shards: Annotated[
+        int, "minimum shards of a split with as many clips; a loader uses no more workers than shards", Range(1)
+    ]
     name: Annotated[str, "name of the data set, in its card and Croissant metadata"]
     license: Annotated[str | None, "license of the data set: an SPDX identifier or a URL; null: not stated"]
     merge: Annotated[
@@ -24,8 +27,9 @@ class ExportSettings:
     ]
 
     def __post_init__(self) -> None:
-        if self.clips_per_shard < 1:
-            raise UserError(f"clips_per_shard must be at least 1, got {self.clips_per_shard}")
+        for name in ("clips_per_shard", "min_shards"):
+            if (value := getattr(self, name)) < 1:
+                raise UserError(f"{name} must be at least 1, got {value}")
         if self.merge is not None and self.format != "nuscenes":
             raise UserError(
                 f"export.merge is for export.format=nuscenes, not for {self.format}; set one of them: "

@@ -1,15 +1,22 @@
-"""Reproducible WebDataset tars, read back after writing."""
+"""Reproducible WebDataset tars, hashed while they are written."""
 
-import os
+import io
+import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import sha256_file, translate_write_errors
+from driveforge.datasets.files.hashing_writer import COPY_BYTES, HashingWriter
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.format import EXTENSIONS
 from driveforge.datasets.webdataset_shards.tar_samples import scan_tar
+
+# ``zipfile.is_zipfile``, and thus mlcroissant, takes a tar for a zip if the last 64 KiB hold the end of a zip, such as
+# that of an npz. Tars may end with any number of zeros; this is a multiple of the record size.
+_END_BYTES = 7 * tarfile.RECORDSIZE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,26 +31,34 @@ class TarSummary:
 
 
 def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> TarSummary:
-    """Write ``(key, members)`` samples to a tar at ``path``, sync it to disk, read it back and summarize it.
+    """Write ``(key, members)`` samples to a tar at ``path``, sync it to disk, list it again and summarize it.
 
-    Times and owners are fixed, so the same samples give the same bytes. Raises UserError for a key that WebDataset
-    would split, a duplicate key, a member type that is not allowed (such as a pickle), or an incomplete write.
+    Times and owners are fixed and members sorted, so the same samples give the same bytes: those of webdataset's
+    ``TarWriter``, and more zeros at the end. Raises UserError for a key that WebDataset would split, a duplicate key, a
+    member type that is not allowed (such as a pickle), or an incomplete write.
     """
-    from webdataset import TarWriter  # imports torch, which readers of commit logs do not need
-
     keys: dict[str, None] = {}
-    with translate_write_errors(path), open(path, "wb") as file:
-        with TarWriter(file, user="driveforge", group="driveforge", mtime=0, encoder=False) as tar:
+    with translate_write_errors(path), open(path, "wb") as file, HashingWriter(file) as hashed:
+        # TarWriter writes blocks of 10 kB through a Python buffer, which takes most of its time.
+        stream = cast(IO[bytes], hashed)
+        with tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=COPY_BYTES) as tar:
             for key, members in samples:
                 _check_sample(key, members, keys)
                 keys[key] = None
-                tar.write({"__key__": key, **members})
-        file.flush()
-        os.fsync(file.fileno())
-    summary = summarize_tar(path)
-    if summary.keys != tuple(keys):
-        raise UserError(f"{path}: wrote {len(keys)} samples but read back {summary.num_samples}; is the disk full?")
-    return summary
+                for name in sorted(members):
+                    tar.addfile(_tar_info(f"{key}.{name}", len(members[name])), io.BytesIO(members[name]))
+        hashed.write(bytes(_END_BYTES))
+        sha256, num_bytes = hashed.finish()
+    if tuple(scan_tar(path)) != tuple(keys) or path.stat().st_size != num_bytes:
+        raise UserError(f"{path}: is not complete after {len(keys)} samples were written; is the disk full?")
+    return TarSummary(path=path, num_samples=len(keys), num_bytes=num_bytes, sha256=sha256, keys=tuple(keys))
+
+
+def _tar_info(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = size, 0o444, 0
+    info.uname = info.gname = "driveforge"
+    return info
 
 
 def summarize_tar(path: Path) -> TarSummary:

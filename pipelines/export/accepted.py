@@ -1,5 +1,6 @@
 """The accepted clips of a run, each with its verdict, and the statistics of all verdicts."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -52,18 +53,25 @@ def _with_verdicts(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Itera
             raise UserError(f"{candidates / row['tar']} no longer has {row['clip_id']}: run `driveforge gate` again")
         if row["state"] != "accepted":
             continue
-        # Text in every sample, never null or an empty list: loaders infer types from the first few samples.
-        verdict = {
-            key: row[key] or ""
-            for key in ("state", "gate_state", "calibration", "override_reviewer", "override_reason")
-        }
-        verdict["reasons"] = ", ".join(reason["code"] for reason in row["reasons"])
         yield AcceptedSample(
             tar=candidates / row["tar"],
             key=row["clip_id"],
             members=spans(row["unit"], row["tar"])[row["clip_id"]],
-            metadata={"verdict": verdict},
+            metadata={"verdict": _verdict(row)},
         )
+
+
+def _verdict(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict as metadata, with the same types in every sample: loaders infer them from the first few."""
+    texts = ("state", "gate_state", "calibration", "override_reviewer", "override_reason")
+    has_score = all(row[key] is not None and math.isfinite(row[key]) for key in ("score", "limit"))
+    return {
+        **{key: row[key] or "" for key in texts},
+        "reasons": ", ".join(reason["code"] for reason in row["reasons"]),
+        "has_score": has_score,
+        "score": row["score"] if has_score else 0.0,
+        "limit": row["limit"] if has_score else 0.0,
+    }
 
 
 def provenance(rows: Sequence[Mapping[str, Any]]) -> Provenance:

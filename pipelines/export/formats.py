@@ -22,7 +22,7 @@ def export_webdataset(run: RunDir, settings: ExportSettings) -> ExportSummary:
         folder=run.shards,
         text=f"{num_clips} clips in {num_shards} shards",
         metrics={"shards": num_shards, "clips": num_clips},
-        artifacts=("index.json", "README.md", "croissant.json"),
+        artifacts=("index.json", "README.md", "croissant.json", "samples.parquet", "sample.schema.json"),
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from functools import partial
 from pathlib import Path
 
@@ -47,10 +47,10 @@ def export_nuscenes(run: RunDir, settings: ExportSettings) -> ExportSummary:
     accepted = [row["clip_id"] for row in verdicts if row["state"] == "accepted"]
     if not accepted:
         raise UserError("no clip was accepted, so there is nothing to export; see the reasons of the rejections")
-    real = _open_real(settings.merge, run.nuscenes, accepted) if settings.merge else None
+    real = open_merged_root(run, settings, accepted)
     version = real.version if real else VERSION
-    samples = accepted_samples(verdicts, run.candidates, allow_evaluation_split=settings.allow_evaluation_split)
     with atomic_folder(run.nuscenes, is_replaceable=_is_export) as root:
+        samples = accepted_samples(verdicts, run.candidates, allow_evaluation_split=settings.allow_evaluation_split)
         scenes, skipped = _write_clips(samples, root, version)
         links = _merge(real, root) if real else ""
         _write_splits(scenes, real, root / version)
@@ -68,13 +68,19 @@ def export_nuscenes(run: RunDir, settings: ExportSettings) -> ExportSummary:
     return _summarize(card, real, links, run.nuscenes)
 
 
-def _open_real(merge: Path, out: Path, names: Iterable[str]) -> RealRoot:
-    """The root to merge with; raises UserError if it is none, has one of ``names``, or would be written to."""
-    if any(a.resolve().is_relative_to(b.resolve()) for a, b in ((merge, out), (out, merge))):
-        raise UserError(f"export.merge={merge} and the export {out} must not contain each other; choose another root")
+def open_merged_root(run: RunDir, settings: ExportSettings, names: Iterable[str] = ()) -> RealRoot | None:
+    """The root of ``settings.merge``, None if not set.
+
+    Raises UserError within seconds if it is not a nuScenes root, has a scene of ``names``, or would be written to.
+    """
+    root, out = settings.merge, run.nuscenes
+    if root is None:
+        return None
+    if any(a.resolve().is_relative_to(b.resolve()) for a, b in ((root, out), (out, root))):
+        raise UserError(f"export.merge={root} and the export {out} must not contain each other; choose another root")
     with show_status("Checking export.merge"):
         try:
-            real = open_real_root(merge)
+            real = open_real_root(root)
             check_scene_names(real, names)
         except UserError as error:
             raise UserError(f"export.merge: {error}") from None
@@ -153,7 +159,11 @@ def _write_splits(scenes: Iterable[ExportedScene], real: RealRoot | None, tables
 
 def _summarize(card: NuScenesCard, real: RealRoot | None, links: str, folder: Path) -> ExportSummary:
     metrics: Mapping[str, float] = {"clips": len(card.scenes), "samples": card.num_samples}
-    text = f"{len(card.scenes)} scenes with {card.num_samples} key frames ({card.version})"
+    text = f"{_count_scenes(card.scenes)} with {card.num_samples} key frames ({card.version})"
     if real:
-        text += f", merged with {len(real.splits)} scenes of {real.root} ({links})"
+        text += f", merged with {_count_scenes(real.splits)} of {real.root} ({links})"
     return ExportSummary(folder=folder, text=text, metrics=metrics, artifacts=(CARD_FILE, EXPORT_FILE))
+
+
+def _count_scenes(scenes: Sized) -> str:
+    return f"{len(scenes)} scene{'s' * (len(scenes) != 1)}"

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from driveforge.datasets.disclosure import mark_videos
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extend_metadata
@@ -60,10 +61,13 @@ def commit_samples(root: Path, unit_id: str, samples: Iterable[tuple[str, Mappin
 
 
 def candidate_members(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, bytes]:
-    """The members of a candidate's sample, measured as it is stored: decoded again from its own bytes."""
+    """The members of a candidate's sample, measured as it is stored: decoded again from its own bytes.
+
+    Its videos are marked as generated.
+    """
     members, clip_id = clip_members(clip, {}), request.scene.clip_id
     metadata = candidate_metadata(request, clip_from_members(members, clip_id)[0], instruments)
-    return members | {"json": dump_json(extend_metadata(members["json"], metadata, clip_id))}
+    return mark_videos(members) | {"json": dump_json(extend_metadata(members["json"], metadata, clip_id))}
 
 
 def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = DEFAULT_INSTRUMENTS) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Small clips built by hand."""
 
+import io
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +11,7 @@ from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import FORWARD_CAMERA_TO_EGO, pose, yaw_rotation
 from driveforge.datasets.scene import Camera, Clip, Lane, Scene, Track
+from driveforge.datasets.webdataset_shards.format import clip_members
 
 
 def smooth_frames(num_frames: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -79,6 +83,43 @@ def bare_clip(clip_id: str = "bare-1", num_frames: int = 9) -> Clip:
     return Clip(scene=scene, frames=smooth_frames(num_frames, 48, 80)[None])
 
 
+def recorded_clip(clip_id: str = "recorded-1", **scene_fields: object) -> Clip:
+    """A small clip with everything that only its recording knows: image times and tokens, lidar points, attributes."""
+    clip = small_clip(clip_id, **scene_fields)  # type: ignore[arg-type]
+    scene = clip.scene
+    times = 1_533_201_470_000_123 + 100_000 * np.arange(scene.num_frames)
+    cameras = tuple(
+        replace(camera, image_times_us=times, image_tokens=tuple(f"image-{t}" for t in range(scene.num_frames)))
+        for camera in scene.cameras
+    )
+    points = np.where(np.arange(scene.num_frames) % 5 == 0, 17, -1)
+    attributes = tuple("vehicle.parked" if t % 2 else "" for t in range(scene.num_frames))
+    tracks = (replace(scene.tracks[0], lidar_points=points, attributes=attributes), *scene.tracks[1:])
+    return clip.with_scene(cameras=cameras, tracks=tracks, recording_token="scene-token")
+
+
+def older_members(clip: Clip, version: int, metadata: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """The members of ``clip`` as version 1 or 2 wrote them."""
+    members = clip_members(clip, metadata or {})
+    record = json.loads(members["json"])
+    added = ("recording_token", "derived_from_split", "weather", "time_of_day", "num_objects")
+    record = {key: value for key, value in record.items() if key not in added} | {"schema_version": version}
+    for camera in record["cameras"]:
+        del camera["image_times_us"], camera["image_tokens"]
+        camera["intrinsics"], camera["camera_to_ego"] = camera["intrinsics"] or None, camera["camera_to_ego"] or None
+        if version == 1 and camera["camera_to_ego"]:
+            camera["camera_to_ego"] = camera["camera_to_ego"][0]
+    if version == 1:
+        record["lanes"] = json.loads(record["lanes"])
+    tracks = io.BytesIO()
+    with np.load(io.BytesIO(members["tracks.npz"])) as arrays:
+        names = ("ids", "categories", "sizes", "box_to_world", "present")
+        np.savez_compressed(tracks, **{name: arrays[name] for name in names})
+    dropped = {"annotations.npz", "ego_motion.npz"} | ({"poses.npy"} if clip.scene.ego_to_world is None else set())
+    kept = {name: data for name, data in members.items() if name not in dropped}
+    return kept | {"json": json.dumps(record).encode(), "tracks.npz": tracks.getvalue()}
+
+
 def moving_mount(scene: Scene) -> Scene:
     """``scene`` with extrinsics that change per frame."""
     shift = pose(np.eye(3), np.arange(scene.num_frames)[:, None] * [0.01, 0.0, 0.0])
@@ -88,16 +129,18 @@ def moving_mount(scene: Scene) -> Scene:
 
 def assert_same_scene(actual: Scene, expected: Scene) -> None:
     """Every field is equal, arrays bit for bit."""
-    for name in ("clip_id", "domain", "caption", "source", "split", "held_frames"):
+    for name in ("clip_id", "domain", "caption", "source", "split", "held_frames", "recording_token"):
         assert getattr(actual, name) == getattr(expected, name)
     _assert_same(actual.timestamps, expected.timestamps)
     _assert_same(actual.ego_to_world, expected.ego_to_world)
     for a, b in zip(actual.cameras, expected.cameras, strict=True):
-        assert (a.name, a.width, a.height) == (b.name, b.width, b.height)
+        assert (a.name, a.width, a.height, a.image_tokens) == (b.name, b.width, b.height, b.image_tokens)
+        _assert_same(a.image_times_us, b.image_times_us)
         _assert_same(a.intrinsics, b.intrinsics)
         _assert_same(a.camera_to_ego, b.camera_to_ego)
     for a, b in zip(actual.tracks, expected.tracks, strict=True):
-        assert (a.id, a.category) == (b.id, b.category)
+        assert (a.id, a.category, a.attributes) == (b.id, b.category, b.attributes)
+        _assert_same(a.lidar_points, b.lidar_points)
         _assert_same(a.size, b.size)
         _assert_same(a.box_to_world, b.box_to_world)
         _assert_same(a.present, b.present)

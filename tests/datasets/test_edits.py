@@ -40,6 +40,30 @@ def test_an_edit_repeats_exactly(scene: Scene, name: str) -> None:
     assert first.caption == second.caption
 
 
+def recorded_scene() -> Scene:
+    """A scene with image times, lidar points and annotated attributes."""
+    scene = driving_scene(num_frames=9, speed=12.0)
+    times = 10**15 + 100_000 * np.arange(9)
+    cameras = tuple(replace(c, image_times_us=times, image_tokens=("token",) * 9) for c in scene.cameras)
+    tracks = tuple(replace(t, lidar_points=np.full(9, 7), attributes=("vehicle.moving",) * 9) for t in scene.tracks)
+    return replace(scene, cameras=cameras, tracks=tracks, recording_token="recording")
+
+
+@pytest.mark.parametrize("name", sorted(set(EDITS) - {"day"}))
+def test_an_edit_keeps_what_was_recorded_only_while_it_holds(name: str) -> None:
+    """The lidar hits a box elsewhere if the ego vehicle or a box moves; a braking car may no longer be moving."""
+    scene = recorded_scene()
+    edited = edit_scene(scene, name)
+    assert edited.recording_token == "recording"
+    assert edited.cameras[0].image_tokens == scene.cameras[0].image_tokens
+    np.testing.assert_array_equal(edited.cameras[0].image_times_us, scene.cameras[0].image_times_us)
+    keeps_geometry = name in ("as-recorded", "dusk", "rain")
+    assert [track.lidar_points is not None for track in edited.tracks] == [keeps_geometry] * len(scene.tracks)
+    moved = [(a.box_to_world != b.box_to_world).any() for a, b in zip(scene.tracks, edited.tracks, strict=True)]
+    assert [track.attributes is None for track in edited.tracks] == moved
+    assert any(moved) == name.startswith("agent-")
+
+
 @given(scene=scenes())
 def test_slower_keeps_the_path_and_travels_less(scene: Scene) -> None:
     start = scene.ego_to_world[0]

@@ -64,6 +64,35 @@ def test_a_track_must_be_as_long_as_its_scene_and_have_a_size() -> None:
         replace(track, size=[4, 0, 1.5])
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image_times_us": [1.5, 2.5]}, "image_times_us must hold only integers"),
+        ({"image_times_us": [5, 4, 6, 7, 8]}, "image_times_us must be positive and not decrease"),
+        ({"image_times_us": [1, 2, 3]}, "image_times_us has 3 frames, the scene has 5"),
+        ({"image_tokens": [1, 2, 3, 4, 5]}, "image_tokens must be a list of strings"),
+        ({"image_tokens": ["a"]}, "image_tokens has 1 frames, the scene has 5"),
+    ],
+)
+def test_invalid_image_times_and_tokens_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_scene(cameras=(Camera(name="CAM_FRONT", width=64, height=32, **values),))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lidar_points": [1, 2]}, r"lidar_points must have shape \(4\)"),
+        ({"lidar_points": [1, 2, 3, -2]}, "lidar_points must be counts"),
+        ({"attributes": ["a"]}, "attributes must be 4 strings, got 1"),
+    ],
+)
+def test_invalid_annotations_of_a_track_are_refused(values: dict[str, object], message: str) -> None:
+    poses = np.tile(np.eye(4), (4, 1, 1))
+    with pytest.raises(UserError, match=message):
+        Track(id="t", category="animal", size=[1, 1, 1], box_to_world=poses, present=[True] * 4, **values)  # type: ignore[arg-type]
+
+
 def test_invalid_cameras_and_lanes_are_refused() -> None:
     with pytest.raises(UserError, match="focal"):
         Camera(name="c", width=4, height=4, intrinsics=np.diag([-1.0, 1, 1]))

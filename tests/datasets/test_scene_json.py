@@ -13,7 +13,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.geometry import Array, pose
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import read_scene_json, scene_from_json, scene_to_json
-from tests.datasets.small_clips import assert_same_scene, bare_clip, moving_mount, small_scene
+from tests.datasets.small_clips import assert_same_scene, bare_clip, moving_mount, recorded_clip, small_scene
 
 
 def through_text(scene: Scene) -> Scene:
@@ -25,6 +25,15 @@ def test_every_field_survives() -> None:
     assert_same_scene(through_text(scene), scene)
     assert_same_scene(through_text(moving_mount(scene)), moving_mount(scene))
     assert_same_scene(through_text(bare_clip().scene), bare_clip().scene)
+
+
+def test_what_only_the_recording_knows_survives_and_may_be_missing() -> None:
+    scene = recorded_clip().scene
+    assert_same_scene(through_text(scene), scene)
+    record = scene_to_json(small_scene()) | {"schema_version": 1}
+    del record["recording_token"]
+    assert "image_times_us" not in record["cameras"][0] and "lidar_points" not in record["tracks"][0]
+    assert_same_scene(scene_from_json(record), small_scene())
 
 
 @settings(deadline=None)
@@ -58,7 +67,7 @@ def camera(**changes: Any) -> dict[str, Any]:
         (changed(ego_to_wrold=[]), "here.json: ego_to_wrold is not a known key; did you mean ego_to_world"),
         (changed(timestamps=[0.0] * 9), "here.json: drive-1: timestamps must be at least one and strictly"),
         (changed(timestamps=["now"] * 9), "here.json: "),
-        (changed(schema_version=7), "here.json: schema_version is 7, but only 1 is supported"),
+        (changed(schema_version=7), "here.json: schema_version is 7, but only 1 and 2 are supported"),
         (changed(cameras={}), "here.json: cameras must be a list, got dict"),
         (changed(tracks=[3]), r"here.json: tracks\[0\] must be a JSON object, got int"),
         (changed(lanes=[{"kind": "river", "points": [[0, 0, 0]]}]), r"here.json: lanes\[0\]: lane kind 'river'"),

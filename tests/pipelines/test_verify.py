@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from driveforge.datasets.disclosure import mark_generated
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.format import clip_members
@@ -28,7 +29,7 @@ def root(tmp_path: Path) -> Path:
     tar = tmp_path / "candidates.tar"
     write_tar(tar, [(f"drive-{i}", clip_members(small_clip(f"drive-{i}", seed=i), {})) for i in range(6)])
     samples = [AcceptedSample(tar=tar, key=key, members=spans) for key, spans in scan_tar(tar).items()]
-    pack_shards(samples, tmp_path / "shards", export_settings(), Provenance())
+    pack_shards(samples, tmp_path / "shards", export_settings(min_shards=4), Provenance())
     return tmp_path / "shards"
 
 
@@ -192,6 +193,14 @@ def with_member(name: str, content: bytes) -> Callable[[str, dict[str, bytes]], 
     return lambda key, members: (key, members | {name: content})
 
 
+def without_key(key: str) -> Callable[[str, dict[str, bytes]], tuple[str, dict[str, bytes]]]:
+    def change(sample: str, members: dict[str, bytes]) -> tuple[str, dict[str, bytes]]:
+        record = {k: v for k, v in json.loads(members["json"]).items() if k != key}
+        return sample, members | {"json": json.dumps(record).encode()}
+
+    return change
+
+
 def npy_bytes(values: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, values)
@@ -209,12 +218,28 @@ def npy_bytes(values: NDArray[Any]) -> bytes:
         (without("cam_front.mp4"), "member cam_front.mp4 is missing"),
         (with_member("cam_front.mp4", b"no video"), "cam_front.mp4: cannot be read"),
         (
-            with_member("cam_front.mp4", clip_members(small_clip(num_frames=5), {})["cam_front.mp4"]),
+            with_member("cam_front.mp4", mark_generated(clip_members(small_clip(num_frames=5), {})["cam_front.mp4"])),
             "cam_front.mp4 has 5 frames of 80x48, but its json says 9",
         ),
         (with_member("poses.npy", npy_bytes(2 * np.tile(np.eye(4), (9, 1, 1)))), "ego_to_world must be rigid"),
         (with_member("poses.npy", npy_bytes(np.full((9, 4, 4), np.nan))), "ego_to_world holds NaN"),
         (without("tracks.npz"), "member tracks.npz is missing"),
+        (without("poses.npy"), "member poses.npy is missing"),
+        (without("annotations.npz"), "member annotations.npz is missing"),
+        (with_member("ego_motion.npz", b"no arrays"), "ego_motion.npz cannot be read"),
+        (
+            with_member("ego_motion.npz", clip_members(small_clip(num_frames=5), {})["ego_motion.npz"]),
+            "ego_motion.npz: speed is float64 (5,), which does not fit its clip",
+        ),
+        (
+            with_member("annotations.npz", clip_members(small_clip(), {})["tracks.npz"]),
+            "annotations.npz must hold boxes_2d, cut_sides",
+        ),
+        (
+            with_member("cam_front.mp4", clip_members(small_clip(), {})["cam_front.mp4"]),
+            "cam_front.mp4 is not marked as generated",
+        ),
+        (without_key("digital_source_type"), "json: digital_source_type must be http://cv.iptc.org"),
         (lambda key, members: (f"x-{key}", members), "its json says clip_id"),
     ],
 )

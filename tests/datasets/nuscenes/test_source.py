@@ -1,5 +1,6 @@
 """Clips from nuScenes tables: round trip of written scenes, interpolation, framing and padding."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from tests.datasets.nuscenes.world import (
 )
 from tests.defaults import make_framing
 
+TABLES = ("scene", "sample_data", "sample_annotation", "attribute")
 SMALL = make_framing(height=32, width=56, frame_rate=10, num_frames=5, stride=3)
 
 
@@ -75,6 +77,49 @@ def test_boxes_are_interpolated_between_key_frames(world: Path) -> None:
 def test_a_box_annotated_at_one_end_only_is_not_present(world: Path) -> None:
     walker = by_category(NuScenesSource(world, VERSION, None).scenes()[0])["human.pedestrian.adult"]
     assert walker.present.tolist() == [False] * 10 + [True]  # present from frame 6; key frames are 0, 5 and 10
+
+
+def test_what_only_the_tables_know_is_kept(world: Path) -> None:
+    """Absolute times and tokens of the images, lidar points at key frames, attributes that both key frames share."""
+    tables = {name: json.loads((world / VERSION / f"{name}.json").read_bytes()) for name in TABLES}
+    source = NuScenesSource(world, VERSION, SMALL, cameras=("CAM_FRONT", "CAM_BACK"))
+    scene = source.scene(1)
+    assert scene.recording_token == tables["scene"][0]["token"]
+    images = {row["token"]: row for row in tables["sample_data"]}
+    for camera_record in scene.cameras:
+        rows = [images[token] for token in camera_record.image_tokens]
+        assert all(f"/{camera_record.name}/" in row["filename"] for row in rows)
+        assert camera_record.image_times_us.tolist() == [row["timestamp"] for row in rows]
+    first_us = scene.cameras[0].image_times_us
+    np.testing.assert_allclose((first_us - first_us[0]) / 1e6, scene.timestamps, atol=1e-9)
+    assert [source.files(scene)[t].name for t in range(5)] == [
+        Path(images[t]["filename"]).name for t in scene.cameras[0].image_tokens
+    ]
+    annotations = {(row["instance_token"], row["sample_token"]): row for row in tables["sample_annotation"]}
+    names = {row["token"]: row["name"] for row in tables["attribute"]}
+    num_known = 0
+    for track in scene.tracks:
+        for t, token in enumerate(scene.cameras[0].image_tokens):
+            row = annotations.get((track.id, images[token]["sample_token"]))
+            if images[token]["is_key_frame"] and row:
+                num_known += 1
+                assert track.lidar_points[t] == row["num_lidar_pts"]
+                assert [track.attributes[t]] == [names[token] for token in row["attribute_tokens"]] or [""]
+            else:
+                assert track.lidar_points[t] == -1
+    assert num_known >= 2 and any("vehicle." in name for track in scene.tracks for name in track.attributes)
+
+
+def test_tables_without_lidar_points_and_attributes_are_read(tmp_path: Path) -> None:
+    def strip(rows: list[dict[str, object]]) -> None:
+        for row in rows:
+            row["num_lidar_pts"] = None
+            row["attribute_tokens"] = ["gone"]
+
+    world = write_world(tmp_path)
+    edit_table(world, "sample_annotation", strip)
+    (scene,) = NuScenesSource(world, VERSION, None).scenes()
+    assert all((track.lidar_points == -1).all() and not any(track.attributes) for track in scene.tracks)
 
 
 def test_key_frames_only(world: Path) -> None:
@@ -194,7 +239,9 @@ def test_a_short_scene_is_padded_at_constant_velocity(world: Path) -> None:
     for t in range(11, 16):
         assert np.allclose(inverse(scene.ego_to_world[t - 1]) @ scene.ego_to_world[t], step, atol=1e-6)
     truck, last = by_category(scene)["vehicle.truck"], by_category(truth)["vehicle.truck"].box_to_world[10]
-    assert truck.present.all()
+    assert truck.present.all() and (truck.lidar_points[11:] == -1).all() and not any(truck.attributes[11:])
+    times, tokens = scene.cameras[0].image_times_us, scene.cameras[0].image_tokens
+    assert np.diff(times)[10:].tolist() == [100_000] * 5 and tokens[11:] == ("",) * 5 and all(tokens[:11])
     assert np.allclose(truck.box_to_world[15, :3, 3], last[:3, 3] + 0.5 * np.array([8.0, 0, 0]), atol=1e-5)
     assert np.isclose(yaw_from_pose(truck.box_to_world[15]), yaw_from_pose(last) + 0.5 * 0.4, atol=1e-5)
     frames = source.load(scene).frames[0]

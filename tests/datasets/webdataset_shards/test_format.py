@@ -10,8 +10,22 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Camera, Clip
-from driveforge.datasets.webdataset_shards.format import EXTENSIONS, clip_from_members, clip_members, scene_from_members
-from tests.datasets.small_clips import assert_same_scene, bare_clip, moving_mount, small_clip, smooth_frames
+from driveforge.datasets.webdataset_shards.format import (
+    EXTENSIONS,
+    SCENE_MEMBERS,
+    clip_from_members,
+    clip_members,
+    scene_from_members,
+)
+from tests.datasets.small_clips import (
+    assert_same_scene,
+    bare_clip,
+    moving_mount,
+    older_members,
+    recorded_clip,
+    small_clip,
+    smooth_frames,
+)
 
 METADATA = {"seed": 7, "measures": [{"name": "static_track_error", "value": 0.1 + 0.2}], "edit": "dämmerung"}
 
@@ -30,8 +44,9 @@ def rewritten(members: dict[str, bytes], **changes: object) -> dict[str, bytes]:
         small_clip().with_scene(tracks=(), lanes=()),
         small_clip(num_frames=1),
         bare_clip(),
+        recorded_clip(),
     ],
-    ids=["plain", "two-cameras", "held", "moving-mount", "no-tracks", "one-frame", "bare"],
+    ids=["plain", "two-cameras", "held", "moving-mount", "no-tracks", "one-frame", "bare", "recorded"],
 )
 def test_a_clip_survives(clip: Clip) -> None:
     got, metadata = clip_from_members(clip_members(clip, METADATA), "t.tar: key")
@@ -43,9 +58,9 @@ def test_a_clip_survives(clip: Clip) -> None:
 def test_members_are_those_of_the_format() -> None:
     clip = small_clip(cameras=("CAM_FRONT", "CAM_BACK"))
     members = clip_members(clip, METADATA)
-    assert set(members) == {"json", "cam_front.mp4", "cam_back.mp4", "poses.npy", "tracks.npz", "thumb.jpg"}
+    assert set(members) == {*SCENE_MEMBERS, "cam_front.mp4", "cam_back.mp4", "thumb.jpg"}
     assert {name.rpartition(".")[2] for name in members} <= set(EXTENSIONS)
-    assert "poses.npy" not in clip_members(bare_clip(), {})
+    assert {*SCENE_MEMBERS, "camera.mp4", "thumb.jpg"} == set(clip_members(bare_clip(), {}))
     described = json.loads(members["json"])
     assert [camera["member"] for camera in described["cameras"]] == ["cam_front.mp4", "cam_back.mp4"]
     assert described["num_frames"] == 9 and abs(described["frame_rate"] - 10) < 1e-3
@@ -63,15 +78,12 @@ def test_every_key_has_one_type_in_all_samples() -> None:
     assert [len(json.loads(text)) for text in table["lanes"].to_pylist()] == [0, 1, 1]
 
 
-def test_samples_of_the_first_version_are_read() -> None:
-    clip = small_clip()
-    members = clip_members(clip, {})
-    lanes = [{"kind": lane.kind, "points": lane.points.tolist()} for lane in clip.scene.lanes]
-    cameras = json.loads(members["json"])["cameras"]
-    for camera in cameras:
-        camera["camera_to_ego"] = camera["camera_to_ego"][0]
-    older = rewritten(members, schema_version=1, lanes=lanes, cameras=cameras)
-    assert_same_scene(clip_from_members(older, "t.tar: key")[0].scene, clip.scene)
+def test_samples_of_older_versions_are_read() -> None:
+    for clip in (small_clip(), bare_clip()):
+        for version in (1, 2):
+            read, metadata = clip_from_members(older_members(clip, version, METADATA), "t.tar: key")
+            assert_same_scene(read.scene, clip.scene)
+            assert metadata == METADATA
 
 
 def test_arrays_are_plain_and_have_the_documented_shapes() -> None:
@@ -87,6 +99,8 @@ def test_arrays_are_plain_and_have_the_documented_shapes() -> None:
         "sizes": (2, 3),
         "box_to_world": (2, 9, 4, 4),
         "present": (2, 9),
+        "lidar_points": (2, 9),
+        "annotated_attributes": (2, 9),
     }
     assert tracks["ids"].tolist() == ["a1", "b2"] and tracks["present"].sum() == 9 + 3
 
@@ -127,6 +141,8 @@ def test_errors_name_the_sample_and_member() -> None:
     np.save(poses, 2 * np.load(io.BytesIO(members["poses.npy"])))
     broken = {
         "member cam_front.mp4 is missing": {k: v for k, v in members.items() if k != "cam_front.mp4"},
+        "member poses.npy is missing": {k: v for k, v in members.items() if k != "poses.npy"},
+        "json: num_objects is 3, but tracks.npz has 2": rewritten(members, num_objects=3),
         "member tracks.npz is missing": {k: v for k, v in members.items() if k != "tracks.npz"},
         "cam_front.mp4 has 8 frames of 80x48, but its json says 9": members | {"cam_front.mp4": other["cam_front.mp4"]},
         "cam_front.mp4: cannot be read": members | {"cam_front.mp4": members["cam_front.mp4"][:900]},

@@ -21,7 +21,7 @@ from tests.datasets.small_clips import bare_clip, small_clip, smooth_frames
 from tests.defaults import export_settings
 
 PROVENANCE = Provenance(model="abc123", calibration="known-good", num_generated=20, rejected={"static_residual": 9})
-SETTINGS = export_settings(clips_per_shard=3, license="CC-BY-4.0")
+SETTINGS = export_settings(clips_per_shard=3, min_shards=4, license="CC-BY-4.0")
 
 
 def candidates(folder: Path, *clips: Clip) -> list[AcceptedSample]:
@@ -58,7 +58,7 @@ def test_shards_are_even_within_a_split_and_hold_every_clip_once(samples: list[A
     assert index["num_samples"] == 15 and index["splits"] == {"train": 14, "val": 1}
 
 
-@pytest.mark.parametrize(("num_clips", "per_shard", "shards"), [(1, 64, 1), (3, 64, 3), (14, 64, 4), (14, 2, 7)])
+@pytest.mark.parametrize(("num_clips", "per_shard", "shards"), [(1, 64, 1), (3, 64, 3), (14, 64, 8), (14, 1, 14)])
 def test_small_exports_still_have_a_shard_for_each_of_a_few_workers(
     samples: list[AcceptedSample], tmp_path: Path, num_clips: int, per_shard: int, shards: int
 ) -> None:
@@ -72,13 +72,15 @@ def test_videos_and_arrays_are_copied_and_the_description_is_extended(
 ) -> None:
     pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     source = ShardSource(tmp_path)
-    assert source.metadata("drive-5") == {"seed": 3, "verdict": {"state": "accepted"}}
+    verdict = {"state": "accepted"}
+    assert source.metadata("drive-5") == {"seed": 3, "verdict": verdict, "frame_hashes": "{}"}
     before = {key: members for sample in samples for key, members in read_samples(sample.tar)}
     for tar in tmp_path.glob("*.tar"):
         for key, members in read_samples(tar):
-            assert {k: v for k, v in members.items() if k != "json"} == {
-                k: v for k, v in before[key].items() if k != "json"
-            }
+            assert members.keys() == before[key].keys()
+            for name in members.keys() - {"json"}:
+                assert members[name].startswith(before[key][name])
+                assert members[name] == before[key][name] or name == "cam_front.mp4"
 
 
 def test_the_same_samples_in_any_order_give_the_same_bytes(samples: list[AcceptedSample], tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_a_failed_export_leaves_the_older_one_intact(samples: list[AcceptedSampl
     doomed.tar.write_bytes(whole)
     index = pack_shards([*samples, doomed], tmp_path / "out", SETTINGS, PROVENANCE)
     names = {shard["name"] for shard in index["shards"]}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"index.json", "README.md", "croissant.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names | {"index.json", *index["files"]}
 
 
 def test_samples_that_cannot_be_exported_are_refused(samples: list[AcceptedSample], tmp_path: Path) -> None:
@@ -123,8 +125,9 @@ def test_samples_that_cannot_be_exported_are_refused(samples: list[AcceptedSampl
     (odd,) = candidates(tmp_path / "odd", small_clip("odd", split="Mini Train"))
     with pytest.raises(UserError, match="odd: split 'Mini Train'"):
         pack_shards([odd], tmp_path, SETTINGS, PROVENANCE)
-    with pytest.raises(UserError, match="clips_per_shard"):
-        export_settings(clips_per_shard=0)
+    for name in ("clips_per_shard", "min_shards"):
+        with pytest.raises(UserError, match=name):
+            export_settings(**{name: 0})
     assert not (tmp_path / "index.json").exists()
 
 
@@ -135,7 +138,57 @@ def test_croissant_is_valid_and_names_every_shard_with_its_digest(
     metadata = mlcroissant.Dataset(tmp_path / "croissant.json").metadata
     assert not metadata.ctx.issues.errors
     objects = {o.id: o.sha256 for o in metadata.distribution if isinstance(o, mlcroissant.FileObject)}
-    assert objects == {shard["name"]: shard["sha256"] for shard in index["shards"]}
+    documents = {"samples.parquet": index["files"]["samples.parquet"]["sha256"]}
+    assert objects == documents | {shard["name"]: shard["sha256"] for shard in index["shards"]}
+
+
+def test_each_shard_starts_with_a_clip_that_has_objects_while_there_are_some(tmp_path: Path) -> None:
+    """Loaders infer types from the first samples, and an empty list has none."""
+    clips = [small_clip(f"drive-{i}", seed=i) for i in range(9)]
+    mixed = [clip if i in (2, 5) else clip.with_scene(tracks=()) for i, clip in enumerate(clips)]
+    index = pack_shards(candidates(tmp_path / "c", *mixed), tmp_path / "out", SETTINGS, PROVENANCE)
+    firsts = [shard["keys"][0] for shard in index["shards"]]
+    assert len(firsts) == 4 and set(firsts[:2]) == {"drive-2", "drive-5"}
+    assert sorted(key for shard in index["shards"] for key in shard["keys"]) == [f"drive-{i}" for i in range(9)]
+
+
+def test_mlcroissant_iterates_samples_and_videos(samples: list[AcceptedSample], tmp_path: Path) -> None:
+    pack_shards(samples, tmp_path / "out", SETTINGS, PROVENANCE)
+    code = f"""
+import json, mlcroissant
+dataset = mlcroissant.Dataset(jsonld={str(tmp_path / "out" / "croissant.json")!r})
+rows = {{row["samples/clip_id"].decode(): row for row in dataset.records("samples")}}
+camera = "cam_front.mp4"
+videos = {{row[f"{{camera}}/clip_id"].decode(): row[f"{{camera}}/content"] for row in dataset.records(camera)}}
+row = rows["drive-5"]
+print(json.dumps([sorted(rows), sorted(videos), row["samples/timestamps"], row["samples/weather"].decode(),
+    row["samples/num_objects"], row["samples/shard"].decode(), videos["drive-5"][4:8].decode()]))
+"""
+    # The cache is that of the user otherwise, and its path is read at import.
+    environment = os.environ | {"CROISSANT_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    keys, videos, timestamps, weather, num_objects, shard, box = json.loads(done.stdout)
+    assert keys == videos == sorted(sample.key for sample in samples)
+    assert timestamps == small_clip("drive-5").scene.timestamps.tolist()
+    assert (weather, num_objects, box) == ("dry", 2, "ftyp") and (tmp_path / "out" / shard).is_file()
+
+
+def test_any_number_of_workers_reads_every_clip_once(samples: list[AcceptedSample], tmp_path: Path) -> None:
+    """The example of the card with 0, 1 and 8 workers, on a split of five shards and on one of a single shard."""
+    pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
+    example = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(), re.DOTALL)
+    assert example is not None and "num_workers=0" in example[1] and '"train"' in example[1]
+    code = f"""
+example = {example[1]!r}
+for split in ("train", "val"):
+    for num_workers in (0, 1, 8):
+        exec(example.replace("num_workers=0", f"num_workers={{num_workers}}").replace('"train"', f'"{{split}}"'))
+        keys = [sample["__key__"] for sample in loader]
+        print(len(keys), len(set(keys)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["14 14"] * 3 + ["1 1"] * 3, done.stderr
 
 
 def test_the_card_states_counts_and_provenance(samples: list[AcceptedSample], tmp_path: Path) -> None:
@@ -198,5 +251,5 @@ def test_the_example_of_the_card_decodes_only_members_that_all_samples_have(tmp_
     mixed = candidates(tmp_path / "c", bare_clip(), small_clip().with_scene(split=""))
     pack_shards(mixed, tmp_path / "out", SETTINGS, PROVENANCE)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert 'map_dict(**{"json": json.loads, "tracks.npz": arrays})' in card
+    assert '"poses.npy": array, "tracks.npz": arrays})' in card and "cam_front" not in card.split("## Loading")[1]
     assert 'shard["split"] == "all"' in card

@@ -1,10 +1,15 @@
+import hashlib
+import io
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from webdataset import TarWriter
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
@@ -37,6 +42,26 @@ def test_bytes_do_not_depend_on_time_and_owner(tmp_path: Path) -> None:
         assert {(m.mtime, m.uid, m.uname) for m in tar} == {(0, 0, "driveforge")}
 
 
+def test_bytes_are_those_of_webdatasets_writer_and_zeros(tmp_path: Path) -> None:
+    samples = [("a", {"json": b"{}", "cam.mp4": bytes(3_000_001)}), ("b", {"thumb.jpg": b"x" * 512})]
+    ours = write_tar(tmp_path / "ours.tar", samples)
+    options = {"user": "driveforge", "group": "driveforge", "mtime": 0, "encoder": False}
+    with TarWriter(str(tmp_path / "theirs.tar"), **options) as tar:
+        for key, members in samples:
+            tar.write({"__key__": key, **members})
+    content = (tmp_path / "ours.tar").read_bytes()
+    theirs = (tmp_path / "theirs.tar").read_bytes()
+    assert content.startswith(theirs) and not any(content[len(theirs) :])
+    assert ours.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_tar_of_arrays_is_not_taken_for_a_zip(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, a=np.arange(5))
+    write_tar(tmp_path / "t.tar", [("k", {"tracks.npz": buffer.getvalue()})])
+    assert zipfile.is_zipfile(buffer) and not zipfile.is_zipfile(tmp_path / "t.tar")
+
+
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
@@ -59,10 +84,10 @@ def test_samples_are_written_one_at_a_time(tmp_path: Path) -> None:
     def samples() -> Iterator[tuple[str, dict[str, bytes]]]:
         for i in range(4):
             sizes.append(path.stat().st_size)
-            yield f"k{i}", {"json": bytes(100_000)}
+            yield f"k{i}", {"json": bytes(2_000_000)}
 
     write_tar(path, samples())
-    assert sizes == sorted(sizes) and sizes[-1] > 250_000
+    assert sizes == sorted(sizes) and sizes[-1] > 4_000_000
 
 
 def test_a_damaged_tar_has_no_summary(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from nuscenes.eval.common.loaders import get_samples_of_custom_split, load_gt_of_sample_tokens
+from nuscenes.eval.detection.data_classes import DetectionBox
 from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.splits import get_scenes_of_split
 
@@ -23,6 +26,7 @@ from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.export.command import export
 from driveforge.pipelines.export.summary import ExportSummary
+from driveforge.pipelines.run import run as run_all
 from driveforge.pipelines.run_dir import RunDir
 from tests.datasets.nuscenes.test_writer import digests
 from tests.datasets.nuscenes.world import camera, edit_table, small_scene, track, write_world
@@ -96,6 +100,17 @@ def test_boxes_images_and_velocities_are_those_of_the_clips(run: RunDir) -> None
         assert np.abs(image.astype(int) - clip.view(row["channel"])[t]).mean() < 4
 
 
+def test_the_evaluation_of_the_devkit_loads_every_box(run: RunDir) -> None:
+    nusc = NuScenes(VERSION, str(run.nuscenes), verbose=False)
+    tokens = get_samples_of_custom_split("synthetic_train", nusc)
+    boxes = load_gt_of_sample_tokens(nusc, tokens, DetectionBox)
+    names = Counter(box.detection_name for box in boxes.all)
+    assert names == {"car": 6, "truck": 6, "pedestrian": 2}
+    assert all(box.num_pts > 0 and box.attribute_name for box in boxes.all)
+    speeds = [np.hypot(*box.velocity) for box in boxes.all if box.detection_name == "truck"]
+    np.testing.assert_allclose(speeds, 8, atol=1e-5)
+
+
 def test_the_export_is_a_data_source(run: RunDir) -> None:
     source = NuScenesSource(run.nuscenes, VERSION, None, cameras=("CAM_FRONT", "CAM_BACK"))
     splits = {scene.clip_id.split("-cam")[0]: (scene.split, scene.domain) for scene in source.scenes()}
@@ -136,7 +151,7 @@ def test_exporting_again_gives_the_same_bytes_and_follows_new_verdicts(tmp_path:
     assert digests(run.nuscenes) == before
     write_run(tmp_path, scenes, rejected=["clip-a"])
     summary = export_run(run)
-    assert summary.text == "1 scenes with 3 key frames (v1.0-trainval)" and summary.metrics == {
+    assert summary.text == "1 scene with 3 key frames (v1.0-trainval)" and summary.metrics == {
         "clips": 1,
         "samples": 3,
     }
@@ -232,6 +247,13 @@ def test_a_wrong_root_is_told_at_once_and_nothing_is_written(tmp_path: Path) -> 
     assert time.monotonic() - started < 5 and not run.nuscenes.exists()
     with pytest.raises(UserError, match=r"export\.merge is for export\.format=nuscenes"):
         compose([f"export.merge={real}"])
+
+
+def test_a_whole_run_checks_the_root_before_it_trains(tmp_path: Path) -> None:
+    settings = [f"run_dir={tmp_path / 'run'}", "export.format=nuscenes", f"export.merge={tmp_path / 'missing'}"]
+    with pytest.raises(UserError, match=r"export\.merge: .*missing is not a folder"):
+        run_all(compose(settings), None)  # type: ignore[arg-type]  # nothing is tracked before the check
+    assert not (tmp_path / "run").exists()
 
 
 def test_real_tables_are_merged(tmp_path: Path, real_data: Path) -> None:
