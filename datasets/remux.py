@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 
+from driveforge.datasets.disclosure import is_marked, mark_generated
 from driveforge.datasets.errors import UserError, shorten
 
 
@@ -23,14 +24,16 @@ class Part:
 def join_videos(parts: Sequence[Part], frame_rate: float) -> bytes:
     """One MP4 of all ``parts`` in order, whose frame n is shown at n / ``frame_rate`` s.
 
+    It is marked as generated if a part is.
     Raises UserError if a video is damaged, has too few frames or frames out of order (B-frames), or if the decoder
     settings of the parts differ, as those of videos of other sizes do.
     """
     rate = Fraction(frame_rate).limit_denominator(1001)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as target:
-        stream, number, settings = None, 0, b""
+        stream, number, settings, is_any_generated = None, 0, b"", False
         for part in parts:
+            is_any_generated |= is_marked(part.video)
             with _open(part) as source:
                 found = source.streams.video[0]
                 if stream is None:
@@ -43,7 +46,8 @@ def join_videos(parts: Sequence[Part], frame_rate: float) -> bytes:
                     packet.duration, packet.time_base, packet.stream = 1024, 1 / rate / 1024, stream
                     target.mux(packet)
                     number += 1
-    return buffer.getvalue()
+    video = buffer.getvalue()
+    return mark_generated(video) if is_any_generated else video
 
 
 def decoder_settings(video: bytes, name: str) -> bytes:

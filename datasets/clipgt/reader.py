@@ -80,6 +80,7 @@ def _with_description(scene: Scene, description: Scene) -> Scene:
         timestamps=description.timestamps,
         source=description.source,
         split=description.split,
+        recording_token=description.recording_token,
     )
 
 

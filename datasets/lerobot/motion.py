@@ -1,8 +1,12 @@
 """State and action of a driving episode, from its ego poses."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from driveforge.datasets.ego_motion import ego_motion
 from driveforge.datasets.geometry import Array, inverse, yaw_from_pose
+from driveforge.datasets.scene import Scene
 
 # Meters, radians, seconds; in the frame of the first ego pose: x forward, y left, z up.
 STATE_NAMES = ("x", "y", "z", "heading", "speed", "yaw_rate")
@@ -10,16 +14,15 @@ STATE_NAMES = ("x", "y", "z", "heading", "speed", "yaw_rate")
 ACTION_NAMES = ("forward", "left", "turn")
 
 
-def states(ego_to_world: Array, timestamps: Array) -> Array:
+def states(scene: Scene) -> Array:
     """``(T, 6)``: position, continuous heading, forward speed (negative in reverse) and yaw rate.
 
-    Rates are derived from ``timestamps`` ``(T,)`` by central differences, one-sided at both ends. Needs two frames.
+    Needs an ego pose and two frames.
     """
-    poses = inverse(ego_to_world[0]) @ ego_to_world
-    heading = np.unwrap(yaw_from_pose(poses))
-    velocity = np.gradient(poses[:, :3, 3], timestamps, axis=0)
-    speed = np.einsum("ti,ti->t", velocity, poses[:, :3, 0])
-    return np.column_stack([poses[:, :3, 3], heading, speed, np.gradient(heading, timestamps)])
+    assert scene.ego_to_world is not None and scene.num_frames > 1
+    poses = inverse(scene.ego_to_world[0]) @ scene.ego_to_world
+    motion = ego_motion(replace(scene, ego_to_world=poses))
+    return np.column_stack([poses[:, :3, 3], np.unwrap(yaw_from_pose(poses)), motion.speed, motion.yaw_rate])
 
 
 def actions(ego_to_world: Array) -> Array:

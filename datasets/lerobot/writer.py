@@ -105,7 +105,7 @@ def _columns(episode: Episode, number: int, start: int, task: int, frame_rate: f
     assert scene.ego_to_world is not None
     frames = np.arange(scene.num_frames)
     return {
-        STATE: states(scene.ego_to_world, scene.timestamps).astype(np.float32),
+        STATE: states(scene).astype(np.float32),
         ACTION: actions(scene.ego_to_world).astype(np.float32),
         "timestamp": (frames / frame_rate).astype(np.float32),
         "frame_index": frames,

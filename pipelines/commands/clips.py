@@ -18,7 +18,7 @@ CLIP_COMMANDS = (
             "driveforge generate",
             "driveforge generate executor=ray executor.workers=4 generate.num_clips=200",
             "driveforge generate model.generator=my_model:MyModel run_dir=runs/mine",
-            "driveforge generate data=clipgt data.root=scenes generate.num_first_frames=0",
+            "driveforge generate data=clipgt data.root=DIR generate.num_first_frames=0",
         ),
         sections=("data", "model", "generate", "validate", "executor", "tracking"),
     ),

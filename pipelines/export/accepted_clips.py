@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from driveforge.datasets.disclosure import mark_generated
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.remux import Part, join_videos
 from driveforge.datasets.scene import Scene
@@ -35,12 +36,12 @@ class AcceptedClip:
     is_cut: bool
 
     def video(self, camera: str) -> bytes:
-        """The MP4 of a camera with the frames of ``scene``, copied from the sample."""
+        """The MP4 of a camera with the frames of ``scene``, copied from the sample and marked as generated."""
         name = video_member(camera)
         where = f"{self.sample.tar}: {self.sample.key}: {name}"
         if name not in self.sample.members:
             raise UserError(f"{where} is missing")
-        content = read_members(self.sample.tar, {name: self.sample.members[name]})[name]
+        content = mark_generated(read_members(self.sample.tar, {name: self.sample.members[name]})[name])
         if not self.is_cut:
             return content
         part = Part(video=content, num_frames=self.scene.num_frames, name=where)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from driveforge.datasets.disclosure import is_marked, mark_generated
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.remux import Part, decoder_settings, join_videos
 from driveforge.datasets.video import decode_mp4, encode_mp4
@@ -41,3 +42,11 @@ def test_short_and_damaged_videos_are_named() -> None:
         join_videos([part(kept=10)], 10.0)
     with pytest.raises(UserError, match="broken: cannot be read as video"):
         join_videos([Part(video=b"not a video at all", num_frames=1, name="broken")], 10.0)
+
+
+def test_the_mark_of_generated_videos_is_kept() -> None:
+    plain, generated = part(), part(seed=1)
+    marked = Part(video=mark_generated(generated.video), num_frames=9, name="marked")
+    assert is_marked(join_videos([plain, marked], 10.0)) and not is_marked(join_videos([plain, generated], 10.0))
+    frames, _ = decode_mp4(join_videos([plain, marked], 10.0))
+    assert (frames[9:] == decode_mp4(generated.video)[0]).all()

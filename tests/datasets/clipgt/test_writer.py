@@ -71,6 +71,7 @@ def random_scene(seed: int) -> Scene:
         lanes=tuple(random_lane(rng) for _ in range(int(rng.integers(0, 6)))),
         source="by hand",
         split="val",
+        recording_token="r-1",
     )
 
 
@@ -111,7 +112,7 @@ def assert_same_lanes(found: Scene, expected: Scene, world: Array) -> None:
 def test_random_scenes_come_back_within_a_millionth(seed: int) -> None:
     scene = random_scene(seed)
     found = written(scene)
-    for name in ("clip_id", "domain", "caption", "source", "split", "held_frames"):
+    for name in ("clip_id", "domain", "caption", "source", "split", "held_frames", "recording_token"):
         assert getattr(found, name) == getattr(scene, name)
     assert_close(found.timestamps, scene.timestamps)
     assert found.ego_to_world is not None and scene.ego_to_world is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from driveforge.datasets.disclosure import is_marked
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members
@@ -39,6 +40,7 @@ def test_accepted_clips_come_back_as_they_are_in_shards(tmp_path: Path) -> None:
         np.testing.assert_allclose(scene.ego_to_world, expected.scene.ego_to_world, atol=1e-6)  # type: ignore[arg-type]
         assert (scene.caption, scene.split, scene.source) == ("eine Straße, daytime", "mini_train", "by hand")
         np.testing.assert_allclose(scene.cameras[1].intrinsics, expected.scene.cameras[1].intrinsics)  # type: ignore[arg-type]
+    assert is_marked((summary.folder / "c-0" / "c-0.camera_front_wide_120fov.mp4").read_bytes())
     lines = [json.loads(line) for line in (summary.folder / "clips.jsonl").read_text().splitlines()]
     assert [line["clip_id"] for line in lines] == ["c-0", "c-2"]
     assert lines[0]["metadata"]["verdict"]["state"] == "accepted" and lines[0]["metadata"]["seed"] == 1

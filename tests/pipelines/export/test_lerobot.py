@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from driveforge.datasets.disclosure import is_marked
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.video import decode_mp4, encode_mp4
@@ -32,6 +33,7 @@ def test_accepted_clips_become_episodes(tmp_path: Path) -> None:
     assert [line["clip_id"] for line in lines] == ["c-0", "c-2"]
     expected = [decode_mp4(encode_mp4(clip.frames[0], clip.scene.frame_rate))[0] for clip in clips[::2]]
     np.testing.assert_array_equal(decode_mp4(summary.folder / VIDEO)[0], np.concatenate(expected))
+    assert is_marked((summary.folder / VIDEO).read_bytes())
     files = {path: path.read_bytes() for path in summary.folder.rglob("*") if path.is_file()}
     export(config.run, config.export)
     assert {path: path.read_bytes() for path in summary.folder.rglob("*") if path.is_file()} == files
