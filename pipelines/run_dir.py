@@ -99,6 +99,16 @@ class RunDir:
         return self.root / "nuscenes"
 
     @property
+    def clipgt(self) -> Path:
+        """The accepted clips as ClipGT."""
+        return self.root / "clipgt"
+
+    @property
+    def lerobot(self) -> Path:
+        """The accepted clips as a LeRobot data set."""
+        return self.root / "lerobot"
+
+    @property
     def simulated(self) -> Path:
         """The simulated data set of the demo."""
         return self.root / "world"

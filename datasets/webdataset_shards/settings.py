@@ -12,7 +12,7 @@ from driveforge.datasets.settings import Range
 class ExportSettings:
     """Format and packing of accepted clips."""
 
-    format: Annotated[Literal["webdataset", "nuscenes"], "format of the export"]
+    format: Annotated[Literal["webdataset", "nuscenes", "clipgt", "lerobot"], "format of the export"]
     allow_evaluation_split: Annotated[
         bool, "whether to export clips of scenes of val, mini_val and test, marked as such"
     ]

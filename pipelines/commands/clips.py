@@ -18,6 +18,7 @@ CLIP_COMMANDS = (
             "driveforge generate",
             "driveforge generate executor=ray executor.workers=4 generate.num_clips=200",
             "driveforge generate model.generator=my_model:MyModel run_dir=runs/mine",
+            "driveforge generate data=clipgt data.root=DIR generate.num_first_frames=0",
         ),
         sections=("data", "model", "generate", "validate", "executor", "tracking"),
     ),
@@ -177,13 +178,17 @@ CLIP_COMMANDS = (
             "export.format=nuscenes, writes <run_dir>/nuscenes: tables that nuscenes-devkit opens, with key frames at "
             "2 Hz, sweeps, boxes, and splits.json; a clip is in the split of its recording. Clips without ego pose or "
             "calibration are left out, with a message. export.merge=ROOT adds the scenes of a real nuScenes root, "
-            "whose files are linked; nothing is written to ROOT. An earlier export is replaced."
+            "whose files are linked; nothing is written to ROOT. An earlier export is replaced.\n\n"
+            "export.format=clipgt writes NVIDIA's world-scenario parquet to <run_dir>/clipgt, export.format=lerobot a "
+            "LeRobot v3.0 data set to <run_dir>/lerobot."
         ),
         examples=(
             "driveforge export",
             "driveforge export export.clips_per_shard=256",
             "driveforge export export.format=nuscenes export.license=CC-BY-4.0",
             "driveforge export export.format=nuscenes export.merge=/data/nuscenes",
+            "driveforge export export.format=clipgt",
+            "driveforge export export.format=lerobot",
         ),
         sections=("export", "tracking"),
     ),

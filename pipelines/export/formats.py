@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from driveforge.datasets.webdataset_shards.packing import pack_shards
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.export.accepted import accepted_samples, provenance
+from driveforge.pipelines.export.clipgt import export_clipgt
+from driveforge.pipelines.export.lerobot import export_lerobot
 from driveforge.pipelines.export.nuscenes import export_nuscenes
 from driveforge.pipelines.export.summary import ExportSummary
 from driveforge.pipelines.run_dir import RunDir
@@ -25,4 +27,9 @@ def export_webdataset(run: RunDir, settings: ExportSettings) -> ExportSummary:
 
 
 ExportFormat = Callable[[RunDir, ExportSettings], ExportSummary]
-FORMATS: Mapping[str, ExportFormat] = {"webdataset": export_webdataset, "nuscenes": export_nuscenes}
+FORMATS: Mapping[str, ExportFormat] = {
+    "webdataset": export_webdataset,
+    "nuscenes": export_nuscenes,
+    "clipgt": export_clipgt,
+    "lerobot": export_lerobot,
+}

@@ -161,6 +161,42 @@ class ShardData(DataSettings):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ClipGtData(DataSettings):
+    """NVIDIA's world-scenario parquet: scenes to generate from, with or without videos."""
+
+    name: Literal["clipgt"]
+    root: Annotated[Path, "searched for *.calibration_estimate.parquet"]
+    cameras: Annotated[tuple[str, ...], "channels such as CAM_FRONT or names of the rig; empty: all of the rig"]
+    domain: Annotated[str | None, "domain of every clip; null: from an export of ours, or by words of the prompt"]
+
+    def open(self) -> "Source":
+        from driveforge.datasets.clipgt.source import ClipGtSource
+
+        return ClipGtSource(self.root, self.framing, self.cameras, self.domain)
+
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        from driveforge.datasets.clipgt.files import find_clips
+
+        return path.is_dir() and bool(find_clips(path))
+
+    @classmethod
+    def at(cls, path: Path, like: DataSettings) -> "ClipGtData":
+        cameras = tuple(like.item_options.cameras)
+        return ClipGtData(name="clipgt", root=path, cameras=cameras, domain=None, **asdict(like.framing))
+
+    @classmethod
+    def list_items(cls, path: Path, options: ItemOptions) -> "list[Item]":
+        from driveforge.datasets.clipgt.source import list_items
+
+        return list_items(path, options.cameras)
+
+    @property
+    def item_options(self) -> ItemOptions:
+        return ItemOptions(cameras=self.cameras)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VideoData(DataSettings):
     """A folder of videos, each with an optional scene.json."""
 
@@ -190,9 +226,9 @@ class VideoData(DataSettings):
         return list_items(path)
 
 
-Data = SimulatedData | NuScenesData | VideoData | ShardData
+Data = SimulatedData | NuScenesData | VideoData | ShardData | ClipGtData
 # In the order in which a path is tested; the last one accepts any file.
-DATA_ON_DISK: tuple[type[DataSettings], ...] = (NuScenesData, ShardData, VideoData)
+DATA_ON_DISK: tuple[type[DataSettings], ...] = (NuScenesData, ShardData, ClipGtData, VideoData)
 
 
 def find_kind(path: Path) -> type[DataSettings]:
@@ -202,9 +238,8 @@ def find_kind(path: Path) -> type[DataSettings]:
     for kind in DATA_ON_DISK:
         if kind.is_at(path):
             return kind
-    raise UserError(
-        f"{path}: holds no nuScenes tables (v1.0-*), no shards (*.tar) and no videos ({', '.join(VIDEO_SUFFIXES)})"
-    )
+    videos = ", ".join(VIDEO_SUFFIXES)
+    raise UserError(f"{path}: holds no nuScenes tables (v1.0-*), no shards (*.tar), no ClipGT and no videos ({videos})")
 
 
 def select_kind(path: Path, data: DataSettings) -> type[DataSettings]:

@@ -214,7 +214,7 @@ def test_measure_takes_settings_for_the_tables_at_its_path(
         (["finetune", "replay.shar=1"], "no setting replay.shar; did you mean replay.share?"),
         (
             ["finetune", "data.root=X"],
-            "data=simulated has no root; data.root needs data=nuscenes or data=video or data=shards",
+            "data=simulated has no root; data.root needs data=nuscenes or data=video or data=shards or data=clipgt",
         ),
     ],
 )

@@ -64,7 +64,8 @@ def test_text_is_parsed_as_the_type_of_its_field() -> None:
         ("data=nuscene", "data=nuscene is not a choice; did you mean data=nuscenes?"),
         (
             "data=_framing",
-            "data=_framing is not a choice; there are data=nuscenes, data=shards, data=simulated, data=video",
+            "data=_framing is not a choice; "
+            "there are data=clipgt, data=nuscenes, data=shards, data=simulated, data=video",
         ),
         ("data.name=video", "data.name is set by the group: write data=video"),
         ("data.seed.x=1", "data.seed is a single value, it has no x"),

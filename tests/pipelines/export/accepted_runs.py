@@ -1,0 +1,35 @@
+"""Small runs with accepted clips."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from driveforge.datasets.scene import Clip
+from driveforge.datasets.webdataset_shards.format import clip_members
+from driveforge.datasets.webdataset_shards.tarball import write_tar
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.validate.gate import write_verdict_rows
+
+
+def accepted_run(
+    run_dir: Path, clips: Sequence[Clip], *overrides: str, states: Mapping[str, str] | None = None
+) -> Config:
+    """A run of one unit with ``clips``, accepted unless ``states`` says otherwise by clip id."""
+    log, states = CommitLog(run_dir / "candidates"), states or {}
+    run_dir.mkdir(exist_ok=True)
+    samples = [(clip.scene.clip_id, clip_members(clip, {"seed": 1})) for clip in clips]
+    log.commit("u-0", write_tar(run_dir / "scratch.tar", samples).path)
+    (marker,) = log.read_markers()
+    rows = [_row(clip.scene.clip_id, marker.tar, states.get(clip.scene.clip_id, "accepted")) for clip in clips]
+    write_verdict_rows(RunDir(run_dir).verdicts, rows)
+    return compose([f"run_dir={run_dir}", *overrides])
+
+
+def _row(clip_id: str, tar: str, state: str) -> dict[str, Any]:
+    return {
+        "clip_id": clip_id, "state": state, "gate_state": state, "reasons": [], "calibration": "known-good",
+        "edit": "none", "seed": 1, "model": "abc123", "unit": "u-0", "tar": tar,
+    }  # fmt: skip
