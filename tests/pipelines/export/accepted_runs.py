@@ -23,7 +23,7 @@ def accepted_run(
     """A run of one unit with ``clips``, accepted unless ``states`` says otherwise by clip id."""
     log, states = CommitLog(run_dir / "candidates"), states or {}
     run_dir.mkdir(exist_ok=True)
-    samples = [(clip.scene.clip_id, clip_members(clip, {"seed": 1})) for clip in clips]
+    samples = [(clip.scene.clip_id, clip_members(clip, {"seed": 1, "edit": "as-recorded"})) for clip in clips]
     log.commit("u-0", write_tar(run_dir / "scratch.tar", samples).path)
     (marker,) = log.read_markers()
     rows = [_row(clip.scene.clip_id, marker.tar, states.get(clip.scene.clip_id, "accepted")) for clip in clips]
