@@ -14,7 +14,7 @@ from nuscenes.nuscenes import NuScenes
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.export.command import export
 from tests.datasets.nuscenes.world import small_scene, track
-from tests.pipelines.export.accepted_run import write_run
+from tests.pipelines.export.accepted_runs import write_run
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "nuscenes_infos.py"
 HIDDEN = track("hidden", "vehicle.bus.rigid", (330, 202), (0.0, 0.0), size=(4.0, 1.6, 1.4))

@@ -25,7 +25,8 @@ def random_poses(rng: np.random.Generator, count: int, reach: float) -> Array:
 
 
 def random_camera(rng: np.random.Generator, name: str, num_frames: int) -> Camera:
-    width, height = (int(side) for side in rng.integers(16, 2000, 2))
+    width = int(rng.integers(16, 2000))
+    height = int(width * rng.uniform(0.4, 1.5))
     focal = rng.uniform(0.3, 3.0) * width
     center = rng.uniform(0.4, 0.6, 2) * (width, height)
     intrinsics = [[focal, rng.uniform(-0.01, 0.01) * focal, center[0]], [0, focal * rng.uniform(0.8, 1.2), center[1]]]

@@ -30,7 +30,7 @@ from driveforge.pipelines.run import run as run_all
 from driveforge.pipelines.run_dir import RunDir
 from tests.datasets.nuscenes.test_writer import digests
 from tests.datasets.nuscenes.world import camera, edit_table, small_scene, track, write_world
-from tests.pipelines.export.accepted_run import clip_of, write_run
+from tests.pipelines.export.accepted_runs import clip_of, write_run
 
 VERSION = "v1.0-trainval"
 
