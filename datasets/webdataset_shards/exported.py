@@ -45,9 +45,13 @@ def exported_members(
         "license": settings.license or "",
         "dataset": settings.name,
         "digital_source_type": DIGITAL_SOURCE_TYPE,
-        "metadata": {key: json.dumps(value) if key in _JSON_TEXTS else value for key, value in metadata.items()},
+        "metadata": {key: _to_text(value) if key in _JSON_TEXTS else value for key, value in metadata.items()},
     }
     return mark_videos(members) | {"json": dump_json(record)}
+
+
+def _to_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def check_disclosure(members: Mapping[str, bytes]) -> list[str]:
