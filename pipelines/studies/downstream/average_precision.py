@@ -88,13 +88,12 @@ def average_precision(hits: Array, false: Array, total: Array) -> Array:
     ``total`` ``(R,)`` is the number of objects. NaN if there are none.
     """
     if not hits.shape[1]:
-        return np.asarray(np.where(total > 0, 0.0, np.nan))
+        return np.asarray(np.where(total > 0, 0.0, np.nan), np.float64)
     found, wrong = hits.cumsum(1), false.cumsum(1)
     precision = found / np.maximum(found + wrong, 1e-9)
     precision = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        area: Array = (hits * precision).sum(1) / np.where(total > 0, total, np.nan)
-    return area
+    area: Array = (hits * precision).sum(1) / np.maximum(total, 1e-9)
+    return np.asarray(np.where(total > 0, area, np.nan), np.float64)
 
 
 def lane_precision(on_line: Array, off_line: Array, weights: Array) -> Array:
@@ -110,4 +109,4 @@ def resample(num_clips: int, count: int) -> Array:
     """How often each clip is drawn ``(1 + count, C)`` in bootstrap resamples; in the first row, once."""
     rng = np.random.default_rng(0)
     drawn = rng.multinomial(num_clips, np.full(num_clips, 1 / num_clips), count)
-    return np.concatenate([np.ones((1, num_clips)), drawn]).astype(np.float64)
+    return np.asarray(np.concatenate([np.ones((1, num_clips)), drawn]), np.float64)

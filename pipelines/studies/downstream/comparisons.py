@@ -1,6 +1,6 @@
 """What the page compares: the arms with their results, and the pairs of arms that answer its questions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from driveforge.pipelines.studies.downstream import estimates
@@ -12,14 +12,21 @@ from driveforge.pipelines.studies.downstream.runs import RunResult
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorSummary:
-    """Numbers of a generator's clips, and their PSNR in dB against those of the simulator; NaN without clips."""
+    """Clips of a generator by edit, (accepted, all), and their PSNR in dB against the simulator; NaN without any."""
 
     name: str
-    num_clips: int
-    num_accepted: int
+    by_edit: Mapping[str, tuple[int, int]]
     psnr: float
     psnr_accepted: float
     psnr_rejected: float
+
+    @property
+    def num_accepted(self) -> int:
+        return sum(accepted for accepted, _ in self.by_edit.values())
+
+    @property
+    def num_clips(self) -> int:
+        return sum(everything for _, everything in self.by_edit.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

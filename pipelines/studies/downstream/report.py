@@ -126,9 +126,16 @@ def _generator_table(summaries: Sequence[GeneratorSummary]) -> str:
         for one in summaries
     ]
     head = ["generator", "clips", "accepted", "PSNR, dB", "of accepted", "of rejected"]
+    edits = list(dict.fromkeys(edit for one in summaries for edit in one.by_edit))
+    accepted = [[one.name, *(_of(one.by_edit.get(edit, (0, 0))) for edit in edits)] for one in summaries]
     note = """PSNR is that against the simulator under the same command, of edits that keep the weather: how far the
-clips are from right ones. The gate does not see it."""
-    return _table(head, rows) + "\n" + _paragraphs(note)
+clips are from right ones. The gate does not see it. Accepted and rejected clips differ in their edits too, so a
+difference between them is not only one of quality. Accepted clips by edit:"""
+    return f"{_table(head, rows)}\n{_paragraphs(note)}\n{_table(['generator', *edits], accepted)}"
+
+
+def _of(counts: tuple[int, int]) -> str:
+    return f"{counts[0]} of {counts[1]}"
 
 
 def _gain_table(comparison: Comparison, arms: Sequence[Arm]) -> str:

@@ -16,7 +16,7 @@ class DownstreamStudy:
     num_real: Annotated[int, "real clips to train on, which the generated clips are edits of", Range(2)]
     num_test: Annotated[int, "real clips to evaluate on", Range(2)]
     num_generated: Annotated[int, "clips of each generator", Range(2)]
-    num_good: Annotated[int, "further real clips to calibrate the gate on", Range(20)]
+    num_good: Annotated[int, "further real clips to calibrate the gate on", Range(12)]
     false_reject_rate: Annotated[float, "share of good clips that the gate may reject", Range(0, 1)]
     steps: Annotated[int, "optimizer steps, the same in all arms", Range(2)]
     batch_size: Annotated[int, "images per step, the same in all arms", Range(2)]

@@ -1,5 +1,6 @@
 """The study: records, generates, judges, trains and evaluates, and writes the page."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,8 +59,10 @@ def summarize(name: str, clips: Sequence[GeneratedClip], simulated: Sequence[Gen
             errors[clip.state == ACCEPTED].append(_psnr(clip.path, perfect.path))
     return GeneratorSummary(
         name=name,
-        num_clips=len(clips),
-        num_accepted=sum(clip.state == ACCEPTED for clip in clips),
+        by_edit={
+            edit: (sum(clip.edit == edit and clip.state == ACCEPTED for clip in clips), count)
+            for edit, count in Counter(clip.edit for clip in clips).items()
+        },
         psnr=_mean([*errors[True], *errors[False]]),
         psnr_accepted=_mean(errors[True]),
         psnr_rejected=_mean(errors[False]),
