@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from driveforge.pipelines.studies.downstream.arms import ALL_GENERATED, MORE_REAL, Arm
+from driveforge.pipelines.studies.downstream.arms import ALL_GENERATED, MORE_REAL, REJECTED, Arm
 from driveforge.pipelines.studies.downstream.comparisons import Comparison, GeneratorSummary
-from driveforge.pipelines.studies.downstream.estimates import HELPS, HURTS, UNCLEAR, Estimate
+from driveforge.pipelines.studies.downstream.estimates import HELPS, HURTS, UNCLEAR
 from driveforge.pipelines.studies.downstream.evaluation import LANES, OBJECTS
 from driveforge.pipelines.studies.downstream.generators import ACCEPTED, SIMULATOR
 
@@ -13,41 +13,51 @@ METRICS = (OBJECTS, LANES)
 
 
 def answers(comparison: Comparison, summaries: Sequence[GeneratorSummary]) -> Iterator[str]:
-    """One sentence or two for each question: what would help at best, whether generated clips do, and which."""
-    for arm in (comparison.largest(MORE_REAL), comparison.largest(SIMULATOR)):
-        yield f"{arm.title} ({arm.count} clips) against real only: {_gains(comparison, arm)}."
+    """What would help at best, whether generated clips do, and which; a sentence or two each."""
+    for what, words in ((MORE_REAL, "more real clips"), (SIMULATOR, "clips of the same commands by the simulator")):
+        arm = comparison.largest(what)
+        yield f"With {arm.count} {words}, against real only: {_gains(comparison, arm)}."
     for summary in summaries:
         accepted = comparison.largest_or_none(ACCEPTED, summary.name)
         if accepted is None:
             yield f"The gate accepts no clip of the {summary.name}."
             continue
-        yield f"{accepted.title} ({accepted.count} clips) against real only: {_gains(comparison, accepted)}."
-        everything = comparison.largest(ALL_GENERATED, summary.name)
-        yield (
-            f"Accepted against all clips of the {summary.name}, at equal steps: "
-            f"{_words(comparison.difference(accepted, everything, metric) for metric in METRICS)}. " + _why(summary)
-        )
+        gains = _gains(comparison, accepted)
+        yield f"With {accepted.count} accepted clips of the {summary.name}, against real only: {gains}."
+        yield from _against(comparison, summary.name)
     yield from (_begins(comparison, summaries, metric) for metric in METRICS)
 
 
 def _gains(comparison: Comparison, arm: Arm) -> str:
-    return _words(comparison.gain(arm, metric) for metric in METRICS)
+    return _differences(comparison, arm, comparison.real)
 
 
-def _words(found: Iterator[Estimate]) -> str:
-    return "; ".join(
-        f"{metric} {one.format()}, {WORDS[one.verdict]}" for metric, one in zip(METRICS, found, strict=True)
-    )
+def _differences(comparison: Comparison, arm: Arm, other: Arm) -> str:
+    found = [(metric, comparison.difference(arm, other, metric)) for metric in METRICS]
+    return "; ".join(f"{metric} {one.format()}, {WORDS[one.verdict]}" for metric, one in found)
 
 
-def _why(summary: GeneratorSummary) -> str:
-    """How different the compared sets can be."""
-    share = summary.num_accepted / summary.num_clips
-    return f"The gate accepts {share:.0%}: the sets share that many clips."
+def _against(comparison: Comparison, generator: str) -> Iterator[str]:
+    """Accepted clips instead of all and of rejected ones, and what rejected ones do."""
+    for equal in (False, True):
+        arms = [comparison.find(what, generator, equal=equal) for what in (ACCEPTED, ALL_GENERATED)]
+        accepted, everything = arms
+        if accepted is not None and everything is not None:
+            yield (
+                f"Accepted clips of the {generator} instead of all ({accepted.count}, {everything.count}), at equal "
+                f"steps: {_differences(comparison, accepted, everything)}."
+            )
+    accepted, rejected = (comparison.find(what, generator, equal=True) for what in (ACCEPTED, REJECTED))
+    if accepted is not None and rejected is not None:
+        yield (
+            f"Accepted clips of the {generator} instead of rejected ones ({accepted.count}, {rejected.count}): "
+            f"{_differences(comparison, accepted, rejected)}. Rejected clips, against real only: "
+            f"{_gains(comparison, rejected)}."
+        )
 
 
 def _begins(comparison: Comparison, summaries: Sequence[GeneratorSummary], metric: str) -> str:
-    """From which quality of the generator on accepted clips help, in the order of their distance from the simulator."""
+    """From which generator on accepted clips help, in the order of their distance from the simulator."""
     ordered = sorted(summaries, key=lambda one: one.psnr)
     verdicts = [
         (one, comparison.gain(arm, metric).verdict)
@@ -55,17 +65,20 @@ def _begins(comparison: Comparison, summaries: Sequence[GeneratorSummary], metri
         if (arm := comparison.largest_or_none(ACCEPTED, one.name)) is not None
     ]
     helping = [one for one, verdict in verdicts if verdict == HELPS]
-    perfect = comparison.gain(comparison.largest(SIMULATOR), metric).verdict
     if helping:
+        first, count = helping[0], len(ordered)
+        tried = (
+            "the only generator that was tried" if count == 1 else f"{ordered.index(first) + 1} of {count} from below"
+        )
         return (
-            f"For {metric}, accepted clips help from the quality of the {helping[0].name} on "
-            f"({helping[0].psnr:.1f} dB from the simulator), of {len(ordered)} generators tried."
+            f"For {metric}, accepted clips help from the quality of the {first.name} on ({tried}): {first.psnr:.1f} dB "
+            "from the simulator."
         )
     hurting = [one.name for one, verdict in verdicts if verdict == HURTS]
-    found = f"accepted clips of {' and '.join(hurting)} make them worse" if hurting else "no generator's clips help"
+    found = f"accepted clips of the {' and the '.join(hurting)} hurt" if hurting else "no generator helps measurably"
     limit = {
-        HELPS: "the simulator's do, so the limit is the quality of the pictures, not the edits",
-        UNCLEAR: "whether a perfect generator would help cannot be told with these edits either",
-        HURTS: "those of a perfect generator make them worse too: the edits are the limit, not the pictures",
-    }[perfect]
-    return f"For {metric}, {found} measurably; {limit}."
+        HELPS: "the simulator helps, so the limit is the quality of the pictures, not the edits",
+        UNCLEAR: "whether a perfect generator helps cannot be told with these edits either",
+        HURTS: "a perfect generator hurts too, so the edits are the limit, not the pictures",
+    }[comparison.gain(comparison.largest(SIMULATOR), metric).verdict]
+    return f"For {metric}, {found}; {limit}."

@@ -1,6 +1,7 @@
 """The generated clips of the study, and the gate's verdicts on them, as a team would have them from its own drives."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -59,12 +60,21 @@ class GeneratedClip:
     state: str
 
 
-def open_checkpoint(name: str) -> Checkpoint:
-    """The generator in a model folder, or the shipped base."""
+def open_checkpoints(names: Sequence[str]) -> list[Checkpoint]:
+    """The generators in model folders, or the shipped base; raises UserError if two have the same name or weights."""
+    found = [_open_checkpoint(name) for name in names]
+    for kind in ("name", "digest"):
+        values = [getattr(one, kind) for one in found]
+        if doubled := [value for value in values if values.count(value) > 1]:
+            raise UserError(f"checkpoints: two models have the {kind} {doubled[0]}; give folders of different {kind}s")
+    return found
+
+
+def _open_checkpoint(name: str) -> Checkpoint:
     folder = BASE if name == "base" else Path(name)
     if not is_model_folder(folder):
         raise UserError(f"checkpoints: {folder} holds no model; use base or a saved model")
-    label = "shipped base" if name == "base" else folder.resolve().name if folder.name in ("", ".") else folder.name
+    label = "shipped base" if name == "base" else Path(os.path.abspath(folder)).name
     return Checkpoint(name=label, folder=folder, digest=compute_model_digest(folder))
 
 

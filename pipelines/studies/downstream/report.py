@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from textwrap import fill
 
@@ -9,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from driveforge.datasets.files.atomic import atomic_file, write_atomic
+from driveforge.pipelines.config.build import format_value
+from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.downstream.answers import answers
 from driveforge.pipelines.studies.downstream.arms import ALL_GENERATED, REAL, Arm
 from driveforge.pipelines.studies.downstream.average_precision import CLASSES, RANGES_M
@@ -72,7 +75,7 @@ def markdown(
     )  # fmt: skip
     parts = [
         "# Study: training on generated clips\n",
-        "Made by `python -m driveforge.pipelines.studies.downstream`.\n",
+        f"Made by\n\n```sh\n{_command(settings)}\n```\n",
         *(f"- {_wrap(answer)}" for answer in answers(comparison, summaries)),
         f"\n![Gains over training on real clips only]({stem}.png)\n",
         "## Method\n",
@@ -92,6 +95,16 @@ def markdown(
         _paragraphs(f"Every run is in [{stem}.parquet]({stem}.parquet)."),
     ]
     return "\n".join(parts)
+
+
+def _command(settings: DownstreamStudy) -> str:
+    """The command with the settings that are not the defaults; a model is named by its folder."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings) if field.name != "run_dir"}
+    values["checkpoints"] = [Path(name).name for name in settings.checkpoints]
+    defaults = load_settings(DownstreamStudy)
+    changed = [f"{key}={format_value(value).replace(', ', ',')}" for key, value in values.items()
+               if format_value(value) != format_value(getattr(defaults, key))]  # fmt: skip
+    return " ".join(["python -m driveforge.pipelines.studies.downstream", *changed])
 
 
 _METHOD = """"Real" clips are simulated drives of {frames} frames at {rate:g} Hz and {height} x {width} px by day, at

@@ -18,7 +18,7 @@ from driveforge.pipelines.studies.downstream.generators import (
     TEST,
     GeneratedClip,
     generate_requests,
-    open_checkpoint,
+    open_checkpoints,
     record_drives,
     recording_path,
     simulate_requests,
@@ -31,7 +31,7 @@ from driveforge.pipelines.studies.downstream.settings import DownstreamStudy
 def study_downstream(settings: DownstreamStudy, page: Path) -> None:
     """Write the page with its picture and its table; clips and runs are kept in the run folder."""
     limit_threads()
-    checkpoints = [open_checkpoint(name) for name in settings.checkpoints]
+    checkpoints = open_checkpoints(settings.checkpoints)
     real = [Drive(seed=settings.seed, number=number) for number in range(settings.num_real)]
     more = [Drive(seed=settings.seed, number=settings.num_real + n) for n in range(settings.num_generated)]
     test = [Drive(seed=settings.seed + TEST, number=number) for number in range(settings.num_test)]

@@ -56,25 +56,27 @@ def text(compared: Comparison) -> str:
 
 def test_the_answers_name_what_helps_and_from_which_quality_on() -> None:
     found = text(comparison(HELPING))
-    assert "real + more real (5 clips) against real only: objects +0.199" in found
-    assert "For objects, accepted clips help from the quality of the good base on (25.0 dB" in found
-    good, bad = (line for line in found.splitlines() if line.startswith("Accepted against all"))
-    assert good.count("better") == bad.count("better") == 2
-    accepted_bad = next(line for line in found.splitlines() if line.startswith("real + accepted of bad base"))
-    assert accepted_bad.count("worse") == 2
+    assert "With 5 more real clips, against real only: objects +0.199" in found
+    assert "For objects, accepted clips help from the quality of the good base on (2 of 2 from below): 25.0 dB" in found
+    against = [line for line in found.splitlines() if line.startswith("Accepted clips of the good base instead of all")]
+    assert [line.count("better") for line in against] == [2, 2]
+    (rejected,) = (line for line in found.splitlines() if "bad base instead of rejected" in line)
+    assert rejected.count("better") == 2 and rejected.count("worse") == 2
+    (bad,) = (line for line in found.splitlines() if "accepted clips of the bad base, against" in line)
+    assert bad.count("worse") == 2
 
 
 def test_the_answers_do_not_claim_what_cannot_be_told() -> None:
     found = text(comparison(HELPING, noise=0.5))
     assert "better" not in found and "worse" not in found and found.count("cannot tell") >= 10
-    assert "whether a perfect generator would help cannot be told with these edits either" in found
+    assert "no generator helps measurably; whether a perfect generator helps cannot be told" in found
 
 
 def test_the_simulator_tells_pictures_from_edits() -> None:
     found = text(comparison({**HELPING, ACCEPTED: 0.0}, noise=0.002))
     assert "the limit is the quality of the pictures, not the edits" in found
     found = text(comparison({**HELPING, ACCEPTED: -0.1, SIMULATOR: -0.1}))
-    assert "the edits are the limit, not the pictures" in found
+    assert "hurt; a perfect generator hurts too, so the edits are the limit, not the pictures" in found
 
 
 def test_the_page_has_every_arm_and_the_table_every_run(tmp_path: Path) -> None:
@@ -83,6 +85,10 @@ def test_the_page_has_every_arm_and_the_table_every_run(tmp_path: Path) -> None:
     page = (tmp_path / "page.md").read_text()
     assert "![Gains over training on real clips only](page.png)" in page and "3 of 5" not in page
     assert "| good base | 5 | 3 (60%) | 25.0 | 26.0 |  |" in page and "| good base | 2 of 3 | 1 of 2 |" in page
+    assert (
+        "\npython -m driveforge.pipelines.studies.downstream num_real=2 num_generated=4 sweep=[0.1] num_seeds=3\n"
+        in page
+    )
     for arm in compared.arms:
         assert f"| {arm.title} |" in page
     assert (tmp_path / "page.png").stat().st_size > 10_000

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from driveforge.datasets.errors import UserError
+from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.studies.command import load_settings
 from driveforge.pipelines.studies.downstream.arms import Arm
-from driveforge.pipelines.studies.downstream.drives import Drive
+from driveforge.pipelines.studies.downstream.drives import Drive, record, store_clip
 from driveforge.pipelines.studies.downstream.evaluation import LANES, OBJECTS, evaluate
 from driveforge.pipelines.studies.downstream.generators import (
     GeneratedClip,
-    open_checkpoint,
-    record_drives,
+    open_checkpoints,
     recording_path,
 )
 from driveforge.pipelines.studies.downstream.runs import Job, real_frames, run, train
@@ -30,7 +30,8 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     run_dir = tmp_path_factory.mktemp("run")
     settings = replace(load_settings(DownstreamStudy), steps=4, batch_size=4, run_dir=run_dir)
     drives = [Drive(seed=7, number=number) for number in range(4)]
-    record_drives(drives, run_dir)
+    for drive in drives:
+        store_clip(recording_path(run_dir, drive), record(drive), {})
     added = GeneratedClip(path=recording_path(run_dir, drives[2]), drive=drives[2], edit="", state="accepted")
     arm = Arm(what="more real", pool=(added,), count=1, share=0.5)
     return Job(arm=arm, seed=3, real=tuple(drives[:2]), test=(drives[3],), settings=settings)
@@ -71,7 +72,15 @@ def test_training_makes_a_network_better(job: Job) -> None:
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no model"):
-        open_checkpoint(str(tmp_path))
+        open_checkpoints(["base", str(tmp_path)])
+
+
+def test_models_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other").symlink_to(BASE)
+    with pytest.raises(UserError, match="two models have the name shipped base"):
+        open_checkpoints(["base", "base"])
+    with pytest.raises(UserError, match="two models have the digest"):
+        open_checkpoints(["base", str(tmp_path / "other")])
 
 
 @pytest.mark.slow
