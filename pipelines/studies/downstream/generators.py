@@ -153,17 +153,20 @@ def _generate(request: Request, root: Path, folder: Path) -> None:
 def measure_good(settings: DownstreamStudy, checkpoint: Checkpoint) -> list[Measures]:
     """The measures of good drives after the VAE of the generator and H.264."""
     folder = settings.run_dir / checkpoint.digest / "good"
-    numbers = range(settings.num_good)
-    drives = [Drive(seed=settings.seed + CALIBRATION, number=number) for number in numbers]
-    missing = [drive for drive in drives if not (folder / f"{drive.number}.json").is_file()]
+    drives = [Drive(seed=settings.seed + CALIBRATION, number=number) for number in range(settings.num_good)]
+    missing = [drive for drive in drives if not _measures_path(folder, drive).is_file()]
     _run(partial(_measure_good, folder=folder), missing, "Calibrating", checkpoint.folder)
-    return [Measures.from_json(json.loads((folder / f"{number}.json").read_bytes())) for number in numbers]
+    return [Measures.from_json(json.loads(_measures_path(folder, drive).read_bytes())) for drive in drives]
 
 
 def _measure_good(drive: Drive, folder: Path) -> None:
     clip = record(drive).with_scene(tracks=drive.scene().tracks)  # boxes as those of commands
     measures = measure(roundtrip_clip(_generator.reconstruct(clip)))
-    write_atomic(folder / f"{drive.number}.json", json.dumps(measures.to_json()).encode())
+    write_atomic(_measures_path(folder, drive), json.dumps(measures.to_json()).encode())
+
+
+def _measures_path(folder: Path, drive: Drive) -> Path:
+    return folder / f"{drive.seed}-{drive.number:05d}.json"
 
 
 def _path(folder: Path, request: Request) -> Path:
