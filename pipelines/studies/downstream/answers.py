@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from driveforge.pipelines.studies.downstream.arms import ALL_GENERATED, MORE_REAL, REJECTED, Arm
 from driveforge.pipelines.studies.downstream.comparisons import Comparison, GeneratorSummary
 from driveforge.pipelines.studies.downstream.estimates import HELPS, HURTS, UNCLEAR
@@ -26,6 +28,14 @@ def answers(comparison: Comparison, summaries: Sequence[GeneratorSummary]) -> It
         yield f"With {accepted.count} accepted clips of the {summary.name}, against real only: {gains}."
         yield from _against(comparison, summary.name)
     yield from (_begins(comparison, summaries, metric) for metric in METRICS)
+    widths = " and ".join(f"{_half_width(comparison, metric):.3f} in {metric}" for metric in METRICS)
+    yield f"Effects smaller than about {widths} cannot be told with so many clips, steps and seeds."
+
+
+def _half_width(comparison: Comparison, metric: str) -> float:
+    """The median half width of the intervals of gains."""
+    gains = [comparison.gain(arm, metric) for arm in comparison.arms[1:]]
+    return float(np.median([(gain.high - gain.low) / 2 for gain in gains]))
 
 
 def _gains(comparison: Comparison, arm: Arm) -> str:
