@@ -7,11 +7,10 @@ import numpy as np
 from driveforge.pipelines.studies.downstream.arms import ALL_GENERATED, MORE_REAL, REJECTED, Arm
 from driveforge.pipelines.studies.downstream.comparisons import Comparison, GeneratorSummary
 from driveforge.pipelines.studies.downstream.estimates import HELPS, HURTS, UNCLEAR
-from driveforge.pipelines.studies.downstream.evaluation import LANES, OBJECTS
+from driveforge.pipelines.studies.downstream.evaluation import MAIN_METRICS
 from driveforge.pipelines.studies.downstream.generators import ACCEPTED, SIMULATOR
 
 WORDS = {HELPS: "better", HURTS: "worse", UNCLEAR: "cannot tell"}
-METRICS = (OBJECTS, LANES)
 
 
 def answers(comparison: Comparison, summaries: Sequence[GeneratorSummary]) -> Iterator[str]:
@@ -27,8 +26,8 @@ def answers(comparison: Comparison, summaries: Sequence[GeneratorSummary]) -> It
         gains = _gains(comparison, accepted)
         yield f"With {accepted.count} accepted clips of the {summary.name}, against real only: {gains}."
         yield from _against(comparison, summary.name)
-    yield from (_begins(comparison, summaries, metric) for metric in METRICS)
-    widths = " and ".join(f"{_half_width(comparison, metric):.3f} in {metric}" for metric in METRICS)
+    yield from (_begins(comparison, summaries, metric) for metric in MAIN_METRICS)
+    widths = ", ".join(f"{_half_width(comparison, metric):.3f} in {metric}" for metric in MAIN_METRICS)
     yield f"Effects smaller than about {widths} cannot be told with so many clips, steps and seeds."
 
 
@@ -43,7 +42,7 @@ def _gains(comparison: Comparison, arm: Arm) -> str:
 
 
 def _differences(comparison: Comparison, arm: Arm, other: Arm) -> str:
-    found = [(metric, comparison.difference(arm, other, metric)) for metric in METRICS]
+    found = [(metric, comparison.difference(arm, other, metric)) for metric in MAIN_METRICS]
     return "; ".join(f"{metric} {one.format()}, {WORDS[one.verdict]}" for metric, one in found)
 
 
@@ -86,9 +85,19 @@ def _begins(comparison: Comparison, summaries: Sequence[GeneratorSummary], metri
         )
     hurting = [one.name for one, verdict in verdicts if verdict == HURTS]
     found = f"accepted clips of the {' and the '.join(hurting)} hurt" if hurting else "no generator helps measurably"
-    limit = {
-        HELPS: "the simulator helps, so the limit is the quality of the pictures, not the edits",
-        UNCLEAR: "whether a perfect generator helps cannot be told with these edits either",
-        HURTS: "a perfect generator hurts too, so the edits are the limit, not the pictures",
-    }[comparison.gain(comparison.largest(SIMULATOR), metric).verdict]
-    return f"For {metric}, {found}; {limit}."
+    return f"For {metric}, {found}; {_limit(comparison, metric)}."
+
+
+def _limit(comparison: Comparison, metric: str) -> str:
+    """What would have to change for a gain, by what the simulator and more real clips do."""
+    perfect, real = (comparison.verdict(what, metric) for what in (SIMULATOR, MORE_REAL))
+    if perfect == HELPS:
+        return "the simulator helps, so the limit is the quality of the pictures, not the edits"
+    if perfect == HURTS:
+        return "a perfect generator hurts too, so the edits are the limit, not the pictures"
+    if real == HELPS:
+        return (
+            "nor does a perfect generator under the same commands, but more real clips do, so what lacks is the "
+            "variety of other drives, which edits of the same drives do not bring"
+        )
+    return "nor do a perfect generator or more real clips, so the study is too small to tell"

@@ -26,6 +26,7 @@ RESAMPLES = 200
 MIN_SCORE = 0.02
 BINS = 64  # of the probability of lane cells
 OBJECTS, LANES = "objects", "lanes"
+MAIN_METRICS = (*CLASSES, LANES)
 
 
 def evaluate(network: PerceptionNetwork, clips: Sequence[Sequence[LabeledFrame]], focal: float) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from driveforge.datasets.files.atomic import atomic_file
 from driveforge.pipelines.studies.downstream.arms import ALL_GENERATED, MORE_REAL, REJECTED, Arm
 from driveforge.pipelines.studies.downstream.comparisons import Comparison, GeneratorSummary
 from driveforge.pipelines.studies.downstream.estimates import Estimate
-from driveforge.pipelines.studies.downstream.evaluation import LANES, OBJECTS
+from driveforge.pipelines.studies.downstream.evaluation import MAIN_METRICS
 from driveforge.pipelines.studies.downstream.generators import ACCEPTED, SIMULATOR
 
 LIGHT_GRAY = "#bbbbbb"
@@ -24,10 +24,10 @@ COLORS = {
 
 
 def plot_study(path: Path, comparison: Comparison, summaries: Sequence[GeneratorSummary]) -> None:
-    """Plot the gains in objects (above) and lanes (below)."""
-    figure = Figure(figsize=(14, 8.5), layout="constrained", facecolor="white")
-    rows = figure.subplots(2, 3, gridspec_kw={"width_ratios": [1.5, 1, 1]})
-    for (arms, share, quality), metric in zip(rows, (OBJECTS, LANES), strict=True):
+    """Plot the gains, in a row for each metric."""
+    figure = Figure(figsize=(15, 12), layout="constrained", facecolor="white")
+    rows = figure.subplots(len(MAIN_METRICS), 3, gridspec_kw={"width_ratios": [1.5, 1, 1]})
+    for (arms, share, quality), metric in zip(rows, MAIN_METRICS, strict=True):
         _plot_arms(arms, comparison, metric)
         _plot_share(share, comparison, metric)
         _plot_quality(quality, comparison, summaries, metric)

@@ -18,7 +18,7 @@ from driveforge.pipelines.studies.downstream.average_precision import CLASSES, R
 from driveforge.pipelines.studies.downstream.comparisons import Comparison, GeneratorSummary
 from driveforge.pipelines.studies.downstream.drives import FRAME_RATE, HEIGHT, NUM_FRAMES, WIDTH
 from driveforge.pipelines.studies.downstream.estimates import Estimate
-from driveforge.pipelines.studies.downstream.evaluation import LANES, OBJECTS
+from driveforge.pipelines.studies.downstream.evaluation import MAIN_METRICS, OBJECTS
 from driveforge.pipelines.studies.downstream.generators import ACCEPTED
 from driveforge.pipelines.studies.downstream.plot import plot_study
 from driveforge.pipelines.studies.downstream.settings import DownstreamStudy
@@ -118,8 +118,9 @@ drives.
 The network is a center-point detector of vehicles and people with a lane head on its features, trained from random
 weights for {steps} steps of {batch} frames in all arms; a frame is from an added clip with a probability of
 {share:.0%}. Every one of the {seeds} seeds has other weights, batches and, where an arm has fewer clips than there
-are, other clips. "Objects" is the mean over both classes of the average precision at an intersection over union of
-0.5; objects that nearer ones hide by more than half do not count. "Lanes" is the average precision of cells of 4 px.
+are, other clips. Vehicles and people are evaluated by the average precision at an intersection over union of 0.5;
+objects that nearer ones hide by more than half do not count. "Lanes" is the average precision of cells of 4 px,
+"objects" the mean of both classes.
 
 Intervals are 95 %. They join that of Student's t over seeds and that of the bootstrap over test clips; gains are
 paired by seed and clip. Nothing is corrected for the number of comparisons. The base checkpoints were trained on
@@ -154,24 +155,21 @@ def _of(counts: tuple[int, int]) -> str:
 def _gain_table(comparison: Comparison, arms: Sequence[Arm]) -> str:
     rows = []
     for arm in arms:
-        levels = [comparison.level(arm, metric) for metric in (OBJECTS, LANES)]
-        cells = [f"{one.mean:.3f}" for one in levels]
         if arm is comparison.real:
-            rows.append([arm.title, "", cells[0], "", "", cells[1], "", ""])
+            levels = [f"{comparison.level(arm, metric).mean:.3f}" for metric in MAIN_METRICS]
+            rows.append([arm.title, "", *levels])
             continue
-        gains = [comparison.gain(arm, metric) for metric in (OBJECTS, LANES)]
-        found = [[cell, gain.format(), gain.verdict] for cell, gain in zip(cells, gains, strict=True)]
-        rows.append([arm.title, str(arm.count), *found[0], *found[1]])
-    return _table(["arm", "added clips", "objects", "gain", "", "lanes", "gain", ""], rows)
+        gains = [comparison.gain(arm, metric) for metric in MAIN_METRICS]
+        rows.append([arm.title, str(arm.count), *(f"{gain.format()}, {gain.verdict}" for gain in gains)])
+    return _table(["gain in average precision", "added clips", *MAIN_METRICS], rows)
 
 
 def _pair_table(comparison: Comparison) -> str:
     rows = []
     for pair in comparison.pairs():
-        cells = [comparison.difference(pair.arm, pair.other, metric) for metric in (OBJECTS, LANES)]
-        counts = f"{pair.arm.count}, {pair.other.count}"
-        rows.append([f"{pair.arm.title} against {pair.other.what}", counts, *(cell.format() for cell in cells)])
-    return _table(["", "added clips", "objects", "lanes"], rows)
+        cells = [comparison.difference(pair.arm, pair.other, metric).format() for metric in MAIN_METRICS]
+        rows.append([f"{pair.arm.title} against {pair.other.what}", f"{pair.arm.count}, {pair.other.count}", *cells])
+    return _table(["difference", "added clips", *MAIN_METRICS], rows)
 
 
 def _range_table(comparison: Comparison) -> str:
@@ -179,7 +177,7 @@ def _range_table(comparison: Comparison) -> str:
     names = [f"{name}, {low}-{high} m" for name in CLASSES for low, high in RANGES_M]
     arms = [arm for arm in comparison.arms if arm.equal and arm is not comparison.real]
     rows = []
-    for name in (*CLASSES, *names):
+    for name in (OBJECTS, *CLASSES, *names):
         real = comparison.level(comparison.real, name)
         rows.append([name, _number(real.mean, ".3f"), *(_format_gain(comparison.gain(arm, name)) for arm in arms)])
     return _table(["average precision", REAL, *(arm.title for arm in arms)], rows)
@@ -193,9 +191,9 @@ def _sweep_table(comparison: Comparison) -> str:
     rows = []
     for what in (ACCEPTED, ALL_GENERATED):
         for arm in comparison.sweep(what):
-            gains = [comparison.gain(arm, metric) for metric in (OBJECTS, LANES)]
-            rows.append([f"{arm.title}", f"{arm.share:.0%}", str(arm.count), *(gain.format() for gain in gains)])
-    return _table(["arm", "share", "added clips", "gain, objects", "gain, lanes"], rows)
+            gains = [comparison.gain(arm, metric).format() for metric in MAIN_METRICS]
+            rows.append([arm.title, f"{arm.share:.0%}", str(arm.count), *gains])
+    return _table(["gain", "share", "added clips", *MAIN_METRICS], rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

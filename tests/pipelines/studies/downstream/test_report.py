@@ -56,27 +56,29 @@ def text(compared: Comparison) -> str:
 
 def test_the_answers_name_what_helps_and_from_which_quality_on() -> None:
     found = text(comparison(HELPING))
-    assert "With 5 more real clips, against real only: objects +0.199" in found
-    assert "For objects, accepted clips help from the quality of the good base on (2 of 2 from below): 25.0 dB" in found
+    assert "With 5 more real clips, against real only: vehicle +0.2" in found
+    assert "For vehicle, accepted clips help from the quality of the good base on (2 of 2 from below): 25.0 dB" in found
     against = [line for line in found.splitlines() if line.startswith("Accepted clips of the good base instead of all")]
-    assert [line.count("better") for line in against] == [2, 2]
+    assert [line.count("better") for line in against] == [3, 3]
     (rejected,) = (line for line in found.splitlines() if "bad base instead of rejected" in line)
-    assert rejected.count("better") == 2 and rejected.count("worse") == 2
+    assert rejected.count("better") == 3 and rejected.count("worse") == 3
     (bad,) = (line for line in found.splitlines() if "accepted clips of the bad base, against" in line)
-    assert bad.count("worse") == 2
+    assert bad.count("worse") == 3
 
 
 def test_the_answers_do_not_claim_what_cannot_be_told() -> None:
     found = text(comparison(HELPING, noise=0.5))
     assert "better" not in found and "worse" not in found and found.count("cannot tell") >= 10
-    assert "no generator helps measurably; whether a perfect generator helps cannot be told" in found
+    assert "nor do a perfect generator or more real clips, so the study is too small to tell" in found
 
 
-def test_the_simulator_tells_pictures_from_edits() -> None:
+def test_the_simulator_and_more_real_clips_tell_pictures_from_edits() -> None:
     found = text(comparison({**HELPING, ACCEPTED: 0.0}, noise=0.002))
     assert "the limit is the quality of the pictures, not the edits" in found
     found = text(comparison({**HELPING, ACCEPTED: -0.1, SIMULATOR: -0.1}))
     assert "hurt; a perfect generator hurts too, so the edits are the limit, not the pictures" in found
+    found = text(comparison({**HELPING, ACCEPTED: 0.0, SIMULATOR: 0.0}, noise=0.01))
+    assert "more real clips do, so what lacks is the variety of other drives" in found
 
 
 def test_the_page_has_every_arm_and_the_table_every_run(tmp_path: Path) -> None:
