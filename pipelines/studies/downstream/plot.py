@@ -47,6 +47,7 @@ def _plot_arms(axes: Axes, comparison: Comparison, metric: str) -> None:
                       mfc="white" if arm.equal else COLORS[arm.what])  # fmt: skip
     axes.set_yticks(range(len(arms)), [_label(arm) for arm in reversed(arms)])
     axes.axvline(0, color=LIGHT_GRAY, lw=1)
+    axes.set_xlabel("number: added clips; filled: all that there are, hollow: an equal number", fontsize=9)
     axes.set_title(f"{metric}: gain in average precision over real only, 95 % intervals", fontsize=10, loc="left")
 
 

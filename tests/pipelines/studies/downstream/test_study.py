@@ -84,6 +84,7 @@ def test_models_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # several pools of processes, each of which compiles the renderer
 def test_the_study_writes_a_page_a_picture_and_all_runs(tmp_path: Path) -> None:
     small = "num_real=2 num_test=2 num_generated=3 num_good=12 false_reject_rate=0.3 steps=2 batch_size=2 num_seeds=2"
     settings = load_settings(DownstreamStudy, [*small.split(), "sweep=[0.9]", f"run_dir={tmp_path / 'run'}"])
