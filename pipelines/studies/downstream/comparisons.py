@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from driveforge.pipelines.studies.downstream import estimates
 from driveforge.pipelines.studies.downstream.arms import ALL_GENERATED, REJECTED, Arm
-from driveforge.pipelines.studies.downstream.estimates import HELPS, Estimate
+from driveforge.pipelines.studies.downstream.estimates import Estimate
 from driveforge.pipelines.studies.downstream.generators import ACCEPTED
 from driveforge.pipelines.studies.downstream.runs import RunResult
 
@@ -63,11 +63,6 @@ class Comparison:
 
     def difference(self, arm: Arm, other: Arm, metric: str) -> Estimate:
         return estimates.difference(self.results, arm, other, metric)
-
-    def verdict(self, what: str, metric: str) -> str:
-        """Whether clips that need no gate help, in any of their main arms; else what the largest one says."""
-        found = [self.gain(arm, metric).verdict for equal in (False, True) if (arm := self.find(what, equal=equal))]
-        return HELPS if HELPS in found else found[0]
 
     def find(self, what: str, generator: str = "", *, equal: bool) -> Arm | None:
         """The main arm of this kind; None if there are no such clips."""

@@ -56,6 +56,7 @@ def text(compared: Comparison) -> str:
 
 def test_the_answers_name_what_helps_and_from_which_quality_on() -> None:
     found = text(comparison(HELPING))
+    assert "better in 9, worse in 0, and cannot be told in 0 of 9 comparisons" in found
     assert "With 5 more real clips, against real only: vehicle +0.2" in found
     assert "For vehicle, accepted clips help from the quality of the good base on (2 of 2 from below): 25.0 dB" in found
     against = [line for line in found.splitlines() if line.startswith("Accepted clips of the good base instead of all")]
@@ -68,8 +69,10 @@ def test_the_answers_name_what_helps_and_from_which_quality_on() -> None:
 
 def test_the_answers_do_not_claim_what_cannot_be_told() -> None:
     found = text(comparison(HELPING, noise=0.5))
-    assert "better" not in found and "worse" not in found and found.count("cannot tell") >= 10
-    assert "nor do a perfect generator or more real clips, so the study is too small to tell" in found
+    first, others = found.split("\n", 1)
+    assert "better in 0, worse in 0, and cannot be told in 9 of 9 comparisons" in first
+    assert "better" not in others and "worse" not in others and others.count("cannot tell") >= 10
+    assert others.count("the study is too small for this metric") == 3
 
 
 def test_the_simulator_and_more_real_clips_tell_pictures_from_edits() -> None:
@@ -78,7 +81,9 @@ def test_the_simulator_and_more_real_clips_tell_pictures_from_edits() -> None:
     found = text(comparison({**HELPING, ACCEPTED: -0.1, SIMULATOR: -0.1}))
     assert "hurt; a perfect generator hurts too, so the edits are the limit, not the pictures" in found
     found = text(comparison({**HELPING, ACCEPTED: 0.0, SIMULATOR: 0.0}, noise=0.01))
-    assert "more real clips do, so what lacks is the variety of other drives" in found
+    assert "and more than a perfect generator: what lacks is the variety of other drives" in found
+    found = text(comparison({**HELPING, ACCEPTED: 0.0, SIMULATOR: 0.0, MORE_REAL: 0.0}, noise=0.01))
+    assert found.count("the study is too small for this metric") == 3
 
 
 def test_the_page_has_every_arm_and_the_table_every_run(tmp_path: Path) -> None:
