@@ -76,7 +76,7 @@ def _plot_quality(axes: Axes, comparison: Comparison, summaries: Sequence[Genera
         gains = [(place + shift, comparison.gain(arm, metric)) for place, arm in found if arm is not None]
         _points(axes, gains, what)
     _points(axes, [(len(ordered), comparison.gain(comparison.largest(SIMULATOR), metric))], SIMULATOR)
-    labels = [f"{one.name}\n{one.psnr:.1f} dB, {one.num_accepted / one.num_clips:.0%} accepted" for one in ordered]
+    labels = [f"{one.name}\n{one.psnr:.1f} dB\n{one.num_accepted / one.num_clips:.0%} accepted" for one in ordered]
     axes.set_xticks(range(len(labels) + 1), [*labels, SIMULATOR], fontsize=8)
     axes.set_xlim(-0.5, len(labels) + 0.5)
     axes.axhline(0, color=LIGHT_GRAY, lw=1)
