@@ -24,8 +24,8 @@ from driveforge.datasets.webdataset_shards.format import (
     load_json,
     video_member,
 )
-from driveforge.datasets.webdataset_shards.index import INDEX_FILE, FileEntry, Index, ShardEntry, read_index
-from driveforge.datasets.webdataset_shards.packing import CARD_FILE, CROISSANT_FILE, SHARD_NAME
+from driveforge.datasets.webdataset_shards.index import INDEX_FILE, SHARD_NAME, FileEntry, Index, ShardEntry, read_index
+from driveforge.datasets.webdataset_shards.packing import CARD_FILE, CROISSANT_FILE
 from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.run_dir import require_run

@@ -17,6 +17,9 @@ Times = NDArray[np.int64]
 
 # NVIDIA's reader also continues boxes over half a second without labels, and skips these copies of other tracks.
 _MAX_GAP_US = 500_000
+MAX_LENGTH_ERROR = 0.01
+# Of the z axis of the vehicle along that of the world: no road is as steep.
+MIN_UP = 0.5
 _DUPLICATE_PREFIX = "labelstore:"
 
 
@@ -31,7 +34,14 @@ def read_egomotion(table: Table) -> tuple[Times, Array]:
     if (np.diff(times) <= 0).any():
         row = int(np.argmax(np.diff(times) <= 0)) + 1
         raise UserError(f"{table.path}: key.timestamp_micros must strictly increase, but does not in row {row}")
-    return times, _read_poses(table, "egomotion_estimate.location", "egomotion_estimate.orientation")
+    poses = _read_poses(table, "egomotion_estimate.location", "egomotion_estimate.orientation")
+    if (poses[:, 2, 2] < MIN_UP).any():
+        row = int(np.argmax(poses[:, 2, 2] < MIN_UP))
+        raise UserError(
+            f"{table.path}: egomotion_estimate.orientation tilts the vehicle by more than 60 degrees in row {row}; "
+            "quaternions are x, y, z, w, and the z axis of the ClipGT world is up"
+        )
+    return times, poses
 
 
 def interpolate_poses(times: Times, poses: Array, at: Times) -> Array:
@@ -105,9 +115,10 @@ def _check_distinct(table: Table, name: str, times: Times) -> None:
 
 
 def _read_poses(table: Table, position: str, orientation: str) -> Array:
-    """Poses ``(N, 4, 4)`` of two struct columns, the second a quaternion of any length but zero."""
+    """Poses ``(N, 4, 4)`` of two struct columns, the second a quaternion of length 1."""
     quaternions = read_vectors(table, orientation, "xyzw")
     lengths = np.linalg.norm(quaternions, axis=1)
-    if (lengths < 1e-6).any():
-        raise UserError(f"{table.path}: {orientation} is zero in row {int(np.argmin(lengths))}")
+    if (is_wrong := np.abs(lengths - 1) > MAX_LENGTH_ERROR).any():
+        row = int(np.argmax(is_wrong))
+        raise UserError(f"{table.path}: {orientation} has length {lengths[row]:.3g} in row {row}, but must have 1")
     return pose(Rotation.from_quat(quaternions).as_matrix(), read_numbers(table, *(f"{position}.{a}" for a in "xyz")))

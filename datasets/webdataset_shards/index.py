@@ -1,5 +1,6 @@
 """``index.json``: the shards of an export with sizes and checksums. Readers use only the shards that it lists."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,6 +8,8 @@ from typing import Literal
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.json_record import read_record
 
+# <split>-<number>-<first hex digits of the sha256>.tar
+SHARD_NAME = re.compile(r"[a-z0-9_-]+-\d{5}-(?P<digest>[0-9a-f]{8})\.tar")
 INDEX_FILE = "index.json"
 INDEX_VERSION = 1
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +18,7 @@ from driveforge.datasets.progress import show_progress
 from driveforge.datasets.scene import CLIP_ID
 from driveforge.datasets.webdataset_shards.croissant import croissant
 from driveforge.datasets.webdataset_shards.data_card import DataCard, Provenance, SampleSummary, data_card
+from driveforge.datasets.webdataset_shards.export_folder import export_folder
 from driveforge.datasets.webdataset_shards.exported import SCHEMA_FILE, exported_members, sample_schema
 from driveforge.datasets.webdataset_shards.format import SCENE_MEMBERS, extend_metadata, load_json
 from driveforge.datasets.webdataset_shards.index import (
@@ -27,7 +27,6 @@ from driveforge.datasets.webdataset_shards.index import (
     FileEntry,
     Index,
     ShardEntry,
-    read_index,
 )
 from driveforge.datasets.webdataset_shards.sample_table import TABLE_FILE, sample_table
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
@@ -35,7 +34,6 @@ from driveforge.datasets.webdataset_shards.tar_samples import Span, read_members
 from driveforge.datasets.webdataset_shards.tarball import TarSummary, write_tar
 
 CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"
-SHARD_NAME = re.compile(r"[a-z0-9_-]+-\d{5}-[0-9a-f]{8}\.tar")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +72,19 @@ def pack_shards(
         for sample in samples.values()
     ]
     plan = _plan_shards(summaries, settings)
-    with translate_write_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    with export_folder(out):
+        return _write_export(samples, summaries, plan, out, settings, provenance)
+
+
+def _write_export(
+    samples: Mapping[str, AcceptedSample],
+    summaries: Sequence[SampleSummary],
+    plan: Mapping[str, list[list[str]]],
+    out: Path,
+    settings: ExportSettings,
+    provenance: Provenance,
+) -> dict[str, Any]:
+    """Write all shards and documents, then the index; returns the index."""
     shards, records = _write_shards(samples, plan, out, settings)
     card = DataCard(name=settings.name, license=settings.license or "", samples=summaries, provenance=provenance)
     table = sample_table(records)
@@ -89,7 +98,6 @@ def pack_shards(
         write_atomic(out / name, content)
     index = (json.dumps(asdict(_build_index(settings, shards, files)), indent=1, ensure_ascii=False) + "\n").encode()
     write_atomic(out / INDEX_FILE, index)
-    _remove_stale(out)
     return dict(json.loads(index))
 
 
@@ -200,11 +208,3 @@ def _build_index(settings: ExportSettings, shards: Sequence[dict[str, Any]], fil
         },
         shards=tuple(ShardEntry(**shard) for shard in shards),
     )
-
-
-def _remove_stale(out: Path) -> None:
-    """Remove shards of older exports: files named like shards that the index does not list."""
-    listed = {shard.name for shard in read_index(out).shards}
-    for tar in out.glob("*.tar"):
-        if SHARD_NAME.fullmatch(tar.name) and tar.name not in listed:
-            tar.unlink()

@@ -22,6 +22,8 @@ from driveforge.pipelines.console import print_message
 from driveforge.pipelines.run_dir import SETTINGS_FILE
 
 _RUN_DIR = "${run_dir}"
+# Settings of one call, which later stages do not inherit.
+_NOT_SAVED = {"export": ("format", "merge")}
 
 
 def load_settings(run_dir: Path, presets: Sequence[str], overrides: Sequence[str]) -> tuple[Config, Config | None]:
@@ -53,7 +55,8 @@ def _read_settings(run_dir: Path) -> dict[str, Any] | None:
     for name, section in record.items():
         if name not in known or not isinstance(section, dict):
             raise UserError(f"{path}: {shorten(name)} is not a section of settings; correct the file, or delete it")
-    return {name: _map_strings(section, _from_saved(run_dir)) for name, section in record.items()}
+    inherited = _without_settings_of_one_call(record)
+    return {name: _map_strings(section, _from_saved(run_dir)) for name, section in inherited.items()}
 
 
 @contextmanager
@@ -84,9 +87,7 @@ def settings_transaction(config: Config, previous: Config | None, *, creates_run
 def write_settings(config: Config) -> None:
     """Save ``config`` in its run folder."""
     record = {
-        field.name: _map_strings(_to_plain(getattr(config, field.name)), _to_saved(config.run_dir))
-        for field in fields(config)
-        if field.name != "run_dir"
+        name: _map_strings(section, _to_saved(config.run_dir)) for name, section in _saved_sections(config).items()
     }
     content = yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode()
     path = config.run_dir / SETTINGS_FILE
@@ -94,14 +95,22 @@ def write_settings(config: Config) -> None:
         write_atomic(path, content)
 
 
+def _saved_sections(config: Config) -> dict[str, Any]:
+    sections = {name: section for name, section in _to_plain(config).items() if name != "run_dir"}
+    return _without_settings_of_one_call(sections)
+
+
+def _without_settings_of_one_call(sections: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in section.items() if key not in _NOT_SAVED.get(name, ())}
+        for name, section in sections.items()
+    }
+
+
 def changed_settings(previous: Config, now: Config) -> list[str]:
     """One line for each setting that changed."""
-    old, new = (dict(_flatten(_to_plain(config))) for config in (previous, now))
-    keys = [
-        key
-        for key in dict.fromkeys([*old, *new])
-        if key != "run_dir" and old.get(key, _MISSING) != new.get(key, _MISSING)
-    ]
+    old, new = (dict(_flatten(_saved_sections(config))) for config in (previous, now))
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key, _MISSING) != new.get(key, _MISSING)]
     return [f"{key} was {_format_setting(old, key)}, is now {_format_setting(new, key)}" for key in keys]
 
 

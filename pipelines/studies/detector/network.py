@@ -38,7 +38,11 @@ class DetectorNetwork(nn.Module):
         self.centers.bias.data.fill_(PRIOR_LOGIT)  # type: ignore[union-attr]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, 2, h, w)`` and distances to left, top, right and bottom ``(B, 4, h, w)`` px of images in 0..1.
+        """Logits ``(B, 2, h, w)`` and distances to left, top, right and bottom ``(B, 4, h, w)`` px of images."""
+        return self.detect(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features ``(B, C, h, w)`` of images in 0..1.
 
         An image is normalized by its own mean and deviation, so that a dark one is not a special case.
         """
@@ -53,6 +57,10 @@ class DetectorNetwork(nn.Module):
         for lateral, up in zip(self.lateral, self.up, strict=True):
             finer = levels.pop()
             features = up(functional.interpolate(lateral(features), finer.shape[-2:]) + finer)
+        return torch.as_tensor(features)
+
+    def detect(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The outputs of ``forward``, of ``features``."""
         return self.centers(features), UNIT_PX * self.sides(features).clamp(-6.0, 5.0).exp()
 
 
@@ -64,13 +72,17 @@ class ExportedDetector(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, sides = self.network(image)
-        heat, labels = logits.sigmoid()[0].max(0)
-        # One detection per peak of the heat map, instead of non-maximum suppression of boxes.
-        is_peak = heat == functional.max_pool2d(heat[None], 3, 1, 1)[0]
-        scores, cells = torch.where(is_peak, heat, torch.zeros_like(heat)).flatten().topk(MAX_DETECTIONS)
-        boxes = boxes_of(sides)[0].flatten(1).T
-        return boxes[cells], scores, labels.flatten()[cells]
+        return find_peaks(*self.network(image))
+
+
+def find_peaks(logits: Tensor, sides: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and labels of the first image of the network's outputs, best first."""
+    heat, labels = logits.sigmoid()[0].max(0)
+    # One detection per peak of the heat map, instead of non-maximum suppression of boxes.
+    is_peak = heat == functional.max_pool2d(heat[None], 3, 1, 1)[0]
+    scores, cells = torch.where(is_peak, heat, torch.zeros_like(heat)).flatten().topk(MAX_DETECTIONS)
+    boxes = boxes_of(sides)[0].flatten(1).T
+    return boxes[cells], scores, labels.flatten()[cells]
 
 
 def boxes_of(sides: Tensor) -> Tensor:

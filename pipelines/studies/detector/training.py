@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from driveforge.datasets.progress import track
+from driveforge.pipelines.studies.detector.augmentation import change
 from driveforge.pipelines.studies.detector.images import LabeledImage
 from driveforge.pipelines.studies.detector.network import NUM_LABELS, STRIDE, DetectorNetwork, boxes_of
 
@@ -29,7 +29,6 @@ BOX_WEIGHT = 2.0  # of the loss of boxes
 WARM_UP_SHARE, WEIGHT_DECAY, MAX_GRADIENT = 0.05, 1e-4, 10.0
 EMA_DECAY = 0.995
 CURVE_STEPS = 25  # steps in a row of the curve
-GAIN, CONTRAST, NOISE = (0.6, 1.5), (0.8, 1.25), 6.0  # ranges of changes of images; gray levels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +49,7 @@ def train(
     network = DetectorNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True)  # type: ignore[no-untyped-call]
     optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, steps))
     curve, recent = [], []
     batches = _batches(images, steps, batch_rows, np.random.default_rng(seed))
     for step, batch in enumerate(track(batches, "Training", steps), 1):
@@ -69,15 +68,25 @@ def train(
     return TrainedDetector(network=cast(DetectorNetwork, averaged.module), curve=tuple(curve), seconds=seconds)
 
 
-def _rate(steps: int, step: int) -> float:
+def rate(steps: int, step: int) -> float:
     """The factor on the learning rate: a linear warm-up and a cosine to 0."""
     return min(1.0, (step + 1) / (WARM_UP_SHARE * steps)) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def detector_loss(network: DetectorNetwork, batch: Sequence[LabeledImage]) -> Tensor:
     """The loss of images of one size."""
-    pixels = torch.from_numpy(np.stack([one.image for one in batch])).permute(0, 3, 1, 2).float() / 255
-    logits, sides = network(pixels.contiguous(memory_format=torch.channels_last))
+    logits, sides = network(to_tensor([one.image for one in batch]))
+    return detection_loss(logits, sides, batch)
+
+
+def to_tensor(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Images ``(H, W, 3)`` of one size as ``(B, 3, H, W)`` in 0..1, as the network wants them."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def detection_loss(logits: Tensor, sides: Tensor, batch: Sequence[LabeledImage]) -> Tensor:
+    """The loss of the network's outputs for images of one size."""
     targets = [make_targets(one, (logits.shape[2], logits.shape[3])) for one in batch]
     heat, weights, boxes = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*targets, strict=True))
     is_center = heat == 1
@@ -136,33 +145,4 @@ def _batches(
     for step in range(steps):
         rows = sizes[step % len(sizes)]
         chosen = rng.integers(len(by_rows[rows]), size=max(batch_rows // rows, 1))
-        yield [_changed(by_rows[rows][int(number)], rng) for number in chosen]
-
-
-def _changed(one: LabeledImage, rng: np.random.Generator) -> LabeledImage:
-    """The image mirrored or not, magnified about a random place, with another light, color, noise and sharpness."""
-    image, boxes = one.image, one.boxes
-    rows, columns = image.shape[:2]
-    if rng.random() < 0.5:
-        image = image[:, ::-1]
-        boxes = np.stack([columns - 1 - boxes[:, 2], boxes[:, 1], columns - 1 - boxes[:, 0], boxes[:, 3]], -1)
-    zoom = float(rng.uniform(0.8, 1.3))
-    offset = rng.uniform(0, 1, 2) * (1 - zoom) * [columns, rows]
-    move = np.array([[zoom, 0, offset[0]], [0, zoom, offset[1]]])
-    image = cv2.warpAffine(np.ascontiguousarray(image), move, (columns, rows), borderMode=cv2.BORDER_REFLECT_101)
-    boxes = zoom * boxes + np.tile(offset, 2)
-    inside = np.clip(boxes, 0, [columns - 1, rows - 1] * 2)
-    area, whole = (inside[:, 2:] - inside[:, :2]).prod(1), (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    kept = area > 0.15 * whole
-    return LabeledImage(image=_recolored(image, rng), boxes=inside[kept].astype(np.float32), labels=one.labels[kept])
-
-
-def _recolored(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    signal = image.astype(np.float32)
-    signal = 128 + (signal - 128) * rng.uniform(*CONTRAST)
-    signal *= rng.uniform(*GAIN) * rng.uniform(0.9, 1.1, 3).astype(np.float32)
-    if rng.random() < 0.3:
-        signal = cv2.GaussianBlur(signal, (0, 0), float(rng.uniform(0.4, 1.2)) * len(image) / 256)
-    if rng.random() < 0.5:
-        signal += rng.uniform(0, NOISE) * rng.normal(size=(*image.shape[:2], 1)).astype(np.float32)
-    return signal.round().clip(0, 255).astype(np.uint8)
+        yield [change(by_rows[rows][int(number)], rng) for number in chosen]

@@ -197,6 +197,12 @@ def _set(column: str, name: str, value: object) -> Callable[[list[dict[str, Any]
         ("egomotion_estimate", lambda rows: rows.reverse(), "key.timestamp_micros must strictly increase"),
         ("egomotion_estimate", lambda rows: rows.clear(), "the ego pose is unknown|cannot be read"),
         ("egomotion_estimate", lambda rows: [r.pop("egomotion_estimate") for r in rows], "orientation.x is missing"),
+        (
+            "egomotion_estimate",
+            lambda rows: [r["egomotion_estimate"]["orientation"].update(x=1.0, w=0.0) for r in rows],
+            "tilts the vehicle by more than 60 degrees in row 0; quaternions are x, y, z, w",
+        ),
+        ("obstacle", lambda rows: rows[2]["obstacle"]["orientation"].update(w=2.0), "has length 2 in row 2, but must"),
         ("obstacle", _set("obstacle", "center", {"x": "left", "y": "0", "z": "0"}), "center.x must hold numbers"),
         ("obstacle", _set("obstacle", "category", 3), "obstacle.category must hold text"),
         ("obstacle", _set("obstacle", "size", {"x": 0.0, "y": 1.0, "z": 1.0}), "obstacle.size.x must be positive"),

@@ -24,6 +24,12 @@ def random_poses(rng: np.random.Generator, count: int, reach: float) -> Array:
     return pose(Rotation.random(count, random_state=rng).as_matrix(), rng.uniform(-reach, reach, (count, 3)))
 
 
+def random_drive(rng: np.random.Generator, count: int) -> Array:
+    """Poses of a vehicle, which is never upside down."""
+    angles = rng.uniform((-np.pi, -0.4, -0.4), (np.pi, 0.4, 0.4), (count, 3))
+    return pose(Rotation.from_euler("ZYX", angles).as_matrix(), rng.uniform(-5000.0, 5000.0, (count, 3)))
+
+
 def random_camera(rng: np.random.Generator, name: str, num_frames: int) -> Camera:
     width = int(rng.integers(16, 2000))
     height = int(width * rng.uniform(0.4, 1.5))
@@ -66,7 +72,7 @@ def random_scene(seed: int) -> Scene:
         domain="driving-rain",
         timestamps=times,
         cameras=tuple(random_camera(rng, name, count) for name in names),
-        ego_to_world=random_poses(rng, count, 5000.0),
+        ego_to_world=random_drive(rng, count),
         caption="  a caption\nof two lines ",
         tracks=tracks,
         lanes=tuple(random_lane(rng) for _ in range(int(rng.integers(0, 6)))),

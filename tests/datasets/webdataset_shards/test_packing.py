@@ -93,12 +93,13 @@ def test_the_same_samples_in_any_order_give_the_same_bytes(samples: list[Accepte
 
 
 def test_an_older_export_is_replaced_and_other_files_are_kept(samples: list[AcceptedSample], tmp_path: Path) -> None:
-    (tmp_path / "notes.tar").write_bytes(b"mine")
     pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
+    mine = {"notes.tar", "train-00000-0123abcd.tar", "thesis.tex"}
+    for name in mine:
+        (tmp_path / name).write_bytes(b"mine")
     index = pack_shards(samples[:4], tmp_path, SETTINGS, PROVENANCE)
-    assert {path.name for path in tmp_path.glob("*.tar")} == {shard["name"] for shard in index["shards"]} | {
-        "notes.tar"
-    }
+    shards = {shard["name"] for shard in index["shards"]}
+    assert {path.name for path in tmp_path.iterdir()} == shards | mine | {"index.json", *index["files"]}
 
 
 def test_a_failed_export_leaves_the_older_one_intact(samples: list[AcceptedSample], tmp_path: Path) -> None:

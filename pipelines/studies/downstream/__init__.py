@@ -1,0 +1,1 @@
+"""The downstream study: whether perception networks that also train on generated clips become better."""
