@@ -51,6 +51,11 @@ def read_clip(
     chosen, lenses = _read_cameras(files, companion, cameras, size)
     recorded = _read_frame_times(files, chosen, companion)
     frames, video_frames = _frames_within(times, recorded, frame_rate, files)
+    if companion is not None and len(frames) != companion.description.num_frames:
+        raise UserError(
+            f"{files.file(COMPANION_SUFFIX)}: describes {companion.description.num_frames} frames, of which "
+            f"{files.table('egomotion_estimate').name} covers {len(frames)}; delete it to read the ClipGT files alone"
+        )
     caption = _read_caption(files, chosen)
     world = np.eye(4) if companion is None else companion.first_ego_to_world
     categories = {} if companion is None else companion.categories

@@ -60,5 +60,5 @@ def read_index(root: Path) -> Index:
     """Read ``root/index.json``; raises UserError naming the file, and the key, if it is missing or invalid."""
     path = root / INDEX_FILE
     if not path.exists():
-        raise UserError(f"{path}: does not exist; is {root} a folder that `driveforge export` wrote?")
+        raise UserError(f"{path}: does not exist; is {root} a folder with exported WebDataset shards?")
     return read_record(path, Index, "export again")

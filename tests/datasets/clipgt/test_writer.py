@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -182,3 +183,13 @@ def test_scenes_without_pose_or_calibration_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="same microsecond"):
         write_clipgt(tmp_path, replace(small_scene(num_frames=2), timestamps=[0.0, 2e-7]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_whose_ego_motion_was_cut_says_what_to_delete(tmp_path: Path) -> None:
+    write_clipgt(tmp_path, small_scene("a"))
+    (path,) = tmp_path.rglob("*.egomotion_estimate.parquet")
+    pq.write_table(pq.read_table(path).slice(0, 5), path)
+    with pytest.raises(UserError, match=r"driveforge.json: describes 9 frames, of which .* covers 5; delete it to"):
+        ClipGtSource(tmp_path, None, ["CAM_FRONT"])
+    next(tmp_path.rglob("*.driveforge.json")).unlink()
+    assert ClipGtSource(tmp_path, None, ["CAM_FRONT"]).scenes()[0].num_frames == 5
