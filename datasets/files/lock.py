@@ -27,7 +27,13 @@ def file_lock(
     """
     from filelock import FileLock  # imported here: settings modules import this one, and --help must be fast
 
-    lock = FileLock(path, on_acquired=_write_holder)
+    locked: list[int] = []  # the inode
+
+    def on_acquired(descriptor: int) -> None:
+        _write_holder(descriptor)
+        locked.append(os.fstat(descriptor).st_ino)
+
+    lock = FileLock(path, on_acquired=on_acquired)
     try:
         _acquire(lock, path, notify, blocking)
     except OSError as error:
@@ -35,9 +41,11 @@ def file_lock(
     try:
         yield
     finally:
-        # Removed while it is locked: a waiting FileLock ignores a lock on a removed file and creates a new one.
+        # Removed while it is locked: a waiting FileLock ignores a lock on a removed file and creates a new one. If
+        # somebody removed the folder meanwhile, the file may already be the new one of another process.
         with suppress(OSError):
-            path.unlink()
+            if path.stat().st_ino == locked[-1]:
+                path.unlink()
         lock.release()
 
 

@@ -20,7 +20,8 @@ Damage = Callable[[bytes, Path], bytes]
 
 
 def second_half_zeroed(content: bytes, tar: Path) -> bytes:
-    return content[: len(content) // 2] + bytes(len(content) - len(content) // 2)
+    half = len(content.rstrip(b"\0")) // 2  # a tar ends with zeros
+    return content[:half] + bytes(len(content) - half)
 
 
 def zeroed(content: bytes, tar: Path) -> bytes:

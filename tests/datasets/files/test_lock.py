@@ -1,5 +1,6 @@
 """A lock keeps other processes waiting, and a killed process releases it."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -84,3 +85,12 @@ def test_a_lock_in_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be locked"), file_lock(tmp_path / "file" / ".lock"):
         pass
+
+
+def test_the_lock_file_of_another_process_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "run" / ".lock"
+    with file_lock(path):
+        shutil.rmtree(path.parent)
+        path.parent.mkdir()
+        path.write_text("of another process")
+    assert path.read_text() == "of another process"
