@@ -16,6 +16,22 @@ from driveforge.datasets.webdataset_shards.tar_samples import Span
 from driveforge.pipelines.export.leaks import find_near_duplicates, is_evaluation_split, require_no_evaluation_split
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.source_frames import read_source_frames
+from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.validate.gate import read_verdicts
+from driveforge.pipelines.validate.overrides import read_overrides
+
+
+def require_reviewed(run: RunDir) -> None:
+    """Raise UserError if ``overrides.json`` has a decision that `driveforge gate` has not applied yet."""
+    applied = {
+        row["clip_id"]: (row["state"], row["override_reviewer"], row["override_reason"])
+        for row in read_verdicts(run.verdicts)
+    }
+    for clip_id, override in read_overrides(run.overrides).items():
+        if applied.get(clip_id) != (override.state, override.reviewer, override.reason):
+            raise UserError(
+                f"{run.overrides}: the decision on {clip_id} is not among the verdicts yet; run `driveforge gate` first"
+            )
 
 
 def accepted_samples(

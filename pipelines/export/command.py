@@ -5,6 +5,7 @@ import argparse
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
+from driveforge.pipelines.export.accepted import require_reviewed
 from driveforge.pipelines.export.formats import FORMATS
 from driveforge.pipelines.export.summary import ExportSummary
 from driveforge.pipelines.run_dir import RunDir
@@ -21,6 +22,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 def export(run: RunDir, settings: ExportSettings) -> ExportSummary:
     """Write the accepted candidates of a run. Raises UserError if none was accepted."""
+    require_reviewed(run)
     return FORMATS[settings.format](run, settings)
 
 
