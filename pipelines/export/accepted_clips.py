@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from driveforge.datasets.disclosure import mark_generated
-from driveforge.datasets.errors import UserError
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.remux import Part, join_videos
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.select_frames import select_frames
@@ -102,10 +102,15 @@ def split_clips(
             problems[problem].append(clip.scene.clip_id)
         else:
             kept.append(clip)
+    print_skipped(problems)
+    return kept, problems
+
+
+def print_skipped(problems: Mapping[str, Sequence[str]]) -> None:
+    """Print a line for each problem, with the first of the clips that have it and are left out."""
     for problem, names in problems.items():
         others = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-        print_message(f"not exported: {', '.join(names[:_MAX_NAMED])}{others}: {problem}")
-    return kept, problems
+        print_message(f"not exported: {', '.join(map(shorten, names[:_MAX_NAMED]))}{others}: {problem}")
 
 
 def clip_lines(clips: Sequence[AcceptedClip]) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from functools import partial
 from pathlib import Path
 
-from driveforge.datasets.errors import UserError, shorten
+from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic_folder import SCRATCH_MARKER, atomic_folder
 from driveforge.datasets.nuscenes.export_card import (
     CARD_FILE,
@@ -25,8 +25,8 @@ from driveforge.datasets.nuscenes.writer import NuScenesWriter
 from driveforge.datasets.progress import show_status, track
 from driveforge.datasets.webdataset_shards.packing import AcceptedSample
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
-from driveforge.pipelines.console import print_message
 from driveforge.pipelines.export.accepted import accepted_samples, provenance
+from driveforge.pipelines.export.accepted_clips import print_skipped
 from driveforge.pipelines.export.summary import ExportSummary
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.run_dir import RunDir
@@ -35,7 +35,6 @@ from driveforge.pipelines.validate.gate import read_verdicts
 # Trainers assert one of v1.0-trainval, v1.0-test and v1.0-mini.
 VERSION = "v1.0-trainval"
 _FOLDERS = ("samples", "sweeps", "maps", "can_bus")
-_MAX_NAMED = 3
 
 
 def export_nuscenes(run: RunDir, settings: ExportSettings) -> ExportSummary:
@@ -117,16 +116,10 @@ def _write_clips(
             else:
                 tables.add_rows(clip.scene, clip.rows)
                 scenes.append(_describe(clip))
-        for obstacle, names in skipped.items():
-            print_message(f"not exported: {_shorten_list(names)}: {obstacle}")
+        print_skipped(skipped)
         if not scenes:
             raise UserError(f"none of the {len(samples)} accepted clips can be exported as nuScenes tables")
     return scenes, skipped
-
-
-def _shorten_list(names: Sequence[str]) -> str:
-    named = ", ".join(shorten(name) for name in names[:_MAX_NAMED])
-    return f"{named} and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else named
 
 
 def _describe(clip: WrittenClip) -> ExportedScene:
