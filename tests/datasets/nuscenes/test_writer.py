@@ -3,11 +3,9 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib import pyplot
@@ -24,14 +22,6 @@ from tests.datasets.nuscenes.world import NUM_FRAMES, VERSION, camera, small_fra
 def digests(root: Path) -> dict[str, str]:
     files = sorted(path for path in root.rglob("*") if path.is_file())
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-@pytest.fixture
-def agg_backend() -> Iterator[None]:
-    backend = matplotlib.get_backend()
-    pyplot.switch_backend("Agg")
-    yield
-    pyplot.switch_backend(backend)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,9 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
 from matplotlib import pyplot
@@ -33,14 +31,6 @@ from tests.datasets.nuscenes.world import camera, edit_table, small_scene, track
 from tests.pipelines.export.accepted_runs import clip_of, write_run
 
 VERSION = "v1.0-trainval"
-
-
-@pytest.fixture
-def agg_backend() -> Iterator[None]:
-    backend = matplotlib.get_backend()
-    pyplot.switch_backend("Agg")
-    yield
-    pyplot.switch_backend(backend)
 
 
 @pytest.fixture(scope="module")
