@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text, print_result
 from driveforge.pipelines.export.command import export, log_export
@@ -16,7 +15,6 @@ from driveforge.pipelines.export.nuscenes import open_merged_root
 from driveforge.pipelines.generate.command import generate_candidates, log_generation
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.inputs.instruments import load_instruments
-from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.finetune import finetune
 from driveforge.pipelines.validate.calibrate import calibrate_run
@@ -49,7 +47,7 @@ def run(config: Config, tracker: Tracker) -> int:
     decisions = gate(config.run, config.calibration_path)
     review_result = review(config.run, config.calibration_path, decisions, tracker)
     console.rule("Export")
-    exported = _export(config.run, config.export, decisions, tracker)
+    exported = _export(config, decisions, tracker)
     console.print(summary_table(config.run_dir, decisions, review_result, exported))
     for unit, error in generation.failed.items():
         print_result(error.strip().splitlines()[-1], prefix=f"{unit} failed: ", style="red")
@@ -69,11 +67,11 @@ def require_calibration(path: Path | None) -> None:
         raise UserError(f"validate.calibration={path} does not exist: run `driveforge calibrate`, or unset it")
 
 
-def _export(run: RunDir, settings: ExportSettings, decisions: Sequence[Decision], tracker: Tracker) -> Path | None:
+def _export(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> Path | None:
     if not any(decision.state == "accepted" for decision in decisions):
         return None
     with tracker.child("export") as child:
-        summary = export(run, settings)
+        summary = export(config.run, config.export, config.data)
         log_export(summary, child)
     return summary.folder
 

@@ -14,7 +14,7 @@ import numpy as np
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import sha256_file
 from driveforge.datasets.progress import track
-from driveforge.datasets.webdataset_shards.arrays import check_arrays
+from driveforge.datasets.webdataset_shards.arrays import RENDERED_MEMBERS, check_arrays, check_rendered
 from driveforge.datasets.webdataset_shards.data_card import NO_SPLIT
 from driveforge.datasets.webdataset_shards.exported import check_disclosure
 from driveforge.datasets.webdataset_shards.format import (
@@ -56,7 +56,7 @@ def main(config: "Config", args: argparse.Namespace) -> int:
         require_run(config.run_dir)
     report = verify(args.directory or config.run.shards)
     for problem in report.problems:
-        print_result(problem, prefix="damaged  ", style="red")
+        print_result(problem, prefix="problem  ", style="red")
     if report.extras:
         print_result(f"not part of the export: {_format_few(set(report.extras))}")
     verdict = "no problems" if report.ok else f"{len(report.problems)} problems"
@@ -180,7 +180,12 @@ def _check_sample(key: str, members: Mapping[str, bytes], split: str) -> Iterato
         yield f"its json says clip_id {clip.scene.clip_id}"
     if (clip.scene.split or NO_SPLIT) != split:
         yield f"its json says split {clip.scene.split or 'none'}, the index says {split}"
-    known = {*SCENE_MEMBERS, "thumb.jpg", *(video_member(camera.name) for camera in clip.scene.cameras)}
+    known = {
+        *SCENE_MEMBERS,
+        *RENDERED_MEMBERS,
+        "thumb.jpg",
+        *(video_member(camera.name) for camera in clip.scene.cameras),
+    }
     if unknown := set(members) - known:
         yield f"members {_format_few(unknown)} do not belong to a sample"
     thumbnail = np.frombuffer(members.get("thumb.jpg", b""), np.uint8)
@@ -188,6 +193,7 @@ def _check_sample(key: str, members: Mapping[str, bytes], split: str) -> Iterato
         yield "thumb.jpg is missing or not an image"
     if load_json(members["json"], "json")["schema_version"] >= SCHEMA_VERSION:
         yield from check_arrays(members, clip.scene)
+    yield from check_rendered(members, clip.scene)
     yield from check_disclosure(members)
 
 

@@ -112,7 +112,7 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
 
 def _convert_scalar(kind: type, value: Any, where: str) -> Any:
     problem = UserError(f"{where} must be {_TYPE_NAMES[kind]}, got {value!r}")
-    if value is None or value == "" or isinstance(value, list | tuple | Mapping):
+    if value in (None, "", "null") or isinstance(value, list | tuple | Mapping):
         raise problem
     if kind is bool:
         if str(value).lower() not in ("true", "false"):
