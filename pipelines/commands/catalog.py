@@ -1,5 +1,7 @@
 """All commands, in the order of the help."""
 
+from pathlib import Path
+
 from driveforge.pipelines.commands.clips import CLIP_COMMANDS
 from driveforge.pipelines.commands.command import Command
 from driveforge.pipelines.commands.models import MODEL_COMMANDS
@@ -36,6 +38,30 @@ COMMANDS = (
             "driveforge run data=nuscenes data.root=DIR executor=ray executor.address=auto",
         ),
         sections=_PIPELINE,
+    ),
+    Command(
+        name="report",
+        module="driveforge.pipelines.report.command",
+        run_dir="read",
+        summary="show which conditions pass at what cost, or which reasons each model is rejected for",
+        description=(
+            "yield: the accepted share of clips by edit, weather, speed, turn rate, distance of the nearest object, "
+            "attempt and model, as a Beta-Bernoulli posterior, with seconds per accepted clip. Writes yield.parquet, "
+            "yield.png and yield.html, and a row for every clip in outcomes.parquet.\n\n"
+            "ledger: how often each model is rejected for each reason, by condition, and since which model. Writes "
+            "ledger.parquet, ledger.png and ledger.html."
+        ),
+        examples=(
+            "driveforge report yield",
+            "driveforge report yield runs/monday runs/tuesday --out reports",
+            "driveforge report ledger runs/monday runs/tuesday --out reports",
+        ),
+        usage=" {yield,ledger} [RUN ...] [--out DIR]",
+        arguments=(
+            (("kind",), {"choices": ("yield", "ledger"), "help": "what to report"}),
+            (("runs",), {"type": Path, "metavar": "RUN", "nargs": "*", "help": "run folders; default: run_dir"}),
+            (("--out",), {"type": Path, "metavar": "DIR", "help": "folder of the report; default: the first run"}),
+        ),
     ),
     Command(
         name="ui",

@@ -15,6 +15,7 @@ from driveforge.datasets.scene import Scene
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message, print_result
 from driveforge.pipelines.generate.commit import CommitLog, remove_scratch, remove_unreferenced
+from driveforge.pipelines.generate.costs import CostLog
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import require_executor, run_units
 from driveforge.pipelines.generate.executors.interface import UnitOutcome, WorkerFactory
@@ -140,7 +141,7 @@ def commit_units(
     log = CommitLog(root)
     invalidate_damaged(log, units)
     remove_unreferenced(root)
-    made, failed = 0, {}
+    made, failed, costs = 0, {}, CostLog(root)
     try:
         for outcome in _outcomes(units, log, factory, executor):
             if outcome.error:
@@ -148,6 +149,7 @@ def commit_units(
                 failed[outcome.unit] = outcome.error
             else:
                 made += outcome.record["clips"]
+                costs.record(outcome.unit, **outcome.record)
     finally:
         remove_scratch(root)
     return made, failed

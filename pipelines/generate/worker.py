@@ -1,10 +1,13 @@
 """The worker of generation: generates, measures and commits the clips of one unit after another."""
 
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from driveforge.datasets.disclosure import mark_videos
 from driveforge.datasets.errors import UserError
@@ -29,9 +32,11 @@ class GenerationWorker:
         self._root = root
 
     def make(self, unit: WorkUnit) -> dict[str, Any]:
-        """Generate, measure, pack and commit ``unit``. Committing is idempotent."""
+        """Generate, measure, pack and commit ``unit``. Committing is idempotent. Returns its clips and their cost."""
+        start = time.monotonic()
         samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
-        return {"clips": commit_samples(self._root, unit.id, samples)}
+        clips = commit_samples(self._root, unit.id, samples)
+        return {"clips": clips, "seconds": time.monotonic() - start, "gpus": float(torch.cuda.is_available())}
 
     def _sample(self, request: Request) -> dict[str, bytes]:
         return candidate_members(request, generate_clip(self._generator, self._root, request), self._instruments)
