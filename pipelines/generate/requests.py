@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.edits import EDITS, EditNotApplicable, edit_scene
+from driveforge.datasets.edits import Edit, EditNotApplicable, edit_scene, edit_text
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.scene_json import scene_from_json, scene_to_json
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.pipelines.generate.edits import parse_edit
 from driveforge.pipelines.generate.settings import GenerateSettings
 
 # Folder of the first frames of requests, in files named after their content.
@@ -84,16 +85,17 @@ def plan_requests(
     that keep the first frame.
     """
     requests: list[Request] = []
-    choices = _edited_scenes(scenes, settings.edits)
+    edits = [parse_edit(text) for text in settings.edits]
+    choices = _edited_scenes(scenes, edits)
     for number, (scene, edit, edited) in zip(range(settings.num_clips), choices, strict=False):
-        keeps_first_frame = EDITS[edit].keeps_first_frame and settings.num_first_frames > 0
+        keeps_first_frame = edit.keeps_first_frame and settings.num_first_frames > 0
         request = Request(
             # Poses past the end of a recording are commanded like all others, so no frame counts as padding.
             scene=replace(edited, held_frames=0),
             seed=_derive_seed(settings.seed, number),
             model=model,
             settings=settings.sampler if keeps_first_frame else settings.sampler_without_frame,
-            edit=edit,
+            edit=edit_text(edit),
             first_frames=first_frames(scene) if keeps_first_frame else "",
         )
         clip_id = f"{request.scene.clip_id}-{request.id[:8]}"
@@ -101,15 +103,15 @@ def plan_requests(
     return requests
 
 
-def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tuple[Scene, str, Scene]]:
+def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[Edit]) -> Iterator[tuple[Scene, Edit, Scene]]:
     """Endless (scene, edit, edited scene), spread over the scenes; each pass pairs a scene with another edit.
 
     In pass ``turn``, the scene at position ``place`` of the spread order gets edit number ``place + turn``.
     """
     if not scenes:
         raise UserError("there is no scene to generate from: the data source is empty")
-    if unknown := [name for name in edits if name not in EDITS] or not edits:
-        raise UserError(f"generate.edits: {unknown} is not among {', '.join(EDITS)}")
+    if not edits:
+        raise UserError("generate.edits is empty; add an edit, such as as-recorded")
     while True:
         refusals = []
         for turn in range(len(edits)):
@@ -120,7 +122,8 @@ def _edited_scenes(scenes: Sequence[Scene], edits: Sequence[str]) -> Iterator[tu
                 except EditNotApplicable as refusal:
                     refusals.append(str(refusal))
         if len(refusals) == len(scenes) * len(edits):
-            raise UserError(f"no scene supports any of the edits {', '.join(edits)}; for example {refusals[0]}")
+            names = ", ".join(map(edit_text, edits))
+            raise UserError(f"no scene supports any of the edits {names}; for example {refusals[0]}")
 
 
 def _spread_order(count: int) -> list[int]:
