@@ -31,6 +31,13 @@ class GenerateSettings:
         "scene edits, applied in turn: names, or records such as {edit: slow, factor: [0.5, 0.7]}; see docs/plans.md",
         Notation(_parse_edits),
     ]
+    balance: Annotated[
+        tuple[Literal["speed", "turn-rate", "agents"], ...],
+        "traits of scenes, whose bins get equal numbers of clips; []: every scene in turn",
+    ]
+    screen_scenes: Annotated[
+        bool, "leave out scenes with frames that are near-duplicates of those of another or of an evaluation scene"
+    ]
     num_first_frames: Annotated[
         int, "recorded frames that a clip continues; 0: none, clips from layout, pose and caption only", Range(0)
     ]

@@ -9,9 +9,10 @@ from driveforge.datasets.edits import EDITS
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.build import format_value
-from driveforge.pipelines.generate.command import Recorded
 from driveforge.pipelines.generate.edits import parse_edit
-from driveforge.pipelines.generate.requests import Request, plan_requests
+from driveforge.pipelines.generate.plan.planner import plan_requests
+from driveforge.pipelines.generate.plan.recorded import Recorded
+from driveforge.pipelines.generate.requests import Request
 from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.tune.settings import TuneSettings
 from driveforge.pipelines.generate.units import WorkUnit

@@ -9,10 +9,10 @@ import pytest
 
 from driveforge.datasets.edits import EDITS
 from driveforge.datasets.errors import UserError
+from driveforge.pipelines.generate.plan.planner import plan_requests
 from driveforge.pipelines.generate.requests import (
     Request,
     load_first_frames,
-    plan_requests,
     request_from_json,
     request_to_json,
     store_first_frames,
@@ -43,6 +43,8 @@ def settings(**changes: Any) -> GenerateSettings:
         "num_clips": 12,
         "num_first_frames": 1,
         "clips_per_unit": 2,
+        "balance": (),
+        "screen_scenes": False,
         "edits": ("as-recorded", "rain", "agent-shifts"),
         "sampler": WITH_FRAME,
         "sampler_without_frame": WITHOUT_FRAME,
