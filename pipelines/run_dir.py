@@ -64,6 +64,10 @@ class RunDir:
         return self.root / "candidates"
 
     @property
+    def plan_picture(self) -> Path:
+        return self.root / "plan.png"
+
+    @property
     def tuning(self) -> Path:
         """The clips and tables of a search for sampler settings."""
         return self.root / "tune"

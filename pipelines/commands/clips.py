@@ -6,6 +6,26 @@ from driveforge.pipelines.commands.command import Command
 
 CLIP_COMMANDS = (
     Command(
+        name="plan",
+        module="driveforge.pipelines.generate.plan.command",
+        run_dir="create",
+        summary="show which clips would be generated, before anything is spent",
+        description=(
+            "Writes the plan to <run_dir>/candidates/plan.jsonl: units of clips, from scenes x edits x seeds. Prints "
+            "the clips by edit and split, and the speeds, turn rates and numbers of agents of their scenes, and draws "
+            "<run_dir>/plan.png with one scene per edit from above. The same scenes, model and settings give the same "
+            "plan, whose hash is printed. generate continues it.\n\n"
+            "Scenes that are near-duplicates of another, or show frames of an evaluation split, are left out "
+            "(generate.screen_scenes). A plan can be replaced until a unit of it is committed."
+        ),
+        examples=(
+            "driveforge plan run_dir=runs/first generate.num_clips=200",
+            "driveforge plan generate.edits=[as-recorded,dusk,'{edit: slow, factor: [0.4, 0.7]}']",
+            "driveforge plan generate.balance=[speed,turn-rate] generate.source_split=train",
+        ),
+        sections=("data", "model", "generate"),
+    ),
+    Command(
         name="generate",
         module="driveforge.pipelines.generate.command",
         run_dir="create",

@@ -4,12 +4,12 @@ import difflib
 import math
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.settings import Range
+from driveforge.datasets.settings import Notation, Range
 
 Record = TypeVar("Record")
 
@@ -18,19 +18,21 @@ _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", 
 
 
 def build(cls: type[Record], mapping: Mapping[str, Any], where: str = "") -> Record:
-    """Build a ``cls`` from ``mapping``.
+    """Build a ``cls`` from ``mapping``; fields that have a default may be missing.
 
     Text is parsed as the type of the field: ``"3"`` as an int, ``"[a, b]"`` as a tuple. ``where`` is the dotted key of
     ``mapping``. Raises UserError for an unknown or missing key, a wrong type, or a value out of range.
     """
     hints = get_type_hints(cls, include_extras=True)
+    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
     for key in mapping:
-        if key not in hints:
-            raise UserError(with_suggestion(f"no setting {_join(where, str(key))}", str(key), hints, where))
-    missing = [_join(where, name) for name in hints if name not in mapping]
+        if key not in known:
+            raise UserError(with_suggestion(f"no setting {_join(where, str(key))}", str(key), known, where))
+    missing = [_join(where, name) for name, field in known.items() if name not in mapping and field.default is MISSING]
     if missing:
         raise UserError(f"{missing[0]} is not set")
-    return cls(**{f.name: _convert(hints[f.name], mapping[f.name], _join(where, f.name)) for f in fields(cls)})  # type: ignore[arg-type]
+    given = [name for name in known if name in mapping]
+    return cls(**{name: _convert(hints[name], mapping[name], _join(where, name)) for name in given})
 
 
 def with_suggestion(problem: str, given: str, choices: Iterable[str], where: str = "") -> str:
@@ -63,7 +65,8 @@ def select_record(options: Iterable[type], value: Mapping[str, Any], where: str)
 def _convert(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is Annotated:
         kind, *metadata = get_args(kind)
-        converted = _convert(kind, value, where)
+        notations = [entry for entry in metadata if isinstance(entry, Notation)]
+        converted = _convert(kind, notations[0].parse(value, where) if notations else value, where)
         for limits in metadata:
             if isinstance(limits, Range) and converted is not None:
                 limits.check(converted, where)

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import show_progress, track
-from driveforge.datasets.scene import Scene
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message, print_result
 from driveforge.pipelines.generate.commit import CommitLog, remove_scratch, remove_unreferenced
@@ -21,7 +20,9 @@ from driveforge.pipelines.generate.executors.execution import require_executor, 
 from driveforge.pipelines.generate.executors.interface import UnitOutcome, WorkerFactory
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.generator import GeneratorLoader
-from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, plan_requests, store_first_frames
+from driveforge.pipelines.generate.plan.prepare import prepare_plan
+from driveforge.pipelines.generate.plan.recorded import open_recorded
+from driveforge.pipelines.generate.plan.summary import describe_sources
 from driveforge.pipelines.generate.select import (
     generator_digest,
     load_selected,
@@ -29,13 +30,9 @@ from driveforge.pipelines.generate.select import (
     require_generable,
     select_generator,
 )
-from driveforge.pipelines.generate.settings import GenerateSettings
-from driveforge.pipelines.generate.source_frames import SourceFrames
-from driveforge.pipelines.generate.units import GenerationPlan, WorkUnit, open_or_create_plan
+from driveforge.pipelines.generate.units import GenerationPlan, WorkUnit
 from driveforge.pipelines.generate.worker import GenerationWorker
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
-from driveforge.pipelines.inputs.settings import Data
-from driveforge.pipelines.inputs.sources import generation_indices, open_source
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.validation.instruments import Instruments
 
@@ -76,39 +73,11 @@ def generate_candidates(config: Config) -> GenerationSummary:
     instruments()  # fails early if something is missing
     recorded = open_recorded(config.data, root, config.generate)
     require_generable(selected, recorded.scenes, config.generate)
-    requests = plan_requests(recorded.scenes, recorded.store, config.generate, generator_digest(selected))
-    plan = open_or_create_plan(root, requests, config.generate.clips_per_unit)
-    prepare_captions(selected, (request.scene.caption for request in requests))
+    plan, summary = prepare_plan(root, recorded, config.generate, generator_digest(selected))
+    for line in describe_sources(summary):
+        print_message(line)
+    prepare_captions(selected, summary.captions)
     return generate(root, plan, partial(load_selected, selected), config.executor, instruments)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recorded:
-    """The scenes to generate from, and ``store``, which stores the first frames of one and returns their name."""
-
-    scenes: Sequence[Scene]
-    store: Callable[[Scene], str]
-
-
-def open_recorded(data: Data, root: Path, settings: GenerateSettings) -> Recorded:
-    """The scenes of ``data`` to generate from; their first frames are stored under ``root``, once for each scene."""
-    source, names = open_source(data), dict[str, str]()
-    source_frames = SourceFrames(root)
-
-    def store(scene: Scene) -> str:
-        if scene.clip_id not in names:
-            frames = source.load(scene).frames
-            source_frames.add(scene, frames)
-            names[scene.clip_id] = store_first_frames(
-                root / FIRST_FRAMES_FOLDER, frames[:, : settings.num_first_frames]
-            )
-        return names[scene.clip_id]
-
-    scenes = source.scenes()
-    chosen = [scenes[number] for number in generation_indices(scenes, settings.source_split)]
-    splits = ", ".join(sorted({scene.split or "none" for scene in chosen}))
-    print_message(f"generating from {len(chosen)} of {len(scenes)} scenes (split: {splits})")
-    return Recorded(scenes=chosen, store=store)
 
 
 def generate(
@@ -161,7 +130,7 @@ def invalidate_damaged(log: CommitLog, units: Sequence[WorkUnit]) -> None:
     for unit in track(committed, "Checking committed units", disable=not committed):
         try:
             keys = tuple(log.read_verified(log.read_marker(unit.id)))
-            if keys != tuple(request.scene.clip_id for request in unit.requests):
+            if keys != unit.clip_ids:
                 raise UserError("its clips are not those of the plan")
         except UserError as damage:
             print_result(damage, prefix=f"{unit.id} is generated again: ", style="yellow")

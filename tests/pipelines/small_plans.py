@@ -6,7 +6,13 @@ from typing import Literal
 
 from driveforge.pipelines.generate.command import GenerationSummary, generate
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
-from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, plan_requests, store_first_frames
+from driveforge.pipelines.generate.plan.planner import SceneInputs, plan_entries
+from driveforge.pipelines.generate.requests import (
+    FIRST_FRAMES_FOLDER,
+    SCENES_FOLDER,
+    store_first_frames,
+    store_scene,
+)
 from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.units import GenerationPlan, open_or_create_plan
 from tests.defaults import sampler_settings
@@ -19,6 +25,8 @@ SETTINGS = GenerateSettings(
     num_clips=12,
     clips_per_unit=2,
     edits=("as-recorded", "dusk", "slower", "agent-shifts"),
+    balance=(),
+    screen_scenes=False,
     sampler=sampler_settings(num_steps=2, strength=0.7, inpaint_steps=0, guidance_scale=1.0),
     sampler_without_frame=sampler_settings(num_steps=2, strength=1.0, inpaint_steps=0, guidance_scale=1.0),
     seed=5,
@@ -36,9 +44,15 @@ def executor(name: Literal["local", "ray"] = "local") -> ExecutorSettings:
 
 def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> GenerationPlan:
     scenes = [driving_scene(f"scene-{i}", num_frames=num_frames, yaw_rate=0.05 * i) for i in range(3)]
-    folder = root / FIRST_FRAMES_FOLDER
-    requests = plan_requests(scenes, lambda s: store_first_frames(folder, first_frames_of(s)), SETTINGS, "fake-1")
-    return open_or_create_plan(root, requests, SETTINGS.clips_per_unit)
+    planned = plan_entries(scenes, stored_inputs(root), SETTINGS, "fake-1")
+    return open_or_create_plan(root, (entry for entry, _ in planned), SETTINGS.clips_per_unit)
+
+
+def stored_inputs(root: Path) -> SceneInputs:
+    return SceneInputs(
+        store_first_frames=lambda scene: store_first_frames(root / FIRST_FRAMES_FOLDER, first_frames_of(scene)),
+        store_scene=lambda _, content: store_scene(root / SCENES_FOLDER, content),
+    )
 
 
 def generate_small(root: Path, name: Literal["local", "ray"] = "local", seconds: float = 0.0) -> GenerationSummary:
