@@ -56,6 +56,15 @@ class RemoteStore:
             for batch in obstore.list(_client(self.url), f"{folder}/" if folder else None):
                 yield from batch  # type: ignore[misc]
 
+    def entries(self) -> tuple[dict[str, str], list[str]]:
+        """The ETags of the objects directly under the URL, by name, and the names of the folders there."""
+        import obstore
+
+        with translate_store_errors(self.url):
+            found = obstore.list_with_delimiter(_client(self.url))
+        files = {entry["path"]: entry["e_tag"] or "" for entry in found["objects"]}
+        return files, [folder.rstrip("/") for folder in found["common_prefixes"]]
+
     def exists(self, name: str) -> bool:
         import obstore
 
@@ -99,9 +108,8 @@ class RemoteStore:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
-            # One request, since S3 checks conditions of multipart uploads only at their end.
-            content = file.read_bytes() if file.stat().st_size < _CHUNK_BYTES else file
-            return self._put(name, content, mode="create" if e_tag is None else {"e_tag": e_tag})["e_tag"] or ""
+            mode = "create" if e_tag is None else {"e_tag": e_tag}
+            return str(self._put(name, file, mode=mode)["e_tag"] or "")
         except (AlreadyExistsError, PreconditionError):
             return None
 
