@@ -11,6 +11,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -22,7 +23,7 @@ from driveforge.pipelines.commands.command import Command
 from driveforge.pipelines.config.build import with_suggestion
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.config.help import WIDTH, settings_help
-from driveforge.pipelines.console import print_message
+from driveforge.pipelines.console import print_message, shown_as
 from driveforge.pipelines.inputs.settings import overrides_at
 from driveforge.pipelines.processes.signals import interruptible
 
@@ -87,11 +88,46 @@ def _run_argv(argv: list[str]) -> int:
     args = _parser().parse_args(words or ["--help"])
     path_overrides = overrides_at(args.path, overrides) if getattr(args, "path", None) else []
     command = commands[args.command]
-    return _run_command(command, args, [*path_overrides, *map(command.expand, overrides)])
+    return _run_in_store(command, args, [*path_overrides, *map(command.expand, overrides)])
 
 
-def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence[str]) -> int:
-    """Run a command with the settings of its run folder and of the command line; returns the exit status."""
+def _run_in_store(command: Command, args: argparse.Namespace, overrides: Sequence[str]) -> int:
+    """Run a command; if its run folder is in an object store, in a working copy, which is uploaded at the end."""
+    from driveforge.datasets.stores.errors import StoreError
+    from driveforge.datasets.stores.location import cache_folder
+    from driveforge.datasets.stores.working_copy import working_copy
+    from driveforge.pipelines.run_dir import split_url
+
+    url, overrides = split_url(overrides)
+    if not url or command.run_dir == "unused":
+        return _run_command(command, args, overrides)
+    if os.environ.get("TORCHELASTIC_RUN_ID"):
+        raise UserError(f"run_dir={url}: a fine-tune on several GPUs needs a local run folder")
+    skipped = () if "model" in command.sections else ("model",)
+    with shown_as(cache_folder(url), url), working_copy(url, skipped, print_message) as copy:
+        try:
+            status = _run_command(command, args, overrides, copy.upload)
+        except StoreError:
+            raise
+        except BaseException as error:
+            if command.run_dir != "read":
+                with suppress(UserError):
+                    copy.upload()
+            if isinstance(error, UserError):
+                raise UserError(str(error).replace(str(copy.folder), url)) from error
+            raise
+        if command.run_dir != "read":
+            copy.upload()
+        return status
+
+
+def _run_command(
+    command: Command, args: argparse.Namespace, overrides: Sequence[str], save: Callable[[], None] = lambda: None
+) -> int:
+    """Run a command with the settings of its run folder and of the command line; returns the exit status.
+
+    ``save`` is called when the settings are saved, before the work starts.
+    """
     from driveforge.pipelines import run_dir
     from driveforge.pipelines.config import saved
     from driveforge.pipelines.config.compose import compose, resolve_run_dir
@@ -122,6 +158,7 @@ def _run_command(command: Command, args: argparse.Namespace, overrides: Sequence
         if "tracking" in command.sections:
             require_reachable(find_store(config.run, config.tracking).uri)
         with saved.settings_transaction(config, previous, creates_run=command.run_dir == "create"):
+            save()
             return _run_stage(command, config, args)
 
 

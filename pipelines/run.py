@@ -9,10 +9,10 @@ from rich.table import Table
 
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.console import plain_text, print_result
+from driveforge.pipelines.console import plain_text
 from driveforge.pipelines.export.command import export, log_export
 from driveforge.pipelines.export.nuscenes import open_merged_root
-from driveforge.pipelines.generate.command import generate_candidates, log_generation
+from driveforge.pipelines.generate.command import generate_candidates, log_generation, print_failures
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.inputs.instruments import load_instruments
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
@@ -28,7 +28,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
 
 
 def run(config: Config, tracker: Tracker) -> int:
-    """Run all stages under one MLflow run; exit status 1 if a unit failed or nothing was accepted."""
+    """Run all stages under one MLflow run; exit status 1 if too many units failed or nothing was accepted."""
     console = Console()
     # Fail before hours of training if something is missing.
     load_instruments(config.validate)
@@ -49,9 +49,8 @@ def run(config: Config, tracker: Tracker) -> int:
     console.rule("Export")
     exported = _export(config, decisions, tracker)
     console.print(summary_table(config.run_dir, decisions, review_result, exported))
-    for unit, error in generation.failed.items():
-        print_result(error.strip().splitlines()[-1], prefix=f"{unit} failed: ", style="red")
-    return 1 if generation.failed or exported is None else 0
+    print_failures(generation, config.run.candidates)
+    return 1 if generation.exceeds_budget or exported is None else 0
 
 
 def ensure_calibration(config: Config) -> None:

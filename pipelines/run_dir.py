@@ -1,13 +1,14 @@
 """Run folders: the paths of all files of a run, and the lock that admits one writing command at a time."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.lock import file_lock
+from driveforge.datasets.stores.location import cache_folder, is_store_url, normalized_url
 from driveforge.pipelines.console import print_message
 
 SETTINGS_FILE = "settings.yaml"
@@ -184,6 +185,16 @@ def find_similar_run(run_dir: Path) -> Path | None:
         run_dir.name, [name for name in names if name != run_dir.name], n=1, cutoff=0.75
     )
     return run_dir.parent / similar[0] if similar else None
+
+
+def split_url(overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """The URL of a run folder in an object store, or "", and ``overrides`` with its working copy as the run folder."""
+    given = [override.removeprefix("run_dir=") for override in overrides if override.startswith("run_dir=")]
+    if not given or not is_store_url(given[-1]):
+        return "", list(overrides)
+    url = normalized_url(given[-1])
+    others = [override for override in overrides if not override.startswith("run_dir=")]
+    return url, [*others, f"run_dir={cache_folder(url)}"]
 
 
 @contextmanager

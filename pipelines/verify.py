@@ -3,9 +3,12 @@
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import cv2
@@ -14,6 +17,9 @@ import numpy as np
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import sha256_file
 from driveforge.datasets.progress import track
+from driveforge.datasets.stores.location import is_store_url, normalized_url
+from driveforge.datasets.stores.opening import open_store
+from driveforge.datasets.stores.remote import RemoteStore
 from driveforge.datasets.webdataset_shards.arrays import RENDERED_MEMBERS, check_arrays, check_rendered
 from driveforge.datasets.webdataset_shards.data_card import NO_SPLIT
 from driveforge.datasets.webdataset_shards.exported import check_disclosure
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
 class VerifyReport:
     """What was checked, and one line for each problem; ``extras`` are files that the index does not list."""
 
-    root: Path
+    root: Path | str
     num_shards: int
     num_samples: int
     num_bytes: int
@@ -54,7 +60,11 @@ def main(config: "Config", args: argparse.Namespace) -> int:
     """Verify the given folder, or the shards of the run; exit status 1 if there is a problem."""
     if args.directory is None:
         require_run(config.run_dir)
-    report = verify(args.directory or config.run.shards)
+        report = verify(config.run.shards)
+    elif is_store_url(args.directory):
+        report = verify(RemoteStore(normalized_url(args.directory)))
+    else:
+        report = verify(Path(args.directory))
     for problem in report.problems:
         print_result(problem, prefix="problem  ", style="red")
     if report.extras:
@@ -66,21 +76,49 @@ def main(config: "Config", args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def verify(root: Path) -> VerifyReport:
-    """Check the export in ``root``: sizes, digests, counts and keys of the index, then every member of every sample.
+def verify(folder: Path | RemoteStore) -> VerifyReport:
+    """Check the export in ``folder``: sizes, digests, counts and keys of the index, then every member of every sample.
 
     Videos are decoded and must be marked as generated; poses and tracks are checked as for any clip. All problems are
-    collected. Raises UserError only if the index cannot be read.
+    collected. Raises UserError only if the index cannot be read. Shards in an object store are downloaded one by one.
     """
+    store = open_store(folder)
+    if not isinstance(store, RemoteStore):
+        return _verify(store.folder, [path.name for path in store.folder.glob("*")], lambda name: nullcontext())
+    store.require_reachable()
+    names = [file.name for file in store.files()]
+    with TemporaryDirectory(prefix="driveforge-verify-") as temporary:
+        root = Path(temporary)
+        for name in names:
+            if not name.endswith(".tar"):
+                store.download(name, root / name)
+        try:
+            return replace(_verify(root, names, partial(_downloaded, store, root)), root=store.url)
+        except UserError as error:
+            raise UserError(str(error).replace(temporary, store.url)) from None
+
+
+@contextmanager
+def _downloaded(store: RemoteStore, root: Path, name: str) -> Iterator[None]:
+    """A copy of a shard in ``root`` during the block, if the store has it."""
+    with suppress(FileNotFoundError):
+        store.download(name, root / name)
+    yield
+    (root / name).unlink(missing_ok=True)
+
+
+def _verify(root: Path, names: Iterable[str], available: Callable[[str], AbstractContextManager[None]]) -> VerifyReport:
+    """The report on an export of the files ``names``, whose shards are in ``root`` while they are ``available``."""
     index = read_index(root)
-    extras = _find_extras(root, index)
+    extras = _find_extras(names, index)
     problems = [
         *_check_index(root, index),
         *(f"{tar}: is not in {INDEX_FILE}" for tar in extras if _is_unlisted_shard(tar)),
     ]
     first_shard: dict[str, str] = {}
     for shard in track(index.shards, "Verifying"):
-        problems += (f"{shard.name}: {problem}" for problem in _check_shard(root / shard.name, shard))
+        with available(shard.name):
+            problems += (f"{shard.name}: {problem}" for problem in _check_shard(root / shard.name, shard))
         for key in shard.keys:
             if (first := first_shard.setdefault(key, shard.name)) != shard.name:
                 problems.append(f"{shard.name}: {key} is in {first} too")
@@ -94,10 +132,10 @@ def verify(root: Path) -> VerifyReport:
     )
 
 
-def _find_extras(root: Path, index: Index) -> list[str]:
+def _find_extras(names: Iterable[str], index: Index) -> list[str]:
     """Files that the index does not list, such as indices of other readers and leftovers of a killed export."""
     listed = {INDEX_FILE, *index.files, *(shard.name for shard in index.shards)}
-    return sorted(path.name for path in root.iterdir() if path.name not in listed)
+    return sorted(name for name in names if name not in listed)
 
 
 def _is_unlisted_shard(name: str) -> bool:

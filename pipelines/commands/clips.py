@@ -217,13 +217,15 @@ CLIP_COMMANDS = (
         module="driveforge.pipelines.verify",
         run_dir="read",
         summary="check every byte of exported shards",
-        description="DIR is a folder that export wrote. Exit status 1 if anything is wrong.",
-        examples=("driveforge verify", "driveforge verify /data/shards"),
+        description=(
+            "DIR is a folder that export wrote, on a disk or in an object store. Exit status 1 if anything is wrong."
+        ),
+        examples=("driveforge verify", "driveforge verify /data/shards", "driveforge verify s3://bucket/run/shards"),
         usage=" [DIR]",
         arguments=(
             (
                 ("directory",),
-                {"type": Path, "metavar": "DIR", "nargs": "?", "help": "shards to check; default: <run_dir>/shards"},
+                {"metavar": "DIR", "nargs": "?", "help": "shards to check; default: <run_dir>/shards"},
             ),
         ),
     ),

@@ -9,6 +9,7 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.near_duplicates import find_nearest
+from driveforge.datasets.stores.opening import open_store
 from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER
 from driveforge.pipelines.generate.source_frames import RecordedFrames, parse_hash
 from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS
@@ -75,6 +76,6 @@ def _num_given_frames(name: str, candidates: Path) -> int:
     """The number of recorded first frames that the clip continues, which are not generated."""
     if not name:
         return 0
-    path = candidates / FIRST_FRAMES_FOLDER / name
+    path = open_store(candidates).fetch(f"{FIRST_FRAMES_FOLDER}/{name}")
     # A run folder may have been copied without them; the shipped settings give one.
     return int(np.load(path, mmap_mode="r", allow_pickle=False).shape[1]) if path.is_file() else 1

@@ -48,7 +48,7 @@ def iter_candidates(root: Path) -> Iterator[Candidate]:
     log = CommitLog(root)
     for marker in log.read_markers():
         for key, members in log.read_verified(marker).items():
-            yield _candidate(SampleRef(unit=marker.unit, tar=root / marker.tar, key=key, members=members))
+            yield _candidate(SampleRef(unit=marker.unit, tar=log.root / marker.tar, key=key, members=members))
 
 
 def _candidate(ref: SampleRef) -> Candidate:

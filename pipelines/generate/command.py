@@ -2,22 +2,16 @@
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.progress import show_progress, track
+from driveforge.datasets.stores.opening import open_store, share
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message, print_result
-from driveforge.pipelines.generate.commit import CommitLog, remove_scratch, remove_unreferenced
-from driveforge.pipelines.generate.costs import CostLog
-from driveforge.pipelines.generate.executors.attempts import AttemptLog
-from driveforge.pipelines.generate.executors.execution import require_executor, run_units
-from driveforge.pipelines.generate.executors.interface import UnitOutcome, WorkerFactory
+from driveforge.pipelines.generate.commit import QUARANTINE_FOLDER, CommitLog
+from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.generator import GeneratorLoader
 from driveforge.pipelines.generate.plan.prepare import prepare_plan
@@ -30,34 +24,54 @@ from driveforge.pipelines.generate.select import (
     require_generable,
     select_generator,
 )
-from driveforge.pipelines.generate.units import GenerationPlan, WorkUnit
+from driveforge.pipelines.generate.unit_runs import commit_units
+from driveforge.pipelines.generate.units import PLAN_FILE, GenerationPlan
 from driveforge.pipelines.generate.worker import GenerationWorker
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.validation.instruments import Instruments
 
+# Failed units whose errors are printed; all are in their quarantine records.
+_MAX_PRINTED = 20
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationSummary:
-    """``num_made`` clips of this call, ``num_committed`` of the plan in total; ``failed`` maps units to errors."""
+    """``num_made`` clips of this call, ``num_committed`` of the plan in total.
+
+    ``failed`` maps units to the last lines of their errors; ``exceeds_budget`` if they are more than may fail.
+    """
 
     plan: str
     num_made: int
     num_committed: int
     seconds: float
     failed: dict[str, str] = field(default_factory=dict)
+    exceeds_budget: bool = False
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
-    """Plan, generate and commit; exit status 1 if a unit failed."""
+    """Plan, generate and commit; exit status 1 if more units failed than the failure budget allows."""
     require_executor(config.executor)  # before imports that take seconds
     with pipeline_run(config, "generation") as tracker:
         summary = generate_candidates(config)
         log_generation(summary, tracker)
     print_result(f"{summary.num_committed} candidates in {config.run.candidates}, {summary.num_made} of them new")
-    for unit, error in summary.failed.items():
-        print_result(error.strip().splitlines()[-1], prefix=f"{unit} failed: ", style="red")
-    return 1 if summary.failed else 0
+    print_failures(summary, config.run.candidates)
+    return 1 if summary.exceeds_budget else 0
+
+
+def print_failures(summary: GenerationSummary, candidates: Path) -> None:
+    """Print the failed units, and how to try them again."""
+    for unit, error in list(summary.failed.items())[:_MAX_PRINTED]:
+        print_result(error, prefix=f"{unit} failed: ", style="red")
+    if summary.failed:
+        where = open_store(candidates).describe(QUARANTINE_FOLDER)
+        budget = "more" if summary.exceeds_budget else "not more"
+        print_result(
+            f"{len(summary.failed)} units failed, {budget} than executor.failure_budget; requests and tracebacks are "
+            f"in {where}; run the same command again to try them again"
+        )
 
 
 def log_generation(summary: GenerationSummary, tracker: Tracker) -> None:
@@ -73,7 +87,11 @@ def generate_candidates(config: Config) -> GenerationSummary:
     instruments()  # fails early if something is missing
     recorded = open_recorded(config.data, root, config.generate)
     require_generable(selected, recorded.scenes, config.generate)
+    store = open_store(root)
+    store.fetch(PLAN_FILE, again=True)
     plan, summary = prepare_plan(root, recorded, config.generate, generator_digest(selected))
+    if not share(store, PLAN_FILE):
+        raise UserError(f"{store.describe(PLAN_FILE)} was created meanwhile with other settings: use another run_dir")
     for line in describe_sources(summary):
         print_message(line)
     prepare_captions(selected, summary.captions)
@@ -92,64 +110,14 @@ def generate(
     ``loader`` and ``instruments`` run once in each worker; for Ray they must be picklable by reference, like a
     ``partial`` of a function.
     """
-    log, start = CommitLog(root), time.monotonic()
-    made, failed = commit_units(root, plan.units, partial(GenerationWorker, loader, root, instruments), executor)
-    committed = sum(len(unit.requests) for unit in plan.units if log.is_committed(unit.id))
+    store, start = open_store(root), time.monotonic()
+    results = commit_units(store, plan.units, partial(GenerationWorker, loader, store, instruments), executor)
+    committed = frozenset(CommitLog(store).committed_units())
     return GenerationSummary(
-        plan=plan.id, num_made=made, num_committed=committed, seconds=time.monotonic() - start, failed=failed
+        plan=plan.id,
+        num_made=results.num_made,
+        num_committed=sum(len(unit.requests) for unit in plan.units if unit.id in committed),
+        seconds=time.monotonic() - start,
+        failed=results.failed,
+        exceeds_budget=results.exceeds_budget,
     )
-
-
-def commit_units(
-    root: Path, units: Sequence[WorkUnit], factory: WorkerFactory, executor: ExecutorSettings
-) -> tuple[int, dict[str, str]]:
-    """Let workers make every unit that is not committed under ``root`` yet; quarantine units that keep failing.
-
-    Returns the number of clips of new units, and the errors of failed units.
-    """
-    log = CommitLog(root)
-    invalidate_damaged(log, units)
-    remove_unreferenced(root)
-    made, failed, costs = 0, {}, CostLog(root)
-    try:
-        for outcome in _outcomes(units, log, factory, executor):
-            if outcome.error:
-                log.quarantine(outcome.unit, outcome.error)
-                failed[outcome.unit] = outcome.error
-            else:
-                made += outcome.record["clips"]
-                costs.record(outcome.unit, **outcome.record)
-    finally:
-        remove_scratch(root)
-    return made, failed
-
-
-def invalidate_damaged(log: CommitLog, units: Sequence[WorkUnit]) -> None:
-    """Remove the markers of units whose tars are damaged, so that they are generated again; prints each."""
-    committed = [unit for unit in units if log.is_committed(unit.id)]
-    for unit in track(committed, "Checking committed units", disable=not committed):
-        try:
-            keys = tuple(log.read_verified(log.read_marker(unit.id)))
-            if keys != unit.clip_ids:
-                raise UserError("its clips are not those of the plan")
-        except UserError as damage:
-            print_result(damage, prefix=f"{unit.id} is generated again: ", style="yellow")
-            log.invalidate(unit.id)
-
-
-def _outcomes(
-    units: Sequence[WorkUnit], log: CommitLog, factory: WorkerFactory, executor: ExecutorSettings
-) -> Iterator[UnitOutcome]:
-    """The outcomes of the uncommitted units, with a progress bar of clips."""
-    pending, attempts = [unit for unit in units if not log.is_committed(unit.id)], AttemptLog(log.root)
-    for unit in units:
-        if log.is_committed(unit.id):
-            attempts.clear(unit.id)  # left over if a run was killed between commit and clear
-    sizes = {unit.id: len(unit.requests) for unit in units}
-    total, num_pending = sum(sizes.values()), sum(sizes[unit.id] for unit in pending)
-    columns = (TextColumn("Generating"), BarColumn(), MofNCompleteColumn(), TextColumn("clips,"), TimeRemainingColumn())
-    with show_progress(Progress(*columns, disable=not pending)) as progress:
-        bar = progress.add_task("", total=total, completed=total - num_pending)
-        for outcome in run_units(pending, factory, executor, attempts):
-            progress.advance(bar, sizes[outcome.unit])
-            yield outcome

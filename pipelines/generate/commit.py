@@ -1,139 +1,148 @@
 """Exactly-once commits: a unit is done if and only if its marker exists, and the first commit counts.
 
-<root>/<unit>-<sha8>.tar         written atomically; an attempt with other bytes gets another name
-<root>/_commits/<unit>.json      the marker, created exclusively after its tar is synced to disk
+<root>/<unit>-<sha8>.tar         complete from the start; an attempt with other bytes gets another name
+<root>/_commits/<unit>.json      the marker, created exclusively after its tar is synced to disk or uploaded
 <root>/_quarantine/<unit>.json   the reason why a unit failed
+
+The root is a local folder or a prefix in an object store.
 """
 
-import os
-import secrets
-import shutil
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Set
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import (
-    atomic_file,
-    create_file,
-    remove_partial_files,
-    sha256_file,
-    sync_folder,
-    translate_write_errors,
-    write_atomic,
-)
-from driveforge.datasets.files.json_record import read_record
+from driveforge.datasets.files.atomic import remove_partial_files, sha256_file
+from driveforge.datasets.files.json_record import parse_record
 from driveforge.datasets.scene import CLIP_ID
+from driveforge.datasets.stores.interface import Store, StoredFile
+from driveforge.datasets.stores.opening import open_store
+from driveforge.datasets.stores.record import read_stored_record, read_with_hint
 from driveforge.datasets.webdataset_shards.format import dump_json
 from driveforge.datasets.webdataset_shards.tar_samples import Span, scan_tar
-from driveforge.datasets.webdataset_shards.tarball import TarSummary, summarize_tar
+from driveforge.datasets.webdataset_shards.tarball import summarize_tar
 from driveforge.pipelines.generate.marker import TAR_NAME, Marker, tar_name
+from driveforge.pipelines.generate.requests import Request, request_to_json
 
 REGENERATE_HINT = "run `driveforge generate` to generate the unit again"
+COMMITS_FOLDER, QUARANTINE_FOLDER = "_commits", "_quarantine"
+_JSON = ".json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuarantineRecord:
-    """A unit that failed, with the reason."""
+    """A unit that failed: the traceback or exit reason of its last attempt, and its requests.
+
+    Records of older versions have no requests.
+    """
 
     unit: str
     reason: str
+    requests: tuple[dict[str, Any], ...] = ()
 
 
 class CommitLog:
-    """The units committed under ``root``; several processes may use the same folder at once."""
+    """The units committed under a root; several processes may use the same root at once."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path | Store) -> None:
+        self.store = open_store(root)
+
+    @property
+    def root(self) -> Path:
+        """The local folder with the committed tars, or with their cached copies."""
+        return self.store.folder
 
     def is_committed(self, unit_id: str) -> bool:
-        return self._marker_path(unit_id).exists()
+        return self.store.exists(_marker_name(unit_id))
+
+    def committed_units(self) -> Iterator[str]:
+        """The ids of all committed units, in any order."""
+        return (file.name.removesuffix(_JSON) for file in self.store.files(COMMITS_FOLDER) if file.name.endswith(_JSON))
 
     def commit(self, unit_id: str, scratch_tar: Path) -> bool:
         """Publish a copy of ``scratch_tar`` and mark the unit as done; False if another attempt was first.
 
-        A crash at any moment leaves either the finished commit or no marker, and at most a tar that
-        ``remove_unreferenced`` removes.
+        A crash at any moment leaves either the finished commit or no marker, and at most a tar that no marker names.
         """
         if self.is_committed(unit_id):
             return False
-        published = self._publish(unit_id, scratch_tar)
+        with self.store.stage(scratch_tar) as staged:
+            summary = summarize_tar(staged.path)
+            name = tar_name(_validated_id(unit_id), summary.sha256)
+            staged.publish(name)
         marker = Marker(
             unit=unit_id,
-            tar=published.path.name,
-            num_bytes=published.num_bytes,
-            sha256=published.sha256,
-            num_samples=published.num_samples,
-            keys=published.keys,
+            tar=name,
+            num_bytes=summary.num_bytes,
+            sha256=summary.sha256,
+            num_samples=summary.num_samples,
+            keys=summary.keys,
         )
-        if create_file(self._marker_path(unit_id), dump_json(asdict(marker))):
-            self._quarantine_path(unit_id).unlink(missing_ok=True)
+        if self.store.create(_marker_name(unit_id), dump_json(asdict(marker))):
+            self.store.delete([_quarantine_name(unit_id)])
             return True
-        if self.read_marker(unit_id).tar != published.path.name:
-            published.path.unlink(missing_ok=True)
+        if self.read_marker(unit_id).tar != name:
+            self.store.delete([name])
         return False
 
     def read_marker(self, unit_id: str) -> Marker:
         """The marker of a committed unit; raises UserError if it is damaged or names another unit."""
-        path = self._marker_path(unit_id)
-        marker = read_record(path, Marker, REGENERATE_HINT)
-        if marker.unit != unit_id:
-            raise UserError(f"{path}: unit must be {unit_id}, got {marker.unit}; {REGENERATE_HINT}")
-        return marker
+        return self._parse_marker(unit_id, read_with_hint(self.store, _marker_name(unit_id), REGENERATE_HINT))
 
     def read_markers(self) -> list[Marker]:
         """Every marker, in the order of unit ids; raises UserError if one is damaged."""
-        return [self.read_marker(path.stem) for path in sorted((self.root / "_commits").glob("[!.]*.json"))]
+        units = sorted(self.committed_units())
+        contents = self.store.read_all(map(_marker_name, units))
+        return [self._parse_marker(unit, content) for unit, content in zip(units, contents, strict=True)]
 
     def read_verified(self, marker: Marker) -> dict[str, dict[str, Span]]:
         """Check every byte of a committed tar; returns the spans of the members of every sample.
 
         Raises UserError if the tar is missing or changed, or if the marker lists other samples.
         """
-        tar = self.root / marker.tar
+        tar, where = self.store.fetch(marker.tar), self.store.describe(marker.tar)
+        if self.store.is_remote and not _is_intact(tar, marker):
+            tar = self.store.fetch(marker.tar, again=True)  # only the cached copy may be damaged
         if not tar.is_file():
-            raise UserError(f"{tar}: the committed tar is missing; {REGENERATE_HINT}")
-        if tar.stat().st_size != marker.num_bytes or sha256_file(tar) != marker.sha256:
-            raise UserError(f"{tar}: is damaged or was changed after its commit; {REGENERATE_HINT}")
+            raise UserError(f"{where}: the committed tar is missing; {REGENERATE_HINT}")
+        if not _is_intact(tar, marker):
+            raise UserError(f"{where}: is damaged or was changed after its commit; {REGENERATE_HINT}")
         samples = scan_tar(tar)
         if tuple(samples) != marker.keys:
-            raise UserError(f"{self._marker_path(marker.unit)}: keys are not those of {tar.name}; {REGENERATE_HINT}")
+            raise UserError(
+                f"{self.store.describe(_marker_name(marker.unit))}: keys are not those of {tar.name}; {REGENERATE_HINT}"
+            )
         return samples
 
     def invalidate(self, unit_id: str) -> None:
         """Remove the marker of a damaged unit, so that it is generated again."""
-        self._marker_path(unit_id).unlink(missing_ok=True)
-        sync_folder(self.root / "_commits")
+        self.store.delete([_marker_name(unit_id)])
 
-    def quarantine(self, unit_id: str, reason: str) -> None:
+    def quarantine(self, unit_id: str, reason: str, requests: Iterable[Request] = ()) -> None:
         """Record why ``unit_id`` failed; a later commit of the unit removes the record."""
-        write_atomic(self._quarantine_path(unit_id), dump_json(asdict(QuarantineRecord(unit=unit_id, reason=reason))))
+        try:
+            records = tuple(map(request_to_json, requests))
+        except UserError:  # their stored scenes are damaged, which the reason says
+            records = ()
+        record = QuarantineRecord(unit=unit_id, reason=reason, requests=records)
+        self.store.write(_quarantine_name(unit_id), dump_json(asdict(record)))
 
     def read_quarantine(self) -> dict[str, str]:
         """The reasons of all failed units, by unit id."""
-        paths = sorted((self.root / "_quarantine").glob("[!.]*.json"))
-        records = [read_record(path, QuarantineRecord, "delete it; the next run generates its unit") for path in paths]
+        names = sorted(file.name for file in self.store.files(QUARANTINE_FOLDER) if file.name.endswith(_JSON))
+        hint = "delete it; the next run generates its unit"
+        paths = [f"{QUARANTINE_FOLDER}/{name}" for name in names]
+        records = [read_stored_record(self.store, path, QuarantineRecord, hint) for path in paths]
         return {record.unit: record.reason for record in records}
 
-    def _publish(self, unit_id: str, scratch_tar: Path) -> TarSummary:
-        """Copy the tar into ``root``, sync it and read it back, then rename it to a name derived from its bytes."""
-        scratch = self.root / f".{unit_id}.{secrets.token_hex(4)}.tmp"
-        try:
-            with open(scratch_tar, "rb") as source, atomic_file(scratch) as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
-            summary = summarize_tar(scratch)
-            path = self.root / tar_name(unit_id, summary.sha256)
-            with translate_write_errors(path):
-                os.replace(scratch, path)
-                sync_folder(self.root)
-        finally:
-            scratch.unlink(missing_ok=True)
-        return replace(summary, path=path)
-
-    def _marker_path(self, unit_id: str) -> Path:
-        return self.root / "_commits" / f"{_validated_id(unit_id)}.json"
-
-    def _quarantine_path(self, unit_id: str) -> Path:
-        return self.root / "_quarantine" / f"{_validated_id(unit_id)}.json"
+    def _parse_marker(self, unit_id: str, content: bytes) -> Marker:
+        where = self.store.describe(_marker_name(unit_id))
+        marker = parse_record(content, Marker, where, REGENERATE_HINT)
+        if marker.unit != unit_id:
+            raise UserError(f"{where}: unit must be {unit_id}, got {marker.unit}; {REGENERATE_HINT}")
+        return marker
 
 
 def remove_unreferenced(root: Path) -> list[Path]:
@@ -141,18 +150,49 @@ def remove_unreferenced(root: Path) -> list[Path]:
 
     Call it only while no worker commits. Files with other names are kept.
     """
-    committed = {marker.tar for marker in CommitLog(root).read_markers()}
-    tars = [path for path in sorted(root.glob("*.tar")) if TAR_NAME.fullmatch(path.name)]
-    unreferenced = [path for path in tars if path.name not in committed]
-    for path in unreferenced:
+    log = CommitLog(root)
+    tars = [root / file.name for file in unreferenced_tars(log, set(log.committed_units()))]
+    for path in tars:
         path.unlink()
-    return unreferenced + remove_scratch(root)
+    return sorted(tars) + remove_scratch(root)
+
+
+def unreferenced_tars(log: CommitLog, committed: Set[str]) -> list[StoredFile]:
+    """Tars with our names that no marker names. Only the markers of units with several tars are read."""
+    by_unit: dict[str, list[StoredFile]] = {}
+    unreferenced = []
+    for file in log.store.files():
+        if not TAR_NAME.fullmatch(file.name):
+            continue
+        unit = file.name.rpartition("-")[0]
+        if unit in committed:
+            by_unit.setdefault(unit, []).append(file)
+        else:
+            unreferenced.append(file)
+    for unit, tars in by_unit.items():
+        if len(tars) > 1:
+            with suppress(UserError):  # a damaged marker is found by the check of committed units
+                named = log.read_marker(unit).tar
+                unreferenced += [file for file in tars if file.name != named]
+    return unreferenced
 
 
 def remove_scratch(root: Path) -> list[Path]:
     """Remove partial files of processes that were killed."""
-    folders = (root, root / "_commits", root / "_quarantine", root / "_attempts")
+    folders = (root, root / COMMITS_FOLDER, root / QUARANTINE_FOLDER, root / "_attempts")
     return [path for folder in folders for path in remove_partial_files(folder)]
+
+
+def _is_intact(tar: Path, marker: Marker) -> bool:
+    return tar.is_file() and tar.stat().st_size == marker.num_bytes and sha256_file(tar) == marker.sha256
+
+
+def _marker_name(unit_id: str) -> str:
+    return f"{COMMITS_FOLDER}/{_validated_id(unit_id)}{_JSON}"
+
+
+def _quarantine_name(unit_id: str) -> str:
+    return f"{QUARANTINE_FOLDER}/{_validated_id(unit_id)}{_JSON}"
 
 
 def _validated_id(unit_id: str) -> str:

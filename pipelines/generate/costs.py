@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from driveforge.datasets.files.atomic import write_atomic
-from driveforge.datasets.files.json_record import read_record
+from driveforge.datasets.files.json_record import parse_record
+from driveforge.datasets.stores.interface import Store
+from driveforge.datasets.stores.opening import open_store
 from driveforge.datasets.webdataset_shards.format import dump_json
 
 COSTS_FOLDER = "_costs"
@@ -32,16 +33,18 @@ class UnitCost:
 class CostLog:
     """The costs of the units under ``root``; written by one process."""
 
-    def __init__(self, root: Path) -> None:
-        self._folder = root / COSTS_FOLDER
+    def __init__(self, root: Path | Store) -> None:
+        self._store = open_store(root)
 
     def record(self, unit: str, *, clips: int, seconds: float, gpus: float) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         cost = UnitCost(unit=unit, clips=clips, seconds=round(seconds, 3), gpus=gpus, finished_at=now)
-        write_atomic(self._folder / f"{unit}.json", dump_json(asdict(cost)))
+        self._store.write(f"{COSTS_FOLDER}/{unit}.json", dump_json(asdict(cost)))
 
     def read(self) -> dict[str, UnitCost]:
         """The costs by unit; units of older versions have none."""
-        paths = sorted(self._folder.glob("[!.]*.json"))
-        costs = [read_record(path, UnitCost, "delete it; the cost of its unit is then unknown") for path in paths]
+        names = sorted(f"{COSTS_FOLDER}/{file.name}" for file in self._store.files(COSTS_FOLDER))
+        hint = "delete it; the cost of its unit is then unknown"
+        contents = zip(names, self._store.read_all(names), strict=True)
+        costs = [parse_record(content, UnitCost, self._store.describe(name), hint) for name, content in contents]
         return {cost.unit: cost for cost in costs}

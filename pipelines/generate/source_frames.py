@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from driveforge.datasets.files.atomic import make_folder, write_atomic
 from driveforge.datasets.near_duplicates import HASH_BYTES, Hashes, hash_frames
 from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.stores.opening import open_store
 
 SOURCE_FRAMES_FOLDER = "source_frames"
 
@@ -26,13 +26,12 @@ class SourceFrames:
     """Hashes of recorded clips under ``root``, in a file per clip."""
 
     def __init__(self, root: Path) -> None:
-        self._folder = root / SOURCE_FRAMES_FOLDER
+        self._store = open_store(root)
 
     def add(self, scene: Scene, frames: NDArray[np.uint8]) -> None:
         """Record ``frames`` ``(V, T, H, W, 3)`` of the recorded ``scene``."""
-        make_folder(self._folder)
         record = hash_clip(Clip(scene=scene, frames=frames))
-        write_atomic(self._folder / f"{scene.clip_id}.json", json.dumps(record).encode())
+        self._store.write(f"{SOURCE_FRAMES_FOLDER}/{scene.clip_id}.json", json.dumps(record).encode())
 
 
 def hash_clip(clip: Clip) -> dict[str, list[str]]:
@@ -45,11 +44,13 @@ def hash_clip(clip: Clip) -> dict[str, list[str]]:
 
 def read_source_frames(root: Path) -> RecordedFrames:
     """All recorded frames of the run with candidates in ``root``; none if it was made by an older version."""
-    hashes, places = [], []
-    for path in sorted((root / SOURCE_FRAMES_FOLDER).glob("*.json")):
-        for camera, rows in json.loads(path.read_bytes()).items():
+    hashes, places, store = [], [], open_store(root)
+    names = sorted(file.name for file in store.files(SOURCE_FRAMES_FOLDER) if file.name.endswith(".json"))
+    contents = store.read_all(f"{SOURCE_FRAMES_FOLDER}/{name}" for name in names)
+    for name, content in zip(names, contents, strict=True):
+        for camera, rows in json.loads(content).items():
             hashes += [parse_hash(row) for row in rows]
-            places += [(path.stem, camera, t) for t in range(len(rows))]
+            places += [(name.removesuffix(".json"), camera, t) for t in range(len(rows))]
     return RecordedFrames(hashes=np.array(hashes, np.uint8).reshape(-1, HASH_BYTES), places=tuple(places))
 
 

@@ -14,15 +14,17 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import atomic_file
 from driveforge.datasets.files.json_record import parse_json
+from driveforge.datasets.stores.interface import Store
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.generate.requests import (
+    SCENES_FOLDER,
     PlannedRequest,
     Request,
     canonical_json,
@@ -78,6 +80,16 @@ class StoredRequests(Sequence[Request]):
             return StoredRequests(root=self.root, records=self.records[key])
         record = self.records[key]
         return record.load(self.root) if isinstance(record, PlannedRequest) else record
+
+
+def fetch_unit(unit: WorkUnit, store: Store) -> WorkUnit:
+    """``unit`` with its scenes read from ``store``, in which the driver of another machine put them."""
+    if not isinstance(unit.requests, StoredRequests) or not store.is_remote:
+        return unit
+    for record in unit.requests.records:
+        if isinstance(record, PlannedRequest):
+            store.fetch(f"{SCENES_FOLDER}/{record.scene}")
+    return replace(unit, requests=replace(unit.requests, root=store.folder))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,5 @@
 """The worker of generation: generates, measures and commits the clips of one unit after another."""
 
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -12,13 +11,15 @@ import torch
 from driveforge.datasets.disclosure import mark_videos
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip
+from driveforge.datasets.stores.interface import Store
+from driveforge.datasets.stores.opening import open_store
 from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members, dump_json, extend_metadata
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.generator import Generator, GeneratorLoader
 from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, load_first_frames
 from driveforge.pipelines.generate.source_frames import hash_clip
-from driveforge.pipelines.generate.units import WorkUnit
+from driveforge.pipelines.generate.units import WorkUnit, fetch_unit
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.measures import measure
@@ -27,41 +28,43 @@ from driveforge.validation.measures import measure
 class GenerationWorker:
     """A worker with one generator; turns each unit into one committed tar."""
 
-    def __init__(self, loader: GeneratorLoader, root: Path, instruments: InstrumentsLoader = Instruments) -> None:
+    def __init__(
+        self, loader: GeneratorLoader, root: Path | Store, instruments: InstrumentsLoader = Instruments
+    ) -> None:
         self._generator, self._instruments = loader(), instruments()
-        self._root = root
+        self._store = open_store(root)
 
     def make(self, unit: WorkUnit) -> dict[str, Any]:
         """Generate, measure, pack and commit ``unit``. Committing is idempotent. Returns its clips and their cost."""
         start = time.monotonic()
+        unit = fetch_unit(unit, self._store)
         samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
-        clips = commit_samples(self._root, unit.id, samples)
+        clips = commit_samples(self._store, unit.id, samples)
         return {"clips": clips, "seconds": time.monotonic() - start, "gpus": float(torch.cuda.is_available())}
 
     def _sample(self, request: Request) -> dict[str, bytes]:
-        return candidate_members(request, generate_clip(self._generator, self._root, request), self._instruments)
+        return candidate_members(request, generate_clip(self._generator, self._store, request), self._instruments)
 
 
-def generate_clip(generator: Generator, root: Path, request: Request) -> Clip:
-    """The clip of ``request`` from the first frames stored in ``root``; raises UserError for another model."""
+def generate_clip(generator: Generator, store: Store, request: Request) -> Clip:
+    """The clip of ``request`` from the first frames in ``store``; raises UserError for another model."""
     if generator.digest != request.model:
         raise UserError(
             f"{request.scene.clip_id} was planned for model {request.model}, but the loaded model is "
             f"{generator.digest}: start again in another run_dir"
         )
-    first_frames = load_first_frames(root / FIRST_FRAMES_FOLDER, request.first_frames)
+    first_frames = None
+    if request.first_frames:
+        stored = store.fetch(f"{FIRST_FRAMES_FOLDER}/{request.first_frames}")
+        first_frames = load_first_frames(stored.parent, request.first_frames)
     return generator.generate(request.scene, first_frames, seed=request.seed, settings=request.settings)
 
 
-def commit_samples(root: Path, unit_id: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
+def commit_samples(store: Store, unit_id: str, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> int:
     """Pack ``(key, members)`` samples and commit them as a unit; returns their number."""
-    # In the committed folder, where a later run removes it if this process is killed.
-    scratch = root / f".{unit_id}.{secrets.token_hex(4)}.tmp"
-    try:
+    with store.scratch(unit_id) as scratch:
         packed = write_tar(scratch, samples)
-        CommitLog(root).commit(unit_id, scratch)
-    finally:
-        scratch.unlink(missing_ok=True)
+        CommitLog(store).commit(unit_id, scratch)
     return packed.num_samples
 
 

@@ -6,15 +6,17 @@ An attempt that was started but neither committed nor failed was interrupted tog
 unit itself. It does not count as a failure, but units with many interrupted attempts are scheduled last.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import write_atomic
-from driveforge.datasets.files.json_record import read_record
+from driveforge.datasets.stores.interface import Store
+from driveforge.datasets.stores.opening import open_store
+from driveforge.datasets.stores.record import read_stored_record
 from driveforge.datasets.webdataset_shards.format import dump_json
-from driveforge.pipelines.generate.units import WorkUnit
+
+ATTEMPTS_FOLDER = "_attempts"
+_JSON = ".json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,14 +31,28 @@ class Attempts:
 
 
 class AttemptLog:
-    """The attempts at uncommitted units, under ``root``; written by one process."""
+    """The attempts at uncommitted units, under ``root``; written by one process.
 
-    def __init__(self, root: Path) -> None:
-        self._folder = root / "_attempts"
+    Only units in progress, and those that a killed run left, have a record; the others cost nothing.
+    """
+
+    def __init__(self, root: Path | Store) -> None:
+        self._store = open_store(root)
+        self._left = set(self.recorded_units())
+        self._current: dict[str, Attempts] = {}
+
+    def recorded_units(self) -> list[str]:
+        """The ids of all units with a record."""
+        names = (file.name for file in self._store.files(ATTEMPTS_FOLDER))
+        return sorted(name.removesuffix(_JSON) for name in names if name.endswith(_JSON))
 
     def read(self, unit_id: str) -> Attempts:
-        path = self._path(unit_id)
-        return read_record(path, Attempts, "delete it") if path.exists() else Attempts(unit=unit_id)
+        if unit_id in self._current:
+            return self._current[unit_id]
+        # Another driver of the same plan in an object store may have finished the unit.
+        if unit_id not in self._left or not self._store.exists(_name(unit_id)):
+            return Attempts(unit=unit_id)
+        return read_stored_record(self._store, _name(unit_id), Attempts, "delete it")
 
     def record_start(self, unit_id: str) -> None:
         attempts = self.read(unit_id)
@@ -50,17 +66,19 @@ class AttemptLog:
 
     def clear(self, unit_id: str) -> None:
         """Delete the record of attempts at a unit that was committed or quarantined."""
-        self._path(unit_id).unlink(missing_ok=True)
+        self._store.delete([_name(unit_id)])
+        self._left.discard(unit_id)
+        self._current.pop(unit_id, None)
 
-    def order_units(self, units: Sequence[WorkUnit], max_attempts: int) -> list[WorkUnit]:
-        """``units``, with those of ``max_attempts`` or more interrupted attempts at the end."""
-        attempts = {unit.id: self.read(unit.id) for unit in units}
-        return sorted(
-            units, key=lambda unit: attempts[unit.id].num_started - attempts[unit.id].num_failed >= max_attempts
-        )
+    def interrupted_units(self, max_attempts: int) -> set[str]:
+        """The units with ``max_attempts`` or more interrupted attempts, which are scheduled last."""
+        attempts = [self.read(unit_id) for unit_id in sorted(self._left)]
+        return {one.unit for one in attempts if one.num_started - one.num_failed >= max_attempts}
 
     def _write(self, attempts: Attempts) -> None:
-        write_atomic(self._path(attempts.unit), dump_json(asdict(attempts)))
+        self._store.write(_name(attempts.unit), dump_json(asdict(attempts)))
+        self._current[attempts.unit] = attempts
 
-    def _path(self, unit_id: str) -> Path:
-        return self._folder / f"{unit_id}.json"
+
+def _name(unit_id: str) -> str:
+    return f"{ATTEMPTS_FOLDER}/{unit_id}{_JSON}"

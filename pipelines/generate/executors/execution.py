@@ -1,6 +1,7 @@
 """Run units locally or on Ray, as configured. A unit that keeps failing does not stop the others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.interface import UnitOutcome, WorkerFactory
@@ -18,12 +19,14 @@ def require_executor(settings: ExecutorSettings) -> None:
 
 
 def run_units(
-    units: Sequence[WorkUnit], factory: WorkerFactory, settings: ExecutorSettings, log: AttemptLog
+    units: Iterable[WorkUnit], factory: WorkerFactory, settings: ExecutorSettings, log: AttemptLog
 ) -> Iterator[UnitOutcome]:
     """Yield an outcome for every unit as it finishes; raises UserError if the workers cannot start."""
-    if not units:
+    remaining = iter(units)
+    first = list(islice(remaining, settings.workers))
+    if not first:
         return
-    workers = min(settings.workers, len(units))
+    workers, units = len(first), chain(first, remaining)
     if settings.name == "ray":
         from driveforge.pipelines.generate.executors.ray_cluster import ray_session  # importing Ray takes a second
 

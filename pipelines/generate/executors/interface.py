@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import WriteError, find_write_error
+from driveforge.pipelines.generate.requests import Request
 from driveforge.pipelines.generate.units import WorkUnit
 
 
@@ -48,12 +49,16 @@ WorkerFactory = Callable[[], Worker]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitOutcome:
-    """The outcome of a unit: ``error`` is "" on success, else the traceback or exit reason of the last attempt."""
+    """The outcome of a unit: ``error`` is "" on success, else the traceback or exit reason of the last attempt.
+
+    ``requests`` are those of a failed unit.
+    """
 
     unit: str
     attempts: int
     record: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    requests: Sequence[Request] = ()
 
 
 class WorkerProcess(Protocol):

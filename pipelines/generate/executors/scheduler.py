@@ -6,7 +6,7 @@ terminates, and it would be unknown which queued unit caused it. The pause costs
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from statistics import median
 
@@ -22,6 +22,8 @@ MIN_TIMEOUT = 30.0
 # Seconds without a result before a message is printed; doubled after each message.
 SILENCE_SECONDS = 30.0
 _TICK = 0.5
+# The median of the time limit is that of the last units.
+_NUM_DURATIONS = 1000
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -35,6 +37,48 @@ class _Slot:
     unit: WorkUnit | None = None
 
 
+class _Queue:
+    """The units to make, taken from an iterable one by one: a plan may be longer than memory.
+
+    Failed units are tried again after the others, or after ``max_failed`` failures. Units that were interrupted often,
+    possibly because they crash the machine, come last.
+    """
+
+    def __init__(self, units: Iterable[WorkUnit], last: Set[str], max_failed: int) -> None:
+        self._units, self._last_ids, self._max_failed = iter(units), last, max_failed
+        self._failed: deque[WorkUnit] = deque()
+        self._last: deque[WorkUnit] = deque()
+        self._next: WorkUnit | None = None
+
+    def __bool__(self) -> bool:
+        if self._next is None:
+            self._next = self._find_next()
+        return self._next is not None
+
+    def take(self) -> WorkUnit:
+        """Remove the next unit; the queue must not be empty."""
+        assert self
+        unit, self._next = self._next, None
+        assert unit is not None
+        return unit
+
+    def put_back(self, unit: WorkUnit) -> None:
+        """Take ``unit`` again later."""
+        self._failed.append(unit)
+
+    def _find_next(self) -> WorkUnit | None:
+        if len(self._failed) >= self._max_failed:
+            return self._failed.popleft()
+        for unit in self._units:
+            if unit.id not in self._last_ids:
+                return unit
+            self._last.append(unit)
+        for waiting in (self._failed, self._last):
+            if waiting:
+                return waiting.popleft()
+        return None
+
+
 class UnitScheduler:
     """Runs units on ``workers`` processes of ``pool``; records every attempt in ``log`` before it starts."""
 
@@ -44,20 +88,21 @@ class UnitScheduler:
         self._settings = settings
         self._log = log
         self._failed_starts = 0
-        self._durations: list[float] = []
+        self._durations: deque[float] = deque(maxlen=_NUM_DURATIONS)
         self._slots: list[_Slot] = []
         self._last_result_at = time.monotonic()
         self._report_after = SILENCE_SECONDS
 
-    def make(self, units: Sequence[WorkUnit]) -> Iterator[UnitOutcome]:
+    def make(self, units: Iterable[WorkUnit]) -> Iterator[UnitOutcome]:
         """Yield an outcome for every unit as it finishes; raises UserError if the workers cannot start."""
-        pending = deque(self._log.order_units(units, self._settings.max_attempts))
+        last = self._log.interrupted_units(self._settings.max_attempts)
+        queue = _Queue(units, last, max_failed=4 * self._num_workers)
         try:
             self._slots = [self._start_slot() for _ in range(self._num_workers)]
-            while pending or any(slot.unit for slot in self._slots):
+            while queue or any(slot.unit for slot in self._slots):
                 for slot in self._slots:
-                    if pending and not slot.busy:
-                        self._submit(slot, pending.popleft())
+                    if not slot.busy and queue:
+                        self._submit(slot, queue.take())
                 for slot, result in self._finished_tasks():
                     unit = slot.unit
                     if unit is None:
@@ -65,7 +110,7 @@ class UnitScheduler:
                     elif outcome := self._finish_unit(slot, unit, result):
                         yield outcome
                     else:
-                        pending.append(unit)
+                        queue.put_back(unit)
         finally:
             for slot in self._slots:
                 slot.process.kill()
@@ -147,4 +192,4 @@ class UnitScheduler:
         if attempts < self._settings.max_attempts:
             return None
         self._log.clear(unit.id)
-        return UnitOutcome(unit=unit.id, attempts=attempts, error=result.error)
+        return UnitOutcome(unit=unit.id, attempts=attempts, error=result.error, requests=unit.requests)

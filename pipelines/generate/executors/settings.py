@@ -16,3 +16,6 @@ class ExecutorSettings:
     max_attempts: Annotated[int, "attempts at a unit before it is quarantined", Range(1)]
     timeout_factor: Annotated[float, "time limit of an attempt, in medians of the units so far", Range(1)]
     first_timeout: Annotated[float, "time limit until there is a median, s", Range(1)]
+    failure_budget: Annotated[
+        float, "share of units that may fail: beyond it, the run ends early with exit status 1", Range(0, 1)
+    ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
+from driveforge.datasets.stores.opening import open_store, share
 from driveforge.pipelines.generate.plan.planner import SceneInputs, plan_entries
 from driveforge.pipelines.generate.plan.recorded import Recorded
 from driveforge.pipelines.generate.plan.summary import (
@@ -49,8 +50,12 @@ def prepare_plan(
 def _tallied(
     root: Path, recorded: Recorded, settings: GenerateSettings, model: str, tally: Tally
 ) -> Iterator[PlannedRequest]:
+    candidates = open_store(root)
+
     def store(scene: Scene, content: bytes) -> str:
-        return store_scene(root / SCENES_FOLDER, content)
+        name = store_scene(root / SCENES_FOLDER, content)
+        share(candidates, f"{SCENES_FOLDER}/{name}")
+        return name
 
     inputs = SceneInputs(store_first_frames=recorded.store, store_scene=store, refusal=recorded.screening.refusal)
     for planned, edited in plan_entries(recorded.scenes, inputs, settings, model):

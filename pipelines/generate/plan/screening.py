@@ -14,6 +14,7 @@ from driveforge.datasets.near_duplicates import HASH_BYTES, Hashes, find_nearest
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
+from driveforge.datasets.stores.opening import open_store, share
 from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, store_first_frames
 from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.source_frames import SourceFrames
@@ -68,9 +69,10 @@ class SceneScreening:
     def _read(self, scene: Scene) -> Hashes:
         clip = self._source.load(scene)
         self._source_frames.add(scene, clip.frames)
-        self._names[scene.clip_id] = store_first_frames(
-            self._root / FIRST_FRAMES_FOLDER, clip.frames[:, : self._settings.num_first_frames]
-        )
+        first = clip.frames[:, : self._settings.num_first_frames]
+        name = store_first_frames(self._root / FIRST_FRAMES_FOLDER, first)
+        share(open_store(self._root), f"{FIRST_FRAMES_FOLDER}/{name}")
+        self._names[scene.clip_id] = name
         return _hash_some(clip)
 
     def _compare(self, scene: Scene, frames: Hashes) -> str:

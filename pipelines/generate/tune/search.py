@@ -9,13 +9,14 @@ from statistics import median
 from typing import Any
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.stores.opening import open_store
 from driveforge.datasets.webdataset_shards.format import dump_json, extend_metadata
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
-from driveforge.pipelines.generate.command import commit_units
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.select import SelectedGenerator, load_selected
 from driveforge.pipelines.generate.tune.grid import Trial, interleave
+from driveforge.pipelines.generate.unit_runs import commit_units
 from driveforge.pipelines.generate.units import WorkUnit
 from driveforge.pipelines.generate.worker import candidate_members, commit_samples, generate_clip
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader
@@ -68,16 +69,16 @@ class TimedWorker:
 
     def __init__(self, selected: SelectedGenerator, root: Path, instruments: InstrumentsLoader) -> None:
         self._generator, self._instruments = load_selected(selected), instruments()
-        self._root, (self._timing, self._clock) = root, _select_clock(selected)
+        self._store, (self._timing, self._clock) = open_store(root), _select_clock(selected)
 
     def make(self, unit: WorkUnit) -> dict[str, Any]:
         (request,) = unit.requests
         start = self._clock()
-        clip = generate_clip(self._generator, self._root, request)
+        clip = generate_clip(self._generator, self._store, request)
         timing = {"seconds": self._clock() - start, "timing": self._timing}
         members, clip_id = candidate_members(request, clip, self._instruments), request.scene.clip_id
         timed = members | {"json": dump_json(extend_metadata(members["json"], timing, clip_id))}
-        return {"clips": commit_samples(self._root, unit.id, [(clip_id, timed)])}
+        return {"clips": commit_samples(self._store, unit.id, [(clip_id, timed)])}
 
 
 def _select_clock(selected: SelectedGenerator) -> tuple[str, Callable[[], float]]:
@@ -107,9 +108,9 @@ def run_trials(
     Raises UserError if a clip cannot be generated.
     """
     alone = replace(executor, name="local", workers=1)
-    _, failed = commit_units(root, interleave(trials), partial(TimedWorker, selected, root, instruments), alone)
+    failed = commit_units(root, interleave(trials), partial(TimedWorker, selected, root, instruments), alone).failed
     if failed:
-        reason = next(iter(failed.values())).strip().splitlines()[-1]
+        reason = next(iter(failed.values()))
         raise UserError(f"{len(failed)} clips cannot be generated; finished clips are kept; the first error: {reason}")
 
 

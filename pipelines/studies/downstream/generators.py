@@ -12,6 +12,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Scene
+from driveforge.datasets.stores.local import LocalStore
 from driveforge.datasets.webdataset_shards.format import roundtrip_clip, scene_from_members
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples
 from driveforge.finetune.world_model.families.registry import is_model_folder
@@ -147,7 +148,7 @@ def generate_requests(
 
 
 def _generate(request: Request, root: Path, folder: Path) -> None:
-    clip = generate_clip(_generator, root, request)
+    clip = generate_clip(_generator, LocalStore(root), request)
     store_members(_path(folder, request), request.scene.clip_id, candidate_members(request, clip))
 
 

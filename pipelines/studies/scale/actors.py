@@ -53,7 +53,13 @@ def run_actors(root: Path, workers: int, seconds: Sequence[float]) -> RealRun:
     make_folder(root)
     units = [WorkUnit(id=f"unit-{number:06d}", requests=()) for number in range(len(seconds))]
     settings = ExecutorSettings(
-        name="ray", workers=workers, address=None, max_attempts=1, timeout_factor=100.0, first_timeout=600.0
+        name="ray",
+        workers=workers,
+        address=None,
+        max_attempts=1,
+        timeout_factor=100.0,
+        first_timeout=600.0,
+        failure_budget=0.0,
     )
     called, results = time.monotonic(), []
     for outcome in run_units(units, partial(SleepingWorker, tuple(seconds)), settings, AttemptLog(root)):

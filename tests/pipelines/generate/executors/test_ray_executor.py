@@ -25,7 +25,13 @@ ROOT = Path(__file__).resolve().parents[4]
 
 def settings(address: str | None = None) -> ExecutorSettings:
     return ExecutorSettings(
-        name="ray", workers=2, address=address, max_attempts=2, timeout_factor=10.0, first_timeout=300.0
+        name="ray",
+        workers=2,
+        address=address,
+        max_attempts=2,
+        timeout_factor=10.0,
+        first_timeout=300.0,
+        failure_budget=0.0,
     )
 
 
