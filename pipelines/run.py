@@ -38,6 +38,8 @@ def run(config: Config, tracker: Tracker) -> int:
     console.rule("Fine-tune")
     with tracker.child("finetune") as child:
         finetune(config, child)
+    if config.generate.retries:
+        ensure_calibration(config)
     console.rule("Generate and measure")
     with tracker.child("generation") as child:
         generation = generate_candidates(config)
@@ -49,6 +51,7 @@ def run(config: Config, tracker: Tracker) -> int:
     console.rule("Export")
     exported = _export(config, decisions, tracker)
     console.print(summary_table(config.run_dir, decisions, review_result, exported))
+    print_result(describe_cost(config.run, decisions))
     print_failures(generation, config.run.candidates)
     return 1 if generation.exceeds_budget or exported is None else 0
 

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from driveforge.pipelines.generate.generator import GeneratorLoader
 from driveforge.pipelines.generate.plan.prepare import prepare_plan
 from driveforge.pipelines.generate.plan.recorded import open_recorded
 from driveforge.pipelines.generate.plan.summary import describe_sources
+from driveforge.pipelines.generate.second_chances import attempt_again, require_calibration_for_retries
 from driveforge.pipelines.generate.select import (
     generator_digest,
     load_selected,
@@ -85,6 +86,7 @@ def generate_candidates(config: Config) -> GenerationSummary:
     selected, root = select_generator(config), config.run.candidates
     instruments = partial(load_instruments, config.validate)
     instruments()  # fails early if something is missing
+    require_calibration_for_retries(config.generate, config.calibration_path)
     recorded = open_recorded(config.data, root, config.generate)
     require_generable(selected, recorded.scenes, config.generate)
     store = open_store(root)
@@ -95,7 +97,20 @@ def generate_candidates(config: Config) -> GenerationSummary:
     for line in describe_sources(summary):
         print_message(line)
     prepare_captions(selected, summary.captions)
-    return generate(root, plan, partial(load_selected, selected), config.executor, instruments)
+    summaries = []
+
+    def make(plan: GenerationPlan) -> None:
+        summaries.append(generate(root, plan, partial(load_selected, selected), config.executor, instruments))
+
+    make(plan)
+    attempt_again(root, config.generate, config.calibration_path, make)
+    return replace(
+        summaries[-1],
+        num_made=sum(one.num_made for one in summaries),
+        seconds=sum(one.seconds for one in summaries),
+        failed={unit: error for one in summaries for unit, error in one.failed.items()},
+        exceeds_budget=any(one.exceeds_budget for one in summaries),
+    )
 
 
 def generate(

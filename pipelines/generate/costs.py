@@ -30,6 +30,23 @@ class UnitCost:
         return self.seconds / max(self.clips, 1)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """What all units of a run cost, s of workers and of GPUs; units of older versions are not counted."""
+
+    seconds: float
+    gpu_seconds: float
+
+    def describe(self, num_accepted: int) -> str:
+        """The cost per accepted clip, rejected clips included; "" if nothing was recorded."""
+        if not self.seconds:
+            return ""
+        if not num_accepted:
+            return f"{self.seconds:.0f} worker seconds, and no clip was accepted"
+        gpu = f", {self.gpu_seconds / num_accepted:.1f} GPU seconds" if self.gpu_seconds else ""
+        return f"{self.seconds / num_accepted:.1f} worker seconds{gpu} per accepted clip"
+
+
 class CostLog:
     """The costs of the units under ``root``; written by one process."""
 
@@ -48,3 +65,9 @@ class CostLog:
         contents = zip(names, self._store.read_all(names), strict=True)
         costs = [parse_record(content, UnitCost, self._store.describe(name), hint) for name, content in contents]
         return {cost.unit: cost for cost in costs}
+
+    def total(self) -> Spent:
+        costs = self.read().values()
+        return Spent(
+            seconds=sum(cost.seconds for cost in costs), gpu_seconds=sum(cost.seconds * cost.gpus for cost in costs)
+        )

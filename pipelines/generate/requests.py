@@ -29,7 +29,10 @@ SCENES_FOLDER = "scenes"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:
-    """One clip to generate. ``model`` is the generator's digest, ``first_frames`` the name of stored frames or ""."""
+    """One clip to generate. ``model`` is the generator's digest, ``first_frames`` the name of stored frames or "".
+
+    A further ``attempt`` at a request of which no clip was accepted names the clip of the first, ``attempt_of``.
+    """
 
     scene: Scene
     seed: int
@@ -37,6 +40,8 @@ class Request:
     settings: SamplerSettings
     edit: str
     first_frames: str = ""
+    attempt: int = 1
+    attempt_of: str = ""
 
     @property
     def id(self) -> str:
@@ -55,6 +60,8 @@ class PlannedRequest:
     model: str
     first_frames: str
     settings: SamplerSettings
+    attempt: int = 1
+    attempt_of: str = ""
 
     def load(self, root: Path) -> Request:
         """The request, with its scene from the folder ``root`` of the plan."""
@@ -68,7 +75,14 @@ class PlannedRequest:
             settings=self.settings,
             edit=self.edit,
             first_frames=self.first_frames,
+            attempt=self.attempt,
+            attempt_of=self.attempt_of,
         )
+
+
+def derive_seed(text: str) -> int:
+    """A 31-bit seed, a pure function of ``text``."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 def canonical_json(record: object) -> bytes:
@@ -84,7 +98,13 @@ def request_to_json(request: Request) -> dict[str, Any]:
         "settings": asdict(request.settings),
         "edit": request.edit,
         "first_frames": request.first_frames,
+        **_attempt_to_json(request),
     }
+
+
+def _attempt_to_json(request: Request | PlannedRequest) -> dict[str, Any]:
+    """Nothing for a first attempt, whose id is as it was before there were others."""
+    return {"attempt": request.attempt, "attempt_of": request.attempt_of} if request.attempt > 1 else {}
 
 
 def planned_to_json(planned: PlannedRequest, settings: Sequence[SamplerSettings]) -> dict[str, Any]:
@@ -97,6 +117,7 @@ def planned_to_json(planned: PlannedRequest, settings: Sequence[SamplerSettings]
         "model": planned.model,
         "first_frames": planned.first_frames,
         "settings": settings.index(planned.settings),
+        **_attempt_to_json(planned),
     }
 
 
@@ -110,6 +131,8 @@ def planned_from_json(record: dict[str, Any], settings: Sequence[SamplerSettings
             **{name: record[name] for name in texts},
             seed=int(record["seed"]),
             settings=settings[int(record["settings"])],
+            attempt=int(record.get("attempt", 1)),
+            attempt_of=str(record.get("attempt_of", "")),
         )
 
 

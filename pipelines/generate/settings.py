@@ -38,6 +38,11 @@ class GenerateSettings:
     screen_scenes: Annotated[
         bool, "leave out scenes with frames that are near-duplicates of those of another or of an evaluation scene"
     ]
+    retries: Annotated[
+        tuple[Literal["seed", "steps", "guidance"], ...],
+        "what each further attempt at a clip that was not accepted changes: seed; steps: seed, and twice the steps; "
+        "guidance: seed, and a stronger guidance scale; []: no further attempts",
+    ]
     num_first_frames: Annotated[
         int, "recorded frames that a clip continues; 0: none, clips from layout, pose and caption only", Range(0)
     ]

@@ -90,6 +90,8 @@ def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = 
         "model": request.model,
         "settings": asdict(request.settings),
         "first_frames": request.first_frames,
+        "attempt": request.attempt,
+        "attempt_of": request.attempt_of,
         "measures": measure(clip, instruments).to_json(),
         "frame_hashes": hash_clip(clip),
         "provenance": {"synthetic": True, "recording": request.scene.source, "split": request.scene.split},

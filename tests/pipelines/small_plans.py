@@ -27,6 +27,7 @@ SETTINGS = GenerateSettings(
     edits=("as-recorded", "dusk", "slower", "agent-shifts"),
     balance=(),
     screen_scenes=False,
+    retries=(),
     sampler=sampler_settings(num_steps=2, strength=0.7, inpaint_steps=0, guidance_scale=1.0),
     sampler_without_frame=sampler_settings(num_steps=2, strength=1.0, inpaint_steps=0, guidance_scale=1.0),
     seed=5,

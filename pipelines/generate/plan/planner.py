@@ -14,7 +14,7 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.generate.edits import parse_edit
 from driveforge.pipelines.generate.plan.hash_set import HashSet
 from driveforge.pipelines.generate.plan.order import iter_pairs, make_cells
-from driveforge.pipelines.generate.requests import PlannedRequest, Request, canonical_json
+from driveforge.pipelines.generate.requests import PlannedRequest, Request, canonical_json, derive_seed
 from driveforge.pipelines.generate.settings import GenerateSettings
 
 # Edited scenes whose hashes are kept in memory; others are edited again when their turn comes.
@@ -133,7 +133,7 @@ def _edit(scene: Scene, edit: Edit, inputs: SceneInputs, settings: GenerateSetti
 def _plan(edited: EditedScene, seed: int, number: int, model: str, clip_ids: HashSet) -> PlannedRequest:
     attempt = 0
     while True:
-        own_seed = _derive_seed(f"{seed}:{number}:{attempt}" if attempt else f"{seed}:{number}")
+        own_seed = derive_seed(f"{seed}:{number}:{attempt}" if attempt else f"{seed}:{number}")
         clip_id = f"{edited.clip_id}-{edited.request_id(own_seed)[:8]}"
         if clip_ids.add(clip_id):
             break
@@ -147,8 +147,3 @@ def _plan(edited: EditedScene, seed: int, number: int, model: str, clip_ids: Has
         first_frames=edited.first_frames,
         settings=edited.settings,
     )
-
-
-def _derive_seed(text: str) -> int:
-    """A 31-bit seed, a pure function of ``text``."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

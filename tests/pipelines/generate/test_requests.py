@@ -45,6 +45,7 @@ def settings(**changes: Any) -> GenerateSettings:
         "clips_per_unit": 2,
         "balance": (),
         "screen_scenes": False,
+        "retries": (),
         "edits": ("as-recorded", "rain", "agent-shifts"),
         "sampler": WITH_FRAME,
         "sampler_without_frame": WITHOUT_FRAME,
