@@ -23,6 +23,27 @@ COMMANDS = (
         sections=("simulate", *_PIPELINE),
         presets=("run_dir=runs/demo", "executor=ray", "simulate=demo", "finetune=full", "finetune.steps=100"),
     ),
+    Command(
+        name="show",
+        module="driveforge.pipelines.config.show",
+        run_dir="read",
+        summary="show every setting and where it came from",
+        description=(
+            "Prints the settings that a command with the same run_dir, --config and KEY=VALUE would use, each with its "
+            "origin: a file of conf/ (and who chose it), the run's settings.yaml, a file of --config, or the command "
+            "line. PREFIX shows one section or setting. Changes nothing."
+        ),
+        examples=(
+            "driveforge show run_dir=runs/demo",
+            "driveforge show generate.sampler run_dir=runs/demo",
+            "driveforge show finetune finetune=full --json",
+        ),
+        usage=" [PREFIX] [--json]",
+        arguments=(
+            (("prefix",), {"metavar": "PREFIX", "nargs": "?", "help": "a section or setting; default: all"}),
+            (("--json",), {"action": "store_true", "help": "print JSON: value and origin by key"}),
+        ),
+    ),
     *MODEL_COMMANDS,
     *CLIP_COMMANDS,
     Command(

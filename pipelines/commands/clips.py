@@ -20,7 +20,7 @@ CLIP_COMMANDS = (
         ),
         examples=(
             "driveforge plan run_dir=runs/first generate.num_clips=200",
-            "driveforge plan generate.edits=[as-recorded,dusk,'{edit: slow, factor: [0.4, 0.7]}']",
+            "driveforge plan 'generate.edits=[as-recorded, dusk, {edit: slow, factor: [0.4, 0.7]}]'",
             "driveforge plan generate.balance=[speed,turn-rate] generate.source_split=train",
         ),
         sections=("data", "model", "generate"),

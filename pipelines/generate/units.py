@@ -113,6 +113,11 @@ def unit_id(number: int) -> str:
     return f"unit-{chr(ord('a') + len(digits) - 7)}{digits}"
 
 
+def iter_unit_ids(units: Sequence[WorkUnit]) -> Iterator[str]:
+    """The ids of ``units``; those of a stored plan without parsing it."""
+    return map(unit_id, range(len(units))) if isinstance(units, StoredUnits) else (unit.id for unit in units)
+
+
 def open_or_create_plan(root: Path, requests: Iterable[PlannedRequest], clips_per_unit: int) -> GenerationPlan:
     """The plan under ``root``, created if there is none; raises UserError if it is not that of ``requests``."""
     path, lines = root / PLAN_FILE, _unit_lines(requests, clips_per_unit, 0)
@@ -208,13 +213,14 @@ class StoredUnits(Sequence[WorkUnit]):
             raise IndexError(f"unit {key} of {len(self)}")
         which = bisect_right(self._before, number) - 1
         part, line = self._parts[which], number - self._before[which]
-        return _parse_unit(self._root, part.read_line(line), f"{part.path} line {line + 1}")
+        return _parse_unit(self._root, part.read_line(line), f"{part.path} line {line + 1}", unit_id(number))
 
     def __iter__(self) -> Iterator[WorkUnit]:
-        for part in self._parts:
+        for part, before in zip(self._parts, self._before, strict=False):
             with part.path.open("rb") as file:
-                for number, line in enumerate(file, start=1):
-                    yield _parse_unit(self._root, line, f"{part.path} line {number}")
+                for number, line in enumerate(file):
+                    where = f"{part.path} line {number + 1}"
+                    yield _parse_unit(self._root, line, where, unit_id(before + number))
 
 
 def _require_same(root: Path, lines: Iterable[bytes]) -> None:
@@ -224,7 +230,9 @@ def _require_same(root: Path, lines: Iterable[bytes]) -> None:
     with path.open("rb") as file:
         for number, (actual, expected) in enumerate(itertools.zip_longest(file, lines), start=1):
             # Plans of older versions hold whole scenes; the clip ids derive from all that they hold.
-            if actual == expected or (actual and expected and _clips(root, actual, number) == _clips(root, expected)):
+            if actual == expected or (
+                actual and expected and _clips(root, actual, number) == _clips(root, expected, number)
+            ):
                 continue
             raise UserError(
                 f"{path} holds another plan than that of the current data, model and settings, from line {number} on: "
@@ -232,9 +240,8 @@ def _require_same(root: Path, lines: Iterable[bytes]) -> None:
             )
 
 
-def _clips(root: Path, line: bytes, number: int = 0) -> tuple[str, tuple[str, ...]]:
-    unit = _parse_unit(root, line, f"{root / PLAN_FILE} line {number}")
-    return unit.id, unit.clip_ids
+def _clips(root: Path, line: bytes, number: int) -> tuple[str, ...]:
+    return _parse_unit(root, line, f"{root / PLAN_FILE} line {number}", unit_id(number - 1)).clip_ids
 
 
 def _unit_lines(requests: Iterable[PlannedRequest], clips_per_unit: int, first: int) -> Iterator[bytes]:
@@ -256,12 +263,12 @@ def _unit_lines(requests: Iterable[PlannedRequest], clips_per_unit: int, first: 
         yield canonical_json(record) + b"\n"
 
 
-def _parse_unit(root: Path, line: bytes, where: str) -> WorkUnit:
+def _parse_unit(root: Path, line: bytes, where: str, name: str) -> WorkUnit:
     try:
         record = parse_json(line, where, _RECREATE_HINT)
-        name, requests = record["unit"], record["requests"]
-        if not isinstance(name, str) or not isinstance(requests, list):
-            raise TypeError("unit must be text, and requests a list")
+        requests = record["requests"]
+        if record["unit"] != name or not isinstance(requests, list):
+            raise TypeError(f"unit must be {name}, and requests a list")
         settings = [settings_from_json(entry, where) for entry in record.get("settings", [])]
         records = tuple(_parse_request(request, settings, where) for request in requests)
     except (KeyError, TypeError) as error:

@@ -62,6 +62,7 @@ def _plot_edits(axes: Axes, summary: PlanSummary, splits: Mapping[str, str]) -> 
     axes.invert_yaxis()
     axes.set_title("clips by edit", fontsize=10, loc="left")
     axes.legend(fontsize=8, frameon=False, loc="lower right", handlelength=1)
+    axes.margins(x=0.35)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     _clean(axes, "x")
 

@@ -1,6 +1,7 @@
 """What is in a plan, counted while it is made, and kept beside it."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -145,7 +146,7 @@ def digest_inputs(scenes: Sequence[Scene], chosen: Sequence[Scene], settings: Ge
 
 
 def write_summary(root: Path, summary: PlanSummary) -> None:
-    write_atomic(root / SUMMARY_FILE, canonical_json(asdict(summary)))
+    write_atomic(root / SUMMARY_FILE, json.dumps(asdict(summary), allow_nan=False).encode())
 
 
 def read_summary(root: Path) -> PlanSummary | None:

@@ -19,6 +19,7 @@ from driveforge.pipelines.generate.requests import (
 from driveforge.pipelines.generate.units import (
     GenerationPlan,
     append_units,
+    iter_unit_ids,
     open_or_create_plan,
     read_plan,
     unit_id,
@@ -52,6 +53,7 @@ def test_units_contain_every_request_once_in_order(tmp_path: Path) -> None:
     plan = open_or_create_plan(tmp_path, requests(tmp_path, 7), 3)
     assert clips(plan) == [("s-0", "s-1", "s-2"), ("s-3", "s-4", "s-5"), ("s-6",)]
     assert [unit.id for unit in plan.units] == ["unit-000000", "unit-000001", "unit-000002"]
+    assert list(iter_unit_ids(plan.units)) == list(iter_unit_ids(list(plan.units))) == [u.id for u in plan.units]
     assert [(r.seed, r.settings.num_steps) for r in plan.units[1].requests] == [(3, 2), (4, 1), (5, 2)]
 
 
@@ -137,9 +139,10 @@ def test_invalid_plans_are_refused(tmp_path: Path) -> None:
         b"[]\n",
         b"null\n",
         b'{"unit": [], "requests": 3}\n',
-        b'{"unit": "u", "requests": [null]}\n',
-        b'{"unit": "u", "requests": [{"scene": 3}]}\n',
-        b'{"unit": "u", "settings": [{}], "requests": []}\n',
+        b'{"unit": "unit-000001", "requests": []}\n',
+        b'{"unit": "unit-000000", "requests": [null]}\n',
+        b'{"unit": "unit-000000", "requests": [{"scene": 3}]}\n',
+        b'{"unit": "unit-000000", "settings": [{}], "requests": []}\n',
         b"\xff\n",
     ):
         (tmp_path / "plan.jsonl").write_bytes(damaged)
