@@ -1,4 +1,4 @@
-"""An S3 server on this machine: moto over HTTP, in a process of its own."""
+"""S3 servers on this machine, in processes of their own: moto, and one that keeps objects on disk."""
 
 import os
 import socket
@@ -7,9 +7,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 BUCKET = "bucket"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def free_port() -> int:
@@ -41,6 +43,33 @@ def s3_server() -> Iterator[dict[str, str]]:
     finally:
         server.kill()
         server.wait()
+
+
+class DiskServer:
+    """A server that keeps objects below ``root`` (``tests.disk_s3_server``), and that can be killed and restarted."""
+
+    def __init__(self, root: Path, bytes_per_second: float = float("inf")) -> None:
+        self.root, self._port, self._speed = root, free_port(), bytes_per_second
+        self.environment = client_environment(self._port)
+        self.start()
+
+    def start(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        words = ["-m", "tests.disk_s3_server", str(self._port), str(self.root), str(self._speed)]
+        self._process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stderr=subprocess.DEVNULL)
+        wait_until_listening(self._port)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def num_received(self) -> int:
+        """The bytes of uploads in progress."""
+        sizes = []
+        for path in self.root.glob(".receiving-*"):
+            with suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return sum(sizes)
 
 
 def wait_until_listening(port: int) -> None:

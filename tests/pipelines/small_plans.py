@@ -4,11 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.stores.opening import open_store, share
 from driveforge.pipelines.generate.command import GenerationSummary, generate
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, plan_requests, store_first_frames
 from driveforge.pipelines.generate.settings import GenerateSettings
-from driveforge.pipelines.generate.units import GenerationPlan, open_or_create_plan
+from driveforge.pipelines.generate.units import PLAN_FILE, GenerationPlan, open_or_create_plan
 from tests.defaults import sampler_settings
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
@@ -36,9 +38,17 @@ def executor(name: Literal["local", "ray"] = "local") -> ExecutorSettings:
 
 def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> GenerationPlan:
     scenes = [driving_scene(f"scene-{i}", num_frames=num_frames, yaw_rate=0.05 * i) for i in range(3)]
-    folder = root / FIRST_FRAMES_FOLDER
-    requests = plan_requests(scenes, lambda s: store_first_frames(folder, first_frames_of(s)), SETTINGS, "fake-1")
-    return open_or_create_plan(root, requests, SETTINGS.clips_per_unit)
+    store = open_store(root)
+
+    def store_frames(scene: Scene) -> str:
+        name = store_first_frames(root / FIRST_FRAMES_FOLDER, first_frames_of(scene))
+        assert share(store, f"{FIRST_FRAMES_FOLDER}/{name}")
+        return name
+
+    store.fetch(PLAN_FILE, again=True)
+    plan = open_or_create_plan(root, plan_requests(scenes, store_frames, SETTINGS, "fake-1"), SETTINGS.clips_per_unit)
+    assert share(store, PLAN_FILE)
+    return plan
 
 
 def generate_small(root: Path, name: Literal["local", "ray"] = "local", seconds: float = 0.0) -> GenerationSummary:
