@@ -1,5 +1,7 @@
-"""S3 servers on this machine, in processes of their own: moto, and one that keeps objects on disk."""
+"""Object stores on this machine, in processes of their own: moto, an S3 server that keeps objects on disk, Azurite."""
 
+import base64
+import hmac
 import os
 import socket
 import subprocess
@@ -8,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from email.utils import formatdate
 from pathlib import Path
 
 BUCKET = "bucket"
@@ -70,6 +73,40 @@ class DiskServer:
             with suppress(FileNotFoundError):
                 sizes.append(path.stat().st_size)
         return sum(sizes)
+
+
+# The account of Microsoft's emulator, whose key is public.
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+@contextmanager
+def azure_server(command: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Azurite, started by ``command``, with an empty container; yields the environment of its clients."""
+    port = free_port()
+    words = ["--silent", "--skipApiVersionCheck", "--location", str(folder), "--blobPort", str(port)]
+    server = subprocess.Popen([command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until_listening(port)
+        create_container(port)
+        yield {
+            "AZURE_STORAGE_ACCOUNT_NAME": AZURE_ACCOUNT,
+            "AZURE_STORAGE_ACCOUNT_KEY": AZURE_KEY,
+            "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}",
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+def create_container(port: int) -> None:
+    path, headers = f"/{AZURE_ACCOUNT}/{BUCKET}", {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    signed = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    text = f"PUT{chr(10) * 12}{signed}/{AZURE_ACCOUNT}{path}\nrestype:container"
+    signature = base64.b64encode(hmac.digest(base64.b64decode(AZURE_KEY), text.encode(), "sha256")).decode()
+    headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{signature}"
+    url = f"http://127.0.0.1:{port}{path}?restype=container"
+    urllib.request.urlopen(urllib.request.Request(url, method="PUT", headers=headers)).read()
 
 
 def wait_until_listening(port: int) -> None:
