@@ -47,3 +47,11 @@ def plain_text(text: object, num_styled: int = 0, style: str = "") -> Text:
     shown = Text(_with_urls(str(text)).encode(errors="replace").decode())
     shown.stylize(style, 0, num_styled)
     return shown
+
+
+def format_size(num_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"

@@ -13,6 +13,7 @@ from driveforge.pipelines.console import plain_text
 from driveforge.pipelines.export.command import export, log_export
 from driveforge.pipelines.export.nuscenes import open_merged_root
 from driveforge.pipelines.generate.command import generate_candidates, log_generation, print_failures
+from driveforge.pipelines.generate.costs import CostLog
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.inputs.instruments import load_instruments
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
@@ -51,7 +52,8 @@ def run(config: Config, tracker: Tracker) -> int:
     console.rule("Export")
     exported = _export(config, decisions, tracker)
     console.print(summary_table(config.run_dir, decisions, review_result, exported))
-    print_result(describe_cost(config.run, decisions))
+    if cost := CostLog(config.run.candidates).total().describe(count_states(decisions)["accepted"]):
+        console.print(cost)
     print_failures(generation, config.run.candidates)
     return 1 if generation.exceeds_budget or exported is None else 0
 

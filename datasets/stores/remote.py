@@ -54,7 +54,8 @@ class RemoteStore:
 
         with translate_store_errors(self.describe(folder)):
             for batch in obstore.list(_client(self.url), f"{folder}/" if folder else None):
-                yield from batch  # type: ignore[misc]
+                for entry in batch:
+                    yield {**entry, "e_tag": _bare(entry["e_tag"])}
 
     def entries(self) -> tuple[dict[str, str], list[str]]:
         """The ETags of the objects directly under the URL, by name, and the names of the folders there."""
@@ -62,7 +63,7 @@ class RemoteStore:
 
         with translate_store_errors(self.url):
             found = obstore.list_with_delimiter(_client(self.url))
-        files = {entry["path"]: entry["e_tag"] or "" for entry in found["objects"]}
+        files = {entry["path"]: _bare(entry["e_tag"]) for entry in found["objects"]}
         return files, [folder.rstrip("/") for folder in found["common_prefixes"]]
 
     def exists(self, name: str) -> bool:
@@ -108,8 +109,8 @@ class RemoteStore:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
-            mode = "create" if e_tag is None else {"e_tag": e_tag}
-            return str(self._put(name, file, mode=mode)["e_tag"] or "")
+            mode = "create" if e_tag is None else {"e_tag": f'"{e_tag}"'}
+            return _bare(self._put(name, file, mode=mode)["e_tag"])
         except (AlreadyExistsError, PreconditionError):
             return None
 
@@ -139,7 +140,7 @@ class RemoteStore:
             with atomic_file(path) as file:
                 for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
                     file.write(chunk)
-            return found.meta["e_tag"] or ""
+            return _bare(found.meta["e_tag"])
 
     def delete(self, names: Iterable[str]) -> None:
         import obstore
@@ -197,6 +198,11 @@ class _StagedUpload:
             uploaded = obstore.head(_client(self.store.url), name)["size"]
         if uploaded != self.path.stat().st_size:
             raise StoreError(f"{self.store.describe(name)}: {uploaded} bytes of {self.path.stat().st_size} were stored")
+
+
+def _bare(e_tag: str | None) -> str:
+    """An ETag without quotes, which Azure leaves out in listings."""
+    return (e_tag or "").strip('"')
 
 
 @cache

@@ -213,6 +213,27 @@ CLIP_COMMANDS = (
         sections=("export", "tracking"),
     ),
     Command(
+        name="gc",
+        module="driveforge.pipelines.generate.gc",
+        run_dir="existing",
+        summary="list or remove files of a run that nothing refers to",
+        description=(
+            "Lists tars that no commit names, first frames that no plan names, records of units that are committed "
+            "now, and temporary files of killed processes, each with its size and the reason. Removes them only with "
+            "--delete, and never a file whose name is not one of driveforge's. Waits while another command writes in "
+            "the run folder. In an object store, considers only objects that are older than --older-than."
+        ),
+        examples=("driveforge gc", "driveforge gc --delete", "driveforge gc run_dir=s3://bucket/run --older-than 48"),
+        usage=" [--delete] [--older-than HOURS]",
+        arguments=(
+            (("--delete",), {"action": "store_true", "help": "remove what is listed"}),
+            (
+                ("--older-than",),
+                {"type": float, "metavar": "HOURS", "default": 24.0, "help": "in an object store; default: 24"},
+            ),
+        ),
+    ),
+    Command(
         name="verify",
         module="driveforge.pipelines.verify",
         run_dir="read",

@@ -151,17 +151,17 @@ def remove_unreferenced(root: Path) -> list[Path]:
     Call it only while no worker commits. Files with other names are kept.
     """
     log = CommitLog(root)
-    tars = [root / file.name for file in unreferenced_tars(log, set(log.committed_units()))]
+    tars = [root / file.name for file in unreferenced_tars(log, set(log.committed_units()), log.store.files())]
     for path in tars:
         path.unlink()
     return sorted(tars) + remove_scratch(root)
 
 
-def unreferenced_tars(log: CommitLog, committed: Set[str]) -> list[StoredFile]:
-    """Tars with our names that no marker names. Only the markers of units with several tars are read."""
+def unreferenced_tars(log: CommitLog, committed: Set[str], files: Iterable[StoredFile]) -> list[StoredFile]:
+    """Those of ``files`` with names of our tars that no marker names; reads the markers of units with several tars."""
     by_unit: dict[str, list[StoredFile]] = {}
     unreferenced = []
-    for file in log.store.files():
+    for file in files:
         if not TAR_NAME.fullmatch(file.name):
             continue
         unit = file.name.rpartition("-")[0]

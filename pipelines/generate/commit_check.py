@@ -50,8 +50,10 @@ class CommitCheck:
         """Wait until all units were checked; returns the damaged ones, which are no longer committed."""
         with show_progress(Progress(disable=not self._committed)) as progress:
             bar = progress.add_task("Checking committed units", total=len(self._committed))
-            while self._thread.is_alive():
+            is_running = True
+            while is_running:
                 self._thread.join(0.2)
+                is_running = self._thread.is_alive()
                 progress.update(bar, completed=self._num_checked)
         if self._error is not None:
             raise self._error

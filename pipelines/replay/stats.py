@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from driveforge.datasets.files.atomic import atomic_file
-from driveforge.pipelines.console import plain_text
+from driveforge.pipelines.console import format_size, plain_text
 from driveforge.pipelines.replay.add import num_bytes_of
 from driveforge.replay.persistent import get_license, open_persistent
 
@@ -75,14 +75,14 @@ def stats_table(stats: BufferStats) -> Table:
     table.add_column("domain", "all")
     table.add_column("clips", str(sum(row.num_clips for row in rows)), justify="right")
     table.add_column("quota", str(stats.capacity), justify="right")
-    table.add_column("size", f"{_format_size(stats.num_bytes)} on disk", justify="right")
+    table.add_column("size", f"{format_size(stats.num_bytes)} on disk", justify="right")
     table.add_column("license")
     table.add_column("oldest (UTC)")
     table.add_column("newest (UTC)")
     for row in rows:
         licenses = ", ".join(f"{name} ({count})" for name, count in row.licenses.most_common())
         times = (_format_time(row.oldest), _format_time(row.newest))
-        cells = (row.domain, row.num_clips, row.quota, _format_size(row.num_bytes), licenses, *times)
+        cells = (row.domain, row.num_clips, row.quota, format_size(row.num_bytes), licenses, *times)
         table.add_row(*map(plain_text, cells))
     return table
 
@@ -100,13 +100,13 @@ def plot_stats(path: Path, stats: BufferStats) -> None:
         starts = [start + count for start, count in zip(starts, counts, strict=True)]
     axes.vlines([row.quota for row in rows], *_quota_ends(len(rows)), color="#444444", lw=1.5, label="quota")
     for y, row in enumerate(rows):
-        axes.text(row.num_clips, y, f" {row.num_clips} · {_format_size(row.num_bytes)} ", va="center", fontsize=8)
+        axes.text(row.num_clips, y, f" {row.num_clips} · {format_size(row.num_bytes)} ", va="center", fontsize=8)
     axes.set(
         yticks=range(len(rows)), xlabel="clips", xlim=(0, 1.2 * max(max(row.quota, row.num_clips) for row in rows))
     )
     axes.set_yticklabels([row.domain for row in rows])
     axes.set_title(
-        f"{sum(starts)} of {stats.capacity} clips, {_format_size(stats.num_bytes)} on disk", loc="left", fontsize=10
+        f"{sum(starts)} of {stats.capacity} clips, {format_size(stats.num_bytes)} on disk", loc="left", fontsize=10
     )
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)
@@ -125,11 +125,3 @@ def _truncate(text: str) -> str:
 
 def _format_time(stamp: str) -> str:
     return stamp[:16].replace("T", " ")
-
-
-def _format_size(num_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"

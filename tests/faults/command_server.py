@@ -79,7 +79,21 @@ def fake_generation_work(command: str, words: Sequence[str]) -> Work:
     return work
 
 
+def stored_generation_work(command: str, words: Sequence[str]) -> Work:
+    """As ``fake_generation_work``, for the URL of a run folder in an object store."""
+    from driveforge.datasets.stores.working_copy import working_copy
+    from tests.pipelines.small_plans import generate_small
+
+    def work() -> None:
+        with working_copy(words[0], (), print) as copy:
+            generate_small(copy.folder / "candidates", words[1], seconds=0.3)
+            copy.upload()
+
+    return work
+
+
 _WORKS = {
+    "generate in a store": stored_generation_work,
     "generate": fake_generation_work,
     "gate": stage_work,
     "export": stage_work,

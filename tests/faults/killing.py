@@ -97,10 +97,15 @@ class Run:
 
 @contextmanager
 def killable_command(
-    name: str, folder: Path, command: str, *words: object, environment: Mapping[str, str] | None = None
+    name: str,
+    folder: Path,
+    command: str,
+    *words: object,
+    environment: Mapping[str, str] | None = None,
+    log: Path | None = None,
 ) -> Iterator[KillableCommand]:
     """A command that can be started repeatedly with its imports done; all its processes are ended afterwards."""
-    token, log = uuid.uuid4().hex, folder.parent / f"{folder.name}.log"
+    token, log = uuid.uuid4().hex, log or folder.parent / f"{folder.name}.log"
     with log.open("wb") as stderr:
         server = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.command_server", command, *map(str, words)],

@@ -4,6 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from driveforge.datasets.scene import Scene
+from driveforge.datasets.stores.opening import open_store, share
 from driveforge.pipelines.generate.command import GenerationSummary, generate
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.plan.planner import SceneInputs, plan_entries
@@ -14,7 +16,7 @@ from driveforge.pipelines.generate.requests import (
     store_scene,
 )
 from driveforge.pipelines.generate.settings import GenerateSettings
-from driveforge.pipelines.generate.units import GenerationPlan, open_or_create_plan
+from driveforge.pipelines.generate.units import PLAN_FILE, GenerationPlan, open_or_create_plan
 from tests.defaults import sampler_settings
 from tests.pipelines.generators import FakeGenerator, first_frames_of
 from tests.pipelines.scenes import driving_scene
@@ -45,14 +47,28 @@ def executor(name: Literal["local", "ray"] = "local") -> ExecutorSettings:
 
 def small_plan(root: Path, num_frames: int = NUM_FRAMES) -> GenerationPlan:
     scenes = [driving_scene(f"scene-{i}", num_frames=num_frames, yaw_rate=0.05 * i) for i in range(3)]
+    store = open_store(root)
+    store.fetch(PLAN_FILE, again=True)
     planned = plan_entries(scenes, stored_inputs(root), SETTINGS, "fake-1")
-    return open_or_create_plan(root, (entry for entry, _ in planned), SETTINGS.clips_per_unit)
+    plan = open_or_create_plan(root, (entry for entry, _ in planned), SETTINGS.clips_per_unit)
+    assert share(store, PLAN_FILE)
+    return plan
 
 
 def stored_inputs(root: Path) -> SceneInputs:
+    """Inputs that are stored under ``root``, and shared with its object store if it is a working copy of one."""
+    store = open_store(root)
+
+    def shared(folder: str, name: str) -> str:
+        assert share(store, f"{folder}/{name}")
+        return name
+
+    def store_frames(scene: Scene) -> str:
+        return shared(FIRST_FRAMES_FOLDER, store_first_frames(root / FIRST_FRAMES_FOLDER, first_frames_of(scene)))
+
     return SceneInputs(
-        store_first_frames=lambda scene: store_first_frames(root / FIRST_FRAMES_FOLDER, first_frames_of(scene)),
-        store_scene=lambda _, content: store_scene(root / SCENES_FOLDER, content),
+        store_first_frames=store_frames,
+        store_scene=lambda _, content: shared(SCENES_FOLDER, store_scene(root / SCENES_FOLDER, content)),
     )
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver
 from typing import Any
@@ -43,7 +43,8 @@ class LocalPool:
 
     def start(self) -> "LocalProcess":
         parent_end, child_end = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(child_end, self._factory), daemon=True)
+        arguments = (child_end, self._factory, os.environ | THREAD_ENVIRONMENT)
+        process = self._context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         child_end.close()
         return LocalProcess(process, parent_end)
@@ -92,11 +93,12 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory) -> None:
+def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory, environment: Mapping[str, str]) -> None:
     """The main function of a worker process: create the worker, then make units until the pipe closes.
 
     Sends (record, error, is_fatal) after each task.
     """
+    os.environ.update(environment)  # that of the fork server may be older
     # Ctrl-C reaches every process of the terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

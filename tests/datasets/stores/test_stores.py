@@ -12,11 +12,16 @@ from driveforge.datasets.stores.local import LocalStore
 from driveforge.datasets.stores.remote import RemoteStore
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["store_url", "azure_url"], ids=["s3", "azure"])
+def remote(request: pytest.FixtureRequest) -> RemoteStore:
+    return RemoteStore(request.getfixturevalue(request.param))
+
+
+@pytest.fixture(params=["local", "store_url", "azure_url"], ids=["local", "s3", "azure"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "local":
         return LocalStore(tmp_path / "root")
-    return RemoteStore(request.getfixturevalue("store_url"))
+    return RemoteStore(request.getfixturevalue(request.param))
 
 
 def names(store: Store, folder: str = "") -> list[str]:
@@ -63,8 +68,8 @@ def test_scratch_files_are_gone_after_the_block(store: Store) -> None:
     assert not path.exists() and names(store) == []
 
 
-def test_a_fetched_copy_is_kept_until_it_is_fetched_again(store_url: str) -> None:
-    store = RemoteStore(store_url)
+def test_a_fetched_copy_is_kept_until_it_is_fetched_again(remote: RemoteStore) -> None:
+    store = remote
     assert not store.fetch("a").exists()
     store.write("a", b"1")
     path = store.fetch("a")
@@ -75,8 +80,8 @@ def test_a_fetched_copy_is_kept_until_it_is_fetched_again(store_url: str) -> Non
     assert not path.exists()
 
 
-def test_a_replacement_with_an_old_version_is_refused(store_url: str, tmp_path: Path) -> None:
-    store, file = RemoteStore(store_url), tmp_path / "file"
+def test_a_replacement_with_an_old_version_is_refused(remote: RemoteStore, tmp_path: Path) -> None:
+    store, file = remote, tmp_path / "file"
     file.write_bytes(b"1")
     first = store.replace("a", file, None)
     assert first and store.replace("a", file, None) is None, "it exists"
