@@ -194,7 +194,7 @@ CLIP_COMMANDS = (
     ),
     Command(
         name="verify",
-        module="driveforge.pipelines.verify",
+        module="driveforge.pipelines.export.verify",
         run_dir="read",
         summary="check every byte of exported shards",
         description="DIR is a folder that export wrote. Exit status 1 if anything is wrong.",

@@ -8,7 +8,7 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.index import read_index
-from driveforge.pipelines.verify import verify
+from driveforge.pipelines.export.verify import verify
 from tests.faults.damage import damage_content
 from tests.faults.outcomes import OTHER, SAME, Record, record_outcome
 from tests.faults.small_run import contents, run_export, run_gate

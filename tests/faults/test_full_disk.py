@@ -9,10 +9,10 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.folder_source import write_clip_folder
+from driveforge.pipelines.export.verify import verify
 from driveforge.pipelines.plots.limits import plot_limits
 from driveforge.pipelines.validate.measure import write_measures
 from driveforge.pipelines.validate.review import write_review
-from driveforge.pipelines.verify import verify
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from tests.datasets.small_clips import small_clip

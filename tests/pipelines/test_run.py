@@ -8,8 +8,8 @@ import pytest
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.demo import main as demo
+from driveforge.pipelines.export.verify import verify
 from driveforge.pipelines.validate.gate import read_verdicts
-from driveforge.pipelines.verify import verify
 
 SMALL = [
     "simulate=demo",
