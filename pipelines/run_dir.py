@@ -82,8 +82,13 @@ class RunDir:
 
     @property
     def overrides(self) -> Path:
-        """Verdicts of reviewers."""
+        """Verdicts of reviewers, written by hand."""
         return self.root / "overrides.json"
+
+    @property
+    def decisions(self) -> Path:
+        """Verdicts of reviewers from the review page."""
+        return self.root / "decisions.jsonl"
 
     @property
     def review(self) -> Path:
