@@ -92,7 +92,8 @@ class RunDir:
 
     @property
     def review(self) -> Path:
-        return self.root / "review"
+        """The static copy of the review page; the folder above it may hold files of reviewers."""
+        return self.root / "review" / "page"
 
     @property
     def shards(self) -> Path:

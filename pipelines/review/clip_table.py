@@ -9,7 +9,7 @@ import numpy as np
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import track
-from driveforge.datasets.webdataset_shards.format import load_json
+from driveforge.datasets.webdataset_shards.format import load_json, video_member
 from driveforge.datasets.webdataset_shards.tar_samples import read_members
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import Decision, read_decisions
@@ -17,6 +17,7 @@ from driveforge.validation.calibration import Calibration
 from driveforge.validation.catalog import get_definition
 from driveforge.validation.covariates import ClipCovariates
 from driveforge.validation.guarantee import describe_false_reject_rate
+from driveforge.validation.review.drawing import short_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +78,7 @@ def _read_scene_facts(decision: Decision) -> dict[str, Any]:
         "rate": record["frame_rate"] or 1.0,
         "frames": record["num_frames"],
         "cameras": [camera["name"] for camera in record["cameras"]],
+        "videos": {camera["name"]: video_member(camera["name"]) for camera in record["cameras"]},
         "size": [record["cameras"][0]["width"], record["cameras"][0]["height"]],
     }
 
@@ -86,7 +88,10 @@ def _conditions(covariates: ClipCovariates | None) -> dict[str, str]:
 
 
 def _reason(reason: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: reason[key] for key in ("code", "measure", "frames", "track", "text")}
+    shown = {key: reason[key] for key in ("code", "measure", "frames", "track", "text")}
+    if reason["track"]:
+        shown["text"] = reason["text"].replace(reason["track"], short_id(reason["track"]))
+    return shown
 
 
 def _rounded(value: float | None) -> float | None:

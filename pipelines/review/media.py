@@ -1,7 +1,7 @@
 """The bytes that the page loads for one clip: videos straight from the tar, source clips, sheets and overlays."""
 
 import json
-from collections.abc import Callable
+import re
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -13,15 +13,18 @@ from driveforge.datasets.video import encode_mp4
 from driveforge.datasets.webdataset_shards.format import video_member
 from driveforge.datasets.webdataset_shards.tar_samples import read_members
 from driveforge.pipelines.generate.candidates import Candidate
+from driveforge.pipelines.inputs.instruments import InstrumentsLoader
 from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.review.clip_detail import describe_clip
 from driveforge.pipelines.review.clip_table import ClipTable
 from driveforge.pipelines.review.overlays import draw_overlays
+from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure_clip
 
 THUMBNAIL = "thumb.jpg"
+_REQUEST_END = re.compile(r"-[0-9a-f]{8}$")
 
 
 class NotFound(UserError):
@@ -31,8 +34,8 @@ class NotFound(UserError):
 class ClipMedia:
     """Makes the files of single clips when they are asked for, one at a time, and keeps the last ones in memory."""
 
-    def __init__(self, table: ClipTable, data: Data, instruments: Callable[[], Instruments]) -> None:
-        self._table, self._data, self._instruments = table, data, instruments
+    def __init__(self, table: ClipTable, data: Data, instruments: InstrumentsLoader) -> None:
+        self._table, self._data, self.instruments = table, data, instruments
         self._lock, self._source_lock = Lock(), Lock()
         self._source: Source | None = None
         self._scenes: dict[str, Scene] = {}
@@ -64,14 +67,14 @@ class ClipMedia:
         with self._lock:
             return self._sheet(candidate.clip_id)
 
-    def source_video(self, clip_id: str, camera: str) -> bytes:
-        """A camera of the recorded clip that this one was generated from. Raises NotFound if there is none."""
+    def source_video(self, clip_id: str, name: str) -> bytes:
+        """The same video of the recorded clip that this one was generated from. Raises NotFound if there is none."""
         candidate = self._candidate(clip_id)
         with self._source_lock:
             videos = self._source_videos(source_id(candidate))
-        if camera not in videos:
-            raise NotFound(f"the source of {clip_id} has no camera {camera}")
-        return videos[camera]
+        if name not in videos:
+            raise NotFound(f"the source of {clip_id} has no {name}")
+        return videos[name]
 
     def _candidate(self, clip_id: str) -> Candidate:
         if clip_id not in self._table.decisions:
@@ -79,13 +82,10 @@ class ClipMedia:
         return self._table.decisions[clip_id].candidate
 
     def _draw_overlays(self, clip_id: str) -> bytes:
-        return dump(draw_overlays(self._candidate(clip_id).load(), self._instruments().tracker))
+        return draw_overlay_file(self._candidate(clip_id), self.instruments())
 
     def _draw_sheet(self, clip_id: str) -> bytes:
-        from driveforge.pipelines.plots.measured_clip import plot_measured_clip  # takes a second to import
-
-        clip = self._candidate(clip_id).load()
-        return plot_measured_clip(clip, measure_clip(clip, self._instruments()), self._table.calibration)
+        return draw_sheet_file(self._candidate(clip_id), self.instruments(), self._table.calibration)
 
     def _encode_source(self, scene_id: str) -> dict[str, bytes]:
         if self._source is None:
@@ -96,22 +96,32 @@ class ClipMedia:
         clip = self._source.load(self._scenes[scene_id])
         rate = clip.scene.frame_rate or 1.0
         return {
-            camera.name: encode_mp4(frames, rate)
+            video_member(camera.name): encode_mp4(frames, rate)
             for camera, frames in zip(clip.scene.cameras, clip.frames, strict=True)
         }
 
 
+def draw_overlay_file(candidate: Candidate, instruments: Instruments) -> bytes:
+    """The overlays of all cameras as JSON."""
+    return dump(draw_overlays(candidate.load(), instruments.tracker))
+
+
+def draw_sheet_file(candidate: Candidate, instruments: Instruments, calibration: Calibration) -> bytes:
+    """The clip measured again and drawn with its limits, as PNG."""
+    from driveforge.pipelines.plots.measured_clip import plot_measured_clip  # takes a second to import
+
+    clip = candidate.load()
+    return plot_measured_clip(clip, measure_clip(clip, instruments), calibration)
+
+
 def source_id(candidate: Candidate) -> str:
     """The id of the recorded clip that a candidate was generated from: its own without edit and request."""
-    metadata = candidate.metadata
-    edited = candidate.clip_id.removesuffix(f"-{metadata.get('request', '')[:8]}")
-    return edited.removesuffix(f"-{metadata['edit']}")
+    return _REQUEST_END.sub("", candidate.clip_id).removesuffix(f"-{candidate.metadata['edit']}")
 
 
-def list_videos(candidate: Candidate) -> dict[str, str]:
-    """The members with the videos of a clip, by camera, in the order of the sample."""
-    names = [name for name in candidate.ref.members if name.endswith(".mp4")]
-    return {name.removesuffix(".mp4"): name for name in names if video_member(name.removesuffix(".mp4")) == name}
+def list_videos(candidate: Candidate) -> list[str]:
+    """The members with the videos of a clip."""
+    return [name for name in candidate.ref.members if name.endswith(".mp4")]
 
 
 def dump(value: Any) -> bytes:

@@ -65,7 +65,7 @@ def make_app(review: OpenReview, *, token: str, port: int) -> Guard:
             Route("/data/clips/{clip}.mjs", routes.clip),
             Route("/data/overlays/{clip}.mjs", routes.overlays),
             Route("/media/{clip}/sheet.png", routes.sheet),
-            Route("/media/{clip}/source/{camera}.mp4", routes.source),
+            Route("/media/{clip}/source/{name}", routes.source),
             Route("/media/{clip}/{name}", routes.member),
             Route("/api/updates", routes.updates),
             Route("/api/decisions", routes.decide, methods=["POST"]),
@@ -121,7 +121,7 @@ class _Routes:
 
     async def source(self, request: Request) -> Response:
         parameters = request.path_params
-        content = await run_in_threadpool(self._review.media.source_video, parameters["clip"], parameters["camera"])
+        content = await run_in_threadpool(self._review.media.source_video, parameters["clip"], parameters["name"])
         return _ranged(content, request)
 
     async def member(self, request: Request) -> Response:

@@ -1,6 +1,6 @@
 """A static copy of the page: a folder that opens from a disk, in MLflow's artifact viewer, or from any web server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,26 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import make_folder
 from driveforge.datasets.files.replaced_folder import replaced_folder
 from driveforge.datasets.progress import track
+from driveforge.pipelines.generate.candidates import Candidate
+from driveforge.pipelines.inputs.instruments import InstrumentsLoader
+from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.review.clip_table import ClipTable, describe_table
-from driveforge.pipelines.review.media import THUMBNAIL, ClipMedia, dump, list_videos
+from driveforge.pipelines.review.media import (
+    THUMBNAIL,
+    ClipMedia,
+    draw_overlay_file,
+    draw_sheet_file,
+    dump,
+    list_videos,
+)
 from driveforge.pipelines.review.page_files import PAGE_FILES, data_script, page_html, read_page_file
 from driveforge.pipelines.review.session import ReviewSession
 from driveforge.pipelines.validate.gate import Decision
+from driveforge.validation.calibration import Calibration
+from driveforge.validation.instruments import Instruments
+
+# Processes take seconds to start.
+_MIN_PARALLEL = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +48,14 @@ class CopyContents:
     sources: bool = False
     mlflow_run: str = ""
     mlflow_folder: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnFiles:
+    """The files of one clip that are drawn for the copy: ``overlays`` as JSON, the measured ``sheet`` as PNG."""
+
+    overlays: bytes
+    sheet: bytes | None
 
 
 def write_copy(
@@ -52,29 +75,60 @@ def write_copy(
         rows = [{**row, "copied": row["id"] in chosen} for row in table.rows]
         facts = {"title": title, "reviewer": "", "served": False, "sample": session.sample, "review": session.report()}
         _write_script(scratch, "table", dump({**describe_table(table), "rows": rows, **facts}))
-        for clip_id in track(list(table.decisions), "Copying the review"):
-            target = scratch / "media" / clip_id
-            _write(target / THUMBNAIL, media.read_member(clip_id, THUMBNAIL))
-            if clip_id in chosen:
-                num_missing += not _write_clip(scratch, target, table.decisions[clip_id], media, contents)
+        for clip_id in table.decisions:
+            _write(scratch / "media" / clip_id / THUMBNAIL, media.read_member(clip_id, THUMBNAIL))
+        candidates = [table.decisions[clip_id].candidate for clip_id in table.decisions if clip_id in chosen]
+        drawn = draw_files(candidates, media.instruments, table.calibration, with_sheets=contents.sheets)
+        for candidate, files in zip(track(candidates, "Copying the review"), drawn, strict=True):
+            num_missing += not _write_clip(scratch, candidate, files, media, contents)
         write_rejections(scratch / "rejections.parquet", list(table.decisions.values()))
     return num_missing
 
 
-def _write_clip(scratch: Path, target: Path, decision: Decision, media: ClipMedia, contents: CopyContents) -> bool:
+def draw_files(
+    candidates: Sequence[Candidate], instruments: InstrumentsLoader, calibration: Calibration, *, with_sheets: bool
+) -> Iterator[DrawnFiles]:
+    """The files of clips that take long, in the order of the clips, from one process per core if there are many."""
+    initargs = (instruments, calibration, with_sheets)
+    if len(candidates) >= _MIN_PARALLEL:
+        return parallel_map(_draw_files, candidates, _init_worker, initargs)
+    _init_worker(*initargs)
+    return map(_draw_files, candidates)
+
+
+_worker: tuple[Instruments, Calibration, bool]
+
+
+def _init_worker(instruments: InstrumentsLoader, calibration: Calibration, with_sheets: bool) -> None:
+    global _worker
+    _worker = instruments(), calibration, with_sheets
+
+
+def _draw_files(candidate: Candidate) -> DrawnFiles:
+    instruments, calibration, with_sheets = _worker
+    return DrawnFiles(
+        overlays=draw_overlay_file(candidate, instruments),
+        sheet=draw_sheet_file(candidate, instruments, calibration) if with_sheets else None,
+    )
+
+
+def _write_clip(
+    scratch: Path, candidate: Candidate, files: DrawnFiles, media: ClipMedia, contents: CopyContents
+) -> bool:
     """Write the files of one clip; False if its source clip was wanted and is missing."""
-    clip_id, has_source = decision.candidate.clip_id, True
+    clip_id, has_source = candidate.clip_id, True
+    target = scratch / "media" / clip_id
     _write_script(scratch, f"clips/{clip_id}", media.describe(clip_id))
-    _write_script(scratch, f"overlays/{clip_id}", media.overlays(clip_id))
-    for camera, name in list_videos(decision.candidate).items():
+    _write_script(scratch, f"overlays/{clip_id}", files.overlays)
+    for name in list_videos(candidate):
         _write(target / name, media.read_member(clip_id, name))
         if contents.sources and has_source:
             try:
-                _write(target / "source" / name, media.source_video(clip_id, camera))
+                _write(target / "source" / name, media.source_video(clip_id, name))
             except UserError:  # the data may have moved, or may lack a camera
                 has_source = False
-    if contents.sheets:
-        _write(target / "sheet.png", media.sheet(clip_id))
+    if files.sheet is not None:
+        _write(target / "sheet.png", files.sheet)
     return has_source
 
 

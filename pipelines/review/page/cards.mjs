@@ -62,7 +62,7 @@ const cards = {
     const screen = make("div.media", {}, image);
     const badge = make("span.badge");
     const score = make("span.score");
-    const frame = make("output.frame", { title: "frame" }, `– / ${row.frames - 1}`);
+    const frame = make("output.frame", { title: "frame" }, `0 / ${row.frames - 1}`);
     const controls = make("div.controls", {},
       button("◂", "previous frame", () => this.play(row).step(-1)),
       button("▶", "play or pause", () => this.toggle(row), ".play"),
@@ -92,7 +92,7 @@ const cards = {
       card.player.video.addEventListener("play", sync);
       card.player.video.addEventListener("pause", sync);
       card.parts.screen.append(card.player.element);
-      card.player.show(row, fileUrl(`media/${row.id}/${row.cameras[0]}.mp4`));
+      card.player.show(row, fileUrl(`media/${row.id}/${row.videos[row.cameras[0]]}`));
     }
     return card.player;
   },
@@ -125,7 +125,13 @@ const cards = {
     card.querySelector(".chips").replaceChildren(
       ...decisions.map((one) => make("span.chip." + one.verdict, { title: one.note }, `${one.verdict} · ${one.reviewer}`)),
       ...(isDisputed(row.id) && !app.audit ? [make("span.chip.disputed", {}, "disputed")] : []),
-      ...(app.audit ? [] : row.reasons.map((reason) => this.chip(row, reason))));
+      ...(app.audit ? [] : this.reasonChips(row)));
+  },
+
+  reasonChips(row) {
+    const others = row.reasons.slice(1).map((reason) => humanize(reason.code)).join(", ");
+    const more = make("span.chip.reason.more", { title: others }, `+${row.reasons.length - 1}`);
+    return [...row.reasons.slice(0, 1).map((reason) => this.chip(row, reason)), ...(others ? [more] : [])];
   },
 
   chip(row, reason) {

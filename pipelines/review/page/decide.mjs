@@ -9,7 +9,7 @@ const decide = {
   build(box) {
     this.box = box;
     this.buttons = VERDICTS.map(([verdict, text, key]) => make("button.verdict." + verdict, { type: "button", data: { verdict }, onclick: () => this.make(verdict) }, text, make("kbd", {}, key)));
-    this.note = make("textarea", { id: "note", rows: 2, maxLength: 2000, placeholder: "Note (n). Ctrl+Enter saves it with the verdict.", "aria-label": "Note" });
+    this.note = make("textarea", { id: "note", rows: 1, maxLength: 2000, placeholder: "Note (n). Ctrl+Enter saves it with the verdict.", "aria-label": "Note" });
     this.note.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.saveNote();
       if (event.key === "Escape") this.note.blur();
@@ -18,8 +18,8 @@ const decide = {
     this.looking = make("p.looking", { hidden: true });
     const undo = button("Undo", "take the last decision back (z)", () => this.undo(), ".quiet");
     const clear = button("Clear", "withdraw your decision on this clip (x)", () => this.make("cleared"), ".quiet");
-    this.form = make("div.form", {}, make("div.buttons", {}, ...this.buttons, undo, clear), this.note, button("Save note", "Ctrl+Enter", () => this.saveNote(), ".quiet"));
-    box.append(make("h4", {}, "Decision"), this.form, this.looking, this.others);
+    this.form = make("div.form", {}, make("div.buttons", {}, ...this.buttons, make("span.spacer"), undo, clear), make("div.noting", {}, this.note, button("Save note", "Ctrl+Enter", () => this.saveNote(), ".quiet")));
+    box.append(this.form, this.looking, this.others);
   },
 
   draw() {

@@ -26,8 +26,9 @@ const detail = {
     this.head = make("div.head");
     this.meta = make("dl.meta");
     this.verdicts = make("div.verdicts");
+    this.summary = make("section.joint");
     this.score = make("section.joint");
-    this.box.append(this.head, this.screens, this.controls, this.reasons, this.layers, this.legend, this.verdicts, this.score, this.meta);
+    this.box.append(this.head, this.screens, this.controls, this.verdicts, this.layers, this.legend, this.summary, this.reasons, this.score, this.meta);
     this.buildLayers();
     decide.build(this.verdicts);
   },
@@ -124,10 +125,10 @@ const detail = {
   showVideos(frame = this.player.frame) {
     const { row } = this;
     const wasPlaying = this.player.isPlaying;
-    this.player.show(row, fileUrl(`media/${row.id}/${app.camera}.mp4`), frame);
+    this.player.show(row, fileUrl(`media/${row.id}/${row.videos[app.camera]}`), frame);
     this.screens.classList.toggle("both", app.showSource);
     this.sourceBox.hidden = !app.showSource;
-    if (app.showSource) this.source.show(row, fileUrl(`media/${row.id}/source/${app.camera}.mp4`), frame);
+    if (app.showSource) this.source.show(row, fileUrl(`media/${row.id}/source/${row.videos[app.camera]}`), frame);
     else if (this.source.url) this.source.release();
     this.sourceField.checked = app.showSource;
     if (wasPlaying) this.player.play();
@@ -147,12 +148,13 @@ const detail = {
 
   async drawAbout() {
     const { row } = this;
-    this.score.hidden = app.audit;
+    this.score.hidden = this.summary.hidden = app.audit;
     if (app.audit) return;
-    if (!row.hasDetail) this.score.replaceChildren(make("p.hint", {}, "Loading the measures …"));
+    this.summary.replaceChildren();
+    this.score.replaceChildren(make("p.hint", {}, "Loading the measures …"));
     try {
       const about = await loadData(`clips/${row.id}`);
-      if (this.row === row && !app.audit) drawScore(this.score, about);
+      if (this.row === row && !app.audit) drawScore(this.summary, this.score, about);
     } catch {
       if (this.row === row) this.score.replaceChildren(make("p.hint", {}, "The measures of this clip are not in this copy."));
     }

@@ -17,6 +17,7 @@ function reviewValues(row) {
   const values = decisions.length || app.overrides[row.id] ? ["reviewed"] : ["not reviewed"];
   if (app.overrides[row.id]) values.push("in overrides.json");
   if (decisions.some((one) => one.reviewer === app.reviewer)) values.push("by me");
+  if (row.copied) values.push("video in this copy");
   if (finalState(row) !== row.state) values.push("gate overruled");
   if (isDisputed(row.id)) values.push("disputed");
   if (decisions.some((one) => one.verdict === "unsure")) values.push("unsure");

@@ -1,14 +1,12 @@
 "use strict";
 // The joint score of the gate, what adds to it, and every measure with its limit.
 
-function drawScore(box, about) {
+function drawScore(summary, box, about) {
   const { joint, measures, calibration, is_current } = about;
   const byName = new Map(measures.map((measure) => [measure.name, measure]));
   const parts = joint.parts.filter((part) => part.adds > 0.005).slice(0, 8);
+  summary.replaceChildren(make("h4", {}, "Joint score of the gate"), make("p.verdict-text", {}, scoreSentence(joint)), scoreAxis(joint));
   box.replaceChildren(
-    make("h4", {}, "Joint score"),
-    make("p.verdict", {}, scoreSentence(joint, byName)),
-    scoreAxis(joint),
     make("h4", {}, "What adds to it"),
     make("p.hint", {}, "“Adds” is how much lower the score would be without the measure; “alone” is the score if all others were usual."),
     parts.length ? partsTable(parts, joint, byName) : make("p.hint", {}, "No measure has both a value and a limit."),
@@ -18,7 +16,7 @@ function drawScore(box, about) {
     is_current ? "" : make("p.warning", {}, "The limits have changed since the gate ran: the verdict may be another one now."));
 }
 
-function scoreSentence(joint, byName) {
+function scoreSentence(joint) {
   const numbers = `${number(joint.score)}, limit ${number(joint.limit)}`;
   if (joint.kind === "none") return "Nothing could be measured, so there is no score.";
   if (joint.kind === "accepted") return `Score ${numbers}: within the limit.`;
@@ -43,7 +41,7 @@ function scoreAxis(joint) {
     fill.style.width = place(value);
     const limit = make("s", { hidden: !isTotal });
     limit.style.left = place(joint.limit);
-    box.append(make("div.row" + (isTotal ? ".total" : ""), {}, make("b", {}, name), make("span.bar", {}, fill, limit), make("em", {}, number(value))));
+    box.append(make("div.row" + (isTotal ? ".total" : ""), {}, make("b", {}, name), make("span.bar", {}, fill, limit), make("em", {}, isTotal ? `${number(value)} / ${number(joint.limit)}` : number(value))));
   }
   return box;
 }

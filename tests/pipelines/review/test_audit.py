@@ -47,7 +47,9 @@ def test_precision_and_miss_rate_are_those_of_the_strata() -> None:
     assert found.false_rejects.estimate == pytest.approx(0.2)
     assert found.miss_rate.estimate == pytest.approx(20 / 340)
     assert found.miss_rate.low < 20 / 340 < found.miss_rate.high < 0.13
-    assert found.describe().startswith("Blind audit, 200 of 200 clips judged: precision 90 % (95 % interval 83 to 94 %)")
+    assert found.describe().startswith(
+        "Blind audit, 200 of 200 clips judged: precision 90 % (95 % interval 83 to 94 %)"
+    )
 
 
 def test_the_interval_of_the_miss_rate_holds() -> None:
