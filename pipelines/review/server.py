@@ -198,6 +198,7 @@ def bind(port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((HOST, port))
+        sock.listen(64)  # a request that comes before the server runs waits for it
     except (OSError, OverflowError) as error:
         sock.close()
         raise UserError(f"port {port} cannot be used ({error}); choose another with --port") from None

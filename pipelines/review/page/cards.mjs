@@ -109,6 +109,7 @@ const cards = {
     const isSelected = row.id === app.selected;
     card.classList.toggle("selected", isSelected);
     card.setAttribute("aria-current", String(isSelected));
+    this.setReach(card, isSelected);
     const decisions = visibleDecisions(row.id);
     const state = app.audit ? "" : finalState(row);
     const key = [app.audit, state, isDisputed(row.id), decisions.map((one) => one.reviewer + one.verdict).join()].join("|");
@@ -126,6 +127,12 @@ const cards = {
       ...decisions.map((one) => make("span.chip." + one.verdict, { title: one.note }, `${one.verdict} · ${one.reviewer}`)),
       ...(isDisputed(row.id) && !app.audit ? [make("span.chip.disputed", {}, "disputed")] : []),
       ...(app.audit ? [] : this.reasonChips(row)));
+    this.setReach(card, isSelected);
+  },
+
+  // The Tab key stops at the buttons of the selected card only, not at those of every card on the way.
+  setReach(card, isSelected) {
+    for (const entry of card.querySelectorAll("button")) entry.tabIndex = isSelected ? 0 : -1;
   },
 
   reasonChips(row) {

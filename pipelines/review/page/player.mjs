@@ -17,6 +17,7 @@ class Player {
     this.video.addEventListener("seeked", () => this.settle());
     this.video.addEventListener("loadeddata", () => this.settle());
     this.video.addEventListener("play", () => this.watch());
+    this.video.addEventListener("pause", () => this.settle());
     if (this.canvas) new ResizeObserver(() => this.draw()).observe(this.video);
   }
 
@@ -54,9 +55,9 @@ class Player {
 
   watch() {
     const step = (now, facts) => {
-      if (!this.url) return;
+      if (!this.url || this.video.paused) return;
       this.report(this.frameAt(facts ? facts.mediaTime + 1e-3 : this.video.currentTime));
-      if (!this.video.paused) this.video.requestVideoFrameCallback(step);
+      this.video.requestVideoFrameCallback(step);
     };
     this.video.requestVideoFrameCallback(step);
   }
