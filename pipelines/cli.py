@@ -88,6 +88,8 @@ def _run_argv(argv: list[str]) -> int:
         raise UserError(with_suggestion(f"no command {words[0]!r}", words[0], commands))
     args = _parser().parse_args(words or ["--help"])
     path_overrides = overrides_at(args.path, overrides) if getattr(args, "path", None) else []
+    if getattr(args, "folder", None) is not None:
+        overrides.append(f"run_dir={args.folder}")
     command = commands[args.command]
     return _run_in_store(command, args, [*path_overrides, *map(command.expand, overrides)])
 

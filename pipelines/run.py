@@ -16,11 +16,11 @@ from driveforge.pipelines.generate.command import generate_candidates, log_gener
 from driveforge.pipelines.generate.costs import CostLog
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.inputs.instruments import load_instruments
+from driveforge.pipelines.review.publish import publish_review
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.finetune import finetune
 from driveforge.pipelines.validate.calibrate import calibrate_run
 from driveforge.pipelines.validate.gate import Decision, count_reasons, count_states, gate
-from driveforge.pipelines.validate.review import Review, review
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
@@ -48,10 +48,10 @@ def run(config: Config, tracker: Tracker) -> int:
     console.rule("Calibrate, gate, review")
     ensure_calibration(config)
     decisions = gate(config.run, config.calibration_path)
-    review_result = review(config.run, config.calibration_path, decisions, tracker)
+    page = publish_review(config, decisions, tracker)
     console.rule("Export")
     exported = _export(config, decisions, tracker)
-    console.print(summary_table(config.run_dir, decisions, review_result, exported))
+    console.print(summary_table(config.run_dir, decisions, page, exported))
     if cost := CostLog(config.run.candidates).total().describe(count_states(decisions)["accepted"]):
         console.print(cost)
     print_failures(generation, config.run.candidates)
@@ -80,7 +80,7 @@ def _export(config: Config, decisions: Sequence[Decision], tracker: Tracker) -> 
     return summary.folder
 
 
-def summary_table(run_dir: Path, decisions: Sequence[Decision], review_result: Review, exported: Path | None) -> Table:
+def summary_table(run_dir: Path, decisions: Sequence[Decision], page: Path, exported: Path | None) -> Table:
     """The results of a run and their locations, as a table."""
     states, reasons = count_states(decisions), count_reasons(decisions)
     table = Table(show_header=False, title="Results")
@@ -93,6 +93,7 @@ def summary_table(run_dir: Path, decisions: Sequence[Decision], review_result: R
         table.add_row("not measurable", str(states["unmeasured"]))
     table.add_section()
     table.add_row("exported clips", plain_text(exported or "none: nothing was accepted"))
-    table.add_row("gallery of rejected clips", plain_text(review_result.gallery))
+    table.add_row("review", plain_text(f"driveforge review {run_dir}"))
+    table.add_row("copy of the review to open", plain_text(page))
     table.add_row("in MLflow", plain_text(f"driveforge ui run_dir={run_dir}"))
     return table

@@ -87,12 +87,18 @@ class RunDir:
 
     @property
     def overrides(self) -> Path:
-        """Verdicts of reviewers."""
+        """Verdicts of reviewers, written by hand."""
         return self.root / "overrides.json"
 
     @property
+    def decisions(self) -> Path:
+        """Verdicts of reviewers from the review page."""
+        return self.root / "decisions.jsonl"
+
+    @property
     def review(self) -> Path:
-        return self.root / "review"
+        """The static copy of the review page; the folder above it may hold files of reviewers."""
+        return self.root / "review" / "page"
 
     @property
     def shards(self) -> Path:

@@ -86,7 +86,7 @@ COMMANDS = (
     ),
     Command(
         name="ui",
-        module="driveforge.pipelines.ui",
+        module="driveforge.pipelines.tracking.ui",
         run_dir="read",
         summary="show runs and rejected clips in MLflow, on this machine only",
         description="Serves the MLflow store on the loopback address until it is interrupted.",

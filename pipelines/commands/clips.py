@@ -170,23 +170,38 @@ CLIP_COMMANDS = (
         run_dir="existing",
         summary="accept or reject every candidate, with reasons",
         description=(
-            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Is fast: run it again after a new "
-            "calibration, or after a change of <run_dir>/overrides.json."
+            "Writes <run_dir>/verdicts.parquet and a copy of the review to <run_dir>/review. Is fast: run it again "
+            "after a new calibration, or after decisions of reviewers. Prints the precision and the miss rate of the "
+            "gate if reviewers have judged clips of the blind audit."
         ),
         examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),
         sections=("validate", "tracking"),
     ),
     Command(
         name="review",
-        module="driveforge.pipelines.validate.review",
-        run_dir="existing",
-        summary="render the review gallery of rejected clips again",
+        module="driveforge.pipelines.review.command",
+        run_dir="read",
+        summary="watch every clip, see why it was rejected, and decide",
         description=(
-            "Writes <run_dir>/review from the verdicts of the last gate run, with accepted clips for comparison, and "
-            "logs it to MLflow."
+            "Serves a page with all clips of the run on the loopback address, until it is interrupted: filter and "
+            "search, play frame by frame with tracks, boxes and epipoles, compare with the source clip, and accept or "
+            "reject by key. Open the address that it prints; requests without its token are refused. Decisions are "
+            "added to <run_dir>/decisions.jsonl; `driveforge gate`, or a button of the page, applies them.\n\n"
+            "With --out, writes a read-only copy of the page to DIR instead, which opens from index.html."
         ),
-        examples=("driveforge review", "driveforge review run_dir=runs/demo"),
-        sections=("validate", "tracking"),
+        examples=(
+            "driveforge review runs/demo",
+            "driveforge review runs/demo --port 8400",
+            "driveforge review runs/demo --out review-of-demo --sheets",
+        ),
+        sections=("data", "validate", "tracking"),
+        usage=" [RUN] [--port N] [--out DIR [--sheets]]",
+        arguments=(
+            (("folder",), {"type": Path, "metavar": "RUN", "nargs": "?", "help": "the run folder; default: run_dir"}),
+            (("--port",), {"type": int, "default": 8350, "metavar": "N", "help": "default: 8350; 0: any free port"}),
+            (("--out",), {"type": Path, "metavar": "DIR", "help": "write a static copy; a new folder, or a copy"}),
+            (("--sheets",), {"action": "store_true", "help": "with --out: also the measured sheet of every clip"}),
+        ),
     ),
     Command(
         name="export",
@@ -235,7 +250,7 @@ CLIP_COMMANDS = (
     ),
     Command(
         name="verify",
-        module="driveforge.pipelines.verify",
+        module="driveforge.pipelines.export.verify",
         run_dir="read",
         summary="check every byte of exported shards",
         description=(

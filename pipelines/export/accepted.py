@@ -17,22 +17,33 @@ from driveforge.pipelines.console import print_message
 from driveforge.pipelines.export.leaks import find_near_duplicates, is_evaluation_split, require_no_evaluation_split
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.source_frames import read_source_frames
+from driveforge.pipelines.review.decisions import read_decision_log, read_review_overrides
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import read_verdicts
 from driveforge.pipelines.validate.overrides import read_overrides
 
 
 def require_reviewed(run: RunDir) -> None:
-    """Raise UserError if ``overrides.json`` has a decision that `driveforge gate` has not applied yet."""
-    applied = {
-        row["clip_id"]: (row["state"], row["override_reviewer"], row["override_reason"])
-        for row in read_verdicts(run.verdicts)
-    }
-    for clip_id, override in read_overrides(run.overrides).items():
-        if applied.get(clip_id) != (override.state, override.reviewer, override.reason):
+    """Raise UserError if a reviewer's decision has not been applied by `driveforge gate` yet, or was withdrawn since.
+
+    Decisions of the review page on clips that the run no longer has do not matter.
+    """
+    applied = {row["clip_id"]: _override(row) for row in read_verdicts(run.verdicts)}
+    wanted = read_review_overrides(run)
+    reviewed = {decision.clip for decision in read_decision_log(run.decisions).decisions} & applied.keys()
+    for clip_id in sorted(reviewed | read_overrides(run.overrides).keys()):
+        override = wanted.get(clip_id)
+        if applied.get(clip_id) != (override and (override.state, override.reviewer, override.reason)):
             raise UserError(
-                f"{run.overrides}: the decision on {clip_id} is not among the verdicts yet; run `driveforge gate` first"
+                f"{run.root}: the reviewers' decision on {clip_id} is not among the verdicts yet; "
+                "run `driveforge gate` first"
             )
+
+
+def _override(row: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if row["override_reviewer"] is None:
+        return None
+    return row["state"], row["override_reviewer"], row["override_reason"]
 
 
 def accepted_samples(

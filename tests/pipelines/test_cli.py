@@ -251,7 +251,7 @@ def test_expected_errors_are_printed_without_a_traceback(
 def test_the_status_of_a_command_is_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Config, argparse.Namespace]]
 ) -> None:
-    monkeypatch.setattr(sys.modules["driveforge.pipelines.verify"], "main", lambda config, args: 1)
+    monkeypatch.setattr(sys.modules["driveforge.pipelines.export.verify"], "main", lambda config, args: 1)
     assert cli.main(["verify"]) == 1
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.demo import main as demo
+from driveforge.pipelines.export.verify import verify
 from driveforge.pipelines.validate.gate import read_verdicts
-from driveforge.pipelines.verify import verify
 
 SMALL = [
     "simulate=demo",
@@ -37,7 +37,8 @@ def test_the_demo_runs_to_shards_and_a_second_call_repeats_nothing(tmp_path: Pat
     assert len(ledger) == 3
     accepted = [row["clip_id"] for row in ledger if row["state"] == "accepted"]
     assert status == (0 if accepted else 1)
-    assert (run_dir / "review" / "gallery.html").stat().st_size > 10_000
+    assert (run_dir / "review" / "page" / "index.html").exists()
+    assert len(list((run_dir / "review" / "page" / "media").glob("*/cam_front.mp4"))) == 3
     lineage = json.loads((run_dir / "model" / "lineage.json").read_text())
     assert lineage["sample_counts"]["driving"] == 3 and sum(lineage["sample_counts"].values()) == 4, (
         "a quarter is replayed"

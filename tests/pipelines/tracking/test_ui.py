@@ -19,7 +19,7 @@ from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.tracking.store import Store, find_store
-from driveforge.pipelines.ui import serve
+from driveforge.pipelines.tracking.ui import serve
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from driveforge.datasets.webdataset_shards.source import ShardSource
 from driveforge.datasets.webdataset_shards.tar_samples import read_samples, scan_tar
 from driveforge.datasets.webdataset_shards.tarball import summarize_tar, write_tar
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.verify import main, verify
+from driveforge.pipelines.export.verify import main, verify
 from tests.datasets.small_clips import small_clip
 from tests.defaults import export_settings
 
