@@ -25,7 +25,7 @@ MAX_TABLE_ROWS = 2000
 # Clips that are logged as single videos; the gallery holds more.
 MAX_LOGGED_CLIPS = 24
 # Commands that log to the run of the folder itself; all others log to a child run.
-PIPELINE_COMMANDS = ("run", "demo")
+PIPELINE_COMMANDS = ("run", "demo", "nightly")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

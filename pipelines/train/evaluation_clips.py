@@ -56,17 +56,18 @@ def load_evaluation_set(config: Config, checkpoint: Path) -> EvaluationSet:
 
 
 def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
-    """The clips at ``path``, of all splits; raises UserError if it is the training data and no scene is held out."""
+    """The clips at ``path``, of all splits; raises UserError if it is trained on and no scene is held out."""
     if not path.exists():
         raise UserError(f"evaluate.footage: {path} does not exist")
     if isinstance(data, NuScenesData):
         data = replace(data, split="all")
     source = open_path(path, data, replay)
-    is_trained_on = path.resolve() == getattr(data, "root", Path()).resolve()
-    if is_trained_on and not any(scene.split in HELD_OUT_SPLITS for scene in source.scenes()):
+    roots = {"data.root": getattr(data, "root", None), "replay.root": replay.root}
+    trained_on = [key for key, root in roots.items() if root is not None and root.resolve() == path.resolve()]
+    if trained_on and not any(scene.split in HELD_OUT_SPLITS for scene in source.scenes()):
         raise UserError(
-            f"evaluate.footage: {path} is data.root too, and no scene is held out ({', '.join(HELD_OUT_SPLITS)}): "
-            "use footage that is not trained on"
+            f"evaluate.footage: {path} is {trained_on[0]} too, and no scene is held out "
+            f"({', '.join(HELD_OUT_SPLITS)}): use footage that is not trained on"
         )
     return source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.demo import main as demo
+from driveforge.pipelines.run.demo import main as demo
 from driveforge.pipelines.validate.gate import read_verdicts
 from driveforge.pipelines.verify import verify
 
