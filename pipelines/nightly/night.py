@@ -25,7 +25,7 @@ class Night:
 
     ``start`` is the folder of the model that is fine-tuned, ``champion`` its version in the registry or "" if there was
     no champion; ``base`` is the model without any fine-tuning. ``stages`` are done, ``seconds`` is their time.
-    ``outcome`` is "" until the night is finished.
+    ``latents`` are the keys of its caches in the shared folder of latents. ``outcome`` is "" until it is finished.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Night:
     base: str
     stages: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    latents: tuple[str, ...] = ()
     outcome: Outcome = ""
 
     @property

@@ -144,11 +144,11 @@ def _run_stage(stage: Stage, context: StageContext) -> Night:
     began = time.monotonic()
     try:
         with nullcontext() if stage.stops_itself else context.budget.interrupting():
-            stage.run(context)
+            night = stage.run(context) or context.night
     except Exception as error:
         error.add_note(f"in the stage {stage.name} of night {context.night.name}")
         raise
-    return context.night.after(stage.name, time.monotonic() - began)
+    return night.after(stage.name, time.monotonic() - began)
 
 
 def _finish(config: Config, night: Night, tracker: Tracker) -> dict[str, Any]:

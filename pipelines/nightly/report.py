@@ -51,7 +51,7 @@ def build_report(config: Config, night: Night, decision: DecisionRecord) -> dict
         "training": {
             "strategy": lineage["strategy"],
             "steps": lineage["training"]["steps"],
-            "replay_share": lineage["share"],
+            "share": lineage["share"],
             "pools": lineage["pools"],
             "sample_counts": lineage["sample_counts"],
             "latents": lineage["driving"],

@@ -33,7 +33,7 @@ def _model_rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             "driving data",
             f"{data['source']}: {data['clips']} clips, {data['new_clips']} of them new ({data['digest']})",
         ),
-        ("strategy", f"{training['strategy']}, {training['steps']} steps, replay share {training['replay_share']}"),
+        ("strategy", f"{training['strategy']}, {training['steps']} steps"),
         ("clips by domain", pools),
         ("samples drawn", samples),
         ("code", " ".join(filter(None, (code["version"], code["commit"])))),

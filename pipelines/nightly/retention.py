@@ -16,11 +16,14 @@ from driveforge.pipelines.run_dir import RunDir
 def remove_expired(config: Config, nights: Path) -> None:
     """Apply the retention settings to the finished nights of the folder ``nights``.
 
-    Every finished night loses what only its stages read: latents, checkpoints, its replay buffer. All but the newest
-    ``keep_nights`` also lose their models and candidate clips. Reports, tables, pictures and exports stay.
+    Every finished night loses what only its stages read: checkpoints and its replay buffer, and its latents unless the
+    last night read them too. All but the newest ``keep_nights`` also lose their models and candidate clips. Reports,
+    tables, pictures and exports stay.
     """
     finished = [night for night in list_nights(nights) if night.is_finished]
-    for path in _expired(nights, finished, config.nightly):
+    unused = {key for night in finished for key in night.latents} - set(finished[-1].latents)
+    latents = RunDir(nights).latents
+    for path in (*_expired(nights, finished, config.nightly), *(latents / key for key in unused)):
         shutil.rmtree(path, ignore_errors=True)
     registry = open_registry(config.run, config.tracking, config.promote.registered_as)
     remove_refused(registry, config.nightly.keep_refused)
@@ -32,7 +35,7 @@ def _expired(nights: Path, finished: list[Night], settings: NightlySettings) -> 
         run = RunDir(nights / night.name)
         if run.mlflow_outbox.exists():  # MLflow has not received the files yet
             continue
-        yield from (run.latents, run.checkpoints, run.replay)
+        yield from (run.checkpoints, run.replay)
         if number < num_old or night.outcome == "superseded":
             yield from (run.model, run.refused_model, run.candidates, run.review / "clips")
 

@@ -1,7 +1,7 @@
 """The stages of a night, in order. Each continues what an interrupted attempt left, and gives the same result."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,13 +42,22 @@ class StageContext:
     budget: TimeBudget
 
 
-def cache(context: StageContext) -> None:
-    """Encode the driving data and the replay clips."""
+def cache(context: StageContext) -> Night:
+    """Encode the driving data and the replay clips; returns the night with the keys of these latents.
+
+    All nights share a folder of latents, so replay clips, captions and digests of files are not made again.
+    """
     config, checkpoint = context.config, Path(context.night.start)
-    cache_driving(config.data, checkpoint, config.run.latents, config.model.dtype)
+    link = config.run.latents
+    if not link.is_symlink():
+        link.symlink_to(Path("..") / link.name)
+    (config.run_dir.parent / link.name).mkdir(exist_ok=True)
+    keys = [cache_driving(config.data, checkpoint, link, config.model.dtype).key]
     if uses_replay(config.finetune.strategy, config.replay):
         require_footage(config.replay, config.data.framing)
-        fill_buffer(config, checkpoint)
+        buffer = fill_buffer(config, checkpoint)
+        keys += [] if config.replay.buffer else [buffer.root.name]
+    return replace(context.night, latents=tuple(keys))
 
 
 def probe_earlier(context: StageContext) -> None:
@@ -115,10 +124,13 @@ def export(context: StageContext) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """``stops_itself`` if it watches the time budget and ends with a checkpoint, instead of being interrupted."""
+    """``run`` may return the night with more in its record.
+
+    ``stops_itself`` if it watches the time budget and ends with a checkpoint, instead of being interrupted.
+    """
 
     name: str
-    run: Callable[[StageContext], None]
+    run: Callable[[StageContext], Night | None]
     stops_itself: bool = False
 
 
