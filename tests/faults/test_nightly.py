@@ -4,6 +4,8 @@ import json
 import random
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,17 @@ import mlflow
 import pytest
 
 from driveforge.pipelines.cli import main
-from driveforge.pipelines.nightly.night import list_nights
+from driveforge.pipelines.nightly import store_access
+from driveforge.pipelines.nightly.night import find_unfinished, list_nights
 from driveforge.pipelines.nightly.stages import STAGES
 from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.tracking import outbox
 from driveforge.pipelines.verify import verify
 from tests.faults.killing import killable_command
 from tests.faults.nightly_kills import kill_in_stage
 from tests.faults.outcomes import KILLS, Record
 from tests.pipelines.nightly.small_nights import FORGETTING, add_odd_clips, copy_caches, make_world, outcome_of
+from tests.pipelines.tracking.test_outbox import Server
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -172,3 +177,71 @@ def test_three_nights_killed_in_every_stage_and_at_random_times(
         stages = sorted([*names, *rng.choices(names, k=4)], key=names.index)
         assert kill_through(undisturbed, number, stages, rng, record_property) == STATUSES[number]
     assert outcome_of(nights) == undisturbed.outcome
+
+
+def records(uri: str) -> dict[str, Any]:
+    """All that MLflow has of a night, by run and number of its attempts, without times and addresses."""
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    (experiment,) = [found for found in client.search_experiments() if found.name != "Default"]
+    found: dict[str, Any] = {}
+    for run in sorted(client.search_runs([experiment.experiment_id]), key=lambda run: run.info.start_time):
+        name = run.info.run_name if "mlflow.parentRunId" in run.data.tags else "night"
+        record = {
+            "status": run.info.status,
+            "params": {key: value for key, value in run.data.params.items() if key not in ("tracking.uri", "run_dir")},
+            "metrics": {key: value for key, value in run.data.metrics.items() if key != "seconds"},
+            "tags": {key: value for key, value in run.data.tags.items() if key.startswith("driveforge.")},
+            "artifacts": sorted(file.path for file in client.list_artifacts(run.info.run_id)),
+        }
+        found[f"{name} {sum(key.startswith(name) for key in found)}"] = record
+    version = client.get_model_version_by_alias("driveforge", "champion")
+    return found | {"champion": (version.version, version.description, version.tags["driveforge.digest"])}
+
+
+class Restarts(threading.Thread):
+    """Kills the server in the fine-tune and restarts it while the promotion waits; then again in the generation."""
+
+    def __init__(self, server: Server, nights: Path) -> None:
+        super().__init__(daemon=True)
+        self.server, self.nights, self.num_done = server, nights, 0
+
+    def run(self) -> None:
+        for during, until in (("finetune/step=10.ckpt", "probe"), ("candidates/plan.jsonl", "gate")):
+            while not list(self.nights.glob(f"*/{during}")):
+                time.sleep(0.01)
+            self.server.kill()
+            while not ((night := find_unfinished(self.nights)) and night.has(until)):
+                time.sleep(0.01)
+            self.server.start()
+            self.num_done += 1
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_restarted_has_the_same_records(
+    undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(outbox, "RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(store_access, "RETRY_SECONDS", 0.5)
+    hide_odd_clips(undisturbed)
+    found = []
+    for is_restarted in (False, True):
+        nights = fresh_nights(undisturbed)
+        (nights / "mlflow.db").unlink()
+        (tmp_path / str(is_restarted)).mkdir()
+        server = Server(tmp_path / str(is_restarted))
+        restarts = Restarts(server, nights)
+        try:
+            if is_restarted:
+                restarts.start()
+            assert main(["nightly", *undisturbed.words[0], f"tracking.uri={server.uri}"]) == STATUSES[0]
+            assert restarts.num_done == 2 * is_restarted
+            found.append(records(server.uri))
+        finally:
+            server.kill()
+        assert outcome_of(nights)["0"]["model"] == undisturbed.outcome["0"]["model"]
+        assert not list(nights.glob("*/mlflow-waiting.jsonl"))
+        said = capsys.readouterr().err
+        assert ("work continues" in said) == is_restarted
+    show_odd_clips(undisturbed)
+    assert found[0] == found[1] and len(found[0]) > 6
