@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from typing import Any
 
 from driveforge.datasets.errors import UserError
@@ -22,7 +23,7 @@ from driveforge.pipelines.export.nuscenes import open_merged_root
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.inputs.instruments import load_instruments
 from driveforge.pipelines.nightly.night import find_unfinished
-from driveforge.pipelines.nightly.night_pass import require_base, run_pass
+from driveforge.pipelines.nightly.night_pass import Notify, require_base, run_pass
 from driveforge.pipelines.nightly.probes import with_held_out_clips
 from driveforge.pipelines.nightly.stages import StageError
 from driveforge.pipelines.nightly.status import Status
@@ -41,15 +42,18 @@ def main(config: Config, args: argparse.Namespace) -> int:
     config = with_absolute_paths(config)
     budget = TimeBudget.of_hours(config.nightly.hours)
     webhook = find_webhook(config.nightly.webhook)
+    notify = partial(post_summary, webhook) if webhook else _tell_nobody
     with _stdout_for_summary() if args.json else _no_summary() as print_summary:
-        summary = _locked_pass(config, budget, force=args.force)
-        if webhook is not None and summary["status"] != Status.ALREADY_RUNNING:
-            post_summary(webhook, summary)
+        summary = _locked_pass(config, budget, notify, force=args.force)
         print_summary(summary)
     return int(summary["status"])
 
 
-def _locked_pass(config: Config, budget: TimeBudget, *, force: bool) -> dict[str, Any]:
+def _tell_nobody(summary: dict[str, Any]) -> None:
+    """Without a webhook."""
+
+
+def _locked_pass(config: Config, budget: TimeBudget, notify: Notify, *, force: bool) -> dict[str, Any]:
     """The summary of a pass; of one that could not begin because another one is running, or of a failed one."""
     lock = config.run_dir / LOCK_FILE
     left_by = describe_holder(lock) if lock.exists() else ""
@@ -57,33 +61,40 @@ def _locked_pass(config: Config, budget: TimeBudget, *, force: bool) -> dict[str
         with file_lock(lock, blocking=False):
             if left_by:
                 print_message(f"the pass of {left_by} was killed; this one continues")
-            return _reported_pass(config, budget, force=force)
+            return _reported_pass(config, budget, notify, force=force)
     except LockedError as error:
         print_message(str(error))
         return _failure(config, Status.ALREADY_RUNNING, "already-running", str(error))
 
 
-def _reported_pass(config: Config, budget: TimeBudget, *, force: bool) -> dict[str, Any]:
+def _reported_pass(config: Config, budget: TimeBudget, notify: Notify, *, force: bool) -> dict[str, Any]:
     """The summary of a pass, also if it fails."""
     try:
-        return run_pass(_require_valid(config), budget, force=force)
+        return run_pass(_require_valid(config), budget, notify, force=force)
     except BaseException as error:
-        if isinstance(error, TimeIsUp) or budget.has_interrupted.is_set():
-            for process in multiprocessing.active_children():
-                process.kill()
-            print_message(text := "the time budget is used up; the next pass continues")
-            return _failure(config, Status.TIME_IS_UP, "time-is-up", text)
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) and not budget.has_interrupted.is_set():
             raise
-        refusal = error if isinstance(error, UserError) else find_write_error(error, config.run_dir)
-        if refusal is not None:
-            print_message(str(refusal))
-            return _failure(config, Status.USER_ERROR, "user-error", str(refusal))
-        if isinstance(error, StageError | StoreUnavailableError):
-            print_message(str(error))
-        else:
-            traceback.print_exception(error)
-        return _failure(config, Status.FAILED, "failed", f"{type(error).__name__}: {error}")
+        summary = _failure(config, *_explain(error, budget, config))
+    notify(summary)
+    return summary
+
+
+def _explain(error: BaseException, budget: TimeBudget, config: Config) -> tuple[Status, str, str]:
+    """Print why a pass ended before its report; returns the status, the outcome and the error."""
+    if isinstance(error, TimeIsUp) or budget.has_interrupted.is_set():
+        for process in multiprocessing.active_children():
+            process.kill()
+        print_message(text := "the time budget is used up; the next pass continues")
+        return Status.TIME_IS_UP, "time-is-up", text
+    refusal = error if isinstance(error, UserError) else find_write_error(error, config.run_dir)
+    if refusal is not None:
+        print_message(str(refusal))
+        return Status.USER_ERROR, "user-error", str(refusal)
+    if isinstance(error, StageError | StoreUnavailableError):
+        print_message(str(error))
+    else:
+        traceback.print_exception(error)
+    return Status.FAILED, "failed", f"{type(error).__name__}: {error}"
 
 
 def _require_valid(config: Config) -> Config:

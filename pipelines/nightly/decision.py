@@ -46,12 +46,16 @@ def decide(config: Config, tracker: Tracker) -> None:
     """
     run = config.run
     if not run.decision.exists():
-        with promotion_lock(run), tracker.child("promote") as child:
-            registry = open_registry(run, config.tracking, config.promote.registered_as)
-            promotion = _promote(config, registry, child)
-        for line in decision_lines(promotion.decision, promotion.candidate, promotion.champion):
-            get_console().print(line, soft_wrap=True)
-        record = _to_record(promotion)
+        registry = open_registry(run, config.tracking, config.promote.registered_as)
+        same = registry.with_digest(compute_model_digest(run.model))
+        if same is not None and same.rolled_back:
+            record = _refuse_rolled_back(same, registry.alias(CHAMPION))
+        else:
+            with promotion_lock(run), tracker.child("promote") as child:
+                promotion = _promote(config, registry, child)
+            for line in decision_lines(promotion.decision, promotion.candidate, promotion.champion):
+                get_console().print(line, soft_wrap=True)
+            record = _to_record(promotion)
         write_atomic(run.decision, json.dumps(asdict(record), indent=2).encode() + b"\n")
     if not read_decision(run).is_promoted and run.model.exists():
         os.rename(run.model, run.refused_model)
@@ -78,6 +82,19 @@ def _evaluate_champion(config: Config, registry: Registry, champion: Version, tr
     table = config.run.evaluation
     if not any(model == champion.digest for _, model in read_evaluations(table)):
         evaluate_models(config, [registry.folder(champion, config.run.champions)], tracker)
+
+
+def _refuse_rolled_back(same: Version, champion: Version | None) -> DecisionRecord:
+    """The fine-tune gave a model, bit for bit, that was champion and was rolled back."""
+    return DecisionRecord(
+        is_promoted=False,
+        version=same.number,
+        model=same.digest,
+        champion="" if champion is None else champion.number,
+        summary=f"the same model was rolled back at {same.rolled_back}",
+        failed=(),
+        checks=(),
+    )
 
 
 def _to_record(promotion: Promotion) -> DecisionRecord:

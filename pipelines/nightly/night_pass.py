@@ -1,6 +1,7 @@
 """One pass: continue the unfinished night, or begin one if there is new data, and take it to its report."""
 
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +41,11 @@ from driveforge.pipelines.tracking.store import find_store, open_store
 _OF_MODEL = ("data", "replay", "model", "finetune", "evaluate", "promote")
 
 
-def run_pass(config: Config, budget: TimeBudget, *, force: bool) -> dict[str, Any]:
-    """Take one pass over the nights in ``config.run_dir``; returns its summary."""
+Notify = Callable[[dict[str, Any]], None]
+
+
+def run_pass(config: Config, budget: TimeBudget, notify: Notify, *, force: bool) -> dict[str, Any]:
+    """Take one pass over the nights in ``config.run_dir``; returns its summary, which ``notify`` has got."""
     nights = config.run_dir
     clips = find_training_clips(config.data, nights)
     wait_for_store(find_store(RunDir(nights / "night"), config.tracking).uri)
@@ -50,15 +54,17 @@ def run_pass(config: Config, budget: TimeBudget, *, force: bool) -> dict[str, An
     if night is not None:
         changes = _changes_of_model(config, night, clips)
         if not changes or night.has("finetune"):
-            return _continue(_config_of(config, night, keeps_model=True), night, budget, changes)
+            return _continue(_config_of(config, night, keeps_model=True), night, budget, notify, changes)
         print_message(f"night {night.name} is given up, since {changes[0]}; a new one begins")
         write_night(nights, replace(night, outcome="superseded"))
     num_new = clips.count_new(known_clips(nights))
     if not num_new and not force:
-        return _nothing_new(nights, clips)
+        remove_expired(config, nights, [night for night in list_nights(nights) if night.is_finished])
+        notify(summary := _nothing_new(nights, clips))
+        return summary
     night = _begin(config, clips, num_new)
     print_message(f"night {night.name}: {num_new} of {night.num_clips} clips are new")
-    return _continue(_config_of(config, night, keeps_model=False), night, budget, [])
+    return _continue(_config_of(config, night, keeps_model=False), night, budget, notify)
 
 
 def _changes_of_model(config: Config, night: Night, clips: TrainingClips) -> list[str]:
@@ -118,8 +124,10 @@ def _begin(config: Config, clips: TrainingClips, num_new: int) -> Night:
     return night
 
 
-def _continue(config: Config, night: Night, budget: TimeBudget, changes: list[str]) -> dict[str, Any]:
-    """Take ``night`` through its remaining stages to its report."""
+def _continue(
+    config: Config, night: Night, budget: TimeBudget, notify: Notify, changes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Take ``night`` through its remaining stages to its report; it is finished when everything else is done."""
     nights = config.run_dir.parent
     if night.stages:
         print_message(f"night {night.name} continues after {night.stages[-1]}")
@@ -133,8 +141,10 @@ def _continue(config: Config, night: Night, budget: TimeBudget, changes: list[st
                     night = _run_stage(stage, StageContext(config=config, night=night, tracker=tracker, budget=budget))
                     write_night(nights, night)
             report = _finish(config, night, tracker)
-    write_night(nights, replace(night, outcome=report["outcome"]))
-    remove_expired(config, nights)
+    notify(report)
+    night = replace(night, outcome=report["outcome"])
+    remove_expired(config, nights, [*(other for other in list_nights(nights) if other.is_finished), night])
+    write_night(nights, night)
     return report
 
 

@@ -3,30 +3,59 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.nightly.night import Night, list_nights
+from driveforge.pipelines.nightly.night import Night
 from driveforge.pipelines.nightly.settings import NightlySettings
-from driveforge.pipelines.registry.versions import Registry, open_registry
+from driveforge.pipelines.registry.versions import CHAMPION, Registry, open_registry
 from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.tracking.store import find_store
 
 
-def remove_expired(config: Config, nights: Path) -> None:
-    """Apply the retention settings to the finished nights of the folder ``nights``.
+def remove_expired(config: Config, nights: Path, finished: list[Night]) -> None:
+    """Apply the retention settings to the ``finished`` nights of the folder ``nights``, oldest first.
 
-    Every finished night loses what only its stages read: checkpoints and its replay buffer, and its latents unless the
-    last night read them too. All but the newest ``keep_nights`` also lose their models and candidate clips. Reports,
-    tables, pictures and exports stay.
+    Every finished night loses what only its stages read: checkpoints and its replay buffer; and latents and evaluation
+    clips that the last night did not read. All but the newest ``keep_nights`` also lose their models and candidate
+    clips. Reports, tables, pictures and exports stay.
     """
-    finished = [night for night in list_nights(nights) if night.is_finished]
-    unused = {key for night in finished for key in night.latents} - set(finished[-1].latents)
-    latents = RunDir(nights).latents
-    for path in (*_expired(nights, finished, config.nightly), *(latents / key for key in unused)):
+    run = RunDir(nights / "night")
+    if not finished or not find_store(run, config.tracking).exists:
+        return
+    registry = open_registry(run, config.tracking, config.promote.registered_as)
+    expired = (
+        *_expired(nights, finished, config.nightly),
+        *_unused_latents(nights, finished),
+        *_unused_evaluation_clips(run, finished[-1]),
+        *_former_champions(run, registry),
+    )
+    for path in expired:
         shutil.rmtree(path, ignore_errors=True)
-    registry = open_registry(config.run, config.tracking, config.promote.registered_as)
     remove_refused(registry, config.nightly.keep_refused)
+
+
+def _unused_latents(nights: Path, finished: list[Night]) -> Iterator[Path]:
+    unused = {key for night in finished for key in night.latents} - set(finished[-1].latents)
+    yield from (RunDir(nights).latents / key for key in sorted(unused))
+
+
+def _unused_evaluation_clips(run: RunDir, last: Night) -> Iterator[Path]:
+    """Caches of evaluation clips that were last opened before the last finished night began."""
+    began = datetime.fromisoformat(last.began).timestamp()
+    for index in run.evaluation_clips.glob("*/index.json"):
+        if index.stat().st_mtime < began:
+            yield index.parent
+
+
+def _former_champions(run: RunDir, registry: Registry) -> Iterator[Path]:
+    """Downloads of models that are not champion any more, from a server's registry."""
+    champion = registry.alias(CHAMPION)
+    for folder in run.champions.glob("[!.]*"):
+        if champion is None or folder.name != champion.digest:
+            yield folder
 
 
 def _expired(nights: Path, finished: list[Night], settings: NightlySettings) -> Iterator[Path]:

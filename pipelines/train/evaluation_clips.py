@@ -1,5 +1,6 @@
 """Held-out evaluation clips, encoded once and shared by all run folders of a parent folder."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.digests import compute_digests
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.framing import Framing
-from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter, latent_key
+from driveforge.datasets.latents.cache import INDEX, LatentCache, LatentCacheWriter, latent_key
 from driveforge.datasets.progress import show_status, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
@@ -116,6 +117,7 @@ def encode_evaluation_clips(
         for sample in track(made, "Encoding evaluation clips", len(missing), disable=not missing):
             writer.add(sample)
     cache = LatentCache(root, key)
+    os.utime(cache.folder / INDEX)  # the time of the last use
     samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
     for scene in scenes:
         tensors = EvaluationTensors.from_mapping(samples[scene.clip_id].tensors)

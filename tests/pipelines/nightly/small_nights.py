@@ -120,11 +120,11 @@ def make_calibration(path: Path) -> None:
 
 
 def copy_caches(nights: Path, target: Path) -> None:
-    """Copy what is expensive and the same for all nights."""
-    target.mkdir(parents=True)
+    """Add to ``target`` what is expensive and the same for all nights."""
+    target.mkdir(parents=True, exist_ok=True)
     for name in CACHES:
         if (nights / name).is_dir():
-            shutil.copytree(nights / name, target / name)
+            shutil.copytree(nights / name, target / name, dirs_exist_ok=True)
         elif (nights / name).exists():
             shutil.copy(nights / name, target / name)
 

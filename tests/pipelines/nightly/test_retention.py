@@ -7,6 +7,7 @@ import pytest
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.nightly.night import Night, list_nights
 from driveforge.pipelines.nightly.retention import remove_expired
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, Version, open_registry
 from driveforge.pipelines.run_dir import RunDir
@@ -28,6 +29,10 @@ def fill(run: RunDir) -> None:
 def files(root: Path) -> set[str]:
     names = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     return names & {*KEPT, *WORKING, *LARGE}
+
+
+def finished(nights: Path) -> list[Night]:
+    return [night for night in list_nights(nights) if night.is_finished]
 
 
 @pytest.fixture
@@ -62,7 +67,7 @@ def test_old_nights_keep_results_and_old_refused_models_are_removed(config: Conf
         for key in keys:
             (latents / key).mkdir(parents=True, exist_ok=True)
     (latents / "digests.json").write_text("{}")
-    remove_expired(config, nights)
+    remove_expired(config, nights, finished(nights))
     assert files(nights / "a") == files(nights / "b") == set(KEPT)
     assert files(nights / "c") == files(nights / "d") == {*KEPT, *LARGE}
     assert files(nights / "e") == {*KEPT, *WORKING, *LARGE}, "the unfinished night keeps everything"
@@ -84,8 +89,8 @@ def test_a_night_whose_records_were_not_sent_keeps_its_files(config: Config) -> 
         make_night(nights, name, outcome="refused")
         fill(RunDir(nights / name))
     RunDir(nights / "a").mlflow_outbox.write_text("")
-    remove_expired(replace(config, nightly=replace(config.nightly, keep_nights=None)), nights)
+    remove_expired(replace(config, nightly=replace(config.nightly, keep_nights=None)), nights, finished(nights))
     assert files(nights / "b") == {*KEPT, *LARGE}
-    remove_expired(config, nights)
+    remove_expired(config, nights, finished(nights))
     assert files(nights / "a") == {*KEPT, *WORKING, *LARGE}
     assert files(nights / "b") == set(KEPT)
