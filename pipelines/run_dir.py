@@ -26,6 +26,11 @@ class RunDir:
         return self.root / "model"
 
     @property
+    def refused_model(self) -> Path:
+        """The fine-tuned model of a night, after it was refused."""
+        return self.root / "refused"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "finetune"
 
@@ -54,6 +59,11 @@ class RunDir:
     @property
     def promotion_picture(self) -> Path:
         return self.root / "promotion.png"
+
+    @property
+    def decision(self) -> Path:
+        """The decision of a night about its model."""
+        return self.root / "decision.json"
 
     @property
     def starting_champion(self) -> Path:

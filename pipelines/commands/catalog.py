@@ -11,7 +11,7 @@ _PIPELINE = ("data", "replay", "model", "finetune", "generate", "validate", "exp
 COMMANDS = (
     Command(
         name="demo",
-        module="driveforge.pipelines.demo",
+        module="driveforge.pipelines.run.demo",
         run_dir="create",
         summary="run the whole pipeline on a small simulated data set",
         description=(
@@ -48,7 +48,7 @@ COMMANDS = (
     *CLIP_COMMANDS,
     Command(
         name="run",
-        module="driveforge.pipelines.run",
+        module="driveforge.pipelines.run.command",
         run_dir="create",
         summary="run the whole pipeline, from driving data to shards",
         description=(
@@ -82,6 +82,38 @@ COMMANDS = (
             (("kind",), {"choices": ("yield", "ledger"), "help": "what to report"}),
             (("runs",), {"type": Path, "metavar": "RUN", "nargs": "*", "help": "run folders; default: run_dir"}),
             (("--out",), {"type": Path, "metavar": "DIR", "help": "folder of the report; default: the first run"}),
+        ),
+    ),
+    Command(
+        name="nightly",
+        module="driveforge.pipelines.nightly.command",
+        summary="one pass for cron: train on new data, promote or refuse, generate, export, report",
+        description=(
+            "Takes one pass over the folder of nights, run_dir, and is called again every night. A pass continues the "
+            "night that was interrupted. Otherwise it looks for training clips that no finished night had, by their "
+            "content, and begins a night in <run_dir>/<date>: it fine-tunes the champion (model.checkpoint if there is "
+            "none), evaluates the champion, the base and the candidate on held-out clips of the data and of the "
+            "replay domains, registers the candidate, promotes or refuses it, generates clips with the champion, gates "
+            "and exports them, and writes report.md and report.json.\n\n"
+            "Exit status 0: promoted, and clips exported; 1: a stage failed; 2: a wrong setting or input; 3: the model "
+            "was refused; 4: no new data; 5: another pass is running; 6: the time budget is used up; 7: promoted, but "
+            "no clip was accepted. After 1, 2 and 6, and after a signal (130, 143), the next pass continues the night. "
+            "The environment variable DRIVEFORGE_WEBHOOK sets nightly.webhook."
+        ),
+        examples=(
+            "driveforge nightly data=nuscenes data.root=/data/nuscenes run_dir=/data/nights nightly.hours=6",
+            "driveforge nightly data=nuscenes data.root=/data/nuscenes run_dir=/data/nights --json",
+        ),
+        sections=(*_PIPELINE, "evaluate", "promote", "nightly"),
+        presets=(
+            "run_dir=runs/nightly",
+            "evaluate.domains=[orbit, handheld, falling, walkers]",
+            "evaluate.clips_per_domain=24",
+        ),
+        usage=" [--json] [--force]",
+        arguments=(
+            (("--json",), {"action": "store_true", "help": "print one JSON object, and everything else to stderr"}),
+            (("--force",), {"action": "store_true", "help": "begin a night also without new data"}),
         ),
     ),
     Command(

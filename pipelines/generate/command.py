@@ -19,6 +19,7 @@ from driveforge.pipelines.generate.plan.recorded import open_recorded
 from driveforge.pipelines.generate.plan.summary import describe_sources
 from driveforge.pipelines.generate.second_chances import attempt_again, require_calibration_for_retries
 from driveforge.pipelines.generate.select import (
+    SelectedGenerator,
     generator_digest,
     load_selected,
     prepare_captions,
@@ -84,8 +85,7 @@ def log_generation(summary: GenerationSummary, tracker: Tracker) -> None:
 def generate_candidates(config: Config) -> GenerationSummary:
     """Generate all candidates of ``config`` with its own generator, else the run's model, else the checkpoint."""
     selected, root = select_generator(config), config.run.candidates
-    instruments = partial(load_instruments, config.validate)
-    instruments()  # fails early if something is missing
+    load_instruments(config.validate)  # fails early if something is missing
     require_calibration_for_retries(config.generate, config.calibration_path)
     recorded = open_recorded(config.data, root, config.generate)
     require_generable(selected, recorded.scenes, config.generate)
@@ -97,6 +97,12 @@ def generate_candidates(config: Config) -> GenerationSummary:
     for line in describe_sources(summary):
         print_message(line)
     prepare_captions(selected, summary.captions)
+    return generate_plan(config, selected, plan)
+
+
+def generate_plan(config: Config, selected: SelectedGenerator, plan: GenerationPlan) -> GenerationSummary:
+    """Generate what is missing of ``plan``, and make further attempts as ``generate.retries`` says."""
+    root, instruments = config.run.candidates, partial(load_instruments, config.validate)
     summaries = []
 
     def make(plan: GenerationPlan) -> None:

@@ -23,7 +23,7 @@ from driveforge.pipelines.tracking.store import Store, find_store, open_store, w
 # Rows of the table that MLflow shows in the browser; the parquet artifact holds all.
 MAX_TABLE_ROWS = 2000
 # Commands that log to the run of the folder itself; all others log to a child run.
-PIPELINE_COMMANDS = ("run", "demo")
+PIPELINE_COMMANDS = ("run", "demo", "nightly")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

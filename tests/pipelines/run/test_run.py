@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.demo import main as demo
 from driveforge.pipelines.export.verify import verify
+from driveforge.pipelines.run.demo import main as demo
 from driveforge.pipelines.validate.gate import read_verdicts
 
 SMALL = [

@@ -9,7 +9,7 @@ from driveforge.datasets.simulation.settings import SimulateSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.config.saved import with_absolute_paths, write_settings
 from driveforge.pipelines.inputs.settings import NuScenesData
-from driveforge.pipelines.run import run
+from driveforge.pipelines.run.command import run
 from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
 from driveforge.pipelines.tracking.runs import pipeline_run
 
