@@ -68,7 +68,8 @@ COMMANDS = (
         description=(
             "yield: the accepted share of clips by edit, weather, speed, turn rate, distance of the nearest object, "
             "attempt and model, as a Beta-Bernoulli posterior, with seconds per accepted clip. Writes yield.parquet, "
-            "yield.png and yield.html, and a row for every clip in outcomes.parquet.\n\n"
+            "yield.png and yield.html, a row for every clip in outcomes.parquet, and yield-edits.yaml: settings with "
+            "which `driveforge plan --config` spends more on the edits that pass.\n\n"
             "ledger: how often each model is rejected for each reason, by condition, and since which model. Writes "
             "ledger.parquet, ledger.png and ledger.html."
         ),

@@ -18,6 +18,7 @@ from driveforge.pipelines.report.ledger import build_ledger, describe_changes, l
 from driveforge.pipelines.report.outcomes import Outcome, outcome_table, read_outcomes
 from driveforge.pipelines.report.page import format_number, html_table, write_page
 from driveforge.pipelines.report.plot import plot_ledger, plot_yields
+from driveforge.pipelines.report.rebalance import rebalanced_edits, settings_file
 from driveforge.pipelines.report.yields import Yield, compute_yields, yield_table
 from driveforge.pipelines.run_dir import require_run
 
@@ -36,11 +37,13 @@ def main(config: Config, args: argparse.Namespace) -> None:
 
 
 def report_yield(outcomes: Sequence[Outcome], out: Path) -> Path:
-    """Write ``yield.parquet``, ``yield.png`` and ``yield.html`` to ``out``; returns the page."""
+    """Write ``yield.parquet``, ``yield.png``, ``yield.html`` and ``yield-edits.yaml`` to ``out``; returns the page."""
     yields = compute_yields(outcomes)
     _write_table(out / "yield.parquet", yield_table(yields))
     _write_table(out / "outcomes.parquet", outcome_table(list(outcomes)))
     plot_yields(out / "yield.png", yields)
+    if edits := rebalanced_edits(yields):
+        write_atomic(out / "yield-edits.yaml", settings_file(edits))
     header = (
         "condition",
         "value",

@@ -41,6 +41,8 @@ def test_reports_are_written_beside_the_run_and_printed(run_dir: Path, capsys: p
     table = pyarrow.parquet.read_table(run_dir / "yield.parquet").to_pylist()
     assert table[0]["condition"] == "all" and table[0]["num_clips"] == 12
     assert not math.isnan(table[0]["seconds_per_accepted"])
+    assert cli.main(["show", "generate", "--config", str(run_dir / "yield-edits.yaml")]) == 0
+    assert "yield-edits.yaml" in capsys.readouterr().out
     assert "yield.png" in (run_dir / "yield.html").read_text() and (run_dir / "yield.png").stat().st_size > 5000
     assert cli.main(["report", "ledger", str(run_dir), "--out", str(run_dir / "reports")]) == 0
     assert {path.name for path in (run_dir / "reports").iterdir()} == {"ledger.html", "ledger.parquet", "ledger.png"}
