@@ -136,10 +136,23 @@ CLIP_COMMANDS = (
         description=(
             "Measures known-good clips after a pass through the model's VAE, so that compression does not count as "
             "an error. Writes <run_dir>/calibration.json and a picture of the limits, with the share of corrupted "
-            "clips that they catch."
+            "clips that they catch.\n\n"
+            "--from-review proposes other limits from the decisions of reviewers: the strictest ones that reject at "
+            "most validate.false_reject_rate of the clips that they accept. It measures nothing and shows what would "
+            "change; only with --apply, it replaces <run_dir>/calibration.json."
         ),
-        examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
+        examples=(
+            "driveforge calibrate",
+            "driveforge calibrate validate.false_reject_rate=0.02",
+            "driveforge calibrate --from-review",
+            "driveforge calibrate --from-review --apply validate.false_reject_rate=0.1",
+        ),
         sections=("data", "model", "validate", "tracking"),
+        usage=" [--from-review [--apply]]",
+        arguments=(
+            (("--from-review",), {"action": "store_true", "help": "propose limits from reviewers' decisions"}),
+            (("--apply",), {"action": "store_true", "help": "with --from-review: write the proposed limits"}),
+        ),
     ),
     Command(
         name="tune",

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import track
 from driveforge.datasets.webdataset_shards.format import load_json, video_member
 from driveforge.datasets.webdataset_shards.tar_samples import read_members
+from driveforge.pipelines.review.page_files import dump
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import Decision, read_decisions
 from driveforge.validation.calibration import Calibration
@@ -22,11 +23,15 @@ from driveforge.validation.review.drawing import short_id
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipTable:
-    """The gate's decisions by clip id, in the order of the run, with the ``rows`` of the page."""
+    """The gate's decisions by clip id, in the order of the run, with the ``rows`` of the page.
+
+    ``described`` are the JSON values of ``describe_table`` as bytes, since thousands of clips take a second.
+    """
 
     decisions: Mapping[str, Decision]
     rows: Sequence[Mapping[str, Any]]
     calibration: Calibration
+    described: bytes = field(default=b"", repr=False)
 
     @property
     def states(self) -> dict[str, str]:
@@ -45,7 +50,8 @@ def read_clip_table(run: RunDir, calibration: Calibration) -> ClipTable:
 def make_clip_table(decisions: Iterable[Decision], calibration: Calibration) -> ClipTable:
     by_clip = {decision.candidate.clip_id: decision for decision in decisions}
     rows = [_row(decision) for decision in track(list(by_clip.values()), "Reading clips")]
-    return ClipTable(decisions=by_clip, rows=rows, calibration=calibration)
+    table = ClipTable(decisions=by_clip, rows=rows, calibration=calibration)
+    return replace(table, described=dump(describe_table(table)))
 
 
 def _row(decision: Decision) -> dict[str, Any]:

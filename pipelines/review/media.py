@@ -1,10 +1,8 @@
 """The bytes that the page loads for one clip: videos straight from the tar, source clips, sheets and overlays."""
 
-import json
 import re
 from functools import lru_cache
 from threading import Lock
-from typing import Any
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Scene
@@ -19,6 +17,7 @@ from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.review.clip_detail import describe_clip
 from driveforge.pipelines.review.clip_table import ClipTable
 from driveforge.pipelines.review.overlays import draw_overlays
+from driveforge.pipelines.review.page_files import dump
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
 from driveforge.validation.measures import measure_clip
@@ -122,8 +121,3 @@ def source_id(candidate: Candidate) -> str:
 def list_videos(candidate: Candidate) -> list[str]:
     """The members with the videos of a clip."""
     return [name for name in candidate.ref.members if name.endswith(".mp4")]
-
-
-def dump(value: Any) -> bytes:
-    """JSON in one line, without NaN."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

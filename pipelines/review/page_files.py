@@ -4,8 +4,10 @@ Scripts are classic ones that share their top-level names, since browsers load m
 MLflow's viewer. They are named ``.mjs`` because MLflow serves ``.js`` as plain text, which browsers refuse to run.
 """
 
+import json
 from html import escape
 from importlib import resources
+from typing import Any
 
 STYLE = "page.css"
 SCRIPTS = ("data.mjs", "player.mjs", "filters.mjs", "cards.mjs", "score.mjs", "detail.mjs", "decide.mjs", "main.mjs")
@@ -33,6 +35,11 @@ def page_html(title: str, *, is_served: bool, mlflow_run: str = "", mlflow_folde
 
 def read_page_file(name: str) -> str:
     return resources.files("driveforge.pipelines.review.page").joinpath(name).read_text("utf-8")
+
+
+def dump(value: Any) -> bytes:
+    """JSON in one line, without NaN."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
 def data_script(name: str, content: bytes) -> bytes:

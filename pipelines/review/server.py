@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from driveforge.datasets.errors import UserError
-from driveforge.pipelines.review.clip_table import ClipTable, describe_table
+from driveforge.pipelines.review.clip_table import ClipTable
 from driveforge.pipelines.review.guard import Guard
-from driveforge.pipelines.review.media import THUMBNAIL, ClipMedia, NotFound, dump
-from driveforge.pipelines.review.page_files import PAGE_FILES, data_script, page_html
+from driveforge.pipelines.review.media import THUMBNAIL, ClipMedia, NotFound
+from driveforge.pipelines.review.page_files import PAGE_FILES, data_script, dump, page_html
 from driveforge.pipelines.review.session import ReviewSession
 
 HOST = "127.0.0.1"
@@ -96,12 +96,13 @@ class _Routes:
         return Response(content, media_type=_media_type(name))
 
     async def table(self, request: Request) -> Response:
-        return await self._script("table", lambda: dump(self._describe_table()))
+        return await self._script("table", self._describe_table)
 
-    def _describe_table(self) -> dict[str, Any]:
+    def _describe_table(self) -> bytes:
         session = self._review.session
         facts = {"title": self._review.title, "reviewer": self._review.reviewer, "served": True}
-        return {**describe_table(self._review.table), **facts, "sample": session.sample, "review": session.report()}
+        added = dump({**facts, "sample": session.sample, "review": session.report()})
+        return self._review.table.described[:-1] + b"," + added[1:]
 
     async def clip(self, request: Request) -> Response:
         clip = request.path_params["clip"]

@@ -21,10 +21,9 @@ from driveforge.pipelines.review.media import (
     ClipMedia,
     draw_overlay_file,
     draw_sheet_file,
-    dump,
     list_videos,
 )
-from driveforge.pipelines.review.page_files import PAGE_FILES, data_script, page_html, read_page_file
+from driveforge.pipelines.review.page_files import PAGE_FILES, data_script, dump, page_html, read_page_file
 from driveforge.pipelines.review.session import ReviewSession
 from driveforge.pipelines.validate.gate import Decision
 from driveforge.validation.calibration import Calibration

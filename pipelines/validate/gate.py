@@ -93,13 +93,19 @@ def main(config: Config, args: argparse.Namespace) -> None:
 def gate(run: RunDir, calibration_path: Path) -> list[Decision]:
     """Decide on all candidates of a run, and write the decisions to its verdicts file."""
     calibration = Calibration.load(calibration_path)
-    candidates = list(iter_candidates(run.candidates))
-    if not candidates:
-        raise UserError(f"{run.candidates} has no committed clip: run `driveforge generate` first")
+    candidates = read_candidates(run)
     known = {candidate.clip_id for candidate in candidates}
     decisions = decide(candidates, calibration, without_unknown(read_review_overrides(run), known, run))
     write_verdicts(run.verdicts, decisions)
     return decisions
+
+
+def read_candidates(run: RunDir) -> list[Candidate]:
+    """All committed candidates of a run. Raises UserError if there is none."""
+    candidates = list(iter_candidates(run.candidates))
+    if not candidates:
+        raise UserError(f"{run.candidates} has no committed clip: run `driveforge generate` first")
+    return candidates
 
 
 def decide(

@@ -1,6 +1,8 @@
 "use strict";
 // The cards of the clips that are shown. Only those in view are in the document, so thousands scroll smoothly.
 
+const MARKS = { accept: "✓", reject: "✕", unsure: "?" };
+
 const cards = {
   height: 236,
   gap: 12,
@@ -124,8 +126,8 @@ const cards = {
     score.classList.toggle("over", row.score > row.limit);
     card.querySelector(".facts").textContent = [row.edit, row.domain, row.motion, row.light].filter(Boolean).join(" · ");
     card.querySelector(".chips").replaceChildren(
-      ...decisions.map((one) => make("span.chip." + one.verdict, { title: one.note }, `${one.verdict} · ${one.reviewer}`)),
       ...(isDisputed(row.id) && !app.audit ? [make("span.chip.disputed", {}, "disputed")] : []),
+      ...decisions.map((one) => make("span.chip." + one.verdict, { title: `${one.verdict} by ${one.reviewer} ${one.note}` }, `${MARKS[one.verdict]} ${one.reviewer}`)),
       ...(app.audit ? [] : this.reasonChips(row)));
     this.setReach(card, isSelected);
   },

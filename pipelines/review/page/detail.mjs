@@ -44,7 +44,7 @@ const detail = {
       layer("boxes", "boxes", "1"), layer("tracks", "tracks", "2"), layer("headings", "epipoles", "3"),
       make("label", { title: "source clip beside it (s)" }, this.sourceField, "source clip"),
       button("measured sheet", "all measures on one picture (m)", () => this.openSheet(), ".quiet"),
-      button("copy link", "a link to this clip and frame (l)", () => this.copyLink(), ".quiet"),
+      button("link", "a link to this clip and frame (l)", () => this.copyLink(), ".quiet"),
       this.cameras);
     this.drawLegend();
   },
