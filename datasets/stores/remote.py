@@ -48,6 +48,9 @@ class RemoteStore:
             if "/" not in name and not name.startswith("."):
                 yield StoredFile(name=name, num_bytes=entry["size"], modified=entry["last_modified"].timestamp())
 
+    def names(self, folder: str = "") -> Iterator[str]:
+        return (file.name for file in self.files(folder))
+
     def walk(self, folder: str = "") -> Iterator[dict[str, Any]]:
         """Path, size, ETag and time of every object below ``folder``."""
         import obstore
@@ -208,7 +211,7 @@ def _bare(e_tag: str | None) -> str:
 @cache
 def _client(url: str) -> Any:
     """The client of this process, which retries for a minute: a server may be restarted meanwhile."""
-    return _open_client(url, max_retries=12, seconds=60)
+    return _open_client(url, max_retries=1000, seconds=60)
 
 
 def _open_client(url: str, *, max_retries: int, seconds: float) -> Any:
@@ -216,7 +219,7 @@ def _open_client(url: str, *, max_retries: int, seconds: float) -> Any:
         from obstore.store import from_url
     except ImportError as error:
         raise WriteError(f"{url}: obstore cannot be imported ({error}); install it") from error
-    backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=8), "base": 2}
+    backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2}
     retry: Any = {"max_retries": max_retries, "retry_timeout": timedelta(seconds=seconds), "backoff": backoff}
     options: Any = {"connect_timeout": "5s", "timeout": "300s", "allow_http": endpoint_is_plain()}
     try:
