@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.stores.working_copy import upload_changes
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text
@@ -40,6 +41,7 @@ def run(config: Config, tracker: Tracker) -> int:
     console.rule("Fine-tune")
     with tracker.child("finetune") as child:
         finetune(config, child)
+    upload_changes(config.run_dir)  # workers on other machines read the model from there
     console.rule("Generate and measure")
     with tracker.child("generation") as child:
         generation = generate_candidates(config)
