@@ -27,6 +27,10 @@ class StoreError(WriteError):
     """The object store cannot be used: the work cannot continue before this is fixed."""
 
 
+class NoConnectionError(StoreError):
+    """The object store does not answer."""
+
+
 @contextmanager
 def translate_store_errors(url: str) -> Iterator[None]:
     """Raise an error of the block as a StoreError that names ``url``; missing and existing objects are not errors."""
@@ -39,28 +43,30 @@ def translate_store_errors(url: str) -> Iterator[None]:
     except FileNotFoundError as error:
         if not _NO_BUCKET.search(str(error)):
             raise
-        raise StoreError(_explain(url, str(error))) from None
+        raise _explained(url, str(error)) from None
     except (BaseError, PermissionError) as error:
-        raise StoreError(_explain(url, str(error))) from None
+        raise _explained(url, str(error)) from None
 
 
-def _explain(url: str, text: str) -> str:
+def _explained(url: str, text: str) -> StoreError:
     scheme = url.partition(":")[0]
     keys = _CREDENTIALS.get(scheme, "the credentials")
     # The text quotes the path of the object, whose digits may look like a status.
     summary = text.partition("Debug source")[0]
     if _METADATA.search(summary):
-        return f"{url}: no credentials; set {keys} in the environment (docs/stores.md)"
+        return StoreError(f"{url}: no credentials; set {keys} in the environment (docs/stores.md)")
     if _NO_BUCKET.search(summary):
-        return f"{url}: the bucket does not exist; create it, or correct the URL"
+        return StoreError(f"{url}: the bucket does not exist; create it, or correct the URL")
     status = re.search(r"status code: (\d+)", summary)
     if (status and status[1] in ("401", "403")) or (not status and _DENIED.search(summary)):
-        return f"{url}: access denied; check {keys}, and that they may list, read, write and delete there"
+        return StoreError(f"{url}: access denied; check {keys}, and that they may list, read, write and delete there")
     if not status and _NO_CONNECTION.search(summary):
         reason = re.search(r"Error performing \w+ (\S+?)\?? in", summary)
         where = f" at {'/'.join(reason[1].split('/')[:3])}" if reason else ""
-        return (
+        return NoConnectionError(
             f"{url}: no connection{where}; check the network and {_ENDPOINTS.get(scheme, 'the endpoint')}; finished "
             "work is intact, run this again"
         )
-    return f"{url}: the store cannot be used ({shorten(summary, 140)}); finished work is intact, run this again"
+    return StoreError(
+        f"{url}: the store cannot be used ({shorten(summary, 140)}); finished work is intact, run this again"
+    )

@@ -34,6 +34,14 @@ class LocalStore:
         return str(self.folder / name)
 
     def files(self, folder: str = "") -> Iterator[StoredFile]:
+        for entry in self._entries(folder):
+            status = entry.stat()
+            yield StoredFile(name=entry.name, num_bytes=status.st_size, modified=status.st_mtime)
+
+    def names(self, folder: str = "") -> Iterator[str]:
+        return (entry.name for entry in self._entries(folder))
+
+    def _entries(self, folder: str) -> "Iterator[os.DirEntry[str]]":
         try:
             entries = os.scandir(self.folder / folder)
         except (FileNotFoundError, NotADirectoryError):
@@ -41,8 +49,7 @@ class LocalStore:
         with entries:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.is_file():
-                    status = entry.stat()
-                    yield StoredFile(name=entry.name, num_bytes=status.st_size, modified=status.st_mtime)
+                    yield entry
 
     def exists(self, name: str) -> bool:
         return (self.folder / name).exists()

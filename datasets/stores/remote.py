@@ -1,7 +1,8 @@
 """A store in an object store, through obstore: Amazon S3 and compatible servers, Google Cloud Storage, Azure."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import WriteError, atomic_file
-from driveforge.datasets.stores.errors import StoreError, translate_store_errors
+from driveforge.datasets.files.atomic import WriteError, atomic_file, make_folder
+from driveforge.datasets.files.lock import file_lock
+from driveforge.datasets.stores.errors import NoConnectionError, StoreError, translate_store_errors
 from driveforge.datasets.stores.interface import StoredFile
 from driveforge.datasets.stores.location import cache_folder, endpoint_is_plain
 
 # Requests in flight when many small objects are read.
 _NUM_THREADS = 32
 _CHUNK_BYTES = 8 << 20
+# Requests are repeated for so long: a server may be restarted meanwhile.
+_RETRY_SECONDS = 60.0
 # The maximum of one request to S3.
 _DELETE_BATCH = 1000
 
@@ -47,6 +51,9 @@ class RemoteStore:
             name = entry["path"][len(start) :]
             if "/" not in name and not name.startswith("."):
                 yield StoredFile(name=name, num_bytes=entry["size"], modified=entry["last_modified"].timestamp())
+
+    def names(self, folder: str = "") -> Iterator[str]:
+        return (file.name for file in self.files(folder))
 
     def walk(self, folder: str = "") -> Iterator[dict[str, Any]]:
         """Path, size, ETag and time of every object below ``folder``."""
@@ -142,29 +149,43 @@ class RemoteStore:
                     file.write(chunk)
             return _bare(found.meta["e_tag"])
 
-    def delete(self, names: Iterable[str]) -> None:
-        import obstore
+    def fetch_all(self) -> Path:
+        """The local folder with copies of all objects; those that are there in the right size are kept."""
+        make_folder(self.folder)
+        with file_lock(self.folder / ".fetch.lock"):  # once on a machine with several workers
+            for entry in list(self.walk()):
+                path = self.folder / entry["path"]
+                if not path.is_file() or path.stat().st_size != entry["size"]:
+                    self.download(entry["path"], path)
+        return self.folder
 
+    def delete(self, names: Iterable[str]) -> None:
         pending = list(names)
         for start in range(0, len(pending), _DELETE_BATCH):
             batch = pending[start : start + _DELETE_BATCH]
-            with translate_store_errors(self.describe(batch[0])):
-                try:
-                    obstore.delete(_client(self.url), batch)
-                except FileNotFoundError:
-                    self._delete_each(batch)
+            self._delete(batch)
             for name in batch:
                 (self.folder / name).unlink(missing_ok=True)
 
-    def _delete_each(self, names: Iterable[str]) -> None:
-        """Stores other than S3 refuse to delete what does not exist."""
+    def _delete(self, names: Sequence[str]) -> None:
+        """Delete objects. Clients do not repeat the request, a POST, by themselves, although that is harmless."""
         import obstore
 
-        for name in names:
+        deadline = time.monotonic() + _RETRY_SECONDS
+        while True:
             try:
-                obstore.delete(_client(self.url), name)
-            except FileNotFoundError:
-                continue
+                with translate_store_errors(self.describe(names[0])):
+                    obstore.delete(_client(self.url), names)
+                return
+            except NoConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+            except FileNotFoundError:  # stores other than S3 refuse to delete what does not exist
+                if len(names) > 1:
+                    for name in names:
+                        self._delete([name])
+                return
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -207,8 +228,8 @@ def _bare(e_tag: str | None) -> str:
 
 @cache
 def _client(url: str) -> Any:
-    """The client of this process, which retries for a minute: a server may be restarted meanwhile."""
-    return _open_client(url, max_retries=12, seconds=60)
+    """The client of this process."""
+    return _open_client(url, max_retries=1000, seconds=_RETRY_SECONDS)
 
 
 def _open_client(url: str, *, max_retries: int, seconds: float) -> Any:
@@ -216,7 +237,7 @@ def _open_client(url: str, *, max_retries: int, seconds: float) -> Any:
         from obstore.store import from_url
     except ImportError as error:
         raise WriteError(f"{url}: obstore cannot be imported ({error}); install it") from error
-    backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=8), "base": 2}
+    backoff = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2}
     retry: Any = {"max_retries": max_retries, "retry_timeout": timedelta(seconds=seconds), "backoff": backoff}
     options: Any = {"connect_timeout": "5s", "timeout": "300s", "allow_http": endpoint_is_plain()}
     try:

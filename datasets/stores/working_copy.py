@@ -19,7 +19,7 @@ from driveforge.datasets.files.atomic import make_folder, write_atomic
 from driveforge.datasets.files.json_record import read_record
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.stores.location import STORE_RECORD, cache_folder
-from driveforge.datasets.stores.record import StoreRecord
+from driveforge.datasets.stores.record import StoreRecord, read_store_record
 from driveforge.datasets.stores.remote import RemoteStore
 
 _FILES_RECORD, _LOCK = ".store-files.json", ".store.lock"
@@ -58,6 +58,12 @@ def working_copy(url: str, skipped: Collection[str], notify: Callable[[str], Non
         yield copy
 
 
+def upload_changes(folder: Path) -> None:
+    """If ``folder`` is a working copy, upload what changed so far, so that other machines can read it."""
+    if (folder / STORE_RECORD).is_file():
+        WorkingCopy(read_store_record(folder).url, lambda line: None).upload()
+
+
 class WorkingCopy:
     """The files of a run on this machine, and what is known of their objects."""
 
@@ -92,7 +98,8 @@ class WorkingCopy:
 
         Raises UserError if another command changed one of them meanwhile.
         """
-        local = {name for name in self._local_names()}
+        self._states = self._read_states()
+        local = set(self._local_names())
         changed = [name for name in local if self._stamp(name) != self._known_stamp(name)]
         replaced = {name.split("/")[0] for name in changed} & {*_OUTPUTS}
         try:

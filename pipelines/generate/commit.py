@@ -17,7 +17,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import remove_partial_files, sha256_file
 from driveforge.datasets.files.json_record import parse_record
 from driveforge.datasets.scene import CLIP_ID
-from driveforge.datasets.stores.interface import Store, StoredFile
+from driveforge.datasets.stores.interface import Store
 from driveforge.datasets.stores.opening import open_store
 from driveforge.datasets.stores.record import read_stored_record, read_with_hint
 from driveforge.datasets.webdataset_shards.format import dump_json
@@ -59,7 +59,7 @@ class CommitLog:
 
     def committed_units(self) -> Iterator[str]:
         """The ids of all committed units, in any order."""
-        return (file.name.removesuffix(_JSON) for file in self.store.files(COMMITS_FOLDER) if file.name.endswith(_JSON))
+        return (name.removesuffix(_JSON) for name in self.store.names(COMMITS_FOLDER) if name.endswith(_JSON))
 
     def commit(self, unit_id: str, scratch_tar: Path) -> bool:
         """Publish a copy of ``scratch_tar`` and mark the unit as done; False if another attempt was first.
@@ -131,7 +131,7 @@ class CommitLog:
 
     def read_quarantine(self) -> dict[str, str]:
         """The reasons of all failed units, by unit id."""
-        names = sorted(file.name for file in self.store.files(QUARANTINE_FOLDER) if file.name.endswith(_JSON))
+        names = sorted(name for name in self.store.names(QUARANTINE_FOLDER) if name.endswith(_JSON))
         hint = "delete it; the next run generates its unit"
         paths = [f"{QUARANTINE_FOLDER}/{name}" for name in names]
         records = [read_stored_record(self.store, path, QuarantineRecord, hint) for path in paths]
@@ -145,35 +145,38 @@ class CommitLog:
         return marker
 
 
-def remove_unreferenced(root: Path) -> list[Path]:
+def remove_unreferenced(root: Path, committed: Set[str] | None = None) -> list[Path]:
     """Remove tars of failed attempts that no marker refers to, and scratch files; returns what was removed.
 
-    Call it only while no worker commits. Files with other names are kept.
+    ``committed`` are the committed units, if they are known. Call it only while no worker commits. Files with other
+    names are kept.
     """
     log = CommitLog(root)
-    tars = [root / file.name for file in unreferenced_tars(log, set(log.committed_units()), log.store.files())]
+    if committed is None:
+        committed = set(log.committed_units())
+    tars = [root / name for name in unreferenced_tars(log, committed, log.store.names())]
     for path in tars:
         path.unlink()
     return sorted(tars) + remove_scratch(root)
 
 
-def unreferenced_tars(log: CommitLog, committed: Set[str], files: Iterable[StoredFile]) -> list[StoredFile]:
-    """Those of ``files`` with names of our tars that no marker names; reads the markers of units with several tars."""
-    by_unit: dict[str, list[StoredFile]] = {}
+def unreferenced_tars(log: CommitLog, committed: Set[str], names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that are of our tars and that no marker names; reads the markers of units with several."""
+    first: dict[str, str] = {}
+    several: dict[str, list[str]] = {}
     unreferenced = []
-    for file in files:
-        if not TAR_NAME.fullmatch(file.name):
+    for name in names:
+        unit = name.rpartition("-")[0]
+        if not TAR_NAME.fullmatch(name):
             continue
-        unit = file.name.rpartition("-")[0]
-        if unit in committed:
-            by_unit.setdefault(unit, []).append(file)
-        else:
-            unreferenced.append(file)
-    for unit, tars in by_unit.items():
-        if len(tars) > 1:
-            with suppress(UserError):  # a damaged marker is found by the check of committed units
-                named = log.read_marker(unit).tar
-                unreferenced += [file for file in tars if file.name != named]
+        if unit not in committed:
+            unreferenced.append(name)
+        elif (other := first.setdefault(unit, name)) is not name:
+            several.setdefault(unit, [other]).append(name)
+    for unit, tars in several.items():
+        with suppress(UserError):  # a damaged marker is found by the check of committed units
+            named = log.read_marker(unit).tar
+            unreferenced += [name for name in tars if name != named]
     return unreferenced
 
 

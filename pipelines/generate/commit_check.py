@@ -21,7 +21,7 @@ _NUM_THREADS = 16
 
 
 class CommitCheck:
-    """Checks the units of a plan that are ``committed`` while the block runs.
+    """Checks the units of a plan that are ``committed`` during the block.
 
     In a local folder every byte of every tar is read. In an object store, which checks its bytes itself, the marker and
     the size of the tar are checked; a stage that reads a tar verifies its digest. The marker of a damaged unit is
@@ -37,17 +37,23 @@ class CommitCheck:
         self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
         return self
+
+    def start(self) -> None:
+        """Begin to check, unless that was done."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def finish(self) -> list[WorkUnit]:
         """Wait until all units were checked; returns the damaged ones, which are no longer committed."""
+        self.start()
         with show_progress(Progress(disable=not self._committed)) as progress:
             bar = progress.add_task("Checking committed units", total=len(self._committed))
             is_running = True

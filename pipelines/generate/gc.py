@@ -64,13 +64,14 @@ def find_unreferenced(store: Store, min_seconds: float) -> list[Unreferenced]:
     """The files among candidates that nothing refers to; in an object store, those of at least ``min_seconds``."""
     log = CommitLog(store)
     # Listed before the markers: what is committed meanwhile is then not taken for unreferenced.
-    tars, first_frames = list(store.files()), list(store.files(FIRST_FRAMES_FOLDER))
+    tars = {file.name: file for file in store.files()}
+    first_frames = list(store.files(FIRST_FRAMES_FOLDER))
     committed = set(log.committed_units())
     latest = time.time() - min_seconds if store.is_remote else float("inf")
     found = [
-        Unreferenced(name=file.name, num_bytes=file.num_bytes, reason="tar of an attempt that was not committed")
-        for file in unreferenced_tars(log, committed, tars)
-        if file.modified <= latest
+        Unreferenced(name=name, num_bytes=tars[name].num_bytes, reason="tar of an attempt that was not committed")
+        for name in unreferenced_tars(log, committed, tars)
+        if tars[name].modified <= latest
     ]
     found += _unplanned_first_frames(store, [file for file in first_frames if file.modified <= latest])
     for folder, kind in ((QUARANTINE_FOLDER, "quarantine record"), (ATTEMPTS_FOLDER, "record of attempts")):

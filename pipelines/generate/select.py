@@ -9,6 +9,8 @@ from pathlib import Path
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.stores.opening import open_store
+from driveforge.datasets.stores.remote import RemoteStore
 from driveforge.finetune.world_model.families.registry import TEXT_STORE, Dtype, embed_captions, read_limits
 from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.pipelines.config.config import Config
@@ -26,7 +28,8 @@ class SelectedGenerator:
     """A model ``folder``; or ``class_name``, imported from ``directory``, with the ``folder`` that it is called with.
 
     ``class_name`` is "" for the generator of the folder's family, which is loaded with weights as ``dtype`` and keeps
-    embeddings of captions in ``text_store``.
+    embeddings of captions in ``text_store``. ``url`` is that of the folder in an object store, for workers on machines
+    without it; "" if there is none.
     """
 
     folder: Path | None
@@ -34,6 +37,7 @@ class SelectedGenerator:
     text_store: Path | None = None
     class_name: str = ""
     directory: str = ""
+    url: str = ""
 
 
 def select_generator(config: Config) -> SelectedGenerator:
@@ -41,7 +45,10 @@ def select_generator(config: Config) -> SelectedGenerator:
     name = config.model.generator
     if name is None:
         text_store = config.run.latents / TEXT_STORE
-        return SelectedGenerator(folder=resolve_model(config), dtype=config.model.dtype, text_store=text_store)
+        folder = resolve_model(config)
+        store = open_store(folder)
+        url = store.describe() if store.is_remote else ""
+        return SelectedGenerator(folder=folder, dtype=config.model.dtype, text_store=text_store, url=url)
     directory = str(Path.cwd())
     import_generator_class(name, directory)
     return SelectedGenerator(folder=_own_checkpoint(config), class_name=name, directory=directory)
@@ -65,7 +72,10 @@ def load_selected(selected: SelectedGenerator) -> Generator:
 
     if not selected.class_name:
         assert selected.folder is not None
-        return load_generator(selected.folder, selected.dtype, selected.text_store)
+        folder = selected.folder
+        if selected.url and not folder.is_dir():
+            folder = RemoteStore(selected.url).fetch_all()
+        return load_generator(folder, selected.dtype, selected.text_store)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return load_own_generator(selected.class_name, selected.directory, selected.folder, device)
 

@@ -45,7 +45,7 @@ def hash_clip(clip: Clip) -> dict[str, list[str]]:
 def read_source_frames(root: Path) -> RecordedFrames:
     """All recorded frames of the run with candidates in ``root``; none if it was made by an older version."""
     hashes, places, store = [], [], open_store(root)
-    names = sorted(file.name for file in store.files(SOURCE_FRAMES_FOLDER) if file.name.endswith(".json"))
+    names = sorted(name for name in store.names(SOURCE_FRAMES_FOLDER) if name.endswith(".json"))
     contents = store.read_all(f"{SOURCE_FRAMES_FOLDER}/{name}" for name in names)
     for name, content in zip(names, contents, strict=True):
         for camera, rows in json.loads(content).items():

@@ -1,6 +1,6 @@
 """Runs of the units of a plan that are not committed yet, beside a check of those that are."""
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,15 +52,15 @@ def commit_units(
     is_local = not log.store.is_remote  # elsewhere, another driver may be committing
     committed = frozenset(log.committed_units())
     if is_local:
-        remove_unreferenced(log.root)
+        remove_unreferenced(log.root, committed)
     results = UnitResults(num_units=len(units), failure_budget=executor.failure_budget)
     try:
         with CommitCheck(log, units, committed) as check:
             pending = _uncommitted(units, committed, log)
-            _make(pending, len(units) - len(committed), log, factory, executor, results)
+            _make(pending, len(units) - len(committed), log, factory, executor, results, check.start)
             damaged = [] if results.ends_early else check.finish()
         if damaged:
-            _make(damaged, len(damaged), log, factory, executor, results)
+            _make(damaged, len(damaged), log, factory, executor, results, check.start)
             if is_local:
                 remove_unreferenced(log.root)
     finally:
@@ -83,10 +83,12 @@ def _make(
     factory: WorkerFactory,
     executor: ExecutorSettings,
     results: UnitResults,
+    on_outcome: Callable[[], None],
 ) -> None:
-    """Make ``units`` with a progress bar, and add to ``results``; their costs are recorded."""
+    """Make ``units`` with a progress bar, and add to ``results`` and to the costs; call ``on_outcome`` after each."""
     costs = CostLog(log.store)
     for outcome in _outcomes(units, num_units, log, factory, executor):
+        on_outcome()
         if outcome.error:
             log.quarantine(outcome.unit, outcome.error, outcome.requests)
             results.failed[outcome.unit] = outcome.error.strip().splitlines()[-1]

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.stores.working_copy import upload_changes
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text
 from driveforge.pipelines.export.command import export, log_export
@@ -41,6 +42,7 @@ def run(config: Config, tracker: Tracker) -> int:
         finetune(config, child)
     if config.generate.retries:
         ensure_calibration(config)
+    upload_changes(config.run_dir)  # workers on other machines read the model from there
     console.rule("Generate and measure")
     with tracker.child("generation") as child:
         generation = generate_candidates(config)

@@ -30,7 +30,14 @@ from driveforge.pipelines.generate.units import WorkUnit
 from tests.object_stores import BUCKET, DiskServer, environment
 
 SETTINGS = ExecutorSettings(
-    name="local", workers=1, address=None, max_attempts=3, timeout_factor=10.0, first_timeout=600.0, failure_budget=0.0
+    name="local",
+    workers=1,
+    address=None,
+    max_attempts=3,
+    timeout_factor=10.0,
+    first_timeout=600.0,
+    failure_budget=0.0,
+    gpus_per_worker=None,
 )
 EMPTY_TAR = bytes(10_240)
 DONE_SHARE = 0.9

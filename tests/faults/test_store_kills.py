@@ -101,16 +101,18 @@ def test_a_server_that_is_killed_in_mid_upload_and_restarted_changes_nothing(
             while num_killed < kills:
                 if root.exists() and without_attempts(files_of(root)) == whole:
                     shutil.rmtree(root)
-                run = command.start()
+                run, kill_at = command.start(), time.monotonic() + rng.uniform(0, 2)
                 while num_killed < kills and not run.has_ended():
-                    if server.num_received() > rng.uniform(0, 60_000):
+                    if time.monotonic() > kill_at and server.num_received():
                         server.kill()
                         num_killed += 1
                         for path in server.root.glob(".receiving-*"):
                             path.unlink()
                         time.sleep(rng.uniform(0, 1))
                         server.start()
-                    time.sleep(0.01)
+                        # So late that some uploads succeed.
+                        kill_at = time.monotonic() + rng.uniform(0, 3)
+                    time.sleep(0.005)
                 assert run.wait() == 0, command.log.read_text()[-2000:]
                 require_no_process(command)
                 assert files_of(root) == whole

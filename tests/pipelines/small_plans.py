@@ -41,7 +41,14 @@ NUM_FRAMES = 4
 
 def executor(name: Literal["local", "ray"] = "local") -> ExecutorSettings:
     return ExecutorSettings(
-        name=name, workers=2, address=None, max_attempts=2, timeout_factor=10.0, first_timeout=600.0, failure_budget=0.0
+        name=name,
+        workers=2,
+        address=None,
+        max_attempts=2,
+        timeout_factor=10.0,
+        first_timeout=600.0,
+        failure_budget=0.0,
+        gpus_per_worker=None,
     )
 
 

@@ -8,8 +8,13 @@ import pytest
 
 from driveforge.datasets.stores.location import cache_folder
 from driveforge.datasets.stores.remote import RemoteStore
+from driveforge.datasets.stores.working_copy import upload_changes, working_copy
 from driveforge.pipelines.cli import main
+from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.generate.select import load_selected, select_generator
+from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.validate.gate import read_verdicts
+from tests.object_stores import environment
 
 GENERATOR = "model.generator=tests.pipelines.own_generators:Own"
 DATA = ["data.num_scenes=3", "data.num_frames=9", "data.height=96", "data.width=160"]
@@ -55,3 +60,17 @@ def test_every_stage_works_in_a_store_and_gives_the_same_files(
     assert stored.keys() == {name for name in local if not name.startswith("mlflow-waiting")}
     differing = {name for name in stored if stored[name] != local[name]}
     assert differing <= {"mlflow.json", "review/gallery.html"}, differing
+
+
+def test_a_worker_on_another_machine_fetches_the_model(store_url: str, tmp_path: Path) -> None:
+    with working_copy(store_url, (), print) as copy:
+        shutil.copytree(BASE, copy.folder / "model")
+        upload_changes(copy.folder)
+        selected = select_generator(compose([f"run_dir={copy.folder}"]))
+    assert selected.url == f"{store_url}/model"
+    digest = load_selected(selected).digest
+    other_machine(store_url)
+    with environment({"DRIVEFORGE_CACHE": str(tmp_path / "other")}):
+        assert load_selected(selected).digest == digest
+        (cache_folder(selected.url) / "world_model.json").write_text("{}")
+        assert load_selected(selected).digest == digest, "a copy of another size is fetched again"

@@ -43,7 +43,7 @@ class AttemptLog:
 
     def recorded_units(self) -> list[str]:
         """The ids of all units with a record."""
-        names = (file.name for file in self._store.files(ATTEMPTS_FOLDER))
+        names = self._store.names(ATTEMPTS_FOLDER)
         return sorted(name.removesuffix(_JSON) for name in names if name.endswith(_JSON))
 
     def read(self, unit_id: str) -> Attempts:

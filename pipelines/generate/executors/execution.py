@@ -33,7 +33,8 @@ def run_units(
         with ray_session(settings):
             from driveforge.pipelines.generate.executors.ray_pool import RayPool
 
-            yield from UnitScheduler(RayPool(factory, workers), workers=workers, settings=settings, log=log).make(units)
+            pool = RayPool(factory, workers, settings.gpus_per_worker)
+            yield from UnitScheduler(pool, workers=workers, settings=settings, log=log).make(units)
     else:
         from driveforge.pipelines.generate.executors.local_pool import LocalPool
 

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from driveforge.datasets.errors import UserError
 from driveforge.pipelines.generate.executors.interface import (
     FATAL_ERRORS,
     TaskResult,
@@ -39,11 +40,17 @@ class _Actor:
 
 
 class RayPool:
-    """Actors with a worker from ``factory`` each; ``workers`` actors share the GPUs of the cluster."""
+    """Actors with a worker from ``factory`` each, and ``gpus`` GPUs each.
 
-    def __init__(self, factory: WorkerFactory, workers: int) -> None:
+    If that is None, ``workers`` actors share the GPUs of the cluster.
+    """
+
+    def __init__(self, factory: WorkerFactory, workers: int, gpus: float | None = None) -> None:
         self._factory = factory
-        self._gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0) / workers)
+        available = ray.cluster_resources().get("GPU", 0.0)
+        if gpus is not None and gpus > available:
+            raise UserError(f"executor.gpus_per_worker={gpus:g}: the cluster has {available:g} GPUs; lower it")
+        self._gpus = min(1.0, available / workers) if gpus is None else gpus
 
     def start(self) -> "RayProcess":
         actor = ray.remote(_Actor).options(num_cpus=1, num_gpus=self._gpus, max_restarts=0).remote(self._factory)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from argparse import Namespace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -83,6 +84,14 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
     before = committed(tmp_path)
     assert generate_small(tmp_path).num_made == 0
     assert committed(tmp_path) == before
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_number_of_workers_changes_no_byte(
+    tmp_path: Path, uninterrupted: dict[str, tuple[str, ...]], workers: int
+) -> None:
+    generate(tmp_path, small_plan(tmp_path), FakeGenerator, replace(executor(), workers=workers))
+    assert committed(tmp_path) == uninterrupted
 
 
 class PoisonedGenerator(FakeGenerator):

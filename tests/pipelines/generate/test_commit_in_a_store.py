@@ -48,8 +48,8 @@ def test_an_attempt_of_a_killed_worker_is_unreferenced(log: CommitLog, tmp_path:
     log.commit("u", scratch(tmp_path))
     for name in ("u-deadbeef.tar", "other-deadbeef.tar", "not-ours.tar"):
         log.store.write(name, b"of an attempt that died")
-    found = unreferenced_tars(log, set(log.committed_units()), log.store.files())
-    assert sorted(file.name for file in found) == ["other-deadbeef.tar", "u-deadbeef.tar"]
+    found = unreferenced_tars(log, set(log.committed_units()), log.store.names())
+    assert sorted(found) == ["other-deadbeef.tar", "u-deadbeef.tar"]
 
 
 def test_quarantine_keeps_the_reason_until_the_unit_is_made(log: CommitLog, tmp_path: Path) -> None:

@@ -21,7 +21,14 @@ from tests.pipelines.workers import BrokenWorker, DyingWorker, EchoWorker
 
 ROOT = Path(__file__).resolve().parents[4]
 SETTINGS = ExecutorSettings(
-    name="local", workers=1, address=None, max_attempts=3, timeout_factor=10.0, first_timeout=60.0, failure_budget=0.0
+    name="local",
+    workers=1,
+    address=None,
+    max_attempts=3,
+    timeout_factor=10.0,
+    first_timeout=60.0,
+    failure_budget=0.0,
+    gpus_per_worker=None,
 )
 
 

@@ -6,6 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def settings(address: str | None = None) -> ExecutorSettings:
         timeout_factor=10.0,
         first_timeout=300.0,
         failure_budget=0.0,
+        gpus_per_worker=None,
     )
 
 
@@ -75,6 +77,12 @@ def test_workers_that_cannot_start_end_the_run_with_the_reason(tmp_path: Path) -
         list(run_units([unit], BrokenWorker, settings(), AttemptLog(tmp_path)))
     with pytest.raises(UserError, match="terminated 2 times while starting"):
         list(run_units([unit], DyingWorker, settings(), AttemptLog(tmp_path)))
+
+
+def test_more_gpus_than_the_cluster_has_are_refused(tmp_path: Path) -> None:
+    unit, greedy = WorkUnit(id="ok-1", requests=()), replace(settings(), gpus_per_worker=0.5)
+    with pytest.raises(UserError, match=r"^executor\.gpus_per_worker=0\.5: the cluster has 0 GPUs; lower it"):
+        list(run_units([unit], partial(EchoWorker, tmp_path), greedy, AttemptLog(tmp_path)))
 
 
 def refusal(log: Path, address: str) -> str:
