@@ -88,6 +88,9 @@ def _run_argv(argv: list[str]) -> int:
     args = _parser().parse_args(words or ["--help"])
     path_overrides = overrides_at(args.path, overrides) if getattr(args, "path", None) else []
     command = commands[args.command]
+    if command.reads_overrides:
+        args.overrides = overrides
+        overrides = [override for override in overrides if override.startswith("run_dir=")]
     return _run_command(command, args, [*path_overrides, *map(command.expand, overrides)])
 
 
