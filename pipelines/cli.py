@@ -91,6 +91,9 @@ def _run_argv(argv: list[str]) -> int:
     if getattr(args, "folder", None) is not None:
         overrides.append(f"run_dir={args.folder}")
     command = commands[args.command]
+    if command.reads_overrides:
+        args.overrides = overrides
+        overrides = [override for override in overrides if override.startswith("run_dir=")]
     return _run_in_store(command, args, [*path_overrides, *map(command.expand, overrides)])
 
 

@@ -44,6 +44,26 @@ COMMANDS = (
             (("--json",), {"action": "store_true", "help": "print JSON: value and origin by key"}),
         ),
     ),
+    Command(
+        name="sweep",
+        module="driveforge.pipelines.config.sweep",
+        summary="run a command once for each combination of settings",
+        description=(
+            "Several values of a setting are separated by commas, outside of brackets. Each combination runs in a run "
+            "folder of its own, <run_dir>/sweep/NNN-VALUES, which starts from the settings of <run_dir>, if there is a "
+            "run. Prints a table, and writes it to <run_dir>/sweep/summary.json. Finished combinations are kept, so "
+            "the same call resumes, and one with more values adds to them.\n\n"
+            "Exit status 2 if a combination failed, 1 if one has a negative result."
+        ),
+        examples=(
+            "driveforge sweep plan generate.balance=[],[speed],[speed,turn-rate] run_dir=runs/plans",
+            "driveforge sweep generate generate.sampler.num_steps=2,4,8 generate.seed=0,1 model.checkpoint=champion",
+            "driveforge sweep run finetune=lora,full replay.share=0.1,0.25 run_dir=runs/shares",
+        ),
+        usage=" COMMAND",
+        arguments=((("swept",), {"metavar": "COMMAND", "nargs": "+", "help": "the command, with its own arguments"}),),
+        reads_overrides=True,
+    ),
     *MODEL_COMMANDS,
     *CLIP_COMMANDS,
     Command(

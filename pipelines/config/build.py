@@ -14,6 +14,7 @@ from driveforge.datasets.settings import Notation, Range
 Record = TypeVar("Record")
 
 
+_OPENING, _CLOSING = "([{", ")]}"
 _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
@@ -42,6 +43,18 @@ def with_suggestion(problem: str, given: str, choices: Iterable[str], where: str
     if close:
         return f"{problem}; did you mean {_join(where, close[0])}?"
     return f"{problem}; there are {', '.join(names)}" if names else problem
+
+
+def split_commas(text: str) -> list[str]:
+    """``text`` at its commas that are in no brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in _OPENING) - (character in _CLOSING)
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def format_value(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Layers of settings: files and command lines that replace the defaults of ``conf/``, one over the other."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from driveforge.datasets.errors import UserError, shorten
 from driveforge.finetune.world_model.families.registry import is_model_folder, recognize_family
 
 COMMAND_LINE = "command line"
+# Stands for the run folder in the saved settings, so that the folder may move.
+RUN_DIR = "${run_dir}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +60,8 @@ def read_settings_file(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(record, dict):
         raise UserError(f"--config {path} must hold settings by section, such as generate: {{num_clips: 10}}")
-    return {str(key): value for key, value in record.items()}
+    # A run's settings.yaml names files in its folder by ${run_dir}/.
+    return {str(key): map_strings(value, from_saved(path.parent)) for key, value in record.items()}
 
 
 def split_override(override: str) -> tuple[str, str]:
@@ -87,3 +91,17 @@ def _flatten(mapping: Mapping[Any, Any], where: str = "") -> Iterator[tuple[str,
             yield from _flatten(value, full)
         else:
             yield full, value
+
+
+def map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    """``value`` with ``change`` applied to every string in it."""
+    if isinstance(value, Mapping):
+        return {key: map_strings(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [map_strings(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def from_saved(run_dir: Path) -> Callable[[str], str]:
+    here = os.path.abspath(run_dir)
+    return lambda text: here + text[len(RUN_DIR) :] if text.startswith(RUN_DIR) else text

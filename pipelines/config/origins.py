@@ -20,9 +20,11 @@ def default_origin(key: str, chosen: Mapping[str, str], choosers: Mapping[str, s
         return "conf/config.yaml"
     choices = _default_choices() | dict(chosen)
     model = f"model/{choices['model']}"
-    if _text(model).startswith(_GLOBAL) and _has(_read(model), key):
-        return _describe(model, choosers.get("model", ""))
-    return _describe(_owner(f"{group}/{choices[group]}", rest), choosers.get(group, ""))
+    is_of_model = _text(model).startswith(_GLOBAL) and _has(_read(model), key)
+    owner = model if is_of_model else _owner(f"{group}/{choices[group]}", rest)
+    folder, _, choice = owner.partition("/")
+    chooser = f" ({folder}={choice}: {choosers[folder]})" if chosen.get(folder) == choice else ""
+    return f"conf/{owner}.yaml{chooser}"
 
 
 @cache
@@ -37,12 +39,6 @@ def _owner(name: str, key: str) -> str:
     if _has(record, key) or not below:
         return name
     return _owner(f"{name.split('/')[0]}/{below[-1]}", key)
-
-
-def _describe(name: str, chooser: str) -> str:
-    group, _, choice = name.partition("/")
-    path = f"conf/{name}.yaml"
-    return f"{path} ({group}={choice}: {chooser})" if chooser and not choice.startswith("_") else path
 
 
 def _has(record: Mapping[str, Any], key: str) -> bool:

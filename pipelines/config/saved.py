@@ -18,11 +18,17 @@ from driveforge.datasets.files.atomic import write_atomic
 from driveforge.pipelines.config.build import format_value
 from driveforge.pipelines.config.compose import Resolved, group_choices, resolve, settings_layer
 from driveforge.pipelines.config.config import Config
-from driveforge.pipelines.config.layers import COMMAND_LINE, Layer, layer_of_overrides
+from driveforge.pipelines.config.layers import (
+    COMMAND_LINE,
+    RUN_DIR,
+    Layer,
+    from_saved,
+    layer_of_overrides,
+    map_strings,
+)
 from driveforge.pipelines.console import print_message
 from driveforge.pipelines.run_dir import SETTINGS_FILE
 
-_RUN_DIR = "${run_dir}"
 # Settings of one call, which later stages do not inherit.
 _NOT_SAVED = {"export": ("format", "merge")}
 
@@ -84,7 +90,7 @@ def _read_settings(run_dir: Path) -> dict[str, Any] | None:
         if name not in known or not isinstance(section, dict):
             raise UserError(f"{path}: {shorten(name)} is not a section of settings; correct the file, or delete it")
     inherited = _without_settings_of_one_call(record)
-    return {name: _map_strings(section, _from_saved(run_dir)) for name, section in inherited.items()}
+    return {name: map_strings(section, from_saved(run_dir)) for name, section in inherited.items()}
 
 
 @contextmanager
@@ -115,7 +121,7 @@ def settings_transaction(config: Config, previous: Config | None, *, creates_run
 def write_settings(config: Config) -> None:
     """Save ``config`` in its run folder."""
     record = {
-        name: _map_strings(section, _to_saved(config.run_dir)) for name, section in _saved_sections(config).items()
+        name: map_strings(section, _to_saved(config.run_dir)) for name, section in _saved_sections(config).items()
     }
     content = yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode()
     path = config.run_dir / SETTINGS_FILE
@@ -185,20 +191,6 @@ def flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         yield from flatten(inner, f"{where}.{key}" if where else str(key))
 
 
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """``value`` with ``change`` applied to every string in it."""
-    if isinstance(value, Mapping):
-        return {key: _map_strings(inner, change) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_map_strings(item, change) for item in value]
-    return change(value) if isinstance(value, str) else value
-
-
 def _to_saved(run_dir: Path) -> Callable[[str], str]:
     here = os.path.abspath(run_dir)
-    return lambda text: _RUN_DIR + text[len(here) :] if text == here or text.startswith(here + os.sep) else text
-
-
-def _from_saved(run_dir: Path) -> Callable[[str], str]:
-    here = os.path.abspath(run_dir)
-    return lambda text: here + text[len(_RUN_DIR) :] if text.startswith(_RUN_DIR) else text
+    return lambda text: RUN_DIR + text[len(here) :] if text == here or text.startswith(here + os.sep) else text

@@ -14,10 +14,9 @@ import yaml
 
 from driveforge.datasets.edits import EDITS, KINDS, Edit, edit_text
 from driveforge.datasets.errors import UserError, shorten
-from driveforge.pipelines.config.build import build, with_suggestion
+from driveforge.pipelines.config.build import build, split_commas, with_suggestion
 
 _TEXT = re.compile(r"([\w-]+)\((.*)\)", re.DOTALL)
-_OPENING, _CLOSING = "([{", ")]}"
 
 
 def parse_edits(value: Any, where: str) -> tuple[str, ...]:
@@ -76,7 +75,7 @@ def _parse_text(text: str, where: str) -> dict[str, Any]:
     match = _TEXT.fullmatch(text)
     if not match:
         return {"edit": text}
-    pairs = [part.partition("=") for part in _split(match[2])] if match[2].strip() else []
+    pairs = [part.partition("=") for part in split_commas(match[2])] if match[2].strip() else []
     if not all(key.strip() and equals for key, equals, _ in pairs):
         raise UserError(f"{where} must be written like {match[1]}(PARAMETER=VALUE), got {shorten(text)!r}")
     return {"edit": match[1]} | {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
@@ -87,16 +86,4 @@ def _split_list(text: str, where: str) -> list[str]:
     if text.startswith("[") != text.endswith("]"):
         raise UserError(f"{where} must be a list such as [a, b], got {text!r}")
     listed = text[1:-1] if text.startswith("[") else text
-    return _split(listed) if listed.strip() else []
-
-
-def _split(text: str) -> list[str]:
-    """``text`` at its commas that are in no brackets."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character in _OPENING) - (character in _CLOSING)
-        if character == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts]
+    return split_commas(listed) if listed.strip() else []

@@ -107,7 +107,10 @@ class Tracker:
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copy a file, or a folder with its contents, into the run's artifacts."""
-        self.outbox.send(self.run, "artifact", path=str(path.resolve()), folder=folder or None)
+        resolved, run_dir = path.resolve(), self.config.run_dir.resolve()
+        # Queued calls go on in a run folder that was moved.
+        named = resolved.relative_to(run_dir) if resolved.is_relative_to(run_dir) else resolved
+        self.outbox.send(self.run, "artifact", path=str(named), folder=folder or None)
 
     def log_table(self, parquet: Path, folder: str) -> None:
         """Log a table as parquet, and its first rows for the browser."""

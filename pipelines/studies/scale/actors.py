@@ -60,6 +60,7 @@ def run_actors(root: Path, workers: int, seconds: Sequence[float]) -> RealRun:
         timeout_factor=100.0,
         first_timeout=600.0,
         failure_budget=0.0,
+        gpus_per_worker=None,
     )
     called, results = time.monotonic(), []
     for outcome in run_units(units, partial(SleepingWorker, tuple(seconds)), settings, AttemptLog(root)):
