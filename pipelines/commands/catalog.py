@@ -122,15 +122,11 @@ COMMANDS = (
             "The environment variable DRIVEFORGE_WEBHOOK sets nightly.webhook."
         ),
         examples=(
-            "driveforge nightly data=nuscenes data.root=/data/nuscenes run_dir=/data/nights nightly.hours=6",
-            "driveforge nightly data=nuscenes data.root=/data/nuscenes run_dir=/data/nights --json",
+            "driveforge nightly data=nuscenes data.root=/data/nuscenes run_dir=/data/nights",
+            "driveforge nightly data=nuscenes data.root=/data/nuscenes nightly.hours=6 --json",
         ),
         sections=(*_PIPELINE, "evaluate", "promote", "nightly"),
-        presets=(
-            "run_dir=runs/nightly",
-            "evaluate.domains=[orbit, handheld, falling, walkers]",
-            "evaluate.clips_per_domain=24",
-        ),
+        presets=("run_dir=runs/nightly", "evaluate.domains=[]", "evaluate.clips_per_domain=24"),
         usage=" [--json] [--force]",
         arguments=(
             (("--json",), {"action": "store_true", "help": "print one JSON object, and everything else to stderr"}),

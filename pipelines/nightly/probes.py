@@ -26,18 +26,17 @@ def with_held_out_clips(config: Config) -> Config:
     """``config`` with held-out clips of the driving data and of the replay domains to evaluate on.
 
     Without ``evaluate.footage``, they are the held-out scenes of ``data.root``, and of ``replay.root`` if it has any.
-    Simulated data and replay domains are evaluated on clips of other seeds. Raises UserError if no scene is held out.
+    Simulated data and ``replay.domains`` are evaluated on clips of another seed. Raises UserError if no scene is held
+    out.
     """
     evaluate, data, replay = config.evaluate, config.data, config.replay
-    footage, domains = list(evaluate.footage), list(evaluate.domains)
+    footage, domains = list(evaluate.footage), [*evaluate.domains, *replay.domains]
     if isinstance(data, SimulatedData):
         domains += data.domains
     elif not footage and (root := getattr(data, "root", None)) is not None:
         footage.append(root)
         if replay.root is not None and replay.buffer is None and _has_held_out(config):
             footage.append(replay.root)
-    if replay.root is None and replay.buffer is None:
-        domains += replay.domains
     for path in footage:
         open_footage(data, replay, path)
     return replace(
@@ -52,7 +51,7 @@ def _has_held_out(config: Config) -> bool:
     if not found:
         print_message(
             f"{config.replay.root} has no held-out scenes ({', '.join(HELD_OUT_SPLITS)}): forgetting is measured on "
-            f"simulated domains only ({', '.join(config.evaluate.domains) or 'none'})"
+            f"simulated domains only ({', '.join(config.replay.domains)})"
         )
     return found
 

@@ -100,7 +100,7 @@ def test_every_model_names_its_parent_data_replay_and_code(undisturbed: Undistur
 
 def test_clips_are_exported_and_reported(undisturbed: Undisturbed) -> None:
     night = undisturbed.whole / list_nights(undisturbed.whole)[0].name
-    report = undisturbed.outcome["0"]["report"]
+    report = json.loads((night / "report.json").read_text())
     accepted = report["clips"]["accepted"]
     assert accepted > 0 and verify(night / "shards").num_samples == accepted
     page = (night / "report.md").read_text()
