@@ -96,7 +96,8 @@ def _make(
                 return
         else:
             results.num_made += outcome.record["clips"]
-            costs.record(outcome.unit, **outcome.record)
+            gpus = min(outcome.record["gpus"], executor.gpus_per_worker or 1.0)
+            costs.record(outcome.unit, **outcome.record | {"gpus": gpus})
 
 
 def _outcomes(
