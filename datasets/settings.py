@@ -6,7 +6,9 @@ and configuration errors appear without delay.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from driveforge.datasets.errors import UserError
 
@@ -30,3 +32,10 @@ class Range:
                 f"{where} must be {allowed} in steps of {self.step:g}, got {value:g}; "
                 f"use {below:g} or {below + self.step:g}"
             )
+
+
+@dataclass(frozen=True)
+class Notation:
+    """A setting that is written in a notation of its own: ``parse(value, key)`` returns its value."""
+
+    parse: Callable[[Any, str], Any]

@@ -12,6 +12,7 @@ import numpy as np
 from driveforge.datasets.domains import ALL_DOMAINS, OTHER_DOMAINS, weather_of
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Camera, Clip, Scene
+from driveforge.datasets.simulation.depth_and_instances import DepthAndInstances, render_depth_and_instances
 from driveforge.datasets.simulation.driving import build_driving_world
 from driveforge.datasets.simulation.other_domains import build_other_world
 from driveforge.datasets.simulation.renderer import Renderer
@@ -73,6 +74,39 @@ class SimulatedSource:
         renderer = Renderer(simulate_world(self.config, *_parse_clip_id(self.config, scene.clip_id)))
         views = [[renderer.render(t, camera) for t in range(scene.num_frames)] for camera in scene.cameras]
         return Clip(scene=scene, frames=np.array(views))
+
+    def depth_and_instances(self, scene: Scene) -> DepthAndInstances:
+        """Those of ``scene``, a scene of this source or an edit of one; raises UserError if it is neither."""
+        recorded = self._recorded(scene)
+        domain, index = _parse_clip_id(self.config, recorded.clip_id)
+        return render_depth_and_instances(simulate_world(self.config, domain, index), recorded, scene)
+
+    def has_world_of(self, scene: Scene) -> bool:
+        """Whether ``scene`` is a scene of this source or an edit of one."""
+        try:
+            self._recorded(scene)
+        except UserError:
+            return False
+        return True
+
+    def _recorded(self, scene: Scene) -> Scene:
+        """The scene that ``scene`` is an edit of; edits keep times, lanes, the first pose and the sizes of objects."""
+        domain, index = _parse_clip_id(self.config, scene.source.removeprefix("simulated:"))
+        recorded = simulated_scene(self.config, domain, index)
+        sizes = {track.id: tuple(track.size) for track in recorded.tracks}
+        is_same = (
+            len(scene.timestamps) == len(recorded.timestamps)
+            and np.allclose(scene.timestamps, recorded.timestamps)
+            and scene.ego_to_world is not None
+            and recorded.ego_to_world is not None
+            and np.allclose(scene.ego_to_world[0], recorded.ego_to_world[0])
+            and len(scene.lanes) == len(recorded.lanes)
+            and all(np.array_equal(a.points, b.points) for a, b in zip(scene.lanes, recorded.lanes, strict=True))
+            and all(sizes.get(track.id, tuple(track.size)) == tuple(track.size) for track in scene.tracks)
+        )
+        if not is_same:
+            raise UserError(f"{scene.clip_id}: {scene.source} is another scene in this simulation")
+        return recorded
 
 
 class _Scenes(Sequence[Scene]):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn
 
 from driveforge.datasets.errors import UserError
@@ -87,7 +88,12 @@ def _run_argv(argv: list[str]) -> int:
         raise UserError(with_suggestion(f"no command {words[0]!r}", words[0], commands))
     args = _parser().parse_args(words or ["--help"])
     path_overrides = overrides_at(args.path, overrides) if getattr(args, "path", None) else []
+    if getattr(args, "folder", None) is not None:
+        overrides.append(f"run_dir={args.folder}")
     command = commands[args.command]
+    if command.reads_overrides:
+        args.overrides = overrides
+        overrides = [override for override in overrides if override.startswith("run_dir=")]
     return _run_in_store(command, args, [*path_overrides, *map(command.expand, overrides)])
 
 
@@ -124,20 +130,25 @@ def _run_in_store(command: Command, args: argparse.Namespace, overrides: Sequenc
 def _run_command(
     command: Command, args: argparse.Namespace, overrides: Sequence[str], save: Callable[[], None] = lambda: None
 ) -> int:
-    """Run a command with the settings of its run folder and of the command line; returns the exit status.
+    """Run a command with the settings of its run folder, of files and of the command line; returns the exit status.
 
     ``save`` is called when the settings are saved, before the work starts.
     """
     from driveforge.pipelines import run_dir
     from driveforge.pipelines.config import saved
-    from driveforge.pipelines.config.compose import compose, resolve_run_dir
+    from driveforge.pipelines.config.compose import group_choices, resolve, resolve_run_dir, settings_layer
     from driveforge.pipelines.config.inputs import require_inputs
+    from driveforge.pipelines.config.layers import layer_of_overrides, read_settings_file
     from driveforge.pipelines.registry.models import require_clip_size
     from driveforge.pipelines.tracking.store import find_store, require_reachable
 
+    groups = group_choices()
+    given = [settings_layer(read_settings_file(path), str(path)) for path in args.config]
+    given.append(layer_of_overrides(overrides, groups))
+    presets = layer_of_overrides(command.presets, groups)
     if command.run_dir == "unused":
-        return _run_stage(command, compose([*command.presets, *overrides]), args)
-    folder = resolve_run_dir([*command.presets, *overrides])
+        return _run_stage(command, resolve([presets, *given]).config, args)
+    folder = resolve_run_dir([presets, *given])
     # A model given by its path need not be in a run folder.
     if command.run_dir == "existing" and getattr(args, "candidate", None) is None:
         run_dir.require_run(folder)
@@ -145,10 +156,12 @@ def _run_command(
     # it fails, and torchrun ends the others.
     is_distributed = bool(os.environ.get("TORCHELASTIC_RUN_ID"))
     if command.run_dir == "read" or (is_distributed and os.environ["RANK"] != "0"):
-        config, _ = saved.load_settings(folder, command.presets, overrides)
-        return _run_stage(command, config, args)
+        loaded = saved.resolve_settings(folder, command.presets, given)
+        args.resolved = loaded.resolved
+        return _run_stage(command, loaded.config, args)
     with run_dir.run_dir_lock(folder, blocking=not is_distributed):
-        config, previous = saved.load_settings(folder, command.presets, overrides)
+        loaded = saved.resolve_settings(folder, command.presets, given)
+        config = loaded.config
         if command.run_dir == "create":
             run_dir.warn_if_similar(folder)
         if command.name != "demo":  # the demo creates its inputs
@@ -157,7 +170,7 @@ def _run_command(
             require_clip_size(config)
         if "tracking" in command.sections:
             require_reachable(find_store(config.run, config.tracking).uri)
-        with saved.settings_transaction(config, previous, creates_run=command.run_dir == "create"):
+        with saved.settings_transaction(config, loaded.previous, creates_run=command.run_dir == "create"):
             save()
             return _run_stage(command, config, args)
 
@@ -206,6 +219,14 @@ class _CommandParser(_Parser):
         self.description = "\n\n".join(textwrap.fill(paragraph, WIDTH) for paragraph in paragraphs)
         for flags, argument in command.arguments:
             self.add_argument(*flags, **argument)
+        self.add_argument(
+            "--config",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="YAML file of settings; those of the command line replace them",
+        )
 
     def format_help(self) -> str:
         return f"{super().format_help()}\n{settings_help(self.command)}"

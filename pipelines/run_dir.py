@@ -26,6 +26,11 @@ class RunDir:
         return self.root / "model"
 
     @property
+    def refused_model(self) -> Path:
+        """The fine-tuned model of a night, after it was refused."""
+        return self.root / "refused"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "finetune"
 
@@ -56,6 +61,11 @@ class RunDir:
         return self.root / "promotion.png"
 
     @property
+    def decision(self) -> Path:
+        """The decision of a night about its model."""
+        return self.root / "decision.json"
+
+    @property
     def starting_champion(self) -> Path:
         """Record of the champion that the fine-tune started from."""
         return self.root / "champion.json"
@@ -63,6 +73,10 @@ class RunDir:
     @property
     def candidates(self) -> Path:
         return self.root / "candidates"
+
+    @property
+    def plan_picture(self) -> Path:
+        return self.root / "plan.png"
 
     @property
     def tuning(self) -> Path:
@@ -83,12 +97,18 @@ class RunDir:
 
     @property
     def overrides(self) -> Path:
-        """Verdicts of reviewers."""
+        """Verdicts of reviewers, written by hand."""
         return self.root / "overrides.json"
 
     @property
+    def decisions(self) -> Path:
+        """Verdicts of reviewers from the review page."""
+        return self.root / "decisions.jsonl"
+
+    @property
     def review(self) -> Path:
-        return self.root / "review"
+        """The static copy of the review page; the folder above it may hold files of reviewers."""
+        return self.root / "review" / "page"
 
     @property
     def shards(self) -> Path:

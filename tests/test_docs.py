@@ -10,6 +10,7 @@ import pytest
 
 from driveforge.pipelines.commands.catalog import COMMANDS
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.sweep import check_combinations, list_combinations
 from driveforge.validation.catalog import DEFINITIONS
 from driveforge.validation.measure_definition import FAMILIES
 
@@ -40,6 +41,9 @@ def test_a_command_of_the_docs_is_valid(words: list[str]) -> None:
     if words[0].startswith("--"):
         return
     command = names[words[0]]
+    if command.reads_overrides:
+        check_combinations(list_combinations([words[1]], [word for word in words[2:] if "=" in word]), [])
+        return
     data = ["data=nuscenes", "data.root=DIR"] if any(word.startswith("data.version=") for word in words) else []
     compose([*command.presets, *data, *(word for word in words[1:] if "=" in word and not word.startswith("--"))])
 

@@ -31,7 +31,7 @@ BELOW = {
     "pipelines": {"conf", "datasets", "finetune", "replay", "validation"},
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PIPELINE_ENTRIES = 300, 50, 22
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PIPELINE_ENTRIES = 300, 50, 23
 
 
 @cache
@@ -205,7 +205,7 @@ def test_the_wheel_contains_every_file_and_the_command(tmp_path: Path) -> None:
         f"driveforge/{path.relative_to(ROOT).as_posix()}"
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and path.suffix in (".py", ".yaml", ".css", ".js", ".json", ".safetensors")
+        if path.is_file() and path.suffix in (".py", ".yaml", ".css", ".mjs", ".html", ".svg", ".json", ".safetensors")
     }
     assert files - set(archive.namelist()) == set()
     (entry_points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))

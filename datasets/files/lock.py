@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 
+class LockedError(UserError):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def file_lock(
     path: Path, notify: Callable[[str], None] = lambda line: None, *, blocking: bool = True
@@ -23,7 +27,7 @@ def file_lock(
     """Hold the lock file ``path``, which is created with its folder and removed at the end of the block.
 
     The kernel releases the lock of a killed process. Before waiting, ``notify`` is called with one line that names the
-    holder. Raises UserError if ``path`` cannot be written or locked, or if it is locked and ``blocking`` is false.
+    holder. Raises UserError if ``path`` cannot be written or locked, LockedError if it is locked and not ``blocking``.
     """
     from filelock import FileLock  # imported here: settings modules import this one, and --help must be fast
 
@@ -58,8 +62,8 @@ def _acquire(lock: "BaseFileLock", path: Path, notify: Callable[[str], None], bl
             lock.acquire(blocking=False)
         except Timeout:
             if not blocking:
-                raise UserError(f"{_describe_holder(path)} holds {path}; run this again when it has ended") from None
-            notify(f"waiting for {_describe_holder(path)}, which holds {path}")
+                raise LockedError(f"{describe_holder(path)} holds {path}; run this again when it has ended") from None
+            notify(f"waiting for {describe_holder(path)}, which holds {path}")
             # The holder may remove the folder too when it ends; then start over.
             with suppress(FileNotFoundError):
                 lock.acquire()
@@ -73,7 +77,8 @@ def _write_holder(descriptor: int) -> None:
     os.pwrite(descriptor, json.dumps(holder).encode(), 0)
 
 
-def _describe_holder(path: Path) -> str:
+def describe_holder(path: Path) -> str:
+    """The command, process, host and start that the lock file ``path`` names; it remains there after a kill."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         description = f"{holder['command']} (process {holder['pid']} on {holder['host']}, since {holder['since']})"

@@ -24,6 +24,8 @@ from driveforge.datasets.simulation.tables import (
 from driveforge.datasets.simulation.world import World
 
 _BRAKE_LIGHT_GLOW = 2.2
+# The first sub-pixel of a pixel, from its center, px.
+_FIRST_SUBPIXEL = 0.5 / SUBSAMPLES - 0.5
 
 
 class _View(NamedTuple):
@@ -79,7 +81,11 @@ class Renderer:
         return np.asarray(np.clip(np.rint(image), 0, 255).astype(np.uint8))
 
     def depth(self, t: int, camera: Camera) -> Array:
-        """Depth ``(H, W)`` in meters along the optical axis at pixel centers; infinite for sky."""
+        """Depth ``(H, W)`` in meters along the optical axis, at most 0.36 px from pixel centers; infinite for sky."""
+        return self.depth_and_bodies(t, camera)[0]
+
+    def depth_and_bodies(self, t: int, camera: Camera) -> tuple[Array, NDArray[np.int64]]:
+        """The depth as of ``depth``, and the index ``(H, W)`` of the visible body; -1 for ground and sky."""
         view = self._rasterize_view(t, camera)
         face_ids = view.face_ids[::SUBSAMPLES, ::SUBSAMPLES]
         u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
@@ -87,7 +93,10 @@ class Renderer:
         with np.errstate(divide="ignore"):
             ground = np.where(rays[..., 2] < -1e-5, -view.camera_to_world[2, 3] / rays[..., 2], np.inf)
             a, b, c = np.moveaxis(view.coefficients[face_ids], -1, 0)
-            return np.asarray(np.where(face_ids == NO_FACE, ground, 1 / (a * u + b * v + c)))
+            # At the sub-pixel that shows the face: at the center, the plane of a slanted face may be far beyond it.
+            body = 1 / (a * (u + _FIRST_SUBPIXEL) + b * (v + _FIRST_SUBPIXEL) + c)
+            depth = np.where(face_ids == NO_FACE, ground, body)
+        return depth, np.where(face_ids == NO_FACE, -1, self._body_of_face[face_ids])
 
     def count_body_pixels(self, t: int, camera: Camera) -> Array:
         """Number of visible pixels ``(B,)`` of each body of the world."""

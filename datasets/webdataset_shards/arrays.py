@@ -1,4 +1,4 @@
-"""The members of a sample that hold arrays: ``poses.npy``, ``tracks.npz``, ``annotations.npz``, ``ego_motion.npz``."""
+"""The members of a sample that hold arrays: poses, tracks, annotations, ego motion, and depth and instances."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -12,6 +12,10 @@ from driveforge.datasets.box_annotations import BoxAnnotations, annotate_boxes
 from driveforge.datasets.ego_motion import EgoMotion, ego_motion
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.scene import Scene, Track
+from driveforge.datasets.simulation.depth_and_instances import DepthAndInstances
+
+# Of clips whose scene is simulated; an array (T, H, W) for each camera.
+RENDERED_MEMBERS = ("depth.npz", "instances.npz")
 
 # Shapes and kinds of the arrays that follow from a scene: V cameras, N tracks, T frames.
 _ARRAYS: dict[str, dict[str, tuple[str, str]]] = {
@@ -74,6 +78,32 @@ def pack_annotations(scene: Scene) -> bytes:
 
 def pack_ego_motion(scene: Scene) -> bytes:
     return _pack_arrays(_fields(ego_motion(scene)))
+
+
+def pack_depth_and_instances(rendered: DepthAndInstances, scene: Scene) -> dict[str, bytes]:
+    """The ``RENDERED_MEMBERS`` of a sample."""
+    names = [camera.name for camera in scene.cameras]
+    views = (rendered.depth, rendered.instances)
+    return {
+        member: _pack_arrays(dict(zip(names, view, strict=True)))
+        for member, view in zip(RENDERED_MEMBERS, views, strict=True)
+    }
+
+
+def check_rendered(members: Mapping[str, bytes], scene: Scene) -> Iterator[str]:
+    """What is wrong with the ``RENDERED_MEMBERS`` of a sample that has them."""
+    shapes = {camera.name: (scene.num_frames, camera.height, camera.width) for camera in scene.cameras}
+    for member in RENDERED_MEMBERS:
+        if member not in members:
+            continue
+        try:
+            with np.load(io.BytesIO(members[member]), allow_pickle=False) as stored:
+                found = {name: (stored[name].shape, stored[name].dtype) for name in stored.files}
+        except Exception as error:  # numpy and zipfile raise exceptions of many types
+            yield f"{member} cannot be read ({shorten(error, 120)})"
+            continue
+        if found != {name: (shape, np.dtype(np.uint16)) for name, shape in shapes.items()}:
+            yield f"{member} must hold a uint16 array (T, H, W) for each camera, and nothing else"
 
 
 def check_arrays(members: Mapping[str, bytes], scene: Scene) -> Iterator[str]:

@@ -58,6 +58,7 @@ Sample keys are clip ids. Each sample has these members; `sample.schema.json` de
 `occluded_share` (V, N, T), `velocities` (N, T, 3) m/s, `attributes` (N, T) |
 | `ego_motion.npz` | `speed` m/s, `acceleration` m/s², `yaw_rate` rad/s, `curvature` 1/m, (T,) |
 | `thumb.jpg` | the middle frame of the first camera |
+| `depth.npz`, `instances.npz` | only of simulated scenes: (T, H, W) uint16 for each camera |
 
 - Units are meters, seconds and pixels; pixel centers are at integers.
 - A pose `a_to_b` maps a-coordinates to b. Camera axes are x right, y down, z forward; ego and box axes are x forward,
@@ -75,6 +76,9 @@ Sample keys are clip ids. Each sample has these members; `sample.schema.json` de
 - Unknown numbers in arrays are NaN, or -1 for `lidar_points`. In `json`, unknown is "", -1 or []; never null.
 - `lanes`, `metadata.settings`, `metadata.measures` and `metadata.frame_hashes` are JSON strings; `lanes` is a list of
   `kind` and `points` (N, 3) in the world frame.
+- `depth.npz` is in centimeters along the optical axis, 0 for sky; `instances.npz` is 1 + the index of the track that
+  is visible, 0 for everything else. Both are rendered from the commanded scene: they are exact for the command, and for
+  the pixels only as far as the model followed it.
 - The last `held_frames` frames, if any, are padding past the end of a recording: exclude them from training.
 
 `index.json` lists size, sha256, number of samples and keys of every shard; `samples.parquet` has a row for each clip,

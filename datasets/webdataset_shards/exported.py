@@ -39,8 +39,8 @@ def exported_members(
         scene, metadata = scene_from_members(members, where)
         members = {**members, **scene_members(scene, metadata)}
         record = load_json(members["json"], f"{where}: json")
-    # Candidates of older versions have no hashes.
-    metadata = {"frame_hashes": {}} | record.pop("metadata", {}) | dict(added)
+    # Candidates of older versions have no hashes, and were the only attempts.
+    metadata = {"frame_hashes": {}, "attempt": 1, "attempt_of": ""} | record.pop("metadata", {}) | dict(added)
     record |= {
         "license": settings.license or "",
         "dataset": settings.name,

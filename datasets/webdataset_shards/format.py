@@ -9,6 +9,8 @@
 ``annotations.npz`` the arrays of ``BoxAnnotations``
 ``ego_motion.npz``  the arrays of ``EgoMotion``
 ``thumb.jpg``       the middle frame of the first camera, at most 320 px wide
+``depth.npz``,      only of simulated scenes: an array (T, H, W) uint16 for each camera, see
+``instances.npz``   ``DepthAndInstances``
 ==================  ===================================================================================================
 
 Every key has the same type in all samples, because loaders infer types from the first few: what is unknown is "", -1 or

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,12 +15,13 @@ from rich.progress import Progress
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.atomic import remove_partial_files, sync_folder, translate_write_errors, write_atomic
 from driveforge.datasets.progress import show_progress
-from driveforge.datasets.scene import CLIP_ID
+from driveforge.datasets.scene import CLIP_ID, Scene
+from driveforge.datasets.webdataset_shards.arrays import RENDERED_MEMBERS
 from driveforge.datasets.webdataset_shards.croissant import croissant
 from driveforge.datasets.webdataset_shards.data_card import DataCard, Provenance, SampleSummary, data_card
 from driveforge.datasets.webdataset_shards.export_folder import export_folder
 from driveforge.datasets.webdataset_shards.exported import SCHEMA_FILE, exported_members, sample_schema
-from driveforge.datasets.webdataset_shards.format import SCENE_MEMBERS, extend_metadata, load_json
+from driveforge.datasets.webdataset_shards.format import SCENE_MEMBERS, extend_metadata, load_json, scene_from_members
 from driveforge.datasets.webdataset_shards.index import (
     INDEX_FILE,
     INDEX_VERSION,
@@ -38,22 +39,40 @@ CROISSANT_FILE, CARD_FILE = "croissant.json", "README.md"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AcceptedSample:
-    """A sample to pack: its location, and ``metadata`` (such as a verdict) to add to its own."""
+    """A sample to pack: its location, and ``metadata`` (such as a verdict) to add to its own.
+
+    ``render`` makes the ``RENDERED_MEMBERS`` of its scene, if that is simulated.
+    """
 
     tar: Path
     key: str
     members: Mapping[str, Span] = field(repr=False)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    render: Callable[[Scene], dict[str, bytes]] | None = field(default=None, repr=False)
+
+    @property
+    def member_names(self) -> set[str]:
+        """The names of the members of the exported sample."""
+        return {*self.members, *SCENE_MEMBERS, *(RENDERED_MEMBERS if self.render else ())}
 
     def json_member(self) -> dict[str, Any]:
         """The content of the stored ``json`` member, with ``metadata`` added."""
         content = read_members(self.tar, {"json": self.members["json"]})["json"]
         return extend_metadata(content, self.metadata, f"{self.tar}: {self.key}")
 
+    def read_scene(self) -> tuple[Scene, dict[str, Any]]:
+        """The scene and its metadata, with ``metadata`` added, without decoding video."""
+        names = [name for name in ("json", "poses.npy", "tracks.npz") if name in self.members]
+        members = read_members(self.tar, {name: self.members[name] for name in names})
+        scene, metadata = scene_from_members(members, f"{self.tar}: {self.key}")
+        return scene, metadata | dict(self.metadata)
+
     def export_members(self, settings: ExportSettings) -> dict[str, bytes]:
         """The members of the exported sample."""
         members = read_members(self.tar, self.members)
-        return exported_members(members, self.metadata, settings, f"{self.tar}: {self.key}")
+        where = f"{self.tar}: {self.key}"
+        rendered = self.render(self.read_scene()[0]) if self.render else {}
+        return exported_members(members, self.metadata, settings, where) | rendered
 
 
 def pack_shards(
@@ -68,8 +87,7 @@ def pack_shards(
     """
     samples = _index_by_key(accepted)
     summaries = [
-        SampleSummary.from_json(sample.key, sample.json_member(), {*sample.members, *SCENE_MEMBERS})
-        for sample in samples.values()
+        SampleSummary.from_json(sample.key, sample.json_member(), sample.member_names) for sample in samples.values()
     ]
     plan = _plan_shards(summaries, settings)
     with export_folder(out):

@@ -6,6 +6,26 @@ from driveforge.pipelines.commands.command import Command
 
 CLIP_COMMANDS = (
     Command(
+        name="plan",
+        module="driveforge.pipelines.generate.plan.command",
+        run_dir="create",
+        summary="show which clips would be generated, before anything is spent",
+        description=(
+            "Writes the plan to <run_dir>/candidates/plan.jsonl: units of clips, from scenes x edits x seeds. Prints "
+            "the clips by edit and split, and the speeds, turn rates and numbers of agents of their scenes, and draws "
+            "<run_dir>/plan.png with one scene per edit from above. The same scenes, model and settings give the same "
+            "plan, whose hash is printed. generate continues it.\n\n"
+            "Scenes that are near-duplicates of another, or show frames of an evaluation split, are left out "
+            "(generate.screen_scenes). A plan can be replaced until a unit of it is committed."
+        ),
+        examples=(
+            "driveforge plan run_dir=runs/first generate.num_clips=200",
+            "driveforge plan 'generate.edits=[as-recorded, dusk, {edit: slow, factor: [0.4, 0.7]}]'",
+            "driveforge plan generate.balance=[speed,turn-rate] generate.source_split=train",
+        ),
+        sections=("data", "model", "generate"),
+    ),
+    Command(
         name="generate",
         module="driveforge.pipelines.generate.command",
         run_dir="create",
@@ -116,10 +136,23 @@ CLIP_COMMANDS = (
         description=(
             "Measures known-good clips after a pass through the model's VAE, so that compression does not count as "
             "an error. Writes <run_dir>/calibration.json and a picture of the limits, with the share of corrupted "
-            "clips that they catch."
+            "clips that they catch.\n\n"
+            "--from-review proposes other limits from the decisions of reviewers: the strictest ones that reject at "
+            "most validate.false_reject_rate of the clips that they accept. It measures nothing and shows what would "
+            "change; only with --apply, it replaces <run_dir>/calibration.json."
         ),
-        examples=("driveforge calibrate", "driveforge calibrate validate.false_reject_rate=0.02"),
+        examples=(
+            "driveforge calibrate",
+            "driveforge calibrate validate.false_reject_rate=0.02",
+            "driveforge calibrate --from-review",
+            "driveforge calibrate --from-review --apply validate.false_reject_rate=0.1",
+        ),
         sections=("data", "model", "validate", "tracking"),
+        usage=" [--from-review [--apply]]",
+        arguments=(
+            (("--from-review",), {"action": "store_true", "help": "propose limits from reviewers' decisions"}),
+            (("--apply",), {"action": "store_true", "help": "with --from-review: write the proposed limits"}),
+        ),
     ),
     Command(
         name="tune",
@@ -150,23 +183,38 @@ CLIP_COMMANDS = (
         run_dir="existing",
         summary="accept or reject every candidate, with reasons",
         description=(
-            "Writes <run_dir>/verdicts.parquet and <run_dir>/review. Is fast: run it again after a new "
-            "calibration, or after a change of <run_dir>/overrides.json."
+            "Writes <run_dir>/verdicts.parquet and a copy of the review to <run_dir>/review. Is fast: run it again "
+            "after a new calibration, or after decisions of reviewers. Prints the precision and the miss rate of the "
+            "gate if reviewers have judged clips of the blind audit."
         ),
         examples=("driveforge gate", "driveforge gate validate.calibration=other.json"),
         sections=("validate", "tracking"),
     ),
     Command(
         name="review",
-        module="driveforge.pipelines.validate.review",
-        run_dir="existing",
-        summary="render the review gallery of rejected clips again",
+        module="driveforge.pipelines.review.command",
+        run_dir="read",
+        summary="watch every clip, see why it was rejected, and decide",
         description=(
-            "Writes <run_dir>/review from the verdicts of the last gate run, with accepted clips for comparison, and "
-            "logs it to MLflow."
+            "Serves a page with all clips of the run on the loopback address, until it is interrupted: filter and "
+            "search, play frame by frame with tracks, boxes and epipoles, compare with the source clip, and accept or "
+            "reject by key. Open the address that it prints; requests without its token are refused. Decisions are "
+            "added to <run_dir>/decisions.jsonl; `driveforge gate`, or a button of the page, applies them.\n\n"
+            "With --out, writes a read-only copy of the page to DIR instead, which opens from index.html."
         ),
-        examples=("driveforge review", "driveforge review run_dir=runs/demo"),
-        sections=("validate", "tracking"),
+        examples=(
+            "driveforge review runs/demo",
+            "driveforge review runs/demo --port 8400",
+            "driveforge review runs/demo --out review-of-demo --sheets",
+        ),
+        sections=("data", "validate", "tracking"),
+        usage=" [RUN] [--port N] [--out DIR [--sheets]]",
+        arguments=(
+            (("folder",), {"type": Path, "metavar": "RUN", "nargs": "?", "help": "the run folder; default: run_dir"}),
+            (("--port",), {"type": int, "default": 8350, "metavar": "N", "help": "default: 8350; 0: any free port"}),
+            (("--out",), {"type": Path, "metavar": "DIR", "help": "write a static copy; a new folder, or a copy"}),
+            (("--sheets",), {"action": "store_true", "help": "with --out: also the measured sheet of every clip"}),
+        ),
     ),
     Command(
         name="export",
@@ -215,7 +263,7 @@ CLIP_COMMANDS = (
     ),
     Command(
         name="verify",
-        module="driveforge.pipelines.verify",
+        module="driveforge.pipelines.export.verify",
         run_dir="read",
         summary="check every byte of exported shards",
         description=(

@@ -14,7 +14,8 @@ class Command:
     ``module`` is imported when the command is called, and its ``main`` is run. ``presets`` are settings that the
     command line overrides. ``run_dir`` is how the command uses the run folder: it does not use it, only reads it,
     requires an existing run, or may create one. ``description`` holds paragraphs, which the help wraps. ``short_keys``
-    are short names of settings on its command line.
+    are short names of settings on its command line. A command that ``reads_overrides`` finds its settings as they are
+    written in ``args.overrides``.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Command:
     usage: str = ""
     arguments: tuple[Argument, ...] = ()
     short_keys: Mapping[str, str] = field(default_factory=dict)
+    reads_overrides: bool = False
 
     def expand(self, override: str) -> str:
         """``override`` with the full key of the setting, if it has a short one."""

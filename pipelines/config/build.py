@@ -4,33 +4,36 @@ import difflib
 import math
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.settings import Range
+from driveforge.datasets.settings import Notation, Range
 
 Record = TypeVar("Record")
 
 
+_OPENING, _CLOSING = "([{", ")]}"
 _TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 
 def build(cls: type[Record], mapping: Mapping[str, Any], where: str = "") -> Record:
-    """Build a ``cls`` from ``mapping``.
+    """Build a ``cls`` from ``mapping``; fields that have a default may be missing.
 
     Text is parsed as the type of the field: ``"3"`` as an int, ``"[a, b]"`` as a tuple. ``where`` is the dotted key of
     ``mapping``. Raises UserError for an unknown or missing key, a wrong type, or a value out of range.
     """
     hints = get_type_hints(cls, include_extras=True)
+    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
     for key in mapping:
-        if key not in hints:
-            raise UserError(with_suggestion(f"no setting {_join(where, str(key))}", str(key), hints, where))
-    missing = [_join(where, name) for name in hints if name not in mapping]
+        if key not in known:
+            raise UserError(with_suggestion(f"no setting {_join(where, str(key))}", str(key), known, where))
+    missing = [_join(where, name) for name, field in known.items() if name not in mapping and field.default is MISSING]
     if missing:
         raise UserError(f"{missing[0]} is not set")
-    return cls(**{f.name: _convert(hints[f.name], mapping[f.name], _join(where, f.name)) for f in fields(cls)})  # type: ignore[arg-type]
+    given = [name for name in known if name in mapping]
+    return cls(**{name: _convert(hints[name], mapping[name], _join(where, name)) for name in given})
 
 
 def with_suggestion(problem: str, given: str, choices: Iterable[str], where: str = "") -> str:
@@ -40,6 +43,18 @@ def with_suggestion(problem: str, given: str, choices: Iterable[str], where: str
     if close:
         return f"{problem}; did you mean {_join(where, close[0])}?"
     return f"{problem}; there are {', '.join(names)}" if names else problem
+
+
+def split_commas(text: str) -> list[str]:
+    """``text`` at its commas that are in no brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in _OPENING) - (character in _CLOSING)
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def format_value(value: Any) -> str:
@@ -63,7 +78,8 @@ def select_record(options: Iterable[type], value: Mapping[str, Any], where: str)
 def _convert(kind: Any, value: Any, where: str) -> Any:
     if get_origin(kind) is Annotated:
         kind, *metadata = get_args(kind)
-        converted = _convert(kind, value, where)
+        notations = [entry for entry in metadata if isinstance(entry, Notation)]
+        converted = _convert(kind, notations[0].parse(value, where) if notations else value, where)
         for limits in metadata:
             if isinstance(limits, Range) and converted is not None:
                 limits.check(converted, where)
@@ -112,7 +128,7 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
 
 def _convert_scalar(kind: type, value: Any, where: str) -> Any:
     problem = UserError(f"{where} must be {_TYPE_NAMES[kind]}, got {value!r}")
-    if value is None or value == "" or isinstance(value, list | tuple | Mapping):
+    if value in (None, "", "null") or isinstance(value, list | tuple | Mapping):
         raise problem
     if kind is bool:
         if str(value).lower() not in ("true", "false"):

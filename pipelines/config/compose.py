@@ -3,14 +3,15 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from driveforge.datasets.errors import UserError
-from driveforge.finetune.world_model.families.registry import is_model_folder, recognize_family
 from driveforge.pipelines.config.build import build, with_suggestion
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.config.layers import COMMAND_LINE, Layer, layer_of_mapping, layer_of_overrides
 
 
 def load_config(*overrides: str) -> Config:
@@ -18,45 +19,79 @@ def load_config(*overrides: str) -> Config:
     return compose(overrides)
 
 
-def compose(overrides: Sequence[str] = (), saved: Mapping[str, Any] | None = None) -> Config:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolved:
+    """Settings, and where they came from.
+
+    ``origins`` has the layer of every setting that one sets. ``choices`` and ``choosers`` have the choice of a group,
+    and the layer that made it, where one did.
+    """
+
+    config: Config
+    origins: Mapping[str, str]
+    choices: Mapping[str, str]
+    choosers: Mapping[str, str]
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
     """The configuration with ``overrides`` such as ``data=nuscenes`` (a group) and ``data.root=DIR`` (a value).
 
-    Groups are chosen before values are set, in any order. ``saved`` holds settings by section that replace the
-    defaults. Raises UserError, with the closest valid key, if an override is wrong.
+    Groups are chosen before values are set, in any order. Raises UserError, with the closest valid key, if an override
+    is wrong.
     """
-    pairs = [_split(override) for override in overrides]
-    groups, saved = group_choices(), saved or {}
-    named = {
-        key: section["name"]
-        for key, section in saved.items()
-        if isinstance(section, Mapping) and "name" in section and _names_its_choice(key)
-    }
-    chosen = _recognized_model(pairs) | {key: value for key, value in pairs if key in groups}
-    for key, value in (named | chosen).items():
-        if value not in groups[key]:
-            raise UserError(
-                with_suggestion(f"{key}={value} is not a choice", value, [f"{key}={name}" for name in groups[key]])
-            )
-    mapping = _compose_groups([f"{key}={value}" for key, value in (named | chosen).items()])
-    for key, section in saved.items():
-        if key not in chosen:
-            mapping[key] = mapping[key] | section if isinstance(section, Mapping) else section
-    for key, value in pairs:
-        if key not in groups:
-            _set(mapping, key, value)
-    return build(Config, mapping)
+    return resolve([layer_of_overrides(overrides, group_choices())]).config
 
 
-def _recognized_model(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """The choice of the group ``model`` by the folder that ``model.checkpoint`` names, if it names one."""
-    folders = [Path(value).expanduser() for key, value in pairs if key == "model.checkpoint"]
-    return {"model": recognize_family(folders[-1])} if folders and is_model_folder(folders[-1]) else {}
+def resolve(layers: Sequence[Layer]) -> Resolved:
+    """The defaults of ``conf/`` with ``layers`` over them, the last one on top.
+
+    The values of a file for a group are left out if a layer above chooses that group again.
+    """
+    groups, chosen = group_choices(), dict[str, str]()
+    for layer in layers:
+        for key, value in layer.groups.items():
+            if value not in groups[key]:
+                choices = [f"{key}={name}" for name in groups[key]]
+                raise layer.locate(UserError(with_suggestion(f"{key}={value} is not a choice", value, choices)))
+        chosen |= layer.groups
+    choosers = {key: layer.origin for layer in layers for key in layer.groups}
+    mapping = _compose_groups([f"{key}={value}" for key, value in chosen.items()])
+    set_in: dict[str, Layer] = {}
+    for number, layer in enumerate(layers):
+        chosen_above = {key for above in layers[number + 1 :] for key in above.groups} if layer.is_file else set()
+        for key, value in layer.values:
+            if key.split(".")[0] in chosen_above:
+                continue
+            try:
+                _set(mapping, key, value)
+            except UserError as error:
+                raise layer.locate(error) from error
+            set_in[key] = layer
+    try:
+        config = build(Config, mapping)
+    except UserError as error:
+        raise _locate(error, set_in) from error
+    origins = {key: layer.origin for key, layer in set_in.items()}
+    return Resolved(config=config, origins=origins, choices=chosen, choosers=choosers)
 
 
-def resolve_run_dir(overrides: Sequence[str]) -> Path:
-    """The run folder of ``overrides``, without checking the other overrides."""
-    given = [value for key, value in map(_split, overrides) if key == "run_dir"]
-    return compose([f"run_dir={value}" for value in given[-1:]]).run_dir
+def _locate(error: UserError, set_in: Mapping[str, Layer]) -> UserError:
+    """``error`` with the file that sets the key at its start, if a file does."""
+    named = [key for key in set_in if re.match(rf"(no setting )?{re.escape(key)}(?![\w])", str(error))]
+    return set_in[max(named, key=len)].locate(error) if named else error
+
+
+def settings_layer(mapping: Mapping[str, Any], origin: str) -> Layer:
+    """The layer of a file of settings, a saved one or one of --config."""
+    groups = group_choices()
+    return layer_of_mapping(mapping, groups, [group for group in groups if _names_its_choice(group)], origin)
+
+
+def resolve_run_dir(layers: Sequence[Layer]) -> Path:
+    """The run folder of ``layers``, without checking their other settings."""
+    given = [value for layer in layers for key, value in layer.values if key == "run_dir"]
+    layer = Layer(origin=COMMAND_LINE, groups={}, values=[("run_dir", value) for value in given[-1:]])
+    return resolve([layer]).config.run_dir
 
 
 def group_choices() -> dict[str, list[str]]:
@@ -87,14 +122,7 @@ def _compose_groups(choices: list[str]) -> dict[str, Any]:
     return {str(key): value for key, value in composed.items()}
 
 
-def _split(override: str) -> tuple[str, str]:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"{override!r} is not a setting; write KEY=VALUE")
-    return key, value
-
-
-def _set(mapping: dict[str, Any], dotted: str, value: str) -> None:
+def _set(mapping: dict[str, Any], dotted: str, value: Any) -> None:
     """Set one value; every part of the dotted key must exist."""
     *path, last = dotted.split(".")
     if last == "name" and _names_its_choice(path[0]):

@@ -11,6 +11,7 @@ from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.tune.settings import TuneSettings
 from driveforge.pipelines.inputs.settings import Data
+from driveforge.pipelines.nightly.settings import NightlySettings
 from driveforge.pipelines.registry.settings import ModelSettings, PromoteSettings
 from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.run_dir import RunDir
@@ -40,6 +41,7 @@ class Config:
     export: ExportSettings
     executor: ExecutorSettings
     tracking: TrackingSettings
+    nightly: NightlySettings
 
     @property
     def run(self) -> RunDir:

@@ -7,7 +7,7 @@ directory and the folder may move.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,30 @@ import yaml
 from driveforge.datasets.errors import UserError, shorten
 from driveforge.datasets.files.atomic import write_atomic
 from driveforge.pipelines.config.build import format_value
-from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.config.compose import Resolved, group_choices, resolve, settings_layer
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.config.layers import (
+    COMMAND_LINE,
+    RUN_DIR,
+    Layer,
+    from_saved,
+    layer_of_overrides,
+    map_strings,
+)
 from driveforge.pipelines.console import print_message
 from driveforge.pipelines.run_dir import SETTINGS_FILE
 
-_RUN_DIR = "${run_dir}"
 # Settings of one call, which later stages do not inherit.
 _NOT_SAVED = {"export": ("format", "merge")}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedSettings:
+    """The settings of a command, with where they came from, and those saved before: None in a new run."""
+
+    config: Config
+    resolved: Resolved
+    previous: Config | None
 
 
 def load_settings(run_dir: Path, presets: Sequence[str], overrides: Sequence[str]) -> tuple[Config, Config | None]:
@@ -31,14 +47,32 @@ def load_settings(run_dir: Path, presets: Sequence[str], overrides: Sequence[str
 
     ``overrides`` replace saved settings, or ``presets`` in a new run. Raises UserError if settings are wrong.
     """
+    loaded = resolve_settings(run_dir, presets, [layer_of_overrides(overrides, group_choices())])
+    return loaded.config, loaded.previous
+
+
+def resolve_settings(run_dir: Path, presets: Sequence[str], given: Sequence[Layer]) -> LoadedSettings:
+    """As ``load_settings``, with the layers that a command line gives: files of --config, and its overrides."""
     saved = _read_settings(run_dir)
     if saved is None:
-        return with_absolute_paths(compose([*presets, *overrides])), None
-    try:
-        previous = compose([f"run_dir={run_dir}"], saved)
-    except UserError as error:
-        raise UserError(f"{run_dir / SETTINGS_FILE}: {error}; correct the file, or delete it") from error
-    return with_absolute_paths(compose([f"run_dir={run_dir}", *overrides], saved)), previous
+        below, previous = layer_of_overrides(presets, group_choices(), "preset of the command"), None
+    else:
+        below = settings_layer(saved, str(run_dir / SETTINGS_FILE))
+        try:
+            previous = resolve([below, _run_dir_layer(run_dir)]).config
+        except UserError as error:
+            raise UserError(f"{_starting_with(error, below.origin)}; correct the file, or delete it") from error
+    layers = [below, *given] if saved is None else [below, *given, _run_dir_layer(run_dir)]
+    resolved = resolve(layers)
+    return LoadedSettings(config=with_absolute_paths(resolved.config), resolved=resolved, previous=previous)
+
+
+def _run_dir_layer(run_dir: Path) -> Layer:
+    return Layer(origin=COMMAND_LINE, groups={}, values=[("run_dir", str(run_dir))])
+
+
+def _starting_with(error: UserError, origin: str) -> str:
+    return str(error) if str(error).startswith(origin) else f"{origin}: {error}"
 
 
 def _read_settings(run_dir: Path) -> dict[str, Any] | None:
@@ -56,7 +90,7 @@ def _read_settings(run_dir: Path) -> dict[str, Any] | None:
         if name not in known or not isinstance(section, dict):
             raise UserError(f"{path}: {shorten(name)} is not a section of settings; correct the file, or delete it")
     inherited = _without_settings_of_one_call(record)
-    return {name: _map_strings(section, _from_saved(run_dir)) for name, section in inherited.items()}
+    return {name: map_strings(section, from_saved(run_dir)) for name, section in inherited.items()}
 
 
 @contextmanager
@@ -87,7 +121,7 @@ def settings_transaction(config: Config, previous: Config | None, *, creates_run
 def write_settings(config: Config) -> None:
     """Save ``config`` in its run folder."""
     record = {
-        name: _map_strings(section, _to_saved(config.run_dir)) for name, section in _saved_sections(config).items()
+        name: map_strings(section, _to_saved(config.run_dir)) for name, section in _saved_sections(config).items()
     }
     content = yaml.safe_dump(record, sort_keys=False, allow_unicode=True).encode()
     path = config.run_dir / SETTINGS_FILE
@@ -96,7 +130,7 @@ def write_settings(config: Config) -> None:
 
 
 def _saved_sections(config: Config) -> dict[str, Any]:
-    sections = {name: section for name, section in _to_plain(config).items() if name != "run_dir"}
+    sections = {name: section for name, section in to_plain(config).items() if name != "run_dir"}
     return _without_settings_of_one_call(sections)
 
 
@@ -109,7 +143,7 @@ def _without_settings_of_one_call(sections: Mapping[str, Any]) -> dict[str, Any]
 
 def changed_settings(previous: Config, now: Config) -> list[str]:
     """One line for each setting that changed."""
-    old, new = (dict(_flatten(_saved_sections(config))) for config in (previous, now))
+    old, new = (dict(flatten(_saved_sections(config))) for config in (previous, now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key, _MISSING) != new.get(key, _MISSING)]
     return [f"{key} was {_format_setting(old, key)}, is now {_format_setting(new, key)}" for key in keys]
 
@@ -140,37 +174,23 @@ def _absolute(value: Any) -> Any:
     return Path(os.path.abspath(value)) if isinstance(value, Path) else value
 
 
-def _to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A record as mappings, lists and plain values, for YAML."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [_to_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def _flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     if not isinstance(value, Mapping):
         yield where, value
         return
     for key, inner in value.items():
-        yield from _flatten(inner, f"{where}.{key}" if where else str(key))
-
-
-def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """``value`` with ``change`` applied to every string in it."""
-    if isinstance(value, Mapping):
-        return {key: _map_strings(inner, change) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_map_strings(item, change) for item in value]
-    return change(value) if isinstance(value, str) else value
+        yield from flatten(inner, f"{where}.{key}" if where else str(key))
 
 
 def _to_saved(run_dir: Path) -> Callable[[str], str]:
     here = os.path.abspath(run_dir)
-    return lambda text: _RUN_DIR + text[len(here) :] if text == here or text.startswith(here + os.sep) else text
-
-
-def _from_saved(run_dir: Path) -> Callable[[str], str]:
-    here = os.path.abspath(run_dir)
-    return lambda text: here + text[len(_RUN_DIR) :] if text.startswith(_RUN_DIR) else text
+    return lambda text: RUN_DIR + text[len(here) :] if text == here or text.startswith(here + os.sep) else text

@@ -13,25 +13,37 @@ from driveforge.datasets.progress import track
 from driveforge.datasets.webdataset_shards.data_card import Provenance
 from driveforge.datasets.webdataset_shards.packing import AcceptedSample
 from driveforge.datasets.webdataset_shards.tar_samples import Span
+from driveforge.pipelines.console import print_message
 from driveforge.pipelines.export.leaks import find_near_duplicates, is_evaluation_split, require_no_evaluation_split
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.source_frames import read_source_frames
+from driveforge.pipelines.review.decisions import read_decision_log, read_review_overrides
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import read_verdicts
 from driveforge.pipelines.validate.overrides import read_overrides
 
 
 def require_reviewed(run: RunDir) -> None:
-    """Raise UserError if ``overrides.json`` has a decision that `driveforge gate` has not applied yet."""
-    applied = {
-        row["clip_id"]: (row["state"], row["override_reviewer"], row["override_reason"])
-        for row in read_verdicts(run.verdicts)
-    }
-    for clip_id, override in read_overrides(run.overrides).items():
-        if applied.get(clip_id) != (override.state, override.reviewer, override.reason):
+    """Raise UserError if a reviewer's decision has not been applied by `driveforge gate` yet, or was withdrawn since.
+
+    Decisions of the review page on clips that the run no longer has do not matter.
+    """
+    applied = {row["clip_id"]: _override(row) for row in read_verdicts(run.verdicts)}
+    wanted = read_review_overrides(run)
+    reviewed = {decision.clip for decision in read_decision_log(run.decisions).decisions} & applied.keys()
+    for clip_id in sorted(reviewed | read_overrides(run.overrides).keys()):
+        override = wanted.get(clip_id)
+        if applied.get(clip_id) != (override and (override.state, override.reviewer, override.reason)):
             raise UserError(
-                f"{run.overrides}: the decision on {clip_id} is not among the verdicts yet; run `driveforge gate` first"
+                f"{run.root}: the reviewers' decision on {clip_id} is not among the verdicts yet; "
+                "run `driveforge gate` first"
             )
+
+
+def _override(row: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    if row["override_reviewer"] is None:
+        return None
+    return row["state"], row["override_reviewer"], row["override_reason"]
 
 
 def accepted_samples(
@@ -39,13 +51,15 @@ def accepted_samples(
 ) -> list[AcceptedSample]:
     """The accepted samples of the verdict ``rows``, each with its verdict and what it may leak as metadata.
 
+    Of several accepted attempts at one request, only the best is among them.
+
     Checks every byte of the tars first; raises UserError if a tar was changed since its verdict, and if a clip comes
     from an evaluation split, unless that is allowed.
     """
     recorded = read_source_frames(candidates)
     splits, samples = dict[str, str](), []
-    for sample in track(list(_with_verdicts(rows, candidates)), "Checking accepted clips"):
-        record = sample.json_member()
+    accepted = [(sample, sample.json_member()) for sample in _with_verdicts(rows, candidates)]
+    for sample, record in track(_best_attempts(accepted), "Checking accepted clips"):
         splits[sample.key] = record["split"]
         leaks = {
             "near_duplicates": asdict(find_near_duplicates(record["metadata"], recorded, candidates)),
@@ -54,6 +68,24 @@ def accepted_samples(
         samples.append(replace(sample, metadata={**sample.metadata, **leaks}))
     require_no_evaluation_split(splits, allowed=allow_evaluation_split)
     return samples
+
+
+def _best_attempts(accepted: Sequence[tuple[AcceptedSample, dict[str, Any]]]) -> list[tuple[AcceptedSample, Any]]:
+    """The samples and their records, without attempts at a request for which a better one was accepted."""
+    best: dict[str, tuple[AcceptedSample, Any]] = {}
+    for sample, record in accepted:
+        request = record["metadata"].get("attempt_of") or sample.key
+        if request not in best or _quality(record) < _quality(best[request][1]):
+            best[request] = sample, record
+    if num_others := len(accepted) - len(best):
+        print_message(f"not exported: {num_others} accepted clips, of whose requests a better attempt is exported")
+    return list(best.values())
+
+
+def _quality(record: Mapping[str, Any]) -> tuple[bool, float]:
+    """Lower is better: clips that a reviewer accepted first, then by the score of the gate."""
+    verdict = record["metadata"]["verdict"]
+    return verdict["override_reviewer"] == "", verdict["score"] if verdict["has_score"] else math.inf
 
 
 def _with_verdicts(rows: Sequence[Mapping[str, Any]], candidates: Path) -> Iterator[AcceptedSample]:

@@ -13,7 +13,7 @@ from driveforge.datasets.remux import Part, join_videos
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.select_frames import select_frames
 from driveforge.datasets.webdataset_shards.data_card import Provenance
-from driveforge.datasets.webdataset_shards.format import dump_json, scene_from_members, video_member
+from driveforge.datasets.webdataset_shards.format import dump_json, video_member
 from driveforge.datasets.webdataset_shards.packing import AcceptedSample
 from driveforge.datasets.webdataset_shards.settings import ExportSettings
 from driveforge.datasets.webdataset_shards.tar_samples import read_members
@@ -119,12 +119,8 @@ def clip_lines(clips: Sequence[AcceptedClip]) -> bytes:
 
 
 def _read_clip(sample: AcceptedSample) -> AcceptedClip:
-    names = ("json", "poses.npy", "tracks.npz")
-    members = read_members(sample.tar, {name: sample.members[name] for name in names if name in sample.members})
-    scene, metadata = scene_from_members(members, f"{sample.tar}: {sample.key}")
+    scene, metadata = sample.read_scene()
     is_cut = scene.held_frames > 0
     if is_cut:
         scene = select_frames(scene, np.arange(scene.num_frames - scene.held_frames))
-    return AcceptedClip(
-        scene=replace(scene, held_frames=0), sample=sample, metadata=metadata | dict(sample.metadata), is_cut=is_cut
-    )
+    return AcceptedClip(scene=replace(scene, held_frames=0), sample=sample, metadata=metadata, is_cut=is_cut)

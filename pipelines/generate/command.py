@@ -2,13 +2,11 @@
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.scene import Scene
 from driveforge.datasets.stores.opening import open_store, share
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message, print_result
@@ -16,22 +14,22 @@ from driveforge.pipelines.generate.commit import QUARANTINE_FOLDER, CommitLog
 from driveforge.pipelines.generate.executors.execution import require_executor
 from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.generator import GeneratorLoader
-from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, plan_requests, store_first_frames
+from driveforge.pipelines.generate.plan.prepare import prepare_plan
+from driveforge.pipelines.generate.plan.recorded import open_recorded
+from driveforge.pipelines.generate.plan.summary import describe_sources
+from driveforge.pipelines.generate.second_chances import attempt_again, require_calibration_for_retries
 from driveforge.pipelines.generate.select import (
+    SelectedGenerator,
     generator_digest,
     load_selected,
     prepare_captions,
     require_generable,
     select_generator,
 )
-from driveforge.pipelines.generate.settings import GenerateSettings
-from driveforge.pipelines.generate.source_frames import SourceFrames
 from driveforge.pipelines.generate.unit_runs import commit_units
-from driveforge.pipelines.generate.units import PLAN_FILE, GenerationPlan, open_or_create_plan
+from driveforge.pipelines.generate.units import PLAN_FILE, GenerationPlan
 from driveforge.pipelines.generate.worker import GenerationWorker
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_instruments
-from driveforge.pipelines.inputs.settings import Data
-from driveforge.pipelines.inputs.sources import generation_indices, open_source
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.validation.instruments import Instruments
 
@@ -87,47 +85,38 @@ def log_generation(summary: GenerationSummary, tracker: Tracker) -> None:
 def generate_candidates(config: Config) -> GenerationSummary:
     """Generate all candidates of ``config`` with its own generator, else the run's model, else the checkpoint."""
     selected, root = select_generator(config), config.run.candidates
-    instruments = partial(load_instruments, config.validate)
-    instruments()  # fails early if something is missing
+    load_instruments(config.validate)  # fails early if something is missing
+    require_calibration_for_retries(config.generate, config.calibration_path)
     recorded = open_recorded(config.data, root, config.generate)
     require_generable(selected, recorded.scenes, config.generate)
-    requests = plan_requests(recorded.scenes, recorded.store, config.generate, generator_digest(selected))
     store = open_store(root)
     store.fetch(PLAN_FILE, again=True)
-    plan = open_or_create_plan(root, requests, config.generate.clips_per_unit)
+    plan, summary = prepare_plan(root, recorded, config.generate, generator_digest(selected))
     if not share(store, PLAN_FILE):
         raise UserError(f"{store.describe(PLAN_FILE)} was created meanwhile with other settings: use another run_dir")
-    prepare_captions(selected, (request.scene.caption for request in requests))
-    return generate(root, plan, partial(load_selected, selected), config.executor, instruments)
+    for line in describe_sources(summary):
+        print_message(line)
+    prepare_captions(selected, summary.captions)
+    return generate_plan(config, selected, plan)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recorded:
-    """The scenes to generate from, and ``store``, which stores the first frames of one and returns their name."""
+def generate_plan(config: Config, selected: SelectedGenerator, plan: GenerationPlan) -> GenerationSummary:
+    """Generate what is missing of ``plan``, and make further attempts as ``generate.retries`` says."""
+    root, instruments = config.run.candidates, partial(load_instruments, config.validate)
+    summaries = []
 
-    scenes: Sequence[Scene]
-    store: Callable[[Scene], str]
+    def make(plan: GenerationPlan) -> None:
+        summaries.append(generate(root, plan, partial(load_selected, selected), config.executor, instruments))
 
-
-def open_recorded(data: Data, root: Path, settings: GenerateSettings) -> Recorded:
-    """The scenes of ``data`` to generate from; their first frames are stored under ``root``, once for each scene."""
-    source, names = open_source(data), dict[str, str]()
-    source_frames, candidates = SourceFrames(root), open_store(root)
-
-    def store(scene: Scene) -> str:
-        if scene.clip_id not in names:
-            frames = source.load(scene).frames
-            source_frames.add(scene, frames)
-            name = store_first_frames(root / FIRST_FRAMES_FOLDER, frames[:, : settings.num_first_frames])
-            share(candidates, f"{FIRST_FRAMES_FOLDER}/{name}")
-            names[scene.clip_id] = name
-        return names[scene.clip_id]
-
-    scenes = source.scenes()
-    chosen = [scenes[number] for number in generation_indices(scenes, settings.source_split)]
-    splits = ", ".join(sorted({scene.split or "none" for scene in chosen}))
-    print_message(f"generating from {len(chosen)} of {len(scenes)} scenes (split: {splits})")
-    return Recorded(scenes=chosen, store=store)
+    make(plan)
+    attempt_again(root, config.generate, config.calibration_path, make)
+    return replace(
+        summaries[-1],
+        num_made=sum(one.num_made for one in summaries),
+        seconds=sum(one.seconds for one in summaries),
+        failed={unit: error for one in summaries for unit, error in one.failed.items()},
+        exceeds_budget=any(one.exceeds_budget for one in summaries),
+    )
 
 
 def generate(

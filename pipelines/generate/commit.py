@@ -122,7 +122,11 @@ class CommitLog:
 
     def quarantine(self, unit_id: str, reason: str, requests: Iterable[Request] = ()) -> None:
         """Record why ``unit_id`` failed; a later commit of the unit removes the record."""
-        record = QuarantineRecord(unit=unit_id, reason=reason, requests=tuple(map(request_to_json, requests)))
+        try:
+            records = tuple(map(request_to_json, requests))
+        except UserError:  # their stored scenes are damaged, which the reason says
+            records = ()
+        record = QuarantineRecord(unit=unit_id, reason=reason, requests=records)
         self.store.write(_quarantine_name(unit_id), dump_json(asdict(record)))
 
     def read_quarantine(self) -> dict[str, str]:

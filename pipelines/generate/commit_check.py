@@ -98,7 +98,7 @@ class CommitCheck:
             elif sizes.get(marker.tar) != marker.num_bytes:
                 found = f"has {sizes[marker.tar]} bytes" if marker.tar in sizes else "is missing"
                 return f"{self._log.store.describe(marker.tar)} {found}, the marker says {marker.num_bytes}"
-            if marker.keys != tuple(request.scene.clip_id for request in unit.requests):
+            if marker.keys != unit.clip_ids:
                 return "its clips are not those of the plan"
         except StoreError:
             raise

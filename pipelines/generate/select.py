@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from driveforge.datasets.edits import EDITS
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.stores.opening import open_store
@@ -15,6 +14,7 @@ from driveforge.datasets.stores.remote import RemoteStore
 from driveforge.finetune.world_model.families.registry import TEXT_STORE, Dtype, embed_captions, read_limits
 from driveforge.finetune.world_model.limits import require_encodable
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.generate.edits import parse_edit
 from driveforge.pipelines.generate.generator import Generator, load_generator
 from driveforge.pipelines.generate.own_generator import check_digest, import_generator_class, load_own_generator
 from driveforge.pipelines.generate.settings import GenerateSettings
@@ -138,8 +138,7 @@ def require_generable(selected: SelectedGenerator, scenes: Iterable[Scene], sett
     Only our own families say what they take.
     """
     given = settings.num_first_frames
-    edits = {name: EDITS[name] for name in settings.edits if name in EDITS and name != "as-recorded"}
-    moving = [name for name, edit in edits.items() if edit.keeps_first_frame]
+    moving = [text for text in settings.edits if text != "as-recorded" and parse_edit(text).keeps_first_frame]
     if given > 1 and moving:
         raise UserError(
             f"generate.num_first_frames={given}: recorded frames do not move as the edits {', '.join(moving)} command; "

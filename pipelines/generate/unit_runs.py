@@ -10,6 +10,7 @@ from driveforge.datasets.progress import show_progress
 from driveforge.datasets.stores.interface import Store
 from driveforge.pipelines.generate.commit import CommitLog, remove_scratch, remove_unreferenced
 from driveforge.pipelines.generate.commit_check import CommitCheck
+from driveforge.pipelines.generate.costs import CostLog
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import run_units
 from driveforge.pipelines.generate.executors.interface import UnitOutcome, WorkerFactory
@@ -84,7 +85,8 @@ def _make(
     results: UnitResults,
     on_outcome: Callable[[], None],
 ) -> None:
-    """Make ``units`` with a progress bar, and add to ``results``; ``on_outcome`` is called after each."""
+    """Make ``units`` with a progress bar, and add to ``results`` and to the costs; call ``on_outcome`` after each."""
+    costs = CostLog(log.store)
     for outcome in _outcomes(units, num_units, log, factory, executor):
         on_outcome()
         if outcome.error:
@@ -94,6 +96,7 @@ def _make(
                 return
         else:
             results.num_made += outcome.record["clips"]
+            costs.record(outcome.unit, **outcome.record)
 
 
 def _outcomes(

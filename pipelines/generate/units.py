@@ -1,88 +1,282 @@
-"""Work units: fixed lists of requests that one worker turns into one tar and commits once; a plan lists them all."""
+"""Work units: fixed lists of requests that one worker turns into one tar and commits once; a plan lists them all.
+
+<root>/plan.jsonl        one unit per line, with its planned requests
+<root>/plan-02.jsonl     units that were appended to the plan later, if any; then plan-03.jsonl and so on
+<root>/scenes/           the edited scenes of the requests, and
+<root>/first_frames/     their first frames, in files named after their content
+
+A plan is written and read line by line: a unit is parsed, and its scenes are loaded, when it is taken from the plan.
+"""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, overload
 
 from driveforge.datasets.errors import UserError, shorten
-from driveforge.datasets.files.atomic import create_file
+from driveforge.datasets.files.atomic import atomic_file
 from driveforge.datasets.files.json_record import parse_json
-from driveforge.pipelines.generate.requests import Request, canonical_json, request_from_json, request_to_json
+from driveforge.datasets.stores.interface import Store
+from driveforge.finetune.world_model.sampler_settings import SamplerSettings
+from driveforge.pipelines.generate.requests import (
+    SCENES_FOLDER,
+    PlannedRequest,
+    Request,
+    canonical_json,
+    planned_from_json,
+    planned_to_json,
+    request_from_json,
+    settings_from_json,
+)
 from driveforge.pipelines.processes.threads import NUM_THREADS
 
 PLAN_FILE = "plan.jsonl"
+_PART = re.compile(r"plan-(\d{2,})\.jsonl")
 _RECREATE_HINT = "delete it; a run with the same data, model and settings writes it again"
+_SIX_DIGITS = 10**6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkUnit:
+    """``requests`` of a plan are loaded one by one as they are taken; ``clip_ids`` loads nothing."""
+
     id: str
-    requests: tuple[Request, ...]
+    requests: Sequence[Request]
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        if isinstance(self.requests, StoredRequests):
+            return self.requests.clip_ids
+        return tuple(request.scene.clip_id for request in self.requests)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredRequests(Sequence[Request]):
+    """The requests of a unit, whose scenes are stored under ``root``; older plans hold whole requests."""
+
+    root: Path
+    records: tuple[PlannedRequest | Request, ...]
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        return tuple(r.clip_id if isinstance(r, PlannedRequest) else r.scene.clip_id for r in self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, key: int) -> Request: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Request]: ...
+
+    def __getitem__(self, key: int | slice) -> Request | Sequence[Request]:
+        if isinstance(key, slice):
+            return StoredRequests(root=self.root, records=self.records[key])
+        record = self.records[key]
+        return record.load(self.root) if isinstance(record, PlannedRequest) else record
+
+
+def fetch_unit(unit: WorkUnit, store: Store) -> WorkUnit:
+    """``unit`` with its scenes read from ``store``, in which the driver of another machine put them."""
+    if not isinstance(unit.requests, StoredRequests) or not store.is_remote:
+        return unit
+    for record in unit.requests.records:
+        if isinstance(record, PlannedRequest):
+            store.fetch(f"{SCENES_FOLDER}/{record.scene}")
+    return replace(unit, requests=replace(unit.requests, root=store.folder))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationPlan:
-    """``id`` is the sha256 of the plan file, a pure function of the requests, their grouping and ``NUM_THREADS``."""
+    """``id`` is the sha256 of the plan, a pure function of the requests, their grouping and ``NUM_THREADS``.
+
+    ``units`` of a stored plan are read from its files as they are taken, in any order.
+    """
 
     id: str
-    units: tuple[WorkUnit, ...]
+    units: Sequence[WorkUnit]
+    # The sha256 of each of its files.
+    part_digests: tuple[str, ...] = ()
 
 
-def make_units(requests: Sequence[Request], clips_per_unit: int) -> tuple[WorkUnit, ...]:
-    """Group consecutive requests, ``clips_per_unit`` per unit; raises UserError if a clip is requested twice."""
-    if clips_per_unit < 1:
-        raise UserError(f"generate.clips_per_unit must be at least 1, got {clips_per_unit}")
-    ids = [request.scene.clip_id for request in requests]
-    if repeated := {clip_id for clip_id in ids if ids.count(clip_id) > 1}:
-        raise UserError(f"a clip is requested twice: {', '.join(sorted(repeated))}")
-    starts = range(0, len(requests), clips_per_unit)
-    return tuple(
-        WorkUnit(id=f"unit-{i:06d}", requests=tuple(requests[s : s + clips_per_unit])) for i, s in enumerate(starts)
-    )
+def unit_id(number: int) -> str:
+    """The name of a unit; names sort like their numbers, of any length: ``unit-999999``, ``unit-a1000000``."""
+    if number < _SIX_DIGITS:
+        return f"unit-{number:06d}"
+    digits = str(number)
+    return f"unit-{chr(ord('a') + len(digits) - 7)}{digits}"
 
 
-def open_or_create_plan(root: Path, requests: Sequence[Request], clips_per_unit: int) -> GenerationPlan:
-    """The plan under ``root``, created if there is none; raises UserError if another plan is there."""
-    units = make_units(requests, clips_per_unit)
-    content = b"".join(canonical_json(_unit_to_json(unit)) + b"\n" for unit in units)
-    path = root / PLAN_FILE
-    expected = hashlib.sha256(content).hexdigest()
+def iter_unit_ids(units: Sequence[WorkUnit]) -> Iterator[str]:
+    """The ids of ``units``; those of a stored plan without parsing it."""
+    return map(unit_id, range(len(units))) if isinstance(units, StoredUnits) else (unit.id for unit in units)
+
+
+def open_or_create_plan(root: Path, requests: Iterable[PlannedRequest], clips_per_unit: int) -> GenerationPlan:
+    """The plan under ``root``, created if there is none; raises UserError if it is not that of ``requests``."""
+    path, lines = root / PLAN_FILE, _unit_lines(requests, clips_per_unit, 0)
     if not path.exists():
-        create_file(path, content)
-    if not path.is_file():
-        raise UserError(f"{path} is not a file; {_RECREATE_HINT}")
-    actual = hashlib.sha256(path.read_bytes()).hexdigest()
-    if actual != expected:
-        read_plan(root)  # raises a more precise error if the plan is damaged
-        raise UserError(
-            f"{path} holds another plan ({actual[:12]}) than that of the current data, model and settings "
-            f"({expected[:12]}): use the original ones to finish it, or another run_dir"
-        )
-    return GenerationPlan(id=expected, units=units)
+        with atomic_file(path) as file:
+            file.writelines(lines)
+    else:
+        _require_same(root, lines)
+    return read_plan(root)
+
+
+def append_units(root: Path, requests: Iterable[PlannedRequest], clips_per_unit: int) -> GenerationPlan:
+    """The plan under ``root`` with a further part for ``requests``, whose units go on in number.
+
+    The clip ids of ``requests`` must differ from all others of the plan.
+    """
+    plan = read_plan(root)
+    lines = _unit_lines(requests, clips_per_unit, len(plan.units))
+    with atomic_file(root / f"plan-{len(_part_paths(root)) + 1:02d}.jsonl") as file:
+        file.writelines(lines)
+    return read_plan(root)
 
 
 def read_plan(root: Path) -> GenerationPlan:
-    """Read the plan under ``root``; raises UserError, with the line, if the file is missing or damaged."""
+    """The plan under ``root`` with all of its parts.
+
+    Raises UserError if a file is missing or its last line is torn; another damaged line when its unit is taken.
+    """
+    parts = [_read_part(path) for path in _part_paths(root)]
+    digests = tuple(part.sha256 for part in parts)
+    plan_id = digests[0] if len(parts) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return GenerationPlan(id=plan_id, units=StoredUnits(root, parts), part_digests=digests)
+
+
+def _part_paths(root: Path) -> list[Path]:
+    first = root / PLAN_FILE
+    if not first.exists():
+        raise UserError(f"{first} does not exist: nothing was generated yet")
+    if not first.is_file():
+        raise UserError(f"{first} is not a file; {_RECREATE_HINT}")
+    numbered = [(int(match[1]), path) for path in root.glob("plan-*.jsonl") if (match := _PART.fullmatch(path.name))]
+    return [first, *(path for _, path in sorted(numbered))]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Part:
+    """One file of a plan, and where each of its lines starts."""
+
+    path: Path
+    sha256: str
+    starts: "array[int]"
+
+    def read_line(self, number: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.starts[number])
+            return file.readline()
+
+
+def _read_part(path: Path) -> _Part:
+    digest, starts, position, line = hashlib.sha256(), array("Q"), 0, b"\n"
+    with path.open("rb") as file:
+        for line in file:
+            digest.update(line)
+            starts.append(position)
+            position += len(line)
+    if not line.endswith(b"\n"):
+        raise UserError(f"{path} line {len(starts)}: is not a unit (its end is missing); {_RECREATE_HINT}")
+    return _Part(path=path, sha256=digest.hexdigest(), starts=starts)
+
+
+class StoredUnits(Sequence[WorkUnit]):
+    """The units of a plan's files, parsed one by one."""
+
+    def __init__(self, root: Path, parts: Sequence[_Part]) -> None:
+        self._root, self._parts = root, parts
+        # The number of units before each part, and in all.
+        self._before = [0, *itertools.accumulate(len(part.starts) for part in parts)]
+
+    def __len__(self) -> int:
+        return self._before[-1]
+
+    @overload
+    def __getitem__(self, key: int) -> WorkUnit: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[WorkUnit]: ...
+
+    def __getitem__(self, key: int | slice) -> WorkUnit | Sequence[WorkUnit]:
+        if isinstance(key, slice):
+            return [self[number] for number in range(*key.indices(len(self)))]
+        number = key + len(self) if key < 0 else key
+        if not 0 <= number < len(self):
+            raise IndexError(f"unit {key} of {len(self)}")
+        which = bisect_right(self._before, number) - 1
+        part, line = self._parts[which], number - self._before[which]
+        return _parse_unit(self._root, part.read_line(line), f"{part.path} line {line + 1}", unit_id(number))
+
+    def __iter__(self) -> Iterator[WorkUnit]:
+        for part, before in zip(self._parts, self._before, strict=False):
+            with part.path.open("rb") as file:
+                for number, line in enumerate(file):
+                    where = f"{part.path} line {number + 1}"
+                    yield _parse_unit(self._root, line, where, unit_id(before + number))
+
+
+def _require_same(root: Path, lines: Iterable[bytes]) -> None:
+    """Raise UserError if the plan under ``root`` does not have the clips of ``lines``, or is damaged."""
+    read_plan(root)  # raises UserError if its end is missing
     path = root / PLAN_FILE
-    if not path.exists():
-        raise UserError(f"{path} does not exist: nothing was generated yet")
-    content = path.read_bytes()
-    units = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        where = f"{path} line {number}"
-        try:
-            record = parse_json(line, where, _RECREATE_HINT)
-            requests = tuple(request_from_json(request, where) for request in record["requests"])
-            units.append(WorkUnit(id=record["unit"], requests=requests))
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{where}: is not a unit ({shorten(repr(error))}); {_RECREATE_HINT}") from error
-    return GenerationPlan(id=hashlib.sha256(content).hexdigest(), units=tuple(units))
+    with path.open("rb") as file:
+        for number, (actual, expected) in enumerate(itertools.zip_longest(file, lines), start=1):
+            # Plans of older versions hold whole scenes; the clip ids derive from all that they hold.
+            if actual == expected or (
+                actual and expected and _clips(root, actual, number) == _clips(root, expected, number)
+            ):
+                continue
+            raise UserError(
+                f"{path} holds another plan than that of the current data, model and settings, from line {number} on: "
+                "use the original ones to finish it, or another run_dir"
+            )
 
 
-def _unit_to_json(unit: WorkUnit) -> dict[str, object]:
-    return {
-        "unit": unit.id,
-        "threads": NUM_THREADS,
-        "requests": [request_to_json(request) for request in unit.requests],
-    }
+def _clips(root: Path, line: bytes, number: int) -> tuple[str, ...]:
+    return _parse_unit(root, line, f"{root / PLAN_FILE} line {number}", unit_id(number - 1)).clip_ids
+
+
+def _unit_lines(requests: Iterable[PlannedRequest], clips_per_unit: int, first: int) -> Iterator[bytes]:
+    """The lines of units of consecutive requests, ``clips_per_unit`` each, numbered from ``first``."""
+    if clips_per_unit < 1:
+        raise UserError(f"generate.clips_per_unit must be at least 1, got {clips_per_unit}")
+    remaining = iter(requests)
+    for number in itertools.count(first):
+        group = list(itertools.islice(remaining, clips_per_unit))
+        if not group:
+            return
+        settings = list(dict.fromkeys(planned.settings for planned in group))
+        record = {
+            "unit": unit_id(number),
+            "threads": NUM_THREADS,
+            "settings": [asdict(entry) for entry in settings],
+            "requests": [planned_to_json(planned, settings) for planned in group],
+        }
+        yield canonical_json(record) + b"\n"
+
+
+def _parse_unit(root: Path, line: bytes, where: str, name: str) -> WorkUnit:
+    try:
+        record = parse_json(line, where, _RECREATE_HINT)
+        requests = record["requests"]
+        if record["unit"] != name or not isinstance(requests, list):
+            raise TypeError(f"unit must be {name}, and requests a list")
+        settings = [settings_from_json(entry, where) for entry in record.get("settings", [])]
+        records = tuple(_parse_request(request, settings, where) for request in requests)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{where}: is not a unit ({shorten(repr(error))}); {_RECREATE_HINT}") from error
+    return WorkUnit(id=name, requests=StoredRequests(root=root, records=records))
+
+
+def _parse_request(record: Any, settings: Sequence[SamplerSettings], where: str) -> PlannedRequest | Request:
+    if isinstance(record, Mapping) and isinstance(record.get("scene"), Mapping):
+        return request_from_json(dict(record), where)
+    return planned_from_json(record, settings, where)

@@ -1,9 +1,12 @@
 """The worker of generation: generates, measures and commits the clips of one unit after another."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from driveforge.datasets.disclosure import mark_videos
 from driveforge.datasets.errors import UserError
@@ -16,7 +19,7 @@ from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.generator import Generator, GeneratorLoader
 from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, load_first_frames
 from driveforge.pipelines.generate.source_frames import hash_clip
-from driveforge.pipelines.generate.units import WorkUnit
+from driveforge.pipelines.generate.units import WorkUnit, fetch_unit
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.measures import measure
@@ -32,9 +35,12 @@ class GenerationWorker:
         self._store = open_store(root)
 
     def make(self, unit: WorkUnit) -> dict[str, Any]:
-        """Generate, measure, pack and commit ``unit``. Committing is idempotent."""
+        """Generate, measure, pack and commit ``unit``. Committing is idempotent. Returns its clips and their cost."""
+        start = time.monotonic()
+        unit = fetch_unit(unit, self._store)
         samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
-        return {"clips": commit_samples(self._store, unit.id, samples)}
+        clips = commit_samples(self._store, unit.id, samples)
+        return {"clips": clips, "seconds": time.monotonic() - start, "gpus": float(torch.cuda.is_available())}
 
     def _sample(self, request: Request) -> dict[str, bytes]:
         return candidate_members(request, generate_clip(self._generator, self._store, request), self._instruments)
@@ -84,6 +90,8 @@ def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = 
         "model": request.model,
         "settings": asdict(request.settings),
         "first_frames": request.first_frames,
+        "attempt": request.attempt,
+        "attempt_of": request.attempt_of,
         "measures": measure(clip, instruments).to_json(),
         "frame_hashes": hash_clip(clip),
         "provenance": {"synthetic": True, "recording": request.scene.source, "split": request.scene.split},

@@ -45,8 +45,12 @@ def generation_indices(scenes: Sequence[Scene], source_split: SourceSplit) -> li
     return chosen
 
 
+def is_held_out(scene: Scene) -> bool:
+    return scene.split in HELD_OUT_SPLITS
+
+
 def _is_selected(scene: Scene, source_split: SourceSplit) -> bool:
-    return source_split == "all" or (scene.split in HELD_OUT_SPLITS) == (source_split == "evaluation")
+    return source_split == "all" or is_held_out(scene) == (source_split == "evaluation")
 
 
 def open_source(data: Data) -> Source:

@@ -11,10 +11,10 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from numpy.typing import NDArray
 
 from driveforge.datasets.geometry import BOX_FACES, Array
-from driveforge.validation.camera.pairs import MIN_BASELINE_M
-from driveforge.validation.camera.pose_refinement import GAP, RefinedMotion
+from driveforge.validation.camera.pose_refinement import RefinedMotion
 from driveforge.validation.point_tracking.tracks import Tracks
 from driveforge.validation.review.drawing import BAD_PX, short_id
+from driveforge.validation.review.headings import commanded_heading, project_direction
 from driveforge.validation.review.timeline import Trails, object_trails_at, trails_at
 from driveforge.validation.views.boxes import Boxes
 from driveforge.validation.views.view import CommandedCamera, View
@@ -131,24 +131,12 @@ def _plot_headings(axes: Axes, command: CommandedCamera, refined: RefinedMotion 
         _plot_heading(axes, command, commanded, "+", COMMANDED)
     if refined is None or refined.direction is None:
         return
-    observed = _project_direction(command, refined.direction)
+    observed = project_direction(command, refined.direction)
     if observed is None:
         return
     min_difference = MIN_HEADING_DIFFERENCE * command.image_size[0]
     if commanded is None or np.linalg.norm(observed - commanded) > min_difference:
         _plot_heading(axes, command, observed, "x", OBSERVED)
-
-
-def commanded_heading(command: CommandedCamera, frame: int) -> Array | None:
-    """The epipole ``(2,)`` px of the commanded motion over the last ``GAP`` frames; None without motion."""
-    motion = command.motion(max(0, frame - GAP), frame)
-    return _project_direction(command, motion.translation) if motion.baseline >= MIN_BASELINE_M else None
-
-
-def _project_direction(command: CommandedCamera, direction: Array) -> Array | None:
-    """The intersection of the line along a direction with the image plane; None if they are parallel."""
-    point = command.intrinsics @ direction
-    return np.asarray(point[:2] / point[2]) if abs(point[2]) > 1e-6 * np.linalg.norm(point) else None
 
 
 def _plot_heading(axes: Axes, command: CommandedCamera, point: Array, marker: str, color: str) -> None:

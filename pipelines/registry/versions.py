@@ -66,6 +66,14 @@ class Registry:
         found = self.client.search_model_versions(f"name='{self.name}' and tags.`{_DIGEST}`='{digest}'")
         return max(map(_parse_version, found), key=lambda version: int(version.number), default=None)
 
+    def never_promoted(self) -> list[Version]:
+        """The versions that driveforge registered, that were never champion and have no alias; oldest first."""
+        named = {version.number for alias in (CANDIDATE, CHAMPION) if (version := self.alias(alias))}
+        found = self.client.search_model_versions(f"name='{self.name}'")
+        versions = [_parse_version(version) for version in found if not getattr(version, "aliases", None)]
+        refused = [v for v in versions if v.digest and not v.champion_since and v.number not in named]
+        return sorted(refused, key=lambda version: int(version.number))
+
     def register(self, folder: Path, digest: str, tracker: Tracker) -> Version:
         """The version of the model in ``folder``, created if needed; it becomes the candidate.
 
@@ -89,8 +97,10 @@ class Registry:
         self.client.update_model_version(self.name, version.number, text)
 
     def set_champion(self, version: Version, previous: Version | None) -> None:
-        """Make ``version`` champion after ``previous``; raises UserError if the champion has changed since."""
+        """Make ``version`` champion after ``previous``, unless it is; raises UserError if another one is by now."""
         now = self.alias(CHAMPION)
+        if now and now.number == version.number:
+            return
         if (now and now.number) != (previous and previous.number):
             raise UserError(f"the champion has changed to {now or 'none'}; run promote again")
         self._set_tags(version.number, {_PREVIOUS: previous.number if previous else "", _SINCE: _now()})

@@ -100,13 +100,18 @@ class Outbox:
         if call.run.id is None and call.kind != "create":
             return  # MLflow refused to create the run, which was reported
         try:
-            HANDLERS[call.kind](self._client, call.run, call.values)
+            HANDLERS[call.kind](self._client, call.run, self._locate(call.values))
         except MlflowException as error:
             if error.error_code not in _PERMANENT_ERRORS:
                 raise
             print_message(f"MLflow refused {call.kind}: {shorten(error, 160)}")
         except FileNotFoundError as error:
             print_message(f"{shorten(error.filename or error, 160)} no longer exists and was not sent to MLflow")
+
+    def _locate(self, values: dict[str, Any]) -> dict[str, Any]:
+        """``values`` with the path of a file, which is relative to the folder of the queue, if it has one."""
+        path = values.get("path")
+        return values | {"path": str(self._file.parent / path)} if isinstance(path, str) else values
 
     def _postpone(self, error: Exception) -> None:
         if self._retry_at is None:

@@ -8,7 +8,7 @@ import getpass
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,8 @@ from driveforge.pipelines.tracking.store import Store, find_store, open_store, w
 
 # Rows of the table that MLflow shows in the browser; the parquet artifact holds all.
 MAX_TABLE_ROWS = 2000
-# Clips that are logged as single videos; the gallery holds more.
-MAX_LOGGED_CLIPS = 24
 # Commands that log to the run of the folder itself; all others log to a child run.
-PIPELINE_COMMANDS = ("run", "demo")
+PIPELINE_COMMANDS = ("run", "demo", "nightly")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,20 +107,28 @@ class Tracker:
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """Copy a file, or a folder with its contents, into the run's artifacts."""
-        self.outbox.send(self.run, "artifact", path=str(path.resolve()), folder=folder or None)
+        resolved, run_dir = path.resolve(), self.config.run_dir.resolve()
+        # Queued calls go on in a run folder that was moved.
+        named = resolved.relative_to(run_dir) if resolved.is_relative_to(run_dir) else resolved
+        self.outbox.send(self.run, "artifact", path=str(named), folder=folder or None)
 
-    def log_rejections(self, verdicts: Path, gallery: Path, clips: Sequence[Path] = ()) -> None:
-        """Log the verdicts as parquet and as a table for the browser, the gallery and the first annotated clips."""
+    def log_table(self, parquet: Path, folder: str) -> None:
+        """Log a table as parquet, and its first rows for the browser."""
         import pyarrow.parquet
 
-        self.log_artifact(verdicts, "rejections")
-        self.log_artifact(gallery, "rejections")
-        table = pyarrow.parquet.read_table(verdicts).slice(0, MAX_TABLE_ROWS).to_pydict()
+        self.log_artifact(parquet, folder)
+        self._log_rows(pyarrow.parquet.read_table(parquet).slice(0, MAX_TABLE_ROWS).to_pydict(), folder)
+
+    def log_decisions(self, path: Path, decisions: Sequence[Any]) -> None:
+        """Log reviewers' decisions as their file, and the last ones as a table for the browser, the latest first."""
+        self.log_artifact(path, "decisions")
+        last = [asdict(decision) for decision in decisions[-MAX_TABLE_ROWS:][::-1]]
+        self._log_rows({key: [one[key] for one in last] for key in (last[0] if last else ())}, "decisions")
+
+    def _log_rows(self, table: Mapping[str, list[Any]], folder: str) -> None:
         if any(table.values()):
             rows = {name: [_cell(value) for value in column] for name, column in table.items()}
-            self.outbox.send(self.run, "table", rows=rows, file="rejections/table.json")
-        for clip in clips[:MAX_LOGGED_CLIPS]:
-            self.log_artifact(clip, "rejections/clips")
+            self.outbox.send(self.run, "table", rows=rows, file=f"{folder}/table.json")
 
 
 @contextlib.contextmanager

@@ -61,11 +61,25 @@ def cache_driving(data: Data, checkpoint: Path, latents: Path, dtype: Dtype = "f
 
 
 def cache_replay(
-    replay: ReplaySettings, framing: Framing, checkpoint: Path, latents: Path, dtype: Dtype = "float32"
+    replay: ReplaySettings,
+    framing: Framing,
+    checkpoint: Path,
+    latents: Path,
+    dtype: Dtype = "float32",
+    *,
+    without_held_out: bool = False,
 ) -> LatentCache:
-    """The latents of the replay domains with the framing of the driving data, without clips of excluded licenses."""
+    """The latents of the replay domains with the framing of the driving data, without clips of excluded licenses.
+
+    Held-out scenes are left out too if models are evaluated on them.
+    """
     opener = partial(open_replay, replay, framing)
-    select = partial(select_licensed, opener, replay)
+
+    def select(scenes: Sequence[Scene]) -> Sequence[int]:
+        licensed = select_licensed(opener, replay, scenes)
+        kept = training_indices([scenes[n] for n in licensed]) if without_held_out else range(len(licensed))
+        return [licensed[n] for n in kept]
+
     return encode_source(opener, framing, checkpoint, latents, "replay clips", select, dtype)
 
 

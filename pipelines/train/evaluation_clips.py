@@ -1,5 +1,6 @@
 """Held-out evaluation clips, encoded once and shared by all run folders of a parent folder."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from driveforge.datasets.errors import UserError
 from driveforge.datasets.files.digests import compute_digests
 from driveforge.datasets.files.lock import file_lock
 from driveforge.datasets.framing import Framing
-from driveforge.datasets.latents.cache import LatentCache, LatentCacheWriter, latent_key
+from driveforge.datasets.latents.cache import INDEX, LatentCache, LatentCacheWriter, latent_key
 from driveforge.datasets.progress import show_status, track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
@@ -56,17 +57,18 @@ def load_evaluation_set(config: Config, checkpoint: Path) -> EvaluationSet:
 
 
 def open_footage(data: Data, replay: ReplaySettings, path: Path) -> Source:
-    """The clips at ``path``, of all splits; raises UserError if it is the training data and no scene is held out."""
+    """The clips at ``path``, of all splits; raises UserError if it is trained on and no scene is held out."""
     if not path.exists():
         raise UserError(f"evaluate.footage: {path} does not exist")
     if isinstance(data, NuScenesData):
         data = replace(data, split="all")
     source = open_path(path, data, replay)
-    is_trained_on = path.resolve() == getattr(data, "root", Path()).resolve()
-    if is_trained_on and not any(scene.split in HELD_OUT_SPLITS for scene in source.scenes()):
+    roots = {"data.root": getattr(data, "root", None), "replay.root": replay.root}
+    trained_on = [key for key, root in roots.items() if root is not None and root.resolve() == path.resolve()]
+    if trained_on and not any(scene.split in HELD_OUT_SPLITS for scene in source.scenes()):
         raise UserError(
-            f"evaluate.footage: {path} is data.root too, and no scene is held out ({', '.join(HELD_OUT_SPLITS)}): "
-            "use footage that is not trained on"
+            f"evaluate.footage: {path} is {trained_on[0]} too, and no scene is held out "
+            f"({', '.join(HELD_OUT_SPLITS)}): use footage that is not trained on"
         )
     return source
 
@@ -115,6 +117,7 @@ def encode_evaluation_clips(
         for sample in track(made, "Encoding evaluation clips", len(missing), disable=not missing):
             writer.add(sample)
     cache = LatentCache(root, key)
+    os.utime(cache.folder / INDEX)  # the time of the last use
     samples = {sample.clip_id: sample for sample in map(cache.sample, range(len(cache)))}
     for scene in scenes:
         tensors = EvaluationTensors.from_mapping(samples[scene.clip_id].tensors)

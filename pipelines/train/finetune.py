@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from driveforge.pipelines.replay.settings import ReplaySettings
 from driveforge.pipelines.tracking.lightning_logger import TrackerLogger
 from driveforge.pipelines.tracking.runs import Tracker, pipeline_run
 from driveforge.pipelines.train.cache import cache_driving, cache_replay
+from driveforge.pipelines.train.code_version import read_code_version
 from driveforge.pipelines.train.estimate.fake_model import ClipSize
 from driveforge.pipelines.train.estimate.require import require_memory
 from driveforge.pipelines.train.evaluation_clips import load_evaluation_set
@@ -56,8 +57,8 @@ from driveforge.replay.buffer import ReplayBuffer
 from driveforge.replay.mix import ReplayMix
 from driveforge.replay.persistent import open_persistent
 
-# Entries of the lineage that are results, not inputs.
-OUTCOMES = ("sample_counts", "decisions")
+# Entries of the lineage that do not determine the weights.
+OUTCOMES = ("sample_counts", "decisions", "code")
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
@@ -70,7 +71,7 @@ def main(config: Config, args: argparse.Namespace) -> None:
     print(f"fine-tuned model {compute_model_digest(folder)} in {folder}")
 
 
-def finetune(config: Config, tracker: Tracker | None) -> Path:
+def finetune(config: Config, tracker: Tracker | None, more_callbacks: Sequence[Callback] = ()) -> Path:
     """Fine-tune into ``<run_dir>/model``, unless the same fine-tune is already there; returns the folder.
 
     In distributed training, rank 0 has the tracker and writes the folder; the others pass None.
@@ -113,11 +114,12 @@ def finetune(config: Config, tracker: Tracker | None) -> Path:
             config.run.checkpoints,
             forgetting_metric=forgetting_metric,
             logger=logger,
-            callbacks=callbacks,
+            callbacks=[*callbacks, *more_callbacks],
             dtype=config.model.dtype,
         )
         if tracker is not None:
-            _save(tuned, folder, lineage | {"sample_counts": tuned.sample_counts, "decisions": tuned.decisions})
+            outcomes = (tuned.sample_counts, tuned.decisions, read_code_version())
+            _save(tuned, folder, lineage | dict(zip(OUTCOMES, outcomes, strict=True)))
     return folder
 
 
@@ -140,7 +142,8 @@ def fill_buffer(config: Config, checkpoint: Path) -> ReplayBuffer:
         persistent = open_persistent(replay.buffer, key=persistent_key(framing, checkpoint), licenses=replay.licenses)
         require_current(persistent, replay.buffer)
         return persistent
-    others = cache_replay(replay, framing, checkpoint, run.latents, config.model.dtype)
+    is_evaluated = replay.root in config.evaluate.footage
+    others = cache_replay(replay, framing, checkpoint, run.latents, config.model.dtype, without_held_out=is_evaluated)
     root = run.replay / others.key
     with ReplayBuffer(root, replay.capacity, seed=replay.seed, key=others.key) as buffer:
         for number in range(len(others)):

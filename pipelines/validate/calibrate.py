@@ -11,6 +11,7 @@ from rich import get_console
 from rich.table import Table
 
 from driveforge.datasets.domains import DRIVING_DOMAINS
+from driveforge.datasets.errors import UserError
 from driveforge.datasets.progress import track
 from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
@@ -22,6 +23,7 @@ from driveforge.pipelines.inputs.instruments import InstrumentsLoader, load_inst
 from driveforge.pipelines.inputs.settings import Data, SimulatedData
 from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.processes.parallel import parallel_map
+from driveforge.pipelines.review import proposal
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.validate.settings import ValidateSettings
 from driveforge.validation.calibration import Calibration
@@ -64,9 +66,14 @@ class KnownGoodClip:
 
 
 def main(config: Config, args: argparse.Namespace) -> None:
-    """Write the calibration of ``config`` and show its limits, as a table and as a plot."""
+    """Write the calibration of ``config`` and show its limits; with ``args.from_review``, propose some from reviews."""
     from driveforge.pipelines.plots.limits import plot_limits
 
+    if args.from_review:
+        proposal.main(config, args)
+        return
+    if args.apply:
+        raise UserError("--apply belongs to --from-review; `driveforge calibrate` alone writes its limits")
     path, console = config.calibration_path, get_console()
     with pipeline_run(config, "calibrate") as tracker:
         calibration = calibrate_run(config)

@@ -20,11 +20,11 @@ from driveforge.datasets.files.atomic import write_atomic
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
 from driveforge.pipelines.generate.candidates import Candidate, iter_candidates
+from driveforge.pipelines.review.decisions import read_review_overrides, without_unknown
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking.runs import pipeline_run
-from driveforge.pipelines.validate.overrides import Override, read_overrides
+from driveforge.pipelines.validate.overrides import Override
 from driveforge.validation.calibration import Calibration
-from driveforge.validation.proportion import wilson_interval
 from driveforge.validation.verdict import Reason, Verdict, judge
 
 # Key in the schema's metadata for the digest of the rows, since parquet does not detect changed bytes.
@@ -78,14 +78,14 @@ class Decision:
 
 def main(config: Config, args: argparse.Namespace) -> None:
     """Decide on all candidates, write ``<run_dir>/verdicts.parquet`` and the review, and print the counts."""
-    from driveforge.pipelines.validate.review import review  # which imports this module
+    from driveforge.pipelines.review.publish import audit_run, publish_review  # which imports this module
 
     decisions = gate(config.run, config.calibration_path)
     with pipeline_run(config, "gate") as tracker:
-        review(config.run, config.calibration_path, decisions, tracker)
+        publish_review(config, decisions, tracker)
     console = get_console()
     console.print(summary_table(decisions))
-    if estimate := describe_broken_share(decisions):
+    if estimate := audit_run(config, decisions).describe():
         print_result(estimate)
     print_result(config.run.verdicts)
 
@@ -93,12 +93,19 @@ def main(config: Config, args: argparse.Namespace) -> None:
 def gate(run: RunDir, calibration_path: Path) -> list[Decision]:
     """Decide on all candidates of a run, and write the decisions to its verdicts file."""
     calibration = Calibration.load(calibration_path)
+    candidates = read_candidates(run)
+    known = {candidate.clip_id for candidate in candidates}
+    decisions = decide(candidates, calibration, without_unknown(read_review_overrides(run), known, run))
+    write_verdicts(run.verdicts, decisions)
+    return decisions
+
+
+def read_candidates(run: RunDir) -> list[Candidate]:
+    """All committed candidates of a run. Raises UserError if there is none."""
     candidates = list(iter_candidates(run.candidates))
     if not candidates:
         raise UserError(f"{run.candidates} has no committed clip: run `driveforge generate` first")
-    decisions = decide(candidates, calibration, read_overrides(run.overrides))
-    write_verdicts(run.verdicts, decisions)
-    return decisions
+    return candidates
 
 
 def decide(
@@ -204,20 +211,6 @@ def count_reasons(decisions: Iterable[Decision]) -> Counter[str]:
     return Counter(
         code for d in decisions if d.state != "accepted" for code in {reason.code for reason in d.verdict.reasons}
     )
-
-
-def describe_broken_share(decisions: Iterable[Decision]) -> str:
-    """The share of clips accepted by the gate that reviewers reject, as an estimate; "" if they reviewed none.
-
-    It holds for all accepted clips if the reviewed ones were drawn at random.
-    """
-    words = [d.override.state for d in decisions if d.override and d.verdict.state == "accepted"]
-    if not words:
-        return ""
-    num_broken = words.count("rejected")
-    low, high = wilson_interval(num_broken, len(words))
-    interval = f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
-    return f"Of accepted clips, reviewers call {num_broken} of {len(words)} broken ({interval})"
 
 
 def summary_table(decisions: Sequence[Decision]) -> Table:

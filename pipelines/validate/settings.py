@@ -20,3 +20,7 @@ class ValidateSettings(InstrumentSettings):
     degrade: Annotated[bool, "degrade known-good clips like recordings; false if the data is a clean simulation"]
     num_corrupted: Annotated[int, "of these, clips to corrupt in every way, to count what is detected", Range(0)]
     force: Annotated[bool, "write limits even if they detect no error of a group of corruptions"]
+    audit_share: Annotated[
+        float, "share of accepted clips that reviewers judge blind, with as many others", Range(0, 1)
+    ]
+    audit_seed: Annotated[int, "seed of the choice of these clips"]

@@ -20,17 +20,13 @@ from driveforge.datasets.scene import Clip, Scene
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.command import generate
-from driveforge.pipelines.generate.requests import (
-    FIRST_FRAMES_FOLDER,
-    Request,
-    load_first_frames,
-    plan_requests,
-    store_first_frames,
-)
+from driveforge.pipelines.generate.plan.planner import plan_entries
+from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, load_first_frames
 from driveforge.pipelines.generate.units import GenerationPlan, open_or_create_plan
 from driveforge.pipelines.generate.worker import candidate_members
-from tests.pipelines.generators import FakeGenerator, first_frames_of
+from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.scenes import driving_scene
+from tests.pipelines.small_plans import stored_inputs
 
 WORKERS = 2
 CLIPS_PER_UNIT = 2
@@ -66,9 +62,8 @@ def plan_at(root: Path, num_clips: int) -> GenerationPlan:
     scenes = [driving_scene(f"scene-{i}", num_frames=17, yaw_rate=0.02 * i) for i in range(4)]
     shipped = compose([]).generate
     settings = replace(shipped, num_clips=num_clips, clips_per_unit=CLIPS_PER_UNIT, edits=("as-recorded", "slower"))
-    folder = root / FIRST_FRAMES_FOLDER
-    requests = plan_requests(scenes, lambda s: store_first_frames(folder, first_frames_of(s)), settings, "fake-1")
-    return open_or_create_plan(root, requests, CLIPS_PER_UNIT)
+    planned = plan_entries(scenes, stored_inputs(root), settings, "fake-1")
+    return open_or_create_plan(root, (entry for entry, _ in planned), CLIPS_PER_UNIT)
 
 
 def time_bare_loop(root: Path, requests: list[Request], rounds: int) -> Timing:

@@ -16,6 +16,7 @@ Work = Callable[[], object]
 LAZY_IMPORTS = {
     "calibrate": ("driveforge.finetune.world_model.generator", "driveforge.pipelines.plots.limits"),
     "finetune": ("diffusers", "lightning.pytorch", "mlflow.tracking"),
+    "nightly": ("diffusers", "lightning.pytorch", "mlflow.tracking", "driveforge.pipelines.plots.limits"),
     "replay": ("driveforge.pipelines.replay.add",),
 }
 

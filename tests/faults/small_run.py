@@ -1,10 +1,11 @@
-"""A complete run with the fake generator: generated, gated and exported, with two overrides by a reviewer."""
+"""A complete run with the fake generator: generated, gated and exported, with overrides and decisions of reviewers."""
 
 import json
 from pathlib import Path
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.export.command import export
+from driveforge.pipelines.review.decisions import ReviewDecision, append_decision
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import Decision, gate
 from driveforge.validation.cross_conformal import calibrate
@@ -26,6 +27,9 @@ def make_run(run_dir: Path) -> None:
     words = {"verdict": "accept", "reviewer": "anna", "reason": "looks fine"}
     clips = [decision.candidate.clip_id for decision in run_gate(run_dir)]
     (run_dir / "overrides.json").write_text(json.dumps({clip_id: words for clip_id in (clips[0], clips[5])}))
+    for clip_id, verdict in ((clips[2], "accept"), (clips[3], "unsure"), (clips[5], "reject")):
+        decision = ReviewDecision(clip=clip_id, reviewer="ben", verdict=verdict, time="2026-01-31T10:00:00.000Z")  # type: ignore[arg-type]
+        append_decision(RunDir(run_dir).decisions, decision)
     run_gate(run_dir)
     run_export(run_dir)
 

@@ -8,7 +8,7 @@ import pytest
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.webdataset_shards.index import read_index
-from driveforge.pipelines.verify import verify
+from driveforge.pipelines.export.verify import verify
 from tests.faults.damage import damage_content
 from tests.faults.outcomes import OTHER, SAME, Record, record_outcome
 from tests.faults.small_run import contents, run_export, run_gate
@@ -40,6 +40,7 @@ def verified(run_dir: Path) -> None:
 FILES: dict[str, Readers] = {
     "calibration.json": judged_and_exported,
     "overrides.json": judged_and_exported,
+    "decisions.jsonl": judged_and_exported,
     "verdicts.parquet": exported,
     "candidates/*.tar": judged_and_exported,
     "candidates/_commits/*.json": judged_and_exported,
@@ -67,7 +68,10 @@ def test_damage_gives_a_one_line_error_or_the_same_result(
 
     def classify(_: None) -> str:
         after = contents(run_dir)
-        if pattern == "overrides.json":  # another decision of a reviewer is valid, but must change nothing else
+        if pattern in (
+            "overrides.json",
+            "decisions.jsonl",
+        ):  # another decision of a reviewer is valid, but must change nothing else
             assert _candidates(after) == _candidates(whole), change
             return OTHER
         if pattern == "shards/index.json":

@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.files.atomic import find_write_error
 from driveforge.datasets.folder_source import write_clip_folder
+from driveforge.pipelines.export.verify import verify
 from driveforge.pipelines.plots.limits import plot_limits
+from driveforge.pipelines.review.decisions import ReviewDecision, append_decision, read_decision_log
+from driveforge.pipelines.review.static_copy import CopyContents, write_copy
 from driveforge.pipelines.validate.measure import write_measures
-from driveforge.pipelines.validate.review import write_review
-from driveforge.pipelines.verify import verify
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.cross_conformal import calibrate
 from tests.datasets.small_clips import small_clip
 from tests.faults.small_run import contents, run_export, run_gate
 from tests.pipelines.measure_sets import some_measures
+from tests.pipelines.review.small_review import open_small_review, small_config
 from tests.pipelines.small_plans import generate_small
 
 
@@ -112,10 +115,24 @@ def test_generate_fails_on_a_full_disk_and_resumes_with_free_space(disk: Path, f
 
 def test_review_fails_on_a_full_disk(disk: Path, finished_run: Path) -> None:
     run_dir = run_on(disk, finished_run)
-    decisions, limits = (
-        run_gate(run_dir),
-        Calibration.load(run_dir / "calibration.json"),
-    )
+    limits, folder = Calibration.load(run_dir / "calibration.json"), run_dir / "review" / "page"
+    review = open_small_review(small_config(run_dir), run_gate(run_dir), limits)
     fill(disk, 30_000)
-    with pytest.raises(UserError, match=rf"{run_dir}/review.* cannot be written"):
-        write_review(run_dir / "review", decisions, limits)
+    with pytest.raises((UserError, OSError)) as error:
+        write_copy(
+            folder, review.table, review.session, review.media, title="a run", contents=CopyContents(max_clips=2)
+        )
+    assert str(find_write_error(error.value, run_dir) or error.value).count("cannot be written") == 1
+    assert not folder.exists(), "nothing half-written has the final name"
+
+
+def test_a_decision_on_a_full_disk_is_refused(disk: Path) -> None:
+    path = disk / "decisions.jsonl"
+    one = ReviewDecision(clip="a", reviewer="anna", verdict="accept", time="2026-01-31T10:00:00.000Z")
+    append_decision(path, one)
+    fill(disk, 0)
+    with pytest.raises(UserError, match="cannot be written"):
+        for _ in range(200):
+            append_decision(path, one)
+    log = read_decision_log(path)
+    assert set(log.decisions) == {one}, "what was confirmed is kept"

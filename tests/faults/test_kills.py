@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from driveforge.pipelines.verify import verify
+from driveforge.pipelines.export.verify import verify
 from tests.faults.killing import KillPoint, kill_counts, kill_repeatedly, killable_command, run_to_end, snapshot
 from tests.faults.outcomes import Record
 

@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -168,7 +169,7 @@ def test_every_example_is_a_valid_command(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    words = example.replace("/data/", f"{tmp_path}/data/").split()
+    words = shlex.split(example.replace("/data/", f"{tmp_path}/data/"))
     assert cli.main(words[1:]) == 0, capsys.readouterr().err
     ((config, args),) = calls
     assert args.command == example.split()[1]
@@ -250,7 +251,7 @@ def test_expected_errors_are_printed_without_a_traceback(
 def test_the_status_of_a_command_is_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, calls: list[tuple[Config, argparse.Namespace]]
 ) -> None:
-    monkeypatch.setattr(sys.modules["driveforge.pipelines.verify"], "main", lambda config, args: 1)
+    monkeypatch.setattr(sys.modules["driveforge.pipelines.export.verify"], "main", lambda config, args: 1)
     assert cli.main(["verify"]) == 1
 
 

@@ -11,9 +11,9 @@ from driveforge.datasets.webdataset_shards.format import clip_members
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.config.compose import compose
-from driveforge.pipelines.demo import require_long_enough
 from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.run.demo import require_long_enough
 from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
 from driveforge.pipelines.train.cache import cache_driving
 from tests.datasets.small_clips import small_clip

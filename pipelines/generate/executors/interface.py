@@ -58,7 +58,7 @@ class UnitOutcome:
     attempts: int
     record: dict[str, Any] = field(default_factory=dict)
     error: str = ""
-    requests: tuple[Request, ...] = ()
+    requests: Sequence[Request] = ()
 
 
 class WorkerProcess(Protocol):

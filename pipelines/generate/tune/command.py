@@ -8,7 +8,7 @@ from rich import get_console
 
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_result
-from driveforge.pipelines.generate.command import open_recorded
+from driveforge.pipelines.generate.plan.recorded import open_recorded
 from driveforge.pipelines.generate.select import generator_digest, prepare_captions, require_generable, select_generator
 from driveforge.pipelines.generate.tune.choice import recommend
 from driveforge.pipelines.generate.tune.grid import Sampler, current_settings, list_settings, list_trials, overrides

@@ -9,8 +9,10 @@ from driveforge.datasets.edits import EDITS
 from driveforge.datasets.errors import UserError
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.config.build import format_value
-from driveforge.pipelines.generate.command import Recorded
-from driveforge.pipelines.generate.requests import Request, plan_requests
+from driveforge.pipelines.generate.edits import parse_edit
+from driveforge.pipelines.generate.plan.planner import plan_requests
+from driveforge.pipelines.generate.plan.recorded import Recorded
+from driveforge.pipelines.generate.requests import Request
 from driveforge.pipelines.generate.settings import GenerateSettings
 from driveforge.pipelines.generate.tune.settings import TuneSettings
 from driveforge.pipelines.generate.units import WorkUnit
@@ -76,9 +78,9 @@ def list_trials(
 
 
 def _edits(edits: Sequence[str], sampler: Sampler) -> tuple[str, ...]:
-    """Those of ``edits`` whose clips ``sampler`` generates; unknown ones stay, so that their error names them."""
+    """Those of ``edits`` whose clips ``sampler`` generates."""
     keeps = sampler == "sampler"
-    chosen = tuple(name for name in edits if name not in EDITS or EDITS[name].keeps_first_frame == keeps)
+    chosen = tuple(text for text in edits if parse_edit(text).keeps_first_frame == keeps)
     if not chosen:
         examples = ", ".join(name for name, edit in EDITS.items() if edit.keeps_first_frame == keeps)
         raise UserError(f"generate.edits has no edit whose clips generate.{sampler} generates; add one of {examples}")

@@ -19,7 +19,8 @@ from driveforge.finetune.world_model.families.registry import is_model_folder
 from driveforge.finetune.world_model.model import compute_model_digest
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.generator import Generator, load_generator
-from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, plan_requests, store_first_frames
+from driveforge.pipelines.generate.plan.planner import plan_requests
+from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, store_first_frames
 from driveforge.pipelines.generate.worker import candidate_members, generate_clip
 from driveforge.pipelines.processes.parallel import parallel_map
 from driveforge.pipelines.registry.models import BASE

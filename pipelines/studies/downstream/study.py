@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from driveforge.datasets.edits import EDITS
 from driveforge.datasets.files.atomic import make_folder
 from driveforge.pipelines.console import print_result
+from driveforge.pipelines.generate.edits import parse_edit
 from driveforge.pipelines.processes.threads import limit_threads
 from driveforge.pipelines.studies.downstream.arms import list_arms
 from driveforge.pipelines.studies.downstream.comparisons import Comparison, GeneratorSummary
@@ -55,7 +55,7 @@ def summarize(name: str, clips: Sequence[GeneratedClip], simulated: Sequence[Gen
     errors: dict[bool, list[float]] = {True: [], False: []}
     for clip, perfect in zip(clips, simulated, strict=True):
         # The simulator draws the light of another weather anew, so only its own weather can be compared.
-        if EDITS[clip.edit].keeps_first_frame:
+        if parse_edit(clip.edit).keeps_first_frame:
             errors[clip.state == ACCEPTED].append(_psnr(clip.path, perfect.path))
     return GeneratorSummary(
         name=name,

@@ -82,6 +82,7 @@ def test_text_is_parsed_as_the_type_of_its_field() -> None:
         ("replay.share=nan", "replay.share must be a number, got 'nan'"),
         ("run_dir=", "run_dir must be a path, got ''"),
         ("generate.edits=[a,,b]", "generate.edits[1] must be text, got ''"),
+        ("export.name=null", "export.name must be text, got 'null'"),
         ("generate.edits=[a", "generate.edits must be a list such as [a, b], got '[a'"),
         ("data=nuscenes", "data.root must be given, for example data.root=VALUE"),
         ("steps", "'steps' is not a setting; write KEY=VALUE"),

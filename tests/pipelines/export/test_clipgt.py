@@ -13,7 +13,7 @@ from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.format import clip_from_members, clip_members
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.export.command import export
-from driveforge.pipelines.generate.requests import plan_requests
+from driveforge.pipelines.generate.plan.planner import plan_requests
 from driveforge.pipelines.inputs.settings import ClipGtData, find_kind
 from tests.datasets.small_clips import bare_clip, small_clip
 from tests.pipelines.export.accepted_runs import accepted_run

@@ -21,12 +21,12 @@ from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.export.command import export, main
+from driveforge.pipelines.export.verify import verify
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.requests import Request
 from driveforge.pipelines.generate.worker import candidate_members
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import write_verdict_rows
-from driveforge.pipelines.verify import verify
 from tests.datasets.small_clips import older_members, recorded_clip, small_clip
 from tests.defaults import sampler_settings
 

@@ -24,7 +24,7 @@ from driveforge.datasets.nuscenes.source import NuScenesSource
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.export.command import export
 from driveforge.pipelines.export.summary import ExportSummary
-from driveforge.pipelines.run import run as run_all
+from driveforge.pipelines.run.command import run as run_all
 from driveforge.pipelines.run_dir import RunDir
 from tests.datasets.nuscenes.test_writer import digests
 from tests.datasets.nuscenes.world import camera, edit_table, small_scene, track, write_world

@@ -9,10 +9,10 @@ import pytest
 
 from driveforge.datasets.edits import EDITS
 from driveforge.datasets.errors import UserError
+from driveforge.pipelines.generate.plan.planner import plan_requests
 from driveforge.pipelines.generate.requests import (
     Request,
     load_first_frames,
-    plan_requests,
     request_from_json,
     request_to_json,
     store_first_frames,
@@ -43,6 +43,9 @@ def settings(**changes: Any) -> GenerateSettings:
         "num_clips": 12,
         "num_first_frames": 1,
         "clips_per_unit": 2,
+        "balance": (),
+        "screen_scenes": False,
+        "retries": (),
         "edits": ("as-recorded", "rain", "agent-shifts"),
         "sampler": WITH_FRAME,
         "sampler_without_frame": WITHOUT_FRAME,
@@ -121,7 +124,7 @@ def test_scenes_without_an_applicable_edit_are_skipped() -> None:
 
 
 def test_unusable_settings_are_refused() -> None:
-    with pytest.raises(UserError, match=r"snow.*as-recorded"):
+    with pytest.raises(UserError, match=r"no edit 'snow'; did you mean slow\?"):
         plan(edits=("snow",))
     with pytest.raises(UserError, match="edits"):
         plan(edits=())
@@ -164,3 +167,35 @@ def test_clips_without_a_first_frame_have_their_own_sampler_settings() -> None:
     without_frame = {request.settings for request in requests if not request.first_frames}
     assert with_frame == {WITH_FRAME}
     assert without_frame == {WITHOUT_FRAME}
+
+
+# Ids of requests for a straight drive, whose poses are the same floats on every machine.
+STORED_IDS = {
+    "agent-brakes": "beb9b879228c1b90b271157ae3a30870",
+    "agent-shifts": "aa91cc1d353bc31b0388639740895062",
+    "as-recorded": "ca4611099e2f5d3ce452107f1850a072",
+    "day": "a1b9e71e4248678e1f7d27daa22f7504",
+    "dusk": "1662a78cb789697d8cd1d1d91c8c1036",
+    "mirror-yaw": "52b272e2a53ee06f8e9d3fa4eaa270df",
+    "rain": "4b4a5311f516b366ba723d45d9ae1b97",
+    "shift-left": "9f15124a68ff06ddf36c5b73f2bf66a6",
+    "shift-right": "efec08c1393229f9ce16d1dbea0191ab",
+    "slower": "282d3a55410a019967c80211de002d6e",
+}
+
+
+@pytest.mark.parametrize("name", sorted(EDITS))
+def test_the_ids_of_named_edits_never_change(name: str) -> None:
+    poses = np.tile(np.eye(4), (9, 1, 1))
+    poses[:, 0, 3] = 1.5 * np.arange(9)
+    scene = driving_scene("s")
+    lead = poses @ np.array([[1, 0, 0, 12.0], [0, 1, 0, 1.0], [0, 0, 1, 0.75], [0, 0, 0, 1]])
+    scene = replace(
+        scene,
+        domain="driving-dusk" if name == "day" else "driving-day",
+        timestamps=np.arange(9) / 8,
+        ego_to_world=poses,
+        tracks=(replace(scene.tracks[0], box_to_world=lead),),
+    )
+    requests = plan_requests([scene], lambda _: "f.npy", settings(edits=(name,), num_clips=1), "m1")
+    assert [request.id for request in requests] == [STORED_IDS[name]]

@@ -21,9 +21,9 @@ def work(config, args):
     except KeyboardInterrupt:
         sys.exit(1)  # as Lightning does
 import types
-module = types.ModuleType("driveforge.pipelines.verify")
+module = types.ModuleType("driveforge.pipelines.export.verify")
 module.main = work
-sys.modules["driveforge.pipelines.verify"] = module
+sys.modules["driveforge.pipelines.export.verify"] = module
 sys.exit(cli.main(["verify"]))
 """
 

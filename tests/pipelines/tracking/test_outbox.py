@@ -1,5 +1,6 @@
 """The MLflow server may terminate and restart: work continues, and no call is lost."""
 
+import json
 import os
 import signal
 import socket
@@ -199,3 +200,29 @@ def test_an_invalid_address_is_one_line(uri: str, tmp_path: Path, capsys: pytest
     assert cli.main(["finetune", f"run_dir={tmp_path / 'a'}", f"tracking.uri={uri}"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and len(said) < 300 and uri in said
+
+
+class Uploads:
+    """A client that keeps the contents of uploaded files."""
+
+    def __init__(self) -> None:
+        self.contents: list[str] = []
+
+    def log_artifact(self, run_id: str, path: str, folder: str | None) -> None:
+        self.contents.append(Path(path).read_text())
+
+
+def test_a_queued_file_is_found_after_the_run_folder_has_moved(tmp_path: Path) -> None:
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    first.mkdir()
+    (tmp_path / "outside.txt").write_text("outside")
+    for path, content in (("note.txt", "inside"), (str(tmp_path / "outside.txt"), "")):
+        if content:
+            (first / path).write_text(content)
+        call = {"run": "r", "id": "1", "kind": "artifact", "values": {"path": path, "folder": None}}
+        with (first / "waiting.jsonl").open("a") as file:
+            file.write(json.dumps(call) + "\n")
+    first.rename(moved)
+    client = Uploads()
+    outbox.Outbox(client, "sqlite:///x", moved / "waiting.jsonl")
+    assert client.contents == ["inside", "outside"]

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.review.decisions import ReviewDecision
 from driveforge.pipelines.tracking.runs import MAX_TABLE_ROWS, pipeline_run
 from driveforge.pipelines.tracking.store import find_store
 
@@ -131,18 +132,15 @@ def test_unusable_run_ids_are_replaced(content: str, config: Config) -> None:
     assert _client(config).get_run(tracker.run_id).info.status == "FINISHED"
 
 
-def test_rejections_are_logged_as_parquet_table_gallery_and_clips(config: Config, tmp_path: Path) -> None:
+def test_a_table_is_logged_as_parquet_and_for_the_browser(config: Config, tmp_path: Path) -> None:
     rows = MAX_TABLE_ROWS + 5
-    verdicts = tmp_path / "verdicts.parquet"
+    rejections = tmp_path / "rejections.parquet"
     table = {"clip_id": [f"clip-{i}" for i in range(rows)], "reasons": [["still"]] * rows, "worst": [1.5] * rows}
-    pyarrow.parquet.write_table(pyarrow.table(table), verdicts)
-    gallery, clip = tmp_path / "gallery.html", tmp_path / "clip-0.mp4"
-    gallery.write_text("<html></html>")
-    clip.write_bytes(b"video")
+    pyarrow.parquet.write_table(pyarrow.table(table), rejections)
     with pipeline_run(config, "gate") as tracker:
-        tracker.log_rejections(verdicts, gallery, [clip])
+        tracker.log_table(rejections, "rejections")
     names = {a.path for a in _client(config).list_artifacts(tracker.run_id, "rejections")}
-    assert names == {f"rejections/{n}" for n in ("verdicts.parquet", "gallery.html", "table.json", "clips")}
+    assert names == {"rejections/rejections.parquet", "rejections/table.json"}
     (logged,) = find_store(config.run, config.tracking).artifacts.rglob("table.json")
     shown = json.loads(logged.read_text())
     assert shown["columns"] == ["clip_id", "reasons", "worst"]
@@ -150,13 +148,30 @@ def test_rejections_are_logged_as_parquet_table_gallery_and_clips(config: Config
     assert shown["data"][0] == ["clip-0", "[still]", 1.5]
 
 
-def test_no_table_without_rejections(config: Config, tmp_path: Path) -> None:
-    verdicts, gallery = tmp_path / "verdicts.parquet", tmp_path / "gallery.html"
-    pyarrow.parquet.write_table(pyarrow.table({"clip_id": pyarrow.array([], pyarrow.string())}), verdicts)
-    gallery.write_text("<html></html>")
+def test_no_table_without_rows(config: Config, tmp_path: Path) -> None:
+    rejections = tmp_path / "rejections.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"clip_id": pyarrow.array([], pyarrow.string())}), rejections)
     with pipeline_run(config, "gate") as tracker:
-        tracker.log_rejections(verdicts, gallery)
-    assert "rejections/table.json" not in {a.path for a in _client(config).list_artifacts(tracker.run_id, "rejections")}
+        tracker.log_table(rejections, "rejections")
+    assert {a.path for a in _client(config).list_artifacts(tracker.run_id, "rejections")} == {
+        "rejections/rejections.parquet"
+    }
+
+
+def test_decisions_are_logged_with_reviewer_and_time(config: Config, tmp_path: Path) -> None:
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("{}\n")
+    made = [
+        ReviewDecision(clip="clip-1", reviewer="anna", verdict="accept", note="<b>", time="2026-01-31T10:00:00.000Z"),
+        ReviewDecision(clip="clip-2", reviewer="ben", verdict="reject", time="2026-01-31T11:00:00.000Z"),
+    ]
+    with pipeline_run(config, "gate") as tracker:
+        tracker.log_decisions(path, made)
+    names = {a.path for a in _client(config).list_artifacts(tracker.run_id, "decisions")}
+    assert names == {"decisions/decisions.jsonl", "decisions/table.json"}
+    logged = next(find_store(config.run, config.tracking).artifacts.rglob("decisions/table.json"))
+    shown = json.loads(logged.read_text())
+    assert dict(zip(shown["columns"], shown["data"][0], strict=True)) == asdict(made[1]), "the latest is first"
 
 
 def test_the_store_of_the_environment_variable_is_used(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

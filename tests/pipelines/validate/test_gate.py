@@ -15,10 +15,10 @@ from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.generate.candidates import Candidate, SampleRef, iter_candidates
 from driveforge.pipelines.generate.commit import CommitLog
+from driveforge.pipelines.review.decisions import ReviewDecision, append_decision
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import (
     decide,
-    describe_broken_share,
     gate,
     read_decisions,
     read_verdicts,
@@ -129,27 +129,34 @@ def test_verdicts_of_an_older_version_have_no_score(config: Config) -> None:
     assert {row["score"] for row in read_verdicts(config.run.verdicts)} == {None}
 
 
-def test_reviews_of_accepted_clips_estimate_the_broken_share(
+def test_the_blind_audit_measures_the_gate(
     tmp_path: Path, calibration: Calibration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Overrides of clips that the gate did not accept do not count."""
-    calibration.save(RunDir(tmp_path).calibration)
+    """Two of ten accepted clips and the only rejected one are called broken."""
+    run = RunDir(tmp_path)
+    calibration.save(run.calibration)
     measured = some_measures(12, seed=1) + some_measures(1, seed=2, scale=30.0, prefix="bad")
     metadata = {"edit": "slower", "seed": 1, "model": "m"}
     samples = [
         (m.clip_id, clip_members(small_clip(m.clip_id), {**metadata, "measures": m.to_json()})) for m in measured
     ]
-    CommitLog(RunDir(tmp_path).candidates).commit("u-0", write_tar(tmp_path / "scratch.tar", samples).path)
-    decisions = decide(list(iter_candidates(RunDir(tmp_path).candidates)), calibration, {})
-    assert describe_broken_share(decisions) == ""
-    accepted = [d.candidate.clip_id for d in decisions if d.state == "accepted"]
-    words = {clip_id: "reject" if n < 2 else "accept" for n, clip_id in enumerate(accepted[:10])} | {"bad-0": "reject"}
-    overrides = {clip_id: {"verdict": word, "reviewer": "a", "reason": "b"} for clip_id, word in words.items()}
-    RunDir(tmp_path).overrides.write_text(json.dumps(overrides))
-    assert cli.main(["gate", f"run_dir={tmp_path}"]) == 0
-    # Wilson's interval of 2 in 10 is 5.7 % to 51 %.
-    printed = capsys.readouterr().out
-    assert "Of accepted clips, reviewers call 2 of 10 broken (95 % interval 6 to 51 %)" in printed
+    CommitLog(run.candidates).commit("u-0", write_tar(tmp_path / "scratch.tar", samples).path)
+    assert cli.main(["gate", f"run_dir={tmp_path}", "validate.audit_share=1"]) == 0
+    assert "Blind audit" not in capsys.readouterr().out
+    accepted = [row["clip_id"] for row in read_verdicts(run.verdicts) if row["state"] == "accepted"]
+    verdicts = {clip_id: "reject" if n < 2 else "accept" for n, clip_id in enumerate(accepted[:10])} | {
+        "bad-0": "reject"
+    }
+    for clip_id, verdict in verdicts.items():
+        made = ReviewDecision(clip=clip_id, reviewer="a", verdict=verdict, time="2026-01-31", blind=True)  # type: ignore[arg-type]
+        append_decision(run.decisions, made)
+    assert cli.main(["gate", f"run_dir={tmp_path}", "validate.audit_share=1"]) == 0
+    # Wilson's interval of 8 in 10 is 49 % to 94 %.
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Blind audit, 11 of 13 clips judged: precision 80 % (95 % interval 49 to 94 %) from 10 accepted" in printed
+    assert "miss rate 71 %" in printed, "2 of 10 among 12 accepted, 1 of 1 among 1 rejected: 2.4 of 3.4"
+    states = {row["clip_id"]: row["state"] for row in read_verdicts(run.verdicts)}
+    assert [states[clip_id] for clip_id in accepted[:3]] == ["rejected", "rejected", "accepted"]
 
 
 def test_an_override_of_an_unknown_clip_is_refused(calibration: Calibration, candidates: list[Candidate]) -> None:

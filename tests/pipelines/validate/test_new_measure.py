@@ -10,9 +10,9 @@ from driveforge.datasets.scene import Clip
 from driveforge.pipelines.plots.captions import caption_lines
 from driveforge.pipelines.plots.limits import plot_limits
 from driveforge.pipelines.plots.measured_clip import plot_measured_clip
+from driveforge.pipelines.review.clip_detail import describe_measures
 from driveforge.pipelines.validate.calibrate import limits_table
 from driveforge.pipelines.validate.measure import summary_table
-from driveforge.pipelines.validate.review import measure_bars
 from driveforge.validation.camera.tracked_view import TrackedView
 from driveforge.validation.catalog import DEFINITIONS
 from driveforge.validation.cross_conformal import calibrate
@@ -88,8 +88,8 @@ def test_a_measure_in_two_files_is_measured_calibrated_gated_and_drawn(tmp_path:
     reason = next(reason for reason in verdict.reasons if reason.code == "TIME_RED")
     assert verdict.state == "rejected" and "the image turns red (time_red " in reason.text and " levels" in reason.text
     assert any(line.bold == "Time red" for line in caption_lines(red_clip.measures, verdict))
-    bars = measure_bars(red_clip.measures, calibration.limits(red_clip.measures), verdict)
-    assert any(bar.name == NAME and bar.is_reason for bar in bars)
+    rows = describe_measures(red_clip.measures, calibration, [reason.measure for reason in verdict.reasons])
+    assert any(row["name"] == NAME and row["is_reason"] and "levels" in row["value_text"] for row in rows)
     assert plot_measured_clip(red, red_clip, calibration)
 
 

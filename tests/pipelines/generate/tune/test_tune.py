@@ -118,7 +118,7 @@ def test_clips_without_a_first_frame_have_their_own_sampler(calibration: str) ->
         ("tune.num_steps=[4, 0]", "tune: num_steps must be at least 1, got 0"),
         ("tune.strength=[2]", "tune: strength must be above 0 and at most 1, got 2.0"),
         ("generate.edits=[rain]", "no edit whose clips generate.sampler generates; add one of as-recorded, "),
-        ("generate.edits=[fog]", "generate.edits: \\['fog'\\] is not among"),
+        ("generate.edits=[fog]", "generate.edits\\[0\\]: no edit 'fog'"),
         ("validate.calibration=none.json", "none.json does not exist: run `driveforge calibrate` first"),
         ("model.generator=nowhere:Model", "no module 'nowhere'"),
     ],

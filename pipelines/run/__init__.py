@@ -1,0 +1,1 @@
+"""The commands that run all stages one after another: ``run`` and ``demo``."""
