@@ -5,7 +5,6 @@ receives that many bytes per second, so that it can be killed in the middle of a
 in a file ``.receiving-*``.
 """
 
-import hashlib
 import os
 import re
 import sys
@@ -105,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         query, bucket = self._query(), self._bucket()
         prefix, delimiter = query.get("prefix", [""])[0], query.get("delimiter", [""])[0]
         found, folders = [], set()
-        for path in sorted(bucket.rglob("*")):
+        for path in sorted((bucket / prefix.rpartition("/")[0]).rglob("*")):
             key = path.relative_to(bucket).as_posix()
             if not path.is_file() or not key.startswith(prefix):
                 continue
@@ -157,7 +156,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _e_tag(path: Path) -> str:
-    return f'"{hashlib.md5(path.read_bytes()).hexdigest()}"'
+    """Every write makes a new file, so that its inode and time name the version."""
+    status = path.stat()
+    return f'"{status.st_ino:x}-{status.st_mtime_ns:x}"'
 
 
 if __name__ == "__main__":
