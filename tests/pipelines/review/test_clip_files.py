@@ -13,7 +13,7 @@ from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.review.clip_detail import describe_clip
 from driveforge.pipelines.review.clip_table import describe_table, make_clip_table
 from driveforge.pipelines.review.media import ClipMedia, NotFound, source_id
-from driveforge.pipelines.review.overlays import draw_overlays
+from driveforge.pipelines.review.overlays import draw_overlay
 from driveforge.pipelines.review.publish import audit_metrics, count_metrics
 from driveforge.pipelines.review.static_copy import choose_clips, select_covering_clips
 from driveforge.pipelines.validate.gate import Decision
@@ -35,20 +35,20 @@ def calibration() -> Calibration:
 
 
 def residuals(clip: Clip) -> list[float]:
-    frames = draw_overlays(clip)["cameras"]["front"]["frames"]
+    frames = draw_overlay(clip, "front")["frames"]
     return [value for frame in frames for value in frame["tracks"]["residual"] if value is not None]
 
 
 def test_tracks_deviate_if_the_command_is_another() -> None:
     clip = street(num_frames=9)
     good, corrupted = residuals(clip), residuals(commanded_yaw(clip, 5.0))
-    bad_px = draw_overlays(clip)["bad_px"]
+    bad_px = draw_overlay(clip, "front")["bad_px"]
     assert np.mean(np.array(good) > bad_px) < 0.1 < 0.5 < np.mean(np.array(corrupted) > bad_px)
 
 
 def test_overlays_are_in_the_pixels_of_the_video() -> None:
     clip = street(num_frames=9)
-    drawn = draw_overlays(clip)["cameras"]["front"]
+    drawn = draw_overlay(clip, "front")
     assert (drawn["width"], drawn["height"], len(drawn["frames"])) == (160, 96, 9)
     frame = drawn["frames"][5]
     assert [drawn["objects"][box["object"]]["id"] for box in frame["boxes"]] == ["car"]
@@ -64,7 +64,7 @@ def test_overlays_are_in_the_pixels_of_the_video() -> None:
 def test_a_clip_without_a_pose_has_tracks_only() -> None:
     clip = street(num_frames=6)
     scene = replace(clip.scene, ego_to_world=None, tracks=())
-    drawn = draw_overlays(Clip(scene=scene, frames=clip.frames))["cameras"]["front"]
+    drawn = draw_overlay(Clip(scene=scene, frames=clip.frames), "front")
     assert drawn["reason"] == "no pose" and drawn["objects"] == []
     assert set(drawn["frames"][3]["tracks"]["residual"]) == {None} and drawn["frames"][3]["object_tracks"] == {}
 
