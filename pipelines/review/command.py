@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message, print_result
 from driveforge.pipelines.inputs.instruments import load_instruments
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 def main(config: Config, args: argparse.Namespace) -> int:
     """Serve the page until interrupted, or write the static copy to ``args.out``."""
     require_run(config.run_dir)
+    if args.sheets and args.out is None:
+        raise UserError("--sheets belongs to --out DIR; the served page draws the measured sheet of a clip with `m`")
     if args.out is not None:
         return _write_copy(config, args.out, with_sheets=args.sheets)
     from driveforge.pipelines.review.guard import make_token

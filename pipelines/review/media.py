@@ -5,7 +5,7 @@ from functools import lru_cache
 from threading import Lock
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.scene import Scene
+from driveforge.datasets.scene import Clip, Scene
 from driveforge.datasets.source import Source
 from driveforge.datasets.video import encode_mp4
 from driveforge.datasets.webdataset_shards.format import video_member
@@ -16,7 +16,7 @@ from driveforge.pipelines.inputs.settings import Data
 from driveforge.pipelines.inputs.sources import open_source
 from driveforge.pipelines.review.clip_detail import describe_clip
 from driveforge.pipelines.review.clip_table import ClipTable
-from driveforge.pipelines.review.overlays import draw_overlays
+from driveforge.pipelines.review.overlays import draw_overlay
 from driveforge.pipelines.review.page_files import dump
 from driveforge.validation.calibration import Calibration
 from driveforge.validation.instruments import Instruments
@@ -38,7 +38,7 @@ class ClipMedia:
         self._lock, self._source_lock = Lock(), Lock()
         self._source: Source | None = None
         self._scenes: dict[str, Scene] = {}
-        self._overlays = lru_cache(maxsize=256)(self._draw_overlays)
+        self._overlay = lru_cache(maxsize=256)(self._draw_overlay)
         self._sheet = lru_cache(maxsize=64)(self._draw_sheet)
         self._source_videos = lru_cache(maxsize=64)(self._encode_source)
 
@@ -54,11 +54,13 @@ class ClipMedia:
         self._candidate(clip_id)
         return dump(describe_clip(self._table.decisions[clip_id], self._table.calibration))
 
-    def overlays(self, clip_id: str) -> bytes:
-        """The overlays of all cameras as JSON."""
+    def overlay(self, clip_id: str, name: str) -> bytes:
+        """The overlay of the camera with the video ``name`` as JSON. Raises NotFound if there is none."""
         candidate = self._candidate(clip_id)
+        if name not in list_videos(candidate):
+            raise NotFound(f"{clip_id} has no {name}")
         with self._lock:
-            return self._overlays(candidate.clip_id)
+            return self._overlay(candidate.clip_id, name)
 
     def sheet(self, clip_id: str) -> bytes:
         """The picture of the measured clip that ``driveforge measure --pictures`` draws, as PNG."""
@@ -80,8 +82,8 @@ class ClipMedia:
             raise NotFound("this run has no such clip")
         return self._table.decisions[clip_id].candidate
 
-    def _draw_overlays(self, clip_id: str) -> bytes:
-        return draw_overlay_file(self._candidate(clip_id), self.instruments())
+    def _draw_overlay(self, clip_id: str, name: str) -> bytes:
+        return draw_overlay_file(self._candidate(clip_id).load(), name, self.instruments())
 
     def _draw_sheet(self, clip_id: str) -> bytes:
         return draw_sheet_file(self._candidate(clip_id), self.instruments(), self._table.calibration)
@@ -100,9 +102,10 @@ class ClipMedia:
         }
 
 
-def draw_overlay_file(candidate: Candidate, instruments: Instruments) -> bytes:
-    """The overlays of all cameras as JSON."""
-    return dump(draw_overlays(candidate.load(), instruments.tracker))
+def draw_overlay_file(clip: Clip, name: str, instruments: Instruments) -> bytes:
+    """The overlay of the camera with the video ``name`` as JSON."""
+    camera = next(camera.name for camera in clip.scene.cameras if video_member(camera.name) == name)
+    return dump(draw_overlay(clip, camera, instruments.tracker))
 
 
 def draw_sheet_file(candidate: Candidate, instruments: Instruments, calibration: Calibration) -> bytes:

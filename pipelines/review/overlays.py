@@ -21,24 +21,21 @@ from driveforge.validation.views.view import View, list_views, single_threaded_o
 _EDGES = sorted({tuple(sorted(edge)) for face in BOX_FACES for edge in pairwise((*face, face[0]))})
 
 
-def draw_overlays(clip: Clip, tracker: PointTracker = DEFAULT_TRACKER) -> dict[str, Any]:
-    """By camera, the overlay of every frame as JSON values; positions are pixels of the video.
+def draw_overlay(clip: Clip, camera: str, tracker: PointTracker = DEFAULT_TRACKER) -> dict[str, Any]:
+    """The overlay of every frame of a camera as JSON values; positions are pixels of the video.
 
     ``bad_px`` is the residual from which a track is fully red, ``edges`` the pairs of corners of a box.
     """
-    with single_threaded_opencv():
-        cameras = {view.camera: _draw_camera(view, tracker) for view in list_views(clip)}
-    return {"bad_px": BAD_PX, "edges": _EDGES, "cameras": cameras}
-
-
-def _draw_camera(view: View, tracker: PointTracker) -> dict[str, Any]:
+    view = next(view for view in list_views(clip) if view.camera == camera)
     boxes = project_boxes(view)
-    tracks = track_view(view, boxes, tracker)
-    timeline = build_timeline(view, boxes, tracks)
+    with single_threaded_opencv():
+        tracks = track_view(view, boxes, tracker)
+        timeline = build_timeline(view, boxes, tracks)
     height, width = view.gray.shape[1:]
     frames = [_draw_frame(view, boxes, tracks, timeline, frame) for frame in range(view.num_frames)]
     ids = [{"id": track.id, "name": track.category.rpartition(".")[2]} for track in view.tracks] if boxes else []
-    return {"width": width, "height": height, "reason": view.reason, "objects": ids, "frames": frames}
+    constants = {"bad_px": BAD_PX, "edges": _EDGES, "width": width, "height": height}
+    return {**constants, "reason": view.reason, "objects": ids, "frames": frames}
 
 
 def _draw_frame(view: View, boxes: Boxes | None, tracks: Tracks, timeline: Timeline, frame: int) -> dict[str, Any]:

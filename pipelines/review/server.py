@@ -63,7 +63,7 @@ def make_app(review: OpenReview, *, token: str, port: int) -> Guard:
             Route("/", routes.page),
             Route("/data/table.mjs", routes.table),
             Route("/data/clips/{clip}.mjs", routes.clip),
-            Route("/data/overlays/{clip}.mjs", routes.overlays),
+            Route("/data/overlays/{clip}/{name}.mjs", routes.overlay),
             Route("/media/{clip}/sheet.png", routes.sheet),
             Route("/media/{clip}/source/{name}", routes.source),
             Route("/media/{clip}/{name}", routes.member),
@@ -100,17 +100,18 @@ class _Routes:
 
     def _describe_table(self) -> bytes:
         session = self._review.session
-        facts = {"title": self._review.title, "reviewer": self._review.reviewer, "served": True}
-        added = dump({**facts, "sample": session.sample, "review": session.report()})
+        names = {"title": self._review.title, "reviewer": self._review.reviewer}
+        offers = {"served": True, "sheets": True, "sources": True}
+        added = dump({**names, **offers, "sample": session.sample, "review": session.report()})
         return self._review.table.described[:-1] + b"," + added[1:]
 
     async def clip(self, request: Request) -> Response:
         clip = request.path_params["clip"]
         return await self._script(f"clips/{clip}", lambda: self._review.media.describe(clip))
 
-    async def overlays(self, request: Request) -> Response:
-        clip = request.path_params["clip"]
-        return await self._script(f"overlays/{clip}", lambda: self._review.media.overlays(clip))
+    async def overlay(self, request: Request) -> Response:
+        clip, name = request.path_params["clip"], request.path_params["name"]
+        return await self._script(f"overlays/{clip}/{name}", lambda: self._review.media.overlay(clip, name))
 
     async def _script(self, name: str, make: Callable[[], bytes]) -> Response:
         content = await run_in_threadpool(make)

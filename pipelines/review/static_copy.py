@@ -51,9 +51,9 @@ class CopyContents:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnFiles:
-    """The files of one clip that are drawn for the copy: ``overlays`` as JSON, the measured ``sheet`` as PNG."""
+    """The files of one clip that are drawn: ``overlays`` as JSON by video, and the measured ``sheet`` as PNG."""
 
-    overlays: bytes
+    overlays: Mapping[str, bytes]
     sheet: bytes | None
 
 
@@ -72,8 +72,9 @@ def write_copy(
         for name in PAGE_FILES:
             (scratch / name).write_text(read_page_file(name), encoding="utf-8")
         rows = [{**row, "copied": row["id"] in chosen} for row in table.rows]
-        facts = {"title": title, "reviewer": "", "served": False, "sample": session.sample, "review": session.report()}
-        _write_script(scratch, "table", dump({**describe_table(table), "rows": rows, **facts}))
+        offers = {"served": False, "sheets": contents.sheets, "sources": contents.sources}
+        facts = {"title": title, "reviewer": "", "sample": session.sample, "review": session.report()}
+        _write_script(scratch, "table", dump({**describe_table(table), "rows": rows, **offers, **facts}))
         for clip_id in table.decisions:
             _write(scratch / "media" / clip_id / THUMBNAIL, media.read_member(clip_id, THUMBNAIL))
         candidates = [table.decisions[clip_id].candidate for clip_id in table.decisions if clip_id in chosen]
@@ -105,8 +106,9 @@ def _init_worker(instruments: InstrumentsLoader, calibration: Calibration, with_
 
 def _draw_files(candidate: Candidate) -> DrawnFiles:
     instruments, calibration, with_sheets = _worker
+    clip = candidate.load()
     return DrawnFiles(
-        overlays=draw_overlay_file(candidate, instruments),
+        overlays={name: draw_overlay_file(clip, name, instruments) for name in list_videos(candidate)},
         sheet=draw_sheet_file(candidate, instruments, calibration) if with_sheets else None,
     )
 
@@ -118,8 +120,8 @@ def _write_clip(
     clip_id, has_source = candidate.clip_id, True
     target = scratch / "media" / clip_id
     _write_script(scratch, f"clips/{clip_id}", media.describe(clip_id))
-    _write_script(scratch, f"overlays/{clip_id}", files.overlays)
-    for name in list_videos(candidate):
+    for name, overlay in files.overlays.items():
+        _write_script(scratch, f"overlays/{clip_id}/{name}", overlay)
         _write(target / name, media.read_member(clip_id, name))
         if contents.sources and has_source:
             try:

@@ -42,8 +42,8 @@ const detail = {
     this.cameras = make("div.cameras", { role: "group", "aria-label": "Camera" });
     this.layers.append(
       layer("boxes", "boxes", "1"), layer("tracks", "tracks", "2"), layer("headings", "epipoles", "3"),
-      make("label", { title: "source clip beside it (s)" }, this.sourceField, "source clip"),
-      button("measured sheet", "all measures on one picture (m)", () => this.openSheet(), ".quiet"),
+      make("label", { title: "source clip beside it (s)", hidden: !app.table.sources }, this.sourceField, "source clip"),
+      app.table.sheets ? button("measured sheet", "all measures on one picture (m)", () => this.openSheet(), ".quiet") : "",
       button("link", "a link to this clip and frame (l)", () => this.copyLink(), ".quiet"),
       this.cameras);
     this.drawLegend();
@@ -139,10 +139,10 @@ const detail = {
     const { row } = this;
     const camera = app.camera;
     try {
-      const overlay = await loadData(`overlays/${row.id}`);
-      if (this.row === row && app.camera === camera) this.player.setOverlay(overlay.cameras[camera] ?? null, overlay.edges, overlay.bad_px);
+      const overlay = await loadData(`overlays/${row.id}/${row.videos[camera]}`);
+      if (this.row === row && app.camera === camera) this.player.setOverlay(overlay);
     } catch {
-      if (this.row === row) this.player.setOverlay(null, [], 1);
+      if (this.row === row) this.player.setOverlay(null);
     }
   },
 
@@ -188,7 +188,7 @@ const detail = {
   },
 
   openSheet() {
-    if (!this.row || app.audit) return;
+    if (!this.row || app.audit || !app.table.sheets) return;
     const dialog = document.getElementById("sheet");
     const text = make("p", {}, "Measuring the clip again to draw it …");
     const image = make("img", { alt: `measured sheet of ${this.row.id}`, src: fileUrl(`media/${this.row.id}/sheet.png`) });

@@ -121,7 +121,7 @@ function onKey(event) {
     " ": () => player.toggle(), ",": () => player.step(-1), ".": () => player.step(1),
     Home: () => { player.pause(); player.goTo(0); }, End: () => { player.pause(); player.goTo(Infinity); },
     f: () => detail.jumpNext(), a: () => decide.make("accept"), r: () => decide.make("reject"), u: () => decide.make("unsure"), x: () => decide.make("cleared"), z: () => decide.undo(),
-    n: () => decide.note.focus(), s: () => detail.sourceField.click(), m: () => detail.openSheet(), l: () => detail.copyLink(), b: () => document.getElementById("audit").click(),
+    n: () => decide.note.focus(), s: () => { if (app.table.sources) detail.sourceField.click(); }, m: () => detail.openSheet(), l: () => detail.copyLink(), b: () => document.getElementById("audit").click(),
     c: () => detail.chooseCamera(detail.row.cameras[(detail.row.cameras.indexOf(app.camera) + 1) % detail.row.cameras.length]),
     g: () => { if (app.pending && app.table.served) applyDecisions(); },
     "/": () => document.getElementById("search").focus(), "?": () => document.getElementById("help").showModal(),

@@ -99,8 +99,8 @@ class Player {
     else this.play();
   }
 
-  setOverlay(overlay, edges, badPx) {
-    Object.assign(this, { overlay, edges, badPx });
+  setOverlay(overlay) {
+    this.overlay = overlay;
     this.draw();
   }
 
@@ -131,8 +131,8 @@ function drawOverlay(context, player, shown, density) {
   context.clip();
   if (app.layers.boxes) for (const box of shown.boxes) drawBox(pen, box, player);
   if (app.layers.tracks) {
-    drawTrails(pen, shown.tracks, player.badPx, false);
-    drawTrails(pen, shown.object_tracks, player.badPx, true);
+    drawTrails(pen, shown.tracks, player.overlay.bad_px, false);
+    drawTrails(pen, shown.object_tracks, player.overlay.bad_px, true);
   }
   if (app.layers.headings) {
     drawCross(pen, shown.commanded, "#ffffff", false);
@@ -152,7 +152,7 @@ function drawBox({ context, at, unit }, box, player) {
   const points = box.points.map(at);
   context.beginPath();
   if (box.judged) {
-    for (const [a, b] of player.edges) {
+    for (const [a, b] of player.overlay.edges) {
       context.moveTo(...points[a]);
       context.lineTo(...points[b]);
     }

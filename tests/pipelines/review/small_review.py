@@ -36,8 +36,9 @@ SAMPLE = "scene-1-as-recorded-0123abcd"
 
 
 def write_sample(folder: Path) -> tuple[Path, dict[str, Span]]:
-    """A tar with one clip of a hundred textured frames; returns it with the spans of the clip."""
-    scene = replace(driving_scene(SAMPLE, num_frames=9), caption="a street")
+    """A tar with one clip of two cameras and nine frames; returns it with the spans of the clip."""
+    scene = driving_scene(SAMPLE, num_frames=9)
+    scene = replace(scene, caption="a street", cameras=(*scene.cameras, replace(scene.cameras[0], name="back")))
     clip = FakeGenerator().generate(scene, None, seed=1, settings=sampler_settings())
     tar = folder / "unit-000000-00000000.tar"
     write_tar(tar, [(SAMPLE, clip_members(clip, {}))])

@@ -127,6 +127,18 @@ def test_a_reason_jumps_to_its_frames(page: "Page") -> None:
     assert page.locator(".card[data-id=clip-0004] .frame").inner_text() == "3 / 8"
 
 
+def test_every_camera_is_shown_and_a_reason_selects_its_own(page: "Page") -> None:
+    page.keyboard.press("j")
+    page.keyboard.press("c")
+    assert page.evaluate("detail.player.video.src").endswith("media/clip-0001/back.mp4")
+    assert page.get_by_role("button", name="back", exact=True).get_attribute("aria-pressed") == "true"
+    until(page, "detail.player.overlay !== null && detail.player.video.readyState >= 2")
+    page.keyboard.press("f")
+    assert page.evaluate("detail.player.video.src").endswith("media/clip-0001/front.mp4")
+    page.evaluate("detail.jump({ ...detail.row.reasons[0], measure: 'back/pose_yaw', frames: [6] })")
+    assert page.evaluate("detail.player.video.src").endswith("media/clip-0001/back.mp4") and frame(page) == 6
+
+
 def test_overlays_are_switched_and_explained(page: "Page") -> None:
     page.keyboard.press("Home")
     page.keyboard.press(".")

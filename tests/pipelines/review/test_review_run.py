@@ -105,7 +105,7 @@ def test_a_copy_opens_from_the_disk(browser: "Browser", copy: Path) -> None:
 def test_a_copy_has_files_beside_the_page_and_is_replaced(run: RunDir, copy: Path) -> None:
     page = (copy / "index.html").read_text()
     assert len(page) < 4000 and "base64" not in page
-    assert len(list(copy.glob("media/*/front.mp4"))) == len(list(copy.glob("data/overlays/*.mjs"))) == 12
+    assert len(list(copy.glob("media/*/front.mp4"))) == len(list(copy.glob("data/overlays/*/front.mp4.mjs"))) == 12
     assert {row["state"] for row in pyarrow.parquet.read_table(copy / "rejections.parquet").to_pylist()} <= {
         "unmeasured", "rejected",
     }  # fmt: skip

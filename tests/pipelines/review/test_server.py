@@ -79,7 +79,7 @@ def test_the_page_has_every_clip_with_its_verdict(served: Served) -> None:
     ]
     assert table["measures"]["pose_yaw"][1] == 4.0 and table["units"]["pose_yaw"] == "deg/s"
     assert "object_residual" not in table["measures"]
-    assert table["rows"][0]["videos"] == {"front": "front.mp4"}
+    assert table["rows"][0]["videos"] == {"front": "front.mp4", "back": "back.mp4"}
 
 
 def test_a_clip_has_measures_limits_and_its_joint_score(served: Served) -> None:
@@ -89,7 +89,7 @@ def test_a_clip_has_measures_limits_and_its_joint_score(served: Served) -> None:
     assert rows["object_residual"]["value"] is None and rows["object_residual"]["why"] == "no boxes in view"
     assert about["joint"]["kind"] == "single" and about["joint"]["score"] > about["joint"]["limit"]
     assert about["joint"]["parts"][0]["name"] == "pose_yaw" and about["is_current"]
-    overlays = script(get(served.address + "data/overlays/clip-0001.mjs")[2])["cameras"]["front"]
+    overlays = script(get(served.address + "data/overlays/clip-0001/front.mp4.mjs")[2])
     assert len(overlays["frames"]) == 9 and {one["id"] for one in overlays["objects"]} == {"lead", "parked"}
     assert overlays["frames"][3]["boxes"] and overlays["frames"][3]["tracks"]["points"]
     assert overlays["frames"][4]["commanded"] is not None
@@ -148,8 +148,10 @@ def test_a_request_from_another_page_is_refused(served: Served, headers: dict[st
     [
         "media/..%2F..%2F..%2Fetc%2Fpasswd/front.mp4", "media/clip-0000/..%2F..%2Fcalibration.json",
         "media/clip-0000/..%2Ffront.mp4", "media/%2e%2e/%2e%2e/etc/passwd", "..%2F..%2Fetc%2Fpasswd",
-        "media/clip-0000/poses.npy", "media/clip-0000/json", "media/clip-9999/front.mp4", "media/clip-0000/back.mp4",
-        "data/clips/..%2F..%2Fsettings.mjs", "data/overlays/clip-9999.mjs", "server.py", "index.html", "loader.mjs",
+        "media/clip-0000/poses.npy", "media/clip-0000/json", "media/clip-9999/front.mp4", "media/clip-0000/left.mp4",
+        "data/clips/..%2F..%2Fsettings.mjs", "data/overlays/clip-9999/front.mp4.mjs",
+        "data/overlays/clip-0000/poses.npy.mjs",
+        "server.py", "index.html", "loader.mjs",
         "media/clip-0000/source/..%2Ffront.mp4",
     ],
 )  # fmt: skip
