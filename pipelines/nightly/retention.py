@@ -7,7 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from driveforge.datasets.errors import UserError, shorten
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.console import print_message
 from driveforge.pipelines.nightly.night import Night
 from driveforge.pipelines.nightly.settings import NightlySettings
 from driveforge.pipelines.registry.versions import CHAMPION, Registry, open_registry
@@ -16,6 +18,16 @@ from driveforge.pipelines.tracking.store import find_store
 
 
 def remove_expired(config: Config, nights: Path, finished: list[Night]) -> None:
+    """Apply the retention settings; a failure is printed, and the next pass tries again."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _remove_expired(config, nights, finished)
+    except (UserError, MlflowException, OSError) as error:
+        print_message(f"expired files and models could not be removed ({shorten(error, 160)})")
+
+
+def _remove_expired(config: Config, nights: Path, finished: list[Night]) -> None:
     """Apply the retention settings to the ``finished`` nights of the folder ``nights``, oldest first.
 
     Every finished night loses what only its stages read: checkpoints and its replay buffer; and latents and evaluation

@@ -95,8 +95,6 @@ def generate(context: StageContext) -> None:
     with context.tracker.child("generation") as child:
         summary = _generate(config)
         log_generation(summary, child)
-    for unit, error in summary.failed.items():
-        context.tracker.set_tags({f"driveforge.failed/{unit}": error.strip().splitlines()[-1][:200]})
     if not summary.num_committed:
         raise StageError(f"no clip could be generated: {next(iter(summary.failed.values())).strip().splitlines()[-1]}")
 

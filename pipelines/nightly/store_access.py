@@ -69,7 +69,7 @@ def _is_of_store(error: BaseException, tracker: Tracker) -> bool:
 
     if isinstance(error, StoreUnavailableError):
         return False
-    if tracker.config.run.mlflow_outbox.exists():
+    if tracker.config.run.mlflow_outbox.exists() or not _is_reachable(tracker.store.uri):
         return True
     current: BaseException | None = error
     while current is not None:
@@ -77,3 +77,11 @@ def _is_of_store(error: BaseException, tracker: Tracker) -> bool:
             return current.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
         current = current.__cause__
     return False
+
+
+def _is_reachable(uri: str) -> bool:
+    try:
+        require_reachable(uri)
+    except UserError:
+        return False
+    return True

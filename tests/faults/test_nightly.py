@@ -1,4 +1,7 @@
-"""Three simulated nights in a row, and the same nights killed in every stage and at random times."""
+"""Three simulated nights in a row, and the same nights killed in every stage and at random times.
+
+A model names the commit of the code, so the checkout must not change while these tests run.
+"""
 
 import json
 import random
@@ -152,10 +155,12 @@ def kill_through(
     record(KILLS, [f"nightly, night {number + 1}", killed, killed, len(stages) - killed, "same outcome"])
 
 
-def test_a_night_killed_in_every_stage_has_the_same_outcome(undisturbed: Undisturbed, record_property: Record) -> None:
+def test_a_killed_night_has_the_same_outcome(undisturbed: Undisturbed, record_property: Record) -> None:
+    """Killed while it encodes, fine-tunes, promotes, generates and gates."""
     nights = fresh_nights(undisturbed)
     hide_odd_clips(undisturbed)
-    stages = ["", *(stage.name for stage in STAGES)]
+    stages = ["", "probe-earlier", "probe", "promote", "generate"]
+    assert {*stages[1:]} < {stage.name for stage in STAGES}
     try:
         kill_through(undisturbed, 0, stages, random.Random(1), record_property)
     finally:

@@ -1,6 +1,7 @@
 """The command's exit statuses, summary and lock, in passes that end before any training."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from driveforge.pipelines.cli import main
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.nightly.new_data import find_training_clips
 from driveforge.pipelines.nightly.night import Night, find_unfinished, list_nights, now, write_clips, write_night
+from driveforge.pipelines.nightly.status import Status
 from driveforge.pipelines.nightly.time_budget import TimeBudget
 from driveforge.pipelines.processes.signals import interruptible
 from tests.pipelines.nightly.test_new_data import FRAMING, write_clip
@@ -46,6 +48,17 @@ def finish_a_night(words: list[str], nights: Path) -> None:
     values: dict[str, Any] = {"num_clips": 1, "num_new": 1, "start": "", "champion": "", "base": ""}
     write_night(nights, Night(name="first", began=now(), data=clips.digest, outcome="refused", **values))
     write_clips(nights / "first", clips.digests)
+
+
+def test_every_status_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    statuses = {str(int(status)) for status in Status}
+    page = (Path(__file__).parents[3] / "docs" / "nightly.md").read_text()
+    table = page.split("## Exit status")[1].split("`--json`")[0]
+    assert set(re.findall(r"^\| (\d) \|", table, re.MULTILINE)) == statuses
+    with pytest.raises(SystemExit):
+        main(["nightly", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert set(re.findall(r"(?:status|;) (\d): ", shown)) == statuses
 
 
 def test_without_new_data_the_status_is_4(words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
