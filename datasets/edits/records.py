@@ -6,7 +6,17 @@
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
-from driveforge.datasets.edits import agents, cameras, ego, weather
+from driveforge.datasets.edits.agents import (
+    brake_agent,
+    change_agent_path,
+    cut_in,
+    insert_agent,
+    remove_agent,
+    shift_agent,
+)
+from driveforge.datasets.edits.cameras import move_cameras
+from driveforge.datasets.edits.ego import brake_ego, mirror_ego, shift_ego, slow_ego
+from driveforge.datasets.edits.weather import change_weather
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Scene
 from driveforge.datasets.settings import Range
@@ -45,7 +55,7 @@ class Weather:
         _check(self)
 
     def apply(self, scene: Scene) -> Scene:
-        return weather.change_weather(scene, self.to)
+        return change_weather(scene, self.to)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +70,7 @@ class Slow:
         _check(self)
 
     def apply(self, scene: Scene) -> Scene:
-        return ego.slow_ego(scene, self.factor)
+        return slow_ego(scene, self.factor)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +85,7 @@ class Brake:
         _check(self)
 
     def apply(self, scene: Scene) -> Scene:
-        return ego.brake_ego(scene, self.deceleration)
+        return brake_ego(scene, self.deceleration)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +101,7 @@ class ShiftEgo:
         _require_change(self, self.meters)
 
     def apply(self, scene: Scene) -> Scene:
-        return ego.shift_ego(scene, self.meters)
+        return shift_ego(scene, self.meters)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +112,7 @@ class MirrorYaw:
     keeps_first_frame: ClassVar[bool] = True
 
     def apply(self, scene: Scene) -> Scene:
-        return ego.mirror_ego(scene)
+        return mirror_ego(scene)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +123,7 @@ class AgentBrakes:
     keeps_first_frame: ClassVar[bool] = True
 
     def apply(self, scene: Scene) -> Scene:
-        return agents.brake_agent(scene)
+        return brake_agent(scene)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +134,7 @@ class AgentShifts:
     keeps_first_frame: ClassVar[bool] = True
 
     def apply(self, scene: Scene) -> Scene:
-        return agents.shift_agent(scene)
+        return shift_agent(scene)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +151,7 @@ class AgentPath:
         _require_change(self, self.shift or 1 - self.speed)
 
     def apply(self, scene: Scene) -> Scene:
-        return agents.change_agent_path(scene, self.shift, self.speed)
+        return change_agent_path(scene, self.shift, self.speed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +169,7 @@ class CutIn:
         _check(self)
 
     def apply(self, scene: Scene) -> Scene:
-        return agents.cut_in(scene, self.lateral)
+        return cut_in(scene, self.lateral)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +180,7 @@ class RemoveAgent:
     keeps_first_frame: ClassVar[bool] = False
 
     def apply(self, scene: Scene) -> Scene:
-        return agents.remove_agent(scene)
+        return remove_agent(scene)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +198,7 @@ class InsertAgent:
         _check(self)
 
     def apply(self, scene: Scene) -> Scene:
-        return agents.insert_agent(scene, self.category, self.ahead, self.lateral, self.speed)
+        return insert_agent(scene, self.category, self.ahead, self.lateral, self.speed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +215,7 @@ class MoveCameras:
         _require_change(self, self.height or self.pitch)
 
     def apply(self, scene: Scene) -> Scene:
-        return cameras.move_cameras(scene, self.height, self.pitch)
+        return move_cameras(scene, self.height, self.pitch)
 
 
 def _check(edit: Any) -> None:

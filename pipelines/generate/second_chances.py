@@ -82,6 +82,6 @@ def _failed_clips(root: Path, attempt: int, limits: Calibration) -> set[str]:
 def _planned(plan: GenerationPlan, clip_ids: Set[str]) -> Iterator[PlannedRequest]:
     for unit in plan.units:
         if isinstance(unit.requests, StoredRequests):
-            for record in unit.requests.records:
-                if isinstance(record, PlannedRequest) and record.clip_id in clip_ids:
-                    yield record
+            for number, clip_id in enumerate(unit.clip_ids):
+                if clip_id in clip_ids:
+                    yield unit.requests.planned(number)

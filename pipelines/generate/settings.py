@@ -28,7 +28,7 @@ class GenerateSettings:
     clips_per_unit: Annotated[int, "clips that one worker generates and commits together", Range(1)]
     edits: Annotated[
         tuple[str, ...],
-        "scene edits, applied in turn: names, or records such as {edit: slow, factor: [0.5, 0.7]}; see docs/plans.md",
+        "scene edits, in turn: names, or records such as {edit: slow, factor: [0.5, 0.7]}; docs/generation-plans.md",
         Notation(_parse_edits),
     ]
     balance: Annotated[

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from driveforge.datasets.webdataset_shards.format import clip_from_members, clip
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.generator import Generator, GeneratorLoader
-from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, load_first_frames
+from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, SCENES_FOLDER, Request, load_first_frames
 from driveforge.pipelines.generate.source_frames import hash_clip
-from driveforge.pipelines.generate.units import WorkUnit, fetch_unit
+from driveforge.pipelines.generate.units import StoredRequests, WorkUnit
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader
 from driveforge.validation.instruments import DEFAULT_INSTRUMENTS, Instruments
 from driveforge.validation.measures import measure
@@ -37,13 +37,23 @@ class GenerationWorker:
     def make(self, unit: WorkUnit) -> dict[str, Any]:
         """Generate, measure, pack and commit ``unit``. Committing is idempotent. Returns its clips and their cost."""
         start = time.monotonic()
-        unit = fetch_unit(unit, self._store)
+        unit = _with_scenes(unit, self._store)
         samples = ((request.scene.clip_id, self._sample(request)) for request in unit.requests)
         clips = commit_samples(self._store, unit.id, samples)
         return {"clips": clips, "seconds": time.monotonic() - start, "gpus": float(torch.cuda.is_available())}
 
     def _sample(self, request: Request) -> dict[str, bytes]:
         return candidate_members(request, generate_clip(self._generator, self._store, request), self._instruments)
+
+
+def _with_scenes(unit: WorkUnit, store: Store) -> WorkUnit:
+    """``unit`` with its scenes fetched from ``store``, in which a driver on another machine put them."""
+    if not isinstance(unit.requests, StoredRequests) or not store.is_remote:
+        return unit
+    for record in unit.requests.records:
+        if isinstance(record["scene"], str):
+            store.fetch(f"{SCENES_FOLDER}/{record['scene']}")
+    return replace(unit, requests=replace(unit.requests, root=store.folder))
 
 
 def generate_clip(generator: Generator, store: Store, request: Request) -> Clip:

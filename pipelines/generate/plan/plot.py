@@ -75,7 +75,7 @@ def _plot_trait(axes: Axes, trait: str, counts: Mapping[str, tuple[int, int]]) -
         axes.bar(places + offset, 100 * values / max(values.sum(), 1), 0.38, color=color, label=label)
     short = [label.replace("below ", "< ").replace(" or more", " +").replace(" to ", "\nto ") for label in counts]
     axes.set_xticks(places, short, fontsize=8)
-    axes.set_title(f"{trait} of recorded scenes, {UNITS[trait]}", fontsize=10, loc="left")
+    axes.set_title(f"{trait} of recorded scenes, {UNITS[trait]}", fontsize=9, loc="left")
     axes.set_ylabel("%", fontsize=8)
     axes.legend(fontsize=8, frameon=False, handlelength=1)
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))

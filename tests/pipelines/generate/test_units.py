@@ -142,13 +142,23 @@ def test_invalid_plans_are_refused(tmp_path: Path) -> None:
         b'{"unit": "unit-000001", "requests": []}\n',
         b'{"unit": "unit-000000", "requests": [null]}\n',
         b'{"unit": "unit-000000", "requests": [{"scene": 3}]}\n',
-        b'{"unit": "unit-000000", "settings": [{}], "requests": []}\n',
         b"\xff\n",
     ):
         (tmp_path / "plan.jsonl").write_bytes(damaged)
         for take in (lambda: list(read_plan(tmp_path).units), lambda: read_plan(tmp_path).units[0]):
             with pytest.raises(UserError, match="line 1"):
                 take()
+
+
+def test_an_invalid_request_is_refused_when_it_is_taken(tmp_path: Path) -> None:
+    open_or_create_plan(tmp_path, requests(tmp_path, 1), 1)
+    record = json.loads((tmp_path / "plan.jsonl").read_bytes())
+    for change in ({"settings": [{}]}, {"settings": []}, {"requests": [record["requests"][0] | {"seed": "x"}]}):
+        (tmp_path / "plan.jsonl").write_text(json.dumps(record | change) + "\n")
+        (unit,) = read_plan(tmp_path).units
+        assert unit.clip_ids == ("s-0",)
+        with pytest.raises(UserError, match="line 1: is not a request"):
+            unit.requests[0]
 
 
 def test_a_stored_request_is_the_request_itself(tmp_path: Path) -> None:
