@@ -37,6 +37,15 @@ class Spent:
     seconds: float
     gpu_seconds: float
 
+    def per_accepted(self, num_accepted: int) -> dict[str, float]:
+        """Metrics; empty if nothing was recorded or accepted."""
+        if not self.seconds or not num_accepted:
+            return {}
+        return {
+            "seconds_per_accepted": self.seconds / num_accepted,
+            "gpu_seconds_per_accepted": self.gpu_seconds / num_accepted,
+        }
+
     def describe(self, num_accepted: int) -> str:
         """The cost per accepted clip, rejected clips included; "" if nothing was recorded."""
         if not self.seconds:

@@ -2,7 +2,7 @@
 
 import argparse
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -63,7 +63,7 @@ def report_yield(outcomes: Sequence[Outcome], out: Path) -> Path:
     write_page(
         out / "yield.html", title="Yield", paragraphs=paragraphs, picture="yield.png", tables=[html_table(header, rows)]
     )
-    _print_table(header, rows)
+    _print_table(("condition", "value", "accepted", "yield, 90 % interval", "cost"), map(_yield_line, yields))
     return out / "yield.html"
 
 
@@ -88,7 +88,9 @@ def report_ledger(outcomes: Sequence[Outcome], out: Path) -> Path:
         picture="ledger.png",
         tables=[html_table(header, cells)],
     )
-    _print_table(header, [row for row in cells if row[2] == "all"])
+    overall = [row for row in rows if row.count and row.condition == "all"]
+    lines = [(row.model, row.since[:10], row.reason, f"{row.count} of {row.num_clips}") for row in overall]
+    _print_table(("model", "since", "reason", "clips"), lines)
     for change in changes:
         print_result(change)
     return out / "ledger.html"
@@ -110,10 +112,16 @@ def _yield_cells(row: Yield) -> tuple[str | int | float, ...]:
     )
 
 
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> None:
+def _yield_line(row: Yield) -> tuple[str, ...]:
+    share = f"{row.mean:.0%}, {row.low:.0%} to {row.high:.0%}"
+    cost = f"{format_number(row.seconds_per_accepted)} s" if row.num_accepted and row.seconds_per_accepted > 0 else ""
+    return row.condition.replace("_", " "), row.value, f"{row.num_accepted} of {row.num_clips}", share, cost
+
+
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(*header)
     for row in rows:
-        table.add_row(*(plain_text(cell if isinstance(cell, str) else format_number(cell)) for cell in row))
+        table.add_row(*map(plain_text, row))
     get_console().print(table)
 
 

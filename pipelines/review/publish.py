@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from driveforge.pipelines.config.config import Config
+from driveforge.pipelines.generate.costs import CostLog
 from driveforge.pipelines.inputs.instruments import load_instruments
 from driveforge.pipelines.review.audit import AuditEstimate, audit_sample, blind_verdicts, estimate_audit
 from driveforge.pipelines.review.clip_table import make_clip_table
@@ -31,7 +32,8 @@ def publish_review(config: Config, decisions: Sequence[Decision], tracker: Track
     media = ClipMedia(table, config.data, partial(load_instruments, config.validate))
     session = ReviewSession(run, table, config.validate)
     write_copy(run.review, table, session, media, title=config.run_dir.resolve().name, contents=contents)
-    tracker.log_metrics(count_metrics(decisions) | audit_metrics(audit_run(config, decisions)))
+    costs = CostLog(run.candidates).total().per_accepted(count_states(decisions)["accepted"])
+    tracker.log_metrics(count_metrics(decisions) | costs | audit_metrics(audit_run(config, decisions)))
     tracker.log_artifact(run.verdicts)
     tracker.log_table(run.review / "rejections.parquet", "rejections")
     tracker.log_artifact(run.review, MLFLOW_FOLDER)
