@@ -58,9 +58,7 @@ def generation(
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """The files of candidates, without the costs of units, which differ between runs."""
-    files = snapshot(folder).items()
-    return {name: content for name, content in files if content is not None and not name.startswith("_costs/")}
+    return {name: content for name, content in snapshot(folder).items() if content is not None}
 
 
 def without_attempts(files: dict[str, bytes]) -> dict[str, bytes]:
