@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from _pytest.mark import ParameterSet
 
+from driveforge.pipelines.generate.costs import COSTS_FOLDER
 from tests.faults.outcomes import KILLS, Record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,8 +197,12 @@ def _files(folder: Path, pattern: str = "*") -> set[tuple[Path, int, int]]:
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
-    """Contents of all files below a folder (None for folders) by relative path, including temporary ones."""
+    """Contents of all files below a folder (None for folders) by relative path, including temporary ones.
+
+    Without the costs of units, which differ between runs.
+    """
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
+        if COSTS_FOLDER not in path.parts
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.export.command import export
+from driveforge.pipelines.generate.costs import COSTS_FOLDER
 from driveforge.pipelines.review.decisions import ReviewDecision, append_decision
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.validate.gate import Decision, gate
@@ -35,5 +36,6 @@ def make_run(run_dir: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Contents of the files below a folder, by relative path."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Contents of the files below a folder, by relative path, without the costs of units, which differ between runs."""
+    files = {path for path in folder.rglob("*") if path.is_file() and COSTS_FOLDER not in path.parts}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}

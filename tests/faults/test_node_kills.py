@@ -16,7 +16,7 @@ from driveforge.datasets.stores.working_copy import working_copy
 from driveforge.pipelines.generate.executors.attempts import AttemptLog
 from driveforge.pipelines.generate.executors.execution import run_units
 from driveforge.pipelines.generate.worker import GenerationWorker
-from tests.faults.killing import snapshot
+from tests.faults.test_store_kills import files_of
 from tests.pipelines.generators import FakeGenerator
 from tests.pipelines.small_plans import NUM_UNITS, executor, small_plan
 
@@ -45,7 +45,7 @@ def kill_a_node(cluster: Any) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(" " in sys.executable, reason="Ray cannot start workers whose Python path contains a space")
 def test_a_killed_node_costs_at_most_a_unit(cluster: Any, store_url: str, finished_run: Path) -> None:
-    whole = {name: content for name, content in snapshot(finished_run / "candidates").items() if content is not None}
+    whole = files_of(finished_run / "candidates")
     settings = replace(executor("ray"), address=cluster.address, max_attempts=3)
     with working_copy(store_url, (), print) as copy:
         root = copy.folder / "candidates"

@@ -11,6 +11,7 @@ from driveforge.datasets.stores.remote import RemoteStore
 from driveforge.datasets.stores.working_copy import upload_changes, working_copy
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.config.compose import compose
+from driveforge.pipelines.generate.costs import COSTS_FOLDER
 from driveforge.pipelines.generate.select import load_selected, select_generator
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.validate.gate import read_verdicts
@@ -24,7 +25,8 @@ CALIBRATE = ["validate.false_reject_rate=0.4", "validate.num_clips=18", "validat
 
 def objects(url: str) -> dict[str, bytes]:
     store = RemoteStore(url)
-    return {entry["path"]: store.read(entry["path"]) for entry in store.walk()}
+    names = [entry["path"] for entry in store.walk()]
+    return {name: store.read(name) for name in names if COSTS_FOLDER not in name.split("/")}
 
 
 def other_machine(url: str) -> None:
