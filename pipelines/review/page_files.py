@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 STYLE = "page.css"
-SCRIPTS = ("data.mjs", "player.mjs", "filters.mjs", "cards.mjs", "score.mjs", "detail.mjs", "decide.mjs", "main.mjs")
+SCRIPTS = ("state.mjs", "player.mjs", "filters.mjs", "cards.mjs", "score.mjs", "detail.mjs", "decide.mjs", "main.mjs")
 PAGE_FILES = (STYLE, "icon.svg", *SCRIPTS)
 _LOADER = "loader.mjs"
 

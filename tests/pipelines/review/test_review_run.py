@@ -149,6 +149,8 @@ def test_an_unknown_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["review", str(tmp_path / "nothing")]) == 2
     assert "holds no run" in capsys.readouterr().err
     assert cli.main(["review", str(run.root.with_name("smal"))]) == 2
+    assert cli.main(["review", str(run.root), "--sheets"]) == 2
+    assert "--sheets belongs to --out DIR" in capsys.readouterr().err
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "calibration.json").write_text("{}")
     assert cli.main(["review", str(tmp_path / "new")]) == 2
