@@ -2,6 +2,9 @@
 
 Frames are hashed when the first frames of a scene are stored, so every clip is read once. Three frames of each camera
 are compared: with the tolerance of a near-duplicate, an overlap of two recordings shows in one of them.
+
+Scenes of evaluation splits are read too, but no more of them than the plan has clips, spread over all; the image tokens
+of all are compared.
 """
 
 from collections.abc import Sequence
@@ -28,8 +31,9 @@ class Screened:
 
     duplicates: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
-    # Whether scenes of evaluation splits were compared at all.
-    compared: bool = False
+    # How many scenes of evaluation splits were read, of how many.
+    num_compared: int = 0
+    num_held_out: int = 0
 
 
 class SceneScreening:
@@ -49,7 +53,8 @@ class SceneScreening:
         self._reasons: dict[str, str] = {}
         self._seen = _FrameHashes()
         self._held_out_frames: _FrameHashes | None = None
-        self.screened = Screened()
+        self._held_out_tokens = {token for scene in held_out for token in _image_tokens(scene)} if is_on else set()
+        self.screened = Screened(num_held_out=len(held_out))
 
     def store_first_frames(self, scene: Scene) -> str:
         """Store the first frames of ``scene``; returns their name."""
@@ -76,7 +81,7 @@ class SceneScreening:
     def _compare(self, scene: Scene, frames: Hashes) -> str:
         if self._held_out_frames is None:
             self._held_out_frames = self._read_held_out()
-        if self._held_out_frames.matches(frames).any():
+        if self._held_out_frames.matches(frames).any() or self._held_out_tokens.intersection(_image_tokens(scene)):
             self.screened.leaks.append(scene.clip_id)
             return f"{scene.clip_id} shows frames of an evaluation split"
         if self._seen.matches(frames).mean() >= _DUPLICATE_SHARE:
@@ -87,10 +92,11 @@ class SceneScreening:
 
     def _read_held_out(self) -> "_FrameHashes":
         hashes = _FrameHashes()
-        recorded = [scene for scene in self._held_out if self._source.files(scene)]
-        for scene in track(recorded, "Reading evaluation scenes", disable=not recorded):
+        count = min(len(self._held_out), self._settings.num_clips)
+        chosen = [self._held_out[number * len(self._held_out) // count] for number in range(count)]
+        for scene in track(chosen, "Reading evaluation scenes", disable=not chosen):
             hashes.add(_hash_some(self._source.load(scene)))
-        self.screened.compared = bool(recorded)
+        self.screened.num_compared = count
         return hashes
 
 
@@ -111,6 +117,11 @@ class _FrameHashes:
         if not self._count:
             return np.zeros(len(frames), bool)
         return np.array([nearest.is_near_duplicate for nearest in find_nearest(frames, self._rows[: self._count])])
+
+
+def _image_tokens(scene: Scene) -> set[str]:
+    """The tokens of the recorded images, of sources that have tables."""
+    return {token for camera in scene.cameras for token in camera.image_tokens or () if token}
 
 
 def _hash_some(clip: Clip) -> Hashes:

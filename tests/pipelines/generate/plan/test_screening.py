@@ -65,7 +65,25 @@ def test_a_scene_with_frames_of_an_evaluation_split_is_left_out(tmp_path: Path) 
     val = [replace(driving_scene(f"val-{n}"), split="val") for n in (2, 3)]
     screening = screen(tmp_path, Footage(*train, *val), val)
     assert [screening.refusal(scene) for scene in train] == ["", "b-2 shows frames of an evaluation split"]
-    assert screening.screened.leaks == ["b-2"] and screening.screened.compared
+    assert screening.screened.leaks == ["b-2"] and screening.screened.num_compared == 2
+
+
+def test_no_more_evaluation_scenes_are_read_than_the_plan_can_use(tmp_path: Path) -> None:
+    scene, val = driving_scene("a-1"), [replace(driving_scene(f"val-{n}"), split="val") for n in range(10, 90)]
+    source = Footage(scene, *val)
+    screening = screen(tmp_path, source, val)
+    assert screening.refusal(scene) == "" and source.num_loaded == 1 + SETTINGS.num_clips
+    assert (screening.screened.num_compared, screening.screened.num_held_out) == (SETTINGS.num_clips, 80)
+
+
+def test_an_image_of_an_evaluation_split_is_found_by_its_token(tmp_path: Path) -> None:
+    def with_token(scene: Scene, token: str) -> Scene:
+        return replace(scene, cameras=tuple(replace(c, image_tokens=(token,) * 9) for c in scene.cameras))
+
+    val = [with_token(replace(driving_scene("val-5"), split="val"), "t")]
+    scenes = [with_token(driving_scene("a-1"), "t"), with_token(driving_scene("b-2"), "")]
+    screening = screen(tmp_path, Footage(*scenes, *val), val)
+    assert [bool(screening.refusal(scene)) for scene in scenes] == [True, False]
 
 
 def test_rendered_scenes_and_those_that_nobody_asked_for_are_not_compared(tmp_path: Path) -> None:
