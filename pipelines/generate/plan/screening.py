@@ -1,7 +1,7 @@
 """Screening of the scenes to generate from, by their frames: no near-duplicates of each other, no leaks across splits.
 
 Frames are hashed when the first frames of a scene are stored, so every clip is read once. Three frames of each camera
-are compared: with the tolerance of a near-duplicate, an overlap of two recordings shows in one of them.
+are compared with all frames of the others: an overlap of two clips shows in one of them.
 
 Scenes of evaluation splits are read too, but no more of them than the plan has clips, spread over all; the image tokens
 of all are compared.
@@ -70,15 +70,16 @@ class SceneScreening:
             self._reasons[scene.clip_id] = self._compare(scene, self._read(scene))
         return self._reasons[scene.clip_id]
 
-    def _read(self, scene: Scene) -> Hashes:
+    def _read(self, scene: Scene) -> Clip:
         clip = self._source.load(scene)
         self._source_frames.add(scene, clip.frames)
         self._names[scene.clip_id] = store_first_frames(
             self._root / FIRST_FRAMES_FOLDER, clip.frames[:, : self._settings.num_first_frames]
         )
-        return _hash_some(clip)
+        return clip
 
-    def _compare(self, scene: Scene, frames: Hashes) -> str:
+    def _compare(self, scene: Scene, clip: Clip) -> str:
+        frames = _hash(clip, sorted({0, (scene.num_frames - 1) // 2, scene.num_frames - 1}))
         if self._held_out_frames is None:
             self._held_out_frames = self._read_held_out()
         if self._held_out_frames.matches(frames).any() or self._held_out_tokens.intersection(_image_tokens(scene)):
@@ -87,7 +88,7 @@ class SceneScreening:
         if self._seen.matches(frames).mean() >= _DUPLICATE_SHARE:
             self.screened.duplicates.append(scene.clip_id)
             return f"{scene.clip_id} is a near-duplicate of another scene"
-        self._seen.add(frames)
+        self._seen.add(_hash(clip))
         return ""
 
     def _read_held_out(self) -> "_FrameHashes":
@@ -95,7 +96,7 @@ class SceneScreening:
         count = min(len(self._held_out), self._settings.num_clips)
         chosen = [self._held_out[number * len(self._held_out) // count] for number in range(count)]
         for scene in track(chosen, "Reading evaluation scenes", disable=not chosen):
-            hashes.add(_hash_some(self._source.load(scene)))
+            hashes.add(_hash(self._source.load(scene)))
         self.screened.num_compared = count
         return hashes
 
@@ -124,7 +125,6 @@ def _image_tokens(scene: Scene) -> set[str]:
     return {token for camera in scene.cameras for token in camera.image_tokens or () if token}
 
 
-def _hash_some(clip: Clip) -> Hashes:
-    """The hashes of the first, middle and last frame of every camera."""
-    last = clip.scene.num_frames - 1
-    return np.concatenate([hash_frames(view[sorted({0, last // 2, last})]) for view in clip.frames])
+def _hash(clip: Clip, frames: Sequence[int] | slice = slice(None)) -> Hashes:
+    """The hashes of ``frames``, by default all, of every camera."""
+    return np.concatenate([hash_frames(view[frames]) for view in clip.frames])

@@ -15,12 +15,12 @@ from tests.pipelines.small_plans import SETTINGS
 
 
 class Footage:
-    """A source whose clips show the image with the number at the end of their id, with noise of their own."""
+    """A source whose clips start at frame ``step`` times the number at the end of their id, each with its own noise."""
 
     skipped: Sequence[str] = ()
 
-    def __init__(self, *scenes: Scene, rendered: bool = False) -> None:
-        self._scenes, self._rendered, self.num_loaded = scenes, rendered, 0
+    def __init__(self, *scenes: Scene, rendered: bool = False, step: int = 100) -> None:
+        self._scenes, self._rendered, self._step, self.num_loaded = scenes, rendered, step, 0
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -31,7 +31,7 @@ class Footage:
     def load(self, scene: Scene) -> Clip:
         self.num_loaded += 1
         number = int(scene.clip_id.rpartition("-")[2])
-        frames = [_image(100 * number + t) for t in range(scene.num_frames)]
+        frames = [_image(self._step * number + t) for t in range(scene.num_frames)]
         noise = np.random.default_rng(len(scene.clip_id)).integers(0, 4, (1, scene.num_frames, 48, 80, 3), np.uint8)
         return Clip(scene=scene, frames=np.minimum(np.stack(frames)[None], 250) + noise)
 
@@ -58,6 +58,13 @@ def test_a_scene_with_the_frames_of_another_is_left_out(tmp_path: Path) -> None:
     assert screening.store_first_frames(scenes[0]).endswith(".npy")
     assert source.num_loaded == 3, "every clip is read once"
     assert len(list((tmp_path / "source_frames").iterdir())) == 3
+
+
+def test_a_clip_that_overlaps_another_is_left_out(tmp_path: Path) -> None:
+    """Clips of nine frames that start at frames 100, 103 and 108 of one recording."""
+    scenes = [driving_scene("a-100"), driving_scene("b-103"), driving_scene("c-108")]
+    screening = screen(tmp_path, Footage(*scenes, step=1))
+    assert [bool(screening.refusal(scene)) for scene in scenes] == [False, True, False]
 
 
 def test_a_scene_with_frames_of_an_evaluation_split_is_left_out(tmp_path: Path) -> None:
