@@ -57,7 +57,7 @@ COMMANDS = (
         ),
         examples=(
             "driveforge sweep plan generate.balance=[],[speed],[speed,turn-rate] run_dir=runs/plans",
-            "driveforge sweep generate generate.sampler.num_steps=2,4,8 generate.seed=0,1 model.checkpoint=champion",
+            "driveforge sweep generate generate.sampler.num_steps=2,4,8 model.checkpoint=champion",
             "driveforge sweep run finetune=lora,full replay.share=0.1,0.25 run_dir=runs/shares",
         ),
         usage=" COMMAND",

@@ -58,8 +58,7 @@ class WorkUnit:
 class StoredRequests(Sequence[Request]):
     """The requests of a unit at ``where`` in a plan, as records that are parsed when they are taken.
 
-    Their scenes are stored under ``root``, and ``settings`` are those that they name. A record of an older plan holds
-    all of its request.
+    Their scenes are stored under ``root``; ``settings`` are those that they name. A record of an older plan holds all.
     """
 
     root: Path
@@ -238,10 +237,10 @@ def _require_same(root: Path, lines: Iterable[bytes]) -> None:
     path = root / PLAN_FILE
     with path.open("rb") as file:
         for number, (actual, expected) in enumerate(itertools.zip_longest(file, lines), start=1):
-            # Plans of older versions hold whole scenes; the clip ids derive from all that they hold.
-            if actual == expected or (
-                actual and expected and _clips(root, actual, number) == _clips(root, expected, number)
-            ):
+            if actual == expected:
+                continue
+            # Plans of older versions hold whole scenes.
+            if actual and expected and _request_ids(root, actual, number) == _request_ids(root, expected, number):
                 continue
             raise UserError(
                 f"{path} holds another plan than that of the current data, model and settings, from line {number} on: "
@@ -249,8 +248,9 @@ def _require_same(root: Path, lines: Iterable[bytes]) -> None:
             )
 
 
-def _clips(root: Path, line: bytes, number: int) -> tuple[str, ...]:
-    return _parse_unit(root, line, f"{root / PLAN_FILE} line {number}", unit_id(number - 1)).clip_ids
+def _request_ids(root: Path, line: bytes, number: int) -> list[str]:
+    unit = _parse_unit(root, line, f"{root / PLAN_FILE} line {number}", unit_id(number - 1))
+    return [request.id for request in unit.requests]
 
 
 def _unit_lines(requests: Iterable[PlannedRequest], clips_per_unit: int, first: int) -> Iterator[bytes]:

@@ -46,6 +46,7 @@ FILES: dict[str, Readers] = {
     "candidates/_commits/*.json": judged_and_exported,
     "candidates/plan.jsonl": generated,
     "candidates/first_frames/*.npy": generated,
+    "candidates/scenes/*.json": generated,
     "shards/index.json": verified,
     "shards/*.tar": verified,
     "shards/croissant.json": verified,

@@ -17,7 +17,7 @@ from driveforge.pipelines.generate.requests import SCENES_FOLDER, load_scene
 from driveforge.pipelines.generate.select import generator_digest, require_generable, select_generator
 from driveforge.pipelines.inputs.sources import HELD_OUT_SPLITS
 
-_BAR_WIDTH = 24
+_BAR_WIDTH = 16
 
 
 def main(config: Config, args: argparse.Namespace) -> int:

@@ -1,7 +1,10 @@
 """Screening of the scenes to generate from, by their frames: no near-duplicates of each other, no leaks across splits.
 
 Frames are hashed when the first frames of a scene are stored, so every clip is read once. Three frames of each camera
-are compared: with the tolerance of a near-duplicate, an overlap of two recordings shows in one of them.
+are compared with all frames of the others: an overlap of two clips shows in one of them.
+
+Scenes of evaluation splits are read too, but no more of them than the plan has clips, spread over all; the image tokens
+of all are compared.
 """
 
 from collections.abc import Sequence
@@ -29,8 +32,9 @@ class Screened:
 
     duplicates: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
-    # Whether scenes of evaluation splits were compared at all.
-    compared: bool = False
+    # How many scenes of evaluation splits were read, of how many.
+    num_compared: int = 0
+    num_held_out: int = 0
 
 
 class SceneScreening:
@@ -50,7 +54,8 @@ class SceneScreening:
         self._reasons: dict[str, str] = {}
         self._seen = _FrameHashes()
         self._held_out_frames: _FrameHashes | None = None
-        self.screened = Screened()
+        self._held_out_tokens = {token for scene in held_out for token in _image_tokens(scene)} if is_on else set()
+        self.screened = Screened(num_held_out=len(held_out))
 
     def store_first_frames(self, scene: Scene) -> str:
         """Store the first frames of ``scene``; returns their name."""
@@ -66,33 +71,35 @@ class SceneScreening:
             self._reasons[scene.clip_id] = self._compare(scene, self._read(scene))
         return self._reasons[scene.clip_id]
 
-    def _read(self, scene: Scene) -> Hashes:
+    def _read(self, scene: Scene) -> Clip:
         clip = self._source.load(scene)
         self._source_frames.add(scene, clip.frames)
         first = clip.frames[:, : self._settings.num_first_frames]
         name = store_first_frames(self._root / FIRST_FRAMES_FOLDER, first)
         share(open_store(self._root), f"{FIRST_FRAMES_FOLDER}/{name}")
         self._names[scene.clip_id] = name
-        return _hash_some(clip)
+        return clip
 
-    def _compare(self, scene: Scene, frames: Hashes) -> str:
+    def _compare(self, scene: Scene, clip: Clip) -> str:
+        frames = _hash(clip, sorted({0, (scene.num_frames - 1) // 2, scene.num_frames - 1}))
         if self._held_out_frames is None:
             self._held_out_frames = self._read_held_out()
-        if self._held_out_frames.matches(frames).any():
+        if self._held_out_frames.matches(frames).any() or self._held_out_tokens.intersection(_image_tokens(scene)):
             self.screened.leaks.append(scene.clip_id)
             return f"{scene.clip_id} shows frames of an evaluation split"
         if self._seen.matches(frames).mean() >= _DUPLICATE_SHARE:
             self.screened.duplicates.append(scene.clip_id)
             return f"{scene.clip_id} is a near-duplicate of another scene"
-        self._seen.add(frames)
+        self._seen.add(_hash(clip))
         return ""
 
     def _read_held_out(self) -> "_FrameHashes":
         hashes = _FrameHashes()
-        recorded = [scene for scene in self._held_out if self._source.files(scene)]
-        for scene in track(recorded, "Reading evaluation scenes", disable=not recorded):
-            hashes.add(_hash_some(self._source.load(scene)))
-        self.screened.compared = bool(recorded)
+        count = min(len(self._held_out), self._settings.num_clips)
+        chosen = [self._held_out[number * len(self._held_out) // count] for number in range(count)]
+        for scene in track(chosen, "Reading evaluation scenes", disable=not chosen):
+            hashes.add(_hash(self._source.load(scene)))
+        self.screened.num_compared = count
         return hashes
 
 
@@ -115,7 +122,11 @@ class _FrameHashes:
         return np.array([nearest.is_near_duplicate for nearest in find_nearest(frames, self._rows[: self._count])])
 
 
-def _hash_some(clip: Clip) -> Hashes:
-    """The hashes of the first, middle and last frame of every camera."""
-    last = clip.scene.num_frames - 1
-    return np.concatenate([hash_frames(view[sorted({0, last // 2, last})]) for view in clip.frames])
+def _image_tokens(scene: Scene) -> set[str]:
+    """The tokens of the recorded images, of sources that have tables."""
+    return {token for camera in scene.cameras for token in camera.image_tokens or () if token}
+
+
+def _hash(clip: Clip, frames: Sequence[int] | slice = slice(None)) -> Hashes:
+    """The hashes of ``frames``, by default all, of every camera."""
+    return np.concatenate([hash_frames(view[frames]) for view in clip.frames])

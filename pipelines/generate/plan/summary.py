@@ -25,8 +25,8 @@ class PlanSummary:
     """``plan`` is the sha256 of plan.jsonl, and ``inputs`` that of what it was made from.
 
     ``edits`` counts clips by edit and split; ``traits`` counts clips and scenes by the bins of each trait. ``examples``
-    has the recorded clip and the stored scene of the first request of every edit. ``left_out`` are the scenes that
-    screening left out.
+    has the recorded clip and the stored scene of the first requests of every edit. ``duplicates`` and ``leaks`` are the
+    scenes that screening left out; ``num_compared`` of ``num_held_out`` scenes of evaluation splits were read for it.
     """
 
     plan: str
@@ -43,7 +43,8 @@ class PlanSummary:
     examples: dict[str, tuple[tuple[str, str], ...]]
     duplicates: tuple[str, ...]
     leaks: tuple[str, ...]
-    leaks_compared: bool
+    num_compared: int
+    num_held_out: int
 
     @property
     def splits(self) -> dict[str, int]:
@@ -98,7 +99,8 @@ class Tally:
             examples={edit: tuple(shown.items()) for edit, shown in self.examples.items()},
             duplicates=tuple(screened.duplicates),
             leaks=tuple(screened.leaks),
-            leaks_compared=screened.compared,
+            num_compared=screened.num_compared,
+            num_held_out=screened.num_held_out,
         )
 
     def _count_traits(self) -> dict[str, dict[str, tuple[int, int]]]:
@@ -131,8 +133,8 @@ def describe_sources(summary: PlanSummary) -> Iterator[str]:
     ):
         if left_out:
             yield f"left out: {len(left_out)} {problem}, for example {left_out[0]}"
-    if summary.leaks_compared and not summary.leaks:
-        yield "no scene shows frames of an evaluation split"
+    if summary.num_compared:
+        yield f"compared with {summary.num_compared} of {summary.num_held_out} scenes of evaluation splits"
 
 
 def digest_inputs(scenes: Sequence[Scene], chosen: Sequence[Scene], settings: GenerateSettings, model: str) -> str:

@@ -112,6 +112,14 @@ def test_a_plan_of_an_older_version_goes_on(tmp_path: Path) -> None:
     ]
 
 
+def test_a_changed_line_is_another_plan(tmp_path: Path) -> None:
+    open_or_create_plan(tmp_path, requests(tmp_path, 5), 2)
+    path = tmp_path / "plan.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"seed":3', b'"seed":7'))
+    with pytest.raises(UserError, match=r"holds another plan.* from line 2 on"):
+        open_or_create_plan(tmp_path, requests(tmp_path, 5), 2)
+
+
 def test_units_are_appended_as_a_further_part(tmp_path: Path) -> None:
     first = open_or_create_plan(tmp_path, requests(tmp_path, 5), 2)
     second = append_units(tmp_path, requests(tmp_path, 3, start=5), 2)

@@ -7,7 +7,6 @@ import pytest
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.generate.plan.summary import read_summary
 from driveforge.pipelines.generate.units import read_plan
-from tests.pipelines.small_plans import generate_small
 
 SMALL = ("data.height=32", "data.width=48", "data.num_frames=9", "data.num_scenes=6", "data.domains=[driving-day]")
 EDITS = "generate.edits=[as-recorded, dusk, {edit: slow, factor: [0.4, 0.7]}, {edit: camera, pitch: 2}]"
@@ -93,7 +92,16 @@ def test_missing_inputs_of_a_plan_are_stored_again(planned: Path) -> None:
         assert plan(planned) == 0 and path.read_bytes() == content
 
 
-def test_generate_continues_a_stored_plan(tmp_path: Path) -> None:
-    generate_small(tmp_path)
-    before = (tmp_path / "plan.jsonl").read_bytes()
-    assert generate_small(tmp_path).num_made == 0 and (tmp_path / "plan.jsonl").read_bytes() == before
+def test_generate_continues_the_plan_and_stores_damaged_inputs_again(tmp_path: Path) -> None:
+    own = "model.generator=tests.pipelines.own_generators:Own"
+    assert plan(tmp_path, own, "generate.num_clips=4", "generate.clips_per_unit=2", "data.num_scenes=2") == 0
+    path = tmp_path / "candidates" / "plan.jsonl"
+    before, scene = path.read_bytes(), sorted((tmp_path / "candidates" / "scenes").iterdir())[0]
+    intact = scene.read_bytes()
+    scene.write_bytes(intact[:-1] + b" ")
+    generate = ["generate", f"run_dir={tmp_path}", "executor.max_attempts=1"]
+    assert main(generate) == 1, "a unit fails"
+    assert main(generate) == 0
+    assert scene.read_bytes() == intact and path.read_bytes() == before
+    assert sum(len(unit.clip_ids) for unit in read_plan(tmp_path / "candidates").units) == 4
+    assert len(list((tmp_path / "candidates" / "_commits").glob("*.json"))) == 2

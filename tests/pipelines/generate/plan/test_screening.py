@@ -15,12 +15,12 @@ from tests.pipelines.small_plans import SETTINGS
 
 
 class Footage:
-    """A source whose clips show the image with the number at the end of their id, with noise of their own."""
+    """A source whose clips start at frame ``step`` times the number at the end of their id, each with its own noise."""
 
     skipped: Sequence[str] = ()
 
-    def __init__(self, *scenes: Scene, rendered: bool = False) -> None:
-        self._scenes, self._rendered, self.num_loaded = scenes, rendered, 0
+    def __init__(self, *scenes: Scene, rendered: bool = False, step: int = 100) -> None:
+        self._scenes, self._rendered, self._step, self.num_loaded = scenes, rendered, step, 0
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -31,7 +31,7 @@ class Footage:
     def load(self, scene: Scene) -> Clip:
         self.num_loaded += 1
         number = int(scene.clip_id.rpartition("-")[2])
-        frames = [_image(100 * number + t) for t in range(scene.num_frames)]
+        frames = [_image(self._step * number + t) for t in range(scene.num_frames)]
         noise = np.random.default_rng(len(scene.clip_id)).integers(0, 4, (1, scene.num_frames, 48, 80, 3), np.uint8)
         return Clip(scene=scene, frames=np.minimum(np.stack(frames)[None], 250) + noise)
 
@@ -60,12 +60,37 @@ def test_a_scene_with_the_frames_of_another_is_left_out(tmp_path: Path) -> None:
     assert len(list((tmp_path / "source_frames").iterdir())) == 3
 
 
+def test_a_clip_that_overlaps_another_is_left_out(tmp_path: Path) -> None:
+    """Clips of nine frames that start at frames 100, 103 and 108 of one recording."""
+    scenes = [driving_scene("a-100"), driving_scene("b-103"), driving_scene("c-108")]
+    screening = screen(tmp_path, Footage(*scenes, step=1))
+    assert [bool(screening.refusal(scene)) for scene in scenes] == [False, True, False]
+
+
 def test_a_scene_with_frames_of_an_evaluation_split_is_left_out(tmp_path: Path) -> None:
     train = [driving_scene("a-1"), driving_scene("b-2")]
     val = [replace(driving_scene(f"val-{n}"), split="val") for n in (2, 3)]
     screening = screen(tmp_path, Footage(*train, *val), val)
     assert [screening.refusal(scene) for scene in train] == ["", "b-2 shows frames of an evaluation split"]
-    assert screening.screened.leaks == ["b-2"] and screening.screened.compared
+    assert screening.screened.leaks == ["b-2"] and screening.screened.num_compared == 2
+
+
+def test_no_more_evaluation_scenes_are_read_than_the_plan_can_use(tmp_path: Path) -> None:
+    scene, val = driving_scene("a-1"), [replace(driving_scene(f"val-{n}"), split="val") for n in range(10, 90)]
+    source = Footage(scene, *val)
+    screening = screen(tmp_path, source, val)
+    assert screening.refusal(scene) == "" and source.num_loaded == 1 + SETTINGS.num_clips
+    assert (screening.screened.num_compared, screening.screened.num_held_out) == (SETTINGS.num_clips, 80)
+
+
+def test_an_image_of_an_evaluation_split_is_found_by_its_token(tmp_path: Path) -> None:
+    def with_token(scene: Scene, token: str) -> Scene:
+        return replace(scene, cameras=tuple(replace(c, image_tokens=(token,) * 9) for c in scene.cameras))
+
+    val = [with_token(replace(driving_scene("val-5"), split="val"), "t")]
+    scenes = [with_token(driving_scene("a-1"), "t"), with_token(driving_scene("b-2"), "")]
+    screening = screen(tmp_path, Footage(*scenes, *val), val)
+    assert [bool(screening.refusal(scene)) for scene in scenes] == [True, False]
 
 
 def test_rendered_scenes_and_those_that_nobody_asked_for_are_not_compared(tmp_path: Path) -> None:
