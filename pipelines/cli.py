@@ -164,7 +164,7 @@ def _run_command(
         if command.name != "demo":  # the demo creates its inputs
             require_inputs(config, command.sections)
         if {"data", "model"} <= set(command.sections):
-            require_clip_size(config)
+            require_clip_size(config, trains="finetune" in command.sections)
         if "tracking" in command.sections:
             require_reachable(find_store(config.run, config.tracking).uri)
         with saved.settings_transaction(config, loaded.previous, creates_run=command.run_dir == "create"):

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from driveforge.datasets.webdataset_shards.format import clip_from_members, clip
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.generator import Generator, GeneratorLoader
-from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, load_first_frames
+from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, Request, load_first_frames, settings_to_json
 from driveforge.pipelines.generate.source_frames import hash_clip
 from driveforge.pipelines.generate.units import WorkUnit, fetch_unit
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader
@@ -88,7 +87,7 @@ def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = 
         "edit": request.edit,
         "seed": request.seed,
         "model": request.model,
-        "settings": asdict(request.settings),
+        "settings": settings_to_json(request.settings),
         "first_frames": request.first_frames,
         "attempt": request.attempt,
         "attempt_of": request.attempt_of,
