@@ -57,9 +57,10 @@ class ReleasedWorldModel(WorldModel):
         transformers: Mapping[str, ModelMixin],
         encoder: ClipEncoder,
         text_encoder: TextEncoder | BlankTextEncoder,
-        config: GraftedConfig,
+        domains: tuple[str, ...],
+        trained_frames: int | None = None,
     ) -> None:
-        super().__init__(encoder, config.domains, self.find_trained_frames(directory, config))
+        super().__init__(encoder, domains, trained_frames or self.released_frames)
         self.directory = directory
         self.text_encoder = text_encoder
         self._part_names = tuple(transformers)
@@ -94,10 +95,11 @@ class ReleasedWorldModel(WorldModel):
         """The model in a folder of a pipeline, released or saved by ``save_pretrained``, with weights as ``dtype``."""
         cls.require_pipeline(directory)
         config, names = read_config(directory, cls.family), cls.find_parts(directory)
+        trained = cls.find_trained_frames(directory, config)
         require_checksums(directory, names)
         transformers = {name: load_part(cls.transformer_class, directory / name, dtype) for name in names}
         text_encoder = TextEncoder(directory, dtype, cls.clean_caption, default_device())
-        model = cls(directory, transformers, cls.load_encoder(directory), text_encoder, config)
+        model = cls(directory, transformers, cls.load_encoder(directory), text_encoder, config.domains, trained)
         expected = {n: tuple(v.shape) for n, v in model.state_dict().items() if is_conditioning_weight(n)}
         model.load_state_dict(load_grafts(directory, expected), strict=False)
         return model.eval()
@@ -106,13 +108,15 @@ class ReleasedWorldModel(WorldModel):
     def on_meta(cls, directory: Path) -> Self:
         cls.require_pipeline(directory)
         config, names = read_config(directory, cls.family), cls.find_parts(directory)
+        trained = cls.find_trained_frames(directory, config)
         encoder = cls.make_encoder(directory, cls.codec_class.on_meta(directory))
         with torch.device("meta"):
             transformers = {
                 name: cls.transformer_class(**read_part_config(cls.transformer_class, directory / name))
                 for name in names
             }
-            return cls(directory, transformers, encoder, BlankTextEncoder(directory), config).eval()
+            text_encoder = BlankTextEncoder(directory)
+            return cls(directory, transformers, encoder, text_encoder, config.domains, trained).eval()
 
     @classmethod
     def require_pipeline(cls, directory: Path) -> None:
