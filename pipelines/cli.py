@@ -167,7 +167,8 @@ def _run_command(
         if command.name != "demo":  # the demo creates its inputs
             require_inputs(config, command.sections)
         if {"data", "model"} <= set(command.sections):
-            require_clip_size(config)
+            only_generates = "finetune" not in command.sections and {"generate", "validate"} & set(command.sections)
+            require_clip_size(config, trains=not only_generates)
         if "tracking" in command.sections:
             require_reachable(find_store(config.run, config.tracking).uri)
         with saved.settings_transaction(config, loaded.previous, creates_run=command.run_dir == "create"):

@@ -116,6 +116,10 @@ def generate_continuations(
         step_cache=0.0,
         tiled_decoding=False,
         sigmas=(),
+        chunk_frames=None,
+        overlap_frames=1,
+        context_noise=0.0,
+        anchor_share=None,
     )
     seeds = [derive_seed(settings.seed, clip, "generate") for clip in clips]
     frames = model.codec.decode(sample(model, conditions, seeds, sampler)).cpu().numpy()

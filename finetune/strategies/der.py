@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -55,7 +56,12 @@ class DarkReplay(Strategy):
         shape = noise_sample.noise.shape[1:]
         names = [_sample_name(batch.domain[row], batch.clip_id[row]) for row in rows]
         stored = [sample_stored_noise(self._seed, name, shape, self._continuation_prob) for name in names]
+        context_noise = noise_sample.context_noise
+        if context_noise is not None:  # the stored velocities are those of clean context frames
+            clean = [torch.zeros(1) for _ in rows]
+            context_noise = replace(context_noise, level=_replace_rows(context_noise.level, rows, clean))
         return NoiseSample(
+            context_noise=context_noise,
             sigma=_replace_rows(noise_sample.sigma, rows, [fixed.sigma for fixed in stored]),
             noise=_replace_rows(noise_sample.noise, rows, [fixed.noise for fixed in stored]),
             drop={

@@ -30,6 +30,7 @@ from driveforge.finetune.training.loop import BatchFactory, train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.share_callbacks import AdaptiveShareCallback, ForgettingMetric, ShareLogger
+from driveforge.finetune.world_model.codec import Codec, count_frames
 from driveforge.finetune.world_model.families.registry import TEXT_STORE, Dtype, load_world_model
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.replay.adaptive_share import AdaptiveShare
@@ -100,12 +101,18 @@ def fine_tune(
     train(module, batches, folder, logger=logger, callbacks=[*share_callbacks, *callbacks])
     module.copy_ema_to_model()
     model, adapters = _finalize(module, base)
+    model.trained_frames = max(model.trained_frames, _count_frames(driving, model.codec))
     return FineTuneResult(
         model=model,
         adapters=adapters,
         sample_counts=current_plan().count_samples(settings.num_batches),
         decisions=tuple(adaptive_callback.decisions) if adaptive_callback else (),
     )
+
+
+def _count_frames(driving: LatentCache, codec: Codec) -> int:
+    """The frames of the clips in ``driving``, which are of one camera each and equally long."""
+    return count_frames(driving.sample(0).tensors["latents"].shape[1], codec.temporal_stride)
 
 
 def _prepare_strategy(settings: FineTuneSettings, context: StrategyContext) -> Strategy:

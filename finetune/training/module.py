@@ -96,6 +96,7 @@ class WorldModelModule(lightning.LightningModule):
             batch.slot.tolist(),
             latents.shape[1:],
             continuation_prob=self.settings.continuation_prob,
+            max_context_noise=self.settings.context_noise,
             distribution=self.model.noise_distribution,
         )
         recording_model = RecordingModel(self.model, clips.cell_weight)

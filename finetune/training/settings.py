@@ -38,6 +38,12 @@ class TrainingSettings:
     continuation_prob: Annotated[
         float, "share of samples that continue from a few frames without layout and pose", Range(0, 1)
     ]
+    context_noise: Annotated[
+        float,
+        "highest level of noise in given frames, which prepares a model for its own frames in long clips, such as "
+        "0.333; 0: none",
+        Range(0, 1),
+    ]
     seed: Annotated[int, "seed of data order and noise", Range(0)]
 
     @property
@@ -48,6 +54,8 @@ class TrainingSettings:
         """The training settings that the weights depend on, as plain values."""
         names = [name for name in TrainingSettings.__dataclass_fields__ if name not in _WITHOUT_EFFECT]
         record = asdict(self)
+        if not self.context_noise:  # then a run is resumed from checkpoints of the time before there was this setting
+            names.remove("context_noise")
         return {name: record[name] for name in names}
 
 

@@ -3,7 +3,7 @@
 Shape legend: Z latent channels, F latent frames of all views (views one after the other), h w latent grid; T frames.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,6 +29,16 @@ from driveforge.finetune.world_model.codec import Codec, count_latent_frames, gr
 BOX_WEIGHT = 3.0
 # Where nothing is known: 0 in the [-1, 1] of the codec's input, up to rounding.
 _GRAY = 128
+# Frames (T,H,W,3) uint8, and a mask (T,H,W).
+Video = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Anchor:
+    """An earlier frame warped to all frames of a clip, ``(V,T,H,W,3)`` uint8, and where it is used, ``(V,T,H,W)``."""
+
+    frames: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
 
 
 class ClipEncoder:
@@ -45,16 +55,23 @@ class ClipEncoder:
         return {}
 
     def encode_conditions(
-        self, scene: Scene, first_frames: NDArray[np.uint8] | None, num_context_frames: int = 1
+        self,
+        scene: Scene,
+        first_frames: NDArray[np.uint8] | None,
+        num_context_frames: int = 1,
+        anchor: Anchor | None = None,
     ) -> ConditionTensors:
         """The condition tensors of one clip.
 
         ``first_frames`` is ``(V, >= num_context_frames, H, W, 3)`` uint8, or None. If the scene has no ego pose, only
-        the context frames themselves are in ``warped``, and layout and rays are absent.
+        the context frames themselves are in ``warped``, and layout and rays are absent. After the context frames,
+        ``anchor`` replaces what is warped from the last of them.
         """
         context_frames = None if first_frames is None else first_frames[:, :num_context_frames]
         views = [
-            _encode_view(self.codec, scene, camera, None if context_frames is None else context_frames[v])
+            _encode_view(
+                self.codec, scene, camera, None if context_frames is None else context_frames[v], _of_view(anchor, v)
+            )
             for v, camera in enumerate(scene.cameras)
         ]
         return ConditionTensors(
@@ -81,7 +98,7 @@ class ClipEncoder:
 
 
 def _encode_view(
-    codec: Codec, scene: Scene, camera: Camera, context_frames: NDArray[np.uint8] | None
+    codec: Codec, scene: Scene, camera: Camera, context_frames: NDArray[np.uint8] | None, anchor: Video | None
 ) -> ConditionTensors:
     cell, stride = codec.spatial_stride, codec.temporal_stride
     grid = (count_latent_frames(scene.num_frames, stride), camera.height // cell, camera.width // cell)
@@ -98,7 +115,7 @@ def _encode_view(
         layout = codec.encode(torch.from_numpy(render_layout(scene, camera))[None])[0].cpu()
         mask.has_layout.fill_(1)
     if context_frames is not None:
-        frames, is_warped = _warped_video(scene, camera, context_frames, has_pose)
+        frames, is_warped = _warped_video(scene, camera, context_frames, has_pose, anchor)
         num_context = count_latent_frames(len(context_frames), stride)
         num_warped = grid[0] if has_pose else num_context
         warped[:, :num_warped] = codec.encode(torch.from_numpy(frames)[None])[0][:, :num_warped]
@@ -107,15 +124,22 @@ def _encode_view(
     return ConditionTensors(warped=warped, layout=layout, mask=channels, rays=rays)
 
 
+def _of_view(anchor: Anchor | None, view: int) -> Video | None:
+    return None if anchor is None else (anchor.frames[view], anchor.mask[view])
+
+
 def _warped_video(
-    scene: Scene, camera: Camera, context_frames: NDArray[np.uint8], has_pose: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Video ``(T, H, W, 3)``: the context frames, then the last of them warped; and its mask ``(T, H, W)``."""
+    scene: Scene, camera: Camera, context_frames: NDArray[np.uint8], has_pose: bool, anchor: Video | None
+) -> Video:
+    """The context frames, then the last of them warped, with ``anchor`` in front."""
     last = len(context_frames) - 1
     frames = np.full((scene.num_frames, camera.height, camera.width, 3), _GRAY, np.uint8)
     mask = np.zeros(frames.shape[:3], np.bool_)
     if has_pose:
         frames[last:], mask[last:] = warp_frame(context_frames[last], scene, camera, last)
+    if anchor is not None:
+        frames = np.where(anchor[1][..., None], anchor[0], frames)
+        mask = mask | anchor[1]
     frames[: last + 1], mask[: last + 1] = context_frames, True
     return frames, mask
 

@@ -102,6 +102,18 @@ class Conditions:
         text = torch.where(drop.view(-1, *(1 for _ in self.empty_text.shape)), self.empty_text, self.text)
         return replace(self, domain=self.domain * (~drop).long(), text=text)
 
+    def with_context_noise(self, level: Tensor, noise: Tensor) -> "Conditions":
+        """With ``noise`` (B,Z,F,h,w) of ``level`` (B,) in the context frames and in what is warped from them."""
+
+        def corrupt(latents: Tensor) -> Tensor:
+            # Latents of frames that are absent are exactly 0.
+            return torch.where(latents == 0, latents, mix(latents, noise, level))
+
+        image = self.image
+        if image is not None:  # gray after the context frames
+            image = torch.where(self.mask.context > 0, corrupt(image), image)
+        return replace(self, warped=corrupt(self.warped), image=image)
+
     def as_continuation(self, latents: Tensor, num_context_frames: Tensor) -> "Conditions":
         """The conditions of an unconditional continuation: context frames, and neither layout nor pose.
 
@@ -137,6 +149,12 @@ class Conditions:
         drop_all = torch.ones(len(self.domain), dtype=torch.bool, device=self.domain.device)
         bare = self.without_layout(drop_all).without_pose(drop_all).without_text(drop_all)
         return bare if negative_text is None else replace(bare, text=negative_text.expand_as(bare.text))
+
+
+def mix(latents: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    """(1 - ``level``) ``latents`` + ``level`` ``noise``, both (B,Z,F,h,w), with ``level`` (B,)."""
+    share = level.view(-1, 1, 1, 1, 1)
+    return (1 - share) * latents + share * noise
 
 
 def _keep_mask(drop: Tensor) -> Tensor:

@@ -7,16 +7,14 @@ every random number here is a function of (seed, step, slot).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from driveforge.finetune.world_model.conditions import Conditions, mix
 from driveforge.finetune.world_model.continuation import CONTEXT_FRAMES
-
-if TYPE_CHECKING:
-    from driveforge.finetune.world_model.conditions import Conditions
 
 # Moves noise levels towards the noisy end, as Wan and Stable Diffusion 3 do (Esser et al. 2024, arXiv 2403.03206).
 SIGMA_SHIFT = 3.0
@@ -28,6 +26,8 @@ DROP_FRAMES_PROB = 0.10
 DROP_LAYOUT_PROB = 0.08
 DROP_POSE_PROB = 0.08
 DROP_TEXT_PROB = 0.15
+# Probability of clean context frames in training with noise in them.
+CLEAN_CONTEXT_PROB = 0.10
 
 
 class VelocityModel(Protocol):
@@ -36,7 +36,7 @@ class VelocityModel(Protocol):
     @property
     def has_clean_context(self) -> bool: ...
 
-    def __call__(self, noisy: Tensor, sigma: Tensor, conditions: "Conditions") -> Tensor: ...
+    def __call__(self, noisy: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,17 +51,29 @@ DEFAULT_NOISE = NoiseDistribution(shift=SIGMA_SHIFT, context_frames=CONTEXT_FRAM
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ContextNoise:
+    """Noise in the context frames of a batch, of which the model is not told: ``level`` (B,), 0 where they are clean.
+
+    ``noise`` is like the latents.
+    """
+
+    level: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class NoiseSample:
     """The random numbers of a batch: ``sigma`` (B,), ``noise`` like the latents, and ``drop`` flags (B,) by condition.
 
     ``num_context_frames`` (B,) is the number of context frames of an unconditional continuation, and 0 in all other
-    samples.
+    samples. Without ``context_noise``, all context frames are clean.
     """
 
     sigma: Tensor
     noise: Tensor
     drop: dict[str, Tensor]
     num_context_frames: Tensor
+    context_noise: ContextNoise | None = None
 
 
 def sample_noise(
@@ -71,13 +83,16 @@ def sample_noise(
     shape: Sequence[int],
     *,
     continuation_prob: float = 0.0,
+    max_context_noise: float = 0.0,
     distribution: NoiseDistribution = DEFAULT_NOISE,
 ) -> NoiseSample:
     """Samples the noise for ``slots`` of the global batch of ``step``; ``shape`` is one sample's (Z,F,h,w).
 
-    A sample is an unconditional continuation with probability ``continuation_prob``.
+    A sample is an unconditional continuation with probability ``continuation_prob``. The level of noise in context
+    frames is uniform up to ``max_context_noise``, or 0 with probability ``CLEAN_CONTEXT_PROB``.
     """
     uniforms, normals, noises, contexts = [], [], [], []
+    context_levels, context_noises = [], []
     for slot in slots:
         # One generator per slot: a sample's noise does not depend on its rank or on the rest of the batch.
         state = np.random.SeedSequence([seed, step, slot]).generate_state(1, np.uint64)[0]
@@ -88,6 +103,9 @@ def sample_noise(
         is_continuation = bool(torch.rand((), generator=generator) < continuation_prob)
         fewest, most = distribution.context_frames
         contexts.append(is_continuation * torch.randint(fewest, most + 1, (), generator=generator))
+        if max_context_noise > 0:  # drawn last, so that all other numbers are those of a run without it
+            context_levels.append(draw_context_level(torch.rand(2, generator=generator), max_context_noise))
+            context_noises.append(torch.randn(*shape, generator=generator))
     uniform_samples, num_context_frames = torch.stack(uniforms), torch.stack(contexts)
     probs = {"frames": DROP_FRAMES_PROB, "layout": DROP_LAYOUT_PROB, "pose": DROP_POSE_PROB, "text": DROP_TEXT_PROB}
     return NoiseSample(
@@ -98,7 +116,16 @@ def sample_noise(
         noise=torch.stack(noises),
         drop={name: uniform_samples[:, k] < rate for k, (name, rate) in enumerate(probs.items())},
         num_context_frames=num_context_frames,
+        context_noise=ContextNoise(level=torch.stack(context_levels), noise=torch.stack(context_noises))
+        if context_levels
+        else None,
     )
+
+
+def draw_context_level(uniforms: Tensor, highest: float) -> Tensor:
+    """The level of noise in context frames, of ``uniforms`` (2,...) in 0..1 (Helios, arXiv 2603.04379)."""
+    is_clean, fraction = uniforms
+    return torch.where(is_clean < CLEAN_CONTEXT_PROB, 0.0, highest * fraction)
 
 
 def shift_sigma(sigma: Tensor, shift: Tensor | float = SIGMA_SHIFT) -> Tensor:
@@ -107,7 +134,7 @@ def shift_sigma(sigma: Tensor, shift: Tensor | float = SIGMA_SHIFT) -> Tensor:
 
 
 def flow_matching_loss(
-    model: VelocityModel, latents: Tensor, cell_weight: Tensor, conditions: "Conditions", noise_sample: NoiseSample
+    model: VelocityModel, latents: Tensor, cell_weight: Tensor, conditions: Conditions, noise_sample: NoiseSample
 ) -> Tensor:
     """Mean squared velocity error (B,) of each sample, weighted by cell.
 
@@ -118,19 +145,37 @@ def flow_matching_loss(
     conditions = conditions.without_frames(drop["frames"]).without_layout(drop["layout"])
     conditions = conditions.without_pose(drop["pose"]).without_text(drop["text"])
     conditions = conditions.as_continuation(latents, noise_sample.num_context_frames.to(latents.device))
-    noisy = mix_noise(model, latents, noise, sigma, conditions)
+    context = latents
+    if noise_sample.context_noise is not None:
+        level, extra = (
+            x.to(latents.device) for x in (noise_sample.context_noise.level, noise_sample.context_noise.noise)
+        )
+        conditions, context = conditions.with_context_noise(level, extra), mix(latents, extra, level)
+    noisy = mix_noise(model, latents, noise, sigma, conditions, context)
     error = (model(noisy, sigma, conditions).float() - (noise - latents)).square().mean(1)
     return average_over_generated_cells(error, cell_weight, conditions)
 
 
-def mix_noise(model: VelocityModel, latents: Tensor, noise: Tensor, sigma: Tensor, conditions: "Conditions") -> Tensor:
-    """The noisy latents (B,Z,F,h,w) at noise level ``sigma`` (B,), with clean context if the model takes it."""
-    level = sigma.view(-1, 1, 1, 1, 1)
-    noisy = (1 - level) * latents + level * noise
-    return torch.where(conditions.context_mask > 0, latents, noisy) if model.has_clean_context else noisy
+def mix_noise(
+    model: VelocityModel,
+    latents: Tensor,
+    noise: Tensor,
+    sigma: Tensor,
+    conditions: Conditions,
+    context: Tensor | None = None,
+) -> Tensor:
+    """The noisy latents (B,Z,F,h,w) at noise level ``sigma`` (B,).
+
+    If the model takes context frames in place of noise, those of ``context`` are in it, by default those of
+    ``latents``.
+    """
+    noisy = mix(latents, noise, sigma)
+    if not model.has_clean_context:
+        return noisy
+    return torch.where(conditions.context_mask > 0, latents if context is None else context, noisy)
 
 
-def average_over_generated_cells(error: Tensor, cell_weight: Tensor, conditions: "Conditions") -> Tensor:
+def average_over_generated_cells(error: Tensor, cell_weight: Tensor, conditions: Conditions) -> Tensor:
     """Mean (B,) of ``error`` (B,F,h,w), weighted by ``cell_weight`` (B,F,h,w), over all frames but the context."""
     weight = cell_weight * (1 - conditions.context_mask[:, 0])
     return (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp_min(1.0)

@@ -41,9 +41,11 @@ class WorldModel(nn.Module, ABC):
     # Names of the linear layers that LoRA adapts.
     lora_targets: ClassVar[tuple[str, ...]]
 
-    def __init__(self, encoder: ClipEncoder, domains: tuple[str, ...]) -> None:
+    def __init__(self, encoder: ClipEncoder, domains: tuple[str, ...], trained_frames: int) -> None:
         super().__init__()
         self.domains = domains
+        # The frames of the longest clips that it was trained on.
+        self.trained_frames = trained_frames
         self._frozen = [encoder]
 
     @classmethod

@@ -36,9 +36,13 @@ _ADVICE = "give a complete folder of a diffusers pipeline"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraftedConfig:
-    """``world_model.json`` of a grafted pipeline: its family and the domains that have an embedding."""
+    """``world_model.json`` of a grafted pipeline: its family and the domains that have an embedding.
+
+    ``num_frames`` are those of the longest clips of a fine-tune, None for those of the released model.
+    """
 
     family: str
+    num_frames: int | None = None
     domains: tuple[str, ...] = ALL_DOMAINS
 
 

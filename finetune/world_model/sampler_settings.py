@@ -17,6 +17,9 @@ class SamplerSettings:
     the rest is the warped frames plus noise of the same level (Differential Diffusion, Levin and Fried 2023,
     arXiv 2306.00950). Guidance moves the velocity away from the unconditional one; 1 is no guidance (Ho and Salimans
     2022, arXiv 2207.12598).
+
+    A clip of more than ``chunk_frames`` frames is generated in chunks (``rollout``). ``context_noise`` and
+    ``anchor_share`` are for chunks after the first.
     """
 
     num_steps: Annotated[int, "sampling steps from strength down", Range(1)]
@@ -32,6 +35,20 @@ class SamplerSettings:
     ]
     tiled_decoding: Annotated[bool, "decode in tiles of 256 pixels, which takes less memory"]
     sigmas: Annotated[tuple[float, ...], "decreasing noise levels in (0, 1], instead of num_steps; []: not used"]
+    chunk_frames: Annotated[
+        int | None,
+        "frames that are generated at once, a longer clip in overlapping chunks; null: as many as in training",
+        Range(2),
+    ]
+    overlap_frames: Annotated[int, "last frames of a chunk that the next chunk continues", Range(1)]
+    context_noise: Annotated[
+        float, "noise level of these frames as conditions; above 0 only for a model trained with it", Range(0, 1)
+    ]
+    anchor_share: Annotated[
+        float | None,
+        "later chunks also see the clip's first frame, warped, if it covers this share of their frames; null: never",
+        Range(0, 1),
+    ]
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -41,6 +58,13 @@ class SamplerSettings:
         for name, level in (("strength", self.strength), ("inpaint_strength", self.inpaint_strength)):
             if not 0 < level <= 1:
                 raise UserError(f"{name} must be above 0 and at most 1, got {level}")
+        if self.overlap_frames < 1 or (self.chunk_frames is not None and self.chunk_frames <= self.overlap_frames):
+            raise UserError(
+                f"overlap_frames must be at least 1 and less than chunk_frames={self.chunk_frames}, got "
+                f"{self.overlap_frames}"
+            )
+        if not 0 <= self.context_noise < 1:
+            raise UserError(f"context_noise must be at least 0 and below 1, got {self.context_noise}")
         if self.guidance_scale < 0:
             raise UserError(f"guidance_scale must not be negative, got {self.guidance_scale}")
         falling = all(a > b for a, b in zip(self.sigmas, self.sigmas[1:], strict=False))

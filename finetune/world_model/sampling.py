@@ -13,6 +13,9 @@ from driveforge.finetune.world_model.flow import SIGMA_SHIFT, shift_sigma
 from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.finetune.world_model.step_cache import step_cache_context, step_cache_enabled
 
+# Tells the noise of context frames from that which sampling starts from.
+_CONTEXT_STREAM = 1
+
 if TYPE_CHECKING:  # diffusers takes seconds to import
     from driveforge.finetune.world_model.model import WorldModel
 
@@ -32,13 +35,23 @@ def inpaint_levels(settings: SamplerSettings, highest: float) -> list[float]:
 
 
 @torch.no_grad()
-def sample(model: "WorldModel", conditions: Conditions, seed: int | Sequence[int], settings: SamplerSettings) -> Tensor:
+def sample(
+    model: "WorldModel",
+    conditions: Conditions,
+    seed: int | Sequence[int],
+    settings: SamplerSettings,
+    context_noise: float = 0.0,
+) -> Tensor:
     """Latents (B,Z,F,h,w) by the solver of ``model``. The same seed gives the same latents.
 
-    With one seed per clip, the noise of a clip does not depend on the rest of the batch.
+    With one seed per clip, the noise of a clip does not depend on the rest of the batch. The model sees the context
+    frames with noise of level ``context_noise``; sampling starts from them without it.
     """
     warped, shape = conditions.warped, conditions.warped.shape
     noise = _sample_noise(shape, seed).to(warped.device)
+    if context_noise > 0:
+        conditions = _add_context_noise(conditions, seed, context_noise)
+    context = conditions.warped
     is_context = (conditions.context_mask > 0).expand(shape)
     if not model.has_clean_context:
         is_context = torch.zeros_like(is_context)
@@ -52,7 +65,7 @@ def sample(model: "WorldModel", conditions: Conditions, seed: int | Sequence[int
 
     x = warped_at(upper_levels[0] if upper_levels else solver.start_level)
     for level, next_level in pairwise([*upper_levels, solver.start_level]):
-        velocity, uncond_velocity = velocities(torch.where(is_context, warped, x), level)
+        velocity, uncond_velocity = velocities(torch.where(is_context, context, x), level)
         if uncond_velocity is not None:
             velocity = uncond_velocity + settings.guidance_scale * (velocity - uncond_velocity)
         x = x + (next_level - level) * velocity  # Euler's method, because the levels are close together
@@ -60,7 +73,7 @@ def sample(model: "WorldModel", conditions: Conditions, seed: int | Sequence[int
     state = solver.start(x)
     with step_cache_enabled(model, settings):
         for index, level in enumerate(solver.levels):
-            flow = torch.where(is_context, warped, solver.to_flow(state, index))
+            flow = torch.where(is_context, context, solver.to_flow(state, index))
             velocity, uncond_velocity = velocities(flow, level)
             state = solver.step(state, index, velocity, uncond_velocity, settings.guidance_scale)
     return solver.finish(state, warped, is_context)
@@ -89,6 +102,14 @@ def _make_velocities(
             return velocity, model(x, sigma, unconditional).float()
 
     return velocities
+
+
+def _add_context_noise(conditions: Conditions, seed: int | Sequence[int], level: float) -> Conditions:
+    seeds = [seed] * len(conditions.warped) if isinstance(seed, int) else list(seed)
+    own = [int(np.random.SeedSequence([one, _CONTEXT_STREAM]).generate_state(1, np.uint32)[0]) for one in seeds]
+    device = conditions.warped.device
+    noise = _sample_noise(conditions.warped.shape, own).to(device)
+    return conditions.with_context_noise(torch.full((len(seeds),), level, device=device), noise)
 
 
 def _sample_noise(shape: Sequence[int], seed: int | Sequence[int]) -> Tensor:

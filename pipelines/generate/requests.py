@@ -25,6 +25,8 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 # Folders of the first frames and of the edited scenes of requests, in files named after their content.
 FIRST_FRAMES_FOLDER = "first_frames"
 SCENES_FOLDER = "scenes"
+# The default settings of rollouts, which records leave out.
+_ROLLOUT = {"chunk_frames": None, "overlap_frames": 5, "context_noise": 0.0, "anchor_share": None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -95,7 +97,7 @@ def request_to_json(request: Request) -> dict[str, Any]:
         "scene": scene_to_json(request.scene),
         "seed": request.seed,
         "model": request.model,
-        "settings": asdict(request.settings),
+        "settings": settings_to_json(request.settings),
         "edit": request.edit,
         "first_frames": request.first_frames,
         **_attempt_to_json(request),
@@ -149,13 +151,19 @@ def request_from_json(record: dict[str, Any], where: str = "") -> Request:
         )
 
 
+def settings_to_json(settings: SamplerSettings) -> dict[str, Any]:
+    """``settings`` without the default rollout, so that ids are those of before there was any."""
+    record = asdict(settings)
+    return {name: value for name, value in record.items() if name not in _ROLLOUT or value != _ROLLOUT[name]}
+
+
 def settings_from_json(record: dict[str, Any], where: str = "") -> SamplerSettings:
     with _name_errors(where):
         return _settings_from_json(record)
 
 
 def _settings_from_json(record: dict[str, Any]) -> SamplerSettings:
-    return SamplerSettings(**{**record, "sigmas": tuple(record["sigmas"])})
+    return SamplerSettings(**{**_ROLLOUT, **record, "sigmas": tuple(record["sigmas"])})
 
 
 @contextmanager

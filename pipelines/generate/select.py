@@ -13,6 +13,7 @@ from driveforge.datasets.stores.opening import open_store
 from driveforge.datasets.stores.remote import RemoteStore
 from driveforge.finetune.world_model.families.registry import TEXT_STORE, Dtype, embed_captions, read_limits
 from driveforge.finetune.world_model.limits import require_encodable
+from driveforge.finetune.world_model.rollout import require_chunks
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.generate.edits import parse_edit
 from driveforge.pipelines.generate.generator import Generator, load_generator
@@ -148,7 +149,9 @@ def require_generable(selected: SelectedGenerator, scenes: Iterable[Scene], sett
         return
     assert selected.folder is not None
     limits = read_limits(selected.folder)
-    require_encodable(scenes, limits)
+    for sampler in (settings.sampler, settings.sampler_without_frame):
+        require_chunks(sampler, given, limits)
+    require_encodable(scenes, limits.in_chunks)
     if given > 0 and (given - 1) % limits.temporal_stride:
         raise UserError(
             f"generate.num_first_frames={given} ends within a latent frame: the model takes 0 or "

@@ -16,7 +16,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -31,6 +31,7 @@ from driveforge.pipelines.generate.requests import (
     planned_to_json,
     request_from_json,
     settings_from_json,
+    settings_to_json,
 )
 from driveforge.pipelines.processes.threads import NUM_THREADS
 
@@ -266,7 +267,7 @@ def _unit_lines(requests: Iterable[PlannedRequest], clips_per_unit: int, first: 
         record = {
             "unit": unit_id(number),
             "threads": NUM_THREADS,
-            "settings": [asdict(entry) for entry in settings],
+            "settings": [settings_to_json(entry) for entry in settings],
             "requests": [planned_to_json(planned, settings) for planned in group],
         }
         yield canonical_json(record) + b"\n"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,13 @@ from driveforge.datasets.webdataset_shards.format import clip_from_members, clip
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.generate.commit import CommitLog
 from driveforge.pipelines.generate.generator import Generator, GeneratorLoader
-from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, SCENES_FOLDER, Request, load_first_frames
+from driveforge.pipelines.generate.requests import (
+    FIRST_FRAMES_FOLDER,
+    SCENES_FOLDER,
+    Request,
+    load_first_frames,
+    settings_to_json,
+)
 from driveforge.pipelines.generate.source_frames import hash_clip
 from driveforge.pipelines.generate.units import StoredRequests, WorkUnit
 from driveforge.pipelines.inputs.instruments import InstrumentsLoader
@@ -98,7 +104,7 @@ def candidate_metadata(request: Request, clip: Clip, instruments: Instruments = 
         "edit": request.edit,
         "seed": request.seed,
         "model": request.model,
-        "settings": asdict(request.settings),
+        "settings": settings_to_json(request.settings),
         "first_frames": request.first_frames,
         "attempt": request.attempt,
         "attempt_of": request.attempt_of,

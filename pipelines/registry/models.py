@@ -39,12 +39,16 @@ def resolve_checkpoint(config: Config) -> Path:
     return folder
 
 
-def require_clip_size(config: Config) -> None:
-    """Raise UserError if the model of ``config`` cannot take clips of ``config.data``; unless it is a champion."""
+def require_clip_size(config: Config, *, trains: bool = True) -> None:
+    """Raise UserError if the model of ``config`` cannot take clips of ``config.data``; unless it is a champion.
+
+    Only a command that ``trains`` limits their length.
+    """
     checkpoint = config.model.checkpoint
     folder = BASE if checkpoint == "base" else Path(checkpoint)
     if config.model.generator is None and is_model_folder(folder):
-        require_framing(config.data.framing, read_limits(folder), f"the model in {folder}")
+        limits = read_limits(folder)
+        require_framing(config.data.framing, limits if trains else limits.in_chunks, f"the model in {folder}")
 
 
 def require_family(folder: Path, config: Config) -> None:

@@ -50,6 +50,8 @@ def save_base(
     model: TinyWorldModel, curve: Sequence[dict[str, Any]], settings: PretrainSettings, framing: Framing
 ) -> None:
     """Write ``<out>/model``: half-precision weights, the recipe, the training curve and checksums."""
+    is_new = settings.start is None
+    model.trained_frames = framing.num_frames if is_new else max(model.trained_frames, framing.num_frames)
     recipe = make_recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
     if settings.start is not None:
         recipe["started_from"] = read_json(settings.start / RECIPE)
@@ -64,6 +66,8 @@ def save_base(
 def make_recipe(settings: PretrainSettings, framing: Framing) -> dict[str, Any]:
     """The settings that determine a base, without its path, as read back from JSON."""
     decisive = {key: value for key, value in asdict(settings).items() if key != "out"}
+    if not settings.context_noise:  # a base of the time before there was this setting has it so
+        del decisive["context_noise"]
     plain: dict[str, Any] = json.loads(json.dumps({"pretrain": decisive, "framing": asdict(framing)}, default=str))
     return plain
 

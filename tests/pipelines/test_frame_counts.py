@@ -12,7 +12,7 @@ from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.cli import main
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.inputs.sources import open_source
-from driveforge.pipelines.registry.models import BASE
+from driveforge.pipelines.registry.models import BASE, require_clip_size
 from driveforge.pipelines.run.demo import require_long_enough
 from driveforge.pipelines.simulate import VERSION, replay_root, simulate, tables_root
 from driveforge.pipelines.train.cache import cache_driving
@@ -37,8 +37,8 @@ def test_a_setting_is_refused_by_every_command(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("command", ["demo", "pretrain", "cache", "generate", "finetune", "run"])
-def test_a_length_that_the_model_cannot_take_is_refused_by_every_command(
+@pytest.mark.parametrize("command", ["demo", "pretrain", "cache", "finetune", "run"])
+def test_a_length_that_the_model_cannot_take_is_refused_by_every_command_that_trains(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "data.num_frames=65", f"run_dir={tmp_path / 'run'}"]) == 2
@@ -46,6 +46,15 @@ def test_a_length_that_the_model_cannot_take_is_refused_by_every_command(
     assert message.startswith("driveforge: data.num_frames=65, data.height=96, data.width=160: ")
     assert message.endswith("takes 1 + 4k frames up to 61, with sides that are multiples of 16 up to 1024\n")
     assert not any(path.suffix != ".lock" for path in (tmp_path / "run").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("trains", "num_frames"), [(True, 65), (False, 66)])
+def test_clips_of_any_length_are_generated_but_not_trained_on(trains: bool, num_frames: int) -> None:
+    config = compose()
+    longer = replace(config, data=replace(config.data, num_frames=65))
+    require_clip_size(longer, trains=False)
+    with pytest.raises(UserError, match=f"data.num_frames={num_frames}"):
+        require_clip_size(replace(config, data=replace(config.data, num_frames=num_frames)), trains=trains)
 
 
 @pytest.mark.parametrize(("num_frames", "says"), [(8, "has 8 frames of 80x48"), (9, "")])

@@ -65,6 +65,7 @@ class Cosmos2WorldModel(ReleasedWorldModel):
     transformer_class = CosmosTransformer3DModel
     codec_class = Cosmos2Codec
     modulations_per_block = 3
+    released_frames = 93
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
 
     @classmethod

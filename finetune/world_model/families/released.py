@@ -45,6 +45,8 @@ class ReleasedWorldModel(WorldModel):
     transformer_class: ClassVar[type[ModelMixin]]
     # Vectors of the hidden size that the noise level gives to a block: shifts, scales and gates.
     modulations_per_block: ClassVar[int]
+    # Frames of the clips that the released models generate.
+    released_frames: ClassVar[int]
     codec_class: ClassVar[type[WanCodec]] = WanCodec
     # The transformers of a pipeline that may be absent from a folder.
     part_names: ClassVar[tuple[str, ...]] = ("transformer",)
@@ -56,8 +58,9 @@ class ReleasedWorldModel(WorldModel):
         encoder: ClipEncoder,
         text_encoder: TextEncoder | BlankTextEncoder,
         domains: tuple[str, ...],
+        trained_frames: int | None = None,
     ) -> None:
-        super().__init__(encoder, domains)
+        super().__init__(encoder, domains, trained_frames or self.released_frames)
         self.directory = directory
         self.text_encoder = text_encoder
         self._part_names = tuple(transformers)
@@ -92,10 +95,11 @@ class ReleasedWorldModel(WorldModel):
         """The model in a folder of a pipeline, released or saved by ``save_pretrained``, with weights as ``dtype``."""
         cls.require_pipeline(directory)
         config, names = read_config(directory, cls.family), cls.find_parts(directory)
+        trained = cls.find_trained_frames(directory, config)
         require_checksums(directory, names)
         transformers = {name: load_part(cls.transformer_class, directory / name, dtype) for name in names}
         text_encoder = TextEncoder(directory, dtype, cls.clean_caption, default_device())
-        model = cls(directory, transformers, cls.load_encoder(directory), text_encoder, config.domains)
+        model = cls(directory, transformers, cls.load_encoder(directory), text_encoder, config.domains, trained)
         expected = {n: tuple(v.shape) for n, v in model.state_dict().items() if is_conditioning_weight(n)}
         model.load_state_dict(load_grafts(directory, expected), strict=False)
         return model.eval()
@@ -104,13 +108,15 @@ class ReleasedWorldModel(WorldModel):
     def on_meta(cls, directory: Path) -> Self:
         cls.require_pipeline(directory)
         config, names = read_config(directory, cls.family), cls.find_parts(directory)
+        trained = cls.find_trained_frames(directory, config)
         encoder = cls.make_encoder(directory, cls.codec_class.on_meta(directory))
         with torch.device("meta"):
             transformers = {
                 name: cls.transformer_class(**read_part_config(cls.transformer_class, directory / name))
                 for name in names
             }
-            return cls(directory, transformers, encoder, BlankTextEncoder(directory), config.domains).eval()
+            text_encoder = BlankTextEncoder(directory)
+            return cls(directory, transformers, encoder, text_encoder, config.domains, trained).eval()
 
     @classmethod
     def require_pipeline(cls, directory: Path) -> None:
@@ -123,6 +129,11 @@ class ReleasedWorldModel(WorldModel):
         if not names:
             raise UserError(f"{directory}: transformer/ is missing, so the model is incomplete")
         return names
+
+    @classmethod
+    def find_trained_frames(cls, directory: Path, config: GraftedConfig) -> int:
+        """The frames of the longest clips that the model in ``directory`` was trained on."""
+        return config.num_frames or cls.released_frames
 
     @classmethod
     def load_encoder(cls, directory: Path) -> ClipEncoder:
@@ -159,6 +170,7 @@ class ReleasedWorldModel(WorldModel):
             side_step=token_px,
             max_side=token_px * tokens,
             temporal_stride=codec.temporal_stride,
+            trained_frames=cls.find_trained_frames(directory, read_config(directory, cls.family)),
         )
 
     @staticmethod
@@ -200,5 +212,5 @@ class ReleasedWorldModel(WorldModel):
         for name, transformer in self.transformers.items():
             save_part(transformer, directory / name, dtype)
         grafts = {name: value for name, value in self.state_dict().items() if is_conditioning_weight(name)}
-        config = GraftedConfig(family=self.family, domains=self.domains)
+        config = GraftedConfig(family=self.family, domains=self.domains, num_frames=self.trained_frames)
         save_grafted(directory, self.directory, self._part_names, config, grafts)

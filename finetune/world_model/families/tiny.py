@@ -5,7 +5,7 @@ A saved folder has ``transformer/``, ``vae/``, ``conditioning.safetensors`` and 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,13 +51,16 @@ MAX_VIEWS = 8
 # Positions of the rotary embedding per axis: latent frames, rows and columns of tokens.
 _ROPE_LENGTH = 64
 _TOKEN_CELLS = 2
+# Of the shipped base.
+TRAINED_FRAMES = 17
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TinyConfig:
     """Sizes of the transformer and the VAE; ``domains`` are those that have an embedding.
 
-    ``patch_size`` is the side of a latent cell in pixels, ``temporal_stride`` the frames of a latent frame.
+    ``patch_size`` is the side of a latent cell in pixels, ``temporal_stride`` the frames of a latent frame,
+    ``num_frames`` those of the longest clips that it was trained on.
     """
 
     latent_channels: int = 32
@@ -68,6 +71,7 @@ class TinyConfig:
     head_dim: int = 64
     ffn_dim: int = 576
     text_dim: int = 32
+    num_frames: int = TRAINED_FRAMES
     domains: tuple[str, ...] = ALL_DOMAINS
 
     def __post_init__(self) -> None:
@@ -89,7 +93,7 @@ class TinyWorldModel(WorldModel):
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
 
     def __init__(self, config: TinyConfig, transformer: WanTransformer3DModel, codec: Codec) -> None:
-        super().__init__(ClipEncoder(codec), config.domains)
+        super().__init__(ClipEncoder(codec), config.domains, config.num_frames)
         self.config = config
         self.transformer = transformer
         self.caption = nn.Embedding(VOCABULARY_SIZE + 1, config.text_dim, padding_idx=0)
@@ -155,7 +159,8 @@ class TinyWorldModel(WorldModel):
         tensors = {name: value.to(dtype).contiguous() for name, value in conditioning.items()}
         with safetensors_errors_as_os_errors(directory):
             save_file(tensors, directory / CONDITIONING_FILE)
-        (directory / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+        config = replace(self.config, num_frames=self.trained_frames)
+        (directory / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=2) + "\n")
         write_checksums(directory)
 
     @classmethod
@@ -195,7 +200,8 @@ class TinyWorldModel(WorldModel):
     @classmethod
     def read_limits(cls, directory: Path) -> ClipLimits:
         codec = WanCodec.on_meta(directory)
-        return limits_of_strides(codec.spatial_stride, codec.temporal_stride)
+        limits = limits_of_strides(codec.spatial_stride, codec.temporal_stride)
+        return replace(limits, trained_frames=_read_config(directory).num_frames)
 
 
 def limits_of_strides(spatial_stride: int, temporal_stride: int) -> ClipLimits:
@@ -208,6 +214,7 @@ def limits_of_strides(spatial_stride: int, temporal_stride: int) -> ClipLimits:
         side_step=token_px,
         max_side=token_px * _ROPE_LENGTH,
         temporal_stride=temporal_stride,
+        trained_frames=TRAINED_FRAMES,
     )
 
 

@@ -43,6 +43,7 @@ class WanWorldModel(ReleasedWorldModel):
     family = "wan"
     transformer_class = WanTransformer3DModel
     modulations_per_block = 6
+    released_frames = 81
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
     pipelines = ("WanPipeline", "WanImageToVideoPipeline")
 

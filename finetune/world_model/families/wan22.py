@@ -16,14 +16,16 @@ from torch import Tensor
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Scene
-from driveforge.finetune.world_model.clip_encoder import ClipEncoder
+from driveforge.finetune.world_model.clip_encoder import Anchor, ClipEncoder
 from driveforge.finetune.world_model.clip_tensors import ConditionTensors
 from driveforge.finetune.world_model.codec import count_frames, count_latent_frames
 from driveforge.finetune.world_model.conditions import Conditions
 from driveforge.finetune.world_model.families.wan import WanWorldModel
-from driveforge.finetune.world_model.pipeline_folder import read_index
+from driveforge.finetune.world_model.pipeline_folder import GraftedConfig, read_index
 from driveforge.finetune.world_model.wan_codec import WanCodec
 
+# Frames of the clips that the 5B model generates.
+_FRAMES_5B = 121
 # Of the free memory of a GPU that weights may take; activations and the codec need the rest.
 _MEMORY_SHARE = 0.75
 
@@ -35,9 +37,13 @@ class ContextClipEncoder(ClipEncoder):
     """
 
     def encode_conditions(
-        self, scene: Scene, first_frames: NDArray[np.uint8] | None, num_context_frames: int = 1
+        self,
+        scene: Scene,
+        first_frames: NDArray[np.uint8] | None,
+        num_context_frames: int = 1,
+        anchor: Anchor | None = None,
     ) -> ConditionTensors:
-        tensors = super().encode_conditions(scene, first_frames, num_context_frames)
+        tensors = super().encode_conditions(scene, first_frames, num_context_frames, anchor)
         if first_frames is None:
             return tensors
         stride = self.codec.temporal_stride
@@ -74,6 +80,11 @@ class Wan22WorldModel(WanWorldModel):
         encoder = super().make_encoder(directory, codec)
         is_5b = read_index(directory).get("expand_timesteps")
         return ContextClipEncoder(codec) if is_5b else encoder
+
+    @classmethod
+    def find_trained_frames(cls, directory: Path, config: GraftedConfig) -> int:
+        is_5b = read_index(directory).get("expand_timesteps")
+        return config.num_frames or (_FRAMES_5B if is_5b else cls.released_frames)
 
     def place(self, device: str) -> None:
         """Two experts that do not fit on the GPU together take turns: the idle one waits on the CPU."""

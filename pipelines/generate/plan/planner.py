@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,13 @@ from driveforge.finetune.world_model.sampler_settings import SamplerSettings
 from driveforge.pipelines.generate.edits import parse_edit
 from driveforge.pipelines.generate.plan.hash_set import HashSet
 from driveforge.pipelines.generate.plan.order import iter_pairs, make_cells
-from driveforge.pipelines.generate.requests import PlannedRequest, Request, canonical_json, derive_seed
+from driveforge.pipelines.generate.requests import (
+    PlannedRequest,
+    Request,
+    canonical_json,
+    derive_seed,
+    settings_to_json,
+)
 from driveforge.pipelines.generate.settings import GenerateSettings
 
 # Edited scenes whose hashes are kept in memory; others are edited again when their turn comes.
@@ -126,7 +132,7 @@ def _edit(scene: Scene, edit: Edit, inputs: SceneInputs, settings: GenerateSetti
         first_frames=first_frames,
         settings=sampler,
         hash_start=hashlib.sha256(start[:-1] + b',"scene":' + content + b',"seed":'),
-        json_end=b',"settings":' + canonical_json(asdict(sampler)) + b"}",
+        json_end=b',"settings":' + canonical_json(settings_to_json(sampler)) + b"}",
     )
 
 

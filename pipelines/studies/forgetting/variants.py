@@ -59,6 +59,7 @@ class Variant:
             parallel="ddp",
             num_workers=0,
             continuation_prob=1.0,
+            context_noise=0.0,
             seed=seed,
             adapter="full",
             lora_start=None,

@@ -228,6 +228,7 @@ def make_base(workspace: StudyWorkspace, others: LatentCache, seed: int) -> Path
         num_workers=0,
         checkpoint_every=100,
         continuation_prob=1.0,
+        context_noise=0.0,
         seed=seed,
     )
     model = train_on_cache(

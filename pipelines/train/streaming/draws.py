@@ -5,6 +5,7 @@ samples per second that is too slow, and a run by the clock cannot be repeated a
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from driveforge.finetune.world_model.flow import (
     DROP_POSE_PROB,
     DROP_TEXT_PROB,
     SIGMA_SHIFT,
+    ContextNoise,
     NoiseDistribution,
     NoiseSample,
+    draw_context_level,
     shift_sigma,
 )
 
@@ -37,6 +40,7 @@ def draw_noise(
     *,
     continuation_prob: float,
     high_noise_share: float,
+    max_context_noise: float = 0.0,
     distribution: NoiseDistribution,
 ) -> NoiseSample:
     """Noise for ``latents`` (B,Z,F,h,w), with noise levels stratified over the batch.
@@ -62,12 +66,17 @@ def draw_noise(
     sigma = shift_sigma(torch.sigmoid(logit), _choose_shift(uniform(batch), drop["frames"], num_context > 0))
     low, high = HIGH_NOISE
     is_high = (uniform(batch) < high_noise_share) & (num_context == 0)
-    return NoiseSample(
+    sample = NoiseSample(
         sigma=torch.where(is_high, low + (high - low) * uniform(batch), sigma),
         noise=torch.randn(latents.shape, generator=generator, device=latents.device),
         drop=drop,
         num_context_frames=num_context,
     )
+    if max_context_noise == 0:
+        return sample
+    level = draw_context_level(uniform(2, batch), max_context_noise)
+    extra = torch.randn(latents.shape, generator=generator, device=latents.device)
+    return replace(sample, context_noise=ContextNoise(level=level, noise=extra))
 
 
 def _draw_context(

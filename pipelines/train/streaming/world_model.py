@@ -159,6 +159,7 @@ class WorldModelTask:
             batch.latents,
             self._generator,
             continuation_prob=self._settings.continuation_prob,
+            max_context_noise=self._settings.context_noise,
             high_noise_share=self._settings.streaming.high_noise_share,
             distribution=self._model.noise_distribution,
         )

@@ -138,6 +138,34 @@ def test_distillation_compares_replayed_samples_with_the_base(
     )
 
 
+def test_a_fine_tune_on_longer_clips_is_recorded(root: Path, tmp_path: Path) -> None:
+    for trained, expected in ((3, 5), (17, 17)):
+        base = load_world_model(root / "base")
+        base.trained_frames = trained
+        base.save_pretrained(tmp_path / f"base-{trained}")
+        cache = LatentCache(root / "latents", "key")
+        settings = settings_for("naive", steps=1)
+        tuned = fine_tune(tmp_path / f"base-{trained}", cache, None, *settings, tmp_path / f"run-{trained}")
+        assert tuned.model.trained_frames == expected, "the clips have 5 frames"
+
+
+def test_dark_replay_leaves_the_context_of_stored_noise_clean(root: Path, buffer: ReplayBuffer, tmp_path: Path) -> None:
+    context = make_context(root, tmp_path)
+    strategy = STRATEGIES["der"](weight=1.0)
+    strategy.prepare(context)
+    is_stored = []
+    for step in range(12):
+        batch = load_batch(root, buffer, step)
+        fresh = sample_noise(3, step, batch.slot.tolist(), SHAPE, continuation_prob=0.5, max_context_noise=0.3)
+        adjusted = strategy.adjust_noise(batch, fresh)
+        assert fresh.context_noise is not None and adjusted.context_noise is not None
+        stored = (adjusted.noise != fresh.noise).flatten(1).any(1)
+        assert not adjusted.context_noise.level[stored].any(), "the base's velocities are those of clean context frames"
+        assert torch.equal(adjusted.context_noise.level[~stored], fresh.context_noise.level[~stored])
+        is_stored += stored.tolist()
+    assert 0 < sum(is_stored) < len(is_stored)
+
+
 def test_dark_replay_matches_the_velocity_of_the_base_at_one_noise_per_sample(
     root: Path, buffer: ReplayBuffer, tmp_path: Path
 ) -> None:

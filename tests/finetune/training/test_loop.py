@@ -42,6 +42,8 @@ def test_a_checkpoint_of_other_settings_is_rejected_and_a_run_can_be_extended(tm
     run(tmp_path / "run", 3)
     with pytest.raises(UserError, match=r"learning_rate was 0.001, is 0.01"):
         run(tmp_path / "run", 6, learning_rate=0.01)
+    with pytest.raises(UserError, match=r"context_noise was None, is 0.3"):
+        run(tmp_path / "run", 6, context_noise=0.3)
     assert run(tmp_path / "run", 6).global_step == 6
 
 

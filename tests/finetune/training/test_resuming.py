@@ -21,6 +21,7 @@ from tests.finetune.small_fine_tune import Settings, bit_sensitive_metric, prepa
 RUNS = {name: settings_for(name) for name in STRATEGIES} | {
     "linear": settings_for("replay", schedule="linear", share=0.1, final_share=0.9),
     "adaptive": settings_for("replay", schedule="adaptive"),
+    "context noise": settings_for("replay", context_noise=0.333),
 }
 ADAPTED = {f"{name}, lora": settings_for(name, adapter="lora") for name in ("replay+distill", "der", "l2sp", "ewc")}
 

@@ -55,6 +55,27 @@ def test_frames_that_end_within_a_latent_frame_are_refused(tmp_path: Path) -> No
             require_generable(select_generator(config), [], config.generate)
 
 
+def test_long_clips_are_generated_and_measured(model: Path, tmp_path: Path) -> None:
+    changes = ["data.num_frames=69", "generate.sampler.chunk_frames=37", "generate.sampler.num_steps=1"]
+    config = settings(model, tmp_path, *changes, "generate.sampler.inpaint_steps=0", "generate.num_clips=1")
+    assert main(config, Namespace()) == 0
+    (candidate,) = iter_candidates(tmp_path / "candidates")
+    assert candidate.metadata["settings"]["chunk_frames"] == 37
+    assert candidate.load().frames.shape == (1, 69, 32, 48, 3), "more frames than the model takes at once"
+    assert candidate.measures.values
+
+
+def test_chunks_that_the_model_cannot_generate_are_refused(model: Path, tmp_path: Path) -> None:
+    for change, message in (
+        ("generate.sampler.chunk_frames=65", "chunk_frames=65: the model takes 1 \\+ 4k frames up to 61"),
+        ("generate.sampler_without_frame.overlap_frames=17", "overlap_frames=17: the model continues"),
+        ("generate.num_first_frames=17", "leaves nothing of a chunk of 17 frames"),
+    ):
+        config = settings(model, tmp_path, "data.num_frames=69", change)
+        with pytest.raises(UserError, match=message):
+            require_generable(select_generator(config), [], config.generate)
+
+
 def test_frames_that_contradict_an_edit_are_refused(model: Path, tmp_path: Path) -> None:
     config = settings(model, tmp_path, "generate.num_first_frames=2", "generate.edits=[as-recorded, slower, dusk]")
     with pytest.raises(UserError, match="recorded frames do not move as the edits slower command"):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.scene import Clip, Scene
+from driveforge.datasets.select_frames import select_frames
 from driveforge.finetune.training.adapters import (
     LORA_FILES,
     copy_adapters,
@@ -230,6 +231,18 @@ def test_a_step_cache_skips_blocks_and_tiles_decode_large_frames(checkpoint: Pat
     assert not np.array_equal(make(step_cache=1e9), plain), "every step after the first reuses the blocks"
     assert np.array_equal(make(), plain), "the cache ends with the clip"
     assert np.array_equal(make(tiled_decoding=True), plain), "frames of less than a tile"
+
+
+def test_a_long_clip_is_rolled_out(checkpoint: Path, wide: Clip) -> None:
+    generator, first = WorldModelGenerator.load(checkpoint), wide.frames[:, :1]
+    assert generator.model.trained_frames == read_limits(checkpoint).trained_frames >= 81
+    chunks = replace(FROM_NOISE, num_steps=2, chunk_frames=5, overlap_frames=1, context_noise=0.1, anchor_share=0.1)
+    short = Clip(scene=select_frames(wide.scene, np.arange(5)), frames=wide.frames[:, :5])
+    made = generator.generate(wide.scene, first, seed=0, settings=chunks).frames
+    assert made.shape == wide.frames.shape and made.std() > 5
+    assert np.array_equal(made[:, :5], generator.generate(short.scene, first, seed=0, settings=chunks).frames)
+    clean = generator.generate(wide.scene, first, seed=0, settings=replace(chunks, context_noise=0.0)).frames
+    assert np.array_equal(made[:, :5], clean[:, :5]) and not np.array_equal(made[:, 5:], clean[:, 5:])
 
 
 def test_experts_that_take_turns_give_the_same_clip(checkpoint: Path, kind: str, wide: Clip) -> None:

@@ -17,12 +17,14 @@ def draw(
     context_frames: tuple[int, int] = CONTEXT_FRAMES,
     continuation_prob: float = 0.3,
     high_noise_share: float = 0.1,
+    max_context_noise: float = 0.0,
 ) -> NoiseSample:
     return draw_noise(
         torch.zeros(BATCH, 1, frames, 1, 1),
         torch.Generator().manual_seed(0),
         continuation_prob=continuation_prob,
         high_noise_share=high_noise_share,
+        max_context_noise=max_context_noise,
         distribution=replace(DEFAULT_NOISE, context_frames=context_frames),
     )
 
@@ -36,6 +38,15 @@ def test_commanded_samples_have_their_share_of_high_noise(share: float) -> None:
     assert not added[~commanded].any(), "continuations keep their levels"
     assert added[commanded].float().mean() == pytest.approx(share, abs=0.03)
     assert ((noise.sigma[added] >= HIGH_NOISE[0]) & (noise.sigma[added] <= HIGH_NOISE[1])).all()
+
+
+def test_noise_in_context_frames_changes_no_other_number() -> None:
+    plain, noisy = draw(), draw(max_context_noise=0.3)
+    assert plain.context_noise is None and noisy.context_noise is not None
+    assert torch.equal(plain.sigma, noisy.sigma) and torch.equal(plain.noise, noisy.noise)
+    level = noisy.context_noise.level
+    assert (level == 0).float().mean() == pytest.approx(0.1, abs=0.02)
+    assert level.max() <= 0.3 and level[level > 0].mean() == pytest.approx(0.15, abs=0.01)
 
 
 def test_noise_levels_are_stratified_and_continuations_have_more() -> None:
