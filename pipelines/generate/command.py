@@ -4,9 +4,11 @@ import argparse
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.stores.interface import Store
 from driveforge.datasets.stores.opening import open_store, share
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import print_message, print_result
@@ -90,7 +92,7 @@ def generate_candidates(config: Config) -> GenerationSummary:
     recorded = open_recorded(config.data, root, config.generate)
     require_generable(selected, recorded.scenes, config.generate)
     store = open_store(root)
-    store.fetch(PLAN_FILE, again=True)
+    fetch_plan(store)
     plan, summary = prepare_plan(root, recorded, config.generate, generator_digest(selected))
     if not share(store, PLAN_FILE):
         raise UserError(f"{store.describe(PLAN_FILE)} was created meanwhile with other settings: use another run_dir")
@@ -106,6 +108,7 @@ def generate_plan(config: Config, selected: SelectedGenerator, plan: GenerationP
     summaries = []
 
     def make(plan: GenerationPlan) -> None:
+        share_parts(open_store(root), plan)
         summaries.append(generate(root, plan, partial(load_selected, selected), config.executor, instruments))
 
     make(plan)
@@ -117,6 +120,21 @@ def generate_plan(config: Config, selected: SelectedGenerator, plan: GenerationP
         failed={unit: error for one in summaries for unit, error in one.failed.items()},
         exceeds_budget=any(one.exceeds_budget for one in summaries),
     )
+
+
+def fetch_plan(store: Store) -> None:
+    """Fetch the plan with the parts of its further attempts, if its run is in an object store."""
+    store.fetch(PLAN_FILE, again=True)
+    for number in count(2):
+        if not store.fetch(f"plan-{number:02d}.jsonl", again=True).exists():
+            return
+
+
+def share_parts(store: Store, plan: GenerationPlan) -> None:
+    """Upload the parts of further attempts; raises UserError if another driver made other ones."""
+    for number in range(2, len(plan.part_digests) + 1):
+        if not share(store, name := f"plan-{number:02d}.jsonl"):
+            raise UserError(f"{store.describe(name)} was created meanwhile by another driver: run this again")
 
 
 def generate(

@@ -24,7 +24,7 @@ from driveforge.pipelines.console import format_size, plain_text, print_result
 from driveforge.pipelines.generate.commit import COMMITS_FOLDER, QUARANTINE_FOLDER, CommitLog, unreferenced_tars
 from driveforge.pipelines.generate.executors.attempts import ATTEMPTS_FOLDER
 from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER
-from driveforge.pipelines.generate.units import PLAN_FILE, read_plan
+from driveforge.pipelines.generate.units import PLAN_FILE, StoredRequests, read_plan
 
 _FIRST_FRAMES_NAME = re.compile(r"[0-9a-f]{32}\.npy")
 _RECORD_NAME = re.compile(r"([a-z0-9_-]+)\.json")
@@ -87,7 +87,10 @@ def _unplanned_first_frames(store: Store, files: list[StoredFile]) -> Iterator[U
     store.fetch(PLAN_FILE, again=True)
     if not files or not store.exists(PLAN_FILE):
         return  # without a plan it is unknown what is needed
-    planned = {request.first_frames for unit in read_plan(store.folder).units for request in unit.requests}
+    planned = set()
+    for unit in read_plan(store.folder).units:
+        records = unit.requests.records if isinstance(unit.requests, StoredRequests) else unit.requests
+        planned |= {record.first_frames for record in records}
     for file in files:
         if _FIRST_FRAMES_NAME.fullmatch(file.name) and file.name not in planned:
             name = f"{FIRST_FRAMES_FOLDER}/{file.name}"
