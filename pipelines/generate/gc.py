@@ -23,10 +23,11 @@ from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import format_size, plain_text, print_result
 from driveforge.pipelines.generate.commit import COMMITS_FOLDER, QUARANTINE_FOLDER, CommitLog, unreferenced_tars
 from driveforge.pipelines.generate.executors.attempts import ATTEMPTS_FOLDER
-from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER
+from driveforge.pipelines.generate.requests import FIRST_FRAMES_FOLDER, SCENES_FOLDER
 from driveforge.pipelines.generate.units import PLAN_FILE, StoredRequests, read_plan
 
-_FIRST_FRAMES_NAME = re.compile(r"[0-9a-f]{32}\.npy")
+_CONTENT_NAME = re.compile(r"[0-9a-f]{32}\.(npy|json)")
+_INPUTS = {FIRST_FRAMES_FOLDER: "first frames", SCENES_FOLDER: "an edited scene"}
 _RECORD_NAME = re.compile(r"([a-z0-9_-]+)\.json")
 _SCRATCH_NAME = re.compile(r"\.+[a-z0-9_-]+(\.[a-z0-9]+)*\.tmp")
 _SCRATCH_FOLDER_NAME = re.compile(r"\.[a-z0-9_-]+\.(tmp|replaced)")
@@ -65,7 +66,7 @@ def find_unreferenced(store: Store, min_seconds: float) -> list[Unreferenced]:
     log = CommitLog(store)
     # Listed before the markers: what is committed meanwhile is then not taken for unreferenced.
     tars = {file.name: file for file in store.files()}
-    first_frames = list(store.files(FIRST_FRAMES_FOLDER))
+    inputs = {folder: list(store.files(folder)) for folder in _INPUTS}
     committed = set(log.committed_units())
     latest = time.time() - min_seconds if store.is_remote else float("inf")
     found = [
@@ -73,7 +74,8 @@ def find_unreferenced(store: Store, min_seconds: float) -> list[Unreferenced]:
         for name in unreferenced_tars(log, committed, tars)
         if tars[name].modified <= latest
     ]
-    found += _unplanned_first_frames(store, [file for file in first_frames if file.modified <= latest])
+    for folder, files in inputs.items():
+        found += _unplanned_inputs(store, folder, [file for file in files if file.modified <= latest])
     for folder, kind in ((QUARANTINE_FOLDER, "quarantine record"), (ATTEMPTS_FOLDER, "record of attempts")):
         for file in store.files(folder):
             named = _RECORD_NAME.fullmatch(file.name)
@@ -83,22 +85,26 @@ def find_unreferenced(store: Store, min_seconds: float) -> list[Unreferenced]:
     return found if store.is_remote else [*found, *_scratch_files(store.folder)]
 
 
-def _unplanned_first_frames(store: Store, files: list[StoredFile]) -> Iterator[Unreferenced]:
+def _unplanned_inputs(store: Store, folder: str, files: list[StoredFile]) -> Iterator[Unreferenced]:
+    """Files of ``FIRST_FRAMES_FOLDER`` or ``SCENES_FOLDER`` that no request of the plan names."""
     store.fetch(PLAN_FILE, again=True)
     if not files or not store.exists(PLAN_FILE):
         return  # without a plan it is unknown what is needed
-    planned = set()
-    for unit in read_plan(store.folder).units:
-        records = unit.requests.records if isinstance(unit.requests, StoredRequests) else unit.requests
-        planned |= {record.first_frames for record in records}
+    key = {FIRST_FRAMES_FOLDER: "first_frames", SCENES_FOLDER: "scene"}[folder]
+    planned = {
+        str(record[key])
+        for unit in read_plan(store.folder).units
+        if isinstance(unit.requests, StoredRequests)
+        for record in unit.requests.records
+    }
     for file in files:
-        if _FIRST_FRAMES_NAME.fullmatch(file.name) and file.name not in planned:
-            name = f"{FIRST_FRAMES_FOLDER}/{file.name}"
-            yield Unreferenced(name=name, num_bytes=file.num_bytes, reason="first frames that the plan does not name")
+        if _CONTENT_NAME.fullmatch(file.name) and file.name not in planned:
+            reason = f"{_INPUTS[folder]} that the plan does not name"
+            yield Unreferenced(name=f"{folder}/{file.name}", num_bytes=file.num_bytes, reason=reason)
 
 
 def _scratch_files(root: Path) -> Iterator[Unreferenced]:
-    for folder in ("", COMMITS_FOLDER, QUARANTINE_FOLDER, ATTEMPTS_FOLDER, FIRST_FRAMES_FOLDER, "source_frames"):
+    for folder in ("", COMMITS_FOLDER, QUARANTINE_FOLDER, ATTEMPTS_FOLDER, *_INPUTS, "source_frames"):
         for path in sorted((root / folder).glob(".*.tmp")):
             if path.is_file() and _SCRATCH_NAME.fullmatch(path.name):
                 name, size = path.relative_to(root).as_posix(), path.stat().st_size

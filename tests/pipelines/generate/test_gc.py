@@ -25,6 +25,7 @@ UNREFERENCED = {
     "unit-000000-deadbeef.tar": b"tar of an attempt",
     "unit-000099-deadbeef.tar": b"tar of another",
     FRAMES: b"frames",
+    "scenes/00112233445566778899aabbccddeeff.json": b"scene",
     "_quarantine/unit-000001.json": b"{}",
     "_attempts/unit-000002.json": b"{}",
 }
@@ -32,6 +33,7 @@ KEPT = {
     "unit-000000.tar": b"not our name",
     "notes.txt": b"of a user",
     "first_frames/mine.npy": b"of a user",
+    "scenes/mine.json": b"of a user",
     "_quarantine/unit-000077.json": b"not committed yet",
 }
 
@@ -56,7 +58,7 @@ def add_files(run_dir: Path) -> None:
 
 def stored(run_dir: Path) -> set[str]:
     store = open_store(run_dir / "candidates")
-    folders = ("", "_commits", "_quarantine", "_attempts", "first_frames", "source_frames")
+    folders = ("", "_commits", "_quarantine", "_attempts", "first_frames", "scenes", "source_frames")
     return {f"{folder}/{file.name}".lstrip("/") for folder in folders for file in store.files(folder)}
 
 
@@ -78,7 +80,7 @@ def test_unreferenced_files_are_listed_and_removed_on_request(
     collect(run_dir, delete=True)
     assert stored(run_dir) == whole | KEPT.keys()
     total = sum(map(len, UNREFERENCED.values()))
-    assert f"5 files, {total} B may be removed, with --delete" in " ".join(capsys.readouterr().out.split())
+    assert f"6 files, {total} B may be removed, with --delete" in " ".join(capsys.readouterr().out.split())
 
 
 def test_in_a_store_recent_objects_are_kept(store_url: str) -> None:
