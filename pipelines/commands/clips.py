@@ -72,6 +72,23 @@ CLIP_COMMANDS = (
         ),
     ),
     Command(
+        name="view",
+        module="driveforge.pipelines.review.view",
+        summary="draw boxes, point tracks and headings into clips",
+        description=(
+            "PATH is anything that measure reads. Writes a video of every camera, DIR/<clip id>.<camera>.mp4, with the "
+            "commanded boxes, point tracks from green to red by their residual to the command, and the commanded (+) "
+            "and observed (x) heading; and a contact sheet, DIR/<clip id>.png."
+        ),
+        examples=("driveforge view runs/demo/shards --out seen", "driveforge view footage/ --out seen"),
+        sections=("data", "validate"),
+        usage=" PATH --out DIR",
+        arguments=(
+            (("path",), {"type": Path, "metavar": "PATH", "help": "clips to draw"}),
+            (("--out",), {"type": Path, "required": True, "metavar": "DIR", "help": "folder for videos and sheets"}),
+        ),
+    ),
+    Command(
         name="judge",
         module="driveforge.pipelines.validate.judge",
         summary="accept or reject clips of any origin, with reasons",
