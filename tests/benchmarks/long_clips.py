@@ -54,7 +54,7 @@ SHOWN = (
     "pose_translation",
     "object_residual",
     "time_track_loss",
-    "look_lost_detail",
+    "detail_loss",
 )
 
 
