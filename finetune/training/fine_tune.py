@@ -30,7 +30,7 @@ from driveforge.finetune.training.loop import BatchFactory, train
 from driveforge.finetune.training.module import WorldModelModule
 from driveforge.finetune.training.settings import FineTuneSettings
 from driveforge.finetune.training.share_callbacks import AdaptiveShareCallback, ForgettingMetric, ShareLogger
-from driveforge.finetune.world_model.codec import Codec, count_frames
+from driveforge.finetune.world_model.codec import count_frames
 from driveforge.finetune.world_model.families.registry import TEXT_STORE, Dtype, load_world_model
 from driveforge.finetune.world_model.model import WorldModel, compute_model_digest
 from driveforge.replay.adaptive_share import AdaptiveShare
@@ -100,19 +100,13 @@ def fine_tune(
     share_callbacks = [callback for callback in (adaptive_callback, ShareLogger(current_plan)) if callback]
     train(module, batches, folder, logger=logger, callbacks=[*share_callbacks, *callbacks])
     module.copy_ema_to_model()
-    model, adapters = _finalize(module, base)
-    model.trained_frames = max(model.trained_frames, _count_frames(driving, model.codec))
+    model, adapters = _finalize(module, base, driving)
     return FineTuneResult(
         model=model,
         adapters=adapters,
         sample_counts=current_plan().count_samples(settings.num_batches),
         decisions=tuple(adaptive_callback.decisions) if adaptive_callback else (),
     )
-
-
-def _count_frames(driving: LatentCache, codec: Codec) -> int:
-    """The frames of the clips in ``driving``, which are of one camera each and equally long."""
-    return count_frames(driving.sample(0).tensors["latents"].shape[1], codec.temporal_stride)
 
 
 def _prepare_strategy(settings: FineTuneSettings, context: StrategyContext) -> Strategy:
@@ -158,14 +152,19 @@ def _load_trainable_model(base: Path, settings: FineTuneSettings, dtype: Dtype, 
     return model if is_sharded(settings) else model.to(torch.accelerator.current_accelerator() or "cpu")
 
 
-def _finalize(module: WorldModelModule, base: Path) -> tuple[WorldModel, Adapters]:
+def _finalize(module: WorldModelModule, base: Path, driving: LatentCache) -> tuple[WorldModel, Adapters]:
     """The tuned model, with its adapters merged, and the adapters."""
     model = module.model
+    # Clips are of one camera each and equally long.
+    num_frames = count_frames(driving.sample(0).tensors["latents"].shape[1], model.codec.temporal_stride)
+    trained_frames = max(model.trained_frames, num_frames)
     if model.device.type == "meta":
         return model, {}
     adapters = copy_adapters(model)
     merge_adapter(model)
-    return module.strategy.finalize(model, base), adapters
+    tuned = module.strategy.finalize(model, base)
+    tuned.trained_frames = trained_frames
+    return tuned, adapters
 
 
 def require_shardable(settings: FineTuneSettings) -> None:

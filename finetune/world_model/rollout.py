@@ -111,11 +111,11 @@ def require_chunks(settings: SamplerSettings, num_first_frames: int, limits: Cli
     """Raise UserError if a model with these limits cannot generate the chunks of a clip with so many given frames."""
     chunk_frames, stride = settings.chunk_frames or limits.trained_frames, limits.temporal_stride
     if settings.chunk_frames and not limits.allows_length(chunk_frames):
-        raise UserError(f"chunk_frames={chunk_frames}: the model takes {limits.lengths}")
+        raise UserError(f"chunk_frames must be {limits.lengths} for this model, got {chunk_frames}")
     if (settings.overlap_frames - 1) % stride or settings.overlap_frames >= chunk_frames:
         raise UserError(
-            f"overlap_frames={settings.overlap_frames}: the model continues 1 + {stride}k frames, fewer than the "
-            f"{chunk_frames} of a chunk"
+            f"overlap_frames must be 1 + {stride}k for this model, fewer than the {chunk_frames} of a chunk, got "
+            f"{settings.overlap_frames}"
         )
     if num_first_frames >= chunk_frames:
         raise UserError(

@@ -60,7 +60,7 @@ class SamplerSettings:
                 raise UserError(f"{name} must be above 0 and at most 1, got {level}")
         if self.overlap_frames < 1 or (self.chunk_frames is not None and self.chunk_frames <= self.overlap_frames):
             raise UserError(
-                f"overlap_frames must be at least 1 and less than chunk_frames={self.chunk_frames}, got "
+                f"overlap_frames must be at least 1 and fewer than the {self.chunk_frames} chunk_frames, got "
                 f"{self.overlap_frames}"
             )
         if not 0 <= self.context_noise < 1:

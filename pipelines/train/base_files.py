@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def save_base(
     """Write ``<out>/model``: half-precision weights, the recipe, the training curve and checksums."""
     is_new = settings.start is None
     model.trained_frames = framing.num_frames if is_new else max(model.trained_frames, framing.num_frames)
-    recipe = make_recipe(settings, framing) | {"model": asdict(model.config), "torch": torch.__version__}
+    config = replace(model.config, num_frames=model.trained_frames)
+    recipe = make_recipe(settings, framing) | {"model": asdict(config), "torch": torch.__version__}
     if settings.start is not None:
         recipe["started_from"] = read_json(settings.start / RECIPE)
     with atomic_folder(settings.out / "model") as folder:

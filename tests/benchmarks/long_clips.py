@@ -54,7 +54,7 @@ SHOWN = (
     "pose_translation",
     "object_residual",
     "time_track_loss",
-    "look_lost_detail",
+    "detail_loss",
 )
 
 
@@ -166,17 +166,16 @@ def measure_windows(name: str, number: int, clip: Clip, recorded: Clip) -> Itera
 
 
 def format_tables(windows: Sequence[Window]) -> Iterator[str]:
-    """The static residual and PSNR by length, and the measures that grow most from the first window to that of 65."""
+    """The static residual and PSNR by length, and then every measure; medians over the clips."""
     names = list(dict.fromkeys(window.name for window in windows))
     ends = sorted({window.end for window in windows})
-    yield f"| static residual, px | {' | '.join(map(str, ends))} | 65 / 17 | PSNR, dB |"
+    yield f"| static residual, px | {' | '.join(map(str, ends))} | 65 to 17, by clip | PSNR, dB |"
     yield "| --- |" + " --- |" * (len(ends) + 2)
     for name in names:
         values = [find_median(windows, name, end, "track_epipolar") for end in ends]
-        first, last = (find_median(windows, name, end, "track_epipolar") for end in (17, 65))
-        quality = [f"{find_psnr(windows, name, end):.1f}" for end in ends]
-        ratio = f"{last / first:.2f}" if first and last else ""
-        yield f"| {name} | {' | '.join(map(_format, values))} | {ratio} | {', '.join(quality)} |"
+        quality = [f"{psnr:.1f}" for end in ends if (psnr := find_psnr(windows, name, end)) is not None]
+        ratios = ", ".join(f"{ratio:.2f}" for ratio in find_ratios(windows, name))
+        yield f"| {name} | {' | '.join(map(_format, values))} | {ratios} | {', '.join(quality)} |"
     yield ""
     yield f"| every measure | variant | {' | '.join(map(str, ends))} |"
     yield "| --- | --- |" + " --- |" * len(ends)
@@ -191,8 +190,18 @@ def find_median(windows: Sequence[Window], name: str, end: int, measure_name: st
     return median(found) if found else None
 
 
-def find_psnr(windows: Sequence[Window], name: str, end: int) -> float:
-    return median([w.psnr for w in windows if (w.name, w.end) == (name, end)] or [float("nan")])
+def find_ratios(windows: Sequence[Window], name: str) -> Iterator[float]:
+    """The static residual at 65 frames divided by that at 17, clip by clip."""
+    found = {(w.number, w.end): w.measures.get("track_epipolar") for w in windows if w.name == name}
+    for number in sorted({number for number, _ in found}):
+        first, last = found.get((number, 17)), found.get((number, 65))
+        if first and last:
+            yield last / first
+
+
+def find_psnr(windows: Sequence[Window], name: str, end: int) -> float | None:
+    found = [window.psnr for window in windows if (window.name, window.end) == (name, end)]
+    return median(found) if found else None
 
 
 def _format(value: float | None) -> str:

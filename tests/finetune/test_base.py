@@ -24,4 +24,5 @@ def test_the_recipe_describes_the_model() -> None:
     # Settings may have been added since.
     assert recipe["pretrain"].keys() <= {field.name for field in fields(PretrainSettings)}
     config = asdict(load_world_model(BASE).config)
-    assert recipe["model"] == {**config, "domains": list(config["domains"])}
+    described = {"num_frames": recipe["framing"]["num_frames"], **recipe["model"]}
+    assert described == {**config, "domains": list(config["domains"])}

@@ -67,8 +67,11 @@ def test_long_clips_are_generated_and_measured(model: Path, tmp_path: Path) -> N
 
 def test_chunks_that_the_model_cannot_generate_are_refused(model: Path, tmp_path: Path) -> None:
     for change, message in (
-        ("generate.sampler.chunk_frames=65", "chunk_frames=65: the model takes 1 \\+ 4k frames up to 61"),
-        ("generate.sampler_without_frame.overlap_frames=17", "overlap_frames=17: the model continues"),
+        ("generate.sampler.chunk_frames=65", "chunk_frames must be 1 \\+ 4k frames up to 61 for this model, got 65"),
+        (
+            "generate.sampler_without_frame.overlap_frames=17",
+            "overlap_frames must be .* fewer than the 17 of a chunk, got 17",
+        ),
         ("generate.num_first_frames=17", "leaves nothing of a chunk of 17 frames"),
     ):
         config = settings(model, tmp_path, "data.num_frames=69", change)
