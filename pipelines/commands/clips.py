@@ -268,7 +268,7 @@ CLIP_COMMANDS = (
             "--delete, and never a file whose name is not one of driveforge's. Waits while another command writes in "
             "the run folder. In an object store, considers only objects that are older than --older-than."
         ),
-        examples=("driveforge gc", "driveforge gc --delete", "driveforge gc run_dir=s3://bucket/run --older-than 48"),
+        examples=("driveforge gc", "driveforge gc --delete", "driveforge gc --delete --older-than 48"),
         usage=" [--delete] [--older-than HOURS]",
         arguments=(
             (("--delete",), {"action": "store_true", "help": "remove what is listed"}),

@@ -61,7 +61,7 @@ def main(config: "Config", args: argparse.Namespace) -> int:
     if args.directory is None:
         require_run(config.run_dir)
         report = verify(config.run.shards)
-    elif is_store_url(args.directory):
+    elif is_store_url(str(args.directory)):
         report = verify(RemoteStore(normalized_url(args.directory)))
     else:
         report = verify(Path(args.directory))

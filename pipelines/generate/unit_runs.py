@@ -96,8 +96,9 @@ def _make(
                 return
         else:
             results.num_made += outcome.record["clips"]
-            gpus = min(outcome.record["gpus"], executor.gpus_per_worker or 1.0)
-            costs.record(outcome.unit, **outcome.record | {"gpus": gpus})
+            if "gpus" in outcome.record:
+                gpus = min(outcome.record["gpus"], executor.gpus_per_worker or 1.0)
+                costs.record(outcome.unit, **outcome.record | {"gpus": gpus})
 
 
 def _outcomes(

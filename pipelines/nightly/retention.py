@@ -78,7 +78,7 @@ def _expired(nights: Path, finished: list[Night], settings: NightlySettings) -> 
             continue
         yield from (run.checkpoints, run.replay)
         if number < num_old or night.outcome == "superseded":
-            yield from (run.model, run.refused_model, run.candidates, run.review / "clips")
+            yield from (run.model, run.refused_model, run.candidates, run.review / "media")
 
 
 def remove_refused(registry: Registry, keep: int | None) -> None:

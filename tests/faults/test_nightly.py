@@ -18,13 +18,13 @@ import mlflow
 import pytest
 
 from driveforge.pipelines.cli import main
+from driveforge.pipelines.export.verify import verify
 from driveforge.pipelines.nightly import store_access
 from driveforge.pipelines.nightly.night import find_unfinished, list_nights
 from driveforge.pipelines.nightly.stages import STAGES
 from driveforge.pipelines.nightly.status import Status
 from driveforge.pipelines.run_dir import RunDir
 from driveforge.pipelines.tracking import outbox
-from driveforge.pipelines.verify import verify
 from tests.faults.killing import killable_command
 from tests.faults.nightly_kills import kill_in_stage
 from tests.faults.outcomes import KILLS, Record

@@ -1,11 +1,13 @@
 """Generation in an object store, with drivers and servers that are killed, gives the objects of an undisturbed run."""
 
+import hashlib
 import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -46,8 +48,8 @@ def generation(
 ) -> AbstractContextManager[KillableCommand]:
     """The command on a machine with its own cache and temporary folder."""
     here = server.root.parent / machine
-    (here / "tmp").mkdir(parents=True, exist_ok=True)
-    places = {"DRIVEFORGE_CACHE": str(here / "cache"), "TMPDIR": str(here / "tmp")}
+    here.mkdir(parents=True, exist_ok=True)
+    places = {"DRIVEFORGE_CACHE": str(here / "cache"), "TMPDIR": str(temporary_folder(here))}
     return killable_command(
         f"generate in a store, {executor}",
         candidates_of(server),
@@ -55,6 +57,13 @@ def generation(
         environment={**server.environment, **places},
         log=here / "log",
     )
+
+
+def temporary_folder(here: Path) -> Path:
+    """That of a machine, with a short name: sockets of worker processes have at most 107 characters."""
+    folder = Path(gettempdir()) / f"df-{hashlib.sha256(str(here).encode()).hexdigest()[:8]}"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -69,7 +78,7 @@ def require_nothing_left(server: DiskServer, machine: str = "a") -> None:
     """No lock and no temporary file on the machine."""
     here = server.root.parent / machine
     left = [path for path in here.rglob("*") if path.is_file() and path.name.endswith((".tmp", ".lock"))]
-    assert left == [] and not any(path.is_file() for path in (here / "tmp").rglob("*"))
+    assert left == [] and not any(path.is_file() for path in temporary_folder(here).rglob("*"))
 
 
 @pytest.mark.parametrize("kills", kill_counts(2))

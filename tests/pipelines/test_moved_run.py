@@ -8,6 +8,7 @@ import pytest
 
 from driveforge.pipelines.cli import main
 from driveforge.validation.cross_conformal import calibrate
+from tests.faults.killing import snapshot
 from tests.pipelines.measure_sets import some_measures
 
 SMALL = (
@@ -35,10 +36,6 @@ def export(run_dir: Path) -> None:
         assert main([command, f"run_dir={run_dir}"]) == 0
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 def test_a_copied_run_goes_on_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, moved = tmp_path / "here" / "run", tmp_path / "elsewhere" / "deeper" / "renamed"
     generate(first, *SMALL)
@@ -49,11 +46,11 @@ def test_a_copied_run_goes_on_with_the_same_bytes(tmp_path: Path, monkeypatch: p
         (moved / "candidates" / json.loads(marker.read_text())["tar"]).unlink()
         marker.unlink()
     export(first)
-    whole = {name: files(first / name) for name in ("candidates", "shards")}
+    whole = {name: snapshot(first / name) for name in ("candidates", "shards")}
     shutil.rmtree(first.parent)
     generate(moved)
     export(moved)
-    assert files(moved / "candidates") == whole["candidates"]
-    assert files(moved / "shards") == whole["shards"]
-    named = [name for name, content in files(moved).items() if str(first.parent).encode() in content]
+    assert snapshot(moved / "candidates") == whole["candidates"]
+    assert snapshot(moved / "shards") == whole["shards"]
+    named = [name for name, content in snapshot(moved).items() if content and str(first.parent).encode() in content]
     assert named == [], "no file names the place that the run was copied from"

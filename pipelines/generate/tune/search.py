@@ -107,7 +107,7 @@ def run_trials(
 
     Raises UserError if a clip cannot be generated.
     """
-    alone = replace(executor, name="local", workers=1)
+    alone = replace(executor, name="local", workers=1, failure_budget=1.0)
     failed = commit_units(root, interleave(trials), partial(TimedWorker, selected, root, instruments), alone).failed
     if failed:
         reason = next(iter(failed.values()))

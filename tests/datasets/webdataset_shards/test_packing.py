@@ -73,7 +73,9 @@ def test_videos_and_arrays_are_copied_and_the_description_is_extended(
     pack_shards(samples, tmp_path, SETTINGS, PROVENANCE)
     source = ShardSource(tmp_path)
     verdict = {"state": "accepted"}
-    assert source.metadata("drive-5") == {"seed": 3, "verdict": verdict, "frame_hashes": "{}"}
+    assert source.metadata("drive-5") == {
+        "seed": 3, "verdict": verdict, "frame_hashes": "{}", "attempt": 1, "attempt_of": "",
+    }  # fmt: skip
     before = {key: members for sample in samples for key, members in read_samples(sample.tar)}
     for tar in tmp_path.glob("*.tar"):
         for key, members in read_samples(tar):

@@ -9,8 +9,8 @@ from driveforge.datasets.edits import edit_scene
 from driveforge.datasets.scene import Clip
 from driveforge.datasets.webdataset_shards.tar_samples import read_members, scan_tar
 from driveforge.pipelines.export.command import export
+from driveforge.pipelines.export.verify import verify
 from driveforge.pipelines.inputs.sources import open_source
-from driveforge.pipelines.verify import verify
 from tests.pipelines.export.accepted_runs import accepted_run
 
 DATA = ("data.num_scenes=4", "data.num_frames=5", "data.height=32", "data.width=48", "data.domains=[driving-day]")

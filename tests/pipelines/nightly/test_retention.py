@@ -17,7 +17,7 @@ from tests.pipelines.promotion_runs import make_model
 
 KEPT = ("report.md", "verdicts.parquet", "evaluation.parquet", "shards/index.json", "notes/mine.txt")
 WORKING = ("finetune/step=2.ckpt", "replay/key/a")
-LARGE = ("model/weights", "refused/weights", "candidates/unit.tar", "review/clips/a.mp4")
+LARGE = ("model/weights", "refused/weights", "candidates/unit.tar", "review/page/media/a/cam_front.mp4")
 
 
 def fill(run: RunDir) -> None:
