@@ -16,7 +16,7 @@ SMALL = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kills", kill_counts(2))
+@pytest.mark.parametrize("kills", kill_counts(1))
 def test_calibrate_is_killed_and_ends_with_the_same_limits(tmp_path: Path, kills: int, record_property: Record) -> None:
     run_dir = tmp_path / "run"
     run_dir.mkdir()

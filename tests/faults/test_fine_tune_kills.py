@@ -34,7 +34,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(("kills", "clips", "steps"), kill_counts(3, (1, 4), (6, 60)))
+@pytest.mark.parametrize(("kills", "clips", "steps"), kill_counts(2, (1, 4), (6, 60)))
 def test_fine_tune_is_killed_and_ends_with_the_same_model(
     tmp_path: Path, elsewhere: Path, kills: int, clips: int, steps: int, record_property: Record
 ) -> None:

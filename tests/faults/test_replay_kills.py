@@ -20,7 +20,7 @@ KILL_POINTS = (
 )
 
 
-@pytest.mark.parametrize("kills", kill_counts(3))
+@pytest.mark.parametrize("kills", kill_counts(2))
 def test_replay_add_is_killed_and_ends_with_the_same_buffer(
     tmp_path: Path, kills: int, record_property: Record
 ) -> None:

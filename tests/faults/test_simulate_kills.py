@@ -22,7 +22,7 @@ KILL_POINTS = (
 )
 
 
-@pytest.mark.parametrize("kills", kill_counts(4))
+@pytest.mark.parametrize("kills", kill_counts(2))
 def test_simulate_is_killed_and_ends_with_the_same_world(tmp_path: Path, kills: int, record_property: Record) -> None:
     folder = tmp_path / "world"
     with killable_command("simulate", folder, "simulate", "--out", folder, *SMALL) as command:

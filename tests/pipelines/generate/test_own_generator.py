@@ -120,7 +120,7 @@ def test_a_class_gets_the_path_of_the_checkpoint_and_is_read_before_anything_is_
         assert selected.folder == folder
 
 
-@pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.slow)])
 def test_workers_import_a_module_of_the_current_directory(executor: str) -> None:
     Path(f"gray_of_{executor}.py").write_text(MODULE)
     assert generate(f"gray_of_{executor}:Gray", f"executor={executor}", "executor.workers=1").failed == {}
