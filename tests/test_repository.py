@@ -31,7 +31,7 @@ BELOW = {
     "pipelines": {"conf", "datasets", "finetune", "replay", "validation"},
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PIPELINE_ENTRIES = 300, 50, 23
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PIPELINE_ENTRIES = 300, 50, 22
 
 
 @cache
