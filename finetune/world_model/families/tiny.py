@@ -201,6 +201,8 @@ class TinyWorldModel(WorldModel):
     def read_limits(cls, directory: Path) -> ClipLimits:
         codec = WanCodec.on_meta(directory)
         limits = limits_of_strides(codec.spatial_stride, codec.temporal_stride)
+        if not (directory / CONFIG_FILE).is_file():  # the VAE of a base that is not trained yet
+            return limits
         return replace(limits, trained_frames=_read_config(directory).num_frames)
 
 
