@@ -50,7 +50,7 @@ class Tracker:
 
         Leaving the block sets its status: finished, killed (by an interruption) or failed (by an exception).
         """
-        run_ids = _read_run_ids(self.config.run)
+        run_ids = read_run_ids(self.config.run)
         run = _find_unfinished(self.client, run_ids["stages"].get(name), dict(_flat_params(self.config)))
         if run is None:
             run = self._begin(name, {"mlflow.parentRunId": self.run.id} if self.run.id else {})
@@ -159,7 +159,7 @@ def pipeline_run(config: Config, name: str) -> Iterator[Tracker]:
 
 def _open_parent(tracker: Tracker) -> Tracker:
     """The tracker of the folder's run, which is created unless the store has it."""
-    run_ids = _read_run_ids(tracker.config.run)
+    run_ids = read_run_ids(tracker.config.run)
     found = _find_active(tracker.client, run_ids["run"])
     if found is not None:
         return replace(tracker, run=MlflowRun(id=found.info.run_id))
@@ -198,7 +198,7 @@ def _find_active(client: Any, run_id: str | None) -> Any:
     return found if found.info.lifecycle_stage == "active" else None
 
 
-def _read_run_ids(run: RunDir) -> dict[str, Any]:
+def read_run_ids(run: RunDir) -> dict[str, Any]:
     """The run ids of the run folder; none if the file is missing or cannot be read."""
     try:
         record = json.loads(run.mlflow_runs.read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """``driveforge ui``: the MLflow server for the store of the runs, on this machine only."""
 
 import argparse
+import json
 import os
 import socket
 import subprocess
@@ -16,6 +17,8 @@ from typing import IO
 from driveforge.datasets.errors import UserError
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.processes import supervise
+from driveforge.pipelines.run_dir import RunDir
+from driveforge.pipelines.tracking.runs import read_run_ids
 from driveforge.pipelines.tracking.store import Store, find_store, open_store
 
 # MLflow has no authentication by default and has had remote vulnerabilities, so it is not exposed to the network.
@@ -25,8 +28,21 @@ START_SECONDS = 120.0
 
 def main(config: Config, args: argparse.Namespace) -> int:
     with serve(find_store(config.run, config.tracking), args.port) as (address, server):
-        print(f"MLflow shows the runs at {address}   (Ctrl-C stops it)", flush=True)
+        print(f"MLflow shows the runs at {find_page(address, config.run)}   (Ctrl-C stops it)", flush=True)
         return server.wait()
+
+
+def find_page(address: str, run: RunDir) -> str:
+    """The page of the run of ``run`` on the server at ``address``; the server's own if it has no such run."""
+    run_id = read_run_ids(run)["run"]
+    if run_id is None:
+        return address
+    try:
+        with urllib.request.urlopen(f"{address}/api/2.0/mlflow/runs/get?run_id={run_id}", timeout=10) as answer:
+            experiment = json.load(answer)["run"]["info"]["experiment_id"]
+    except (OSError, ValueError, KeyError):
+        return address
+    return f"{address}/#/experiments/{experiment}/runs/{run_id}"
 
 
 @contextmanager

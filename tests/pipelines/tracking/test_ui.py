@@ -19,7 +19,7 @@ from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.tracking.runs import pipeline_run
 from driveforge.pipelines.tracking.store import Store, find_store
-from driveforge.pipelines.tracking.ui import serve
+from driveforge.pipelines.tracking.ui import find_page, serve
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,9 @@ def test_the_server_serves_the_run_and_its_artifacts_and_ends(config: Config) ->
         )
         with urllib.request.urlopen(search) as answer:
             (run,) = json.load(answer)["runs"]
+        page = f"{address}/#/experiments/1/runs/{run['info']['run_id']}"
+        assert find_page(address, config.run) == page
+        assert find_page(address, replace(config, run_dir=config.run_dir / "other").run) == address
         with urllib.request.urlopen(
             f"{address}/get-artifact?path=notes/note.txt&run_uuid={run['info']['run_id']}"
         ) as answer:
