@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from driveforge.datasets.errors import UserError
+from driveforge.datasets.stores.location import is_store_url
 from driveforge.pipelines.config.build import build, with_suggestion
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.config.layers import COMMAND_LINE, Layer, layer_of_mapping, layer_of_overrides
@@ -88,8 +89,13 @@ def settings_layer(mapping: Mapping[str, Any], origin: str) -> Layer:
 
 
 def resolve_run_dir(layers: Sequence[Layer]) -> Path:
-    """The run folder of ``layers``, without checking their other settings."""
+    """The run folder of ``layers``, without checking their other settings.
+
+    Raises UserError for a URL, which is replaced by its working copy on the command line only.
+    """
     given = [value for layer in layers for key, value in layer.values if key == "run_dir"]
+    if given and is_store_url(str(given[-1])):
+        raise UserError(f"run_dir={given[-1]}: give a run folder in an object store on the command line, not in a file")
     layer = Layer(origin=COMMAND_LINE, groups={}, values=[("run_dir", value) for value in given[-1:]])
     return resolve([layer]).config.run_dir
 

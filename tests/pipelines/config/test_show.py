@@ -113,3 +113,11 @@ def test_a_mistake_in_a_file_names_the_file(
     assert message in error and error.count("\n") == 1
     assert cli.main(["show", "--config", str(tmp_path / "none.yaml")]) == 2
     assert "none.yaml cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_folder_in_a_store_is_not_taken_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "settings.yaml").write_text("run_dir: s3://bucket/run\n")
+    assert cli.main(["gate", "--config", str(tmp_path / "settings.yaml")]) == 2
+    assert (
+        "run_dir=s3://bucket/run: give a run folder in an object store on the command line" in capsys.readouterr().err
+    )
