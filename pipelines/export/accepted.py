@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,34 +57,51 @@ def accepted_samples(
     from an evaluation split, unless that is allowed.
     """
     recorded = read_source_frames(candidates)
-    splits, samples = dict[str, str](), []
-    accepted = [(sample, sample.json_member()) for sample in _with_verdicts(rows, candidates)]
-    for sample, record in track(_best_attempts(accepted), "Checking accepted clips"):
-        splits[sample.key] = record["split"]
+    attempts = []
+    for sample in track(list(_with_verdicts(rows, candidates)), "Checking accepted clips"):
+        record = sample.json_member()
         leaks = {
             "near_duplicates": asdict(find_near_duplicates(record["metadata"], recorded, candidates)),
             "from_evaluation_split": is_evaluation_split(record["split"]),
         }
-        samples.append(replace(sample, metadata={**sample.metadata, **leaks}))
-    require_no_evaluation_split(splits, allowed=allow_evaluation_split)
-    return samples
+        attempts.append(
+            _Attempt(
+                request=record["metadata"].get("attempt_of") or sample.key,
+                quality=_quality(sample.metadata["verdict"]),
+                split=record["split"],
+                sample=replace(sample, metadata={**sample.metadata, **leaks}),
+            )
+        )
+    best = _best_attempts(attempts)
+    require_no_evaluation_split({one.sample.key: one.split for one in best}, allowed=allow_evaluation_split)
+    return [one.sample for one in best]
 
 
-def _best_attempts(accepted: Sequence[tuple[AcceptedSample, dict[str, Any]]]) -> list[tuple[AcceptedSample, Any]]:
-    """The samples and their records, without attempts at a request for which a better one was accepted."""
-    best: dict[str, tuple[AcceptedSample, Any]] = {}
-    for sample, record in accepted:
-        request = record["metadata"].get("attempt_of") or sample.key
-        if request not in best or _quality(record) < _quality(best[request][1]):
-            best[request] = sample, record
-    if num_others := len(accepted) - len(best):
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Attempt:
+    """An accepted sample, and the clip id of the first attempt at its ``request``. A lower ``quality`` is better."""
+
+    request: str
+    quality: tuple[bool, float]
+    split: str
+    sample: AcceptedSample
+
+
+def _best_attempts(attempts: Sequence[_Attempt]) -> list[_Attempt]:
+    """The best attempt at each request; prints how many others there are."""
+    best: dict[str, _Attempt] = {}
+    for one in attempts:
+        if one.request not in best or one.quality < best[one.request].quality:
+            best[one.request] = one
+    # A clip that was accepted twice stays twice, which the formats refuse.
+    kept = [one for one in attempts if one.sample.key == best[one.request].sample.key]
+    if num_others := len(attempts) - len(kept):
         print_message(f"not exported: {num_others} accepted clips, of whose requests a better attempt is exported")
-    return list(best.values())
+    return kept
 
 
-def _quality(record: Mapping[str, Any]) -> tuple[bool, float]:
-    """Lower is better: clips that a reviewer accepted first, then by the score of the gate."""
-    verdict = record["metadata"]["verdict"]
+def _quality(verdict: Mapping[str, Any]) -> tuple[bool, float]:
+    """Clips that a reviewer accepted first, then by the score of the gate."""
     return verdict["override_reviewer"] == "", verdict["score"] if verdict["has_score"] else math.inf
 
 

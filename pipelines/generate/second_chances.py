@@ -38,11 +38,12 @@ def attempt_again(
 
     A part of the plan that exists already is finished as it is.
     """
-    limits = Calibration.load(calibration) if settings.retries else None
+    if not settings.retries:
+        return
+    limits = Calibration.load(calibration)
     for attempt, change in enumerate(settings.retries, start=2):
         plan = read_plan(root)
         if len(plan.part_digests) < attempt:
-            assert limits is not None
             failed = _failed_clips(root, attempt - 1, limits)
             print_message(
                 f"attempt {attempt} ({change}): {len(failed)} clips of attempt {attempt - 1} were not accepted"

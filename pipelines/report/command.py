@@ -1,7 +1,6 @@
 """The command ``report``: what passes the gate at what cost, and what fails since which model, over several runs."""
 
 import argparse
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich import get_console
 from rich.table import Table
 
 from driveforge.datasets.errors import UserError
-from driveforge.datasets.files.atomic import make_folder, write_atomic
+from driveforge.datasets.files.atomic import atomic_file, make_folder, write_atomic
 from driveforge.pipelines.config.config import Config
 from driveforge.pipelines.console import plain_text, print_result
 from driveforge.pipelines.report.ledger import build_ledger, describe_changes, ledger_table
@@ -126,6 +125,5 @@ def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
-    buffer = io.BytesIO()
-    pa.parquet.write_table(table, buffer)
-    write_atomic(path, buffer.getvalue())
+    with atomic_file(path) as file:
+        pa.parquet.write_table(table, file)

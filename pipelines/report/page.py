@@ -43,7 +43,7 @@ def _cell(value: str | int | float) -> str:
 
 
 def format_number(value: float) -> str:
-    """Three digits; "" for NaN, "none" for infinite costs per accepted clip."""
+    """Three digits; "" for NaN, "none accepted" for infinite costs per accepted clip."""
     if np.isnan(value):
         return ""
     if np.isinf(value):

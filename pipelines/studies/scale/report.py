@@ -62,7 +62,7 @@ def report(results: "Results", settings: ScaleStudy, picture: str) -> str:
         gpu_mtbf_hours=settings.gpu_mtbf_hours,
         unit_failure_rate=settings.unit_failure_rate,
         driver_ms=1000 * results.driver,
-        driver_units=2000,
+        driver_units=results.driver_units,
         rows="\n".join(_row(cluster, outcome, settings) for cluster, outcome in results.clusters),
         saturation=describe_saturation(results, settings),
         actors=check.real.workers,

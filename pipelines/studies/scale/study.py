@@ -27,31 +27,36 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
-    """``driver`` is the measured time of the driver for a result, s; ``clusters`` are simulated for the whole time."""
+    """``driver`` is the time of the driver for a result, s, measured over ``driver_units``.
+
+    ``clusters`` are simulated for the whole time.
+    """
 
     driver: float
+    driver_units: int
     check: Check
     clusters: list[tuple[Cluster, Outcome]]
 
 
 def study_scale(settings: ScaleStudy, page: Path) -> None:
     """Write the page of the study, with its picture beside it."""
-    driver = measure_driver(settings)
+    run = measure_driver(settings)
+    driver = run.seconds / run.units
     check = check_simulation(settings, driver)
     clusters = [make_cluster(settings, gpus, driver) for gpus in settings.gpus]
     outcomes = [
         simulate(cluster, settings.days * 86400, settings.seed) for cluster in track(clusters, "Simulating clusters")
     ]
-    results = Results(driver=driver, check=check, clusters=list(zip(clusters, outcomes, strict=True)))
+    simulated = list(zip(clusters, outcomes, strict=True))
+    results = Results(driver=driver, driver_units=run.units, check=check, clusters=simulated)
     plot_scale(page.with_suffix(".png"), results, settings)
     write_atomic(page, report(results, settings, page.with_suffix(".png").name).encode())
     print_result(page)
 
 
-def measure_driver(settings: ScaleStudy) -> float:
-    """Seconds of the driver for each result: a run in which no worker sleeps."""
-    run = run_actors(settings.run_dir / "driver", _DRIVER_WORKERS, (0.0,) * _DRIVER_UNITS)
-    return run.seconds / run.units
+def measure_driver(settings: ScaleStudy) -> RealRun:
+    """A run in which no worker sleeps, so that its time is that of the driver."""
+    return run_actors(settings.run_dir / "driver", _DRIVER_WORKERS, (0.0,) * _DRIVER_UNITS)
 
 
 def check_simulation(settings: ScaleStudy, driver: float) -> Check:
