@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.object_stores import BUCKET, azure_server, environment, s3_server
+from driveforge.pipelines.processes.environment import environment
+from tests.object_stores import BUCKET, azure_server, s3_server
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -27,7 +27,8 @@ from driveforge.pipelines.generate.executors.settings import ExecutorSettings
 from driveforge.pipelines.generate.marker import Marker, tar_name
 from driveforge.pipelines.generate.unit_runs import commit_units
 from driveforge.pipelines.generate.units import WorkUnit
-from tests.object_stores import BUCKET, DiskServer, environment
+from driveforge.pipelines.processes.environment import environment
+from tests.object_stores import BUCKET, DiskServer
 
 SETTINGS = ExecutorSettings(
     name="local",

@@ -18,7 +18,8 @@ from driveforge.datasets.stores.local import LocalStore
 from driveforge.datasets.stores.remote import RemoteStore
 from driveforge.datasets.webdataset_shards.tarball import write_tar
 from driveforge.pipelines.generate.commit import CommitLog
-from tests.object_stores import BUCKET, DiskServer, environment
+from driveforge.pipelines.processes.environment import environment
+from tests.object_stores import BUCKET, DiskServer
 
 UNIT = "unit-000000"
 

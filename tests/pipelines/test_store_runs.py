@@ -13,10 +13,10 @@ from driveforge.pipelines.cli import main
 from driveforge.pipelines.config.compose import compose
 from driveforge.pipelines.generate.costs import COSTS_FOLDER
 from driveforge.pipelines.generate.select import load_selected, select_generator
+from driveforge.pipelines.processes.environment import environment
 from driveforge.pipelines.registry.models import BASE
 from driveforge.pipelines.validate.gate import read_verdicts
 from tests.faults.small_run import contents
-from tests.object_stores import environment
 
 GENERATOR = "model.generator=tests.pipelines.own_generators:Own"
 DATA = ["data.num_scenes=3", "data.num_frames=9", "data.height=96", "data.width=160"]

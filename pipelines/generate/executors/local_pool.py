@@ -8,8 +8,8 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import connection, forkserver
 from typing import Any
 
@@ -21,6 +21,7 @@ from driveforge.pipelines.generate.executors.interface import (
     run_worker,
 )
 from driveforge.pipelines.generate.units import WorkUnit
+from driveforge.pipelines.processes.environment import environment
 from driveforge.pipelines.processes.orphans import exit_with_parent
 from driveforge.pipelines.processes.threads import THREAD_ENVIRONMENT, limit_threads
 
@@ -38,7 +39,7 @@ class LocalPool:
         self._factory = factory
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOADED_MODULES)
-        with _environment(THREAD_ENVIRONMENT):
+        with environment(THREAD_ENVIRONMENT):  # before the processes load libraries
             forkserver.ensure_running()
 
     def start(self) -> "LocalProcess":
@@ -79,18 +80,6 @@ class LocalProcess:
     def _exit_reason(self) -> str:
         code = self._process.exitcode
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
-
-
-@contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set the environment of processes that are started inside the block, before they load libraries."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _serve(pipe: "connection.Connection[Any, Any]", factory: WorkerFactory, environment: Mapping[str, str]) -> None:

@@ -11,7 +11,8 @@ import pytest
 from driveforge.datasets.errors import UserError
 from driveforge.datasets.stores.location import is_store_url, normalized_url
 from driveforge.datasets.stores.remote import RemoteStore
-from tests.object_stores import environment, free_port
+from driveforge.pipelines.processes.environment import environment
+from tests.object_stores import free_port
 
 
 def require_refused(url: str, pattern: str) -> None:

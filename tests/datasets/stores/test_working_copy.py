@@ -11,7 +11,7 @@ from driveforge.datasets.stores.interface import Store
 from driveforge.datasets.stores.opening import open_store, share
 from driveforge.datasets.stores.remote import RemoteStore
 from driveforge.datasets.stores.working_copy import WorkingCopy, working_copy
-from tests.object_stores import environment
+from driveforge.pipelines.processes.environment import environment
 
 Machine = Callable[[str], WorkingCopy]
 
